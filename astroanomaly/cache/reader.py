@@ -1,0 +1,512 @@
+"""Read caches: objects by id, shards one after another, random samples."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from astroanomaly.cache import schema
+from astroanomaly.cache.index import Index, load_index
+from astroanomaly.cache.writer import read_description
+from astroanomaly.config import nearest
+from astroanomaly.errors import BandError, CacheError, UnknownObjectError
+from astroanomaly.records import Cutout, Failure, Grid, Layout
+
+__all__ = ["Cache", "Shard"]
+
+_OPEN_SHARDS = 64  # shards whose ids are kept decoded at once
+
+
+class Shard:
+    """One immutable HDF5 file of cutouts.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layout
+        Layout that callers see: bands are picked and ordered accordingly.
+
+    Attributes
+    ----------
+    uuid
+        Name of the shard, unique in the world.
+    folder
+        Folder of the cache it belongs to.
+    """
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path = path
+        self.folder = path.parent.parent
+        self.layout = layout
+        with schema.open_hdf5(path) as file:
+            schema.check_format(file.attrs, "shard", path)
+            self.uuid = str(file.attrs["uuid"])
+            self._stored = schema.layout_from_plain(json.loads(file.attrs["layout"]), path)
+            images = schema.check_dataset(
+                file, "images", (None, len(self._stored.bands), self._stored.height, self._stored.width), "fu", path
+            )
+            if images.dtype.name != self._stored.dtype:
+                raise CacheError(f"{path}: images have type {images.dtype}, its layout says {self._stored.dtype}")
+            self._count = len(images)
+            self._offset = images.id.get_offset() if images.chunks is None else None
+            self._dtype = images.dtype
+            if self._offset is not None and self._offset + images.nbytes > path.stat().st_size:
+                raise CacheError(f"{path} is cut short: its pixels end beyond the end of the file")
+            for name in ("object_id", "ra", "dec", "grid", "offset", "coverage"):
+                if name not in file or file[name].shape[:1] != (self._count,):
+                    raise CacheError(f"{path}, dataset {name}: missing, or not of length {self._count}")
+        missing = [band for band in layout.bands if band not in self._stored.bands]
+        if missing:
+            raise BandError(f"{path} has no band {missing[0]!r}; its bands are {list(self._stored.bands)}")
+        self._planes = [self._stored.bands.index(band) for band in layout.bands]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _pixels(self) -> np.ndarray | None:
+        """The stored pixels as a memory map, None where they are compressed."""
+        if self._offset is None or not self._count:
+            return None
+        shape = (self._count, len(self._stored.bands), self._stored.height, self._stored.width)
+        return np.memmap(self.path, self._dtype, "r", offset=self._offset, shape=shape)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of its objects, in order (read from the file at each call)."""
+        with schema.open_hdf5(self.path) as file:
+            return schema.read_texts(file["object_id"])
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read consecutive cutouts.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, bands, height, width)``: float32 flux with NaN where there is no data, or uint8 display pixels.
+        """
+        return self._take(slice(start, self._count if stop is None else min(stop, self._count)))
+
+    def read_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Read cutouts by their place in the shard, in the order given; as `read`."""
+        return self._take(np.asarray(rows, dtype=np.int64))
+
+    def _take(self, rows: Any) -> np.ndarray:
+        in_order = self._planes == list(range(len(self._stored.bands)))
+        if self._pixels is not None:
+            pixels = self._pixels[rows] if in_order else self._pixels[rows][:, self._planes]
+            scaled = self._stored.dtype == "float16"
+            if not scaled:
+                return np.array(pixels)
+            with schema.open_hdf5(self.path) as file:
+                scale, zero = file["scale"][...][rows], file["zero"][...][rows]
+        else:
+            with schema.open_hdf5(self.path) as file:
+                if isinstance(rows, slice):
+                    pixels = file["images"][rows]
+                else:  # HDF5 picks single chunks faster than a list of them
+                    pixels = np.empty((len(rows), *file["images"].shape[1:]), self._dtype)
+                    for place, row in enumerate(rows):
+                        pixels[place] = file["images"][int(row)]
+                pixels = pixels[:, self._planes]
+                if self._stored.dtype != "float16":
+                    return pixels
+                scale, zero = file["scale"][...][rows], file["zero"][...][rows]
+        scale, zero = scale[:, self._planes, None, None], zero[:, self._planes, None, None]
+        return pixels.astype(np.float32) * scale + zero
+
+    def coverage(self) -> np.ndarray:
+        """``(n, bands)`` float32 share of pixels with data."""
+        with schema.open_hdf5(self.path) as file:
+            return file["coverage"][...][:, self._planes]
+
+    def columns(self) -> dict[str, Any]:
+        """Catalogue columns, each an `astropy.table.Column` of length n with its unit and description."""
+        from astropy.table import Column
+        from astropy.units import Unit
+
+        found: dict[str, Any] = {}
+        with schema.open_hdf5(self.path) as file:
+            for key, dataset in file["columns"].items():
+                name = schema.column_name(key)
+                values = schema.read_texts(dataset) if dataset.dtype.kind in "SO" else dataset[...]
+                unit = dataset.attrs.get("unit")
+                found[name] = Column(
+                    values,
+                    name=name,
+                    unit=Unit(unit, parse_strict="silent") if unit else None,
+                    description=dataset.attrs.get("description"),
+                )
+        return found
+
+    def grids(self) -> tuple[list[Grid], np.ndarray, np.ndarray]:
+        """All grids of the shard, the ``(n,)`` number of each cutout's grid (-1: none) and ``(n, 2)`` offsets x, y."""
+        with schema.open_hdf5(self.path) as file:
+            content = file["grids/fits"][...].tobytes()
+            ends = file["grids/end"][...]
+            shapes = file["grids/shape"][...]
+            numbers, offsets = file["grid"][...], file["offset"][...]
+        starts = [0, *ends.tolist()][: len(ends)]
+        grids = [
+            Grid(content[start:end], (int(shape[0]), int(shape[1])))
+            for start, end, shape in zip(starts, ends.tolist(), shapes, strict=True)
+        ]
+        if len(numbers) and not -1 <= numbers.min() <= numbers.max() < len(grids):
+            raise CacheError(f"{self.path}, dataset grid: refers to a grid that is not stored")
+        return grids, numbers, offsets
+
+    def failures(self) -> tuple[str, list[Failure]]:
+        """When the shard was written (ISO time), and the failures of its tasks."""
+        with schema.open_hdf5(self.path) as file:
+            group = file["failures"]
+            rows = zip(
+                schema.read_texts(group["object_id"]),
+                schema.read_texts(group["reason"]),
+                group["ra"][...].tolist(),
+                group["dec"][...].tolist(),
+                strict=True,
+            )
+            return str(file.attrs["created"]), [Failure(*row) for row in rows]
+
+    def task_keys(self) -> list[str]:
+        """Keys of the tasks this shard commits."""
+        with schema.open_hdf5(self.path) as file:
+            return schema.read_texts(file["tasks/key"])
+
+
+class Cache:
+    """Cutouts of one survey, or of several ingests together: a read-only mapping from object id to `Cutout`.
+
+    Open one with `Cache.open`.
+    """
+
+    def __init__(self, folders: Sequence[tuple[Path, Layout, Index]]) -> None:
+        self.layout = folders[0][1]
+        self.folders = tuple(folder for folder, _, _ in folders)
+        self._indices = [index for _, _, index in folders]
+        self._paths = [folder / schema.SHARD_FOLDER / name for folder, _, index in folders for name in index.shards]
+        counts = np.concatenate([index.counts for index in self._indices])
+        self._ends = np.cumsum(counts)
+        self._starts = self._ends - counts
+        self._shards: dict[int, Shard] = {}
+        self._ids: OrderedDict[int, list[str]] = OrderedDict()
+
+    @classmethod
+    def open(cls, path: str | Path, *more: str | Path) -> Cache:
+        """Open a cache, or several as one.
+
+        Bands are matched by name: the order of the first cache holds for all.
+
+        Raises
+        ------
+        UnreadableError
+            If there is no cache.
+        CacheError
+            If one is damaged, of a newer version, does not fit the first, or two share an id.
+        BandError
+            If a later cache lacks a band of the first.
+        """
+        folders = []
+        for folder in (Path(path), *map(Path, more)):
+            content = read_description(folder)
+            layout = schema.layout_from_plain(content.get("layout"), folder / schema.CACHE_FILE)
+            folders.append((folder, layout, load_index(folder)))
+            _check_together(folders[0], folders[-1])
+        cache = cls(folders)
+        if len(folders) > 1:
+            cache._refuse_shared_ids()
+        return cache
+
+    def __repr__(self) -> str:
+        return (
+            f"<Cache of {len(self)} cutouts, bands {', '.join(self.bands)}, "
+            f"{self.layout.height} x {self.layout.width} pixels ({self.layout.pixel_kind}), "
+            f"in {', '.join(map(str, self.folders))}>"
+        )
+
+    # ------------------------------------------------------------------------------------------------- what there is
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands."""
+        return self.layout.bands
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The shards, in order."""
+        return tuple(self._shard(number) for number in range(len(self._paths)))
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """All object ids, as a sequence that reads them when asked."""
+        return _Ids(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __contains__(self, object_id: object) -> bool:
+        return isinstance(object_id, str) and self._find([object_id])[0] >= 0
+
+    @cached_property
+    def positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(N,)`` float64 right ascension and declination in ICRS degrees in the order of `ids`, NaN where unknown."""
+        return (
+            np.concatenate([index.ra for index in self._indices]),
+            np.concatenate([index.dec for index in self._indices]),
+        )
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Objects that could not be cut; one that a later shard contains is no longer among them."""
+        dated = sorted(
+            ((*shard.failures(), number) for number, shard in enumerate(self.shards)),
+            key=lambda item: (item[0], item[2]),
+        )
+        latest = {failure.object_id: failure for _, failures, _ in dated for failure in failures}
+        rows = self._find(list(latest))
+        return [failure for failure, row in zip(latest.values(), rows, strict=True) if row < 0]
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the first cache was made from: source, inputs and options."""
+        return dict(read_description(self.folders[0]).get("request", {}))
+
+    # ---------------------------------------------------------------------------------------------------- reading
+
+    def __getitem__(self, object_id: str) -> Cutout:
+        row = self._rows([object_id])[0]
+        number = int(np.searchsorted(self._ends, row, "right"))
+        place = int(row - self._starts[number])
+        shard = self._shard(number)
+        grids, numbers, offsets = shard.grids()
+        grid = int(numbers[place])
+        ra, dec = self.positions
+        return Cutout(
+            object_id=object_id,
+            data=shard.read(place, place + 1)[0],
+            bands=self.bands,
+            ra=float(ra[row]),
+            dec=float(dec[row]),
+            grid=grids[grid] if grid >= 0 else None,
+            offset=(int(offsets[place, 0]), int(offsets[place, 1])),
+            coverage=shard.coverage()[place],
+            columns={name: column[place] for name, column in shard.columns().items()},
+            units=self.layout.units,
+        )
+
+    def read(self, ids: Sequence[str]) -> np.ndarray:
+        """Read the pixels of some objects, in the order given.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, bands, height, width)``: float32 flux with NaN where there is no data, or uint8 display pixels.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        rows = self._rows(ids)
+        numbers = np.searchsorted(self._ends, rows, "right")
+        dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
+        images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
+        for number in np.unique(numbers):
+            chosen = np.flatnonzero(numbers == number)
+            places = rows[chosen] - self._starts[number]
+            order = np.argsort(places)  # the disk likes to be read forwards
+            images[chosen[order]] = self._shard(int(number)).read_rows(places[order])
+        return images
+
+    def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Find where objects lie: ``(n,)`` numbers of their shards in `shards`, ``(n,)`` their places in the shard.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        rows = self._rows(ids)
+        numbers = np.searchsorted(self._ends, rows, "right")
+        return numbers, rows - self._starts[numbers]
+
+    def columns(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Catalogue columns of some objects, in the order given, each an `astropy.table.Column`."""
+        from astropy.table import Table, vstack
+
+        rows = self._rows(ids)
+        numbers = np.searchsorted(self._ends, rows, "right")
+        pieces, order = [], []
+        for number in np.unique(numbers):
+            chosen = np.flatnonzero(numbers == number)
+            table = Table(self._shard(int(number)).columns(), copy=False)
+            if not table.colnames:
+                continue
+            pieces.append(table[rows[chosen] - self._starts[number]])
+            order.append(chosen)
+        if not pieces or len(np.concatenate(order)) < len(rows):
+            return {}
+        joined = vstack(pieces, metadata_conflicts="silent")[np.argsort(np.concatenate(order))]
+        return {name: joined[name] for name in joined.colnames}
+
+    def sample(self, n: int, rng: np.random.Generator, exclude: Iterable[str] = ()) -> list[str]:
+        """Draw ids at random, without repeats and without those in ``exclude``; at most as many as there are."""
+        barred = self._find(list(exclude))
+        barred = barred[barred >= 0]
+        left = len(self) - len(np.unique(barred))
+        n = min(n, left)
+        if n * 2 > left:
+            free = np.setdiff1d(np.arange(len(self)), barred)
+            rows = rng.permutation(free)[:n]
+        else:  # far more objects than wanted: draw with some to spare, drop repeats
+            rows = np.zeros(0, np.int64)
+            while len(rows) < n:
+                drawn = np.concatenate([rows, rng.integers(0, len(self), 2 * n)])
+                first = np.sort(np.unique(drawn, return_index=True)[1])
+                rows = drawn[first]
+                rows = rows[~np.isin(rows, barred)]
+            rows = rows[:n]
+        return self._ids_of(rows)
+
+    def digest(self) -> str:
+        """SHA-256 over (id, pixels, grid, position, columns) of all objects, whatever their order and sharding."""
+        total = 0
+        for shard in self.shards:
+            ids, columns = shard.ids, shard.columns()
+            grids, numbers, offsets = shard.grids()
+            names = sorted(columns)
+            plain = [[str(value) for value in columns[name].tolist()] for name in names]
+            start = int(self._starts[self._paths.index(shard.path)])
+            for place, object_id in enumerate(ids):
+                number = int(numbers[place])
+                parts = [
+                    object_id,
+                    grids[number].key if number >= 0 else "",
+                    f"{offsets[place, 0]},{offsets[place, 1]}",
+                    *(float(values[start + place]).hex() for values in self.positions),
+                    *itertools.chain.from_iterable(
+                        (name, values[place]) for name, values in zip(names, plain, strict=True)
+                    ),
+                ]
+                one = hashlib.sha256(json.dumps(parts).encode())
+                one.update(np.ascontiguousarray(shard.read(place, place + 1)).data)
+                total = (total + int.from_bytes(one.digest(), "big")) % 2**256
+        head = json.dumps([list(self.bands), self.layout.height, self.layout.width, self.layout.pixel_kind, len(self)])
+        return hashlib.sha256(head.encode() + total.to_bytes(32, "big")).hexdigest()
+
+    # ------------------------------------------------------------------------------------------------------- inside
+
+    def _shard(self, number: int) -> Shard:
+        if number not in self._shards:
+            self._shards[number] = Shard(self._paths[number], self.layout)
+        return self._shards[number]
+
+    def _shard_ids(self, number: int) -> list[str]:
+        if number not in self._ids:
+            self._ids[number] = self._shard(number).ids
+            if len(self._ids) > _OPEN_SHARDS:
+                self._ids.popitem(last=False)
+        self._ids.move_to_end(number)
+        return self._ids[number]
+
+    def _ids_of(self, rows: np.ndarray) -> list[str]:
+        numbers = np.searchsorted(self._ends, rows, "right")
+        found: list[str] = [""] * len(rows)
+        for number in np.unique(numbers):
+            ids = self._shard_ids(int(number))
+            for place in np.flatnonzero(numbers == number):
+                found[place] = ids[int(rows[place] - self._starts[number])]
+        return found
+
+    def _find(self, ids: Sequence[str]) -> np.ndarray:
+        """Rows of ids over all caches, -1 for those that are not here."""
+        rows = np.full(len(ids), -1, np.int64)
+        base = 0
+        for index in self._indices:
+            for place, candidates in enumerate(index.candidates(ids)):
+                for row in candidates:
+                    number = int(np.searchsorted(self._ends, row + base, "right"))
+                    if self._shard_ids(number)[int(row + base - self._starts[number])] == ids[place]:
+                        rows[place] = row + base
+            base += len(index.hashes)
+        return rows
+
+    def _rows(self, ids: Sequence[str]) -> np.ndarray:
+        rows = self._find(ids)
+        if (rows < 0).any():
+            unknown = ids[int(np.argmax(rows < 0))]
+            close = nearest(unknown, itertools.islice(self.ids, 10_000))
+            raise UnknownObjectError(f"no object {unknown!r} in {', '.join(map(str, self.folders))}{close}")
+        return rows
+
+    def _refuse_shared_ids(self) -> None:
+        for later in range(1, len(self._indices)):
+            for earlier in range(later):
+                shared = np.intersect1d(self._indices[earlier].hashes, self._indices[later].hashes)
+                if not len(shared):
+                    continue
+                bases = np.cumsum([0, *(len(index.hashes) for index in self._indices)])
+                rows = self._indices[later].rows[np.isin(self._indices[later].hashes, shared)] + bases[later]
+                others = self._indices[earlier].rows[np.isin(self._indices[earlier].hashes, shared)] + bases[earlier]
+                doubled = set(self._ids_of(rows)) & set(self._ids_of(others))
+                if doubled:
+                    raise CacheError(
+                        f"object {min(doubled)!r} is in both {self.folders[earlier]} and {self.folders[later]} "
+                        f"({len(doubled)} shared ids): ingest one of them again with --prefix"
+                    )
+
+
+def _check_together(first: tuple[Path, Layout, Index], other: tuple[Path, Layout, Index]) -> None:
+    ours, theirs = first[1], other[1]
+    for name in ("pixel_kind", "height", "width", "stretch"):
+        if getattr(ours, name) != getattr(theirs, name):
+            raise CacheError(
+                f"{other[0]} cannot be used together with {first[0]}: "
+                f"{name} is {getattr(theirs, name)!r} there and {getattr(ours, name)!r} here"
+            )
+    missing = [band for band in ours.bands if band not in theirs.bands]
+    if missing:
+        raise BandError(f"{other[0]} has no band {missing[0]!r}; its bands are {list(theirs.bands)}")
+
+
+class _Ids(Sequence[str]):
+    """Ids of a cache, read shard by shard when asked."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def __iter__(self) -> Iterator[str]:
+        for number in range(len(self._cache._paths)):
+            yield from self._cache._shard_ids(number)
+
+    def __contains__(self, object_id: object) -> bool:
+        return object_id in self._cache
+
+    @overload
+    def __getitem__(self, item: int) -> str: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[str]: ...
+    def __getitem__(self, item: int | slice) -> str | list[str]:
+        if isinstance(item, slice):
+            return self._cache._ids_of(np.arange(*item.indices(len(self))))
+        if not -len(self) <= item < len(self):
+            raise IndexError(f"the cache has {len(self)} objects")
+        return self._cache._ids_of(np.array([item % len(self)]))[0]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} object ids>"

@@ -1,0 +1,292 @@
+"""Names, versions and checks of the cache format; ``docs/cache-format.md`` is the specification."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import h5py
+import numpy as np
+
+from astroanomaly.errors import AstroAnomalyError, CacheError, StorageError, UnreadableError
+from astroanomaly.records import Layout
+
+__all__ = [
+    "CACHE_FILE",
+    "INDEX_FILE",
+    "LOCK_FILE",
+    "PLAN_FILE",
+    "SHARD_FOLDER",
+    "VERSION",
+    "atomic_path",
+    "check_dataset",
+    "check_format",
+    "column_key",
+    "column_name",
+    "layout_from_plain",
+    "layout_to_plain",
+    "new_hdf5",
+    "open_hdf5",
+    "plain_column",
+    "put",
+    "put_description",
+    "put_texts",
+    "read_json",
+    "read_texts",
+    "write_json",
+]
+
+VERSION = 1
+CACHE_FILE = "cache.json"
+PLAN_FILE = "plan.h5"
+INDEX_FILE = "index.h5"
+LOCK_FILE = ".lock"
+SHARD_FOLDER = "shards"
+_JSON_LIMIT = 64 * 2**20  # bytes; a strange cache.json must not fill the memory
+
+
+# ------------------------------------------------------------------------------------------------------ safe writing
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success flush, sync and rename it, else remove it.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full or the folder cannot be written to. Nothing is left behind.
+    """
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except AstroAnomalyError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{path} could not be written: {error.strerror or error}; nothing half-written was left. "
+            "Free some space or choose another place, then run the same command again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Write a new HDF5 file in one step, as `atomic_path`."""
+    with atomic_path(path) as temporary:
+        try:
+            with h5py.File(temporary, "w") as file:
+                yield file
+        except RuntimeError as error:  # what h5py raises when closing a file on a full disk
+            raise OSError(f"HDF5 says: {error}") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of bounded size.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is missing.
+    CacheError
+        If it is not a JSON object.
+    """
+    try:
+        if path.stat().st_size > _JSON_LIMIT:
+            raise CacheError(f"{path} has more than {_JSON_LIMIT} bytes: it is no file of ours")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CacheError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CacheError(f"{path} is damaged: expected an object, found {type(content).__name__}")
+    return content
+
+
+# ------------------------------------------------------------------------------------------------------ safe reading
+
+
+@contextlib.contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; whatever is wrong with it becomes an error that names it.
+
+    Raises
+    ------
+    UnreadableError
+        If it is missing.
+    CacheError
+        If it is cut short, something else, or lacks what is looked up inside the block.
+    """
+    if not path.is_file():
+        raise UnreadableError(f"{path} does not exist")
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except AstroAnomalyError:
+        raise
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CacheError(
+            f"{path} is cut short, damaged or no HDF5 file: {error}. "
+            "Move it away and run the same ingest again: what it held is cut anew"
+        ) from error
+
+
+def check_format(attributes: Mapping[str, Any], kind: str, path: Path) -> None:
+    """Check the ``format`` and ``version`` of a file of ours.
+
+    Raises
+    ------
+    CacheError
+        For another format, or a version newer than this package knows.
+    """
+    found = attributes.get("format")
+    if found != f"astroanomaly-{kind}":
+        raise CacheError(f"{path} is not a {kind} of AstroAnomaly: its format is {found!r}")
+    version = attributes.get("version")
+    if not isinstance(version, int | np.integer):
+        raise CacheError(f"{path} is damaged: its version is {version!r}")
+    if version > VERSION:
+        raise CacheError(
+            f"{path} has format version {version}, newer than {VERSION}, the newest known here: update astroanomaly"
+        )
+
+
+def check_dataset(group: h5py.Group, name: str, shape: tuple[int | None, ...], kinds: str, path: Path) -> h5py.Dataset:
+    """Return a dataset after checking that it lies in this file and has the expected shape and kind of numbers.
+
+    Parameters
+    ----------
+    shape
+        Expected shape; None stands for any length.
+    kinds
+        Allowed NumPy kinds, as in ``"f"`` or ``"iu"``.
+
+    Raises
+    ------
+    CacheError
+        Naming the file and the dataset.
+    """
+    link = group.get(name, getlink=True)
+    item = group.get(name) if isinstance(link, h5py.HardLink) else None
+    where = f"{path}, dataset {group.name.rstrip('/')}/{name}"
+    if not isinstance(item, h5py.Dataset):
+        raise CacheError(f"{where}: missing, or not a dataset of this file")
+    if item.is_virtual or item.external:
+        raise CacheError(f"{where}: points outside the file")
+    if item.dtype.kind not in kinds or len(item.shape) != len(shape):
+        raise CacheError(
+            f"{where}: has type {item.dtype} and shape {item.shape}, expected {len(shape)} axes of {kinds}"
+        )
+    if any(want is not None and want != got for want, got in zip(shape, item.shape, strict=True)):
+        raise CacheError(f"{where}: has shape {item.shape}, expected {shape}")
+    return item
+
+
+# ------------------------------------------------------------------------------------------------------- conversions
+
+
+def put_texts(group: h5py.Group, name: str, texts: Any) -> h5py.Dataset:
+    """Store texts as fixed-length UTF-8."""
+    encoded = [str(text).encode("utf-8", "surrogateescape") for text in texts]
+    length = max([len(text) for text in encoded] + [1])
+    values = np.array(encoded, dtype=h5py.string_dtype("utf-8", length))
+    return group.create_dataset(name, data=values, track_times=False)
+
+
+def read_texts(dataset: h5py.Dataset) -> list[str]:
+    """Read fixed-length UTF-8 texts."""
+    values = dataset[...]
+    return [value.decode("utf-8", "surrogateescape") for value in values.tolist()]
+
+
+def plain_column(values: Any) -> np.ndarray:
+    """Return a column as a plain array: masked numbers become NaN, masked text becomes empty, bytes become text."""
+    mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
+    array = np.ma.getdata(values) if mask is not None else np.asarray(getattr(values, "value", values))
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    if mask is not None and mask.any():
+        numeric = array.dtype.kind in "iufb"
+        array = np.where(mask, np.nan, array) if numeric else np.where(mask, "", array.astype(object))
+    return array
+
+
+def put(group: h5py.Group, name: str, values: Any) -> h5py.Dataset:
+    """Store one column of numbers, booleans or text, with its unit and description."""
+    array = plain_column(values)
+    if array.dtype.kind in "iufb":
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        dataset = group.create_dataset(name, data=native, track_times=False)
+    else:
+        dataset = put_texts(group, name, array.tolist())
+    put_description(dataset, values)
+    return dataset
+
+
+def put_description(dataset: h5py.Dataset, values: Any) -> None:
+    """Keep the ``unit`` and ``description`` of an astropy column or quantity as attributes."""
+    for extra in ("unit", "description"):
+        text = getattr(values, extra, None)
+        if text:
+            dataset.attrs[extra] = str(text)
+
+
+def column_key(name: str) -> str:
+    """Spell a column name so that it can name a dataset: percent-encoded where HDF5 could trip over it."""
+    key = quote(name, safe=" +-_()[]:,=#")
+    return key.replace(".", "%2E") if not key.strip(".") else key
+
+
+def column_name(key: str) -> str:
+    """Undo `column_key`."""
+    return unquote(key)
+
+
+def layout_to_plain(layout: Layout) -> dict[str, Any]:
+    """Turn a layout into JSON values."""
+    return {**asdict(layout), "bands": list(layout.bands), "units": list(layout.units)}
+
+
+def layout_from_plain(values: Any, path: Path) -> Layout:
+    """Make a layout from JSON values.
+
+    Raises
+    ------
+    CacheError
+        If anything is missing or of the wrong kind.
+    """
+    try:
+        return Layout(
+            bands=tuple(str(band) for band in values["bands"]),
+            height=int(values["height"]),
+            width=int(values["width"]),
+            dtype=str(values["dtype"]),
+            pixel_kind=values["pixel_kind"],
+            units=tuple(str(unit) for unit in values["units"]),
+            stretch=str(values["stretch"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CacheError(f"{path}: its layout is damaged ({error})") from error

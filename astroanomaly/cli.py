@@ -1,0 +1,517 @@
+"""The command line: parse, call one function, show what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astroanomaly import __version__
+from astroanomaly.config import parse_assignments
+from astroanomaly.errors import AstroAnomalyError, ConfigError
+from astroanomaly.flags import add_flags, describe_options, given_options
+from astroanomaly.plugins import load_plugins
+
+__all__ = ["build_parser", "main"]
+
+ORDERS = ("score", "uncertain", "diverse", "random", "nominal", "median", "mean")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    int
+        0 when all went well, 2 for an error that the message explains, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = build_parser(words).parse_args(words)
+        logging.basicConfig(
+            level=logging.DEBUG if arguments.verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s"
+        )
+        _prepare_process()
+        arguments.run(arguments)
+    except AstroAnomalyError as problem:
+        from astroanomaly.terminal import error
+
+        error(str(problem))
+        if "arguments" in locals() and arguments.verbose:
+            raise
+        return 2
+    except KeyboardInterrupt:
+        from astroanomaly.terminal import error
+
+        error("stopped; what was finished is kept, and the same command goes on from there")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _prepare_process() -> None:
+    """Let threads of torch sleep while they wait: two busy processes would otherwise slow each other down."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+# ------------------------------------------------------------------------------------------------------- the grammar
+
+
+def build_parser(words: Sequence[str] = ("ingest",)) -> argparse.ArgumentParser:
+    """Make the parser.
+
+    Parameters
+    ----------
+    words
+        The command line; the sources, which are plugins, are loaded only for ``ingest``.
+    """
+    parser = argparse.ArgumentParser(
+        prog="astroanomaly", description="Find the rare objects in an imaging survey from a handful of examples."
+    )
+    parser.add_argument("--version", action="version", version=f"astroanomaly {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="show log messages, and the traceback of an error")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    _command(commands, "demo", _demo, "run the whole job on a small simulated sky", _demo_flags)
+    _command(commands, "sources", _sources, "list installed sources and rankers, and plugins that do not load")
+    ingest = commands.add_parser("ingest", help="cut the objects of a survey into a cache")
+    kinds = ingest.add_subparsers(title="sources", metavar="SOURCE", required=True)
+    if "ingest" in words:
+        for source in load_plugins().sources.values():
+            _ingest_flags(kinds.add_parser(source.name, help=source.summary, description=source.summary), source)
+    _command(commands, "info", _info, "say what a cache, a session or this installation is", _info_flags)
+    _command(commands, "init", _init, "start a session: one search in one or more caches", _init_flags)
+    labels = commands.add_parser("labels", help="import or export labels")
+    verbs = labels.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _command(verbs, "import", _labels_import, "take labels from a table", _labels_import_flags)
+    _command(verbs, "export", _labels_export, "write one row per labelled object", _labels_export_flags)
+    _command(commands, "train", _train, "train a ranker on the labels so far and score every object", _train_flags)
+    _command(commands, "score", _score, "score objects that the latest ranker has not scored yet", _score_flags)
+    _command(commands, "candidates", _candidates, "list the objects to look at next", _candidates_flags)
+    _command(commands, "export", _export, "write a catalogue of anomalies", _export_flags)
+    _command(commands, "benchmark", _benchmark, "measure rankers on a labelled image set", _benchmark_flags)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, summary: str, flags: Any = None) -> None:
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(run=run)
+    if flags is not None:
+        flags(parser)
+
+
+def _workers_flag(parser: argparse.ArgumentParser) -> None:
+    from astroanomaly.parallel import available_cores
+
+    cores = available_cores()
+    parser.add_argument("--workers", type=_count, default=cores, metavar="N", help="processes (default: all cores)")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a count of 1 or more")
+    return number
+
+
+# ------------------------------------------------------------------------------------------------- sources and ingest
+
+
+def _sources(arguments: argparse.Namespace) -> None:
+    from astroanomaly.terminal import say, show_table
+
+    registry = load_plugins()
+    for source in registry.sources.values():
+        say(f"{source.name}: {source.summary}  [{registry.packages['source', source.name]}]")
+        show_table("", ["option", "default", "meaning"], describe_options(source.Options))
+        say()
+    rankers = registry.rankers.values()
+    show_table(
+        "rankers",
+        ["name", "what it does", "package"],
+        [(r.name, r.summary, registry.packages["ranker", r.name]) for r in rankers],
+    )
+    if registry.broken:
+        say()
+        show_table(
+            "plugins that were skipped",
+            ["plugin", "package", "reason"],
+            [(item.name, item.package, item.reason) for item in registry.broken],
+        )
+
+
+def _ingest_flags(parser: argparse.ArgumentParser, source: Any) -> None:
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="files, folders or addresses")
+    parser.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the new cache")
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
+    parser.add_argument("--compression", choices=["gzip"], help="compress the pixels (then no memory map)")
+    _workers_flag(parser)
+    add_flags(parser.add_argument_group(f"options of {source.name}"), source.Options)
+    parser.set_defaults(run=_ingest, source=source)
+
+
+def _ingest(arguments: argparse.Namespace) -> None:
+    from astroanomaly.cache import Cache
+    from astroanomaly.ingestion import ingest_steps
+    from astroanomaly.terminal import follow, say
+
+    report = follow(
+        ingest_steps(
+            arguments.source.name,
+            arguments.inputs,
+            out=arguments.out,
+            prefix=arguments.prefix,
+            workers=arguments.workers,
+            compression=arguments.compression,
+            options=given_options(arguments, arguments.source.Options),
+        )
+    )
+    cache = Cache.open(arguments.out)
+    say(f"{report.cut} cutouts written, {report.failed.total()} objects failed, {report.resumed} tasks done before")
+    for reason, count in report.failed.most_common(5):
+        say(f"  {count} x {reason}")
+    say(f"{arguments.out}: {len(cache)} cutouts, bands {', '.join(cache.bands)}")
+    say(f"next: astroanomaly init SESSION --cache {arguments.out}")
+
+
+# ----------------------------------------------------------------------------------------------------------- info
+
+
+def _info_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path", nargs="?", type=Path, metavar="PATH", help="a cache or a session; left out: this installation"
+    )
+    parser.add_argument("--digest", action="store_true", help="also compute the digest of a cache (reads all pixels)")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from astroanomaly import info
+    from astroanomaly.terminal import show_table
+
+    rows = info.describe(arguments.path, digest=arguments.digest)
+    show_table("", ["", ""], rows)
+
+
+# ------------------------------------------------------------------------------------------------------ a session
+
+
+def _init_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the new session")
+    parser.add_argument(
+        "--cache", type=Path, action="append", required=True, help="a cache to search in; may be repeated"
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="table of labels to begin with")
+    parser.add_argument(
+        "--audit", type=int, default=0, metavar="N", help="draw N objects for a blind check, never trained on"
+    )
+    parser.add_argument(
+        "--from", dest="start_from", type=Path, metavar="CHECKPOINT", help="start from another session's checkpoint"
+    )
+    parser.add_argument(
+        "--classes", default="", metavar="NAMES", help="anomaly classes of your own, separated by commas"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change a setting, as in train.iterations=50",
+    )
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session import Session
+    from astroanomaly.settings import settings_sections
+    from astroanomaly.terminal import say
+
+    session = Session.create(
+        arguments.session,
+        arguments.cache,
+        classes=[name.strip() for name in arguments.classes.split(",") if name.strip()],
+        settings=parse_assignments(arguments.set, settings_sections()),
+        labels=arguments.labels,
+        audit=arguments.audit,
+        start_from=arguments.start_from,
+    )
+    counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
+    say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
+    ranker = "fixmatch" if session.labels.counts() else "cold"
+    say(f"next: astroanomaly train {arguments.session} --ranker {ranker}")
+
+
+def _labels_import_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="CSV, ECSV, FITS or VOTable with object_id (or ra, dec) and label"
+    )
+    parser.add_argument(
+        "--match-radius", default="1arcsec", metavar="ANGLE", help="for labels by position (default: 1arcsec)"
+    )
+    parser.add_argument(
+        "--annotator", metavar="NAME", help="who said so (default: the file's column, else your user name)"
+    )
+
+
+def _labels_import(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session import Session
+    from astroanomaly.terminal import say
+
+    session = Session.open(arguments.session)
+    radius = _arcsec(arguments.match_radius)
+    report = session.import_labels(arguments.file, match_radius_arcsec=radius, annotator=arguments.annotator)
+    say(f"{report.added} labels added from {arguments.file}")
+    for line in report.messages:
+        say(f"  {line}")
+
+
+def _arcsec(text: str) -> float:
+    from astropy.coordinates import Angle
+
+    try:
+        return float(Angle(text).arcsec) if not _is_number(text) else float(text)
+    except ValueError:
+        raise ConfigError(f"--match-radius {text!r}: expected an angle such as 1arcsec") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _labels_export_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("file", type=Path, metavar="FILE", help="CSV file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+
+
+def _labels_export(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session import Session
+    from astroanomaly.terminal import say
+
+    count = Session.open(arguments.session).export_labels(arguments.file, overwrite=arguments.overwrite)
+    say(f"{count} labelled objects written to {arguments.file}")
+
+
+# ----------------------------------------------------------------------------------------------- learning and looking
+
+
+def _train_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument(
+        "--ranker", default="fixmatch", metavar="NAME", help="fixmatch, probe, cold or a plugin's (default: fixmatch)"
+    )
+    parser.add_argument("--iterations", type=_count, metavar="N", help="training steps of this round (fixmatch)")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.session import Session
+    from astroanomaly.terminal import follow, say
+
+    tune_allocator()
+    session = Session.open(arguments.session)
+    options = {} if arguments.iterations is None else {"iterations": arguments.iterations}
+    report = follow(session.train_steps(arguments.ranker, **options))
+    learnt = ", ".join(f"{count} {label}" for label, count in report.labels.items())
+    say(f"round {report.round.number}: {arguments.ranker}" + (f" learnt from {learnt}" if learnt else ""))
+    for picture in sorted(report.round.path.glob("*.png")):
+        say(f"see {picture}")
+    say(f"next: astroanomaly candidates {arguments.session}")
+
+
+def _score_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("--cache", type=Path, metavar="OTHER_CACHE", help="a further cache, which joins the session")
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.session import Session
+    from astroanomaly.terminal import follow, say
+
+    tune_allocator()
+    session = Session.open(arguments.session)
+    last = follow(session.score_steps(arguments.cache))
+    say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
+
+
+def _candidates_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("-n", type=_count, default=50, metavar="N", help="how many (default: 50)")
+    parser.add_argument("--order", choices=ORDERS, default="score", help="which first (default: score)")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="also draw them as a contact sheet")
+
+
+def _candidates(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session import Session
+    from astroanomaly.terminal import say, show_table
+
+    session = Session.open(arguments.session)
+    table = session.candidates(arguments.n, arguments.order)
+    rows = [
+        (str(row["object_id"]), f"{row['ra'].value:.6f}", f"{row['dec'].value:+.6f}", f"{row['score']:+.3f}")
+        for row in table
+    ]
+    show_table("", ["object_id", "ra [deg]", "dec [deg]", "score"], rows)
+    if arguments.sheet is not None:
+        session.contact_sheet(table, arguments.sheet)
+        say(f"see {arguments.sheet}")
+
+
+def _export_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help=".vot .fits .ecsv .csv or .reg (DS9 regions)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--top", type=_count, metavar="N", help="the N highest scores (default: 100)")
+    which.add_argument("--threshold", type=float, metavar="P", help="all whose uncalibrated probability is at least P")
+    which.add_argument("--labelled", metavar="LABEL", help="all that were given this label, as in anomaly")
+    parser.add_argument(
+        "--merge-radius",
+        default="1arcsec",
+        metavar="ANGLE",
+        help="merge duplicates within (default: 1arcsec; 0: keep all)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session import Session
+    from astroanomaly.terminal import say
+
+    table = Session.open(arguments.session).export(
+        arguments.out,
+        top=arguments.top,
+        threshold=arguments.threshold,
+        labelled=arguments.labelled,
+        merge_radius_arcsec=_arcsec(arguments.merge_radius),
+        overwrite=arguments.overwrite,
+    )
+    say(f"{len(table)} objects written to {arguments.out}")
+
+
+# --------------------------------------------------------------------------------------------------- benchmark, demo
+
+
+def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cache", type=Path, metavar="CACHE")
+    parser.add_argument(
+        "--truth", type=Path, required=True, metavar="FILE", help="table with the true class of every object"
+    )
+    parser.add_argument("--column", default="label", metavar="NAME", help="its column with the class (default: label)")
+    parser.add_argument(
+        "--anomaly",
+        action="append",
+        required=True,
+        metavar="CLASS",
+        help="class that counts as anomaly; may be repeated",
+    )
+    parser.add_argument(
+        "--initial",
+        nargs=2,
+        type=int,
+        default=[5, 495],
+        metavar=("A", "N"),
+        help="anomalies and nominal objects labelled at first (default: 5 495)",
+    )
+    parser.add_argument("--cycles", type=_count, default=3, metavar="N", help="rounds of training (default: 3)")
+    parser.add_argument(
+        "--add",
+        nargs=2,
+        type=int,
+        default=[10, 10],
+        metavar=("A", "N"),
+        help="labels added between rounds (default: 10 10)",
+    )
+    parser.add_argument(
+        "--expert",
+        choices=["paper", "top"],
+        default="paper",
+        help="paper: labels the highest-scored true anomalies and nominal objects; top: the highest-scored objects as they come (default: paper)",
+    )
+    parser.add_argument(
+        "--seeds", type=_count, default=5, metavar="N", help="repeats with other initial labels (default: 5)"
+    )
+    parser.add_argument("--ranker", action="append", metavar="NAME", help="may be repeated (default: probe)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for results.csv, summary.json and figures"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a setting, as in input.size=128"
+    )
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from astroanomaly.benchmark import Protocol, benchmark_steps
+    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.settings import settings_sections
+    from astroanomaly.terminal import follow, say, show_table
+
+    tune_allocator()
+    protocol = Protocol(
+        initial=tuple(arguments.initial),
+        cycles=arguments.cycles,
+        add=tuple(arguments.add),
+        seeds=arguments.seeds,
+        expert=arguments.expert,
+    )
+    result = follow(
+        benchmark_steps(
+            arguments.cache,
+            truth=arguments.truth,
+            column=arguments.column,
+            anomalies=arguments.anomaly,
+            rankers=arguments.ranker or ["probe"],
+            protocol=protocol,
+            out=arguments.out,
+            settings=parse_assignments(arguments.set, settings_sections()),
+        )
+    )
+    show_table("mean and scatter over the seeds, last round", result.columns, result.rows)
+    for path in result.files:
+        say(f"see {path}")
+
+
+def _demo_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("astroanomaly-demo"),
+        metavar="DIR",
+        help="folder to work in (default: astroanomaly-demo)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the simulated sky and of all else")
+    parser.add_argument("--objects", type=_count, default=2000, metavar="N", help="objects on the simulated sky")
+    parser.add_argument("--iterations", type=_count, default=60, metavar="N", help="FixMatch training steps")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from astroanomaly.demo import demo_steps
+    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.terminal import follow, say, show_table
+
+    tune_allocator()
+    say("This demo searches a SIMULATED sky: nothing in it was observed.")
+    result = follow(
+        demo_steps(arguments.out, seed=arguments.seed, objects=arguments.objects, iterations=arguments.iterations)
+    )
+    show_table(
+        f"ranking {result.objects} objects, {result.planted} of them planted, after {result.labels} labels",
+        result.columns,
+        result.rows,
+    )
+    for path in result.files:
+        say(f"see {path}")
+    say()
+    for line in result.advice:
+        say(line)

@@ -1,0 +1,291 @@
+"""Settings: small frozen dataclasses, one per consumer, read from TOML and from ``section.key=value``.
+
+A field made by `option` carries its help text, so that the same dataclass becomes TOML keys, command-line flags and
+keyword arguments. Unknown keys are rejected with the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from astroanomaly.errors import ConfigError, UnreadableError
+
+__all__ = [
+    "BackboneConfig",
+    "InputConfig",
+    "StretchConfig",
+    "build",
+    "nearest",
+    "option",
+    "option_types",
+    "parse_assignments",
+    "parse_value",
+    "read_toml",
+    "replace_many",
+    "to_plain",
+]
+
+T = TypeVar("T")
+
+
+def option(
+    default: Any = dataclasses.MISSING, help: str = "", *, metavar: str = "", choices: Iterable[str] = ()
+) -> Any:
+    """Declare a field of an options dataclass with the help text its flag shows.
+
+    Parameters
+    ----------
+    default
+        Default value; left out, the option must be given. Mutable defaults are not allowed: use tuples.
+    help
+        One sentence for ``--help`` and the documentation.
+    metavar
+        How the value is called in ``--help``.
+    choices
+        Allowed values; needless where the type is a `typing.Literal`.
+    """
+    metadata = {"help": help, "metavar": metavar, "choices": tuple(choices)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+# ---------------------------------------------------------------------------------------------- what the model sees
+
+
+@dataclasses.dataclass(frozen=True)
+class StretchConfig:
+    """How linear flux becomes [0, 1]: an interval and a curve."""
+
+    curve: Literal["linear", "sqrt", "log", "asinh", "sinh", "power", "squared", "histogram"] = option(
+        "asinh", "shape of the curve; histogram equalisation is for the eye only"
+    )
+    strength: float = option(0.0, "parameter of log, asinh, sinh and power; 0 takes the default of astropy")
+    interval: Literal["minmax", "percentile", "zscale", "sigma", "mad", "manual"] = option(
+        "percentile", "how the black and the white level are found"
+    )
+    low: float = option(0.5, "percentile interval: percentage of pixels below the black level")
+    high: float = option(99.8, "percentile interval: percentage of pixels below the white level")
+    sigma_low: float = option(1.0, "sigma and mad intervals: black level this many deviations below the centre")
+    sigma_high: float = option(10.0, "sigma and mad intervals: white level this many deviations above the centre")
+    black: float = option(0.0, "manual interval: black level in flux units")
+    white: float = option(1.0, "manual interval: white level in flux units")
+    scope: Literal["survey", "cutout"] = option(
+        "survey", "one interval per band for all cutouts, measured once and frozen; or one for each cutout"
+    )
+    shared: bool = option(False, "one interval for all bands together, which keeps colours")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 100:
+            raise ConfigError(f"stretch.low={self.low} and stretch.high={self.high}: expected 0 <= low < high <= 100")
+        if self.interval == "manual" and not self.black < self.white:
+            raise ConfigError(f"stretch.black={self.black} must be below stretch.white={self.white}")
+        if self.strength < 0 or self.sigma_low < 0 or self.sigma_high <= 0:
+            raise ConfigError("stretch.strength, stretch.sigma_low and stretch.sigma_high must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class InputConfig:
+    """What of a cutout reaches the network."""
+
+    size: int = option(128, "side of the square image the network gets, in pixels; 224 is the published setting")
+    views: Literal["auto", "sky", "picture"] = option(
+        "auto", "sky: there is no up, all flips and quarter turns are equal; picture: keep the up; auto: by pixel kind"
+    )
+    channels: str = option(
+        "", "bands for red, green and blue, as in 'i,r,g' or 'z,i+r,g'; empty: longest wavelength is red"
+    )
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.size <= 1024:
+            raise ConfigError(f"input.size={self.size}: expected 32 to 1024 pixels")
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """Which network looks, and with what weights."""
+
+    name: str = option("tf_efficientnet_lite0", "any timm model name, or hf_hub:OWNER/MODEL")
+    weights: str = option(
+        "bundled",
+        "bundled (ImageNet weights that come with the package, tf_efficientnet_lite0 only), random, pretrained (timm "
+        "downloads them), or the path of a local .safetensors or .pth file",
+    )
+
+
+# ---------------------------------------------------------------------------------------------- reading and checking
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the closest known word, or an empty string."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def option_types(cls: type) -> dict[str, Any]:
+    """Resolve the type of every field of an options dataclass."""
+    hints = typing.get_type_hints(cls)
+    return {item.name: hints[item.name] for item in dataclasses.fields(cls)}
+
+
+def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
+    """Make an options dataclass from plain values, checking names and types.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key (with the nearest valid one), a missing one, or a value of the wrong kind.
+    """
+    known = option_types(cls)
+    where = f"{section}." if section else ""
+    checked = {}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting {where}{key}{nearest(key, known)} (known: {', '.join(known)})")
+        checked[key] = _check(known[key], value, f"{where}{key}")
+    missing = [
+        item.name
+        for item in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if item.name not in checked
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"setting {where}{missing[0]} must be given")
+    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
+        choices = item.metadata.get("choices", ())
+        if choices and item.name in checked and checked[item.name] not in choices:
+            raise ConfigError(
+                f"{where}{item.name}={checked[item.name]!r}: expected one of {', '.join(choices)}"
+                f"{nearest(str(checked[item.name]), choices)}"
+            )
+    return cls(**checked)
+
+
+def _check(kind: Any, value: Any, name: str) -> Any:
+    """Bring a TOML or JSON value to the declared type, or say what was expected."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _check(next(arg for arg in args if arg is not type(None)), value, name)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(
+                f"{name}={value!r}: expected one of {', '.join(map(str, args))}{nearest(str(value), map(str, args))}"
+            )
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ConfigError(f"{name}={value!r}: expected a list")
+        return tuple(_check(args[0], item, name) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name}={value!r}: expected a finite number")
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{name}={value!r}: expected {_describe(kind)}")
+    return value
+
+
+def _describe(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def parse_value(kind: Any, text: str, name: str) -> Any:
+    """Turn the text of a flag or of ``key=value`` into a value of the declared type."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return parse_value(next(arg for arg in args if arg is not type(None)), text, name)
+    if origin is tuple:
+        return tuple(parse_value(args[0], part.strip(), name) for part in text.split(",") if part.strip())
+    if kind is bool:
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
+        if text.lower() not in words:
+            raise ConfigError(f"{name}={text!r}: expected true or false")
+        return words[text.lower()]
+    if kind in (int, float):
+        try:
+            return _check(kind, kind(text), name)
+        except ValueError as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{name}={text!r}: expected {_describe(kind)}") from None
+    return _check(kind, text, name)
+
+
+def parse_assignments(assignments: Iterable[str], sections: Mapping[str, type]) -> dict[str, dict[str, Any]]:
+    """Read ``section.key=value`` words into ``{section: {key: value}}``.
+
+    Raises
+    ------
+    ConfigError
+        For a word of another shape, an unknown section or key, or a value of the wrong kind.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for word in assignments:
+        name, equals, text = word.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot and key):
+            raise ConfigError(
+                f"cannot read the setting {word!r}: expected section.key=value, as in train.iterations=50"
+            )
+        if section not in sections:
+            raise ConfigError(
+                f"unknown section {section!r} in {word!r}{nearest(section, sections)} (known: {', '.join(sections)})"
+            )
+        known = option_types(sections[section])
+        if key not in known:
+            raise ConfigError(f"unknown setting {section}.{key}{nearest(key, known)} (known: {', '.join(known)})")
+        settings.setdefault(section, {})[key] = parse_value(known[key], text.strip(), f"{section}.{key}")
+    return settings
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file, with an error that names it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnreadableError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def replace_many(base: T, values: Mapping[str, Any], section: str = "") -> T:
+    """Return a copy of an options dataclass with some values replaced and checked."""
+    return build(type(base), {**to_plain(base), **values}, section)
+
+
+def to_plain(options: Any) -> dict[str, Any]:
+    """Turn an options dataclass into TOML and JSON values; None is left out."""
+    plain: dict[str, Any] = {}
+    for item in dataclasses.fields(options):
+        value = getattr(options, item.name)
+        if value is None:
+            continue
+        if isinstance(value, tuple):
+            value = list(value)
+        elif isinstance(value, Path):
+            value = str(value)
+        plain[item.name] = value
+    return plain

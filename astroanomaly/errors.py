@@ -1,0 +1,86 @@
+"""Every exception that AstroAnomaly raises on purpose.
+
+Each class derives from `AstroAnomalyError` and from the built-in exception a caller would expect. A message says
+what failed for which object, what was found, what was expected and what to do about it.
+"""
+
+__all__ = [
+    "AstroAnomalyError",
+    "BandError",
+    "BusyError",
+    "CacheError",
+    "CatalogError",
+    "CheckpointError",
+    "ConfigError",
+    "FootprintError",
+    "LabelError",
+    "PluginError",
+    "SessionError",
+    "StorageError",
+    "TrainingError",
+    "UnknownObjectError",
+    "UnreadableError",
+]
+
+
+class AstroAnomalyError(Exception):
+    """Base of all errors raised by this package."""
+
+
+class ConfigError(AstroAnomalyError, ValueError):
+    """A setting is unknown or has a value it cannot have."""
+
+
+class CatalogError(AstroAnomalyError, ValueError):
+    """A catalogue lacks what is needed: positions, ids, or rows."""
+
+
+class BandError(AstroAnomalyError, ValueError):
+    """A band is missing, named twice, or cannot be told from another."""
+
+
+class FootprintError(AstroAnomalyError, ValueError):
+    """No object lies on the images."""
+
+
+class CacheError(AstroAnomalyError, ValueError):
+    """A cache is damaged, of a newer format, or does not fit its use."""
+
+
+class LabelError(AstroAnomalyError, ValueError):
+    """A label has an unknown word, an unknown object, or no match."""
+
+
+class SessionError(AstroAnomalyError, ValueError):
+    """A session is missing a piece, or is asked for what it cannot do yet."""
+
+
+class TrainingError(AstroAnomalyError, ValueError):
+    """A ranker cannot learn from what it was given."""
+
+
+class CheckpointError(AstroAnomalyError, ValueError):
+    """A checkpoint is damaged or does not fit the cache it is used on."""
+
+
+class PluginError(AstroAnomalyError, RuntimeError):
+    """A plugin is missing, clashes with another, or breaks its contract."""
+
+
+class BusyError(AstroAnomalyError, RuntimeError):
+    """Another process holds what this one needs to write."""
+
+
+class StorageError(AstroAnomalyError, OSError):
+    """Writing failed: no space left, no permission, or a vanished folder."""
+
+
+class UnreadableError(AstroAnomalyError, OSError):
+    """A file is missing or cannot be read as what it claims to be."""
+
+
+class UnknownObjectError(AstroAnomalyError, KeyError):
+    """An object id is in none of the caches."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else ""

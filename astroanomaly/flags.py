@@ -1,0 +1,85 @@
+"""Turn options dataclasses into command-line flags, and parsed flags back into options."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from typing import Any, Literal
+
+from astroanomaly.config import option_types, parse_value
+
+__all__ = ["add_flags", "describe_options", "given_options"]
+
+
+def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options: type) -> None:
+    """Add one flag per field: ``min_coverage`` becomes ``--min-coverage``."""
+    kinds = option_types(options)
+    for item in dataclasses.fields(options):
+        kind, many = _plain_kind(kinds[item.name])
+        default = item.default
+        shown = "" if default in (dataclasses.MISSING, None, "", ()) else f" (default: {_as_text(default)})"
+        extra: dict[str, Any] = {}
+        choices = item.metadata.get("choices") or (typing.get_args(kind) if typing.get_origin(kind) is Literal else ())
+        if kind is bool:
+            extra["action"] = argparse.BooleanOptionalAction
+        elif many:
+            extra["action"] = "append"
+        if choices:
+            extra["choices"] = list(choices)
+        elif kind is not bool:
+            extra["metavar"] = item.metadata.get("metavar") or _metavar(kind)
+        parser.add_argument(
+            f"--{item.name.replace('_', '-')}",
+            dest=f"option_{item.name}",
+            default=None,
+            help=(item.metadata.get("help", "") + shown).replace("%", "%%"),
+            **extra,
+        )
+
+
+def given_options(arguments: argparse.Namespace, options: type) -> dict[str, Any]:
+    """Collect the flags that were given, as values of the declared types."""
+    given: dict[str, Any] = {}
+    for name, kind in option_types(options).items():
+        value = getattr(arguments, f"option_{name}")
+        if value is None:
+            continue
+        if isinstance(value, list):  # a repeated flag, each perhaps a list itself
+            value = tuple(part for text in value for part in parse_value(kind, text, f"--{name.replace('_', '-')}"))
+        elif isinstance(value, str):
+            value = parse_value(kind, value, f"--{name.replace('_', '-')}")
+        given[name] = value
+    return given
+
+
+def describe_options(options: type) -> list[tuple[str, str, str]]:
+    """List ``(flag, default, help)`` of every option, for tables and documentation."""
+    return [
+        (
+            f"--{item.name.replace('_', '-')}",
+            "" if item.default in (dataclasses.MISSING, None, "", ()) else _as_text(item.default),
+            item.metadata.get("help", ""),
+        )
+        for item in dataclasses.fields(options)
+    ]
+
+
+def _plain_kind(kind: Any) -> tuple[Any, bool]:
+    """Return the type without ``| None``, and whether it is a list."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return typing.get_args(kind)[0], True
+    return kind, False
+
+
+def _metavar(kind: Any) -> str:
+    return {int: "N", float: "X", str: "TEXT"}.get(kind, "PATH")
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

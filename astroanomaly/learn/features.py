@@ -1,0 +1,256 @@
+"""Frozen features: what the pretrained network makes of every object, computed once, kept on disk, memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from astroanomaly.config import BackboneConfig
+from astroanomaly.learn.backbone import Backbone, build_backbone, weights_hash
+from astroanomaly.learn.batches import ModelInput
+from astroanomaly.learn.device import pick_device
+from astroanomaly.learn.rows import RowFile, open_rows
+from astroanomaly.records import Progress
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache, Shard
+    from astroanomaly.hookspecs import RankerContext
+
+__all__ = ["FeatureStore", "unit_length"]
+
+_RUN = 32  # neighbouring objects of a shard that are read and computed together
+_OPEN_SHARDS = 16  # shards that are filled at the same time
+_VERSION = 1  # part of the key: raise it when the same inputs would give other features
+_log = logging.getLogger(__name__)
+
+
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Scale features ``(n, D)`` to float32 rows of length 1; zero rows stay zero and NaN rows stay NaN."""
+    features = np.asarray(features, dtype=np.float32)
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(length == 0, 1, length)
+
+
+class FeatureStore:
+    """Pooled features of every object of a cache, float16, under a key of all that decides them.
+
+    Finished shards lie in ``derived/<key>/<shard uuid>.npy`` of the cache folder if that can be written to, else in
+    ``<folder>/<key>/``, else in memory. Objects are computed in random order, so that a ranking may cover what
+    exists; a process that is killed loses at most the rows it was writing; several processes may work at once.
+
+    Parameters
+    ----------
+    cache
+        The cutouts.
+    model_input
+        What the network sees of them.
+    backbone_config
+        The network and its weights.
+    folder
+        Where to keep features that the cache folder cannot take; None: memory.
+    device
+        Torch device name, or ``auto``.
+    seed
+        Seed of the order, and of random weights.
+    batch_size
+        Cutouts per pass through the network.
+
+    Raises
+    ------
+    CheckpointError
+        If the model cannot look at this cache.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        model_input: ModelInput,
+        backbone_config: BackboneConfig,
+        folder: Path | None = None,
+        device: str = "auto",
+        seed: int = 0,
+        batch_size: int = 64,
+    ) -> None:
+        self.cache = cache
+        self.model_input = model_input
+        self.backbone_config = backbone_config
+        self.seed = seed
+        self.batch_size = batch_size
+        self._planes = model_input.check(cache)
+        self._folder = folder
+        self._device_name = device
+        self._shards: dict[str, Shard] = {shard.uuid: shard for shard in cache.shards}
+        self._numbers = [shard.uuid for shard in cache.shards]
+        self._rows: dict[str, RowFile] = {}
+
+    @classmethod
+    def of(cls, cache: Cache, context: RankerContext) -> FeatureStore:
+        """Open the features that a ranker's context asks for."""
+        return cls(
+            cache,
+            context.input,
+            context.backbone,
+            folder=context.features,
+            device=context.device,
+            seed=context.seed,
+        )
+
+    # ------------------------------------------------------------------------------------------------- what there is
+
+    @cached_property
+    def key(self) -> str:
+        """Hexadecimal name of everything that decides the features, beside the shard."""
+        parts = {
+            "backbone": self.backbone_config.name,
+            "weights": weights_hash(self.backbone_config, self.seed),
+            "input": self.model_input.key,
+            "precision": "float16",
+            "version": _VERSION,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    @property
+    def done(self) -> int:
+        """Number of objects whose features exist."""
+        return sum(self._open(uuid).done for uuid in self._numbers)
+
+    def folders(self, uuid: str) -> list[Path]:
+        """Folders where the features of a shard may lie, the preferred one first."""
+        folders = [self._shards[uuid].folder / "derived" / self.key]
+        if self._folder is not None:
+            folders.append(Path(self._folder) / self.key)
+        return folders
+
+    def computed(self, uuid: str) -> np.ndarray:
+        """``(n,)`` boolean: which objects of a shard have features."""
+        return self._open(uuid).computed
+
+    def shard(self, uuid: str) -> np.ndarray:
+        """``(n, D)`` float16 features of a shard, read-only and memory-mapped; NaN rows are not computed yet."""
+        rows = self._open(uuid)
+        if rows.array is None:  # nothing yet: one NaN stands for all
+            return np.broadcast_to(np.float16(np.nan), (len(self._shards[uuid]), self.network.dim))
+        view = rows.array.view()
+        view.flags.writeable = False
+        return view
+
+    def get(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n, D)`` float32 features of some objects, in the order given; NaN where not computed yet.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is not in the cache.
+        """
+        numbers, places = self.cache.locate(ids)
+        found: np.ndarray | None = None
+        for number in np.unique(numbers):
+            chosen = np.flatnonzero(numbers == number)
+            features = self.shard(self._numbers[number])
+            if found is None:
+                found = np.empty((len(ids), features.shape[1]), np.float32)
+            found[chosen] = features[places[chosen]]
+        return np.empty((0, self.network.dim), np.float32) if found is None else found
+
+    # ----------------------------------------------------------------------------------------------------- computing
+
+    def compute(self, first: Sequence[str] = (), only: Sequence[str] | None = None) -> Iterator[Progress]:
+        """Compute what is missing, in random order; drain the generator, or stop it at any time.
+
+        Parameters
+        ----------
+        first
+            Objects to begin with: those with labels.
+        only
+            Uuids of the shards to work on; None: all. An empty sequence computes nothing but ``first``.
+
+        Yields
+        ------
+        Progress
+            One report per batch, with the number of objects that have features now.
+        """
+        wanted = self._numbers if only is None else list(only)
+        total = len(self)
+        done = self.done
+        if done < total:
+            yield Progress("features", done, total)
+        for uuid, rows in self._batches_of(first):
+            done += self._fill(uuid, rows)
+            yield Progress("features", done, total)
+        rng = np.random.default_rng(self.seed)
+        unfinished = [uuid for uuid in wanted if not self._open(uuid).complete]
+        order = rng.permutation(len(unfinished))
+        for start in range(0, len(order), _OPEN_SHARDS):
+            group = [unfinished[i] for i in order[start : start + _OPEN_SHARDS]]
+            for uuid, rows in self._random_batches(group, rng):
+                done += self._fill(uuid, rows)
+                yield Progress("features", done, total)
+            for uuid in group:
+                self._open(uuid).finish()
+
+    @cached_property
+    def network(self) -> Backbone:
+        """The network, ready to run (built when first needed)."""
+        network = build_backbone(self.backbone_config, size=self.model_input.size, seed=self.seed)
+        network = network.to(pick_device(self._device_name), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.eval().requires_grad_(False)
+
+    def _batches_of(self, ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+        """Give the missing ones among some objects, shard by shard."""
+        numbers, places = self.cache.locate(ids)
+        for number in np.unique(numbers):
+            uuid = self._numbers[number]
+            rows = np.unique(places[numbers == number])
+            rows = rows[~self._open(uuid).computed[rows]]
+            for start in range(0, len(rows), self.batch_size):
+                yield uuid, rows[start : start + self.batch_size]
+
+    def _random_batches(self, uuids: list[str], rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+        """Give the missing objects of some shards in random order, a few runs of neighbours at a time."""
+        runs_per_batch = max(1, self.batch_size // _RUN)
+        batches: list[tuple[str, np.ndarray]] = []
+        for uuid in uuids:
+            missing = np.flatnonzero(~self._open(uuid).computed)
+            runs = np.array_split(missing, max(1, -(-len(missing) // _RUN)))
+            order = rng.permutation(len(runs))
+            for start in range(0, len(runs), runs_per_batch):
+                rows = np.concatenate([runs[i] for i in order[start : start + runs_per_batch]])
+                if len(rows):
+                    batches.append((uuid, np.sort(rows)))
+        for number in rng.permutation(len(batches)):
+            yield batches[number]
+
+    def _fill(self, uuid: str, rows: np.ndarray) -> int:
+        """Compute and keep the features of some objects of a shard; return how many are new."""
+        images = self._shards[uuid].read_rows(rows)
+        device = self.network.mean.device
+        with torch.inference_mode():
+            seen = self.model_input.tensor(images, device, self._planes)  # (n, 3, S, S)
+            features = self.network.features(seen).float().cpu().numpy()  # (n, D)
+        return self._open(uuid, for_writing=features.shape[1]).put(rows, features)
+
+    def _open(self, uuid: str, for_writing: int = 0) -> RowFile:
+        """Open the features of one shard; ``for_writing`` is their length, 0 to look only."""
+        if uuid not in self._rows:
+            self._rows[uuid] = open_rows(self.folders(uuid), uuid, len(self._shards[uuid]))
+        rows = self._rows[uuid]
+        if for_writing:
+            rows.begin(for_writing)
+        return rows
+
+    def close(self) -> None:
+        """Let go of all files; what was computed stays and is taken up again by the next store."""
+        for rows in self._rows.values():
+            rows.close()
+        self._rows.clear()

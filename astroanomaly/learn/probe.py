@@ -1,0 +1,205 @@
+"""The instant ranker: regularised logistic regression on frozen features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from astroanomaly.config import option
+from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
+from astroanomaly.hookspecs import RankerContext, ShardScores
+from astroanomaly.learn.features import FeatureStore, unit_length
+from astroanomaly.learn.projection import Projection
+from astroanomaly.learn.scoring import log_odds
+from astroanomaly.records import NOMINAL, Labelled, Progress
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache
+
+__all__ = ["Probe", "ProbeOptions"]
+
+_STEP = 8192  # rows scored together
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """Settings of the probe."""
+
+    c: float = option(1.0, "inverse strength of the regularisation: smaller is smoother")
+    balanced: bool = option(True, "weigh every label class alike, however rare")
+    components: int = option(128, "principal components that are ranked in a large cache")
+    project_above: int = option(1_000_000, "number of objects above which a cache is large")
+
+    def __post_init__(self) -> None:
+        if self.c <= 0:
+            raise ConfigError(f"probe.c={self.c}: expected a number above 0")
+        if self.components < 2:
+            raise ConfigError(f"probe.components={self.components}: expected 2 or more")
+
+
+class Probe:
+    """Logistic regression on frozen features of unit length, class-balanced; learns in under a second.
+
+    Its scores are not calibrated probabilities. It has no weights worth keeping: a session saves its settings and the
+    labels it learnt from, and fits it again.
+
+    Parameters
+    ----------
+    options
+        Its settings.
+    context
+        Label classes, model input, network, seed, device and folder.
+    """
+
+    name = "probe"
+    summary = "logistic regression on frozen features: learns from few labels in under a second"
+    section = "probe"
+    Options = ProbeOptions
+    needs_labels = True
+    has_weights = False
+
+    def __init__(self, options: ProbeOptions, context: RankerContext) -> None:
+        self.options = options
+        self.context = context
+        self._columns: list[int] = []
+        self._line: _Line | None = None  # on features of unit length
+        self._short_line: _Line | None = None  # on their projection
+        self._stores: dict[int, FeatureStore] = {}
+        self._projections: dict[int, Projection] = {}
+
+    def fit(
+        self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset(), *, complete: bool = True
+    ) -> Iterator[Progress]:
+        """Compute the features that are missing, then learn.
+
+        Parameters
+        ----------
+        cache
+            The cutouts.
+        labels
+            What to learn from: ``nominal`` and at least one anomaly class.
+        exclude
+            Objects never to learn from.
+        complete
+            False computes the features of the labelled objects only, so that the first ranking comes at once.
+
+        Raises
+        ------
+        TrainingError
+            If only one side is labelled, or a label class is unknown.
+        """
+        chosen = [(i, c) for i, c in zip(labels.ids, labels.classes, strict=True) if i not in exclude]
+        ids, classes = [i for i, _ in chosen], [c for _, c in chosen]
+        learnt = self._check(classes)
+        store = self._store(cache)
+        yield from store.compute(first=ids, only=None if complete else ())
+        places = np.array([learnt.index(c) for c in classes])
+        if len(cache) > self.options.project_above and store.done == len(cache):
+            projection = self._projections.setdefault(id(cache), Projection(store, self.options.components))
+            yield from projection.compute()
+            self._short_line = self._learn(projection.apply(store.get(ids)), places)
+            self._line = self._short_line.before(projection.axes)
+        else:
+            self._projections.pop(id(cache), None)
+            self._line = self._learn(unit_length(store.get(ids)), places)
+        self._columns = [self.context.classes.index(c) for c in learnt]
+        counts = {name: float(count) for name, count in Counter(classes).items()}
+        yield Progress("probe", 1, 1, values={"labels": float(len(ids)), **counts})
+
+    def score(self, cache: Cache, *, complete: bool = True) -> Iterator[ShardScores]:
+        """Score every object; columns of label classes that have no label are NaN.
+
+        Parameters
+        ----------
+        cache
+            The cutouts, those it learnt from or others.
+        complete
+            Compute missing features first, shard by shard; False leaves the rows of such objects NaN.
+
+        Raises
+        ------
+        TrainingError
+            If it has not learnt yet.
+        """
+        if self._line is None:
+            raise TrainingError("the probe has learnt nothing yet: train it first")
+        store, projection = self._store(cache), self._projections.get(id(cache))
+        for shard in cache.shards:
+            if complete:
+                for _ in store.compute(only=[shard.uuid]):
+                    pass
+            result = np.full((len(shard), len(self.context.classes)), np.nan, np.float32)
+            rows = store.shard(shard.uuid) if projection is None else projection.shard(shard.uuid)
+            for start in range(0, len(shard), _STEP):
+                part = rows[start : start + _STEP]
+                if projection is not None and self._short_line is not None:
+                    logits = self._short_line.at(part.astype(np.float32))
+                else:
+                    logits = self._line.at(unit_length(part))
+                result[start : start + _STEP, self._columns] = log_odds(logits)
+            yield ShardScores(shard.uuid, shard.ids, result)
+
+    def save(self, path: Path, metrics: dict[str, float] | None = None) -> None:
+        """Refuse: the probe is refitted from its recipe."""
+        raise CheckpointError(f"the probe has no weights to write to {path}: it is fitted again from its labels")
+
+    def load(self, path: Path) -> None:
+        """Refuse: the probe is refitted from its recipe."""
+        raise CheckpointError(f"the probe has no weights to read from {path}: it is fitted again from its labels")
+
+    def _store(self, cache: Cache) -> FeatureStore:
+        """Features of a cache; kept, because those in memory would be lost."""
+        if id(cache) not in self._stores:
+            self._stores[id(cache)] = FeatureStore.of(cache, self.context)
+        return self._stores[id(cache)]
+
+    def _check(self, classes: list[str]) -> list[str]:
+        """Return the label classes that have labels, in the context's order, or say what is missing."""
+        counts = Counter(classes)
+        unknown = sorted(set(counts) - set(self.context.classes))
+        if unknown:
+            raise TrainingError(f"label class {unknown[0]!r} is not one of {', '.join(self.context.classes)}")
+        learnt = [name for name in self.context.classes if counts[name]]
+        if NOMINAL not in learnt or len(learnt) < 2:
+            found = ", ".join(f"{counts[name]} {name}" for name in learnt) or "none"
+            missing = NOMINAL if learnt and NOMINAL not in learnt else "anomaly"
+            raise TrainingError(
+                f"the probe needs labels on both sides, nominal and anomaly; found: {found}. Label at least one "
+                f"object as {missing}, or use --ranker cold, which needs no labels"
+            )
+        return learnt
+
+    def _learn(self, points: np.ndarray, places: np.ndarray) -> _Line:
+        """Fit ``points`` (n, D) with class numbers ``places`` (n,)."""
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(
+            C=self.options.c, class_weight="balanced" if self.options.balanced else None, max_iter=2000
+        )
+        model.fit(points.astype(np.float64), places)
+        slope, offset = model.coef_.T, model.intercept_  # (D, 1 or classes)
+        if slope.shape[1] == 1:  # two classes: one logit, of the second against the first
+            slope, offset = np.hstack([np.zeros_like(slope), slope]), np.array([0.0, offset[0]])
+        return _Line(slope.astype(np.float32), offset)
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """A linear function: logits = points @ slope + offset."""
+
+    slope: np.ndarray  # (D, classes)
+    offset: np.ndarray  # (classes,)
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Return logits ``(n, classes)`` of points ``(n, D)``."""
+        return points @ self.slope + self.offset
+
+    def before(self, axes: np.ndarray) -> _Line:
+        """Return the same function of the points before they were projected on ``axes`` (mean first)."""
+        slope = axes[1:].T @ self.slope
+        return _Line(slope, self.offset - axes[0] @ slope)

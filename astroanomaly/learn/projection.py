@@ -1,0 +1,136 @@
+"""Principal components of frozen features: a tenth of the numbers, for caches of millions of objects."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from astroanomaly.learn.features import FeatureStore, unit_length
+from astroanomaly.learn.rows import RowFile, open_rows
+from astroanomaly.records import Progress
+
+__all__ = ["Projection", "principal_axes"]
+
+_SAMPLE = 10_000  # objects the axes are found on
+_STEP = 8192  # rows projected together
+
+
+def principal_axes(features: np.ndarray, count: int) -> np.ndarray:
+    """Find the axes along which features vary most.
+
+    Parameters
+    ----------
+    features
+        ``(n, D)``, finite.
+    count
+        Number of axes wanted; at most ``min(n, D)`` are given.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(1 + k, D)`` float32: the mean, then the axes of length 1, each with its largest entry positive.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    mean = features.mean(axis=0)
+    centred = features - mean
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    axes = vectors[:, np.argsort(values)[::-1][: min(count, *features.shape)]].T
+    largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
+    axes = axes * np.where(largest < 0, -1, 1)[:, None]  # eigenvectors have no sign of their own
+    return np.concatenate([mean[None], axes]).astype(np.float32)
+
+
+class Projection:
+    """Features of unit length of a whole cache, projected on principal axes and kept beside them.
+
+    The axes are found once, on a random sample, and kept with the features, so that all processes use the same ones.
+
+    Parameters
+    ----------
+    store
+        Features that are all computed.
+    count
+        Number of axes.
+    """
+
+    def __init__(self, store: FeatureStore, count: int = 128) -> None:
+        self._store = store
+        self._count = count
+        self._rows: dict[str, RowFile] = {}
+        self._axes: np.ndarray | None = None
+        self._name = f"pca{count}"
+
+    @property
+    def axes(self) -> np.ndarray:
+        """``(1 + k, D)`` float32: the mean, then the axes."""
+        if self._axes is None:
+            found = self._load()
+            self._axes = self._find() if found is None else found
+        return self._axes
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Project features ``(n, D)`` to ``(n, k)`` float32; NaN rows stay NaN."""
+        return (unit_length(features) - self.axes[0]) @ self.axes[1:].T
+
+    def compute(self) -> Iterator[Progress]:
+        """Project what is not projected yet; one report per shard."""
+        shards = self._store.cache.shards
+        for number, shard in enumerate(shards):
+            rows = self._open(shard.uuid, len(shard))
+            if not rows.complete:
+                rows.begin(len(self.axes) - 1)
+                features = self._store.shard(shard.uuid)
+                for start in range(0, len(shard), _STEP):
+                    places = np.arange(start, min(start + _STEP, len(shard)))
+                    rows.put(places, self.apply(features[places]))
+                rows.finish()
+            yield Progress("projection", number + 1, len(shards))
+
+    def shard(self, uuid: str) -> np.ndarray:
+        """``(n, k)`` float16 projected features of a shard, after `compute`."""
+        array = self._rows[uuid].array
+        if array is None:
+            return np.empty((0, len(self.axes) - 1), np.float16)
+        return array
+
+    def _open(self, uuid: str, count: int) -> RowFile:
+        if uuid not in self._rows:
+            tag = hashlib.sha256(self.axes.tobytes()).hexdigest()[:8]  # rows on other axes are other rows
+            folders = [folder / f"{self._name}-{tag}" for folder in self._store.folders(uuid)]
+            self._rows[uuid] = open_rows(folders, uuid, count)
+        return self._rows[uuid]
+
+    def _files(self) -> list[Path]:
+        shards = self._store.cache.shards
+        return [folder / f"{self._name}-axes.npy" for folder in self._store.folders(shards[0].uuid)] if shards else []
+
+    def _load(self) -> np.ndarray | None:
+        """Read the axes that were found before; None where there are none of the right shape."""
+        for path in self._files():
+            try:
+                axes = np.load(path, allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                continue
+            if axes.ndim == 2 and axes.dtype == np.float32 and np.isfinite(axes).all():
+                return axes
+        return None
+
+    def _find(self) -> np.ndarray:
+        """Find the axes on a random sample and keep them where possible."""
+        ids = self._store.cache.sample(_SAMPLE, np.random.default_rng(self._store.seed))
+        axes = principal_axes(unit_length(self._store.get(ids)), self._count)
+        for path in self._files():
+            temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.npy")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(temporary, axes)
+                os.replace(temporary, path)
+            except OSError:  # cannot be kept here: the next place, or found again next time
+                continue
+            break
+        return axes

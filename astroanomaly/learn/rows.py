@@ -1,0 +1,263 @@
+"""Rows of float16 numbers, one per object of a shard, that fill up over time and survive a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from astroanomaly.errors import StorageError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: unfinished files are then never taken over
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["RowFile", "open_rows"]
+
+_LARGEST = float(np.finfo(np.float16).max)
+_STEP = 8192  # rows looked at or written together
+_log = logging.getLogger(__name__)
+
+
+def open_rows(folders: Sequence[Path], name: str, count: int) -> RowFile:
+    """Open ``<name>.npy`` in the first folder that has it, else whatever is unfinished there.
+
+    Parameters
+    ----------
+    folders
+        Where to look and, in this order, to write; those that cannot be written to are passed over, and when none can
+        the rows are kept in memory.
+    name
+        Name of the shard.
+    count
+        Number of its objects.
+    """
+    for folder in folders:
+        finished = _read_finished(folder / f"{name}.npy", count)
+        if finished is not None:
+            return RowFile(folders, name, count, finished)
+    return RowFile(folders, name, count)
+
+
+class RowFile:
+    """The rows of one shard, on disk or in memory.
+
+    A row is there when all its numbers are finite. An unfinished file starts out as NaN, so a row that a killed
+    process wrote half is seen as missing. Each writer has a locked file of its own, ``<name>.<random>.partial``, and
+    takes over one that a dead writer left; the complete file is renamed to ``<name>.npy``, whoever comes first.
+
+    Attributes
+    ----------
+    array
+        ``(count, D)`` float16, memory-mapped where it is on disk; None while nothing is there.
+    computed
+        ``(count,)`` boolean: rows that are there.
+    """
+
+    def __init__(self, folders: Sequence[Path], name: str, count: int, finished: np.ndarray | None = None) -> None:
+        self.name = name
+        self.count = count
+        self.array = finished
+        self.complete = finished is not None or count == 0
+        self._folders = list(folders)
+        self._path: Path | None = None
+        self._handle: BinaryIO | None = None
+        self._writing = False
+        self._mask = None if self.complete else np.zeros(count, bool)
+        if not self.complete:
+            self._look()
+
+    @property
+    def computed(self) -> np.ndarray:
+        """``(count,)`` boolean: rows that are there."""
+        return np.ones(self.count, bool) if self._mask is None else self._mask
+
+    @property
+    def done(self) -> int:
+        """How many rows are there."""
+        return self.count if self._mask is None else int(self._mask.sum())
+
+    def _look(self) -> None:
+        """Read what other processes have left or are still filling, without taking it over."""
+        for path in _partials(self._folders, self.name):
+            found = _map_partial(path, self.count, "r")
+            if found is None:
+                continue
+            mask = _present(found)
+            if mask.sum() > self.done:
+                self.array, self._mask = found, mask
+
+    def begin(self, length: int) -> None:
+        """Make ready to write rows of some length; needed once before `put`."""
+        if self._writing or self.complete:
+            return
+        seen, self.array = self.array, None
+        for folder in self._folders:
+            with contextlib.suppress(PermissionError, NotADirectoryError):
+                if self._take_over(folder, length) or self._create(folder, length):
+                    break
+        if self.array is None:
+            _log.info("features of shard %s are kept in memory: no folder can be written to", self.name)
+            self.array = np.full((self.count, length), np.nan, np.float16)
+        self._writing = True
+        if self._handle is not None:  # the lock is let go with this object, whoever forgets to close it
+            weakref.finalize(self, self._handle.close)
+        mask = _present(self.array)
+        if seen is not None and seen.shape == self.array.shape:  # keep what another process has computed
+            for rows in _steps(np.flatnonzero(_present(seen) & ~mask)):
+                self.array[rows] = seen[rows]
+                mask[rows] = True
+        self._mask = mask
+
+    def put(self, rows: np.ndarray, values: np.ndarray) -> int:
+        """Write some rows; return how many were not there before.
+
+        Numbers beyond the range of float16 are clipped and those that are no numbers become 0, because a row that is
+        there must be finite.
+        """
+        if self.complete or self.array is None or self._mask is None:
+            return 0
+        new = int((~self._mask[rows]).sum())
+        finite = np.nan_to_num(values, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
+        self.array[rows] = np.clip(finite, -_LARGEST, _LARGEST).astype(np.float16)
+        self._mask[rows] = True
+        return new
+
+    def finish(self) -> None:
+        """Turn a full file into a finished one; does nothing while rows are missing."""
+        if self.complete or self.array is None or self._mask is None or not self._mask.all():
+            return
+        self.begin(self.array.shape[1])  # a dead process may have written the last row but not renamed the file
+        if isinstance(self.array, np.memmap) and self._path is not None:
+            final = self._path.with_name(f"{self.name}.npy")
+            try:
+                self.array.flush()
+                os.replace(self._path, final)
+            except OSError as error:
+                raise StorageError(f"features {final} cannot be written: {error.strerror or error}") from error
+            self.close()
+            self.array = np.load(final, mmap_mode="r")
+        self._mask, self.complete = None, True
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._handle is not None:
+            self._handle.close()
+        self.array = self._handle = self._path = None
+        self._writing = False
+
+    def _take_over(self, folder: Path, length: int) -> bool:
+        """Go on with a file that a dead process left in a folder."""
+        for path in _partials([folder], self.name):
+            try:
+                handle = path.open("r+b")
+            except OSError:
+                continue
+            if _lock(handle) and _same_file(handle, path):
+                found = _map_partial(path, self.count, "r+")
+                if found is not None and found.shape[1] == length:
+                    self.array, self._handle, self._path = found, handle, path
+                    return True
+                path.unlink(missing_ok=True)  # cut short, or of another network
+            handle.close()
+        return False
+
+    def _create(self, folder: Path, length: int) -> bool:
+        """Start a file of NaN rows in a folder; False where it cannot be written to."""
+        path = folder / f"{self.name}.{secrets.token_hex(4)}.partial"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = path.open("x+b")
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+                return False
+            raise StorageError(f"features {path} cannot be written: {error.strerror or error}") from error
+        try:
+            _lock(handle)
+            npy.write_array_header_1_0(handle, {"descr": "<f2", "fortran_order": False, "shape": (self.count, length)})
+            blank = np.full((min(_STEP, self.count), length), np.nan, "<f2")
+            for start in range(0, self.count, _STEP):  # written, not left sparse: a full disk shows now, not as SIGBUS
+                handle.write(blank[: min(_STEP, self.count - start)].tobytes())
+            handle.flush()
+            os.fsync(handle.fileno())
+        except OSError as error:
+            handle.close()
+            path.unlink(missing_ok=True)
+            raise StorageError(
+                f"features {path} cannot be written: {error.strerror or error}; free some space and run it again"
+            ) from error
+        self.array, self._handle, self._path = np.load(path, mmap_mode="r+"), handle, path
+        return True
+
+
+def _partials(folders: Sequence[Path], name: str) -> list[Path]:
+    found: list[Path] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            found.extend(sorted(folder.glob(f"{name}.*.partial")))
+    return found
+
+
+def _steps(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _STEP):
+        yield rows[start : start + _STEP]
+
+
+def _present(array: np.ndarray) -> np.ndarray:
+    """``(n,)`` boolean: rows without a NaN."""
+    mask = np.zeros(len(array), bool)
+    for start in range(0, len(array), _STEP):
+        mask[start : start + _STEP] = np.isfinite(array[start : start + _STEP]).all(axis=1)
+    return mask
+
+
+def _map_partial(path: Path, count: int, mode: str) -> np.ndarray | None:
+    """Map an unfinished file; None where it is not (yet) one of this shape."""
+    try:
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if _fits(array, count) else None
+
+
+def _read_finished(path: Path, count: int) -> np.ndarray | None:
+    """Map a finished file; None, with a warning, where it is damaged."""
+    if not path.is_file():
+        return None
+    array = _map_partial(path, count, "r")
+    if array is None:
+        _log.warning("features %s are damaged; they are computed again", path)
+    return array
+
+
+def _fits(array: np.ndarray, count: int) -> bool:
+    return array.ndim == 2 and array.dtype == np.float16 and len(array) == count
+
+
+def _lock(handle: BinaryIO) -> bool:
+    """Take the lock that is held as long as a writer lives; False where another has it or there are no locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _same_file(handle: BinaryIO, path: Path) -> bool:
+    """Whether a path still is the file that was opened: its writer may have renamed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except OSError:
+        return False

@@ -1,0 +1,250 @@
+"""The training loop of FixMatch: settings, optimiser, moving average, memory, and an eye on the pseudo-labels."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from astroanomaly.config import option
+from astroanomaly.errors import ConfigError, TrainingError
+from astroanomaly.learn.fixmatch import Loss, StepBatch, average_weights, make_average, set_training, train_step
+from astroanomaly.records import Progress
+
+__all__ = ["STAGE", "TrainConfig", "fit_micro_batch", "train"]
+
+STAGE = "training"
+_FLOOD = 0.95  # share of the unlabelled batch
+_EARLY = 5  # steps
+_OVERHEAD = 1.35  # peak memory of a step over what is kept for the gradient
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of FixMatch. The defaults are those of AnomalyMatch (Gomez & O'Ryan 2025, arXiv:2505.03509)."""
+
+    iterations: int = option(100, "training steps of a round")
+    labelled_batch: int = option(16, "labelled images of a step")
+    unlabelled_ratio: int = option(5, "unlabelled images of a step for each labelled one")
+    threshold: float = option(0.95, "probability from which on a pseudo-label counts")
+    temperature: float = option(0.5, "sharpening of the pseudo-labels' probabilities: 1 leaves them, less sharpens")
+    unlabelled_weight: float = option(1.0, "weight of the unlabelled loss; 0 learns from the labels only")
+    ema: float = option(0.99, "share of the averaged weights that stays at every step; the average is what scores")
+    learning_rate: float = option(0.0075, "learning rate of stochastic gradient descent")
+    schedule: Literal["constant", "cosine"] = option(
+        "constant", "learning rate over the round: constant, or falling to a fifth along FixMatch's cosine"
+    )
+    momentum: float = option(0.9, "Nesterov momentum")
+    weight_decay: float = option(7.5e-4, "pull of the weights towards 0; spares biases and normalisation")
+    oversample: bool = option(True, "draw every label class equally often, however rare")
+    pool: int = option(10_000, "unlabelled objects of a round, drawn at random")
+    start: Literal["continue", "pretrained"] = option(
+        "continue", "continue the weights of the round before, or start from the pretrained ones with all labels"
+    )
+    edge_share: float = option(0.1, "share of the images that lose an edge or a corner, as at the edge of a survey")
+    norm: Literal["batch", "frozen"] = option(
+        "batch", "batch normalisation by the images of a step, or by its running statistics as they are"
+    )
+    memory_gb: float = option(6.0, "memory for training in gigabytes; images beyond it pass in several parts")
+    micro_batch: int = option(0, "images that pass together; 0 takes what memory_gb allows. Recorded with the weights")
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "labelled_batch", "unlabelled_ratio", "pool"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 1 or more")
+        for name in ("threshold", "edge_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 to 1")
+        for name in ("ema", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more, and less than 1")
+        for name in ("temperature", "learning_rate", "memory_gb"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected a number above 0")
+        for name in ("unlabelled_weight", "weight_decay", "micro_batch"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more")
+
+    @property
+    def unlabelled_batch(self) -> int:
+        """Unlabelled images of a step; 0 when learning from labels only."""
+        return self.labelled_batch * self.unlabelled_ratio if self.unlabelled_weight else 0
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[StepBatch],
+    config: TrainConfig,
+    *,
+    micro_batch: int,
+    learnt: Tensor | None = None,
+    fresh: bool = True,
+) -> Generator[Progress, None, nn.Module]:
+    """Train a model in place, one report per step.
+
+    Parameters
+    ----------
+    model
+        Maps images ``(n, 3, S, S)`` in [0, 1] to logits ``(n, classes)``; class 0 is ``nominal``.
+    batches
+        At least ``config.iterations`` of them.
+    config
+        The settings.
+    micro_batch
+        Images that pass together.
+    learnt
+        ``(classes,)`` bool: classes that have labels; None means all.
+    fresh
+        Whether the head has learnt nothing yet: many confident pseudo-labels are a bad sign then.
+
+    Yields
+    ------
+    Progress
+        ``loss``, ``supervised loss``, ``unlabelled loss``, ``confident`` (share of the unlabelled batch that passed the
+        threshold), ``anomalous`` (share of the confident pseudo-labels that are not nominal) and ``seconds``.
+
+    Returns
+    -------
+    torch.nn.Module
+        The moving average of the weights, for scoring.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer finite.
+    """
+    average = make_average(model)
+    optimiser = _optimiser(model, config)
+    watch = _Watch(config, fresh)
+    set_training(model, config.norm)
+    started = time.perf_counter()
+    for step, batch in zip(range(config.iterations), batches, strict=False):
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * _schedule(config, step)
+        loss = train_step(
+            model,
+            optimiser,
+            batch,
+            micro_batch=micro_batch,
+            norm=config.norm,
+            learnt=learnt,
+            threshold=config.threshold,
+            temperature=config.temperature,
+            weight=config.unlabelled_weight,
+        )
+        average_weights(average, model, config.ema)
+        values = _figures(loss)
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(
+                f"the loss is {values['loss']} at step {step + 1} of {config.iterations}: the weights ran away; set a "
+                f"smaller train.learning_rate than {config.learning_rate:g}"
+            )
+        now = time.perf_counter()
+        values["seconds"], started = now - started, now
+        yield Progress(STAGE, step + 1, config.iterations, values, watch.look(step, values))
+    return average
+
+
+def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
+    """Find how many images may pass together within ``config.memory_gb``: at most the whole step.
+
+    The tensors that the network keeps for the gradient of two images are counted, so the answer depends on the network,
+    the size of the images and the settings, and not on the state of the machine.
+
+    Parameters
+    ----------
+    model
+        The network, on its device; unchanged afterwards.
+    size
+        Side of the images in pixels.
+    config
+        The settings; a ``micro_batch`` there is taken as it is.
+    """
+    whole = config.labelled_batch + 2 * config.unlabelled_batch
+    if config.micro_batch:
+        return min(config.micro_batch, whole)
+    trial = make_average(model).requires_grad_(True)  # batch normalisation would change the model itself
+    set_training(trial, config.norm)
+    own = {parameter.untyped_storage().data_ptr() for parameter in trial.parameters()}
+    kept: dict[int, int] = {}  # bytes by storage
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    device = next(trial.parameters()).device
+    images = torch.zeros(2, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        output = trial(images)
+    del output  # until here nothing that was counted may be freed, or addresses would be used twice
+    per_image = sum(kept.values()) / 2 * _OVERHEAD
+    if config.norm == "frozen":  # weak views keep nothing
+        per_image *= (config.labelled_batch + config.unlabelled_batch) / whole
+    smallest = -(-whole // config.labelled_batch)
+    return int(min(max(config.memory_gb * 1e9 / per_image, smallest), whole))
+
+
+def _optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Stochastic gradient descent; weight decay on matrices and kernels only, as in the reference implementations."""
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    spared = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    return torch.optim.SGD(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+    )
+
+
+def _schedule(config: TrainConfig, step: int) -> float:
+    """Learning rate of a step, in units of the first; the cosine is that of the paper, section 2.3."""
+    return math.cos(7 * math.pi * step / (16 * config.iterations)) if config.schedule == "cosine" else 1.0
+
+
+def _figures(loss: Loss) -> dict[str, float]:
+    """What is reported of a step."""
+    values = {"loss": float(loss.total), "supervised loss": float(loss.supervised)}
+    if len(loss.confident):
+        values["unlabelled loss"] = float(loss.unlabelled)
+        values["confident"] = float(loss.confident.float().mean())
+        if values["confident"]:
+            values["anomalous"] = float((loss.pseudo_labels[loss.confident] > 0).float().mean())
+    return values
+
+
+class _Watch:
+    """Tells when pseudo-labels come too early or not at all."""
+
+    def __init__(self, config: TrainConfig, fresh: bool) -> None:
+        self._config = config
+        self._fresh = fresh
+        self._warned = False
+        self._most = 0.0
+
+    def look(self, step: int, values: dict[str, float]) -> str:
+        """Return what a person should know after a step, mostly nothing."""
+        confident = values.get("confident")
+        if confident is None:
+            return ""
+        self._most = max(self._most, confident)
+        if self._fresh and not self._warned and step < _EARLY and confident >= _FLOOD:
+            self._warned = True
+            return (
+                f"{confident:.0%} of the unlabelled images passed the confidence threshold at step {step + 1}: before "
+                "anything is learnt these pseudo-labels are near random. Raise train.threshold "
+                f"({self._config.threshold:g}) or train.temperature ({self._config.temperature:g})"
+            )
+        if step == self._config.iterations - 1 and not self._most:
+            return (
+                f"no unlabelled image passed the confidence threshold in {self._config.iterations} steps: this round "
+                "learnt from the labels only. Raise train.iterations, or lower train.threshold "
+                f"({self._config.threshold:g})"
+            )
+        return ""

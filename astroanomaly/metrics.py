@@ -1,0 +1,148 @@
+"""How good a ranking is, where the truth is known: AUROC, AUPRC, precision and efficiency at a depth.
+
+Ties are broken at random in the mean: a figure at a depth is its expectation over all orders of objects with equal
+scores, so that no result depends on the order of the input. ``truth`` is boolean, True for an anomaly; ``scores`` are
+finite, higher is more anomalous.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from astroanomaly.errors import LabelError
+
+__all__ = [
+    "auprc",
+    "auroc",
+    "average_precision",
+    "efficiency_at_fraction",
+    "efficiency_curve",
+    "evaluate",
+    "found_at",
+    "precision_at",
+    "precision_at_fraction",
+    "precision_recall_curve",
+    "roc_curve",
+]
+
+
+def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that an anomaly scores higher than a nominal object."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(*_checked(truth, scores)))
+
+
+def auprc(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the precision-recall curve by the trapezoidal rule, as published with the method.
+
+    It is slightly optimistic (Davis & Goadrich 2006, ICML); see `average_precision` for the step-wise sum.
+    """
+    from sklearn.metrics import auc, precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(*_checked(truth, scores))
+    return float(auc(recall, precision))
+
+
+def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Mean precision over the anomalies: the area under the precision-recall curve by steps."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*_checked(truth, scores)))
+
+
+def found_at(truth: np.ndarray, scores: np.ndarray, depth: int | np.ndarray) -> np.ndarray:
+    """Count the anomalies among the highest-scored objects, in the mean over ties.
+
+    Parameters
+    ----------
+    truth
+        ``(n,)`` bool.
+    scores
+        ``(n,)`` float.
+    depth
+        Number of objects inspected, one or several; more than ``n`` means all.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float, of the shape of ``depth``.
+    """
+    truth, scores = _checked(truth, scores)
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0) + 1  # where a run of equal scores ends
+    found = np.cumsum(truth[order])[ends - 1]
+    return np.interp(np.minimum(depth, len(truth)), np.r_[0, ends], np.r_[0, found])
+
+
+def precision_at(truth: np.ndarray, scores: np.ndarray, depth: int) -> float:
+    """Share of anomalies among the ``depth`` highest-scored objects (of all, where there are fewer)."""
+    return float(found_at(truth, scores, depth) / min(depth, len(truth)))
+
+
+def precision_at_fraction(truth: np.ndarray, scores: np.ndarray, fraction: float) -> float:
+    """Share of anomalies among the highest-scored fraction of all objects, rounded up to whole objects."""
+    return precision_at(truth, scores, _depth(len(truth), fraction))
+
+
+def efficiency_at_fraction(truth: np.ndarray, scores: np.ndarray, fraction: float) -> float:
+    """Share of all anomalies that lie in the highest-scored fraction of all objects, rounded up to whole objects."""
+    return float(found_at(truth, scores, _depth(len(truth), fraction)) / np.sum(truth))
+
+
+def evaluate(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Return all figures of a ranking by name.
+
+    Raises
+    ------
+    LabelError
+        If the truth has one class only, or the arrays do not match.
+    """
+    figures = {
+        "auroc": auroc(truth, scores),
+        "auprc": auprc(truth, scores),
+        "average_precision": average_precision(truth, scores),
+    }
+    figures.update({f"precision_{depth}": precision_at(truth, scores, depth) for depth in (10, 20, 50, 100)})
+    for name, fraction in (("0.1pct", 0.001), ("1pct", 0.01)):
+        figures[f"precision_{name}"] = precision_at_fraction(truth, scores, fraction)
+        figures[f"efficiency_{name}"] = efficiency_at_fraction(truth, scores, fraction)
+    return figures
+
+
+def roc_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return false positive rate and true positive rate, both rising from 0 to 1."""
+    from sklearn import metrics
+
+    false, true, _ = metrics.roc_curve(*_checked(truth, scores))
+    return false, true
+
+
+def precision_recall_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall, recall falling from 1 to 0."""
+    from sklearn import metrics
+
+    precision, recall, _ = metrics.precision_recall_curve(*_checked(truth, scores))
+    return precision, recall
+
+
+def efficiency_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers of objects inspected, from 1, and the share of all anomalies found among them."""
+    truth, scores = _checked(truth, scores)
+    inspected = np.unique(np.geomspace(1, len(truth), 400).astype(int))
+    return inspected, found_at(truth, scores, inspected) / truth.sum()
+
+
+def _depth(count: int, fraction: float) -> int:
+    return max(1, int(np.ceil(count * fraction - 1e-9)))
+
+
+def _checked(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
+    if truth.ndim != 1 or truth.shape != scores.shape:
+        raise LabelError(f"truth has shape {truth.shape} and scores {scores.shape}: expected two lists of equal length")
+    if not np.isfinite(scores).all():
+        raise LabelError(f"{np.sum(~np.isfinite(scores))} objects have no score: score all objects first")
+    if truth.all() or not truth.any():
+        raise LabelError(f"all {len(truth)} objects are {'anomalies' if truth.any() else 'nominal'}: no ranking")
+    return truth, scores

@@ -1,0 +1,65 @@
+"""One map over independent pieces of work: in this process, or in several."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from astroanomaly.errors import StorageError
+
+__all__ = ["available_cores", "run"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1) -> Iterator[Result]:
+    """Apply a function to every item; yield results as they are done, in any order.
+
+    Parameters
+    ----------
+    function
+        For more than one worker it has to be importable by name, and so do its arguments' types.
+    workers
+        Number of processes; 1 runs everything here, in order.
+
+    Raises
+    ------
+    StorageError
+        If a worker process was killed from outside (for instance for want of memory).
+    """
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")  # threads of torch and HDF5 do not survive a fork
+    pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    waiting = iter(items)
+    try:
+        running = {pool.submit(function, item) for item in itertools.islice(waiting, 2 * workers)}
+        while running:
+            done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+            running |= {pool.submit(function, item) for item in itertools.islice(waiting, len(done))}
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise StorageError(
+            "a worker process was killed, most likely for want of memory; what was finished is kept: "
+            "run the same command again with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which lets running pieces finish and starts no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,147 @@
+"""Find, load, isolate and list plugins. An explicit factory; importing this module loads nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import logging
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+
+from astroanomaly.config import nearest
+from astroanomaly.errors import PluginError
+from astroanomaly.hookspecs import GROUP, HookSpecs, Source
+
+__all__ = ["ENVIRONMENT_VARIABLE", "BrokenPlugin", "Registry", "load_plugins"]
+
+ENVIRONMENT_VARIABLE = "ASTROANOMALY_PLUGINS"
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that was skipped, and why."""
+
+    name: str
+    package: str
+    reason: str
+
+
+@dataclass
+class Registry:
+    """The sources and rankers that were found, and the plugins that could not be loaded.
+
+    Attributes
+    ----------
+    sources, rankers
+        Registered objects by name.
+    packages
+        Package that brought each one, under ``(kind, name)`` with the kind ``source`` or ``ranker``.
+    broken
+        Plugins that were skipped.
+    """
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    rankers: dict[str, type] = field(default_factory=dict)
+    packages: dict[tuple[str, str], str] = field(default_factory=dict)
+    broken: list[BrokenPlugin] = field(default_factory=list)
+
+    def source(self, name: str) -> Source:
+        """Return a source by name, or say which there are."""
+        return self._get("source", self.sources, name)
+
+    def ranker(self, name: str) -> Any:
+        """Return a ranker class by name, or say which there are."""
+        return self._get("ranker", self.rankers, name)
+
+    def _get(self, kind: str, known: dict[str, Any], name: str) -> Any:
+        if name in known:
+            return known[name]
+        skipped = "".join(f"; plugin {item.name!r} was skipped: {item.reason}" for item in self.broken)
+        raise PluginError(
+            f"there is no {kind} {name!r}{nearest(name, known)} (installed: {', '.join(sorted(known))}){skipped}"
+        )
+
+
+def load_plugins() -> Registry:
+    """Load the installed plugins.
+
+    The environment variable ``ASTROANOMALY_PLUGINS`` restricts loading to the entry points it names, separated by
+    commas; empty, it loads none. A plugin that cannot be loaded is listed in `Registry.broken` and skipped.
+
+    Raises
+    ------
+    PluginError
+        If two plugins register the same name.
+    """
+    registry = Registry()
+    wanted = os.environ.get(ENVIRONMENT_VARIABLE)
+    names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
+    points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
+    for point in points:
+        package = point.dist.name if point.dist else "an unknown package"
+        if names is not None and point.name not in names:
+            continue
+        try:
+            _register(registry, point, package)
+        except _NameClashError as clash:
+            raise PluginError(str(clash)) from None
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises must not stop the others
+            reason = f"{type(error).__name__}: {error}"
+            _log.warning("plugin %s of %s was skipped: %s", point.name, package, reason)
+            registry.broken.append(BrokenPlugin(point.name, package, reason))
+    for name in sorted((names or set()) - {point.name for point in points}):
+        registry.broken.append(
+            BrokenPlugin(name, "none", f"{ENVIRONMENT_VARIABLE} names it, but no installed package has it")
+        )
+    return registry
+
+
+class _NameClashError(Exception):
+    """Two plugins want the same name."""
+
+
+def _register(registry: Registry, point: importlib.metadata.EntryPoint, package: str) -> None:
+    """Load one plugin and take what it registers, all of it or nothing."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(HookSpecs)
+    manager.register(point.load(), name=point.name)
+    manager.check_pending()
+    sources: list[Source] = []
+    rankers: list[type] = []
+    manager.hook.register_sources(register=sources.append)
+    manager.hook.register_rankers(register=rankers.append)
+    if not sources and not rankers:
+        raise PluginError("it registers neither a source nor a ranker")
+    for source in sources:
+        _check("source", source, ("name", "summary", "Options", "plan", "read"))
+    for ranker in rankers:
+        _check(
+            "ranker",
+            ranker,
+            ("name", "summary", "section", "Options", "needs_labels", "has_weights", "fit", "score", "save", "load"),
+        )
+    for kind, found, known in (("source", sources, registry.sources), ("ranker", rankers, registry.rankers)):
+        for item in found:
+            if item.name in known:
+                raise _NameClashError(
+                    f"two packages bring a {kind} named {item.name!r}: {registry.packages[kind, item.name]} and "
+                    f"{package}; uninstall one, or set {ENVIRONMENT_VARIABLE} to the plugins you want"
+                )
+            known[item.name] = item
+            registry.packages[kind, item.name] = package
+
+
+def _check(kind: str, item: Any, needed: tuple[str, ...]) -> None:
+    missing = [name for name in needed if not hasattr(item, name)]
+    if missing:
+        raise PluginError(f"its {kind} {getattr(item, 'name', item)!r} lacks {', '.join(missing)}")
+    if not isinstance(item.name, str) or not _NAME.fullmatch(item.name):
+        raise PluginError(f"its {kind} is named {item.name!r}; expected lower-case letters, digits and dashes")
+    if not dataclasses.is_dataclass(item.Options):
+        raise PluginError(f"Options of its {kind} {item.name!r} is not a dataclass")

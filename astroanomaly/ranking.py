@@ -1,0 +1,98 @@
+"""Which objects to show next: pure functions of ids, scores and features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+
+from astroanomaly.config import nearest
+from astroanomaly.errors import ConfigError
+
+__all__ = ["ORDERS", "order"]
+
+ORDERS = ("score", "uncertain", "diverse", "random", "nominal", "median", "mean")
+_POOL = 20  # diverse picks among this many times as many high scores as are wanted
+
+
+def order(
+    ids: Sequence[str],
+    scores: np.ndarray,
+    how: str = "score",
+    *,
+    n: int,
+    exclude: Collection[str] = frozenset(),
+    rng: np.random.Generator | None = None,
+    features: Callable[[Sequence[str]], np.ndarray] | None = None,
+) -> list[str]:
+    """Choose the next objects.
+
+    Parameters
+    ----------
+    ids
+        The objects.
+    scores
+        ``(N,)`` float, higher is more anomalous; objects with NaN have no score yet and are never chosen, except at
+        random.
+    how
+        ``score``: highest first. ``uncertain``: nearest to 0, even odds between nominal and anomaly. ``diverse``: high
+        scores that differ from one another. ``random``: each object as likely. ``nominal``: lowest first. ``median``
+        and ``mean``: nearest to the median or mean score.
+    n
+        How many, at most.
+    exclude
+        Objects never to be chosen.
+    rng
+        Needed for ``random``.
+    features
+        Gives ``(k, D)`` feature vectors for k ids; needed for ``diverse``.
+
+    Returns
+    -------
+    list of str
+        At most ``n`` ids. Equal scores are ordered by id, so that the result depends on nothing else.
+    """
+    if how not in ORDERS:
+        raise ConfigError(f"there is no order {how!r}{nearest(how, ORDERS)} (known: {', '.join(ORDERS)})")
+    scores = np.asarray(scores, dtype=np.float64)
+    free = np.array([object_id not in exclude for object_id in ids], dtype=bool) if exclude else np.ones(len(ids), bool)
+    if how == "random":
+        if rng is None:
+            raise ConfigError("a random order needs a random generator")
+        places = np.flatnonzero(free)
+        return [ids[k] for k in rng.permutation(places)[:n]]
+    places = np.flatnonzero(free & np.isfinite(scores))
+    if not len(places):
+        return []
+    known = scores[places]
+    centre = {"uncertain": 0.0, "median": float(np.median(known)), "mean": float(np.mean(known))}
+    keys = -known if how in ("score", "diverse") else known if how == "nominal" else np.abs(known - centre[how])
+    if how != "diverse":
+        return _lowest(ids, places, keys, n)
+    if features is None:
+        raise ConfigError("a diverse order needs features of the objects")
+    pool = _lowest(ids, places, keys, n * _POOL)
+    return [pool[k] for k in _spread(np.asarray(features(pool), np.float32), n)]
+
+
+def _lowest(ids: Sequence[str], places: np.ndarray, keys: np.ndarray, n: int) -> list[str]:
+    """Ids with the n lowest keys, in order; ties by id."""
+    if n < len(keys):
+        limit = np.partition(keys, n - 1)[n - 1]
+        near = keys <= limit
+        places, keys = places[near], keys[near]
+    ranked = sorted(zip(keys.tolist(), (ids[k] for k in places), strict=True))
+    return [object_id for _, object_id in ranked[:n]]
+
+
+def _spread(points: np.ndarray, n: int) -> list[int]:
+    """Pick points far from one another, beginning with the first: greedy k-centre (Gonzalez 1985)."""
+    norms = np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    points = points / norms
+    chosen = [0]
+    distance = np.linalg.norm(points - points[0], axis=1)
+    while len(chosen) < min(n, len(points)):
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+        distance[chosen] = -1
+    return chosen

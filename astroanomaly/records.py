@@ -1,0 +1,393 @@
+"""Frozen values that cross module borders: grids, cutouts, failures, tasks, labels, progress."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from astroanomaly.errors import BandError, CacheError
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from astropy.nddata import NDData
+    from astropy.wcs import WCS
+
+__all__ = [
+    "ANOMALY",
+    "NOMINAL",
+    "Cutout",
+    "CutoutBlock",
+    "Failure",
+    "Grid",
+    "Labelled",
+    "Layout",
+    "Plan",
+    "Progress",
+    "Request",
+    "Task",
+]
+
+NOMINAL = "nominal"
+ANOMALY = "anomaly"
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The pixel grid, with its WCS, that cutouts are integer crops of.
+
+    Parameters
+    ----------
+    fits
+        A FITS file in memory without pixels: the primary header holds the WCS keywords, further HDUs hold the lookup
+        tables (distortion arrays, ``-TAB`` coordinates) that the header refers to.
+    shape
+        ``(height, width)`` of the whole grid in pixels.
+    """
+
+    fits: bytes
+    shape: tuple[int, int]
+
+    @cached_property
+    def key(self) -> str:
+        """Hexadecimal SHA-256 of the grid: equal keys mean equal grids."""
+        return hashlib.sha256(f"{self.shape[0]}x{self.shape[1]}:".encode() + self.fits).hexdigest()
+
+    @cached_property
+    def wcs(self) -> WCS:
+        """The celestial WCS of the whole grid (built on first use; do not modify)."""
+        from astroanomaly.cutting import wcs_from_fits
+
+        return wcs_from_fits(self.fits, self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What all cutouts of one cache have in common.
+
+    Parameters
+    ----------
+    bands
+        Band names, unique, in the order of the first image axis.
+    height, width
+        Size of every cutout in pixels.
+    dtype
+        NumPy name of the stored type: ``float32`` or ``float16`` for flux, ``uint8`` for display.
+    pixel_kind
+        ``flux`` (linear) or ``display`` (8-bit pictures, or flux that was stretched at ingest).
+    units
+        One FITS unit string per band, empty where unknown.
+    stretch
+        For a display cache made from flux: the stretch that was applied, as the text of its settings. Else empty.
+    """
+
+    bands: tuple[str, ...]
+    height: int
+    width: int
+    dtype: str = "float32"
+    pixel_kind: Literal["flux", "display"] = "flux"
+    units: tuple[str, ...] = ()
+    stretch: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bands", tuple(self.bands))
+        object.__setattr__(self, "units", tuple(self.units) or ("",) * len(self.bands))
+        if not self.bands:
+            raise BandError("a cache needs at least one band; none was given")
+        doubled = sorted({band for band in self.bands if self.bands.count(band) > 1})
+        if doubled:
+            raise BandError(
+                f"band {doubled[0]!r} occurs more than once in {list(self.bands)}; give each band its own name"
+            )
+        if len(self.units) != len(self.bands):
+            raise BandError(f"{len(self.units)} units for {len(self.bands)} bands: give one unit per band")
+        if self.height < 1 or self.width < 1:
+            raise CacheError(f"a cutout needs at least one pixel, not {self.height} x {self.width}")
+        allowed = {"flux": ("float32", "float16"), "display": ("uint8",)}
+        if self.pixel_kind not in allowed:
+            raise CacheError(f"pixel kind {self.pixel_kind!r} is not one of {sorted(allowed)}")
+        if self.dtype not in allowed[self.pixel_kind]:
+            raise CacheError(
+                f"a {self.pixel_kind} cache stores {' or '.join(allowed[self.pixel_kind])}, not {self.dtype!r}"
+            )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one stored cutout."""
+        return len(self.bands) * self.height * self.width * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """The pixels of one object, with its id, position and WCS.
+
+    Parameters
+    ----------
+    object_id
+        The object's id, unique across a session.
+    data
+        ``(bands, height, width)``; flux is float32 in the units of ``units`` with NaN where there is no data, display
+        pixels are uint8 in 0..255.
+    bands
+        Band names, one per plane of ``data``.
+    ra, dec
+        ICRS position in degrees, NaN where unknown.
+    grid
+        The stored grid that ``data`` is a crop of, or None for a picture without a WCS.
+    offset
+        ``(x, y)`` of the first pixel on the grid, zero-based.
+    coverage
+        ``(bands,)`` share of pixels with data, 0 to 1; None means it is to be measured.
+    columns
+        Catalogue columns carried along, by name.
+    units
+        One FITS unit string per band.
+    """
+
+    object_id: str
+    data: np.ndarray
+    bands: tuple[str, ...]
+    ra: float = float("nan")
+    dec: float = float("nan")
+    grid: Grid | None = None
+    offset: tuple[int, int] = (0, 0)
+    coverage: np.ndarray | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    units: tuple[str, ...] = ()
+
+    @property
+    def coord(self) -> SkyCoord | None:
+        """ICRS position, or None where it is unknown."""
+        if not (np.isfinite(self.ra) and np.isfinite(self.dec)):
+            return None
+        from astropy.coordinates import SkyCoord
+
+        return SkyCoord(self.ra, self.dec, unit="deg", frame="icrs")
+
+    @cached_property
+    def wcs(self) -> WCS | None:
+        """WCS of the cutout; pixel (0, 0) is its first pixel. None without a grid."""
+        if self.grid is None:
+            return None
+        from astroanomaly.cutting import crop_wcs
+
+        return crop_wcs(self.grid.wcs, self.offset, self.data.shape[-2:])
+
+    def band(self, name: str) -> np.ndarray:
+        """Return the ``(height, width)`` plane of one band.
+
+        Raises
+        ------
+        BandError
+            If there is no such band.
+        """
+        if name not in self.bands:
+            raise BandError(f"object {self.object_id!r} has no band {name!r}; its bands are {list(self.bands)}")
+        return self.data[self.bands.index(name)]
+
+    def nddata(self, band: str | None = None) -> NDData:
+        """View one band as `astropy.nddata.NDData` with mask, WCS and unit; the pixels are shared, not copied.
+
+        Parameters
+        ----------
+        band
+            Name of the band; may be left out when there is only one.
+        """
+        from astropy.nddata import NDData
+        from astropy.units import Unit
+
+        if band is None:
+            if len(self.bands) > 1:
+                raise BandError(f"object {self.object_id!r} has the bands {list(self.bands)}: say which one")
+            band = self.bands[0]
+        plane = self.band(band)
+        unit = self.units[self.bands.index(band)] if self.units else ""
+        return NDData(
+            plane,
+            mask=~np.isfinite(plane),
+            wcs=self.wcs,
+            unit=Unit(unit, parse_strict="silent") if unit else None,
+            meta={"object_id": self.object_id, "band": band, **self.columns},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CutoutBlock:
+    """Many cutouts of one grid as arrays.
+
+    Parameters
+    ----------
+    ids
+        ``(n,)`` object ids.
+    images
+        ``(n, bands, height, width)`` float32 flux (NaN without data) or uint8 display pixels.
+    bands
+        Band names.
+    ra, dec
+        ``(n,)`` ICRS degrees, NaN where unknown; None means all unknown.
+    grid
+        The grid all are cut from, or None.
+    offsets
+        ``(n, 2)`` int64 ``(x, y)`` of each first pixel on the grid; None means all zero.
+    coverage
+        ``(n, bands)`` share of pixels with data; None means: count the finite pixels.
+    columns
+        Catalogue columns, each ``(n,)``.
+    units
+        One FITS unit string per band.
+    """
+
+    ids: Sequence[str]
+    images: np.ndarray
+    bands: tuple[str, ...]
+    ra: np.ndarray | None = None
+    dec: np.ndarray | None = None
+    grid: Grid | None = None
+    offsets: np.ndarray | None = None
+    coverage: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    units: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of(cls, cutout: Cutout) -> CutoutBlock:
+        """Wrap a single cutout."""
+        return cls(
+            ids=[cutout.object_id],
+            images=cutout.data[None],
+            bands=tuple(cutout.bands),
+            ra=np.array([cutout.ra]),
+            dec=np.array([cutout.dec]),
+            grid=cutout.grid,
+            offsets=np.array([cutout.offset], dtype=np.int64),
+            coverage=None if cutout.coverage is None else np.asarray(cutout.coverage)[None],
+            columns={name: np.array([value]) for name, value in cutout.columns.items()},
+            units=tuple(cutout.units),
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An object that could not be cut, with its reason: kept and counted, never a blank image."""
+
+    object_id: str
+    reason: str
+    ra: float = float("nan")
+    dec: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One independent piece of a source's work, as plain data.
+
+    Parameters
+    ----------
+    key
+        Stable name of the task: the same request gives the same keys.
+    payload
+        What the source needs to read it: only JSON values (text, numbers, booleans, None, lists, dicts).
+    table
+        One row per object of the task, as arrays of equal length; numbers or text. May be empty when the source cannot
+        know its objects before reading.
+    """
+
+    key: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    table: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.table.values()))) if self.table else 0
+
+    @property
+    def payload_json(self) -> str:
+        """The payload as canonical JSON."""
+        return json.dumps(self.payload, sort_keys=True, separators=(",", ":"))
+
+    def split(self, rows: int) -> list[Task]:
+        """Cut the task into tasks of at most ``rows`` objects, with keys of their own."""
+        if len(self) <= rows:
+            return [self]
+        return [
+            Task(
+                f"{self.key}#{part}",
+                self.payload,
+                {name: values[start : start + rows] for name, values in self.table.items()},
+            )
+            for part, start in enumerate(range(0, len(self), rows))
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The tasks of a request and, where the source knows it beforehand, the layout of what they give.
+
+    Without a layout, that of the first block read is the cache's.
+    """
+
+    tasks: Iterable[Task]
+    layout: Layout | None = None
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of a source, beside its options.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders or addresses, as given.
+    """
+
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled objects that a ranker may learn from: parallel ids and label classes."""
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", tuple(self.ids))
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def of(self, label: str) -> tuple[str, ...]:
+        """Ids with one label class."""
+        return tuple(i for i, c in zip(self.ids, self.classes, strict=True) if c == label)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of a long piece of work.
+
+    Parameters
+    ----------
+    stage
+        What is being done, in a word or two ("features", "training").
+    done, total
+        Count so far and at the end; ``total`` is 0 while unknown.
+    values
+        Figures of this step (loss, share of confident pseudo-labels ...).
+    message
+        Something a person should read: a warning or a note; empty most of the time.
+    """
+
+    stage: str
+    done: int
+    total: int = 0
+    values: Mapping[str, float] = field(default_factory=dict)
+    message: str = ""

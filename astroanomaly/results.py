@@ -1,0 +1,175 @@
+"""What a search has found: tables of candidates, contact sheets, exported catalogues."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly import ranking
+from astroanomaly.bands import default_channels, parse_channels
+from astroanomaly.config import StretchConfig, nearest
+from astroanomaly.errors import ConfigError, LabelError
+from astroanomaly.export import build_catalog, merge_duplicates, write_catalog
+from astroanomaly.labels import Opinion
+from astroanomaly.records import NOMINAL
+from astroanomaly.stretch import Stretch, to_rgb
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+    from astroanomaly.session import Session
+
+__all__ = ["candidates", "contact_sheet", "export", "thumbnails"]
+
+_TOP = 100  # what is exported when nobody says how much
+
+
+def candidates(session: Session, n: int, order: str, *, include_labelled: bool = False) -> QTable:
+    """Make the table of the objects to look at next; see `Session.candidates`."""
+    ids, log_odds = session.scores()
+    opinions = session.labels.current()
+    barred = set(session.labels.audit)
+    if not include_labelled:
+        barred |= {object_id for object_id, opinion in opinions.items() if opinion.label}
+    chosen = ranking.order(
+        ids,
+        -log_odds[:, 0],
+        order,
+        n=n,
+        exclude=barred,
+        rng=np.random.default_rng((session.settings["session"]["seed"], session.last_round.number, 2)),
+        features=session.features,
+    )
+    return _table(session, chosen, ids, log_odds, opinions)
+
+
+def export(
+    session: Session,
+    path: Path,
+    top: int | None,
+    threshold: float | None,
+    labelled: str | None,
+    merge_radius_arcsec: float,
+    overwrite: bool,
+) -> QTable:
+    """Write a catalogue; see `Session.export`."""
+    if sum(choice is not None for choice in (top, threshold, labelled)) > 1:
+        raise ConfigError("top, threshold and labelled exclude one another: give one")
+    if threshold is not None and not 0 < threshold < 1:
+        raise ConfigError(f"threshold={threshold}: expected a probability between 0 and 1")
+    if labelled is not None and labelled not in session.classes:
+        raise LabelError(
+            f"{labelled!r} is no label class{nearest(labelled, session.classes)} (known: {', '.join(session.classes)})"
+        )
+    opinions = session.labels.current()
+    if session.rounds:
+        ids, log_odds = session.scores()
+    elif labelled is not None:  # labels can be written out before anything was trained
+        ids = list(session.cache.ids)
+        log_odds = np.full((len(ids), len(session.classes)), np.nan, np.float32)
+    else:
+        session.last_round  # noqa: B018 - says that nothing was trained yet
+    scores = -log_odds[:, 0]
+    if labelled is not None:
+        places = [k for k, i in enumerate(ids) if i in opinions and opinions[i].label == labelled]
+        chosen = [ids[k] for k in sorted(places, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
+    else:
+        nominal = {object_id for object_id, opinion in opinions.items() if opinion.label == NOMINAL}
+        chosen = ranking.order(ids, scores, n=len(ids) if threshold is not None else top or _TOP, exclude=nominal)
+        if threshold is not None:
+            limit = np.log(threshold / (1 - threshold))
+            above = {ids[k] for k in np.flatnonzero(scores >= limit)}
+            chosen = [object_id for object_id in chosen if object_id in above]
+    table = _table(session, chosen, ids, log_odds, opinions)
+    if merge_radius_arcsec > 0:
+        table = merge_duplicates(table, merge_radius_arcsec)
+    write_catalog(table, path, overwrite=overwrite)
+    return table
+
+
+def thumbnails(session: Session, ids: Sequence[str]) -> np.ndarray:
+    """Draw objects for the eye, each stretched on its own.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, height, width, 3)`` uint8.
+    """
+    cache, settings = session.cache, session.settings["input"]
+    channels = settings.get("channels", "")
+    rows = parse_channels(channels, cache.bands) if channels else default_channels(cache.bands)
+    images = cache.read(ids)
+    if cache.layout.pixel_kind == "display":
+        stretched = images.astype(np.float32) / 255
+    else:
+        stretched = Stretch(StretchConfig(curve="asinh", interval="percentile", low=1, high=99.7, scope="cutout"))(
+            images
+        )
+    return to_rgb(stretched, rows)
+
+
+def contact_sheet(session: Session, table: QTable, path: Path) -> None:
+    """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
+    from astroanomaly import figures
+
+    ids = [str(object_id) for object_id in table["object_id"]]
+    captions = [
+        f"{rank}  {score:+.2f}\n{object_id}"
+        for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
+    ]
+    figures.contact_sheet(
+        thumbnails(session, ids), captions, path, labels=[str(label) or None for label in table["label"]]
+    )
+
+
+def _table(
+    session: Session, chosen: Sequence[str], ids: Sequence[str], log_odds: np.ndarray, opinions: dict[str, Opinion]
+) -> QTable:
+    place = {object_id: k for k, object_id in enumerate(ids)}
+    rows = [place[object_id] for object_id in chosen]
+    scores = -log_odds[:, 0]
+    ra, dec = session.cache.positions
+    order = np.argsort(np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"), kind="stable")
+    said = [opinions.get(object_id, Opinion("", {})) for object_id in chosen]
+    columns: dict[str, Any] = {
+        "object_id": np.array(list(chosen), dtype=str),
+        "ra": ra[rows],
+        "dec": dec[rows],
+        "score": scores[rows],
+        "rank": order[rows] + 1,
+        "label": np.array([opinion.label for opinion in said], dtype=str),
+        "votes": np.array([_votes(opinion) for opinion in said], dtype=str),
+        "note": np.array([" | ".join(opinion.notes) for opinion in said], dtype=str),
+    }
+    for number, name in enumerate(session.classes):
+        columns[f"log_odds_{name}"] = log_odds[rows, number]
+    for name, values in session.cache.columns(chosen).items() if chosen else ():
+        columns[name if name not in columns else f"catalog_{name}"] = values
+    return build_catalog(columns, _provenance(session))
+
+
+def _votes(opinion: Opinion) -> str:
+    return ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
+
+
+def _provenance(session: Session) -> dict[str, str]:
+    found = {
+        "software": f"astroanomaly {importlib.metadata.version('astroanomaly')}",
+        "session": str(session.path),
+        "caches": ", ".join(map(str, session.cache.folders)),
+        "label_event": str(session.labels.last_event),
+    }
+    if session.rounds:
+        last = session.last_round
+        found |= {
+            "round": str(last.number),
+            "ranker": last.ranker,
+            "trained": str(last.recipe.get("created", "")),
+            "trained_on_event": str(last.last_event),
+        }
+    return found

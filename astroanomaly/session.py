@@ -1,0 +1,571 @@
+"""One search: a folder with configuration, labels, rounds, scores and checkpoints, and the verbs to work with it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import getpass
+import shutil
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from astroanomaly.cache import Cache
+from astroanomaly.cache.schema import atomic_path
+from astroanomaly.cache.scores import has_scores, write_scores
+from astroanomaly.config import BackboneConfig, build, read_toml, replace_many, to_plain
+from astroanomaly.errors import (
+    CheckpointError,
+    ConfigError,
+    SessionError,
+    StorageError,
+    TrainingError,
+    UnreadableError,
+)
+from astroanomaly.hookspecs import Ranker, RankerContext
+from astroanomaly.labels import LabelLog
+from astroanomaly.plugins import load_plugins
+from astroanomaly.records import ANOMALY, NOMINAL, Progress
+from astroanomaly.rounds import Round, list_rounds, new_round
+from astroanomaly.settings import SessionConfig, build_settings
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+    from astroanomaly.label_files import ImportReport
+    from astroanomaly.learn.batches import ModelInput
+
+__all__ = ["Session", "TrainReport"]
+
+_VERSION = 1
+_CONFIG, _LABELS, _ROUNDS = "session.toml", "labels.sqlite", "rounds"
+_ReturnT = TypeVar("_ReturnT")
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training gave.
+
+    Attributes
+    ----------
+    round
+        The round that was added.
+    labels
+        Number of labels of each class it learnt from.
+    history
+        Figures of every step (loss, share of confident pseudo-labels ...).
+    messages
+        Warnings and notes of the ranker.
+    """
+
+    round: Round
+    labels: Mapping[str, int]
+    history: Sequence[Mapping[str, float]] = ()
+    messages: Sequence[str] = ()
+
+
+class Session:
+    """A search in progress. Make one with `Session.create`, come back to it with `Session.open`.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    classes
+        Label classes: ``nominal``, ``anomaly``, then the session's own anomaly classes.
+    """
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        self.path = path
+        self._content = dict(content)
+        self.classes: tuple[str, ...] = tuple(content["classes"])
+        self._fitted: tuple[int, Ranker] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.path}, {len(self.rounds)} rounds, on {', '.join(self._content['caches'])}>"
+
+    # ------------------------------------------------------------------------------------------------ create and open
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        caches: str | Path | Sequence[str | Path],
+        *,
+        classes: Sequence[str] = (),
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        labels: str | Path | None = None,
+        audit: int = 0,
+        start_from: str | Path | None = None,
+    ) -> Session:
+        """Start a search.
+
+        Parameters
+        ----------
+        path
+            Folder of the new session; must not exist, or be empty.
+        caches
+            One or more caches.
+        classes
+            Anomaly classes of your own beside ``nominal`` and ``anomaly``.
+        settings
+            Settings by section, as in ``{"train": {"iterations": 50}}``.
+        labels
+            Label table to import.
+        audit
+            Number of objects to draw at random for a blind check: never trained on.
+        start_from
+            Checkpoint of another session: its network becomes the first round; its classes, stretch and channels hold
+            here too.
+
+        Raises
+        ------
+        AstroAnomalyError
+            If anything given does not fit; then no session is left behind.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise SessionError(f"{path} exists already: open it, or choose another folder")
+        folders = [caches] if isinstance(caches, str | Path) else list(caches)
+        cache = Cache.open(*(Path(folder).absolute() for folder in folders))
+        if not len(cache):
+            raise SessionError(f"{folders[0]} holds no cutout: there is nothing to search in")
+        if not 0 <= audit < len(cache):
+            raise ConfigError(f"an audit set of {audit} objects: expected 0 to {len(cache) - 1}")
+        chosen = build_settings(settings or {})
+        seed = chosen["session"].seed
+        seen, own = _what_the_model_sees(cache, chosen, classes, start_from)
+        content = {
+            "format": "astroanomaly-session",
+            "version": _VERSION,
+            "created": _now(),
+            "caches": [str(folder) for folder in cache.folders],
+            "classes": list(own),
+            "settings": {section: to_plain(options) for section, options in chosen.items()},
+            "seen": seen.to_plain(),
+        }
+        with _all_or_nothing(path):
+            LabelLog.create(path / _LABELS, own).close()
+            session = cls(path, content)
+            session.cache = cache
+            if audit:
+                session.labels.set_audit(cache.sample(audit, np.random.default_rng((seed, 1))))
+            if labels is not None:
+                session.import_labels(labels)
+            if start_from is not None:
+                with new_round(path / _ROUNDS, "fixmatch", 0) as (first, recipe):
+                    shutil.copyfile(start_from, first.weights)
+                    recipe.update({"options": session.settings["train"], "created": _now(), "from": str(start_from)})
+            session._save()
+        return session
+
+    @classmethod
+    def open(cls, path: str | Path) -> Session:
+        """Come back to a search.
+
+        Raises
+        ------
+        UnreadableError
+            If there is no session.
+        SessionError
+            If it is of a newer version or damaged.
+        """
+        path = Path(path)
+        if not (path / _CONFIG).is_file():
+            raise UnreadableError(f"{path} is no session: it has no {_CONFIG}; make one with `astroanomaly init`")
+        content = read_toml(path / _CONFIG)
+        version = content.get("version")
+        if content.get("format") != "astroanomaly-session" or not isinstance(version, int):
+            raise SessionError(f"{path / _CONFIG} is not the description of a session")
+        if version > _VERSION:
+            raise SessionError(
+                f"{path} has version {version}, newer than {_VERSION}, the newest known here: update astroanomaly"
+            )
+        missing = [key for key in ("caches", "classes", "settings", "seen") if key not in content]
+        if missing:
+            raise SessionError(f"{path / _CONFIG} is damaged: it has no {missing[0]!r}")
+        return cls(path, content)
+
+    def _save(self) -> None:
+        import tomli_w
+
+        with atomic_path(self.path / _CONFIG) as temporary:
+            temporary.write_text(tomli_w.dumps(self._content), encoding="utf-8")
+
+    # ------------------------------------------------------------------------------------------------- what there is
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The cutouts that are searched."""
+        return Cache.open(*self._content["caches"])
+
+    @cached_property
+    def labels(self) -> LabelLog:
+        """The log of all verdicts."""
+        return LabelLog.open(self.path / _LABELS)
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Settings by section, as plain values."""
+        return {section: dict(values) for section, values in self._content["settings"].items()}
+
+    @cached_property
+    def model_input(self) -> ModelInput:
+        """What the model sees: stretch, channels and size, frozen when the session was made."""
+        from astroanomaly.learn.batches import ModelInput
+
+        return ModelInput.from_plain(self._content["seen"])
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The rounds so far, oldest first."""
+        return list_rounds(self.path / _ROUNDS)
+
+    @property
+    def last_round(self) -> Round:
+        """The latest round.
+
+        Raises
+        ------
+        SessionError
+            If nothing has been trained yet.
+        """
+        rounds = self.rounds
+        if not rounds:
+            raise SessionError(
+                f"{self.path} has no trained ranker yet: run `astroanomaly train {self.path}`, "
+                "or with --ranker cold, which needs no labels"
+            )
+        return rounds[-1]
+
+    # ------------------------------------------------------------------------------------------------------- labels
+
+    def label(
+        self, ids: str | Iterable[str], value: str, *, annotator: str | None = None, note: str | None = None
+    ) -> None:
+        """Say of one or more objects what they are: ``nominal``, ``anomaly`` or a class of the session's own.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is in none of the caches; then no label is written.
+        LabelError
+            For a word that is no label class.
+        """
+        chosen = [ids] if isinstance(ids, str) else list(ids)
+        self.cache.locate(chosen)
+        who = annotator or _user()
+        self.labels.verdict(chosen, value, annotator=who, round=len(self.rounds))
+        if note:
+            self.labels.note(chosen, note, annotator=who, round=len(self.rounds))
+
+    def import_labels(
+        self, path: str | Path, *, match_radius_arcsec: float = 1.0, annotator: str | None = None
+    ) -> ImportReport:
+        """Take labels from a table, matched by object id, by base name, or by position on the sky.
+
+        Nothing is written if any row is wrong.
+        """
+        from astroanomaly.label_files import import_labels
+
+        return import_labels(
+            self.labels,
+            Path(path),
+            self.cache.ids,
+            self.cache.positions,
+            radius_arcsec=match_radius_arcsec,
+            annotator=annotator or _user(),
+            round=len(self.rounds),
+        )
+
+    def export_labels(self, path: str | Path, *, overwrite: bool = False) -> int:
+        """Write one row per labelled object as CSV; return how many."""
+        from astroanomaly.label_files import export_labels
+
+        return export_labels(self.labels, Path(path), self.cache.ids, self.cache.positions, overwrite=overwrite)
+
+    # ----------------------------------------------------------------------------------------------------- learning
+
+    def ranker(self, name: str, **options: Any) -> Ranker:
+        """Make an unfitted ranker with this session's settings.
+
+        Raises
+        ------
+        PluginError
+            If there is no such ranker.
+        ConfigError
+            For an unknown option.
+        """
+        made: Any = load_plugins().ranker(name)
+        base = build(made.Options, self.settings.get(made.section, {}), made.section)
+        return made(replace_many(base, options, made.section), self._context)
+
+    @property
+    def _context(self) -> RankerContext:
+        general = build(SessionConfig, self.settings["session"], "session")
+        return RankerContext(
+            classes=self.classes,
+            input=self.model_input,
+            backbone=build(BackboneConfig, self.settings["backbone"], "backbone"),
+            seed=general.seed,
+            device=general.device,
+            features=self.path / "features",
+        )
+
+    def features(self, ids: Sequence[str]) -> np.ndarray:
+        """Frozen features of some objects, computed where they are missing: ``(n, D)`` float32."""
+        from astroanomaly.learn.features import FeatureStore
+
+        store = FeatureStore.of(self.cache, self._context)
+        for _ in store.compute(first=ids, only=()):
+            pass
+        return store.get(ids)
+
+    def train(
+        self, ranker: str = "fixmatch", *, progress: Callable[[Progress], None] | None = None, **options: Any
+    ) -> TrainReport:
+        """Train a ranker on the labels so far and score every object: one round.
+
+        Parameters
+        ----------
+        ranker
+            ``fixmatch``, ``probe``, ``cold`` or the name of a plugin's.
+        progress
+            Called with a `Progress` now and then.
+        **options
+            Options of the ranker for this round only, as in ``iterations=50``.
+
+        Raises
+        ------
+        TrainingError
+            If it cannot learn from the labels there are.
+        """
+        return _drain(self.train_steps(ranker, **options), progress)
+
+    def train_steps(self, ranker: str = "fixmatch", **options: Any) -> Generator[Progress, None, TrainReport]:
+        """As `train`, as a generator of progress reports. The round is added at the end, whole, or not at all."""
+        fitted: Any = self.ranker(ranker, **options)
+        last_event = self.labels.last_event
+        labelled = self.labels.labelled()
+        counts = Counter(labelled.classes)
+        if fitted.needs_labels:
+            _check_labels(self.path, counts)
+        earlier = [item for item in self.rounds if item.ranker == ranker]
+        if fitted.has_weights and earlier:
+            fitted.load(earlier[-1].weights)
+        history: list[dict[str, float]] = []
+        messages: list[str] = []
+        with new_round(self.path / _ROUNDS, ranker, last_event) as (added, recipe):
+            for step in fitted.fit(self.cache, labelled, frozenset(self.labels.audit)):
+                if step.stage == "training":
+                    history.append({"step": float(step.done), **step.values})
+                if step.message:
+                    messages.append(step.message)
+                yield step
+            recipe.update({"options": to_plain(fitted.options), "created": _now()})
+            recipe.update({"history": history, "messages": messages, "labels": dict(counts)})
+            if fitted.has_weights:
+                fitted.save(added.weights)
+            if history:
+                from astroanomaly.figures import training_curves
+
+                training_curves(history, added.path / "training.png")
+            yield from self._score_into(fitted, added, self.cache)
+        added = self.last_round
+        self._fitted = (added.number, fitted)
+        return TrainReport(added, dict(counts), history, messages)
+
+    def score(self, cache: str | Path | None = None, *, progress: Callable[[Progress], None] | None = None) -> Round:
+        """Score every object with the latest round's ranker; what is scored already is not scored again.
+
+        Parameters
+        ----------
+        cache
+            A further cache to bring into this search, for instance the whole survey after training on a part of it.
+        progress
+            Called with a `Progress` now and then.
+        """
+        return _drain(self.score_steps(cache), progress)
+
+    def score_steps(self, cache: str | Path | None = None) -> Generator[Progress, None, Round]:
+        """As `score`, as a generator of progress reports."""
+        last = self.last_round
+        whole = self.cache
+        if cache is not None and Path(cache).absolute() not in whole.folders:
+            whole = Cache.open(*whole.folders, Path(cache).absolute())
+        self.model_input.check(whole)
+        if not last.is_scored(whole):
+            fitted = yield from self._refit(last)
+            yield from self._score_into(fitted, last, whole)
+        if whole is not self.cache:
+            self._content["caches"] = [str(folder) for folder in whole.folders]
+            self._save()
+            self.cache = whole
+        return last
+
+    def _refit(self, last: Round) -> Generator[Progress, None, Ranker]:
+        """Bring the ranker of a round back: from its checkpoint, or by fitting it again from its recipe."""
+        if self._fitted is not None and self._fitted[0] == last.number:
+            return self._fitted[1]
+        fitted: Any = self.ranker(last.ranker, **last.recipe["options"])
+        if fitted.has_weights:
+            fitted.load(last.weights)
+        else:
+            labelled = self.labels.labelled(until=last.last_event)
+            yield from fitted.fit(self.cache, labelled, frozenset(self.labels.audit))
+        self._fitted = (last.number, fitted)
+        return fitted
+
+    def _score_into(self, fitted: Ranker, target: Round, cache: Cache) -> Generator[Progress, None, None]:
+        done = 0
+        yield Progress("scoring", 0, len(cache))
+        for scores in fitted.score(cache):
+            if not has_scores(target.scores, scores.shard):
+                write_scores(target.scores, scores, self.classes, fitted.name)
+            done += len(scores.ids)
+            yield Progress("scoring", done, len(cache))
+
+    # ------------------------------------------------------------------------------------------------------ results
+
+    def candidates(self, n: int = 50, order: str = "score", *, include_labelled: bool = False) -> QTable:
+        """Return the objects to look at next.
+
+        Parameters
+        ----------
+        n
+            How many.
+        order
+            ``score`` (most anomalous first), ``uncertain``, ``diverse``, ``random``, ``nominal``, ``median`` or
+            ``mean``.
+        include_labelled
+            Whether objects that have a label already are among them. Audit objects never are.
+
+        Returns
+        -------
+        astropy.table.QTable
+            One row per object: id, position, score, log-odds per class, label, catalogue columns.
+        """
+        from astroanomaly.results import candidates
+
+        return candidates(self, n, order, include_labelled=include_labelled)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        top: int | None = None,
+        threshold: float | None = None,
+        labelled: str | None = None,
+        merge_radius_arcsec: float = 1.0,
+        overwrite: bool = False,
+    ) -> QTable:
+        """Write a catalogue of anomalies: FITS, VOTable, ECSV, CSV or DS9 regions, by the suffix of the path.
+
+        Objects labelled nominal are left out of the first two selections.
+
+        Parameters
+        ----------
+        path
+            File to write.
+        top
+            The so many highest scores; 100 when no selection is given.
+        threshold
+            All objects whose uncalibrated probability, 1 / (1 + exp(-score)), is at least this.
+        labelled
+            All objects with this label.
+        merge_radius_arcsec
+            Objects closer than this are merged into one row; 0 keeps all.
+        overwrite
+            Replace the file if it exists.
+        """
+        from astroanomaly.results import export
+
+        return export(self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite)
+
+    def contact_sheet(self, table: QTable, path: str | Path) -> None:
+        """Draw the objects of a table of candidates as one picture."""
+        from astroanomaly.results import contact_sheet
+
+        contact_sheet(self, table, Path(path))
+
+
+# ------------------------------------------------------------------------------------------------------------ helpers
+
+
+def _what_the_model_sees(
+    cache: Cache, chosen: Mapping[str, Any], classes: Sequence[str], start_from: str | Path | None
+) -> tuple[ModelInput, tuple[str, ...]]:
+    """Measure the stretch on the cache, or take stretch and classes from a checkpoint."""
+    from astroanomaly.learn.batches import ModelInput
+
+    own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
+    if start_from is None:
+        rng = np.random.default_rng((chosen["session"].seed, 0))
+        return ModelInput.measure(cache, chosen["stretch"], chosen["input"], rng), own
+    from astroanomaly.learn.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.load(Path(start_from))
+    checkpoint.model_input.check(cache)
+    if classes and tuple(checkpoint.classes) != own:
+        raise CheckpointError(
+            f"{start_from} knows the classes {', '.join(checkpoint.classes)}, not {', '.join(own)}: "
+            "leave --classes out, or start without --from"
+        )
+    return checkpoint.model_input, tuple(checkpoint.classes)
+
+
+def _check_labels(path: Path, counts: Mapping[str, int]) -> None:
+    if not counts:
+        raise TrainingError(
+            f"{path} has no labels to learn from: import some with `astroanomaly labels import {path} FILE`, "
+            "or train --ranker cold, which needs none"
+        )
+    if len(counts) < 2 or NOMINAL not in counts:
+        found = ", ".join(f"{count} {label}" for label, count in counts.items())
+        missing = ANOMALY if NOMINAL in counts else NOMINAL
+        raise TrainingError(
+            f"{path} has only one side labelled ({found}): label at least one object as {missing}, "
+            "or train --ranker cold, which needs no labels"
+        )
+
+
+@contextlib.contextmanager
+def _all_or_nothing(path: Path) -> Iterator[None]:
+    """Make a folder; take it away again if what follows fails."""
+    was_there = path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        shutil.rmtree(path, ignore_errors=True)
+        if was_there:
+            path.mkdir()
+        if isinstance(error, OSError) and not isinstance(error, StorageError | UnreadableError):
+            raise StorageError(f"the session {path} cannot be made: {error.strerror or error}") from error
+        raise
+
+
+def _drain(steps: Generator[Progress, None, _ReturnT], progress: Callable[[Progress], None] | None) -> _ReturnT:
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        if progress is not None:
+            progress(step)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no user name in this container
+        return "unknown"

@@ -1,0 +1,120 @@
+"""The cold ranker: what is unlike the rest comes first, without a label."""
+
+import numpy as np
+import pytest
+
+from astroanomaly.cache import Cache
+from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
+from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
+from astroanomaly.hookspecs import Ranker, RankerContext
+from astroanomaly.learn.batches import ModelInput
+from astroanomaly.learn.cold import Cold, ColdOptions
+from astroanomaly.records import CutoutBlock, Labelled, Layout
+
+NONE = Labelled((), ())
+METHODS = ("isolation_forest", "lof", "ocsvm", "neighbours")
+
+
+def make_cache(path, count=200):
+    """Blobs, and five different chessboards among them."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:24, :24] - 11.5
+    images = np.exp(-(np.hypot(x, y) ** 2) / rng.uniform(20, 30, (count, 1, 1)))
+    for side, place in enumerate(range(0, count, 40), 2):
+        images[place] = (x // side + y // side) % 2
+    images += rng.normal(0, 0.03, images.shape)
+    layout = Layout(bands=("r",), height=24, width=24)
+    create_cache(path, layout, [], {})
+    for start in range(0, count, 80):
+        part = images[start : start + 80, None].astype(np.float32)
+        with ShardWriter(path, layout) as writer:
+            writer.begin(start, f"t{start}")
+            ids = [f"o{start + n:03d}" for n in range(len(part))]
+            writer.add(CutoutBlock(ids=ids, images=part, bands=("r",)))
+            writer.commit()
+    return Cache.open(path)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return make_cache(tmp_path_factory.mktemp("cold") / "cache")
+
+
+def make(cache, classes=("nominal", "anomaly", "lens"), seed=0, **options):
+    seen = ModelInput.measure(cache, StretchConfig(), InputConfig(size=32), np.random.default_rng(0))
+    backbone = BackboneConfig(name="test_efficientnet", weights="random")
+    return Cold(ColdOptions(**options), RankerContext(classes, seen, backbone, seed=seed, device="cpu"))
+
+
+def run(ranker, cache):
+    list(ranker.fit(cache, NONE))
+    return np.concatenate([shard.log_odds for shard in ranker.score(cache)])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("sample", [50, 10_000])
+def test_what_is_unlike_the_rest_comes_first(cache, method, sample):
+    found = run(make(cache, method=method, sample=sample, neighbours=10, components=6), cache)
+    top = np.argsort(-found[:, 1])[:5]
+    planted = {0, 40, 80, 120, 160}
+    assert len(planted & set(top.tolist())) >= (5 if method in ("lof", "neighbours") else 3)
+    np.testing.assert_array_equal(found[:, 0], -found[:, 1])
+    assert np.isnan(found[:, 2]).all()
+    if sample > len(cache):
+        assert np.median(found[:, 1]) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_scores(cache):
+    one, two, other = (run(make(cache, method="isolation_forest", sample=60, seed=s), cache)[:, 1] for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, two)
+    assert np.abs(one - other).max() > 0
+
+
+def test_without_a_general_anomaly_class_the_first_one_stands_for_it(cache):
+    found = run(make(cache, classes=("nominal", "lens", "ring")), cache)
+    assert np.isfinite(found[:, 1]).all()
+    assert np.isnan(found[:, 2]).all()
+
+
+def test_a_sample_is_enough_to_begin(tmp_path):
+    cache = make_cache(tmp_path / "cache")
+    ranker = make(cache, sample=40)
+    assert isinstance(ranker, Ranker)
+    list(ranker.fit(cache, NONE, complete=False))
+    found = np.concatenate([shard.log_odds for shard in ranker.score(cache, complete=False)])
+    assert np.isfinite(found[:, 0]).sum() == 40
+
+
+def test_the_audit_set_is_never_looked_at(cache):
+    audit = frozenset(f"o{n:03d}" for n in range(0, 200, 2))
+    ranker = make(cache)
+    list(ranker.fit(cache, NONE, audit))
+    assert not audit & set(ranker._own)
+
+
+def test_identical_objects_have_equal_finite_scores(tmp_path):
+    layout = Layout(bands=("r",), height=24, width=24)
+    create_cache(tmp_path / "c", layout, [], {})
+    with ShardWriter(tmp_path / "c", layout) as writer:
+        writer.begin(0, "t")
+        ids = [f"o{n}" for n in range(12)]
+        writer.add(CutoutBlock(ids=ids, images=np.ones((12, 1, 24, 24), np.float32), bands=("r",)))
+        writer.commit()
+    cache = Cache.open(tmp_path / "c")
+    found = run(make(cache), cache)[:, 1]
+    assert np.isfinite(found).all()
+    assert np.ptp(found) < 1e-3
+
+
+def test_bad_requests(cache):
+    with pytest.raises(TrainingError, match="train it first"):
+        next(make(cache).score(cache))
+    with pytest.raises(TrainingError, match="expected at least 3"):
+        list(make(cache).fit(cache, NONE, frozenset(cache.ids)))
+    with pytest.raises(ConfigError, match=r"cold\.sample=2"):
+        ColdOptions(sample=2)
+    with pytest.raises(ConfigError, match=r"cold\.nu"):
+        ColdOptions(nu=1.0)
+    with pytest.raises(CheckpointError, match="no weights"):
+        make(cache).load(cache.folders[0])

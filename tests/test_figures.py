@@ -1,0 +1,238 @@
+"""Figures are pictures of what they were given: sizes, colours, pixels, and text taken as it is."""
+
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from astroanomaly.errors import ConfigError, StorageError
+from astroanomaly.figures import contact_sheet, learning_curves, performance_curves, shorten, training_curves
+
+HOSTILE = ["$x_{", "$\\frac{1}{0}$", "_hidden", "<b>&amp;", "星系 🌌", "tab\there\x00\x07", "", "x" * 3000, "100%^#~{}"]
+BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # frames of nominal and anomaly (Okabe & Ito 2008)
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+def has(picture, colour):
+    return (picture == np.array(colour)).all(-1)
+
+
+def results(rankers=("cold", "probe"), seeds=3, rounds=3):
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "ranker": ranker,
+            "class": "ring",
+            "seed": seed,
+            "round": number,
+            "labelled_anomaly": 5 * number,
+            "labelled_nominal": 50 * number,
+            "auroc": 0.8 + 0.03 * number + 0.01 * rng.random(),
+            "auprc": 0.2 + 0.1 * number + 0.05 * rng.random(),
+        }
+        for ranker in rankers
+        for seed in range(seeds)
+        for number in range(1, rounds + 1)
+    ]
+
+
+def curves(n=300):
+    rng = np.random.default_rng(1)
+    truth = np.arange(n) < 12
+    return {name: (truth, gain * truth + rng.normal(size=n)) for name, gain in (("cold", 0.5), ("probe", 3.0))}
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(2).integers(0, 255, (7, 32, 32, 3), dtype=np.uint8)
+
+
+def test_every_pixel_of_a_stamp_is_on_the_contact_sheet(tmp_path, images):
+    path = tmp_path / "sheet.png"
+    contact_sheet(images, [f"{n}\nid {n}" for n in range(7)], path, title="seven", columns=4, cell=128)
+    sheet = pixels(path)
+    enlarged = images.repeat(4, 1).repeat(4, 2)
+    first = enlarged[0]
+    corner = np.argwhere(
+        np.lib.stride_tricks.sliding_window_view(sheet[:, :, 0], (1, 128))[:, :, 0].__eq__(first[0, :, 0]).all(-1)
+    )
+    y, x = corner[0]
+    assert (sheet[y : y + 128, x : x + 128] == first).all()
+    step = next(s for s in range(129, 200) if (sheet[y : y + 128, x + s : x + s + 128] == enlarged[1]).all())
+    assert (sheet[y : y + 128, x + 3 * step : x + 3 * step + 128] == enlarged[3]).all()
+    below = next(s for s in range(129, 300) if (sheet[y + s : y + s + 128, x : x + 128] == enlarged[4]).all())
+    assert sheet.shape[1] >= x + 3 * step + 128
+    assert sheet.shape[0] >= y + below + 128
+
+
+def test_frames_have_the_colour_of_their_label(tmp_path, images):
+    dark = np.zeros_like(images)
+    path = tmp_path / "sheet.png"
+    captions = [""] * 7
+    contact_sheet(dark, captions, path)
+    assert not has(pixels(path), BLUE).any()
+    assert not has(pixels(path), ORANGE).any()
+    contact_sheet(dark, captions, path, labels=["nominal", *[None] * 6])
+    one = has(pixels(path), BLUE).sum()
+    assert not has(pixels(path), ORANGE).any()
+    contact_sheet(dark, captions, path, labels=["nominal", "nominal", "anomaly", "ring", None, None, None])
+    framed = pixels(path)
+    assert has(framed, BLUE).sum() > 1.8 * one
+    assert has(framed, ORANGE).any()
+    assert has(framed, (0, 158, 115)).any()
+
+
+def test_large_pictures_are_reduced(tmp_path):
+    path = tmp_path / "sheet.png"
+    big = np.full((3, 600, 400, 3), 90, np.uint8)
+    contact_sheet(big, ["a", "b", "c"], path, cell=120)
+    sheet = pixels(path)
+    assert has(sheet, (90, 90, 90)).sum() == 3 * 120 * 80
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_the_same_input_gives_the_same_bytes_in_every_format(tmp_path, images, suffix):
+    written = []
+    for name in ("one", "two"):
+        sheet, performance = tmp_path / f"{name}{suffix}", tmp_path / f"{name}_curves{suffix}"
+        contact_sheet(images, [str(n) for n in range(7)], sheet, labels=["anomaly"] * 7)
+        performance_curves(curves(), performance)
+        written.append((sheet.read_bytes(), performance.read_bytes()))
+    assert written[0] == written[1]
+    for content in written[0]:
+        assert content.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix])
+        if suffix == ".svg":
+            assert ElementTree.fromstring(content).tag.endswith("svg")
+    assert {path.suffix for path in tmp_path.iterdir()} == {suffix}
+
+
+def test_hostile_text_is_drawn_as_it_is(tmp_path):
+    dark = np.zeros((len(HOSTILE), 24, 24, 3), np.uint8)
+    path = tmp_path / "sheet.png"
+    contact_sheet(dark, [f"1 0.5\n{text}" for text in HOSTILE], path, title="$\\alpha_{", labels=HOSTILE)
+    assert pixels(path).shape[1] < 3000
+    pair = curves()["probe"]
+    performance_curves(dict.fromkeys(HOSTILE, pair), tmp_path / "curves.png", title=HOSTILE[7])
+    learning_curves(results(rankers=HOSTILE, seeds=1), tmp_path / "learning.png", title=HOSTILE[0])
+    training_curves([{"step": k, **dict.fromkeys(HOSTILE[:4], 0.5)} for k in range(3)], tmp_path / "training.png")
+    dollar, letters = tmp_path / "dollar.svg", tmp_path / "letters.svg"
+    for text, target in (("$ab$", dollar), ("ab", letters)):
+        contact_sheet(dark[:1], [text], target)
+    assert dollar.read_bytes() != letters.read_bytes()
+
+
+def test_long_captions_stay_within_their_cell(tmp_path):
+    light = np.full((2, 32, 32, 3), 255, np.uint8)
+    path = tmp_path / "sheet.png"
+    contact_sheet(light, ["W" * 500, ""], path, columns=2)
+    inked = np.flatnonzero((pixels(path) < 128).all(-1).any(0))
+    assert 100 < np.ptp(inked) < 135
+
+
+@given(st.text(max_size=60), st.integers(1, 40))
+def test_shortened_text_keeps_both_ends(text, longest):
+    short = shorten(text, longest)
+    assert len(short) <= max(longest, 1 if not text else 2)
+    if len(text) <= longest:
+        assert short == text
+    elif longest >= 3:
+        before, after = short.split("…")[0], short.rsplit("…", 1)[1]
+        assert text.startswith(before)
+        assert text.endswith(after)
+
+
+def test_one_colour_per_ranker_and_room_for_every_line(tmp_path):
+    path = tmp_path / "curves.png"
+    performance_curves(curves(), path, title="two rankers")
+    picture = pixels(path)
+    thirds = np.array_split(picture, 3, axis=1)
+    for third in thirds:  # blue and vermillion in each of the three panels, nothing green
+        assert has(third, (0, 114, 178)).sum() > 100
+        assert has(third, (213, 94, 0)).sum() > 100
+    assert not has(picture, (0, 158, 115)).any()
+    assert picture.shape[1] > 1.9 * picture.shape[0]
+
+
+def test_a_curve_without_anomalies_does_not_stop_the_others(tmp_path):
+    truth = np.zeros(50, bool)
+    path = tmp_path / "curves.png"
+    performance_curves({**curves(), "none": (truth, np.arange(50.0))}, path)
+    assert has(pixels(path), (0, 114, 178)).any()
+    performance_curves({"none": (truth, np.arange(50.0))}, path)
+
+
+def test_learning_curves_show_mean_and_scatter(tmp_path):
+    path = tmp_path / "learning.png"
+    learning_curves(results(seeds=1), path)
+    single = pixels(path)
+    learning_curves(results(seeds=4), path, title="scatter")
+    several = pixels(path)
+    pale_blue = [214, 231, 242]
+    near = [(np.abs(picture.astype(int) - pale_blue).max(-1) < 4).sum() for picture in (single, several)]
+    assert near[1] > near[0] + 500
+    learning_curves(results(seeds=1, rounds=1)[:1], path)
+
+
+def test_training_curves_draw_one_panel_per_kind_of_figure(tmp_path):
+    path = tmp_path / "training.png"
+    losses = [{"step": k, "loss_supervised": 1 / (k + 1), "loss_unlabelled": 0.1} for k in range(40)]
+    training_curves(losses, path)
+    one = pixels(path).shape[1]
+    shares = [{**record, "confident": 0.3, "pseudo_anomaly": 0.02} for record in losses]
+    training_curves(shares, path)
+    two = pixels(path).shape[1]
+    training_curves([{**record, "learning_rate": 0.0075} for record in shares], path)
+    assert one < two < pixels(path).shape[1]
+    training_curves([{"step": 1, "loss": float("nan")}, {"step": 2, "loss": 0.4}], path)
+
+
+def test_figures_leave_no_global_state(tmp_path, images):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    contact_sheet(images, [""] * 7, tmp_path / "a.svg")
+    performance_curves(curves(), tmp_path / "b.png")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path, images):
+    with pytest.raises(ConfigError, match=r"\.png, \.svg, \.pdf"):
+        contact_sheet(images, [""] * 7, tmp_path / "sheet.jpeg")
+    with pytest.raises(ConfigError, match="uint8"):
+        contact_sheet(images.astype(float), [""] * 7, tmp_path / "sheet.png")
+    with pytest.raises(ConfigError, match="6 captions"):
+        contact_sheet(images, [""] * 6, tmp_path / "sheet.png")
+    with pytest.raises(ConfigError, match="draw fewer"):
+        contact_sheet(np.zeros((400, 8, 8, 3), np.uint8), [""] * 400, tmp_path / "sheet.png", columns=1)
+    with pytest.raises(ConfigError, match="no curves"):
+        performance_curves({}, tmp_path / "curves.png")
+    with pytest.raises(ConfigError, match=r"'probe'.*must match"):
+        performance_curves({"probe": (np.ones(3, bool), np.ones(4))}, tmp_path / "curves.png")
+    with pytest.raises(ConfigError, match="1 scores of 'probe' are not finite"):
+        performance_curves({"probe": (np.array([True, False]), np.array([np.nan, 1]))}, tmp_path / "curves.png")
+    with pytest.raises(ConfigError, match="lacks auprc"):
+        learning_curves([{key: value for key, value in results()[0].items() if key != "auprc"}], tmp_path / "a.png")
+    with pytest.raises(ConfigError, match="step"):
+        training_curves([{"loss": 1.0}], tmp_path / "a.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file"):
+        contact_sheet(images, [""] * 7, tmp_path / "file" / "sheet.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(n=st.integers(1, 12), columns=st.integers(1, 12), height=st.integers(1, 70), width=st.integers(1, 70))
+def test_any_shape_of_pictures_fits(tmp_path_factory, n, columns, height, width):
+    path = tmp_path_factory.mktemp("sheet") / "sheet.png"
+    contact_sheet(np.full((n, height, width, 3), 77, np.uint8), ["id"] * n, path, columns=columns, cell=64)
+    factor = max(1, round(64 / max(height, width)))
+    assert has(pixels(path), (77, 77, 77)).sum() >= n * height * width * factor**2

@@ -1,0 +1,63 @@
+"""Which objects come next."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astroanomaly.errors import ConfigError
+from astroanomaly.ranking import ORDERS, order
+
+IDS = [f"o{i:03d}" for i in range(100)]
+SCORES = np.random.default_rng(0).normal(1, 3, 100)
+
+
+def brute(key, n):
+    return [i for _, i in sorted(zip(key.tolist(), IDS, strict=True))][:n]
+
+
+def test_each_order_is_what_it_says():
+    assert order(IDS, SCORES, "score", n=7) == brute(-SCORES, 7)
+    assert order(IDS, SCORES, "nominal", n=7) == brute(SCORES, 7)
+    assert order(IDS, SCORES, "uncertain", n=7) == brute(np.abs(SCORES), 7)
+    assert order(IDS, SCORES, "median", n=7) == brute(np.abs(SCORES - np.median(SCORES)), 7)
+    assert order(IDS, SCORES, "mean", n=7) == brute(np.abs(SCORES - SCORES.mean()), 7)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 40), st.sampled_from(["score", "uncertain"]))
+def test_equal_scores_are_ordered_by_id(scores, n, how):
+    ids = IDS[: len(scores)]
+    shuffled = np.random.default_rng(1).permutation(len(ids))
+    values = np.array(scores, float)
+    expected = [i for _, i in sorted(zip((-values if how == "score" else values).tolist(), ids, strict=True))][:n]
+    assert order([ids[k] for k in shuffled], values[shuffled], how, n=n) == expected
+
+
+def test_objects_without_a_score_and_excluded_ones_are_not_chosen():
+    scores = SCORES.copy()
+    scores[::2] = np.nan
+    chosen = order(IDS, scores, n=100, exclude={"o001", "o003"})
+    assert len(chosen) == 48
+    assert not {"o000", "o001", "o003"} & set(chosen)
+    assert order(IDS, np.full(100, np.nan), n=3) == []
+
+
+def test_random_is_uniform_and_repeatable():
+    first = order(IDS, SCORES, "random", n=10, rng=np.random.default_rng(5))
+    assert first == order(IDS, SCORES, "random", n=10, rng=np.random.default_rng(5))
+    rng = np.random.default_rng(0)
+    hits = sum("o007" in order(IDS, SCORES, "random", n=10, rng=rng) for _ in range(2000))
+    assert abs(hits / 2000 - 0.1) < 0.03  # sigma .007
+
+
+def test_diverse_takes_one_of_each_kind_before_a_second():
+    kinds = np.eye(5)[np.arange(100) % 5] + np.random.default_rng(0).normal(0, 0.01, (100, 5))
+    chosen = order(IDS, SCORES, "diverse", n=5, features=lambda ids: kinds[[int(i[1:]) for i in ids]])
+    assert len({int(i[1:]) % 5 for i in chosen}) == 5
+    assert chosen[0] == brute(-SCORES, 1)[0]
+
+
+def test_an_unknown_order_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'uncertain'"):
+        order(IDS, SCORES, "uncertan", n=1)
+    assert set(ORDERS) >= {"score", "uncertain", "diverse", "random"}
