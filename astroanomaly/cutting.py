@@ -576,10 +576,12 @@ def align(
     offset_xy: tuple[int, int] = (0, 0),
     shape_hw: tuple[int, int] | None = None,
     per_area: Sequence[bool] = (),
+    nodata: float | None = None,
 ) -> np.ndarray:
     """Resample bands that lie on different grids onto a window of one grid (`reproject.reproject_interp`, bilinear).
 
-    Only the part of each input that the window needs is read. Where pixel sizes differ by more than 1 %, flux per
+    Only the part of each input that the window needs is read. Pixels without data and those of a `ConstantArea` are NaN
+    before they are interpolated, so that no padding is mixed into its neighbours. Where pixel sizes differ by more than 1 %, flux per
     pixel is scaled by the ratio of the pixel areas, so that an object keeps its flux; a surface brightness is not.
 
     Parameters
@@ -594,6 +596,8 @@ def align(
         ``(height, width)`` of the window; None means all of the target.
     per_area
         For each band whether its unit is per solid angle; left out, none is.
+    nodata
+        Flux value that stands for no data.
 
     Returns
     -------
@@ -623,7 +627,12 @@ def align(
             )
         if box[0] >= box[1] or box[2] >= box[3]:
             continue
-        part = np.asarray(plane.flux(plane.stored[box[2] : box[3], box[0] : box[1]]), np.float64)
+        stored = plane.stored[box[2] : box[3], box[0] : box[1]]
+        part = np.array(plane.flux(stored), np.float64)
+        if nodata is not None:
+            part[part.astype(np.float32) == np.float32(nodata)] = np.nan
+        for area in plane.constant:
+            part[area.mask(stored, box[2], box[0])] = np.nan
         wcs_in = crop_wcs(grid.wcs, (box[0], box[2]), part.shape)
         with quiet(), np.errstate(invalid="ignore"):
             result = reproject_interp(

@@ -22,7 +22,7 @@ __all__ = ["SUFFIXES", "build_catalog", "merge_duplicates", "write_catalog"]
 
 SUFFIXES = (".vot", ".votable", ".xml", ".fits", ".ecsv", ".csv", ".reg")
 _REGION_ARCSEC = 3.0
-_FITS_NAME = 68  # characters of a header value on one card
+_FITS_NAME = 60  # characters of a column name; a header card holds 68, and names that become one are numbered
 _REGION_TEXT = 200  # characters of an id that DS9 is given to draw
 _log = logging.getLogger(__name__)
 _DESCRIBED = {  # UCD and description of the columns every catalogue has
@@ -209,7 +209,7 @@ def _write_votable(table: QTable, path: Path) -> None:
 def _write_fits(table: QTable, path: Path) -> None:
     from astropy.io import fits
 
-    plain = _plain(table, _ascii_text, "fits", _FITS_NAME)
+    plain = _plain(table, _ascii_text, "fits", _fits_name)
     hdu = fits.table_to_hdu(plain)
     for number, (name, plain_name) in enumerate(zip(table.colnames, plain.colnames, strict=True), 1):
         ucd = (table[name].info.meta or {}).get("ucd")
@@ -246,16 +246,15 @@ def _write_regions(table: QTable, path: Path) -> None:
     """Write DS9 circles; objects without a position have none."""
     ra, dec = table["ra"].to_value("deg"), table["dec"].to_value("deg")
     there = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    lines = ["# Region file format: DS9 version 4.1"]
+    lines = ["# Region file format: DS9 version 4.1", 'global color=green dashlist="8 3"', "icrs"]
+    names = [str(object_id) for object_id in table["object_id"][there]]
+    for x, y, name in zip(ra[there], dec[there], names, strict=True):
+        text = "".join(c if c.isprintable() and c not in "{}" else " " for c in name)[:_REGION_TEXT]
+        lines.append(f'circle({x:.9f},{y:+.9f},{_REGION_ARCSEC:g}") # text={{{text}}}')
     if len(there) < len(table):
         message = f"{len(table) - len(there)} of {len(table)} objects have no position and are left out"
         _log.warning("%s of the regions", message)
         lines.append(f"# {message}")
-    lines += ['global color=green dashlist="8 3"', "icrs"]
-    names = [str(object_id) for object_id in table["object_id"][there]]
-    for x, y, name in zip(ra[there], dec[there], names, strict=True):
-        text = "".join(c if c.isprintable() and c not in "{}" else " " for c in name)[:_REGION_TEXT]
-        lines.append(f'circle({x:.10f},{y:+.10f},{_REGION_ARCSEC:g}") # text={{{text}}}')
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -276,11 +275,13 @@ def _distinct(names: Mapping[str, Any]) -> list[str]:
     return chosen
 
 
-def _plain(table: QTable, spelt: Callable[[str], str], unit_format: str, longest_name: int = 1000) -> Table:
+def _plain(
+    table: QTable, spelt: Callable[[str], str], unit_format: str, named: Callable[[str], str] | None = None
+) -> Table:
     """Return an ordinary table that a format can hold, without its meta.
 
-    Quantities become columns with a unit; a unit that the format does not know is told in the description; names and
-    text are passed through ``spelt``.
+    Quantities become columns with a unit; names are passed through ``named``, text through ``spelt``; a name or a unit
+    that the format does not know is told in the description.
     """
     from astropy.table import MaskedColumn, Table
 
@@ -291,7 +292,8 @@ def _plain(table: QTable, spelt: Callable[[str], str], unit_format: str, longest
     for name in table.colnames:
         info = plain[name].info
         unit, note = _unit(info.unit, unit_format)
-        description = spelt(" ".join(text for text in (info.description, note) if text))
+        full = f"[name: {name}]" if (named or spelt)(name) != name else ""
+        description = spelt(" ".join(text for text in (info.description, full, note) if text))
         if plain[name].dtype.kind in "OUS":
             mask = getattr(plain[name], "mask", None)
             values = np.array(
@@ -300,19 +302,20 @@ def _plain(table: QTable, spelt: Callable[[str], str], unit_format: str, longest
             plain[name] = values if mask is None or not np.any(mask) else MaskedColumn(values, mask=mask)
         info = plain[name].info
         info.unit, info.description, info.meta = unit, description or None, None
-    plain.rename_columns(table.colnames, _names(table.colnames, spelt, longest_name))
+    plain.rename_columns(table.colnames, _names(table.colnames, named or spelt))
     return plain
 
 
-def _names(names: list[str], spelt: Callable[[str], str], longest: int) -> list[str]:
-    """Bring column names to what a format can hold, all different; a quote counts twice, as in a FITS header."""
+def _names(names: list[str], spelt: Callable[[str], str]) -> list[str]:
+    """Bring column names to what a format can hold, all different whatever the case."""
     chosen: list[str] = []
+    taken: set[str] = set()
     for name in map(spelt, names):
         new, number = name, 1
-        while len(new) + new.count("'") > longest or new.lower() in (other.lower() for other in chosen):
+        while new.lower() in taken:
             number += 1
-            name = name[: longest - len(str(number)) - 1 - name.count("'")] if len(name) >= longest - 4 else name
             new = f"{name}_{number}"
+        taken.add(new.lower())
         chosen.append(new)
     return chosen
 
@@ -344,6 +347,11 @@ def _xml_text(text: str) -> str:
 def _ascii_text(text: str) -> str:
     """Escape what FITS cannot hold: all but printable ASCII."""
     return _spelt(text, lambda c: " " <= c <= "~")
+
+
+def _fits_name(text: str) -> str:
+    """Return what the FITS standard recommends as a column name: ASCII letters, digits and underscores."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text)[:_FITS_NAME]
 
 
 def _line_text(text: str) -> str:

@@ -34,15 +34,13 @@ def describe(path: Path | None, *, digest: bool = False) -> list[tuple[str, str]
 
 
 def _installation() -> list[tuple[str, str]]:
-    import torch
-
+    from astroanomaly.learn.device import gpu_names
     from astroanomaly.parallel import available_cores
 
     rows = [("python", platform.python_version())]
     rows += [(name, importlib.metadata.version(name)) for name in _PACKAGES]
     rows.append(("cores", str(available_cores())))
-    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    rows.append(("gpus", ", ".join(gpus) or "none"))
+    rows.append(("gpus", ", ".join(gpu_names()) or "none"))
     return rows
 
 

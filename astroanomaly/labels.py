@@ -610,7 +610,7 @@ def _majority(votes: Mapping[str, str]) -> str:
 
 
 def _event(row: tuple) -> Event:
-    return Event(*row[:-1], blind_repeat=bool(row[-1]))
+    return Event(*(*row[:-1], bool(row[-1])))
 
 
 def _now() -> str:

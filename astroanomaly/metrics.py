@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from astroanomaly.errors import LabelError
+from astroanomaly.errors import ConfigError, LabelError
 
 __all__ = [
     "auprc",
@@ -67,8 +67,15 @@ def found_at(truth: np.ndarray, scores: np.ndarray, depth: int | np.ndarray) -> 
     -------
     numpy.ndarray
         Float, of the shape of ``depth``.
+
+    Raises
+    ------
+    ConfigError
+        For a depth below 1.
     """
     truth, scores = _checked(truth, scores)
+    if np.any(np.less(depth, 1)):
+        raise ConfigError(f"a depth of {np.min(depth)} objects: expected 1 or more")
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0) + 1  # where a run of equal scores ends
     found = np.cumsum(truth[order])[ends - 1]
@@ -134,6 +141,8 @@ def efficiency_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
 
 
 def _depth(count: int, fraction: float) -> int:
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"a fraction of {fraction}: expected more than 0 and at most 1")
     return max(1, int(np.ceil(count * fraction - 1e-9)))
 
 

@@ -51,10 +51,22 @@ def order(
     -------
     list of str
         At most ``n`` ids. Equal scores are ordered by id, so that the result depends on nothing else.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown order, a negative number, a number of scores or features that does not match the ids, or a
+        missing random generator or features.
     """
     if how not in ORDERS:
         raise ConfigError(f"there is no order {how!r}{nearest(how, ORDERS)} (known: {', '.join(ORDERS)})")
+    if n < 0:
+        raise ConfigError(f"n={n} objects were asked for: expected 0 or more")
     scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != (len(ids),):
+        raise ConfigError(f"{len(ids)} objects, but scores of shape {scores.shape}: expected one score for each")
+    if n == 0:
+        return []
     free = np.array([object_id not in exclude for object_id in ids], dtype=bool) if exclude else np.ones(len(ids), bool)
     if how == "random":
         if rng is None:
@@ -72,7 +84,10 @@ def order(
     if features is None:
         raise ConfigError("a diverse order needs features of the objects")
     pool = _lowest(ids, places, keys, n * _POOL)
-    return [pool[k] for k in _spread(np.asarray(features(pool), np.float32), n)]
+    points = np.asarray(features(pool), np.float32)
+    if points.ndim != 2 or len(points) != len(pool):
+        raise ConfigError(f"{len(pool)} objects, but features of shape {points.shape}: expected one row for each")
+    return [pool[k] for k in _spread(points, n)]
 
 
 def _lowest(ids: Sequence[str], places: np.ndarray, keys: np.ndarray, n: int) -> list[str]:

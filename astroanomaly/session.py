@@ -432,6 +432,13 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------------ results
 
+    def scores(self) -> tuple[list[str], np.ndarray]:
+        """Return the ids of all objects and their ``(N, classes)`` float32 log-odds by the latest round.
+
+        The score of an object is the log-odds that it is not nominal: minus the first column.
+        """
+        return self.last_round.read_scores(self.cache)
+
     def candidates(self, n: int = 50, order: str = "score", *, include_labelled: bool = False) -> QTable:
         """Return the objects to look at next.
 

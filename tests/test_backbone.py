@@ -16,6 +16,7 @@ from astroanomaly.config import BackboneConfig
 from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
 from astroanomaly.learn import backbone as module
 from astroanomaly.learn.backbone import build_backbone, load_state, read_weights, weights_hash
+from astroanomaly.learn.device import ALLOCATOR_VARIABLE, pick_device, seed_everything, tune_allocator
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
 
@@ -221,3 +222,27 @@ def test_weights_that_cannot_be_downloaded(monkeypatch):
         build_backbone(BackboneConfig(name="resnet18", weights="pretrained"))
     with pytest.raises(ConfigError, match="could not be fetched"):
         build_backbone(BackboneConfig(name="hf_hub:owner/model", weights="random"))
+
+
+def test_devices_by_name():
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(ConfigError, match="expected auto, cpu, cuda"):
+        pick_device("gpu")
+    with pytest.raises(ConfigError, match="torch sees"):
+        pick_device("cuda:99")
+    with pytest.raises(ConfigError, match="not supported"):
+        pick_device("meta")
+
+
+def test_the_allocator_is_left_alone_when_asked(monkeypatch):
+    monkeypatch.setenv(ALLOCATOR_VARIABLE, "default")
+    assert not tune_allocator()
+
+
+def test_a_seed_gives_the_same_numbers_again():
+    drawn = []
+    for _ in range(2):
+        seed_everything(11)
+        drawn.append((torch.rand(3).tolist(), np.random.rand(3).tolist()))
+    assert drawn[0] == drawn[1]

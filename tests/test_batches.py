@@ -194,6 +194,14 @@ def test_damaged_records_are_refused(change):
         ModelInput.from_plain({})
 
 
+def test_read_only_images_are_welcome_and_left_alone():
+    cache = flux()
+    before = cache.images.copy()
+    cache.images.flags.writeable = False
+    assert measure(cache).tensor(cache.images[:, ::1]).isfinite().all()
+    np.testing.assert_array_equal(cache.images, before)
+
+
 def test_the_aspect_is_kept():
     wide = torch.ones(1, 3, 20, 40)
     square = resize(wide, 40)

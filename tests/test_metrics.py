@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 from astroanomaly import metrics
-from astroanomaly.errors import LabelError
+from astroanomaly.errors import ConfigError, LabelError
 
 rankings = st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=2, max_size=7).filter(
     lambda rows: len({truth for truth, _ in rows}) == 2
@@ -83,3 +83,13 @@ def test_curves_begin_and_end_where_they_must():
 def test_what_cannot_be_measured_is_an_error(truth, scores, message):
     with pytest.raises(LabelError, match=message):
         metrics.evaluate(np.array(truth), np.array(scores))
+
+
+def test_an_impossible_depth_or_fraction_is_refused():
+    truth, scores = np.array([True, False]), np.array([1.0, 2.0])
+    for depth in (0, -3):
+        with pytest.raises(ConfigError, match="depth"):
+            metrics.precision_at(truth, scores, depth)
+    for fraction in (0.0, -0.1, 1.5):
+        with pytest.raises(ConfigError, match="fraction"):
+            metrics.efficiency_at_fraction(truth, scores, fraction)

@@ -1,5 +1,7 @@
 """Which objects come next."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,7 +26,9 @@ def test_each_order_is_what_it_says():
     assert order(IDS, SCORES, "mean", n=7) == brute(np.abs(SCORES - SCORES.mean()), 7)
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 40), st.sampled_from(["score", "uncertain"]))
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 40), st.sampled_from(["score", "uncertain"])
+)
 def test_equal_scores_are_ordered_by_id(scores, n, how):
     ids = IDS[: len(scores)]
     shuffled = np.random.default_rng(1).permutation(len(ids))
@@ -61,3 +65,29 @@ def test_an_unknown_order_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'uncertain'"):
         order(IDS, SCORES, "uncertan", n=1)
     assert set(ORDERS) >= {"score", "uncertain", "diverse", "random"}
+
+
+def test_a_million_objects_are_ordered_in_a_moment():
+    ids = np.arange(1_000_000).astype(str).tolist()
+    scores = np.random.default_rng(0).normal(size=1_000_000)
+    started = time.perf_counter()
+    for how in ("score", "uncertain", "nominal", "median"):
+        order(ids, scores, how, n=50)
+    chosen = order(ids, scores, "score", n=50, exclude={ids[int(np.argmax(scores))]})
+    assert time.perf_counter() - started < 10  # measured: 0.9 s on two busy cores
+    assert chosen == [ids[k] for k in np.argsort(-scores)[1:51]]
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ConfigError, match="n=-1"):
+        order(IDS, SCORES, n=-1)
+    with pytest.raises(ConfigError, match="expected one score for each"):
+        order(IDS, SCORES[:5], n=3)
+    with pytest.raises(ConfigError, match="needs a random generator"):
+        order(IDS, SCORES, "random", n=3)
+    with pytest.raises(ConfigError, match="needs features"):
+        order(IDS, SCORES, "diverse", n=3)
+    with pytest.raises(ConfigError, match="expected one row for each"):
+        order(IDS, SCORES, "diverse", n=3, features=lambda ids: np.zeros((2, 4)))
+    assert order(IDS, SCORES, n=0) == []
+    assert order([], np.zeros(0), n=5) == []

@@ -112,7 +112,7 @@ def test_the_guides_ranker_ranks_in_a_session(installed, cache, tmp_path):
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert [line[:6] for line in done.stdout.splitlines() if line.startswith("star ")][0] == "star 7"
+    assert next(line for line in done.stdout.splitlines() if line.startswith("star ")).startswith("star 7 ")
 
 
 def test_a_file_the_guides_source_cannot_read_is_a_clear_error(installed, tmp_path):

@@ -236,7 +236,8 @@ class ModelInput:
             images = images[:, list(planes)]
         if images.ndim != 4 or images.shape[1] != len(self.bands):
             raise CheckpointError(f"images have the shape {images.shape}, expected (n, {len(self.bands)}, H, W)")
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)  # (n, B, H, W)
+        images = np.require(images, requirements=["C", "W"])  # torch shares the memory and wants to own it
+        pixels = torch.from_numpy(images).to(device)  # (n, B, H, W)
         if self.pixel_kind == "display":
             pixels = pixels.float() / 255
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +28,6 @@ __all__ = ["FeatureStore", "unit_length"]
 _RUN = 32  # neighbouring objects of a shard that are read and computed together
 _OPEN_SHARDS = 16  # shards that are filled at the same time
 _VERSION = 1  # part of the key: raise it when the same inputs would give other features
-_log = logging.getLogger(__name__)
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:

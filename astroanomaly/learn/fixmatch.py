@@ -225,5 +225,5 @@ def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
     """
     for old, new in zip(average.parameters(), model.parameters(), strict=True):
         old.lerp_(new, 1 - decay)
-    for old, new in zip(average.buffers(), model.buffers(), strict=True):
-        old.copy_(new)
+    for kept, newest in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(newest)

@@ -121,7 +121,7 @@ class TopK:
         if not len(chosen) or not self.k:
             return
         batch = np.empty(len(chosen), object)
-        batch[:] = [ids[i] for i in chosen]
+        batch[:] = [ids[int(i)] for i in chosen]
         all_scores, all_ids = np.concatenate([self._scores, scores[chosen]]), np.concatenate([self._ids, batch])
         order = np.lexsort((all_ids, -all_scores))[: self.k]
         self._scores, self._ids = all_scores[order], all_ids[order]

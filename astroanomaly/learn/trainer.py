@@ -209,7 +209,7 @@ def _schedule(config: TrainConfig, step: int) -> float:
 
 
 def _figures(loss: Loss) -> dict[str, float]:
-    """What is reported of a step."""
+    """Collect what is reported of a step."""
     values = {"loss": float(loss.total), "supervised loss": float(loss.supervised)}
     if len(loss.confident):
         values["unlabelled loss"] = float(loss.unlabelled)

@@ -1,0 +1,294 @@
+"""FITS files: find them, list their images by headers alone, and open their pixels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
+
+from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
+from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, quiet
+
+__all__ = ["BROKEN", "Image", "clean", "describe", "find_files", "open_plane", "scan", "select"]
+
+# What astropy raises on damaged headers, cut-short data and bad compression.
+BROKEN = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, VerifyError, MemoryError)
+
+_SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|fz|z))?$|\.fz$", re.IGNORECASE)
+_BAND_KEYS = (
+    "BAND",
+    "FILTER",
+    "FILTNAM",
+    "FILTNAM1",
+    "FILTER1",
+    "FILTER2",
+    "FILTER3",
+    "INSFLNAM",
+    "ESO INS FILT1 NAME",
+)
+_NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|blank|mirror|-+)$", re.IGNORECASE)
+# Words in the name of an extension or of a file that say: these pixels are about an image, not an image.
+_AUXILIARY = frozenset(
+    "weight weights wht wgt rms psf quality qual dq mask masks msk bpm ivar invvar var variance err error errors "
+    "sigma unc uncertainty flag flags wcsdvarr d2imarr oow ood".split()
+)
+_AUXILIARY_EXTENSIONS = _AUXILIARY | frozenset("ctx con exp exptime expmap cov coverage nexp sig noise stat".split())
+_GENERIC = frozenset("sci flux bgsub image img data primary compressed counts science".split())
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One image extension, known by its header.
+
+    Attributes
+    ----------
+    path, hdu
+        File and number of the extension in it.
+    root
+        What was given on the command line: the folder that was searched, or the file's own folder.
+    extension
+        ``NAME,VERSION`` of the extension, or its number.
+    shape
+        ``(height, width)`` in pixels; more than two lengths for a cube.
+    grid
+        The pixel grid, or None without a celestial WCS.
+    header_band, extension_band
+        Band by the header and by the extension's name; empty where they say nothing.
+    unit
+        ``BUNIT``, or empty.
+    auxiliary
+        The word that says this is no band (weight, psf ...), or empty.
+    """
+
+    path: Path
+    hdu: int
+    root: Path
+    extension: str
+    shape: tuple[int, ...]
+    grid: Grid | None
+    header_band: str
+    extension_band: str
+    unit: str
+    auxiliary: str
+
+    @property
+    def place(self) -> str:
+        """Path and extension, as messages and ``--band`` spell them."""
+        return f"{self.path}[{self.extension}]"
+
+    @property
+    def relative(self) -> str:
+        """Path relative to what was given."""
+        return self.path.relative_to(self.root).as_posix()
+
+    @property
+    def usable_in_named_file(self) -> bool:
+        """Whether this can be a band when its file, whatever its name, is named outright."""
+        return not _auxiliary_word(self.extension, _AUXILIARY_EXTENSIONS)
+
+    def is_extension(self, wanted: str) -> bool:
+        """Whether a name, ``NAME,VERSION`` or number (or a pattern with ``*``) means this extension."""
+        wanted = wanted.strip()
+        names = (str(self.hdu), self.extension, self.extension.partition(",")[0])
+        return any(fnmatchcase(name.upper(), wanted.upper()) for name in names)
+
+
+def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> list[tuple[Path, Path, bool]]:
+    """List ``(file, root, given by name)``; folders are searched for .fits .fit .fts .fz, also .gz and .bz2.
+
+    Parameters
+    ----------
+    leave_out
+        A file inside the folders that is no image: the catalogue.
+
+    Raises
+    ------
+    UnreadableError
+        If something does not exist, or a folder holds no FITS file.
+    """
+    found: dict[Path, tuple[Path, Path, bool]] = {}
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            inside = sorted(
+                item
+                for item in path.rglob("*")
+                if _SUFFIX.search(item.name)
+                and item.is_file()
+                and not any(part.startswith(".") for part in item.relative_to(path).parts)
+                and not (leave_out is not None and leave_out.exists() and item.samefile(leave_out))
+            )
+            if not inside:
+                raise UnreadableError(
+                    f"the folder {path} holds no FITS file (.fits .fit .fts .fz, also compressed as .gz or .bz2)"
+                )
+            for item in inside:
+                found.setdefault(item.absolute(), (item.absolute(), path.absolute(), False))
+        elif path.is_file():
+            found[path.absolute()] = (path.absolute(), path.absolute().parent, True)
+        else:
+            raise UnreadableError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
+    if not found:
+        raise UnreadableError("no FITS file was given: name files or folders to cut from")
+    return list(found.values())
+
+
+def scan(path: Path, root: Path) -> list[Image]:
+    """List the images of a file, auxiliary ones included, by their headers; no pixels are read.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is no FITS file, or damaged.
+    """
+    word = _auxiliary_word(_SUFFIX.sub("", path.name), _AUXILIARY)
+    images = []
+    try:
+        with quiet(), fits.open(path, memmap=True, do_not_scale_image_data=True) as hdulist:
+            for number, hdu in enumerate(hdulist):
+                if not hdu.is_image or not hdu.shape:
+                    continue
+                header, primary = hdu.header, hdulist[0].header
+                if header.get("NAXIS", 0) < 2:
+                    continue
+                name = str(header.get("EXTNAME", "")).strip()
+                flat = _flat(tuple(int(length) for length in hdu.shape))
+                images.append(
+                    Image(
+                        path=path,
+                        hdu=number,
+                        root=root,
+                        extension=f"{name},{hdu.ver}" if name else str(number),
+                        shape=flat,
+                        grid=grid_from_hdu(hdu, hdulist) if len(flat) == 2 else None,
+                        header_band=_header_band(header) or _header_band(primary),
+                        extension_band=_extension_band(name),
+                        unit=str(header.get("BUNIT", "")).strip(),
+                        auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSIONS),
+                    )
+                )
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from error
+    except BROKEN as error:
+        raise UnreadableError(f"{path} cannot be read as FITS: {_first_line(error)}") from error
+    return images
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop degenerate axes beyond two."""
+    while len(shape) > 2 and 1 in shape[:-2]:
+        shape = shape[: shape.index(1)] + shape[shape.index(1) + 1 :]
+    return shape
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _auxiliary_word(name: str, words: frozenset[str]) -> str:
+    parts = (re.sub(r"\d+$", "", part) for part in re.split(r"[^0-9a-z]+", name.lower()))
+    return next((part for part in parts if part in words), "")
+
+
+def _header_band(header: Any) -> str:
+    """Read the band from the first filter keyword that names a filter; of several words, one that is a known band."""
+    for key in _BAND_KEYS:
+        value = header.get(key)
+        words = [word for word in str(value).split() if not _NO_FILTER.match(word)] if isinstance(value, str) else []
+        if words:
+            return clean(next((word for word in words if wavelength_nm(word) is not None), words[0]))
+    if str(header.get("INSTRUME", "")).strip().upper() == "IRAC" and header.get("CHNLNUM") in (1, 2, 3, 4):
+        return f"IRAC{header['CHNLNUM']}"
+    return ""
+
+
+def clean(name: str) -> str:
+    """Make a band name that flags and files can hold: no blanks, commas or equals signs."""
+    return re.sub(r"[\s,=+\[\]/]+", "_", name.strip()).strip("_")
+
+
+def _extension_band(name: str) -> str:
+    """Extension name without the words that only say that it is an image: ``DES_G_BGSUB`` is ``DES_G``."""
+    parts = [part for part in re.split(r"[^0-9A-Za-z]+", name) if part and part.lower() not in _GENERIC]
+    return clean("_".join(parts))
+
+
+def select(images: Sequence[Image], extensions: Sequence[str]) -> list[Image]:
+    """Keep the images that can be bands: those of ``--ext``, else all that are no weight, psf, mask or the like.
+
+    Raises
+    ------
+    BandError
+        If nothing is left of a file, or what is left is no two-dimensional image.
+    """
+    if extensions:
+        kept = [image for image in images if any(image.is_extension(wanted) for wanted in extensions)]
+    else:
+        kept = [image for image in images if not image.auxiliary and len(image.shape) == 2]
+    for image in kept:
+        if len(image.shape) != 2:
+            raise BandError(f"{image.place} has {len(image.shape)} axes {image.shape}; expected an image of two axes")
+    return kept
+
+
+def describe(images: Sequence[Image]) -> str:
+    """List images for a message, a few of each file."""
+    lines = []
+    for image in images[:30]:
+        size = "x".join(str(length) for length in reversed(image.shape))
+        notes = [size, "WCS" if image.grid else "no WCS"]
+        notes += [f"band {image.header_band}"] if image.header_band else []
+        notes += [f"never a band: {image.auxiliary}"] if image.auxiliary else []
+        lines.append(f"\n  {image.place} ({', '.join(notes)})")
+    return "".join(lines) + (f"\n  ... {len(images) - 30} more" if len(images) > 30 else "")
+
+
+# ------------------------------------------------------------------------------------------------------------- pixels
+
+
+def open_plane(path: Path, number: int) -> tuple[Plane, Grid | None]:
+    """Open the pixels of one image: memory-mapped where they lie plain in the file, else decoded once.
+
+    Integers with BSCALE, BZERO or BLANK stay memory-mapped too; `Plane` turns them into flux window by window.
+
+    Raises
+    ------
+    UnreadableError
+        If the file has vanished, is cut short or damaged.
+    """
+    try:
+        with quiet():
+            return _open_plane(path, number)
+    except AstroAnomalyError:
+        raise
+    except BROKEN as error:
+        raise UnreadableError(f"{path}: the pixels cannot be read: {_first_line(error)}") from error
+
+
+def _open_plane(path: Path, number: int) -> tuple[Plane, Grid | None]:
+    with fits.open(path, memmap=True, do_not_scale_image_data=True) as hdulist:
+        if number >= len(hdulist):
+            raise UnreadableError(f"{path} has no extension {number} any more: it changed after it was planned")
+        hdu = hdulist[number]
+        grid = grid_from_hdu(hdu, hdulist)
+        if not isinstance(hdu, fits.CompImageHDU):
+            header = hdu.header
+            scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
+            blank = header.get("BLANK") if header["BITPIX"] > 0 else None
+            stored = np.asarray(hdu.data)
+            plane = Plane(_two_axes(stored), scale, zero, None if blank is None else int(blank))
+    if isinstance(hdu, fits.CompImageHDU):
+        with fits.open(path) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
+            plane = Plane(_two_axes(np.asarray(hdulist[number].data)))
+    return Plane(plane.stored, plane.scale, plane.zero, plane.blank, constant_areas(plane.stored)), grid
+
+
+def _two_axes(stored: np.ndarray) -> np.ndarray:
+    return stored.reshape(_flat(stored.shape))

@@ -1,0 +1,154 @@
+"""The command line in real processes: every command, its exit code, and what it says when something is wrong."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SETTINGS = ["input.size=32", "backbone.name=test_efficientnet", "backbone.weights=random", "train.pool=20"]
+
+
+def run(*words, check=0, cwd=None, env=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "astroanomaly", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+    assert done.returncode == check, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout if check == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures of discs, some of them with a bar, and a table that says which."""
+    path = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32] - 15.5
+    (path / "pictures").mkdir()
+    rows = ["object_id,label"]
+    for number in range(40):
+        image = rng.integers(0, 40, (32, 32, 3)) + (150 * (np.hypot(x, y) < 8))[..., None]
+        if number % 8 == 0:
+            image[14:18] = 250
+        Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(path / "pictures" / f"{number:02d}.png")
+        rows.append(f"{number:02d}.png,{'anomaly' if number % 8 == 0 else 'nominal'}")
+    (path / "truth.csv").write_text("\n".join(rows) + "\n")
+    (path / "labels.csv").write_text("\n".join(rows[:18]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """The usual way through: ingest, init, train."""
+    settings = [word for item in SETTINGS for word in ("--set", item)]
+    said = run("ingest", "images", "pictures", "--out", "cache", "--workers", "1", cwd=folder)
+    assert "40 cutouts written, 0 objects failed" in said
+    assert "3 anomaly" in run(
+        "init", "search", "--cache", "cache", "--labels", "labels.csv", "--audit", "4", *settings, cwd=folder
+    ) or "anomaly" in run("info", "search", cwd=folder)
+    said = run("train", "search", "--iterations", "2", cwd=folder)
+    assert "round 1: fixmatch learnt from" in said
+    return folder
+
+
+def test_candidates_export_and_labels(trained):
+    said = run("candidates", "search", "-n", "5", "--sheet", "sheet.png", cwd=trained)
+    assert said.count(".png") >= 6
+    assert (trained / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    run("candidates", "search", "-n", "3", "--order", "random", cwd=trained)
+    assert "4 objects written" in run("export", "search", "--top", "4", "--out", "top.vot", cwd=trained)
+    run("export", "search", "--labelled", "anomaly", "--out", "known.fits", cwd=trained)
+    run("export", "search", "--threshold", "0.5", "--out", "likely.csv", cwd=trained)
+    assert "labelled objects written" in run("labels", "export", "search", "said.csv", cwd=trained)
+    assert (trained / "said.csv").read_text().startswith("object_id,label,")
+    assert "1 labels added" in import_one(trained, "30.png,nominal")
+    assert "exists already" in run("export", "search", "--out", "top.vot", check=2, cwd=trained)
+
+
+def import_one(folder, row, check=0):
+    (folder / "more.csv").write_text(f"object_id,label\n{row}\n")
+    return run("labels", "import", "search", "more.csv", check=check, cwd=folder)
+
+
+def test_probe_cold_and_score(trained):
+    assert "round" in run("train", "search", "--ranker", "probe", cwd=trained)
+    assert "round" in run("train", "search", "--ranker", "cold", cwd=trained)
+    assert "40 objects scored by cold" in run("score", "search", cwd=trained)
+
+
+def test_info_says_what_things_are(trained):
+    assert "40" in run("info", "cache", "--digest", cwd=trained)
+    said = run("info", "search", cwd=trained)
+    assert "round 1" in said
+    assert "nominal, anomaly" in said
+    assert "torch" in run("info")
+    assert "neither a cache" in run("info", "pictures", check=2, cwd=trained)
+
+
+def test_benchmark_writes_its_table_and_goes_on_where_it_stopped(trained):
+    words = ["benchmark", "cache", "--truth", "truth.csv", "--anomaly", "anomaly", "--initial", "2", "8", "--add", "1", "1"]
+    words += ["--cycles", "2", "--seeds", "2", "--ranker", "probe", "--ranker", "cold", "--out", "measured"]
+    words += [word for item in SETTINGS for word in ("--set", item)]
+    said = run(*words, cwd=trained)
+    assert "auprc" in said
+    lines = (trained / "measured" / "results.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 2 * 2
+    assert run(*words, cwd=trained).count("probe") >= 1
+    assert (trained / "measured" / "results.csv").read_text().splitlines() == lines
+    assert (trained / "measured" / "curves.png").is_file()
+    assert (trained / "measured" / "summary.json").is_file()
+    assert "other settings" in run(*words, "--set", "probe.c=2", check=2, cwd=trained)
+    assert "it has 'anomaly', 'nominal'" in run(*words[:4], "--anomaly", "lens", "--out", "x", check=2, cwd=trained)
+
+
+def test_sources_lists_options_and_broken_plugins(tmp_path):
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[astroanomaly]\nshaky = no_such_module\n")
+    said = run("sources", env={"PYTHONPATH": str(tmp_path)})
+    assert "--size" in said
+    assert "No module named 'no_such_module'" in said
+    assert "images:" not in run("sources", env={"ASTROANOMALY_PLUGINS": "rankers"})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ingest", "images", "nowhere", "--out", "c2"], "nowhere"),
+        (["ingest", "fits", "nowhere.fits", "--out", "c2"], "nowhere.fits"),
+        (["init", "s2", "--cache", "nowhere"], "is no cache"),
+        (["init", "s2", "--cache", "cache", "--set", "train.iteration=5"], "did you mean 'iterations'"),
+        (["init", "s2", "--cache", "cache", "--set", "iterations"], "expected section.key=value"),
+        (["init", "search", "--cache", "cache"], "exists already"),
+        (["train", "nowhere"], "is no session"),
+        (["train", "search", "--ranker", "prob"], "did you mean 'probe'"),
+        (["export", "search", "--out", "x.doc"], "expected one of .vot"),
+        (["export", "search", "--out", "none/x.vot"], "the folder none does not exist"),
+        (["labels", "import", "search", "nowhere.csv"], "nowhere.csv cannot be read"),
+        (["labels", "import", "search", "labels.csv", "--match-radius", "wide"], "expected an angle"),
+    ],
+)
+def test_bad_input_is_explained_with_exit_code_2(trained, words, message):
+    before = sorted(item.name for item in trained.iterdir())
+    assert message in run(*words, check=2, cwd=trained)
+    assert sorted(item.name for item in trained.iterdir()) == before
+
+
+def test_wrong_labels_name_row_and_word(trained):
+    assert "unknown" in import_one(trained, "99.png,nominal", check=2)
+    assert "row 1: label is 'nominla'" in import_one(trained, "30.png,nominla", check=2)
+
+
+def test_a_session_without_labels_is_offered_cold(trained):
+    run("init", "fresh", "--cache", "cache", cwd=trained)
+    assert "--ranker cold" in run("train", "fresh", check=2, cwd=trained)
+    assert "astroanomaly train" in run("candidates", "fresh", check=2, cwd=trained)

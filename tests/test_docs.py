@@ -1,0 +1,200 @@
+"""The documentation names every command, flag, setting, hook and public name; its tables are those of the program."""
+
+import argparse
+import dataclasses
+import importlib.util
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import astroanomaly
+from astroanomaly.hookspecs import HookSpecs, Ranker, RankerContext, Source
+from astroanomaly.settings import settings_sections
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [
+    path
+    for path in (*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "plugins" / "README.md")
+    if not {"_build", "generated"} & set(path.parts)
+]
+
+
+def page(*parts):
+    return DOCS.joinpath(*parts).read_text(encoding="utf-8")
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(scope="module")
+def generate():
+    specification = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    with module.only_own_plugins():
+        yield module
+
+
+def test_every_command_has_a_page_with_all_its_flags(generate):
+    missing = []
+    for command, parser in generate.command_parsers().items():
+        words = command.split()[1:]
+        text = page("commands", f"{words[0]}.md" if words else "index.md")
+        if words[:1] == ["ingest"] and len(words) == 2:
+            text += page("sources", f"{words[1]}.md")
+        for action in parser._actions:
+            if not isinstance(action, argparse._HelpAction):
+                missing += [f"{command} {flag}" for flag in action.option_strings if not re.search(f"{flag}\\b", text)]
+    assert not missing, missing
+
+
+def test_every_command_is_in_the_list_of_commands(generate):
+    text = page("commands", "index.md")
+    for command in generate.command_parsers():
+        words = command.split()[1:]
+        if words:
+            assert f"({words[0]}.md)" in text
+            assert re.search(rf"^{words[0]}$", text, re.MULTILINE), f"{words[0]} is not in the table of contents"
+
+
+def test_every_source_and_ranker_has_its_place(generate):
+    registry = astroanomaly.plugins.load_plugins()
+    assert not registry.broken, registry.broken
+    for source in registry.sources:
+        assert f"[`{source}`]({source}.md)" in page("sources", "index.md")
+        assert f"`{source}`" in page("commands", "ingest.md")
+    for ranker in registry.rankers:
+        assert f"\n## {ranker}\n" in page("rankers.md")
+
+
+def test_tables_are_those_of_the_program(generate):
+    stale = [
+        name_of(path)
+        for path in generate.pages()
+        if generate.render(path.read_text("utf-8")) != path.read_text("utf-8")
+    ]
+    assert not stale, f"run `python docs/generate.py`: {stale}"
+
+
+def test_every_setting_is_listed(generate):
+    text = page("settings.md")
+    for section, options in settings_sections().items():
+        for item in dataclasses.fields(options):
+            assert f"`{section}.{item.name}`" in text
+            assert item.metadata.get("help"), f"{section}.{item.name} has no help"
+
+
+def test_settings_named_in_the_text_exist(generate):
+    sections = settings_sections()
+    for path in PAGES:
+        for section, key in re.findall(r"\b([a-z]+)\.([a-z_]+)=", path.read_text("utf-8")):
+            if section == "peak":  # the ranker of the plugin guide
+                continue
+            assert section in sections, f"{name_of(path)}: {section}.{key}"
+            assert key in {item.name for item in dataclasses.fields(sections[section])}, f"{name_of(path)}: {key}"
+
+
+def test_commands_in_the_text_are_valid(generate):
+    """Every line that begins with `astroanomaly` in a block of commands has a known command and known flags."""
+    parsers = generate.command_parsers()
+    wrong = []
+    for path in PAGES:
+        for block in re.findall(r"```\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+            for line in block.splitlines():
+                words = line.split("#")[0].split("&&")[-1].split()
+                if words[:1] != ["astroanomaly"] or words[1:3] == ["ingest", "npz"]:
+                    continue
+                known = max((p for p in parsers if words[: len(p.split())] == p.split()), key=len)
+                flags = {flag for action in parsers[known]._actions for flag in action.option_strings}
+                unfinished = any(isinstance(action, argparse._SubParsersAction) for action in parsers[known]._actions)
+                if unfinished or {word for word in words if word.startswith("-")} - flags:
+                    wrong.append(f"{name_of(path)}: {line}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_flags_named_in_the_text_exist(generate):
+    known = {
+        flag
+        for parser in generate.command_parsers().values()
+        for action in parser._actions
+        for flag in action.option_strings
+    }
+    known |= {"--max-missing", "--bands", "--flag", "--no-flag"}  # of the plugin guide
+    wrong = []
+    for path in PAGES:
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        wrong += [f"{name_of(path)}: {flag}" for flag in re.findall(r"`(--[a-z-]+)", text) if flag not in known]
+    assert not wrong, wrong
+
+
+def test_the_plugin_guide_explains_the_contract():
+    guide = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+    hooks = [name for name in vars(HookSpecs) if name.startswith("register")]
+    assert hooks
+    fields = {field.name for field in dataclasses.fields(RankerContext)}
+    for name in (*hooks, *public(Source), *public(Ranker), *fields):
+        assert re.search(rf"`[^`]*\b{name}\b[^`]*`", guide), f"the guide does not mention {name}"
+
+
+def public(protocol):
+    names = {name for name in (*vars(protocol), *protocol.__annotations__) if not name.startswith("_")}
+    assert names
+    return names
+
+
+def test_every_public_name_is_in_the_reference():
+    listed = set(re.findall(r"^   (\w+)$", page("reference.md"), re.MULTILINE))
+    assert set(astroanomaly.__all__) - listed == {"__version__"}
+    assert "__version__" in page("reference.md")
+
+
+def test_every_error_is_raised_somewhere():
+    code = "".join(
+        path.read_text("utf-8") for folder in ("astroanomaly", "plugins") for path in (ROOT / folder).rglob("*.py")
+    )
+    for name in astroanomaly.errors.__all__[1:]:
+        assert re.search(rf"(raise|return) {name}\(", code), f"nobody raises {name}"
+
+
+def test_links_between_pages_lead_somewhere():
+    broken = []
+    for path in PAGES:
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if "://" not in target and not (path.parent / target).exists():
+                broken.append(f"{name_of(path)}: {target}")
+    assert not broken, broken
+
+
+def test_every_page_is_in_the_table_of_contents():
+    listed = {DOCS / "index.md"}
+    for path in DOCS.rglob("index.md"):
+        for block in re.findall(r"```\{toctree\}\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+            listed |= {path.parent / f"{line}.md" for line in block.splitlines() if line and not line.startswith(":")}
+    assert {path for path in PAGES if path.is_relative_to(DOCS)} == listed
+
+
+def test_no_page_names_a_place_on_somebodys_machine():
+    wrong = [
+        f"{name_of(path)}: {found}"
+        for path in PAGES
+        for found in re.findall(r"(?<![\w.])/(?:home|root|work|Users|mnt|tmp)\b\S*", path.read_text("utf-8"))
+    ]
+    assert not wrong, wrong
+
+
+def test_the_readme_has_the_commands_that_ci_runs():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert lines.count("pip install . && astroanomaly demo") == 1
+    assert lines.count("pip install '.[test]' && pytest") == 1
+
+
+def test_the_ci_script_is_a_program_without_errors_of_syntax():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
