@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly.catalog_files import read_table
 from astroanomaly.config import nearest
-from astroanomaly.errors import AstroAnomalyError, CatalogError, ConfigError, UnreadableError
+from astroanomaly.errors import CatalogError, ConfigError
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -24,31 +22,16 @@ __all__ = ["Catalog", "catalog_from_table", "read_catalog"]
 
 # Usual names of position columns, in the order they are looked for, with the frame they imply.
 _SKY_NAMES = (
-    ("ra", "dec", "icrs"),
-    ("raj2000", "dej2000", "icrs"),
-    ("raj2000", "decj2000", "icrs"),
-    ("_raj2000", "_dej2000", "icrs"),
-    ("ra_icrs", "de_icrs", "icrs"),
-    ("ra_icrs", "dec_icrs", "icrs"),
-    ("alpha_j2000", "delta_j2000", "icrs"),
-    ("alphawin_j2000", "deltawin_j2000", "icrs"),
-    ("right_ascension", "declination", "icrs"),
-    ("ra_deg", "dec_deg", "icrs"),
-    ("radeg", "dedeg", "icrs"),
-    ("radeg", "decdeg", "icrs"),
-    ("ra_j2000", "dec_j2000", "icrs"),
-    ("s_ra", "s_dec", "icrs"),
-    ("ramean", "decmean", "icrs"),
-    ("ra2000", "dec2000", "icrs"),
-    ("x_world", "y_world", "icrs"),
-    ("xwin_world", "ywin_world", "icrs"),
-    ("alpha", "delta", "icrs"),
-    ("target_ra", "target_dec", "icrs"),
-    ("glon", "glat", "galactic"),
-    ("l", "b", "galactic"),
-    ("elon", "elat", "barycentrictrueecliptic"),
+    ("ra", "dec", "icrs"), ("raj2000", "dej2000", "icrs"), ("raj2000", "decj2000", "icrs"),
+    ("_raj2000", "_dej2000", "icrs"), ("ra_icrs", "de_icrs", "icrs"), ("ra_icrs", "dec_icrs", "icrs"),
+    ("alpha_j2000", "delta_j2000", "icrs"), ("alphawin_j2000", "deltawin_j2000", "icrs"),
+    ("right_ascension", "declination", "icrs"), ("ra_deg", "dec_deg", "icrs"), ("radeg", "dedeg", "icrs"),
+    ("radeg", "decdeg", "icrs"), ("ra_j2000", "dec_j2000", "icrs"), ("s_ra", "s_dec", "icrs"),
+    ("ramean", "decmean", "icrs"), ("ra2000", "dec2000", "icrs"), ("x_world", "y_world", "icrs"),
+    ("xwin_world", "ywin_world", "icrs"), ("alpha", "delta", "icrs"), ("target_ra", "target_dec", "icrs"),
+    ("glon", "glat", "galactic"), ("l", "b", "galactic"), ("elon", "elat", "barycentrictrueecliptic"),
     ("rab1950", "deb1950", "fk4"),
-)
+)  # fmt: skip
 _SKY_UCDS = (
     ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main", "icrs"),
     ("pos_eq_ra_main", "pos_eq_dec_main", "icrs"),
@@ -58,17 +41,13 @@ _SKY_UCDS = (
     ("pos.ecliptic.lon", "pos.ecliptic.lat", "barycentrictrueecliptic"),
 )
 _PIXEL_NAMES = (
-    ("x", "y"),
-    ("x_image", "y_image"),
-    ("xwin_image", "ywin_image"),
-    ("xcentroid", "ycentroid"),
-    ("x_centroid", "y_centroid"),
-    ("xpix", "ypix"),
-)
+    ("x", "y"), ("x_image", "y_image"), ("xwin_image", "ywin_image"), ("xcentroid", "ycentroid"),
+    ("x_centroid", "y_centroid"), ("xpix", "ypix"),
+)  # fmt: skip
 _ID_NAMES = (
-    "object_id objectid obj_id objid id source_id sourceid src_id number coadd_object_id galaxy_id target_id dr8objid "
-    "designation name"
-).split()
+    "object_id", "objectid", "obj_id", "objid", "id", "source_id", "sourceid", "src_id", "number", "coadd_object_id",
+    "galaxy_id", "target_id", "designation", "name",
+)  # fmt: skip
 _SEXTRACTOR_PIXEL = re.compile(r"(X|Y)\w*_IMAGE")
 _SHOWN = 5
 
@@ -146,7 +125,11 @@ def read_catalog(
         If the frame is unknown.
     """
     path = Path(path)
-    table = _read_table(path, id)
+    table = read_table(
+        path,
+        lambda table: _find_sky(table) is not None or _find_pixels(table) is not None,
+        lambda names: id if id in names else _by_name(names, _ID_NAMES),
+    )
     return catalog_from_table(table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, where=str(path))
 
 
@@ -179,101 +162,11 @@ def catalog_from_table(
     if sky is None and pixel is None:
         raise CatalogError(
             f"{where} has no positions that were recognised. Its columns: {', '.join(table.colnames)}. "
-            "Name them: --ra COLUMN --dec COLUMN (with --frame if they are not ICRS), or --x COLUMN --y COLUMN for pixels"
+            "Name them: --ra COLUMN --dec COLUMN (with --frame if they are not ICRS), or --x COLUMN --y COLUMN"
         )
     ids = _ids(table, id, where, found)
     none: tuple[None, None] = (None, None)
     return Catalog(ids, *(sky or none), *(pixel or none), columns=table, found=found)
-
-
-# ------------------------------------------------------------------------------------------------------------ reading
-
-
-def _read_table(path: Path, id_name: str | None) -> Table:
-    if not path.is_file():
-        raise UnreadableError(f"the catalogue {path} does not exist" if not path.exists() else f"{path} is no file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # astropy's remarks on units, headers and XML of strangers' files
-            return _parse(path, _sniff(path), id_name)
-    except AstroAnomalyError:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:  # the parsers of a dozen formats raise whatever they like on damaged input
-        raise UnreadableError(
-            f"the catalogue {path} cannot be read: {str(error).strip().splitlines()[0] if str(error) else error!r}. "
-            "Expected a FITS table, VOTable, ECSV, CSV or a text table"
-        ) from error
-
-
-def _sniff(path: Path) -> str:
-    """Tell the format by the first bytes."""
-    with path.open("rb") as handle:
-        magic = handle.read(3)
-    opened = gzip.open(path) if magic[:2] == b"\x1f\x8b" else bz2.open(path) if magic == b"BZh" else path.open("rb")
-    with opened as handle:
-        start = handle.read(4096)
-    if start.startswith(b"SIMPLE  ="):
-        return "fits"
-    if re.search(rb"<(\w+:)?VOTABLE", start) or start.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<?xml"):
-        return "votable"
-    if start.startswith(b"# %ECSV"):
-        return "ascii.ecsv"
-    if re.match(rb"#\s+1\s+\w+", start):
-        return "ascii.sextractor"
-    if not start.strip():
-        raise UnreadableError(f"the catalogue {path} is empty")
-    if b"\0" in start:
-        raise UnreadableError(
-            f"the catalogue {path} is no table that astropy reads: expected FITS, VOTable, ECSV, CSV or text"
-        )
-    return "ascii.csv" if re.search(r"\.csv(\.gz|\.bz2)?$", path.name.lower()) else "ascii"
-
-
-def _parse(path: Path, kind: str, id_name: str | None) -> Table:
-    from astropy.table import Table
-
-    if kind == "votable":
-        from astropy.io import votable
-
-        tables = list(votable.parse(path, verify="ignore").iter_tables())
-        filled = [found.to_table(use_names_over_ids=True) for found in tables if found.nrows]
-        if not filled:
-            raise CatalogError(f"{path} has no rows: there is nothing to cut")
-        return next((found for found in filled if _find_sky(found) or _find_pixels(found)), filled[0])
-    if kind == "fits":
-        return _read_fits(path)
-    comment = {"comment": "#"} if kind == "ascii.csv" else {}
-    table = Table.read(path, format=kind, **comment)
-    name = id_name if id_name in table.colnames else _by_name(table, _ID_NAMES)
-    if kind in ("ascii", "ascii.csv") and name and getattr(table[name], "dtype", np.dtype("O")).kind in "iuf":
-        # ids are text: 007 must stay 007, and 19 digits must not pass through a float
-        table[name] = Table.read(path, format=kind, converters={name: [str]}, **comment)[name]
-    return table
-
-
-def _read_fits(path: Path) -> Table:
-    """Read the first table of a FITS file that has positions, else the first; UCDs come from ``TUCDn``."""
-    from astropy.io import fits
-    from astropy.table import Table
-
-    first: Table | None = None
-    with fits.open(path) as hdulist:
-        for hdu in hdulist:
-            if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU) or isinstance(hdu, fits.CompImageHDU):
-                continue
-            table = Table.read(hdu)
-            for number, name in enumerate(table.colnames, 1):
-                ucd = hdu.header.get(f"TUCD{number}")
-                if ucd and hasattr(table[name], "meta"):
-                    table[name].meta["ucd"] = ucd
-            if _find_sky(table) or _find_pixels(table):
-                return table
-            first = table if first is None else first
-    if first is None:
-        raise CatalogError(f"{path} holds no table: a catalogue is expected, images go before it on the command line")
-    return first
 
 
 # ---------------------------------------------------------------------------------------------------------- positions
@@ -377,7 +270,7 @@ def _frame(text: str) -> tuple[str, dict[str, str]]:
         raise ConfigError(f"unknown frame {text!r}{nearest(name, known)} (known: {', '.join(sorted(known))})")
     keywords = {"equinox": rest[0].upper()} if rest else {}
     try:
-        SkyCoord(0, 0, unit="deg", frame=name, **keywords).icrs
+        SkyCoord(0, 0, unit="deg", frame=name, **keywords).transform_to("icrs")
     except Exception as error:  # every frame has its own way of saying that it needs more than two angles
         raise ConfigError(
             f"positions in the frame {text!r} cannot be turned into ICRS ({error}); "
@@ -456,8 +349,8 @@ def _pixels(column: Any, name: str, where: str) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------------- ids
 
 
-def _by_name(table: Table, usual: Sequence[str]) -> str | None:
-    lower = {name.lower(): name for name in reversed(table.colnames)}
+def _by_name(names: Sequence[str], usual: Sequence[str]) -> str | None:
+    lower = {name.lower(): name for name in reversed(names)}
     return next((lower[name] for name in usual if name in lower), None)
 
 
@@ -467,7 +360,7 @@ def _ids(table: Table, given: str | None, where: str, found: dict[str, str]) -> 
         _require(table, given, where)
     else:
         main = [n for n in table.colnames if _ucd(table[n]) == "meta.id;meta.main"]
-        name = main[0] if len(main) == 1 else _by_name(table, _ID_NAMES)
+        name = main[0] if len(main) == 1 else _by_name(table.colnames, _ID_NAMES)
     if name is None:
         return np.array([f"row-{number:06d}" for number in range(1, len(table) + 1)])
     column = table[name]

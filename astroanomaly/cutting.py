@@ -48,6 +48,7 @@ _WCS_KEYWORD = re.compile(
     r"C[PQ](DIS|ERR)\d+|D[PQ]\d+(\..*)?|D2IM(DIS|ERR)?\d+(\..*)?|AXISCORR|D2IMEXT|NPOLEXT|DVERR|"
     r"WAT\d_\d+|AMD[XY]\d+|PPO\d+|PLTRA[HMS]|PLTDEC(SN|D|M|S)|PLTSCALE|CNPIX\d|[XY]PIXELSZ|OBJCTX|OBJCTY"
 )
+_BLOCK = 2880  # bytes of a FITS block
 _CONSTANT_RUN = 32  # pixels of exactly one value along a side of the image that make it suspicious
 _CONSTANT_BLOCK = 8  # side of the blocks in which constant areas are followed into the image
 _SIDE_SAMPLES = 1024  # pixels looked at along the left and the right side, each of which costs a page of the file
@@ -102,16 +103,34 @@ def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
         )
         if "CTYPE" not in text and "PLTRAH" not in text:
             return None
-        kept = fits.Header.fromstring(text)
-        tables = [_copy_table(hdulist, name, version) for name, version in _table_names(kept)]
-        buffer = io.BytesIO()
-        fits.HDUList([fits.PrimaryHDU(header=kept), *tables]).writeto(buffer, output_verify="ignore")
+        content = _header_block(text)
+        if re.search(r"LOOKUP|AXISCORR|-TAB", text, re.IGNORECASE):
+            kept = fits.Header.fromstring(text)
+            tables = [_copy_table(hdulist, name, version) for name, version in _table_names(kept)]
+            buffer = io.BytesIO()
+            fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(buffer, output_verify="ignore")
+            content += buffer.getvalue()[_BLOCK:]  # the empty primary header is one block
     shape = (int(header.get("NAXIS2", 0)), int(header.get("NAXIS1", 0)))
     if hdu.shape is not None:
         squeezed = [length for length in hdu.shape if length != 1]
         shape = (int(squeezed[-2]), int(squeezed[-1])) if len(squeezed) == 2 else tuple(hdu.shape[-2:])
-    grid = Grid(buffer.getvalue(), shape)
+    grid = Grid(content, shape)
     return grid if grid.wcs.has_celestial and grid.wcs.naxis == 2 else None
+
+
+def _header_block(cards: str) -> bytes:
+    """Make the primary header of a file without pixels out of 80-character cards."""
+    start = "".join(
+        card.ljust(80)
+        for card in (
+            "SIMPLE  =                    T",
+            "BITPIX  =                    8",
+            "NAXIS   =                    0",
+            "EXTEND  =                    T",
+        )
+    )
+    text = start + cards + "END".ljust(80)
+    return text.encode("ascii", "replace").ljust(-(-len(text) // _BLOCK) * _BLOCK)
 
 
 def _table_names(header: Any) -> list[tuple[str, int]]:
@@ -167,8 +186,12 @@ def wcs_from_fits(content: bytes, shape: tuple[int, int]) -> WCS:
     from astropy.wcs import WCS
 
     try:
-        with quiet(), fits.open(io.BytesIO(content), memmap=False) as hdulist:
-            header = hdulist[0].header
+        with quiet(), contextlib.ExitStack() as stack:
+            stream = io.BytesIO(content)
+            header = fits.Header.fromfile(stream)
+            hdulist = None
+            if stream.tell() < len(content):  # lookup tables follow
+                hdulist = stack.enter_context(fits.open(io.BytesIO(content), memmap=False))
             try:
                 wcs = WCS(header, hdulist)
             except ValueError:  # distortion tables and SIP need exactly two axes
@@ -312,7 +335,7 @@ def sky_to_pixel(grid: Grid, ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]
         coords = SkyCoord(ra[good], dec[good], unit="deg", frame="icrs").transform_to(frame).spherical
         world = [np.empty(0)] * 2
         world[wcs.wcs.lng], world[wcs.wcs.lat] = coords.lon.deg, coords.lat.deg
-        found = np.asarray(wcs.all_world2pix(*world, 0, tolerance=1e-6, maxiter=50, quiet=True), dtype=np.float64)
+        found = np.asarray(wcs.all_world2pix(*world, 0, quiet=True), dtype=np.float64)
         back = np.asarray(wcs.all_pix2world(*found, 0), dtype=np.float64)
         lat = np.radians(world[wcs.wcs.lat])
         dlon = (back[wcs.wcs.lng] - world[wcs.wcs.lng] + 180) % 360 - 180
@@ -529,7 +552,7 @@ def constant_areas(stored: np.ndarray) -> tuple[ConstantArea, ...]:
     stored
         ``(H, W)`` stored pixels.
     """
-    height, width = stored.shape
+    height = stored.shape[0]
     step = max(1, height // _SIDE_SAMPLES)
     sides = (stored[0], stored[-1], stored[::step, 0], stored[::step, -1])
     runs = (_CONSTANT_RUN, _CONSTANT_RUN, max(2, _CONSTANT_RUN // step), max(2, _CONSTANT_RUN // step))
@@ -581,8 +604,9 @@ def align(
     """Resample bands that lie on different grids onto a window of one grid (`reproject.reproject_interp`, bilinear).
 
     Only the part of each input that the window needs is read. Pixels without data and those of a `ConstantArea` are NaN
-    before they are interpolated, so that no padding is mixed into its neighbours. Where pixel sizes differ by more than 1 %, flux per
-    pixel is scaled by the ratio of the pixel areas, so that an object keeps its flux; a surface brightness is not.
+    before they are interpolated, so that no padding is mixed into its neighbours. Where pixel sizes differ by more than
+    1 %, flux per pixel is scaled by the ratio of the pixel areas, so that an object keeps its flux; a surface
+    brightness is not.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Which band an image shows, by one rule for all images of a request.
 
-1. ``--band NAME=WHAT`` decides, where given. ``WHAT`` is a file, ``FILE[EXTENSION]``, or a pattern (``*`` and ``?``) for
-   the path, the file name, the extension or the band in the header. Images that match no entry are left out.
-2. The header: ``BAND``, ``FILTER``, ``FILTNAM``, ``FILTER1`` ... of the extension, else of the primary header; empty and
-   clear filters are skipped; of several words one that is a known band. A file's IRAC channel counts as well.
+1. ``--band NAME=WHAT`` decides, where given. ``WHAT`` is a file, ``FILE[EXTENSION]``, or a pattern (``*`` and ``?``)
+   for the path, the file name, the extension or the band in the header. Images that match no entry are left out.
+2. The header: ``BAND``, ``FILTER``, ``FILTNAM``, ``FILTER1`` ... of the extension, else of the primary header; empty
+   and clear filters are skipped; of several words one that is a known band. A file's IRAC channel counts as well.
 3. If headers clash (two images of one tile say the same) or are silent: the extension names, for tiles whose images
    are the extensions of one file, without words such as SCI, FLUX, BGSUB.
 4. Else the file names: the one word in which the names of a tile's files differ, or the one that is a known band.
@@ -22,10 +22,9 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from astroanomaly_plugins.fits_files import Image, clean, describe
-
 from astroanomaly import BandError, wavelength_nm
 from astroanomaly.cutting import same_grid
+from astroanomaly_plugins.fits_files import Image, clean, describe
 
 __all__ = ["BandRule", "name_bands", "sort_bands"]
 
@@ -150,12 +149,13 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> Na
                     "the filters in the headers clash: bands are named by %s", ("", "extension", "file name")[number]
                 )
             return named
-    worst = next((group for group in groups if len(group) > 1), groups[0])
-    first, *others = worst
-    example = " ".join(f"--band NAME{n}={image.place}" for n, image in enumerate([first, *others][:3], 1))
+    clashing = (group for group in groups if len({image.header_band for image in group}) < len(group))
+    nameless = (group for group in groups if not all(image.header_band for image in group))
+    worst = next(clashing, None) or next(nameless, None) or groups[0]
+    example = " ".join(f"--band NAME{n}={image.place}" for n, image in enumerate(worst[:3], 1))
     raise BandError(
         f"the bands of these images cannot be told by header, extension or file name:{describe(worst)}\n"
-        f"Name them: {example}, or choose extensions with --ext"
+        f"Name them, as in {example}, or choose extensions with --ext"
     )
 
 

@@ -35,12 +35,12 @@ _BAND_KEYS = (
 )
 _NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|blank|mirror|-+)$", re.IGNORECASE)
 # Words in the name of an extension or of a file that say: these pixels are about an image, not an image.
-_AUXILIARY = frozenset(
-    "weight weights wht wgt rms psf quality qual dq mask masks msk bpm ivar invvar var variance err error errors "
-    "sigma unc uncertainty flag flags wcsdvarr d2imarr oow ood".split()
+_AUXILIARY = re.compile(
+    r"weights?|wht|wgt|rms|psf|quality|qual|dq|masks?|msk|bpm|ivar|invvar|var|variance|err|errors?|sigma|unc|"
+    r"uncertainty|flags?|wcsdvarr|d2imarr|oow|ood"
 )
-_AUXILIARY_EXTENSIONS = _AUXILIARY | frozenset("ctx con exp exptime expmap cov coverage nexp sig noise stat".split())
-_GENERIC = frozenset("sci flux bgsub image img data primary compressed counts science".split())
+_AUXILIARY_EXTENSION = re.compile(_AUXILIARY.pattern + r"|ctx|con|exp|exptime|expmap|cov|coverage|nexp|sig|noise|stat")
+_GENERIC = re.compile(r"sci|flux|bgsub|image|img|data|primary|compressed|counts|science")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Image:
     @property
     def usable_in_named_file(self) -> bool:
         """Whether this can be a band when its file, whatever its name, is named outright."""
-        return not _auxiliary_word(self.extension, _AUXILIARY_EXTENSIONS)
+        return not _auxiliary_word(self.extension, _AUXILIARY_EXTENSION)
 
     def is_extension(self, wanted: str) -> bool:
         """Whether a name, ``NAME,VERSION`` or number (or a pattern with ``*``) means this extension."""
@@ -171,7 +171,7 @@ def scan(path: Path, root: Path) -> list[Image]:
                         header_band=_header_band(header) or _header_band(primary),
                         extension_band=_extension_band(name),
                         unit=str(header.get("BUNIT", "")).strip(),
-                        auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSIONS),
+                        auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSION),
                     )
                 )
     except UnreadableError as error:
@@ -192,9 +192,9 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _auxiliary_word(name: str, words: frozenset[str]) -> str:
+def _auxiliary_word(name: str, words: re.Pattern[str]) -> str:
     parts = (re.sub(r"\d+$", "", part) for part in re.split(r"[^0-9a-z]+", name.lower()))
-    return next((part for part in parts if part in words), "")
+    return next((part for part in parts if words.fullmatch(part)), "")
 
 
 def _header_band(header: Any) -> str:
@@ -216,7 +216,7 @@ def clean(name: str) -> str:
 
 def _extension_band(name: str) -> str:
     """Extension name without the words that only say that it is an image: ``DES_G_BGSUB`` is ``DES_G``."""
-    parts = [part for part in re.split(r"[^0-9A-Za-z]+", name) if part and part.lower() not in _GENERIC]
+    parts = [part for part in re.split(r"[^0-9A-Za-z]+", name) if part and not _GENERIC.fullmatch(part.lower())]
     return clean("_".join(parts))
 
 

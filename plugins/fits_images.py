@@ -26,20 +26,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from astroanomaly_plugins.fits_bands import BandRule, name_bands, sort_bands
-from astroanomaly_plugins.fits_files import Image, describe, find_files, scan, select
-from astroanomaly_plugins.fits_reading import COLUMN, read_failures, read_stamps, read_tile
-from astroanomaly_plugins.fits_tiles import (
-    Assignment,
-    Tile,
-    assign,
-    assign_pixels,
-    check_scales,
-    footprint,
-    group_images,
-    make_tile,
-    size_in_pixels,
-)
 
 from astroanomaly import (
     BandError,
@@ -59,6 +45,11 @@ from astroanomaly import (
     read_catalog,
 )
 from astroanomaly.cutting import pixel_to_sky
+from astroanomaly_plugins.fits_bands import BandRule, name_bands, sort_bands
+from astroanomaly_plugins.fits_files import Image, describe, find_files, scan, select
+from astroanomaly_plugins.fits_objects import Assignment, assign, assign_pixels, footprint
+from astroanomaly_plugins.fits_reading import COLUMN, read_failures, read_stamps, read_tile
+from astroanomaly_plugins.fits_tiles import Tile, check_scales, group_images, make_tile, size_in_pixels
 
 __all__ = ["FitsOptions", "FitsSource", "register_sources"]
 
@@ -70,7 +61,9 @@ _STAMPS_PER_TASK = 256
 class FitsOptions:
     """Options of the source ``fits``."""
 
-    catalog: Path | None = option(None, "table of the objects to cut; without one, whole files are cutouts")
+    catalog: Path | None = option(  # noqa: RUF009 - option() makes a dataclass field
+        None, "table of the objects to cut; without one, whole files are cutouts"
+    )
     size: str = option(
         "", "size of a cutout: pixels (64, or 64x48 as width x height) or an angle (10arcsec)", metavar="SIZE"
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astroanomaly_plugins.fits_files import open_plane
 
 from astroanomaly import CutoutBlock, Failure, Grid, Task, UnreadableError
 from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, quiet, sky_to_pixel, tan_grid
+from astroanomaly_plugins.fits_files import open_plane
 
 __all__ = ["COLUMN", "read_failures", "read_stamps", "read_tile"]
 

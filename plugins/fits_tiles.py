@@ -1,4 +1,4 @@
-"""Tiles: which images show one sky area, on which grid they are cut, and which object goes to which tile."""
+"""Tiles: which images show one sky area, and on which grid they are cut."""
 
 from __future__ import annotations
 
@@ -12,30 +12,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from astroanomaly_plugins.fits_files import Image, describe
 
 from astroanomaly import BandError, ConfigError, FootprintError, Grid
 from astroanomaly.cutting import (
     covering_tan_grid,
-    first_pixels,
     pixel_scale_arcsec,
     pixel_to_sky,
     same_grid,
     sky_to_pixel,
     tan_grid,
 )
+from astroanomaly_plugins.fits_files import Image, describe
 
-__all__ = [
-    "Assignment",
-    "Tile",
-    "assign",
-    "assign_pixels",
-    "check_scales",
-    "footprint",
-    "group_images",
-    "make_tile",
-    "size_in_pixels",
-]
+__all__ = ["Tile", "check_scales", "group_images", "make_tile", "size_in_pixels", "unit_vectors"]
 
 _SAME_AREA = 0.5  # share of the smaller footprint that two images of one area have in common
 _SAME_STAMP = 0.9  # the same for stamps: neighbours overlap, and are not one object
@@ -300,7 +289,7 @@ def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
         For anything else, or an angle without a WCS.
     """
     lengths = []
-    for part in re.split(r"\s*[x×,]\s*", text.strip(), maxsplit=1):
+    for part in re.split(r"\s*[x,]\s*", text.strip(), maxsplit=1):
         if re.fullmatch(r"\d+", part):
             lengths.append(int(part))
             continue
@@ -319,102 +308,3 @@ def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
     if not (1 <= width <= 16384 and 1 <= height <= 16384):
         raise ConfigError(f"size={text!r} is {width} x {height} pixels: expected 1 to 16384")
     return height, width
-
-
-# ---------------------------------------------------------------------------------------------------------- assigning
-
-
-@dataclass(frozen=True, eq=False)
-class Assignment:
-    """Which tile each object is cut from.
-
-    Attributes
-    ----------
-    tile
-        ``(n,)`` index of the best tile, -1 for none.
-    x, y
-        ``(n,)`` pixel position on it.
-    others
-        Further tiles that hold a part of the object's cutout, best first, for the objects that have any.
-    """
-
-    tile: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    others: dict[int, list[int]]
-
-
-def assign(tiles: Sequence[Tile], ra: np.ndarray, dec: np.ndarray, size_hw: tuple[int, int]) -> Assignment:
-    """Give every object to the tile that covers most of its cutout, then to that where it is farthest from the edge.
-
-    Parameters
-    ----------
-    ra, dec
-        ``(n,)`` ICRS degrees; NaN is on no tile.
-    size_hw
-        ``(height, width)`` of a cutout.
-    """
-    from scipy.spatial import cKDTree
-
-    count = len(ra)
-    result = Assignment(np.full(count, -1), np.full(count, np.nan), np.full(count, np.nan), {})
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if not len(known):
-        return result
-    tree = cKDTree(unit_vectors(ra[known], dec[known]))
-    best = np.full((count, 2), -np.inf)
-    held: dict[int, list[tuple[float, float, int]]] = {}
-    for number, tile in enumerate(tiles):
-        center, chord = tile.cap
-        margin = np.hypot(*size_hw) * np.radians(pixel_scale_arcsec(tile.grid) / 3600) if tile.grid else 0
-        near = known[np.asarray(tree.query_ball_point(center, min(2.0, chord * 1.02 + margin)), dtype=np.int64)]
-        if not len(near) or tile.grid is None:
-            continue
-        x, y = sky_to_pixel(tile.grid, ra[near], dec[near])
-        coverage, distance = _geometry(x, y, tile.shape, size_hw)
-        hit = coverage > 0
-        near, x, y, coverage, distance = near[hit], x[hit], y[hit], coverage[hit], distance[hit]
-        if len(tiles) > 1:
-            for k, c, d in zip(near.tolist(), coverage.tolist(), distance.tolist(), strict=True):
-                held.setdefault(k, []).append((c, d, number))
-        better = (coverage > best[near, 0]) | ((coverage == best[near, 0]) & (distance > best[near, 1]))
-        chosen = near[better]
-        best[chosen] = np.stack([coverage, distance], axis=1)[better]
-        result.tile[chosen], result.x[chosen], result.y[chosen] = number, x[better], y[better]
-    for k, options in held.items():
-        if len(options) > 1:
-            ranked = sorted(options, key=lambda item: (-item[0], -item[1], item[2]))
-            result.others[k] = [number for _, _, number in ranked if number != result.tile[k]]
-    return result
-
-
-def assign_pixels(tile: Tile, x: np.ndarray, y: np.ndarray, size_hw: tuple[int, int]) -> Assignment:
-    """Place objects by their pixel positions on the only tile; those off it get tile -1."""
-    coverage, _ = _geometry(x, y, tile.shape, size_hw)
-    return Assignment(np.where(coverage > 0, 0, -1), np.array(x), np.array(y), {})
-
-
-def _geometry(
-    x: np.ndarray, y: np.ndarray, shape: tuple[int, int], size_hw: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Share of each cutout on the tile, and its centre's distance to the edge (negative outside)."""
-    good = np.isfinite(x) & np.isfinite(y) & (np.abs(x) < 2**31) & (np.abs(y) < 2**31)
-    coverage, distance = np.zeros(len(x)), np.full(len(x), -np.inf)
-    (height, width), (rows, columns) = size_hw, shape
-    x0, y0 = first_pixels(x[good], width), first_pixels(y[good], height)
-    across = np.clip(np.minimum(x0 + width, columns) - np.maximum(x0, 0), 0, None)
-    down = np.clip(np.minimum(y0 + height, rows) - np.maximum(y0, 0), 0, None)
-    coverage[good] = across * down / (height * width)
-    distance[good] = np.minimum.reduce([x[good] + 0.5, columns - 0.5 - x[good], y[good] + 0.5, rows - 0.5 - y[good]])
-    return coverage, distance
-
-
-def footprint(ra: np.ndarray, dec: np.ndarray) -> str:
-    """Describe the range of some positions, also across RA = 0."""
-    good = np.isfinite(ra) & np.isfinite(dec)
-    if not good.any():
-        return "no position"
-    ra, dec = ra[good] % 360, dec[good]
-    if np.ptp(ra) > 180 and np.ptp((ra + 180) % 360) < np.ptp(ra):
-        ra = (ra + 180) % 360 - 180
-    return f"RA {ra.min():.5f} to {ra.max():.5f}, Dec {dec.min():+.5f} to {dec.max():+.5f}"

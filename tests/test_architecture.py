@@ -19,7 +19,7 @@ PLUGINS = ROOT / "plugins"
 LAYERS = (
     "errors",
     "records config hookspecs",
-    "cutting stretch bands catalog morphology metrics fetch flags terminal cache",
+    "cutting stretch bands catalog catalog_files morphology metrics fetch flags terminal cache",
     "plugins parallel labels label_files ranking settings",
     "learn ingestion",
     "rounds session results export figures simulate",
@@ -32,7 +32,7 @@ ALLOWED = {
     ("config", "records"): "settings may name a class of label",
     ("records", "cutting"): "deferred: Grid.wcs and Cutout.wcs are views that cutting computes",
     ("stretch", "bands"): "an RGB picture needs the order of the bands",
-    ("catalog", "bands"): "band names in column names",
+    ("catalog", "catalog_files"): "positions are found in the table of a file",
     ("simulate", "morphology"): "shapes of the simulated objects",
     ("flags", "terminal"): "options are shown in a table",
     ("label_files", "labels"): "tables go into the log",

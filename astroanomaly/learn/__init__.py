@@ -1,0 +1,1 @@
+"""The learning layer: torch and timm are used here and nowhere else."""

@@ -303,8 +303,8 @@ def _solarise(images: Tensor, amount: Tensor, generator: torch.Generator) -> Ten
 
 def _posterise(images: Tensor, amount: Tensor, generator: torch.Generator) -> Tensor:
     bits = amount.abs().ceil()
-    step = 2**bits / 255
-    return torch.where(bits > 0, (images / step).floor() * step, images)
+    levels = images * 255 + 1e-3  # 8-bit levels are not exact in float32
+    return torch.where(bits > 0, (levels / 2**bits).floor() * 2**bits / 255, images)
 
 
 def _autocontrast(images: Tensor, amount: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from astroanomaly.config import BackboneConfig
-from astroanomaly.learn.backbone import Backbone, build_backbone, weights_hash
-from astroanomaly.learn.batches import ModelInput
-from astroanomaly.learn.device import pick_device
 from astroanomaly.learn.rows import RowFile, open_rows
 from astroanomaly.records import Progress
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache, Shard
     from astroanomaly.hookspecs import RankerContext
+    from astroanomaly.learn.backbone import Backbone
+    from astroanomaly.learn.batches import ModelInput
 
 __all__ = ["FeatureStore", "unit_length"]
 
@@ -106,6 +104,8 @@ class FeatureStore:
     @cached_property
     def key(self) -> str:
         """Hexadecimal name of everything that decides the features, beside the shard."""
+        from astroanomaly.learn.backbone import weights_hash
+
         parts = {
             "backbone": self.backbone_config.name,
             "weights": weights_hash(self.backbone_config, self.seed),
@@ -200,6 +200,11 @@ class FeatureStore:
     @cached_property
     def network(self) -> Backbone:
         """The network, ready to run (built when first needed)."""
+        import torch
+
+        from astroanomaly.learn.backbone import build_backbone
+        from astroanomaly.learn.device import pick_device
+
         network = build_backbone(self.backbone_config, size=self.model_input.size, seed=self.seed)
         network = network.to(pick_device(self._device_name), memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval().requires_grad_(False)
@@ -231,6 +236,8 @@ class FeatureStore:
 
     def _fill(self, uuid: str, rows: np.ndarray) -> int:
         """Compute and keep the features of some objects of a shard; return how many are new."""
+        import torch
+
         images = self._shards[uuid].read_rows(rows)
         device = self.network.mean.device
         with torch.inference_mode():

@@ -7,7 +7,7 @@ weak view of an unlabelled image, its verdict becomes the label of a strong view
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 __all__ = [
+    "Columns",
     "Loss",
     "Norm",
     "StepBatch",
     "average_weights",
     "fixmatch_loss",
     "make_average",
+    "measure_norm",
     "set_training",
     "train_step",
 ]
@@ -194,13 +196,18 @@ def _logits(model: nn.Module, part: StepBatch, norm: Norm, learnt: Tensor | None
     counts = [len(part.labelled), len(part.weak), len(part.strong)]
     if norm == "frozen" and len(part.weak):
         with torch.no_grad():
-            weak = model(part.weak)  # (U, classes)
-        labelled, strong = model(torch.cat([part.labelled, part.strong])).split([counts[0], counts[2]])
+            weak = model(_channels_last(part.weak))  # (U, classes)
+        labelled, strong = model(_channels_last(part.labelled, part.strong)).split([counts[0], counts[2]])
     else:
-        labelled, weak, strong = model(torch.cat([part.labelled, part.weak, part.strong])).split(counts)
+        labelled, weak, strong = model(_channels_last(part.labelled, part.weak, part.strong)).split(counts)
     if learnt is not None:
         labelled, weak, strong = (logits.masked_fill(~learnt, -torch.inf) for logits in (labelled, weak, strong))
     return labelled, weak, strong
+
+
+def _channels_last(*images: Tensor) -> Tensor:
+    """Join images in the memory layout that convolutions are fastest with."""
+    return torch.cat(images).contiguous(memory_format=torch.channels_last)
 
 
 def set_training(model: nn.Module, norm: Norm) -> None:
@@ -218,6 +225,37 @@ def make_average(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
+def measure_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Measure the running statistics of batch normalisation anew on images as they will be scored.
+
+    The running statistics of a short training are mostly those that came with the pretrained weights (at a momentum of
+    .01, sixty steps move them by less than half), and those of an averaged network are of no network at all. Galaxies
+    of 64 px scored with them: AUROC .53 instead of .77. See Wu & Johnson 2021, arXiv:2105.07576, section 3.
+
+    Parameters
+    ----------
+    model
+        The network; left in evaluation mode.
+    batches
+        Images ``(n, 3, S, S)`` in [0, 1], several batches; every batch counts alike.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    model.eval()
+    try:
+        for layer in layers:
+            layer.train()
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain mean over the batches
+        for images in batches if layers else ():
+            model(images)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            layer.eval()
+
+
+@torch.no_grad()
 def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the average towards the model: ``decay`` of the old weights stays; buffers are copied.
 
@@ -227,3 +265,24 @@ def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
         old.lerp_(new, 1 - decay)
     for kept, newest in zip(average.buffers(), model.buffers(), strict=True):
         kept.copy_(newest)
+
+
+class Columns(nn.Module):
+    """A network whose logits are reduced to some label classes.
+
+    Parameters
+    ----------
+    model
+        Gives ``(n, classes)`` logits.
+    columns
+        Places of the classes to keep.
+    """
+
+    def __init__(self, model: nn.Module, columns: list[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.columns = columns
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``(n, len(columns))`` logits."""
+        return self.model(images)[:, self.columns]

@@ -10,27 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from astroanomaly.config import to_plain
 from astroanomaly.errors import CheckpointError, TrainingError
 from astroanomaly.hookspecs import RankerContext, ShardScores
-from astroanomaly.learn.augment import strong_views, weak_views
-from astroanomaly.learn.backbone import Backbone, build_backbone, load_state
-from astroanomaly.learn.batches import ModelInput
-from astroanomaly.learn.checkpoint import Checkpoint
-from astroanomaly.learn.device import pick_device
-from astroanomaly.learn.fixmatch import StepBatch
 from astroanomaly.learn.scoring import score_images
-from astroanomaly.learn.trainer import TrainConfig, fit_micro_batch, train
+from astroanomaly.learn.train_config import TrainConfig
 from astroanomaly.records import NOMINAL, Labelled, Progress
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listing the rankers must stay quick
+    from torch import Tensor
+
     from astroanomaly.cache import Cache
+    from astroanomaly.learn.backbone import Backbone
+    from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.fixmatch import StepBatch
 
 __all__ = ["FixMatch"]
 
+_PLAIN = 8, 64  # batches and images of each, to measure the statistics of batch normalisation on
 _LEARNT = "learnt"  # key of the checkpoint's settings: label classes that had labels
 
 
@@ -88,6 +86,14 @@ class FixMatch:
         CheckpointError
             If the model cannot look at this cache.
         """
+        import torch
+
+        from astroanomaly.learn.augment import strong_views, weak_views
+        from astroanomaly.learn.backbone import build_backbone
+        from astroanomaly.learn.device import pick_device
+        from astroanomaly.learn.fixmatch import StepBatch
+        from astroanomaly.learn.trainer import fit_micro_batch, train
+
         config = self.options
         wanted = [(i, c) for i, c in zip(labels.ids, labels.classes, strict=True) if i not in exclude]
         learnt = self._check([c for _, c in wanted])
@@ -128,12 +134,19 @@ class FixMatch:
                     strong = strong_views(unlabelled, generator, **more)
                 yield StepBatch(labelled, targets, weak, strong)
 
+        def plain() -> Iterator[Tensor]:
+            source = pool or _Deck(wanted, rng)
+            for _ in range(_PLAIN[0]):
+                drawn = [source.draw() for _ in range(_PLAIN[1])]
+                yield read(drawn if pool is not None else [i for i, _ in drawn])
+
         mask = torch.tensor([c in learnt for c in classes], device=device)
         average = yield from train(
             model,
             batches(),
             config,
             micro_batch=micro_batch,
+            plain=plain,
             learnt=None if bool(mask.all()) else mask,
             fresh=before is None,
         )
@@ -150,9 +163,12 @@ class FixMatch:
         CheckpointError
             If the model cannot look at this cache.
         """
+        from astroanomaly.learn.device import pick_device
+        from astroanomaly.learn.fixmatch import Columns
+
         fitted = self._need_fitted()
         columns = [self.context.classes.index(c) for c in fitted.learnt]
-        model = _Columns(fitted.model_for(self.context), columns)
+        model = Columns(fitted.model_for(self.context), columns)
         for scores in score_images(model, cache, fitted.model_input, device=pick_device(self.context.device)):
             if len(columns) < len(self.context.classes):
                 wide = np.full((len(scores.ids), len(self.context.classes)), np.nan, np.float32)
@@ -170,6 +186,8 @@ class FixMatch:
         StorageError
             If it cannot be written.
         """
+        from astroanomaly.learn.checkpoint import Checkpoint
+
         fitted = self._need_fitted()
         Checkpoint(
             ranker=self.name,
@@ -192,6 +210,8 @@ class FixMatch:
         UnreadableError
             If it is missing.
         """
+        from astroanomaly.learn.checkpoint import Checkpoint
+
         checkpoint = Checkpoint.load(path)
         if checkpoint.ranker != self.name:
             raise CheckpointError(f"checkpoint {path} is of the ranker {checkpoint.ranker!r}, expected {self.name!r}")
@@ -248,22 +268,12 @@ class _Fitted:
 
     def model_for(self, context: RankerContext, what: str = "the model of the last round") -> Backbone:
         """Build the network anew with these weights; the state is copied, so training it changes nothing here."""
+        from astroanomaly.learn.backbone import build_backbone, load_state
+
         config = dataclasses.replace(context.backbone, weights="random")  # whatever it started from is overwritten
         model = build_backbone(config, len(context.classes), size=self.model_input.size, seed=context.seed)
         load_state(model, self.state, what)
         return model
-
-
-class _Columns(nn.Module):
-    """A network whose logits are reduced to some classes."""
-
-    def __init__(self, model: nn.Module, columns: list[int]) -> None:
-        super().__init__()
-        self.model = model
-        self.columns = columns
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)[:, self.columns]
 
 
 class _Deck:

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
 
 from astroanomaly.hookspecs import ShardScores
-from astroanomaly.learn.batches import ModelInput
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from astroanomaly.cache import Cache
+    from astroanomaly.learn.batches import ModelInput
 
 __all__ = ["TopK", "log_odds", "score_images"]
 
@@ -75,6 +76,8 @@ def score_images(
     CheckpointError
         If the model cannot look at this cache.
     """
+    import torch
+
     planes = model_input.check(cache)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = model.training

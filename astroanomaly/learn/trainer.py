@@ -4,76 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Generator, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from astroanomaly.config import option
-from astroanomaly.errors import ConfigError, TrainingError
-from astroanomaly.learn.fixmatch import Loss, StepBatch, average_weights, make_average, set_training, train_step
+from astroanomaly.errors import TrainingError
+from astroanomaly.learn.fixmatch import (
+    Loss,
+    StepBatch,
+    average_weights,
+    make_average,
+    measure_norm,
+    set_training,
+    train_step,
+)
+from astroanomaly.learn.train_config import TrainConfig
 from astroanomaly.records import Progress
 
-__all__ = ["STAGE", "TrainConfig", "fit_micro_batch", "train"]
+__all__ = ["STAGE", "fit_micro_batch", "train"]
 
 STAGE = "training"
 _FLOOD = 0.95  # share of the unlabelled batch
 _EARLY = 5  # steps
 _OVERHEAD = 1.35  # peak memory of a step over what is kept for the gradient
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of FixMatch. The defaults are those of AnomalyMatch (Gomez & O'Ryan 2025, arXiv:2505.03509)."""
-
-    iterations: int = option(100, "training steps of a round")
-    labelled_batch: int = option(16, "labelled images of a step")
-    unlabelled_ratio: int = option(5, "unlabelled images of a step for each labelled one")
-    threshold: float = option(0.95, "probability from which on a pseudo-label counts")
-    temperature: float = option(0.5, "sharpening of the pseudo-labels' probabilities: 1 leaves them, less sharpens")
-    unlabelled_weight: float = option(1.0, "weight of the unlabelled loss; 0 learns from the labels only")
-    ema: float = option(0.99, "share of the averaged weights that stays at every step; the average is what scores")
-    learning_rate: float = option(0.0075, "learning rate of stochastic gradient descent")
-    schedule: Literal["constant", "cosine"] = option(
-        "constant", "learning rate over the round: constant, or falling to a fifth along FixMatch's cosine"
-    )
-    momentum: float = option(0.9, "Nesterov momentum")
-    weight_decay: float = option(7.5e-4, "pull of the weights towards 0; spares biases and normalisation")
-    oversample: bool = option(True, "draw every label class equally often, however rare")
-    pool: int = option(10_000, "unlabelled objects of a round, drawn at random")
-    start: Literal["continue", "pretrained"] = option(
-        "continue", "continue the weights of the round before, or start from the pretrained ones with all labels"
-    )
-    edge_share: float = option(0.1, "share of the images that lose an edge or a corner, as at the edge of a survey")
-    norm: Literal["batch", "frozen"] = option(
-        "batch", "batch normalisation by the images of a step, or by its running statistics as they are"
-    )
-    memory_gb: float = option(6.0, "memory for training in gigabytes; images beyond it pass in several parts")
-    micro_batch: int = option(0, "images that pass together; 0 takes what memory_gb allows. Recorded with the weights")
-
-    def __post_init__(self) -> None:
-        for name in ("iterations", "labelled_batch", "unlabelled_ratio", "pool"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 1 or more")
-        for name in ("threshold", "edge_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 to 1")
-        for name in ("ema", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more, and less than 1")
-        for name in ("temperature", "learning_rate", "memory_gb"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"train.{name}={getattr(self, name)}: expected a number above 0")
-        for name in ("unlabelled_weight", "weight_decay", "micro_batch"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more")
-
-    @property
-    def unlabelled_batch(self) -> int:
-        """Unlabelled images of a step; 0 when learning from labels only."""
-        return self.labelled_batch * self.unlabelled_ratio if self.unlabelled_weight else 0
 
 
 def train(
@@ -82,6 +36,7 @@ def train(
     config: TrainConfig,
     *,
     micro_batch: int,
+    plain: Callable[[], Iterable[Tensor]],
     learnt: Tensor | None = None,
     fresh: bool = True,
 ) -> Generator[Progress, None, nn.Module]:
@@ -97,6 +52,10 @@ def train(
         The settings.
     micro_batch
         Images that pass together.
+    plain
+        Gives a few batches of images as they will be scored, ``(n, 3, S, S)``, to measure the statistics of batch
+        normalisation on: those of the average after training, or, with ``norm="frozen"``, those that a fresh model
+        keeps from then on.
     learnt
         ``(classes,)`` bool: classes that have labels; None means all.
     fresh
@@ -111,13 +70,16 @@ def train(
     Returns
     -------
     torch.nn.Module
-        The moving average of the weights, for scoring.
+        The moving average of the weights, for scoring. Its start is corrected for, as in Adam (Kingma & Ba 2015,
+        arXiv:1412.6980): of a round of 60 steps at a decay of .99, more than half would else be the untrained weights.
 
     Raises
     ------
     TrainingError
         If the loss is no longer finite.
     """
+    if config.norm == "frozen" and fresh:
+        measure_norm(model, plain())
     average = make_average(model)
     optimiser = _optimiser(model, config)
     watch = _Watch(config, fresh)
@@ -137,7 +99,7 @@ def train(
             temperature=config.temperature,
             weight=config.unlabelled_weight,
         )
-        average_weights(average, model, config.ema)
+        average_weights(average, model, config.ema * (1 - config.ema**step) / (1 - config.ema ** (step + 1)))
         values = _figures(loss)
         if not math.isfinite(values["loss"]):
             raise TrainingError(
@@ -147,6 +109,8 @@ def train(
         now = time.perf_counter()
         values["seconds"], started = now - started, now
         yield Progress(STAGE, step + 1, config.iterations, values, watch.look(step, values))
+    if config.norm == "batch":
+        measure_norm(average, plain())
     return average
 
 

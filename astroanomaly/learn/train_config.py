@@ -1,0 +1,63 @@
+"""Settings of FixMatch, apart from its code so that they can be read without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from astroanomaly.config import option
+from astroanomaly.errors import ConfigError
+
+__all__ = ["TrainConfig"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of FixMatch. The defaults are those of AnomalyMatch (Gomez & O'Ryan 2025, arXiv:2505.03509)."""
+
+    iterations: int = option(100, "training steps of a round")
+    labelled_batch: int = option(16, "labelled images of a step")
+    unlabelled_ratio: int = option(5, "unlabelled images of a step for each labelled one")
+    threshold: float = option(0.95, "probability from which on a pseudo-label counts")
+    temperature: float = option(0.5, "sharpening of the pseudo-labels' probabilities: 1 leaves them, less sharpens")
+    unlabelled_weight: float = option(1.0, "weight of the unlabelled loss; 0 learns from the labels only")
+    ema: float = option(0.99, "share of the averaged weights that stays at every step; the average is what scores")
+    learning_rate: float = option(0.0075, "learning rate of stochastic gradient descent")
+    schedule: Literal["constant", "cosine"] = option(
+        "constant", "learning rate over the round: constant, or falling to a fifth along FixMatch's cosine"
+    )
+    momentum: float = option(0.9, "Nesterov momentum")
+    weight_decay: float = option(7.5e-4, "pull of the weights towards 0; spares biases and normalisation")
+    oversample: bool = option(True, "draw every label class equally often, however rare")
+    pool: int = option(10_000, "unlabelled objects of a round, drawn at random")
+    start: Literal["continue", "pretrained"] = option(
+        "continue", "continue the weights of the round before, or start from the pretrained ones with all labels"
+    )
+    edge_share: float = option(0.1, "share of the images that lose an edge or a corner, as at the edge of a survey")
+    norm: Literal["batch", "frozen"] = option(
+        "batch", "batch normalisation by the images of a step, or by statistics measured once on the pool"
+    )
+    memory_gb: float = option(4.0, "memory for training in gigabytes; images beyond it pass in several parts")
+    micro_batch: int = option(0, "images that pass together; 0 takes what memory_gb allows. Recorded with the weights")
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "labelled_batch", "unlabelled_ratio", "pool"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 1 or more")
+        for name in ("threshold", "edge_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 to 1")
+        for name in ("ema", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more, and less than 1")
+        for name in ("temperature", "learning_rate", "memory_gb"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected a number above 0")
+        for name in ("unlabelled_weight", "weight_decay", "micro_batch"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more")
+
+    @property
+    def unlabelled_batch(self) -> int:
+        """Unlabelled images of a step; 0 when learning from labels only."""
+        return self.labelled_batch * self.unlabelled_ratio if self.unlabelled_weight else 0

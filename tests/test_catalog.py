@@ -1,0 +1,233 @@
+"""Catalogues of any format: the positions found are those that astropy computes from the same numbers."""
+
+import bz2
+import gzip
+import re
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.io.votable import from_table
+from astropy.table import MaskedColumn, QTable, Table
+
+from astroanomaly import read_catalog
+from astroanomaly.errors import CatalogError, ConfigError, UnreadableError
+
+RA = np.array([10.0, 150.123456, 359.9])
+DEC = np.array([-30.0, 2.2, 89.5])
+SKY = SkyCoord(RA, DEC, unit="deg")
+
+
+def table(**columns):
+    return Table({"object_id": ["a", "b", "c"], **columns})
+
+
+def check(catalog, tolerance=1e-9):
+    found = SkyCoord(catalog.ra, catalog.dec, unit="deg")
+    assert found.separation(SKY).deg.max() < tolerance
+    assert catalog.ids.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["c.fits", "c.fits.gz", "c.vot", "c.xml", "c.votable", "c.ecsv", "c.csv", "c.txt"])
+def test_formats(tmp_path, name):
+    path = tmp_path / name
+    kind = {
+        "vot": "votable",
+        "xml": "votable",
+        "votable": "votable",
+        "ecsv": "ascii.ecsv",
+        "csv": "ascii.csv",
+        "txt": "ascii",
+    }
+    table(ra=RA, dec=DEC, mag=[20.0, 21, 22]).write(path, format=kind.get(name.split(".")[1]))
+    catalog = read_catalog(path)
+    check(catalog)
+    assert catalog.columns["mag"].tolist() == [20, 21, 22]
+    assert catalog.x is None
+
+
+def test_compressed_text(tmp_path):
+    table(ra=RA, dec=DEC).write(tmp_path / "c.csv")
+    content = (tmp_path / "c.csv").read_bytes()
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "d.csv.bz2").write_bytes(bz2.compress(content))
+    check(read_catalog(tmp_path / "d.csv.gz"))
+    check(read_catalog(tmp_path / "d.csv.bz2"))
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat"),
+    [
+        ("RA", "DEC"),
+        ("RAJ2000", "DEJ2000"),
+        ("ALPHA_J2000", "DELTA_J2000"),
+        ("X_WORLD", "Y_WORLD"),
+        ("RA_ICRS", "DE_ICRS"),
+        ("right_ascension", "declination"),
+    ],
+)
+def test_usual_names(tmp_path, lon, lat):
+    table(**{lon: RA, lat: DEC}).write(tmp_path / "c.fits")
+    check(read_catalog(tmp_path / "c.fits"))
+
+
+@pytest.mark.parametrize(("lon", "lat"), [("glon", "glat"), ("l", "b"), ("GLON", "GLAT")])
+def test_galactic_names(tmp_path, lon, lat):
+    table(**{lon: SKY.galactic.l.deg, lat: SKY.galactic.b.deg}).write(tmp_path / "c.fits")
+    check(read_catalog(tmp_path / "c.fits"))
+
+
+def test_ucd_is_stronger_than_name(tmp_path):
+    plain = table(ra=RA + 1, dec=DEC * 0, poslon=RA, poslat=DEC)
+    for name, ucd in (("poslon", "pos.eq.ra;meta.main"), ("poslat", "pos.eq.dec;meta.main")):
+        plain[name].meta["ucd"] = ucd
+    from_table(plain).to_xml(str(tmp_path / "c.vot"))
+    check(read_catalog(tmp_path / "c.vot"))
+    hdu = fits.table_to_hdu(Table(plain, copy=True))
+    hdu.header["TUCD4"], hdu.header["TUCD5"] = "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "c.fits")
+    check(read_catalog(tmp_path / "c.fits"))
+
+
+def test_named_columns_and_frame(tmp_path):
+    fk5 = SKY.transform_to("fk5")
+    table(one=fk5.ra.deg, two=fk5.dec.deg, ra=RA * 0, dec=DEC * 0).write(tmp_path / "c.fits")
+    check(read_catalog(tmp_path / "c.fits", ra="one", dec="two", frame="fk5"))
+    precessed = SKY.transform_to(SkyCoord(0, 0, unit="deg", frame="fk5", equinox="J1975").frame)
+    table(one=precessed.ra.deg, two=precessed.dec.deg).write(tmp_path / "d.fits")
+    check(read_catalog(tmp_path / "d.fits", ra="one", dec="two", frame="fk5 J1975"))
+
+
+def test_sexagesimal_text_and_hour_units(tmp_path):
+    table(ra=SKY.ra.to_string("hour", sep=":", precision=8), dec=SKY.dec.to_string(sep=" ", precision=8)).write(
+        tmp_path / "c.csv"
+    )
+    check(read_catalog(tmp_path / "c.csv"), 1e-8)
+    table(ra=SKY.ra.to_string("hour"), dec=SKY.dec.to_string()).write(tmp_path / "d.csv")
+    check(read_catalog(tmp_path / "d.csv"), 1e-5)
+    hours = QTable(table())
+    hours["ra"], hours["dec"] = SKY.ra.hourangle * u.hourangle, SKY.dec.rad * u.rad
+    hours.write(tmp_path / "e.ecsv")
+    check(read_catalog(tmp_path / "e.ecsv"))
+    hours.rename_columns(["ra", "dec"], ["p", "q"])
+    hours["q"] = hours["q"].to(u.deg)
+    hours.write(tmp_path / "f.ecsv")
+    check(read_catalog(tmp_path / "f.ecsv"))  # nothing but the units says so
+
+
+def test_a_skycoord_column(tmp_path):
+    mixed = QTable(table())
+    mixed["where"] = SKY.galactic
+    mixed.write(tmp_path / "c.ecsv")
+    check(read_catalog(tmp_path / "c.ecsv"))
+
+
+def test_masked_and_impossible_positions_are_kept_without_a_position(tmp_path):
+    columns = table(ra=MaskedColumn(RA, mask=[False, True, False]), dec=[-30.0, 2.0, 95.0])
+    columns.write(tmp_path / "c.ecsv")
+    catalog = read_catalog(tmp_path / "c.ecsv")
+    assert np.isfinite(catalog.ra).tolist() == [True, False, False]
+    assert np.isfinite(catalog.dec).tolist() == [True, False, False]
+    assert len(catalog) == 3
+
+
+def test_pixel_positions_count_from_one_in_sextractor_and_from_zero_elsewhere(tmp_path):
+    table(X_IMAGE=[1.0, 2, 3], Y_IMAGE=[5.0, 6, 7]).write(tmp_path / "c.fits")
+    assert read_catalog(tmp_path / "c.fits").x.tolist() == [0, 1, 2]
+    table(x=[1.0, 2, 3], y=[5.0, 6, 7]).write(tmp_path / "d.fits")
+    assert read_catalog(tmp_path / "d.fits").y.tolist() == [5, 6, 7]
+    table(col=[1.0, 2, 3], row=[5.0, 6, 7]).write(tmp_path / "e.fits")
+    assert read_catalog(tmp_path / "e.fits", x="col", y="row").x.tolist() == [1, 2, 3]
+
+
+def test_ids_stay_text(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text("id,ra,dec\n007,1,2\n1234567890123456789,3,4\n")
+    assert read_catalog(path).ids.tolist() == ["007", "1234567890123456789"]
+    Table({"source_id": [5, 6], "ra": [1.0, 2], "dec": [1.0, 2]}).write(tmp_path / "c.fits")
+    assert read_catalog(tmp_path / "c.fits").ids.tolist() == ["5", "6"]
+    Table({"ra": [1.0, 2], "dec": [1.0, 2]}).write(tmp_path / "d.fits")
+    assert read_catalog(tmp_path / "d.fits").ids.tolist() == ["row-000001", "row-000002"]
+
+
+def test_duplicate_ids_are_named(tmp_path):
+    Table({"id": ["x", "same", "same"], "ra": [1.0, 2, 3], "dec": [1.0, 2, 3]}).write(tmp_path / "c.fits")
+    with pytest.raises(CatalogError, match="same"):
+        read_catalog(tmp_path / "c.fits")
+
+
+def test_a_catalogue_without_positions_lists_its_columns_and_the_flags(tmp_path):
+    table(flux=[1.0, 2, 3], size=[1, 2, 3]).write(tmp_path / "c.fits")
+    with pytest.raises(CatalogError, match=r"object_id, flux, size.*--ra") as caught:
+        read_catalog(tmp_path / "c.fits")
+    assert "--x" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "match"),
+    [
+        ({"ra": "raa", "dec": "dec"}, CatalogError, "did you mean 'ra'"),
+        ({"ra": "ra"}, CatalogError, "both"),
+        ({"frame": "galactik"}, ConfigError, "did you mean 'galactic'"),
+        ({"id": "nme"}, CatalogError, "no column 'nme'"),
+    ],
+)
+def test_wrong_names(tmp_path, keywords, error, match):
+    table(ra=RA, dec=DEC).write(tmp_path / "c.fits")
+    with pytest.raises(error, match=match):
+        read_catalog(tmp_path / "c.fits", **keywords)
+
+
+def test_positions_in_a_unit_that_is_no_angle(tmp_path):
+    columns = table(ra=RA, dec=DEC)
+    columns["ra"].unit = "m"
+    columns.write(tmp_path / "c.fits")
+    with pytest.raises(CatalogError, match="expected an angle"):
+        read_catalog(tmp_path / "c.fits")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.csv", b""),
+        ("noise.fits", bytes(range(256)) * 20),
+        ("cut.fits", b"SIMPLE  =                    T" + b" " * 50),
+        ("broken.vot", b"<?xml version='1.0'?><VOTABLE><RESOURCE><TABLE>"),
+        ("broken.csv.gz", b"\x1f\x8b\x08\x00 not gzip"),
+        ("pickle.pkl", b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00."),
+    ],
+)
+def test_what_is_no_table_is_unreadable(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises((UnreadableError, CatalogError), match=re.escape(name)):
+        read_catalog(path)
+
+
+@pytest.mark.parametrize(
+    "trap", ['<STREAM encoding="base64" href="file:///etc/hostname"/>', "<!DOCTYPE x [<!ENTITY a 'b'>]>"]
+)
+def test_a_votable_may_not_point_elsewhere(tmp_path, trap):
+    path = tmp_path / "c.vot"
+    path.write_text(f"<?xml version='1.0'?>{trap}<VOTABLE>{' ' * 2_000_000}</VOTABLE>{trap}")
+    with pytest.raises(UnreadableError, match="outside the file"):
+        read_catalog(path)
+
+
+def test_missing_file_and_empty_table(tmp_path):
+    with pytest.raises(UnreadableError, match="does not exist"):
+        read_catalog(tmp_path / "nothing.fits")
+    (tmp_path / "c.csv").write_text("id,ra,dec\n")
+    with pytest.raises(CatalogError, match="no rows"):
+        read_catalog(tmp_path / "c.csv")
+
+
+def test_real_catalogues(data_folder):
+    spitzer = read_catalog(data_folder / "fits/spitzer/spitzer_example_catalog.xml")
+    first = SkyCoord(18.384317, 0.240381, unit="deg", frame="galactic").icrs
+    assert (spitzer.ra[0], spitzer.dec[0]) == pytest.approx((first.ra.deg, first.dec.deg), abs=1e-9)
+    emmi = read_catalog(data_folder / "fits/emmi-no-wcs/image.cat")
+    assert (emmi.ids[0], emmi.x[0], emmi.y[0]) == ("1", pytest.approx(164.1449), pytest.approx(23.0084))
+    assert emmi.ra is None

@@ -1,0 +1,335 @@
+"""FixMatch as a ranker: it finds a planted rarity, reads no more than it may, and is the same from the same seed."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from astroanomaly.cache import Cache
+from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
+from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
+from astroanomaly.hookspecs import Ranker, RankerContext
+from astroanomaly.learn.backbone import build_backbone
+from astroanomaly.learn.batches import ModelInput
+from astroanomaly.learn.checkpoint import Checkpoint
+from astroanomaly.learn.fixmatch_ranker import FixMatch
+from astroanomaly.learn.train_config import TrainConfig
+from astroanomaly.learn.trainer import fit_micro_batch
+from astroanomaly.metrics import evaluate
+from astroanomaly.records import CutoutBlock, Labelled, Layout
+
+TINY = BackboneConfig(name="test_efficientnet", weights="random")
+QUICK = TrainConfig(iterations=2, labelled_batch=4, unlabelled_ratio=2, pool=40)
+COUNT = 240
+
+
+def shapes(rng, n, rings):
+    """Noisy 32-px images of discs, or of rings of the same distribution of radius and total light."""
+    y, x = np.mgrid[:32, :32] - 15.5
+    centre = rng.uniform(-3, 3, (2, n, 1, 1))
+    radius = rng.uniform(5, 9, (n, 1, 1))
+    distance = np.hypot(y - centre[0], x - centre[1])
+    shape = np.where(rings[:, None, None], np.abs(distance - radius) < 1.5, distance < radius).astype(float)
+    shape *= rng.uniform(60, 120, (n, 1, 1)) / shape.mean((1, 2), keepdims=True) / 4
+    images = shape[:, None] + rng.normal(60, 12, (n, 3, 32, 32))
+    return np.clip(images, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return {f"o{i:03d}": i % 6 == 0 for i in range(COUNT)}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory, truth):
+    path = tmp_path_factory.mktemp("shapes") / "cache"
+    layout = Layout(bands=("r", "g", "b"), height=32, width=32, dtype="uint8", pixel_kind="display")
+    create_cache(path, layout, [], {})
+    images = shapes(np.random.default_rng(1), COUNT, np.array(list(truth.values())))
+    ids = list(truth)
+    for start in range(0, COUNT, 100):
+        with ShardWriter(path, layout) as writer:
+            writer.begin(start, f"t{start}")
+            writer.add(
+                CutoutBlock(ids=ids[start : start + 100], images=images[start : start + 100], bands=layout.bands)
+            )
+            writer.commit()
+    return Cache.open(path)
+
+
+def context(cache, classes=("nominal", "anomaly"), seed=0):
+    seen = ModelInput.measure(cache, StretchConfig(), InputConfig(size=32, views="sky"), np.random.default_rng(0))
+    return RankerContext(classes, seen, TINY, seed=seed, device="cpu")
+
+
+def labels(truth, anomalies=8, nominal=16):
+    odd = [i for i, t in truth.items() if t][:anomalies]
+    usual = [i for i, t in truth.items() if not t][:nominal]
+    return Labelled(tuple(odd + usual), ("anomaly",) * len(odd) + ("nominal",) * len(usual))
+
+
+def made(cache, options=QUICK, **changes):
+    return FixMatch(dataclasses.replace(options, **changes), context(cache))
+
+
+def scores(ranker, cache):
+    parts = list(ranker.score(cache))
+    return [i for part in parts for i in part.ids], np.concatenate([part.log_odds for part in parts])
+
+
+class Watched:
+    """A cache that remembers which objects were read, and how many at once."""
+
+    def __init__(self, cache):
+        self.cache = cache
+        self.seen = set()
+        self.most = 0
+
+    def __getattr__(self, name):
+        return getattr(self.cache, name)
+
+    def __len__(self):
+        return len(self.cache)
+
+    def read(self, ids):
+        self.seen |= set(ids)
+        self.most = max(self.most, len(ids))
+        return self.cache.read(ids)
+
+
+# ------------------------------------------------------------------------------------------------------------ learning
+
+
+def test_it_finds_a_planted_rarity_from_a_few_labels(cache, truth):
+    known = labels(truth)
+    ranker = made(cache, TrainConfig(iterations=50, labelled_batch=8, unlabelled_ratio=3, learning_rate=0.05))
+    reports = list(ranker.fit(cache, known))
+    ids, log_odds = scores(ranker, cache)
+    hidden = [k for k, i in enumerate(ids) if i not in known.ids]
+    found = evaluate(np.array([truth[ids[k]] for k in hidden]), log_odds[hidden, 1])
+    assert found["auroc"] > 0.8
+    assert found["auprc"] > 3 / 6
+    assert [r.done for r in reports] == list(range(1, 51))
+    assert {r.stage for r in reports} == {"training"}
+    assert reports[0].values["confident"] < 0.5
+    assert reports[-1].values["confident"] > reports[0].values["confident"]
+    assert all(math.isfinite(value) for r in reports for value in r.values.values())
+    np.testing.assert_allclose(log_odds[:, 0], -log_odds[:, 1], rtol=1e-5)
+
+
+def test_it_is_a_ranker(cache):
+    assert isinstance(made(cache), Ranker)
+
+
+def test_the_same_seed_gives_the_same_weights(cache, truth):
+    def weights(seed, anomalies=8):
+        ranker = FixMatch(QUICK, context(cache, seed=seed))
+        for _ in ranker.fit(cache, labels(truth, anomalies)):
+            pass
+        return scores(ranker, cache)[1]
+
+    assert np.array_equal(weights(0), weights(0))
+    assert not np.array_equal(weights(0), weights(1))
+
+
+# ----------------------------------------------------------------------------------------------------- what it may read
+
+
+def test_without_unlabelled_weight_only_labelled_images_are_read(cache, truth):
+    watched, known = Watched(cache), labels(truth)
+    ranker = made(cache, unlabelled_weight=0.0)
+    reports = list(ranker.fit(watched, known))
+    assert watched.seen <= set(known.ids)
+    assert "confident" not in reports[-1].values
+    assert np.isfinite(scores(ranker, cache)[1]).all()
+
+
+def test_excluded_objects_are_never_read_even_if_labelled(cache, truth):
+    watched, known = Watched(cache), labels(truth)
+    audit = frozenset(list(truth)[5::3]) | set(known.ids[:2])
+    for _ in made(cache, iterations=20, pool=COUNT).fit(watched, known, audit):
+        pass
+    assert not watched.seen & audit
+    assert len(watched.seen) > 100
+
+
+def test_no_more_is_read_at_once_than_a_step_needs(cache, truth):
+    watched = Watched(cache)
+    for _ in made(cache, pool=COUNT).fit(watched, labels(truth)):
+        pass
+    assert watched.most <= 64
+
+
+def test_every_label_class_is_drawn_equally_often(cache, truth):
+    from astroanomaly.learn.fixmatch_ranker import _labelled_decks
+
+    wanted = [(f"a{k}", "anomaly") for k in range(3)] + [(f"n{k}", "nominal") for k in range(90)]
+    rng = np.random.default_rng(0)
+    decks = _labelled_decks(wanted, rng, True)
+    drawn = [decks[k % len(decks)].draw() for k in range(180)]
+    assert sum(c == "anomaly" for _, c in drawn) == 90
+    assert len({i for i, c in drawn if c == "nominal"}) == 90  # all are seen before one comes again
+    one = _labelled_decks(wanted, rng, False)
+    assert len(one) == 1
+    assert sum(one[0].draw()[1] == "anomaly" for _ in range(93)) == 3
+
+
+# ----------------------------------------------------------------------------------------------------- rounds and files
+
+
+def test_a_checkpoint_scores_the_same_and_goes_on_the_same(cache, truth, tmp_path):
+    first = made(cache)
+    list(first.fit(cache, labels(truth)))
+    first.save(tmp_path / "model.safetensors", {"auroc": 0.5})
+    second = made(cache)
+    second.load(tmp_path / "model.safetensors")
+    expected = scores(first, cache)[1]
+    np.testing.assert_allclose(scores(second, cache)[1], expected, atol=1e-4)
+    for ranker in (first, second):
+        list(ranker.fit(cache, labels(truth, 10)))
+    np.testing.assert_allclose(scores(second, cache)[1], scores(first, cache)[1], atol=1e-4)
+    assert not np.allclose(scores(first, cache)[1], expected, atol=1e-3)
+    stored = Checkpoint.load(tmp_path / "model.safetensors")
+    assert stored.settings["micro_batch"] == 4 + 2 * 8
+    assert stored.settings["ema"] == 0.99
+    assert stored.metrics == {"auroc": 0.5}
+
+
+def test_starting_pretrained_forgets_the_rounds_before(cache, truth):
+    fresh, again, going_on = (made(cache, start=start) for start in ("continue", "pretrained", "continue"))
+    for ranker in (again, going_on):
+        list(ranker.fit(cache, labels(truth, 5)))
+    for ranker in (fresh, again, going_on):
+        list(ranker.fit(cache, labels(truth)))
+    assert np.array_equal(scores(fresh, cache)[1], scores(again, cache)[1])
+    assert not np.array_equal(scores(fresh, cache)[1], scores(going_on, cache)[1])
+
+
+def test_an_interrupted_round_leaves_the_model_of_the_round_before(cache, truth):
+    ranker = made(cache)
+    stopped = ranker.fit(cache, labels(truth))
+    next(stopped)
+    stopped.close()
+    with pytest.raises(TrainingError, match="learnt nothing yet"):
+        next(ranker.score(cache))
+    list(ranker.fit(cache, labels(truth)))
+    before = scores(ranker, cache)[1]
+    stopped = ranker.fit(cache, labels(truth, 10))
+    next(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.throw(KeyboardInterrupt)
+    assert np.array_equal(scores(ranker, cache)[1], before)
+
+
+def test_a_class_without_labels_has_no_scores(cache, truth, tmp_path):
+    ranker = FixMatch(QUICK, context(cache, ("nominal", "anomaly", "lens")))
+    list(ranker.fit(cache, labels(truth)))
+    ranker.save(tmp_path / "model.safetensors")
+    other = FixMatch(QUICK, context(cache, ("nominal", "anomaly", "lens")))
+    other.load(tmp_path / "model.safetensors")
+    for one in (ranker, other):
+        log_odds = scores(one, cache)[1]
+        assert np.isnan(log_odds[:, 2]).all()
+        assert np.isfinite(log_odds[:, :2]).all()
+
+
+def test_checkpoints_of_something_else_are_refused(cache, truth, tmp_path):
+    ranker = made(cache)
+    list(ranker.fit(cache, labels(truth)))
+    ranker.save(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="nominal, anomaly, expected nominal, lens"):
+        FixMatch(QUICK, context(cache, ("nominal", "lens"))).load(tmp_path / "model.safetensors")
+    other = dataclasses.replace(context(cache), backbone=BackboneConfig("test_resnet", "random"))
+    with pytest.raises(CheckpointError, match="holds the network test_efficientnet"):
+        FixMatch(QUICK, other).load(tmp_path / "model.safetensors")
+    dataclasses.replace(Checkpoint.load(tmp_path / "model.safetensors"), ranker="other").save(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="of the ranker 'other'"):
+        made(cache).load(tmp_path / "other")
+
+
+# ---------------------------------------------------------------------------------------------------------- complaints
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (Labelled((), ()), "found: none"),
+        (Labelled(("o000", "o006"), ("anomaly",) * 2), "found: 2 anomaly. Label at least one object as nominal"),
+        (Labelled(("o001",), ("nominal",)), "found: 1 nominal. Label at least one object as anomaly"),
+        (Labelled(("o001", "o002"), ("nominal", "lens")), "'lens' is not one of nominal, anomaly"),
+    ],
+)
+def test_labels_it_cannot_learn_from_are_refused(cache, known, message):
+    with pytest.raises(TrainingError, match=message):
+        next(made(cache).fit(cache, known))
+
+
+def test_it_warns_when_nearly_everything_passes_at_once(cache, truth):
+    messages = [r.message for r in made(cache, threshold=0.5).fit(cache, labels(truth))]
+    assert "passed the confidence threshold at step 1" in messages[0]
+    assert not messages[1]
+
+
+def test_it_warns_when_nothing_ever_passes(cache, truth):
+    messages = [r.message for r in made(cache, threshold=1.0).fit(cache, labels(truth))]
+    assert not messages[0]
+    assert "no unlabelled image passed" in messages[-1]
+
+
+def test_weights_that_run_away_are_an_error_and_are_not_kept(cache, truth):
+    ranker = made(cache, iterations=30, learning_rate=1e12)
+    with pytest.raises(TrainingError, match=r"set a smaller train\.learning_rate than 1e\+12"):
+        list(ranker.fit(cache, labels(truth)))
+    with pytest.raises(TrainingError, match="learnt nothing yet"):
+        next(ranker.score(cache))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"iterations": 0}, {"threshold": 1.5}, {"ema": 1.0}, {"temperature": 0.0}, {"unlabelled_weight": -1.0}],
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match=f"train.{next(iter(wrong))}="):
+        TrainConfig(**wrong)
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+
+
+def test_the_micro_batch_follows_from_memory_and_size():
+    model = build_backbone(TINY, 2).to(memory_format=torch.channels_last)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    small = fit_micro_batch(model, 64, TrainConfig(memory_gb=0.08))
+    half = fit_micro_batch(model, 64, TrainConfig(memory_gb=0.04))
+    large = fit_micro_batch(model, 128, TrainConfig(memory_gb=0.08))
+    assert 11 < half < small < 176
+    assert small == pytest.approx(2 * half, abs=2)
+    assert large < small / 2
+    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1e-6)) == 11  # one labelled image with its unlabelled ones
+    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1e6)) == 176
+    assert fit_micro_batch(model, 64, TrainConfig(micro_batch=44)) == 44
+    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=0.04, norm="frozen")) > half
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_frozen_statistics_are_those_of_the_survey(cache, truth):
+    ranker = made(cache, norm="frozen")
+    list(ranker.fit(cache, labels(truth)))
+    state = ranker._fitted.state
+    fresh = build_backbone(TINY, 2).state_dict()
+    means = [name for name in state if name.endswith("running_mean")]
+    assert means
+    assert all(not torch.allclose(state[name], fresh[name]) for name in means)
+
+
+def test_the_cosine_ends_at_a_fifth_of_the_learning_rate():
+    from astroanomaly.learn.trainer import _schedule
+
+    falling = [_schedule(TrainConfig(iterations=100, schedule="cosine"), step) for step in range(100)]
+    assert falling[0] == 1
+    assert falling == sorted(falling, reverse=True)
+    assert falling[-1] == pytest.approx(0.2, abs=0.02)
+    assert _schedule(TrainConfig(), 50) == 1
