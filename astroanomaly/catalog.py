@@ -165,8 +165,8 @@ def catalog_from_table(
             "Name them: --ra COLUMN --dec COLUMN (with --frame if they are not ICRS), or --x COLUMN --y COLUMN"
         )
     ids = _ids(table, id, where, found)
-    none: tuple[None, None] = (None, None)
-    return Catalog(ids, *(sky or none), *(pixel or none), columns=table, found=found)
+    (ra_deg, dec_deg), (x_pixel, y_pixel) = sky or (None, None), pixel or (None, None)
+    return Catalog(ids, ra_deg, dec_deg, x_pixel, y_pixel, columns=table, found=found)
 
 
 # ---------------------------------------------------------------------------------------------------------- positions
@@ -252,6 +252,8 @@ def _sky_positions(
 
 def _to_icrs(coords: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
     icrs = coords.icrs
+    ra: np.ndarray
+    dec: np.ndarray
     ra, dec = (np.ma.filled(np.ma.asarray(part.deg, dtype=float), np.nan) for part in (icrs.ra, icrs.dec))
     for part in (icrs.ra, icrs.dec):
         mask = getattr(part, "mask", None)

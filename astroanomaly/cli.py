@@ -437,7 +437,8 @@ def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
         "--expert",
         choices=["paper", "top"],
         default="paper",
-        help="paper: labels the highest-scored true anomalies and nominal objects; top: the highest-scored objects as they come (default: paper)",
+        help="paper: labels the highest-scored true anomalies and nominal objects; top: the highest-scored objects as "
+        "they come (default: paper)",
     )
     parser.add_argument(
         "--seeds", type=_count, default=5, metavar="N", help="repeats with other initial labels (default: 5)"

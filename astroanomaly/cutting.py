@@ -433,7 +433,7 @@ class Plane:
         if whole and self.scale == 1 and self.zero == int(self.zero) and self.blank is None:
             return window.astype(np.int64) + int(self.zero)  # unsigned integers by the convention of FITS
         wide = window.dtype.itemsize > 2 if whole else window.dtype.itemsize > 4
-        flux = window.astype(np.float64 if wide else np.float32)
+        flux: Any = window.astype(np.float64 if wide else np.float32)
         if self.scale != 1:
             flux *= self.scale
         if self.zero != 0:

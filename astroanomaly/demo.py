@@ -20,8 +20,7 @@ from astroanomaly.simulate import simulate
 
 __all__ = ["DemoResult", "demo_steps"]
 
-_KNOWN = (5, 100)  # anomalies and nominal objects the expert has labelled before the first ranking
-_REVIEWED = (0, 20)  # labels the expert adds each time, going down the latest ranking
+_KNOWN = (8, 100)  # anomalies and nominal objects that the expert has labelled
 _SHOWN = (
     ("auroc", "AUROC"),
     ("auprc", "AUPRC"),
@@ -90,11 +89,8 @@ def demo_steps(
     expert = _expert(sky.truth, session)
     scores: dict[str, tuple[list[str], np.ndarray]] = {}
     seconds: dict[str, float] = {}
+    _tell(session, expert)
     for ranker in ("cold", "probe", "fixmatch"):
-        if ranker != "cold":  # looks at what the ranker before put first, "as an expert would"
-            ids, values = scores["cold" if ranker == "probe" else "probe"]
-            expert.review([ids[k] for k in np.argsort(-values, kind="stable")], *_REVIEWED, "top")
-        _tell(session, expert)
         started = time.perf_counter()
         yield from session.train_steps(ranker)
         seconds[ranker] = time.perf_counter() - started
@@ -126,12 +122,9 @@ def _expert(truth: Path, session: Session) -> Expert:
 
 
 def _tell(session: Session, expert: Expert) -> None:
-    """Put the expert's labels that the session does not know yet into its log."""
-    known = session.labels.current()
+    """Put the expert's labels into the session's log."""
     for label in (NOMINAL, ANOMALY):
-        new = [object_id for object_id in expert.labels.of(label) if object_id not in known]
-        if new:
-            session.label(new, label, annotator="simulated expert")
+        session.label(expert.labels.of(label), label, annotator="simulated expert")
 
 
 def _write(session: Session, judged: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> list[Path]:

@@ -47,7 +47,7 @@ class Registry:
     """
 
     sources: dict[str, Source] = field(default_factory=dict)
-    rankers: dict[str, type] = field(default_factory=dict)
+    rankers: dict[str, Any] = field(default_factory=dict)
     packages: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
 
@@ -113,7 +113,7 @@ def _register(registry: Registry, point: importlib.metadata.EntryPoint, package:
     manager.register(point.load(), name=point.name)
     manager.check_pending()
     sources: list[Source] = []
-    rankers: list[type] = []
+    rankers: list[Any] = []
     manager.hook.register_sources(register=sources.append)
     manager.hook.register_rankers(register=rankers.append)
     if not sources and not rankers:
@@ -126,7 +126,11 @@ def _register(registry: Registry, point: importlib.metadata.EntryPoint, package:
             ranker,
             ("name", "summary", "section", "Options", "needs_labels", "has_weights", "fit", "score", "save", "load"),
         )
-    for kind, found, known in (("source", sources, registry.sources), ("ranker", rankers, registry.rankers)):
+    kinds: tuple[tuple[str, list[Any], dict[str, Any]], ...] = (
+        ("source", sources, registry.sources),
+        ("ranker", rankers, registry.rankers),
+    )
+    for kind, found, known in kinds:
         for item in found:
             if item.name in known:
                 raise _NameClashError(

@@ -197,11 +197,11 @@ def _curved(x: Any, config: StretchConfig) -> Any:
         return x * x
     if config.curve == "power":
         return x**a
-    module = np
+    module: Any = np
     if _is_torch(x):
         import torch
 
-        module = torch  # type: ignore[assignment]
+        module = torch
     if config.curve == "log":
         return module.log1p(a * x) / math.log1p(a)
     if config.curve == "asinh":

@@ -7,10 +7,10 @@ import sys
 import time
 import zipfile
 
-from astroanomaly_plugins.raster_images import PictureOptions, PictureSource
 from PIL import Image
 
 from astroanomaly import CutoutBlock, Request
+from astroanomaly_plugins.raster_images import PictureOptions, PictureSource
 
 
 def bare_pillow(path: str) -> float:

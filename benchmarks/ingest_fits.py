@@ -37,7 +37,7 @@ def make_mosaic(folder, side, objects, seed=0):
 
 
 def loop(path, x, y, size):
-    """What one would write by hand: every cutout with its WCS, kept in a list."""
+    """Do what one would write by hand: every cutout with its WCS, kept in a list."""
     stamps = []
     with fits.open(path, memmap=True) as hdus:
         data, wcs = hdus[0].data, WCS(hdus[0].header)
@@ -62,7 +62,12 @@ def main():
             shutil.rmtree(folder / "cache", ignore_errors=True)
             start = time.perf_counter()
             cache = ingest(
-                "fits", [path], catalog=catalog, size=str(arguments.size), out=folder / "cache", workers=arguments.workers
+                "fits",
+                [path],
+                catalog=catalog,
+                size=str(arguments.size),
+                out=folder / "cache",
+                workers=arguments.workers,
             )
             ours.append(time.perf_counter() - start)
             start = time.perf_counter()

@@ -18,7 +18,7 @@ CHILD = "--child"
 
 
 def make_cache(folder, objects, side):
-    """A cache of noise: memory does not care what the pixels show."""
+    """Write a cache of noise: memory does not care what the pixels show."""
     from astroanomaly.cache.writer import ShardWriter, create_cache
     from astroanomaly.records import CutoutBlock, Layout, Task
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from astroanomaly import CatalogError, UnreadableError
 from astroanomaly_plugins.picture_files import Listing
 from astroanomaly_plugins.picture_members import open_container
 from astroanomaly_plugins.picture_pixels import PictureError
 from astroanomaly_plugins.picture_table import Table, match_rows, positions, read_table, typed_column
-
-from astroanomaly import CatalogError, UnreadableError
 
 __all__ = ["POSITION_NAMES", "ride_along"]
 

@@ -13,9 +13,9 @@ from tarfile import HeaderError, ReadError, TarFile
 from typing import Self
 
 import numpy as np
-from astroanomaly_plugins.picture_members import BROKEN_ARCHIVE, NOWHERE, SPARSE, Container, Place, open_stream
 
 from astroanomaly import UnreadableError
+from astroanomaly_plugins.picture_members import BROKEN_ARCHIVE, NOWHERE, SPARSE, Container, Place, open_stream
 
 __all__ = ["SUFFIXES", "Listing", "list_input"]
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from astroanomaly_plugins.picture_pixels import PictureError
-
 from astroanomaly import UnreadableError
+from astroanomaly_plugins.picture_pixels import PictureError
 
 __all__ = ["BROKEN_ARCHIVE", "NOWHERE", "SPARSE", "Container", "Place", "open_container", "open_stream"]
 

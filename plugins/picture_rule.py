@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from astroanomaly import ConfigError, UnreadableError, option
 from astroanomaly_plugins.picture_files import Listing
 from astroanomaly_plugins.picture_members import open_container
 from astroanomaly_plugins.picture_pixels import Header, PictureError, PixelRule, quiet, read_header
-
-from astroanomaly import ConfigError, UnreadableError, option
 
 __all__ = ["PictureOptions", "find_rule"]
 

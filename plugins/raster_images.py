@@ -35,11 +35,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from astroanomaly_plugins.picture_columns import POSITION_NAMES, ride_along
-from astroanomaly_plugins.picture_files import SUFFIXES, Listing, list_input
-from astroanomaly_plugins.picture_members import Container, Place, open_container
-from astroanomaly_plugins.picture_pixels import PictureError, PixelRule, decode, quiet
-from astroanomaly_plugins.picture_rule import PictureOptions, find_rule
 from PIL import ImageFile
 
 from astroanomaly import (
@@ -54,6 +49,11 @@ from astroanomaly import (
     UnreadableError,
     hookimpl,
 )
+from astroanomaly_plugins.picture_columns import POSITION_NAMES, ride_along
+from astroanomaly_plugins.picture_files import SUFFIXES, Listing, list_input
+from astroanomaly_plugins.picture_members import Container, Place, open_container
+from astroanomaly_plugins.picture_pixels import PictureError, PixelRule, decode, quiet
+from astroanomaly_plugins.picture_rule import PictureOptions, find_rule
 
 __all__ = ["PictureOptions", "PictureSource", "register_sources"]
 

@@ -94,7 +94,20 @@ def test_info_says_what_things_are(trained):
 
 
 def test_benchmark_writes_its_table_and_goes_on_where_it_stopped(trained):
-    words = ["benchmark", "cache", "--truth", "truth.csv", "--anomaly", "anomaly", "--initial", "2", "8", "--add", "1", "1"]
+    words = [
+        "benchmark",
+        "cache",
+        "--truth",
+        "truth.csv",
+        "--anomaly",
+        "anomaly",
+        "--initial",
+        "2",
+        "8",
+        "--add",
+        "1",
+        "1",
+    ]
     words += ["--cycles", "2", "--seeds", "2", "--ranker", "probe", "--ranker", "cold", "--out", "measured"]
     words += [word for item in SETTINGS for word in ("--set", item)]
     said = run(*words, cwd=trained)

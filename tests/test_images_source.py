@@ -14,15 +14,15 @@ import zlib
 
 import numpy as np
 import pytest
-from astroanomaly_plugins.picture_pixels import PictureError, PixelRule, decode, quiet
-from astroanomaly_plugins.picture_table import match_rows, read_table, typed_column
-from astroanomaly_plugins.raster_images import PictureOptions, PictureSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from astroanomaly import CatalogError, ConfigError, Failure, Request, Task, UnreadableError, ingest
 from astroanomaly.plugins import load_plugins
+from astroanomaly_plugins.picture_pixels import PictureError, PixelRule, decode, quiet
+from astroanomaly_plugins.picture_table import match_rows, read_table, typed_column
+from astroanomaly_plugins.raster_images import PictureOptions, PictureSource
 
 SIDES, FRAMES = st.integers(1, 90), st.integers(8, 40)
 

@@ -20,7 +20,7 @@ TOLERANCE = 3e-6  # float32 arithmetic; zscale fits a line and is compared more 
 def sample(seed=0, shape=(3, 2, 20, 22)):
     rng = np.random.default_rng(seed)
     images = rng.normal(5, 1, shape).astype(np.float32)
-    images[..., 8:12, 8:12] += rng.exponential(80, shape[:-2] + (4, 4)).astype(np.float32)
+    images[..., 8:12, 8:12] += rng.exponential(80, (*shape[:-2], 4, 4)).astype(np.float32)
     images[0, 0, :2] = np.nan
     images[-1, -1, 3, 3] = np.inf
     return images
@@ -102,7 +102,8 @@ def test_sigma_and_mad_levels_agree_with_astropy_stats():
 flux = hnp.arrays(
     np.float32,
     hnp.array_shapes(min_dims=4, max_dims=4, min_side=1, max_side=5),
-    elements=st.floats(width=32, min_value=-(2.0**100), max_value=2.0**100) | st.sampled_from([np.nan, np.inf, -np.inf]),
+    elements=st.floats(width=32, min_value=-(2.0**100), max_value=2.0**100)
+    | st.sampled_from([np.nan, np.inf, -np.inf]),
 )
 
 
