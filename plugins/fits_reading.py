@@ -199,8 +199,8 @@ def _alternatives(table: Mapping[str, np.ndarray], coverage: np.ndarray) -> Iter
         return
     wanted: dict[int, list[int]] = {}
     for k in np.flatnonzero(coverage.min(axis=1) < 1):
-        for number in str(table["others"][k]).split():
-            wanted.setdefault(int(number), []).append(int(k))
+        for word in str(table["others"][k]).split():
+            wanted.setdefault(int(word), []).append(int(k))
     for number, rows in sorted(wanted.items()):
         left = np.array([k for k in rows if coverage[k].min() < 1], np.int64)
         if len(left):

@@ -93,7 +93,7 @@ def test_a_cutout_comes_back_as_it_went_in(tmp_path):
     expected = Grid(HEADER, (80, 100)).wcs.pixel_to_world(2 + x, 1 + y)
     assert sky.separation(expected).mas < 1e-3
     assert cutout.wcs.array_shape == (5, 6)
-    np.testing.assert_allclose(cache["obj-0"].coverage, [25 / 30, 1], rtol=1e-6)
+    np.testing.assert_allclose(cache["obj-0"].coverage, [24 / 30, 1], rtol=1e-6)
 
 
 def test_nddata_shares_the_pixels_and_masks_what_is_missing(tmp_path):

@@ -46,7 +46,7 @@ class Index:
 
     def candidates(self, ids: Sequence[str]) -> list[np.ndarray]:
         """Rows whose hash equals that of each id; the id itself must still be compared."""
-        wanted = hash_ids([object_id.encode("utf-8", "surrogateescape") for object_id in ids])
+        wanted = hash_ids([object_id.encode("utf-8", "surrogatepass") for object_id in ids])
         starts = np.searchsorted(self.hashes, wanted, "left")
         stops = np.searchsorted(self.hashes, wanted, "right")
         return [self.rows[start:stop] for start, stop in zip(starts, stops, strict=True)]

@@ -210,7 +210,7 @@ def check_dataset(group: h5py.Group, name: str, shape: tuple[int | None, ...], k
 
 def put_texts(group: h5py.Group, name: str, texts: Any) -> h5py.Dataset:
     """Store texts as fixed-length UTF-8."""
-    encoded = [str(text).encode("utf-8", "surrogateescape") for text in texts]
+    encoded = [str(text).encode("utf-8", "surrogatepass") for text in texts]
     length = max([len(text) for text in encoded] + [1])
     values = np.array(encoded, dtype=h5py.string_dtype("utf-8", length))
     return group.create_dataset(name, data=values, track_times=False)
@@ -219,7 +219,10 @@ def put_texts(group: h5py.Group, name: str, texts: Any) -> h5py.Dataset:
 def read_texts(dataset: h5py.Dataset) -> list[str]:
     """Read fixed-length UTF-8 texts."""
     values = dataset[...]
-    return [value.decode("utf-8", "surrogateescape") for value in values.tolist()]
+    try:
+        return [value.decode("utf-8", "surrogatepass") for value in values.tolist()]
+    except UnicodeDecodeError:  # not written by us
+        return [value.decode("utf-8", "replace") for value in values.tolist()]
 
 
 def plain_column(values: Any) -> np.ndarray:
