@@ -15,3 +15,9 @@ def data_folder():
     if not Path(folder).is_dir():
         pytest.skip(f"ASTROANOMALY_DATA={folder} is not a folder")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ordinary_allocator():
+    """Keep commands that run inside the test process from changing its memory allocator."""
+    os.environ["ASTROANOMALY_ALLOCATOR"] = "default"
