@@ -246,7 +246,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _labels_import_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="CSV, ECSV, FITS or VOTable with object_id (or ra, dec) and label"
     )
@@ -288,7 +288,7 @@ def _is_number(text: str) -> bool:
 
 
 def _labels_export_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
@@ -305,7 +305,7 @@ def _labels_export(arguments: argparse.Namespace) -> None:
 
 
 def _train_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "--ranker", default="fixmatch", metavar="NAME", help="fixmatch, probe, cold or a plugin's (default: fixmatch)"
     )
@@ -329,7 +329,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _score_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("--cache", type=Path, metavar="OTHER_CACHE", help="a further cache, which joins the session")
 
 
@@ -345,7 +345,7 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _candidates_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("-n", type=_count, default=50, metavar="N", help="how many (default: 50)")
     parser.add_argument("--order", choices=ORDERS, default="score", help="which first (default: score)")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="also draw them as a contact sheet")
@@ -368,7 +368,7 @@ def _candidates(arguments: argparse.Namespace) -> None:
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("session", type=Path, metavar="SESSION")
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help=".vot .fits .ecsv .csv or .reg (DS9 regions)"
     )
@@ -404,7 +404,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cache", type=Path, metavar="CACHE")
+    parser.add_argument("cache", type=Path, metavar="CACHE", help="folder of the cache")
     parser.add_argument(
         "--truth", type=Path, required=True, metavar="FILE", help="table with the true class of every object"
     )
@@ -491,9 +491,15 @@ def _demo_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder to work in (default: astroanomaly-demo)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the simulated sky and of all else")
-    parser.add_argument("--objects", type=_count, default=2000, metavar="N", help="objects on the simulated sky")
-    parser.add_argument("--iterations", type=_count, default=60, metavar="N", help="FixMatch training steps")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the simulated sky and of all else (default: 0)"
+    )
+    parser.add_argument(
+        "--objects", type=_count, default=2000, metavar="N", help="objects on the simulated sky (default: 2000)"
+    )
+    parser.add_argument(
+        "--iterations", type=_count, default=40, metavar="N", help="FixMatch training steps (default: 40)"
+    )
 
 
 def _demo(arguments: argparse.Namespace) -> None:

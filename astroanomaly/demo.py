@@ -58,7 +58,7 @@ class DemoResult:
 
 
 def demo_steps(
-    out: Path, *, seed: int = 0, objects: int = 2000, iterations: int = 60
+    out: Path, *, seed: int = 0, objects: int = 2000, iterations: int = 40
 ) -> Generator[Progress, None, DemoResult]:
     """Run the demo; a generator of progress reports.
 

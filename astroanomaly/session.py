@@ -530,14 +530,14 @@ def _check_labels(path: Path, counts: Mapping[str, int]) -> None:
     if not counts:
         raise TrainingError(
             f"{path} has no labels to learn from: import some with `astroanomaly labels import {path} FILE`, "
-            "or train --ranker cold, which needs none"
+            f"or run `astroanomaly train {path} --ranker cold`, which needs none"
         )
     if len(counts) < 2 or NOMINAL not in counts:
         found = ", ".join(f"{count} {label}" for label, count in counts.items())
         missing = ANOMALY if NOMINAL in counts else NOMINAL
         raise TrainingError(
             f"{path} has only one side labelled ({found}): label at least one object as {missing}, "
-            "or train --ranker cold, which needs no labels"
+            f"or run `astroanomaly train {path} --ranker cold`, which needs no labels"
         )
 
 
