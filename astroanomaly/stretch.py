@@ -156,9 +156,14 @@ def _quantile(ordered: Any, count: Any, share: float) -> Any:
 def _clipped_moments(values: Any, clip: float = 3.0, rounds: int = 5) -> tuple[Any, Any]:
     """Median and standard deviation after clipping at 3 sigma around the median, at most 5 times.
 
-    As `astropy.stats.sigma_clipped_stats` with ``maxiters=5``.
+    As `astropy.stats.sigma_clipped_stats` with ``maxiters=5``; in units of the row's largest magnitude, so that the
+    squares of very large values stay finite.
     """
     keep = _finite(values)
+    magnitudes = _where(keep, abs(values), 0.0)
+    unit = magnitudes.amax(1) if _is_torch(values) else magnitudes.max(1)
+    unit = _where(unit > 0, unit, 1.0)
+    values = values / unit[:, None]
     centre = spread = None
     for step in range(rounds + 1):
         ordered, count = _sorted_rows(_where(keep, values, math.nan))
@@ -169,7 +174,7 @@ def _clipped_moments(values: Any, clip: float = 3.0, rounds: int = 5) -> tuple[A
         spread = (_where(keep, (shown - mean[:, None]) ** 2, 0.0).sum(1) / number) ** 0.5
         if step < rounds:
             keep = keep & (abs(values - centre[:, None]) <= clip * spread[:, None])
-    return centre, spread
+    return centre * unit, spread * unit
 
 
 def _zscale(values: Any) -> tuple[Any, Any]:
