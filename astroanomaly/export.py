@@ -35,7 +35,7 @@ _DESCRIBED = {  # UCD and description of the columns every catalogue has
     "votes": ("meta.note", "verdicts by label class"),
     "note": ("meta.note", "notes of the annotators"),
     "n_merged": ("meta.number", "number of objects merged into this row"),
-    "merged_ids": ("meta.id", "ids of the other objects merged into this row"),
+    "merged_ids": ("meta.id", "ids of the other objects merged into this row, separated by blanks"),
 }
 
 

@@ -299,19 +299,21 @@ def test_settings_out_of_range_are_refused(wrong):
 # -------------------------------------------------------------------------------------------------------------- memory
 
 
-def test_the_micro_batch_follows_from_memory_and_size():
+def test_the_micro_batch_follows_from_memory_and_size(caplog):
     model = build_backbone(TINY, 2).to(memory_format=torch.channels_last)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    small = fit_micro_batch(model, 64, TrainConfig(memory_gb=0.08))
-    half = fit_micro_batch(model, 64, TrainConfig(memory_gb=0.04))
-    large = fit_micro_batch(model, 128, TrainConfig(memory_gb=0.08))
+    small = fit_micro_batch(model, 64, TrainConfig(memory_gb=1.88))
+    half = fit_micro_batch(model, 64, TrainConfig(memory_gb=1.84))
+    large = fit_micro_batch(model, 128, TrainConfig(memory_gb=1.88))
     assert 11 < half < small < 176
     assert small == pytest.approx(2 * half, abs=2)
     assert large < small / 2
+    assert "needs about" not in caplog.text
     assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1e-6)) == 11  # one labelled image with its unlabelled ones
+    assert "more than train.memory_gb=1e-06" in caplog.text
     assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1e6)) == 176
     assert fit_micro_batch(model, 64, TrainConfig(micro_batch=44)) == 44
-    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=0.04, norm="frozen")) > half
+    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1.84, norm="frozen")) > half
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -28,6 +29,9 @@ STAGE = "training"
 _FLOOD = 0.95  # share of the unlabelled batch
 _EARLY = 5  # steps
 _OVERHEAD = 1.35  # peak memory of a step over what is kept for the gradient
+_PROGRAM = 1.8e9  # bytes beside it: Python, torch, the weights, a batch of images, measuring the normalisation
+
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -118,7 +122,8 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     """Find how many images may pass together within ``config.memory_gb``: at most the whole step.
 
     The tensors that the network keeps for the gradient of two images are counted, so the answer depends on the network,
-    the size of the images and the settings, and not on the state of the machine.
+    the size of the images and the settings, and not on the state of the machine. A warning says when the smallest parts
+    are still too large.
 
     Parameters
     ----------
@@ -152,7 +157,15 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     if config.norm == "frozen":  # weak views keep nothing
         per_image *= (config.labelled_batch + config.unlabelled_batch) / whole
     smallest = -(-whole // config.labelled_batch)
-    return int(min(max(config.memory_gb * 1e9 / per_image, smallest), whole))
+    room = config.memory_gb * 1e9 - _PROGRAM
+    if room < smallest * per_image:
+        _log.warning(
+            "training at %d px needs about %.1f GB, more than train.memory_gb=%g: a smaller input.size needs less",
+            size,
+            (smallest * per_image + _PROGRAM) / 1e9,
+            config.memory_gb,
+        )
+    return int(min(max(room / per_image, smallest), whole))
 
 
 def _optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
