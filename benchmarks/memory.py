@@ -1,7 +1,7 @@
 """Peak memory of training and of scoring, each in a fresh process: ``python benchmarks/memory.py``.
 
-Training at 224 px under several settings of ``train.memory_gb``; scoring of 10^4 and 10^5 small stamps. What the process
-asked for (anonymous memory) is told apart from pages of the memory-mapped cache, which the system takes back at will.
+Training at 224 px under several settings of ``train.memory_gb``; scoring of 10^4 and 10^5 small stamps. What the
+process asked for (anonymous memory) is told apart from pages of the memory-mapped cache, which the system takes back at will.
 """
 
 import argparse
@@ -46,6 +46,7 @@ class Watch(threading.Thread):
         self.done = threading.Event()
 
     def run(self):
+        """Look until told to stop."""
         while not self.done.wait(0.01):
             for line in Path("/proc/self/status").read_text().splitlines():
                 name, _, value = line.partition(":")
