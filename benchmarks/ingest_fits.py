@@ -1,7 +1,8 @@
 """Cutouts per second of the FITS source, written cache included, beside a plain loop of `Cutout2D` on the same file.
 
 All run in this process, turn by turn, on the same memory-mapped mosaic: ``python benchmarks/ingest_fits.py``. The
-source and the first loop start from sky positions; the second is given pixel positions; the third forgets the WCS as well.
+source and the first loop start from sky positions; the second is given pixel positions; the third does
+without the WCS as well.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Peak memory of training and of scoring, each in a fresh process: ``python benchmarks/memory.py``.
 
 Training at 224 px under several settings of ``train.memory_gb``; scoring of 10^4 and 10^5 small stamps. What the
-process asked for (anonymous memory) is told apart from pages of the memory-mapped cache, which the system takes back at will.
+process asked for (anonymous memory) is told apart from pages of the memory-mapped cache, which the system takes back
+at will.
 """
 
 import argparse

@@ -37,7 +37,9 @@ class TrainConfig:
     norm: Literal["batch", "frozen"] = option(
         "batch", "batch normalisation by the images of a step, or by statistics measured once on the pool"
     )
-    memory_gb: float = option(6.0, "peak memory of training in gigabytes; a step that needs more passes in several parts")
+    memory_gb: float = option(
+        6.0, "peak memory of training in gigabytes; a step that needs more passes in several parts"
+    )
     micro_batch: int = option(0, "images that pass together; 0 takes what memory_gb allows. Recorded with the weights")
 
     def __post_init__(self) -> None:
