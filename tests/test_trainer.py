@@ -299,7 +299,7 @@ def test_settings_out_of_range_are_refused(wrong):
 # -------------------------------------------------------------------------------------------------------------- memory
 
 
-def test_the_micro_batch_follows_from_memory_and_size(caplog):
+def test_the_micro_batch_follows_from_memory_and_size():
     model = build_backbone(TINY, 2).to(memory_format=torch.channels_last)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     small = fit_micro_batch(model, 64, TrainConfig(memory_gb=1.88))
@@ -308,13 +308,19 @@ def test_the_micro_batch_follows_from_memory_and_size(caplog):
     assert 11 < half < small < 176
     assert small == pytest.approx(2 * half, abs=2)
     assert large < small / 2
-    assert "needs about" not in caplog.text
-    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1e-6)) == 11  # one labelled image with its unlabelled ones
-    assert "more than train.memory_gb=1e-06" in caplog.text
     assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1e6)) == 176
     assert fit_micro_batch(model, 64, TrainConfig(micro_batch=44)) == 44
     assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1.84, norm="frozen")) > half
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_too_little_memory_is_an_error_that_says_how_much_is_needed():
+    model = build_backbone(TINY, 2).to(memory_format=torch.channels_last)
+    with pytest.raises(ConfigError, match=r"needs about [\d.]+ GB, train\.memory_gb=1: raise it") as caught:
+        fit_micro_batch(model, 64, TrainConfig(memory_gb=1))
+    enough = float(str(caught.value).split("about ")[1].split(" GB")[0])
+    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=enough)) >= 11  # a labelled image with its unlabelled ones
+    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1, micro_batch=5)) == 5
 
 
 def test_frozen_statistics_are_those_of_the_survey(cache, truth):

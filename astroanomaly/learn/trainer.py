@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -10,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 import torch
 from torch import Tensor, nn
 
-from astroanomaly.errors import TrainingError
+from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.learn.fixmatch import (
     Loss,
     StepBatch,
@@ -30,8 +29,6 @@ _FLOOD = 0.95  # share of the unlabelled batch
 _EARLY = 5  # steps
 _OVERHEAD = 1.35  # peak memory of a step over what is kept for the gradient
 _PROGRAM = 1.8e9  # bytes beside it: Python, torch, the weights, a batch of images, measuring the normalisation
-
-_log = logging.getLogger(__name__)
 
 
 def train(
@@ -122,8 +119,7 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     """Find how many images may pass together within ``config.memory_gb``: at most the whole step.
 
     The tensors that the network keeps for the gradient of two images are counted, so the answer depends on the network,
-    the size of the images and the settings, and not on the state of the machine. A warning says when the smallest parts
-    are still too large.
+    the size of the images and the settings, and not on the state of the machine.
 
     Parameters
     ----------
@@ -133,6 +129,11 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
         Side of the images in pixels.
     config
         The settings; a ``micro_batch`` there is taken as it is.
+
+    Raises
+    ------
+    ConfigError
+        If the smallest parts, of one labelled image each, need more.
     """
     whole = config.labelled_batch + 2 * config.unlabelled_batch
     if config.micro_batch:
@@ -159,13 +160,12 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     smallest = -(-whole // config.labelled_batch)
     room = config.memory_gb * 1e9 - _PROGRAM
     if room < smallest * per_image:
-        _log.warning(
-            "training at %d px needs about %.1f GB, more than train.memory_gb=%g: a smaller input.size needs less",
-            size,
-            (smallest * per_image + _PROGRAM) / 1e9,
-            config.memory_gb,
+        needed = math.ceil((smallest * per_image + _PROGRAM) / 1e8) / 10
+        raise ConfigError(
+            f"training at {size} px needs about {needed:g} GB, train.memory_gb={config.memory_gb:g}: raise it, or set "
+            "a smaller input.size"
         )
-    return int(min(max(room / per_image, smallest), whole))
+    return int(min(room / per_image, whole))
 
 
 def _optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
