@@ -98,6 +98,9 @@ class InputConfig:
     views: Literal["auto", "sky", "picture"] = option(
         "auto", "sky: there is no up, all flips and quarter turns are equal; picture: keep the up; auto: by pixel kind"
     )
+    turns: int = option(
+        2, "sky only: 1, 2 or 4 turned views of an object are averaged for its features and score, in as much more time"
+    )
     channels: str = option(
         "", "bands for red, green and blue, as in 'i,r,g' or 'z,i+r,g'; empty: longest wavelength is red"
     )
@@ -105,6 +108,8 @@ class InputConfig:
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 1024:
             raise ConfigError(f"input.size={self.size}: expected 32 to 1024 pixels")
+        if self.turns not in (1, 2, 4):
+            raise ConfigError(f"input.turns={self.turns}: expected 1, 2 or 4")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -157,6 +157,28 @@ def test_views_follow_the_pixels_unless_the_user_says_otherwise():
     assert measure(pictures(), views="sky").views == "sky"
 
 
+@pytest.mark.parametrize("turns", [1, 2, 4])
+def test_what_is_averaged_over_turns_does_not_know_where_up_is(turns):
+    seen = measure(flux(), turns=turns)
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    weights = torch.rand(3 * 8 * 8, 5, generator=torch.Generator().manual_seed(1))
+
+    def network(batch):
+        return batch.flatten(1) @ weights
+
+    turned = images.rot90(4 // turns, (2, 3))
+    torch.testing.assert_close(seen.averaged(network, images), seen.averaged(network, turned))
+    if turns == 1:
+        torch.testing.assert_close(seen.averaged(network, images), network(images))
+    else:
+        assert not torch.allclose(seen.averaged(network, images), network(images))
+
+
+def test_turns_are_one_two_or_four():
+    with pytest.raises(ConfigError, match=r"input\.turns=3: expected 1, 2 or 4"):
+        InputConfig(turns=3)
+
+
 @pytest.mark.parametrize("cache", [flux(), pictures(), pictures(stretch="asinh")])
 def test_it_survives_json(cache):
     seen = measure(cache)
@@ -169,7 +191,9 @@ def test_it_survives_json(cache):
 def test_the_key_follows_the_pixels_and_nothing_else():
     cache = pictures()
     key = measure(cache).key
-    assert measure(cache, views="sky").key == key
+    assert measure(cache, turns=4).key == key  # a picture keeps its up
+    assert measure(cache, views="sky").key != key  # half a turn is looked at too
+    assert measure(cache, views="sky", turns=1).key == key
     assert measure(cache, size=33).key != key
     assert measure(cache, channels="blue,green,red").key != key
 

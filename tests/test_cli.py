@@ -3,8 +3,10 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -178,6 +180,23 @@ def test_a_session_without_labels_is_offered_cold(trained):
     run("init", "fresh", "--cache", "cache", cwd=trained)
     assert "--ranker cold" in run("train", "fresh", check=2, cwd=trained)
     assert "astroanomaly train" in run("candidates", "fresh", check=2, cwd=trained)
+
+
+def test_ctrl_c_leaves_a_session_that_goes_on(trained):
+    words = [sys.executable, "-m", "astroanomaly", "train", "search", "--iterations", "1000000"]
+    rounds = trained / "search" / "rounds"
+    before = {path.name for path in rounds.iterdir()}
+    assert all(name.isdigit() for name in before)
+    with subprocess.Popen(words, cwd=trained, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 120
+        while before.issuperset(path.name for path in rounds.iterdir()) and time.monotonic() < until:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert {path.name for path in rounds.iterdir()} == before
+    assert "learnt from 3 anomaly" in run("train", "search", "--ranker", "probe", cwd=trained)
 
 
 def test_a_shell_sees_the_same_words_and_exit_codes(trained):

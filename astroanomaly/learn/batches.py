@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,8 +46,9 @@ class ModelInput:
     size
         Side of the square image in pixels.
     views
-        ``sky``: there is no up; ``picture``: the up is kept. It decides how training varies the images and nothing
-        else.
+        ``sky``: there is no up; ``picture``: the up is kept. It decides how training varies the images.
+    turns
+        Turned views that features and scores are averaged over: 1, 2 (half a turn) or 4 (quarter turns).
     stretch
         Interval and curve; meaningless for display pixels.
     limits
@@ -62,6 +63,7 @@ class ModelInput:
     channels: tuple[tuple[float, ...], ...]
     size: int
     views: Literal["sky", "picture"]
+    turns: int = 1
     stretch: StretchConfig = field(default_factory=StretchConfig)
     limits: tuple[tuple[float, float], ...] | None = None
     recorded_stretch: str = ""
@@ -84,6 +86,7 @@ class ModelInput:
 
         With ``input.views=auto``, flux and display pixels made from flux are sky, other pictures keep their up. Images
         of galaxies that come as JPEG or PNG are sky too, but nothing in the files says so: set ``input.views=sky``.
+        Turned views are averaged on the sky only.
 
         Parameters
         ----------
@@ -120,6 +123,7 @@ class ModelInput:
             channels=channels,
             size=input_config.size,
             views=views,
+            turns=input_config.turns if views == "sky" else 1,
             stretch=stretch_config,
             limits=limits,
             recorded_stretch=layout.stretch,
@@ -135,6 +139,7 @@ class ModelInput:
             "channels": [list(row) for row in self.channels],
             "size": self.size,
             "views": self.views,
+            "turns": self.turns,
             "stretch": to_plain(self.stretch),
             "recorded_stretch": self.recorded_stretch,
         }
@@ -159,21 +164,24 @@ class ModelInput:
                 channels=tuple(tuple(row) for row in plain["channels"]),
                 size=int(plain["size"]),
                 views=plain["views"],
+                turns=int(plain["turns"]),
                 stretch=build(StretchConfig, plain["stretch"], "stretch"),
                 limits=None if limits is None else tuple((pair[0], pair[1]) for pair in limits),
                 recorded_stretch=str(plain.get("recorded_stretch", "")),
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CheckpointError(f"what the model sees is recorded wrongly: {type(error).__name__} {error}") from error
-        if made.pixel_kind not in ("flux", "display") or made.views not in ("sky", "picture") or made.size < 1:
+        known = made.pixel_kind in ("flux", "display") and made.views in ("sky", "picture") and made.turns in (1, 2, 4)
+        if not known or made.size < 1:
             raise CheckpointError(
-                f"what the model sees is recorded wrongly: {made.pixel_kind=}, {made.views=}, {made.size=}"
+                f"what the model sees is recorded wrongly: {made.pixel_kind=}, {made.views=}, {made.turns=}, "
+                f"{made.size=}"
             )
         return made
 
     @cached_property
     def key(self) -> str:
-        """Hexadecimal SHA-256 of all that decides the pixels the network gets (``views`` does not)."""
+        """Hexadecimal SHA-256 of all that decides the pixels the network gets, turns included (``views`` does not)."""
         plain = self.to_plain() | {"rule": _RULE}
         del plain["views"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
@@ -245,6 +253,27 @@ class ModelInput:
         weights = torch.tensor(self.channels, dtype=torch.float32, device=pixels.device)  # (3, B)
         colours = torch.einsum("nbhw,cb->nchw", pixels, weights)  # (n, 3, H, W)
         return resize(colours, self.size).contiguous(memory_format=torch.channels_last)  # (n, 3, S, S)
+
+    def averaged(self, network: Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
+        """Mean of what a network makes of images and of their turned views.
+
+        Parameters
+        ----------
+        network
+            Maps ``(n, 3, S, S)`` to ``(n, D)``.
+        seen
+            What `tensor` returned.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(n, D)``.
+        """
+        total = network(seen)
+        for turn in range(1, self.turns):
+            turned = seen.rot90(turn * 4 // self.turns, (2, 3))  # counter-clockwise
+            total = total + network(turned.contiguous(memory_format=torch.channels_last))
+        return total / self.turns
 
     @cached_property
     def _stretch(self) -> Stretch:

@@ -242,7 +242,7 @@ class FeatureStore:
         device = self.network.mean.device
         with torch.inference_mode():
             seen = self.model_input.tensor(images, device, self._planes)  # (n, 3, S, S)
-            features = self.network.features(seen).float().cpu().numpy()  # (n, D)
+            features = self.model_input.averaged(self.network.features, seen).float().cpu().numpy()  # (n, D)
         return self._open(uuid, for_writing=features.shape[1]).put(rows, features)
 
     def _open(self, uuid: str, for_writing: int = 0) -> RowFile:

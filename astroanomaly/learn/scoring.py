@@ -88,7 +88,8 @@ def score_images(
                 model.eval()  # between two shards the caller may have trained
                 with torch.inference_mode():
                     seen = model_input.tensor(shard.read(start, start + batch_size), device, planes)  # (n, 3, S, S)
-                    parts.append(log_odds(model(seen).float().cpu().numpy()))  # (n, classes)
+                    logits = model_input.averaged(model, seen).float().cpu().numpy()  # (n, classes)
+                    parts.append(log_odds(logits))
             if parts:
                 yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts))
     finally:
