@@ -352,16 +352,19 @@ def _candidates_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _candidates(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
     from astroanomaly.session import Session
     from astroanomaly.terminal import say, show_table
 
     session = Session.open(arguments.session)
     table = session.candidates(arguments.n, arguments.order)
-    rows = [
-        (str(row["object_id"]), f"{row['ra'].value:.6f}", f"{row['dec'].value:+.6f}", f"{row['score']:+.3f}")
-        for row in table
-    ]
-    show_table("", ["object_id", "ra [deg]", "dec [deg]", "score"], rows)
+    columns = {"object_id": [str(name) for name in table["object_id"]]}
+    if np.isfinite(table["ra"]).any():  # pictures have no place on the sky
+        columns["ra [deg]"] = [f"{value:.6f}" for value in table["ra"].value]
+        columns["dec [deg]"] = [f"{value:+.6f}" for value in table["dec"].value]
+    columns["score"] = [f"{value:+.3f}" for value in table["score"]]
+    show_table("", list(columns), list(zip(*columns.values(), strict=True)))
     if arguments.sheet is not None:
         session.contact_sheet(table, arguments.sheet)
         say(f"see {arguments.sheet}")

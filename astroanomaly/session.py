@@ -56,7 +56,7 @@ class TrainReport:
     round
         The round that was added.
     labels
-        Number of labels of each class it learnt from.
+        Number of labels of each class it learnt from; empty for a ranker that needs none.
     history
         Figures of every step (loss, share of confident pseudo-labels ...).
     messages
@@ -352,7 +352,7 @@ class Session:
         fitted: Any = self.ranker(ranker, **options)
         last_event = self.labels.last_event
         labelled = self.labels.labelled()
-        counts = Counter(labelled.classes)
+        counts = Counter(labelled.classes) if fitted.needs_labels else Counter()
         if fitted.needs_labels:
             _check_labels(self.path, counts)
         earlier = [item for item in self.rounds if item.ranker == ranker]
