@@ -352,8 +352,9 @@ class Session:
         fitted: Any = self.ranker(ranker, **options)
         last_event = self.labels.last_event
         labelled = self.labels.labelled()
-        counts = Counter(labelled.classes) if fitted.needs_labels else Counter()
+        counts: Counter[str] = Counter()
         if fitted.needs_labels:
+            counts.update(labelled.classes)
             _check_labels(self.path, counts)
         earlier = [item for item in self.rounds if item.ranker == ranker]
         if fitted.has_weights and earlier:
