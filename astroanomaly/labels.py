@@ -14,18 +14,16 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableError
+from astroanomaly.opinions import DISPUTED, Event, Opinion, Tally
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
-__all__ = ["DISPUTED", "WORDS", "Event", "LabelLog", "Opinion"]
+__all__ = ["WORDS", "LabelLog"]
 
-DISPUTED = "disputed"
 WORDS = {  # how tables of labels also call the first two classes, in lower case
     "normal": NOMINAL,
     "0": NOMINAL,
@@ -74,87 +72,19 @@ _PROTECTED = "".join(
 _COLUMNS = "object_id, kind, value, annotator, time, round, batch, refers_to, ordering, probability, blind_repeat"
 
 
-@dataclass(frozen=True)
-class Event:
-    """One thing somebody said or did.
-
-    Attributes
-    ----------
-    number
-        Place in the log, from 1.
-    object_id
-        The object; empty for an undo, which concerns a batch.
-    kind
-        ``verdict``, ``skip``, ``flag``, ``note`` or ``undo``.
-    value
-        Label class, or text of the note.
-    annotator, time
-        Who and when (ISO, UTC).
-    round
-        Number of rounds the session had.
-    batch
-        Number of the first event of the same action; all of them are undone together.
-    refers_to
-        For an undo: the batch it takes back.
-    ordering, probability
-        In what order the object was shown, and with what probability it was chosen.
-    blind_repeat
-        Whether it was shown again to test consistency.
-    """
-
-    number: int
-    object_id: str
-    kind: Literal["verdict", "skip", "flag", "note", "undo"]
-    value: str
-    annotator: str
-    time: str
-    round: int
-    batch: int
-    refers_to: int | None
-    ordering: str
-    probability: float | None
-    blind_repeat: bool
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What all annotators together say of one object.
-
-    Attributes
-    ----------
-    label
-        The majority's label class, ``disputed`` on a tie, empty without a verdict.
-    votes
-        Last verdict of each annotator.
-    time
-        Of the last verdict.
-    skipped, flagged
-        Whether somebody skipped or flagged it.
-    notes
-        Texts, oldest first.
-    """
-
-    label: str
-    votes: Mapping[str, str]
-    time: str = ""
-    skipped: bool = False
-    flagged: bool = False
-    notes: tuple[str, ...] = ()
-
-
 class LabelLog:
     """The label file of a session. Several processes and threads may use one at the same time.
 
     Make one with `LabelLog.create`, come back with `LabelLog.open`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy_s: float = _BUSY_S) -> None:
         self.path = path
         self._lock = threading.RLock()
         # mode=rw: a file that has just vanished must not come back empty
         address = f"{path.absolute().as_uri()}?mode=rw"
         self._connection = sqlite3.connect(
-            address, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
         )
         try:
             self._connection.execute("PRAGMA trusted_schema=OFF")
@@ -211,8 +141,13 @@ class LabelLog:
         return log
 
     @classmethod
-    def open(cls, path: str | Path) -> LabelLog:
+    def open(cls, path: str | Path, *, busy_s: float = _BUSY_S) -> LabelLog:
         """Open an existing log.
+
+        Parameters
+        ----------
+        busy_s
+            How long to wait, in seconds, for another process that is writing.
 
         Raises
         ------
@@ -227,7 +162,7 @@ class LabelLog:
         if not path.is_file():
             raise UnreadableError(f"the label file {path} does not exist")
         try:
-            log = cls(path)
+            log = cls(path, busy_s)
         except sqlite3.Error as error:
             raise _reading_error(path, error) from error
         try:
@@ -354,14 +289,31 @@ class LabelLog:
         """Take back one's own latest batch that is not taken back yet; return its number, None when nothing is left."""
         with self._transaction() as connection:
             row = connection.execute(
-                "SELECT max(batch) FROM event WHERE annotator = ? AND kind != 'undo' AND batch NOT IN "
-                "(SELECT refers_to FROM event WHERE annotator = ? AND kind = 'undo')",
-                (annotator, annotator),
+                "SELECT max(batch) FROM event WHERE annotator = :who AND (kind != 'undo' OR object_id != '') AND batch "
+                "NOT IN (SELECT refers_to FROM event WHERE annotator = :who AND kind = 'undo' AND object_id = '')",
+                {"who": annotator},
             ).fetchone()
             if row[0] is None:
                 return None
             self._insert(connection, [("", "undo", "", annotator, _now(), int(round), row[0], "", None, False)])
         return int(row[0])
+
+    def clear(self, ids: str | Iterable[str], *, annotator: str, round: int = 0) -> int | None:
+        """Take back one's own verdicts, skips and flags of some objects, whatever batch they came in, as one action.
+
+        It can be undone itself. Return its batch number; None when there is nothing to take back.
+        """
+        chosen = [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
+        with self._transaction() as connection:
+            rows = []
+            for object_id in chosen:
+                standing = Tally(self.history(object_id)).standing(object_id)
+                own = {event.batch for event in standing if event.annotator == annotator and event.kind != "note"}
+                rows += [
+                    (object_id, "undo", "", annotator, _now(), int(round), batch, "", None, False)
+                    for batch in sorted(own)
+                ]
+            return self._insert(connection, rows) if rows else None
 
     def add_class(self, name: str) -> None:
         """Add an anomaly class of the session's own.
@@ -402,8 +354,8 @@ class LabelLog:
     def history(self, object_id: str) -> list[Event]:
         """All events of one object, oldest first, undone ones and the undos that concern it included."""
         rows = self._read(
-            f"SELECT number, {_COLUMNS} FROM event WHERE object_id = :it OR "
-            "refers_to IN (SELECT batch FROM event WHERE object_id = :it) ORDER BY number",
+            f"SELECT number, {_COLUMNS} FROM event WHERE object_id = :it OR (object_id = '' AND "
+            "refers_to IN (SELECT batch FROM event WHERE object_id = :it)) ORDER BY number",
             {"it": object_id},
         )
         return [_event(row) for row in rows]
@@ -423,32 +375,7 @@ class LabelLog:
         until
             Number of the last event to take into account; None: all.
         """
-        limit = 2**62 if until is None else until
-        rows = self._read(
-            "SELECT object_id, kind, value, annotator, time FROM event WHERE number <= :limit AND kind != 'undo' AND "
-            "batch NOT IN (SELECT refers_to FROM event WHERE kind = 'undo' AND number <= :limit) ORDER BY number",
-            {"limit": limit},
-        )
-        votes: dict[str, dict[str, str]] = {}
-        times: dict[str, str] = {}
-        marks: dict[str, dict[str, list[str]]] = {}
-        for object_id, kind, value, annotator, time in rows:
-            if kind == "verdict":
-                votes.setdefault(object_id, {})[annotator] = value
-                times[object_id] = time
-            else:
-                marks.setdefault(object_id, {}).setdefault(kind, []).append(value)
-        return {
-            object_id: Opinion(
-                label=_majority(votes.get(object_id, {})),
-                votes=votes.get(object_id, {}),
-                time=times.get(object_id, ""),
-                skipped="skip" in marks.get(object_id, {}),
-                flagged="flag" in marks.get(object_id, {}),
-                notes=tuple(marks.get(object_id, {}).get("note", ())),
-            )
-            for object_id in dict.fromkeys((*votes, *marks))
-        }
+        return Tally(event for event in self.events() if until is None or event.number <= until).opinions()
 
     def labelled(self, *, until: int | None = None, exclude: Iterable[str] = ()) -> Labelled:
         """Labelled objects to learn from: neither disputed nor of the audit set, in the order of their ids.
@@ -600,13 +527,6 @@ def _utc(time: str) -> str:
 
 def _quoted(text: str) -> str:
     return text.replace("'", "''")
-
-
-def _majority(votes: Mapping[str, str]) -> str:
-    ranked = Counter(votes.values()).most_common(2)
-    if not ranked:
-        return ""
-    return DISPUTED if len(ranked) == 2 and ranked[0][1] == ranked[1][1] else ranked[0][0]
 
 
 def _event(row: tuple) -> Event:

@@ -22,6 +22,7 @@ def order(
     *,
     n: int,
     exclude: Collection[str] = frozenset(),
+    among: np.ndarray | None = None,
     rng: np.random.Generator | None = None,
     features: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> list[str]:
@@ -42,6 +43,8 @@ def order(
         How many, at most.
     exclude
         Objects never to be chosen.
+    among
+        ``(N,)`` boolean: the objects to choose from; None: all.
     rng
         Needed for ``random``.
     features
@@ -67,7 +70,11 @@ def order(
         raise ConfigError(f"{len(ids)} objects, but scores of shape {scores.shape}: expected one score for each")
     if n == 0:
         return []
-    free = np.array([object_id not in exclude for object_id in ids], dtype=bool) if exclude else np.ones(len(ids), bool)
+    free = np.ones(len(ids), bool) if among is None else np.asarray(among, bool)
+    if free.shape != scores.shape:
+        raise ConfigError(f"{len(ids)} objects, but a choice of shape {free.shape}: expected one value for each")
+    if exclude:
+        free = free & np.array([object_id not in exclude for object_id in ids], dtype=bool)
     if how == "random":
         if rng is None:
             raise ConfigError("a random order needs a random generator")

@@ -15,7 +15,7 @@ from astroanomaly.bands import default_channels, parse_channels
 from astroanomaly.config import StretchConfig, nearest
 from astroanomaly.errors import ConfigError, LabelError
 from astroanomaly.export import build_catalog, merge_duplicates, write_catalog
-from astroanomaly.labels import Opinion
+from astroanomaly.opinions import Opinion
 from astroanomaly.records import NOMINAL
 from astroanomaly.stretch import Stretch, to_rgb
 

@@ -16,6 +16,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import read_json, write_json
 from astroanomaly.cache.scores import has_scores, read_scores
 from astroanomaly.errors import SessionError, StorageError
+from astroanomaly.hookspecs import ShardScores
 
 __all__ = ["Round", "list_rounds", "new_round"]
 
@@ -64,17 +65,22 @@ class Round:
 
     def read_scores(self, cache: Cache) -> tuple[list[str], np.ndarray]:
         """Ids and ``(N, classes)`` float32 log-odds of all objects of the cache."""
-        ids: list[str] = []
-        values = []
+        parts = list(self._parts(cache))
+        return [object_id for part in parts for object_id in part.ids], np.concatenate(
+            [part.log_odds for part in parts]
+        )
+
+    def read_log_odds(self, cache: Cache) -> np.ndarray:
+        """``(N, classes)`` float32 log-odds in the order of ``cache.ids``."""
+        return np.concatenate([part.log_odds for part in self._parts(cache)])
+
+    def _parts(self, cache: Cache) -> Iterator[ShardScores]:
         for shard in cache.shards:
             if not has_scores(self.scores, shard.uuid):
                 raise SessionError(
                     f"round {self.number} has not scored all of {shard.folder} yet: run `astroanomaly score SESSION`"
                 )
-            part = read_scores(self.scores, shard.uuid)
-            ids.extend(part.ids)
-            values.append(part.log_odds)
-        return ids, np.concatenate(values)
+            yield read_scores(self.scores, shard.uuid)
 
 
 def list_rounds(folder: Path) -> list[Round]:

@@ -82,21 +82,55 @@ class Stretch:
         flat = _float32(images).reshape(-1, bands, height * width)  # (n, B, P)
         if self.config.curve == "histogram":
             return _equalised(flat).reshape(*lead, bands, height, width)
-        if self.limits is not None:
-            if len(self.limits) != bands:
-                raise ConfigError(f"{len(self.limits)} intervals for images of {bands} bands")
-            pairs = _like(np.array(self.limits, np.float32).T, flat)  # (2, B)
-            black, white = pairs[0][None, :, None], pairs[1][None, :, None]
-        elif self.config.shared:
-            black, white = (level[:, None, None] for level in _levels(flat.reshape(len(flat), -1), self.config))
-        else:
-            levels = _levels(flat.reshape(-1, height * width), self.config)
-            black, white = (level.reshape(-1, bands, 1) for level in levels)
+        black, white = (level[:, :, None] for level in self.levels(images))
         span = white - black
         usable = span > 0
         scaled = (flat - black) / _where(usable, span, 1.0)
         scaled = _where(usable & _finite(scaled), scaled, 0.0)
-        return _curved(_clip(scaled), self.config).reshape(*lead, bands, height, width)
+        return self.curve(_clip(scaled)).reshape(*lead, bands, height, width)
+
+    def levels(self, images: Any) -> tuple[Any, Any]:
+        """Return black and white level of every image and band in flux units, equal where there is no finite pixel.
+
+        Parameters
+        ----------
+        images
+            ``(..., B, H, W)`` flux, NumPy or torch.
+
+        Returns
+        -------
+        tuple of two arrays of the same kind
+            ``(n, B)`` float32 each; n is 1 or the number of images, B is 1 or the number of bands.
+
+        Raises
+        ------
+        ConfigError
+            If there are limits for another number of bands.
+        """
+        bands, height, width = images.shape[-3:]
+        flat = _float32(images).reshape(-1, bands, height * width)  # (n, B, P)
+        if self.limits is not None:
+            if len(self.limits) != bands:
+                raise ConfigError(f"{len(self.limits)} intervals for images of {bands} bands")
+            pairs = _like(np.array(self.limits, np.float32).T, flat)  # (2, B)
+            return pairs[0][None], pairs[1][None]
+        if self.config.shared:
+            black, white = _levels(flat.reshape(len(flat), -1), self.config)
+            return black[:, None], white[:, None]
+        black, white = _levels(flat.reshape(-1, height * width), self.config)
+        return black.reshape(-1, bands), white.reshape(-1, bands)
+
+    def curve(self, x: Any) -> Any:
+        """Apply the curve to values in [0, 1]; the formulas are those of `astropy.visualization`.
+
+        Raises
+        ------
+        ConfigError
+            For histogram equalisation, which is no function of a single value.
+        """
+        if self.config.curve == "histogram":
+            raise ConfigError("histogram equalisation depends on the whole image: call the stretch on it")
+        return _curved(x, self.config)
 
 
 # ---------------------------------------------------------------------------------------------------------- intervals
@@ -274,12 +308,17 @@ def lupton_rgb(images: np.ndarray, *, q: float = 8.0, stretch: float = 5.0, mini
     numpy.ndarray
         ``(..., H, W, 3)`` uint8, as `astropy.visualization.make_lupton_rgb`.
     """
-    from astropy.visualization import make_lupton_rgb
-
-    flat = np.nan_to_num(np.asarray(images, np.float32), nan=minimum, posinf=minimum, neginf=minimum)
-    planes = flat.reshape(-1, 3, *flat.shape[-2:])
-    pictures = [make_lupton_rgb(r, g, b, minimum=minimum, stretch=stretch, Q=q) for r, g, b in planes]
-    return np.stack(pictures).reshape(*flat.shape[:-3], *flat.shape[-2:], 3)
+    planes = np.asarray(images, np.float32)
+    planes = np.where(np.isfinite(planes), planes - np.float32(minimum), np.float32(0))
+    intensity = planes.mean(axis=-3, keepdims=True)  # (..., 1, H, W)
+    slope = 0.1 / math.asinh(0.1 * q)  # the curve keeps its slope at zero whatever the softening
+    scale = np.arcsinh(intensity * np.float32(q / stretch)) * np.float32(slope)
+    factor = scale / np.where(intensity > 0, intensity, 1)
+    factor[intensity <= 0] = 0
+    colours = np.maximum(planes * factor, 0)
+    peak = colours.max(axis=-3, keepdims=True)
+    colours = colours / np.maximum(peak, 1)  # too bright: keep the hue
+    return np.moveaxis((colours * np.float32(255)).astype(np.uint8), -3, -1)
 
 
 # ------------------------------------------------------------------------------- the few things that differ by library

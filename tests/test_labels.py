@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from astroanomaly.errors import BusyError, ConfigError, LabelError, StorageError, UnreadableError
 from astroanomaly.label_files import export_labels, import_labels, match_ids, match_positions, read_truth_column
-from astroanomaly.labels import DISPUTED, LabelLog
+from astroanomaly.labels import LabelLog
+from astroanomaly.opinions import DISPUTED
 from astroanomaly.records import ANOMALY, NOMINAL
 
 IDS = [f"field/obj-{i}.fits" for i in range(20)]

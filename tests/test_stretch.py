@@ -157,7 +157,9 @@ def test_lupton_is_that_of_astropy():
     red, green, blue = sample(3, (1, 3, 16, 16))[0] ** 2 / 50
     images = np.nan_to_num(np.stack([red, green, blue]))
     expected = av.make_lupton_rgb(*images, stretch=3.0, Q=5.0)
-    np.testing.assert_array_equal(lupton_rgb(images, q=5.0, stretch=3.0), expected)
+    difference = lupton_rgb(images, q=5.0, stretch=3.0).astype(int) - expected
+    assert np.abs(difference).max() <= 1  # the last place of float32 arithmetic, cut to whole numbers
+    assert np.abs(difference).mean() < 0.01
     assert lupton_rgb(images[None].repeat(2, 0)).shape == (2, 16, 16, 3)
 
 

@@ -286,7 +286,7 @@ class Cache:
     # ---------------------------------------------------------------------------------------------------- reading
 
     def __getitem__(self, object_id: str) -> Cutout:
-        row = self._rows([object_id])[0]
+        row = self.rows([object_id])[0]
         number = int(np.searchsorted(self._ends, row, "right"))
         place = int(row - self._starts[number])
         shard = self._shard(number)
@@ -319,7 +319,7 @@ class Cache:
         UnknownObjectError
             For an id that is in none of the caches.
         """
-        rows = self._rows(ids)
+        rows = self.rows(ids)
         numbers = np.searchsorted(self._ends, rows, "right")
         dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
         images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
@@ -330,6 +330,31 @@ class Cache:
             images[chosen[order]] = self._shard(int(number)).read_rows(places[order])
         return images
 
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n,)`` int64 places of objects in `ids` and `positions`.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        found = self._find(ids)
+        if (found < 0).any():
+            unknown = ids[int(np.argmax(found < 0))]
+            close = nearest(unknown, itertools.islice(self.ids, 10_000))
+            raise UnknownObjectError(f"no object {unknown!r} in {', '.join(map(str, self.folders))}{close}")
+        return found
+
+    def ids_at(self, rows: np.ndarray) -> list[str]:
+        """Ids of the objects at some places, in the order given; the inverse of `rows`."""
+        numbers = np.searchsorted(self._ends, rows, "right")
+        found: list[str] = [""] * len(rows)
+        for number in np.unique(numbers):
+            ids = self._shard_ids(int(number))
+            for place in np.flatnonzero(numbers == number):
+                found[place] = ids[int(rows[place] - self._starts[number])]
+        return found
+
     def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Find where objects lie: ``(n,)`` numbers of their shards in `shards`, ``(n,)`` their places in the shard.
 
@@ -338,7 +363,7 @@ class Cache:
         UnknownObjectError
             For an id that is in none of the caches.
         """
-        rows = self._rows(ids)
+        rows = self.rows(ids)
         numbers = np.searchsorted(self._ends, rows, "right")
         return numbers, rows - self._starts[numbers]
 
@@ -346,7 +371,7 @@ class Cache:
         """Catalogue columns of some objects, in the order given, each an `astropy.table.Column`."""
         from astropy.table import Table, vstack
 
-        rows = self._rows(ids)
+        rows = self.rows(ids)
         numbers = np.searchsorted(self._ends, rows, "right")
         pieces, order = [], []
         for number in np.unique(numbers):
@@ -378,7 +403,7 @@ class Cache:
                 rows = drawn[first]
                 rows = rows[~np.isin(rows, barred)]
             rows = rows[:n]
-        return self._ids_of(rows)
+        return self.ids_at(rows)
 
     def digest(self) -> str:
         """SHA-256 over (id, pixels, grid, position, columns) of all objects, whatever their order and sharding."""
@@ -421,15 +446,6 @@ class Cache:
         self._ids.move_to_end(number)
         return self._ids[number]
 
-    def _ids_of(self, rows: np.ndarray) -> list[str]:
-        numbers = np.searchsorted(self._ends, rows, "right")
-        found: list[str] = [""] * len(rows)
-        for number in np.unique(numbers):
-            ids = self._shard_ids(int(number))
-            for place in np.flatnonzero(numbers == number):
-                found[place] = ids[int(rows[place] - self._starts[number])]
-        return found
-
     def _find(self, ids: Sequence[str]) -> np.ndarray:
         """Rows of ids over all caches, -1 for those that are not here."""
         rows = np.full(len(ids), -1, np.int64)
@@ -443,14 +459,6 @@ class Cache:
             base += len(index.hashes)
         return rows
 
-    def _rows(self, ids: Sequence[str]) -> np.ndarray:
-        rows = self._find(ids)
-        if (rows < 0).any():
-            unknown = ids[int(np.argmax(rows < 0))]
-            close = nearest(unknown, itertools.islice(self.ids, 10_000))
-            raise UnknownObjectError(f"no object {unknown!r} in {', '.join(map(str, self.folders))}{close}")
-        return rows
-
     def _refuse_shared_ids(self) -> None:
         for later in range(1, len(self._indices)):
             for earlier in range(later):
@@ -460,7 +468,7 @@ class Cache:
                 bases = np.cumsum([0, *(len(index.hashes) for index in self._indices)])
                 rows = self._indices[later].rows[np.isin(self._indices[later].hashes, shared)] + bases[later]
                 others = self._indices[earlier].rows[np.isin(self._indices[earlier].hashes, shared)] + bases[earlier]
-                doubled = set(self._ids_of(rows)) & set(self._ids_of(others))
+                doubled = set(self.ids_at(rows)) & set(self.ids_at(others))
                 if doubled:
                     raise CacheError(
                         f"object {min(doubled)!r} is in both {self.folders[earlier]} and {self.folders[later]} "
@@ -503,10 +511,10 @@ class _Ids(Sequence[str]):
     def __getitem__(self, item: slice) -> list[str]: ...
     def __getitem__(self, item: int | slice) -> str | list[str]:
         if isinstance(item, slice):
-            return self._cache._ids_of(np.arange(*item.indices(len(self))))
+            return self._cache.ids_at(np.arange(*item.indices(len(self))))
         if not -len(self) <= item < len(self):
             raise IndexError(f"the cache has {len(self)} objects")
-        return self._cache._ids_of(np.array([item % len(self)]))[0]
+        return self._cache.ids_at(np.array([item % len(self)]))[0]
 
     def __repr__(self) -> str:
         return f"<{len(self)} object ids>"
