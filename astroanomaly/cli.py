@@ -15,10 +15,9 @@ from astroanomaly.config import parse_assignments
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.flags import add_flags, describe_options, given_options
 from astroanomaly.plugins import load_plugins
+from astroanomaly.ranking import ORDERS
 
 __all__ = ["build_parser", "main"]
-
-ORDERS = ("score", "uncertain", "diverse", "random", "nominal", "median", "mean")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,6 +92,7 @@ def build_parser(words: Sequence[str] = ("ingest",)) -> argparse.ArgumentParser:
     _command(verbs, "export", _labels_export, "write one row per labelled object", _labels_export_flags)
     _command(commands, "train", _train, "train a ranker on the labels so far and score every object", _train_flags)
     _command(commands, "score", _score, "score objects that the latest ranker has not scored yet", _score_flags)
+    _command(commands, "serve", _serve, "open the labelling app in a browser", _serve_flags)
     _command(commands, "candidates", _candidates, "list the objects to look at next", _candidates_flags)
     _command(commands, "export", _export, "write a catalogue of anomalies", _export_flags)
     _command(commands, "benchmark", _benchmark, "measure rankers on a labelled image set", _benchmark_flags)
@@ -342,6 +342,53 @@ def _score(arguments: argparse.Namespace) -> None:
     session = Session.open(arguments.session)
     last = follow(session.score_steps(arguments.cache))
     say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
+
+
+def _serve_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument("--port", type=int, default=5006, metavar="N", help="port to listen on; 0: any (default: 5006)")
+    parser.add_argument(
+        "--annotator", metavar="NAME", help="name that verdicts are given under (default: your user name)"
+    )
+    parser.add_argument(
+        "--address",
+        default="127.0.0.1",
+        metavar="IP",
+        help="address to listen on; any but this computer's own needs a token, which is shown (default: 127.0.0.1)",
+    )
+    parser.add_argument(
+        "--allow-websocket-origin",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="address that browsers use when it is not this one, as HOST or HOST:PORT; may be repeated",
+    )
+    parser.add_argument("--prefix", default="", metavar="PATH", help="path below which a reverse proxy serves the app")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    import webbrowser
+
+    from astroanomaly.app.server import AppServer
+    from astroanomaly.session import user_name
+    from astroanomaly.terminal import say
+
+    server = AppServer(
+        arguments.session,
+        address=arguments.address,
+        port=arguments.port,
+        annotator=arguments.annotator or user_name(),
+        prefix=arguments.prefix,
+        origins=arguments.allow_websocket_origin,
+    )
+    say(f"{arguments.session}: open {server.url}")
+    if server.token:
+        say("the token in this address is shown only now; who has it can label")
+    say("Ctrl-C stops the server; every verdict is saved when its mark appears")
+    if not arguments.no_browser and not arguments.prefix:
+        webbrowser.open(server.url)
+    server.run()
 
 
 def _candidates_flags(parser: argparse.ArgumentParser) -> None:

@@ -141,6 +141,7 @@ def _write(session: Session, judged: Mapping[str, tuple[np.ndarray, np.ndarray]]
 def _advice(out: Path) -> tuple[str, ...]:
     return (
         "what to try next:",
+        f"  astroanomaly serve {out / 'session'}",
         f"  astroanomaly info {out / 'session'}",
         f"  astroanomaly candidates {out / 'session'} -n 20 --order uncertain",
         f"  astroanomaly export {out / 'session'} --top 20 --out {out / 'anomalies.reg'}",

@@ -216,7 +216,7 @@ class LabelLog:
         round: int = 0,
         ordering: str = "",
         probability: float | None = None,
-        blind_repeat: bool = False,
+        blind_repeat: bool | Sequence[bool] = False,
         time: str | Sequence[str] | None = None,
     ) -> int:
         """Record a verdict on one or more objects as one action; return its batch number.
@@ -230,7 +230,7 @@ class LabelLog:
         annotator
             Who says so.
         round, ordering, probability, blind_repeat
-            See `Event`.
+            See `Event`; ``blind_repeat`` for all or for each.
         time
             When it was said, ISO 8601, UTC unless it says otherwise, for all or for each; None or empty text: now. The
             order of events, not their time, decides which verdict is the last.
@@ -409,7 +409,7 @@ class LabelLog:
         round: int,
         ordering: str = "",
         probability: float | None = None,
-        blind_repeat: bool = False,
+        blind_repeat: bool | Sequence[bool] = False,
         time: str | Sequence[str] | None = None,
     ) -> int:
         if not annotator:
@@ -423,12 +423,13 @@ class LabelLog:
         said = [time] * len(pairs) if time is None or isinstance(time, str) else list(time)
         if len(said) != len(pairs):
             raise LabelError(f"{len(said)} times for {len(pairs)} objects: give one for all, or one for each")
+        repeats = [blind_repeat] * len(pairs) if isinstance(blind_repeat, bool) else list(blind_repeat)
         now = _now()
         who, shown = _checked_text(annotator, "annotator"), _checked_text(ordering, "ordering", empty=True)
         rows = [
             (_checked_text(object_id, "object id"), kind, _checked_text(value, kind, empty=True), who,
-             _utc(when) if when else now, int(round), None, shown, probability, bool(blind_repeat))
-            for (object_id, value), when in zip(pairs, said, strict=True)
+             _utc(when) if when else now, int(round), None, shown, probability, repeat)
+            for (object_id, value), when, repeat in zip(pairs, said, repeats, strict=True)
         ]  # fmt: skip
         with self._transaction() as connection:
             return self._insert(connection, rows)

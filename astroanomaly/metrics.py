@@ -7,6 +7,8 @@ finite, higher is more anomalous.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from astroanomaly.errors import ConfigError, LabelError
@@ -15,6 +17,8 @@ __all__ = [
     "auprc",
     "auroc",
     "average_precision",
+    "bootstrap",
+    "cohen_kappa",
     "efficiency_at_fraction",
     "efficiency_curve",
     "evaluate",
@@ -138,6 +142,62 @@ def efficiency_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
     truth, scores = _checked(truth, scores)
     inspected = np.unique(np.geomspace(1, len(truth), 400).astype(int))
     return inspected, found_at(truth, scores, inspected) / truth.sum()
+
+
+def bootstrap(
+    truth: np.ndarray,
+    scores: np.ndarray,
+    figure: Callable[[np.ndarray, np.ndarray], np.ndarray | float],
+    rng: np.random.Generator,
+    *,
+    resamples: int = 200,
+    level: float = 0.9,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an interval of a figure or a curve: percentiles over samples drawn with replacement (Efron 1979).
+
+    Parameters
+    ----------
+    truth, scores
+        As everywhere here.
+    figure
+        Gives a number, or an array whose shape does not depend on the sample.
+    rng
+        Draws the samples.
+    resamples
+        How many; those without both anomalies and nominal objects are left out.
+    level
+        Share of the samples within the interval.
+
+    Returns
+    -------
+    tuple of two numpy.ndarray
+        Lower and upper end.
+    """
+    truth, scores = _checked(truth, scores)
+    found = []
+    for _ in range(resamples):
+        rows = rng.integers(0, len(truth), len(truth))
+        if truth[rows].any() and not truth[rows].all():
+            found.append(np.asarray(figure(truth[rows], scores[rows]), np.float64))
+    low, high = np.percentile(np.stack(found), [50 * (1 - level), 50 * (1 + level)], axis=0)
+    return low, high
+
+
+def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:
+    """Agreement of two people on the same objects beyond chance (Cohen 1960); NaN where neither made a difference.
+
+    Parameters
+    ----------
+    first, second
+        What each said, in the same order.
+    """
+    if len(first) != len(second):
+        raise LabelError(f"{len(first)} and {len(second)} verdicts: expected two lists of equal length")
+    if not first or len({*first, *second}) < 2:
+        return float("nan")
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(list(first), list(second)))
 
 
 def _depth(count: int, fraction: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from astroanomaly.session import Session
 
-__all__ = ["candidates", "contact_sheet", "export", "thumbnails"]
+__all__ = ["candidates", "contact_sheet", "describe", "export", "thumbnails"]
 
 _TOP = 100  # what is exported when nobody says how much
 
@@ -45,7 +45,7 @@ def candidates(session: Session, n: int, order: str, *, include_labelled: bool =
         rng=np.random.default_rng((session.settings["session"]["seed"], session.last_round.number, 2)),
         features=session.features,
     )
-    return _table(session, chosen, ids, log_odds, opinions)
+    return describe(session, chosen, -log_odds[:, 0], log_odds, opinions)
 
 
 def export(
@@ -85,7 +85,7 @@ def export(
             limit = np.log(threshold / (1 - threshold))
             above = {ids[k] for k in np.flatnonzero(scores >= limit)}
             chosen = [object_id for object_id in chosen if object_id in above]
-    table = _table(session, chosen, ids, log_odds, opinions)
+    table = describe(session, chosen, scores, log_odds, opinions)
     if merge_radius_arcsec > 0:
         table = merge_duplicates(table, merge_radius_arcsec)
     write_catalog(table, path, overwrite=overwrite)
@@ -127,15 +127,36 @@ def contact_sheet(session: Session, table: QTable, path: Path) -> None:
     )
 
 
-def _table(
-    session: Session, chosen: Sequence[str], ids: Sequence[str], log_odds: np.ndarray, opinions: dict[str, Opinion]
+def describe(
+    session: Session,
+    chosen: Sequence[str],
+    scores: np.ndarray,
+    log_odds: np.ndarray | None = None,
+    opinions: Mapping[str, Opinion] | None = None,
+    provenance: Mapping[str, str] | None = None,
 ) -> QTable:
-    place = {object_id: k for k, object_id in enumerate(ids)}
-    rows = [place[object_id] for object_id in chosen]
-    scores = -log_odds[:, 0]
+    """Make the catalogue of some objects: positions, scores, labels, catalogue columns.
+
+    Parameters
+    ----------
+    session
+        The search.
+    chosen
+        Ids, in the order of the rows.
+    scores
+        ``(N,)`` of all objects in the order of the cache, NaN where there is none.
+    log_odds
+        ``(N, classes)`` of all objects; None leaves the columns of the classes out.
+    opinions
+        What stands; None reads it.
+    provenance
+        Where the scores come from; None: the latest round.
+    """
+    rows = session.cache.rows(chosen)
     ra, dec = session.cache.positions
     order = np.argsort(np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"), kind="stable")
-    said = [opinions.get(object_id, Opinion("", {})) for object_id in chosen]
+    standing = session.labels.current() if opinions is None else opinions
+    said = [standing.get(object_id, Opinion("", {})) for object_id in chosen]
     columns: dict[str, Any] = {
         "object_id": np.array(list(chosen), dtype=str),
         "ra": ra[rows],
@@ -146,25 +167,25 @@ def _table(
         "votes": np.array([_votes(opinion) for opinion in said], dtype=str),
         "note": np.array([" | ".join(opinion.notes) for opinion in said], dtype=str),
     }
-    for number, name in enumerate(session.classes):
-        columns[f"log_odds_{name}"] = log_odds[rows, number]
+    for number, name in enumerate(session.classes if log_odds is not None else ()):
+        columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
     for name, values in session.cache.columns(chosen).items() if chosen else ():
         columns[name if name not in columns else f"catalog_{name}"] = values
-    return build_catalog(columns, _provenance(session))
+    return build_catalog(columns, {**_provenance(session, with_round=provenance is None), **(provenance or {})})
 
 
 def _votes(opinion: Opinion) -> str:
     return ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
 
 
-def _provenance(session: Session) -> dict[str, str]:
+def _provenance(session: Session, *, with_round: bool) -> dict[str, str]:
     found = {
         "software": f"astroanomaly {importlib.metadata.version('astroanomaly')}",
         "session": str(session.path),
         "caches": ", ".join(map(str, session.cache.folders)),
         "label_event": str(session.labels.last_event),
     }
-    if session.rounds:
+    if with_round and session.rounds:
         last = session.last_round
         found |= {
             "round": str(last.number),

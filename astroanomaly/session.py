@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from astroanomaly.label_files import ImportReport
     from astroanomaly.learn.batches import ModelInput
 
-__all__ = ["Session", "TrainReport"]
+__all__ = ["Session", "TrainReport", "user_name"]
 
 _VERSION = 1
 _CONFIG, _LABELS, _ROUNDS = "session.toml", "labels.sqlite", "rounds"
@@ -85,6 +85,8 @@ class Session:
         self._content = dict(content)
         self.classes: tuple[str, ...] = tuple(content["classes"])
         self._fitted: tuple[int, Ranker] | None = None
+        self._network: tuple[int, Any] | None = None
+        self._app: Any = None
 
     def __repr__(self) -> str:
         return f"<Session {self.path}, {len(self.rounds)} rounds, on {', '.join(self._content['caches'])}>"
@@ -259,7 +261,7 @@ class Session:
         """
         chosen = [ids] if isinstance(ids, str) else list(ids)
         self.cache.locate(chosen)
-        who = annotator or _user()
+        who = annotator or user_name()
         self.labels.verdict(chosen, value, annotator=who, round=len(self.rounds))
         if note:
             self.labels.note(chosen, note, annotator=who, round=len(self.rounds))
@@ -279,7 +281,7 @@ class Session:
             self.cache.ids,
             self.cache.positions,
             radius_arcsec=match_radius_arcsec,
-            annotator=annotator or _user(),
+            annotator=annotator or user_name(),
             round=len(self.rounds),
         )
 
@@ -303,10 +305,11 @@ class Session:
         """
         made: Any = load_plugins().ranker(name)
         base = build(made.Options, self.settings.get(made.section, {}), made.section)
-        return made(replace_many(base, options, made.section), self._context)
+        return made(replace_many(base, options, made.section), self.context)
 
     @property
-    def _context(self) -> RankerContext:
+    def context(self) -> RankerContext:
+        """What rankers and frozen features are made with."""
         general = build(SessionConfig, self.settings["session"], "session")
         return RankerContext(
             classes=self.classes,
@@ -321,7 +324,7 @@ class Session:
         """Frozen features of some objects, computed where they are missing: ``(n, D)`` float32."""
         from astroanomaly.learn.features import FeatureStore
 
-        store = FeatureStore.of(self.cache, self._context)
+        store = FeatureStore.of(self.cache, self.context)
         for _ in store.compute(first=ids, only=()):
             pass
         return store.get(ids)
@@ -495,6 +498,46 @@ class Session:
 
         return export(self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite)
 
+    def saliency(self, object_id: str) -> np.ndarray:
+        """Show what the latest trained network's score of an object rests on.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(height, width)`` float32: how much the score falls when that part of the cutout is covered.
+
+        Raises
+        ------
+        SessionError
+            If no network was trained yet.
+        """
+        trained = [item for item in self.rounds if item.ranker == "fixmatch"]
+        if not trained:
+            raise SessionError(
+                f"{self.path} has no trained network yet: run `astroanomaly train {self.path} --ranker fixmatch`"
+            )
+        if self._network is None or self._network[0] != trained[-1].number:
+            ranker: Any = self.ranker("fixmatch")
+            ranker.load(trained[-1].weights)
+            self._network = (trained[-1].number, ranker)
+        return self._network[1].saliency(self.cache, object_id)
+
+    def app(self, *, annotator: str | None = None, origin: str = "localhost:8888") -> None:
+        """Show the labelling app in a notebook; on the command line it is ``astroanomaly serve``.
+
+        Parameters
+        ----------
+        annotator
+            Name that verdicts are given under; None: your user name.
+        origin
+            ``HOST`` or ``HOST:PORT`` under which the browser sees the notebook, for instance ``hub.org``.
+        """
+        from astroanomaly.app.notebook import NotebookApp
+
+        if self._app is None:
+            self._app = NotebookApp(self)
+        self._app.show(annotator or user_name(), origin)
+
     def contact_sheet(self, table: QTable, path: str | Path) -> None:
         """Draw the objects of a table of candidates as one picture."""
         from astroanomaly.results import contact_sheet
@@ -572,7 +615,8 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of whoever runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no user name in this container

@@ -1,6 +1,7 @@
 """Fill the tables of the documentation from the program itself: ``python docs/generate.py``.
 
-A table stands between ``<!-- flags: astroanomaly train -->`` (or ``commands``, ``settings``) and ``<!-- end -->``.
+A table stands between ``<!-- flags: astroanomaly train -->`` (or ``commands``, ``settings``, ``keys``) and
+``<!-- end -->``.
 A test fails where a table is not what this script would write.
 """
 
@@ -15,6 +16,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from astroanomaly.app.state import KEYS
 from astroanomaly.cli import build_parser
 from astroanomaly.plugins import ENVIRONMENT_VARIABLE
 from astroanomaly.settings import settings_sections
@@ -22,7 +24,7 @@ from astroanomaly.settings import settings_sections
 __all__ = ["DOCS", "command_parsers", "only_own_plugins", "pages", "render"]
 
 DOCS = Path(__file__).resolve().parent
-_TABLE = re.compile(r"(<!-- (flags: [a-z ]+|commands|settings) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- (flags: [a-z ]+|commands|settings|keys) -->\n).*?(<!-- end -->)", re.DOTALL)
 _INGEST = "astroanomaly ingest"
 _FOLDERS = {"SESSION": "folder of the session", "CACHE": "folder of the cache"}  # arguments without a help text
 
@@ -70,6 +72,8 @@ def render(text: str) -> str:
         what = match[2]
         if what == "settings":
             table = _settings()
+        elif what == "keys":
+            table = _table(("key", "what it does"), [(f"`{shown}`", meaning) for _, shown, meaning in KEYS])
         elif what == "commands":
             table = _commands(parsers)
         else:

@@ -21,3 +21,60 @@ def data_folder():
 def ordinary_allocator():
     """Keep commands that run inside the test process from changing its memory allocator."""
     os.environ["ASTROANOMALY_ALLOCATOR"] = "default"
+
+
+TINY = {
+    "input": {"size": 32},
+    "backbone": {"name": "test_efficientnet", "weights": "random"},
+    "train": {"iterations": 3, "labelled_batch": 4, "pool": 40},
+}
+
+
+@pytest.fixture
+def tiny():
+    """Settings of a network of a few weights."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def sky(tmp_path_factory):
+    """A small simulated sky in three bands, and a cache of its objects."""
+    from astroanomaly.ingestion import ingest
+    from astroanomaly.simulate import simulate
+
+    folder = tmp_path_factory.mktemp("app-sky")
+    made = simulate(folder / "sky", n_objects=130, anomaly_rate=0.1, seed=5)
+    ingest("fits", made.mosaics, out=folder / "cache", catalog=made.catalog, size="48")
+    return made, folder / "cache"
+
+
+@pytest.fixture
+def new_session(sky, tmp_path):
+    """Make a session on the small sky with a network of a few weights."""
+    from astroanomaly import Session
+
+    def make(name="search", **more):
+        return Session.create(tmp_path / name, sky[1], settings=TINY, **more)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Chromium, without a window. ASTROANOMALY_CHROMIUM names the program; a test run that sets it must have it."""
+    import shutil
+
+    named = os.environ.get("ASTROANOMALY_CHROMIUM")
+    program = named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("there is no Chromium: install it, or name it in ASTROANOMALY_CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    switches = (
+        "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync"
+    )
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=switches.split())
+        yield started
+        started.close()

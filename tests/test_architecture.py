@@ -41,6 +41,7 @@ ALLOWED = {
     ("session", "rounds"): "a session holds rounds",
     ("session", "results"): "deferred: verbs of a session",
     ("session", "figures"): "deferred: training curves",
+    ("session", "app"): "deferred: the app of a session in a notebook",
     ("results", "export"): "candidates and catalogues have the same columns",
     ("results", "figures"): "deferred: contact sheets",
     ("results", "session"): "for type hints only",
@@ -79,6 +80,7 @@ LONG_FILES = {
     "session.py": "the verbs of a search, most of them a few lines and a docstring",
     "cli.py": "flags and a short function for each command",
     "labels.py": "the log, its schema and its views stand or fall together",
+    "app/state.py": "every key and click, and what it does to one page",
     "cache/reader.py": "a shard, and many shards as one cache",
     "cache/writer.py": "one function for each part of a shard",
 }

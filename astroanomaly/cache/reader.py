@@ -257,7 +257,7 @@ class Cache:
         return iter(self.ids)
 
     def __contains__(self, object_id: object) -> bool:
-        return isinstance(object_id, str) and self._find([object_id])[0] >= 0
+        return isinstance(object_id, str) and self.find([object_id])[0] >= 0
 
     @cached_property
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -275,7 +275,7 @@ class Cache:
             key=lambda item: (item[0], item[2]),
         )
         latest = {failure.object_id: failure for _, failures, _ in dated for failure in failures}
-        rows = self._find(list(latest))
+        rows = self.find(list(latest))
         return [failure for failure, row in zip(latest.values(), rows, strict=True) if row < 0]
 
     @property
@@ -338,7 +338,7 @@ class Cache:
         UnknownObjectError
             For an id that is in none of the caches.
         """
-        found = self._find(ids)
+        found = self.find(ids)
         if (found < 0).any():
             unknown = ids[int(np.argmax(found < 0))]
             close = nearest(unknown, itertools.islice(self.ids, 10_000))
@@ -388,7 +388,7 @@ class Cache:
 
     def sample(self, n: int, rng: np.random.Generator, exclude: Iterable[str] = ()) -> list[str]:
         """Draw ids at random, without repeats and without those in ``exclude``; at most as many as there are."""
-        barred = self._find(list(exclude))
+        barred = self.find(list(exclude))
         barred = barred[barred >= 0]
         left = len(self) - len(np.unique(barred))
         n = min(n, left)
@@ -446,8 +446,8 @@ class Cache:
         self._ids.move_to_end(number)
         return self._ids[number]
 
-    def _find(self, ids: Sequence[str]) -> np.ndarray:
-        """Rows of ids over all caches, -1 for those that are not here."""
+    def find(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n,)`` int64 places as `rows` gives them, -1 for ids that are not here."""
         rows = np.full(len(ids), -1, np.int64)
         base = 0
         for index in self._indices:

@@ -178,6 +178,10 @@ class Cold:
         """Refuse: this ranker is refitted from its recipe."""
         raise CheckpointError(f"the cold ranker has no weights to read from {path}: it is fitted again from its seed")
 
+    def share(self, store: FeatureStore) -> None:
+        """Use somebody else's features of a cache, instead of opening them again."""
+        self._stores[id(store.cache)] = store
+
     def _store(self, cache: Cache) -> FeatureStore:
         """Features of a cache; kept, because those in memory would be lost."""
         if id(cache) not in self._stores:

@@ -176,6 +176,49 @@ class FixMatch:
                 scores = dataclasses.replace(scores, log_odds=wide)
             yield scores
 
+    def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
+        """Find which part of a cutout its score rests on, see `astroanomaly.learn.explain.occlusion`.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(height, width)`` float32 of the cutout: fall of the log-odds of not being nominal when that part is
+            covered.
+
+        Raises
+        ------
+        TrainingError
+            If it has not learnt yet.
+        UnknownObjectError
+            For an id that is not in the cache.
+        """
+        import torch
+        from torch.nn import functional
+
+        from astroanomaly.learn.device import pick_device
+        from astroanomaly.learn.explain import occlusion
+        from astroanomaly.learn.fixmatch import Columns
+
+        fitted = self._need_fitted()
+        columns = [self.context.classes.index(c) for c in fitted.learnt]
+        device = pick_device(self.context.device)
+        model = Columns(fitted.model_for(self.context), columns).to(device).eval()
+        nominal = fitted.learnt.index(NOMINAL)
+        others = [k for k in range(len(columns)) if k != nominal]
+
+        def score(images: Tensor) -> Tensor:
+            logits = model(images)
+            return logits[:, others].logsumexp(1) - logits[:, nominal]
+
+        planes = fitted.model_input.check(cache)
+        image = fitted.model_input.tensor(cache.read([object_id]), device, planes)[0]  # (3, S, S)
+        fall = occlusion(score, image).to(torch.float32)  # (S, S)
+        height, width = cache.layout.height, cache.layout.width
+        side = max(height, width)
+        square = functional.interpolate(fall[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
+        top, left = (side - height) // 2, (side - width) // 2
+        return square[top : top + height, left : left + width].numpy()
+
     def save(self, path: Path, metrics: dict[str, float] | None = None) -> None:
         """Write a checkpoint; the micro-batch that was used is among its settings.
 

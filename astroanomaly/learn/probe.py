@@ -152,6 +152,10 @@ class Probe:
         """Refuse: the probe is refitted from its recipe."""
         raise CheckpointError(f"the probe has no weights to read from {path}: it is fitted again from its labels")
 
+    def share(self, store: FeatureStore) -> None:
+        """Use somebody else's features of a cache, instead of opening them again."""
+        self._stores[id(store.cache)] = store
+
     def _store(self, cache: Cache) -> FeatureStore:
         """Features of a cache; kept, because those in memory would be lost."""
         if id(cache) not in self._stores:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from astroanomaly.errors import ConfigError
 from astroanomaly.learn.features import FeatureStore, unit_length
 from astroanomaly.learn.rows import RowFile, open_rows
 from astroanomaly.records import Progress
 
-__all__ = ["Projection", "principal_axes"]
+__all__ = ["Projection", "plane", "principal_axes"]
 
 _SAMPLE = 10_000  # objects the axes are found on
 _STEP = 8192  # rows projected together
@@ -43,6 +44,41 @@ def principal_axes(features: np.ndarray, count: int) -> np.ndarray:
     largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
     axes = axes * np.where(largest < 0, -1, 1)[:, None]  # eigenvectors have no sign of their own
     return np.concatenate([mean[None], axes]).astype(np.float32)
+
+
+def plane(features: np.ndarray, method: str = "neighbours") -> np.ndarray:
+    """Lay objects out on a plane so that those with like features lie near one another.
+
+    Parameters
+    ----------
+    features
+        ``(n, D)``, finite.
+    method
+        ``neighbours``: t-SNE (van der Maaten & Hinton 2008) of 50 principal components, which keeps neighbours together
+        and gives no meaning to large distances. ``principal``: the first two principal components.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, 2)`` float32.
+
+    Raises
+    ------
+    ConfigError
+        For another method, or fewer than 5 objects.
+    """
+    if method not in ("neighbours", "principal"):
+        raise ConfigError(f"there is no feature map {method!r} (known: neighbours, principal)")
+    if len(features) < 5:
+        raise ConfigError(f"a feature map of {len(features)} objects: expected at least 5")
+    axes = principal_axes(features, 2 if method == "principal" else min(50, len(features)))
+    points = (features - axes[0]) @ axes[1:].T
+    if method == "principal":
+        return points.astype(np.float32)
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(points).astype(np.float32)
 
 
 class Projection:

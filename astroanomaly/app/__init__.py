@@ -1,0 +1,1 @@
+"""The labelling app: a page in the browser, served by Bokeh."""

@@ -1,0 +1,80 @@
+"""How far people agree, with one another and with themselves. No Bokeh."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from astroanomaly.app.search import Search
+from astroanomaly.metrics import cohen_kappa
+
+__all__ = ["Annotator", "Pair", "annotators", "disagreements", "pairs"]
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """One person: objects with a verdict, blind repeats, how many agreed with the word before, and their kappa."""
+
+    name: str
+    verdicts: int
+    repeats: int
+    repeated_alike: int
+    self_kappa: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two people: objects both gave a verdict on, how many alike, and Cohen's kappa."""
+
+    first: str
+    second: str
+    shared: int
+    alike: int
+    kappa: float
+
+
+def annotators(search: Search) -> list[Annotator]:
+    """Return everybody who gave a verdict that stands, the most diligent first."""
+    said: dict[str, set[str]] = {}
+    before: dict[str, list[str]] = {}
+    after: dict[str, list[str]] = {}
+    for object_id, opinion in search.tally.opinions().items():
+        for who in opinion.votes:
+            said.setdefault(who, set()).add(object_id)
+        last: dict[str, str] = {}
+        for event in search.tally.standing(object_id):
+            if event.kind != "verdict":
+                continue
+            if event.blind_repeat and event.annotator in last:
+                before.setdefault(event.annotator, []).append(last[event.annotator])
+                after.setdefault(event.annotator, []).append(event.value)
+            last[event.annotator] = event.value
+    found = []
+    for who, ids in said.items():
+        first, second = before.get(who, []), after.get(who, [])
+        alike = sum(a == b for a, b in zip(first, second, strict=True))
+        found.append(Annotator(who, len(ids), len(first), alike, cohen_kappa(first, second)))
+    return sorted(found, key=lambda item: (-item.verdicts, item.name))
+
+
+def pairs(search: Search) -> list[Pair]:
+    """Return all pairs of people who gave verdicts on the same objects."""
+    votes = [opinion.votes for opinion in search.tally.opinions().values() if len(opinion.votes) > 1]
+    names = sorted({who for both in votes for who in both})
+    found = []
+    for first, second in itertools.combinations(names, 2):
+        both = [(vote[first], vote[second]) for vote in votes if first in vote and second in vote]
+        if both:
+            alike = sum(a == b for a, b in both)
+            found.append(Pair(first, second, len(both), alike, cohen_kappa([a for a, _ in both], [b for _, b in both])))
+    return found
+
+
+def disagreements(search: Search) -> list[str]:
+    """Return the objects on which people differ, the most divided first."""
+    divided = {
+        object_id: len(set(opinion.votes.values()))
+        for object_id, opinion in search.tally.opinions().items()
+        if len(set(opinion.votes.values())) > 1
+    }
+    return sorted(divided, key=lambda object_id: (-divided[object_id], object_id))

@@ -1,0 +1,36 @@
+// Sends keys to the server, unless somebody is typing in a field.
+const ours = (event) => event.composedPath().some((e) => e.classList && e.classList.contains("aa-app"))
+const typing = (event) => {
+  const e = event.composedPath()[0]
+  return e && (["INPUT", "TEXTAREA", "SELECT"].includes(e.tagName) || e.isContentEditable)
+}
+if (alone) {
+  document.body.classList.add("aa-alone")
+  const address = new URL(location.href)
+  if (address.searchParams.has("token")) {  // a cookie stands for it now; nobody needs to read it over a shoulder
+    address.searchParams.delete("token")
+    history.replaceState(null, "", address)
+  }
+}
+let active = alone
+const root = document.documentElement
+try { root.dataset.aaTheme = localStorage.getItem("astroanomaly-theme") || "dark" } catch (e) { root.dataset.aaTheme = "dark" }
+document.addEventListener("pointerdown", (event) => { active = alone || ours(event) }, true)
+document.addEventListener("pointerup", (event) => {  // a clicked button must not eat the next Enter or Space
+  const e = event.composedPath()[0]
+  if (ours(event) && !typing(event)) setTimeout(() => {
+    let a = document.activeElement
+    while (a && a.shadowRoot && a.shadowRoot.activeElement) a = a.shadowRoot.activeElement
+    if (a && a.tagName == "BUTTON") a.blur()
+  }, 0)
+}, true)
+window.addEventListener("keydown", (event) => {
+  if (!active || typing(event) || event.ctrlKey || event.metaKey || event.altKey || !keys.includes(
+      event.key.length == 1 ? event.key.toLowerCase() : event.key)) {
+    if (active && typing(event) && event.key == "Escape") event.composedPath()[0].blur()
+    return
+  }
+  event.preventDefault()
+  event.stopImmediatePropagation()
+  bus.setv({key: event.key, n: bus.n + 1})
+}, true)

@@ -1,0 +1,203 @@
+"""Which objects are shown: by label, annotator, score, region of the sky, or an expression over catalogue columns."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from astroanomaly.config import nearest
+from astroanomaly.errors import ConfigError
+
+__all__ = ["Filters", "evaluate", "within"]
+
+UNLABELLED, LABELLED, EVERYTHING = "unlabelled", "labelled", "everything"
+_LONGEST = 1000  # characters of an expression
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}  # fmt: skip
+_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Mod: operator.mod, ast.BitAnd: operator.and_, ast.BitOr: operator.or_,
+}  # fmt: skip
+_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "abs": np.abs, "sqrt": np.sqrt, "log": np.log, "log10": np.log10, "exp": np.exp, "isfinite": np.isfinite,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What an object must be to be shown.
+
+    Attributes
+    ----------
+    labels
+        ``unlabelled``, ``labelled``, ``everything``, ``skipped``, ``flagged``, ``disputed``, or a label class.
+    annotator
+        Only objects this person gave a verdict on; empty: anybody's.
+    lowest, highest
+        Range of the score; None: open.
+    region
+        ``ra dec radius`` as in ``150.1 +2.2 0.5deg``; empty: the whole sky.
+    expression
+        Over catalogue columns, as in ``mag < 22 and abs(colour) > 0.5``; empty: all.
+    """
+
+    labels: str = UNLABELLED
+    annotator: str = ""
+    lowest: float | None = None
+    highest: float | None = None
+    region: str = ""
+    expression: str = ""
+
+
+def within(region: str, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """``(N,)`` boolean: which positions lie in a cone.
+
+    Parameters
+    ----------
+    region
+        Right ascension, declination and radius, separated by blanks or commas. Degrees or sexagesimal; the radius is in
+        degrees unless it has a unit.
+    ra, dec
+        ``(N,)`` ICRS degrees, NaN where unknown.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read as a cone.
+    """
+    from astropy.coordinates import SkyCoord
+
+    words = region.replace(",", " ").split()
+    try:
+        if len(words) < 3:
+            raise ValueError("too few words")
+        limit = _degrees(words[-1], "deg")
+        half = (len(words) - 1) // 2
+        first, second = " ".join(words[:half]), " ".join(words[half:-1])
+        hours = any(mark in first for mark in ":hms ")
+        centre = SkyCoord(_degrees(first, "hourangle" if hours else "deg"), _degrees(second, "deg"), unit="deg")
+        if not 0 < limit <= 180:
+            raise ValueError("radius")
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"cannot read the region {region!r}: expected a position and a radius, as in '150.1 +2.2 0.5deg' or "
+            "'10:00:24 +02:12:00 2arcmin'"
+        ) from error
+    a, d = np.radians(ra), np.radians(dec)
+    a0, d0 = centre.ra.rad, centre.dec.rad
+    haversine = np.sin((d - d0) / 2) ** 2 + np.cos(d) * np.cos(d0) * np.sin((a - a0) / 2) ** 2
+    with np.errstate(invalid="ignore"):
+        return haversine <= np.sin(np.radians(limit) / 2) ** 2
+
+
+def _degrees(text: str, unit: str) -> float:
+    """Read an angle: a plain number is in degrees, other text in ``unit`` unless it says so itself."""
+    from astropy.coordinates import Angle
+
+    try:
+        return float(text)
+    except ValueError:
+        return float(Angle(text, unit).deg if not text[-1].isalpha() and text[-1] not in "'\"" else Angle(text).deg)
+
+
+def evaluate(expression: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Evaluate a comparison of columns.
+
+    Comparisons, ``and``, ``or``, ``not``, arithmetic, text in quotes, and abs, sqrt, log, log10, exp, isfinite are
+    understood, and nothing else: the text comes from a browser. A column whose name is no Python name is written in
+    backquotes.
+
+    Parameters
+    ----------
+    expression
+        As in ``mag < 22 and type == "GAL"``.
+    columns
+        By name, each ``(n,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` boolean.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, names an unknown column, or is no comparison.
+    """
+    if len(expression) > _LONGEST:
+        raise ConfigError(f"the expression has {len(expression)} characters: expected at most {_LONGEST}")
+    names, text = dict(columns), expression.strip()
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        raise ConfigError(f"cannot read {expression!r}: a backquote is not closed")
+    for number in range(1, len(parts), 2):
+        if parts[number] not in columns:
+            raise _unknown(parts[number], columns)
+        names[f"_quoted_{number}"] = columns[parts[number]]
+        parts[number] = f"_quoted_{number}"
+    try:
+        tree = ast.parse("".join(parts), mode="eval")
+        with np.errstate(all="ignore"):
+            result = np.asarray(_value(tree.body, names, expression))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"cannot read {expression!r}: expected a comparison, as in 'mag < 22'") from error
+    except (TypeError, np.exceptions.DTypePromotionError) as error:
+        raise ConfigError(f"{expression!r} compares what cannot be compared: text is written in quotes") from error
+    if result.dtype != bool or result.ndim != 1:
+        raise ConfigError(f"{expression!r} is not a comparison of columns, as in 'mag < 22'")
+    return result
+
+
+def _value(node: ast.AST, names: Mapping[str, Any], whole: str) -> Any:
+    def of(child: ast.AST) -> Any:
+        return _value(child, names, whole)
+
+    if isinstance(node, ast.Name):
+        if node.id not in names:
+            raise _unknown(node.id, names)
+        return names[node.id]
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+        return node.value
+    if isinstance(node, ast.Compare):
+        values = [of(node.left), *map(of, node.comparators)]
+        kinds = [type(item) for item in node.ops]
+        if all(kind in _COMPARE for kind in kinds):
+            results = [_COMPARE[k](a, b) for k, a, b in zip(kinds, values[:-1], values[1:], strict=True)]
+            return np.logical_and.reduce(np.broadcast_arrays(*results)) if len(results) > 1 else results[0]
+    if isinstance(node, ast.BoolOp):
+        combine = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+        return combine.reduce(np.broadcast_arrays(*(_boolean(of(value), whole) for value in node.values)))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.Invert):
+        return ~_boolean(of(node.operand), whole)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        return -of(node.operand) if isinstance(node.op, ast.USub) else of(node.operand)
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        return _BINARY[type(node.op)](of(node.left), of(node.right))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return np.float_power(of(node.left), of(node.right))  # never whole numbers without end
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and not node.keywords:
+        if node.func.id in _FUNCTIONS:
+            return _FUNCTIONS[node.func.id](of(node.args[0]))
+        raise ConfigError(f"there is no function {node.func.id!r} (known: {', '.join(_FUNCTIONS)})")
+    raise ConfigError(f"cannot read {whole!r}: expected a comparison, as in 'mag < 22 and type == \"GAL\"'")
+
+
+def _boolean(value: Any, whole: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype != bool:
+        raise ConfigError(f"{whole!r}: 'and', 'or' and 'not' stand between comparisons")
+    return array
+
+
+def _unknown(name: str, names: Mapping[str, Any]) -> ConfigError:
+    known = [other for other in names if not other.startswith("_quoted_")]
+    return ConfigError(f"there is no column {name!r}{nearest(name, known)} (known: {', '.join(known)})")

@@ -1,0 +1,242 @@
+"""Long work in processes of its own, so that pages stay quick: frozen features, training. No Bokeh."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.records import Progress
+
+__all__ = ["ColdScores", "FeatureMap", "Job", "compute_features", "map_features", "train"]
+
+_NICE = 10  # pages come first
+_FIRST_LOOK = 400  # objects after which there is a first ranking without labels
+_MOST_REPORTS = 20_000
+_MAPPED = 3000  # objects on a feature map
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ColdScores:
+    """Scores without labels, ``(N,)`` float32 in the order of the cache, and how many objects they compare."""
+
+    scores: np.ndarray
+    compared: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """Objects as points of a plane, ``(n, 2)``: alike is near."""
+
+    ids: list[str]
+    points: np.ndarray
+
+
+class Job:
+    """Work in another process, that reports and can be stopped at any time.
+
+    Parameters
+    ----------
+    name
+        What it does, in a word.
+    work
+        A generator function of this module; it is given the arguments and a function that returns what was sent to it.
+    arguments
+        Plain values.
+
+    Attributes
+    ----------
+    state
+        ``running``, ``done``, ``failed`` or ``cancelled``.
+    error
+        Why it failed, for a person to read.
+    reports
+        Its progress so far.
+    started
+        Time on the monotonic clock.
+    """
+
+    def __init__(self, name: str, work: Callable[..., Iterator[Any]], *arguments: Any) -> None:
+        self.name = name
+        self.state: Literal["running", "done", "failed", "cancelled"] = "running"
+        self.error = ""
+        self.reports: list[Progress] = []
+        self.started = time.monotonic()
+        self.results: list[Any] = []
+        context = multiprocessing.get_context("spawn")  # threads of torch and HDF5 do not survive a fork
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_run, args=(theirs, work, arguments), daemon=True, name=f"astroanomaly-{name}"
+        )
+        self._process.start()
+        theirs.close()
+        threading.Thread(target=self._listen, daemon=True, name=f"listen-{name}").start()
+
+    def _listen(self) -> None:
+        said = None
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                said = self._connection.recv()
+                if isinstance(said, Progress):
+                    if len(self.reports) >= _MOST_REPORTS:
+                        del self.reports[: _MOST_REPORTS // 2]
+                    self.reports.append(said)
+                elif isinstance(said, _End):
+                    break
+                else:
+                    self.results.append(said)
+        self._process.join()
+        if self.state == "running":
+            if not isinstance(said, _End):
+                code = self._process.exitcode or 0
+                self.error = (
+                    f"its process was killed by signal {-code}, most likely for want of memory"
+                    if code < 0
+                    else f"its process ended without a word (exit code {code})"
+                )
+                self.state = "failed"
+            elif said.error:
+                self.error, self.state = said.error, "failed"
+            else:
+                self.state = "done"
+
+    @property
+    def last(self) -> Progress | None:
+        """The latest report."""
+        return self.reports[-1] if self.reports else None
+
+    def send(self, message: Any) -> None:
+        """Tell the process something; nothing happens if it has ended."""
+        with contextlib.suppress(OSError, ValueError):
+            self._connection.send(message)
+
+    def cancel(self) -> None:
+        """Stop it now. What it had finished stays."""
+        if self.state == "running":
+            self.state = "cancelled"
+            self._process.terminate()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait for its end."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while self.state == "running" and (end is None or time.monotonic() < end):
+            time.sleep(0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class _End:
+    error: str = ""
+
+
+def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: Sequence[Any]) -> None:
+    """Do the work in the new process."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its jobs
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(_NICE)
+
+    def heard() -> list[Any]:
+        messages = []
+        while connection.poll():
+            messages.append(connection.recv())
+        return messages
+
+    try:
+        for report in work(*arguments, heard):
+            connection.send(report)
+        connection.send(_End())
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the server has gone: nobody needs this any more
+        return
+    except AstroAnomalyError as error:
+        connection.send(_End(str(error)))
+    except MemoryError:
+        connection.send(_End("there is not enough memory: set a smaller train.memory_gb or input.size"))
+    except Exception as error:  # noqa: BLE001 - whatever happens, the page has to say it
+        connection.send(_End(f"{type(error).__name__}: {error}"))
+
+
+def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Progress | ColdScores]:
+    """Compute the frozen features that are missing, in random order, and rank without labels as they come.
+
+    Messages are lists of ids whose features are wanted at once.
+    """
+    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.learn.features import FeatureStore
+    from astroanomaly.session import Session
+
+    tune_allocator()
+    session = Session.open(path)
+    cache = session.cache
+    store = FeatureStore.of(cache, session.context)
+    exclude = frozenset(session.labels.audit)
+
+    def rank(sample: int) -> Iterator[Progress | ColdScores]:
+        ranker: Any = session.ranker("cold", sample=max(10, min(sample, len(cache))))
+        ranker.share(store)
+        yield from (
+            step
+            for step in ranker.fit(cache, session.labels.labelled(), exclude, complete=False)
+            if step.stage == "features"
+        )
+        yield ColdScores(_scores(ranker, cache), store.done)
+        rankers.append(ranker)
+
+    def _scores(ranker: Any, cache: Any) -> np.ndarray:
+        return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(cache, complete=False)]).astype(np.float32)
+
+    rankers: list[Any] = []
+    usual = int(session.settings["cold"]["sample"])
+    enough = len(cache) >= 10
+    if enough and store.done < len(cache):
+        yield from rank(_FIRST_LOOK)
+    again = 2 * store.done
+    for step in store.compute(first=session.labels.labelled().ids):
+        yield step
+        for wanted in heard():
+            for _ in store.compute(first=wanted, only=()):
+                pass
+        if rankers and store.done >= again and store.done < len(cache):
+            yield ColdScores(_scores(rankers[0], cache), store.done)
+            again = 2 * store.done
+    yield Progress("features", store.done, len(cache))
+    if enough:
+        yield from rank(usual)
+    store.close()
+
+
+def train(path: Path, ranker: str, options: dict[str, Any], heard: Callable[[], list[Any]]) -> Iterator[Progress]:
+    """Train a ranker and score everything: one round."""
+    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.session import Session
+
+    tune_allocator()
+    yield from Session.open(path).train_steps(ranker, **options)
+
+
+def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[], list[Any]]) -> Iterator[FeatureMap]:
+    """Project the features of a sample, and of some labelled objects, on a plane."""
+    from astroanomaly.learn.features import FeatureStore, unit_length
+    from astroanomaly.learn.projection import plane
+    from astroanomaly.session import Session
+
+    session = Session.open(path)
+    cache = session.cache
+    store = FeatureStore.of(cache, session.context)
+    rng = np.random.default_rng(0)
+    known = [object_id for object_id in labelled if cache.find([object_id])[0] >= 0]
+    ids = list(dict.fromkeys([*known[:_MAPPED], *cache.sample(_MAPPED, rng, session.labels.audit)]))
+    features = store.get(ids)
+    there = np.isfinite(features).all(axis=1)
+    ids = [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
+    yield FeatureMap(ids, plane(unit_length(features[there]), method))

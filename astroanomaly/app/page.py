@@ -1,0 +1,230 @@
+"""One page: panels around one state, and the rule by which they follow it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.document import Document
+from bokeh.models import Column, Row
+
+from astroanomaly.app.display import Display
+from astroanomaly.app.keyboard import connect
+from astroanomaly.app.learner import Learner
+from astroanomaly.app.panels.chrome import Footer, Header, KeyTable
+from astroanomaly.app.panels.export import Export
+from astroanomaly.app.panels.inspector import Inspector
+from astroanomaly.app.panels.learning import Learning
+from astroanomaly.app.panels.maps import Maps
+from astroanomaly.app.panels.mosaic import Mosaic
+from astroanomaly.app.panels.people import People
+from astroanomaly.app.panels.quality import Quality
+from astroanomaly.app.panels.sidebar import Sidebar
+from astroanomaly.app.panels.stretch_bar import StretchBar
+from astroanomaly.app.preferences import load_preferences, save_preferences
+from astroanomaly.app.search import Search
+from astroanomaly.app.state import PAGE_SIZES, ViewState
+from astroanomaly.app.theme import dress
+from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.plugins import load_plugins
+
+__all__ = ["Page"]
+
+_TICK_MS = 500
+_log = logging.getLogger(__name__)
+
+
+class Page:
+    """Everything one browser shows.
+
+    A handler changes the state, and only the state; then every panel is given the words for what changed and draws
+    that.
+
+    Parameters
+    ----------
+    document
+        The Bokeh document to fill.
+    search, learner
+        What all pages share.
+    annotator
+        Who sits here, until they say otherwise.
+    alone
+        Whether the app is the whole page, and not a cell of a notebook.
+    same_host
+        Whether the browser may be on the computer of the server, so that programs there can be reached.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        search: Search,
+        learner: Learner,
+        annotator: str,
+        *,
+        alone: bool = True,
+        same_host: bool = True,
+    ) -> None:
+        self.document = document
+        self.search = search
+        self.learner = learner
+        self.state = ViewState(search, annotator)
+        self._revision = search.revision
+        self._scores = dict(search.described)
+        self._written: tuple[str, dict[str, Any]] = ("", {})
+        self._recall()
+        state = self.state
+        self.mosaic = Mosaic(state, self.act)
+        self.stretch_bar = StretchBar(state, self.act)
+        self.sidebar = Sidebar(state, self.act)
+        self.inspector = Inspector(state, self.act, learner)
+        self.learning = Learning(state, self.act, learner, list(load_plugins().rankers))
+        self.export = Export(state, self.act, self._save, same_host=same_host)
+        self.views: dict[str, Any] = {
+            "candidates": None,
+            "learning": self.learning,
+            "is it working?": Quality(state, self.act, self._go),
+            "maps": Maps(state, self.act, self._go, learner),
+            "people": People(state, self.act, self._go),
+            "export": self.export,
+        }
+        self.header = Header(state, self.act, list(self.views), self._show)
+        self.footer = Footer(state, _what_the_model_sees(search))
+        self.keys = KeyTable(state, self.act)
+        self.panels: list[Any] = [
+            self.mosaic, self.inspector, self.stretch_bar, self.sidebar, self.learning, self.header, self.footer,
+            self.keys,
+        ]  # fmt: skip
+        self.pages = Column(
+            self.stretch_bar.root, self.mosaic.root, self.inspector.root, sizing_mode="stretch_both", spacing=0
+        )
+        others = [panel.root for panel in self.views.values() if panel is not None]
+        self.center = Column(self.pages, *others, sizing_mode="stretch_both", spacing=0)
+        size: dict[str, Any] = {"styles": {"width": "100vw", "height": "100vh"}} if alone else {"height": 720}
+        self.root = Column(
+            self.header.root,
+            Row(self.sidebar.root, self.center, sizing_mode="stretch_both", spacing=0),
+            self.footer.root,
+            self.keys.root,
+            css_classes=["aa-app"], sizing_mode="stretch_both" if alone else "stretch_width", spacing=0, **size,
+        )  # fmt: skip
+        dress(self.root)
+        document.title = f"{search.session.path.name} · AstroAnomaly"
+        document.add_root(self.root)
+        self.bus = connect(document, self.root, lambda key: self.act(lambda: state.press(key))(), alone=alone)
+        document.on_session_destroyed(lambda context: self._keep())
+        document.add_periodic_callback(self.act(self._tick), _TICK_MS)
+        self.flush()
+
+    def act(self, what: Callable[..., Any]) -> Callable[..., None]:
+        """Wrap a handler: run it, then let the panels follow. What goes wrong is said on the page."""
+        wanted = len(inspect.signature(what).parameters)  # a button's handler may or may not care for the event
+
+        def handler(*arguments: Any) -> None:
+            try:
+                what(*arguments[:wanted])
+            except AstroAnomalyError as error:
+                self.state.say(str(error), "error")
+            except Exception as error:  # noqa: BLE001 - the page must stay alive, and say what happened
+                _log.exception("a handler failed")
+                self.state.say(f"something went wrong: {type(error).__name__}: {error}", "error")
+            self.flush()
+
+        return handler
+
+    def flush(self) -> None:
+        """Let the panels follow the state."""
+        dirty, self.state.dirty = self.state.dirty, set()
+        if "view" in dirty:
+            self.mosaic.root.visible = not self.state.inspecting
+        if dirty:
+            for panel in self.panels:
+                panel.update(dirty)
+
+    def _tick(self) -> None:
+        """Take in what others said and what was computed meanwhile; the page on show stays as it was dealt."""
+        search = self.search
+        search.refresh(at_most_every_s=_TICK_MS / 2000)
+        search.read_round()
+        self.learner.tick()
+        if search.revision != self._revision:
+            self._revision = search.revision
+            self.state.dirty.add("marks")
+        if search.described != self._scores:
+            self._scores = dict(search.described)
+            self.state.dirty |= {"scores", "options"}
+        self.header.tell(self.learner)
+        for panel in self.views.values():
+            if panel is not None and panel.root.visible:
+                panel.update(self.state.dirty)
+        self._keep()
+
+    def _save(self, name: str, mime: str, content: bytes) -> None:
+        """Let the browser save a file."""
+        self.bus.file = {"name": name, "mime": mime, "data": content}
+
+    def _go(self, ids: list[str], ordering: str) -> None:
+        """Show objects on the first view."""
+        self.state.show(ids, ordering)
+        self.header.views.active = 0
+
+    def _kept(self) -> dict[str, Any]:
+        state = self.state
+        return {
+            "display": state.display.to_plain(),
+            "page_size": state.page_size,
+            "auto_advance": state.auto_advance,
+            "click_marks": state.click_marks,
+        }
+
+    def _keep(self) -> None:
+        """Write down what this person chose, if it has changed."""
+        now = (self.state.annotator, self._kept())
+        if now != self._written:
+            if now[0] == self._written[0]:
+                save_preferences(self.search.session.path, *now)
+                self._written = now
+            else:
+                self._recall()
+
+    def _recall(self) -> None:
+        """Take up what this person chose on an earlier visit; what cannot be is left out."""
+        state = self.state
+        kept = load_preferences(self.search.session.path, state.annotator)
+        try:
+            if "display" in kept:
+                display = Display.from_plain(kept["display"])
+                display.rows(self.search.cache.bands)
+                state.display = display
+                state.dirty |= {"display", "options"}
+            if kept.get("page_size") in PAGE_SIZES and kept["page_size"] != state.page_size:
+                state.choose(page_size=kept["page_size"])
+            state.auto_advance = bool(kept.get("auto_advance", state.auto_advance))
+            if kept.get("click_marks") in ("", *self.search.classes):
+                state.click_marks = kept["click_marks"]
+        except (AstroAnomalyError, TypeError, AttributeError) as error:
+            _log.warning("the preferences of %s are left out: %s", state.annotator, error)
+        self._written = (state.annotator, self._kept())
+
+    def _show(self, number: int) -> None:
+        """Show one of the views."""
+        chosen = list(self.views)[number]
+        self.pages.visible = self.views[chosen] is None
+        for name, panel in self.views.items():
+            if panel is not None:
+                panel.root.visible = name == chosen
+                if name == chosen:
+                    panel.update({"view", "scores", "marks"})
+
+
+def _what_the_model_sees(search: Search) -> str:
+    """Say what the network gets, in a line."""
+    size = search.session.settings["input"]["size"]
+    stretch = search.session.settings["stretch"]
+    if search.cache.layout.pixel_kind == "display":
+        what = "the pictures as they are"
+    else:
+        scope = "all cutouts" if stretch["scope"] == "survey" else "each cutout"
+        what = f"{stretch['curve']}, {stretch['interval']}, one interval for {scope}"
+    return f"the model sees: {what}, {size} px; the stretch bar changes the screen only"

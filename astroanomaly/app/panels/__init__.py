@@ -1,0 +1,1 @@
+"""Parts of the page: each has the sources of its figures, a root, and an update."""

@@ -1,0 +1,126 @@
+"""The frame of the page: header with the views, the line of messages, and the table of keys."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from bokeh.models import Button, Column, CustomJS, Div, RadioButtonGroup, Row, Spacer, TextInput
+
+from astroanomaly.app.learner import Learner
+from astroanomaly.app.state import KEYS, ViewState
+from astroanomaly.app.theme import asset
+
+__all__ = ["Footer", "Header", "KeyTable"]
+
+
+class Header:
+    """Name of the session, the views, who one is, theme and help."""
+
+    def __init__(self, state: ViewState, act: Any, views: list[str], show: Any) -> None:
+        self.state = state
+        title = escape(state.search.session.path.name)
+        self.title = Div(
+            text=f"<b style='font-size:15px'>AstroAnomaly</b> <span class=muted>{title}</span>",
+            disable_math=True, margin=(8, 10, 0, 10),
+        )  # fmt: skip
+        self.views = RadioButtonGroup(labels=views, active=0, margin=(6, 0, 0, 0))
+        self.views.on_change("active", lambda attr, old, new: act(lambda: show(new))())
+        self.annotator = TextInput(
+            value=state.annotator, placeholder="your name", width=120, margin=(6, 0, 0, 0), name="annotator"
+        )
+        self.annotator.on_change("value", lambda attr, old, new: act(lambda: state.set_annotator(new))())
+        self.theme = Button(label="◐", width=34, margin=(6, 0, 0, 6))
+        self.theme.js_on_click(CustomJS(code=asset("theme.js")))
+        self.help = Button(label="? keys", width=60, margin=(6, 8, 0, 4))
+        self.help.on_click(act(lambda: state.press("?")))
+        self.progress = Div(disable_math=True, margin=(10, 10, 0, 10))
+        self.root = Row(
+            self.title, self.views, Spacer(sizing_mode="stretch_width"), self.progress,
+            Div(text="<span class=muted>you are</span>", margin=(10, 6, 0, 0)), self.annotator, self.theme, self.help,
+            css_classes=["aa-header"], height=42, sizing_mode="stretch_width", spacing=0,
+        )  # fmt: skip
+
+    def update(self, dirty: set[str]) -> None:
+        """Show who sits here."""
+        if "options" in dirty and self.annotator.value != self.state.annotator:
+            self.annotator.value = self.state.annotator
+
+    def tell(self, learner: Learner) -> None:
+        """Say how far the work in the background is."""
+        total = len(self.state.search.cache)
+        parts = []
+        if learner.computed < total:
+            parts.append(f"features {learner.computed:,} / {total:,}")
+        if learner.fitted:
+            parts.append(f"probe: {learner.fitted}")
+        job = learner.training
+        if job is not None and job.state == "running":
+            last = job.last
+            parts.append(f"{last.stage} {last.done:,} / {last.total:,}" if last and last.total else "training starts")
+        text = f"<span class=muted>{escape(' · '.join(parts))}</span>"
+        if learner.problem:
+            text += f" <span class=bad title='{escape(learner.problem, quote=True)}'>!</span>"
+        if self.progress.text != text:
+            self.progress.text = text
+
+
+class Footer:
+    """One line: what happened, or what is under the cursor; at the right what the model sees."""
+
+    def __init__(self, state: ViewState, seen: str) -> None:
+        self.state = state
+        self.message = Div(disable_math=True, margin=(3, 10, 0, 10), sizing_mode="stretch_width", name="message")
+        self.seen = Div(text=f"<span class=muted>{escape(seen)}</span>", disable_math=True, margin=(3, 10, 0, 10))
+        self.root = Row(self.message, self.seen, css_classes=["aa-foot"], height=25, sizing_mode="stretch_width")
+        self.update({"message"})
+
+    def update(self, dirty: set[str]) -> None:
+        """Show the message, else the object under the cursor."""
+        if not dirty & {"message", "cursor", "page", "marks"}:
+            return
+        message = self.state.message
+        if message.text:
+            self.message.text = (
+                f"<span class={'bad' if message.kind == 'error' else 'good'}>{escape(message.text)}</span>"
+            )
+        elif self.state.current:
+            mark = self.state.mark(self.state.current)
+            said = f" · {mark.word}" if mark.word else ""
+            self.message.text = (
+                f"<span class=mono>{escape(self.state.current)}</span><span class=muted>{escape(said)}</span>"
+            )
+        else:
+            self.message.text = ""
+
+
+class KeyTable:
+    """What the keys do, over the page."""
+
+    def __init__(self, state: ViewState, act: Any) -> None:
+        self.state = state
+        own = state.search.classes[2:]
+        rows = "".join(
+            f"<tr><td><kbd>{escape(shown)}</kbd></td><td>{escape(meaning)}</td></tr>" for _, shown, meaning in KEYS
+        )
+        named = ", ".join(f"<kbd>{k}</kbd> {escape(name)}" for k, name in enumerate(own[:9], 1))
+        mouse = "A click marks, a click on one's own mark clears it, shift-click selects a range for the next key."
+        text = f"<h3>keys</h3><table>{rows}</table><p>{named}</p><p class=muted>{mouse}</p>"
+        close = Button(label="close", width=70)
+        close.on_click(act(lambda: state.press("Escape")))
+        self.root = Column(
+            Div(text=text, disable_math=True, width=400),
+            close,
+            visible=False, css_classes=["aa-over"],
+            styles={
+                "position": "absolute", "right": "16px", "top": "52px", "z-index": "50", "padding": "10px 16px 14px",
+                "background": "var(--aa-surface)", "border": "1px solid var(--aa-line)", "border-radius": "8px",
+                "box-shadow": "0 8px 30px rgba(0,0,0,.5)",
+            },
+            name="keys",
+        )  # fmt: skip
+
+    def update(self, dirty: set[str]) -> None:
+        """Show or hide it."""
+        if "view" in dirty:
+            self.root.visible = self.state.helping

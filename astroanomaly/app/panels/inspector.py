@@ -1,0 +1,297 @@
+"""The inspector: one object large, in colour and band by band, with all that is known of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.events import MouseMove
+from bokeh.models import (
+    Button,
+    Column,
+    ColumnDataSource,
+    CustomJS,
+    Div,
+    LinearColorMapper,
+    Range1d,
+    Row,
+    TextInput,
+    Toggle,
+)
+
+from astroanomaly.app.compass import compass_of, sexagesimal, sky_at
+from astroanomaly.app.display import Sheet
+from astroanomaly.app.links import links
+from astroanomaly.app.marks import look_of
+from astroanomaly.app.palettes import palette
+from astroanomaly.app.state import ViewState
+from astroanomaly.app.theme import ACCENT, asset, plain_figure
+from astroanomaly.records import Cutout
+
+__all__ = ["Inspector"]
+
+_INFO = 320  # pixels, width of the column of text
+_MOST_COLUMNS = 200
+
+
+class Inspector:
+    """One object. ``pictures`` holds one source of one image for the colours, then one for each band."""
+
+    def __init__(self, state: ViewState, act: Any, learner: Any) -> None:
+        self.state = state
+        self.learner = learner
+        self._shown = ""
+        self._cutout: Cutout | None = None
+        self._sheet: Sheet | None = None
+        layout = state.search.cache.layout
+        self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
+        self.pictures: list[ColumnDataSource] = []
+        self.figures: list[Any] = []
+        for number, title in enumerate(["", *layout.bands]):
+            source = ColumnDataSource({"image": []})
+            figure = plain_figure(
+                x_range=self.x_range, y_range=self.y_range, width=480 if not number else 150,
+                height=480 if not number else 150, name="colours" if not number else f"band {number}",
+            )  # fmt: skip
+            figure.toolbar.update(**_tools())
+            figure.image_rgba(source=source, image="image", x=-0.5, y=-0.5, dw=layout.width, dh=layout.height)
+            figure.on_event(MouseMove, act(self._hover))
+            if title:
+                tag = ColumnDataSource({"x": [0], "y": [layout.height - 1], "text": [title]})
+                figure.text(
+                    source=tag, x="x", y="y", text="text", text_color="#ffffff", text_outline_color="#0e1116",
+                    text_font_size="11px", text_baseline="top",
+                )  # fmt: skip
+            self.pictures.append(source)
+            self.figures.append(figure)
+        main = self.figures[0]
+        self.heat = ColumnDataSource({"image": []})
+        colours = [
+            f"#{r:02x}{g:02x}{b:02x}{min(190, round(a * 0.9)):02x}" for a, (r, g, b) in enumerate(palette("inferno"))
+        ]
+        main.image(
+            source=self.heat, image="image", x=-0.5, y=-0.5, dw=layout.width, dh=layout.height,
+            color_mapper=LinearColorMapper(palette=colours, low=0, high=1),
+        )  # fmt: skip
+        self.lines = ColumnDataSource({"xs": [], "ys": []})
+        self.words = ColumnDataSource({"x": [], "y": [], "text": []})
+        main.multi_line(source=self.lines, xs="xs", ys="ys", line_color="#0e1116", line_width=4)
+        main.multi_line(source=self.lines, xs="xs", ys="ys", line_color=ACCENT, line_width=2)
+        main.text(
+            source=self.words, x="x", y="y", text="text", text_color="#ffffff", text_outline_color="#0e1116",
+            text_font_size="12px", text_align="center", text_baseline="middle",
+        )  # fmt: skip
+        self.readout = Div(disable_math=True, height=20, name="readout", text="&nbsp;")
+        self.title = Div(disable_math=True, width=_INFO)
+        self.place = Div(disable_math=True, width=_INFO, name="place")
+        self.copy = Button(label="copy position", width=110)
+        self.copy.js_on_click(CustomJS(args={"place": self.place, "button": self.copy}, code=asset("copy.js")))
+        self.links = Div(disable_math=True, width=_INFO, name="links")
+        self.note = TextInput(placeholder="write a note, Enter saves it", width=_INFO, name="note")
+        self.note.on_change("value", lambda attr, old, new: act(lambda: self._note(new))())
+        self.alike = Button(label="more like this", width=110)
+        self.alike.on_click(act(self._more_like_this))
+        self.why = Toggle(label="what the network looks at", width=180)
+        self.why.on_change("active", lambda attr, old, new: act(self._saliency)())
+        self.whole = Button(label="fit", width=50)
+        self.whole.on_click(act(self._fit))
+        self.back = Button(label="back to the page", width=120)
+        self.back.on_click(act(lambda: state.press("Escape")))
+        self.history = Div(disable_math=True, width=_INFO, name="history")
+        self.columns = Div(disable_math=True, width=_INFO, name="columns")
+        single = len(layout.bands) == 1  # the same again
+        self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles={"flex-wrap": "wrap"})
+        info = Column(
+            self.title, self.place, Row(self.copy, self.alike, spacing=6), self.links, self.note, self.history,
+            self.columns,
+            width=_INFO + 30, sizing_mode="stretch_height", css_classes=["aa-scroll"], spacing=6,
+            styles={"padding": "8px 10px"},
+        )  # fmt: skip
+        left = Column(
+            Row(self.back, self.whole, self.why, self.readout, spacing=6), main, self.bands,
+            sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
+        )  # fmt: skip
+        self.root = Row(left, info, sizing_mode="stretch_both", visible=False, spacing=0, name="inspector")
+
+    # ----------------------------------------------------------------------------------------------------- what is done
+
+    def _note(self, text: str) -> None:
+        if text.strip():
+            self.state.note(text)
+            self.note.value = ""
+
+    def _more_like_this(self) -> None:
+        found = self.learner.nearest(self.state.current, self.state.page_size)
+        self.state.show(found, f"like:{self.state.current}")
+
+    def _saliency(self) -> None:
+        if not self.why.active:
+            self.heat.data = {"image": []}
+            return
+        fall = self.learner.saliency(self.state.current)
+        top = float(np.percentile(fall, 99.5))
+        self.heat.data = {"image": [np.clip(fall / top if top > 0 else fall * 0, 0, 1).astype(np.float32)]}
+        self.state.say("bright: covering this part lowers the score of the network most")
+
+    def _fit(self) -> None:
+        layout = self.state.search.cache.layout
+        self.x_range.update(start=-0.5, end=layout.width - 0.5)
+        self.y_range.update(start=-0.5, end=layout.height - 0.5)
+
+    def _hover(self, event: MouseMove) -> None:
+        cutout = self._cutout
+        if cutout is None or event.x is None or event.y is None:
+            return
+        x, y = round(event.x), round(event.y)
+        height, width = cutout.data.shape[-2:]
+        if not (0 <= x < width and 0 <= y < height):
+            self.readout.text = "&nbsp;"
+            return
+        parts = [f"x {x} y {y}"]
+        sky = sky_at(cutout.wcs, event.x, event.y)
+        if sky is not None:
+            parts.append(f"{sexagesimal(sky.ra.deg, sky.dec.deg)} &nbsp; {sky.ra.deg:.6f} {sky.dec.deg:+.6f}")
+        values = [
+            f"{escape(band)} {float(value):.4g}" for band, value in zip(cutout.bands, cutout.data[:, y, x], strict=True)
+        ]
+        self.readout.text = f"<span class=mono>{' &nbsp; '.join([*parts, *values[:6]])}</span>"
+
+    # ------------------------------------------------------------------------------------------------- what is shown
+
+    def update(self, dirty: set[str]) -> None:
+        """Show the object under the cursor, while the inspector is open."""
+        if "view" in dirty:
+            self.root.visible = self.state.inspecting
+        if not self.state.inspecting or not self.state.current:
+            return
+        if self.state.current != self._shown:
+            self._load()
+        elif "display" in dirty:
+            self._paint()
+        if dirty & {"view", "page", "cursor", "marks", "options"}:
+            self._tell()
+
+    def _load(self) -> None:
+        self._shown = self.state.current
+        cutout = self.state.search.cache[self._shown]
+        self._cutout = cutout
+        self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.search.levels)
+        self.why.active = False
+        self.heat.data = {"image": []}
+        self._arrange()
+        self._paint()
+        self._draw_compass()
+        ra, dec = cutout.ra, cutout.dec
+        if cutout.coord is not None:
+            text = f"{sexagesimal(ra, dec)}\n{ra:.6f} {dec:+.6f}"
+            self.place.text = (
+                f"<span class=mono>{escape(text).replace(chr(10), '<br>')}</span> <span class=muted>ICRS</span>"
+            )
+            self.place.tags = [f"{ra:.6f} {dec:+.6f}"]
+        else:
+            self.place.text, self.place.tags = "<span class=muted>no position on the sky</span>", [""]
+        self.copy.visible = cutout.coord is not None
+        compass = compass_of(cutout.wcs, cutout.data.shape[-1], cutout.data.shape[-2])
+        field = 2 * compass.scale_arcsec * cutout.data.shape[-1] if compass else 60.0
+        self.links.text = " · ".join(
+            f'<a href="{escape(address, quote=True)}" target="_blank" rel="noopener noreferrer">{escape(name)}</a>'
+            for name, address in links(ra, dec, field)
+        )
+        rows = "".join(
+            f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(value))}</td></tr>"
+            for name, value in list(cutout.columns.items())[:_MOST_COLUMNS]
+        )
+        self.columns.text = f"<h3>catalogue</h3><table>{rows}</table>" if rows else ""
+
+    def _arrange(self) -> None:
+        """Make the figures as large as the place for them allows; their pixels stay square."""
+        layout = self.state.search.cache.layout
+        width, height = self.state.shape
+        if width < 50:  # not laid out yet
+            return
+        many = len(layout.bands) > 1
+        band = int(min(190, (width - _INFO - 60) / min(max(len(layout.bands), 1), 6) - 4)) if many else 0
+        room_x, room_y = width - _INFO - 60, height - (band + 8 if many else 0) - 50
+        scale = max(80, min(room_x / layout.width, room_y / layout.height) * layout.width)
+        for number, figure in enumerate(self.figures):
+            side = int(scale if not number else band)
+            figure.update(width=side, height=int(side * layout.height / layout.width))
+
+    def _paint(self) -> None:
+        if self._sheet is None:
+            return
+        display = self.state.display
+        self.pictures[0].data = {"image": [self._sheet.paint(display, palette)[0]]}
+        for source, band in zip(self.pictures[1:], self._sheet.bands, strict=True):
+            single = dataclasses.replace(display, colours="single", band=band, hidden=())
+            source.data = {"image": [self._sheet.paint(single, palette)[0]]}
+
+    def _draw_compass(self) -> None:
+        cutout = self._cutout
+        if cutout is None:
+            return
+        height, width = cutout.data.shape[-2:]
+        compass = compass_of(cutout.wcs, width, height)
+        if compass is None:
+            self.lines.data, self.words.data = {"xs": [], "ys": []}, {"x": [], "y": [], "text": []}
+            return
+        left, low = 0.05 * width, 0.05 * height
+        arm = 0.11 * width
+        x0, y0 = 0.84 * width, 0.16 * height
+        (nx, ny), (ex, ey) = compass.north, compass.east
+        self.lines.data = {
+            "xs": [[left, left + compass.bar_pixels], [x0, x0 + arm * nx], [x0, x0 + arm * ex]],
+            "ys": [[low, low], [y0, y0 + arm * ny], [y0, y0 + arm * ey]],
+        }
+        self.words.data = {
+            "x": [left + compass.bar_pixels / 2, x0 + 1.3 * arm * nx, x0 + 1.3 * arm * ex],
+            "y": [low + 0.04 * height, y0 + 1.3 * arm * ny, y0 + 1.3 * arm * ey],
+            "text": [compass.bar_text, "N", "E"],
+        }
+
+    def _tell(self) -> None:
+        state, object_id = self.state, self._shown
+        hidden = state.is_hidden(object_id)
+        mark = state.mark(object_id)
+        score = state.search.score_of([object_id], state.by_name)[0]
+        lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
+        if mark.word:
+            look = look_of(mark.word, state.search.classes)
+            lines.append(f"<span style='color:{look.colour}'>{look.letter} {escape(mark.word)}</span>")
+        if hidden:
+            lines.append("<span class=muted>shown blind: scores and other verdicts are hidden</span>")
+        elif np.isfinite(score):
+            source = state.search.described.get(state.by_name, "")
+            lines.append(f"score <b>{score:+.3f}</b> <span class=muted>{escape(source)}, not calibrated</span>")
+        self.title.text = "<br>".join(lines)
+        if hidden:
+            self.history.text = ""
+            return
+        events = state.search.labels.history(object_id)
+        standing = {event.number for event in state.search.tally.standing(object_id)}
+        rows = []
+        for event in events:
+            if event.kind == "undo":
+                continue
+            said = event.value if event.kind in ("verdict", "note") else event.kind
+            style = "" if event.number in standing else " style='text-decoration:line-through;opacity:.6'"
+            rows.append(
+                f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"
+                f"<td>{escape(event.annotator)}</td><td>{escape(said)}</td></tr>"
+            )
+        self.history.text = f"<h3>said of it</h3><table>{''.join(rows)}</table>" if rows else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.6g}"
+    return str(value)
+
+
+def _tools() -> dict[str, Any]:
+    from bokeh.models import PanTool, WheelZoomTool
+
+    zoom = WheelZoomTool()
+    return {"tools": [PanTool(), zoom], "active_scroll": zoom}

@@ -1,0 +1,151 @@
+"""Learning: how far the features are, what the probe knows, and a network in training, live."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from bokeh.models import Button, Column, ColumnDataSource, Div, NumericInput, Row, Select
+
+from astroanomaly.app.learner import Learner
+from astroanomaly.app.state import ViewState
+from astroanomaly.app.theme import plot_figure, view
+
+__all__ = ["Learning"]
+
+_BLUE, _ORANGE, _GREEN = "#56B4E9", "#E69F00", "#009E73"
+_EMPTY: dict[str, list[float]] = {
+    "step": [],
+    "loss": [],
+    "supervised": [],
+    "unlabelled": [],
+    "confident": [],
+    "anomalous": [],
+}
+
+
+class Learning:
+    """``curves`` has one row per training step."""
+
+    def __init__(self, state: ViewState, act: Any, learner: Learner, rankers: list[str]) -> None:
+        self.state = state
+        self.learner = learner
+        self._seen: Any = None
+        iterations = int(state.search.session.settings["train"]["iterations"])
+        self.ranker = Select(
+            title="ranker", options=rankers, value="fixmatch" if "fixmatch" in rankers else rankers[0], width=130
+        )
+        self.iterations = NumericInput(title="training steps", value=iterations, low=1, high=1_000_000, width=110)
+        self.start = Button(label="train and score a round", button_type="primary", width=180, name="train")
+        self.cancel = Button(label="cancel", width=80, disabled=True, name="cancel")
+        self.every = NumericInput(title="fit the probe after every … verdicts", value=1, low=1, high=10_000, width=240)
+        self.status = Div(disable_math=True, sizing_mode="stretch_width", name="training_status")
+        self.probe = Div(disable_math=True, sizing_mode="stretch_width", name="probe_status")
+        self.rounds = Div(disable_math=True, sizing_mode="stretch_width", name="rounds")
+        self.curves = ColumnDataSource(dict(_EMPTY))
+        self.start.on_click(act(self._train))
+        self.cancel.on_click(act(self._cancel))
+        self.every.on_change("value", lambda attr, old, new: setattr(learner, "refit_every", int(new or 1)))
+        loss = plot_figure("loss", "step", "", height=260, sizing_mode="stretch_width")
+        for name, colour in (("loss", _BLUE), ("supervised", _GREEN), ("unlabelled", _ORANGE)):
+            loss.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=name)
+        shares = plot_figure(
+            "unlabelled images", "step", "share", height=260, sizing_mode="stretch_width", y_range=(-0.02, 1.02)
+        )
+        for name, colour, label in (
+            ("confident", _BLUE, "pass the threshold"),
+            ("anomalous", _ORANGE, "of those, not nominal"),
+        ):
+            shares.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=label)
+        for figure in (loss, shares):
+            figure.legend.update(
+                background_fill_alpha=0,
+                border_line_alpha=0,
+                label_text_color="#8A94A6",
+                label_text_font_size="11px",
+                location="top_right",
+            )
+        self.plots = Row(loss, shares, sizing_mode="stretch_width", spacing=10, visible=False)
+        self.root = view(
+            Row(
+                Column(Div(text="<h3>train</h3>"), Row(self.ranker, self.iterations, spacing=6),
+                       Row(self.start, self.cancel, spacing=6), self.status, width=340, spacing=6),
+                Column(Div(text="<h3>the live probe</h3>"), self.every, self.probe, width=340, spacing=6),
+                Column(Div(text="<h3>rounds</h3>"), self.rounds, sizing_mode="stretch_width", spacing=6),
+                sizing_mode="stretch_width", spacing=20,
+            ),
+            self.plots,
+            name="learning",
+        )  # fmt: skip
+
+    def _train(self) -> None:
+        name = str(self.ranker.value)
+        options = {"iterations": int(self.iterations.value or 1)} if name == "fixmatch" else {}
+        self.learner.train(name, options)
+
+    def _cancel(self) -> None:
+        if self.learner.training is not None:
+            self.learner.training.cancel()
+            self.state.say("the training was cancelled; the model of the round before stays")
+
+    def update(self, dirty: set[str]) -> None:
+        """Show how far everything is; called at every tick."""
+        if not self.root.visible:
+            return
+        learner = self.learner
+        job = learner.training
+        running = job is not None and job.state == "running"
+        self.start.disabled, self.cancel.disabled = running, not running
+        self.iterations.visible = self.ranker.value == "fixmatch"
+        self.status.text = self._status()
+        total = len(self.state.search.cache)
+        lines = [f"features of {learner.computed:,} of {total:,} objects ({learner.computed / max(total, 1):.0%})"]
+        if learner.fitted:
+            lines.append(f"fitted on {escape(learner.fitted)}, ranked again in {learner.seconds:.2f} s")
+        else:
+            lines.append("<span class=muted>fitted as soon as there is a nominal and an anomalous verdict</span>")
+        if learner.problem:
+            lines.append(f"<span class=bad>{escape(learner.problem)}</span>")
+        self.probe.text = "<br>".join(lines)
+        history = learner.history()
+        seen = (id(job), len(history))
+        if seen != self._seen:
+            self._seen = seen
+            names = {"supervised": "supervised loss", "unlabelled": "unlabelled loss"}
+            data: dict[str, list[float]] = {"step": [float(step.done) for step in history]}
+            for name in list(_EMPTY)[1:]:
+                data[name] = [step.values.get(names.get(name, name), float("nan")) for step in history]
+            self.curves.data = data
+            self.plots.visible = bool(history)
+        if dirty & {"scores", "view"} or not self.rounds.text:
+            rows = "".join(
+                f"<tr><td class=number>{item.number}</td><td>{escape(item.ranker)}</td>"
+                f"<td class=muted>{escape(str(item.recipe.get('created', ''))[:16].replace('T', ' '))}</td></tr>"
+                for item in reversed(self.state.search.session.rounds[-12:])
+            )
+            self.rounds.text = f"<table>{rows}</table>" if rows else "<p class=muted>none yet</p>"
+
+    def _status(self) -> str:
+        job = self.learner.training
+        if job is None:
+            return (
+                "<p class=muted>A round learns from all verdicts so far and scores every object. Go on labelling.</p>"
+            )
+        if job.state == "failed":
+            what = f"{job.name} failed: {job.error}"
+            return f"<p class=bad>{escape(what)}</p><p class=muted>The last good model stays.</p>"
+        if job.state in ("cancelled", "done"):
+            return f"<p>{escape(job.name)}: {job.state}</p>"
+        last = job.last
+        if last is None:
+            return f"<p>{escape(job.name)}: starting …</p>"
+        left = self.learner.time_left_s()
+        parts = [f"{escape(last.stage)} {last.done:,}" + (f" of {last.total:,}" if last.total else "")]
+        if left is not None:
+            parts.append(
+                f"about {left:.0f} s left in this stage"
+                if left < 100
+                else f"about {left / 60:.0f} min left in this stage"
+            )
+        warnings = [step.message for step in job.reports if step.message][-2:]
+        return "<p>" + ", ".join(parts) + "</p>" + "".join(f"<p class=bad>{escape(text)}</p>" for text in warnings)

@@ -1,0 +1,128 @@
+"""Is it working? Curves, the histogram of scores, what was found for how many verdicts, and labels the model doubts."""
+
+from __future__ import annotations
+
+import time
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.models import Button, Column, ColumnDataSource, Div, Row
+
+from astroanomaly.app import quality
+from astroanomaly.app.state import ViewState
+from astroanomaly.app.theme import plot_figure, view
+
+__all__ = ["Quality"]
+
+_BLUE, _ORANGE, _GREY = "#56B4E9", "#E69F00", "#8A94A6"
+_AGAIN_S = 2.0
+_CURVES = (
+    ("roc", "ROC", "false positive rate", "true positive rate"),
+    ("precision", "precision and recall", "recall", "precision"),
+    ("efficiency", "efficiency", "share of the objects inspected, best first", "share of the anomalies found"),
+)
+
+
+class Quality:
+    """``curves`` has the three curves with their intervals, ``bars`` the histogram, ``steps`` what was found."""
+
+    def __init__(self, state: ViewState, act: Any, go: Any) -> None:
+        self.state = state
+        self._seen: Any = None
+        self._when = 0.0
+        self.curves = ColumnDataSource({"x": []} | {f"{n}{e}": [] for n, *_ in _CURVES for e in ("", "_low", "_high")})
+        self.bars = ColumnDataSource({"left": [], "right": [], "all": [], "nominal": [], "anomaly": []})
+        self.steps = ColumnDataSource({"verdicts": [], "found": []})
+        figures = []
+        for name, title, x, y in _CURVES:
+            figure = plot_figure(
+                title, x, y, height=250, sizing_mode="stretch_width", x_range=(-0.02, 1.02), y_range=(-0.02, 1.04)
+            )
+            figure.varea("x", f"{name}_low", f"{name}_high", source=self.curves, fill_color=_BLUE, fill_alpha=0.25)
+            figure.line("x", name, source=self.curves, color=_BLUE, line_width=2)
+            if name == "roc":
+                figure.line([0, 1], [0, 1], color=_GREY, line_dash="dotted")
+            figures.append(figure)
+        bars = plot_figure("scores", "score", "objects + 1", height=250, sizing_mode="stretch_width", y_axis_type="log")
+        for name, colour in (("all", _GREY), ("nominal", _BLUE), ("anomaly", _ORANGE)):
+            bars.quad(
+                source=self.bars, left="left", right="right", bottom=0.9, top=name, fill_color=colour, line_color=None,
+                fill_alpha=0.45 if name == "all" else 0.8, legend_label=name,
+            )  # fmt: skip
+        bars.legend.update(
+            background_fill_alpha=0, border_line_alpha=0, label_text_color=_GREY, label_text_font_size="11px"
+        )
+        steps = plot_figure(
+            "anomalies found against verdicts given", "verdicts", "anomalies", height=250, sizing_mode="stretch_width"
+        )
+        steps.line("verdicts", "found", source=self.steps, color=_ORANGE, line_width=2)
+        self.words = Div(disable_math=True, sizing_mode="stretch_width", name="quality_words")
+        self.doubts = Div(disable_math=True, sizing_mode="stretch_width")
+        self.show = Button(label="show these", width=100)
+        self._ids: list[str] = []
+        self.show.on_click(act(lambda: go(self._ids, "doubted")))
+        heading = Div(text="<h3>labels the model doubts</h3>")
+        doubts = Column(heading, self.doubts, self.show, sizing_mode="stretch_width")
+        self.root = view(
+            self.words,
+            Row(*figures, sizing_mode="stretch_width", spacing=8),
+            Row(bars, steps, doubts, sizing_mode="stretch_width", spacing=8),
+            name="quality",
+        )  # fmt: skip
+
+    def update(self, dirty: set[str]) -> None:
+        """Measure again what has changed, now and then, while the view is open."""
+        state = self.state
+        by = state.by_name
+        seen = (state.search.revision, by)
+        now = time.monotonic()
+        if not self.root.visible or seen == self._seen or ("view" not in dirty and now - self._when < _AGAIN_S):
+            return
+        self._seen, self._when = seen, now
+        measured = quality.curves(state.search, by)
+        if measured is None:
+            self.curves.data = {name: [] for name in self.curves.data}
+            self.words.text = (
+                "<p class=muted>Curves appear as soon as there are verdicts on both sides, nominal and anomalous, "
+                "and a ranking.</p>"
+            )
+        else:
+            data: dict[str, Any] = {"x": measured.x}
+            for name, *_ in _CURVES:
+                values = getattr(measured, name)
+                data |= {name: values[0], f"{name}_low": values[1], f"{name}_high": values[2]}
+            self.curves.data = data
+            where = (
+                "<span class=bad>labelled set only, biased:</span> these objects were shown because of their scores, "
+                "and the probe has learnt from them. <code>init --audit N</code> draws a set for an honest answer."
+                if measured.biased
+                else "<span class=good>audit set:</span> drawn at random, labelled blind, never trained on."
+            )
+            figures = "  ".join(
+                f"{name} <b>{value:.3f}</b> <span class=muted>({low:.3f} to {high:.3f})</span>"
+                for name, (value, low, high) in (("AUROC", measured.auroc), ("AUPRC", measured.auprc))
+            )
+            ranked = state.search.described.get(by, by)
+            self.words.text = (
+                f"<p>{where}</p><p>{figures} <span class=muted>on {measured.anomalies} anomalies and "
+                f"{measured.nominal} nominal objects; 90 % bootstrap intervals; ranked by {escape(ranked)}</span></p>"
+            )
+        edges, everything, nominal, anomaly = quality.histogram(state.search, by)
+        self.bars.data = {
+            "left": edges[:-1], "right": edges[1:], "all": everything + 1, "nominal": np.maximum(nominal, 0) + 1 - 1e-9,
+            "anomaly": anomaly + 1 - 1e-9,
+        }  # fmt: skip
+        went = quality.pace(state.search)
+        own = quality.pace(state.search, state.annotator)
+        self.steps.data = {"verdicts": went.verdicts, "found": went.found}
+        if np.isfinite(own.per_minute):
+            self.words.text += f"<p class=muted>your pace: {own.per_minute:.0f} verdicts a minute</p>"
+        doubts = quality.doubted(state.search, by)
+        self._ids = [object_id for object_id, _, _ in doubts]
+        rows = "".join(
+            f"<tr><td class=mono>{escape(i)}</td><td>{escape(label)}</td><td class=number>{score:+.2f}</td></tr>"
+            for i, label, score in doubts[:8]
+        )
+        self.doubts.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
+        self.show.visible = bool(doubts)

@@ -1,0 +1,142 @@
+"""The sidebar: order, filters, what one's own page does, and what has been found so far."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch, TextInput
+
+from astroanomaly.app.dealing import ORDERINGS
+from astroanomaly.app.filters import EVERYTHING, LABELLED, UNLABELLED
+from astroanomaly.app.marks import look_of
+from astroanomaly.app.search import COLD, LATEST, PROBE
+from astroanomaly.app.state import PAGE_SIZES, ViewState
+from astroanomaly.opinions import DISPUTED
+from astroanomaly.records import NOMINAL
+
+__all__ = ["Sidebar"]
+
+_WIDTH = 226
+_CLICK_NOTHING = "only the cursor"
+
+
+class Sidebar:
+    """Controls of the page, and the counts."""
+
+    def __init__(self, state: ViewState, act: Any) -> None:
+        self.state = state
+        self._syncing = False
+        classes = list(state.search.classes)
+        kinds = [UNLABELLED, EVERYTHING, LABELLED, *classes, DISPUTED, "skipped", "flagged"]
+        self.mode = Select(
+            title="show", options=[("search", "the search"), ("audit", "the audit set, blind")], width=_WIDTH
+        )
+        self.ordering = Select(title="order", options=[(k, v[0]) for k, v in ORDERINGS.items()], width=_WIDTH)
+        self.by = Select(title="ranked by", options=[("", "the best there is")], width=_WIDTH)
+        self.labels = Select(title="only", options=kinds, width=106)
+        self.annotator = TextInput(title="with a verdict of", placeholder="anybody", width=106)
+        self.lowest = NumericInput(title="score from", mode="float", width=106)
+        self.highest = NumericInput(title="to", mode="float", width=106)
+        self.region = TextInput(title="region of sky", placeholder="150.1 +2.2 0.5deg", width=_WIDTH)
+        self.expression = TextInput(title="where", placeholder="mag < 22 and size > 3", width=_WIDTH)
+        self.page_size = Select(title="per page", options=[str(n) for n in PAGE_SIZES], width=70)
+        self.click = Select(title="a click marks", options=[*classes[1:], NOMINAL, _CLICK_NOTHING], width=142)
+        self.advance = Switch(active=True)
+        self.repeats = NumericInput(title="blind repeats, %", mode="float", low=0, high=50, width=106)
+        self.rest = Button(label="rest of this page: nominal", width=_WIDTH, button_type="default")
+        self.again = Button(label="start again from the top", width=_WIDTH)
+        self.counts = Div(width=_WIDTH, disable_math=True)
+        self.where = Div(width=_WIDTH, disable_math=True)
+
+        def on(widget: Any, what: Any, name: str = "value") -> None:
+            def handle(attr: str, old: Any, new: Any) -> None:
+                if not self._syncing:
+                    act(lambda: what(new))()
+
+            widget.on_change(name, handle)
+
+        on(self.mode, lambda value: state.choose(audit=value == "audit"))
+        on(self.ordering, lambda value: state.choose(ordering=value))
+        on(self.by, lambda value: state.choose(by=value))
+        on(self.page_size, lambda value: state.choose(page_size=int(value)))
+        on(self.repeats, lambda value: state.choose(repeat_share=(value or 0) / 100))
+        for name in ("labels", "annotator", "lowest", "highest", "region", "expression"):
+            on(getattr(self, name), lambda value, name=name: state.set_filters(**{name: value}))
+        on(self.click, self._set_click)
+        on(self.advance, self._set_advance, "active")
+        self.rest.on_click(act(state.rest_nominal))
+        self.again.on_click(act(state.restart))
+        self.root = Column(
+            self.where, self.mode, self.ordering, self.by,
+            Row(self.labels, self.annotator, spacing=6), Row(self.lowest, self.highest, spacing=6),
+            self.region, self.expression, self.again,
+            Div(text="<h3>this page</h3>"), Row(self.page_size, self.click, spacing=6),
+            Row(self.advance, Div(text="go on after a verdict", margin=(4, 0, 0, 4)), spacing=4), self.rest,
+            self.repeats, self.counts,
+            css_classes=["aa-side"], width=256, sizing_mode="stretch_height", spacing=5, styles={"padding": "6px 12px"},
+            name="sidebar",
+        )  # fmt: skip
+        self.update({"options", "page", "marks"})
+
+    def _set_click(self, value: str) -> None:
+        self.state.click_marks = "" if value == _CLICK_NOTHING else value
+
+    def _set_advance(self, value: bool) -> None:
+        self.state.auto_advance = value
+
+    def update(self, dirty: set[str]) -> None:
+        """Show the state in the controls and count again."""
+        state = self.state
+        if dirty & {"options", "scores"}:
+            self._syncing = True
+            try:
+                names = {PROBE: "the live probe", LATEST: "the latest round", COLD: "no labels"}
+                self.by.options = [("", "the best there is")] + [
+                    (name, f"{names[name]} ({state.search.described[name]})")
+                    for name in names
+                    if name in state.search.scores
+                ]
+                self.by.value = state.by if state.by in state.search.scores else ""
+                self.mode.value = "audit" if state.audit else "search"
+                self.mode.visible = bool(state.search.audit)
+                self.ordering.value = state.ordering
+                self.page_size.value = str(state.page_size)
+                self.repeats.value = round(state.repeat_share * 100, 1)
+                self.click.value = state.click_marks or _CLICK_NOTHING
+                self.advance.active = state.auto_advance
+                for name in ("labels", "annotator", "lowest", "highest", "region", "expression"):
+                    getattr(self, name).value = getattr(state.filters, name)
+            finally:
+                self._syncing = False
+        if dirty & {"page", "marks", "options", "scores"}:
+            self.where.text = self._where()
+            self.counts.text = self._counts()
+
+    def _where(self) -> str:
+        state, page = self.state, self.state.page
+        if not page.ids:
+            return f"<p><b>Nothing to show.</b></p><p class=muted>{escape(self._why_empty())}</p>"
+        order = "" if state.search.scores else "; in random order until there is a ranking"
+        return f"<b>page {state.number + 1}</b> <span class=muted>dealt from {page.left:,} objects{order}</span>"
+
+    def _why_empty(self) -> str:
+        state = self.state
+        if state.audit:
+            return "You have labelled the whole audit set. Go back to the search."
+        if state.filters.labels == UNLABELLED and state.filters == type(state.filters)():
+            return "Every object has a verdict. Choose 'everything' to see them again."
+        return "No object passes the filters. Widen them, or start again from the top."
+
+    def _counts(self) -> str:
+        search = self.state.search
+        counts = search.counts()
+        rows = []
+        for word in [*search.classes, DISPUTED, "skipped", "flagged"]:
+            if word in search.classes or word in counts:
+                look = look_of(word, search.classes)
+                rows.append(
+                    f"<tr><td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td>"
+                    f"<td class=number>{counts.get(word, 0):,}</td></tr>"
+                )
+        return f"<h3>said so far, of {len(search.cache):,}</h3><table>{''.join(rows)}</table>"

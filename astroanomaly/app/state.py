@@ -1,0 +1,500 @@
+"""What one page shows and what its keys do: cursor, pages, verdicts. No Bokeh."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from astroanomaly.app.dealing import ORDERINGS, Dealt, deal
+from astroanomaly.app.display import Display
+from astroanomaly.app.filters import Filters
+from astroanomaly.app.search import Search
+from astroanomaly.config import nearest
+from astroanomaly.errors import AstroAnomalyError, ConfigError, LabelError
+from astroanomaly.records import ANOMALY, NOMINAL
+
+__all__ = ["KEYS", "PAGE_SIZES", "Mark", "Message", "ViewState", "fit_grid"]
+
+PAGE_SIZES = (9, 12, 16, 20, 25, 30, 36, 49, 64, 81, 100)
+KEYS = (  # keys as the browser calls them, how they are shown, what they do
+    (("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), "← → ↑ ↓", "move the cursor"),
+    (("a",), "a", "anomaly"),
+    (("n",), "n", "nominal"),
+    (tuple("123456789"), "1 … 9", "the session's own classes, in their order"),
+    (("s",), "s", "skip: seen, not decided"),
+    (("f",), "f", "flag for another look"),
+    (("u", "Backspace"), "u or Backspace", "undo, without limit"),
+    (("r",), "r", "the rest of this page is nominal"),
+    (("PageDown", " "), "PageDown or Space", "next page"),
+    (("PageUp",), "PageUp", "previous page"),
+    (("Home", "End"), "Home, End", "first, last object of the page"),
+    (("Enter",), "Enter", "open or close the inspector"),
+    (("i",), "i", "invert the colours"),
+    (("Escape",), "Esc", "close what is open, drop the selection"),
+    (("?",), "?", "show or hide the keys"),
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is drawn on a cell: a label class, ``disputed``, ``skipped`` or nothing; whose word it is; a flag."""
+
+    word: str = ""
+    own: bool = False
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something to tell the person at the page."""
+
+    text: str = ""
+    kind: Literal["info", "error"] = "info"
+
+
+def fit_grid(n: int, width: float, height: float) -> tuple[int, int]:
+    """Columns and rows for which n square cells in a rectangle are largest."""
+    best = (0.0, 1, max(1, n))
+    for columns in range(1, max(1, n) + 1):
+        rows = math.ceil(n / columns)
+        best = max(best, (min(width / columns, height / rows), columns, rows), key=lambda item: item[0])
+    return best[1], best[2]
+
+
+class ViewState:
+    """One page in one browser.
+
+    Every public method notes in `dirty` what it changed, in words the panels know: ``page`` (other objects), ``marks``,
+    ``cursor``, ``display``, ``options``, ``view``, ``message``.
+
+    Parameters
+    ----------
+    search
+        What all pages share.
+    annotator
+        Who sits at this page.
+    seed
+        Seed of random orders and repeats.
+    """
+
+    def __init__(self, search: Search, annotator: str, seed: int = 0) -> None:
+        self.search = search
+        self.annotator = annotator
+        self.rng = np.random.default_rng(seed)
+        self.ordering = "score"
+        self.by = ""
+        self.filters = Filters()
+        self.audit = False
+        self.page_size = 25
+        self.columns, self.rows = fit_grid(self.page_size, 1.5, 1)
+        self.shape = (1.5, 1.0)
+        self.auto_advance = True
+        self.click_marks = ANOMALY
+        self.repeat_share = 0.0
+        self.display = Display.for_pixels(search.cache.layout.pixel_kind)
+        self.pages: list[Dealt] = []
+        self.number = -1
+        self.cursor = 0
+        self.selection: frozenset[int] = frozenset()
+        self.inspecting = False
+        self.helping = False
+        self.message = Message()
+        self.dirty: set[str] = set()
+        self._said_blind: dict[str, str] = {}
+        self.restart()
+
+    # ------------------------------------------------------------------------------------------------- what is shown
+
+    @property
+    def page(self) -> Dealt:
+        """The page shown."""
+        return self.pages[self.number] if self.pages else Dealt((), "", None)
+
+    @property
+    def current(self) -> str:
+        """Id of the object under the cursor; empty on an empty page."""
+        return self.page.ids[self.cursor] if self.page.ids else ""
+
+    @property
+    def by_name(self) -> str:
+        """Name of the scores that order the page."""
+        fixed = ORDERINGS[self.ordering][2]
+        return fixed or (self.by if self.by in self.search.scores else self.search.best_scores())
+
+    def mark(self, object_id: str) -> Mark:
+        """Return what to draw on an object; of blind ones only what was said on this visit."""
+        if self.is_blind(object_id):
+            return Mark(self._said_blind.get(object_id, ""), True)
+        opinion = self.search.opinion(object_id)
+        own = opinion.votes.get(self.annotator, "")
+        if own:
+            return Mark(own, True, opinion.flagged)
+        if opinion.skipped and not opinion.label:
+            return Mark("skipped", True, opinion.flagged)
+        return Mark(opinion.label, False, opinion.flagged)
+
+    def is_blind(self, object_id: str) -> bool:
+        """Whether scores and earlier verdicts of an object must not be shown."""
+        return object_id in self.page.repeats
+
+    def is_hidden(self, object_id: str) -> bool:
+        """Whether scores and other people's verdicts of an object must not be shown."""
+        return self.audit or self.is_blind(object_id)
+
+    # ---------------------------------------------------------------------------------------------------------- pages
+
+    def restart(self) -> None:
+        """Deal the first page anew, from the latest ranking."""
+        before = (self.pages, self.number, self.cursor)
+        self.pages, self.number, self.cursor = [], -1, 0
+        try:
+            self._deal()
+        except AstroAnomalyError:
+            self.pages, self.number, self.cursor = before
+            raise
+        self.selection = frozenset()
+        self.dirty |= {"page", "marks", "cursor", "options"}
+
+    def turn(self, step: int) -> None:
+        """Go to the next or to an earlier page. Earlier pages stay as they were dealt."""
+        wanted = self.number + step
+        if wanted < 0:
+            self.say("this is the first page")
+            return
+        if wanted >= len(self.pages) and not self._deal():
+            self.say("there is nothing more to show in this order and with these filters")
+            return
+        self.number = min(wanted, len(self.pages) - 1)
+        self.cursor = 0
+        self.selection = frozenset()
+        self.dirty |= {"page", "marks", "cursor"}
+
+    def show(self, ids: Sequence[str], ordering: str) -> None:
+        """Show given objects as a page of their own: a selection on a map, the nearest to another object."""
+        for start in range(0, len(ids), self.page_size):
+            self.pages.insert(self.number + 1 + start // self.page_size,
+                              Dealt(tuple(ids[start : start + self.page_size]), ordering, None))  # fmt: skip
+        if ids:
+            self.inspecting = False
+            self.dirty.add("view")
+            self.turn(1)
+
+    def _deal(self) -> bool:
+        """Add a page of objects that were not shown yet; return whether there were any."""
+        dealt = deal(
+            self.search,
+            self.pages,
+            self.page_size,
+            annotator=self.annotator,
+            ordering="audit" if self.audit else self.ordering,
+            by=self.by_name,
+            filters=self.filters,
+            repeat_share=self.repeat_share,
+            rng=self.rng,
+        )
+        if not dealt.ids and self.pages:
+            return False
+        for object_id in dealt.repeats:
+            self._said_blind.pop(object_id, None)
+        self.pages.append(dealt)
+        self.number = max(self.number, 0)
+        return bool(dealt.ids)
+
+    def set_shape(self, width: float, height: float) -> None:
+        """Tell how large the mosaic is on the screen; the grid follows."""
+        if width > 0 and height > 0:
+            self.shape = (width, height)
+            self._fit()
+
+    def _fit(self) -> None:
+        grid = fit_grid(self.page_size, *self.shape)
+        if grid != (self.columns, self.rows):
+            self.columns, self.rows = grid
+            self.dirty |= {"page", "marks", "cursor"}
+
+    # ------------------------------------------------------------------------------------------------------- options
+
+    def choose(self, **changes: Any) -> None:
+        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``repeat_share`` or ``filters``, and deal anew.
+
+        Nothing changes where a value cannot be, and a message says why.
+        """
+        before = {name: getattr(self, name) for name in changes}
+        try:
+            for name, value in changes.items():
+                self._check(name, value)
+                setattr(self, name, value)
+            self._fit()
+            self.restart()
+            self.say("")
+        except AstroAnomalyError as error:
+            for name, value in before.items():
+                setattr(self, name, value)
+            self._fit()
+            self.dirty.add("options")
+            self.say(str(error), "error")
+
+    def _check(self, name: str, value: Any) -> None:
+        known: dict[str, Iterable[Any]] = {"ordering": ORDERINGS, "page_size": PAGE_SIZES, "audit": (False, True)}
+        if name in known and value not in known[name]:
+            raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(str, known[name]))}")
+        if name == "repeat_share" and not 0 <= value <= 0.5:
+            raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
+        if name == "audit" and value and not self.search.audit:
+            raise ConfigError(
+                "this session has no audit set: `astroanomaly init --audit N` draws one when a session is made"
+            )
+
+    def set_filters(self, **changes: Any) -> None:
+        """Change some of the filters."""
+        self.choose(filters=dataclasses.replace(self.filters, **changes))
+
+    def set_display(self, **changes: Any) -> None:
+        """Change the look; fields of the stretch are meant where the display has none of that name."""
+        stretch = {name: value for name, value in changes.items() if not hasattr(self.display, name)}
+        rest = {name: value for name, value in changes.items() if hasattr(self.display, name)}
+        try:
+            made = dataclasses.replace(
+                self.display, **rest, stretch=dataclasses.replace(rest.get("stretch", self.display.stretch), **stretch)
+            ) if "stretch" not in rest else dataclasses.replace(self.display, **rest)  # fmt: skip
+            made.rows(self.search.cache.bands)
+        except AstroAnomalyError as error:
+            self.dirty.add("options")
+            self.say(str(error), "error")
+            return
+        if made != self.display:
+            self.display = made
+            self.dirty |= {"display", "options"}
+
+    def set_annotator(self, name: str) -> None:
+        """Say who sits at this page."""
+        name = " ".join(name.split())
+        if not name or not name.isprintable() or len(name) > 80:
+            self.dirty.add("options")
+            self.say("an annotator needs a name of 1 to 80 printable characters", "error")
+        elif name != self.annotator:
+            self.annotator = name
+            self._said_blind.clear()
+            self.dirty |= {"marks", "options"}
+
+    def say(self, text: str, kind: Literal["info", "error"] = "info") -> None:
+        """Show a message; an empty one takes the last away."""
+        message = Message(text, kind)
+        if message != self.message:
+            self.message = message
+            self.dirty.add("message")
+
+    # ------------------------------------------------------------------------------------------------------ verdicts
+
+    def press(self, key: str) -> None:
+        """Do what a key does; keys without a meaning do nothing."""
+        key = key.lower() if len(key) == 1 else key
+        if key == "a":
+            self.verdict(ANOMALY)
+        elif key == "n":
+            self.verdict(NOMINAL)
+        elif key in tuple("123456789"):
+            own = self.search.classes[2:]
+            if int(key) <= len(own):
+                self.verdict(own[int(key) - 1])
+            else:
+                self.say(f"there is no class {key}: this session has {len(own)} of its own")
+        elif key == "s":
+            self.skip()
+        elif key == "f":
+            self.flag()
+        elif key in ("u", "Backspace"):
+            self.undo()
+        elif key == "r":
+            self.rest_nominal()
+        elif key in ("PageDown", " "):
+            self.turn(1)
+        elif key == "PageUp":
+            self.turn(-1)
+        elif key in ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"):
+            self._move(key)
+        elif key == "Enter":
+            self.inspecting = not self.inspecting and bool(self.current)
+            self.dirty.add("view")
+        elif key == "i":
+            self.set_display(invert=not self.display.invert)
+        elif key == "?":
+            self.helping = not self.helping
+            self.dirty.add("view")
+        elif key == "Escape":
+            self.inspecting = self.helping = False
+            self.selection = frozenset()
+            self.say("")
+            self.dirty |= {"view", "cursor"}
+
+    def _move(self, key: str) -> None:
+        last = len(self.page.ids) - 1
+        if last < 0:
+            return
+        step = {"ArrowLeft": -1, "ArrowRight": 1, "ArrowUp": -self.columns, "ArrowDown": self.columns}.get(key, 0)
+        if self.inspecting and step:
+            step = 1 if step > 0 else -1
+            if not 0 <= self.cursor + step <= last:
+                self.turn(step)
+                self.cursor = 0 if step > 0 else max(0, len(self.page.ids) - 1)
+                return
+        wanted = {"Home": 0, "End": last}.get(key, self.cursor + step)
+        if 0 <= wanted <= last:
+            self.place_cursor(wanted)
+        elif key == "ArrowDown":
+            self.place_cursor(last)
+
+    def place_cursor(self, place: int) -> None:
+        """Move the cursor to a cell."""
+        self.cursor = place
+        self.dirty.add("cursor")
+
+    def click(self, place: int, *, extend: bool = False) -> None:
+        """Mark the cell that was clicked, or clear it; ``extend`` selects from the cursor to it instead."""
+        if not 0 <= place < len(self.page.ids):
+            return
+        if extend:
+            first, last = sorted((self.cursor, place))
+            self.selection = frozenset(range(first, last + 1))
+            self.dirty.add("cursor")
+            return
+        self.selection = frozenset()
+        self.place_cursor(place)
+        if not self.click_marks:
+            return
+        mark = self.mark(self.current)
+        if mark.own and mark.word:
+            self.clear()
+        else:
+            self._write_verdict([self.current], self.click_marks)
+
+    def targets(self) -> list[str]:
+        """Objects that a key applies to: the selection, else the one under the cursor."""
+        if self.selection:
+            return [self.page.ids[place] for place in sorted(self.selection)]
+        return [self.current] if self.current else []
+
+    def verdict(self, value: str) -> None:
+        """Give a verdict on the selection, or on the object under the cursor."""
+        if self._write_verdict(self.targets(), value):
+            self._advance()
+
+    def rest_nominal(self) -> None:
+        """Call all objects of this page nominal that nobody has decided on here; one action, undone as one."""
+        rest = [object_id for object_id in self.page.ids if not self.mark(object_id).word]
+        if not rest:
+            self.say("nothing on this page is left to decide")
+        elif self._write_verdict(rest, NOMINAL):
+            self.say(f"{len(rest)} objects called nominal; u takes all of it back")
+
+    def skip(self) -> None:
+        """Say that these objects were seen and not decided."""
+        ids = self.targets()
+        if ids and self._write("skip", ids, lambda: self.search.labels.skip(
+            ids, annotator=self.annotator, round=self.search.rounds, ordering=self.page.ordering
+        )):  # fmt: skip
+            self._said_blind.update(dict.fromkeys(ids, "skipped"))
+            self._advance()
+
+    def flag(self) -> None:
+        """Flag objects for another look; the cursor stays."""
+        ids = self.targets()
+        if ids:
+            self._write("flag", ids, lambda: self.search.labels.flag(
+                ids, annotator=self.annotator, round=self.search.rounds, ordering=self.page.ordering
+            ))  # fmt: skip
+
+    def note(self, text: str) -> None:
+        """Write a note to the object under the cursor."""
+        ids = [self.current] if self.current and text.strip() else []
+        if ids:
+            self._write("note", ids, lambda: self.search.labels.note(
+                ids, text.strip(), annotator=self.annotator, round=self.search.rounds
+            ))  # fmt: skip
+
+    def clear(self) -> None:
+        """Take back one's own word on the selection, or on the object under the cursor."""
+        ids = self.targets()
+        if ids:
+            self._write("clear", ids, lambda: self.search.labels.clear(
+                ids, annotator=self.annotator, round=self.search.rounds
+            ))  # fmt: skip
+
+    def undo(self) -> None:
+        """Take back one's own latest action, wherever it was, and go there."""
+        taken: list[int | None] = []
+        if not self._write("undo", (), lambda: taken.append(
+            self.search.labels.undo(annotator=self.annotator, round=self.search.rounds)
+        )):  # fmt: skip
+            return
+        if taken[0] is None:
+            self.say("there is nothing left to take back")
+            return
+        ids = self.search.tally.members(taken[0])
+        for object_id in ids:
+            self._said_blind.pop(object_id, None)
+        self._go_to(ids)
+        self.selection = frozenset()
+        self.say(f"took back what was said of {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
+
+    def _go_to(self, ids: Sequence[str]) -> None:
+        """Put the cursor on the first of some objects, on the latest page that shows it."""
+        for number in range(len(self.pages) - 1, -1, -1):
+            shown = [place for place, object_id in enumerate(self.pages[number].ids) if object_id in ids[:1]]
+            if shown:
+                if number != self.number:
+                    self.number = number
+                    self.dirty |= {"page", "marks"}
+                self.place_cursor(shown[0])
+                return
+
+    def _write_verdict(self, ids: Sequence[str], value: str) -> bool:
+        if value not in self.search.classes:
+            raise LabelError(f"{value!r} is no label class{nearest(value, self.search.classes)}")
+        page = self.page
+        done = bool(ids) and self._write("verdict", ids, lambda: self.search.labels.verdict(
+            ids,
+            value,
+            annotator=self.annotator,
+            round=self.search.rounds,
+            ordering=page.ordering,
+            probability=page.probability,
+            blind_repeat=[object_id in page.repeats for object_id in ids],
+        ))  # fmt: skip
+        if done:
+            self._said_blind.update(dict.fromkeys(ids, value))
+        return done
+
+    def _write(self, what: str, ids: Sequence[str], write: Any) -> bool:
+        """Write to the log; only what is on disk is shown. Return whether it is."""
+        try:
+            write()
+            self.search.refresh()
+        except AstroAnomalyError as error:
+            self.say(f"this {what} was NOT saved: {error}", "error")
+            return False
+        if what == "clear":
+            for object_id in ids:
+                self._said_blind.pop(object_id, None)
+        self.say("")
+        self.dirty |= {"marks"}
+        return True
+
+    def _advance(self) -> None:
+        """Go on after a verdict: to the next object, or from the last one to the next page."""
+        place = max(self.selection) if self.selection else self.cursor
+        self.selection = frozenset()
+        self.dirty.add("cursor")
+        if not self.auto_advance:
+            return
+        if place + 1 < len(self.page.ids):
+            self.place_cursor(place + 1)
+        else:
+            inspecting = self.inspecting
+            self.turn(1)
+            self.inspecting = inspecting

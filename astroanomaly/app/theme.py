@@ -1,0 +1,67 @@
+"""One look for the whole page: colours as CSS variables, which reach into every widget, dark and light."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from bokeh.models import Column, GlobalInlineStyleSheet, InlineStyleSheet, Model, UIElement
+from bokeh.plotting import figure
+
+__all__ = ["ACCENT", "INK", "PALE", "asset", "dress", "plain_figure", "plot_figure", "view"]
+
+ACCENT = "#4CC2FF"
+INK = "#8A94A6"  # readable on dark and on light
+PALE = "#5A6475"
+
+
+def asset(name: str) -> str:
+    """Return a style sheet or script of the page."""
+    return files("astroanomaly.app").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def dress(root: UIElement) -> None:
+    """Give a whole page its look; to be called once, when it is complete."""
+    sheet = InlineStyleSheet(css=asset("widgets.css"))
+    models: set[Model] = root.references()
+    for model in models:
+        if isinstance(model, UIElement):
+            model.stylesheets = [*model.stylesheets, sheet]
+    root.stylesheets = [*root.stylesheets, GlobalInlineStyleSheet(css=asset("page.css"))]
+
+
+def view(*parts: UIElement, name: str) -> Column:
+    """Lay out one view of the page, hidden until it is chosen; it scrolls where it is too long."""
+    return Column(
+        *parts, name=name, visible=False, sizing_mode="stretch_both", spacing=8, css_classes=["aa-scroll"],
+        styles={"padding": "10px 16px"},
+    )  # fmt: skip
+
+
+def plain_figure(**more: Any) -> figure:
+    """Make a figure without axes, for images: transparent, so that the page shows through."""
+    made = figure(
+        toolbar_location=None, tools="", outline_line_color=None, background_fill_color=None, border_fill_color=None,
+        min_border=0, output_backend="canvas", **more
+    )  # fmt: skip
+    made.axis.visible = False
+    made.grid.visible = False
+    return made
+
+
+def plot_figure(title: str, x: str, y: str, **more: Any) -> figure:
+    """Make a figure with axes, for curves."""
+    made = figure(
+        title=title, x_axis_label=x, y_axis_label=y, toolbar_location=None, background_fill_color=None,
+        border_fill_color=None, outline_line_color=None, min_border=8, **{"tools": "", **more}
+    )  # fmt: skip
+    made.title.text_color = INK
+    made.title.text_font_size = "12px"
+    for axis in made.axis:
+        axis.axis_label_text_color = axis.major_label_text_color = INK
+        axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = PALE
+        axis.axis_label_text_font_size = "11px"
+        axis.axis_label_text_font_style = "normal"
+    made.grid.grid_line_color = PALE
+    made.grid.grid_line_alpha = 0.3
+    return made
