@@ -364,6 +364,9 @@ def _serve_flags(parser: argparse.ArgumentParser) -> None:
         help="address that browsers use when it is not this one, as HOST or HOST:PORT; may be repeated",
     )
     parser.add_argument("--prefix", default="", metavar="PATH", help="path below which a reverse proxy serves the app")
+    parser.add_argument(
+        "--no-background", action="store_true", help="compute no features until somebody asks for them on the page"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
@@ -381,6 +384,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         annotator=arguments.annotator or user_name(),
         prefix=arguments.prefix,
         origins=arguments.allow_websocket_origin,
+        background=not arguments.no_background,
     )
     say(f"{arguments.session}: open {server.url}")
     if server.token:

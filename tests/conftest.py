@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,12 @@ def sky(tmp_path_factory):
 
 @pytest.fixture
 def new_session(sky, tmp_path):
-    """Make a session on the small sky with a network of a few weights."""
+    """Make a session on the small sky with a network of a few weights; no features are there yet."""
     from astroanomaly import Session
 
     def make(name="search", **more):
-        return Session.create(tmp_path / name, sky[1], settings=TINY, **more)
+        cache = shutil.copytree(sky[1], tmp_path / f"cache-of-{name}", ignore=shutil.ignore_patterns("derived"))
+        return Session.create(tmp_path / name, cache, settings=TINY, **more)
 
     return make
 
@@ -62,8 +64,6 @@ def new_session(sky, tmp_path):
 @pytest.fixture(scope="session")
 def chromium():
     """Chromium, without a window. ASTROANOMALY_CHROMIUM names the program; a test run that sets it must have it."""
-    import shutil
-
     named = os.environ.get("ASTROANOMALY_CHROMIUM")
     program = named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program:

@@ -2,17 +2,21 @@
 
 import gc
 import http.client
+import http.server
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 import warnings
 
+import nbclient
+import nbformat
 import pytest
 
 from astroanomaly.app.server import AppServer
@@ -32,7 +36,7 @@ def start(tmp_path):
         command = [sys.executable, "-m", "astroanomaly", "serve", str(session.path), "--no-browser", "--port", "0"]
         with log.open("w") as output:
             process = subprocess.Popen(
-                [*command, *words],
+                [*command, "--no-background", *words],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -245,12 +249,6 @@ def test_behind_a_reverse_proxy_with_a_path(new_session, start, chromium, tmp_pa
 
 def test_inside_a_notebook(new_session, chromium, tmp_path):
     """A real kernel runs the cell; what the cell shows is put on a page of another origin, as a notebook does."""
-    nbclient = pytest.importorskip("nbclient")
-    import http.server
-    import threading
-
-    import nbformat
-
     session = new_session()
     outer = free_port()
     cell = (

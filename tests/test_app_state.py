@@ -1,6 +1,8 @@
 """What keys and clicks do to one page, without a browser: a mark follows the disk, and pages stay as dealt."""
 
 import contextlib
+import os
+import resource
 import sqlite3
 
 import numpy as np
@@ -173,6 +175,32 @@ def test_nothing_shows_that_is_not_on_disk(search, state):
     state.press("a")
     assert state.message.text == ""
     assert state.mark(state.page.ids[0]).word == ANOMALY
+
+
+def test_a_full_disk_is_said_and_loses_nothing(search, state):
+    state.press("a")
+    size = os.path.getsize(search.session.labels.path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    first = on_disk(search)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # no file may grow beyond this
+    try:
+        for _ in range(300):  # until the free pages of the file are used up
+            place = state.cursor
+            state.press("r" if state.number % 2 else "n")
+            if state.message.kind == "error":
+                break
+            state.note("x" * 2000)
+            if state.message.kind == "error":
+                break
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "NOT saved" in state.message.text
+    assert state.cursor in (place, place + 1)
+    assert first.items() <= on_disk(search).items()
+    shown = {i for i in state.page.ids if state.mark(i).word}
+    assert shown <= set(on_disk(search))
+    state.press("n")
+    assert state.message.kind == "info"
 
 
 def test_two_people_do_not_override_one_another(search):

@@ -19,7 +19,7 @@ PLUGINS = ROOT / "plugins"
 LAYERS = (
     "errors",
     "records config hookspecs",
-    "cutting stretch bands catalog catalog_files morphology metrics fetch flags terminal cache",
+    "cutting stretch levels arrays bands catalog catalog_files morphology metrics fetch flags terminal cache",
     "plugins parallel opinions labels label_files ranking settings",
     "learn ingestion",
     "rounds session results export figures simulate",
@@ -32,6 +32,9 @@ ALLOWED = {
     ("config", "records"): "settings may name a class of label",
     ("records", "cutting"): "deferred: Grid.wcs and Cutout.wcs are views that cutting computes",
     ("stretch", "bands"): "an RGB picture needs the order of the bands",
+    ("stretch", "levels"): "an interval gives black and white",
+    ("stretch", "arrays"): "the same code for NumPy and torch",
+    ("levels", "arrays"): "the same code for NumPy and torch",
     ("catalog", "catalog_files"): "positions are found in the table of a file",
     ("simulate", "morphology"): "shapes of the simulated objects",
     ("flags", "terminal"): "options are shown in a table",
@@ -64,8 +67,11 @@ DOORS = {  # library -> where it may be imported
     "argparse": ("cli.py", "flags.py"),
     "sqlite3": ("labels.py",),
 }
+_GIVEN = "it has been given a tensor, so torch is loaded already"
 ONLY_WHEN_CALLED = {  # (library, file): imported inside a function, and why
-    ("torch", "stretch.py"): "it has been given a tensor, so torch is loaded already",
+    ("torch", "arrays.py"): _GIVEN,
+    ("torch", "levels.py"): _GIVEN,
+    ("torch", "stretch.py"): _GIVEN,
 }
 LIGHT = ("torch", "torchvision", "timm", "bokeh", "astroquery", "sklearn", "matplotlib", "h5py")
 CODE_RUNNERS = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")

@@ -85,6 +85,32 @@ def test_intervals_agree_with_astropy(interval, theirs):
         np.testing.assert_allclose(ours[index], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (9, 11), (40, 40), (75, 81), (128, 128)])
+def test_zscale_is_that_of_astropy_row_by_row(shape):
+    rng = np.random.default_rng(shape[0])
+    images = rng.normal(5, 1, (12, 2, *shape)).astype(np.float32)
+    images[::2] += rng.exponential(30, images[::2].shape).astype(np.float32) * (
+        rng.uniform(size=images[::2].shape) < 0.1
+    )
+    images[3, 0, 0, :2] = np.nan
+    images[4] = 3.0
+    low, high = Stretch(config("linear", "zscale")).levels(images)
+    for index in np.ndindex(12, 2):
+        expected = av.ZScaleInterval().get_limits(images[index][np.isfinite(images[index])])
+        np.testing.assert_allclose((low[index], high[index]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sigma_levels_agree_with_astropy_on_skewed_images():
+    from astropy.stats import sigma_clipped_stats
+
+    images = (1000 + sample(2, (6, 2, 30, 30))).astype(np.float32)
+    low, high = Stretch(config("linear", "sigma", sigma_low=1.0, sigma_high=2.0)).levels(images)
+    for index in np.ndindex(6, 2):
+        plane = images[index][np.isfinite(images[index])].astype(float)
+        _, centre, spread = sigma_clipped_stats(plane, maxiters=5)
+        np.testing.assert_allclose((low[index], high[index]), (centre - spread, centre + 2 * spread), rtol=1e-5)
+
+
 def test_sigma_and_mad_levels_agree_with_astropy_stats():
     from astropy.stats import mad_std, sigma_clipped_stats
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -22,9 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["Learner"]
 
 _LOOK_S = 0.4
+_QUIET_S = 0.4  # the probe is fitted when no verdict came for so long
+_LONGEST_S = 3.0  # or when the last fit is as old as this
 _GROWN = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
 _STEP = 8192
 _log = logging.getLogger(__name__)
+
+
+def _be_nice() -> None:
+    """Let this thread wait for those that answer keys (Linux, where threads have a priority of their own)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 class Learner:
@@ -65,15 +77,32 @@ class Learner:
         self.map_job: Job | None = None
         self._features: Job | None = None
         self._store: FeatureStore | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe", initializer=_be_nice)
         self._running: Future[None] | None = None
         self._fitted_verdicts = -1
         self._fitted_features = 0
         self._asked: set[str] = set()
         self._looked = 0.0
+        self._started = 0.0
         self._lock = threading.RLock()
         if background:
-            self._features = Job("features", compute_features, search.session.path)
+            self.compute()
+        elif self._there_may_be_features():
+            self._running = self._thread.submit(self._refit)
+
+    def compute(self) -> None:
+        """Compute the features that are missing, in the background, unless that is being done."""
+        if self._features is None or self._features.state != "running":
+            self._features = Job("features", compute_features, self.search.session.path)
+
+    def _there_may_be_features(self) -> bool:
+        folders = [folder / "derived" for folder in self.search.cache.folders]
+        return any(folder.is_dir() for folder in (*folders, self.search.session.path / "features"))
+
+    @property
+    def computing(self) -> bool:
+        """Whether features are being computed."""
+        return self._features is not None and self._features.state == "running"
 
     # ---------------------------------------------------------------------------------------------------- look after it
 
@@ -104,6 +133,9 @@ class Learner:
     def _is_time(self) -> bool:
         if not self.computed:
             return False
+        now = time.monotonic()
+        if now - self.search.heard < _QUIET_S and now - self._started < _LONGEST_S:
+            return False  # somebody is in full swing, and keys come first
         new = self.search.verdicts - max(self._fitted_verdicts, 0)
         first = self._fitted_verdicts < 0
         grown = self.computed >= _GROWN * self._fitted_features or (
@@ -114,6 +146,7 @@ class Learner:
     def _refit(self) -> None:
         """Fit the probe on what has labels and features, and rank whatever has features."""
         search, started = self.search, time.monotonic()
+        self._started = started
         verdicts, computed = search.verdicts, self.computed
         try:
             labelled = search.labels.labelled()

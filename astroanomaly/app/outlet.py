@@ -123,7 +123,7 @@ def send(table: QTable, name: str) -> int:
     StorageError
         If no SAMP hub runs here, or nobody is listening to it.
     """
-    from astropy.samp import SAMPHubError, SAMPIntegratedClient
+    from pyvo.samp import SAMPHubError, SAMPIntegratedClient
 
     client = SAMPIntegratedClient(name="AstroAnomaly", description="sends catalogues of anomalies", callable=False)
     try:

@@ -68,6 +68,7 @@ class Search:
         self.features: Callable[[Sequence[str]], np.ndarray] | None = None  # (n, D) float32, once there are some
         self.revision = 0
         self.verdicts = 0  # events that change what can be learnt
+        self.heard = 0.0  # when the last of them came, on the monotonic clock
         self._codes = np.zeros(len(self.cache), np.int8)
         self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
@@ -92,6 +93,7 @@ class Search:
             if not events:
                 return set()
             changed = self.tally.add(events)
+            self.heard = now
             self.verdicts += sum(event.kind in ("verdict", "undo", "skip") for event in events)
             self.revision += 1
             self._note(changed)

@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 
 from bokeh.application import Application
 from bokeh.application.handlers import FunctionHandler
+from bokeh.resources import Resources
 from bokeh.server.auth_provider import AuthProvider
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
@@ -35,6 +36,7 @@ __all__ = ["AppServer"]
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _COOKIE = "astroanomaly-token"
 _PARAMETER = "token"
+_COMPONENTS = ("bokeh", "bokeh-gl", "bokeh-widgets")
 _UNUSED_MS = 30_000  # a closed page is forgotten after this time
 _log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class AppServer:
         Further ``HOST`` or ``HOST:PORT`` as browsers see them, behind a proxy or from other computers.
     token
         Secret that a browser has to bring; empty: a new one when other computers can reach the server, else none.
+    background
+        Whether to compute missing features as soon as it starts.
 
     Attributes
     ----------
@@ -83,6 +87,7 @@ class AppServer:
         prefix: str = "",
         origins: Sequence[str] = (),
         token: str = "",
+        background: bool = True,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"port {port}: expected 0 to 65535")
@@ -106,11 +111,11 @@ class AppServer:
             for bound in sockets:
                 bound.close()
             raise
-        self.learner = Learner(self.search)
+        self.learner = Learner(self.search, background=background)
         allowed = create_hosts_allowlist(list(origins), self.port) if origins else []
         if local:
             allowed += [f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")]
-        application = BokehTornado(
+        application = _Application(
             {"/": Application(FunctionHandler(self._page(annotator, local and not origins)))},
             prefix=prefix,
             extra_websocket_origins=allowed,
@@ -145,6 +150,16 @@ class AppServer:
             self._server.stop()
             self.learner.close()
             self.search.close()
+
+
+class _Application(BokehTornado):
+    """Sends browsers the parts of BokehJS that the page uses: no tables, and no MathJax to make markup of text."""
+
+    def resources(self, absolute_url: str | bool | None = None) -> Resources:
+        """Return what a page has to load."""
+        found = super().resources(absolute_url)
+        found.components = list(_COMPONENTS)
+        return found
 
 
 class _Gate(AuthProvider):

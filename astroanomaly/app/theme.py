@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.models import Column, GlobalInlineStyleSheet, InlineStyleSheet, Model, UIElement
 from bokeh.plotting import figure
 
-__all__ = ["ACCENT", "INK", "PALE", "asset", "dress", "plain_figure", "plot_figure", "view"]
+__all__ = ["ACCENT", "INK", "PALE", "asset", "dress", "legend_above", "plain_figure", "plot_figure", "view"]
 
 ACCENT = "#4CC2FF"
 INK = "#8A94A6"  # readable on dark and on light
@@ -65,3 +65,13 @@ def plot_figure(title: str, x: str, y: str, **more: Any) -> figure:
     made.grid.grid_line_color = PALE
     made.grid.grid_line_alpha = 0.3
     return made
+
+
+def legend_above(made: figure) -> None:
+    """Put the legend of a figure above it, where it hides no line."""
+    legend = made.legend[0]
+    legend.update(
+        orientation="horizontal", background_fill_alpha=0, border_line_alpha=0, label_text_color=INK,
+        label_text_font_size="11px", padding=0, margin=2, glyph_width=14, spacing=12,
+    )  # fmt: skip
+    made.add_layout(legend, "above")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
+import mmap
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -73,12 +75,21 @@ class Shard:
         return self._count
 
     @cached_property
-    def _pixels(self) -> np.ndarray | None:
-        """The stored pixels as a memory map, None where they are compressed."""
+    def _map(self) -> mmap.mmap | None:
+        """The file as a memory map, None where the pixels are compressed or there are none."""
         if self._offset is None or not self._count:
             return None
+        with self.path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    @cached_property
+    def _pixels(self) -> np.ndarray | None:
+        """The stored pixels, read when they are touched; None where there is no memory map."""
+        if self._map is None:
+            return None
         shape = (self._count, len(self._stored.bands), self._stored.height, self._stored.width)
-        return np.memmap(self.path, self._dtype, "r", offset=self._offset, shape=shape)
+        flat = np.frombuffer(self._map, self._dtype, count=math.prod(shape), offset=self._offset or 0)
+        return flat.reshape(shape)
 
     @property
     def ids(self) -> list[str]:
@@ -99,6 +110,16 @@ class Shard:
     def read_rows(self, rows: np.ndarray) -> np.ndarray:
         """Read cutouts by their place in the shard, in the order given; as `read`."""
         return self._take(np.asarray(rows, dtype=np.int64))
+
+    def prefetch(self, rows: np.ndarray) -> None:
+        """Ask the system to have some cutouts at hand; returns at once. Nothing happens where it cannot be asked."""
+        if self._map is None or not hasattr(self._map, "madvise"):
+            return
+        size = self._stored.nbytes
+        for row in rows.tolist():
+            begin, end = (self._offset or 0) + row * size, (self._offset or 0) + (row + 1) * size
+            start = begin // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, start, end - start)
 
     def _take(self, rows: Any) -> np.ndarray:
         in_order = self._planes == list(range(len(self._stored.bands)))
@@ -323,6 +344,8 @@ class Cache:
         numbers = np.searchsorted(self._ends, rows, "right")
         dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
         images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
+        for number in np.unique(numbers):  # the disk may fetch them all while the first are copied
+            self._shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             places = rows[chosen] - self._starts[number]
@@ -354,6 +377,18 @@ class Cache:
             for place in np.flatnonzero(numbers == number):
                 found[place] = ids[int(rows[place] - self._starts[number])]
         return found
+
+    def prefetch(self, ids: Sequence[str]) -> None:
+        """Ask the system to have the pixels of some objects at hand; returns at once.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        numbers, places = self.locate(ids)
+        for number in np.unique(numbers):
+            self._shard(int(number)).prefetch(places[numbers == number])
 
     def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Find where objects lie: ``(n,)`` numbers of their shards in `shards`, ``(n,)`` their places in the shard.

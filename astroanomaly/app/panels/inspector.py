@@ -61,7 +61,8 @@ class Inspector:
             if title:
                 tag = ColumnDataSource({"x": [0], "y": [layout.height - 1], "text": [title]})
                 figure.text(
-                    source=tag, x="x", y="y", text="text", text_color="#ffffff", text_outline_color="#0e1116",
+                    source=tag, x="x", y="y", text="text", text_color="#ffffff", background_fill_color="#0e1116",
+                    background_fill_alpha=0.55, padding=2,
                     text_font_size="11px", text_baseline="top",
                 )  # fmt: skip
             self.pictures.append(source)
@@ -80,10 +81,11 @@ class Inspector:
         main.multi_line(source=self.lines, xs="xs", ys="ys", line_color="#0e1116", line_width=4)
         main.multi_line(source=self.lines, xs="xs", ys="ys", line_color=ACCENT, line_width=2)
         main.text(
-            source=self.words, x="x", y="y", text="text", text_color="#ffffff", text_outline_color="#0e1116",
+            source=self.words, x="x", y="y", text="text", text_color="#ffffff", background_fill_color="#0e1116",
+            background_fill_alpha=0.55, padding=2,
             text_font_size="12px", text_align="center", text_baseline="middle",
         )  # fmt: skip
-        self.readout = Div(disable_math=True, height=20, name="readout", text="&nbsp;")
+        self.readout = Div(disable_math=True, height=34, width=420, name="readout", text="&nbsp;")
         self.title = Div(disable_math=True, width=_INFO)
         self.place = Div(disable_math=True, width=_INFO, name="place")
         self.copy = Button(label="copy position", width=110)
@@ -111,7 +113,7 @@ class Inspector:
         )  # fmt: skip
         left = Column(
             Row(self.back, self.whole, self.why, self.readout, spacing=6), main, self.bands,
-            sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
+            sizing_mode="stretch_height", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         self.root = Row(left, info, sizing_mode="stretch_both", visible=False, spacing=0, name="inspector")
 

@@ -9,7 +9,7 @@ from bokeh.models import Button, Column, ColumnDataSource, Div, NumericInput, Ro
 
 from astroanomaly.app.learner import Learner
 from astroanomaly.app.state import ViewState
-from astroanomaly.app.theme import plot_figure, view
+from astroanomaly.app.theme import legend_above, plot_figure, view
 
 __all__ = ["Learning"]
 
@@ -43,6 +43,8 @@ class Learning:
         self.probe = Div(disable_math=True, sizing_mode="stretch_width", name="probe_status")
         self.rounds = Div(disable_math=True, sizing_mode="stretch_width", name="rounds")
         self.curves = ColumnDataSource(dict(_EMPTY))
+        self.compute = Button(label="compute the missing features", width=220, name="compute")
+        self.compute.on_click(act(learner.compute))
         self.start.on_click(act(self._train))
         self.cancel.on_click(act(self._cancel))
         self.every.on_change("value", lambda attr, old, new: setattr(learner, "refit_every", int(new or 1)))
@@ -58,19 +60,13 @@ class Learning:
         ):
             shares.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=label)
         for figure in (loss, shares):
-            figure.legend.update(
-                background_fill_alpha=0,
-                border_line_alpha=0,
-                label_text_color="#8A94A6",
-                label_text_font_size="11px",
-                location="top_right",
-            )
+            legend_above(figure)
         self.plots = Row(loss, shares, sizing_mode="stretch_width", spacing=10, visible=False)
         self.root = view(
             Row(
                 Column(Div(text="<h3>train</h3>"), Row(self.ranker, self.iterations, spacing=6),
                        Row(self.start, self.cancel, spacing=6), self.status, width=340, spacing=6),
-                Column(Div(text="<h3>the live probe</h3>"), self.every, self.probe, width=340, spacing=6),
+                Column(Div(text="<h3>the live probe</h3>"), self.every, self.probe, self.compute, width=340, spacing=6),
                 Column(Div(text="<h3>rounds</h3>"), self.rounds, sizing_mode="stretch_width", spacing=6),
                 sizing_mode="stretch_width", spacing=20,
             ),
@@ -107,6 +103,7 @@ class Learning:
         if learner.problem:
             lines.append(f"<span class=bad>{escape(learner.problem)}</span>")
         self.probe.text = "<br>".join(lines)
+        self.compute.visible = learner.computed < total and not learner.computing
         history = learner.history()
         seen = (id(job), len(history))
         if seen != self._seen:

@@ -11,7 +11,7 @@ from bokeh.models import Button, Column, ColumnDataSource, Div, Row
 
 from astroanomaly.app import quality
 from astroanomaly.app.state import ViewState
-from astroanomaly.app.theme import plot_figure, view
+from astroanomaly.app.theme import legend_above, plot_figure, view
 
 __all__ = ["Quality"]
 
@@ -50,9 +50,7 @@ class Quality:
                 source=self.bars, left="left", right="right", bottom=0.9, top=name, fill_color=colour, line_color=None,
                 fill_alpha=0.45 if name == "all" else 0.8, legend_label=name,
             )  # fmt: skip
-        bars.legend.update(
-            background_fill_alpha=0, border_line_alpha=0, label_text_color=_GREY, label_text_font_size="11px"
-        )
+        legend_above(bars)
         steps = plot_figure(
             "anomalies found against verdicts given", "verdicts", "anomalies", height=250, sizing_mode="stretch_width"
         )

@@ -1,0 +1,146 @@
+"""Curves, agreement and maps: figures that agree with the library's own, and say when they are biased."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astroanomaly import metrics
+from astroanomaly.app import agreement, quality
+from astroanomaly.app.panels.maps import mollweide
+from astroanomaly.app.search import PROBE, Search
+from astroanomaly.labels import LabelLog
+
+
+@pytest.fixture
+def search(new_session):
+    session = new_session(audit=40)
+    made = Search(session)
+    rng = np.random.default_rng(0)
+    made.publish(PROBE, rng.normal(size=len(session.cache)), "test")
+    yield made
+    made.close()
+
+
+def test_curves_come_from_the_audit_set_or_are_called_biased(search):
+    assert quality.curves(search, PROBE) is None
+    others = [i for i in search.cache.ids if i not in search.audit]
+    search.labels.verdict(others[:10], ["anomaly", "nominal"] * 5, annotator="ann")
+    search.refresh()
+    found = quality.curves(search, PROBE)
+    assert (found.biased, found.anomalies, found.nominal) == (True, 5, 5)
+    audit = sorted(search.audit)
+    search.labels.verdict(audit[:30], "nominal", annotator="ann")
+    search.refresh()
+    assert quality.curves(search, PROBE).biased  # one side only
+    search.labels.verdict(audit[30:], "anomaly", annotator="ann")
+    search.refresh()
+    found = quality.curves(search, PROBE)
+    assert (found.biased, found.anomalies, found.nominal) == (False, 10, 30)
+    scores = search.score_of(audit, PROBE)
+    truth = np.arange(40) >= 30
+    assert found.auroc[0] == pytest.approx(metrics.auroc(truth, scores))
+    assert found.auprc[0] == pytest.approx(metrics.auprc(truth, scores))
+    for value, low, high in (found.auroc, found.auprc):
+        assert low <= value <= high
+    for curve in (found.roc, found.precision, found.efficiency):
+        assert ((curve >= 0) & (curve <= 1 + 1e-9)).all()
+        assert (curve[1] <= curve[2] + 1e-9).all()
+    assert found.efficiency[0, -1] == 1
+
+
+def test_the_interval_holds_what_it_says():
+    """Of 90 % intervals about nine in ten hold the true value, here 0.76 for two normals one deviation apart."""
+    inside, rng = 0, np.random.default_rng(1)
+    for _ in range(120):
+        truth = np.arange(120) < 40
+        scores = rng.normal(truth.astype(float), 1)
+        low, high = metrics.bootstrap(truth, scores, metrics.auroc, rng, resamples=100)
+        inside += low <= 0.7602 <= high
+    assert 0.8 <= inside / 120 <= 0.98
+
+
+def test_the_histogram_counts_every_object(search):
+    ids = list(search.cache.ids)
+    search.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
+    search.refresh()
+    edges, everything, nominal, anomaly = quality.histogram(search, PROBE)
+    assert (everything.sum(), nominal.sum(), anomaly.sum()) == (len(ids), 4, 2)
+    assert (np.diff(edges) > 0).all()
+
+
+def test_what_was_found_for_how_many_verdicts(search):
+    ids = [i for i in search.cache.ids if i not in search.audit]
+    times = [f"2026-01-01T00:00:{k:02d}" for k in range(10)] + ["2026-01-01T05:00:00", "2026-01-01T05:00:01"]
+    said = ["nominal", "anomaly"] * 6
+    for object_id, word, time in zip(ids, said, times, strict=False):
+        search.labels.verdict(object_id, word, annotator="ann", time=time)
+    search.labels.verdict(sorted(search.audit)[0], "anomaly", annotator="ann", time="2026-01-01T05:00:02")
+    search.refresh()
+    went = quality.pace(search)
+    assert went.verdicts.tolist() == list(range(1, 13))
+    assert went.found.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6]
+    assert went.per_minute == pytest.approx(60)  # one a second; the long pause is none of the work
+    assert np.isnan(quality.pace(search, "ben").per_minute)
+
+
+def test_doubted_labels_are_those_that_the_score_contradicts_most(search):
+    ids = [i for i in search.cache.ids if i not in search.audit]
+    scores = dict(zip(ids, search.score_of(ids, PROBE).tolist(), strict=True))
+    high, low = max(scores, key=scores.get), min(scores, key=scores.get)
+    search.labels.verdict([high, low], ["nominal", "anomaly"], annotator="ann")
+    search.refresh()
+    found = quality.doubted(search, PROBE)
+    assert {i for i, _, _ in found} == {high, low}
+    search.labels.verdict([high, low], ["anomaly", "nominal"], annotator="ann")
+    search.refresh()
+    assert quality.doubted(search, PROBE) == []
+
+
+def test_agreement_with_oneself_and_with_others(search):
+    ids = list(search.cache.ids)[:20]
+    search.labels.verdict(ids, ["anomaly"] * 10 + ["nominal"] * 10, annotator="ann")
+    search.labels.verdict(ids, ["anomaly"] * 8 + ["nominal"] * 12, annotator="ben")
+    search.labels.verdict(ids[:4], ["anomaly", "anomaly", "anomaly", "nominal"], annotator="ann", blind_repeat=True)
+    search.refresh()
+    ann, ben = agreement.annotators(search)
+    assert (ann.name, ann.verdicts, ann.repeats, ann.repeated_alike) == ("ann", 20, 4, 3)
+    assert (ben.repeats, np.isnan(ben.self_kappa)) == (0, True)
+    (pair,) = agreement.pairs(search)
+    first = ["anomaly"] * 3 + ["nominal"] + ["anomaly"] * 6 + ["nominal"] * 10
+    second = ["anomaly"] * 8 + ["nominal"] * 12
+    observed = np.mean([a == b for a, b in zip(first, second, strict=True)])
+    expected = 9 / 20 * 8 / 20 + 11 / 20 * 12 / 20
+    assert pair.alike == round(observed * 20)
+    assert pair.kappa == pytest.approx((observed - expected) / (1 - expected))
+    assert set(agreement.disagreements(search)) == {ids[3], ids[8], ids[9]}
+
+
+def test_labels_of_objects_that_are_gone_do_no_harm(new_session):
+    session = new_session()
+    with LabelLog.open(session.labels.path) as log:
+        log.verdict(["gone", "gone too"], ["anomaly", "nominal"], annotator="ann")
+    search = Search(session)
+    search.publish(PROBE, np.zeros(len(session.cache)), "test")
+    assert quality.curves(search, PROBE) is None
+    assert quality.doubted(search, PROBE) == []
+    assert agreement.annotators(search)[0].verdicts == 2
+    search.close()
+
+
+@given(st.lists(st.tuples(st.floats(0, 360), st.floats(-90, 90)), min_size=1, max_size=20))
+def test_the_whole_sky_fits_an_ellipse(points):
+    ra, dec = np.array(points).T
+    x, y = mollweide(ra, dec)
+    assert (x**2 / 4 + y**2 <= 1 + 1e-6).all()
+    np.testing.assert_array_equal(np.sign(np.round(y, 9)), np.sign(np.round(np.sin(np.radians(dec)) * 0 + y, 9)))
+
+
+def test_the_map_of_the_sky_keeps_areas_and_has_east_on_the_left():
+    rng = np.random.default_rng(0)
+    ra, dec = rng.uniform(0, 360, 20000), np.degrees(np.arcsin(rng.uniform(-1, 1, 20000)))
+    x, y = mollweide(ra, dec)
+    inner = (x**2 / 4 + y**2 < 0.25).mean()  # half the axes: a quarter of the area
+    assert inner == pytest.approx(0.25, abs=0.01)
+    assert mollweide(np.array([30.0]), np.array([0.0]))[0][0] < 0 < mollweide(np.array([330.0]), np.array([0.0]))[0][0]
+    np.testing.assert_allclose(np.c_[mollweide(np.array([0.0, 0.0]), np.array([90.0, -90.0]))][:, 1], [1, -1])
