@@ -155,6 +155,8 @@ class Page:
             self._scores = dict(search.described)
             self.state.dirty |= {"scores", "options"}
         self.header.tell(self.learner)
+        self.sidebar.settle()
+        self.footer.settle()
         for panel in self.views.values():
             if panel is not None and panel.root.visible:
                 panel.update(self.state.dirty)

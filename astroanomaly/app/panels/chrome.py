@@ -73,25 +73,34 @@ class Footer:
         self.message = Div(disable_math=True, margin=(3, 10, 0, 10), sizing_mode="stretch_width", name="message")
         self.seen = Div(text=f"<span class=muted>{escape(seen)}</span>", disable_math=True, margin=(3, 10, 0, 10))
         self.root = Row(self.message, self.seen, css_classes=["aa-foot"], height=25, sizing_mode="stretch_width")
-        self.update({"message"})
+        self._stale = False
+        self._show()
 
     def update(self, dirty: set[str]) -> None:
-        """Show the message, else the object under the cursor."""
-        if not dirty & {"message", "cursor", "page", "marks"}:
-            return
+        """Show a message at once; the object under the cursor can wait for `settle`."""
+        if "message" in dirty:
+            self._show()
+        elif dirty & {"cursor", "page", "marks"}:
+            self._stale = True
+
+    def settle(self) -> None:
+        """Show the object under the cursor; called now and then, since each change of text moves the whole page."""
+        if self._stale:
+            self._show()
+
+    def _show(self) -> None:
+        self._stale = False
         message = self.state.message
         if message.text:
-            self.message.text = (
-                f"<span class={'bad' if message.kind == 'error' else 'good'}>{escape(message.text)}</span>"
-            )
+            kind = "bad" if message.kind == "error" else "good"
+            text = f"<span class={kind}>{escape(message.text)}</span>"
         elif self.state.current:
             mark = self.state.mark(self.state.current)
             said = f" · {mark.word}" if mark.word else ""
-            self.message.text = (
-                f"<span class=mono>{escape(self.state.current)}</span><span class=muted>{escape(said)}</span>"
-            )
+            text = f"<span class=mono>{escape(self.state.current)}</span><span class=muted>{escape(said)}</span>"
         else:
-            self.message.text = ""
+            text = ""
+        self.message.text = text
 
 
 class KeyTable:

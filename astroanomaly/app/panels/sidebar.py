@@ -77,7 +77,9 @@ class Sidebar:
             css_classes=["aa-side"], width=256, sizing_mode="stretch_height", spacing=5, styles={"padding": "6px 12px"},
             name="sidebar",
         )  # fmt: skip
+        self._stale = True
         self.update({"options", "page", "marks"})
+        self.settle()
 
     def _set_click(self, value: str) -> None:
         self.state.click_marks = "" if value == _CLICK_NOTHING else value
@@ -109,8 +111,15 @@ class Sidebar:
                     getattr(self, name).value = getattr(state.filters, name)
             finally:
                 self._syncing = False
-        if dirty & {"page", "marks", "options", "scores"}:
+        if dirty & {"page", "options", "scores"}:
             self.where.text = self._where()
+        if dirty & {"page", "marks", "options", "scores"}:
+            self._stale = True
+
+    def settle(self) -> None:
+        """Count again, if there is something new; called now and then, since each change of text moves the whole page."""
+        if self._stale:
+            self._stale = False
             self.counts.text = self._counts()
 
     def _where(self) -> str:
