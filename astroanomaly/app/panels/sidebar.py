@@ -117,7 +117,7 @@ class Sidebar:
             self._stale = True
 
     def settle(self) -> None:
-        """Count again, if there is something new; called now and then, since each change of text moves the whole page."""
+        """Count again if there is something new; called now and then, since each change of text moves the page."""
         if self._stale:
             self._stale = False
             self.counts.text = self._counts()
