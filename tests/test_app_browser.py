@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io.votable import parse_single_table
 from PIL import Image
 
@@ -411,6 +412,16 @@ def test_the_inspector_shows_where_the_object_is(new_session, serve, open_tab):
     links = {link.inner_text(): link.get_attribute("href") for link in tab.page.get_by_role("link").all()}
     assert set(links) >= {"Aladin Lite", "ESASky", "SIMBAD", "NED", "Legacy Surveys"}
     assert all(f"{cutout.ra:.6f}" in address for address in links.values())
+    figure = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+    tab.page.mouse.move(figure["x"] + figure["width"] / 4, figure["y"] + figure["height"] / 4)
+    tab.wait_for(lambda: tab.value("readout", "tags").__len__() == 1)
+    ra, dec = map(float, tab.value("readout", "tags")[0].split())
+    side = cutout.data.shape[-1]
+    expected = cutout.wcs.pixel_to_world(side / 4 - 0.5, 3 * side / 4 - 0.5).icrs  # a quarter from left and top
+    assert expected.separation(SkyCoord(ra, dec, unit="deg")).arcsec < 0.3
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.page.get_by_role("button", name="copy", exact=True).click()
+    tab.wait_for(lambda: tab.page.evaluate("() => navigator.clipboard.readText()") == tab.value("readout", "tags")[0])
     field = tab.page.get_by_placeholder("write a note")
     field.fill("a ring?")
     field.press("Enter")

@@ -47,7 +47,8 @@ def test_selections(search):
     assert chosen("top") == ids[19:16:-1]
     with pytest.raises(ConfigError, match="no selection"):
         chosen("everything")
-    assert set(SELECTIONS) == {"anomalies", "page", "filter", "top"}
+    assert chosen("selection", selected=ids[5:7]) == [ids[6], ids[5]]
+    assert set(SELECTIONS) == {"anomalies", "page", "selection", "filter", "top"}
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))

@@ -33,6 +33,7 @@ FORMATS = {  # suffix -> name, type of content
 SELECTIONS = {
     "anomalies": "all that were called anomalous",
     "page": "the page on show",
+    "selection": "what is selected on the page",
     "filter": "all that pass the filters, best first",
     "top": "the highest scores",
 }
@@ -40,7 +41,15 @@ _MOST_PICTURES = 500
 _PICTURE = 128
 
 
-def choose(search: Search, which: str, page: Sequence[str], free: np.ndarray, by: str, top: int) -> list[str]:
+def choose(
+    search: Search,
+    which: str,
+    page: Sequence[str],
+    free: np.ndarray,
+    by: str,
+    top: int,
+    selected: Sequence[str] = (),
+) -> list[str]:
     """Return the ids of a selection, the highest score first.
 
     Parameters
@@ -55,13 +64,15 @@ def choose(search: Search, which: str, page: Sequence[str], free: np.ndarray, by
         Name of the scores.
     top
         How many of the highest scores.
+    selected
+        The objects that are selected on it.
     """
     opinions = search.tally.opinions()
     if which in ("anomalies", *search.classes):
         wanted = set(search.classes[1:]) if which == "anomalies" else {which}
         ids = [i for i, o in opinions.items() if o.label in wanted and search.cache.find([i])[0] >= 0]
-    elif which == "page":
-        ids = list(page)
+    elif which in ("page", "selection"):
+        ids = list(page if which == "page" else selected)
     elif which in ("filter", "top"):
         rows = np.flatnonzero(free)
         scores = search.scores.get(by)

@@ -24,7 +24,7 @@ from astroanomaly.records import Cutout, Failure, Grid, Layout
 
 __all__ = ["Cache", "Shard"]
 
-_OPEN_SHARDS = 64  # shards whose ids are kept decoded at once
+_OPEN_SHARDS = 64  # shards whose ids are kept at once
 
 
 class Shard:
@@ -219,7 +219,7 @@ class Cache:
         self._ends = np.cumsum(counts)
         self._starts = self._ends - counts
         self._shards: dict[int, Shard] = {}
-        self._ids: OrderedDict[int, list[str]] = OrderedDict()
+        self._ids: OrderedDict[int, np.ndarray] = OrderedDict()
 
     @classmethod
     def open(cls, path: str | Path, *more: str | Path) -> Cache:
@@ -375,7 +375,7 @@ class Cache:
         for number in np.unique(numbers):
             ids = self._shard_ids(int(number))
             for place in np.flatnonzero(numbers == number):
-                found[place] = ids[int(rows[place] - self._starts[number])]
+                found[place] = schema.decode_text(ids[int(rows[place] - self._starts[number])])
         return found
 
     def prefetch(self, ids: Sequence[str]) -> None:
@@ -473,9 +473,11 @@ class Cache:
             self._shards[number] = Shard(self._paths[number], self.layout)
         return self._shards[number]
 
-    def _shard_ids(self, number: int) -> list[str]:
+    def _shard_ids(self, number: int) -> np.ndarray:
+        """Ids of one shard as they are stored, bytes of one length: a fraction of the memory of texts."""
         if number not in self._ids:
-            self._ids[number] = self._shard(number).ids
+            with schema.open_hdf5(self._paths[number]) as file:
+                self._ids[number] = file["object_id"][...]
             if len(self._ids) > _OPEN_SHARDS:
                 self._ids.popitem(last=False)
         self._ids.move_to_end(number)
@@ -489,7 +491,8 @@ class Cache:
             for place, candidates in enumerate(index.candidates(ids)):
                 for row in candidates:
                     number = int(np.searchsorted(self._ends, row + base, "right"))
-                    if self._shard_ids(number)[int(row + base - self._starts[number])] == ids[place]:
+                    stored = self._shard_ids(number)[int(row + base - self._starts[number])]
+                    if schema.decode_text(stored) == ids[place]:
                         rows[place] = row + base
             base += len(index.hashes)
         return rows
@@ -535,7 +538,7 @@ class _Ids(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         for number in range(len(self._cache._paths)):
-            yield from self._cache._shard_ids(number)
+            yield from map(schema.decode_text, self._cache._shard_ids(number).tolist())
 
     def __contains__(self, object_id: object) -> bool:
         return object_id in self._cache

@@ -30,6 +30,7 @@ __all__ = [
     "check_format",
     "column_key",
     "column_name",
+    "decode_text",
     "layout_from_plain",
     "layout_to_plain",
     "new_hdf5",
@@ -218,11 +219,15 @@ def put_texts(group: h5py.Group, name: str, texts: Any) -> h5py.Dataset:
 
 def read_texts(dataset: h5py.Dataset) -> list[str]:
     """Read fixed-length UTF-8 texts."""
-    values = dataset[...]
+    return [decode_text(value) for value in dataset[...].tolist()]
+
+
+def decode_text(value: bytes) -> str:
+    """Turn a stored text into one of Python's."""
     try:
-        return [value.decode("utf-8", "surrogatepass") for value in values.tolist()]
+        return value.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:  # not written by us
-        return [value.decode("utf-8", "replace") for value in values.tolist()]
+        return value.decode("utf-8", "replace")
 
 
 def plain_column(values: Any) -> np.ndarray:

@@ -57,7 +57,9 @@ class Export:
         state = self.state
         by = state.by_name
         free = state.search.matching(state.filters, by)
-        ids = choose(state.search, str(self.which.value), state.page.ids, free, by, int(self.top.value or 100))
+        selected = [state.page.ids[place] for place in sorted(state.selection)]
+        top = int(self.top.value or 100)
+        ids = choose(state.search, str(self.which.value), state.page.ids, free, by, top, selected)
         return catalogue(state.search, ids, by, float(self.merge.value or 0))
 
     def _download(self) -> None:

@@ -86,6 +86,8 @@ class Inspector:
             text_font_size="12px", text_align="center", text_baseline="middle",
         )  # fmt: skip
         self.readout = Div(disable_math=True, height=34, width=420, name="readout", text="&nbsp;")
+        self.take = Button(label="copy", width=60, visible=False, name="copy_pointed")
+        self.take.js_on_click(CustomJS(args={"place": self.readout, "button": self.take}, code=asset("copy.js")))
         self.title = Div(disable_math=True, width=_INFO)
         self.place = Div(disable_math=True, width=_INFO, name="place")
         self.copy = Button(label="copy position", width=110)
@@ -112,7 +114,7 @@ class Inspector:
             styles={"padding": "8px 10px"},
         )  # fmt: skip
         left = Column(
-            Row(self.back, self.whole, self.why, self.readout, spacing=6), main, self.bands,
+            Row(self.back, self.whole, self.why, self.take, self.readout, spacing=6), main, self.bands,
             sizing_mode="stretch_height", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         self.root = Row(left, info, sizing_mode="stretch_both", visible=False, spacing=0, name="inspector")
@@ -149,12 +151,14 @@ class Inspector:
         x, y = round(event.x), round(event.y)
         height, width = cutout.data.shape[-2:]
         if not (0 <= x < width and 0 <= y < height):
-            self.readout.text = "&nbsp;"
-            return
+            return  # the last position stays, to be copied
         parts = [f"x {x} y {y}"]
         sky = sky_at(cutout.wcs, event.x, event.y)
         if sky is not None:
-            parts.append(f"{sexagesimal(sky.ra.deg, sky.dec.deg)} &nbsp; {sky.ra.deg:.6f} {sky.dec.deg:+.6f}")
+            degrees = f"{sky.ra.deg:.6f} {sky.dec.deg:+.6f}"
+            parts.append(f"{sexagesimal(sky.ra.deg, sky.dec.deg)} &nbsp; {degrees}")
+            self.readout.tags = [degrees]
+            self.take.visible = True
         values = [
             f"{escape(band)} {float(value):.4g}" for band, value in zip(cutout.bands, cutout.data[:, y, x], strict=True)
         ]
@@ -181,6 +185,8 @@ class Inspector:
         self._cutout = cutout
         self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.search.levels)
         self.why.active = False
+        self.take.visible = False
+        self.readout.text = "&nbsp;"
         self.heat.data = {"image": []}
         self._arrange()
         self._paint()
