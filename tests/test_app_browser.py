@@ -45,7 +45,7 @@ class Server:
         self.url = found[1]
         self.port = int(re.search(r":(\d+)/", self.url)[1])
 
-    def stop(self, how=signal.SIGINT):
+    def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
             self.process.wait(30)
