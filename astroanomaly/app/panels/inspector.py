@@ -85,7 +85,7 @@ class Inspector:
             background_fill_alpha=0.55, padding=2,
             text_font_size="12px", text_align="center", text_baseline="middle",
         )  # fmt: skip
-        self.readout = Div(disable_math=True, height=34, width=420, name="readout", text="&nbsp;")
+        self.readout = Div(disable_math=True, height=18, sizing_mode="stretch_width", name="readout", text="&nbsp;")
         self.take = Button(label="copy", width=60, visible=False, name="copy_pointed")
         self.take.js_on_click(CustomJS(args={"place": self.readout, "button": self.take}, code=asset("copy.js")))
         self.title = Div(disable_math=True, width=_INFO)
@@ -114,8 +114,8 @@ class Inspector:
             styles={"padding": "8px 10px"},
         )  # fmt: skip
         left = Column(
-            Row(self.back, self.whole, self.why, self.take, self.readout, spacing=6), main, self.bands,
-            sizing_mode="stretch_height", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
+            Row(self.back, self.whole, self.why, self.take, spacing=6), self.readout, main, self.bands,
+            sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         self.root = Row(left, info, sizing_mode="stretch_both", visible=False, spacing=0, name="inspector")
 
@@ -221,7 +221,7 @@ class Inspector:
             return
         many = len(layout.bands) > 1
         band = int(min(190, (width - _INFO - 60) / min(max(len(layout.bands), 1), 6) - 4)) if many else 0
-        room_x, room_y = width - _INFO - 60, height - (band + 8 if many else 0) - 50
+        room_x, room_y = width - _INFO - 60, height - (band + 8 if many else 0) - 84
         scale = max(80, min(room_x / layout.width, room_y / layout.height) * layout.width)
         for number, figure in enumerate(self.figures):
             side = int(scale if not number else band)
