@@ -286,7 +286,7 @@ def test_inside_a_notebook(new_session, chromium, tmp_path):
                 page.goto(f"http://127.0.0.1:{outer}/index.html")
                 wait_for(lambda: "page 1" in text_of(page), 60)
                 page.keyboard.press("a")  # nobody has clicked into the app: the key is the notebook's
-                page.get_by_text("said so far").first.click()
+                page.get_by_text("page 1").first.click()
                 page.keyboard.press("n")
                 wait_for(lambda: verdicts(session) == ["nominal"])
                 page.get_by_role("heading", name="a notebook").click()

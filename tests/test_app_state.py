@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from astroanomaly.app.filters import Filters
+from astroanomaly.app.fitting import fit_grid, fit_inspector
 from astroanomaly.app.search import COLD, PROBE, Search
-from astroanomaly.app.state import KEYS, Mark, ViewState, fit_grid
+from astroanomaly.app.state import KEYS, Mark, ViewState
 from astroanomaly.labels import LabelLog
 from astroanomaly.opinions import DISPUTED
 from astroanomaly.records import ANOMALY, NOMINAL
@@ -357,3 +358,33 @@ def test_a_grid_makes_cells_as_large_as_can_be():
             side = min(width / columns, height / rows)
             others = (min(width / c, height / -(-n // c)) for c in range(1, n + 1))
             assert side == pytest.approx(max(others))
+
+
+def test_the_inspector_shares_its_place_between_one_large_and_several_small_images():
+    for bands in (0, 1, 3, 8):
+        for width, height in ((2400, 1600), (670, 590), (500, 900)):
+            for aspect in (1.0, 0.5, 2.0):
+                large, small, area = fit_inspector(bands, aspect, width, height)
+                assert large <= width
+                assert large * aspect <= height
+                if not bands:
+                    assert large == int(min(width, height / aspect))
+                    continue
+                assert 0 < small <= large / 2
+                columns = (area + 4) // (small + 4)
+                rows = -(-bands // columns)
+                below = large * aspect + rows * (small * aspect + 4) <= height + 1 and area <= width
+                beside = large + 4 + area <= width + 1 and rows * (small * aspect + 4) - 4 <= height
+                assert below or beside
+
+
+def test_keys_give_no_verdict_while_another_view_is_open(search, state):
+    before = search.verdicts
+    state.open_view("export")
+    for key in ("a", "n", "s", "r", "u", "1", "PageDown", "Enter", "i"):
+        state.press(key)
+    assert search.verdicts == before
+    assert (state.number, state.inspecting) == (0, False)
+    state.press("Escape")
+    state.press("a")
+    assert search.verdicts == before + 1

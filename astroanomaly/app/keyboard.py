@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bokeh.core.properties import Any, Int, String
+from bokeh.core.properties import Any, Float, Int, String
 from bokeh.document import Document
 from bokeh.model import DataModel
 from bokeh.models import CustomJS, UIElement
@@ -16,15 +16,26 @@ __all__ = ["Bus", "connect"]
 
 
 class Bus(DataModel):
-    """What travels beside the widgets: ``key``, with a counter ``n`` so that a repeat arrives; ``file`` to save."""
+    """What travels beside the widgets.
+
+    ``key``, with a counter ``n`` so that a repeat arrives; ``zoom`` of the page; a ``file`` to save.
+    """
 
     key = String(default="")
     n = Int(default=0)
+    zoom = Float(default=1.0)
     file = Any(default=None)
 
 
-def connect(document: Document, root: UIElement, press: Callable[[str], None], *, alone: bool) -> Bus:
-    """Listen to the keys of a page.
+def connect(
+    document: Document,
+    root: UIElement,
+    press: Callable[[str], None],
+    zoom: Callable[[float], None],
+    *,
+    alone: bool,
+) -> Bus:
+    """Listen to the keys and the size of a page.
 
     Parameters
     ----------
@@ -34,6 +45,8 @@ def connect(document: Document, root: UIElement, press: Callable[[str], None], *
         The app within the page, of the class ``aa-app``.
     press
         Called with each key that has a meaning, unless somebody is typing in a field.
+    zoom
+        Called with how much larger than usual text has to be on a large screen.
     alone
         Whether the app is the whole page; else keys count only after a click into it.
     """
@@ -47,4 +60,5 @@ def connect(document: Document, root: UIElement, press: Callable[[str], None], *
         document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
     bus.js_on_change("file", CustomJS(args={"bus": bus}, code=asset("save.js")))
     bus.on_change("n", lambda attr, old, new: press(bus.key))
+    bus.on_change("zoom", lambda attr, old, new: zoom(new))
     return bus

@@ -25,8 +25,8 @@ from astroanomaly.app.panels.sidebar import Sidebar
 from astroanomaly.app.panels.stretch_bar import StretchBar
 from astroanomaly.app.preferences import load_preferences, save_preferences
 from astroanomaly.app.search import Search
-from astroanomaly.app.state import PAGE_SIZES, ViewState
-from astroanomaly.app.theme import dress
+from astroanomaly.app.state import CANDIDATES, PAGE_SIZES, ViewState
+from astroanomaly.app.theme import dress, scale_text
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.plugins import load_plugins
 
@@ -72,6 +72,7 @@ class Page:
         self.state = ViewState(search, annotator)
         self._revision = search.revision
         self._scores = dict(search.described)
+        self._zoom = 1.0
         self._written: tuple[str, dict[str, Any]] = ("", {})
         self._recall()
         state = self.state
@@ -82,14 +83,14 @@ class Page:
         self.learning = Learning(state, self.act, learner, list(load_plugins().rankers))
         self.export = Export(state, self.act, self._save, same_host=same_host)
         self.views: dict[str, Any] = {
-            "candidates": None,
+            CANDIDATES: None,
             "learning": self.learning,
             "is it working?": Quality(state, self.act, self._go),
             "maps": Maps(state, self.act, self._go, learner),
             "people": People(state, self.act, self._go),
             "export": self.export,
         }
-        self.header = Header(state, self.act, list(self.views), self._show)
+        self.header = Header(state, self.act, list(self.views))
         self.footer = Footer(state, _what_the_model_sees(search))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
@@ -112,7 +113,13 @@ class Page:
         dress(self.root)
         document.title = f"{search.session.path.name} · AstroAnomaly"
         document.add_root(self.root)
-        self.bus = connect(document, self.root, lambda key: self.act(lambda: state.press(key))(), alone=alone)
+        self.bus = connect(
+            document,
+            self.root,
+            lambda key: self.act(lambda: state.press(key))(),
+            lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
+            alone=alone,
+        )
         document.on_session_destroyed(lambda context: self._keep())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)
         self.flush()
@@ -136,8 +143,11 @@ class Page:
     def flush(self) -> None:
         """Let the panels follow the state."""
         dirty, self.state.dirty = self.state.dirty, set()
+        if "zoom" in dirty:
+            scale_text(self.root, self.state.zoom / self._zoom)
+            self._zoom = self.state.zoom
         if "view" in dirty:
-            self.mosaic.root.visible = not self.state.inspecting
+            self._arrange()
         if dirty:
             for panel in self.panels:
                 panel.update(dirty)
@@ -169,7 +179,6 @@ class Page:
     def _go(self, ids: list[str], ordering: str) -> None:
         """Show objects on the first view."""
         self.state.show(ids, ordering)
-        self.header.views.active = 0
 
     def _kept(self) -> dict[str, Any]:
         state = self.state
@@ -209,10 +218,11 @@ class Page:
             _log.warning("the preferences of %s are left out: %s", state.annotator, error)
         self._written = (state.annotator, self._kept())
 
-    def _show(self, number: int) -> None:
-        """Show one of the views."""
-        chosen = list(self.views)[number]
-        self.pages.visible = self.views[chosen] is None
+    def _arrange(self) -> None:
+        """Show the view that was chosen, and hide the others."""
+        chosen = self.state.view
+        self.pages.visible = self.sidebar.root.visible = chosen == CANDIDATES
+        self.mosaic.root.visible = not self.state.inspecting
         for name, panel in self.views.items():
             if panel is not None:
                 panel.root.visible = name == chosen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,13 +12,16 @@ import numpy as np
 from astroanomaly.app.dealing import ORDERINGS, Dealt, deal
 from astroanomaly.app.display import Display
 from astroanomaly.app.filters import Filters
+from astroanomaly.app.fitting import fit_grid
 from astroanomaly.app.search import Search
 from astroanomaly.config import nearest
 from astroanomaly.errors import AstroAnomalyError, ConfigError, LabelError
 from astroanomaly.records import ANOMALY, NOMINAL
 
-__all__ = ["KEYS", "PAGE_SIZES", "Mark", "Message", "ViewState", "fit_grid"]
+__all__ = ["CANDIDATES", "KEYS", "PAGE_SIZES", "Mark", "Message", "ViewState"]
 
+CANDIDATES = "candidates"  # the view with the mosaic
+_ANYWHERE = ("?", "Escape")  # keys that mean something on every view
 PAGE_SIZES = (9, 12, 16, 20, 25, 30, 36, 49, 64, 81, 100)
 KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), "← → ↑ ↓", "move the cursor"),
@@ -35,7 +37,7 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("Home", "End"), "Home, End", "first, last object of the page"),
     (("Enter",), "Enter", "open or close the inspector"),
     (("i",), "i", "invert the colours"),
-    (("Escape",), "Esc", "close what is open, drop the selection"),
+    (("Escape",), "Esc", "close what is open, drop the selection, back to the candidates"),
     (("?",), "?", "show or hide the keys"),
 )
 
@@ -57,20 +59,11 @@ class Message:
     kind: Literal["info", "error"] = "info"
 
 
-def fit_grid(n: int, width: float, height: float) -> tuple[int, int]:
-    """Columns and rows for which n square cells in a rectangle are largest."""
-    best = (0.0, 1, max(1, n))
-    for columns in range(1, max(1, n) + 1):
-        rows = math.ceil(n / columns)
-        best = max(best, (min(width / columns, height / rows), columns, rows), key=lambda item: item[0])
-    return best[1], best[2]
-
-
 class ViewState:
     """One page in one browser.
 
     Every public method notes in `dirty` what it changed, in words the panels know: ``page`` (other objects), ``marks``,
-    ``cursor``, ``display``, ``options``, ``view``, ``message``.
+    ``cursor``, ``display``, ``options``, ``view``, ``zoom``, ``message``.
 
     Parameters
     ----------
@@ -101,6 +94,8 @@ class ViewState:
         self.number = -1
         self.cursor = 0
         self.selection: frozenset[int] = frozenset()
+        self.view = CANDIDATES
+        self.zoom = 1.0
         self.inspecting = False
         self.helping = False
         self.message = Message()
@@ -181,7 +176,7 @@ class ViewState:
                               Dealt(tuple(ids[start : start + self.page_size]), ordering, None))  # fmt: skip
         if ids:
             self.inspecting = False
-            self.dirty.add("view")
+            self.open_view(CANDIDATES)
             self.turn(1)
 
     def _deal(self) -> bool:
@@ -216,6 +211,17 @@ class ViewState:
         if grid != (self.columns, self.rows):
             self.columns, self.rows = grid
             self.dirty |= {"page", "marks", "cursor"}
+
+    def set_zoom(self, zoom: float) -> None:
+        """Tell by how much text and marks are larger than usual, on a large screen."""
+        if zoom != self.zoom and 1 <= zoom <= 3:
+            self.zoom = zoom
+            self.dirty |= {"zoom", "marks", "cursor", "view"}
+
+    def open_view(self, name: str) -> None:
+        """Go to the candidates or to another view, where keys give no verdicts."""
+        self.view = name
+        self.dirty.add("view")
 
     # ------------------------------------------------------------------------------------------------------- options
 
@@ -292,8 +298,10 @@ class ViewState:
     # ------------------------------------------------------------------------------------------------------ verdicts
 
     def press(self, key: str) -> None:
-        """Do what a key does; keys without a meaning do nothing."""
+        """Do what a key does; keys without a meaning do nothing, and no verdict is given on objects out of sight."""
         key = key.lower() if len(key) == 1 else key
+        if self.view != CANDIDATES and key not in _ANYWHERE:
+            return
         if key == "a":
             self.verdict(ANOMALY)
         elif key == "n":
@@ -327,8 +335,13 @@ class ViewState:
             self.helping = not self.helping
             self.dirty.add("view")
         elif key == "Escape":
-            self.inspecting = self.helping = False
-            self.selection = frozenset()
+            if self.helping:
+                self.helping = False
+            elif self.view != CANDIDATES:
+                self.open_view(CANDIDATES)
+            else:
+                self.inspecting = False
+                self.selection = frozenset()
             self.say("")
             self.dirty |= {"view", "cursor"}
 

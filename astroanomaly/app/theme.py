@@ -5,12 +5,26 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from bokeh.models import Column, GlobalInlineStyleSheet, InlineStyleSheet, Model, UIElement
+from bokeh.core.property.vectorization import Value
+from bokeh.models import Column, GlobalInlineStyleSheet, InlineStyleSheet, Model, UIElement, Widget
 from bokeh.plotting import figure
 
-__all__ = ["ACCENT", "INK", "PALE", "asset", "dress", "legend_above", "plain_figure", "plot_figure", "view"]
+__all__ = [
+    "ACCENT",
+    "DARK",
+    "INK",
+    "PALE",
+    "asset",
+    "dress",
+    "legend_above",
+    "plain_figure",
+    "plot_figure",
+    "scale_text",
+    "view",
+]
 
 ACCENT = "#4CC2FF"
+DARK = "#0E1116"  # behind and around what is drawn on images
 INK = "#8A94A6"  # readable on dark and on light
 PALE = "#5A6475"
 
@@ -24,10 +38,27 @@ def dress(root: UIElement) -> None:
     """Give a whole page its look; to be called once, when it is complete."""
     sheet = InlineStyleSheet(css=asset("widgets.css"))
     models: set[Model] = root.references()
+    zoomed: set[Model] = set()  # what stands in a part that is zoomed as a whole; figures cannot be, see `scale_text`
+    for model in models:
+        if isinstance(model, UIElement) and "aa-zoom" in model.css_classes:
+            zoomed |= model.references()
     for model in models:
         if isinstance(model, UIElement):
             model.stylesheets = [*model.stylesheets, sheet]
+            if isinstance(model, Widget) and model not in zoomed:
+                model.css_classes = [*model.css_classes, "aa-zoom"]
     root.stylesheets = [*root.stylesheets, GlobalInlineStyleSheet(css=asset("page.css"))]
+
+
+def scale_text(root: UIElement, factor: float) -> None:
+    """Make the text of all figures larger by a factor; that of widgets follows the style sheet."""
+    for model in root.references():
+        for name in model.properties():
+            if name.endswith("text_font_size"):
+                size = getattr(model, name)
+                text = size.value if isinstance(size, Value) else size
+                if isinstance(text, str) and text.endswith("px"):
+                    setattr(model, name, f"{float(text[:-2]) * factor:.4g}px")
 
 
 def view(*parts: UIElement, name: str) -> Column:

@@ -12,6 +12,14 @@ if (alone) {
     history.replaceState(null, "", address)
   }
 }
+const fit = () => {  // at 2000 CSS pixels and less text has its usual size
+  const zoom = alone ? Math.min(2, Math.max(1, Math.round(innerWidth / 100) / 20)) : 1
+  document.documentElement.style.setProperty("--aa-zoom", zoom)
+  if (zoom != bus.zoom) bus.zoom = zoom
+}
+fit()
+let fitting
+window.addEventListener("resize", () => { clearTimeout(fitting); fitting = setTimeout(fit, 150) })
 let active = alone
 const root = document.documentElement
 try { root.dataset.aaTheme = localStorage.getItem("astroanomaly-theme") || "dark" } catch (e) { root.dataset.aaTheme = "dark" }

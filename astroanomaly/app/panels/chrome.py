@@ -17,7 +17,7 @@ __all__ = ["Footer", "Header", "KeyTable"]
 class Header:
     """Name of the session, the views, who one is, theme and help."""
 
-    def __init__(self, state: ViewState, act: Any, views: list[str], show: Any) -> None:
+    def __init__(self, state: ViewState, act: Any, views: list[str]) -> None:
         self.state = state
         title = escape(state.search.session.path.name)
         self.title = Div(
@@ -25,7 +25,7 @@ class Header:
             disable_math=True, margin=(8, 10, 0, 10),
         )  # fmt: skip
         self.views = RadioButtonGroup(labels=views, active=0, margin=(6, 0, 0, 0))
-        self.views.on_change("active", lambda attr, old, new: act(lambda: show(new))())
+        self.views.on_change("active", lambda attr, old, new: act(lambda: self._open(new))())
         self.annotator = TextInput(
             value=state.annotator, placeholder="your name", width=120, margin=(6, 0, 0, 0), name="annotator"
         )
@@ -38,13 +38,20 @@ class Header:
         self.root = Row(
             self.title, self.views, Spacer(sizing_mode="stretch_width"), self.progress,
             Div(text="<span class=muted>you are</span>", margin=(10, 6, 0, 0)), self.annotator, self.theme, self.help,
-            css_classes=["aa-header"], height=42, sizing_mode="stretch_width", spacing=0,
+            css_classes=["aa-header", "aa-zoom"], height=42, sizing_mode="stretch_width", spacing=0,
         )  # fmt: skip
 
+    def _open(self, number: int) -> None:
+        name = self.views.labels[number]
+        if name != self.state.view:
+            self.state.open_view(name)
+
     def update(self, dirty: set[str]) -> None:
-        """Show who sits here."""
+        """Show who sits here, and which view is open."""
         if "options" in dirty and self.annotator.value != self.state.annotator:
             self.annotator.value = self.state.annotator
+        if "view" in dirty:
+            self.views.active = self.views.labels.index(self.state.view)
 
     def tell(self, learner: Learner) -> None:
         """Say how far the work in the background is."""
@@ -72,7 +79,9 @@ class Footer:
         self.state = state
         self.message = Div(disable_math=True, margin=(3, 10, 0, 10), sizing_mode="stretch_width", name="message")
         self.seen = Div(text=f"<span class=muted>{escape(seen)}</span>", disable_math=True, margin=(3, 10, 0, 10))
-        self.root = Row(self.message, self.seen, css_classes=["aa-foot"], height=25, sizing_mode="stretch_width")
+        self.root = Row(
+            self.message, self.seen, css_classes=["aa-foot", "aa-zoom"], height=25, sizing_mode="stretch_width"
+        )
         self._stale = False
         self._show()
 
@@ -120,7 +129,7 @@ class KeyTable:
         self.root = Column(
             Div(text=text, disable_math=True, width=400),
             close,
-            visible=False, css_classes=["aa-over"],
+            visible=False, css_classes=["aa-over", "aa-zoom"],
             styles={
                 "position": "absolute", "right": "16px", "top": "52px", "z-index": "50", "padding": "10px 16px 14px",
                 "background": "var(--aa-surface)", "border": "1px solid var(--aa-line)", "border-radius": "8px",

@@ -23,17 +23,19 @@ from bokeh.models import (
 
 from astroanomaly.app.compass import compass_of, sexagesimal, sky_at
 from astroanomaly.app.display import Sheet
+from astroanomaly.app.fitting import fit_inspector
 from astroanomaly.app.links import links
 from astroanomaly.app.marks import look_of
 from astroanomaly.app.palettes import palette
 from astroanomaly.app.state import ViewState
-from astroanomaly.app.theme import ACCENT, asset, plain_figure
+from astroanomaly.app.theme import ACCENT, DARK, asset, plain_figure
 from astroanomaly.records import Cutout
 
 __all__ = ["Inspector"]
 
 _INFO = 320  # pixels, width of the column of text
 _MOST_COLUMNS = 200
+_WRAPS = {"flex-wrap": "wrap", "align-content": "start"}
 
 
 class Inspector:
@@ -61,7 +63,7 @@ class Inspector:
             if title:
                 tag = ColumnDataSource({"x": [0], "y": [layout.height - 1], "text": [title]})
                 figure.text(
-                    source=tag, x="x", y="y", text="text", text_color="#ffffff", background_fill_color="#0e1116",
+                    source=tag, x="x", y="y", text="text", text_color="#ffffff", background_fill_color=DARK,
                     background_fill_alpha=0.55, padding=2,
                     text_font_size="11px", text_baseline="top",
                 )  # fmt: skip
@@ -78,10 +80,10 @@ class Inspector:
         )  # fmt: skip
         self.lines = ColumnDataSource({"xs": [], "ys": []})
         self.words = ColumnDataSource({"x": [], "y": [], "text": []})
-        main.multi_line(source=self.lines, xs="xs", ys="ys", line_color="#0e1116", line_width=4)
+        main.multi_line(source=self.lines, xs="xs", ys="ys", line_color=DARK, line_width=4)
         main.multi_line(source=self.lines, xs="xs", ys="ys", line_color=ACCENT, line_width=2)
         main.text(
-            source=self.words, x="x", y="y", text="text", text_color="#ffffff", background_fill_color="#0e1116",
+            source=self.words, x="x", y="y", text="text", text_color="#ffffff", background_fill_color=DARK,
             background_fill_alpha=0.55, padding=2,
             text_font_size="12px", text_align="center", text_baseline="middle",
         )  # fmt: skip
@@ -102,19 +104,20 @@ class Inspector:
         self.whole = Button(label="fit", width=50)
         self.whole.on_click(act(self._fit))
         self.back = Button(label="back to the page", width=120)
-        self.back.on_click(act(lambda: state.press("Escape")))
+        self.back.on_click(act(lambda: state.press("Enter")))
         self.history = Div(disable_math=True, width=_INFO, name="history")
         self.columns = Div(disable_math=True, width=_INFO, name="columns")
         single = len(layout.bands) == 1  # the same again
-        self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles={"flex-wrap": "wrap"})
+        self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAPS)
         info = Column(
             self.title, self.place, Row(self.copy, self.alike, spacing=6), self.links, self.note, self.history,
             self.columns,
-            width=_INFO + 30, sizing_mode="stretch_height", css_classes=["aa-scroll"], spacing=6,
+            width=_INFO + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
             styles={"padding": "8px 10px"},
         )  # fmt: skip
         left = Column(
-            Row(self.back, self.whole, self.why, self.take, spacing=6), self.readout, main, self.bands,
+            Row(self.back, self.whole, self.why, self.take, spacing=6), self.readout,
+            Row(main, self.bands, spacing=4, styles=_WRAPS, sizing_mode="stretch_width"),
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         self.root = Row(left, info, sizing_mode="stretch_both", visible=False, spacing=0, name="inspector")
@@ -172,6 +175,8 @@ class Inspector:
             self.root.visible = self.state.inspecting
         if not self.state.inspecting or not self.state.current:
             return
+        if "zoom" in dirty:
+            self._arrange()
         if self.state.current != self._shown:
             self._load()
         elif "display" in dirty:
@@ -219,13 +224,14 @@ class Inspector:
         width, height = self.state.shape
         if width < 50:  # not laid out yet
             return
-        many = len(layout.bands) > 1
-        band = int(min(190, (width - _INFO - 60) / min(max(len(layout.bands), 1), 6) - 4)) if many else 0
-        room_x, room_y = width - _INFO - 60, height - (band + 8 if many else 0) - 84
-        scale = max(80, min(room_x / layout.width, room_y / layout.height) * layout.width)
+        bands = len(self.figures) - 1 if self.bands.children else 0
+        aspect = layout.height / layout.width
+        zoom = self.state.zoom
+        large, small, area = fit_inspector(bands, aspect, width - (_INFO + 50) * zoom - 24, height - 72 * zoom - 16)
         for number, figure in enumerate(self.figures):
-            side = int(scale if not number else band)
-            figure.update(width=side, height=int(side * layout.height / layout.width))
+            side = max(small, 40) if number else max(large, 80)
+            figure.update(width=side, height=max(1, round(side * aspect)))
+        self.bands.width = max(area, 44)
 
     def _paint(self) -> None:
         if self._sheet is None:

@@ -48,11 +48,11 @@ class Learning:
         self.start.on_click(act(self._train))
         self.cancel.on_click(act(self._cancel))
         self.every.on_change("value", lambda attr, old, new: setattr(learner, "refit_every", int(new or 1)))
-        loss = plot_figure("loss", "step", "", height=260, sizing_mode="stretch_width")
+        loss = plot_figure("loss", "step", "", min_height=240, sizing_mode="stretch_both")
         for name, colour in (("loss", _BLUE), ("supervised", _GREEN), ("unlabelled", _ORANGE)):
             loss.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=name)
         shares = plot_figure(
-            "unlabelled images", "step", "share", height=260, sizing_mode="stretch_width", y_range=(-0.02, 1.02)
+            "unlabelled images", "step", "share", min_height=240, sizing_mode="stretch_both", y_range=(-0.02, 1.02)
         )
         for name, colour, label in (
             ("confident", _BLUE, "pass the threshold"),
@@ -61,14 +61,14 @@ class Learning:
             shares.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=label)
         for figure in (loss, shares):
             legend_above(figure)
-        self.plots = Row(loss, shares, sizing_mode="stretch_width", spacing=10, visible=False)
+        self.plots = Row(loss, shares, sizing_mode="stretch_both", spacing=10, visible=False)
         self.root = view(
             Row(
                 Column(Div(text="<h3>train</h3>"), Row(self.ranker, self.iterations, spacing=6),
                        Row(self.start, self.cancel, spacing=6), self.status, width=340, spacing=6),
                 Column(Div(text="<h3>the live probe</h3>"), self.every, self.probe, self.compute, width=340, spacing=6),
                 Column(Div(text="<h3>rounds</h3>"), self.rounds, sizing_mode="stretch_width", spacing=6),
-                sizing_mode="stretch_width", spacing=20,
+                sizing_mode="stretch_width", spacing=20, css_classes=["aa-zoom"],
             ),
             self.plots,
             name="learning",

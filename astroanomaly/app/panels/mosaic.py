@@ -12,7 +12,7 @@ from astroanomaly.app.display import Sheet, bin_pixels, tile
 from astroanomaly.app.marks import look_of
 from astroanomaly.app.palettes import palette
 from astroanomaly.app.state import ViewState
-from astroanomaly.app.theme import ACCENT, plain_figure
+from astroanomaly.app.theme import ACCENT, DARK, plain_figure
 
 __all__ = ["Mosaic"]
 
@@ -27,7 +27,7 @@ class Mosaic:
     def __init__(self, state: ViewState, act: Any) -> None:
         self.state = state
         self.image = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}, name="page_image")
-        self.cells = ColumnDataSource(_cells([], [], [], [], 1, 1), name="cells")
+        self.cells = ColumnDataSource(_cells([], [], [], [], 1, 1, 1.0), name="cells")
         self.cursor = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []}, name="cursor")
         self.chosen = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []})
         self.sheet: Sheet | None = None
@@ -48,14 +48,14 @@ class Mosaic:
         )  # fmt: skip
         figure.scatter(
             source=self.cells, x="flag_x", y="mark_y", marker="inverted_triangle", size="flag", fill_color="#D55E00",
-            line_color="#0e1116"
+            line_color=DARK
         )  # fmt: skip
         figure.text(
             source=self.cells, x="text_x", y="text_y", text="caption", text_font_size="10px", text_color="#ffffff",
-            background_fill_color="#0e1116", background_fill_alpha=0.55, padding=2, text_baseline="bottom"
+            background_fill_color=DARK, background_fill_alpha=0.55, padding=2, text_baseline="bottom"
         )  # fmt: skip
-        figure.quad(source=self.cursor, **sides, fill_color=None, line_color="#0e1116", line_width=6)
-        figure.quad(source=self.cursor, **sides, fill_color=None, line_color=ACCENT, line_width=3)
+        figure.quad(source=self.cursor, **sides, fill_color=None, line_color=DARK, line_width=9)
+        figure.quad(source=self.cursor, **sides, fill_color=None, line_color="#ffffff", line_width=5)
         figure.on_event(Tap, act(self._tap))
         figure.on_event(DoubleTap, act(self._tap))  # a quick second click comes as this instead
         for name in ("inner_width", "inner_height"):
@@ -128,7 +128,7 @@ class Mosaic:
             "" if state.is_hidden(object_id) or not np.isfinite(score) else f"{score:+.2f}"
             for object_id, score in zip(ids, scores, strict=True)
         ]
-        self.cells.data = _cells(marks, looks, captions, ids, state.columns, state.rows)
+        self.cells.data = _cells(marks, looks, captions, ids, state.columns, state.rows, state.zoom)
 
     def _point(self) -> None:
         state = self.state
@@ -148,28 +148,30 @@ def _boxes(places: list[int], columns: int, rows: int, inset: float) -> dict[str
     }
 
 
-def _cells(marks: Any, looks: Any, captions: Any, ids: Any, columns: int, rows: int) -> dict[str, list[Any]]:
+def _cells(
+    marks: Any, looks: Any, captions: Any, ids: Any, columns: int, rows: int, zoom: float
+) -> dict[str, list[Any]]:
     """Columns of the source of cells: one row per cutout."""
     data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET))
     data["object_id"] = list(ids)
     data["word"] = [mark.word for mark in marks]
     data["edge"] = [look.colour if look else "#2d3643" for look in looks]
-    data["width"] = [4 if look else 1 for look in looks]
+    data["width"] = [4 * zoom if look else 1 for look in looks]
     data["dash"] = ["solid" if mark.own or not mark.word else "dashed" for mark in marks]
     data["marker"] = [look.marker if look else "circle" for look in looks]
     data["colour"] = [
         (look.colour if mark.own else _NO_MARK) if look else _NO_MARK for mark, look in zip(marks, looks, strict=True)
     ]
     data["rim"] = [
-        look.colour if look and (not mark.own or look.marker in ("dash", "x")) else "#0e1116"
+        look.colour if look and (not mark.own or look.marker in ("dash", "x")) else DARK
         for mark, look in zip(marks, looks, strict=True)
     ]
-    data["size"] = [20 if look else 0 for look in looks]
+    data["size"] = [20 * zoom if look else 0 for look in looks]
     data["outline"] = [
         1 if mark.own and not (look and look.marker in ("dash", "x")) else 3
         for mark, look in zip(marks, looks, strict=True)
     ]
-    data["flag"] = [14 if mark.flagged else 0 for mark in marks]
+    data["flag"] = [14 * zoom if mark.flagged else 0 for mark in marks]
     data["mark_x"] = [x + 0.12 for x in data["left"]]
     data["flag_x"] = [x - 0.12 for x in data["right"]]
     data["mark_y"] = [y - 0.12 for y in data["top"]]

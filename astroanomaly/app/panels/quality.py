@@ -37,14 +37,16 @@ class Quality:
         figures = []
         for name, title, x, y in _CURVES:
             figure = plot_figure(
-                title, x, y, height=250, sizing_mode="stretch_width", x_range=(-0.02, 1.02), y_range=(-0.02, 1.04)
+                title, x, y, min_height=230, sizing_mode="stretch_both", x_range=(-0.02, 1.02), y_range=(-0.02, 1.04)
             )
             figure.varea("x", f"{name}_low", f"{name}_high", source=self.curves, fill_color=_BLUE, fill_alpha=0.25)
             figure.line("x", name, source=self.curves, color=_BLUE, line_width=2)
             if name == "roc":
                 figure.line([0, 1], [0, 1], color=_GREY, line_dash="dotted")
             figures.append(figure)
-        bars = plot_figure("scores", "score", "objects + 1", height=250, sizing_mode="stretch_width", y_axis_type="log")
+        bars = plot_figure(
+            "scores", "score", "objects + 1", min_height=230, sizing_mode="stretch_both", y_axis_type="log"
+        )
         for name, colour in (("all", _GREY), ("nominal", _BLUE), ("anomaly", _ORANGE)):
             bars.quad(
                 source=self.bars, left="left", right="right", bottom=0.9, top=name, fill_color=colour, line_color=None,
@@ -52,7 +54,11 @@ class Quality:
             )  # fmt: skip
         legend_above(bars)
         steps = plot_figure(
-            "anomalies found against verdicts given", "verdicts", "anomalies", height=250, sizing_mode="stretch_width"
+            "anomalies found against verdicts given",
+            "verdicts",
+            "anomalies",
+            min_height=230,
+            sizing_mode="stretch_both",
         )
         steps.line("verdicts", "found", source=self.steps, color=_ORANGE, line_width=2)
         self.words = Div(disable_math=True, sizing_mode="stretch_width", name="quality_words")
@@ -64,8 +70,8 @@ class Quality:
         doubts = Column(heading, self.doubts, self.show, sizing_mode="stretch_width")
         self.root = view(
             self.words,
-            Row(*figures, sizing_mode="stretch_width", spacing=8),
-            Row(bars, steps, doubts, sizing_mode="stretch_width", spacing=8),
+            Row(*figures, sizing_mode="stretch_both", spacing=8),
+            Row(bars, steps, doubts, sizing_mode="stretch_both", spacing=8),
             name="quality",
         )  # fmt: skip
 

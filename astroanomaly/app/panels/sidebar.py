@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch, TextInput
+from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch, TextInput, Widget
 
 from astroanomaly.app.dealing import ORDERINGS
 from astroanomaly.app.filters import EVERYTHING, LABELLED, UNLABELLED
@@ -17,7 +17,8 @@ from astroanomaly.records import NOMINAL
 
 __all__ = ["Sidebar"]
 
-_WIDTH = 226
+_WIDTH = 232
+_HALF = 112
 _CLICK_NOTHING = "only the cursor"
 
 
@@ -34,20 +35,20 @@ class Sidebar:
         )
         self.ordering = Select(title="order", options=[(k, v[0]) for k, v in ORDERINGS.items()], width=_WIDTH)
         self.by = Select(title="ranked by", options=[("", "the best there is")], width=_WIDTH)
-        self.labels = Select(title="only", options=kinds, width=106)
-        self.annotator = TextInput(title="with a verdict of", placeholder="anybody", width=106)
-        self.lowest = NumericInput(title="score from", mode="float", width=106)
-        self.highest = NumericInput(title="to", mode="float", width=106)
+        self.labels = Select(title="only", options=kinds, width=_HALF)
+        self.annotator = TextInput(title="with a verdict of", placeholder="anybody", width=_HALF)
+        self.lowest = NumericInput(title="score from", mode="float", width=_HALF)
+        self.highest = NumericInput(title="to", mode="float", width=_HALF)
         self.region = TextInput(title="region of sky", placeholder="150.1 +2.2 0.5deg", width=_WIDTH)
         self.expression = TextInput(title="where", placeholder="mag < 22 and size > 3", width=_WIDTH)
-        self.page_size = Select(title="per page", options=[str(n) for n in PAGE_SIZES], width=70)
-        self.click = Select(title="a click marks", options=[*classes[1:], NOMINAL, _CLICK_NOTHING], width=142)
+        self.page_size = Select(title="per page", options=[str(n) for n in PAGE_SIZES], width=_HALF)
+        self.click = Select(title="a click marks", options=[*classes[1:], NOMINAL, _CLICK_NOTHING], width=_HALF)
         self.advance = Switch(active=True)
-        self.repeats = NumericInput(title="blind repeats, %", mode="float", low=0, high=50, width=106)
+        self.repeats = NumericInput(title="blind repeats, %", mode="float", low=0, high=50, width=_HALF)
         self.rest = Button(label="rest of this page: nominal", width=_WIDTH, button_type="default")
         self.again = Button(label="start again from the top", width=_WIDTH)
         self.counts = Div(width=_WIDTH, disable_math=True)
-        self.where = Div(width=_WIDTH, disable_math=True)
+        self.where = Div(width=_WIDTH, height=34, disable_math=True)
 
         def on(widget: Any, what: Any, name: str = "value") -> None:
             def handle(attr: str, old: Any, new: Any) -> None:
@@ -67,16 +68,20 @@ class Sidebar:
         on(self.advance, self._set_advance, "active")
         self.rest.on_click(act(state.rest_nominal))
         self.again.on_click(act(state.restart))
-        self.root = Column(
-            self.where, self.mode, self.ordering, self.by,
-            Row(self.labels, self.annotator, spacing=6), Row(self.lowest, self.highest, spacing=6),
+        goes_on = Row(self.advance, Div(text="go on after<br>a verdict"), spacing=8, styles={"align-self": "end"})
+        parts = [
+            self.where, self.counts, self.mode, self.ordering, self.by,
+            Row(self.labels, self.annotator, spacing=8), Row(self.lowest, self.highest, spacing=8),
             self.region, self.expression, self.again,
-            Div(text="<h3>this page</h3>"), Row(self.page_size, self.click, spacing=6),
-            Row(self.advance, Div(text="go on after a verdict", margin=(4, 0, 0, 4)), spacing=4), self.rest,
-            self.repeats, self.counts,
-            css_classes=["aa-side"], width=256, sizing_mode="stretch_height", spacing=5, styles={"padding": "6px 12px"},
-            name="sidebar",
+            Row(self.click, self.page_size, spacing=8), Row(self.repeats, goes_on, spacing=8), self.rest,
+        ]  # fmt: skip
+        self.root = Column(
+            *parts, css_classes=["aa-side", "aa-zoom"], sizing_mode="stretch_height", spacing=8,
+            styles={"padding": "8px 12px"}, name="sidebar",
         )  # fmt: skip
+        for widget in self.root.references():
+            if isinstance(widget, Widget):
+                widget.margin = 0
         self._stale = True
         self.update({"options", "page", "marks"})
         self.settle()
@@ -127,7 +132,8 @@ class Sidebar:
         if not page.ids:
             return f"<p><b>Nothing to show.</b></p><p class=muted>{escape(self._why_empty())}</p>"
         order = "" if state.search.scores else "; in random order until there is a ranking"
-        return f"<b>page {state.number + 1}</b> <span class=muted>dealt from {page.left:,} objects{order}</span>"
+        few = f"from {page.left:,} of {len(state.search.cache):,} objects{order}"
+        return f"<b>page {state.number + 1}</b> <span class=muted>{few}</span>"
 
     def _why_empty(self) -> str:
         state = self.state
@@ -145,7 +151,8 @@ class Sidebar:
             if word in search.classes or word in counts:
                 look = look_of(word, search.classes)
                 rows.append(
-                    f"<tr><td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td>"
-                    f"<td class=number>{counts.get(word, 0):,}</td></tr>"
+                    f"<td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td>"
+                    f"<td class=number>{counts.get(word, 0):,}</td>"
                 )
-        return f"<h3>said so far, of {len(search.cache):,}</h3><table>{''.join(rows)}</table>"
+        pairs = [f"<tr>{''.join(rows[k : k + 2])}</tr>" for k in range(0, len(rows), 2)]
+        return f"<table>{''.join(pairs)}</table>"

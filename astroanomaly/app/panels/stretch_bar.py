@@ -80,12 +80,12 @@ class StretchBar:
         top = Row(
             w["colours"], w["band"], w["colour_map"], w["curve"], w["interval"], self.first, self.second,
             w["brightness"], w["contrast"], self.invert, self.more, self.reset,
-            css_classes=["aa-bar"], sizing_mode="stretch_width", spacing=6, styles={"padding": "3px 6px"},
+            css_classes=["aa-bar", "aa-zoom"], sizing_mode="stretch_width", spacing=6, styles={"padding": "3px 6px"},
         )  # fmt: skip
         self.below = Row(
             w["strength"], w["scope"], self.shared, w["channels"], w["lupton_q"], w["lupton_stretch"], w["sharpen"],
             w["radius"], self.shown,
-            css_classes=["aa-bar"], sizing_mode="stretch_width", spacing=6, visible=False,
+            css_classes=["aa-bar", "aa-zoom"], sizing_mode="stretch_width", spacing=6, visible=False,
             styles={"padding": "3px 6px"},
         )  # fmt: skip
         self.root = Column(top, self.below, sizing_mode="stretch_width", spacing=0, name="stretch_bar")
