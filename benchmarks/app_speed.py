@@ -162,6 +162,18 @@ def measure(session, count):
             for _ in range(5):
                 for interval in ("minmax", "percentile", "zscale", "sigma", "mad"):
                     figures[f"interval {interval}"] += timed("page_image", SET.format("interval", f"'{interval}'"), 1)
+            page.get_by_text("learning", exact=True).click()
+            page.get_by_text("train and score a round").click()
+            page.get_by_text(re.compile(r"^training \d+ of")).wait_for(timeout=300_000)
+            page.get_by_text("candidates", exact=True).click()
+            time.sleep(2)
+            figures["verdict while a network trains"] = timed("cursor", KEY.format("n"), count, 0.12)
+            figures["page of 100 while a network trains"] = timed("page_image", KEY.format("PageDown"), 20, 1.0)
+            page.get_by_text("learning", exact=True).click()
+            print("the network meanwhile:", page.get_by_text(re.compile(r"^training \d+ of")).inner_text())
+            page.get_by_text("cancel", exact=True).click()
+            page.get_by_text("candidates", exact=True).click()
+            time.sleep(2)
             heap = "() => performance.memory.usedJSHeapSize / 1e6"
             before = page.evaluate(heap), resident(process.pid)
             timed("page_image", KEY.format("PageDown"), 50, 0.3)
@@ -174,6 +186,28 @@ def measure(session, count):
         process.terminate()
         process.wait(30)
     return figures
+
+
+def held(session):
+    """Bytes an object that a server holds for a session with three kinds of scores (tracemalloc)."""
+    import tracemalloc
+
+    from astroanomaly import Session
+    from astroanomaly.app.search import COLD, LATEST, PROBE, Search
+    from astroanomaly.app.state import ViewState
+
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    search = Search(Session.open(session.path))
+    for name in (PROBE, LATEST, COLD):
+        search.publish(name, np.random.default_rng(0).normal(size=len(search.cache)), "made up")
+    state = ViewState(search, "ann")
+    for _ in range(20):
+        state.turn(1)
+    total = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    search.close()
+    return total / len(search.cache)
 
 
 def refit(session):
@@ -206,6 +240,7 @@ def main():
     session = prepare(arguments.folder, arguments.objects, arguments.side)
     figures = measure(session.path, arguments.verdicts)
     figures["probe refitted, everything ranked"] = [1000 * value for value in refit(session)]
+    print(f"held for each object: {held(session):.0f} bytes")
     for name, values in figures.items():
         if isinstance(values, float):
             print(f"{name}: {values:.2f} s")

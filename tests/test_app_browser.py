@@ -387,6 +387,31 @@ def test_a_killed_server_has_lost_nothing_and_the_page_comes_back(new_session, s
     tab.wait_for(lambda: len(votes(session)) == 3)
 
 
+def children_of(pid):
+    """Process ids whose parent is this one."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are listed in /proc")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_work_in_the_background_ends_with_the_server(new_session, serve, how):
+    server = serve(new_session().path, background=True)
+    end = time.monotonic() + 30
+    while not (working := children_of(server.process.pid)) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert working
+    server.stop(how)
+    end = time.monotonic() + 20
+    while (left := [pid for pid in working if Path(f"/proc/{pid}").exists()]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert left == []
+
+
 def test_a_locked_label_file_is_said_and_nothing_is_shown(new_session, serve, open_tab):
     session = new_session()
     tab = open_tab(serve(session.path).url)

@@ -145,6 +145,7 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its jobs
     with contextlib.suppress(OSError, AttributeError):
         os.nice(_NICE)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def heard() -> list[Any]:
         messages = []
@@ -164,6 +165,14 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
         connection.send(_End("there is not enough memory: set a smaller train.memory_gb or input.size"))
     except Exception as error:  # noqa: BLE001 - whatever happens, the page has to say it
         connection.send(_End(f"{type(error).__name__}: {error}"))
+
+
+def _end_with_parent() -> None:
+    """End this process when the server is gone, however it went: nobody needs the work any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Progress | ColdScores]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,10 +144,13 @@ class AppServer:
         return make
 
     def run(self) -> None:
-        """Serve until stopped."""
+        """Serve until stopped, by Ctrl-C or SIGTERM."""
+        loop = self._server.io_loop
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda number, frame: loop.add_callback_from_signal(loop.stop))
         self._server.start()
         try:
-            self._server.io_loop.start()
+            loop.start()
         finally:
             self._server.stop()
             self.learner.close()
