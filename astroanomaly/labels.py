@@ -298,17 +298,22 @@ class LabelLog:
             self._insert(connection, [("", "undo", "", annotator, _now(), int(round), row[0], "", None, False)])
         return int(row[0])
 
-    def clear(self, ids: str | Iterable[str], *, annotator: str, round: int = 0) -> int | None:
+    def clear(self, ids: str | Iterable[str], *, annotator: str, round: int = 0, after: int = 0) -> int | None:
         """Take back one's own verdicts, skips and flags of some objects, whatever batch they came in, as one action.
 
-        It can be undone itself. Return its batch number; None when there is nothing to take back.
+        Only events with a number above ``after`` are taken back. It can be undone itself. Return its batch number;
+        None when there is nothing to take back.
         """
         chosen = [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
         with self._transaction() as connection:
             rows = []
             for object_id in chosen:
                 standing = Tally(self.history(object_id)).standing(object_id)
-                own = {event.batch for event in standing if event.annotator == annotator and event.kind != "note"}
+                own = {
+                    event.batch
+                    for event in standing
+                    if event.annotator == annotator and event.kind != "note" and event.number > after
+                }
                 rows += [
                     (object_id, "undo", "", annotator, _now(), int(round), batch, "", None, False)
                     for batch in sorted(own)

@@ -70,6 +70,8 @@ class Opinion:
         Whether somebody's last word on it was to skip it; whether somebody flagged it.
     notes
         Texts, oldest first.
+    skipped_by
+        Whose last word on it was to skip it.
     """
 
     label: str
@@ -78,6 +80,7 @@ class Opinion:
     skipped: bool = False
     flagged: bool = False
     notes: tuple[str, ...] = ()
+    skipped_by: frozenset[str] = frozenset()
 
 
 class Tally:
@@ -146,8 +149,8 @@ class Tally:
             else:
                 notes.append(event.value)
         votes = {who: event.value for who, event in words.items() if event.kind == "verdict"}
-        skipped = any(event.kind == "skip" for event in words.values())
-        return Opinion(majority(votes), votes, time if votes else "", skipped, flagged, tuple(notes))
+        skipped = frozenset(who for who, event in words.items() if event.kind == "skip")
+        return Opinion(majority(votes), votes, time if votes else "", bool(skipped), flagged, tuple(notes), skipped)
 
     def opinions(self) -> dict[str, Opinion]:
         """Return what stands of every object of which anything stands."""

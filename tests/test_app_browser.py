@@ -249,7 +249,7 @@ def test_the_probe_learns_and_the_order_follows(new_session, sky, serve, open_ta
     tab.wait_for(lambda: "probe: 26 verdicts" in tab.text() and "features 1" not in tab.text(), 60)
     time.sleep(1.5)  # the last features come with a last fit
     before = tab.column("cells", "object_id")
-    tab.page.get_by_text("start again from the top").click()
+    tab.page.get_by_text("deal again: newer ranking").click()
     tab.wait_for(lambda: tab.column("cells", "object_id") != before)
 
     def in_order():
@@ -371,6 +371,45 @@ def test_text_from_data_is_text(hostile_session, serve, open_tab):
     assert found == 0
 
 
+def test_the_name_is_remembered_by_the_browser(new_session, serve, open_tab):
+    session = new_session()
+    server = serve(session.path, "--annotator", "owner")
+    tab = open_tab(server.url)
+    field = tab.page.locator("input[placeholder='your name']")
+    field.fill("ben")
+    field.press("Enter")
+    tab.wait_for(lambda: "ben" in tab.page.evaluate("decodeURIComponent(document.cookie)"))
+    tab.press("a")  # Enter has left the field: the key is a verdict
+    tab.wait_for(lambda: tab.words()[0] == "anomaly")
+    server.stop(signal.SIGKILL)
+    again = serve(session.path, "--annotator", "owner", port=server.port)
+    tab.wait_for(lambda: tab.page.locator("#aa-lost").count() == 0 and len(tab.column("cells", "object_id")) > 0, 40)
+    tab.press("n")
+    tab.wait_for(lambda: len(votes(session)) == 2)
+    assert {who for said in votes(session).values() for who in said} == {"ben"}
+    other = open_tab(again.url)  # another browser knows nothing of ben
+    other.press("n")
+    tab.wait_for(lambda: {"owner": "nominal"} in votes(session).values())
+
+
+def test_keys_after_a_list_or_held_down(new_session, serve, open_tab):
+    session = new_session()
+    tab = open_tab(serve(session.path).url)
+    order = tab.page.locator("select:has(option[value='median'])")
+    order.focus()
+    order.select_option("median")
+    tab.wait_for(lambda: len(votes(session)) == 0)
+    tab.press("n")
+    tab.wait_for(lambda: len(votes(session)) == 1)
+    assert order.input_value() == "median"
+    for _ in range(8):
+        tab.page.evaluate(
+            "window.dispatchEvent(new KeyboardEvent('keydown', {key: 'n', repeat: true, bubbles: true, composed: true}))"
+        )
+    time.sleep(0.7)
+    assert len(votes(session)) == 1
+
+
 def test_a_killed_server_has_lost_nothing_and_the_page_comes_back(new_session, serve, open_tab):
     session = new_session()
     server = serve(session.path, "--annotator", "ann")
@@ -488,7 +527,7 @@ def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
     words = f"probe: {len(odd) // 2 + 60} verdicts"
     tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], 120)
     time.sleep(3 if keep else 1)
-    tab.page.get_by_text("start again from the top").click()
+    tab.page.get_by_text("deal again: newer ranking").click()
     time.sleep(0.5)
     for object_id in tab.column("cells", "object_id")[:9]:
         tab.press("a" if truth[object_id] != "nominal" else "n")

@@ -141,9 +141,10 @@ def test_where_north_is_and_how_long_an_arcsecond(search):
     assert centre.position_angle(north).wrap_at("180d").deg == pytest.approx(0, abs=0.05)
     assert centre.position_angle(east).deg == pytest.approx(90, abs=0.05)
     assert centre.separation(north).arcsec == pytest.approx(3 * compass.scale_arcsec, rel=1e-3)
-    number, unit = float(compass.bar_text[:-1]), {"″": 1, "′": 60, "°": 3600}[compass.bar_text[-1]]
-    assert compass.bar_pixels == pytest.approx(number * unit / compass.scale_arcsec)
-    assert 0.05 * width < compass.bar_pixels <= width / 3
+    pixels, text = compass.bar(width)
+    number, unit = float(text[:-1]), {"″": 1, "′": 60, "°": 3600}[text[-1]]
+    assert pixels == pytest.approx(number * unit / compass.scale_arcsec)
+    assert 0.05 * width < pixels <= width / 3
     assert compass_of(None, 10, 10) is None
     assert sky_at(None, 0, 0) is None
 

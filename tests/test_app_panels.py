@@ -5,6 +5,7 @@ import pytest
 from bokeh.document import Document
 from bokeh.events import ButtonClick
 
+from astroanomaly.app.filters import Filters
 from astroanomaly.app.learner import Learner
 from astroanomaly.app.marks import look_of
 from astroanomaly.app.page import Page
@@ -61,7 +62,7 @@ def test_one_image_for_a_whole_page(page):
     side = page.search.cache.layout.width
     assert image(page).shape == (page.state.rows * side, page.state.columns * side)
     assert image(page).dtype == np.uint32
-    assert len(page.mosaic.root.renderers) == 8  # glyphs, however many cutouts
+    assert len(page.mosaic.root.renderers) == 10  # glyphs, however many cutouts
 
 
 def test_every_control_of_the_stretch_changes_the_picture(page):
@@ -138,16 +139,24 @@ def test_the_sidebar_changes_what_is_dealt(page):
     side.lowest.value = 50.0
     assert (page.search.score_of(page.state.page.ids, COLD) >= 50).all()
     side.expression.value = "nonsense <"
-    assert "cannot read" in page.footer.message.text
-    assert side.expression.value == ""
-    press(page, "a")
-    assert page.footer.message.text.count("bad") == 0
+    assert "cannot read" in page.footer.error.text
+    assert page.footer.error.visible
+    assert side.expression.value == "nonsense <"  # to be put right
+    assert page.state.filters.expression == ""
+    side.expression.value = "snr > -1"
+    assert page.state.filters.expression == "snr > -1"
+    assert not page.footer.error.visible
+    assert not side.clear.disabled
+    side.clear._trigger_event(ButtonClick(side.clear))
+    assert page.state.filters == Filters()
+    assert side.lowest.value is None
 
 
 def test_an_empty_page_says_what_to_do(page):
     page.sidebar.region.value = "10 10 1arcsec"
     assert page.state.page.ids == ()
     assert "Nothing to show" in page.sidebar.where.text
+    assert "clear them" in page.mosaic.words.data["text"][0]
     assert page.mosaic.image.data["image"] == []
     press(page, "a", "n", "r", "Enter", "ArrowRight", "f", "s", "u", "End")
     assert page.search.labels.events() == []
@@ -198,7 +207,7 @@ def test_a_lasso_on_a_map_shows_its_objects(page):
 
 def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
     page.act(lambda: 1 / 0)()
-    assert "ZeroDivisionError" in page.footer.message.text
+    assert "ZeroDivisionError" in page.footer.error.text
     assert "a handler failed" in caplog.text
     press(page, "a")
     assert page.mosaic.cells.data["word"][0] == "anomaly"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from astroanomaly.app.search import Search
 from astroanomaly.metrics import cohen_kappa
 
 __all__ = ["Annotator", "Pair", "annotators", "disagreements", "pairs"]
+
+_SAME_SHOWING_S = 300.0  # a blind word within this time of the last corrects it
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,24 @@ def annotators(search: Search) -> list[Annotator]:
     said: dict[str, set[str]] = {}
     before: dict[str, list[str]] = {}
     after: dict[str, list[str]] = {}
-    for object_id, opinion in search.tally.opinions().items():
+    for object_id, opinion in search.opinions().items():
         for who in opinion.votes:
             said.setdefault(who, set()).add(object_id)
-        last: dict[str, str] = {}
+        showings: dict[str, list[tuple[str, bool, float]]] = {}  # word, blind, when; the last word of each showing
         for event in search.tally.standing(object_id):
             if event.kind != "verdict":
                 continue
-            if event.blind_repeat and event.annotator in last:
-                before.setdefault(event.annotator, []).append(last[event.annotator])
-                after.setdefault(event.annotator, []).append(event.value)
-            last[event.annotator] = event.value
+            known = showings.setdefault(event.annotator, [])
+            now = datetime.datetime.fromisoformat(event.time).timestamp()
+            same = known and known[-1][1] == event.blind_repeat
+            if same and not (event.blind_repeat and now - known[-1][2] > _SAME_SHOWING_S):
+                known.pop()
+            known.append((event.value, event.blind_repeat, now))
+        for who, known in showings.items():
+            for (word, _, _), (again, blind, _) in itertools.pairwise(known):
+                if blind:
+                    before.setdefault(who, []).append(word)
+                    after.setdefault(who, []).append(again)
     found = []
     for who, ids in said.items():
         first, second = before.get(who, []), after.get(who, [])
@@ -59,7 +69,7 @@ def annotators(search: Search) -> list[Annotator]:
 
 def pairs(search: Search) -> list[Pair]:
     """Return all pairs of people who gave verdicts on the same objects."""
-    votes = [opinion.votes for opinion in search.tally.opinions().values() if len(opinion.votes) > 1]
+    votes = [opinion.votes for opinion in search.opinions().values() if len(opinion.votes) > 1]
     names = sorted({who for both in votes for who in both})
     found = []
     for first, second in itertools.combinations(names, 2):
@@ -71,10 +81,10 @@ def pairs(search: Search) -> list[Pair]:
 
 
 def disagreements(search: Search) -> list[str]:
-    """Return the objects on which people differ, the most divided first."""
+    """Return the objects on which people differ, the most divided first; those of the audit set stay hidden."""
     divided = {
         object_id: len(set(opinion.votes.values()))
-        for object_id, opinion in search.tally.opinions().items()
-        if len(set(opinion.votes.values())) > 1
+        for object_id, opinion in search.opinions().items()
+        if len(set(opinion.votes.values())) > 1 and object_id not in search.audit
     }
-    return sorted(divided, key=lambda object_id: (-divided[object_id], object_id))
+    return search.known(sorted(divided, key=lambda object_id: (-divided[object_id], object_id)))

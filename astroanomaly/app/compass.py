@@ -21,17 +21,20 @@ class Compass:
     ----------
     scale_arcsec
         Length of a pixel's side.
-    bar_pixels, bar_text
-        A scale bar of about a quarter of the width.
     north, east
         Unit vectors ``(x, y)`` in pixels.
     """
 
     scale_arcsec: float
-    bar_pixels: float
-    bar_text: str
     north: tuple[float, float]
     east: tuple[float, float]
+
+    def bar(self, width: float) -> tuple[float, str]:
+        """Return length in pixels and text of a scale bar, at most a third as long as so many pixels."""
+        longest = self.scale_arcsec * width / 3
+        bar = max((b for b in _BARS_ARCSEC if b <= longest), default=_BARS_ARCSEC[0])
+        text = f"{bar / 3600:g}°" if bar >= 3600 else f"{bar / 60:g}′" if bar >= 60 else f"{bar:g}″"
+        return bar / self.scale_arcsec, text
 
 
 def compass_of(wcs: Any, width: int, height: int) -> Compass | None:
@@ -61,9 +64,7 @@ def compass_of(wcs: Any, width: int, height: int) -> Compass | None:
         if not (math.isfinite(length) and length > 0):
             return None
         arrows.append((dx / length, dy / length))
-    bar = max((b for b in _BARS_ARCSEC if b <= scale * width / 3), default=_BARS_ARCSEC[0])
-    text = f"{bar / 3600:g}°" if bar >= 3600 else f"{bar / 60:g}′" if bar >= 60 else f"{bar:g}″"
-    return Compass(scale, bar / scale, text, arrows[0], arrows[1])
+    return Compass(scale, arrows[0], arrows[1])
 
 
 def sky_at(wcs: Any, x: float, y: float) -> Any:

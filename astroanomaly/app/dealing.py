@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from astroanomaly.app.filters import Filters
+from astroanomaly.app.filters import NOT_MINE, UNLABELLED, Filters
 from astroanomaly.app.search import COLD, Search
 
 __all__ = ["ORDERINGS", "Dealt", "deal"]
@@ -39,7 +40,15 @@ class Dealt:
     repeats
         Objects that its annotator has labelled before, shown as if not.
     left
-        Objects there were to choose from.
+        Objects there were to choose from; 0 where they were chosen by hand.
+    by, ranked
+        Name of the scores, and what they came from, in words, when it was dealt; empty without.
+    scores
+        ``(n,)`` these scores, NaN where there was none: what is shown, since a ranking goes on changing.
+    since
+        Number of the last event of the log when it was dealt.
+    blind
+        Whether earlier verdicts, scores and the catalogue of its objects are hidden.
     """
 
     ids: tuple[str, ...]
@@ -47,6 +56,23 @@ class Dealt:
     probability: float | None
     repeats: frozenset[str] = frozenset()
     left: int = 0
+    by: str = ""
+    ranked: str = ""
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), compare=False)
+    since: int = 0
+    blind: bool = False
+
+    def score(self, object_id: str) -> float:
+        """Score of one of its objects when it was dealt, NaN where there was none."""
+        return float(self.scores[self.ids.index(object_id)]) if object_id in self.ids else float("nan")
+
+    @classmethod
+    def chosen(cls, search: Search, ids: Sequence[str], ordering: str, by: str, **more: Any) -> Dealt:
+        """Make a page of given objects, with the scores as they are now."""
+        return cls(
+            tuple(ids), ordering, more.pop("probability", None), by=by, ranked=search.described.get(by, ""),
+            scores=search.score_of(ids, by), since=search.tally.last, **more,
+        )  # fmt: skip
 
 
 def deal(
@@ -93,15 +119,23 @@ def deal(
     if ordering == AUDIT:
         free = [i for i in sorted(search.audit.difference(seen)) if annotator not in search.opinion(i).votes]
         ids = [str(i) for i in rng.permutation(free)[:size]]
-        return Dealt(tuple(ids), AUDIT, len(ids) / len(free) if free else None, left=len(free))
-    repeats = _draw_repeats(search, pages, size, annotator, repeat_share, rng)
+        chance = len(ids) / len(free) if free else None
+        return Dealt.chosen(search, ids, AUDIT, "", probability=chance, left=len(free), blind=True)
+    alone = filters.labels == NOT_MINE
+    if alone:
+        filters = replace(filters, without=annotator)
+    among = repeat_share if filters.labels == UNLABELLED else 0.0  # where everything else has no mark either
+    repeats = _draw_repeats(search, pages, size, annotator, among, rng)
     how = ORDERINGS[ordering][1] if by in search.scores else "random"  # until there is a first ranking
-    ids, left = search.choose(size - len(repeats), how, by, filters, seen=seen, rng=rng)
+    ids, left = search.choose(size - len(repeats), how, by, filters, seen=[*seen, *repeats], rng=rng)
     probability = min(1.0, len(ids) / left) if left and how == "random" else None
     if ids and repeats:
         ids = [str(i) for i in rng.permutation([*ids, *repeats])]
     said = how if how == "random" else f"{ordering}:{by}"
-    return Dealt(tuple(ids), said, probability, frozenset(repeats) & set(ids), left)
+    return Dealt.chosen(
+        search, ids, said, by, probability=probability, repeats=frozenset(repeats) & set(ids), left=left,
+        blind=bool(among) or alone,
+    )  # fmt: skip
 
 
 def _draw_repeats(
@@ -112,6 +146,6 @@ def _draw_repeats(
     if not count:
         return []
     recent = {object_id for page in pages[-_LEAST_AGE:] for object_id in page.ids}
-    said = {i for i, opinion in search.tally.opinions().items() if annotator in opinion.votes}
-    free = [i for i in sorted(said - recent - search.audit) if search.cache.find([i])[0] >= 0]
+    said = {i for i, opinion in search.opinions().items() if annotator in opinion.votes}
+    free = search.known(sorted(said - recent - search.audit))
     return [str(i) for i in rng.permutation(free)[:count]]

@@ -110,16 +110,28 @@ class Display:
         stretch = build(StretchConfig, values.pop("stretch", {}), "stretch")
         return dataclasses.replace(build(cls, values, "display"), stretch=stretch)
 
-    def rows(self, bands: Sequence[str]) -> np.ndarray:
+    def rows(self, bands: Sequence[str], there: Sequence[bool] | np.ndarray | None = None) -> np.ndarray:
         """``(3, B)`` float32 weights of the bands in red, green and blue; bands switched off weigh nothing.
+
+        Parameters
+        ----------
+        bands
+            Their names.
+        there
+            Which of them an object has; colours by wavelength are made of those. None: all.
 
         Raises
         ------
         BandError
             If the channels name a band there is not.
         """
-        weights = parse_channels(self.channels, bands) if self.channels else default_channels(bands)
-        table = np.array(weights, np.float32)
+        here = np.ones(len(bands), bool) if there is None or not any(there) else np.asarray(there, bool)
+        table = np.zeros((3, len(bands)), np.float32)
+        if self.channels:
+            table[:] = parse_channels(self.channels, bands)
+            table[:, ~here] = 0
+        else:
+            table[:, here] = default_channels([band for band, yes in zip(bands, here, strict=True) if yes])
         table[:, [band in self.hidden for band in bands]] = 0
         total = table.sum(1, keepdims=True)
         return table / np.where(total > 0, total, 1)
@@ -142,7 +154,8 @@ class Sheet:
         self.bands = tuple(bands)
         self.images = images
         self._levels = levels
-        self._empty = ~np.isfinite(images).any(axis=1) if images.dtype.kind == "f" else None  # (n, H, W)
+        self._finite = np.isfinite(images) if images.dtype.kind == "f" else None  # (n, B, H, W)
+        self._groups = _alike(self._finite.any(axis=(2, 3)) if self._finite is not None else None, len(images))
         self._key: Any = None
         self._scaled = np.empty(0, np.float32)
         self._steps = np.empty(0, np.uint16)
@@ -168,13 +181,20 @@ class Sheet:
             band = display.band if display.band in shown else (shown or [self.bands[0]])[0]
             table = palette(display.colour_map).astype(np.uint32)
             words = table[:, 0] | table[:, 1] << 8 | table[:, 2] << 16 | _OPAQUE
-            painted = words[self._tone(display)].take(self._steps[:, self.bands.index(band)])
-        elif display.colours == "lupton":
-            painted = self._lupton(display)
-        else:
-            painted = self._mixed(display)
-        if self._empty is not None:
-            np.putmask(painted, self._empty, _NO_DATA)
+            number = self.bands.index(band)
+            painted = words[self._tone(display)].take(self._steps[:, number])
+            if self._finite is not None:
+                np.putmask(painted, ~self._finite[:, number], _NO_DATA)
+            return painted
+        paint = self._lupton if display.colours == "lupton" else self._mixed
+        painted = np.empty(self._steps[:, 0].shape, np.uint32)
+        for chosen, there in self._groups:  # objects that have the same bands
+            weights = display.rows(self.bands, there)
+            painted[chosen] = paint(display, chosen, weights)
+            if self._finite is not None:
+                drawn = np.flatnonzero(weights.any(axis=0))
+                empty = ~self._finite[chosen][:, drawn].any(axis=1)
+                painted[chosen] = np.where(empty, _NO_DATA, painted[chosen])
         return painted
 
     def _prepare(self, display: Display) -> None:
@@ -214,25 +234,33 @@ class Sheet:
             levels = Stretch(display.stretch).curve(levels)
         return _finish(levels, display)
 
-    def _mixed(self, display: Display) -> np.ndarray:
-        weights = display.rows(self.bands)
+    def _mixed(self, display: Display, chosen: slice | np.ndarray, weights: np.ndarray) -> np.ndarray:
+        steps = self._steps[chosen]
         tone = self._tone(dataclasses.replace(display, invert=False))
-        painted = np.full(self._steps[:, 0].shape, _OPAQUE, np.uint32)
+        painted = np.full(steps[:, 0].shape, _OPAQUE, np.uint32)
         for channel, row in enumerate(weights):
             used = np.flatnonzero(row)
             if len(used) == 1:  # the usual case, in one step: from level to coloured byte
-                painted |= (tone.astype(np.uint32) << (8 * channel)).take(self._steps[:, used[0]])
+                painted |= (tone.astype(np.uint32) << (8 * channel)).take(steps[:, used[0]])
             elif len(used):
-                mean = sum(row[k] * tone.take(self._steps[:, k]).astype(np.float32) for k in used)
+                mean = sum(row[k] * tone.take(steps[:, k]).astype(np.float32) for k in used)
                 painted |= (mean + 0.5).astype(np.uint32) << (8 * channel)
         return painted ^ np.uint32(0x00FFFFFF) if display.invert else painted
 
-    def _lupton(self, display: Display) -> np.ndarray:
-        colours = np.einsum("nbhw,cb->nchw", self._scaled, display.rows(self.bands))
+    def _lupton(self, display: Display, chosen: slice | np.ndarray, weights: np.ndarray) -> np.ndarray:
+        colours = np.einsum("nbhw,cb->nchw", self._scaled[chosen], weights)
         rgb = lupton_rgb(colours, q=display.lupton_q, stretch=display.lupton_stretch)  # (n, H, W, 3)
         table = _finish(np.linspace(0, 1, 256, dtype=np.float32), display).astype(np.uint32)
         red, green, blue = (table.take(rgb[..., channel]) for channel in range(3))
         return red | green << 8 | blue << 16 | _OPAQUE
+
+
+def _alike(there: np.ndarray | None, n: int) -> list[tuple[slice | np.ndarray, np.ndarray | None]]:
+    """Group objects by the bands they have, ``(n, B)`` boolean: which objects, and which bands."""
+    if there is None or there.all():
+        return [(slice(0, n), None)]
+    kinds, number = np.unique(there, axis=0, return_inverse=True)
+    return [(np.flatnonzero(number.ravel() == k), kind) for k, kind in enumerate(kinds)]
 
 
 def _finish(levels: np.ndarray, display: Display) -> np.ndarray:

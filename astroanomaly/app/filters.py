@@ -16,6 +16,7 @@ from astroanomaly.errors import ConfigError
 __all__ = ["Filters", "evaluate", "within"]
 
 UNLABELLED, LABELLED, EVERYTHING = "unlabelled", "labelled", "everything"
+NOT_MINE = "not judged by me"  # blind: what others said is hidden
 _LONGEST = 1000  # characters of an expression
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
@@ -37,9 +38,12 @@ class Filters:
     Attributes
     ----------
     labels
-        ``unlabelled``, ``labelled``, ``everything``, ``skipped``, ``flagged``, ``disputed``, or a label class.
+        ``unlabelled``, ``labelled``, ``everything``, ``not judged by me``, ``skipped``, ``flagged``, ``disputed``, or a
+        label class.
     annotator
         Only objects this person gave a verdict on; empty: anybody's.
+    without
+        Only objects this person has not judged or skipped; empty: whoever did.
     lowest, highest
         Range of the score; None: open.
     region
@@ -50,6 +54,7 @@ class Filters:
 
     labels: str = UNLABELLED
     annotator: str = ""
+    without: str = ""
     lowest: float | None = None
     highest: float | None = None
     region: str = ""

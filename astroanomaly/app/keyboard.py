@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.parse
 from collections.abc import Callable
 
 from bokeh.core.properties import Any, Float, Int, String
@@ -12,19 +14,30 @@ from bokeh.models import CustomJS, UIElement
 from astroanomaly.app.state import KEYS
 from astroanomaly.app.theme import asset
 
-__all__ = ["Bus", "connect"]
+__all__ = ["Bus", "connect", "remembered_name"]
+
+_COOKIE = "astroanomaly-name"
 
 
 class Bus(DataModel):
     """What travels beside the widgets.
 
-    ``key``, with a counter ``n`` so that a repeat arrives; ``zoom`` of the page; a ``file`` to save.
+    ``key``, with a counter ``n`` so that a repeat arrives; the ``zoom`` of the page and the
+    ``annotator`` at it, which the browser remembers; a ``file`` to save, with a counter ``files``.
     """
 
     key = String(default="")
     n = Int(default=0)
     zoom = Float(default=1.0)
+    annotator = String(default="")
     file = Any(default=None)
+    files = Int(default=0)
+
+    def save(self, name: str, mime: str, content: bytes) -> None:
+        """Let the browser save a file, and forget it."""
+        self.file = {"name": name, "mime": mime, "data": content}
+        self.files += 1
+        self.file = None
 
 
 def connect(
@@ -33,6 +46,7 @@ def connect(
     press: Callable[[str], None],
     zoom: Callable[[float], None],
     *,
+    annotator: str,
     alone: bool,
 ) -> Bus:
     """Listen to the keys and the size of a page.
@@ -45,20 +59,39 @@ def connect(
         The app within the page, of the class ``aa-app``.
     press
         Called with each key that has a meaning, unless somebody is typing in a field.
+    annotator
+        Name that the server was started with.
     zoom
         Called with how much larger than usual text has to be on a large screen.
     alone
         Whether the app is the whole page; else keys count only after a click into it.
     """
-    bus = Bus(name="bus")
+    bus = Bus(name="bus", annotator=annotator)
     known = [key for names, _, _ in KEYS for key in names]
     document.add_root(bus)
     document.js_on_event(
-        "document_ready", CustomJS(args={"bus": bus, "keys": known, "alone": alone}, code=asset("keys.js"))
+        "document_ready",
+        CustomJS(args={"bus": bus, "keys": known, "alone": alone}, code=asset("keys.js")),
     )
     if alone:
         document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
-    bus.js_on_change("file", CustomJS(args={"bus": bus}, code=asset("save.js")))
+    bus.js_on_change(
+        "annotator", CustomJS(args={"bus": bus, "usual": annotator, "name": _COOKIE}, code=asset("remember.js"))
+    )
+    bus.js_on_change("files", CustomJS(args={"bus": bus}, code=asset("save.js")))
     bus.on_change("n", lambda attr, old, new: press(bus.key))
     bus.on_change("zoom", lambda attr, old, new: zoom(new))
     return bus
+
+
+def remembered_name(document: Document, usual: str) -> str:
+    """Return the name that this browser gave on an earlier visit to a server started with the same name, or that."""
+    context = document.session_context
+    cookies = getattr(context.request, "cookies", None) if context is not None else None
+    try:
+        kept = json.loads(urllib.parse.unquote(dict(cookies or {}).get(_COOKIE, "")))
+    except (ValueError, RecursionError, TypeError):
+        return usual
+    if isinstance(kept, list) and len(kept) == 2 and kept[0] == usual and isinstance(kept[1], str):
+        return kept[1]
+    return usual

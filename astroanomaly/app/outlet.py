@@ -67,12 +67,12 @@ def choose(
     selected
         The objects that are selected on it.
     """
-    opinions = search.tally.opinions()
+    opinions = search.opinions()
     if which in ("anomalies", *search.classes):
         wanted = set(search.classes[1:]) if which == "anomalies" else {which}
-        ids = [i for i, o in opinions.items() if o.label in wanted and search.cache.find([i])[0] >= 0]
+        ids = search.known([i for i, o in opinions.items() if o.label in wanted])
     elif which in ("page", "selection"):
-        ids = list(page if which == "page" else selected)
+        ids = [i for i in (page if which == "page" else selected) if i not in search.audit]
     elif which in ("filter", "top"):
         rows = np.flatnonzero(free)
         scores = search.scores.get(by)
@@ -98,7 +98,7 @@ def catalogue(search: Search, ids: Sequence[str], by: str, merge_radius_arcsec: 
     scores = search.scores.get(by)
     whole = np.full(len(search.cache), np.nan, np.float32) if scores is None else scores
     table = describe(
-        search.session, ids, whole, opinions=search.tally.opinions(),
+        search.session, ids, whole, opinions=search.opinions(),
         provenance={"ranker": search.described.get(by, "none"), "scores": by or "none"},
     )  # fmt: skip
     return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table

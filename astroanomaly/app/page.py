@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from bokeh.document import Document
 from bokeh.models import Column, Row
 
 from astroanomaly.app.display import Display
-from astroanomaly.app.keyboard import connect
+from astroanomaly.app.filters import Filters
+from astroanomaly.app.keyboard import connect, remembered_name
 from astroanomaly.app.learner import Learner
 from astroanomaly.app.panels.chrome import Footer, Header, KeyTable
 from astroanomaly.app.panels.export import Export
@@ -24,9 +26,10 @@ from astroanomaly.app.panels.quality import Quality
 from astroanomaly.app.panels.sidebar import Sidebar
 from astroanomaly.app.panels.stretch_bar import StretchBar
 from astroanomaly.app.preferences import load_preferences, save_preferences
-from astroanomaly.app.search import Search
-from astroanomaly.app.state import CANDIDATES, PAGE_SIZES, ViewState
+from astroanomaly.app.search import LATEST, Search
+from astroanomaly.app.state import CANDIDATES, ViewState
 from astroanomaly.app.theme import dress, scale_text
+from astroanomaly.config import build
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.plugins import load_plugins
 
@@ -70,9 +73,12 @@ class Page:
         self.search = search
         self.learner = learner
         self.state = ViewState(search, annotator)
+        if alone:
+            self.state.set_annotator(remembered_name(document, annotator))
         self._revision = search.revision
         self._scores = dict(search.described)
         self._zoom = 1.0
+        self._owed: dict[Any, set[str]] = {}
         self._written: tuple[str, dict[str, Any]] = ("", {})
         self._recall()
         state = self.state
@@ -107,6 +113,7 @@ class Page:
             self.header.root,
             Row(self.sidebar.root, self.center, sizing_mode="stretch_both", spacing=0),
             self.footer.root,
+            self.footer.error,
             self.keys.root,
             css_classes=["aa-app"], sizing_mode="stretch_both" if alone else "stretch_width", spacing=0, **size,
         )  # fmt: skip
@@ -118,6 +125,7 @@ class Page:
             self.root,
             lambda key: self.act(lambda: state.press(key))(),
             lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
+            annotator=annotator,
             alone=alone,
         )
         document.on_session_destroyed(lambda context: self._keep())
@@ -148,9 +156,25 @@ class Page:
             self._zoom = self.state.zoom
         if "view" in dirty:
             self._arrange()
-        if dirty:
-            for panel in self.panels:
-                panel.update(dirty)
+        if not dirty:
+            return
+        self.bus.annotator = self.state.annotator
+        for panel in self.panels:
+            self._follow(panel, dirty)
+        if self.state.dirty:  # a panel had something to say
+            self.footer.update(self.state.dirty)
+            self.state.dirty = set()
+
+    def _follow(self, panel: Any, dirty: set[str]) -> None:
+        """Let one panel follow; what goes wrong there is said, tried again next time, and stops no other panel."""
+        dirty = dirty | self._owed.pop(panel, set())
+        try:
+            panel.update(dirty)
+        except Exception as error:  # noqa: BLE001 - the other panels must follow, and the page must say it
+            if not isinstance(error, AstroAnomalyError):
+                _log.exception("a panel failed")
+            self._owed[panel] = dirty
+            self.state.say(f"the page could not be drawn: {error}", "error")
 
     def _tick(self) -> None:
         """Take in what others said and what was computed meanwhile; the page on show stays as it was dealt."""
@@ -162,6 +186,8 @@ class Page:
             self._revision = search.revision
             self.state.dirty.add("marks")
         if search.described != self._scores:
+            if search.described.get(LATEST) != self._scores.get(LATEST):
+                self.state.take_round()
             self._scores = dict(search.described)
             self.state.dirty |= {"scores", "options"}
         self.header.tell(self.learner)
@@ -169,12 +195,12 @@ class Page:
         self.footer.settle()
         for panel in self.views.values():
             if panel is not None and panel.root.visible:
-                panel.update(self.state.dirty)
+                self._follow(panel, self.state.dirty)
         self._keep()
 
     def _save(self, name: str, mime: str, content: bytes) -> None:
         """Let the browser save a file."""
-        self.bus.file = {"name": name, "mime": mime, "data": content}
+        self.bus.save(name, mime, content)
 
     def _go(self, ids: list[str], ordering: str) -> None:
         """Show objects on the first view."""
@@ -184,6 +210,9 @@ class Page:
         state = self.state
         return {
             "display": state.display.to_plain(),
+            "ordering": state.ordering,
+            "by": state.by,
+            "filters": dataclasses.asdict(state.filters),
             "page_size": state.page_size,
             "auto_advance": state.auto_advance,
             "click_marks": state.click_marks,
@@ -209,8 +238,11 @@ class Page:
                 display.rows(self.search.cache.bands)
                 state.display = display
                 state.dirty |= {"display", "options"}
-            if kept.get("page_size") in PAGE_SIZES and kept["page_size"] != state.page_size:
-                state.choose(page_size=kept["page_size"])
+            changes: dict[str, Any] = {name: kept[name] for name in ("page_size", "ordering", "by") if name in kept}
+            if "filters" in kept:
+                changes["filters"] = build(Filters, kept["filters"], "filters")
+            if changes:
+                state.choose(**changes)
             state.auto_advance = bool(kept.get("auto_advance", state.auto_advance))
             if kept.get("click_marks") in ("", *self.search.classes):
                 state.click_marks = kept["click_marks"]
@@ -227,7 +259,7 @@ class Page:
             if panel is not None:
                 panel.root.visible = name == chosen
                 if name == chosen:
-                    panel.update({"view", "scores", "marks"})
+                    self._follow(panel, {"view", "scores", "marks"})
 
 
 def _what_the_model_sees(search: Search) -> str:

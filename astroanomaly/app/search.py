@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import ranking
-from astroanomaly.app.filters import EVERYTHING, LABELLED, UNLABELLED, Filters, evaluate, within
+from astroanomaly.app.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import ConfigError, LabelError, SessionError
 from astroanomaly.labels import LabelLog
@@ -32,6 +33,7 @@ _SAMPLED_PIXELS = 1_000_000  # per band
 _KEPT_LEVELS = 32
 _KEPT_FILTERS = 8
 _DISPUTED_CODE = -1
+_FRESH = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
 _log = logging.getLogger(__name__)
 
 
@@ -74,8 +76,10 @@ class Search:
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
         self._kept: OrderedDict[StretchConfig, Limits] = OrderedDict()
         self._selected: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._opinions: tuple[int, dict[str, Opinion]] | None = None
+        self._verdict_numbers: list[int] = []
         self._lock = threading.RLock()
-        self._round = 0
+        self._round = self._round_event = 0
         self._looked = 0.0
         self.refresh()
         self.read_round()
@@ -94,17 +98,18 @@ class Search:
                 return set()
             changed = self.tally.add(events)
             self.heard = now
-            self.verdicts += sum(event.kind in ("verdict", "undo", "skip") for event in events)
+            self._verdict_numbers += [event.number for event in events if event.kind in ("verdict", "undo", "skip")]
+            self.verdicts = len(self._verdict_numbers)
             self.revision += 1
             self._note(changed)
             return changed
 
-    def _note(self, ids: Iterable[str]) -> None:
-        for object_id in ids:
+    def _note(self, changed: Iterable[str]) -> None:
+        ids = sorted(changed)
+        for object_id, row in zip(ids, self.cache.find(ids), strict=True):
             opinion = self.tally.opinion(object_id)
             for name, there in (("skipped", opinion.skipped), ("flagged", opinion.flagged)):
                 (self._special[name].add if there else self._special[name].discard)(object_id)
-            row = self.cache.find([object_id])[0]
             if row >= 0:  # labels of a cache that is no longer part of the session
                 self._codes[row] = self._code(opinion.label)
 
@@ -112,6 +117,16 @@ class Search:
         if label == DISPUTED:
             return _DISPUTED_CODE
         return self.classes.index(label) + 1 if label in self.classes else 0
+
+    def opinions(self) -> dict[str, Opinion]:
+        """Return what stands of every object of which anything stands (kept until something new is said)."""
+        if self._opinions is None or self._opinions[0] != self.tally.last:
+            self._opinions = (self.tally.last, self.tally.opinions())
+        return self._opinions[1]
+
+    def known(self, ids: Sequence[str]) -> list[str]:
+        """Return those of some objects that the caches hold."""
+        return [object_id for object_id, row in zip(ids, self.cache.find(ids), strict=True) if row >= 0]
 
     def opinion(self, object_id: str) -> Opinion:
         """Return what stands of an object."""
@@ -144,7 +159,7 @@ class Search:
             self._round = last.number
             return False
         self.publish(LATEST, scores, f"round {last.number}, {last.ranker}")
-        self._round = last.number
+        self._round, self._round_event = last.number, last.last_event
         return True
 
     def publish(self, name: str, scores: np.ndarray, described: str) -> None:
@@ -161,8 +176,14 @@ class Search:
             self.revision += 1
 
     def best_scores(self) -> str:
-        """Name of the scores to begin with: the live probe, else the latest round, else without labels; or empty."""
-        return next((name for name in (PROBE, LATEST, COLD) if name in self.scores), "")
+        """Name of the scores to order by unless somebody chooses: empty while there are none.
+
+        The latest round while it knows nine tenths of what was said, else the live probe, else what needs no labels.
+        """
+        known = bisect.bisect_right(self._verdict_numbers, self._round_event)
+        fresh = self.verdicts and known >= _FRESH * self.verdicts
+        names = (LATEST, PROBE, COLD) if fresh else (PROBE, LATEST, COLD)
+        return next((name for name in names if name in self.scores), "")
 
     def score_of(self, ids: Sequence[str], name: str) -> np.ndarray:
         """``(n,)`` scores of some objects, NaN where there is none."""
@@ -224,6 +245,8 @@ class Search:
         free[self._audit_rows] = False
         if filters.annotator:
             free &= self._by_annotator(filters.annotator)
+        if filters.without:
+            free &= ~self._by_annotator(filters.without, skipped=True)
         scores = self.scores.get(by)
         with np.errstate(invalid="ignore"):
             if filters.lowest is not None and scores is not None:
@@ -237,7 +260,7 @@ class Search:
         return free
 
     def _by_label(self, labels: str) -> np.ndarray:
-        if labels == EVERYTHING:
+        if labels in (EVERYTHING, NOT_MINE):
             return np.ones(len(self.cache), bool)
         if labels in (LABELLED, UNLABELLED):
             free = (self._codes != 0) == (labels == LABELLED)
@@ -252,9 +275,13 @@ class Search:
             raise LabelError(f"{labels!r} is no label class (known: {', '.join(self.classes)})")
         return self._codes == self._code(labels)
 
-    def _by_annotator(self, annotator: str) -> np.ndarray:
+    def _by_annotator(self, annotator: str, *, skipped: bool = False) -> np.ndarray:
         free = np.zeros(len(self.cache), bool)
-        said = [i for i, opinion in self.tally.opinions().items() if annotator in opinion.votes]
+        said = [
+            i
+            for i, opinion in self.opinions().items()
+            if annotator in opinion.votes or (skipped and annotator in opinion.skipped_by)
+        ]
         free[self._rows_of(said)] = True
         return free
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,12 +13,12 @@ from astroanomaly.app.dealing import ORDERINGS, Dealt, deal
 from astroanomaly.app.display import Display
 from astroanomaly.app.filters import Filters
 from astroanomaly.app.fitting import fit_grid
-from astroanomaly.app.search import Search
-from astroanomaly.config import nearest
-from astroanomaly.errors import AstroAnomalyError, ConfigError, LabelError
+from astroanomaly.app.search import LATEST, Search
+from astroanomaly.app.verdicts import Mark, Verdicts
+from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.records import ANOMALY, NOMINAL
 
-__all__ = ["CANDIDATES", "KEYS", "PAGE_SIZES", "Mark", "Message", "ViewState"]
+__all__ = ["CANDIDATES", "KEYS", "PAGE_SIZES", "Message", "ViewState"]
 
 CANDIDATES = "candidates"  # the view with the mosaic
 _ANYWHERE = ("?", "Escape")  # keys that mean something on every view
@@ -43,15 +43,6 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What is drawn on a cell: a label class, ``disputed``, ``skipped`` or nothing; whose word it is; a flag."""
-
-    word: str = ""
-    own: bool = False
-    flagged: bool = False
-
-
-@dataclass(frozen=True)
 class Message:
     """Something to tell the person at the page."""
 
@@ -72,12 +63,17 @@ class ViewState:
     annotator
         Who sits at this page.
     seed
-        Seed of random orders and repeats.
+        Seed of random orders and repeats; None: another one each time.
+
+    Attributes
+    ----------
+    unreadable
+        Why the cutouts of the page cannot be shown; while they are not seen, no verdict is taken.
     """
 
-    def __init__(self, search: Search, annotator: str, seed: int = 0) -> None:
+    def __init__(self, search: Search, annotator: str, seed: int | None = None) -> None:
         self.search = search
-        self.annotator = annotator
+        self.verdicts = Verdicts(search, annotator)
         self.rng = np.random.default_rng(seed)
         self.ordering = "score"
         self.by = ""
@@ -100,7 +96,7 @@ class ViewState:
         self.helping = False
         self.message = Message()
         self.dirty: set[str] = set()
-        self._said_blind: dict[str, str] = {}
+        self.unreadable = ""
         self.restart()
 
     # ------------------------------------------------------------------------------------------------- what is shown
@@ -116,30 +112,39 @@ class ViewState:
         return self.page.ids[self.cursor] if self.page.ids else ""
 
     @property
+    def annotator(self) -> str:
+        """Who sits at this page."""
+        return self.verdicts.annotator
+
+    @property
     def by_name(self) -> str:
-        """Name of the scores that order the page."""
+        """Name of the scores that order the next page."""
         fixed = ORDERINGS[self.ordering][2]
         return fixed or (self.by if self.by in self.search.scores else self.search.best_scores())
 
-    def mark(self, object_id: str) -> Mark:
-        """Return what to draw on an object; of blind ones only what was said on this visit."""
-        if self.is_blind(object_id):
-            return Mark(self._said_blind.get(object_id, ""), True)
-        opinion = self.search.opinion(object_id)
-        own = opinion.votes.get(self.annotator, "")
-        if own:
-            return Mark(own, True, opinion.flagged)
-        if opinion.skipped and not opinion.label:
-            return Mark("skipped", True, opinion.flagged)
-        return Mark(opinion.label, False, opinion.flagged)
+    @property
+    def is_outdated(self) -> bool:
+        """Whether there is another ranking than the one the page was dealt from."""
+        page = self.page
+        if self.audit or not page.left:
+            return False
+        return (page.by, page.ranked) != (self.by_name, self.search.described.get(self.by_name, ""))
 
-    def is_blind(self, object_id: str) -> bool:
-        """Whether scores and earlier verdicts of an object must not be shown."""
-        return object_id in self.page.repeats
+    def why_empty(self) -> str:
+        """Say why there is no object on the page, and what to do."""
+        if self.audit:
+            return "You have labelled the whole audit set: see *is it working?*, or go back to the search."
+        if self.filters == Filters():
+            return "Every object has a verdict. Choose 'everything' under 'only' to see them again."
+        return "No object passes the filters: clear them, or widen them."
+
+    def mark(self, object_id: str) -> Mark:
+        """Return what to draw on an object."""
+        return self.verdicts.mark(object_id, self.page)
 
     def is_hidden(self, object_id: str) -> bool:
-        """Whether scores and other people's verdicts of an object must not be shown."""
-        return self.audit or self.is_blind(object_id)
+        """Whether scores, catalogue and earlier verdicts of an object must not be shown."""
+        return self.verdicts.is_hidden(object_id, self.page)
 
     # ---------------------------------------------------------------------------------------------------------- pages
 
@@ -149,22 +154,29 @@ class ViewState:
         self.pages, self.number, self.cursor = [], -1, 0
         try:
             self._deal()
-        except AstroAnomalyError:
+        except Exception:
             self.pages, self.number, self.cursor = before
             raise
         self.selection = frozenset()
+        self._fit()
         self.dirty |= {"page", "marks", "cursor", "options"}
 
     def turn(self, step: int) -> None:
         """Go to the next or to an earlier page. Earlier pages stay as they were dealt."""
+        self.say("")
         wanted = self.number + step
         if wanted < 0:
             self.say("this is the first page")
             return
         if wanted >= len(self.pages) and not self._deal():
-            self.say("there is nothing more to show in this order and with these filters")
+            self.say(
+                "the audit set is complete: see *is it working?*"
+                if self.audit
+                else "there is nothing more to show in this order and with these filters"
+            )
             return
         self.number = min(wanted, len(self.pages) - 1)
+        self._fit()
         self.cursor = 0
         self.selection = frozenset()
         self.dirty |= {"page", "marks", "cursor"}
@@ -172,8 +184,8 @@ class ViewState:
     def show(self, ids: Sequence[str], ordering: str) -> None:
         """Show given objects as a page of their own: a selection on a map, the nearest to another object."""
         for start in range(0, len(ids), self.page_size):
-            self.pages.insert(self.number + 1 + start // self.page_size,
-                              Dealt(tuple(ids[start : start + self.page_size]), ordering, None))  # fmt: skip
+            page = Dealt.chosen(self.search, ids[start : start + self.page_size], ordering, self.by_name)
+            self.pages.insert(self.number + 1 + start // self.page_size, page)
         if ids:
             self.inspecting = False
             self.open_view(CANDIDATES)
@@ -194,8 +206,6 @@ class ViewState:
         )
         if not dealt.ids and self.pages:
             return False
-        for object_id in dealt.repeats:
-            self._said_blind.pop(object_id, None)
         self.pages.append(dealt)
         self.number = max(self.number, 0)
         return bool(dealt.ids)
@@ -207,10 +217,20 @@ class ViewState:
             self._fit()
 
     def _fit(self) -> None:
-        grid = fit_grid(self.page_size, *self.shape)
+        layout = self.search.cache.layout
+        width, height = self.shape[0] / layout.width, self.shape[1] / layout.height  # in cutouts, which may be oblong
+        grid = fit_grid(len(self.page.ids) or self.page_size, width, height)
         if grid != (self.columns, self.rows):
             self.columns, self.rows = grid
             self.dirty |= {"page", "marks", "cursor"}
+
+    def take_round(self) -> None:
+        """Order by a round that has just been scored, from the next page on."""
+        if self.by:
+            self.by = LATEST
+        described = self.search.described.get(LATEST, "")
+        self.say(f"{described}: trained and scored; the next pages are ranked by it")
+        self.dirty.add("options")
 
     def set_zoom(self, zoom: float) -> None:
         """Tell by how much text and marks are larger than usual, on a large screen."""
@@ -239,11 +259,18 @@ class ViewState:
             self.restart()
             self.say("")
         except AstroAnomalyError as error:
-            for name, value in before.items():
-                setattr(self, name, value)
-            self._fit()
-            self.dirty.add("options")
+            self._restore(before)
+            if "filters" not in changes:  # what was typed stays, to be put right
+                self.dirty.add("options")
             self.say(str(error), "error")
+        except Exception:
+            self._restore(before)
+            raise
+
+    def _restore(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+        self._fit()
 
     def _check(self, name: str, value: Any) -> None:
         known: dict[str, Iterable[Any]] = {"ordering": ORDERINGS, "page_size": PAGE_SIZES, "audit": (False, True)}
@@ -270,9 +297,9 @@ class ViewState:
             ) if "stretch" not in rest else dataclasses.replace(self.display, **rest)  # fmt: skip
             made.rows(self.search.cache.bands)
         except AstroAnomalyError as error:
-            self.dirty.add("options")
             self.say(str(error), "error")
             return
+        self.say("")
         if made != self.display:
             self.display = made
             self.dirty |= {"display", "options"}
@@ -284,8 +311,8 @@ class ViewState:
             self.dirty.add("options")
             self.say("an annotator needs a name of 1 to 80 printable characters", "error")
         elif name != self.annotator:
-            self.annotator = name
-            self._said_blind.clear()
+            self.verdicts.annotator = name
+            self.say("")
             self.dirty |= {"marks", "options"}
 
     def say(self, text: str, kind: Literal["info", "error"] = "info") -> None:
@@ -364,6 +391,7 @@ class ViewState:
 
     def place_cursor(self, place: int) -> None:
         """Move the cursor to a cell."""
+        self.say("")
         self.cursor = place
         self.dirty.add("cursor")
 
@@ -384,7 +412,7 @@ class ViewState:
         if mark.own and mark.word:
             self.clear()
         else:
-            self._write_verdict([self.current], self.click_marks)
+            self._give([self.current], self.click_marks)
 
     def targets(self) -> list[str]:
         """Objects that a key applies to: the selection, else the one under the cursor."""
@@ -394,7 +422,7 @@ class ViewState:
 
     def verdict(self, value: str) -> None:
         """Give a verdict on the selection, or on the object under the cursor."""
-        if self._write_verdict(self.targets(), value):
+        if self._give(self.targets(), value):
             self._advance()
 
     def rest_nominal(self) -> None:
@@ -402,55 +430,39 @@ class ViewState:
         rest = [object_id for object_id in self.page.ids if not self.mark(object_id).word]
         if not rest:
             self.say("nothing on this page is left to decide")
-        elif self._write_verdict(rest, NOMINAL):
+        elif self._give(rest, NOMINAL):
             self.say(f"{len(rest)} objects called nominal; u takes all of it back")
 
     def skip(self) -> None:
         """Say that these objects were seen and not decided."""
         ids = self.targets()
-        if ids and self._write("skip", ids, lambda: self.search.labels.skip(
-            ids, annotator=self.annotator, round=self.search.rounds, ordering=self.page.ordering
-        )):  # fmt: skip
-            self._said_blind.update(dict.fromkeys(ids, "skipped"))
+        if self._write("skip", ids, lambda: self.verdicts.skip(ids, self.page)):
             self._advance()
 
     def flag(self) -> None:
         """Flag objects for another look; the cursor stays."""
         ids = self.targets()
-        if ids:
-            self._write("flag", ids, lambda: self.search.labels.flag(
-                ids, annotator=self.annotator, round=self.search.rounds, ordering=self.page.ordering
-            ))  # fmt: skip
+        self._write("flag", ids, lambda: self.verdicts.flag(ids, self.page))
 
     def note(self, text: str) -> None:
         """Write a note to the object under the cursor."""
         ids = [self.current] if self.current and text.strip() else []
-        if ids:
-            self._write("note", ids, lambda: self.search.labels.note(
-                ids, text.strip(), annotator=self.annotator, round=self.search.rounds
-            ))  # fmt: skip
+        self._write("note", ids, lambda: self.verdicts.note(self.current, text.strip()))
 
     def clear(self) -> None:
         """Take back one's own word on the selection, or on the object under the cursor."""
         ids = self.targets()
-        if ids:
-            self._write("clear", ids, lambda: self.search.labels.clear(
-                ids, annotator=self.annotator, round=self.search.rounds
-            ))  # fmt: skip
+        self._write("clear", ids, lambda: self.verdicts.clear(ids, self.page))
 
     def undo(self) -> None:
         """Take back one's own latest action, wherever it was, and go there."""
         taken: list[int | None] = []
-        if not self._write("undo", (), lambda: taken.append(
-            self.search.labels.undo(annotator=self.annotator, round=self.search.rounds)
-        )):  # fmt: skip
+        if not self._write("undo", None, lambda: taken.append(self.verdicts.undo())):
             return
         if taken[0] is None:
             self.say("there is nothing left to take back")
             return
         ids = self.search.tally.members(taken[0])
-        for object_id in ids:
-            self._said_blind.pop(object_id, None)
         self._go_to(ids)
         self.selection = frozenset()
         self.say(f"took back what was said of {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
@@ -462,40 +474,38 @@ class ViewState:
             if shown:
                 if number != self.number:
                     self.number = number
+                    self._fit()
                     self.dirty |= {"page", "marks"}
                 self.place_cursor(shown[0])
                 return
 
-    def _write_verdict(self, ids: Sequence[str], value: str) -> bool:
-        if value not in self.search.classes:
-            raise LabelError(f"{value!r} is no label class{nearest(value, self.search.classes)}")
-        page = self.page
-        done = bool(ids) and self._write("verdict", ids, lambda: self.search.labels.verdict(
-            ids,
-            value,
-            annotator=self.annotator,
-            round=self.search.rounds,
-            ordering=page.ordering,
-            probability=page.probability,
-            blind_repeat=[object_id in page.repeats for object_id in ids],
-        ))  # fmt: skip
-        if done:
-            self._said_blind.update(dict.fromkeys(ids, value))
-        return done
+    def _give(self, ids: Sequence[str], value: str) -> bool:
+        return self._write("verdict", ids, lambda: self.verdicts.verdict(ids, value, self.page))
 
-    def _write(self, what: str, ids: Sequence[str], write: Any) -> bool:
-        """Write to the log; only what is on disk is shown. Return whether it is."""
+    def _write(self, what: str, ids: Sequence[str] | None, write: Callable[[], Any]) -> bool:
+        """Write something to the log; only what is on disk is shown. Return whether it is.
+
+        Parameters
+        ----------
+        ids
+            The objects it is said of; None where it is not about objects on the page.
+        """
+        if ids is not None and not ids:
+            return False
+        if ids is not None and self.unreadable:
+            self.say(f"no {what} on cutouts that cannot be seen: {self.unreadable}", "error")
+            return False
         try:
             write()
-            self.search.refresh()
         except AstroAnomalyError as error:
             self.say(f"this {what} was NOT saved: {error}", "error")
             return False
-        if what == "clear":
-            for object_id in ids:
-                self._said_blind.pop(object_id, None)
         self.say("")
         self.dirty |= {"marks"}
+        try:
+            self.search.refresh()
+        except AstroAnomalyError as error:
+            self.say(f"this {what} is saved, but cannot be read back yet: {error}", "error")
         return True
 
     def _advance(self) -> None:

@@ -71,9 +71,10 @@ def view(*parts: UIElement, name: str) -> Column:
 
 def plain_figure(**more: Any) -> figure:
     """Make a figure without axes, for images: transparent, so that the page shows through."""
+    usual: dict[str, Any] = {"background_fill_color": None, "border_fill_color": None}
     made = figure(
-        toolbar_location=None, tools="", outline_line_color=None, background_fill_color=None, border_fill_color=None,
-        min_border=0, output_backend="canvas", **more
+        toolbar_location=None, tools="", outline_line_color=None, min_border=0, output_backend="canvas",
+        **{**usual, **more},
     )  # fmt: skip
     made.axis.visible = False
     made.grid.visible = False

@@ -2,6 +2,7 @@
 const ours = (event) => event.composedPath().some((e) => e.classList && e.classList.contains("aa-app"))
 const typing = (event) => {
   const e = event.composedPath()[0]
+  if (e && e.tagName == "INPUT" && ["checkbox", "radio", "range", "button"].includes(e.type)) return false
   return e && (["INPUT", "TEXTAREA", "SELECT"].includes(e.tagName) || e.isContentEditable)
 }
 if (alone) {
@@ -32,13 +33,27 @@ document.addEventListener("pointerup", (event) => {  // a clicked button must no
     if (a && a.tagName == "BUTTON") a.blur()
   }, 0)
 }, true)
+document.addEventListener("input", (event) => {  // what was chosen from a list is chosen: keys give verdicts again
+  const e = event.composedPath()[0]
+  if (ours(event) && e && e.tagName == "SELECT") e.blur()
+}, true)
+const repeatable = (key) => key.startsWith("Arrow") || ["u", "Backspace"].includes(key)
 window.addEventListener("keydown", (event) => {
+  if (active && typing(event) && event.key == "Enter" && event.composedPath()[0].tagName == "INPUT") {
+    const field = event.composedPath()[0]
+    setTimeout(() => field.blur(), 0)  // after the field has heard of it
+  }
   if (!active || typing(event) || event.ctrlKey || event.metaKey || event.altKey || !keys.includes(
       event.key.length == 1 ? event.key.toLowerCase() : event.key)) {
-    if (active && typing(event) && event.key == "Escape") event.composedPath()[0].blur()
+    if (active && typing(event) && event.key == "Escape") {
+      const field = event.composedPath()[0]
+      if (event.composedPath().some((e) => e.classList && e.classList.contains("aa-drop"))) field.value = ""
+      field.blur()
+    }
     return
   }
   event.preventDefault()
   event.stopImmediatePropagation()
+  if (event.repeat && !repeatable(event.key)) return  // a key held down is one verdict
   bus.setv({key: event.key, n: bus.n + 1})
 }, true)

@@ -73,12 +73,13 @@ class Header:
 
 
 class Footer:
-    """One line: what happened, or what is under the cursor; at the right what the model sees."""
+    """One line: what is under the cursor, what happened, what the model sees; errors stand above it, whole."""
 
     def __init__(self, state: ViewState, seen: str) -> None:
         self.state = state
         self.message = Div(disable_math=True, margin=(3, 10, 0, 10), sizing_mode="stretch_width", name="message")
         self.seen = Div(text=f"<span class=muted>{escape(seen)}</span>", disable_math=True, margin=(3, 10, 0, 10))
+        self.error = Div(disable_math=True, visible=False, css_classes=["aa-error", "aa-zoom"], name="error")
         self.root = Row(
             self.message, self.seen, css_classes=["aa-foot", "aa-zoom"], height=25, sizing_mode="stretch_width"
         )
@@ -99,17 +100,18 @@ class Footer:
 
     def _show(self) -> None:
         self._stale = False
-        message = self.state.message
-        if message.text:
-            kind = "bad" if message.kind == "error" else "good"
-            text = f"<span class={kind}>{escape(message.text)}</span>"
-        elif self.state.current:
-            mark = self.state.mark(self.state.current)
+        message, current = self.state.message, self.state.current
+        parts = []
+        if current:
+            mark = self.state.mark(current)
             said = f" · {mark.word}" if mark.word else ""
-            text = f"<span class=mono>{escape(self.state.current)}</span><span class=muted>{escape(said)}</span>"
-        else:
-            text = ""
-        self.message.text = text
+            parts.append(f"<span class=mono>{escape(current)}</span><span class=muted>{escape(said)}</span>")
+        wrong = message.kind == "error" and bool(message.text)
+        if message.text and not wrong:
+            parts.append(f"<span class=good>{escape(message.text)}</span>")
+        self.message.text = f"<div class=line>{' &nbsp; '.join(parts)}</div>"
+        self.error.text = escape(message.text) if wrong else ""
+        self.error.visible = wrong
 
 
 class KeyTable:

@@ -21,7 +21,7 @@ from bokeh.models import (
     Toggle,
 )
 
-from astroanomaly.app.compass import compass_of, sexagesimal, sky_at
+from astroanomaly.app.compass import Compass, compass_of, sexagesimal, sky_at
 from astroanomaly.app.display import Sheet
 from astroanomaly.app.fitting import fit_inspector
 from astroanomaly.app.links import links
@@ -29,12 +29,14 @@ from astroanomaly.app.marks import look_of
 from astroanomaly.app.palettes import palette
 from astroanomaly.app.state import ViewState
 from astroanomaly.app.theme import ACCENT, DARK, asset, plain_figure
+from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.records import Cutout
 
 __all__ = ["Inspector"]
 
 _INFO = 320  # pixels, width of the column of text
 _MOST_COLUMNS = 200
+_POINT = "<span class=muted>position and flux under the pointer</span>"
 _WRAPS = {"flex-wrap": "wrap", "align-content": "start"}
 
 
@@ -47,6 +49,7 @@ class Inspector:
         self._shown = ""
         self._cutout: Cutout | None = None
         self._sheet: Sheet | None = None
+        self._compass: Compass | None = None
         layout = state.search.cache.layout
         self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
         self.pictures: list[ColumnDataSource] = []
@@ -87,15 +90,17 @@ class Inspector:
             background_fill_alpha=0.55, padding=2,
             text_font_size="12px", text_align="center", text_baseline="middle",
         )  # fmt: skip
-        self.readout = Div(disable_math=True, height=18, sizing_mode="stretch_width", name="readout", text="&nbsp;")
-        self.take = Button(label="copy", width=60, visible=False, name="copy_pointed")
+        self.readout = Div(disable_math=True, height=18, sizing_mode="stretch_width", name="readout", text=_POINT)
+        self.take = Button(label="copy", width=60, disabled=True, name="copy_pointed")
         self.take.js_on_click(CustomJS(args={"place": self.readout, "button": self.take}, code=asset("copy.js")))
         self.title = Div(disable_math=True, width=_INFO)
         self.place = Div(disable_math=True, width=_INFO, name="place")
         self.copy = Button(label="copy position", width=110)
         self.copy.js_on_click(CustomJS(args={"place": self.place, "button": self.copy}, code=asset("copy.js")))
         self.links = Div(disable_math=True, width=_INFO, name="links")
-        self.note = TextInput(placeholder="write a note, Enter saves it", width=_INFO, name="note")
+        self.note = TextInput(
+            placeholder="write a note, Enter saves it", width=_INFO, name="note", css_classes=["aa-drop"]
+        )
         self.note.on_change("value", lambda attr, old, new: act(lambda: self._note(new))())
         self.alike = Button(label="more like this", width=110)
         self.alike.on_click(act(self._more_like_this))
@@ -103,6 +108,11 @@ class Inspector:
         self.why.on_change("active", lambda attr, old, new: act(self._saliency)())
         self.whole = Button(label="fit", width=50)
         self.whole.on_click(act(self._fit))
+        self.say = []
+        for word in state.search.classes:
+            button = Button(label=f"{look_of(word, state.search.classes).letter} {word}")
+            button.on_click(act(lambda word=word: state.verdict(word)))
+            self.say.append(button)
         self.back = Button(label="back to the page", width=120)
         self.back.on_click(act(lambda: state.press("Enter")))
         self.history = Div(disable_math=True, width=_INFO, name="history")
@@ -110,16 +120,19 @@ class Inspector:
         single = len(layout.bands) == 1  # the same again
         self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAPS)
         info = Column(
-            self.title, self.place, Row(self.copy, self.alike, spacing=6), self.links, self.note, self.history,
-            self.columns,
+            self.title, Row(*self.say, spacing=2, styles={"flex-wrap": "wrap"}), self.place,
+            Row(self.copy, self.alike, spacing=6), self.links, self.note, self.history, self.columns,
             width=_INFO + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
             styles={"padding": "8px 10px"},
         )  # fmt: skip
         left = Column(
-            Row(self.back, self.whole, self.why, self.take, spacing=6), self.readout,
+            Row(self.back, self.whole, self.why, spacing=6),
+            Row(self.take, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
             Row(main, self.bands, spacing=4, styles=_WRAPS, sizing_mode="stretch_width"),
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
+        for end in ("start", "end"):
+            self.x_range.on_change(end, lambda attr, old, new: self._draw_compass())
         self.root = Row(left, info, sizing_mode="stretch_both", visible=False, spacing=0, name="inspector")
 
     # ----------------------------------------------------------------------------------------------------- what is done
@@ -161,7 +174,7 @@ class Inspector:
             degrees = f"{sky.ra.deg:.6f} {sky.dec.deg:+.6f}"
             parts.append(f"{sexagesimal(sky.ra.deg, sky.dec.deg)} &nbsp; {degrees}")
             self.readout.tags = [degrees]
-            self.take.visible = True
+            self.take.disabled = False
         values = [
             f"{escape(band)} {float(value):.4g}" for band, value in zip(cutout.bands, cutout.data[:, y, x], strict=True)
         ]
@@ -174,6 +187,7 @@ class Inspector:
         if "view" in dirty:
             self.root.visible = self.state.inspecting
         if not self.state.inspecting or not self.state.current:
+            self._shown = self._shown if self.state.current else ""
             return
         if "zoom" in dirty:
             self._arrange()
@@ -185,14 +199,23 @@ class Inspector:
             self._tell()
 
     def _load(self) -> None:
-        self._shown = self.state.current
-        cutout = self.state.search.cache[self._shown]
+        current = self.state.current
+        try:
+            cutout = self.state.search.cache[current]
+        except AstroAnomalyError as error:
+            self._shown, self._cutout, self._sheet, self.state.unreadable = "", None, None, str(error)
+            for source in (*self.pictures, self.heat):
+                source.data = {"image": []}
+            self.state.say(str(error), "error")
+            return
+        self._shown, self.state.unreadable = current, ""
         self._cutout = cutout
         self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.search.levels)
         self.why.active = False
-        self.take.visible = False
-        self.readout.text = "&nbsp;"
+        self.take.disabled = True
+        self.readout.text = _POINT
         self.heat.data = {"image": []}
+        self._compass = compass_of(cutout.wcs, cutout.data.shape[-1], cutout.data.shape[-2])
         self._arrange()
         self._paint()
         self._draw_compass()
@@ -206,8 +229,7 @@ class Inspector:
         else:
             self.place.text, self.place.tags = "<span class=muted>no position on the sky</span>", [""]
         self.copy.visible = cutout.coord is not None
-        compass = compass_of(cutout.wcs, cutout.data.shape[-1], cutout.data.shape[-2])
-        field = 2 * compass.scale_arcsec * cutout.data.shape[-1] if compass else 60.0
+        field = 2 * self._compass.scale_arcsec * cutout.data.shape[-1] if self._compass else 60.0
         self.links.text = " · ".join(
             f'<a href="{escape(address, quote=True)}" target="_blank" rel="noopener noreferrer">{escape(name)}</a>'
             for name, address in links(ra, dec, field)
@@ -216,7 +238,8 @@ class Inspector:
             f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(value))}</td></tr>"
             for name, value in list(cutout.columns.items())[:_MOST_COLUMNS]
         )
-        self.columns.text = f"<h3>catalogue</h3><table>{rows}</table>" if rows else ""
+        hidden = self.state.is_hidden(current)
+        self.columns.text = f"<h3>catalogue</h3><table>{rows}</table>" if rows and not hidden else ""
 
     def _arrange(self) -> None:
         """Make the figures as large as the place for them allows; their pixels stay square."""
@@ -243,42 +266,43 @@ class Inspector:
             source.data = {"image": [self._sheet.paint(single, palette)[0]]}
 
     def _draw_compass(self) -> None:
-        cutout = self._cutout
-        if cutout is None:
-            return
-        height, width = cutout.data.shape[-2:]
-        compass = compass_of(cutout.wcs, width, height)
+        """Draw scale, north and east into the part of the image that is seen."""
+        compass = self._compass
         if compass is None:
             self.lines.data, self.words.data = {"xs": [], "ys": []}, {"x": [], "y": [], "text": []}
             return
-        left, low = 0.05 * width, 0.05 * height
-        arm = 0.11 * width
-        x0, y0 = 0.84 * width, 0.16 * height
+        x1, y1 = self.x_range.start, self.y_range.start
+        width, height = self.x_range.end - x1, self.y_range.end - y1
+        left, low = x1 + 0.05 * width, y1 + 0.05 * height
+        bar, text = compass.bar(width)
+        arm = 0.1 * width
         (nx, ny), (ex, ey) = compass.north, compass.east
+        x0 = x1 + 0.95 * width - 1.3 * arm * max(0, nx, ex)  # wherever north is, both letters stay inside
+        y0 = y1 + 0.05 * height - 1.3 * arm * min(0, ny, ey)
         self.lines.data = {
-            "xs": [[left, left + compass.bar_pixels], [x0, x0 + arm * nx], [x0, x0 + arm * ex]],
+            "xs": [[left, left + bar], [x0, x0 + arm * nx], [x0, x0 + arm * ex]],
             "ys": [[low, low], [y0, y0 + arm * ny], [y0, y0 + arm * ey]],
         }
         self.words.data = {
-            "x": [left + compass.bar_pixels / 2, x0 + 1.3 * arm * nx, x0 + 1.3 * arm * ex],
+            "x": [left + bar / 2, x0 + 1.3 * arm * nx, x0 + 1.3 * arm * ex],
             "y": [low + 0.04 * height, y0 + 1.3 * arm * ny, y0 + 1.3 * arm * ey],
-            "text": [compass.bar_text, "N", "E"],
+            "text": [text, "N", "E"],
         }
 
     def _tell(self) -> None:
         state, object_id = self.state, self._shown
         hidden = state.is_hidden(object_id)
         mark = state.mark(object_id)
-        score = state.search.score_of([object_id], state.by_name)[0]
+        score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
         if mark.word:
             look = look_of(mark.word, state.search.classes)
             lines.append(f"<span style='color:{look.colour}'>{look.letter} {escape(mark.word)}</span>")
         if hidden:
-            lines.append("<span class=muted>shown blind: scores and other verdicts are hidden</span>")
+            lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
         elif np.isfinite(score):
-            source = state.search.described.get(state.by_name, "")
-            lines.append(f"score <b>{score:+.3f}</b> <span class=muted>{escape(source)}, not calibrated</span>")
+            source = f"{state.page.ranked}, not calibrated"
+            lines.append(f"score <b>{score:+.3f}</b> <span class=muted>{escape(source)}</span>")
         self.title.text = "<br>".join(lines)
         if hidden:
             self.history.text = ""
@@ -299,8 +323,10 @@ class Inspector:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, float | np.floating):
+    if isinstance(value, np.float32 | np.float16):
         return f"{float(value):.6g}"
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.10g}"  # positions need more than six digits
     return str(value)
 
 

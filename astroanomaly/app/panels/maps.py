@@ -12,6 +12,7 @@ from bokeh.models import (
     ColorBar,
     ColumnDataSource,
     Div,
+    HoverTool,
     LassoSelectTool,
     LinearColorMapper,
     PanTool,
@@ -69,13 +70,7 @@ class Maps:
         self.sky, self.near, self.features = (ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(3))
         self.colours = LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="#5A6475")
         whole = plot_figure(
-            "all sky, equal areas",
-            "",
-            "",
-            height=300,
-            sizing_mode="stretch_width",
-            x_range=(-2.1, 2.1),
-            y_range=(-1.1, 1.1),
+            "all sky, equal areas", "", "", width=580, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15)
         )
         whole.axis.visible = whole.grid.visible = False
         self._graticule(whole)
@@ -108,15 +103,18 @@ class Maps:
         self.root = view(
             Row(self.method, self.make, self.chosen, self.words, sizing_mode="stretch_width", spacing=8),
             Row(near, space, sizing_mode="stretch_both", spacing=8),
-            whole,
+            Row(whole, Div(text=_legend(state), disable_math=True, width=220)),
             name="maps",
         )  # fmt: skip
+        on_sky = bool(np.isfinite(state.search.cache.positions[0]).any())
+        near.visible = whole.visible = on_sky
 
     def _chart(self, title: str, x: str, y: str) -> Any:
         zoom, lasso = WheelZoomTool(), LassoSelectTool()
+        hover = HoverTool(tooltips=[("", "@object_id"), ("score", "@score{0.00}"), ("label", "@word")])
         return plot_figure(
             title, x, y, sizing_mode="stretch_both", min_height=260,
-            tools=[PanTool(), zoom, lasso, TapTool(), ResetTool()], active_scroll=zoom, active_drag=lasso,
+            tools=[PanTool(), zoom, lasso, TapTool(), ResetTool(), hover], active_scroll=zoom, active_drag=lasso,
             output_backend="webgl",
         )  # fmt: skip
 
@@ -132,6 +130,10 @@ class Maps:
             xs.append(x.tolist())
             ys.append(y.tolist())
         figure.multi_line(xs, ys, line_color=PALE, line_alpha=0.5)
+        hours, degrees = np.arange(-150, 180, 60), np.array([-60, -30, 30, 60])
+        x, y = mollweide(np.concatenate([hours, np.full(4, 0.0)]), np.concatenate([np.zeros(5 + 1), degrees]))
+        text = [f"{(h % 360) // 15}h" for h in hours] + [f"{d:+d}°" for d in degrees]
+        figure.text(x, y, text, text_color=INK, text_font_size="11px", text_align="center", text_baseline="bottom")
 
     def _selection(self) -> list[str]:
         found = []
@@ -196,8 +198,7 @@ class Maps:
 
     def _columns(self, ids: list[str], scores: np.ndarray) -> dict[str, list[Any]]:
         state = self.state
-        hidden = state.search.audit
-        words = ["" if i in hidden else state.search.opinion(i).label for i in ids]
+        words = [state.search.opinion(i).label for i in ids]
         looks = [look_of(word, state.search.classes) if word else None for word in words]
         return {
             "object_id": list(ids), "score": scores.astype(float).tolist(), "word": words,
@@ -207,16 +208,17 @@ class Maps:
         }  # fmt: skip
 
     def _which(self) -> list[str]:
-        """Return the objects to draw: all with a label, the highest scores, and some at random."""
+        """Return the objects to draw: all with a label, the highest scores, some at random; none of the audit set."""
         search = self.state.search
-        labelled = [i for i, o in search.tally.opinions().items() if o.label and search.cache.find([i])[0] >= 0]
+        labelled = search.known([i for i, o in search.opinions().items() if o.label])
         scores = search.scores.get(self.state.by_name)
         best: list[str] = []
         if scores is not None:
             order = np.argsort(-np.nan_to_num(scores, nan=-np.inf))[: _MOST // 2]
             best = search.cache.ids_at(order[np.isfinite(scores[order])])
         rng = np.random.default_rng(0)
-        return list(dict.fromkeys([*labelled, *best, *search.cache.sample(_MOST // 2, rng)]))
+        found = dict.fromkeys([*labelled, *best, *search.cache.sample(_MOST // 2, rng)])
+        return [object_id for object_id in found if object_id not in search.audit]
 
     def _tell(self) -> None:
         learner = self.learner
@@ -233,3 +235,12 @@ class Maps:
         if not np.isfinite(self.state.search.cache.positions[0]).any():
             text += " <span class=muted>These objects have no positions on the sky.</span>"
         self.words.text = text
+
+
+def _legend(state: ViewState) -> str:
+    """Say what the marks mean."""
+    rows = [
+        f"<tr><td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td></tr>"
+        for word, look in ((word, look_of(word, state.search.classes)) for word in state.search.classes)
+    ]
+    return f"<h3>labels</h3><table>{''.join(rows)}</table><p class=muted>colour of a point: its score</p>"

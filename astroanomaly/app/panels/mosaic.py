@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from astroanomaly.app.marks import look_of
 from astroanomaly.app.palettes import palette
 from astroanomaly.app.state import ViewState
 from astroanomaly.app.theme import ACCENT, DARK, plain_figure
+from astroanomaly.errors import AstroAnomalyError
 
 __all__ = ["Mosaic"]
 
@@ -34,10 +36,21 @@ class Mosaic:
         self._missed: set[str] = set()
         self._size: dict[str, int] = {}
         figure = plain_figure(
-            x_range=Range1d(0, state.columns), y_range=Range1d(0, state.rows), sizing_mode="stretch_both", name="mosaic"
+            background_fill_color=DARK,
+            border_fill_color=DARK,
+            x_range=Range1d(0, state.columns),
+            y_range=Range1d(0, state.rows),
+            sizing_mode="stretch_both",
+            name="mosaic",
         )
         figure.image_rgba(source=self.image)
         sides = {"left": "left", "right": "right", "bottom": "bottom", "top": "top"}
+        self.lines = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})  # between the cutouts
+        figure.segment(source=self.lines, line_color=DARK, line_width=4)
+        self.words = ColumnDataSource({"x": [], "y": [], "text": []}, name="mosaic_words")  # where there is no picture
+        figure.text(
+            source=self.words, text_color="#dbe2ec", text_font_size="15px", text_align="center", text_baseline="middle"
+        )  # fmt: skip
         figure.quad(source=self.chosen, **sides, fill_color=ACCENT, fill_alpha=0.28, line_color=None)
         figure.quad(
             source=self.cells, **sides, fill_color=None, line_color="edge", line_width="width", line_dash="dash"
@@ -76,11 +89,13 @@ class Mosaic:
             self._fit()
 
     def _fit(self) -> None:
-        """Keep cells square: the ranges have the shape of the figure."""
+        """Keep pixels square: the ranges have the shape of the figure, in cells of one cutout each."""
         columns, rows = self.state.columns, self.state.rows
         width, height = self.state.shape
-        cell = min(width / columns, height / rows)
-        extra_x, extra_y = width / cell - columns, height / cell - rows
+        layout = self.state.search.cache.layout
+        pixel = min(width / (columns * layout.width), height / (rows * layout.height))  # on the screen
+        extra_x = width / (pixel * layout.width) - columns
+        extra_y = height / (pixel * layout.height) - rows
         self.root.x_range.update(start=-extra_x / 2, end=columns + extra_x / 2)
         self.root.y_range.update(start=-extra_y / 2, end=rows + extra_y / 2)
 
@@ -103,12 +118,23 @@ class Mosaic:
         state = self.state
         ids = list(state.page.ids)
         self._fit()
-        if not ids:
-            self.sheet = None
-            return
-        largest = max(32, _SIDE // max(state.columns, state.rows))
-        images = bin_pixels(state.search.cache.read(ids), largest)
-        self.sheet = Sheet(images, state.search.cache.bands, state.search.levels)
+        self.sheet, state.unreadable = None, ""
+        if ids:
+            largest = max(32, _SIDE // max(state.columns, state.rows))
+            try:
+                images = bin_pixels(state.search.cache.read(ids), largest)
+                self.sheet = Sheet(images, state.search.cache.bands, state.search.levels)
+            except AstroAnomalyError as error:
+                state.unreadable = str(error)
+        text = state.unreadable if ids else f"Nothing to show. {state.why_empty()}"
+        middle = {"x": [state.columns / 2], "y": [state.rows / 2], "text": ["\n".join(textwrap.wrap(text, 70))]}
+        self.words.data = {"x": [], "y": [], "text": []} if self.sheet else middle
+        columns, rows = state.columns, state.rows
+        across, down = list(range(1, columns)), list(range(1, rows))
+        self.lines.data = {
+            "x0": [*across, *[0] * len(down)], "x1": [*across, *[columns] * len(down)],
+            "y0": [*[0] * len(across), *down], "y1": [*[rows] * len(across), *down],
+        }  # fmt: skip
 
     def _paint(self) -> None:
         if self.sheet is None:
@@ -123,11 +149,8 @@ class Mosaic:
         ids = state.page.ids
         marks = [state.mark(object_id) for object_id in ids]
         looks = [look_of(mark.word, state.search.classes) if mark.word else None for mark in marks]
-        scores = state.search.score_of(ids, state.by_name) if ids else np.zeros(0)
-        captions = [
-            "" if state.is_hidden(object_id) or not np.isfinite(score) else f"{score:+.2f}"
-            for object_id, score in zip(ids, scores, strict=True)
-        ]
+        scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
+        captions = [f"{score:+.2f}" if np.isfinite(score) else "" for score in scores]
         self.cells.data = _cells(marks, looks, captions, ids, state.columns, state.rows, state.zoom)
 
     def _point(self) -> None:

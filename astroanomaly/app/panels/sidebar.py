@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch, TextInput, Widget
 
 from astroanomaly.app.dealing import ORDERINGS
-from astroanomaly.app.filters import EVERYTHING, LABELLED, UNLABELLED
+from astroanomaly.app.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters
 from astroanomaly.app.marks import look_of
 from astroanomaly.app.search import COLD, LATEST, PROBE
 from astroanomaly.app.state import PAGE_SIZES, ViewState
@@ -20,6 +20,8 @@ __all__ = ["Sidebar"]
 _WIDTH = 232
 _HALF = 112
 _CLICK_NOTHING = "only the cursor"
+_AUTOMATIC = "automatic: what has learnt most"
+_BY_HAND = {"map": "chosen on a map", "doubted": "labels the model doubts", "disagreement": "in dispute"}
 
 
 class Sidebar:
@@ -29,14 +31,14 @@ class Sidebar:
         self.state = state
         self._syncing = False
         classes = list(state.search.classes)
-        kinds = [UNLABELLED, EVERYTHING, LABELLED, *classes, DISPUTED, "skipped", "flagged"]
+        kinds = [UNLABELLED, NOT_MINE, EVERYTHING, LABELLED, *classes, DISPUTED, "skipped", "flagged"]
         self.mode = Select(
             title="show", options=[("search", "the search"), ("audit", "the audit set, blind")], width=_WIDTH
         )
         self.ordering = Select(title="order", options=[(k, v[0]) for k, v in ORDERINGS.items()], width=_WIDTH)
-        self.by = Select(title="ranked by", options=[("", "the best there is")], width=_WIDTH)
+        self.by = Select(title="ranked by", options=[("", _AUTOMATIC)], width=_WIDTH)
         self.labels = Select(title="only", options=kinds, width=_HALF)
-        self.annotator = TextInput(title="with a verdict of", placeholder="anybody", width=_HALF)
+        self.annotator = Select(title="with a verdict of", options=[("", "anybody")], width=_HALF)
         self.lowest = NumericInput(title="score from", mode="float", width=_HALF)
         self.highest = NumericInput(title="to", mode="float", width=_HALF)
         self.region = TextInput(title="region of sky", placeholder="150.1 +2.2 0.5deg", width=_WIDTH)
@@ -46,7 +48,8 @@ class Sidebar:
         self.advance = Switch(active=True)
         self.repeats = NumericInput(title="blind repeats, %", mode="float", low=0, high=50, width=_HALF)
         self.rest = Button(label="rest of this page: nominal", width=_WIDTH, button_type="default")
-        self.again = Button(label="start again from the top", width=_WIDTH)
+        self.again = Button(label="start again from the top", width=_WIDTH - 62, name="again")
+        self.clear = Button(label="clear", width=54, disabled=True, name="clear_filters")
         self.counts = Div(width=_WIDTH, disable_math=True)
         self.where = Div(width=_WIDTH, height=34, disable_math=True)
 
@@ -68,11 +71,12 @@ class Sidebar:
         on(self.advance, self._set_advance, "active")
         self.rest.on_click(act(state.rest_nominal))
         self.again.on_click(act(state.restart))
+        self.clear.on_click(act(lambda: state.choose(filters=Filters())))
         goes_on = Row(self.advance, Div(text="go on after<br>a verdict"), spacing=8, styles={"align-self": "end"})
         parts = [
             self.where, self.counts, self.mode, self.ordering, self.by,
             Row(self.labels, self.annotator, spacing=8), Row(self.lowest, self.highest, spacing=8),
-            self.region, self.expression, self.again,
+            self.region, self.expression, Row(self.again, self.clear, spacing=8),
             Row(self.click, self.page_size, spacing=8), Row(self.repeats, goes_on, spacing=8), self.rest,
         ]  # fmt: skip
         self.root = Column(
@@ -99,13 +103,20 @@ class Sidebar:
             self._syncing = True
             try:
                 names = {PROBE: "the live probe", LATEST: "the latest round", COLD: "no labels"}
-                self.by.options = [("", "the best there is")] + [
+                self.by.options = [("", _AUTOMATIC)] + [
                     (name, f"{names[name]} ({state.search.described[name]})")
                     for name in names
                     if name in state.search.scores
                 ]
                 self.by.value = state.by if state.by in state.search.scores else ""
                 self.mode.value = "audit" if state.audit else "search"
+                for widget in (self.ordering, self.by, self.labels, self.annotator, self.lowest, self.highest,
+                               self.region, self.expression, self.repeats):  # fmt: skip
+                    widget.disabled = state.audit
+                self.clear.disabled = state.audit or state.filters == Filters()
+                judges = {who for opinion in state.search.opinions().values() for who in opinion.votes}
+                people: list[Any] = [("", "anybody"), *((who, who) for who in sorted(judges))]
+                self.annotator.options = people
                 self.mode.visible = bool(state.search.audit)
                 self.ordering.value = state.ordering
                 self.page_size.value = str(state.page_size)
@@ -118,6 +129,8 @@ class Sidebar:
                 self._syncing = False
         if dirty & {"page", "options", "scores"}:
             self.where.text = self._where()
+            self.again.button_type = "primary" if state.is_outdated else "default"
+            self.again.label = "deal again: newer ranking" if state.is_outdated else "start again from the top"
         if dirty & {"page", "marks", "options", "scores"}:
             self._stale = True
 
@@ -130,18 +143,18 @@ class Sidebar:
     def _where(self) -> str:
         state, page = self.state, self.state.page
         if not page.ids:
-            return f"<p><b>Nothing to show.</b></p><p class=muted>{escape(self._why_empty())}</p>"
-        order = "" if state.search.scores else "; in random order until there is a ranking"
-        few = f"from {page.left:,} of {len(state.search.cache):,} objects{order}"
-        return f"<b>page {state.number + 1}</b> <span class=muted>{few}</span>"
-
-    def _why_empty(self) -> str:
-        state = self.state
-        if state.audit:
-            return "You have labelled the whole audit set. Go back to the search."
-        if state.filters.labels == UNLABELLED and state.filters == type(state.filters)():
-            return "Every object has a verdict. Choose 'everything' to see them again."
-        return "No object passes the filters. Widen them, or start again from the top."
+            return "<b>Nothing to show.</b>"
+        total = len(state.search.cache)
+        if not page.left:
+            kind, _, what = page.ordering.partition(":")
+            told = f"like {what}, nearest first" if kind == "like" else _BY_HAND.get(kind, kind)
+            told += "; PageUp goes back"
+        elif state.audit:
+            told = f"audit set, blind: {page.left:,} left"
+        else:
+            told = f"from {page.left:,} of {total:,} objects, "
+            told += f"ranked by {page.ranked}" if page.ranked else "in random order: no ranking yet"
+        return f"<b>page {state.number + 1}</b> <span class=muted>{escape(told)}</span>"
 
     def _counts(self) -> str:
         search = self.state.search
