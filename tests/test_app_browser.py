@@ -395,7 +395,7 @@ def test_the_name_is_remembered_by_the_browser(new_session, serve, open_tab):
 def test_keys_after_a_list_or_held_down(new_session, serve, open_tab):
     session = new_session()
     tab = open_tab(serve(session.path).url)
-    order = tab.page.locator("select:has(option[value='median'])")
+    order = tab.page.locator("select", has_text="near the median score")
     order.focus()
     order.select_option("median")
     tab.wait_for(lambda: len(votes(session)) == 0)
@@ -403,9 +403,8 @@ def test_keys_after_a_list_or_held_down(new_session, serve, open_tab):
     tab.wait_for(lambda: len(votes(session)) == 1)
     assert order.input_value() == "median"
     for _ in range(8):
-        tab.page.evaluate(
-            "window.dispatchEvent(new KeyboardEvent('keydown', {key: 'n', repeat: true, bubbles: true, composed: true}))"
-        )
+        held = "{key: 'n', repeat: true, bubbles: true, composed: true}"
+        tab.page.evaluate(f"window.dispatchEvent(new KeyboardEvent('keydown', {held}))")
     time.sleep(0.7)
     assert len(votes(session)) == 1
 

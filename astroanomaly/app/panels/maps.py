@@ -31,6 +31,7 @@ from astroanomaly.app.theme import INK, PALE, plot_figure, view
 __all__ = ["Maps", "mollweide"]
 
 _MOST = 4000  # objects drawn beside those with a label
+_ENOUGH = 100  # features for a first map
 _COLUMNS = ("object_id", "x", "y", "score", "word", "marker", "size", "edge")
 
 
@@ -154,6 +155,9 @@ class Maps:
         """Draw again what has changed, while the view is open."""
         if not self.root.visible:
             return
+        learner = self.learner
+        if "view" in dirty and learner.map_job is None and learner.computed >= _ENOUGH:
+            learner.map_features(str(self.method.value))
         self._tell()
         search = self.state.search
         seen = (
