@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from astroanomaly.app.state import KEYS
+from astroanomaly.app.keys import KEYS
 from astroanomaly.cli import build_parser
 from astroanomaly.plugins import ENVIRONMENT_VARIABLE
 from astroanomaly.settings import settings_sections

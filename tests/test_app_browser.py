@@ -17,7 +17,7 @@ from astropy.io.votable import parse_single_table
 from PIL import Image
 
 from astroanomaly import Session, ingest
-from astroanomaly.app.state import KEYS
+from astroanomaly.app.keys import KEYS
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.labels import LabelLog
 from astroanomaly.records import CutoutBlock, Layout, Task

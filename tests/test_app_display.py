@@ -164,3 +164,28 @@ def test_tiles_lie_row_by_row_from_the_top_left():
     whole = tile(pages, 3, 2)
     assert whole.shape == (4, 9)
     assert whole[::2, ::3].tolist() == [[1, 2, 3], [4, 5, 0]]
+
+
+NO_DATA = (0x33, 0x3B, 0x4A)
+
+
+@pytest.mark.parametrize("colours", ["rgb", "lupton"])
+def test_an_object_without_a_band_is_coloured_by_those_it_has(colours):
+    images = flux()
+    images[1, 2] = np.nan  # no i band
+    images[2, :2] = np.nan  # i band alone
+    painted = rgb(sheet(images).paint(Display(config(), colours=colours), palette))
+    two = sheet(np.ascontiguousarray(images[1:2, :2])).paint(Display(config(), colours=colours), palette)
+    assert np.array_equal(painted[1], rgb(two)[0])
+    assert (painted[2][..., 0] == painted[2][..., 1]).all()  # grey
+    assert not (painted[2] == NO_DATA).all(-1).any()
+    whole = sheet(flux()).paint(Display(config(), colours=colours), palette)
+    assert np.array_equal(painted[3], rgb(whole)[3])
+
+
+def test_a_band_without_data_is_told_from_black():
+    images = flux()
+    images[2, 1] = np.nan
+    painted = rgb(sheet(images).paint(Display(config(), colours="single", band="r"), palette))
+    assert (painted[2] == NO_DATA).all()
+    assert not (painted[3] == NO_DATA).all(-1).any()

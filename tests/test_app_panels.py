@@ -10,8 +10,9 @@ from astroanomaly.app.learner import Learner
 from astroanomaly.app.marks import look_of
 from astroanomaly.app.page import Page
 from astroanomaly.app.preferences import load_preferences
-from astroanomaly.app.search import COLD, Search
+from astroanomaly.app.search import COLD, LATEST, Search
 from astroanomaly.config import StretchConfig
+from astroanomaly.errors import UnreadableError
 
 
 @pytest.fixture
@@ -224,3 +225,83 @@ def test_memory_does_not_grow_with_pages(page):
         press(page, "PageDown")
     assert page.mosaic.sheet.images.shape[0] <= page.state.page_size
     assert len(page.state.pages) == 5
+
+
+def test_no_verdict_on_cutouts_that_cannot_be_read(page, monkeypatch):
+    """A shard that vanishes: the real error of the real reader, raised at the place where a disk would fail."""
+    before = page.search.verdicts
+    shards = page.search.cache.folders[0] / "shards"
+    read = type(page.search.cache).read
+    monkeypatch.setattr(type(page.search.cache), "read", lambda cache, ids: lost(shards))
+    press(page, "PageDown")
+    assert page.mosaic.image.data["image"] == []
+    assert "vanished" in page.mosaic.words.data["text"][0]
+    press(page, "a", "r", "s", "f")
+    assert page.search.verdicts == before
+    assert "cannot be seen" in page.footer.error.text
+    monkeypatch.setattr(type(page.search.cache), "read", read)
+    press(page, "PageDown", "a")
+    assert page.search.verdicts == before + 1
+    assert len(page.mosaic.image.data["image"]) == 1
+
+
+def lost(folder):
+    raise UnreadableError(f"{folder} has vanished")
+
+
+def test_a_panel_that_fails_stops_no_other_and_is_drawn_later(page, monkeypatch, caplog):
+    monkeypatch.setattr(page.stretch_bar, "update", lambda dirty: 1 / 0)
+    press(page, "i")
+    assert "could not be drawn" in page.footer.error.text
+    assert page.state.display.invert
+    assert page.mosaic.image.data["image"]
+    monkeypatch.undo()
+    press(page, "ArrowRight")
+    assert page.stretch_bar.invert.active  # what it owed
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_scores_on_a_page_are_those_it_was_dealt_by(page):
+    captions = list(page.mosaic.cells.data["caption"])
+    first = page.state.page.ids
+    assert page.sidebar.again.label == "start again from the top"
+    page.search.publish(COLD, -np.arange(len(page.search.cache), dtype=np.float32), "another")
+    page._tick()
+    page.flush()
+    assert page.state.page.ids == first
+    assert list(page.mosaic.cells.data["caption"]) == captions
+    assert page.sidebar.again.label == "deal again: newer ranking"
+    page.sidebar.again._trigger_event(ButtonClick(page.sidebar.again))
+    assert page.state.page.ids != first
+    assert page.sidebar.again.label == "start again from the top"
+
+
+def test_a_new_round_is_used_and_said(page):
+    page.sidebar.by.value = COLD
+    page.search.publish(LATEST, np.arange(len(page.search.cache), dtype=np.float32), "round 1, fixmatch")
+    page._tick()
+    page.flush()
+    assert page.state.by_name == LATEST
+    assert "round 1, fixmatch" in page.footer.message.text
+
+
+def test_order_and_filters_are_there_again_on_the_next_visit(page):
+    page.sidebar.ordering.value = "nominal"
+    page.sidebar.expression.value = "snr > -1"
+    page._tick()
+    again = Page(Document(), page.search, page.learner, "ann")
+    assert again.state.ordering == "nominal"
+    assert again.sidebar.expression.value == "snr > -1"
+    assert Page(Document(), page.search, page.learner, "ben").state.ordering == "score"
+
+
+def test_text_grows_with_the_screen(page):
+    before = page.mosaic.cells.data["size"]
+    press(page, "a")
+    page.bus.zoom = 1.9
+    assert max(page.mosaic.cells.data["size"]) == pytest.approx(20 * 1.9)
+    assert max(before) == 0
+    axis = next(f for f in page.root.references() if type(f).__name__ == "LinearAxis")
+    assert axis.major_label_text_font_size == "20.9px"
+    page.bus.zoom = 1.0
+    assert axis.major_label_text_font_size == "11px"

@@ -10,8 +10,10 @@ import pytest
 
 from astroanomaly.app.filters import Filters
 from astroanomaly.app.fitting import fit_grid, fit_inspector
+from astroanomaly.app.keys import KEYS, press
 from astroanomaly.app.search import COLD, PROBE, Search
-from astroanomaly.app.state import KEYS, Mark, ViewState
+from astroanomaly.app.state import ViewState
+from astroanomaly.app.verdicts import Mark
 from astroanomaly.labels import LabelLog
 from astroanomaly.opinions import DISPUTED
 from astroanomaly.records import ANOMALY, NOMINAL
@@ -39,11 +41,11 @@ def on_disk(search):
 def test_pages_follow_the_ranking_and_never_show_audit_objects(search, state):
     ranked = [i for i in reversed(list(search.cache.ids)) if i not in search.audit]
     assert list(state.page.ids) == ranked[:25]
-    state.press("PageDown")
+    press(state, "PageDown")
     assert list(state.page.ids) == ranked[25:50]
-    state.press("PageUp")
+    press(state, "PageUp")
     assert list(state.page.ids) == ranked[:25]
-    state.press("PageUp")
+    press(state, "PageUp")
     assert state.message.text == "this is the first page"
 
 
@@ -51,35 +53,35 @@ def test_a_new_ranking_moves_nothing_on_show_and_orders_what_comes(search, state
     first = state.page.ids
     search.publish(PROBE, -np.arange(len(search.cache), dtype=np.float32), "turned round")
     assert state.page.ids == first
-    state.press("PageDown")
+    press(state, "PageDown")
     ranked = [i for i in search.cache.ids if i not in search.audit and i not in first]
     assert list(state.page.ids) == ranked[:25]
-    state.press("PageUp")
+    press(state, "PageUp")
     assert state.page.ids == first
 
 
 def test_one_key_is_one_verdict_and_the_cursor_goes_on(search, state):
     ids = state.page.ids
     for key in ("a", "n", "1", "2", "s"):
-        state.press(key)
+        press(state, key)
     assert on_disk(search) == {
         ids[0]: {"ann": ANOMALY}, ids[1]: {"ann": NOMINAL}, ids[2]: {"ann": "ring"}, ids[3]: {"ann": "merger"}
     }  # fmt: skip
     assert [state.mark(i).word for i in ids[:6]] == [ANOMALY, NOMINAL, "ring", "merger", "skipped", ""]
     assert state.cursor == 5
-    state.press("3")
+    press(state, "3")
     assert "no class 3" in state.message.text
-    state.press("f")
+    press(state, "f")
     assert state.mark(ids[5]) == Mark("", False, True)
     assert state.cursor == 5
 
 
 def test_verdicts_carry_how_the_object_was_shown(search, state):
-    state.press("a")
+    press(state, "a")
     event = search.labels.events()[-1]
     assert (event.ordering, event.probability, event.blind_repeat) == ("score:cold", None, False)
     state.choose(ordering="random")
-    state.press("a")
+    press(state, "a")
     event = search.labels.events()[-1]
     assert event.ordering == "random"
     assert event.probability == pytest.approx(25 / (len(search.cache) - 12 - 1))
@@ -88,24 +90,24 @@ def test_verdicts_carry_how_the_object_was_shown(search, state):
 def test_undo_is_without_limit_and_goes_back_to_the_page(search, state):
     ids = state.page.ids
     for _ in range(25):
-        state.press("n")
+        press(state, "n")
     assert state.number == 1
-    state.press("a")
+    press(state, "a")
     for _ in range(26):
-        state.press("u")
+        press(state, "u")
     assert on_disk(search) == {}
     assert (state.number, state.cursor) == (0, 0)
     assert not any(state.mark(i).word for i in ids)
-    state.press("Backspace")
+    press(state, "Backspace")
     assert "nothing left" in state.message.text
 
 
 def test_the_rest_of_a_page_is_one_action(search, state):
-    state.press("a")
-    state.press("s")
-    state.press("r")
+    press(state, "a")
+    press(state, "s")
+    press(state, "r")
     assert sorted(map(str, (v["ann"] for v in on_disk(search).values()))) == [ANOMALY] + [NOMINAL] * 23
-    state.press("u")
+    press(state, "u")
     assert on_disk(search) == {state.page.ids[0]: {"ann": ANOMALY}}
     assert state.mark(state.page.ids[1]).word == "skipped"
 
@@ -115,9 +117,9 @@ def test_a_click_marks_and_a_second_one_clears(search, state):
     assert on_disk(search) == {state.page.ids[3]: {"ann": ANOMALY}}
     state.click(3)
     assert on_disk(search) == {}
-    state.press("u")
+    press(state, "u")
     assert on_disk(search) == {state.page.ids[3]: {"ann": ANOMALY}}
-    state.press("r")
+    press(state, "r")
     state.click(7)  # one of many that were called nominal together: only this one is cleared
     assert state.page.ids[7] not in on_disk(search)
     assert len(on_disk(search)) == 24
@@ -127,10 +129,10 @@ def test_a_range_is_selected_and_a_key_applies_to_it(search, state):
     state.place_cursor(2)
     state.click(6, extend=True)
     assert state.selection == {2, 3, 4, 5, 6}
-    state.press("1")
+    press(state, "1")
     assert on_disk(search) == {i: {"ann": "ring"} for i in state.page.ids[2:7]}
     assert state.selection == frozenset()
-    state.press("u")
+    press(state, "u")
     assert on_disk(search) == {}
 
 
@@ -138,15 +140,15 @@ def test_the_cursor_moves_in_the_grid(state):
     state.set_shape(1000, 1000)
     assert (state.columns, state.rows) == (5, 5)
     for key, place in (("ArrowRight", 1), ("ArrowDown", 6), ("ArrowLeft", 5), ("ArrowUp", 0), ("End", 24), ("Home", 0)):
-        state.press(key)
+        press(state, key)
         assert state.cursor == place
-    state.press("ArrowUp")
+    press(state, "ArrowUp")
     assert state.cursor == 0
 
 
 def test_auto_advance_can_be_switched_off(state):
     state.auto_advance = False
-    state.press("a")
+    press(state, "a")
     assert state.cursor == 0
 
 
@@ -157,7 +159,7 @@ def test_every_key_that_is_promised_does_something(state):
             state.place_cursor(12)
             before = (state.cursor, state.number, state.message, state.inspecting, state.helping, state.display)
             state.dirty.clear()
-            state.press(key)
+            press(state, key)
             after = (state.cursor, state.number, state.message, state.inspecting, state.helping, state.display)
             assert state.dirty or before != after, key
 
@@ -166,20 +168,20 @@ def test_nothing_shows_that_is_not_on_disk(search, state):
     path = search.session.labels.path
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        state.press("a")
+        press(state, "a")
         assert state.message.kind == "error"
         assert "NOT saved" in state.message.text
         assert "locked" in state.message.text
         assert state.mark(state.page.ids[0]) == Mark()
         assert state.cursor == 0
         other.execute("ROLLBACK")
-    state.press("a")
+    press(state, "a")
     assert state.message.text == ""
     assert state.mark(state.page.ids[0]).word == ANOMALY
 
 
 def test_a_full_disk_is_said_and_loses_nothing(search, state):
-    state.press("a")
+    press(state, "a")
     size = os.path.getsize(search.session.labels.path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     first = on_disk(search)
@@ -187,7 +189,7 @@ def test_a_full_disk_is_said_and_loses_nothing(search, state):
     try:
         for _ in range(300):  # until the free pages of the file are used up
             place = state.cursor
-            state.press("r" if state.number % 2 else "n")
+            press(state, "r" if state.number % 2 else "n")
             if state.message.kind == "error":
                 break
             state.note("x" * 2000)
@@ -200,21 +202,21 @@ def test_a_full_disk_is_said_and_loses_nothing(search, state):
     assert first.items() <= on_disk(search).items()
     shown = {i for i in state.page.ids if state.mark(i).word}
     assert shown <= set(on_disk(search))
-    state.press("n")
+    press(state, "n")
     assert state.message.kind == "info"
 
 
 def test_two_people_do_not_override_one_another(search):
     ann, ben = ViewState(search, "ann"), ViewState(search, "ben")
     first = ann.page.ids[0]
-    ann.press("a")
+    press(ann, "a")
     assert ben.mark(first) == Mark(ANOMALY, False)
-    ben.press("n")
+    press(ben, "n")
     assert on_disk(search)[first] == {"ann": ANOMALY, "ben": NOMINAL}
     assert search.opinion(first).label == DISPUTED
-    ben.press("u")
+    press(ben, "u")
     assert on_disk(search)[first] == {"ann": ANOMALY}
-    ben.press("u")
+    press(ben, "u")
     assert on_disk(search)[first] == {"ann": ANOMALY}
 
 
@@ -228,7 +230,7 @@ def test_verdicts_of_another_server_are_taken_in(search, state):
 
 def test_filters(search, state):
     for key in "an1s":
-        state.press(key)
+        press(state, key)
     ids = state.page.ids
     state.set_filters(labels="ring")
     assert state.page.ids == (ids[2],)
@@ -289,7 +291,7 @@ def test_the_audit_set_is_shown_blind_and_once(search, state):
     assert set(state.page.ids) == search.audit
     assert all(state.is_hidden(i) for i in state.page.ids)
     for _ in range(12):
-        state.press("n")
+        press(state, "n")
     assert search.labels.events()[-1].ordering == "audit"
     state.choose(audit=True)
     assert state.page.ids == ()
@@ -297,20 +299,20 @@ def test_the_audit_set_is_shown_blind_and_once(search, state):
 
 def test_blind_repeats_come_back_unmarked_and_are_recorded(search, state):
     for _ in range(3):
-        state.press("r")
-        state.press("PageDown")
+        press(state, "r")
+        press(state, "PageDown")
     state.repeat_share = 0.5
-    state.press("PageDown")
+    press(state, "PageDown")
     repeats = state.page.repeats
     assert repeats
     assert not repeats & set(state.pages[-2].ids)
     assert all(state.mark(i) == Mark("", True) for i in repeats)
     place = state.page.ids.index(min(repeats))
     state.place_cursor(place)
-    state.press("a")
+    press(state, "a")
     assert state.mark(min(repeats)).word == ANOMALY
     assert search.labels.events()[-1].blind_repeat
-    state.press("r")
+    press(state, "r")
     said = {event.object_id: event.blind_repeat for event in search.labels.events()}
     assert all(said[i] == (i in repeats) for i in state.page.ids)
 
@@ -331,8 +333,8 @@ def test_options_that_cannot_be_are_refused_with_a_message(state):
 
 def test_the_look_is_kept_for_the_next_object_and_changes_no_label(search, state):
     state.set_display(curve="log", invert=True)
-    state.press("n")
-    state.press("PageDown")
+    press(state, "n")
+    press(state, "PageDown")
     assert (state.display.stretch.curve, state.display.invert) == ("log", True)
     assert set(state.filters.__dataclass_fields__) == set(Filters().__dataclass_fields__)
 
@@ -343,10 +345,10 @@ def test_objects_of_a_selection_are_shown_as_pages_of_their_own(search, state):
     state.show(chosen, "map")
     assert state.page.ids == tuple(chosen[:25])
     assert state.page.ordering == "map"
-    state.press("PageDown")
+    press(state, "PageDown")
     assert state.page.ids == tuple(chosen[25:])
-    state.press("PageUp")
-    state.press("PageUp")
+    press(state, "PageUp")
+    press(state, "PageUp")
     assert state.page.ids == before
 
 
@@ -382,9 +384,9 @@ def test_keys_give_no_verdict_while_another_view_is_open(search, state):
     before = search.verdicts
     state.open_view("export")
     for key in ("a", "n", "s", "r", "u", "1", "PageDown", "Enter", "i"):
-        state.press(key)
+        press(state, key)
     assert search.verdicts == before
     assert (state.number, state.inspecting) == (0, False)
-    state.press("Escape")
-    state.press("a")
+    press(state, "Escape")
+    press(state, "a")
     assert search.verdicts == before + 1

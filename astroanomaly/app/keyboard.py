@@ -11,7 +11,7 @@ from bokeh.document import Document
 from bokeh.model import DataModel
 from bokeh.models import CustomJS, UIElement
 
-from astroanomaly.app.state import KEYS
+from astroanomaly.app.keys import KEYS
 from astroanomaly.app.theme import asset
 
 __all__ = ["Bus", "connect", "remembered_name"]

@@ -14,6 +14,7 @@ from bokeh.models import Column, Row
 from astroanomaly.app.display import Display
 from astroanomaly.app.filters import Filters
 from astroanomaly.app.keyboard import connect, remembered_name
+from astroanomaly.app.keys import press
 from astroanomaly.app.learner import Learner
 from astroanomaly.app.panels.chrome import Footer, Header, KeyTable
 from astroanomaly.app.panels.export import Export
@@ -123,7 +124,7 @@ class Page:
         self.bus = connect(
             document,
             self.root,
-            lambda key: self.act(lambda: state.press(key))(),
+            lambda key: self.act(lambda: press(state, key))(),
             lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
             annotator=annotator,
             alone=alone,

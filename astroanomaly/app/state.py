@@ -18,28 +18,10 @@ from astroanomaly.app.verdicts import Mark, Verdicts
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.records import ANOMALY, NOMINAL
 
-__all__ = ["CANDIDATES", "KEYS", "PAGE_SIZES", "Message", "ViewState"]
+__all__ = ["CANDIDATES", "PAGE_SIZES", "Message", "ViewState"]
 
 CANDIDATES = "candidates"  # the view with the mosaic
-_ANYWHERE = ("?", "Escape")  # keys that mean something on every view
 PAGE_SIZES = (9, 12, 16, 20, 25, 30, 36, 49, 64, 81, 100)
-KEYS = (  # keys as the browser calls them, how they are shown, what they do
-    (("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), "← → ↑ ↓", "move the cursor"),
-    (("a",), "a", "anomaly"),
-    (("n",), "n", "nominal"),
-    (tuple("123456789"), "1 … 9", "the session's own classes, in their order"),
-    (("s",), "s", "skip: seen, not decided"),
-    (("f",), "f", "flag for another look"),
-    (("u", "Backspace"), "u or Backspace", "undo, without limit"),
-    (("r",), "r", "the rest of this page is nominal"),
-    (("PageDown", " "), "PageDown or Space", "next page"),
-    (("PageUp",), "PageUp", "previous page"),
-    (("Home", "End"), "Home, End", "first, last object of the page"),
-    (("Enter",), "Enter", "open or close the inspector"),
-    (("i",), "i", "invert the colours"),
-    (("Escape",), "Esc", "close what is open, drop the selection, back to the candidates"),
-    (("?",), "?", "show or hide the keys"),
-)
 
 
 @dataclass(frozen=True)
@@ -324,70 +306,44 @@ class ViewState:
 
     # ------------------------------------------------------------------------------------------------------ verdicts
 
-    def press(self, key: str) -> None:
-        """Do what a key does; keys without a meaning do nothing, and no verdict is given on objects out of sight."""
-        key = key.lower() if len(key) == 1 else key
-        if self.view != CANDIDATES and key not in _ANYWHERE:
-            return
-        if key == "a":
-            self.verdict(ANOMALY)
-        elif key == "n":
-            self.verdict(NOMINAL)
-        elif key in tuple("123456789"):
-            own = self.search.classes[2:]
-            if int(key) <= len(own):
-                self.verdict(own[int(key) - 1])
-            else:
-                self.say(f"there is no class {key}: this session has {len(own)} of its own")
-        elif key == "s":
-            self.skip()
-        elif key == "f":
-            self.flag()
-        elif key in ("u", "Backspace"):
-            self.undo()
-        elif key == "r":
-            self.rest_nominal()
-        elif key in ("PageDown", " "):
-            self.turn(1)
-        elif key == "PageUp":
-            self.turn(-1)
-        elif key in ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"):
-            self._move(key)
-        elif key == "Enter":
-            self.inspecting = not self.inspecting and bool(self.current)
-            self.dirty.add("view")
-        elif key == "i":
-            self.set_display(invert=not self.display.invert)
-        elif key == "?":
-            self.helping = not self.helping
-            self.dirty.add("view")
-        elif key == "Escape":
-            if self.helping:
-                self.helping = False
-            elif self.view != CANDIDATES:
-                self.open_view(CANDIDATES)
-            else:
-                self.inspecting = False
-                self.selection = frozenset()
-            self.say("")
-            self.dirty |= {"view", "cursor"}
-
-    def _move(self, key: str) -> None:
+    def move(self, step: int) -> None:
+        """Move the cursor by some cells; in the inspector one by one, over the ends of the page."""
         last = len(self.page.ids) - 1
         if last < 0:
             return
-        step = {"ArrowLeft": -1, "ArrowRight": 1, "ArrowUp": -self.columns, "ArrowDown": self.columns}.get(key, 0)
-        if self.inspecting and step:
+        if self.inspecting:
             step = 1 if step > 0 else -1
             if not 0 <= self.cursor + step <= last:
                 self.turn(step)
                 self.cursor = 0 if step > 0 else max(0, len(self.page.ids) - 1)
                 return
-        wanted = {"Home": 0, "End": last}.get(key, self.cursor + step)
+        wanted = self.cursor + step
         if 0 <= wanted <= last:
             self.place_cursor(wanted)
-        elif key == "ArrowDown":
+        elif step > 1:  # down from the row above the last, where there is nothing below
             self.place_cursor(last)
+
+    def inspect(self) -> None:
+        """Open the inspector on the object under the cursor, or close it."""
+        self.inspecting = not self.inspecting and bool(self.current)
+        self.dirty.add("view")
+
+    def help(self) -> None:
+        """Show or hide the table of keys."""
+        self.helping = not self.helping
+        self.dirty.add("view")
+
+    def escape(self) -> None:
+        """Close what is open: the table of keys, another view, or inspector and selection."""
+        if self.helping:
+            self.helping = False
+        elif self.view != CANDIDATES:
+            self.open_view(CANDIDATES)
+        else:
+            self.inspecting = False
+            self.selection = frozenset()
+        self.say("")
+        self.dirty |= {"view", "cursor"}
 
     def place_cursor(self, place: int) -> None:
         """Move the cursor to a cell."""

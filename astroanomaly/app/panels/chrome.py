@@ -7,8 +7,9 @@ from typing import Any
 
 from bokeh.models import Button, Column, CustomJS, Div, RadioButtonGroup, Row, Spacer, TextInput
 
+from astroanomaly.app.keys import KEYS
 from astroanomaly.app.learner import Learner
-from astroanomaly.app.state import KEYS, ViewState
+from astroanomaly.app.state import ViewState
 from astroanomaly.app.theme import asset
 
 __all__ = ["Footer", "Header", "KeyTable"]
@@ -33,7 +34,7 @@ class Header:
         self.theme = Button(label="◐", width=34, margin=(6, 0, 0, 6))
         self.theme.js_on_click(CustomJS(code=asset("theme.js")))
         self.help = Button(label="? keys", width=60, margin=(6, 8, 0, 4))
-        self.help.on_click(act(lambda: state.press("?")))
+        self.help.on_click(act(state.help))
         self.progress = Div(disable_math=True, margin=(10, 10, 0, 10))
         self.root = Row(
             self.title, self.views, Spacer(sizing_mode="stretch_width"), self.progress,
@@ -127,7 +128,7 @@ class KeyTable:
         mouse = "A click marks, a click on one's own mark clears it, shift-click selects a range for the next key."
         text = f"<h3>keys</h3><table>{rows}</table><p>{named}</p><p class=muted>{mouse}</p>"
         close = Button(label="close", width=70)
-        close.on_click(act(lambda: state.press("Escape")))
+        close.on_click(act(state.escape))
         self.root = Column(
             Div(text=text, disable_math=True, width=400),
             close,

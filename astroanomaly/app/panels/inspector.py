@@ -114,7 +114,7 @@ class Inspector:
             button.on_click(act(lambda word=word: state.verdict(word)))
             self.say.append(button)
         self.back = Button(label="back to the page", width=120)
-        self.back.on_click(act(lambda: state.press("Enter")))
+        self.back.on_click(act(state.inspect))
         self.history = Div(disable_math=True, width=_INFO, name="history")
         self.columns = Div(disable_math=True, width=_INFO, name="columns")
         single = len(layout.bands) == 1  # the same again
