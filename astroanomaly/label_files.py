@@ -16,7 +16,7 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, StorageError, UnreadableError
-from astroanomaly.labels import WORDS, LabelLog
+from astroanomaly.labels import IMPORTED, WORDS, LabelLog
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -113,12 +113,13 @@ def import_labels(
         for who, mine in by_annotator.items():
             for k in mine:  # before the verdicts, so that one undo takes back the labels
                 if notes[k]:
-                    log.note([objects[k]], notes[k], annotator=who, round=round)
+                    log.note([objects[k]], notes[k], annotator=who, round=round, ordering=IMPORTED)
             log.verdict(
                 [objects[k] for k in mine],
                 [labels[k] for k in mine],
                 annotator=who,
                 round=round,
+                ordering=IMPORTED,
                 time=[times[k] for k in mine],
             )
     return ImportReport(len(objects), tuple(messages))

@@ -488,7 +488,12 @@ def test_times_notes_and_annotators_come_with_a_table_and_one_undo_takes_back_on
     assert log.history(IDS[1])[-1].time == "2026-01-31T12:00:00.000000+00:00"
     assert log.current()[IDS[1]].notes == ("ring?",)
     assert log.current()[IDS[2]].votes == {"bob": NOMINAL}
-    log.undo(annotator="ann")
+    assert log.undo(annotator="ann") is None  # an undo by hand leaves tables alone
+    log.verdict(IDS[2], ANOMALY, annotator="ann")
+    assert log.undo(annotator="ann") is not None
+    assert log.undo(annotator="ann") is None
+    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[3]: ANOMALY}
+    log.undo(annotator="ann", imports=True)
     assert {i: o.label for i, o in log.current().items()} == {IDS[1]: "", IDS[2]: NOMINAL}
 
 
