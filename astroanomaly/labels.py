@@ -277,9 +277,7 @@ class LabelLog:
         """Mark objects for another look."""
         return self._append("flag", _pairs(ids, ""), annotator, round, ordering)
 
-    def note(
-        self, ids: str | Iterable[str], text: str, *, annotator: str, round: int = 0, ordering: str = ""
-    ) -> int:
+    def note(self, ids: str | Iterable[str], text: str, *, annotator: str, round: int = 0, ordering: str = "") -> int:
         """Write a note to objects."""
         return self._append("note", _pairs(ids, text), annotator, round, ordering)
 

@@ -170,10 +170,7 @@ class Tally:
     def opinions(self) -> dict[str, Opinion]:
         """Return what stands of every object of which anything stands."""
         every = ((object_id, self.opinion(object_id)) for object_id in self._said)
-        return {object_id: opinion for object_id, opinion in every if opinion != _NOTHING}
-
-
-_NOTHING = Opinion("", {})
+        return {i: o for i, o in every if o.votes or o.skipped_by or o.flagged or o.notes}
 
 
 def majority(votes: Mapping[str, str]) -> str:

@@ -36,9 +36,9 @@ def order(
         ``(N,)`` float, higher is more anomalous; objects with NaN have no score yet and are never chosen, except at
         random.
     how
-        ``score``: highest first. ``uncertain``: nearest to 0, even odds between nominal and anomaly. ``diverse``: of the
-        four times as many highest scores, those that differ most from one another. ``random``: each object as likely. ``nominal``: lowest first. ``median``
-        and ``mean``: nearest to the median or mean score.
+        ``score``: highest first. ``uncertain``: nearest to 0, even odds between nominal and anomaly. ``diverse``: of
+        the highest scores, four times as many as are wanted, those that differ most from one another. ``random``: each
+        object as likely. ``nominal``: lowest first. ``median`` and ``mean``: nearest to the median or mean score.
     n
         How many, at most.
     exclude

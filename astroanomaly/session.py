@@ -162,7 +162,9 @@ class Session:
             if start_from is not None:
                 with new_round(path / _ROUNDS, "fixmatch", 0) as first:
                     shutil.copyfile(start_from, first.round.weights)
-                    first.recipe.update({"options": session.settings["train"], "created": _now(), "from": str(start_from)})
+                    first.recipe.update(
+                        {"options": session.settings["train"], "created": _now(), "from": str(start_from)}
+                    )
             session._save()
         return session
 

@@ -1,5 +1,6 @@
 """The label log: nothing lost, nothing changed, undo without limit; tables matched all or nothing."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -512,3 +513,31 @@ def test_labels_come_in_any_table_format(log, tmp_path, suffix):
 def test_an_impossible_radius_is_refused(radius):
     with pytest.raises(ConfigError, match="match radius"):
         match_positions(RA, DEC, RA, DEC, radius)
+
+
+def test_news_do_not_wait_for_whoever_holds_the_file(log):
+    log.verdict("a", ANOMALY, annotator="ann")
+    last = log.last_event
+    log.verdict("b", ANOMALY, annotator="ann")
+    assert [event.object_id for event in log.news(after=last)] == ["b"]
+    with contextlib.closing(sqlite3.connect(log.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        assert log.news(after=0) == []
+        assert time.monotonic() - started < 0.5
+        other.execute("ROLLBACK")
+    assert len(log.news(after=0)) == 2
+
+
+def test_news_do_not_wait_for_a_thread_that_waits(log):
+    log.verdict("a", ANOMALY, annotator="ann")
+    with contextlib.closing(sqlite3.connect(log.path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        waiting = threading.Thread(target=log.events)
+        waiting.start()
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert log.news(after=0) == []
+        assert time.monotonic() - started < 0.5
+        other.execute("ROLLBACK")
+        waiting.join(20)

@@ -57,6 +57,9 @@ def connect(
         "document_ready", CustomJS(args={"bus": bus, "keys": known, "alone": alone}, code=asset("keys.js"))
     )
     if alone:
+        document.template = asset("page.html")
+        document.config.notify_connection_status = False  # reconnect.js says it, and loads the page again
+        document.config.reconnect_session = False
         document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
     bus.js_on_change("file", CustomJS(args={"bus": bus}, code=asset("save.js")))
     bus.on_change("n", lambda attr, old, new: press(bus.key))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from astroanomaly.cache.schema import atomic_path
-from astroanomaly.errors import ConfigError, StorageError
+from astroanomaly.errors import ConfigError
 
 __all__ = ["load_preferences", "save_preferences"]
 
-_FILE = "app.json"
+_FILE, _ASIDE = "app.json", "app-damaged.json"
 _LARGEST = 1_000_000  # bytes
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 def load_preferences(session: Path, annotator: str) -> dict[str, Any]:
     """Return what was kept for somebody; empty when there is nothing, or nothing that can be read."""
     try:
-        kept = _read(session / _FILE).get(annotator)
+        kept = (_read(session / _FILE) or {}).get(annotator)
     except ConfigError as error:
         _log.warning("preferences are left out: %s", error)
         return {}
@@ -30,27 +30,31 @@ def load_preferences(session: Path, annotator: str) -> dict[str, Any]:
 def save_preferences(session: Path, annotator: str, values: dict[str, Any]) -> None:
     """Keep values for somebody, beside those of others.
 
-    A disk that cannot be written to is no reason to stop, and neither is a file that cannot be read: it may hold what
-    others chose, so it stays as it is.
+    A disk that cannot be written to is no reason to stop. A file that is too large or cannot be opened stays as it is,
+    since it may hold what others chose; a damaged one is set aside.
     """
     path = session / _FILE
     try:
-        text = json.dumps(_read(path) | {annotator: values}, indent=1)
+        kept = _read(path)
+        text = json.dumps((kept or {}) | {annotator: values}, indent=1)
         if len(text) > _LARGEST:
             raise ConfigError(f"{path} would have {len(text)} bytes: expected at most {_LARGEST}")
+        if kept is None:
+            path.replace(session / _ASIDE)
+            _log.warning("%s was damaged and is now %s", path, _ASIDE)
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    except (StorageError, ConfigError) as error:
+    except (OSError, ConfigError) as error:
         _log.warning("preferences are not kept: %s", error)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return everybody's preferences; empty without a file.
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return everybody's preferences; empty without a file, None for a damaged one.
 
     Raises
     ------
     ConfigError
-        If there is something else.
+        If the file is too large or cannot be opened.
     """
     try:
         size = path.stat().st_size
@@ -61,8 +65,6 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is damaged, no JSON: remove it") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no preferences by annotator: remove it")
-    return content
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
