@@ -242,7 +242,8 @@ def _init(arguments: argparse.Namespace) -> None:
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
     say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
     ranker = "fixmatch" if session.labels.counts() else "cold"
-    say(f"next: astroanomaly train {arguments.session} --ranker {ranker}")
+    say(f"next: astroanomaly serve {arguments.session} (label in a browser; nothing has to be trained before)")
+    say(f"or:   astroanomaly train {arguments.session} --ranker {ranker}")
 
 
 def _labels_import_flags(parser: argparse.ArgumentParser) -> None:
@@ -388,7 +389,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     )
     say(f"{arguments.session}: open {server.url}")
     if server.token:
-        say("the token in this address is shown only now; who has it can label")
+        say(f"who has this address, with its token, can label; {server.token_kept}")
     say("Ctrl-C stops the server; every verdict is saved when its mark appears")
     if not arguments.no_browser and not arguments.prefix:
         webbrowser.open(server.url)

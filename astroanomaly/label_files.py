@@ -16,7 +16,7 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, StorageError, UnreadableError
-from astroanomaly.labels import WORDS, LabelLog
+from astroanomaly.labels import IMPORTED, WORDS, LabelLog
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -109,18 +109,14 @@ def import_labels(
     by_annotator: dict[str, list[int]] = {}
     for k, who in enumerate(annotators):
         by_annotator.setdefault(who, []).append(k)
+    more: dict[str, Any] = {"round": round, "ordering": IMPORTED}
     with log.together():
         for who, mine in by_annotator.items():
             for k in mine:  # before the verdicts, so that one undo takes back the labels
                 if notes[k]:
-                    log.note([objects[k]], notes[k], annotator=who, round=round)
-            log.verdict(
-                [objects[k] for k in mine],
-                [labels[k] for k in mine],
-                annotator=who,
-                round=round,
-                time=[times[k] for k in mine],
-            )
+                    log.note([objects[k]], notes[k], annotator=who, **more)
+            chosen, said = [objects[k] for k in mine], [labels[k] for k in mine]
+            log.verdict(chosen, said, annotator=who, time=[times[k] for k in mine], **more)
     return ImportReport(len(objects), tuple(messages))
 
 

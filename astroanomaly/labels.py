@@ -22,7 +22,9 @@ from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableE
 from astroanomaly.opinions import DISPUTED, Event, Opinion, Tally
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
-__all__ = ["WORDS", "LabelLog"]
+__all__ = ["IMPORTED", "WORDS", "LabelLog"]
+
+IMPORTED = "import"  # ordering of what came from a table of labels
 
 WORDS = {  # how tables of labels also call the first two classes, in lower case
     "normal": NOMINAL,
@@ -35,6 +37,7 @@ WORDS = {  # how tables of labels also call the first two classes, in lower case
 _VERSION = 1
 _APPLICATION = 0x41414C42  # marks the file as a label log of ours
 _BUSY_S = 30.0
+_GLANCE_S = 0.05
 _OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
 _NESTED = ("SAVEPOINT nested", "RELEASE nested", ("ROLLBACK TO nested", "RELEASE nested"))
 _KINDS = ("verdict", "skip", "flag", "note", "undo")
@@ -70,6 +73,7 @@ _PROTECTED = "".join(
     for table, clash in (("event", "number >= NEW.number"), ("label_class", "place = NEW.place OR name = NEW.name"))
 )
 _COLUMNS = "object_id, kind, value, annotator, time, round, batch, refers_to, ordering, probability, blind_repeat"
+_AFTER = f"SELECT number, {_COLUMNS} FROM event WHERE number > ? ORDER BY number"
 
 
 class LabelLog:
@@ -81,11 +85,9 @@ class LabelLog:
     def __init__(self, path: Path, busy_s: float = _BUSY_S) -> None:
         self.path = path
         self._lock = threading.RLock()
-        # mode=rw: a file that has just vanished must not come back empty
-        address = f"{path.absolute().as_uri()}?mode=rw"
-        self._connection = sqlite3.connect(
-            address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
-        )
+        self._glance: sqlite3.Connection | None = None  # for `news`, which waits neither for files nor for threads
+        self._glance_lock = threading.Lock()
+        self._connection = _connect(path, busy_s)
         try:
             self._connection.execute("PRAGMA trusted_schema=OFF")
             # A rollback journal, unlike a write-ahead log, also works on network file systems.
@@ -194,6 +196,9 @@ class LabelLog:
 
     def close(self) -> None:
         """Close the file."""
+        with self._glance_lock:
+            if self._glance is not None:
+                self._glance.close()
         with self._lock:
             self._connection.close()
 
@@ -272,9 +277,9 @@ class LabelLog:
         """Mark objects for another look."""
         return self._append("flag", _pairs(ids, ""), annotator, round, ordering)
 
-    def note(self, ids: str | Iterable[str], text: str, *, annotator: str, round: int = 0) -> int:
+    def note(self, ids: str | Iterable[str], text: str, *, annotator: str, round: int = 0, ordering: str = "") -> int:
         """Write a note to objects."""
-        return self._append("note", _pairs(ids, text), annotator, round)
+        return self._append("note", _pairs(ids, text), annotator, round, ordering)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -285,13 +290,22 @@ class LabelLog:
         with self._transaction():
             yield
 
-    def undo(self, *, annotator: str, round: int = 0) -> int | None:
-        """Take back one's own latest batch that is not taken back yet; return its number, None when nothing is left."""
+    def undo(self, *, annotator: str, round: int = 0, imports: bool = False) -> int | None:
+        """Take back one's own latest batch that is not taken back yet; return its number, None when nothing is left.
+
+        Parameters
+        ----------
+        imports
+            Whether that may be a table of labels (ordering `IMPORTED`). A key press takes back what was done by hand:
+            it would be a surprise if one more of them took back hundreds of labels that came from a file.
+        """
+        by_hand = "" if imports else "AND ordering != :imported "
         with self._transaction() as connection:
             row = connection.execute(
-                "SELECT max(batch) FROM event WHERE annotator = :who AND (kind != 'undo' OR object_id != '') AND batch "
+                "SELECT max(batch) FROM event WHERE annotator = :who AND (kind != 'undo' OR object_id != '') "
+                f"{by_hand}AND batch "
                 "NOT IN (SELECT refers_to FROM event WHERE annotator = :who AND kind = 'undo' AND object_id = '')",
-                {"who": annotator},
+                {"who": annotator, "imported": IMPORTED},
             ).fetchone()
             if row[0] is None:
                 return None
@@ -367,10 +381,29 @@ class LabelLog:
 
     def events(self, *, after: int = 0) -> list[Event]:
         """All events after a given number, oldest first."""
-        return [
-            _event(row)
-            for row in self._read(f"SELECT number, {_COLUMNS} FROM event WHERE number > ? ORDER BY number", (after,))
-        ]
+        return [_event(row) for row in self._read(_AFTER, (after,))]
+
+    def news(self, *, after: int) -> list[Event]:
+        """As `events`, for somebody who asks again and again and must not be kept waiting.
+
+        While another process holds the file there is nothing new: after 50 ms at most, and whatever other threads are
+        doing with this log.
+
+        Raises
+        ------
+        UnreadableError, LabelError
+            If the file cannot be read for any other reason.
+        """
+        with self._glance_lock:
+            try:
+                if self._glance is None:
+                    self._glance = _connect(self.path, _GLANCE_S)
+                rows = self._glance.execute(_AFTER, (after,)).fetchall()
+            except sqlite3.Error as error:
+                if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    return []
+                raise _reading_error(self.path, error) from error
+        return [_event(row) for row in rows]
 
     def current(self, *, until: int | None = None) -> dict[str, Opinion]:
         """Return what stands, by object id.
@@ -478,6 +511,12 @@ class LabelLog:
                 return self._connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 raise _reading_error(self.path, error) from error
+
+
+def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
+    # mode=rw: a file that has just vanished must not come back empty
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
 
 
 def _code(error: sqlite3.Error) -> int:

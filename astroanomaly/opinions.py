@@ -66,21 +66,25 @@ class Opinion:
         Last verdict of each annotator who has not skipped the object since.
     time
         Of the last verdict.
-    skipped, flagged
-        Whether somebody's last word on it was to skip it; whether somebody flagged it.
+    skipped_by
+        Those whose last word on it was to skip it.
+    flagged
+        Whether somebody flagged it.
     notes
         Texts, oldest first.
-    skipped_by
-        Whose last word on it was to skip it.
     """
 
     label: str
     votes: Mapping[str, str]
     time: str = ""
-    skipped: bool = False
+    skipped_by: frozenset[str] = frozenset()
     flagged: bool = False
     notes: tuple[str, ...] = ()
-    skipped_by: frozenset[str] = frozenset()
+
+    @property
+    def skipped(self) -> bool:
+        """Whether somebody's last word on it was to skip it."""
+        return bool(self.skipped_by)
 
 
 class Tally:
@@ -102,6 +106,7 @@ class Tally:
         self._members: dict[int, list[str]] = {}  # batch -> its objects
         self._undone: set[int] = set()
         self._cleared: dict[tuple[int, str], list[int]] = {}  # (batch, object) -> batches that took it back
+        self._known: dict[str, Opinion] = {}  # what stands, of objects asked for since something was said of them
         self.add(events)
 
     def add(self, events: Iterable[Event]) -> set[str]:
@@ -121,6 +126,8 @@ class Tally:
                 continue
             self._members.setdefault(event.batch, []).append(event.object_id)
             changed.add(event.object_id)
+        for object_id in changed:
+            self._known.pop(object_id, None)
         return changed
 
     def members(self, batch: int) -> tuple[str, ...]:
@@ -138,6 +145,14 @@ class Tally:
 
     def opinion(self, object_id: str) -> Opinion:
         """Return what all annotators together say of one object."""
+        known = self._known.get(object_id)
+        if known is None:
+            known = self._fold(object_id)
+            if object_id in self._said:
+                self._known[object_id] = known
+        return known
+
+    def _fold(self, object_id: str) -> Opinion:
         words: dict[str, Event] = {}
         flagged, notes, time = False, [], ""
         for event in self.standing(object_id):
@@ -150,11 +165,12 @@ class Tally:
                 notes.append(event.value)
         votes = {who: event.value for who, event in words.items() if event.kind == "verdict"}
         skipped = frozenset(who for who, event in words.items() if event.kind == "skip")
-        return Opinion(majority(votes), votes, time if votes else "", bool(skipped), flagged, tuple(notes), skipped)
+        return Opinion(majority(votes), votes, time if votes else "", skipped, flagged, tuple(notes))
 
     def opinions(self) -> dict[str, Opinion]:
         """Return what stands of every object of which anything stands."""
-        return {object_id: self.opinion(object_id) for object_id in self._said if self.standing(object_id)}
+        every = ((object_id, self.opinion(object_id)) for object_id in self._said)
+        return {i: o for i, o in every if o.votes or o.skipped_by or o.flagged or o.notes}
 
 
 def majority(votes: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from astroanomaly.errors import ConfigError
 __all__ = ["ORDERS", "order"]
 
 ORDERS = ("score", "uncertain", "diverse", "random", "nominal", "median", "mean")
-_POOL = 20  # diverse picks among this many times as many high scores as are wanted
+_POOL = 4  # diverse picks among this many times as many of the highest scores as are wanted, so that all stay high
 
 
 def order(
@@ -36,9 +36,9 @@ def order(
         ``(N,)`` float, higher is more anomalous; objects with NaN have no score yet and are never chosen, except at
         random.
     how
-        ``score``: highest first. ``uncertain``: nearest to 0, even odds between nominal and anomaly. ``diverse``: high
-        scores that differ from one another. ``random``: each object as likely. ``nominal``: lowest first. ``median``
-        and ``mean``: nearest to the median or mean score.
+        ``score``: highest first. ``uncertain``: nearest to 0, even odds between nominal and anomaly. ``diverse``: of
+        the highest scores, four times as many as are wanted, those that differ most from one another. ``random``: each
+        object as likely. ``nominal``: lowest first. ``median`` and ``mean``: nearest to the median or mean score.
     n
         How many, at most.
     exclude

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +20,17 @@ from astroanomaly.cache.scores import has_scores, read_scores
 from astroanomaly.errors import SessionError, StorageError
 from astroanomaly.hookspecs import ShardScores
 
-__all__ = ["Round", "list_rounds", "new_round"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Draft", "Round", "list_rounds", "new_round"]
 
 _RECIPE, _WEIGHTS, _SCORES = "ranker.json", "model.safetensors", "scores"
+_UNFINISHED, _LOCK = ".tmp-", "lock"
+_NEW_S = 600.0  # a folder without a lock file is not swept before: its maker may be about to write one
+_OLD_S = 86400.0  # where files cannot be locked, what nobody has touched for a day is left over
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class Round:
     Attributes
     ----------
     number
-        1 for the first.
+        1 for the first; 0 while it is in the making.
     ranker
         Its name.
     last_event
@@ -95,9 +105,27 @@ def list_rounds(folder: Path) -> list[Round]:
     return found
 
 
+@dataclass
+class Draft:
+    """A round in the making.
+
+    Attributes
+    ----------
+    round
+        Where its files go; afterwards the finished round, with its number.
+    recipe
+        To be filled in.
+    """
+
+    round: Round
+    recipe: dict[str, Any]
+
+
 @contextlib.contextmanager
-def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[tuple[Round, dict[str, Any]]]:
-    """Give a round in the making and its recipe to fill in; it joins the others only if all went well.
+def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
+    """Give a round in the making; it joins the others only if all went well, with the number that is next then.
+
+    Several may be in the making at once. What killed ones left behind is removed first.
 
     Parameters
     ----------
@@ -106,18 +134,69 @@ def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[tuple[Roun
     ranker, last_event
         As in `Round`.
     """
-    earlier = list_rounds(folder)
-    number = earlier[-1].number + 1 if earlier else 1
-    unfinished = folder / f".tmp-{uuid.uuid4().hex}"
-    recipe: dict[str, Any] = {"ranker": ranker, "last_event": last_event}
+    unfinished = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
+    draft = Draft(Round(0, ranker, last_event, unfinished), {"ranker": ranker, "last_event": last_event})
     try:
-        unfinished.mkdir(parents=True)
-        yield Round(number, ranker, last_event, unfinished), recipe
-        write_json(unfinished / _RECIPE, recipe)
-        unfinished.rename(folder / f"{number:04d}")
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        unfinished.mkdir()
+        with _held(unfinished):
+            yield draft
+            write_json(unfinished / _RECIPE, draft.recipe)
+            (unfinished / _LOCK).unlink(missing_ok=True)
+            number = _settle(unfinished, folder)
+        draft.round = Round(number, ranker, last_event, folder / f"{number:04d}")
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(f"round {number} cannot be kept in {folder}: {error.strerror or error}") from error
+        raise StorageError(f"a round of {ranker} cannot be kept in {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _settle(unfinished: Path, folder: Path) -> int:
+    """Rename a round to the first number that nobody has, nor takes meanwhile; return the number."""
+    number = max((int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()), default=0)
+    while True:
+        number += 1
+        try:
+            unfinished.rename(folder / f"{number:04d}")
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        else:
+            return number
+
+
+@contextlib.contextmanager
+def _held(unfinished: Path) -> Iterator[None]:
+    """Hold the lock of a round in the making: the system lets go of it with the process, however that ends."""
+    with (unfinished / _LOCK).open("w") as handle:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _sweep(folder: Path) -> None:
+    """Remove rounds that were being made by processes that are gone."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        if _is_left_over(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_left_over(path: Path) -> bool:
+    try:
+        age = time.time() - max(item.stat().st_mtime for item in (path, *path.rglob("*")))
+        if not (path / _LOCK).exists():
+            return age > _NEW_S
+        with (path / _LOCK).open("r+") as handle:
+            if fcntl is None:
+                return age > _OLD_S
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:  # somebody holds it, or it cannot be locked here at all
+                return error.errno not in (errno.EWOULDBLOCK, errno.EACCES) and age > _OLD_S
+            return age > 1  # between making the file and locking it
+    except OSError:  # it is gone meanwhile, or not ours
+        return False

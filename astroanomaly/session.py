@@ -160,9 +160,11 @@ class Session:
             if labels is not None:
                 session.import_labels(labels)
             if start_from is not None:
-                with new_round(path / _ROUNDS, "fixmatch", 0) as (first, recipe):
-                    shutil.copyfile(start_from, first.weights)
-                    recipe.update({"options": session.settings["train"], "created": _now(), "from": str(start_from)})
+                with new_round(path / _ROUNDS, "fixmatch", 0) as first:
+                    shutil.copyfile(start_from, first.round.weights)
+                    first.recipe.update(
+                        {"options": session.settings["train"], "created": _now(), "from": str(start_from)}
+                    )
             session._save()
         return session
 
@@ -364,23 +366,23 @@ class Session:
             fitted.load(earlier[-1].weights)
         history: list[dict[str, float]] = []
         messages: list[str] = []
-        with new_round(self.path / _ROUNDS, ranker, last_event) as (added, recipe):
+        with new_round(self.path / _ROUNDS, ranker, last_event) as draft:
             for step in fitted.fit(self.cache, labelled, frozenset(self.labels.audit)):
                 if step.stage == "training":
                     history.append({"step": float(step.done), **step.values})
                 if step.message:
                     messages.append(step.message)
                 yield step
-            recipe.update({"options": to_plain(fitted.options), "created": _now()})
-            recipe.update({"history": history, "messages": messages, "labels": dict(counts)})
+            draft.recipe.update({"options": to_plain(fitted.options), "created": _now()})
+            draft.recipe.update({"history": history, "messages": messages, "labels": dict(counts)})
             if fitted.has_weights:
-                fitted.save(added.weights)
+                fitted.save(draft.round.weights)
             if history:
                 from astroanomaly.figures import training_curves
 
-                training_curves(history, added.path / "training.png")
-            yield from self._score_into(fitted, added, self.cache)
-        added = self.last_round
+                training_curves(history, draft.round.path / "training.png")
+            yield from self._score_into(fitted, draft.round, self.cache)
+        added = draft.round
         self._fitted = (added.number, fitted)
         return TrainReport(added, dict(counts), history, messages)
 

@@ -1,5 +1,7 @@
 """Expressions and regions come from a browser: they mean what they say, and can do nothing else."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -75,3 +77,66 @@ def test_how_a_region_may_be_written():
     for text in ("150.1 2.2", "here and there", "150 2 -1", "400d 95d 1deg", "150 2 0", "1 2 3kpc"):
         with pytest.raises(ConfigError, match="cannot read the region"):
             within(text, ra, dec)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"%02000000000d" % 1 == "a"', "'%s' % mag == 'a'", "'a' * 1000000000 == 'b'", "'a' + 'b' == kind",
+        "kind + kind == 'a'", "-kind == 'a'", "+'a' == kind", "abs(kind) == 1", "sqrt('4') == size",
+        "'a' & 'b' == kind", "1 / 0 < mag", "1 % 0 < mag", "mag % 0 < 1", "mag / (1 - 1) < 1", "9" * 400 + " < mag",
+        f"size * {2**70} < 1", "mag & 1 == 1", "mag | size == 1",
+    ],
+)  # fmt: skip
+def test_it_calculates_with_numbers_only_and_never_with_all_the_memory(text):
+    with pytest.raises(ConfigError) as error:
+        evaluate(text, COLUMNS)
+    assert repr(text)[1:20] in str(error.value)
+
+
+def test_whole_numbers_are_exact_and_never_wrap():
+    columns = {
+        "small": np.array([250, 3], np.uint8), "id": np.array([2**62 + 1, 2**62 + 2]), "u": np.array([1, 5], np.uint64)
+    }  # fmt: skip
+    assert evaluate("small + 300 < 400", columns).tolist() == [False, True]
+    assert evaluate("small * 1000 == 250000", columns).tolist() == [True, False]
+    assert evaluate("id % 10 == 5", columns).tolist() == [True, False]
+    assert evaluate("id * 1000000 > 0", columns).tolist() == [True, True]
+    assert evaluate("u - 3 < 0", columns).tolist() == [True, False]
+    assert evaluate("10 / small < 1", columns).tolist() == [True, False]
+
+
+def test_text_columns_of_every_kind_are_compared_as_text():
+    columns = {"raw": np.array([b"a", b"b"]), "any": np.array(["a", "c"], object)}
+    assert evaluate("raw == any", columns).tolist() == [True, False]
+    assert evaluate("raw == 'b'", columns).tolist() == [False, True]
+
+
+OPERATORS = ("+", "-", "*", "/", "%", "**", "&", "|", "<", "==", "and", "or", "//", "@")
+leaves = st.sampled_from(["mag", "size", "kind", "'a'", "'%09999d'", "0", "1", "2.5", "True", "1e999", str(2**62)])
+expressions = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(OPERATORS), inner)
+        .map(lambda parts: f"({' '.join(parts)})"),
+        st.tuples(st.sampled_from(["-", "not ", "~", "abs", "log", "exp", "isfinite", "sqrt"]), inner)
+        .map(lambda parts: f"{parts[0]}({parts[1]})"),
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(expressions)
+def test_whatever_is_asked_gives_an_answer_or_a_reason(text):
+    try:
+        found = evaluate(text, COLUMNS)
+    except ConfigError:
+        return
+    assert (found.dtype, found.shape) == (bool, (4,))
+
+
+@given(st.text(max_size=60))
+def test_text_from_anywhere_is_answered(text):
+    for ask in (lambda: evaluate(text, COLUMNS), lambda: within(text, COLUMNS["mag"], COLUMNS["mag"])):
+        with contextlib.suppress(ConfigError):
+            ask()

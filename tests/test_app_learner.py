@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -80,6 +81,45 @@ def test_the_probe_follows_the_verdicts(started):
     assert not np.array_equal(search.scores[PROBE], first)
 
 
+def test_a_ranking_that_rests_on_nothing_any_more_is_withdrawn(started):
+    search, learner = started()
+    ids = list(search.cache.ids)
+    wait_for(learner, lambda: learner.computed == len(search.cache))
+    search.labels.verdict(ids[0], "nominal", annotator="ann")
+    search.labels.verdict(ids[1], "anomaly", annotator="ann")
+    wait_for(learner, lambda: PROBE in search.scores)
+    before = search.revision
+    search.labels.undo(annotator="ann")
+    wait_for(learner, lambda: PROBE not in search.scores)
+    assert learner.fitted == ""
+    assert PROBE not in search.described
+    assert search.revision > before
+
+
+def test_scores_of_other_objects_are_refused(started):
+    search, learner = started(background=False)
+    with pytest.raises(SessionError, match=rf"^{len(search.cache) + 1} scores .* {len(search.cache)} objects"):
+        search.publish(PROBE, np.zeros(len(search.cache) + 1), "test")
+    assert PROBE not in search.scores
+    learner._publish(COLD, np.zeros(3), "test")  # as a job does that opened the session after a cache had joined it
+    assert learner.problem == "the session has new caches: restart the server"
+    assert COLD not in search.scores
+
+
+def test_questions_are_answered_on_a_thread_of_their_own(started):
+    search, learner = started()
+    first, second = threading.Event(), threading.Event()
+    slow = learner.ask(lambda: first.set() or second.wait(30))
+    assert first.wait(30)
+    assert not slow.done()
+    answer = learner.ask(learner.nearest, search.cache.ids[0], 5)
+    second.set()
+    with pytest.raises(ConfigError, match="not computed yet"):
+        answer.result(30)
+    wait_for(learner, lambda: learner._fitted_features == len(search.cache))
+    assert len(learner.ask(learner.nearest, str(search.cache.ids[0]), 5).result(30)) == 5
+
+
 def test_the_probe_can_wait_for_more_verdicts(started):
     search, learner = started()
     wait_for(learner, lambda: learner.computed == len(search.cache) and learner._fitted_features == len(search.cache))
@@ -126,11 +166,15 @@ def test_a_network_is_trained_in_a_process_of_its_own(started):
     search.labels.verdict(ids[:3], "anomaly", annotator="ann")
     search.labels.verdict(ids[3:9], "nominal", annotator="ann")
     learner.train("fixmatch", {"iterations": 3})
+    assert learner.training.stage == "starting a process"
+    assert learner.training.elapsed_s < 5
     with pytest.raises(SessionError, match="running"):
         learner.train("probe", {})
     wait_for(learner, lambda: learner.training.state != "running")
     assert (learner.training.state, learner.training.error) == ("done", "")
     assert [step.done for step in learner.history()] == [1, 2, 3]
+    early = ["loading the libraries", "loading the session", "preparing the ranker"]
+    assert [step.stage for step in learner.training.reports[:3]] == early
     assert {"loss", "confident", "seconds"} <= set(learner.history()[0].values)
     assert search.read_round()
     assert search.described[LATEST] == "round 1, fixmatch"
@@ -161,9 +205,11 @@ def test_a_training_can_be_cancelled_at_any_time(started):
     learner.train("fixmatch", {"iterations": 100_000})
     wait_for(learner, lambda: len(learner.history()) > 2)
     assert learner.time_left_s() > 1
+    assert list((search.session.path / "rounds").glob(".tmp-*"))
     learner.training.cancel()
     learner.training._process.join(20)
     assert learner.training.state == "cancelled"
+    assert not list((search.session.path / "rounds").glob(".tmp-*"))
     assert [item.ranker for item in search.session.rounds] == ["probe"]
 
 

@@ -1,5 +1,6 @@
 """The label log: nothing lost, nothing changed, undo without limit; tables matched all or nothing."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -488,7 +489,12 @@ def test_times_notes_and_annotators_come_with_a_table_and_one_undo_takes_back_on
     assert log.history(IDS[1])[-1].time == "2026-01-31T12:00:00.000000+00:00"
     assert log.current()[IDS[1]].notes == ("ring?",)
     assert log.current()[IDS[2]].votes == {"bob": NOMINAL}
-    log.undo(annotator="ann")
+    assert log.undo(annotator="ann") is None  # an undo by hand leaves tables alone
+    log.verdict(IDS[2], ANOMALY, annotator="ann")
+    assert log.undo(annotator="ann") is not None
+    assert log.undo(annotator="ann") is None
+    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[3]: ANOMALY}
+    log.undo(annotator="ann", imports=True)
     assert {i: o.label for i, o in log.current().items()} == {IDS[1]: "", IDS[2]: NOMINAL}
 
 
@@ -507,3 +513,31 @@ def test_labels_come_in_any_table_format(log, tmp_path, suffix):
 def test_an_impossible_radius_is_refused(radius):
     with pytest.raises(ConfigError, match="match radius"):
         match_positions(RA, DEC, RA, DEC, radius)
+
+
+def test_news_do_not_wait_for_whoever_holds_the_file(log):
+    log.verdict("a", ANOMALY, annotator="ann")
+    last = log.last_event
+    log.verdict("b", ANOMALY, annotator="ann")
+    assert [event.object_id for event in log.news(after=last)] == ["b"]
+    with contextlib.closing(sqlite3.connect(log.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        assert log.news(after=0) == []
+        assert time.monotonic() - started < 0.5
+        other.execute("ROLLBACK")
+    assert len(log.news(after=0)) == 2
+
+
+def test_news_do_not_wait_for_a_thread_that_waits(log):
+    log.verdict("a", ANOMALY, annotator="ann")
+    with contextlib.closing(sqlite3.connect(log.path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        waiting = threading.Thread(target=log.events)
+        waiting.start()
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert log.news(after=0) == []
+        assert time.monotonic() - started < 0.5
+        other.execute("ROLLBACK")
+        waiting.join(20)

@@ -66,6 +66,7 @@ def test_what_stands_is_what_a_replay_gives(tmp_path_factory, actions):
         for object_id in IDS:
             opinion = tally.opinion(object_id)
             assert opinion.votes == {w: word for i, w, word in words if i == object_id and word != "skip"}
+            assert opinion.skipped == bool(opinion.skipped_by)
             assert opinion.skipped == any(i == object_id and word == "skip" for i, _, word in words)
             assert opinion.flagged == any(i == object_id for i, _ in flags)
             assert opinion.label == majority(opinion.votes)
@@ -102,3 +103,13 @@ def test_the_history_of_an_object_tells_of_its_own_undos_only(tmp_path):
         log.undo(annotator="ann")
         log.undo(annotator="ann")
         assert [event.kind for event in log.history("b")] == ["verdict", "undo"]
+
+
+def test_it_is_known_who_skipped(tmp_path):
+    with LabelLog.create(tmp_path / "l.sqlite") as log:
+        log.skip("a", annotator="ann")
+        log.skip("a", annotator="ben")
+        log.verdict("a", "nominal", annotator="ben")
+        opinion = log.current()["a"]
+    assert opinion.skipped_by == {"ann"}
+    assert opinion.skipped

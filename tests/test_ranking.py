@@ -91,3 +91,12 @@ def test_what_does_not_fit_is_refused():
         order(IDS, SCORES, "diverse", n=3, features=lambda ids: np.zeros((2, 4)))
     assert order(IDS, SCORES, n=0) == []
     assert order([], np.zeros(0), n=5) == []
+
+
+def test_diverse_stays_near_the_top():
+    ids = [f"o{i:04d}" for i in range(2000)]
+    scores = np.random.default_rng(0).normal(size=2000)
+    points = np.random.default_rng(1).normal(size=(2000, 16))
+    chosen = order(ids, scores, "diverse", n=100, features=lambda wanted: points[[int(i[1:]) for i in wanted]])
+    lowest = min(scores[int(i[1:])] for i in chosen)
+    assert lowest >= np.sort(scores)[-400]

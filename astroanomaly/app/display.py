@@ -104,11 +104,14 @@ class Display:
         Raises
         ------
         ConfigError
-            If a value is unknown or cannot be.
+            If a value is unknown or cannot be, or it is no such table at all.
         """
-        values = dict(plain)
-        stretch = build(StretchConfig, values.pop("stretch", {}), "stretch")
-        return dataclasses.replace(build(cls, values, "display"), stretch=stretch)
+        values = _table(plain, "display")
+        stretch = build(StretchConfig, _table(values.pop("stretch", {}), "stretch"), "stretch")
+        try:
+            return dataclasses.replace(build(cls, values, "display"), stretch=stretch)
+        except (TypeError, OverflowError) as error:  # values that cannot even be compared with what is known
+            raise ConfigError(f"the display cannot be read: {error}") from error
 
     def rows(self, bands: Sequence[str], there: Sequence[bool] | np.ndarray | None = None) -> np.ndarray:
         """``(3, B)`` float32 weights of the bands in red, green and blue; bands switched off weigh nothing.
@@ -261,6 +264,12 @@ def _alike(there: np.ndarray | None, n: int) -> list[tuple[slice | np.ndarray, n
         return [(slice(0, n), None)]
     kinds, number = np.unique(there, axis=0, return_inverse=True)
     return [(np.flatnonzero(number.ravel() == k), kind) for k, kind in enumerate(kinds)]
+
+
+def _table(plain: Any, name: str) -> dict[str, Any]:
+    if not isinstance(plain, Mapping) or not all(isinstance(key, str) for key in plain):
+        raise ConfigError(f"{name}={plain!r:.80}: expected a table of settings")
+    return dict(plain)
 
 
 def _finish(levels: np.ndarray, display: Display) -> np.ndarray:

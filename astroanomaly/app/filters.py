@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +19,16 @@ __all__ = ["Filters", "evaluate", "within"]
 UNLABELLED, LABELLED, EVERYTHING = "unlabelled", "labelled", "everything"
 NOT_MINE = "not judged by me"  # blind: what others said is hidden
 _LONGEST = 1000  # characters of an expression
+_LARGEST = 2**63  # whole numbers beyond it are not exact any more
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }  # fmt: skip
-_BINARY: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.Mod: operator.mod, ast.BitAnd: operator.and_, ast.BitOr: operator.or_,
+_WHOLE: dict[type, Callable[[Any, Any], Any]] = {  # exact on whole numbers
+    ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Mod: np.mod,
 }  # fmt: skip
+_REAL: dict[type, Callable[[Any, Any], Any]] = {**_WHOLE, ast.Div: np.true_divide, ast.Pow: np.float_power}
+_BITS: dict[type, Callable[[Any, Any], Any]] = {ast.BitAnd: np.bitwise_and, ast.BitOr: np.bitwise_or}
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "abs": np.abs, "sqrt": np.sqrt, "log": np.log, "log10": np.log10, "exp": np.exp, "isfinite": np.isfinite,
 }  # fmt: skip
@@ -148,15 +151,15 @@ def evaluate(expression: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         names[f"_quoted_{number}"] = columns[parts[number]]
         parts[number] = f"_quoted_{number}"
     try:
-        tree = ast.parse("".join(parts), mode="eval")
-        with np.errstate(all="ignore"):
-            result = np.asarray(_value(tree.body, names, expression))
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # what Python has to say of the style of an expression
+            result = np.asarray(_value(ast.parse("".join(parts), mode="eval").body, names, expression))
+    except ConfigError:
+        raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"cannot read {expression!r}: expected a comparison, as in 'mag < 22'") from error
-    except (TypeError, np.exceptions.DTypePromotionError) as error:
-        raise ConfigError(f"{expression!r} compares what cannot be compared: text is written in quotes") from error
+    except Exception as error:
+        raise ConfigError(f"{expression!r} cannot be evaluated: {error}") from error
     if result.dtype != bool or result.ndim != 1:
         raise ConfigError(f"{expression!r} is not a comparison of columns, as in 'mag < 22'")
     return result
@@ -166,16 +169,23 @@ def _value(node: ast.AST, names: Mapping[str, Any], whole: str) -> Any:
     def of(child: ast.AST) -> Any:
         return _value(child, names, whole)
 
+    def number(child: ast.AST) -> Any:
+        return _number(of(child), whole)
+
     if isinstance(node, ast.Name):
         if node.id not in names:
             raise _unknown(node.id, names)
-        return names[node.id]
+        return _readable(np.asarray(names[node.id]))
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+        if isinstance(node.value, int) and not -_LARGEST < node.value < _LARGEST:
+            raise ConfigError(f"{whole!r} has a number of more than 63 bits: write it as in 1e30")
         return node.value
     if isinstance(node, ast.Compare):
         values = [of(node.left), *map(of, node.comparators)]
         kinds = [type(item) for item in node.ops]
         if all(kind in _COMPARE for kind in kinds):
+            if len({np.asarray(value).dtype.kind == "U" for value in values}) > 1:
+                raise ConfigError(f"{whole!r} compares what cannot be compared: text is written in quotes")
             results = [_COMPARE[k](a, b) for k, a, b in zip(kinds, values[:-1], values[1:], strict=True)]
             return np.logical_and.reduce(np.broadcast_arrays(*results)) if len(results) > 1 else results[0]
     if isinstance(node, ast.BoolOp):
@@ -184,16 +194,48 @@ def _value(node: ast.AST, names: Mapping[str, Any], whole: str) -> Any:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.Invert):
         return ~_boolean(of(node.operand), whole)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        return -of(node.operand) if isinstance(node.op, ast.USub) else of(node.operand)
-    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        return _BINARY[type(node.op)](of(node.left), of(node.right))
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        return np.float_power(of(node.left), of(node.right))  # never whole numbers without end
+        return np.negative(number(node.operand)) if isinstance(node.op, ast.USub) else number(node.operand)
+    if isinstance(node, ast.BinOp) and type(node.op) in _BITS:
+        return _BITS[type(node.op)](number(node.left), number(node.right))
+    if isinstance(node, ast.BinOp) and type(node.op) in _REAL:
+        return _calculate(type(node.op), number(node.left), number(node.right), whole)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and not node.keywords:
         if node.func.id in _FUNCTIONS:
-            return _FUNCTIONS[node.func.id](of(node.args[0]))
+            return _FUNCTIONS[node.func.id](number(node.args[0]))
         raise ConfigError(f"there is no function {node.func.id!r} (known: {', '.join(_FUNCTIONS)})")
     raise ConfigError(f"cannot read {whole!r}: expected a comparison, as in 'mag < 22 and type == \"GAL\"'")
+
+
+def _readable(column: np.ndarray) -> np.ndarray:
+    """Return a column as numbers or text."""
+    if column.dtype.kind == "S":
+        return np.char.decode(column, "utf-8", "replace")
+    return column.astype(str) if column.dtype.kind == "O" else column
+
+
+def _number(value: Any, whole: str) -> Any:
+    """Let through what one can calculate with: whole numbers as int64, others as they are."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"{whole!r} calculates with text: expected numbers")
+    if array.dtype.kind == "f":
+        return value
+    if array.dtype.kind == "u" and array.size and array.max() >= _LARGEST:
+        return array.astype(np.float64)
+    return array if array.dtype == bool else array.astype(np.int64)
+
+
+def _calculate(operation: type, a: Any, b: Any, whole: str) -> Any:
+    """Calculate without an error or a wrong number: what does not fit 63 bits becomes a real number."""
+    if operation in (ast.Div, ast.Mod) and np.ndim(b) == 0 and b == 0:
+        raise ConfigError(f"{whole!r} divides by zero")
+    real = [np.asarray(v, np.float64) if np.asarray(v).dtype.kind in "biu" and np.ndim(v) else v for v in (a, b)]
+    result = _REAL[operation](*real)
+    if operation in _WHOLE and all(np.asarray(v).dtype.kind in "biu" for v in (a, b)):
+        fits = np.isfinite(result) & (np.abs(result) < 0.99 * _LARGEST)
+        if np.all(fits):
+            return _WHOLE[operation](np.asarray(a, np.int64), np.asarray(b, np.int64))
+    return result
 
 
 def _boolean(value: Any, whole: str) -> np.ndarray:

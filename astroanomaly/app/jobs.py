@@ -7,12 +7,13 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -25,6 +26,7 @@ _NICE = 10  # pages come first
 _FIRST_LOOK = 400  # objects after which there is a first ranking without labels
 _MOST_REPORTS = 20_000
 _MAPPED = 3000  # objects on a feature map
+_PATIENCE_S = 15.0  # a process that is told to stop is killed after this time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,6 +114,16 @@ class Job:
                 self.state = "done"
 
     @property
+    def stage(self) -> str:
+        """What it is doing, in a word or two, from the very start."""
+        return self.last.stage if self.last is not None else "starting a process"
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self.started
+
+    @property
     def last(self) -> Progress | None:
         """The latest report."""
         return self.reports[-1] if self.reports else None
@@ -122,10 +134,17 @@ class Job:
             self._connection.send(message)
 
     def cancel(self) -> None:
-        """Stop it now. What it had finished stays."""
+        """Stop it. What it had finished stays; what it was making is taken away by itself."""
         if self.state == "running":
             self.state = "cancelled"
             self._process.terminate()
+            threading.Thread(target=self._insist, daemon=True, name=f"stop-{self.name}").start()
+
+    def _insist(self) -> None:
+        """Kill the process if it does not stop: its thread may be deep in a library."""
+        self._process.join(_PATIENCE_S)
+        if self._process.is_alive():
+            self._process.kill()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait for its end."""
@@ -143,6 +162,7 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
     """Do the work in the new process."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its jobs
+    signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(OSError, AttributeError):
         os.nice(_NICE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -154,8 +174,9 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
         return messages
 
     try:
-        for report in work(*arguments, heard):
-            connection.send(report)
+        with contextlib.closing(work(*arguments, heard)) as reports:  # type: ignore[type-var]
+            for report in reports:
+                connection.send(report)
         connection.send(_End())
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the server has gone: nobody needs this any more
         return
@@ -165,6 +186,12 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
         connection.send(_End("there is not enough memory: set a smaller train.memory_gb or input.size"))
     except Exception as error:  # noqa: BLE001 - whatever happens, the page has to say it
         connection.send(_End(f"{type(error).__name__}: {error}"))
+
+
+def _leave(number: int, frame: Any) -> NoReturn:
+    """Make an exception of SIGTERM, so that what is unfinished is cleared away; a second one changes nothing."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _end_with_parent() -> None:
@@ -226,11 +253,16 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
 
 def train(path: Path, ranker: str, options: dict[str, Any], heard: Callable[[], list[Any]]) -> Iterator[Progress]:
     """Train a ranker and score everything: one round."""
+    yield Progress("loading the libraries", 0)
     from astroanomaly.learn.device import tune_allocator
     from astroanomaly.session import Session
 
     tune_allocator()
-    yield from Session.open(path).train_steps(ranker, **options)
+    yield Progress("loading the session", 0)
+    session = Session.open(path)
+    len(session.cache)
+    yield Progress("preparing the ranker", 0)
+    yield from session.train_steps(ranker, **options)
 
 
 def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[], list[Any]]) -> Iterator[FeatureMap]:

@@ -74,6 +74,9 @@ def connect(
         CustomJS(args={"bus": bus, "keys": known, "alone": alone}, code=asset("keys.js")),
     )
     if alone:
+        document.template = asset("page.html")
+        document.config.notify_connection_status = False  # reconnect.js says it, and loads the page again
+        document.config.reconnect_session = False
         document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
     bus.js_on_change(
         "annotator", CustomJS(args={"bus": bus, "usual": annotator, "name": _COOKIE}, code=asset("remember.js"))

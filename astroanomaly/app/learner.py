@@ -8,9 +8,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ _QUIET_S = 0.4  # the probe is fitted when no verdict came for so long
 _LONGEST_S = 3.0  # or when the last fit is as old as this
 _GROWN = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
 _STEP = 8192
+_NEW_CACHES = "the session has new caches: restart the server"
+_AnswerT = TypeVar("_AnswerT")
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +58,7 @@ class Learner:
     computed
         Number of objects whose features exist, as far as is known.
     fitted
-        What the probe was last fitted on, in words; empty before.
+        What the probe was last fitted on, in words; empty before, and again when there are no labels on both sides.
     seconds
         How long that took, ranking included.
     training
@@ -78,6 +80,7 @@ class Learner:
         self._features: Job | None = None
         self._store: FeatureStore | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe", initializer=_be_nice)
+        self._questions = ThreadPoolExecutor(1, thread_name_prefix="questions", initializer=_be_nice)
         self._running: Future[None] | None = None
         self._fitted_verdicts = -1
         self._fitted_features = 0
@@ -120,7 +123,7 @@ class Learner:
                 while self._features.results:
                     result = self._features.results.pop(0)
                     if isinstance(result, ColdScores):
-                        self.search.publish(COLD, result.scores, f"{result.compared:,} objects compared")
+                        self._publish(COLD, result.scores, f"{result.compared:,} objects compared")
                 if self._features.state == "failed":
                     self.problem = f"features: {self._features.error}"
             if self.map_job is not None and self.map_job.results:
@@ -129,6 +132,13 @@ class Learner:
                 self._running = self._thread.submit(self._refit)
             elif self._running is not None and self._running.done():
                 self._running = None
+
+    def _publish(self, name: str, scores: np.ndarray, described: str) -> None:
+        try:
+            self.search.publish(name, scores, described)
+        except SessionError as error:
+            _log.warning("%s", error)
+            self.problem = _NEW_CACHES
 
     def _is_time(self) -> bool:
         if not self.computed:
@@ -167,8 +177,11 @@ class Learner:
                 scores = [-part.log_odds[:, 0] for part in probe.score(search.cache, complete=False)]
                 self.fitted = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
-                search.publish(PROBE, np.concatenate(scores), self.fitted)
-            self.problem = ""
+                self._publish(PROBE, np.concatenate(scores), self.fitted)
+            else:  # undone, or not there yet
+                self.fitted = ""
+                search.withdraw(PROBE)
+            self.problem = _NEW_CACHES if self.problem == _NEW_CACHES else ""
         except AstroAnomalyError as error:
             self.problem = f"probe: {error}"
         except Exception as error:  # noqa: BLE001 - the page says it; the next verdict tries again
@@ -202,6 +215,19 @@ class Learner:
             self._features.send(sorted(missing))
 
     # ------------------------------------------------------------------------------------------------------- questions
+
+    def ask(self, function: Callable[..., _AnswerT], *arguments: Any) -> Future[_AnswerT]:
+        """Have something found out that takes long, as in ``ask(learner.nearest, object_id, 25)``, one after another.
+
+        A page looks at each tick whether the answer is there (``done()``) and takes it, or the error (``result()``); it
+        must touch its document there, and not in ``add_done_callback``, which another thread calls.
+
+        Parameters
+        ----------
+        function
+            `nearest`, `saliency`, or any other that neither changes what pages share nor touches a document.
+        """
+        return self._questions.submit(function, *arguments)
 
     def _vectors(self, ids: Sequence[str]) -> np.ndarray:
         """``(n, D)`` float32 features of unit length, zero where there are none yet."""
@@ -288,4 +314,5 @@ class Learner:
         for job in (self._features, self.training, self.map_job):
             if job is not None:
                 job.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._thread, self._questions):
+            thread.shutdown(wait=False, cancel_futures=True)

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from bokeh.document import Document
@@ -80,13 +81,14 @@ class Page:
         self._scores = dict(search.described)
         self._zoom = 1.0
         self._owed: dict[Any, set[str]] = {}
+        self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
         self._written: tuple[str, dict[str, Any]] = ("", {})
         self._recall()
         state = self.state
         self.mosaic = Mosaic(state, self.act)
         self.stretch_bar = StretchBar(state, self.act)
         self.sidebar = Sidebar(state, self.act)
-        self.inspector = Inspector(state, self.act, learner)
+        self.inspector = Inspector(state, self.act, self.later, learner)
         self.learning = Learning(state, self.act, learner, list(load_plugins().rankers))
         self.export = Export(state, self.act, self._save, same_host=same_host)
         self.views: dict[str, Any] = {
@@ -149,6 +151,17 @@ class Page:
 
         return handler
 
+    def later(self, then: Callable[[Any], None], function: Callable[..., Any], *arguments: Any) -> None:
+        """Have something found out without keeping the page waiting, and go on with what came of it."""
+        self._asked.append((self.learner.ask(function, *arguments), then))
+
+    def _answers(self) -> None:
+        """Take the answers that have come."""
+        done = [(future, then) for future, then in self._asked if future.done()]
+        self._asked = [item for item in self._asked if item not in done]
+        for future, then in done:
+            self.act(lambda future=future, then=then: then(future.result()))()
+
     def flush(self) -> None:
         """Let the panels follow the state."""
         dirty, self.state.dirty = self.state.dirty, set()
@@ -191,6 +204,7 @@ class Page:
                 self.state.take_round()
             self._scores = dict(search.described)
             self.state.dirty |= {"scores", "options"}
+        self._answers()
         self.header.tell(self.learner)
         self.sidebar.settle()
         self.footer.settle()

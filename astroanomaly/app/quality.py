@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from astroanomaly import metrics
+from astroanomaly.app.dealing import AUDIT
+from astroanomaly.app.resampling import GRID, ranking_curves, resampled_curves
 from astroanomaly.app.search import Search
-from astroanomaly.opinions import DISPUTED
+from astroanomaly.opinions import DISPUTED, majority
 from astroanomaly.records import NOMINAL
 
-__all__ = ["Curves", "Pace", "curves", "doubted", "histogram", "pace", "sample"]
+__all__ = ["Curves", "Pace", "Sample", "curves", "doubted", "histogram", "pace", "sample"]
 
-_GRID = np.linspace(0, 1, 51)
+_LEAST = 20  # labelled objects of the audit set without which it says nothing
 _PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Labelled objects to judge a ranking on; those without a score are left out.
+
+    Attributes
+    ----------
+    ids, truth, scores
+        ``(n,)`` each; ``truth`` is True for anomalies.
+    biased
+        False for the audit set.
+    audit_labelled, audit_size
+        How many objects of the audit set have a label that counts, and how many there are.
+    """
+
+    ids: list[str]
+    truth: np.ndarray
+    scores: np.ndarray
+    biased: bool
+    audit_labelled: int
+    audit_size: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +57,8 @@ class Curves:
         ``(3, 51)`` each: value, lower and upper end of the 90 % interval.
     auroc, auprc
         Value, lower and upper end.
+    audit_labelled, audit_size
+        As in `Sample`.
     """
 
     biased: bool
@@ -46,60 +70,71 @@ class Curves:
     efficiency: np.ndarray
     auroc: tuple[float, float, float]
     auprc: tuple[float, float, float]
+    audit_labelled: int
+    audit_size: int
 
 
-def sample(search: Search, by: str) -> tuple[list[str], np.ndarray, np.ndarray, bool]:
-    """Return the labelled objects to judge a ranking on: the audit set if it has labels on both sides, else all others.
+def sample(search: Search, by: str) -> Sample:
+    """Return the labelled objects to judge a ranking on: the audit set if enough of it is labelled, else all others.
 
-    Returns
-    -------
-    tuple
-        Ids, ``(n,)`` truth, ``(n,)`` scores, and whether they are biased. Objects without a score are left out.
+    Enough are 20 objects, or all of a smaller set, with both nominal ones and anomalies. Only verdicts given blind
+    count, on the audit pages of the app: what somebody chose to label, having seen its score or in a table, is no
+    random part of it. Once the whole set is labelled, nothing was chosen, and every verdict counts.
     """
-    said = {i: o.label for i, o in search.tally.opinions().items() if o.label not in ("", DISPUTED)}
-    audit = {i: label for i, label in said.items() if i in search.audit}
-    unbiased = len({label == NOMINAL for label in audit.values()}) == 2
-    chosen = audit if unbiased else {i: label for i, label in said.items() if i not in search.audit}
-    ids = [i for i in sorted(chosen) if search.cache.find([i])[0] >= 0]
-    truth = np.array([chosen[i] != NOMINAL for i in ids], bool)
-    scores = search.score_of(ids, by).astype(float) if ids else np.zeros(0)
+    audit = {i for i, row in zip(search.audit, search.cache.find(list(search.audit)), strict=True) if row >= 0}
+    said = {i: o.label for i, o in search.tally.opinions().items() if o.label}
+    if not audit <= said.keys():
+        known = {i: _blind(search, i) for i in audit & said.keys()}
+    else:
+        known = {i: said[i] for i in audit}
+    known = {i: label for i, label in known.items() if label}
+    sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
+    unbiased = len(sides) == 2 and len(known) >= min(_LEAST, len(audit))
+    chosen = known if unbiased else {i: label for i, label in said.items() if i not in search.audit}
+    ids, truth, scores = _scored(search, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
+    return Sample(ids, truth, scores, not unbiased, len(known), len(audit))
+
+
+def _blind(search: Search, object_id: str) -> str:
+    """Majority of what people said of an object when its score and other verdicts were hidden; empty if nobody did."""
+    votes: dict[str, str] = {}
+    for event in search.tally.standing(object_id):
+        if event.kind == "verdict" and event.ordering == AUDIT:
+            votes[event.annotator] = event.value
+        elif event.kind == "skip":
+            votes.pop(event.annotator, None)
+    return majority(votes)
+
+
+def _scored(search: Search, labels: dict[str, str], by: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ids, ``(n,)`` whether they are anomalies, ``(n,)`` scores; those without a score are left out."""
+    ids = sorted(labels)
+    rows = search.cache.find(ids)
+    scores = np.full(len(ids), np.nan)
+    if by in search.scores and len(ids):
+        scores = np.where(rows >= 0, search.scores[by][rows].astype(float), np.nan)
     there = np.isfinite(scores)
-    return [i for i, yes in zip(ids, there, strict=True) if yes], truth[there], scores[there], not unbiased
+    truth = np.array([labels[i] != NOMINAL for i in ids], bool)
+    return [i for i, yes in zip(ids, there, strict=True) if yes], truth[there], scores[there]
+
+
+def _labels(search: Search) -> dict[str, str]:
+    return {i: o.label for i, o in search.tally.opinions().items() if o.label not in ("", DISPUTED)}
 
 
 def curves(search: Search, by: str) -> Curves | None:
     """Measure a ranking; None while there are not verdicts on both sides."""
-    _, truth, scores, biased = sample(search, by)
+    known = sample(search, by)
+    truth, scores = known.truth, known.scores
     if not truth.any() or truth.all():
         return None
-    rng = np.random.default_rng(0)
-
-    def all_of(t: np.ndarray, s: np.ndarray) -> np.ndarray:
-        return np.concatenate(
-            [_roc(t, s), _precision(t, s), _efficiency(t, s), [metrics.auroc(t, s), metrics.auprc(t, s)]]
-        )
-
-    values = np.stack([all_of(truth, scores), *metrics.bootstrap(truth, scores, all_of, rng)])
-    roc, precision, efficiency = (values[:, k * len(_GRID) : (k + 1) * len(_GRID)] for k in range(3))
+    low, high = resampled_curves(truth, scores, np.random.default_rng(0))
+    values = np.stack([ranking_curves(truth, scores), low, high])
+    roc, precision, efficiency = (values[:, k * len(GRID) : (k + 1) * len(GRID)] for k in range(3))
     return Curves(
-        biased, int(truth.sum()), int((~truth).sum()), _GRID, roc, precision, efficiency,
-        tuple(values[:, -2].tolist()), tuple(values[:, -1].tolist()),
+        known.biased, int(truth.sum()), int((~truth).sum()), GRID, roc, precision, efficiency,
+        tuple(values[:, -2].tolist()), tuple(values[:, -1].tolist()), known.audit_labelled, known.audit_size,
     )  # fmt: skip
-
-
-def _roc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    false, true = metrics.roc_curve(truth, scores)
-    return np.interp(_GRID, false, true)
-
-
-def _precision(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    precision, recall = metrics.precision_recall_curve(truth, scores)
-    return np.interp(_GRID, recall[::-1], precision[::-1])
-
-
-def _efficiency(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    depth = np.maximum(_GRID * len(truth), 1)
-    return metrics.found_at(truth, scores, depth) / truth.sum()
 
 
 def histogram(search: Search, by: str, bins: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -111,16 +146,13 @@ def histogram(search: Search, by: str, bins: int = 60) -> tuple[np.ndarray, np.n
         return np.linspace(0, 1, bins + 1), empty, empty, empty
     low, high = np.percentile(known, [0.05, 99.95])
     edges = np.linspace(min(low, high - 1e-6), high, bins + 1)
-    said = {i: o.label for i, o in search.tally.opinions().items() if o.label not in ("", DISPUTED)}
-    ids = [i for i in said if search.cache.find([i])[0] >= 0]
-    own = search.score_of(ids, by) if ids else np.zeros(0)
-    nominal = np.array([said[i] == NOMINAL for i in ids], bool)
+    _, anomalous, own = _scored(search, _labels(search), by)
     clipped = np.clip(own, edges[0], edges[-1])
     return (
         edges,
         np.histogram(np.clip(known, edges[0], edges[-1]), edges)[0],
-        np.histogram(clipped[nominal & np.isfinite(own)], edges)[0],
-        np.histogram(clipped[~nominal & np.isfinite(own)], edges)[0],
+        np.histogram(clipped[~anomalous], edges)[0],
+        np.histogram(clipped[anomalous], edges)[0],
     )
 
 
@@ -147,14 +179,18 @@ def pace(search: Search, annotator: str = "") -> Pace:
     events = sorted((event for event in standing if event.kind == "verdict"), key=lambda event: event.number)
     own = [event for event in events if annotator in ("", event.annotator)]
     seen: dict[str, bool] = {}
-    found = []
+    found, anomalies = [], 0
     for event in own:
         if event.object_id not in search.audit:
-            seen[event.object_id] = event.value != NOMINAL
-            found.append(sum(seen.values()))
+            anomalous = event.value != NOMINAL
+            anomalies += anomalous - seen.get(event.object_id, False)
+            seen[event.object_id] = anomalous
+            found.append(anomalies)
     busy, count = 0.0, 0
-    for who in {event.annotator for event in own}:
-        times = sorted({(event.batch, event.time) for event in own if event.annotator == who})
+    said: dict[str, set[tuple[int, str]]] = {}
+    for event in own:
+        said.setdefault(event.annotator, set()).add((event.batch, event.time))
+    for times in map(sorted, said.values()):
         moments = [datetime.datetime.fromisoformat(time).timestamp() for _, time in times]
         gaps = np.diff(moments)
         busy += float(gaps[gaps <= _PAUSE_S].sum())
@@ -164,16 +200,8 @@ def pace(search: Search, annotator: str = "") -> Pace:
 
 def doubted(search: Search, by: str, n: int = 20) -> list[tuple[str, str, float]]:
     """Return labelled objects whose score contradicts their label most: id, label, score."""
-    said = {
-        i: o.label
-        for i, o in search.tally.opinions().items()
-        if o.label not in ("", DISPUTED) and i not in search.audit and search.cache.find([i])[0] >= 0
-    }
-    ids = list(said)
-    scores: Sequence[float] = search.score_of(ids, by).tolist() if ids else []
-    against = [
-        (score if said[i] == NOMINAL else -score, i, score)
-        for i, score in zip(ids, scores, strict=True)
-        if np.isfinite(score)
-    ]
-    return [(i, said[i], score) for doubt, i, score in sorted(against, reverse=True)[:n] if doubt > 0]
+    said = {i: label for i, label in _labels(search).items() if i not in search.audit}
+    ids, anomalous, scores = _scored(search, said, by)
+    doubt = np.where(anomalous, -scores, scores)
+    worst = [k for k in np.lexsort((np.array(ids, str), doubt))[::-1][:n] if doubt[k] > 0]
+    return [(ids[k], said[ids[k]], float(scores[k])) for k in worst]

@@ -92,8 +92,8 @@ class Search:
             now = time.monotonic()
             if now - self._looked < at_most_every_s:
                 return set()
-            self._looked = now
-            events = self.labels.events(after=self.tally.last)
+            first, self._looked = not self._looked, now
+            events = self.labels.events() if first else self.labels.news(after=self.tally.last)
             if not events:
                 return set()
             changed = self.tally.add(events)
@@ -169,11 +169,26 @@ class Search:
         ----------
         scores
             ``(N,)`` in the order of the cache.
+
+        Raises
+        ------
+        SessionError
+            If they are those of other objects: a cache joined the session meanwhile.
         """
+        found = np.asarray(scores, np.float32)
+        if found.shape != (len(self.cache),):
+            raise SessionError(f"{found.size} scores for a page of {len(self.cache)} objects: restart the server")
         with self._lock:
-            self.scores[name] = np.asarray(scores, np.float32)
+            self.scores[name] = found
             self.described[name] = described
             self.revision += 1
+
+    def withdraw(self, name: str) -> None:
+        """Take scores back that rest on nothing any more; may be called from any thread."""
+        with self._lock:
+            if self.scores.pop(name, None) is not None:
+                self.described.pop(name, None)
+                self.revision += 1
 
     def best_scores(self) -> str:
         """Name of the scores to order by unless somebody chooses: empty while there are none.

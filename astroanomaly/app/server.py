@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
+import re
 import secrets
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from bokeh.application import Application
@@ -18,15 +20,19 @@ from bokeh.resources import Resources
 from bokeh.server.auth_provider import AuthProvider
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
-from bokeh.server.util import bind_sockets, check_allowlist, create_hosts_allowlist
+from bokeh.server.util import bind_sockets, check_allowlist
+from bokeh.util.token import check_token_signature
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
+from astroanomaly.app.address import LOOPBACK, Prefix, allowed_origins, visible_host
 from astroanomaly.app.learner import Learner
 from astroanomaly.app.page import Page
 from astroanomaly.app.search import Search
+from astroanomaly.app.secret import FILE, keep_token
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.session import Session
 
@@ -35,11 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = ["AppServer"]
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_COOKIE = "astroanomaly-token"
 _PARAMETER = "token"
 _COMPONENTS = ("bokeh", "bokeh-gl", "bokeh-widgets")
 _UNUSED_MS = 30_000  # a closed page is forgotten after this time
+_SIGNED = re.compile(r"[\w-]+\.[\w-]+")  # the form of what a page of ours brings
+_GONE = 410  # the answer to pages of an earlier run of the server
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +68,8 @@ class AppServer:
     origins
         Further ``HOST`` or ``HOST:PORT`` as browsers see them, behind a proxy or from other computers.
     token
-        Secret that a browser has to bring; empty: a new one when other computers can reach the server, else none.
+        Secret that a browser has to bring; empty: that of the session, kept in its folder, when other computers can
+        reach the server, else none.
     background
         Whether to compute missing features as soon as it starts.
 
@@ -70,6 +77,8 @@ class AppServer:
     ----------
     url
         Where to point a browser, the token included.
+    token_kept
+        How long the token is good for, in words.
 
     Raises
     ------
@@ -93,14 +102,14 @@ class AppServer:
     ) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"port {port}: expected 0 to 65535")
-        local = address in _LOOPBACK
+        local = address in LOOPBACK
         if not local and not origins:
             raise ConfigError(
                 f"listening on {address} lets other computers in: name the address that browsers will use, as in "
                 "--allow-websocket-origin myhost.org:5006"
             )
-        self.token = token or ("" if local else secrets.token_urlsafe(24))
-        prefix = prefix.strip("/")
+        below = Prefix(prefix)
+        allowed_origins(address, port, origins)  # refused before anything is opened
         try:
             sockets, self.port = bind_sockets(address, port)
         except OSError as error:
@@ -113,18 +122,22 @@ class AppServer:
             for bound in sockets:
                 bound.close()
             raise
+        self.token, self.token_kept = token, "it is the one that was given"
+        if not token and not local:
+            self.token, kept = keep_token(Path(session))
+            self.token_kept = (
+                f"it stays the same until {Path(session) / FILE} is removed" if kept else "the next start has another"
+            )
         self.learner = Learner(self.search, background=background)
-        allowed = create_hosts_allowlist(list(origins), self.port) if origins else []
-        if local:
-            allowed += [f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+        allowed = allowed_origins(address, self.port, origins)
         application = _Application(
             {"/": Application(FunctionHandler(self._page(annotator, local and not origins)))},
-            prefix=prefix,
+            below=below,
             extra_websocket_origins=allowed,
-            absolute_url=f"http://{address}:{self.port}",
+            absolute_url=f"http://{visible_host(address, self.port, ())}",
             unused_session_lifetime_milliseconds=_UNUSED_MS,
             check_unused_sessions_milliseconds=_UNUSED_MS // 3,
-            auth_provider=_Gate(self.token, allowed, prefix),
+            auth_provider=_Gate(self.token, allowed, below, self.port),
             use_index=False,
             sign_sessions=True,  # nobody makes up the name of somebody else's page
             secret_key=secrets.token_bytes(32),
@@ -132,10 +145,8 @@ class AppServer:
         http = HTTPServer(application)
         http.add_sockets(sockets)
         self._server = BaseServer(IOLoop.current(), application, http)
-        shown = "127.0.0.1" if local else address
-        path = f"/{prefix}/" if prefix else "/"
         query = f"?{_PARAMETER}={self.token}" if self.token else ""
-        self.url = f"http://{shown}:{self.port}{path}{query}"
+        self.url = f"http://{visible_host(address, self.port, origins)}{below.path}/{query}"
 
     def _page(self, annotator: str, same_host: bool) -> Callable[[Document], None]:
         def make(document: Document) -> None:
@@ -158,7 +169,28 @@ class AppServer:
 
 
 class _Application(BokehTornado):
-    """Sends browsers the parts of BokehJS that the page uses: no tables, and no MathJax to make markup of text."""
+    """Sends browsers the parts of BokehJS that the page uses: no tables, and no MathJax to make markup of text.
+
+    Bokeh uses a prefix both as a pattern that paths are compared with and as a part of addresses; where it has
+    characters with a meaning in one of them, the two differ.
+    """
+
+    def __init__(self, applications: dict[str, Application], *, below: Prefix, **more: Any) -> None:
+        super().__init__(applications, prefix=re.escape(below.path), **more)
+        self._prefix = below.path
+        self._below = below
+
+    def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:
+        """Find who answers, however the browser escaped the prefix."""
+        found = self._below.split(request.path)
+        if found is not None:
+            request.path = self._below.path + found[1]
+        return super().find_handler(request, **more)
+
+    def log_request(self, handler: RequestHandler) -> None:
+        """Write the log, but for pages of an earlier run: they ask every few seconds until they are loaded again."""
+        if handler.get_status() != _GONE:
+            super().log_request(handler)
 
     def resources(self, absolute_url: str | bool | None = None) -> Resources:
         """Return what a page has to load."""
@@ -172,13 +204,16 @@ class _Gate(AuthProvider):
 
     A browser brings the token once, in the address; afterwards its cookie stands for it. A websocket has to come from a
     page of an address that was given: Tornado itself also lets in whoever names the same host twice, which a name
-    server can make any page do (DNS rebinding).
+    server can make any page do (DNS rebinding). Browsers keep cookies by host, whatever the port: the cookie's name
+    tells servers of one host apart.
     """
 
-    def __init__(self, token: str, origins: Sequence[str], prefix: str) -> None:
+    def __init__(self, token: str, origins: Sequence[str], below: Prefix, port: int) -> None:
         self._token = token
         self._origins = list(origins)
-        self._path = f"/{prefix}/" if prefix else "/"
+        self._below = below
+        mine = hashlib.sha256(f"{port} {below.path} {token}".encode()).hexdigest()
+        self._cookie = f"astroanomaly-{mine[:16]}"
         super().__init__()
 
     @property
@@ -193,17 +228,29 @@ class _Gate(AuthProvider):
             if is_socket and not check_allowlist(origin, self._origins):
                 _log.error("a websocket from %r is refused: see --allow-websocket-origin", origin)
                 raise HTTPError(403)  # before the connection is made
-            if not self._token or self._is_right(handler.get_cookie(_COOKIE, "") or ""):
+            if not self._token or self._is_right(handler.get_cookie(self._cookie, "") or ""):
+                self._refuse_old_page(handler)
                 return "annotator"
             if self._is_right(handler.get_query_argument(_PARAMETER, "")):
                 if not is_socket:
-                    handler.set_cookie(_COOKIE, self._token, path=self._path, httponly=True, samesite="Strict")
+                    written = self._below.split(urlparse(handler.request.uri or "").path)
+                    path = f"{written[0] if written else self._below.path}/"
+                    handler.set_cookie(self._cookie, self._token, path=path, httponly=True, samesite="Strict")
                 return "annotator"
             if is_socket:
                 raise HTTPError(403)
             return None
 
         return user
+
+    def _refuse_old_page(self, handler: RequestHandler) -> None:
+        """Turn away pages that an earlier run of the server signed: they load again by themselves."""
+        if isinstance(handler, WebSocketHandler):
+            application: Any = handler.application
+            protocols = handler.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+            token = protocols[-1].strip()
+            if _SIGNED.fullmatch(token) and not _is_signed(token, application.secret_key):
+                raise HTTPError(_GONE)
 
     def _is_right(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
@@ -219,6 +266,13 @@ class _Gate(AuthProvider):
     @property
     def login_handler(self) -> type[RequestHandler]:
         return _NoEntry
+
+
+def _is_signed(token: str, key: bytes | None) -> bool:
+    try:
+        return bool(check_token_signature(token, secret_key=key, signed=True))
+    except (ValueError, TypeError):  # no token at all
+        return False
 
 
 class _NoEntry(RequestHandler):

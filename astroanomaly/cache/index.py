@@ -44,12 +44,14 @@ class Index:
     ra: np.ndarray
     dec: np.ndarray
 
-    def candidates(self, ids: Sequence[str]) -> list[np.ndarray]:
-        """Rows whose hash equals that of each id; the id itself must still be compared."""
+    def candidates(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Places in ``ids``, and rows whose hash is that of the id there; the id itself must still be compared."""
         wanted = hash_ids([object_id.encode("utf-8", "surrogatepass") for object_id in ids])
         starts = np.searchsorted(self.hashes, wanted, "left")
         stops = np.searchsorted(self.hashes, wanted, "right")
-        return [self.rows[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        counts = stops - starts
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(np.arange(len(ids)), counts), self.rows[np.repeat(starts, counts) + within]
 
 
 def hash_ids(ids: Sequence[bytes] | np.ndarray) -> np.ndarray:

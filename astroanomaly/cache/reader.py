@@ -488,12 +488,15 @@ class Cache:
         rows = np.full(len(ids), -1, np.int64)
         base = 0
         for index in self._indices:
-            for place, candidates in enumerate(index.candidates(ids)):
-                for row in candidates:
-                    number = int(np.searchsorted(self._ends, row + base, "right"))
-                    stored = self._shard_ids(number)[int(row + base - self._starts[number])]
-                    if schema.decode_text(stored) == ids[place]:
-                        rows[place] = row + base
+            places, candidates = index.candidates(ids)
+            candidates = candidates + base
+            numbers = np.searchsorted(self._ends, candidates, "right")
+            for number in np.unique(numbers):
+                stored, start = self._shard_ids(int(number)), int(self._starts[number])
+                chosen = np.flatnonzero(numbers == number)
+                for place, row in zip(places[chosen].tolist(), candidates[chosen].tolist(), strict=True):
+                    if schema.decode_text(stored[row - start]) == ids[place]:
+                        rows[place] = row
             base += len(index.hashes)
         return rows
 

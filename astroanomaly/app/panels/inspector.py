@@ -43,8 +43,9 @@ _WRAPS = {"flex-wrap": "wrap", "align-content": "start"}
 class Inspector:
     """One object. ``pictures`` holds one source of one image for the colours, then one for each band."""
 
-    def __init__(self, state: ViewState, act: Any, learner: Any) -> None:
+    def __init__(self, state: ViewState, act: Any, later: Any, learner: Any) -> None:
         self.state = state
+        self._later = later
         self.learner = learner
         self._shown = ""
         self._cutout: Cutout | None = None
@@ -143,14 +144,23 @@ class Inspector:
             self.note.value = ""
 
     def _more_like_this(self) -> None:
-        found = self.learner.nearest(self.state.current, self.state.page_size)
-        self.state.show(found, f"like:{self.state.current}")
+        current = self.state.current
+        self.state.say(f"looking for objects like {current} …")
+        self._later(
+            lambda found: self.state.show(found, f"like:{current}"), self.learner.nearest, current, self.state.page_size
+        )
 
     def _saliency(self) -> None:
         if not self.why.active:
             self.heat.data = {"image": []}
             return
-        fall = self.learner.saliency(self.state.current)
+        current = self.state.current
+        self.state.say("covering one part after another …")
+        self._later(lambda fall: self._heat(current, fall), self.learner.saliency, current)
+
+    def _heat(self, object_id: str, fall: np.ndarray) -> None:
+        if object_id != self.state.current or not self.why.active:
+            return  # somebody has gone on meanwhile
         top = float(np.percentile(fall, 99.5))
         self.heat.data = {"image": [np.clip(fall / top if top > 0 else fall * 0, 0, 1).astype(np.float32)]}
         self.state.say("bright: covering this part lowers the score of the network most")

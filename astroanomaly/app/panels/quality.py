@@ -16,7 +16,7 @@ from astroanomaly.app.theme import legend_above, plot_figure, view
 __all__ = ["Quality"]
 
 _BLUE, _ORANGE, _GREY = "#56B4E9", "#E69F00", "#8A94A6"
-_AGAIN_S = 2.0
+_AGAIN_S = 2.0  # and ten times as long as it takes: keys come first
 _CURVES = (
     ("roc", "ROC", "false positive rate", "true positive rate"),
     ("precision", "precision and recall", "recall", "precision"),
@@ -81,9 +81,14 @@ class Quality:
         by = state.by_name
         seen = (state.search.revision, by)
         now = time.monotonic()
-        if not self.root.visible or seen == self._seen or ("view" not in dirty and now - self._when < _AGAIN_S):
+        if not self.root.visible or seen == self._seen or ("view" not in dirty and now < self._when):
             return
-        self._seen, self._when = seen, now
+        self._seen = seen
+        self._measure(by)
+        self._when = time.monotonic() + max(_AGAIN_S, 10 * (time.monotonic() - now))
+
+    def _measure(self, by: str) -> None:
+        state = self.state
         measured = quality.curves(state.search, by)
         if measured is None:
             self.curves.data = {name: [] for name in self.curves.data}
@@ -99,9 +104,10 @@ class Quality:
             self.curves.data = data
             where = (
                 "<span class=bad>labelled set only, biased:</span> these objects were shown because of their scores, "
-                "and the probe has learnt from them. <code>init --audit N</code> draws a set for an honest answer."
+                f"and the probe has learnt from them. {_way_out(measured)}"
                 if measured.biased
-                else "<span class=good>audit set:</span> drawn at random, labelled blind, never trained on."
+                else f"<span class=good>audit set, {measured.audit_labelled} of {measured.audit_size} labelled:</span> "
+                "drawn at random, labelled blind, never trained on."
             )
             figures = "  ".join(
                 f"{name} <b>{value:.3f}</b> <span class=muted>({low:.3f} to {high:.3f})</span>"
@@ -130,3 +136,13 @@ class Quality:
         )
         self.doubts.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
         self.show.visible = bool(doubts)
+
+
+def _way_out(measured: quality.Curves) -> str:
+    """Say how to get an honest answer."""
+    if not measured.audit_size:
+        return "<code>init --audit N</code> draws a set for an honest answer."
+    return (
+        f"{measured.audit_labelled} of the {measured.audit_size} objects of the audit set are labelled, which is too "
+        "few: choose <i>show: the audit set, blind</i>."
+    )
