@@ -1,7 +1,9 @@
 """Learning behind the page: work in other processes that reports, fails readably and can be stopped; the live probe."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import threading
 import time
 
@@ -104,6 +106,20 @@ def test_scores_of_other_objects_are_refused(started):
     learner._publish(COLD, np.zeros(3), "test")  # as a job does that opened the session after a cache had joined it
     assert learner.problem == "the session has new caches: restart the server"
     assert COLD not in search.scores
+
+
+def test_a_locked_label_file_does_not_stop_a_page(started):
+    search, learner = started(background=False)
+    search.labels.verdict(search.cache.ids[0], "nominal", annotator="ann")
+    with contextlib.closing(sqlite3.connect(search.labels.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        begun = time.monotonic()
+        for _ in range(4):
+            assert search.refresh() == set()
+            learner.tick()
+        assert time.monotonic() - begun < 1
+        other.execute("ROLLBACK")
+    assert search.refresh() == {search.cache.ids[0]}
 
 
 def test_questions_are_answered_on_a_thread_of_their_own(started):

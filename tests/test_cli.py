@@ -181,7 +181,9 @@ def test_wrong_labels_name_row_and_word(trained):
 
 
 def test_a_session_without_labels_is_offered_cold(trained):
-    run("init", "fresh", "--cache", "cache", cwd=trained)
+    said = run("init", "fresh", "--cache", "cache", cwd=trained)
+    assert "next: astroanomaly serve fresh" in said
+    assert "astroanomaly train fresh --ranker cold" in said
     assert "--ranker cold" in run("train", "fresh", check=2, cwd=trained)
     assert "astroanomaly train" in run("candidates", "fresh", check=2, cwd=trained)
 
