@@ -4,7 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("steady", deadline=None)  # how long an example takes says more of the machine
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -128,21 +128,18 @@ class Learning:
             return (
                 "<p class=muted>A round learns from all verdicts so far and scores every object. Go on labelling.</p>"
             )
+        warnings = "".join(f"<p class=bad>{escape(step.message)}</p>" for step in job.reports[-400:] if step.message)
         if job.state == "failed":
-            what = f"{job.name} failed: {job.error}"
-            return f"<p class=bad>{escape(what)}</p><p class=muted>The last good model stays.</p>"
+            stays = "<p class=muted>The last good model stays.</p>" if self.state.search.session.rounds else ""
+            return f"<p class=bad>{escape(f'{job.name} failed: {job.error}')}</p>{stays}"
         if job.state in ("cancelled", "done"):
-            return f"<p>{escape(job.name)}: {job.state}</p>"
+            return f"<p>{escape(job.name)}: {job.state}</p>{warnings}"
         last = job.last
-        if last is None:
-            return f"<p>{escape(job.name)}: starting …</p>"
+        if last is None or not last.total:
+            return f"<p>{escape(job.name)}: {escape(job.stage)}, {job.elapsed_s:.0f} s</p>"
         left = self.learner.time_left_s()
-        parts = [f"{escape(last.stage)} {last.done:,}" + (f" of {last.total:,}" if last.total else "")]
+        parts = [f"{escape(last.stage)} {last.done:,} of {last.total:,}"]
         if left is not None:
-            parts.append(
-                f"about {left:.0f} s left in this stage"
-                if left < 100
-                else f"about {left / 60:.0f} min left in this stage"
-            )
-        warnings = [step.message for step in job.reports if step.message][-2:]
-        return "<p>" + ", ".join(parts) + "</p>" + "".join(f"<p class=bad>{escape(text)}</p>" for text in warnings)
+            soon = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
+            parts.append(f"about {soon} left in this stage")
+        return f"<p>{', '.join(parts)}</p>{warnings}"
