@@ -70,7 +70,7 @@ class Dealt:
     def chosen(cls, search: Search, ids: Sequence[str], ordering: str, by: str, **more: Any) -> Dealt:
         """Make a page of given objects, with the scores as they are now."""
         return cls(
-            tuple(ids), ordering, more.pop("probability", None), by=by, ranked=search.described.get(by, ""),
+            tuple(ids), ordering, more.pop("probability", None), by=by, ranked=search.told(by),
             scores=search.score_of(ids, by), since=search.tally.last, **more,
         )  # fmt: skip
 

@@ -200,6 +200,11 @@ class Search:
         names = (LATEST, PROBE, COLD) if fresh else (PROBE, LATEST, COLD)
         return next((name for name in names if name in self.scores), "")
 
+    def told(self, name: str) -> str:
+        """Say whose scores these are, as in *ranked by* ...; empty while there are none."""
+        kind = {PROBE: "the probe on ", COLD: "unlikeness, "}.get(name, "")
+        return kind + self.described[name] if name in self.described else ""
+
     def score_of(self, ids: Sequence[str], name: str) -> np.ndarray:
         """``(n,)`` scores of some objects, NaN where there is none."""
         scores = self.scores.get(name)

@@ -24,7 +24,7 @@ from bokeh.server.util import bind_sockets, check_allowlist
 from bokeh.util.token import check_token_signature
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
-from tornado.ioloop import IOLoop
+from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
@@ -43,6 +43,7 @@ __all__ = ["AppServer"]
 
 _PARAMETER = "token"
 _COMPONENTS = ("bokeh", "bokeh-gl", "bokeh-widgets")
+_TICK_MS = 500
 _UNUSED_MS = 30_000  # a closed page is forgotten after this time
 _SIGNED = re.compile(r"[\w-]+\.[\w-]+")  # the form of what a page of ours brings
 _GONE = 410  # the answer to pages of an earlier run of the server
@@ -160,9 +161,12 @@ class AppServer:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda number, frame: loop.add_callback_from_signal(loop.stop))
         self._server.start()
+        learning = PeriodicCallback(self.learner.tick, _TICK_MS)  # before anybody opens a page, too
+        learning.start()
         try:
             loop.start()
         finally:
+            learning.stop()
             self._server.stop()
             self.learner.close()
             self.search.close()

@@ -110,7 +110,7 @@ class ViewState:
         page = self.page
         if self.audit or not page.left:
             return False
-        return (page.by, page.ranked) != (self.by_name, self.search.described.get(self.by_name, ""))
+        return (page.by, page.ranked) != (self.by_name, self.search.told(self.by_name))
 
     def why_empty(self) -> str:
         """Say why there is no object on the page, and what to do."""

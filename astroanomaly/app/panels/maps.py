@@ -234,7 +234,7 @@ class Maps:
             text = "<span class=muted>Drag a lasso around objects to show them. Draw the feature map first.</span>"
         else:
             text = (
-                f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to choose</span>"
+                f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to choose.</span>"
             )
         if not np.isfinite(self.state.search.cache.positions[0]).any():
             text += " <span class=muted>These objects have no positions on the sky.</span>"

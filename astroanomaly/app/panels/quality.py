@@ -113,7 +113,7 @@ class Quality:
                 f"{name} <b>{value:.3f}</b> <span class=muted>({low:.3f} to {high:.3f})</span>"
                 for name, (value, low, high) in (("AUROC", measured.auroc), ("AUPRC", measured.auprc))
             )
-            ranked = state.search.described.get(by, by)
+            ranked = state.search.told(by)
             self.words.text = (
                 f"<p>{where}</p><p>{figures} <span class=muted>on {measured.anomalies} anomalies and "
                 f"{measured.nominal} nominal objects; 90 % bootstrap intervals; ranked by {escape(ranked)}</span></p>"
