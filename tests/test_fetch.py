@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from servers.base import NOT_FOUND, Answer, Server
 
 from astroanomaly import ConfigError, FetchConfig, FetchError, StorageError, UnreadableError, fetch
+from servers.base import NOT_FOUND, Answer, Server
 
 TESTS = Path(__file__).parent
 
@@ -128,6 +128,7 @@ def test_what_no_second_try_can_help_is_told_at_once(server, quick):
         with pytest.raises(FetchError, match=reason) as caught:
             fetch.get(server.url + path, what="it")
         assert not caught.value.retryable
+        assert caught.value.status == int(reason[5:8])
         assert server.count(path) == 1
     server.misbehave("votable error")
     with pytest.raises(FetchError, match="the service states an error: the query took too long"):
@@ -233,8 +234,8 @@ def test_a_call_inside_a_call_is_repeated_by_the_outer_one_only(server, config):
 
 
 def test_an_error_crosses_the_border_of_a_process():
-    error = pickle.loads(pickle.dumps(FetchError("a: b", retryable=True, reason="b", wait_s=3)))
-    assert (str(error), error.retryable, error.reason, error.wait_s) == ("a: b", True, "b", 3)
+    error = pickle.loads(pickle.dumps(FetchError("a: b", retryable=True, reason="b", status=503, wait_s=3)))
+    assert (str(error), error.retryable, error.reason, error.status, error.wait_s) == ("a: b", True, "b", 503, 3)
 
 
 # ------------------------------------------------------------------------------------------------------- politeness
@@ -483,6 +484,7 @@ def test_every_cut_that_costs_data_is_found():
 
 def test_votables_pass_unless_they_state_an_error_or_end_early():
     from astropy.table import Table
+
     from servers.base import ERROR_PAGE, ERROR_VOTABLE
 
     made = io.BytesIO()
