@@ -307,6 +307,8 @@ def test_a_killed_run_resumes_without_fetching_anything_twice(server, plugin, ca
 
 
 def test_a_client_that_returns_none_gives_its_reason(tmp_path):
+    from astroquery import log
+
     scope = {}
     exec(code_block("def results"), scope)
 
@@ -314,9 +316,7 @@ def test_a_client_that_returns_none_gives_its_reason(tmp_path):
         url = "http://127.0.0.1:9"
 
         def launch_job(self, query):
-            import logging
-
-            logging.getLogger("astroquery").error("Cannot parse query %s", query)
+            log.error("Cannot parse query %s", query)
 
     with fetch.using(FetchConfig(keep=str(tmp_path))), pytest.raises(FetchError) as caught:
         scope["results"](Service(), "SELECT")

@@ -503,7 +503,8 @@ def test_votables_pass_unless_they_state_an_error_or_end_early():
 
 def mute(number):
     """Behaves as clients that log the error, print something, and return None."""
-    log = logging.getLogger("astroquery")
+    from astroquery import log
+
     print(f"Launched query {number}")
     log.info("Connecting %s", number)
     if number % 2:
@@ -513,9 +514,8 @@ def mute(number):
 
 
 def test_a_silent_none_becomes_an_error_with_the_reason(capfd):
-    from astroquery import log
+    import astroquery  # noqa: F401 - else it is imported while it is listened to
 
-    assert log.name == "astroquery"
     results = {}
 
     def work(number):
@@ -541,6 +541,11 @@ def test_a_silent_none_becomes_an_error_with_the_reason(capfd):
     shown = capfd.readouterr()
     assert shown.out == "heard\n"
     assert "no table" not in shown.err
+
+
+def test_listening_does_not_stand_in_the_way_of_the_first_import():
+    script = "from astroanomaly import fetch\nwith fetch.answer('it'):\n    import astroquery.query"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_what_was_printed_is_the_reason_when_nothing_was_logged():

@@ -91,8 +91,11 @@ def answer(what: str) -> Iterator[Said]:
         _log.debug("%s says: %s", record.name, clean(record.getMessage()))
         return False
 
-    known = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _LIBRARIES]
-    loggers = [logging.getLogger(name) for name in {*known, *_LIBRARIES}]
+    loggers = [  # those there are: astroquery cannot be imported once somebody else has made its logger
+        logger
+        for name, logger in logging.root.manager.loggerDict.copy().items()
+        if name.split(".")[0] in _LIBRARIES and isinstance(logger, logging.Logger)
+    ]
     for logger in loggers:
         logger.addFilter(listen)
     _printing.listen(thread, said._printed)
