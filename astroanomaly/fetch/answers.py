@@ -72,6 +72,8 @@ class Said:
 def answer(what: str) -> Iterator[Said]:
     """Collect what the libraries of archives log and print in this thread while the block runs; none of it is shown.
 
+    Import the client before: what it logs while it is imported for the first time is not heard.
+
     Examples
     --------
     ::
