@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,7 @@ __all__ = [
     "NOMINAL",
     "Cutout",
     "CutoutBlock",
+    "Download",
     "Failure",
     "Grid",
     "Labelled",
@@ -256,6 +257,23 @@ class CutoutBlock:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: np.ndarray) -> CutoutBlock:
+        """Return a block of some of its cutouts, by their places."""
+
+        def some(values: Any) -> Any:
+            return None if values is None else values[rows]
+
+        return replace(
+            self,
+            ids=[self.ids[row] for row in rows.tolist()],
+            images=self.images[rows],
+            ra=some(self.ra),
+            dec=some(self.dec),
+            offsets=some(self.offsets),
+            coverage=some(self.coverage),
+            columns={name: values[rows] for name, values in self.columns.items()},
+        )
+
     @classmethod
     def of(cls, cutout: Cutout) -> CutoutBlock:
         """Wrap a single cutout."""
@@ -275,12 +293,25 @@ class CutoutBlock:
 
 @dataclass(frozen=True)
 class Failure:
-    """An object that could not be cut, with its reason: kept and counted, never a blank image."""
+    """An object that could not be cut, with its reason: kept and counted, never a blank image.
+
+    Parameters
+    ----------
+    object_id
+        The object's id.
+    reason
+        Why, in words that are the same for all objects with the same trouble.
+    ra, dec
+        ICRS position in degrees, NaN where unknown.
+    kind
+        ``failed``: may succeed another time; ``no coverage``: the survey has not seen the position, which is final.
+    """
 
     object_id: str
     reason: str
     ra: float = float("nan")
     dec: float = float("nan")
+    kind: Literal["failed", "no coverage"] = "failed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,6 +341,10 @@ class Task:
         """The payload as canonical JSON."""
         return json.dumps(self.payload, sort_keys=True, separators=(",", ":"))
 
+    def take(self, rows: np.ndarray) -> Task:
+        """Return the task with some of its objects only, under the same key."""
+        return replace(self, table={name: values[rows] for name, values in self.table.items()})
+
     def split(self, rows: int) -> list[Task]:
         """Cut the task into tasks of at most ``rows`` objects, with keys of their own."""
         if len(self) <= rows:
@@ -324,15 +359,42 @@ class Task:
         ]
 
 
+@dataclass(frozen=True)
+class Download:
+    """What a plan is going to fetch of one product or one kind of products.
+
+    Parameters
+    ----------
+    product
+        Its name, as a person would say it: a mosaic, a band of a survey, a table.
+    requests
+        Number of requests.
+    nbytes
+        Bytes of all of them together, estimated.
+    """
+
+    product: str
+    requests: int
+    nbytes: int
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The tasks of a request and, where the source knows it beforehand, the layout of what they give.
 
-    Without a layout, that of the first block read is the cache's.
+    Parameters
+    ----------
+    tasks
+        The tasks.
+    layout
+        Without one, the layout of the first block read is the cache's.
+    downloads
+        What reading the tasks is going to fetch, for ``--dry-run``.
     """
 
     tasks: Iterable[Task]
     layout: Layout | None = None
+    downloads: Sequence[Download] = ()
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
