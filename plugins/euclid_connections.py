@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from astroanomaly import fetch
+from astroanomaly.fetch import Said
 
 __all__ = ["Connections"]
 
@@ -26,9 +29,18 @@ class Connections:
         self._port = port
         self._of_thread = threading.local()
 
-    def forget(self) -> None:
-        """Forget this thread's last error."""
+    @contextlib.contextmanager
+    def listening(self, what: str) -> Iterator[Said]:
+        """Forget the last error of this thread, hear what astroquery says, and close in the end what it leaves open."""
         self._of_thread.error = None
+        self._of_thread.opened = []
+        try:
+            with fetch.answer(what) as said:
+                yield said
+        finally:
+            for part in reversed(self._of_thread.opened):
+                part.close()
+            self._of_thread.opened = []
 
     @property
     def error(self) -> Exception | None:
@@ -38,6 +50,10 @@ class Connections:
     def note(self, error: Exception) -> None:
         """Remember an error of this thread."""
         self._of_thread.error = error
+
+    def opened(self, part: Any) -> None:
+        """Remember a connection or an answer that is to be closed."""
+        self._of_thread.__dict__.setdefault("opened", []).append(part)
 
     def get_connection(self, *, ishttps: bool = False, cookie: str | None = None, verbose: bool = False) -> Any:
         """Return a connection; with TLS if asked for, or once a login has set a cookie."""
@@ -56,6 +72,7 @@ class _Listening:
     _owner: Connections
 
     def request(self, *args: Any, **more: Any) -> None:
+        self._owner.opened(self)
         try:
             super().request(*args, **more)  # type: ignore[misc]
         except (OSError, http.client.HTTPException) as error:
@@ -65,6 +82,7 @@ class _Listening:
     def getresponse(self) -> http.client.HTTPResponse:
         try:
             response: http.client.HTTPResponse = super().getresponse()  # type: ignore[misc]
+            self._owner.opened(response)
             if response.status >= 400:
                 _refuse(response)
         except (OSError, http.client.HTTPException) as error:

@@ -115,8 +115,7 @@ class EsaArchive:
                 ),
             )
             _wait_for(job, connections, what)
-            connections.forget()
-            with fetch.answer(what):
+            with connections.listening(what):
                 job.save_results()
 
         path = fetch.kept(
@@ -292,8 +291,7 @@ def _log_in(client: Any, connections: Connections) -> None:
             "--login needs a name and a password of ESA's archive: set EUCLID_USER and EUCLID_PASSWORD, or "
             "EUCLID_CREDENTIALS to a file with the name on the first line and the password on the second"
         )
-    connections.forget()
-    with fetch.answer("login at ESA") as said:
+    with connections.listening("login at ESA") as said:
         client.login(user=user, password=password)
     refused = connections.error
     if refused is not None and _status(refused) not in (401, 403):
@@ -307,8 +305,7 @@ def _call(
     connections: Connections, what: str, function: Callable[[], T | None], log_in: Callable[[], None] | None = None
 ) -> T:
     """Call a function of astroquery that returns None where it should raise; raise what it swallowed."""
-    connections.forget()
-    with fetch.answer(what) as said:
+    with connections.listening(what) as said:
         value = function()
     error = connections.error
     if value is None and error is not None:
@@ -327,13 +324,12 @@ def _wait_for(job: Any, connections: Connections, what: str) -> None:
     """Wait until a job is done, asking less and less often."""
     pause, end = _FIRST_POLL_S, time.monotonic() + _JOB_S
     while True:
-        connections.forget()
-        with fetch.answer(what):
+        with connections.listening(what):
             phase = str(job.get_phase(update=True)).strip().upper()
         if phase == "COMPLETED":
             return
         if phase in ("ERROR", "ABORTED"):
-            with fetch.answer(what):
+            with connections.listening(what):
                 reason = str(job.get_error()).strip() if phase == "ERROR" else "the job was aborted"
             raise FetchError(f"{what}: {reason}", reason=" ".join(reason.split()))
         if time.monotonic() > end:

@@ -91,8 +91,8 @@ def answer(what: str) -> Iterator[Said]:
         _log.debug("%s says: %s", record.name, clean(record.getMessage()))
         return False
 
-    known = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _LIBRARIES]
-    loggers = [logging.getLogger(name) for name in {*known, *_LIBRARIES}]
+    known = list(logging.root.manager.loggerDict.items())  # none is made here: astroquery cannot be imported then
+    loggers = [one for name, one in known if isinstance(one, logging.Logger) and name.split(".")[0] in _LIBRARIES]
     for logger in loggers:
         logger.addFilter(listen)
     _printing.listen(thread, said._printed)
