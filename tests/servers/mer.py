@@ -91,7 +91,15 @@ def make_survey(folder, *, n_objects=40, seed=11):
 
 def write_product(path, pixels, wcs, tile, filter, oid):
     """Write one mosaic as the MER pipeline does: one image in the primary HDU."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fits.writeto(path, pixels, write_header(wcs, filter))
+    return product_of(path, wcs, pixels.shape, tile, filter, oid)
+
+
+def write_header(wcs, filter):
+    """Make the header of a mosaic."""
     header = fits.Header()
+    header["SIMPLE"], header["BITPIX"], header["NAXIS"], header["NAXIS1"], header["NAXIS2"] = True, -32, 2, 0, 0
     header["EQUINOX"], header["RADESYS"] = 2000.0, "ICRS"
     for axis in (1, 2):
         header[f"CTYPE{axis}"], header[f"CUNIT{axis}"] = wcs.wcs.ctype[axis - 1], "deg"
@@ -101,9 +109,12 @@ def write_product(path, pixels, wcs, tile, filter, oid):
     header["FILTER"] = (filter, "the filter name")
     header["BUNIT"] = "adu"
     header["DATASETR"] = "Q1_R1"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fits.writeto(path, pixels, header)
-    height, width = pixels.shape
+    return header
+
+
+def product_of(path, wcs, shape, tile, filter, oid):
+    """Say of a mosaic what archives say."""
+    height, width = shape
     corners = wcs.wcs_pix2world(
         [[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]], 0
     )
