@@ -40,8 +40,12 @@ def host_of(address: str) -> str:
     """Return the host that serves an address; of a bucket, Amazon's or that of AWS_ENDPOINT_URL_S3."""
     if not address.startswith("s3:"):
         return address
-    endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
-    return endpoint or f"{urlsplit(address).netloc}.s3.amazonaws.com"
+    return _endpoint() or f"{urlsplit(address).netloc}.s3.amazonaws.com"
+
+
+def _endpoint() -> str:
+    """Address of an S3 service other than Amazon's; empty for none."""
+    return next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
 
 
 class RemoteImage:
@@ -141,6 +145,7 @@ def _stream(address: str) -> Any:
     files = s3fs.S3FileSystem(
         anon=True,
         default_block_size=_BLOCK_BYTES,
+        client_kwargs={"endpoint_url": endpoint} if (endpoint := _endpoint()) else {},
         config_kwargs={
             "connect_timeout": timeout,
             "read_timeout": timeout,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import logging
 import math
 import os
+import re
 import socket
 import threading
 import time
@@ -316,6 +318,13 @@ def _call(
     return fetch.expect(value, said, what)
 
 
+def _words(text: str) -> str:
+    """Return what the archive says of a failed job, which comes as a VOTable or as text."""
+    stated = re.search(r"(?s)QUERY_STATUS[^>]*ERROR[^>]*>(.*?)</INFO>", text)
+    words = html.unescape(stated.group(1) if stated else re.sub(r"(?s)<[^>]*>", " ", text))
+    return " ".join(words.split()) or "the job failed, and no reason is given"
+
+
 def _status(error: Exception) -> int:
     return int(getattr(getattr(error, "response", None), "status_code", 0) or 0)
 
@@ -330,8 +339,8 @@ def _wait_for(job: Any, connections: Connections, what: str) -> None:
             return
         if phase in ("ERROR", "ABORTED"):
             with connections.listening(what):
-                reason = str(job.get_error()).strip() if phase == "ERROR" else "the job was aborted"
-            raise FetchError(f"{what}: {reason}", reason=" ".join(reason.split()))
+                reason = _words(str(job.get_error())) if phase == "ERROR" else "the job was aborted"
+            raise FetchError(f"{what}: {reason}", reason=reason)
         if time.monotonic() > end:
             raise FetchError(f"{what}: the query has not ended after {math.ceil(_JOB_S / 60)} minutes")
         time.sleep(pause)

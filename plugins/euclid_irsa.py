@@ -118,6 +118,8 @@ class IrsaArchive:
                     with fetch.answer(what):
                         table = ask(_client())
                 except DALFormatError as error:
+                    if isinstance(error.cause, OSError):  # of the connection, not of the format
+                        raise
                     reason = f"the answer is no readable VOTable: {' '.join(str(error).split())[:160]}"
                     raise FetchError(f"{what}: {reason}", retryable=True, reason=reason) from error
                 except DALOverflowWarning as error:

@@ -18,10 +18,23 @@ if TYPE_CHECKING:
 
     from astroanomaly import Catalog
 
-__all__ = ["MerCatalogue", "Positions", "from_catalog", "from_cone", "from_ids", "read_cone"]
+__all__ = ["MER_COLUMNS", "MerCatalogue", "Positions", "from_catalog", "from_cone", "from_ids", "read_cone"]
 
 _log = logging.getLogger(__name__)
 _IDS_PER_QUERY = 500
+MER_COLUMNS = (  # kept with the objects where nothing else is asked for
+    "flux_detection_total",
+    "fluxerr_detection_total",
+    "flux_vis_psf",
+    "fluxerr_vis_psf",
+    "vis_det",
+    "point_like_prob",
+    "spurious_prob",
+    "segmentation_area",
+    "semimajor_axis",
+    "ellipticity",
+    "mumax_minus_mag",
+)
 _MICROJANSKY = 23.9  # AB magnitude of one microjansky
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -123,6 +136,7 @@ def from_cone(
         If the archive gives fewer rows than it counts.
     """
     ra, dec, radius = cone
+    names = _names(archive, columns)
     where = (
         f"CONTAINS(POINT('ICRS', {archive.ra_column}, {archive.dec_column}), "
         f"CIRCLE('ICRS', {ra!r}, {dec!r}, {radius!r})) = 1"
@@ -138,7 +152,7 @@ def from_cone(
             "has Euclid seen this place? See the maps of the release, or ask for a larger --radius"
         )
     _log.info("%d objects of the MER catalogue in the cone", number)
-    table = _select(archive, columns, where, "objects of the cone")
+    table = archive.query(f"SELECT {names} FROM {archive.catalogue} WHERE {where}", "objects of the cone")
     if len(table) != number:
         raise FetchError(
             f"objects of the cone: the archive counts {number} and gave {len(table)}: it cut its answer short; ask for "
@@ -166,10 +180,12 @@ def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) 
     if len(set(wanted)) < len(wanted):
         twice = next(text for text in wanted if wanted.count(text) > 1)
         raise ConfigError(f"--id {twice} is given twice")
+    names = _names(archive, columns)
     tables = []
     for start in range(0, len(wanted), _IDS_PER_QUERY):
         part = ", ".join(wanted[start : start + _IDS_PER_QUERY])
-        tables.append(_select(archive, columns, f"{archive.id_column} IN ({part})", "objects by their ids"))
+        adql = f"SELECT {names} FROM {archive.catalogue} WHERE {archive.id_column} IN ({part})"
+        tables.append(archive.query(adql, "objects by their ids"))
     found = _positions(archive, vstack(tables, metadata_conflicts="silent"))
     if not len(found):
         raise CatalogError(f"the MER catalogue at {archive.name} knows none of the {len(wanted)} ids, as {wanted[0]}")
@@ -177,13 +193,21 @@ def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) 
     return Positions(found.ids, found.ra, found.dec, found.columns, tuple(text for text in wanted if text not in known))
 
 
-def _select(archive: MerCatalogue, columns: Sequence[str], where: str, what: str) -> Table:
-    always = (archive.id_column, archive.ra_column, archive.dec_column)
+def _names(archive: MerCatalogue, columns: Sequence[str]) -> str:
+    """List the columns to ask for; of the usual ones, those that the archive has."""
     if "*" in columns:
-        names = "*"
-    else:
-        names = ", ".join(dict.fromkeys([*always, *(_checked(name) for name in columns if name != "none")]))
-    return archive.query(f"SELECT {names} FROM {archive.catalogue} WHERE {where}", what)
+        return "*"
+    wanted = [_checked(name) for name in columns if name != "none"]
+    if wanted:
+        adql = f"SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = '{archive.catalogue}'"
+        there = {str(row[0]).lower() for row in archive.query(adql, "columns of the MER catalogue")}
+        missing = [name for name in wanted if name.lower() not in there]
+        if missing and tuple(columns) != MER_COLUMNS:
+            raise CatalogError(
+                f"the MER catalogue at {archive.name} has no column {missing[0]!r}. It has {', '.join(sorted(there))}"
+            )
+        wanted = [name for name in wanted if name not in missing]
+    return ", ".join(dict.fromkeys([archive.id_column, archive.ra_column, archive.dec_column, *wanted]))
 
 
 def _checked(name: str) -> str:

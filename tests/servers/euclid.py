@@ -15,15 +15,15 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from servers.base import NOT_FOUND, Answer, Server
-from servers.mer import query
+from servers.mer import query, schema
 
 
 class EuclidServer(Server):
     """Answers as eas.esac.esa.int does.
 
     ``sleepy`` is how often a job says EXECUTING before it is done; ``members_only`` refuses cutouts without login;
-    ``datalabs`` is the folder that stands for the mount of ESA Datalabs; ``certificate`` makes it speak TLS, which the
-    real one always does.
+    ``datalabs`` is the folder that stands for the mount of ESA Datalabs; ``most_rows`` is a limit it does not tell of;
+    after ``break_after`` cutouts it gives no more; ``certificate`` makes it speak TLS, which the real one always does.
     """
 
     def __init__(self, survey, certificate=None):
@@ -39,7 +39,8 @@ class EuclidServer(Server):
         self.members_only = False
         self.datalabs = "/data/euclid_q1"
         self.users = {"reader": "open sesame"}
-        self.more_products = []
+        self.most_rows = None
+        self.break_after = None
         self.polls = {}
         self.jobs = {}
         self.cutouts = []
@@ -52,7 +53,7 @@ class EuclidServer(Server):
 
     def tables(self):
         rows = []
-        for product in [*self.survey.products, *self.more_products]:
+        for product in self.survey.products:
             rows.append(
                 {
                     "file_name": product.path.name,
@@ -68,7 +69,12 @@ class EuclidServer(Server):
                     "fov": product.polygon,
                 }
             )
-        return {"sedm.mosaic_product": Table(rows), "catalogue.mer_catalogue": self.survey.catalogue}
+        catalogue = self.survey.catalogue
+        return {
+            "sedm.mosaic_product": Table(rows),
+            "catalogue.mer_catalogue": catalogue,
+            "tap_schema.columns": schema("catalogue.mer_catalogue", catalogue),
+        }
 
     def answer(self, asked):
         if asked.path == "/tap-server/tap/notification":
@@ -111,11 +117,15 @@ class EuclidServer(Server):
             return None, f"Cannot parse query: {error}"
         if self.due("duplicate products", asked) and "file_name" in table.colnames and len(table):
             table = Table(np.concatenate([table.as_array(), table.as_array()[::-1]]))
-        return table, ""
+        return table[: self.most_rows], ""
 
     def _cutout(self, asked):
         if self.members_only and "JSESSIONID=5EC2E7" not in asked.headers.get("Cookie", ""):
             return _refuse(403, "User not authorised")
+        if self.due("session ends", asked):
+            return _refuse(401, "Session expired")
+        if self.break_after is not None and len(self.cutouts) >= self.break_after:
+            return _refuse(503, "Out of service")
         product = self.survey.named(asked.get("FILEPATH").rpartition("/")[2])
         _, ra, dec, radius = asked.get("POS").split(",")
         if product is None or asked.get("COLLECTION") != product.instrument or int(asked.get("OBSID")) != product.tile:

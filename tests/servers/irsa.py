@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from servers.base import NOT_FOUND, Answer, Server
 from servers.euclid import votable
-from servers.mer import query, touches
+from servers.mer import query, schema, touches
 
 BUCKET = "nasa-irsa-euclid-q1"
 _CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
@@ -83,8 +83,12 @@ class IrsaServer(Server):
         adql = asked.get("QUERY")
         catalogue = self.survey.catalogue.copy()
         catalogue.rename_columns(["right_ascension", "declination"], ["ra", "dec"])
+        tables = {
+            "euclid_q1_mer_catalogue": catalogue,
+            "tap_schema.columns": schema("euclid_q1_mer_catalogue", catalogue),
+        }
         try:
-            table = query({"euclid_q1_mer_catalogue": catalogue}, adql)
+            table = query(tables, adql)
         except sqlite3.Error as error:
             return Answer(votable(None, str(error)), "application/x-votable+xml", 400)
         return Answer(votable(table), "application/x-votable+xml")

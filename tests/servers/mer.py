@@ -55,7 +55,7 @@ class Survey:
         return next((item for item in self.products if item.path.name == name), None)
 
 
-def make_survey(folder, *, n_objects=40, seed=11):
+def make_survey(folder, *, n_objects=24, seed=11):
     """Write the mosaics of two tiles in five bands, and the catalogue of their objects."""
     made = simulate(folder / "sky", n_objects=n_objects, seed=seed, tiles=len(TILES))
     products = []
@@ -161,6 +161,11 @@ def query(tables, adql):
         kinds.update({name: table[name].dtype for name in table.colnames})
     columns = {name: np.array([row[k] for row in rows], kinds.get(name, np.int64)) for k, name in enumerate(names)}
     return Table(columns)
+
+
+def schema(name, table):
+    """Make the table in which archives list the columns of another."""
+    return Table({"table_name": [name] * len(table.colnames), "column_name": list(table.colnames)})
 
 
 def _contains(point, circle):
