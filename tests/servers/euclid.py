@@ -131,8 +131,7 @@ class EuclidServer(Server):
         if product is None or asked.get("COLLECTION") != product.instrument or int(asked.get("OBSID")) != product.tile:
             return _refuse(500, "File not found")
         if self.due("wrong band", asked):
-            other = next(item for item in self.survey.products if item.tile == product.tile and item != product)
-            product = other
+            product = self.survey.find(product.tile, "VIS" if product.filter == "NIR_H" else "NIR_H")
         self.cutouts.append((asked.get("FILEPATH"), float(ra), float(dec)))
         content = cutout(product.path, float(ra), float(dec), float(radius), off=self.due("wcs off", asked))
         if content is None:
