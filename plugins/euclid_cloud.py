@@ -76,12 +76,21 @@ class RemoteImage:
                 left, bottom, right, top = _window(grid, ra, dec, size_hw)
                 pixels = np.array(hdu.section[bottom:top, left:right])
                 fetch.count_bytes(self._bytes_read() - before)
-            except BaseException:
+            except (EOFError, OSError, TypeError, ValueError) as error:
                 self._forget()  # the next try opens it anew
+                if isinstance(error, FileNotFoundError):
+                    raise FetchError(
+                        "the mosaic is not in the cloud", reason="the mosaic is not in the cloud"
+                    ) from error
+                of_reader = type(error) in (EOFError, OSError, TypeError, ValueError)  # as astropy raises them
+                if not of_reader or getattr(error, "errno", None) is not None or error.__cause__ is not None:
+                    raise  # of the connection
+                reason = f"what came is no whole FITS file: {' '.join(str(error).split())}"
+                raise FetchError(reason, retryable=True) from error
+            except BaseException:
+                self._forget()
                 raise
             header = hdu.header.copy()
-        if pixels.shape != (top - bottom, right - left):
-            raise FetchError("the mosaic is cut short", retryable=True)
         for key in ("BSCALE", "BZERO", "BLANK"):
             header.remove(key, ignore_missing=True)
         header["CRPIX1"] -= left

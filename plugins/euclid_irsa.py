@@ -68,6 +68,7 @@ class IrsaArchive:
         what = "Euclid mosaics at IRSA"
 
         def ask(irsa: Any) -> Table:
+            _look_up(irsa)
             where = (SkyCoord(ra, dec, unit="deg", frame="icrs"), radius * u.deg)
             return irsa.query_sia(pos=where, collection=_COLLECTION, maxrec=_MOST_ROWS)
 
@@ -185,6 +186,18 @@ def _tap_address() -> str:
 
     server = os.environ.get(_SERVER, "").rstrip("/")
     return f"{server}/TAP" if server else str(conf.tap_url)
+
+
+def _look_up(irsa: Any) -> None:
+    """Let the client ask what the image search can do; whatever goes wrong there is worth another try."""
+    from pyvo.dal import DALServiceError
+
+    try:
+        irsa.sia  # noqa: B018 - the property asks
+    except (DALServiceError, ValueError) as error:
+        words = " ".join(str(error).partition("This could mean")[0].split())
+        reason = f"the service does not say what it can do: {re.sub(r'https?://[^ ]*: ', '', words)}"
+        raise FetchError(reason, retryable=True) from error
 
 
 def _client() -> Any:

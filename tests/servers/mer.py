@@ -55,7 +55,7 @@ class Survey:
         return next((item for item in self.products if item.path.name == name), None)
 
 
-def make_survey(folder, *, n_objects=24, seed=11):
+def make_survey(folder, *, n_objects=12, seed=11):
     """Write the mosaics of two tiles in five bands, and the catalogue of their objects."""
     made = simulate(folder / "sky", n_objects=n_objects, seed=seed, tiles=len(TILES))
     products = []
