@@ -16,12 +16,11 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from servers.euclid import EuclidServer
-from servers.mer import Survey, product_of, write_header
-
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the local archive of the tests
 from astroanomaly import ingest
 from astroanomaly_plugins.euclid_archive import EuclidSource
+from servers.euclid import EuclidServer
+from servers.mer import Survey, product_of, write_header
 
 _SIDE, _TILE, _REPEATED = 19_200, 102018211, 1_200
 

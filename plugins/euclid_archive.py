@@ -42,7 +42,7 @@ from astroanomaly_plugins.euclid_cutouts import read_cutouts, read_outside
 from astroanomaly_plugins.euclid_esa import EsaArchive
 from astroanomaly_plugins.euclid_irsa import IrsaArchive
 from astroanomaly_plugins.euclid_local import all_there, plan_local
-from astroanomaly_plugins.euclid_positions import MER_COLUMNS, Positions, from_catalog, from_cone, from_ids, read_cone
+from astroanomaly_plugins.euclid_positions import Positions, from_catalog, from_cone, from_ids, read_cone
 from astroanomaly_plugins.euclid_products import PIXEL_ARCSEC, Tile, areas, make_tiles, place
 from astroanomaly_plugins.fits_objects import footprint
 from astroanomaly_plugins.fits_reading import COLUMN, read_tile
@@ -80,7 +80,8 @@ class EuclidOptions:
     magnitude_limit: float | None = option(None, "faintest AB magnitude of the objects in the cone", metavar="MAG")
     flux_column: str = option("flux_detection_total", "MER column, in microjansky, that the magnitude is taken from")
     columns: tuple[str, ...] = option(
-        MER_COLUMNS, "MER columns to keep with objects of a cone or by id; * for all, none for none"
+        ("usual",),
+        "MER columns to keep with objects of a cone or by id; usual: fluxes, shape and flags; * for all, none for none",
     )
     ra: str = option("", "column of the table with the longitude (right ascension)")
     dec: str = option("", "column of the table with the latitude (declination)")

@@ -195,9 +195,9 @@ def _look_up(irsa: Any) -> None:
     try:
         irsa.sia  # noqa: B018 - the property asks
     except (DALServiceError, ValueError) as error:
-        words = " ".join(str(error).partition("This could mean")[0].split())
-        reason = f"the service does not say what it can do: {re.sub(r'https?://[^ ]*: ', '', words)}"
-        raise FetchError(reason, retryable=True) from error
+        status = re.search(r"HTTP Code: (\d+)", str(error))
+        why = f"HTTP {status.group(1)}" if status else "no answer" if isinstance(error, DALServiceError) else "no VOSI"
+        raise FetchError(f"the image search does not say what it can do: {why}", retryable=True) from error
 
 
 def _client() -> Any:

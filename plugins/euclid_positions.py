@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from astroanomaly import Catalog
 
-__all__ = ["MER_COLUMNS", "MerCatalogue", "Positions", "from_catalog", "from_cone", "from_ids", "read_cone"]
+__all__ = ["MerCatalogue", "Positions", "from_catalog", "from_cone", "from_ids", "read_cone"]
 
 _log = logging.getLogger(__name__)
 _IDS_PER_QUERY = 500
-MER_COLUMNS = (  # kept with the objects where nothing else is asked for
+_USUAL = (  # columns that are kept where nothing else is asked for
     "flux_detection_total",
     "fluxerr_detection_total",
     "flux_vis_psf",
@@ -197,16 +197,17 @@ def _names(archive: MerCatalogue, columns: Sequence[str]) -> str:
     """List the columns to ask for; of the usual ones, those that the archive has."""
     if "*" in columns:
         return "*"
-    wanted = [_checked(name) for name in columns if name != "none"]
-    if wanted:
+    wanted = [_checked(name) for name in columns if name not in ("usual", "none")]
+    usual = _USUAL if "usual" in columns else ()
+    if wanted or usual:
         adql = f"SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = '{archive.catalogue}'"
         there = {str(row[0]).lower() for row in archive.query(adql, "columns of the MER catalogue")}
         missing = [name for name in wanted if name.lower() not in there]
-        if missing and tuple(columns) != MER_COLUMNS:
+        if missing:
             raise CatalogError(
                 f"the MER catalogue at {archive.name} has no column {missing[0]!r}. It has {', '.join(sorted(there))}"
             )
-        wanted = [name for name in wanted if name not in missing]
+        wanted += [name for name in usual if name in there]
     return ", ".join(dict.fromkeys([archive.id_column, archive.ra_column, archive.dec_column, *wanted]))
 
 
