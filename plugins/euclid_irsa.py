@@ -125,7 +125,8 @@ class IrsaArchive:
                     raise FetchError(f"{what}: {reason}", retryable=True, reason=reason) from error
                 except DALOverflowWarning as error:
                     raise FetchError(f"{what}: the archive cut its answer short: ask for a smaller area") from error
-                table.write(path, format="votable", overwrite=True)
+                # astropy's fast writer of TABLEDATA writes past its buffer where a row just fills it
+                table.write(path, format="votable", tabledata_format="binary2", overwrite=True)
 
         check = lambda path: fetch.is_votable(path, what)  # noqa: E731 - as everywhere else
         path = fetch.kept(request, make, host=_tap_address(), what=what, check=check, suffix=".vot")
