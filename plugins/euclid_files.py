@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly import FetchError, Grid, UnreadableError, fetch
-from astroanomaly.cutting import Plane, quiet, sky_to_pixel
+from astroanomaly.cutting import Plane, first_pixels, quiet, sky_to_pixel
 from astroanomaly_plugins.euclid_bands import fits_band
 from astroanomaly_plugins.fits_files import BROKEN, Image, open_plane, scan
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 __all__ = ["Band", "check_cutout", "header_of", "image_of", "open_band", "read_votable", "zero_point"]
+
+
+_MOST_EXTRA = 6  # pixels that a cutout is longer than needed: two and a rounding at both ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +84,21 @@ def check_cutout(path: Path, what: str, band: str, ra: float, dec: float, size_h
     if image.grid is None:
         raise _refusal(what, "the answer holds no image with a WCS")
     x, y = sky_to_pixel(image.grid, [ra], [dec])
-    (height, width), reach = image.shape, max(size_hw) / 2
-    if not (-reach <= x[0] <= width + reach and -reach <= y[0] <= height + reach):
+    (height, width), side = image.shape, max(size_hw)
+    if not (_is_around(x[0], width, side) and _is_around(y[0], height, side)):
         raise _refusal(what, "the file that came does not show the position that was asked for")
+
+
+def _is_around(position: float, length: int, size: int) -> bool:
+    """Whether an image holds a cutout along one axis, or as much of it as the edge of the mosaic leaves.
+
+    What is missing has to be what the image is shorter than was asked for: else it was cut somewhere else.
+    """
+    if not np.isfinite(position):
+        return False
+    first = int(first_pixels(np.array([position]), size)[0])
+    missing = max(0, -first) + max(0, first + size - length)
+    return missing == 0 or (missing < size and length + missing <= size + _MOST_EXTRA)
 
 
 def _refusal(what: str, reason: str) -> FetchError:

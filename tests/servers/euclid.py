@@ -133,14 +133,23 @@ class EuclidServer(Server):
         if self.due("wrong band", asked):
             product = self.survey.find(product.tile, "VIS" if product.filter == "NIR_H" else "NIR_H")
         self.cutouts.append((asked.get("FILEPATH"), float(ra), float(dec)))
-        content = cutout(product.path, float(ra), float(dec), float(radius), off=self.due("wcs off", asked))
+        content = cutout(
+            product.path,
+            float(ra),
+            float(dec),
+            float(radius),
+            off=0.1 * self.due("wcs off", asked) + 2e-4 * self.due("wcs near", asked),
+        )
         if content is None:
             return _refuse(500, "The cutout region is outside the image")
         return Answer(content, "application/fits")
 
 
-def cutout(path, ra, dec, radius, *, off=False):
-    """Cut the box around a circle out of a mosaic, as a FITS file; None where they have nothing in common."""
+def cutout(path, ra, dec, radius, *, off=0.0):
+    """Cut the box around a circle out of a mosaic, as a FITS file; None where they have nothing in common.
+
+    The WCS is wrong by ``off`` degrees.
+    """
     with warnings.catch_warnings(), fits.open(path) as hdus:
         warnings.simplefilter("ignore")
         header, pixels = hdus[0].header.copy(), hdus[0].data
@@ -152,8 +161,7 @@ def cutout(path, ra, dec, radius, *, off=False):
             return None
         header["CRPIX1"] -= left
         header["CRPIX2"] -= bottom
-        if off:
-            header["CRVAL2"] += 0.1
+        header["CRVAL2"] += off
         buffer = io.BytesIO()
         fits.writeto(buffer, np.array(pixels[bottom:top, left:right]), header)
     return buffer.getvalue()
