@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(
             level=logging.DEBUG if arguments.verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s"
         )
+        if not arguments.verbose:
+            logging.getLogger("astroanomaly_plugins").setLevel(logging.WARNING)  # as when an archive is replaced
         _prepare_process()
         arguments.run(arguments)
     except AstroAnomalyError as problem:

@@ -176,6 +176,7 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
         if why:
             yield Failure(ids[k], why, float(ra[k]), float(dec[k]))
     columns = {name.removeprefix(COLUMN): values for name, values in table.items() if name.startswith(COLUMN)}
+    of_tile = [plain.get("columns", {}) for plain in payload["tiles"]]  # what a source says of all that is cut there
     for number, tile in used.items():
         rows = np.flatnonzero(keep & (source == number))
         if len(rows):
@@ -189,7 +190,10 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
                 grid=tile.grid,
                 offsets=offsets[rows],
                 coverage=coverage[rows],
-                columns={name: values[rows] for name, values in columns.items()},
+                columns={
+                    **{name: values[rows] for name, values in columns.items()},
+                    **{name: np.full(len(rows), value) for name, value in of_tile[number].items()},
+                },
                 units=tuple(tile.units.get(band, "") for band in bands),
             )
 

@@ -82,3 +82,11 @@ def chromium():
         started = playwright.chromium.launch(executable_path=program, args=switches.split())
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def mer(tmp_path_factory):
+    """A small Euclid survey: MER mosaics of two tiles in five bands, and their catalogue."""
+    from servers.mer import make_survey
+
+    return make_survey(tmp_path_factory.mktemp("euclid"))

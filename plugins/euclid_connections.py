@@ -1,0 +1,114 @@
+"""Connections to ESA's archives with a time limit, that remember the error which astroquery swallows."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from astroanomaly import fetch
+from astroanomaly.fetch import Said
+
+__all__ = ["Connections"]
+
+_MOST_WORDS = 20_000  # bytes of an error page that are read
+
+
+class Connections:
+    """Makes the connections of one `astroquery.utils.tap.conn.tapconn.TapConn`.
+
+    astroquery's own have no time limit, and its archives turn every error into a line of their log and ``None``. These
+    keep the error, with status and ``Retry-After``, for whoever called.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._of_thread = threading.local()
+
+    @contextlib.contextmanager
+    def listening(self, what: str) -> Iterator[Said]:
+        """Forget the last error of this thread, hear what astroquery says, and close in the end what it leaves open."""
+        self._of_thread.error = None
+        self._of_thread.opened = []
+        try:
+            with fetch.answer(what) as said:
+                yield said
+        finally:
+            for part in reversed(self._of_thread.opened):
+                part.close()
+            self._of_thread.opened = []
+
+    @property
+    def error(self) -> Exception | None:
+        """The last error of this thread."""
+        return getattr(self._of_thread, "error", None)
+
+    def note(self, error: Exception) -> None:
+        """Remember an error of this thread."""
+        self._of_thread.error = error
+
+    def opened(self, part: Any) -> None:
+        """Remember a connection or an answer that is to be closed."""
+        self._of_thread.__dict__.setdefault("opened", []).append(part)
+
+    def get_connection(self, *, ishttps: bool = False, cookie: str | None = None, verbose: bool = False) -> Any:
+        """Return a connection; with TLS if asked for, or once a login has set a cookie."""
+        if ishttps or cookie is not None:
+            return self.get_connection_secure(verbose=verbose)
+        return _Plain(self, self._host, self._port, timeout=fetch.current().timeout_s)
+
+    def get_connection_secure(self, verbose: bool = False) -> Any:
+        """Return a connection with TLS."""
+        return _Secure(self, self._host, self._port, timeout=fetch.current().timeout_s)
+
+
+class _Listening:
+    """What both kinds of connections do more than those of `http.client`."""
+
+    _owner: Connections
+
+    def request(self, *args: Any, **more: Any) -> None:
+        self._owner.opened(self)
+        try:
+            super().request(*args, **more)  # type: ignore[misc]
+        except (OSError, http.client.HTTPException) as error:
+            self._owner.note(error)
+            raise
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        try:
+            response: http.client.HTTPResponse = super().getresponse()  # type: ignore[misc]
+            self._owner.opened(response)
+            if response.status >= 400:
+                _refuse(response)
+        except (OSError, http.client.HTTPException) as error:
+            self._owner.note(error)
+            raise
+        return response
+
+
+class _Plain(_Listening, http.client.HTTPConnection):
+    def __init__(self, owner: Connections, host: str, port: int, *, timeout: float) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._owner = owner
+
+
+class _Secure(_Listening, http.client.HTTPSConnection):
+    def __init__(self, owner: Connections, host: str, port: int, *, timeout: float) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._owner = owner
+
+
+def _refuse(response: http.client.HTTPResponse) -> None:
+    """Raise the error of a status, with the headers and first words of the answer."""
+    import requests
+
+    answer = requests.Response()
+    answer.status_code = response.status
+    answer.headers.update(response.getheaders())
+    answer.raw = io.BytesIO(response.read(_MOST_WORDS))
+    raise requests.HTTPError(f"HTTP {response.status} {response.reason}", response=answer)
