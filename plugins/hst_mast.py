@@ -1,0 +1,306 @@
+"""Ask MAST: cutouts of Hubble Advanced Products by position (`Hapcut`), and which products there are (`Observations`).
+
+The address is ``astroquery.mast.conf.server``, taken when a request is made, so that a mirror can be set in astroquery's
+configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import threading
+import time
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly import FetchError, fetch
+from astroanomaly_plugins.hst_products import Product, filter_name, stem
+from astroanomaly_plugins.hst_sessions import json_of, prepare
+
+if TYPE_CHECKING:
+    from requests import Response
+
+__all__ = ["cutouts", "find_products", "locate", "quiet_results"]
+
+_AT_ONCE = 50  # observations, or addresses, in one request: longer ones are refused
+_COLUMNS = ("obs_id", "obsid", "filters", "instrument_name", "proposal_id", "project", "t_min", "t_max", "t_exptime")
+_local = threading.local()  # a client holds the state of its request: one for each thread
+
+
+def server() -> str:
+    """Return the address of MAST."""
+    from astroquery.mast import conf
+
+    return str(conf.server).rstrip("/")
+
+
+@contextlib.contextmanager
+def quiet_results() -> Iterator[None]:
+    """Silence astroquery where it finds nothing, which is no trouble. For the main thread, around all others."""
+    from astroquery.exceptions import NoResultsWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoResultsWarning)
+        yield
+
+
+# ------------------------------------------------------------------------------------------------------------ cutouts
+
+
+def cutouts(ra: float, dec: float, size_arcsec: tuple[float, float]) -> Path:
+    """Return what Hapcut gives at a position, as it came: a zip of FITS files, or the JSON that says there is nothing.
+
+    Parameters
+    ----------
+    ra, dec
+        ICRS degrees.
+    size_arcsec
+        ``(height, width)``.
+    """
+    ra, dec = round(ra, 7), round(dec, 7)
+    size = [round(side, 4) for side in size_arcsec]
+    what = f"HAP cutout at {ra:.5f} {dec:+.5f}"
+    request = {"service": "mast hapcut", "product": "HAP", "position": [ra, dec], "size_arcsec": size}
+    return fetch.kept(
+        request, lambda path: _cut(path, ra, dec, size), host=server(), what=what, check=_check_cutouts, suffix=".zip"
+    )
+
+
+def _cut(path: Path, ra: float, dec: float, size: Sequence[float]) -> None:
+    import astropy.units as u
+    from astropy.coordinates import SkyCoord
+    from astroquery.exceptions import NoResultsWarning
+
+    client = _hapcut()
+    _local.content = b""
+    try:
+        client.get_cutouts(SkyCoord(ra, dec, unit="deg"), size=list(size) * u.arcsec)
+    except NoResultsWarning:
+        pass  # where warnings are errors; what came says so too
+    path.write_bytes(_local.content)
+
+
+def _hapcut() -> Any:
+    from astroquery.mast import HapcutClass
+
+    known = getattr(_local, "hapcut", None)
+    if known is None or known[0] != server():
+        client = HapcutClass()
+        client._service_api_connection.REQUEST_URL = f"{server()}/hapcut/api/v0.1/"
+        client._service_api_connection.TIMEOUT = float("inf")  # it would throw away what came late
+        prepare(client._session, _look_at_cutouts)
+        _local.hapcut = known = (server(), client)
+    return known[1]
+
+
+def _look_at_cutouts(response: Response) -> None:
+    """Check what came before astroquery unpacks it: it takes anything but a whole zip for JSON with an empty list."""
+    content = response.content
+    if not content.startswith(b"PK"):
+        answer = json_of(response)
+        if answer.get("results") != []:
+            raise FetchError(f"the service states an error: {answer.get('msg') or answer}"[:300])
+    else:
+        _check_zip(content)
+    _local.content = content
+
+
+def _check_zip(content: bytes) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in archive.namelist():
+                fetch.is_fits(archive.read(name), name)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise FetchError("the zip of cutouts is cut short or damaged", retryable=True) from error
+
+
+def _check_cutouts(path: Path) -> None:
+    if not path.stat().st_size:
+        raise FetchError("an empty answer", retryable=True)
+
+
+# ----------------------------------------------------------------------------------------------------------- products
+
+
+def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapping[str, Any]) -> list[Product]:
+    """List the drizzled products in a circle.
+
+    Parameters
+    ----------
+    center
+        ICRS degrees.
+    criteria
+        Of `Observations.query_criteria`.
+    """
+    what = f"list of HST products around {center[0]:.4f} {center[1]:+.4f}"
+    request = {"service": "mast observations", "position": list(center), "radius_deg": radius_deg, "product": dict(criteria)}
+
+    def ask(path: Path) -> None:
+        path.write_text(json.dumps(_observations(center, radius_deg, criteria)), encoding="utf-8")
+
+    path = fetch.kept(request, ask, host=server(), what=what, suffix=".json")
+    observations = {row["obsid"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+    files: list[dict[str, Any]] = []
+    numbers = sorted(observations)
+    for start in range(0, len(numbers), _AT_ONCE):
+        files += _files_of(numbers[start : start + _AT_ONCE])
+    products = []
+    for row in files:
+        about = observations.get(row["obsID"])
+        if about is not None and row["obs_id"] == about["obs_id"]:
+            products.append(_product(row, about))
+    return products
+
+
+def _product(row: Mapping[str, Any], about: Mapping[str, Any]) -> Product:
+    def number(name: str, default: float) -> float:
+        value = about.get(name)
+        return default if value is None else float(value)
+
+    return Product(
+        name=stem(str(row["productFilename"])),
+        address=str(row["dataURI"]),
+        filter=filter_name(about["filters"]),
+        instrument=str(about["instrument_name"] or ""),
+        proposal=str(about["proposal_id"] or ""),
+        exptime=number("t_exptime", 0.0),
+        start=number("t_min", float("nan")),
+        region=str(about["s_region"] or ""),
+        ra=number("s_ra", float("nan")),
+        dec=number("s_dec", float("nan")),
+        nbytes=int(row["size"] or 0),
+    )
+
+
+def _observations(center: tuple[float, float], radius_deg: float, criteria: Mapping[str, Any]) -> list[dict[str, Any]]:
+    from astropy.coordinates import SkyCoord
+
+    coordinates = SkyCoord(*center, unit="deg")
+    table = _ask(lambda client: client.query_criteria(coordinates=coordinates, radius=f"{radius_deg}d", **criteria))
+    return _rows(table, (*_COLUMNS, "s_region", "s_ra", "s_dec"))
+
+
+def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
+    """List the drizzled FITS files of some observations."""
+    what = f"files of {len(numbers)} HST observations"
+
+    def ask(path: Path) -> None:
+        table = _ask(lambda client: client.get_product_list(list(numbers)))
+        rows = _rows(
+            table, ("obsID", "obs_id", "productFilename", "productType", "productSubGroupDescription", "dataURI", "size")
+        )
+        chosen = [
+            row
+            for row in rows
+            if row["productSubGroupDescription"] in ("DRZ", "DRC")
+            and str(row["productFilename"]).lower().endswith(".fits")
+            and row["productType"] == "SCIENCE"
+        ]
+        path.write_text(json.dumps(chosen), encoding="utf-8")
+
+    request = {"service": "mast products", "product": list(numbers), "position": None, "size": None}
+    path = fetch.kept(request, ask, host=server(), what=what, suffix=".json")
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def _ask(call: Any) -> Any:
+    """Call `Observations`; an empty table is an answer, not a warning."""
+    from astroquery.exceptions import InvalidQueryError, NoResultsWarning
+
+    try:
+        return call(_client())
+    except NoResultsWarning:  # where warnings are errors
+        return None
+    except InvalidQueryError as error:
+        raise FetchError(f"the query is refused: {error}") from error
+
+
+def _client() -> Any:
+    from astroquery.mast import ObservationsClass
+
+    known = getattr(_local, "observations", None)
+    if known is None or known[0] != server():
+        client = ObservationsClass()
+        portal = client._portal_api_connection
+        portal.MAST_REQUEST_URL = f"{server()}/api/v0/invoke"
+        portal.COLUMNS_CONFIG_URL = f"{server()}/portal/Mashup/Mashup.asmx/columnsconfig"
+        portal._column_configs = {}  # that of the class would remember a failed answer for good
+        prepare(client._session, _look_at_table)
+        _local.observations = known = (server(), client)
+    return known[1]
+
+
+def _look_at_table(response: Response) -> None:
+    """Check an answer of the portal, and let it think: astroquery asks again at once while a query is under way."""
+    answer = json_of(response)
+    status = answer.get("status")
+    if response.url.endswith("/columnsconfig"):
+        if "obs_collection" not in answer:
+            raise FetchError("the columns of the archive's tables are missing", retryable=True)
+    elif status == "ERROR":
+        raise FetchError(f"the service states an error: {answer.get('msg') or 'no reason given'}")
+    elif status == "EXECUTING":
+        time.sleep(min(fetch.current().first_wait, 5.0))
+    elif status != "COMPLETE" or "data" not in answer:
+        raise FetchError("the answer holds no table", retryable=True)
+
+
+def _rows(table: Any, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Turn a table into JSON values; masked and missing ones are None."""
+    if table is None:
+        return []
+    rows = []
+    for row in table:
+        values: dict[str, Any] = {}
+        for name in names:
+            value = row[name] if name in table.colnames else None
+            if value is None or np.ma.is_masked(value):
+                values[name] = None
+            elif isinstance(value, np.generic):
+                plain = value.item()
+                values[name] = None if isinstance(plain, float) and not np.isfinite(plain) else plain
+            else:
+                values[name] = value
+        rows.append(values)
+    return rows
+
+
+def locate(addresses: Sequence[str]) -> dict[str, str]:
+    """Turn MAST addresses (``mast:HST/product/...``) into paths in the public bucket; those MAST does not know are left out.
+
+    `Observations.get_cloud_uris` asks the same of an address that cannot be set, and wants a further package.
+    """
+    found: dict[str, str] = {}
+    unique = sorted(set(addresses))
+    for start in range(0, len(unique), _AT_ONCE):
+        part = unique[start : start + _AT_ONCE]
+        request = {"service": "mast path lookup", "product": part, "position": None, "size": None}
+
+        def ask(path: Path, part: list[str] = part) -> None:
+            content = fetch.get(
+                f"{server()}/api/v0.1/path_lookup/", params={"uri": part}, what="paths of HST files", check=_check_paths
+            )
+            path.write_bytes(content)
+
+        path = fetch.kept(request, ask, host=server(), what="paths of HST files", suffix=".json")
+        for address, about in json.loads(path.read_text(encoding="utf-8")).items():
+            if isinstance(about, dict) and about.get("path"):
+                found[address] = re.sub(r"^/+", "", str(about["path"]))
+    return found
+
+
+def _check_paths(content: bytes) -> None:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not value:
+        raise FetchError("something else came instead of the paths of files", retryable=True)
