@@ -10,14 +10,14 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from astroanomaly import FetchError, fetch
-from astroanomaly_plugins.hst_products import REACH_DEG, Product, filter_name, stem
+from astroanomaly_plugins.hst_products import REACH_DEG, Product, collection_of, filter_name, stem
 from astroanomaly_plugins.hst_sessions import prepare
 
 __all__ = ["download", "find_products"]
@@ -44,7 +44,7 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
     def ask(path: Path) -> None:
         path.write_text(json.dumps(_observations(center, radius_deg, criteria, what)), encoding="utf-8")
 
-    path = fetch.kept(request, ask, host=_host(), what=what, suffix=".json")
+    path = fetch.kept(request, ask, host=_host(), what=what, suffix=".txt")
     observations = {str(row["observation_id"]): row for row in json.loads(path.read_text(encoding="utf-8"))}
     names = sorted(observations)
     products = []
@@ -63,6 +63,7 @@ def _product(file: Mapping[str, Any], about: Mapping[str, Any]) -> Product:
     return Product(
         name=stem(file["name"]),
         address=file["name"],
+        collection=collection_of(str(about["collection"] or ""), str(file["name"])),
         filter=filter_name(about["filter"]),
         instrument=str(about["instrument_name"] or ""),
         proposal=str(about["proposal_id"] or ""),
@@ -106,7 +107,17 @@ def _observations(
     table = ask(False)
     if len(table) >= _MOST_ROWS:  # only an asynchronous job gives them all
         table = ask(True)
-    names = ("observation_id", "filter", "instrument_name", "proposal_id", "exposure_duration", "start_time", "ra", "dec")
+    names = (
+        "observation_id",
+        "collection",
+        "filter",
+        "instrument_name",
+        "proposal_id",
+        "exposure_duration",
+        "start_time",
+        "ra",
+        "dec",
+    )
     return _rows(table, names, ("fov_size", "stc_s", "s_region", "fov"), what)
 
 
@@ -123,7 +134,7 @@ def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
         path.write_text(json.dumps(files), encoding="utf-8")
 
     request = {"service": "esa hubble files", "product": list(observations), "position": None, "size": None}
-    path = fetch.kept(request, ask, host=_host(), what=what, suffix=".json")
+    path = fetch.kept(request, ask, host=_host(), what=what, suffix=".txt")
     files: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return files
 
@@ -143,7 +154,8 @@ def download(name: str) -> Path:
     """
 
     def fetch_file(path: Path) -> None:
-        came = Path(_archive().download_file(file=name, folder=str(path.parent)))
+        _archive().download_file(file=name, folder=str(path.parent))
+        came = next(path.parent.iterdir())  # under a name that astroquery chooses; the folder was empty
         with came.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         if not packed:
@@ -186,22 +198,34 @@ def _archive() -> Any:
     known = getattr(_local, "archive", None)
     if known is None or known[0] != _host():
         session = ESAAuthSession()
-        prepare(session.credentials.get(securitymethods.ANONYMOUS))
+        _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS))
         _local.archive = known = (_host(), ESAHubbleClass(show_messages=False, auth_session=session))
     return known[1]
 
 
-def _table(call: Any, what: str) -> Any:
-    """Ask the archive for a table; what is no table is worth another try, an error that it states is not."""
-    from pyvo.dal import DALFormatError, DALQueryError
+def _table(call: Callable[[Any], Any], what: str) -> Any:
+    """Ask the archive for a table; what is no table is worth another try, an error that it states is not.
 
+    Raises
+    ------
+    FetchError
+        For these. Other errors are raised as they came, even where pyvo says only that there is no service.
+    """
+    from pyvo.dal import DALAccessError, DALFormatError, DALQueryError
+
+    archive = _archive()
+    _local.trouble.last = None
     with fetch.answer(what) as said:
         try:
-            table = call(_archive())
+            table = call(archive)
         except DALQueryError as error:
             raise FetchError(f"the service states an error: {error.reason}") from error
-        except DALFormatError as error:
+        except (DALFormatError, ValueError) as error:  # ValueError: of the XML of its capabilities
             raise FetchError("something else came instead of a table", retryable=True) from error
+        except DALAccessError as error:
+            if _local.trouble.last is not None:
+                raise _local.trouble.last from error
+            raise
     return fetch.expect(table, said)
 
 

@@ -9,6 +9,7 @@ multiplied by the gain; the zero point is that of the stored pixels, in AB magni
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +109,7 @@ def _number(value: Any) -> float:
 
 
 def _words(unit: str) -> str:
-    return unit.upper().replace(" ", "").replace("-1", "").replace("SEC", "S")
+    return re.sub(r"\s*S-1$", "/S", unit.strip().upper().replace("SEC", "S")).replace(" ", "")
 
 
 def _is_counts(unit: str) -> bool:
@@ -124,7 +125,9 @@ def _factor(unit: str, exptime: float, gain: float, name: str) -> float:
     elif _is_counts(unit) and gain > 0:
         factor = gain
     else:
-        raise UnreadableError(f"{name}: pixels in {unit!r} cannot be turned into {UNIT}: expected electrons, or counts and a gain")
+        raise UnreadableError(
+            f"{name}: pixels in {unit!r} cannot be turned into {UNIT}: expected electrons, or counts and a gain"
+        )
     if rate:
         return factor
     if not exptime > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ import numpy as np
 from astroanomaly import FetchError, Grid, UnreadableError
 from astroanomaly.cutting import Plane, grid_from_hdu, quiet
 from astroanomaly_plugins.hst_headers import About, describe
+from astroanomaly_plugins.hst_products import filter_in_name
 
 __all__ = ["HstImage", "Weighted", "cutout_images", "open_file", "science", "take"]
 
@@ -23,7 +24,8 @@ class Weighted:
     Parameters
     ----------
     pixels, weights
-        Anything two-dimensional that can be sliced: an array, a memory map, a ``.section``; no weights: all pixels count.
+        Anything two-dimensional that can be sliced: an array, a memory map, a ``.section``; without weights, all pixels
+        count.
     factor
         What pixels are multiplied by.
     shape
@@ -56,16 +58,19 @@ class HstImage:
         Its pixel grid.
     plane
         Its pixels in electrons per second.
+    band
+        Filter: of the headers, else of the name, else as the archive lists it.
     """
 
     about: About
     grid: Grid
     plane: Plane
+    band: str
 
     @classmethod
     def of(cls, about: About, grid: Grid, pixels: Weighted) -> HstImage:
         """Make an image of pixels that are read window by window."""
-        return cls(about, grid, Plane(cast("np.ndarray", pixels)))
+        return cls(about, grid, Plane(cast("np.ndarray", pixels)), about.filter or filter_in_name(about.product))
 
 
 def science(hdulist: Any, name: str) -> tuple[Any, Any]:
@@ -155,8 +160,3 @@ def cutout_images(path: Path) -> Iterator[HstImage]:
 
 def _without_name(text: str) -> str:
     return text.partition(": ")[2] or text
-
-
-def best_first(images: Sequence[HstImage]) -> list[HstImage]:
-    """Sort images of one band: the longest exposure first."""
-    return sorted(images, key=lambda image: (-image.about.exptime, image.about.product))

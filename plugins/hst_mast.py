@@ -1,7 +1,7 @@
 """Ask MAST: cutouts of Hubble Advanced Products by position (`Hapcut`), and which products there are (`Observations`).
 
-The address is ``astroquery.mast.conf.server``, taken when a request is made, so that a mirror can be set in astroquery's
-configuration.
+The address is ``astroquery.mast.conf.server``, taken when a request is made, so that a mirror can be set in
+astroquery's configuration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly import FetchError, fetch
-from astroanomaly_plugins.hst_products import Product, filter_name, stem
+from astroanomaly_plugins.hst_products import Product, collection_of, filter_name, stem
 from astroanomaly_plugins.hst_sessions import json_of, prepare
 
 if TYPE_CHECKING:
@@ -80,10 +80,8 @@ def _cut(path: Path, ra: float, dec: float, size: Sequence[float]) -> None:
 
     client = _hapcut()
     _local.content = b""
-    try:
+    with contextlib.suppress(NoResultsWarning):  # where warnings are errors; what came says so too
         client.get_cutouts(SkyCoord(ra, dec, unit="deg"), size=list(size) * u.arcsec)
-    except NoResultsWarning:
-        pass  # where warnings are errors; what came says so too
     path.write_bytes(_local.content)
 
 
@@ -140,12 +138,17 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
         Of `Observations.query_criteria`.
     """
     what = f"list of HST products around {center[0]:.4f} {center[1]:+.4f}"
-    request = {"service": "mast observations", "position": list(center), "radius_deg": radius_deg, "product": dict(criteria)}
+    request = {
+        "service": "mast observations",
+        "position": list(center),
+        "radius_deg": radius_deg,
+        "product": dict(criteria),
+    }
 
     def ask(path: Path) -> None:
         path.write_text(json.dumps(_observations(center, radius_deg, criteria)), encoding="utf-8")
 
-    path = fetch.kept(request, ask, host=server(), what=what, suffix=".json")
+    path = fetch.kept(request, ask, host=server(), what=what, suffix=".txt")
     observations = {row["obsid"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
     files: list[dict[str, Any]] = []
     numbers = sorted(observations)
@@ -167,6 +170,7 @@ def _product(row: Mapping[str, Any], about: Mapping[str, Any]) -> Product:
     return Product(
         name=stem(str(row["productFilename"])),
         address=str(row["dataURI"]),
+        collection=collection_of(str(about["project"] or ""), str(row["productFilename"])),
         filter=filter_name(about["filters"]),
         instrument=str(about["instrument_name"] or ""),
         proposal=str(about["proposal_id"] or ""),
@@ -194,7 +198,8 @@ def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
     def ask(path: Path) -> None:
         table = _ask(lambda client: client.get_product_list(list(numbers)))
         rows = _rows(
-            table, ("obsID", "obs_id", "productFilename", "productType", "productSubGroupDescription", "dataURI", "size")
+            table,
+            ("obsID", "obs_id", "productFilename", "productType", "productSubGroupDescription", "dataURI", "size"),
         )
         chosen = [
             row
@@ -206,7 +211,7 @@ def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
         path.write_text(json.dumps(chosen), encoding="utf-8")
 
     request = {"service": "mast products", "product": list(numbers), "position": None, "size": None}
-    path = fetch.kept(request, ask, host=server(), what=what, suffix=".json")
+    path = fetch.kept(request, ask, host=server(), what=what, suffix=".txt")
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return rows
 
@@ -248,7 +253,7 @@ def _look_at_table(response: Response) -> None:
     elif status == "ERROR":
         raise FetchError(f"the service states an error: {answer.get('msg') or 'no reason given'}")
     elif status == "EXECUTING":
-        time.sleep(min(fetch.current().first_wait, 5.0))
+        time.sleep(min(fetch.current().first_wait_s, 5.0))
     elif status != "COMPLETE" or "data" not in answer:
         raise FetchError("the answer holds no table", retryable=True)
 
@@ -274,7 +279,7 @@ def _rows(table: Any, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def locate(addresses: Sequence[str]) -> dict[str, str]:
-    """Turn MAST addresses (``mast:HST/product/...``) into paths in the public bucket; those MAST does not know are left out.
+    """Turn MAST addresses (``mast:HST/product/...``) into paths in the public bucket, as far as MAST knows them.
 
     `Observations.get_cloud_uris` asks the same of an address that cannot be set, and wants a further package.
     """
@@ -290,7 +295,7 @@ def locate(addresses: Sequence[str]) -> dict[str, str]:
             )
             path.write_bytes(content)
 
-        path = fetch.kept(request, ask, host=server(), what="paths of HST files", suffix=".json")
+        path = fetch.kept(request, ask, host=server(), what="paths of HST files", suffix=".txt")
         for address, about in json.loads(path.read_text(encoding="utf-8")).items():
             if isinstance(about, dict) and about.get("path"):
                 found[address] = re.sub(r"^/+", "", str(about["path"]))

@@ -7,7 +7,7 @@ where it lies, but not always exactly: what is placed here is tried when the pro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,10 +16,14 @@ import numpy as np
 __all__ = [
     "Product",
     "cells",
+    "collection_of",
     "covers",
     "exposure_of",
+    "filter_in_name",
     "filter_name",
     "instrument_matches",
+    "mosaic_of",
+    "stem",
     "unique_products",
     "unit_vectors",
 ]
@@ -27,6 +31,9 @@ __all__ = [
 CELL_DEG = 0.2  # side of the pieces of sky that are asked for at once
 REACH_DEG = 0.1  # from the middle of a product to its farthest pixel, for archives that know only the middle
 _DRIZZLED = re.compile(r"_(drc|drz)(_sci)?(\.fits)?(\.gz)?$", re.IGNORECASE)
+_FILTER = re.compile(r"F\d{3,4}[A-Z]+\d?")
+_TILE = re.compile(r"skycell-p\d+x\d+y\d+_|coarse-", re.IGNORECASE)
+_MOSAIC = re.compile(r"(\w*skycell-p\d+x\d+y\d+)_.*[_-]all(_|$)", re.IGNORECASE)
 _CLEAR = re.compile(r"CLEAR\d?[LS]?|CLEAR|N/A|NONE|OPEN|BLANK|")
 _SHAPE = re.compile(r"(POLYGON|CIRCLE)\s*(?:ICRS|J2000|FK5|GSC1)?\s*((?:[-+0-9.eE]+[\s,]*)+)", re.IGNORECASE)
 
@@ -41,6 +48,8 @@ class Product:
         File name without its ending: the product's identifier.
     address
         What the archive needs to find the file: a MAST address, or a file name at ESA.
+    collection
+        HAP, HAP-MVM, HST, HLA.
     filter, instrument, proposal
         As `filter_name` has it; ``ACS/WFC``; the number as text.
     exptime
@@ -57,6 +66,7 @@ class Product:
 
     name: str
     address: str
+    collection: str
     filter: str
     instrument: str
     proposal: str
@@ -81,10 +91,21 @@ def filter_name(*words: Any) -> str:
     return ";".join(sorted(part for part in parts if not _CLEAR.fullmatch(part)))
 
 
+def filter_in_name(product: str) -> str:
+    """Find the filter that a product is named for; empty where none is."""
+    return next((word for word in product.upper().split("_") if _FILTER.fullmatch(word)), "")
+
+
 def instrument_matches(instrument: str, wanted: Sequence[str]) -> bool:
     """Whether ``ACS/WFC`` is one of those wanted, which may leave out the detector (``ACS``)."""
     name = instrument.upper()
     return not wanted or any(name == text.upper() or name.startswith(text.upper() + "/") for text in wanted)
+
+
+def collection_of(project: str, name: str) -> str:
+    """Name the collection of a product: HAP has visits and, in sky cells, mosaics of many visits (HAP-MVM)."""
+    project = project.upper()
+    return "HAP-MVM" if project == "HAP" and "skycell" in name.lower() else project
 
 
 def stem(file_name: str) -> str:
@@ -93,8 +114,8 @@ def stem(file_name: str) -> str:
     return re.sub(r"\.fits(\.gz|\.fz)?$", "", name, flags=re.IGNORECASE)
 
 
-def exposure_of(product: str, band: str, several: bool) -> str:
-    """Name the exposure that a product belongs to: with several filters, products that differ only in the filter are one.
+def exposure_of(product: str, band: str, *, several: bool, across: bool = False) -> str:
+    """Name the exposure that a product belongs to.
 
     Parameters
     ----------
@@ -103,12 +124,21 @@ def exposure_of(product: str, band: str, several: bool) -> str:
     band
         Its filter.
     several
-        Whether several filters were asked for.
+        Whether several filters were asked for: then products that differ only in the filter are one exposure.
+    across
+        Whether mosaics of all visits to a piece of sky are one, whatever their instruments.
     """
     if not several:
         return product
-    words = [word for word in product.split("_") if word.upper() != band.upper()]
-    return "_".join(words)
+    mosaic = _MOSAIC.match(product)
+    if across and mosaic:
+        return f"{mosaic.group(1)}_all"
+    return "_".join(word for word in product.split("_") if word.upper() != band.upper())
+
+
+def mosaic_of(product: str) -> str:
+    """Name what tiles of one mosaic, and its versions on coarse and fine pixels, have in common."""
+    return _TILE.sub("", product)
 
 
 def unique_products(products: Iterable[Product]) -> list[Product]:
@@ -150,7 +180,10 @@ def cells(ra: np.ndarray, dec: np.ndarray) -> list[tuple[np.ndarray, tuple[float
         rows = known[(keys == key).all(axis=1)]
         vectors = unit_vectors(ra[rows], dec[rows])
         x, y, z = vectors.mean(axis=0)
-        center = (round(float(np.degrees(np.arctan2(y, x)) % 360), 5), round(float(np.degrees(np.arctan2(z, np.hypot(x, y)))), 5))
+        center = (
+            round(float(np.degrees(np.arctan2(y, x)) % 360), 5),
+            round(float(np.degrees(np.arctan2(z, np.hypot(x, y)))), 5),
+        )
         chord = np.sqrt(((vectors - unit_vectors(np.array(center[0]), np.array(center[1]))) ** 2).sum(axis=1)).max()
         radius = np.degrees(2 * np.arcsin(min(1.0, chord / 2)))
         found.append((rows, center, float(np.ceil(radius * 1e4 + 1) / 1e4)))
@@ -167,7 +200,9 @@ def covers(product: Product, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """
     vectors = unit_vectors(ra, dec)
     inside = np.zeros(len(vectors), bool)
-    shapes = [(kind.upper(), np.array(re.split(r"[\s,]+", text.strip()), float)) for kind, text in _shapes(product.region)]
+    shapes = [
+        (kind.upper(), np.array(re.split(r"[\s,]+", text.strip()), float)) for kind, text in _shapes(product.region)
+    ]
     for kind, numbers in shapes:
         if kind == "CIRCLE" and len(numbers) == 3:
             inside |= _within(vectors, numbers[0], numbers[1], numbers[2])

@@ -1,6 +1,7 @@
-"""Read only the pixels needed of MAST products in the public bucket, anonymously: one open for all objects of a product.
+"""Read only the pixels needed of MAST products in the public bucket, anonymously: one open for many objects.
 
-The bucket is reached through s3fs (the extra ``cloud``). ``AWS_ENDPOINT_URL_S3`` sets another address, as for any client.
+The bucket is reached through s3fs (the extra ``cloud``). ``AWS_ENDPOINT_URL_S3`` sets another address, as for any
+client.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class S3Product:
             self._save_headers,
             host=host(),
             what=what,
-            suffix=".json",
+            suffix=".txt",
         )
         content = json.loads(path.read_text(encoding="utf-8"))
         about = About(**{**content["about"], "zeropoint": float(content["about"]["zeropoint"])})
@@ -128,7 +129,11 @@ class S3Product:
 
         if self._hdulist is None:
             self._file = _bucket().open(
-                f"{BUCKET}/{self.key}", "rb", block_size=_BLOCK, cache_type="blockcache", cache_options={"maxblocks": _BLOCKS}
+                f"{BUCKET}/{self.key}",
+                "rb",
+                block_size=_BLOCK,
+                cache_type="blockcache",
+                cache_options={"maxblocks": _BLOCKS},
             )
             head = self._file.read(80)
             if not head.startswith(b"SIMPLE  ="):
@@ -167,9 +172,10 @@ def _bucket() -> Any:
     except ImportError as error:
         raise ConfigError("reading from the cloud needs the package s3fs: pip install 'astroanomaly[cloud]'") from error
 
-    limit = fetch.current().timeout
+    limit = fetch.current().timeout_s
     bucket = s3fs.S3FileSystem(
         anon=True,
+        endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None,
         client_kwargs={"region_name": _REGION},
         config_kwargs={"connect_timeout": limit, "read_timeout": limit, "retries": {"max_attempts": 0}},
     )
