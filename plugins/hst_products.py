@@ -30,6 +30,7 @@ __all__ = [
 
 CELL_DEG = 0.2  # side of the pieces of sky that are asked for at once
 REACH_DEG = 0.1  # from the middle of a product to its farthest pixel, for archives that know only the middle
+_BLUR = np.radians(2 / 3600)  # of footprints, on the tangential plane
 _DRIZZLED = re.compile(r"_(drc|drz)(_sci)?(\.fits)?(\.gz)?$", re.IGNORECASE)
 _FILTER = re.compile(r"F\d{3,4}[A-Z]+\d?")
 _TILE = re.compile(r"skycell-p\d+x\d+y\d+_|coarse-", re.IGNORECASE)
@@ -87,7 +88,7 @@ class Product:
 
 def filter_name(*words: Any) -> str:
     """Name what light passes: the parts of all filter wheels without the clear ones, ``F814W`` or ``F606W;POL0V``."""
-    parts = {part.strip().upper() for word in words for part in re.split(r"[;,|/+]", str(word or ""))}
+    parts = {part.strip().upper() for word in words for part in re.split(r"[;,+]", str(word or ""))}
     return ";".join(sorted(part for part in parts if not _CLEAR.fullmatch(part)))
 
 
@@ -234,11 +235,20 @@ def _in_polygon(vectors: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndar
     depth = np.where(front, depth, 1.0)
     x, y = vectors @ east / depth, vectors @ north / depth
     px, py = corners @ east / corner_depth, corners @ north / corner_depth
-    odd = np.zeros(len(vectors), bool)
+    odd, inside = np.zeros(len(vectors), bool), np.zeros(len(vectors), bool)
     for k in range(len(px)):
         ax, ay, bx, by = px[k - 1], py[k - 1], px[k], py[k]
-        if ay == by:
-            continue
-        crosses = (ay > y) != (by > y)
-        odd ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
-    return odd & front
+        if ay != by:
+            crosses = (ay > y) != (by > y)
+            odd ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
+        inside |= _near_side(x, y, (ax, ay), (bx, by))
+    return (odd | inside) & front
+
+
+def _near_side(x: np.ndarray, y: np.ndarray, start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
+    """Whether points lie so near a side of a polygon that its rounded corners do not tell on which side of it."""
+    step = (end[0] - start[0], end[1] - start[1])
+    length = step[0] ** 2 + step[1] ** 2
+    along = np.clip(((x - start[0]) * step[0] + (y - start[1]) * step[1]) / length, 0, 1) if length else 0.0
+    near: np.ndarray = np.hypot(x - start[0] - along * step[0], y - start[1] - along * step[1]) < _BLUR
+    return near

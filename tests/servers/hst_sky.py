@@ -1,5 +1,6 @@
 """Hubble products to serve: one sky of Gaussian sources, seen by several instruments, as drizzled files."""
 
+import functools
 import gzip
 import io
 from dataclasses import dataclass
@@ -78,19 +79,10 @@ class Product:
         return "POLYGON ICRS " + " ".join(f"{value:.8f}" for value in corners.ravel())
 
     def make(self):
-        height, width = self.shape
-        angle = np.radians(self.turn)
-        header = fits.Header()
-        header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
-        header["CRVAL1"], header["CRVAL2"] = self.center
-        header["CRPIX1"], header["CRPIX2"] = (width + 1) / 2, (height + 1) / 2
-        step = self.scale / 3600
-        header["CD1_1"], header["CD1_2"] = -step * np.cos(angle), step * np.sin(angle)
-        header["CD2_1"], header["CD2_2"] = step * np.sin(angle), step * np.cos(angle)
-        header["RADESYS"] = "ICRS"
+        header = _grid(self.scale, self.shape, self.turn, self.center)
         header["BUNIT"] = self.unit
         header["PHOTFLAM"], header["PHOTPLAM"] = 7.0e-20, 8045.0
-        pixels = self.draw(WCS(header))
+        pixels = _draw(self.filter, self.scale, self.shape, self.turn, self.center).copy()
         if self.unit == "ELECTRONS":
             pixels = pixels * self.exptime
         weights = np.full(self.shape, self.exptime, np.float32)
@@ -115,17 +107,33 @@ class Product:
             ]
         )
 
-    def draw(self, wcs):
-        """The sky in electrons per second and pixel; no noise, so that tests can tell every pixel."""
-        y, x = np.mgrid[: self.shape[0], : self.shape[1]]
-        ra, dec = wcs.all_pix2world(x, y, 0)
-        east = (ra - CENTER[0]) * np.cos(np.radians(CENTER[1])) * 3600
-        north = (dec - CENTER[1]) * 3600
-        sky = np.full(self.shape, 0.01)
-        for dx, dy, flux, width in SOURCES:
-            shape = np.exp(-((east - dx) ** 2 + (north - dy) ** 2) / (2 * width**2))
-            sky += flux * shape * self.scale**2 / (2 * np.pi * width**2)
-        return sky * (1.5 if self.filter == "F606W" else 1.0)
+
+@functools.cache
+def _draw(filter, scale, shape, turn, center):
+    """The sky in electrons per second and pixel; no noise, so that tests can tell every pixel."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    ra, dec = WCS(_grid(scale, shape, turn, center)).all_pix2world(x, y, 0)
+    east = (ra - CENTER[0]) * np.cos(np.radians(CENTER[1])) * 3600
+    north = (dec - CENTER[1]) * 3600
+    sky = np.full(shape, 0.01)
+    for dx, dy, flux, width in SOURCES:
+        form = np.exp(-((east - dx) ** 2 + (north - dy) ** 2) / (2 * width**2))
+        sky += flux * form * scale**2 / (2 * np.pi * width**2)
+    return sky * (1.5 if filter == "F606W" else 1.0)
+
+
+def _grid(scale, shape, turn, center):
+    """A TAN grid, north turned by an angle in degrees."""
+    angle = np.radians(turn)
+    header = fits.Header()
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    header["CRVAL1"], header["CRVAL2"] = center
+    header["CRPIX1"], header["CRPIX2"] = (shape[1] + 1) / 2, (shape[0] + 1) / 2
+    step = scale / 3600
+    header["CD1_1"], header["CD1_2"] = -step * np.cos(angle), step * np.sin(angle)
+    header["CD2_1"], header["CD2_2"] = step * np.sin(angle), step * np.cos(angle)
+    header["RADESYS"] = "ICRS"
+    return header
 
 
 def visits():
