@@ -122,12 +122,16 @@ def _observations(
 
 
 def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
-    """List the drizzled FITS files of some observations, with their sizes."""
+    """List the drizzled FITS files of some observations, with their sizes; in parts where the answer is cut off."""
     what = f"files of {len(observations)} Hubble observations (ESA)"
 
     def ask(path: Path) -> None:
         table = _table(lambda archive: archive.get_associated_files(observation_id=list(observations)), what)
-        files = []
+        files: list[dict[str, Any]] = []
+        if len(table) >= _MOST_ROWS and len(observations) > 1:
+            middle = len(observations) // 2
+            files = [*_files_of(observations[:middle]), *_files_of(observations[middle:])]
+            table = table[:0]
         for row in _rows(table, ("filename",), ("size_uncompressed",), what):
             if re.search(r"_(drz|drc)\.fits(\.gz)?$", row["filename"], re.IGNORECASE):
                 files.append({"name": row["filename"], "size": _size(str(row["size_uncompressed"] or ""))})
@@ -135,8 +139,8 @@ def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
 
     request = {"service": "esa hubble files", "product": list(observations), "position": None, "size": None}
     path = fetch.kept(request, ask, host=_host(), what=what, suffix=".txt")
-    files: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return files
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _size(text: str) -> int:

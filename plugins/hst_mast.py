@@ -1,4 +1,4 @@
-"""Ask MAST: cutouts of Hubble Advanced Products by position (`Hapcut`), and which products there are (`Observations`).
+"""Ask MAST which products there are, through `astroquery.mast.Observations`, and where they lie in the public bucket.
 
 The address is ``astroquery.mast.conf.server``, taken when a request is made, so that a mirror can be set in
 astroquery's configuration.
@@ -7,13 +7,11 @@ astroquery's configuration.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 import threading
 import time
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +25,7 @@ from astroanomaly_plugins.hst_sessions import json_of, prepare
 if TYPE_CHECKING:
     from requests import Response
 
-__all__ = ["cutouts", "find_products", "locate", "quiet_results"]
+__all__ = ["find_products", "locate", "quiet_results", "server"]
 
 _AT_ONCE = 50  # observations, or addresses, in one request: longer ones are refused
 _COLUMNS = ("obs_id", "obsid", "filters", "instrument_name", "proposal_id", "project", "t_min", "t_max", "t_exptime")
@@ -49,82 +47,6 @@ def quiet_results() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoResultsWarning)
         yield
-
-
-# ------------------------------------------------------------------------------------------------------------ cutouts
-
-
-def cutouts(ra: float, dec: float, size_arcsec: tuple[float, float]) -> Path:
-    """Return what Hapcut gives at a position, as it came: a zip of FITS files, or the JSON that says there is nothing.
-
-    Parameters
-    ----------
-    ra, dec
-        ICRS degrees.
-    size_arcsec
-        ``(height, width)``.
-    """
-    ra, dec = round(ra, 7), round(dec, 7)
-    size = [round(side, 4) for side in size_arcsec]
-    what = f"HAP cutout at {ra:.5f} {dec:+.5f}"
-    request = {"service": "mast hapcut", "product": "HAP", "position": [ra, dec], "size_arcsec": size}
-    return fetch.kept(
-        request, lambda path: _cut(path, ra, dec, size), host=server(), what=what, check=_check_cutouts, suffix=".zip"
-    )
-
-
-def _cut(path: Path, ra: float, dec: float, size: Sequence[float]) -> None:
-    import astropy.units as u
-    from astropy.coordinates import SkyCoord
-    from astroquery.exceptions import NoResultsWarning
-
-    client = _hapcut()
-    _local.content = b""
-    with contextlib.suppress(NoResultsWarning):  # where warnings are errors; what came says so too
-        client.get_cutouts(SkyCoord(ra, dec, unit="deg"), size=list(size) * u.arcsec)
-    path.write_bytes(_local.content)
-
-
-def _hapcut() -> Any:
-    from astroquery.mast import HapcutClass
-
-    known = getattr(_local, "hapcut", None)
-    if known is None or known[0] != server():
-        client = HapcutClass()
-        client._service_api_connection.REQUEST_URL = f"{server()}/hapcut/api/v0.1/"
-        client._service_api_connection.TIMEOUT = float("inf")  # it would throw away what came late
-        prepare(client._session, _look_at_cutouts)
-        _local.hapcut = known = (server(), client)
-    return known[1]
-
-
-def _look_at_cutouts(response: Response) -> None:
-    """Check what came before astroquery unpacks it: it takes anything but a whole zip for JSON with an empty list."""
-    content = response.content
-    if not content.startswith(b"PK"):
-        answer = json_of(response)
-        if answer.get("results") != []:
-            raise FetchError(f"the service states an error: {answer.get('msg') or answer}"[:300])
-    else:
-        _check_zip(content)
-    _local.content = content
-
-
-def _check_zip(content: bytes) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in archive.namelist():
-                fetch.is_fits(archive.read(name), name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise FetchError("the zip of cutouts is cut short or damaged", retryable=True) from error
-
-
-def _check_cutouts(path: Path) -> None:
-    if not path.stat().st_size:
-        raise FetchError("an empty answer", retryable=True)
-
-
-# ----------------------------------------------------------------------------------------------------------- products
 
 
 def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapping[str, Any]) -> list[Product]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, UnreadableError, fetch
-from astroanomaly_plugins import hst_ehst, hst_mast
+from astroanomaly_plugins import hst_ehst, hst_hapcut, hst_mast
 from astroanomaly_plugins.hst_headers import UNIT, About
 from astroanomaly_plugins.hst_images import HstImage, cutout_images, open_file
 from astroanomaly_plugins.hst_products import exposure_of, filter_in_name, instrument_matches, mosaic_of
@@ -42,7 +42,7 @@ def read_positions(task: Task) -> Iterator[CutoutBlock | Failure]:
     def cut(row: int) -> list[Result]:
         ra, dec = float(table["ra"][row]), float(table["dec"][row])
         images = [
-            image for image in cutout_images(hst_mast.cutouts(ra, dec, (height, width))) if _is_wanted(image, payload)
+            image for image in cutout_images(hst_hapcut.cutouts(ra, dec, (height, width))) if _is_wanted(image, payload)
         ]
         if images and not any(holds(image, ra, dec) for image in images):
             raise FetchError("the cutouts that came do not show the position that was asked for: their WCS is off")

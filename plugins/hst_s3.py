@@ -87,7 +87,11 @@ class S3Product:
             try:
                 about, grid, _, _ = take(self._opened(), self.name)
             except UnreadableError as error:
-                raise FetchError(str(error)) from error
+                self._close()
+                raise FetchError(str(error), reason=str(error).partition(": ")[2]) from error
+            except Exception:
+                self._close()  # a file whose read has failed goes on failing
+                raise
         plain = {**dataclasses.asdict(about), "zeropoint": str(about.zeropoint)}  # JSON has no NaN
         text = json.dumps({"about": plain, "shape": grid.shape, "grid": base64.b64encode(grid.fits).decode()})
         path.write_text(text, encoding="utf-8")

@@ -8,8 +8,6 @@ from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.table import Table
 from astropy.wcs import WCS
-from servers.hst import served
-from servers.hst_sky import SOURCES, Product, mosaics, place, visits
 
 from astroanomaly import Cache, CatalogError, ConfigError, FetchConfig, fetch, ingest
 from astroanomaly.cutting import grid_from_hdu, pixel_to_sky, quiet, tan_grid
@@ -27,6 +25,8 @@ from astroanomaly_plugins.hst_products import (
     instrument_matches,
     unique_products,
 )
+from servers.hst import served
+from servers.hst_sky import SOURCES, Product, mosaics, place, visits
 
 FAR = ("far away", 151.0, 2.5)
 

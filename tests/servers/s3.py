@@ -24,21 +24,25 @@ class S3(Server):
         self._moto.start()
         host, port = self._moto.get_host_and_port()
         self._behind = f"http://{host}:{port}"
-        client = boto3.client(
+        self._client = boto3.client(
             "s3",
             endpoint_url=self._behind,
             region_name="us-east-1",
             aws_access_key_id="of-the-test",
             aws_secret_access_key="of-the-test",
         )
-        client.create_bucket(Bucket=BUCKET)
+        self._client.create_bucket(Bucket=BUCKET)
         for key, content in self._contents.items():
-            client.put_object(Bucket=BUCKET, Key=key, Body=content, ACL="public-read")
-        client.close()
+            self.replace(key, content)
         return super().start()
+
+    def replace(self, key, content):
+        """Put a file into the bucket, for everybody to read."""
+        self._client.put_object(Bucket=BUCKET, Key=key, Body=content, ACL="public-read")
 
     def stop(self):
         super().stop()
+        self._client.close()
         self._moto.stop()
 
     def answer(self, asked):
