@@ -11,11 +11,12 @@ import numpy as np
 
 from astroanomaly import Download, FetchError, Task, fetch
 from astroanomaly_plugins import hst_ehst, hst_mast
-from astroanomaly_plugins.hst_products import REACH_DEG, Product, cells, covers, instrument_matches, unique_products
+from astroanomaly_plugins.hst_products import Product, cells, covers, instrument_matches, unique_products
 
 __all__ = ["Objects", "Selection", "plan_positions", "plan_products"]
 
 _log = logging.getLogger(__name__)
+_SEARCH_DEG = 0.2  # around a piece of sky: some archives search by the middle of products, and mosaics are large
 _POSITIONS_PER_TASK = 64
 _BYTES = 8  # of a pixel and its weight
 _HEADERS = 40_000  # bytes of a product's headers, about
@@ -206,7 +207,7 @@ def _ranges(product: Product, count: int, size: Sequence[int]) -> Download:
     """Estimate reads of parts of a file: whole rows of pixels and weights, since that is how they lie in it."""
     row = 4 * np.sqrt(max(product.nbytes, 1) / 12)
     nbytes = _HEADERS + count * int(2 * row * size[0])
-    return Download(product.name, 1 + count, min(nbytes, max(product.nbytes, nbytes // 10)))
+    return Download(product.name, 1 + count, min(nbytes, product.nbytes or nbytes))
 
 
 def _candidates(
@@ -218,7 +219,7 @@ def _candidates(
 
     def ask(number: int) -> list[Product]:
         _, center, radius = pieces[number]
-        reach = round(radius + REACH_DEG + margin, 4)
+        reach = round(radius + _SEARCH_DEG + margin, 4)
         if via == "s3":
             return hst_mast.find_products(center, reach, selection.for_mast)
         return hst_ehst.find_products(center, reach, selection.for_esa)

@@ -53,6 +53,7 @@ class S3Product:
         self._file: Any = None
         self._hdulist: Any = None
         self._shown: tuple[Any, Any] = (None, None)
+        self._counted = 0
 
     def __enter__(self) -> S3Product:
         return self
@@ -86,6 +87,7 @@ class S3Product:
         with self._lock:
             try:
                 about, grid, _, _ = take(self._opened(), self.name)
+                self._count()
             except UnreadableError as error:
                 self._close()
                 raise FetchError(str(error), reason=str(error).partition(": ")[2]) from error
@@ -122,6 +124,7 @@ class S3Product:
             except Exception:
                 self._close()  # a file whose read has failed goes on failing
                 raise
+            self._count()
         if pixels.shape != (y1 - y0, x1 - x0):
             raise FetchError("fewer pixels came than were asked for", retryable=True)
         buffer = io.BytesIO()
@@ -151,12 +154,19 @@ class S3Product:
             self._shown = (sci, weights)
         return self._hdulist
 
+    def _count(self) -> None:
+        """Count the bytes that came since the last time: whole blocks, each once."""
+        came = int(self._file.cache.total_requested_bytes)
+        fetch.count_bytes(came - self._counted)
+        self._counted = came
+
     def _close(self) -> None:
         if self._hdulist is not None:
             self._hdulist.close()
         if self._file is not None:
             self._file.close()
         self._hdulist = self._file = None
+        self._counted = 0
 
 
 class _Windows:

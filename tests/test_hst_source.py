@@ -364,20 +364,16 @@ def test_the_bucket_gives_only_the_parts_that_are_needed(quick, tmp_path):
     table = Table(rows=[("one", *place(0, 0)), ("two", *place(0.5, 0.2))], names=["id", "ra", "dec"])
     table.write(tmp_path / "two.csv")
     with served("s3", [product]) as archives:
-        cache = ingest(
-            HstSource(),
-            out=tmp_path / "cache",
-            catalog=tmp_path / "two.csv",
-            size="1arcsec",
-            filters=["F814W"],
-            via="s3",
-            fetch=quick,
-        )
+        options = {"catalog": tmp_path / "two.csv", "size": "1arcsec", "filters": ["F814W"], "via": "s3"}
+        dry_run(HstSource(), fetch=quick, options=options)  # what planning takes is not counted here
+        before = fetch.tally()
+        cache = ingest(HstSource(), out=tmp_path / "cache", fetch=quick, **options)
         ranges = [asked.headers["Range"] for asked in archives["s3"].asked if "Range" in asked.headers]
     assert len(cache) == 2
     size = len(product.content)
     read = sum(int(last) - int(first) + 1 for first, last in (text[6:].split("-") for text in ranges))
     assert read < size / 4
+    assert read <= (fetch.tally() - before).nbytes < read + 10_000  # what the summary says of the bucket is true
     assert len(ranges) == len(set(ranges))  # no part twice: the file is opened once for both
 
 
