@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from astroanomaly import FetchError, fetch
 from astroanomaly_plugins.hst_products import REACH_DEG, Product, collection_of, filter_name, stem
 from astroanomaly_plugins.hst_sessions import prepare
+from astroanomaly_plugins.hst_tables import rows_of
 
 __all__ = ["download", "find_products"]
 
@@ -118,7 +117,7 @@ def _observations(
         "ra",
         "dec",
     )
-    return _rows(table, names, ("fov_size", "stc_s", "s_region", "fov"), what)
+    return rows_of(table, names, ("fov_size", "stc_s", "s_region", "fov"), what)
 
 
 def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
@@ -132,7 +131,7 @@ def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
             middle = len(observations) // 2
             files = [*_files_of(observations[:middle]), *_files_of(observations[middle:])]
             table = table[:0]
-        for row in _rows(table, ("filename",), ("size_uncompressed",), what):
+        for row in rows_of(table, ("filename",), ("size_uncompressed",), what):
             if re.search(r"_(drz|drc)\.fits(\.gz)?$", row["filename"], re.IGNORECASE):
                 files.append({"name": row["filename"], "size": _size(str(row["size_uncompressed"] or ""))})
         path.write_text(json.dumps(files), encoding="utf-8")
@@ -231,31 +230,3 @@ def _table(call: Callable[[Any], Any], what: str) -> Any:
                 raise _local.trouble.last from error
             raise
     return fetch.expect(table, said)
-
-
-def _rows(table: Any, needed: Sequence[str], more: Sequence[str], what: str) -> list[dict[str, Any]]:
-    """Turn a table into JSON values by the lower-case names of its columns.
-
-    Raises
-    ------
-    FetchError
-        If a column is missing.
-    """
-    columns = {name.lower(): name for name in table.colnames}
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise FetchError(f"{what}: the table has no column {missing[0]!r}, only {', '.join(table.colnames)}")
-    rows = []
-    for row in table:
-        values: dict[str, Any] = {}
-        for name in (*needed, *more):
-            value = row[columns[name]] if name in columns else None
-            if value is None or np.ma.is_masked(value):
-                values[name] = None
-                continue
-            plain = value.item() if isinstance(value, np.generic) else value
-            if isinstance(plain, bytes):
-                plain = plain.decode("utf-8", "replace")
-            values[name] = None if isinstance(plain, float) and not np.isfinite(plain) else plain
-        rows.append(values)
-    return rows

@@ -16,11 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from astroanomaly import FetchError, fetch
 from astroanomaly_plugins.hst_products import Product, collection_of, filter_name, stem
 from astroanomaly_plugins.hst_sessions import json_of, prepare
+from astroanomaly_plugins.hst_tables import rows_of
 
 if TYPE_CHECKING:
     from requests import Response
@@ -110,7 +109,7 @@ def _observations(center: tuple[float, float], radius_deg: float, criteria: Mapp
 
     coordinates = SkyCoord(*center, unit="deg")
     table = _ask(lambda client: client.query_criteria(coordinates=coordinates, radius=f"{radius_deg}d", **criteria))
-    return _rows(table, (*_COLUMNS, "s_region", "s_ra", "s_dec"))
+    return rows_of(table, _COLUMNS, ("s_region", "s_ra", "s_dec"), "list of HST products")
 
 
 def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
@@ -119,10 +118,8 @@ def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
 
     def ask(path: Path) -> None:
         table = _ask(lambda client: client.get_product_list(list(numbers)))
-        rows = _rows(
-            table,
-            ("obsID", "obs_id", "productFilename", "productType", "productSubGroupDescription", "dataURI", "size"),
-        )
+        names = ("obsID", "obs_id", "productFilename", "productType", "productSubGroupDescription", "dataURI", "size")
+        rows = rows_of(table, names, (), what)
         chosen = [
             row
             for row in rows
@@ -178,26 +175,6 @@ def _look_at_table(response: Response) -> None:
         time.sleep(min(fetch.current().first_wait_s, 5.0))
     elif status != "COMPLETE" or "data" not in answer:
         raise FetchError("the answer holds no table", retryable=True)
-
-
-def _rows(table: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Turn a table into JSON values; masked and missing ones are None."""
-    if table is None:
-        return []
-    rows = []
-    for row in table:
-        values: dict[str, Any] = {}
-        for name in names:
-            value = row[name] if name in table.colnames else None
-            if value is None or np.ma.is_masked(value):
-                values[name] = None
-            elif isinstance(value, np.generic):
-                plain = value.item()
-                values[name] = None if isinstance(plain, float) and not np.isfinite(plain) else plain
-            else:
-                values[name] = value
-        rows.append(values)
-    return rows
 
 
 def locate(addresses: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from astroanomaly_plugins.fits_tiles import unit_vectors
+
 __all__ = [
     "Product",
     "cells",
@@ -25,7 +27,6 @@ __all__ = [
     "mosaic_of",
     "stem",
     "unique_products",
-    "unit_vectors",
 ]
 
 CELL_DEG = 0.2  # side of the pieces of sky that are asked for at once
@@ -156,12 +157,6 @@ def unique_products(products: Iterable[Product]) -> list[Product]:
 # ---------------------------------------------------------------------------------------------------------- positions
 
 
-def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Turn degrees into ``(n, 3)`` unit vectors."""
-    ra, dec = np.radians(np.asarray(ra, np.float64)), np.radians(np.asarray(dec, np.float64))
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
 def cells(ra: np.ndarray, dec: np.ndarray) -> list[tuple[np.ndarray, tuple[float, float], float]]:
     """Group positions into pieces of sky that one request can ask for.
 
@@ -185,7 +180,7 @@ def cells(ra: np.ndarray, dec: np.ndarray) -> list[tuple[np.ndarray, tuple[float
             round(float(np.degrees(np.arctan2(y, x)) % 360), 5),
             round(float(np.degrees(np.arctan2(z, np.hypot(x, y)))), 5),
         )
-        chord = np.sqrt(((vectors - unit_vectors(np.array(center[0]), np.array(center[1]))) ** 2).sum(axis=1)).max()
+        chord = np.sqrt(((vectors - unit_vectors(np.array([center[0]]), np.array([center[1]]))) ** 2).sum(axis=1)).max()
         radius = np.degrees(2 * np.arcsin(min(1.0, chord / 2)))
         found.append((rows, center, float(np.ceil(radius * 1e4 + 1) / 1e4)))
     return found
@@ -217,7 +212,7 @@ def _shapes(region: str) -> list[tuple[str, str]]:
 
 
 def _within(vectors: np.ndarray, ra: float, dec: float, radius: float) -> np.ndarray:
-    center = unit_vectors(np.array(ra), np.array(dec))
+    center = unit_vectors(np.array([ra]), np.array([dec]))
     near: np.ndarray = ((vectors - center) ** 2).sum(axis=1) <= (2 * np.sin(np.radians(radius) / 2)) ** 2
     return near
 
