@@ -25,7 +25,7 @@ from astroanomaly.fetch import Tally, tally, using
 from astroanomaly.hookspecs import Source
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Cutout, CutoutBlock, Download, Failure, Layout, Plan, Progress, Request, Task
-from astroanomaly.retrying import failed_tasks, keep_only
+from astroanomaly.retrying import exposed, failed_tasks, keep_only
 
 __all__ = ["DryRun", "IngestReport", "dry_run", "ingest", "ingest_steps"]
 
@@ -341,9 +341,8 @@ def _read_batch(job: _Job, batch: list[tuple[int, Task]]) -> IngestReport:
             for item in _items(job, task):
                 if isinstance(item, Failure):
                     writer.add(replace(item, object_id=job.prefix + item.object_id))
-                    if item.kind == "no coverage":
-                        no_coverage += 1
-                    else:
+                    no_coverage += item.kind == "no coverage"
+                    if item.kind == "failed":
                         failed[item.reason] += 1
                     continue
                 block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
@@ -357,15 +356,18 @@ def _read_batch(job: _Job, batch: list[tuple[int, Task]]) -> IngestReport:
 
 def _items(job: _Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
     """Yield what a source reads, without the objects that are not wanted."""
+    resolved: set[str] = set()
     for item in job.source.read(task):
         kept: CutoutBlock | Cutout | Failure | None = item
         if job.only is not None:
             kept = keep_only(item, job.only)
+            resolved |= exposed(kept, job.only)
         elif job.barred:
             ids = item.ids if isinstance(item, CutoutBlock) else [item.object_id]
             kept = keep_only(item, set(ids) - job.barred)
         if kept is not None:
             yield kept
+    yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))
 
 
 def _absolute(options: Any) -> Any:

@@ -304,14 +304,16 @@ class Failure:
     ra, dec
         ICRS position in degrees, NaN where unknown.
     kind
-        ``failed``: may succeed another time; ``no coverage``: the survey has not seen the position, which is final.
+        ``failed``: may succeed another time; ``no coverage``: the survey has not seen the position, which is final;
+        ``resolved``: an earlier failure holds no more, since the object is now there as several exposures with ids of
+        their own. Sources yield no such thing: retrying does.
     """
 
     object_id: str
     reason: str
     ra: float = float("nan")
     dec: float = float("nan")
-    kind: Literal["failed", "no coverage"] = "failed"
+    kind: Literal["failed", "no coverage", "resolved"] = "failed"
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Task
 
-__all__ = ["failed_tasks", "keep_only"]
+__all__ = ["exposed", "failed_tasks", "keep_only"]
 
 _ID_COLUMNS = ("object_id", "id", "ids")
 
@@ -39,11 +39,26 @@ def failed_tasks(cache: Cache, tasks: Sequence[Task], prefix: str) -> tuple[list
 
 
 def keep_only(item: CutoutBlock | Cutout | Failure, ids: Container[str]) -> CutoutBlock | Cutout | Failure | None:
-    """Return what an item says of some objects; None where it says nothing."""
+    """Return what an item says of some objects and their exposures (``<product>/<id>``); None where it says nothing."""
     if isinstance(item, CutoutBlock):
-        places = np.array([place for place, object_id in enumerate(item.ids) if object_id in ids], np.int64)
+        places = np.array([place for place, name in enumerate(item.ids) if _object_of(name, ids)], np.int64)
         return item if len(places) == len(item) else item.take(places) if len(places) else None
-    return item if item.object_id in ids else None
+    return item if _object_of(item.object_id, ids) else None
+
+
+def exposed(item: CutoutBlock | Cutout | Failure | None, ids: Container[str]) -> set[str]:
+    """Return those of some objects that an item shows by exposures with ids of their own."""
+    if item is None or isinstance(item, Failure):
+        return set()
+    names = item.ids if isinstance(item, CutoutBlock) else [item.object_id]
+    return {_object_of(name, ids) for name in names if name not in ids}
+
+
+def _object_of(name: str, ids: Container[str]) -> str:
+    """Return the id that a cutout belongs to: its own, or that of the object it is an exposure of; else empty."""
+    while name and name not in ids:
+        name = name.partition("/")[2]
+    return name
 
 
 def _rows_of(task: Task, ids: set[str]) -> tuple[np.ndarray, set[str]]:

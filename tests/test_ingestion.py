@@ -89,6 +89,37 @@ def test_failures_are_retried_where_the_task_does_not_name_its_objects(tmp_path)
     np.testing.assert_array_equal(after["0-0"].data, before["0-0"].data)
 
 
+class Exposures(Noise):
+    """Every object is two exposures with ids of their own, but object 0-3 while ``broken``."""
+
+    broken = True
+
+    def read(self, task):
+        for object_id in task.table["object_id"].tolist():
+            if self.broken and object_id == "0-3":
+                yield Failure(object_id, "broken")
+                continue
+            images = np.full((2, 2, 8, 8), len(object_id), np.float32)
+            yield CutoutBlock(ids=[f"{visit}/{object_id}" for visit in ("a", "b/c")], images=images, bands=("g", "r"))
+
+
+def test_an_object_retried_into_several_exposures_is_resolved(tmp_path):
+    source = Exposures()
+    clean = Exposures()
+    clean.broken = False
+    whole = ingest(clean, out=tmp_path / "clean", prefix="p/")
+    first = ingest(source, out=tmp_path / "c", prefix="p/")
+    assert [failure.object_id for failure in first.failures] == ["p/0-3"]
+    source.broken = False
+    after = ingest(source, out=tmp_path / "c", prefix="p/", retry_failed=True)
+    assert after.failures == []
+    assert len(after) == len(first) + 2
+    assert {"p/a/0-3", "p/b/c/0-3"} < set(after.ids)
+    assert after.digest() == whole.digest()
+    again = ingest(source, out=tmp_path / "c", prefix="p/", retry_failed=True)
+    assert len(again) == len(after)
+
+
 def test_a_prefix_keeps_ids_apart(tmp_path):
     cache = ingest(Noise(), out=tmp_path / "c", prefix="run2/")
     assert all(object_id.startswith("run2/") for object_id in cache.ids)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from astroanomaly.records import Cutout, Failure, Grid, Layout
 
 __all__ = ["Cache", "Shard"]
 
+_KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no coverage", "resolved": "resolved"}
 _OPEN_SHARDS = 64  # shards whose ids are kept at once
 
 
@@ -193,7 +194,7 @@ class Shard:
             kinds = schema.read_texts(group["kind"]) if "kind" in group else ["failed"] * len(ids)
             places = zip(group["ra"][...].tolist(), group["dec"][...].tolist(), strict=True)
             return str(file.attrs["created"]), [
-                Failure(object_id, reason, *place, "no coverage" if kind == "no coverage" else "failed")
+                Failure(object_id, reason, *place, _KINDS.get(kind, "failed"))
                 for object_id, reason, place, kind in zip(ids, reasons, places, kinds, strict=True)
             ]
 
@@ -289,14 +290,15 @@ class Cache:
 
     @property
     def failures(self) -> list[Failure]:
-        """Objects that could not be cut; one that a later shard contains is no longer among them."""
+        """Objects that could not be cut; one that a later shard contains, or resolves, is no longer among them."""
         dated = sorted(
             ((*shard.failures(), number) for number, shard in enumerate(self.shards)),
             key=lambda item: (item[0], item[2]),
         )
         latest = {failure.object_id: failure for _, failures, _ in dated for failure in failures}
         rows = self.find(list(latest))
-        return [failure for failure, row in zip(latest.values(), rows, strict=True) if row < 0]
+        pairs = zip(latest.values(), rows, strict=True)
+        return [failure for failure, row in pairs if row < 0 and failure.kind != "resolved"]
 
     @property
     def request(self) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _answer_of(error: BaseException) -> tuple[int, Mapping[str, str] | None, str
     if response is not None:
         status = _status(getattr(response, "status_code", None))
         return (status, response.headers, _text_of(response)) if status else (0, None, "")
-    if any(cls.__name__ == "BadHttpMessage" for cls in type(error).__mro__):  # aiohttp says 400 of an answer cut short
+    if type(error).__module__ == "aiohttp.http_exceptions":  # answers that break off: its 400 is not the service's
         return 0, None, ""
     for name in ("code", "status", "status_code"):  # urllib, aiohttp, pyvo and others
         status = _status(getattr(error, name, None))

@@ -1,0 +1,94 @@
+"""Make the sessions of archive clients safe: time limits they do not set, errors they swallow, pages they misread."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from requests.exceptions import RequestException
+
+from astroanomaly import FetchError, fetch
+
+if TYPE_CHECKING:
+    from requests import Response, Session
+
+__all__ = ["Trouble", "json_of", "prepare"]
+
+_SHOWN = 160  # letters of a page that are shown
+
+
+@dataclass
+class Trouble:
+    """The last error of a session's requests, for clients that tell another one."""
+
+    last: Exception | None = None
+
+
+class _Timed(HTTPAdapter):
+    """Sends with the user's time limit where the client sets none, which would wait for ever."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__()
+        self._trouble = trouble
+
+    def send(self, request: Any, *arguments: Any, **more: Any) -> Any:
+        """Send a request."""
+        if more.get("timeout") is None:
+            limit = fetch.current().timeout_s
+            more["timeout"] = (limit, limit)
+        try:
+            return super().send(request, *arguments, **more)
+        except RequestException as error:
+            self._trouble.last = error
+            raise
+
+
+def prepare(session: Session, look: Callable[[Response], None] | None = None) -> Trouble:
+    """Give a session the user's time limits; raise on every HTTP status that is an error, before its client sees it.
+
+    Parameters
+    ----------
+    look
+        Looks at each answer before the client does, and raises `FetchError` where it is not what was asked for.
+    """
+    trouble = Trouble()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Timed(trouble))
+
+    def check(response: Response, *_: Any, **__: Any) -> None:
+        try:
+            response.raise_for_status()
+        except RequestException as error:
+            trouble.last = error
+            raise
+        if look is not None and not response.is_redirect:
+            look(response)
+
+    session.hooks["response"].append(check)
+    return trouble
+
+
+def json_of(response: Response) -> dict[str, Any]:
+    """Return the JSON object of an answer.
+
+    Raises
+    ------
+    FetchError
+        If it is something else; worth another try, since it is mostly the page of a proxy or of a busy server.
+    """
+    if not response.content.strip():
+        raise FetchError("an empty answer", retryable=True)
+    try:
+        value = json.loads(response.content)
+    except ValueError:
+        text = re.sub(r"(?s)<(head|script|style)\b.*?</\1>|<[^>]*>", " ", response.text[:20_000])
+        words = " ".join(html.unescape(text).split())[:_SHOWN]
+        raise FetchError(f"a page came instead of JSON: {words}", retryable=True) from None
+    if not isinstance(value, dict):
+        raise FetchError(f"JSON of another kind came: {type(value).__name__} instead of an object", retryable=True)
+    return value
