@@ -1,8 +1,8 @@
-"""Nothing is lost between an archive that fails and a process that is killed: ``python benchmarks/archive_faults.py FOLDER``.
+"""Nothing is lost between an archive that fails and a process that is killed.
 
-A local server gives cutouts of 1,000 positions on four mosaics (two tiles, two bands), one request each. Of the requests
-for cutouts, 5 % fail in ways drawn at random. Then the same with a process that is killed at random moments. What was made is
-removed.
+``python benchmarks/archive_faults.py FOLDER``: a local server gives cutouts of 1,000 positions on four mosaics (two tiles,
+two bands), one request each. Of the requests for cutouts, 5 % fail in ways drawn at random. Then the same with a process
+that is killed at random moments. What was made is removed.
 """
 
 import argparse
@@ -32,7 +32,9 @@ def run(catalog, out, *, retry_failed=False):
     """Ingest everything, as a command would, in a hurry: two tries, short waits. Return the report."""
     options = {"catalog": catalog, "size": "32", "bands": ("VIS", "Y"), "via": "esa"}
     fetch = {"attempts": 2, "first_wait_s": 0.05, "timeout_s": 20, "keep": f"{out}-fetched"}
-    steps = ingest_steps(EuclidSource(), (), out=out, workers=2, options=options, fetch=fetch, retry_failed=retry_failed)
+    steps = ingest_steps(
+        EuclidSource(), (), out=out, workers=2, options=options, fetch=fetch, retry_failed=retry_failed
+    )
     while True:
         try:
             next(steps)
@@ -128,8 +130,8 @@ def main():
         count, cache = killed(folder, catalog, server, arguments.kills, rng, seconds)
         asked = server.count(_CUTOUT)
         print(
-            f"killed {count} times (SIGKILL): {len(cache)} of {total} cut, {asked} requests for cutouts, {least} at least; "
-            f"{twice(server)} cutouts given twice, under way when it was killed; digest as without: "
+            f"killed {count} times (SIGKILL): {len(cache)} of {total} cut, {asked} requests for cutouts, {least} at "
+            f"least; {twice(server)} cutouts given twice, under way when it was killed; digest as without: "
             f"{cache.digest() == plain.digest()}"
         )
     shutil.rmtree(folder)
