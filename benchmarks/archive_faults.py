@@ -1,8 +1,8 @@
 """Nothing is lost between an archive that fails and a process that is killed.
 
-``python benchmarks/archive_faults.py FOLDER``: a local server gives cutouts of 1,000 positions on four mosaics (two tiles,
-two bands), one request each. Of the requests for cutouts, 5 % fail in ways drawn at random. Then the same with a process
-that is killed at random moments. What was made is removed.
+``python benchmarks/archive_faults.py FOLDER``: a local server gives cutouts of 1,000 positions on four mosaics (two
+tiles, two bands), one request each. Of the requests for cutouts, 5 % fail in ways drawn at random. Then the same with a
+process that is killed at random moments. What was made is removed.
 """
 
 import argparse

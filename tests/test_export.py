@@ -469,3 +469,21 @@ def test_any_text_at_all_can_be_written_and_read(tmp_path_factory, ids, suffix):
         table = read(path)
     for expected, found in zip(ids, np.ma.getdata(table["object_id"]).tolist(), strict=True):
         assert found == expected or unescape(found) == unescape(expected)
+
+
+def test_rows_of_any_length_are_written_within_their_memory(tmp_path):
+    """Python's own guard around every block of memory ends the process if a byte beside one is touched."""
+    program = f"""
+import numpy as np
+from pathlib import Path
+from astroanomaly.export import build_catalog, write_catalog
+for n in range(300, 520):
+    ids = np.array([letter * n for letter in "abc"])
+    numbers = {{name: np.arange(3.0) for name in ("ra", "dec", "score", "rank")}}
+    columns = {{"object_id": ids, **numbers}}
+    write_catalog(build_catalog(columns, {{}}), Path({str(tmp_path)!r}) / f"{{n}}.vot")
+"""
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:2000]
+    assert len(list(tmp_path.glob("*.vot"))) == 220
