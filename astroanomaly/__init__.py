@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from astroanomaly.bands import wavelength_nm
     from astroanomaly.cache import Cache
     from astroanomaly.catalog import Catalog, read_catalog
-    from astroanomaly.config import option
+    from astroanomaly.config import FetchConfig, option
     from astroanomaly.errors import (
         AstroAnomalyError,
         BandError,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         CatalogError,
         CheckpointError,
         ConfigError,
+        FetchError,
         FootprintError,
         LabelError,
         PluginError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from astroanomaly.records import (
         Cutout,
         CutoutBlock,
+        Download,
         Failure,
         Grid,
         Labelled,
@@ -53,7 +55,7 @@ _HOMES = {
     "bands": ("wavelength_nm",),
     "cache": ("Cache",),
     "catalog": ("Catalog", "read_catalog"),
-    "config": ("option",),
+    "config": ("FetchConfig", "option"),
     "errors": (
         "AstroAnomalyError",
         "BandError",
@@ -62,6 +64,7 @@ _HOMES = {
         "CatalogError",
         "CheckpointError",
         "ConfigError",
+        "FetchError",
         "FootprintError",
         "LabelError",
         "PluginError",
@@ -76,6 +79,7 @@ _HOMES = {
     "records": (
         "Cutout",
         "CutoutBlock",
+        "Download",
         "Failure",
         "Grid",
         "Labelled",
@@ -101,7 +105,10 @@ __all__ = [
     "ConfigError",
     "Cutout",
     "CutoutBlock",
+    "Download",
     "Failure",
+    "FetchConfig",
+    "FetchError",
     "FootprintError",
     "Grid",
     "LabelError",

@@ -20,6 +20,7 @@ from astroanomaly.errors import ConfigError, UnreadableError
 
 __all__ = [
     "BackboneConfig",
+    "FetchConfig",
     "InputConfig",
     "StretchConfig",
     "build",
@@ -37,7 +38,12 @@ T = TypeVar("T")
 
 
 def option(
-    default: Any = dataclasses.MISSING, help: str = "", *, metavar: str = "", choices: Iterable[str] = ()
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    metavar: str = "",
+    choices: Iterable[str] = (),
+    flag: str = "",
 ) -> Any:
     """Declare a field of an options dataclass with the help text its flag shows.
 
@@ -51,8 +57,10 @@ def option(
         How the value is called in ``--help``.
     choices
         Allowed values; needless where the type is a `typing.Literal`.
+    flag
+        Name of the flag without its dashes, where it is not that of the field.
     """
-    metadata = {"help": help, "metavar": metavar, "choices": tuple(choices)}
+    metadata = {"help": help, "metavar": metavar, "choices": tuple(choices), "flag": flag}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -122,6 +130,42 @@ class BackboneConfig:
         "bundled (ImageNet weights that come with the package, tf_efficientnet_lite0 only), random, pretrained (timm "
         "downloads them), or the path of a local .safetensors or .pth file",
     )
+
+
+# ------------------------------------------------------------------------------------------------------- the network
+
+
+@dataclasses.dataclass(frozen=True)
+class FetchConfig:
+    """How archives are asked. Never part of what was asked for: a cache is the same however it was fetched."""
+
+    requests: int = option(4, "parallel requests to one host, over all processes of this computer")
+    pause_s: float = option(0.0, "least seconds between the starts of two requests to one host", flag="pause")
+    timeout_s: float = option(
+        60.0, "longest wait in seconds for a connection, for the first byte and for the next one", flag="timeout"
+    )
+    attempts: int = option(5, "tries of a request that may succeed later: time-outs, broken connections, 429, 5xx")
+    first_wait_s: float = option(
+        1.0, "seconds before the second try, give or take half of it; doubles each time", flag="first-wait"
+    )
+    longest_wait_s: float = option(
+        60.0, "most seconds between two tries, even if the service asks for more", flag="longest-wait"
+    )
+    keep: str = option(
+        "", "folder for what was fetched; empty: astroanomaly/fetched in your cache folder", metavar="DIR"
+    )
+    keep_gb: float = option(20.0, "gigabytes that folder may hold; what was not used for longest goes first")
+    refresh: bool = option(False, "fetch anew what is kept")
+
+    def __post_init__(self) -> None:
+        for name in ("requests", "attempts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"fetch.{name}={getattr(self, name)}: expected 1 or more")
+        for name in ("pause_s", "first_wait_s", "longest_wait_s", "keep_gb"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"fetch.{name}={getattr(self, name)}: expected 0 or more")
+        if self.timeout_s <= 0:
+            raise ConfigError(f"fetch.timeout_s={self.timeout_s}: expected more than 0 seconds")
 
 
 # ---------------------------------------------------------------------------------------------- reading and checking

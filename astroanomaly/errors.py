@@ -12,6 +12,7 @@ __all__ = [
     "CatalogError",
     "CheckpointError",
     "ConfigError",
+    "FetchError",
     "FootprintError",
     "LabelError",
     "PluginError",
@@ -77,6 +78,29 @@ class StorageError(AstroAnomalyError, OSError):
 
 class UnreadableError(AstroAnomalyError, OSError):
     """A file is missing or cannot be read as what it claims to be."""
+
+
+class FetchError(AstroAnomalyError, OSError):
+    """A service on the network did not give what it was asked for.
+
+    Parameters
+    ----------
+    message
+        What was asked of which service, what came of it and the way out. Never a password, never a query.
+    retryable
+        Whether the same request may succeed later: a time-out, a broken connection, a busy server.
+    reason
+        The message without the object it is about, so that equal reasons can be counted: for `Failure`. Default: the
+        message.
+    wait_s
+        Seconds the service asked to wait before the next request.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False, reason: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.reason = reason or message
+        self.wait_s = wait_s
 
 
 class UnknownObjectError(AstroAnomalyError, KeyError):

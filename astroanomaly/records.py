@@ -23,6 +23,7 @@ __all__ = [
     "NOMINAL",
     "Cutout",
     "CutoutBlock",
+    "Download",
     "Failure",
     "Grid",
     "Labelled",
@@ -275,12 +276,25 @@ class CutoutBlock:
 
 @dataclass(frozen=True)
 class Failure:
-    """An object that could not be cut, with its reason: kept and counted, never a blank image."""
+    """An object that could not be cut, with its reason: kept and counted, never a blank image.
+
+    Parameters
+    ----------
+    object_id
+        The object's id.
+    reason
+        Why, in words that are the same for all objects with the same trouble.
+    ra, dec
+        ICRS position in degrees, NaN where unknown.
+    kind
+        ``failed``: may succeed another time; ``no coverage``: the survey has not seen the position, which is final.
+    """
 
     object_id: str
     reason: str
     ra: float = float("nan")
     dec: float = float("nan")
+    kind: Literal["failed", "no coverage"] = "failed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,15 +338,42 @@ class Task:
         ]
 
 
+@dataclass(frozen=True)
+class Download:
+    """What a plan is going to fetch of one product or one kind of products.
+
+    Parameters
+    ----------
+    product
+        Its name, as a person would say it: a mosaic, a band of a survey, a table.
+    requests
+        Number of requests.
+    nbytes
+        Bytes of all of them together, estimated.
+    """
+
+    product: str
+    requests: int
+    nbytes: int
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The tasks of a request and, where the source knows it beforehand, the layout of what they give.
 
-    Without a layout, that of the first block read is the cache's.
+    Parameters
+    ----------
+    tasks
+        The tasks.
+    layout
+        Without one, the layout of the first block read is the cache's.
+    downloads
+        What reading the tasks is going to fetch, for ``--dry-run``.
     """
 
     tasks: Iterable[Task]
     layout: Layout | None = None
+    downloads: Sequence[Download] = ()
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)

@@ -63,6 +63,8 @@ DOORS = {  # library -> where it may be imported
     "matplotlib": ("figures.py",),
     "sklearn": ("learn/", "metrics.py"),
     "astroquery": ("plugins/",),
+    "pyvo": ("plugins/",),
+    "requests": ("fetch/", "plugins/"),
     "rich": ("terminal.py",),
     "argparse": ("cli.py", "flags.py"),
     "sqlite3": ("labels.py",),
@@ -73,12 +75,13 @@ ONLY_WHEN_CALLED = {  # (library, file): imported inside a function, and why
     ("torch", "levels.py"): _GIVEN,
     ("torch", "stretch.py"): _GIVEN,
 }
-LIGHT = ("torch", "torchvision", "timm", "bokeh", "astroquery", "sklearn", "matplotlib", "h5py")
+LIGHT = ("torch", "torchvision", "timm", "bokeh", "astroquery", "pyvo", "requests", "sklearn", "matplotlib", "h5py")
 CODE_RUNNERS = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 PLUGIN_DOORS = ("astroanomaly", "astroanomaly.cutting", "astroanomaly.fetch")
 MAY_PRINT = ("terminal.py", "cli.py")
 MOST_LINES = 400
 LONG_FILES = {
+    "records.py": "the values that cross module borders; most of it says what their fields mean",
     "catalog.py": "names, units and frames of position columns in every kind of table",
     "cutting.py": "cutting, aligning and WCS crops work on the same grids",
     "figures.py": "one function per figure, nothing else",
@@ -229,6 +232,7 @@ def test_plugins_use_public_names_only():
         if not item.file.is_relative_to(PLUGINS) or item.module.split(".")[0] != "astroanomaly":
             continue
         public = item.module in PLUGIN_DOORS and item.name in importlib.import_module(item.module).__all__
+        public = public or f"{item.module}.{item.name}" in PLUGIN_DOORS  # from astroanomaly import fetch
         if not public:
             wrong.append(str(item))
     assert not wrong, "\n".join(wrong)

@@ -189,14 +189,13 @@ class Shard:
         """When the shard was written (ISO time), and the failures of its tasks."""
         with schema.open_hdf5(self.path) as file:
             group = file["failures"]
-            rows = zip(
-                schema.read_texts(group["object_id"]),
-                schema.read_texts(group["reason"]),
-                group["ra"][...].tolist(),
-                group["dec"][...].tolist(),
-                strict=True,
-            )
-            return str(file.attrs["created"]), [Failure(*row) for row in rows]
+            ids, reasons = schema.read_texts(group["object_id"]), schema.read_texts(group["reason"])
+            kinds = schema.read_texts(group["kind"]) if "kind" in group else ["failed"] * len(ids)
+            places = zip(group["ra"][...].tolist(), group["dec"][...].tolist(), strict=True)
+            return str(file.attrs["created"]), [
+                Failure(object_id, reason, *place, "no coverage" if kind == "no coverage" else "failed")
+                for object_id, reason, place, kind in zip(ids, reasons, places, kinds, strict=True)
+            ]
 
     def task_keys(self) -> list[str]:
         """Keys of the tasks this shard commits."""

@@ -325,6 +325,7 @@ def _write_shard(
     group = file.create_group("failures")
     schema.put_texts(group, "object_id", [failure.object_id for failure in failures])
     schema.put_texts(group, "reason", [failure.reason for failure in failures])
+    schema.put_texts(group, "kind", [failure.kind for failure in failures])
     group["ra"] = np.array([failure.ra for failure in failures], np.float64)
     group["dec"] = np.array([failure.dec for failure in failures], np.float64)
 

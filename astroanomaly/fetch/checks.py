@@ -1,0 +1,145 @@
+"""Look at what came before it is believed: a page of HTML is no image, and half a file is none either."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import xml.etree.ElementTree as ElementTree
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from astroanomaly.errors import FetchError
+from astroanomaly.fetch.reasons import clean, words_of_page
+
+__all__ = ["is_fits", "is_votable"]
+
+_BLOCK = 2880
+_MOST_HEADER = 20_000 * _BLOCK
+
+
+def is_fits(content: Path | bytes, what: str) -> None:
+    """Refuse what is no whole FITS file: an empty answer, a page, a VOTable with an error, a file cut short.
+
+    A file cut short, an empty answer and a page are worth another try; an error that the service states is not.
+
+    Parameters
+    ----------
+    content
+        A file or its bytes; may be compressed with gzip.
+    what
+        What it should be, as the message will name it.
+
+    Raises
+    ------
+    FetchError
+        Saying what it is instead.
+    """
+    head = _head(content)
+    _refuse_text(head, what, "FITS")
+    if head[:2] != b"\x1f\x8b" and not head.startswith(b"SIMPLE  ="):
+        raise _error(what, "the answer is no FITS file", retryable=True)
+    try:
+        with _opened(content, packed=head[:2] == b"\x1f\x8b") as file:
+            whole = _walk(file)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        whole = False
+    except (ValueError, KeyError, TypeError) as error:  # of astropy, for a header that is none
+        raise _error(what, f"the answer is no readable FITS file: {clean(str(error))}", retryable=True) from error
+    if not whole:
+        raise _error(what, "the FITS file is cut short: it ends before its header says", retryable=True)
+
+
+def is_votable(content: Path | bytes, what: str) -> None:
+    """Refuse what is no whole VOTable, and one in which the service states an error.
+
+    Raises
+    ------
+    FetchError
+        With the service's own words where it states an error, which is not worth another try.
+    """
+    head = _head(content)
+    if b"VOTABLE" not in head:
+        _refuse_text(head, what, "VOTable")
+        raise _error(what, "the answer is no VOTable", retryable=True)
+    with _opened(content) as file:
+        try:
+            _refuse_stated_error(file, what)
+        except ElementTree.ParseError as error:
+            raise _error(what, "the VOTable is cut short or damaged", retryable=True) from error
+
+
+def _refuse_text(head: bytes, what: str, wanted: str) -> None:
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not text:
+        raise _error(what, "an empty answer", retryable=True)
+    if b"VOTABLE" in head[:2000]:
+        with contextlib.suppress(ElementTree.ParseError):
+            _refuse_stated_error(io.BytesIO(head), what)
+        raise _error(what, f"a VOTable came instead of {wanted}")
+    if text[:1] == b"<" or text[:1] in b"{[" or (wanted == "FITS" and _is_plain_text(text)):
+        kind = "a page" if text[:1] == b"<" else "a text"
+        words = words_of_page(text.decode("utf-8", "replace"))
+        raise _error(what, f"{kind} came instead of {wanted}" + (f": {words}" if words else ""), retryable=True)
+
+
+def _is_plain_text(text: bytes) -> bool:
+    return not text.startswith(b"SIMPLE") and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in text[:200])
+
+
+def _refuse_stated_error(file: IO[bytes], what: str) -> None:
+    for _, element in ElementTree.iterparse(file):
+        if element.tag.rpartition("}")[2] == "INFO" and element.get("name", "").upper() == "QUERY_STATUS":
+            if element.get("value", "").upper() == "ERROR":
+                words = words_of_page("".join(element.itertext())) or "no reason given"
+                raise _error(what, f"the service states an error: {words}")
+        elif element.tag.rpartition("}")[2] == "TR":
+            element.clear()
+
+
+def _walk(file: IO[bytes]) -> bool:
+    """Whether the file is as long as the headers of all its HDUs say."""
+    from astropy.io.fits import Header
+
+    end = file.seek(0, io.SEEK_END)
+    place = 0
+    while True:
+        file.seek(place)
+        if place >= end or (place and file.read(9) not in (b"XTENSION=", b"SIMPLE  =")):
+            return place > 0 and place <= end + _BLOCK
+        file.seek(place)
+        try:
+            header = Header.fromfile(file, padding=False)
+        except OSError:  # the header itself breaks off
+            return False
+        if file.tell() - place > _MOST_HEADER:
+            raise ValueError("its header is too long")
+        if file.tell() + header.data_size > end:
+            return False
+        place = file.tell() + header.data_size_padded
+
+
+def _head(content: Path | bytes) -> bytes:
+    if isinstance(content, bytes):
+        return content[:20_000]
+    try:
+        with content.open("rb") as file:
+            return file.read(20_000)
+    except FileNotFoundError:
+        return b""
+
+
+@contextlib.contextmanager
+def _opened(content: Path | bytes, packed: bool = False) -> Iterator[IO[bytes]]:
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as raw:
+        if packed:
+            with gzip.GzipFile(fileobj=raw) as file:
+                yield file  # type: ignore[misc]
+        else:
+            yield raw
+
+
+def _error(what: str, reason: str, *, retryable: bool = False) -> FetchError:
+    return FetchError(f"{what}: {reason}", retryable=retryable, reason=reason)

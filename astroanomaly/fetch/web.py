@@ -1,0 +1,125 @@
+"""One HTTP GET, checked and bounded, into memory or into a file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from astroanomaly import __version__
+from astroanomaly.errors import FetchError
+from astroanomaly.fetch.attempts import attempt
+from astroanomaly.fetch.reasons import judge_status
+from astroanomaly.fetch.setting import current
+from astroanomaly.fetch.tallies import count_bytes
+
+if TYPE_CHECKING:
+    from requests import Session
+
+__all__ = ["download", "get"]
+
+_MOST_BYTES = 64 * 2**30
+_PIECE = 2**20
+_HEAD = 4096  # bytes of an error page that are read
+
+
+def get(
+    url: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    what: str,
+    check: Callable[[bytes], None] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """Fetch an address through `attempt`; return the body.
+
+    Parameters
+    ----------
+    url
+        The address.
+    params
+        Its query.
+    what
+        What is asked for, as messages will name it.
+    check
+        Looks at the body and raises `FetchError` where it is not what was asked for; see `is_fits`.
+    headers
+        Headers of the request.
+
+    Raises
+    ------
+    FetchError
+        If it failed for good: the service is not there, refuses, breaks off, or the check does not pass.
+    """
+
+    def ask() -> bytes:
+        body = b"".join(_stream(url, params, headers))
+        if check is not None:
+            check(body)
+        return body
+
+    return attempt(ask, host=url, what=what)
+
+
+def download(
+    url: str,
+    path: Path,
+    *,
+    params: Mapping[str, Any] | None = None,
+    what: str,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Fetch an address into a file, as `get` into memory: for what is large.
+
+    Examples
+    --------
+    ::
+
+        path = kept(request, lambda path: download(url, path, what=what), host=url, what=what)
+    """
+
+    def ask() -> None:
+        with path.open("wb") as file:
+            for piece in _stream(url, params, headers):
+                file.write(piece)
+
+    attempt(ask, host=url, what=what)
+
+
+def _stream(url: str, params: Mapping[str, Any] | None, headers: Mapping[str, str] | None) -> Iterator[bytes]:
+    """Yield the body in pieces; end with an error where it is not whole."""
+    wait_s = current().timeout_s
+    with _session().get(url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s)) as response:
+        if response.status_code >= 400:
+            head = next(response.iter_content(_HEAD), b"").decode("utf-8", "replace")
+            found = judge_status(response.status_code, response.headers, head)
+            raise FetchError(found.reason, retryable=found.retryable, wait_s=found.wait_s)
+        size = 0
+        for piece in response.iter_content(_PIECE):
+            size += len(piece)
+            count_bytes(len(piece))
+            if size > _MOST_BYTES:
+                raise FetchError(f"the answer has more than {_MOST_BYTES >> 30} GiB: that was not asked for")
+            yield piece
+        promised = response.headers.get("Content-Length", "")
+        if promised.isdigit() and response.raw.tell() != int(promised):
+            raise FetchError("the connection broke before all bytes had come", retryable=True)
+
+
+@functools.lru_cache(maxsize=1)
+def _session() -> Session:
+    """One pool of connections for all threads of the process."""
+    import atexit
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    session.headers["User-Agent"] = f"astroanomaly/{__version__}"
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+    atexit.register(session.close)
+    return session
