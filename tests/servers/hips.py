@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 from PIL import Image
 
-from .base import Asked, Reply, Server
+from .base import NOT_FOUND, Answer, Asked, Server
 
 __all__ = ["ENDPOINT", "HipsServer", "HipsSurvey"]
 
@@ -55,12 +55,12 @@ class HipsServer(Server):
     def endpoint(self) -> str:
         return self.url + ENDPOINT
 
-    def answer(self, asked: Asked) -> Reply:
-        query = asked.query
+    def answer(self, asked: Asked) -> Answer:
         if asked.path != ENDPOINT:
-            return Reply(404, b"<html><body><h1>Not Found</h1></body></html>", "text/html")
+            return NOT_FOUND
+        query = {name: values[0] for name, values in asked.query.items()}
         name = query.get("hips", "")
-        if self.fault("wrong band"):
+        if self.due("wrong band", asked):
             name = next(other for other in self.surveys if other != name)
         survey = self.surveys.get(name)
         if survey is None:
@@ -69,16 +69,16 @@ class HipsServer(Server):
             wcs, width, height = _grid(query)
         except (KeyError, ValueError) as error:
             return _refuse("Bad Request", f"{error} is missing or no number")
-        if self.fault("wcs off"):
+        if self.due("wcs off", asked):
             wcs.wcs.crval = wcs.wcs.crval + [0.01, 0.01]
         pixels = survey.sample(wcs, width, height)
         if query.get("format", "fits") == "fits":
-            return Reply(200, _fits(pixels, wcs, name, survey.title), "image/fits")
-        return Reply(200, _picture(pixels, survey.colour, query["format"]), f"image/{query['format']}")
+            return Answer(_fits(pixels, wcs, name, survey.title), "image/fits")
+        return Answer(_picture(pixels, survey.colour, query["format"]), f"image/{query['format']}")
 
 
-def _refuse(title: str, description: str) -> Reply:
-    return Reply(400, json.dumps({"title": title, "description": description}).encode(), "application/json")
+def _refuse(title: str, description: str) -> Answer:
+    return Answer(json.dumps({"title": title, "description": description}).encode(), "application/json", 400)
 
 
 def _grid(query: dict[str, str]) -> tuple[WCS, int, int]:

@@ -22,7 +22,7 @@ from astropy.nddata import Cutout2D
 from astropy.nddata.utils import NoOverlapError
 from astropy.wcs import WCS
 
-from .base import Asked, Reply, Server
+from .base import NOT_FOUND, Answer, Asked, Server
 
 __all__ = ["OBSCORE", "VoProduct", "VoServer"]
 
@@ -121,35 +121,33 @@ class VoServer(Server):
 
     # ------------------------------------------------------------------------------------------------------- requests
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: Asked) -> Answer:
         ways = {
             "/sia2/capabilities": lambda q: _xml(_capabilities(self.url, "sia2")),
             "/tap/capabilities": lambda q: _xml(_capabilities(self.url, "tap")),
             "/sia2/availability": lambda q: _xml(_AVAILABILITY),
             "/tap/availability": lambda q: _xml(_AVAILABILITY),
             "/tap/tables": lambda q: _xml(_tables()),
-            "/sia2/query": self._sia2,
-            "/tap/sync": self._tap,
+            "/sia2/query": lambda q: self._sia2(q, asked),
+            "/tap/sync": lambda q: self._tap(q, asked),
             "/datalink": self._datalink,
-            "/soda/sync": self._soda,
+            "/soda/sync": lambda q: self._soda(q, asked),
         }
         if asked.path.startswith("/data/"):
             product = self.products.get(f"{_AUTHORITY}?{asked.path.removeprefix('/data/')}")
             if product is not None:
-                return Reply(200, self._other(product).path.read_bytes(), "application/fits")
+                return Answer(self._other(product, asked).path.read_bytes(), "application/fits")
         if asked.path not in ways:
-            return Reply(404, b"<html><body><h1>Not Found</h1></body></html>", "text/html")
-        if self.fault("error info") and asked.path in ("/sia2/query", "/tap/sync"):
-            return _votable((), (), error="the database is out of order")
-        return ways[asked.path]({name.upper(): value for name, value in asked.query.items()})
+            return NOT_FOUND
+        return ways[asked.path]({name.upper(): values[0] for name, values in {**asked.query, **asked.form}.items()})
 
-    def _other(self, product: VoProduct) -> VoProduct:
+    def _other(self, product: VoProduct, asked: Asked) -> VoProduct:
         """The product itself, or another one if the server is to send the wrong file."""
-        if not self.fault("wrong band"):
+        if not self.due("wrong band", asked):
             return product
         return next(other for other in self.products.values() if other.low_nm != product.low_nm)
 
-    def _sia2(self, query: Mapping[str, str]) -> Reply:
+    def _sia2(self, query: Mapping[str, str], asked: Asked) -> Answer:
         where, values = ["1=1"], []
         if "POS" in query:
             words = query["POS"].split()
@@ -163,15 +161,15 @@ class VoServer(Server):
         if "DPTYPE" in query:
             where.append("dataproduct_type = ?")
             values.append(query["DPTYPE"])
-        return self._select(f"SELECT * FROM ivoa.obscore WHERE {' AND '.join(where)}", values, query)
+        return self._select(f"SELECT * FROM ivoa.obscore WHERE {' AND '.join(where)}", values, query, asked)
 
-    def _tap(self, query: Mapping[str, str]) -> Reply:
+    def _tap(self, query: Mapping[str, str], asked: Asked) -> Answer:
         if query.get("LANG", "").split("-")[0] != "ADQL" or "QUERY" not in query:
             return _votable((), (), error="UsageFault: LANG=ADQL and QUERY are needed", status=400)
         sql = re.sub(r"^\s*SELECT\s+TOP\s+(\d+)\s+(.*)$", r"SELECT \2 LIMIT \1", query["QUERY"], flags=re.I | re.S)
-        return self._select(sql, (), query)
+        return self._select(sql, (), query, asked)
 
-    def _select(self, sql: str, values: Sequence[Any], query: Mapping[str, str]) -> Reply:
+    def _select(self, sql: str, values: Sequence[Any], query: Mapping[str, str], asked: Asked) -> Answer:
         limit = int(query.get("MAXREC", 10_000))
         with sqlite3.connect(":memory:") as database:
             database.execute("ATTACH ':memory:' AS ivoa")
@@ -184,7 +182,7 @@ class VoServer(Server):
                 database.create_function(name, count, function)
             database.execute(f"CREATE TABLE ivoa.obscore ({', '.join(field[0] for field in OBSCORE)})")
             rows = [self._row(product) for product in self.products.values()]
-            if self.fault("duplicate products"):
+            if self.due("duplicate products", asked):
                 rows = [row for row in rows for _ in range(2)]
             database.executemany(f"INSERT INTO ivoa.obscore VALUES ({','.join('?' * len(OBSCORE))})", rows)
             try:
@@ -236,7 +234,7 @@ class VoServer(Server):
 
     # ------------------------------------------------------------------------------------------------ links and files
 
-    def _datalink(self, query: Mapping[str, str]) -> Reply:
+    def _datalink(self, query: Mapping[str, str]) -> Answer:
         product = self.products.get(query.get("ID", ""))
         if product is None:
             row = (query.get("ID", ""), None, None, "NotFoundFault: no such product", "#this", None, None, None)
@@ -270,17 +268,17 @@ class VoServer(Server):
             f'<GROUP name="inputParams">{inputs}</GROUP></RESOURCE>'
         )
 
-    def _soda(self, query: Mapping[str, str]) -> Reply:
+    def _soda(self, query: Mapping[str, str], asked: Asked) -> Answer:
         product = self.products.get(query.get("ID", ""))
         circle = query.get("CIRCLE") or query.get("POS", "").removeprefix("CIRCLE ")
         try:
             ra, dec, radius = (float(word) for word in circle.split())
         except ValueError:
-            return Reply(400, b"UsageFault: CIRCLE is three numbers", "text/plain")
+            return Answer(b"UsageFault: CIRCLE is three numbers", "text/plain", 400)
         if product is None:
-            return Reply(404, b"NotFoundFault: no such product", "text/plain")
-        product = self._other(product)
-        if self.fault("wcs off"):
+            return Answer(b"NotFoundFault: no such product", "text/plain", 404)
+        product = self._other(product, asked)
+        if self.due("wcs off", asked):
             ra += 0.02
         with fits.open(product.path) as hdulist:
             hdu = hdulist[product.hdu]
@@ -289,12 +287,12 @@ class VoServer(Server):
             try:
                 cut = Cutout2D(hdu.data, wcs.world_to_pixel_values(ra, dec), side, wcs=wcs, mode="trim")
             except NoOverlapError:
-                return Reply(204, b"", "text/plain")  # SODA 1.0: no content
+                return Answer(b"", "text/plain", 204)  # SODA 1.0: no content
             header = hdu.header.copy()
         header.update(cut.wcs.to_header())
         stream = io.BytesIO()
         fits.PrimaryHDU(cut.data, header).writeto(stream)
-        return Reply(200, stream.getvalue(), "application/fits")
+        return Answer(stream.getvalue(), "application/fits")
 
 
 # -------------------------------------------------------------------------------------------------------------- areas
@@ -338,8 +336,8 @@ def _intersects(circle: str, region: str | None) -> int:
 # ---------------------------------------------------------------------------------------------------------- documents
 
 
-def _xml(text: str) -> Reply:
-    return Reply(200, text.encode(), "text/xml")
+def _xml(text: str) -> Answer:
+    return Answer(text.encode(), "text/xml")
 
 
 def _votable(
@@ -351,7 +349,7 @@ def _votable(
     overflow: bool = False,
     status: int = 200,
     kind: str = _VOTABLE,
-) -> Reply:
+) -> Answer:
     word = "ERROR" if error else "OK"
     head, table = [], ""
     for name, datatype, unit, ucd, utype in fields:
@@ -381,7 +379,7 @@ def _votable(
         f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="{word}">{escape(error)}</INFO>{table}{after}'
         f"</RESOURCE>{service}</VOTABLE>"
     )
-    return Reply(status, text.encode(), kind)
+    return Answer(text.encode(), kind, status)
 
 
 def _cell(value: Any, datatype: str) -> str:
