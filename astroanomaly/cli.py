@@ -6,12 +6,13 @@ import argparse
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from astroanomaly import __version__
-from astroanomaly.config import parse_assignments
+from astroanomaly.config import FetchConfig, parse_assignments
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.flags import add_flags, describe_options, given_options
 from astroanomaly.plugins import load_plugins
@@ -151,8 +152,14 @@ def _ingest_flags(parser: argparse.ArgumentParser, source: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the new cache")
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
     parser.add_argument("--compression", choices=["gzip"], help="compress the pixels (then no memory map)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be cut and fetched, and stop")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="read objects again that failed, but for those without coverage"
+    )
     _workers_flag(parser)
     add_flags(parser.add_argument_group(f"options of {source.name}"), source.Options)
+    if getattr(source, "fetches", False):
+        add_flags(parser.add_argument_group("network"), FetchConfig, prefix="fetch")
     parser.set_defaults(run=_ingest, source=source)
 
 
@@ -161,23 +168,68 @@ def _ingest(arguments: argparse.Namespace) -> None:
     from astroanomaly.ingestion import ingest_steps
     from astroanomaly.terminal import follow, say
 
+    source = arguments.source
+    options = given_options(arguments, source.Options)
+    fetch = given_options(arguments, FetchConfig, prefix="fetch") if getattr(source, "fetches", False) else {}
+    if arguments.dry_run:
+        _show_dry_run(arguments, options, fetch)
+        return
     report = follow(
         ingest_steps(
-            arguments.source.name,
+            source.name,
             arguments.inputs,
             out=arguments.out,
             prefix=arguments.prefix,
             workers=arguments.workers,
             compression=arguments.compression,
-            options=given_options(arguments, arguments.source.Options),
+            fetch=fetch,
+            retry_failed=arguments.retry_failed,
+            options=options,
         )
     )
     cache = Cache.open(arguments.out)
-    say(f"{report.cut} cutouts written, {report.failed.total()} objects failed, {report.resumed} tasks done before")
+    unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
+    say(
+        f"{report.cut} cutouts written, {unseen}{report.failed.total()} objects failed, "
+        f"{report.resumed} tasks done before"
+    )
     for reason, count in report.failed.most_common(5):
         say(f"  {count} x {reason}")
-    say(f"{arguments.out}: {len(cache)} cutouts, bands {', '.join(cache.bands)}")
+    if getattr(source, "fetches", False):
+        asked = report.tally
+        say(
+            f"{asked.requests} requests ({asked.retries} of them again), {_bytes(asked.nbytes)}; "
+            f"{asked.kept} answers were kept from before; {report.seconds:.1f} s"
+        )
+    left = Counter(failure.kind for failure in cache.failures)
+    say(
+        f"{arguments.out}: {len(cache)} cutouts, bands {', '.join(cache.bands)}; "
+        f"{left['no coverage']} objects without coverage, {left['failed']} failed"
+    )
+    if left["failed"]:
+        say("to try those again: the same command with --retry-failed")
     say(f"next: astroanomaly init SESSION --cache {arguments.out}")
+
+
+def _show_dry_run(arguments: argparse.Namespace, options: dict[str, Any], fetch: dict[str, Any]) -> None:
+    from astroanomaly.ingestion import dry_run
+    from astroanomaly.terminal import say, show_table
+
+    found = dry_run(arguments.source.name, arguments.inputs, fetch=fetch, options=options)
+    say(f"{found.objects or 'an unknown number of'} objects in {found.tasks} tasks")
+    if found.downloads:
+        rows = [(item.product, str(item.requests), _bytes(item.nbytes)) for item in found.downloads]
+        total = sum(item.requests for item in found.downloads), sum(item.nbytes for item in found.downloads)
+        rows.append(("in all", str(total[0]), _bytes(total[1])))
+        show_table("would be fetched, where it is not kept", ["product", "requests", "bytes, estimated"], rows)
+    say("nothing was written: this was a dry run")
+
+
+def _bytes(number: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number} bytes"
 
 
 # ----------------------------------------------------------------------------------------------------------- info

@@ -13,8 +13,13 @@ from astroanomaly.config import option_types, parse_value
 __all__ = ["add_flags", "describe_options", "given_options"]
 
 
-def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options: type) -> None:
-    """Add one flag per field: ``min_coverage`` becomes ``--min-coverage``."""
+def add_flags(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, options: type, *, prefix: str = "option"
+) -> None:
+    """Add one flag per field: ``min_coverage`` becomes ``--min-coverage``.
+
+    Several options dataclasses in one parser each have a prefix of their own.
+    """
     kinds = option_types(options)
     for item in dataclasses.fields(options):
         kind, many = _plain_kind(kinds[item.name])
@@ -31,25 +36,26 @@ def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options
         elif kind is not bool:
             extra["metavar"] = item.metadata.get("metavar") or _metavar(kind)
         parser.add_argument(
-            f"--{item.name.replace('_', '-')}",
-            dest=f"option_{item.name}",
+            _flag(item),
+            dest=f"{prefix}_{item.name}",
             default=None,
             help=(item.metadata.get("help", "") + shown).replace("%", "%%"),
             **extra,
         )
 
 
-def given_options(arguments: argparse.Namespace, options: type) -> dict[str, Any]:
+def given_options(arguments: argparse.Namespace, options: type, *, prefix: str = "option") -> dict[str, Any]:
     """Collect the flags that were given, as values of the declared types."""
     given: dict[str, Any] = {}
+    flags = {item.name: _flag(item) for item in dataclasses.fields(options)}
     for name, kind in option_types(options).items():
-        value = getattr(arguments, f"option_{name}")
+        value = getattr(arguments, f"{prefix}_{name}")
         if value is None:
             continue
         if isinstance(value, list):  # a repeated flag, each perhaps a list itself
-            value = tuple(part for text in value for part in parse_value(kind, text, f"--{name.replace('_', '-')}"))
+            value = tuple(part for text in value for part in parse_value(kind, text, flags[name]))
         elif isinstance(value, str):
-            value = parse_value(kind, value, f"--{name.replace('_', '-')}")
+            value = parse_value(kind, value, flags[name])
         given[name] = value
     return given
 
@@ -58,12 +64,16 @@ def describe_options(options: type) -> list[tuple[str, str, str]]:
     """List ``(flag, default, help)`` of every option, for tables and documentation."""
     return [
         (
-            f"--{item.name.replace('_', '-')}",
+            _flag(item),
             "" if item.default in (dataclasses.MISSING, None, "", ()) else _as_text(item.default),
             item.metadata.get("help", ""),
         )
         for item in dataclasses.fields(options)
     ]
+
+
+def _flag(item: dataclasses.Field[Any]) -> str:
+    return "--" + (item.metadata.get("flag") or item.name.replace("_", "-"))
 
 
 def _plain_kind(kind: Any) -> tuple[Any, bool]:

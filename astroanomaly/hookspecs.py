@@ -39,6 +39,9 @@ class Source(Protocol):
         One line for ``astroanomaly sources``.
     Options
         A frozen dataclass whose fields become flags and keyword arguments (see `astroanomaly.config.option`).
+
+    A source that asks the network also has an attribute ``fetches = True``: its command then has the flags of
+    `FetchConfig`.
     """
 
     name: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.schema import layout_from_plain
 from astroanomaly.cache.writer import SHARD_BYTES, ShardWriter, create_cache, read_description, read_plan, write_lock
-from astroanomaly.config import build, to_plain
+from astroanomaly.config import FetchConfig, build, to_plain
 from astroanomaly.errors import CacheError, PluginError, StorageError
+from astroanomaly.fetch import Tally, tally, using
 from astroanomaly.hookspecs import Source
 from astroanomaly.plugins import load_plugins
-from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Plan, Progress, Request, Task
+from astroanomaly.records import Cutout, CutoutBlock, Download, Failure, Layout, Plan, Progress, Request, Task
+from astroanomaly.retrying import failed_tasks, keep_only
 
-__all__ = ["IngestReport", "ingest", "ingest_steps"]
+__all__ = ["DryRun", "IngestReport", "dry_run", "ingest", "ingest_steps"]
 
 _log = logging.getLogger(__name__)
 _BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
@@ -39,14 +42,60 @@ class IngestReport:
     cut
         Cutouts written by this run.
     failed
-        Failures of this run, counted by reason.
+        Failures of this run that may succeed another time, counted by reason.
     resumed
         Tasks that an earlier run had already committed.
+    no_coverage
+        Objects that the survey has not seen.
+    tally
+        What was asked of the network.
+    seconds
+        How long it took.
     """
 
     cut: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
+    no_coverage: int = 0
+    tally: Tally = field(default_factory=Tally)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What an ingest would do.
+
+    Attributes
+    ----------
+    objects
+        Objects that the plan knows; sources that find them while reading give 0.
+    tasks
+        Number of tasks.
+    downloads
+        What reading them would fetch, as far as the source says.
+    tally
+        What planning itself has asked of the network.
+    """
+
+    objects: int
+    tasks: int
+    downloads: tuple[Download, ...] = ()
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to know beside its tasks."""
+
+    source: Source
+    out: Path
+    layout: Layout
+    prefix: str
+    compression: str | None
+    fetch: FetchConfig
+    began: float
+    only: frozenset[str] | None = None  # ids to read, None for all
+    barred: frozenset[str] = frozenset()  # ids that another shard has
 
 
 def ingest(
@@ -57,6 +106,8 @@ def ingest(
     prefix: str = "",
     workers: int = 1,
     compression: str | None = None,
+    fetch: FetchConfig | Mapping[str, Any] | None = None,
+    retry_failed: bool = False,
     progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> Cache:
@@ -76,6 +127,11 @@ def ingest(
         Number of processes.
     compression
         None, or ``gzip``; compressed pixels cannot be memory-mapped.
+    fetch
+        How archives are asked: a `FetchConfig`, or some of its values by name. It may differ from call to call.
+    retry_failed
+        Once all tasks are done, read the objects again that had failed in an earlier call, but for those the survey
+        has not seen.
     progress
         Called with a `Progress` now and then.
     **options
@@ -92,7 +148,15 @@ def ingest(
         Whatever makes the whole run impossible. What was committed before stays, and the same call resumes.
     """
     steps = ingest_steps(
-        source, inputs, out=out, prefix=prefix, workers=workers, compression=compression, options=options
+        source,
+        inputs,
+        out=out,
+        prefix=prefix,
+        workers=workers,
+        compression=compression,
+        fetch=fetch,
+        retry_failed=retry_failed,
+        options=options,
     )
     for step in steps:
         if progress is not None:
@@ -108,54 +172,110 @@ def ingest_steps(
     prefix: str = "",
     workers: int = 1,
     compression: str | None = None,
+    fetch: FetchConfig | Mapping[str, Any] | None = None,
+    retry_failed: bool = False,
     options: dict[str, Any] | None = None,
 ) -> Generator[Progress, None, IngestReport]:
     """As `ingest`, as a generator of progress reports that returns an `IngestReport`."""
-    out = Path(out)
-    loaded = load_plugins().source(source) if isinstance(source, str) else source
-    chosen = _absolute(build(loaded.Options, options or {}))
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    request = Request(tuple(_absolute_path(item) for item in given))
+    out, began = Path(out), time.time()
+    loaded, request, chosen = _request(source, inputs, options)
+    config = _fetch_config(fetch)
     description = {
         "source": loaded.name,
         "inputs": list(request.inputs),
         "options": to_plain(chosen),
         "prefix": prefix,
     }
+    planning = Tally()
     if not (out / "cache.json").is_file():
         _refuse_strange_folder(out)
         yield Progress("planning", 0)
-        layout, tasks = _plan(loaded, request, chosen)
+        before = tally()
+        with using(config, began):
+            layout, tasks = _plan(loaded, request, chosen)
+        planning = tally() - before
         create_cache(out, layout, tasks, description)
     content = read_description(out)
     _refuse_other_request(content, description, out)
     layout = layout_from_plain(content.get("layout"), out / "cache.json")
     with write_lock(out):
-        report = yield from _run(loaded, out, layout, prefix, workers, compression)
+        report = yield from _run(_Job(loaded, out, layout, prefix, compression, config, began), workers, retry_failed)
         load_index(out)
-    return report
+    return replace(report, tally=planning + report.tally, seconds=time.time() - began)
 
 
-def _run(
-    source: Source, out: Path, layout: Layout, prefix: str, workers: int, compression: str | None
-) -> Generator[Progress, None, IngestReport]:
-    cache = Cache.open(out)
-    committed = {key for shard in cache.shards for key in shard.task_keys()}
-    tasks = list(read_plan(out))
+def dry_run(
+    source: str | Source,
+    inputs: str | Path | Sequence[str | Path] = (),
+    *,
+    fetch: FetchConfig | Mapping[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+) -> DryRun:
+    """Plan an ingest and say what it would do. No cache is written; what planning fetches is kept."""
+    loaded, request, chosen = _request(source, inputs, options)
+    before = tally()
+    with using(_fetch_config(fetch)):
+        plan = loaded.plan(request, chosen)
+        sizes = [len(task) for task in plan]
+    downloads = tuple(plan.downloads) if isinstance(plan, Plan) else ()
+    return DryRun(sum(sizes), len(sizes), downloads, tally() - before)
+
+
+def _request(
+    source: str | Source, inputs: str | Path | Sequence[str | Path], options: dict[str, Any] | None
+) -> tuple[Source, Request, Any]:
+    loaded = load_plugins().source(source) if isinstance(source, str) else source
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    chosen = _absolute(build(loaded.Options, options or {}))
+    return loaded, Request(tuple(_absolute_path(item) for item in given)), chosen
+
+
+def _fetch_config(given: FetchConfig | Mapping[str, Any] | None) -> FetchConfig:
+    return given if isinstance(given, FetchConfig) else build(FetchConfig, given or {}, "fetch")
+
+
+def _run(job: _Job, workers: int, retry_failed: bool) -> Generator[Progress, None, IngestReport]:
+    cache = Cache.open(job.out)
+    keys = [(shard, shard.task_keys()) for shard in cache.shards]
+    committed = {key for _, found in keys for key in found}
+    tasks = list(read_plan(job.out))
+    again, failed = failed_tasks(cache, tasks, job.prefix) if retry_failed else ([], frozenset())
     left = [(ordinal, task) for ordinal, task in enumerate(tasks) if task.key not in committed]
     total = sum(len(task) for task in tasks)
     done = total - sum(len(task) for _, task in left)
+    report = IngestReport(resumed=len(tasks) - len(left))
+    # A shard without tasks holds objects that were retried; they stay when the shard they failed in is cut anew.
+    retried = {name.removeprefix(job.prefix) for shard, found in keys if left and not found for name in shard.ids}
     yield Progress("cutting", done, total)
-    counted: Counter[str] = Counter()
-    cut = 0
-    work = functools.partial(_read_batch, source, out, layout, prefix, compression)
-    batches = _batches(left, layout)
-    for batch_cut, failures in parallel.run(work, batches, min(workers, len(batches))):
-        cut += batch_cut
-        counted.update(failures)
-        done += batch_cut + sum(failures.values())
-        yield Progress("cutting", done, max(total, done), {"failed": float(counted.total())})
-    return IngestReport(cut, counted, len(tasks) - len(left))
+    for part in _parts(replace(job, barred=frozenset(retried)), left, workers):
+        report = _add(report, part)
+        done += part.cut + part.failed.total() + part.no_coverage
+        yield Progress("cutting", done, max(total, done), {"failed": float(report.failed.total())})
+    if again:
+        done, total = 0, len(failed)
+        yield Progress("retrying", done, total)
+        for part in _parts(replace(job, only=failed), again, workers):
+            report = _add(report, part)
+            done += part.cut + part.failed.total() + part.no_coverage
+            yield Progress("retrying", done, max(total, done), {"failed": float(part.failed.total())})
+    return report
+
+
+def _parts(job: _Job, tasks: list[tuple[int, Task]], workers: int) -> Iterator[IngestReport]:
+    """Read tasks in batches and yield what came of each batch."""
+    limit = _BATCH_BYTES // 8 if getattr(job.source, "fetches", False) else _BATCH_BYTES  # an archive is slow
+    batches = _batches(tasks, job.layout, limit)
+    yield from parallel.run(functools.partial(_read_batch, job), batches, min(workers, len(batches)))
+
+
+def _add(one: IngestReport, two: IngestReport) -> IngestReport:
+    return replace(
+        one,
+        cut=one.cut + two.cut,
+        failed=one.failed + two.failed,
+        no_coverage=one.no_coverage + two.no_coverage,
+        tally=one.tally + two.tally,
+    )
 
 
 def _plan(source: Source, request: Request, options: Any) -> tuple[Layout, list[Task]]:
@@ -196,13 +316,13 @@ def _layout_of_first(source: Source, tasks: Iterable[Task]) -> Layout:
     raise CacheError(f"source {source.name!r} gave no cutout at all, {reasons.total()} failures{why}")
 
 
-def _batches(left: list[tuple[int, Task]], layout: Layout) -> list[list[tuple[int, Task]]]:
+def _batches(left: list[tuple[int, Task]], layout: Layout, limit: int) -> list[list[tuple[int, Task]]]:
     """Group neighbouring tasks to about one commit's worth of pixels."""
     batches: list[list[tuple[int, Task]]] = []
     size = math.inf
     for ordinal, task in left:
         nbytes = max(1, len(task)) * layout.nbytes
-        if size + nbytes > _BATCH_BYTES or batches[-1][-1][0] != ordinal - 1:
+        if size + nbytes > limit or batches[-1][-1][0] != ordinal - 1:
             batches.append([])
             size = 0
         batches[-1].append((ordinal, task))
@@ -210,27 +330,42 @@ def _batches(left: list[tuple[int, Task]], layout: Layout) -> list[list[tuple[in
     return batches
 
 
-def _read_batch(
-    source: Source, out: Path, layout: Layout, prefix: str, compression: str | None, batch: list[tuple[int, Task]]
-) -> tuple[int, Counter[str]]:
+def _read_batch(job: _Job, batch: list[tuple[int, Task]]) -> IngestReport:
     """Read some tasks and commit them; the process that reads writes."""
-    cut = 0
+    cut = no_coverage = 0
     failed: Counter[str] = Counter()
-    with ShardWriter(out, layout, compression=compression) as writer:
+    before = tally()
+    with using(job.fetch, job.began), ShardWriter(job.out, job.layout, compression=job.compression) as writer:
         for ordinal, task in batch:
-            writer.begin(ordinal, task.key)
-            for item in source.read(task):
+            writer.begin(ordinal, task.key if job.only is None else None)
+            for item in _items(job, task):
                 if isinstance(item, Failure):
-                    failed[item.reason] += 1
-                    writer.add(replace(item, object_id=prefix + item.object_id))
+                    writer.add(replace(item, object_id=job.prefix + item.object_id))
+                    if item.kind == "no coverage":
+                        no_coverage += 1
+                    else:
+                        failed[item.reason] += 1
                     continue
                 block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
-                if prefix:
-                    block = replace(block, ids=[prefix + object_id for object_id in block.ids])
+                if job.prefix:
+                    block = replace(block, ids=[job.prefix + object_id for object_id in block.ids])
                 writer.add(block)
                 cut += len(block)
             writer.commit()
-    return cut, failed
+    return IngestReport(cut, failed, no_coverage=no_coverage, tally=tally() - before)
+
+
+def _items(job: _Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
+    """Yield what a source reads, without the objects that are not wanted."""
+    for item in job.source.read(task):
+        kept: CutoutBlock | Cutout | Failure | None = item
+        if job.only is not None:
+            kept = keep_only(item, job.only)
+        elif job.barred:
+            ids = item.ids if isinstance(item, CutoutBlock) else [item.object_id]
+            kept = keep_only(item, set(ids) - job.barred)
+        if kept is not None:
+            yield kept
 
 
 def _absolute(options: Any) -> Any:

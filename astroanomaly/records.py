@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -257,6 +257,23 @@ class CutoutBlock:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: np.ndarray) -> CutoutBlock:
+        """Return a block of some of its cutouts, by their places."""
+
+        def some(values: Any) -> Any:
+            return None if values is None else values[rows]
+
+        return replace(
+            self,
+            ids=[self.ids[row] for row in rows.tolist()],
+            images=self.images[rows],
+            ra=some(self.ra),
+            dec=some(self.dec),
+            offsets=some(self.offsets),
+            coverage=some(self.coverage),
+            columns={name: values[rows] for name, values in self.columns.items()},
+        )
+
     @classmethod
     def of(cls, cutout: Cutout) -> CutoutBlock:
         """Wrap a single cutout."""
@@ -323,6 +340,10 @@ class Task:
     def payload_json(self) -> str:
         """The payload as canonical JSON."""
         return json.dumps(self.payload, sort_keys=True, separators=(",", ":"))
+
+    def take(self, rows: np.ndarray) -> Task:
+        """Return the task with some of its objects only, under the same key."""
+        return replace(self, table={name: values[rows] for name, values in self.table.items()})
 
     def split(self, rows: int) -> list[Task]:
         """Cut the task into tasks of at most ``rows`` objects, with keys of their own."""

@@ -49,7 +49,7 @@ from astroanomaly_plugins.archive_positions import carried
 from astroanomaly_plugins.fits_bands import BandRule, name_bands, sort_bands
 from astroanomaly_plugins.fits_files import Image, describe, find_files, scan, select
 from astroanomaly_plugins.fits_objects import Assignment, assign, assign_pixels, footprint
-from astroanomaly_plugins.fits_reading import COLUMN, read_failures, read_stamps, read_tile
+from astroanomaly_plugins.fits_reading import COLUMN, OUTSIDE, read_failures, read_stamps, read_tile
 from astroanomaly_plugins.fits_tiles import Tile, check_scales, group_images, make_tile, size_in_pixels
 
 __all__ = ["FitsOptions", "FitsSource", "register_sources"]
@@ -261,7 +261,7 @@ def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, pa
     if not placed.all():
         rows = np.flatnonzero(~placed)
         known = np.isfinite(ra[rows]) if catalog.ra is not None else np.isfinite(found.x[rows])
-        reasons = np.where(known, "outside all images", "no valid position in the catalogue").tolist()
+        reasons = np.where(known, OUTSIDE, "no valid position in the catalogue").tolist()
         tasks.append(_failures("outside", catalog.ids[rows], reasons, ra[rows], dec[rows]))
     return tasks
 

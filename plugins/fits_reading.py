@@ -15,8 +15,9 @@ from astroanomaly import CutoutBlock, Failure, Grid, Task, UnreadableError
 from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, quiet, sky_to_pixel, tan_grid
 from astroanomaly_plugins.fits_files import open_plane
 
-__all__ = ["COLUMN", "read_failures", "read_stamps", "read_tile"]
+__all__ = ["COLUMN", "OUTSIDE", "read_failures", "read_stamps", "read_tile"]
 
+OUTSIDE = "outside all images"  # the one failure that no second reading can mend
 COLUMN = "column:"  # before the names of catalogue columns in a task's table
 _lock = threading.Lock()
 _last: dict[str, OpenTile] = {}  # the tile that this process read last: large tasks are split into several of one tile
@@ -247,4 +248,5 @@ def read_failures(task: Task) -> Iterator[Failure]:
     """Report the objects that no tile holds and the files that cannot be read."""
     table = task.table
     for object_id, reason, ra, dec in zip(table["id"], table["reason"], table["ra"], table["dec"], strict=True):
-        yield Failure(str(object_id), str(reason), float(ra), float(dec))
+        outside = str(reason) == OUTSIDE
+        yield Failure(str(object_id), str(reason), float(ra), float(dec), "no coverage" if outside else "failed")

@@ -175,8 +175,8 @@ class ShardWriter:
         if kind is None or not issubclass(kind, StorageError):
             self.flush()
 
-    def begin(self, ordinal: int, key: str) -> None:
-        """Start a task."""
+    def begin(self, ordinal: int, key: str | None) -> None:
+        """Start a task; without a key, some objects of one that another shard has committed."""
         self._open = _TaskContent(ordinal, key)
 
     def add(self, item: CutoutBlock | Failure) -> None:
@@ -217,7 +217,7 @@ class ShardWriter:
 class _TaskContent:
     """What one task has given so far."""
 
-    def __init__(self, ordinal: int, key: str) -> None:
+    def __init__(self, ordinal: int, key: str | None) -> None:
         self.ordinal = ordinal
         self.key = key
         self.blocks: list[CutoutBlock] = []
@@ -320,8 +320,9 @@ def _write_shard(
     _write_grids(file, blocks)
     _write_columns(file.create_group("columns", track_order=True), blocks)
     group = file.create_group("tasks")
-    schema.put_texts(group, "key", [task.key for task in tasks])
-    group["ordinal"] = np.array([task.ordinal for task in tasks], np.int64)
+    whole = [task for task in tasks if task.key is not None]
+    schema.put_texts(group, "key", [task.key for task in whole])
+    group["ordinal"] = np.array([task.ordinal for task in whole], np.int64)
     group = file.create_group("failures")
     schema.put_texts(group, "object_id", [failure.object_id for failure in failures])
     schema.put_texts(group, "reason", [failure.reason for failure in failures])

@@ -106,9 +106,10 @@ def _walk(file: IO[bytes]) -> bool:
     end = file.seek(0, io.SEEK_END)
     place = 0
     while True:
-        file.seek(place)
-        if place >= end or (place and file.read(9) not in (b"XTENSION=", b"SIMPLE  =")):
-            return place > 0 and place <= end + _BLOCK
+        file.seek(min(place, end))
+        word = file.read(9)
+        if place and not word.startswith(b"XTENSION="):  # the end, or something that readers pass over
+            return not word or not b"XTENSION=".startswith(word)
         file.seek(place)
         try:
             header = Header.fromfile(file, padding=False)

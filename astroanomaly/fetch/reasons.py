@@ -61,10 +61,10 @@ def judge(error: BaseException) -> Judgement:
     text = clean(str(error))
     if "certificate" in text.lower() and names & {"SSLError", "SSLCertVerificationError"}:
         return Judgement(False, "its certificate is not trusted")
-    if names & _TIMEOUTS:
-        return Judgement(True, f"no answer within {current().timeout_s:g} s")
     if any(isinstance(one, ConnectionRefusedError) for one in chain) or "Connection refused" in text:
         return Judgement(True, "the connection was refused")
+    if names & _TIMEOUTS:
+        return Judgement(True, f"no answer within {current().timeout_s:g} s")
     if names & _BREAKS or any(
         isinstance(one, OSError) and one.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) for one in chain
     ):

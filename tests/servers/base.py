@@ -163,7 +163,7 @@ class Server:
         if kind == "html":
             return Answer(ERROR_PAGE, "text/html")
         if kind == "truncated":
-            return replace(answer, body=answer.body[: len(answer.body) * 2 // 3])
+            return replace(answer, body=answer.body[: len(answer.body) * 4 // 7])
         if kind == "votable error":
             return Answer(ERROR_VOTABLE, "application/x-votable+xml")
         return answer
