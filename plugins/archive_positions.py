@@ -7,13 +7,23 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from astroanomaly import Catalog, CatalogError, ConfigError, Task, read_catalog
+from astroanomaly import Catalog, CatalogError, ConfigError, Failure, Task, read_catalog
 
-__all__ = ["COLUMN", "Positions", "angle_arcsec", "carried", "read_positions", "size_or_angle", "unplaced"]
+__all__ = [
+    "COLUMN",
+    "Positions",
+    "angle_arcsec",
+    "carried",
+    "failures",
+    "read_failures",
+    "read_positions",
+    "size_or_angle",
+    "unplaced",
+]
 
 COLUMN = "column:"  # before the names of catalogue columns in a task's table
 _log = logging.getLogger(__name__)
@@ -112,11 +122,7 @@ def carried(catalog: Catalog, wanted: Sequence[str]) -> dict[str, Any]:
 def unplaced(positions: Positions) -> list[Task]:
     """Make the task of the objects without a position: all are failures."""
     rows = np.setdiff1d(np.arange(len(positions)), positions.placed)
-    if not len(rows):
-        return []
-    reasons = np.full(len(rows), "no valid position in the catalogue")
-    table = {"id": positions.ids[rows], "reason": reasons, "ra": positions.ra[rows], "dec": positions.dec[rows]}
-    return [Task("no position", {"kind": "failures"}, table)]
+    return failures("no position", positions, rows, "no valid position in the catalogue", "failed")
 
 
 def angle_arcsec(text: str) -> float | None:
@@ -144,3 +150,20 @@ def size_or_angle(text: str) -> tuple[int | None, float | None]:
     if angle is None:
         raise ConfigError(f"size={text!r}: expected pixels (64) or an angle (10arcsec, 0.5arcmin)")
     return None, angle
+
+
+def failures(
+    key: str, positions: Positions, rows: np.ndarray, reason: str, kind: Literal["failed", "no coverage"]
+) -> list[Task]:
+    """Make the task of some objects that all fail for one reason; none for no rows."""
+    if not len(rows):
+        return []
+    table = {"id": positions.ids[rows], "ra": positions.ra[rows], "dec": positions.dec[rows]}
+    return [Task(key, {"kind": "failures", "reason": reason, "failure": kind}, table)]
+
+
+def read_failures(task: Task) -> Iterator[Failure]:
+    """Report the objects of a task of `failures`."""
+    table = task.table
+    for object_id, ra, dec in zip(table["id"], table["ra"], table["dec"], strict=True):
+        yield Failure(str(object_id), task.payload["reason"], float(ra), float(dec), task.payload["failure"])

@@ -32,9 +32,15 @@ from astroanomaly import (
     option,
 )
 from astroanomaly.cutting import tan_grid
-from astroanomaly_plugins.archive_positions import COLUMN, Positions, angle_arcsec, read_positions, unplaced
+from astroanomaly_plugins.archive_positions import (
+    COLUMN,
+    Positions,
+    angle_arcsec,
+    read_failures,
+    read_positions,
+    unplaced,
+)
 from astroanomaly_plugins.fits_files import clean
-from astroanomaly_plugins.fits_reading import read_failures
 from astroanomaly_plugins.hips_pixels import Pixels, read_pixels
 from astroanomaly_plugins.hips_service import ask, mirrors
 
