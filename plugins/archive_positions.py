@@ -65,9 +65,7 @@ class Positions:
         return table
 
 
-def read_positions(
-    catalog: Path | None, *, ra: str, dec: str, id: str, frame: str, carry: Sequence[str]
-) -> Positions:
+def read_positions(catalog: Path | None, *, ra: str, dec: str, id: str, frame: str, carry: Sequence[str]) -> Positions:
     """Read the positions of a catalogue; see `astroanomaly.read_catalog` for the columns.
 
     Raises

@@ -58,7 +58,7 @@ _HEADER_BYTES = 5760
 class HipsOptions:
     """Options of the source ``hips``."""
 
-    survey: tuple[str, ...] = option(  # noqa: RUF009 - option() makes a dataclass field
+    survey: tuple[str, ...] = option(
         (), "identifier of a HiPS, as in CDS/P/DSS2/red; several are bands", metavar="ID"
     )
     catalog: Path | None = option(None, "table of the positions")
@@ -70,8 +70,12 @@ class HipsOptions:
     frame: str = option("", "frame of the positions, as astropy calls it; default: by column")
     id: str = option("", "catalogue column of the object id")
     carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
-    kind: Literal["auto", "flux", "colour"] = option("auto", "what the surveys hold; auto: found out by one image of each")
-    form: Literal["fits", "jpg", "png"] = option("fits", "format asked of the service; pictures for colour surveys only")
+    kind: Literal["auto", "flux", "colour"] = option(
+        "auto", "what the surveys hold; auto: found out by one image of each"
+    )
+    form: Literal["fits", "jpg", "png"] = option(
+        "fits", "format asked of the service; pictures for colour surveys only"
+    )
     min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
     mirror: tuple[str, ...] = option(
         (), "address of a hips2fits service; several are asked in turn. Default: the CDS's two", metavar="URL"
@@ -179,7 +183,8 @@ def _names(surveys: tuple[str, ...]) -> tuple[str, ...]:
 def _find_kind(surveys: tuple[str, ...], asked: dict[str, Any], positions: Positions) -> tuple[bool, list[str]]:
     """Return whether a survey holds colours, and the units, from one image of each; a few positions are tried."""
     rows = positions.placed
-    colour, units = False, []
+    colour = False
+    units: list[str] = []
     for survey in surveys:
         trouble: FetchError | None = None
         for row in rows[np.linspace(0, len(rows) - 1, min(_PROBES, len(rows))).astype(int)]:

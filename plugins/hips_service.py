@@ -115,7 +115,9 @@ def _check(path: Path, *, survey: str, grid: Grid, form: str, what: str) -> None
     if form != "fits":
         pixels = picture(path, what)
         if pixels.shape[-2:] != grid.shape:
-            raise _error(what, f"the picture has {say_size(pixels.shape)} pixels, {say_size(grid.shape)} were asked for")
+            raise _error(
+                what, f"the picture has {say_size(pixels.shape)} pixels, {say_size(grid.shape)} were asked for"
+            )
         return
     from astropy.io import fits
 

@@ -66,7 +66,7 @@ _GUESS_DEG = 30 / 3600  # half of a cutout whose size in pixels is known and who
 class VoOptions:
     """Options of the source ``vo``."""
 
-    service: str = option(  # noqa: RUF009 - option() makes a dataclass field
+    service: str = option(
         "", "address of an SIA2 or ObsTAP service, with or without /query, /sync", metavar="URL"
     )
     catalog: Path | None = option(None, "table of the positions")
@@ -77,7 +77,9 @@ class VoOptions:
     collection: tuple[str, ...] = option((), "collections to take (obs_collection); default: all")
     instrument: tuple[str, ...] = option((), "instruments to take (instrument_name); default: all")
     kind: Literal["auto", "sia2", "tap"] = option("auto", "protocol of the service; auto: by its capabilities")
-    via: Literal["auto", "soda", "whole"] = option("auto", "how pixels come; auto: SODA cutouts if offered, else whole files")
+    via: Literal["auto", "soda", "whole"] = option(
+        "auto", "how pixels come; auto: SODA cutouts if offered, else whole files"
+    )
     hosts: tuple[str, ...] = option((), "other hosts the data may come from, as in data.example.org or *.example.org")
     max_mb: float = option(4000.0, "largest file that is fetched, in megabytes")
     ra: str = option("", "catalogue column of the longitude (right ascension)")
@@ -95,7 +97,9 @@ class VoOptions:
         if not is_address(self.service):
             raise ConfigError(f"service={self.service!r}: expected the http or https address of an SIA2 or TAP service")
         if urlsplit(self.service).password or urlsplit(self.service).username:
-            raise ConfigError("the address of the service holds a password, which would be stored: services are anonymous")
+            raise ConfigError(
+                "the address of the service holds a password, which would be stored: services are anonymous"
+            )
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
         if self.pixel_scale is not None and not self.pixel_scale > 0:
@@ -141,7 +145,7 @@ class VoSource:
         found = find_candidates(service, web, positions, wanted, choice, half)
         if not any(bands for bands in found.rows.values()):
             raise FootprintError(_nothing(options, len(positions.placed), found))
-        bands = options.bands and found.bands or sort_bands(found.bands)
+        bands = (options.bands and found.bands) or sort_bands(found.bands)
         payload = {
             "kind": "objects",
             "service": options.service,
@@ -173,7 +177,9 @@ class VoSource:
 
 def _nothing(options: VoOptions, count: int, found: Candidates) -> str:
     asked = [f"--{name} {','.join(getattr(options, name))}" for name in ("bands", "collection", "instrument")]
-    chosen = [text for text, name in zip(asked, ("bands", "collection", "instrument"), strict=True) if getattr(options, name)]
+    chosen = [
+        text for text, name in zip(asked, ("bands", "collection", "instrument"), strict=True) if getattr(options, name)
+    ]
     why = f" with {' '.join(chosen)}: leave it out to see what there is" if chosen else ""
     return (
         f"{options.service} lists no FITS image of any of the {count} positions{why} ({found.queries} searches, "
@@ -224,7 +230,9 @@ def _downloads(found: Candidates, used: dict[int, int], web: Web, via: Via, size
             _log.warning("%s", way)
             continue
         if way.soda:
-            listed.append((number, Download(f"{name} (cutouts)", used[number], used[number] * (size**2 * 8 + _HEADER_BYTES))))
+            listed.append(
+                (number, Download(f"{name} (cutouts)", used[number], used[number] * (size**2 * 8 + _HEADER_BYTES)))
+            )
         else:
             listed.append((number, Download(name, 1, way.nbytes)))
     return [item for _, item in sorted(listed, key=lambda pair: pair[0])]

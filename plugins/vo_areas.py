@@ -41,7 +41,7 @@ def _shapes(region: str) -> Iterable[tuple[str, np.ndarray]]:
 
 
 def _inside(kind: str, numbers: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    center = numbers[:2] if kind == "CIRCLE" else _middle(numbers)
+    center = (float(numbers[0]), float(numbers[1])) if kind == "CIRCLE" else _middle(numbers)
     x, y = _tangent(ra, dec, center)
     if kind == "CIRCLE":
         return numbers[2] - np.hypot(x, y)

@@ -70,7 +70,9 @@ class BandChoice:
 def _rule(entry: str) -> _Rule:
     name, equals, pattern = (part.strip() for part in entry.partition("="))
     if not name or name != clean(name) or (equals and not pattern):
-        raise BandError(f"--bands {entry!r}: expected NAME, NAME=PATTERN or NAME=LOW..HIGH with a unit, as in g=400..550nm")
+        raise BandError(
+            f"--bands {entry!r}: expected NAME, NAME=PATTERN or NAME=LOW..HIGH with a unit, as in g=400..550nm"
+        )
     match = _RANGE.fullmatch(pattern)
     if not match:
         return _Rule(name, pattern)

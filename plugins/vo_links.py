@@ -11,7 +11,7 @@ import numpy as np
 
 from astroanomaly import FetchError
 from astroanomaly.cutting import quiet
-from astroanomaly_plugins.vo_products import Product, asked_of
+from astroanomaly_plugins.vo_products import READING, Product, asked_of
 from astroanomaly_plugins.vo_web import Web, error
 
 __all__ = ["Access", "Via", "access_to", "area_parameter"]
@@ -72,9 +72,10 @@ def _links_of(path: Path, what: str) -> tuple[str, dict[str, Any], int]:
     from pyvo.dal.adhoc import DatalinkResults
     from pyvo.dal.exceptions import DALFormatError, DALQueryError, DALServiceError
 
-    whole, soda, nbytes, said = "", {}, 0, ""
+    whole, nbytes, said = "", 0, ""
+    soda: dict[str, Any] = {}
     try:
-        with quiet():
+        with READING, quiet():
             results = DatalinkResults(parse(path, verify="ignore"))
             for row in results:
                 said = said or str(row.error_message or "")

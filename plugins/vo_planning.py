@@ -56,7 +56,10 @@ def find_candidates(
     while waiting:
         searches = [_circle(positions, cell, half_size_deg) for cell in waiting]
         answers = dict(
-            fetch.each(lambda n: web.table(service.url, service.search(*searches[n], wanted), _say(*searches[n])), range(len(waiting)))
+            fetch.each(
+                lambda n: web.table(service.url, service.search(*searches[n], wanted), _say(*searches[n])),
+                range(len(waiting)),
+            )
         )
         queries += len(waiting)
         following = []
@@ -89,7 +92,11 @@ def _circle(positions: Positions, cell: np.ndarray, margin: float) -> tuple[floa
     vector = np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)]).mean(axis=1)
     middle = float(np.arctan2(vector[1], vector[0])), float(np.arctan2(vector[2], np.hypot(vector[0], vector[1])))
     radius = float(np.degrees(angular_separation(*middle, ra, dec).max())) + margin
-    return round(float(np.degrees(middle[0])) % 360, 9), round(float(np.degrees(middle[1])), 9), round(radius * 1.001, 9)
+    return (
+        round(float(np.degrees(middle[0])) % 360, 9),
+        round(float(np.degrees(middle[1])), 9),
+        round(radius * 1.001, 9),
+    )
 
 
 def _say(ra: float, dec: float, radius: float) -> str:
@@ -123,5 +130,8 @@ def _choose(
             ranked.setdefault(product.band, []).append((order, product.did, product))
         yield (
             row,
-            {band: [item[2] for item in sorted(items, key=lambda item: item[:2])[:_MOST_EACH]] for band, items in ranked.items()},
+            {
+                band: [item[2] for item in sorted(items, key=lambda item: item[:2])[:_MOST_EACH]]
+                for band, items in ranked.items()
+            },
         )

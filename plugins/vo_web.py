@@ -45,7 +45,9 @@ class Web:
         except ValueError:
             return "the service gives no readable address of the data"
         if parts.scheme.lower() not in ("http", "https"):
-            return f"the service names a {parts.scheme or 'local'} address for the data; only http and https are fetched"
+            return (
+                f"the service names a {parts.scheme or 'local'} address for the data; only http and https are fetched"
+            )
         if parts.username or parts.password:
             return "the service names an address with a password for the data"
         if host and (any(fnmatchcase(host, one.lower()) for one in self.hosts) or host.endswith(f".{self.hosts[0]}")):

@@ -87,7 +87,7 @@ def catalog(tmp_path):
 
 def run(server, catalog, out, net, **options):
     options = {"survey": (RED,), "size": "20arcsec", "pixels": 40, "mirror": (server.endpoint,), **options}
-    return ingest(SOURCE, out=out, catalog=catalog, **options)
+    return ingest(SOURCE, out=out, catalog=catalog, fetch=net, **options)
 
 
 def failures(cache):
@@ -136,7 +136,7 @@ def test_flux_comes_on_the_grid_that_is_stored(server, catalog, tmp_path, net):
         assert same_grid(cutout.grid, tan_grid((row["ra"], row["dec"]), 0.5, (40, 40)))
         ra, dec = cutout.wcs.all_pix2world([19.5], [19.5], 0)  # the middle is the position
         assert np.hypot((ra[0] - row["ra"]) * math.cos(math.radians(2.2)), dec[0] - row["dec"]) * 3600 < 1e-6
-        x, y = (int(round(float(value))) for value in wcs.all_world2pix(*cutout.wcs.all_pix2world(25, 8, 0), 0))
+        x, y = (round(float(value)) for value in wcs.all_world2pix(*cutout.wcs.all_pix2world(25, 8, 0), 0))
         assert cutout.data[0, 8, 25] == pixels[y, x]
         assert cutout.columns["mag"] == row["mag"]
         assert cutout.columns["product_red"] == RED
@@ -214,7 +214,7 @@ def test_colours_are_display_pixels_with_their_wcs(server, catalog, tmp_path, ne
     assert (cache.layout.pixel_kind, cache.layout.dtype) == ("display", "uint8")
     cutout = cache["o2"]
     pixels, wcs = surveys()[COLOUR].mosaics[0]
-    x, y = (int(round(float(value))) for value in wcs.all_world2pix(*cutout.wcs.all_pix2world(25, 8, 0), 0))
+    x, y = (round(float(value)) for value in wcs.all_world2pix(*cutout.wcs.all_pix2world(25, 8, 0), 0))
     far = 0 if form != "jpg" else 60
     assert np.abs(cutout.data[:, 8, 25].astype(int) - pixels[:, y, x]).max() <= far
     assert failures(cache)["far"].kind == "no coverage"
@@ -233,8 +233,12 @@ def test_a_picture_may_say_what_is_covered(server, catalog, tmp_path, net):
             if name != GREY:
                 return found
             with fits.open(_stream(found.body)) as hdulist:
-                shown = HipsSurvey(((np.concatenate([alpha] * 3), wcs),)).sample(WCS(hdulist[0].header, naxis=2), 40, 40)
-                return type(found)(_whole(np.concatenate([hdulist[0].data, shown[:1]]), hdulist[0].header), "image/fits")
+                shown = HipsSurvey(((np.concatenate([alpha] * 3), wcs),)).sample(
+                    WCS(hdulist[0].header, naxis=2), 40, 40
+                )
+                return type(found)(
+                    _whole(np.concatenate([hdulist[0].data, shown[:1]]), hdulist[0].header), "image/fits"
+                )
 
     with Four({GREY: HipsSurvey(((colour, wcs),))}) as four:
         cache = run(four, catalog, tmp_path / "cache", net, survey=(GREY,))
@@ -319,6 +323,11 @@ def test_the_real_service(catalog, tmp_path, net):
     table = Table({"object_id": ["m51"], "ra": [202.4696], "dec": [47.1952]})
     table.write(tmp_path / "m51.csv")
     cache = ingest(
-        SOURCE, out=tmp_path / "cache", catalog=tmp_path / "m51.csv", survey=("CDS/P/DSS2/red",), size="10arcmin", pixels=100
+        SOURCE,
+        out=tmp_path / "cache",
+        catalog=tmp_path / "m51.csv",
+        survey=("CDS/P/DSS2/red",),
+        size="10arcmin",
+        pixels=100,
     )
     assert cache["m51"].coverage[0] == 1

@@ -35,7 +35,9 @@ class HipsSurvey:
         y, x = np.mgrid[:height, :width]
         ra, dec = wcs.all_pix2world(x.ravel(), y.ravel(), 0)
         planes = 3 if self.colour else 1
-        result = np.full((planes, height * width), 0 if self.colour else np.nan, np.uint8 if self.colour else np.float32)
+        result = np.full(
+            (planes, height * width), 0 if self.colour else np.nan, np.uint8 if self.colour else np.float32
+        )
         for pixels, own in self.mosaics:
             px, py = (np.round(part) for part in own.all_world2pix(ra, dec, 0))
             inside = (px >= 0) & (py >= 0) & (px < pixels.shape[-1]) & (py < pixels.shape[-2])
@@ -70,7 +72,7 @@ class HipsServer(Server):
         except (KeyError, ValueError) as error:
             return _refuse("Bad Request", f"{error} is missing or no number")
         if self.due("wcs off", asked):
-            wcs.wcs.crval = wcs.wcs.crval + [0.01, 0.01]
+            wcs.wcs.crval = [*wcs.wcs.crval, 0.01, 0.01]
         pixels = survey.sample(wcs, width, height)
         if query.get("format", "fits") == "fits":
             return Answer(_fits(pixels, wcs, name, survey.title), "image/fits")

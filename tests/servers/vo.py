@@ -155,9 +155,10 @@ class VoServer(Server):
                 return _votable((), (), error=f"UsageFault: POS={query['POS']} is not supported", status=400)
             where.append(f"INTERSECTS(CIRCLE('ICRS', {','.join(map(_number, words[1:]))}), s_region) = 1")
         for name, column in (("COLLECTION", "obs_collection"), ("INSTRUMENT", "instrument_name")):
-            if name in query:
-                where.append(f"{column} = ?")
-                values.append(query[name])
+            wanted = asked.query.get(name, [])
+            if wanted:
+                where.append(f"{column} IN ({','.join('?' * len(wanted))})")
+                values += wanted
         if "DPTYPE" in query:
             where.append("dataproduct_type = ?")
             values.append(query["DPTYPE"])
@@ -202,7 +203,7 @@ class VoServer(Server):
         corners = wcs.calc_footprint(axes=(shape[1], shape[0]))
         middle = wcs.pixel_to_world_values((shape[1] - 1) / 2, (shape[0] - 1) / 2)
         scale = float(abs(wcs.wcs.cdelt[0]) * 3600)
-        row = dict.fromkeys((field[0] for field in OBSCORE))
+        row = dict.fromkeys(field[0] for field in OBSCORE)
         row |= {
             "dataproduct_type": "image",
             "calib_level": 3,
@@ -258,8 +259,8 @@ class VoServer(Server):
             inputs = (
                 f'<PARAM name="ID" datatype="char" arraysize="*" ucd="meta.id;meta.main" value={quoteattr(did)}/>'
                 '<PARAM name="CIRCLE" datatype="double" arraysize="3" xtype="circle" unit="deg" '
-                'ucd="obs.field" value=""/>'
-                '<PARAM name="POS" datatype="char" arraysize="*" ucd="obs.field" value=""/>'
+                'ucd="phys.angArea;obs" value=""/>'
+                '<PARAM name="POS" datatype="char" arraysize="*" ucd="phys.angArea;obs" value=""/>'
             )
         return (
             f'<RESOURCE ID="{identifier}" type="meta" utype="adhoc:service">'
@@ -312,7 +313,9 @@ def _contains(inner: str, outer: str) -> int:
     _, ra, dec = inner.split()
     shape, *numbers = outer.split()
     a, b, radius = map(float, numbers)
-    return int(shape == "CIRCLE" and np.arccos(np.clip(_sky(float(ra), float(dec)) @ _sky(a, b), -1, 1)) <= np.radians(radius))
+    return int(
+        shape == "CIRCLE" and np.arccos(np.clip(_sky(float(ra), float(dec)) @ _sky(a, b), -1, 1)) <= np.radians(radius)
+    )
 
 
 def _intersects(circle: str, region: str | None) -> int:
