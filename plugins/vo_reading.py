@@ -162,6 +162,9 @@ def _pick(
         images = found[keys[0]]
         if isinstance(images, FetchError) or not images:
             continue
+        if len(keys) == len(images) == 1:  # a cutout of this object
+            best[keys[0]] = images[0]
+            continue
         at = np.array([row for row, _ in keys])
         tiles = [Tile({"": image}, image.grid) for image in images]
         number = assign(tiles, ra[at], dec[at], work.size).tile

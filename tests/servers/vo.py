@@ -21,6 +21,9 @@ from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.nddata.utils import NoOverlapError
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from astroanomaly.cutting import quiet
 
 from .base import NOT_FOUND, Answer, Asked, Server
 
@@ -198,11 +201,11 @@ class VoServer(Server):
         return _votable(fields, found[:limit], service, overflow=len(found) > limit)
 
     def _row(self, product: VoProduct) -> list[Any]:
-        with fits.open(product.path) as hdulist:
+        with quiet(), fits.open(product.path) as hdulist:
             wcs, shape = WCS(hdulist[product.hdu].header), hdulist[product.hdu].shape
         corners = wcs.calc_footprint(axes=(shape[1], shape[0]))
         middle = wcs.pixel_to_world_values((shape[1] - 1) / 2, (shape[0] - 1) / 2)
-        scale = float(abs(wcs.wcs.cdelt[0]) * 3600)
+        scale = float(proj_plane_pixel_scales(wcs)[0]) * 3600
         row = dict.fromkeys(field[0] for field in OBSCORE)
         row |= {
             "dataproduct_type": "image",
@@ -281,16 +284,17 @@ class VoServer(Server):
         product = self._other(product, asked)
         if self.due("wcs off", asked):
             ra += 0.02
-        with fits.open(product.path) as hdulist:
+        with quiet(), fits.open(product.path) as hdulist:
             hdu = hdulist[product.hdu]
             wcs = WCS(hdu.header)
-            side = 2 * int(np.ceil(radius * 3600 / float(abs(wcs.wcs.cdelt[0]) * 3600))) + 1
+            side = 2 * int(np.ceil(radius / float(proj_plane_pixel_scales(wcs)[0]))) + 1
             try:
                 cut = Cutout2D(hdu.data, wcs.world_to_pixel_values(ra, dec), side, wcs=wcs, mode="trim")
             except NoOverlapError:
                 return Answer(b"", "text/plain", 204)  # SODA 1.0: no content
             header = hdu.header.copy()
-        header.update(cut.wcs.to_header())
+        for key, shift in zip(("CRPIX1", "CRPIX2"), cut.origin_original, strict=True):
+            header[key] -= shift
         stream = io.BytesIO()
         fits.PrimaryHDU(cut.data, header).writeto(stream)
         return Answer(stream.getvalue(), "application/fits")
