@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +124,8 @@ def _capabilities(base: str, web: Web) -> tuple[list[tuple[str, str]], str]:
             continue
         found = []
         try:
-            with quiet():
+            with quiet(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pyvo on capabilities it does not know
                 parsed = vosi.parse_capabilities(io.BytesIO(content).read)
             for capability in parsed:
                 for interface in capability.interfaces:
