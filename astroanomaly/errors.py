@@ -92,14 +92,19 @@ class FetchError(AstroAnomalyError, OSError):
     reason
         The message without the object it is about, so that equal reasons can be counted: for `Failure`. Default: the
         message.
+    status
+        HTTP status of the answer, 0 where there was none.
     wait_s
         Seconds the service asked to wait before the next request.
     """
 
-    def __init__(self, message: str, *, retryable: bool = False, reason: str = "", wait_s: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool = False, reason: str = "", status: int = 0, wait_s: float = 0.0
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.reason = reason or message
+        self.status = status
         self.wait_s = wait_s
 
 

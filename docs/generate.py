@@ -18,6 +18,8 @@ from pathlib import Path
 
 from astroanomaly.app.state import KEYS
 from astroanomaly.cli import build_parser
+from astroanomaly.config import FetchConfig
+from astroanomaly.flags import add_flags
 from astroanomaly.plugins import ENVIRONMENT_VARIABLE
 from astroanomaly.settings import settings_sections
 
@@ -76,6 +78,8 @@ def render(text: str) -> str:
             table = _table(("key", "what it does"), [(f"`{shown}`", meaning) for _, shown, meaning in KEYS])
         elif what == "commands":
             table = _commands(parsers)
+        elif what == f"flags: {_INGEST} network":
+            table = _network()
         else:
             table = _flags(what.removeprefix("flags: "), parsers)
         return f"{match[1]}\n{table}\n{match[3]}"
@@ -91,7 +95,7 @@ def _flags(command: str, parsers: dict[str, argparse.ArgumentParser]) -> str:
     actions = parser._actions
     if command == _INGEST:
         first = next(name for name in parsers if name.startswith(f"{_INGEST} "))
-        actions = [action for action in parsers[first]._actions if not action.dest.startswith("option_")]
+        actions = [action for action in parsers[first]._actions if not action.dest.startswith(("option_", "fetch_"))]
     elif command.startswith(f"{_INGEST} "):
         actions = [action for action in actions if action.dest.startswith("option_")]
     rows = [
@@ -100,6 +104,13 @@ def _flags(command: str, parsers: dict[str, argparse.ArgumentParser]) -> str:
         if not isinstance(action, argparse._SubParsersAction | argparse._HelpAction)
     ]
     return _table(("option", "meaning"), rows)
+
+
+def _network() -> str:
+    """List the flags of sources that ask the network."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_flags(parser, FetchConfig)
+    return _table(("option", "meaning"), [(_spelling(action), _meaning(action)) for action in parser._actions])
 
 
 def _spelling(action: argparse.Action) -> str:

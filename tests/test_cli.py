@@ -75,6 +75,13 @@ def trained(folder):
     return folder
 
 
+def test_a_dry_run_of_files_counts_them_and_writes_nothing(folder):
+    said = run("ingest", "images", "pictures", "--out", "never", "--dry-run", cwd=folder)
+    assert "40 objects in 1 tasks" in said
+    assert "nothing was written" in said
+    assert not (folder / "never").exists()
+
+
 def test_candidates_export_and_labels(trained):
     said = run("candidates", "search", "-n", "5", "--sheet", "sheet.png", cwd=trained)
     assert said.count(".png") >= 6

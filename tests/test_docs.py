@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import astroanomaly
+import astroanomaly.fetch
+from astroanomaly.config import FetchConfig
+from astroanomaly.flags import describe_options
 from astroanomaly.hookspecs import HookSpecs, Ranker, RankerContext, Source
 from astroanomaly.settings import settings_sections
 
@@ -124,6 +127,9 @@ def test_flags_named_in_the_text_exist(generate):
         for action in parser._actions
         for flag in action.option_strings
     }
+    known |= {flag for flag, _, _ in describe_options(FetchConfig)} | {
+        "--no-refresh"
+    }  # of sources that ask the network
     known |= {"--max-missing", "--bands", "--flag", "--no-flag"}  # of the plugin guide
     wrong = []
     for path in PAGES:
@@ -145,6 +151,13 @@ def public(protocol):
     names = {name for name in (*vars(protocol), *protocol.__annotations__) if not name.startswith("_")}
     assert names
     return names
+
+
+def test_the_plugin_guide_names_what_archive_plugins_share():
+    guide = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+    for name in astroanomaly.fetch.__all__:
+        if name not in ("Said", "Tally"):  # what two of them return
+            assert re.search(rf"`[^`]*\b{name}\b[^`]*`", guide), f"the guide does not mention {name}"
 
 
 def test_every_public_name_is_in_the_reference():

@@ -57,6 +57,38 @@ def test_every_object_is_a_cutout_or_a_failure(tmp_path):
     assert cache.request["options"] == {"count": 21, "tasks": 5}
 
 
+def test_failures_are_retried_where_the_task_does_not_name_its_objects(tmp_path):
+    """Then whole tasks are read again, and only what had failed is taken from them."""
+
+    class Nameless(Noise):
+        healed = False
+
+        def plan(self, request, options):
+            for task in super().plan(request, options):
+                yield Task(task.key, {**task.payload, "ids": task.table["object_id"].tolist()})
+
+        def read(self, task):
+            named = Task(task.key, task.payload, {"object_id": np.array(task.payload["ids"])})
+            for item in super().read(named):
+                if not isinstance(item, Failure):
+                    yield item
+                elif self.healed and item.object_id != "2-3":
+                    yield CutoutBlock(ids=[item.object_id], images=np.ones((1, 2, 8, 8), np.float32), bands=("g", "r"))
+                else:
+                    kind = "no coverage" if item.object_id == "1-3" else "failed"
+                    yield Failure(item.object_id, item.reason, kind=kind)
+
+    source = Nameless()
+    before = ingest(source, out=tmp_path / "c")
+    assert {f.object_id for f in before.failures if f.kind == "no coverage"} == {"1-3"}
+    source.healed = True
+    assert len(ingest(source, out=tmp_path / "c")) == len(before)
+    after = ingest(source, out=tmp_path / "c", retry_failed=True)
+    assert {f.object_id: f.kind for f in after.failures} == {"1-3": "no coverage", "2-3": "failed"}
+    assert len(after) == 5 * 20 - 2
+    np.testing.assert_array_equal(after["0-0"].data, before["0-0"].data)
+
+
 def test_a_prefix_keeps_ids_apart(tmp_path):
     cache = ingest(Noise(), out=tmp_path / "c", prefix="run2/")
     assert all(object_id.startswith("run2/") for object_id in cache.ids)

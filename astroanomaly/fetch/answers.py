@@ -72,6 +72,8 @@ class Said:
 def answer(what: str) -> Iterator[Said]:
     """Collect what the libraries of archives log and print in this thread while the block runs; none of it is shown.
 
+    Import the client before: what it logs while it is imported for the first time is not heard.
+
     Examples
     --------
     ::
@@ -91,8 +93,11 @@ def answer(what: str) -> Iterator[Said]:
         _log.debug("%s says: %s", record.name, clean(record.getMessage()))
         return False
 
-    known = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _LIBRARIES]
-    loggers = [logging.getLogger(name) for name in {*known, *_LIBRARIES}]
+    loggers = [  # those there are: astroquery cannot be imported once somebody else has made its logger
+        logger
+        for name, logger in logging.root.manager.loggerDict.copy().items()
+        if name.split(".")[0] in _LIBRARIES and isinstance(logger, logging.Logger)
+    ]
     for logger in loggers:
         logger.addFilter(listen)
     _printing.listen(thread, said._printed)

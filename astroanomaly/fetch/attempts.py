@@ -86,4 +86,4 @@ def _final(found: Judgement, host: str, what: str, tries: int) -> FetchError:
     message = about if outer is not None else f"{what}: {about}"
     if outer is None and found.retryable:
         message += f"; tried {tries} times. Try again later: what was fetched is kept"
-    return FetchError(message, retryable=found.retryable, reason=about, wait_s=found.wait_s)
+    return FetchError(message, retryable=found.retryable, reason=about, status=found.status, wait_s=found.wait_s)

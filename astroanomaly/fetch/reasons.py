@@ -40,10 +40,11 @@ _MOST_WORDS = 160  # letters of a service's own text in a message
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an error means: whether another try may help, why, and how long the service asked to wait."""
+    """What an error means: whether another try may help, why, the HTTP status, and the wait the service asked for."""
 
     retryable: bool
     reason: str
+    status: int = 0
     wait_s: float = 0.0
 
 
@@ -52,7 +53,7 @@ def judge(error: BaseException) -> Judgement:
     chain = list(_chain(error))
     for one in chain:
         if isinstance(one, FetchError):
-            return Judgement(one.retryable, one.reason, one.wait_s)
+            return Judgement(one.retryable, one.reason, one.status, one.wait_s)
     for one in chain:
         status, headers, text = _answer_of(one)
         if status:
@@ -80,7 +81,7 @@ def judge_status(status: int, headers: Mapping[str, str] | None = None, text: st
     reason = f"HTTP {status} {phrase}".strip() + (f": {words}" if words and words != phrase else "")
     if status in _LOGIN:
         reason += " (are these data public? see the source's page on login)"
-    return Judgement(status in _WORTH_IT or status >= 500, reason, _retry_after(headers))
+    return Judgement(status in _WORTH_IT or status >= 500, reason, status, _retry_after(headers))
 
 
 def full_disk(error: BaseException) -> bool:

@@ -116,7 +116,7 @@ def _stream(
         if response.status_code >= 400:
             head = next(response.iter_content(_HEAD), b"").decode("utf-8", "replace")
             found = judge_status(response.status_code, response.headers, head)
-            raise FetchError(found.reason, retryable=found.retryable, wait_s=found.wait_s)
+            raise FetchError(found.reason, retryable=found.retryable, status=found.status, wait_s=found.wait_s)
         size = 0
         for piece in response.iter_content(_PIECE):
             size += len(piece)
