@@ -84,8 +84,13 @@ def cutout_images(
     request = asking.request(product, service=soda["url"], position=[ra, dec], size=radius_deg)
     check = functools.partial(_check_cutout, product=product, ra=ra, dec=dec, radius_deg=radius_deg, asking=asking)
     what = f"a cutout of {product.did}"
-    path = asking.web.file(soda["url"], request, what, params=params, check=check, empty=True)
-    return _images(path, asking.ext, what) if path.stat().st_size else []
+    try:
+        path = asking.web.file(soda["url"], request, what, params=params, check=check)
+    except FetchError as problem:
+        if problem.reason.startswith("HTTP 204"):  # how SODA says that it has no pixel there
+            return []
+        raise
+    return _images(path, asking.ext, what)
 
 
 def _images(path: Path, ext: Sequence[str], what: str) -> list[Image]:

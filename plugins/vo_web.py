@@ -69,17 +69,8 @@ class Web:
         params: Mapping[str, Any] | None = None,
         check: Callable[[Path], None] | None = None,
         suffix: str = ".fits",
-        empty: bool = False,
     ) -> Path:
-        """Return a file, kept or fetched.
-
-        Parameters
-        ----------
-        request
-            What stands for it among what is kept.
-        empty
-            Whether an answer without content is one, as that of SODA where there is no pixel.
-        """
+        """Return a file, kept or fetched; ``request`` is what stands for it among what is kept."""
         reason = self.refusal(url)
         if reason:
             raise error(what, reason)
@@ -87,11 +78,7 @@ class Web:
         def make(path: Path) -> None:
             fetch.download(url, path, params=params, what=what, allow=self.allow, most_bytes=int(self.most_mb * 1e6))
 
-        def look(path: Path) -> None:
-            if check is not None and not (empty and path.stat().st_size == 0):
-                check(path)
-
-        return fetch.kept(request, make, host=url, what=what, check=look, suffix=suffix)
+        return fetch.kept(request, make, host=url, what=what, check=check, suffix=suffix)
 
     def table(self, url: str, params: Mapping[str, Any], what: str) -> Path:
         """Return the VOTable that answers a query, kept or fetched; one that states an error is an error."""

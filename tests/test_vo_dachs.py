@@ -45,7 +45,7 @@ def run(url, sky, tmp_path, **options):
     return ingest(VoSource(), out=tmp_path / "cache", service=url, fetch=net, **options)
 
 
-@pytest.mark.filterwarnings("ignore:Unknown xsi.type sia.SimpleImageAccess")  # pyvo does not know SIA2's own type
+@pytest.mark.filterwarnings("ignore:Unknown", "ignore:.*Unknown element")  # capabilities that pyvo does not know
 def test_it_is_the_real_thing(url):
     service = pyvo.dal.TAPService(f"{url}/tap")
     assert len(service.search("SELECT * FROM ivoa.obscore WHERE obs_collection = 'SIM'")) == 6

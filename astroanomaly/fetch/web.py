@@ -108,12 +108,16 @@ def _stream(
 
     def look(response: Response, **_: Any) -> None:
         if allow is not None and response.is_redirect:
-            allow(urljoin(response.url, response.headers["Location"]))
+            try:
+                allow(urljoin(response.url, response.headers["Location"]))
+            except FetchError:
+                response.close()
+                raise
 
     with _session().get(
         url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s), hooks={"response": look}
     ) as response:
-        if response.status_code >= 400:
+        if response.status_code >= 400 or response.status_code == 204:  # an answer that says it has no content
             head = next(response.iter_content(_HEAD), b"").decode("utf-8", "replace")
             found = judge_status(response.status_code, response.headers, head)
             raise FetchError(found.reason, retryable=found.retryable, status=found.status, wait_s=found.wait_s)

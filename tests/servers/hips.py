@@ -72,7 +72,7 @@ class HipsServer(Server):
         except (KeyError, ValueError) as error:
             return _refuse("Bad Request", f"{error} is missing or no number")
         if self.due("wcs off", asked):
-            wcs.wcs.crval = [*wcs.wcs.crval, 0.01, 0.01]
+            wcs.wcs.crval = [value + 0.01 for value in wcs.wcs.crval]
         pixels = survey.sample(wcs, width, height)
         if query.get("format", "fits") == "fits":
             return Answer(_fits(pixels, wcs, name, survey.title), "image/fits")

@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -148,7 +149,8 @@ class VoServer(Server):
         """The product itself, or another one if the server is to send the wrong file."""
         if not self.due("wrong band", asked):
             return product
-        return next(other for other in self.products.values() if other.low_nm != product.low_nm)
+        others = [other for other in self.products.values() if other.low_nm != product.low_nm]
+        return max(others, key=lambda other: len(commonprefix([other.name, product.name])))
 
     def _sia2(self, query: Mapping[str, str], asked: Asked) -> Answer:
         where, values = ["1=1"], []
@@ -282,8 +284,6 @@ class VoServer(Server):
         if product is None:
             return Answer(b"NotFoundFault: no such product", "text/plain", 404)
         product = self._other(product, asked)
-        if self.due("wcs off", asked):
-            ra += 0.02
         with quiet(), fits.open(product.path) as hdulist:
             hdu = hdulist[product.hdu]
             wcs = WCS(hdu.header)
@@ -295,6 +295,8 @@ class VoServer(Server):
             header = hdu.header.copy()
         for key, shift in zip(("CRPIX1", "CRPIX2"), cut.origin_original, strict=True):
             header[key] -= shift
+        if self.due("wcs off", asked):
+            header["CRVAL1"] += 0.02
         stream = io.BytesIO()
         fits.PrimaryHDU(cut.data, header).writeto(stream)
         return Answer(stream.getvalue(), "application/fits")
