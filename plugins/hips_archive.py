@@ -1,7 +1,7 @@
 """Source ``hips``: cutouts of any survey that has a HiPS, through the service hips2fits.
 
-* **Grid.** Every object gets a TAN grid of its own, centred on it, north up, of ``--size`` over ``--pixels``; the service
-  resamples the survey to it. It is stored with the cutout, and an answer on any other grid is a failure.
+* **Grid.** Every object gets a TAN grid of its own, centred on it, north up, of ``--size`` over ``--pixels``; the
+  service resamples the survey to it. It is stored with the cutout, and an answer on any other grid is a failure.
 * **Surveys** are bands in the order given. A colour survey gives display pixels, three bands R, G and B, and stands
   alone. ``--kind`` says which it is; else one image is fetched to find out.
 * **No coverage.** An answer without any data, or of exactly one value, is no coverage.
@@ -58,10 +58,8 @@ _HEADER_BYTES = 5760
 class HipsOptions:
     """Options of the source ``hips``."""
 
-    survey: tuple[str, ...] = option(
-        (), "identifier of a HiPS, as in CDS/P/DSS2/red; several are bands", metavar="ID"
-    )
-    catalog: Path | None = option(None, "table of the positions")
+    survey: tuple[str, ...] = option((), "identifier of a HiPS, as in CDS/P/DSS2/red; several are bands", metavar="ID")
+    catalog: Path | None = option(None, "table of the positions")  # noqa: RUF009 - option() makes a field
     size: str = option("", "side of a cutout on the sky, as in 30arcsec", metavar="ANGLE")
     pixels: int = option(64, "side of a cutout in pixels")
     bands: tuple[str, ...] = option((), "names of the bands, one per survey; default: the last word of each identifier")
@@ -129,8 +127,8 @@ class HipsSource:
             colour, units = _find_kind(options.survey, asked, positions)
         if colour and len(options.survey) > 1:
             raise ConfigError(
-                f"{len(options.survey)} surveys of which one or all are colours: a colour survey is a cache of its own. "
-                "Give one --survey"
+                f"{len(options.survey)} surveys of which one or all are colours: a colour survey is a cache of its "
+                "own. Give one --survey"
             )
         bands = _COLOURS if colour else tuple(options.bands) or _names(options.survey)
         layout = Layout(

@@ -66,10 +66,8 @@ _GUESS_DEG = 30 / 3600  # half of a cutout whose size in pixels is known and who
 class VoOptions:
     """Options of the source ``vo``."""
 
-    service: str = option(
-        "", "address of an SIA2 or ObsTAP service, with or without /query, /sync", metavar="URL"
-    )
-    catalog: Path | None = option(None, "table of the positions")
+    service: str = option("", "address of an SIA2 or ObsTAP service, with or without /query, /sync", metavar="URL")
+    catalog: Path | None = option(None, "table of the positions")  # noqa: RUF009 - option() makes a field
     size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE")
     bands: tuple[str, ...] = option(
         (), "bands to take: NAME, NAME=PATTERN for filter or title, or NAME=400..550nm; default: all"

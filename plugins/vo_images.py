@@ -23,8 +23,8 @@ __all__ = ["Asking", "cutout_images", "head_images", "whole_images", "zero_point
 _SAME_BAND = 0.1  # wavelengths that differ by less, relatively, are one band
 _HEAD_BYTES = 40 * 2880
 _ZERO_POINTS = (
-    "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN", "PHOTZP",
-    "PHOTZPT", "ZP", "ZPOINT", "MZP",
+    "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
+    "PHOTZP", "PHOTZPT", "ZP", "ZPOINT", "MZP",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ class Asking:
     check_band: bool
 
     def request(self, product: Product, **more: Any) -> dict[str, Any]:
-        """What an image stands for among what is kept."""
+        """Return what stands for an image among what is kept."""
         return {"product": product.did, **more, **({} if self.check_band else {"band": "not checked"})}
 
 

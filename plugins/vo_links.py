@@ -22,7 +22,7 @@ _SODA_ID = "ivo://ivoa.net/std/SODA#sync-1"
 
 @dataclass(frozen=True)
 class Access:
-    """Where an image is: its whole file, how SODA is asked for cutouts of it (empty if it is not), bytes of the file."""
+    """Where an image is: its whole file, how SODA is asked for cutouts of it (empty: not at all), bytes of the file."""
 
     whole: str
     soda: Mapping[str, Any] = field(default_factory=dict)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -55,16 +57,12 @@ def find_candidates(
     queries = 0
     while waiting:
         searches = [_circle(positions, cell, half_size_deg) for cell in waiting]
-        answers = dict(
-            fetch.each(
-                lambda n: web.table(service.url, service.search(*searches[n], wanted), _say(*searches[n])),
-                range(len(waiting)),
-            )
-        )
+        ask = functools.partial(_ask, service, web, wanted)
+        answers = dict(fetch.each(ask, dict.fromkeys(searches)))
         queries += len(waiting)
         following = []
         for number, cell in enumerate(waiting):
-            path = answers[number]
+            path = answers[searches[number]]
             if isinstance(path, FetchError):
                 raise path
             listed, overflow = read_products(path, choice, _say(*searches[number]))
@@ -82,6 +80,10 @@ def find_candidates(
         waiting = following
     bands = choice.names or tuple(dict.fromkeys(product.band for product in products))
     return Candidates(products, bands, rows, queries)
+
+
+def _ask(service: Service, web: Web, wanted: Selection, circle: tuple[float, float, float]) -> Path:
+    return web.table(service.url, service.search(*circle, wanted), _say(*circle))
 
 
 def _circle(positions: Positions, cell: np.ndarray, margin: float) -> tuple[float, float, float]:

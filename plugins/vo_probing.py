@@ -59,8 +59,8 @@ def probe(
     scale = payload["pixel_scale"] or (scales[0] if scales else None)
     if scale is None and size[0] is None:
         raise FetchError(
-            f"the size of a pixel, and so of a cutout of {size[1]:g} arcsec, could not be found out: {trouble}. Give --size "
-            "in pixels, or --pixel-scale",
+            f"the size of a pixel, and so of a cutout of {size[1]:g} arcsec, could not be found out: {trouble}. Give "
+            "--size in pixels, or --pixel-scale",
             retryable=trouble is not None and trouble.retryable,
         ) from trouble
     return Known(scale, tuple(units))

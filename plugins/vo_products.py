@@ -174,7 +174,7 @@ def _number(row: Any, names: Mapping[str, str], name: str, factor: float = 1.0) 
 
 
 def _service(results: Any, identifier: str) -> Any:
-    """The service descriptor of a standard, None if there is none."""
+    """Return the service descriptor of a standard, None if there is none."""
     from pyvo.dal.exceptions import DALServiceError
 
     try:

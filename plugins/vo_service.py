@@ -103,8 +103,8 @@ def find_service(url: str, kind: str, web: Web) -> Service:
         )
     standards = ", ".join(dict.fromkeys(standard for standard, _ in capabilities if standard)) or "nothing"
     raise ConfigError(
-        f"{base} is neither an SIA version 2 nor a TAP service: it offers {standards}. Look for the data centre's SIA2 or "
-        "ObsTAP address"
+        f"{base} is neither an SIA version 2 nor a TAP service: it offers {standards}. Look for the data centre's "
+        "SIA2 or ObsTAP address"
     )
 
 

@@ -10,7 +10,6 @@ from astropy.coordinates import Angle, Latitude, Longitude
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from servers.hips import HipsServer, HipsSurvey
 
 from astroanomaly import Cache, CatalogError, ConfigError, FetchError, Request, ingest
 from astroanomaly.config import FetchConfig, build
@@ -18,6 +17,7 @@ from astroanomaly.cutting import same_grid, tan_grid
 from astroanomaly.fetch import tally, using
 from astroanomaly_plugins import hips_service
 from astroanomaly_plugins.hips_archive import HipsSource
+from servers.hips import HipsServer, HipsSurvey
 
 SOURCE = HipsSource()
 RED, NIR, COLOUR, GREY = "CDS/P/SIM/red", "CDS/P/SIM/NIR", "CDS/P/SIM/color", "CDS/P/SIM/alpha"

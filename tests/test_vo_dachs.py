@@ -1,4 +1,4 @@
-"""The source ``vo`` against a real IVOA server, GAVO DaCHS with PostgreSQL: see ``tests/dachs/run``, which starts it."""
+"""The source ``vo`` against a real IVOA server, GAVO DaCHS with PostgreSQL; ``tests/dachs/run`` starts it."""
 
 import os
 from pathlib import Path

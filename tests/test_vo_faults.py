@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from servers.base import Answer
-from servers.hips import HipsServer, HipsSurvey
-from servers.vo import VoServer
-from servers.vo_sky import make_sky
 
 from astroanomaly import Cache, ConfigError, FetchError, FootprintError, ingest
 from astroanomaly.config import FetchConfig
@@ -19,6 +15,10 @@ from astroanomaly.cutting import tan_grid
 from astroanomaly_plugins import hips_service
 from astroanomaly_plugins.hips_archive import HipsSource
 from astroanomaly_plugins.vo_archive import VoSource
+from servers.base import Answer
+from servers.hips import HipsServer, HipsSurvey
+from servers.vo import VoServer
+from servers.vo_sky import make_sky
 
 PASSING = ("slow", "dropped", "refused", "429", "500", "503", "empty", "html", "truncated")
 REASONS = {  # what is said of a trouble that lasts
@@ -94,7 +94,7 @@ def test_capabilities_that_are_none(sky, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", [*PASSING, "votable error", "wrong band", "wcs off"])
 def test_cutouts_that_fail_for_good_are_failures_and_retried(sky, tmp_path, kind):
-    """One tile's cutouts fail for ever: its objects say why; the others are cut; later, only the failed are asked for."""
+    """One tile's cutouts fail for ever: its objects say why; the others are cut; later, only those are asked for."""
     with VoServer(sky.products) as server:
         clean = run(server, sky, tmp_path / "clean", folder=tmp_path / "a").digest()
         server.misbehave(kind, times=math.inf, where="/soda/sync?ID=ivo%3A%2F%2Ftest.astroanomaly%2Fobs%3Fsky_tile2_r")
@@ -203,7 +203,9 @@ def test_a_header_of_another_band_can_be_overruled(sky, tmp_path):
     with VoServer(products) as server:
         cache = run(server, sky, tmp_path / "cache")
         assert len(cache) == 0
-        wrong = "the file says that it is band g, the service that it is r: where the service is right, say --no-check-band"
+        wrong = (
+            "the file says that it is band g, the service that it is r: where the service is right, say --no-check-band"
+        )
         assert any(wrong in failure.reason for failure in cache.failures)
         believed = run(server, sky, tmp_path / "believed", check_band=False)
         assert len(believed) > 0
@@ -362,7 +364,9 @@ def test_hostile_and_strange_tables(sky, tmp_path, content, error, message):
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("content", [BOMB, NO_TABLE, b"<VOTABLE>", b"nothing"], ids=["bomb", "no table", "open", "text"])
+@pytest.mark.parametrize(
+    "content", [BOMB, NO_TABLE, b"<VOTABLE>", b"nothing"], ids=["bomb", "no table", "open", "text"]
+)
 def test_a_strange_datalink_document_fails_its_objects_only(sky, tmp_path, content):
     class Hostile(VoServer):
         def answer(self, asked):
@@ -434,7 +438,13 @@ def run_hips(servers, positions, out, folder, retry_failed=False, **options):
     options = {"survey": (SURVEYS[0],), "size": "20arcsec", "pixels": 24, "kind": "flux", **options}
     mirrors = tuple(server.endpoint for server in servers)
     return ingest(
-        HipsSource(), out=out, catalog=positions, mirror=mirrors, fetch=net(folder), retry_failed=retry_failed, **options
+        HipsSource(),
+        out=out,
+        catalog=positions,
+        mirror=mirrors,
+        fetch=net(folder),
+        retry_failed=retry_failed,
+        **options,
     )
 
 
@@ -506,5 +516,3 @@ def test_planning_survives_the_first_object(surveys, positions, tmp_path):
         server.misbehave("500", times=math.inf, where=first)
         cache = run_hips([server], positions, tmp_path / "cache", tmp_path / "b", kind="auto")
         assert [failure.object_id for failure in cache.failures] == ["o0"]
-
-

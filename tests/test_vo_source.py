@@ -13,8 +13,6 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.table import Table, vstack
-from servers.vo import VoProduct, VoServer
-from servers.vo_sky import WAVELENGTHS, make_sky
 
 from astroanomaly import BandError, Cache, CatalogError, ConfigError, FootprintError, Request, ingest
 from astroanomaly.config import FetchConfig, build
@@ -25,6 +23,8 @@ from astroanomaly_plugins.vo_archive import VoSource
 from astroanomaly_plugins.vo_areas import signed_distance
 from astroanomaly_plugins.vo_bands import BandChoice
 from astroanomaly_plugins.vo_products import Product
+from servers.vo import VoProduct, VoServer
+from servers.vo_sky import WAVELENGTHS, make_sky
 
 SOURCE = VoSource()
 BANDS = ("g", "r", "i")
@@ -136,7 +136,7 @@ def test_pyvo_follows_datalink_to_soda(sky, links):
 @pytest.mark.parametrize("path", ["sia2", "sia2/query", "tap", "tap/sync"])
 @pytest.mark.parametrize("links", ["datalink", "descriptor", "none"])
 def test_the_pixels_are_those_of_the_archive(sky, tmp_path, net, path, links):
-    """By SODA or whole, by SIA2 or TAP: the very pixels and WCS that the files have, cut as the source ``fits`` does."""
+    """By SODA or whole, by SIA2 or TAP: the very pixels and WCS of the files, cut as the source ``fits`` does."""
     with VoServer(sky.products, links=links) as server:
         cache = run(server, sky, tmp_path / "cache", net, path)
         assert cache.layout.bands == ("g", "r", "i")
@@ -163,7 +163,9 @@ def test_provenance_and_zero_points(sky, tmp_path, net):
 def test_a_whole_file_is_fetched_once_for_all_its_objects(sky, tmp_path, net):
     with VoServer(sky.products, soda=False) as server:
         run(server, sky, tmp_path / "cache", net, workers=2)
-        fetched = [asked.line for asked in server.asked if asked.line.startswith("/data/") and "Range" not in asked.headers]
+        fetched = [
+            asked.line for asked in server.asked if asked.line.startswith("/data/") and "Range" not in asked.headers
+        ]
         assert len(fetched) == len(set(fetched)) == 6
         run(server, sky, tmp_path / "again", net)
         assert len([a for a in server.asked if a.line.startswith("/data/") and "Range" not in a.headers]) == 6
@@ -249,20 +251,18 @@ def test_mixed_pixel_sizes_need_a_scale(sky, tmp_path, net):
 
 
 def test_extensions_are_tiles_and_the_weight_is_none(sky, tmp_path, net):
-    """A file of two chips and a weight: every object is cut from the chip it is on."""
-    path = tmp_path / "chips.fits"
+    """A file of two chips and their weights: every object is cut from the chip it is on."""
     hdus = [fits.PrimaryHDU()]
-    for number in (0, 3):
-        with fits.open(sky.made.mosaics[number]) as hdulist:
-            hdus.append(fits.ImageHDU(hdulist[0].data, hdulist[0].header, name=f"CHIP{number}"))
+    for mosaic in (path for path in sky.made.mosaics if path.stem.endswith("_g")):
+        with fits.open(mosaic) as hdulist:
+            hdus.append(fits.ImageHDU(hdulist[0].data, hdulist[0].header, name=mosaic.stem[:9]))
             hdus.append(fits.ImageHDU(np.ones_like(hdulist[0].data), hdulist[0].header, name="WEIGHT"))
-    fits.HDUList(hdus).writeto(path)
-    product = VoProduct("chips", path, *WAVELENGTHS["g"], hdu=1, more={"s_region": "POLYGON 149.9 2.0 150.3 2.0 150.3 2.4 149.9 2.4"})
-    assert [p.stem for p in (sky.made.mosaics[0], sky.made.mosaics[3])] == ["sky_tile1_g", "sky_tile1_r"] or True
+    fits.HDUList(hdus).writeto(tmp_path / "chips.fits")
+    around = {"s_region": "POLYGON 149.9 2.0 150.3 2.0 150.3 2.4 149.9 2.4"}
+    product = VoProduct("chips", tmp_path / "chips.fits", *WAVELENGTHS["g"], hdu=1, more=around)
     with VoServer([product], soda=False) as server:
-        cache = run(server, sky, tmp_path / "cache", net, bands=("g",), check_band=False)
-    assert len(cache) > 0
-    assert {item for item in (cache[i].data.mean() for i in cache.ids)} - {1.0}
+        cache = run(server, sky, tmp_path / "cache", net, bands=("g",))
+    assert_same_pixels(cache, by_fits(sky, tmp_path / "fits", bands=("g",)))
 
 
 # -------------------------------------------------------------------------------------------------- which image is it
@@ -275,7 +275,9 @@ def test_bands_are_chosen_by_name_range_and_pattern(sky, tmp_path, net):
         named = plan(server, sky, net, bands=("blue=400..600nm", "red=*_i"))
         assert named.layout.bands == ("blue", "red")
         assert {p["did"][-1] for task in named for p in task.payload.get("products", ())} == {"g", "i"}
-        with pytest.raises(FootprintError, match=r"no FITS image of any of the 24 positions with --bands K: leave it out"):
+        with pytest.raises(
+            FootprintError, match=r"no FITS image of any of the 24 positions with --bands K: leave it out"
+        ):
             plan(server, sky, net, bands=("K",))
 
 
@@ -288,7 +290,11 @@ def test_the_name_of_the_filter_counts_more_than_wavelengths():
     assert BandChoice(("R",)).name_of({"filter": "r"}, None, None) == ""  # upper and lower case are other filters
     assert BandChoice(("x=*DEEP*",)).name_of(said, None, None) == "x"
     assert BandChoice(("x=0.4..0.5um",)).name_of({}, 430, 450) == "x"
-    for wrong, why in (("=a", "expected NAME"), ("x=5..4nm", "shorter wavelength first"), ("x=4..5kg", "no unit of length")):
+    for wrong, why in (
+        ("=a", "expected NAME"),
+        ("x=5..4nm", "shorter wavelength first"),
+        ("x=4..5kg", "no unit of length"),
+    ):
         with pytest.raises(BandError, match=why):
             BandChoice((wrong,))
     with pytest.raises(BandError, match="twice"):
@@ -378,7 +384,9 @@ def test_a_dry_run_says_what_would_be_fetched(sky, tmp_path, net):
         assert all("(cutouts)" in item.product for item in downloads)
         whole = plan(server, sky, net, bands=("r",), via="whole").downloads
     assert [item.requests for item in whole] == [1, 1]
-    assert sum(item.nbytes for item in whole) == sum(p.path.stat().st_size for p in sky.products if p.name.endswith("_r"))
+    assert sum(item.nbytes for item in whole) == sum(
+        p.path.stat().st_size for p in sky.products if p.name.endswith("_r")
+    )
 
 
 def test_regions_of_all_kinds():
@@ -429,9 +437,11 @@ def test_a_password_is_not_repeated(sky, tmp_path, net):
 
 def test_what_is_no_service_says_so(sky, tmp_path, net):
     with VoServer(sky.products) as server:
-        with pytest.raises(ConfigError, match="states no capabilities.*HTTP 404.*--kind sia2 or --kind tap"):
+        with pytest.raises(ConfigError, match=r"states no capabilities.*HTTP 404.*--kind sia2 or --kind tap"):
             run(server, sky, tmp_path / "cache", net, "nothing/here")
-        with pytest.raises(ConfigError, match=r"neither an SIA version 2 nor a TAP service: it offers .*vosi#availability"):
+        with pytest.raises(
+            ConfigError, match=r"neither an SIA version 2 nor a TAP service: it offers .*vosi#availability"
+        ):
             run(Soap(sky.products).start(), sky, tmp_path / "cache", net)
 
 
@@ -471,7 +481,12 @@ def test_a_real_image_through_the_whole_chain(data_folder, tmp_path, net):
     product = VoProduct("acs", path, 700.0, 960.0, hdu=number)
     with VoServer([product]) as server:
         cache = ingest(
-            SOURCE, out=tmp_path / "cache", service=f"{server.url}/sia2", catalog=tmp_path / "one.csv", size="40", fetch=net
+            SOURCE,
+            out=tmp_path / "cache",
+            service=f"{server.url}/sia2",
+            catalog=tmp_path / "one.csv",
+            size="40",
+            fetch=net,
         )
     cutout = cache["galaxy"]
     assert np.array_equal(cutout.data[0], data[261:301, 252:292].astype(np.float32))

@@ -11,7 +11,6 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -150,7 +149,8 @@ class VoServer(Server):
         if not self.due("wrong band", asked):
             return product
         others = [other for other in self.products.values() if other.low_nm != product.low_nm]
-        return max(others, key=lambda other: len(commonprefix([other.name, product.name])))
+        tile = product.name.rpartition("_")[0]
+        return next((other for other in others if other.name.startswith(tile)), others[0])
 
     def _sia2(self, query: Mapping[str, str], asked: Asked) -> Answer:
         where, values = ["1=1"], []
