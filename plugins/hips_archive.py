@@ -23,6 +23,7 @@ from astroanomaly import (
     Download,
     Failure,
     FetchError,
+    Grid,
     Layout,
     Plan,
     Request,
@@ -40,6 +41,7 @@ from astroanomaly_plugins.archive_positions import (
     read_positions,
     unplaced,
 )
+from astroanomaly_plugins.archive_threads import ASTROPY
 from astroanomaly_plugins.fits_files import clean
 from astroanomaly_plugins.hips_pixels import Pixels, read_pixels
 from astroanomaly_plugins.hips_service import ask, mirrors
@@ -203,8 +205,15 @@ def _find_kind(surveys: tuple[str, ...], asked: dict[str, Any], positions: Posit
 
 
 def _fetch(asked: Any, survey: str, ra: float, dec: float) -> Pixels:
-    grid = tan_grid((ra, dec), asked["scale"], (asked["pixels"], asked["pixels"]))
-    return read_pixels(ask(asked["mirrors"], survey, grid, asked["form"]), asked["form"])
+    grid = _grid(asked, ra, dec)
+    path = ask(asked["mirrors"], survey, grid, asked["form"])
+    with ASTROPY:
+        return read_pixels(path, asked["form"])
+
+
+def _grid(asked: Any, ra: float, dec: float) -> Grid:
+    with ASTROPY:
+        return tan_grid((ra, dec), asked["scale"], (asked["pixels"], asked["pixels"]))
 
 
 def _cutout(task: Task, row: int) -> Cutout | Failure:
@@ -232,7 +241,7 @@ def _cutout(task: Task, row: int) -> Cutout | Failure:
         bands=tuple(payload["bands"]),
         ra=ra,
         dec=dec,
-        grid=tan_grid((ra, dec), payload["scale"], (payload["pixels"], payload["pixels"])),
+        grid=_grid(payload, ra, dec),
         coverage=coverage,
         columns={**columns, "archive": "CDS hips2fits"},
         units=() if payload["colour"] else tuple(part.unit for part in parts),

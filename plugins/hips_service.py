@@ -15,6 +15,7 @@ import numpy as np
 
 from astroanomaly import ConfigError, FetchError, Grid, fetch
 from astroanomaly.cutting import grid_from_hdu, quiet, same_grid
+from astroanomaly_plugins.archive_threads import ASTROPY
 
 __all__ = ["MIRRORS", "ask", "mirrors", "picture", "say_size"]
 
@@ -66,14 +67,15 @@ def ask(urls: Sequence[str], survey: str, grid: Grid, form: str) -> Path:
     """
     payload = _payload(survey, grid, form)
     request = {"service": "hips2fits", **payload}
-    what = f"{survey} at {_place(grid)}"
+    with ASTROPY:
+        what = f"{survey} at {_place(grid)}"
     key = tuple(urls)
     start = _first.get(key, 0)
     for turn in range(len(urls)):
         number = (start + turn) % len(urls)
         url = urls[number]
         make = functools.partial(_download, url, payload, what)
-        check = functools.partial(_check, survey=survey, grid=grid, form=form, what=what)
+        check = functools.partial(_check_alone, survey=survey, grid=grid, form=form, what=what)
         try:
             path = fetch.kept(request, make, host=url, what=what, check=check, suffix=f".{form}")
         except FetchError as error:
@@ -92,7 +94,7 @@ def _payload(survey: str, grid: Grid, form: str) -> dict[str, str]:
     """Let astroquery write the request."""
     from astroquery.hips2fits import hips2fitsClass
 
-    with quiet():
+    with ASTROPY, quiet():
         written = hips2fitsClass().query_with_wcs(hips=survey, wcs=grid.wcs, format=form, get_query_payload=True)
     return {name: str(value) for name, value in written.items()}
 
@@ -108,6 +110,11 @@ def _place(grid: Grid) -> str:
 
 def _error(what: str, reason: str, *, retryable: bool = False) -> FetchError:
     return FetchError(f"{what}: {reason}", retryable=retryable, reason=reason)
+
+
+def _check_alone(path: Path, **asked: Any) -> None:
+    with ASTROPY:
+        _check(path, **asked)
 
 
 def _check(path: Path, *, survey: str, grid: Grid, form: str, what: str) -> None:

@@ -11,13 +11,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,20 +22,16 @@ import numpy as np
 from astroanomaly import (
     ConfigError,
     CutoutBlock,
-    Download,
     Failure,
-    FetchError,
     FootprintError,
     Layout,
     Plan,
     Request,
     Task,
-    fetch,
     hookimpl,
     option,
 )
 from astroanomaly_plugins.archive_positions import (
-    Positions,
     failures,
     read_failures,
     read_positions,
@@ -47,18 +40,15 @@ from astroanomaly_plugins.archive_positions import (
 )
 from astroanomaly_plugins.fits_bands import sort_bands
 from astroanomaly_plugins.vo_bands import BandChoice
-from astroanomaly_plugins.vo_links import Via, access_to
 from astroanomaly_plugins.vo_planning import Candidates, find_candidates
 from astroanomaly_plugins.vo_probing import probe
-from astroanomaly_plugins.vo_reading import CHOICE, read_objects
+from astroanomaly_plugins.vo_reading import read_objects
 from astroanomaly_plugins.vo_service import Selection, find_service, is_address
+from astroanomaly_plugins.vo_tasks import downloads, find_ways, make_tasks
 from astroanomaly_plugins.vo_web import Web
 
 __all__ = ["VoOptions", "VoSource", "register_sources"]
 
-_log = logging.getLogger(__name__)
-_PER_TASK = 64  # objects whose cutouts are fetched one by one; those of a whole file stay together
-_HEADER_BYTES = 5760
 _GUESS_DEG = 30 / 3600  # half of a cutout whose size in pixels is known and whose pixels are not
 
 
@@ -157,16 +147,17 @@ class VoSource:
             "nodata": options.nodata,
             "min_coverage": options.min_coverage,
         }
+        ways = find_ways(found, bands, web, options.via)
         known = probe(found, positions, payload, (pixels, angle))
-        size = pixels if pixels is not None else max(1, round((angle or 0.0) / (known.scale or 1.0)))
+        size = pixels if pixels is not None else max(1, round((angle or 0.0) / known.scale))
         if size > 16384:
             raise ConfigError(f"size={options.size!r} is {size} pixels: expected 1 to 16384")
         payload |= {"size": [size, size], "scale": known.scale}
         layout = Layout(bands=tuple(bands), height=size, width=size, units=tuple(known.units))
-        tasks, used = _tasks(found, positions, bands, payload)
+        tasks = make_tasks(found, positions, bands, payload, ways)
         nowhere = np.array([row for row in positions.placed if not found.rows.get(int(row))], dtype=np.int64)
         missing = failures("nowhere", positions, nowhere, "the service has no image here", "no coverage")
-        return Plan([*tasks, *missing, *unplaced(positions)], layout, _downloads(found, used, web, options.via, size))
+        return Plan([*tasks, *missing, *unplaced(positions)], layout, downloads(found, bands, ways, size))
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Fetch and cut the objects of one task."""
@@ -183,57 +174,6 @@ def _nothing(options: VoOptions, count: int, found: Candidates) -> str:
         f"{options.service} lists no FITS image of any of the {count} positions{why} ({found.queries} searches, "
         f"{len(found.products)} images)"
     )
-
-
-def _tasks(
-    found: Candidates, positions: Positions, bands: tuple[str, ...], payload: dict[str, Any]
-) -> tuple[list[Task], dict[int, int]]:
-    """Make tasks of objects with the same best images; also how many objects each image is the best of."""
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    used: dict[int, int] = defaultdict(int)
-    for row, choices in sorted(found.rows.items()):
-        if choices:
-            best = tuple(choices[band][0] if band in choices else -1 for band in bands)
-            groups[best].append(row)
-            for number in set(best) - {-1}:
-                used[number] += 1
-    tasks = []
-    for members in groups.values():
-        numbers = sorted({n for row in members for choice in found.rows[row].values() for n in choice})
-        local = {number: place for place, number in enumerate(numbers)}
-        table = positions.table(np.array(members))
-        for band in bands:
-            texts = [" ".join(str(local[n]) for n in found.rows[row].get(band, ())) for row in members]
-            table[CHOICE + band] = np.array(texts)
-        plain = [found.products[number].plain for number in numbers]
-        first = " + ".join(found.products[n].did for n in dict.fromkeys(local) if n in used)
-        key = f"{abs(hash_of(plain)):016x}-{members[0]:08d}"
-        tasks.append((first, Task(key, {**payload, "products": plain}, table)))
-    return [task for _, task in sorted(tasks, key=lambda item: (item[0], item[1].key))], used
-
-
-def hash_of(plain: Any) -> int:
-    """Return a number that is the same for the same records, in every process."""
-    import hashlib
-
-    return int.from_bytes(hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).digest()[:8], "big")
-
-
-def _downloads(found: Candidates, used: dict[int, int], web: Web, via: Via, size: int) -> list[Download]:
-    """Say what will be fetched of each image that is the best of an object."""
-    listed = []
-    for number, way in fetch.each(lambda n: access_to(found.products[n], web, via), sorted(used)):
-        name = found.products[number].did
-        if isinstance(way, FetchError):
-            _log.warning("%s", way)
-            continue
-        if way.soda:
-            listed.append(
-                (number, Download(f"{name} (cutouts)", used[number], used[number] * (size**2 * 8 + _HEADER_BYTES)))
-            )
-        else:
-            listed.append((number, Download(name, 1, way.nbytes)))
-    return [item for _, item in sorted(listed, key=lambda pair: pair[0])]
 
 
 @hookimpl

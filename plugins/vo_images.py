@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from astroanomaly import BandError, FetchError, UnreadableError, fetch, wavelength_nm
 from astroanomaly.cutting import pixel_scale_arcsec, pixel_to_sky, quiet, sky_to_pixel
+from astroanomaly_plugins.archive_threads import ASTROPY
 from astroanomaly_plugins.fits_files import BROKEN, Image, scan, select
 from astroanomaly_plugins.vo_links import Access, area_parameter
 from astroanomaly_plugins.vo_products import Product
@@ -95,7 +96,8 @@ def cutout_images(
 
 def _images(path: Path, ext: Sequence[str], what: str) -> list[Image]:
     try:
-        found = [image for image in select(scan(path, path.parent), ext) if image.grid is not None]
+        with ASTROPY:
+            found = [image for image in select(scan(path, path.parent), ext) if image.grid is not None]
     except (UnreadableError, BandError) as problem:
         raise error(what, str(problem).replace(str(path), "the file"), retryable=True) from problem
     if not found:
@@ -104,6 +106,18 @@ def _images(path: Path, ext: Sequence[str], what: str) -> list[Image]:
     return found
 
 
+def _alone(check: Callable[..., None]) -> Callable[..., None]:
+    """Let one thread at a time check."""
+
+    @functools.wraps(check)
+    def checked(*asked: Any, **named: Any) -> None:
+        with ASTROPY:
+            check(*asked, **named)
+
+    return checked
+
+
+@_alone
 def _check_whole(path: Path, *, product: Product, asking: Asking) -> None:
     fetch.is_fits(path, product.did)
     images = _images(path, asking.ext, product.did)
@@ -116,6 +130,7 @@ def _check_whole(path: Path, *, product: Product, asking: Asking) -> None:
         raise error(product.did, "the WCS of the file is not of the area that the service states")
 
 
+@_alone
 def _check_cutout(path: Path, *, product: Product, ra: float, dec: float, radius_deg: float, asking: Asking) -> None:
     what = f"a cutout of {product.did}"
     fetch.is_fits(path, what)

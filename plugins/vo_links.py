@@ -11,7 +11,8 @@ import numpy as np
 
 from astroanomaly import FetchError
 from astroanomaly.cutting import quiet
-from astroanomaly_plugins.vo_products import READING, Product, asked_of
+from astroanomaly_plugins.archive_threads import ASTROPY
+from astroanomaly_plugins.vo_products import Product, asked_of
 from astroanomaly_plugins.vo_web import Web, error
 
 __all__ = ["Access", "Via", "access_to", "area_parameter"]
@@ -75,7 +76,7 @@ def _links_of(path: Path, what: str) -> tuple[str, dict[str, Any], int]:
     whole, nbytes, said = "", 0, ""
     soda: dict[str, Any] = {}
     try:
-        with READING, quiet():
+        with ASTROPY, quiet():
             results = DatalinkResults(parse(path, verify="ignore"))
             for row in results:
                 said = said or str(row.error_message or "")

@@ -12,6 +12,7 @@ import numpy as np
 
 from astroanomaly import FetchError, fetch
 from astroanomaly_plugins.archive_positions import Positions
+from astroanomaly_plugins.archive_threads import ASTROPY
 from astroanomaly_plugins.vo_areas import signed_distance
 from astroanomaly_plugins.vo_bands import BandChoice
 from astroanomaly_plugins.vo_products import Product, read_products
@@ -83,7 +84,9 @@ def find_candidates(
 
 
 def _ask(service: Service, web: Web, wanted: Selection, circle: tuple[float, float, float]) -> Path:
-    return web.table(service.url, service.search(*circle, wanted), _say(*circle))
+    with ASTROPY:
+        params = service.search(*circle, wanted)
+    return web.table(service.url, params, _say(*circle))
 
 
 def _circle(positions: Positions, cell: np.ndarray, margin: float) -> tuple[float, float, float]:

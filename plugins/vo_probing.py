@@ -26,9 +26,9 @@ _GUESS_ARCSEC = 1.0
 
 @dataclass(frozen=True)
 class Known:
-    """Side of a pixel in arcsec (None where it could not be found out and need not be known), and unit per band."""
+    """Side of a pixel in arcsec, and the unit of each band."""
 
-    scale: float | None
+    scale: float
     units: tuple[str, ...]
 
 
@@ -40,7 +40,7 @@ def probe(
     Raises
     ------
     FetchError
-        If the size of the cutouts is an angle and the size of a pixel cannot be found out.
+        If the size of a pixel cannot be found out.
     """
     asking = asking_of(payload)
     scales: list[float] = []
@@ -57,10 +57,9 @@ def probe(
             scales += [listed] if listed else []
             units.append(next((p.unit for p in found.products if p.band == band), ""))
     scale = payload["pixel_scale"] or (scales[0] if scales else None)
-    if scale is None and size[0] is None:
+    if scale is None:
         raise FetchError(
-            f"the size of a pixel, and so of a cutout of {size[1]:g} arcsec, could not be found out: {trouble}. Give "
-            "--size in pixels, or --pixel-scale",
+            f"the size of a pixel could not be found out: {trouble}. Try again later, or give --pixel-scale",
             retryable=trouble is not None and trouble.retryable,
         ) from trouble
     return Known(scale, tuple(units))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from astroanomaly.cutting import quiet
+from astroanomaly_plugins.archive_threads import ASTROPY
 from astroanomaly_plugins.vo_bands import BandChoice
 from astroanomaly_plugins.vo_web import error
 
-__all__ = ["READING", "Product", "asked_of", "read_products"]
+__all__ = ["Product", "asked_of", "read_products"]
 
-READING = threading.Lock()  # VOTables are read by one thread at a time: Python 3.11 fails at the syntax trees they need
 _DATALINK_ID = "ivo://ivoa.net/std/datalink"
 _SODA_ID = "ivo://ivoa.net/std/SODA#sync-1"
 _FILTERS = (
@@ -98,7 +97,7 @@ def read_products(path: Path, choice: BandChoice, what: str) -> tuple[list[Produ
     from pyvo.dal.sia2 import SIA2Results
 
     try:
-        with READING, quiet(), warnings.catch_warnings():
+        with ASTROPY, quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DALOverflowWarning)
             results = SIA2Results(parse(path, verify="ignore"))
             return _products(results, choice), str(results.status[0]).upper() == "OVERFLOW"

@@ -108,7 +108,7 @@ def _turn(work: _Work, rows: list[int], turn: int) -> Iterator[tuple[int, Cutout
     for names, members in groups.items():
         bands = {name[0]: images[name] for name in names}
         tile = make_tile({band: image for band, (image, _) in bands.items()}, work.task.payload["pixel_scale"])
-        if scale is not None and tile.grid is not None:
+        if tile.grid is not None:
             own = pixel_scale_arcsec(tile.grid)
             if abs(own / scale - 1) > _SAME_SCALE:
                 reason = "the pixels of its image are of another size than those of the first: say --pixel-scale"
@@ -136,7 +136,7 @@ def _fetch(work: _Work, chosen: Mapping[int, Mapping[str, int]]) -> Found:
     def cutout(item: tuple[int, int]) -> list[Image]:
         row, number = item
         product = work.products[number]
-        scale = max(payload["scale"] or 0.0, product.scale_arcsec or 0.0)
+        scale = max(payload["scale"], product.scale_arcsec or 0.0)
         radius = cutout_radius(work.size, scale)
         return cutout_images(product, access[number], float(ra[row]), float(dec[row]), radius, work.asking)
 
