@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,31 @@ _SIDE_SAMPLES = 1024  # pixels looked at along the left and the right side, each
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence astropy's remarks on non-standard headers, units and file ends: they concern strangers' files."""
+    """Silence astropy's remarks on non-standard headers, units and file ends: they concern strangers' files.
+
+    Warning filters belong to the whole process, so blocks that overlap in several threads share one change of them.
+    """
+    global _quiet_blocks
+    with _quiet_lock:
+        _quiet_blocks += 1
+        if _quiet_blocks == 1:
+            _quiet_filters.enter_context(_no_remarks())
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_blocks -= 1
+            if _quiet_blocks == 0:
+                _quiet_filters.close()
+
+
+_quiet_lock = threading.Lock()
+_quiet_blocks = 0
+_quiet_filters = contextlib.ExitStack()
+
+
+@contextlib.contextmanager
+def _no_remarks() -> Iterator[None]:
     from astropy.io.fits.verify import VerifyWarning
     from astropy.units import UnitsWarning
     from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyUserWarning

@@ -45,6 +45,7 @@ from astroanomaly import (
     read_catalog,
 )
 from astroanomaly.cutting import pixel_to_sky
+from astroanomaly_plugins.archive_positions import carried
 from astroanomaly_plugins.fits_bands import BandRule, name_bands, sort_bands
 from astroanomaly_plugins.fits_files import Image, describe, find_files, scan, select
 from astroanomaly_plugins.fits_objects import Assignment, assign, assign_pixels, footprint
@@ -230,7 +231,7 @@ def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, pa
     """Make one task per tile of the objects that are cut from it, and one of the objects on no tile."""
     size = (payload["size"][0], payload["size"][1])
     ra, dec, found = _place(tiles, catalog, options, size)
-    columns = _carried(catalog, options.carry)
+    columns = carried(catalog, options.carry)
     placed = found.tile >= 0
     if not placed.any():
         raise FootprintError(_nothing_inside(tiles, catalog, ra, dec))
@@ -313,27 +314,6 @@ def _nothing_inside(tiles: list[Tile], catalog: Catalog, ra: np.ndarray, dec: np
         f"{footprint(ra, dec)}; the images cover {images} (ICRS degrees). Check the position columns (--ra, --dec) and "
         "their frame (--frame)"
     )
-
-
-def _carried(catalog: Catalog, wanted: Sequence[str]) -> dict[str, Any]:
-    """Pick the catalogue columns that ride along: one value per row, number or text."""
-    table = catalog.columns
-    names = list(table.colnames)
-    if list(wanted) == ["none"] and "none" not in names:
-        return {}
-    everything = "*" in wanted
-    unknown = [name for name in wanted if name != "*" and name not in names]
-    if unknown:
-        raise CatalogError(f"the catalogue has no column {unknown[0]!r} to carry. Its columns: {', '.join(names)}")
-    carried = {}
-    for name in names if everything else wanted:
-        column = table[name]
-        kind = getattr(getattr(column, "dtype", None), "kind", "")
-        if kind in "iufbSUO" and kind and getattr(column, "ndim", 0) == 1:
-            carried[name] = column
-        else:
-            _log.info("catalogue column %s is not carried: it holds no single number or text per row", name)
-    return carried
 
 
 @hookimpl

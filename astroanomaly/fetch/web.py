@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from astroanomaly import __version__
 from astroanomaly.errors import FetchError
@@ -15,7 +16,7 @@ from astroanomaly.fetch.setting import current
 from astroanomaly.fetch.tallies import count_bytes
 
 if TYPE_CHECKING:
-    from requests import Session
+    from requests import Response, Session
 
 __all__ = ["download", "get"]
 
@@ -31,6 +32,8 @@ def get(
     what: str,
     check: Callable[[bytes], None] | None = None,
     headers: Mapping[str, str] | None = None,
+    allow: Callable[[str], None] | None = None,
+    most_bytes: int = _MOST_BYTES,
 ) -> bytes:
     """Fetch an address through `attempt`; return the body.
 
@@ -46,6 +49,10 @@ def get(
         Looks at the body and raises `FetchError` where it is not what was asked for; see `is_fits`.
     headers
         Headers of the request.
+    allow
+        Called with every address that a redirect leads to; raises `FetchError` to refuse it.
+    most_bytes
+        An answer that has more is refused.
 
     Raises
     ------
@@ -54,7 +61,7 @@ def get(
     """
 
     def ask() -> bytes:
-        body = b"".join(_stream(url, params, headers))
+        body = b"".join(_stream(url, params, headers, allow, most_bytes))
         if check is not None:
             check(body)
         return body
@@ -69,6 +76,8 @@ def download(
     params: Mapping[str, Any] | None = None,
     what: str,
     headers: Mapping[str, str] | None = None,
+    allow: Callable[[str], None] | None = None,
+    most_bytes: int = _MOST_BYTES,
 ) -> None:
     """Fetch an address into a file, as `get` into memory: for what is large.
 
@@ -81,17 +90,34 @@ def download(
 
     def ask() -> None:
         with path.open("wb") as file:
-            for piece in _stream(url, params, headers):
+            for piece in _stream(url, params, headers, allow, most_bytes):
                 file.write(piece)
 
     attempt(ask, host=url, what=what)
 
 
-def _stream(url: str, params: Mapping[str, Any] | None, headers: Mapping[str, str] | None) -> Iterator[bytes]:
+def _stream(
+    url: str,
+    params: Mapping[str, Any] | None,
+    headers: Mapping[str, str] | None,
+    allow: Callable[[str], None] | None,
+    most_bytes: int,
+) -> Iterator[bytes]:
     """Yield the body in pieces; end with an error where it is not whole."""
     wait_s = current().timeout_s
-    with _session().get(url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s)) as response:
-        if response.status_code >= 400:
+
+    def look(response: Response, **_: Any) -> None:
+        if allow is not None and response.is_redirect:
+            try:
+                allow(urljoin(response.url, response.headers["Location"]))
+            except FetchError:
+                response.close()
+                raise
+
+    with _session().get(
+        url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s), hooks={"response": look}
+    ) as response:
+        if response.status_code >= 400 or response.status_code == 204:  # an answer that says it has no content
             head = next(response.iter_content(_HEAD), b"").decode("utf-8", "replace")
             found = judge_status(response.status_code, response.headers, head)
             raise FetchError(found.reason, retryable=found.retryable, status=found.status, wait_s=found.wait_s)
@@ -99,8 +125,8 @@ def _stream(url: str, params: Mapping[str, Any] | None, headers: Mapping[str, st
         for piece in response.iter_content(_PIECE):
             size += len(piece)
             count_bytes(len(piece))
-            if size > _MOST_BYTES:
-                raise FetchError(f"the answer has more than {_MOST_BYTES >> 30} GiB: that was not asked for")
+            if size > most_bytes:
+                raise FetchError(f"the answer has more than {most_bytes / 1e6:.0f} MB: that was not asked for")
             yield piece
         promised = response.headers.get("Content-Length", "")
         if promised.isdigit() and response.raw.tell() != int(promised):
