@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, UnreadableError, fetch
+from astroanomaly.cutting import sky_to_pixel
 from astroanomaly_plugins import hst_ehst, hst_hapcut, hst_mast
 from astroanomaly_plugins.hst_headers import UNIT, About
 from astroanomaly_plugins.hst_images import HstImage, cutout_images, open_file
@@ -129,7 +130,7 @@ def read_products(task: Task) -> Iterator[CutoutBlock | Failure]:
             return found
 
         found: list[tuple[int, list[Result] | FetchError]] = []
-        for row in range(len(table["id"])):
+        for row in _in_order(table, image):
             ra, dec = float(table["ra"][row]), float(table["dec"][row])
             numbers = [int(word) for word in str(table["products"][row]).split()]
             try:
@@ -140,6 +141,16 @@ def read_products(task: Task) -> Iterator[CutoutBlock | Failure]:
             except FetchError as error:
                 found.append((row, error))
         yield from _give_out(task, found, {"s3": "MAST S3", "esa": "ESA Hubble"}[payload["via"]])
+
+
+def _in_order(table: Mapping[str, np.ndarray], image: Callable[[int], HstImage | FetchError]) -> list[int]:
+    """Sort the objects as they lie in the file of their first product, so that no part of it is read again."""
+    first = image(int(str(table["products"][0]).split()[0]))
+    if isinstance(first, FetchError):
+        return list(range(len(table["id"])))
+    _, y = sky_to_pixel(first.grid, np.asarray(table["ra"], np.float64), np.asarray(table["dec"], np.float64))
+    order: list[int] = np.argsort(y, kind="stable").tolist()
+    return order
 
 
 def _deepest(

@@ -104,9 +104,9 @@ class _Stamp:
 
 def holds(image: HstImage, ra: float, dec: float) -> bool:
     """Whether a position is on an image, by its WCS."""
-    x, y = sky_to_pixel(image.grid, ra, dec)
+    x, y = _place(image.grid, ra, dec)
     height, width = image.grid.shape
-    return bool(-0.5 <= x[0] <= width - 0.5 and -0.5 <= y[0] <= height - 0.5)
+    return -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
 
 
 def make(images: Mapping[str, Sequence[HstImage]], ra: float, dec: float, wanted: Wanted) -> Made:
@@ -151,6 +151,12 @@ def _nearest_scale(images: Sequence[HstImage], scale: float) -> list[HstImage]:
     return kept
 
 
+@functools.lru_cache(maxsize=64)  # of one object: it is asked for more than once
+def _place(grid: Grid, ra: float, dec: float) -> tuple[float, float]:
+    x, y = sky_to_pixel(grid, ra, dec)
+    return float(x[0]), float(y[0])
+
+
 @functools.lru_cache(maxsize=256)
 def _scale(grid: Grid) -> float:
     return pixel_scale_arcsec(grid)
@@ -163,7 +169,7 @@ def _same(first: Grid, second: Grid) -> bool:
 
 def _cut(image: HstImage, ra: float, dec: float, wanted: Wanted, *, own_grid: bool) -> _Stamp:
     if own_grid and abs(_scale(image.grid) / wanted.scale - 1) < _SAME_SCALE:
-        x, y = sky_to_pixel(image.grid, ra, dec)
+        x, y = _place(image.grid, ra, dec)
         stamps, offsets, _ = cut([image.plane], x, y, wanted.size)
         return _Stamp(image, stamps[0, 0], image.grid, (int(offsets[0, 0]), int(offsets[0, 1])))
     target = tan_grid((ra, dec), wanted.scale, wanted.size)
