@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,22 +10,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from astroanomaly import Catalog, CatalogError, ConfigError, Failure, Task, read_catalog
+from astroanomaly import CatalogError, ConfigError, Failure, Task, read_catalog
+from astroanomaly_plugins.catalog_columns import COLUMN, carried
 
 __all__ = [
-    "COLUMN",
     "Positions",
     "angle_arcsec",
-    "carried",
     "failures",
     "read_failures",
     "read_positions",
     "size_or_angle",
     "unplaced",
 ]
-
-COLUMN = "column:"  # before the names of catalogue columns in a task's table
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,37 +79,12 @@ def read_positions(catalog: Path | None, *, ra: str, dec: str, id: str, frame: s
             f"positions: name their columns with --ra COLUMN --dec COLUMN. Its columns: "
             f"{', '.join(table.columns.colnames)}"
         )
-    positions = Positions(table.ids, np.asarray(table.ra, float), np.asarray(table.dec, float), carried(table, carry))
+    positions = Positions(
+        table.ids, np.asarray(table.ra, float), np.asarray(table.dec, float), carried(table.columns, carry)
+    )
     if not len(positions.placed):
         raise CatalogError(f"{catalog}: none of its {len(table)} rows has a valid position ({table.found['sky']})")
     return positions
-
-
-def carried(catalog: Catalog, wanted: Sequence[str]) -> dict[str, Any]:
-    """Pick the catalogue columns that ride along: one value per row, number or text.
-
-    Raises
-    ------
-    CatalogError
-        If a column that was named is not there.
-    """
-    table = catalog.columns
-    names = list(table.colnames)
-    if list(wanted) == ["none"] and "none" not in names:
-        return {}
-    everything = "*" in wanted
-    unknown = [name for name in wanted if name != "*" and name not in names]
-    if unknown:
-        raise CatalogError(f"the catalogue has no column {unknown[0]!r} to carry. Its columns: {', '.join(names)}")
-    found = {}
-    for name in names if everything else wanted:
-        column = table[name]
-        kind = getattr(getattr(column, "dtype", None), "kind", "")
-        if kind in "iufbSUO" and kind and getattr(column, "ndim", 0) == 1:
-            found[name] = column
-        else:
-            _log.info("catalogue column %s is not carried: it holds no single number or text per row", name)
-    return found
 
 
 def unplaced(positions: Positions) -> list[Task]:

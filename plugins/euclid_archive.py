@@ -37,6 +37,7 @@ from astroanomaly import (
     hookimpl,
     option,
 )
+from astroanomaly_plugins.catalog_columns import COLUMN
 from astroanomaly_plugins.euclid_bands import band_name
 from astroanomaly_plugins.euclid_cutouts import read_cutouts, read_outside
 from astroanomaly_plugins.euclid_esa import EsaArchive
@@ -45,7 +46,7 @@ from astroanomaly_plugins.euclid_local import all_there, plan_local
 from astroanomaly_plugins.euclid_positions import Positions, from_catalog, from_cone, from_ids, read_cone
 from astroanomaly_plugins.euclid_products import PIXEL_ARCSEC, Tile, areas, make_tiles, place
 from astroanomaly_plugins.fits_objects import footprint
-from astroanomaly_plugins.fits_reading import COLUMN, read_tile
+from astroanomaly_plugins.fits_reading import read_tile
 from astroanomaly_plugins.fits_tiles import size_in_pixels
 
 __all__ = ["EuclidOptions", "EuclidSource", "register_sources"]

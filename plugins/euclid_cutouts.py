@@ -20,9 +20,9 @@ from astroanomaly.cutting import (
     sky_to_pixel,
     tan_grid,
 )
+from astroanomaly_plugins.catalog_columns import COLUMN
 from astroanomaly_plugins.euclid_files import Band, open_band
 from astroanomaly_plugins.euclid_products import PIXEL_ARCSEC, Mosaic
-from astroanomaly_plugins.fits_reading import COLUMN
 
 __all__ = ["Archive", "read_cutouts", "read_outside"]
 

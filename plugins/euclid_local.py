@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import BandError, Task, UnreadableError
+from astroanomaly_plugins.catalog_columns import COLUMN
 from astroanomaly_plugins.euclid_bands import fits_band
 from astroanomaly_plugins.euclid_files import header_of, image_of, zero_point
 from astroanomaly_plugins.euclid_positions import Positions
 from astroanomaly_plugins.euclid_products import Tile
 from astroanomaly_plugins.fits_files import Image
 from astroanomaly_plugins.fits_objects import assign
-from astroanomaly_plugins.fits_reading import COLUMN
 from astroanomaly_plugins.fits_tiles import Tile as LocalTile
 from astroanomaly_plugins.fits_tiles import make_tile
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from astroanomaly import Catalog
+from astroanomaly_plugins.catalog_columns import carried
 
 __all__ = ["MerCatalogue", "Positions", "from_catalog", "from_cone", "from_ids", "read_cone"]
 
@@ -87,7 +88,7 @@ def from_catalog(
             f"{path} has no sky positions, only pixels ({catalog.found.get('pixel', '')}): name its columns with --ra "
             f"and --dec. There are: {', '.join(catalog.columns.colnames)}"
         )
-    columns = _carried(catalog.columns, carry)
+    columns = carried(catalog.columns, carry)
     return Positions(catalog.ids, np.asarray(catalog.ra), np.asarray(catalog.dec), columns)
 
 
@@ -227,24 +228,6 @@ def _positions(archive: MerCatalogue, table: Table) -> Positions:
         )
     ids, ra, dec = (lower[name] for name in (archive.id_column, archive.ra_column, archive.dec_column))
     table = table[np.unique(np.asarray(table[ids]), return_index=True)[1]]
-    columns = {name: column for name, column in _carried(table, ("*",)).items() if name not in (ids, ra, dec)}
+    columns = {name: column for name, column in carried(table, ("*",)).items() if name not in (ids, ra, dec)}
     degrees = [np.ma.filled(np.ma.asarray(table[name], np.float64), np.nan) for name in (ra, dec)]
     return Positions(np.array([str(one) for one in table[ids]]), degrees[0], degrees[1], columns)
-
-
-def _carried(table: Table, wanted: Sequence[str]) -> dict[str, Any]:
-    """Pick the columns that ride along: one number or text per row."""
-    names = list(table.colnames)
-    if list(wanted) == ["none"]:
-        return {}
-    unknown = [name for name in wanted if name != "*" and name not in names]
-    if unknown:
-        raise CatalogError(f"the catalogue has no column {unknown[0]!r} to carry. Its columns: {', '.join(names)}")
-    carried = {}
-    for name in names if "*" in wanted else wanted:
-        column = table[name]
-        if getattr(getattr(column, "dtype", None), "kind", "") in tuple("iufbSUO") and column.ndim == 1:
-            carried[name] = column
-        else:
-            _log.info("catalogue column %s is not carried: it holds no single number or text per row", name)
-    return carried

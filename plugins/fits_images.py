@@ -45,11 +45,11 @@ from astroanomaly import (
     read_catalog,
 )
 from astroanomaly.cutting import pixel_to_sky
-from astroanomaly_plugins.archive_positions import carried
+from astroanomaly_plugins.catalog_columns import COLUMN, carried
 from astroanomaly_plugins.fits_bands import BandRule, name_bands, sort_bands
 from astroanomaly_plugins.fits_files import Image, describe, find_files, scan, select
 from astroanomaly_plugins.fits_objects import Assignment, assign, assign_pixels, footprint
-from astroanomaly_plugins.fits_reading import COLUMN, OUTSIDE, read_failures, read_stamps, read_tile
+from astroanomaly_plugins.fits_reading import OUTSIDE, read_failures, read_stamps, read_tile
 from astroanomaly_plugins.fits_tiles import Tile, check_scales, group_images, make_tile, size_in_pixels
 
 __all__ = ["FitsOptions", "FitsSource", "register_sources"]
@@ -231,7 +231,7 @@ def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, pa
     """Make one task per tile of the objects that are cut from it, and one of the objects on no tile."""
     size = (payload["size"][0], payload["size"][1])
     ra, dec, found = _place(tiles, catalog, options, size)
-    columns = carried(catalog, options.carry)
+    columns = carried(catalog.columns, options.carry)
     placed = found.tile >= 0
     if not placed.any():
         raise FootprintError(_nothing_inside(tiles, catalog, ra, dec))

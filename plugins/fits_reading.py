@@ -13,12 +13,12 @@ import numpy as np
 
 from astroanomaly import CutoutBlock, Failure, Grid, Task, UnreadableError
 from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, quiet, sky_to_pixel, tan_grid
+from astroanomaly_plugins.catalog_columns import COLUMN
 from astroanomaly_plugins.fits_files import open_plane
 
-__all__ = ["COLUMN", "OUTSIDE", "read_failures", "read_stamps", "read_tile"]
+__all__ = ["OUTSIDE", "read_failures", "read_stamps", "read_tile"]
 
 OUTSIDE = "outside all images"  # the one failure that no second reading can mend
-COLUMN = "column:"  # before the names of catalogue columns in a task's table
 _lock = threading.Lock()
 _last: dict[str, OpenTile] = {}  # the tile that this process read last: large tasks are split into several of one tile
 

@@ -34,7 +34,6 @@ from astroanomaly import (
 )
 from astroanomaly.cutting import tan_grid
 from astroanomaly_plugins.archive_positions import (
-    COLUMN,
     Positions,
     angle_arcsec,
     read_failures,
@@ -42,6 +41,7 @@ from astroanomaly_plugins.archive_positions import (
     unplaced,
 )
 from astroanomaly_plugins.archive_threads import ASTROPY
+from astroanomaly_plugins.catalog_columns import COLUMN
 from astroanomaly_plugins.fits_files import clean
 from astroanomaly_plugins.hips_pixels import Pixels, read_pixels
 from astroanomaly_plugins.hips_service import ask, mirrors

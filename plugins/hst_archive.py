@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from astroanomaly import (
     Catalog,
     CatalogError,
@@ -35,11 +33,12 @@ from astroanomaly import (
     option,
     read_catalog,
 )
+from astroanomaly_plugins.catalog_columns import COLUMN, carried
 from astroanomaly_plugins.fits_tiles import size_in_pixels
 from astroanomaly_plugins.hst_headers import UNIT
 from astroanomaly_plugins.hst_plan import Objects, Selection, plan_positions, plan_products
 from astroanomaly_plugins.hst_products import filter_name
-from astroanomaly_plugins.hst_reading import COLUMN, own_columns, read_failures, read_positions, read_products
+from astroanomaly_plugins.hst_reading import own_columns, read_failures, read_positions, read_products
 
 __all__ = ["HstOptions", "HstSource", "register_sources"]
 
@@ -190,28 +189,16 @@ class HstSource:
         return kinds[task.payload["kind"]](task)
 
 
-def _carried(catalog: Catalog, wanted: Sequence[str], bands: Sequence[str]) -> dict[str, np.ndarray]:
-    """Pick the catalogue columns that ride along: one value per row, number or text."""
-    table = catalog.columns
-    names = list(table.colnames)
-    if list(wanted) == ["none"] and "none" not in names:
-        return {}
-    unknown = [name for name in wanted if name != "*" and name not in names]
-    if unknown:
-        raise CatalogError(f"the catalogue has no column {unknown[0]!r} to carry. Its columns: {', '.join(names)}")
-    carried = {}
-    for name in names if "*" in wanted else wanted:
-        column = table[name]
-        if getattr(getattr(column, "dtype", None), "kind", "-") not in "iufbSUO" or getattr(column, "ndim", 0) != 1:
-            _log.info("catalogue column %s is not carried: it holds no single number or text per row", name)
-            continue
-        if name in own_columns(bands):
-            raise CatalogError(
-                f"the catalogue's column {name!r} has the name of one that the source adds: rename it, or leave it out "
-                "with --carry"
-            )
-        carried[COLUMN + name] = column
-    return carried
+def _carried(catalog: Catalog, wanted: Sequence[str], bands: Sequence[str]) -> dict[str, Any]:
+    """Pick the catalogue columns that ride along, under their names in a task."""
+    found = carried(catalog.columns, wanted)
+    taken = sorted(set(found) & set(own_columns(bands)))
+    if taken:
+        raise CatalogError(
+            f"the catalogue's column {taken[0]!r} has the name of one that the source adds: rename it, or leave it out "
+            "with --carry"
+        )
+    return {COLUMN + name: column for name, column in found.items()}
 
 
 @hookimpl

@@ -13,16 +13,16 @@ import numpy as np
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, UnreadableError, fetch
 from astroanomaly.cutting import sky_to_pixel
 from astroanomaly_plugins import hst_ehst, hst_hapcut, hst_mast
+from astroanomaly_plugins.catalog_columns import COLUMN
 from astroanomaly_plugins.hst_headers import UNIT, About
 from astroanomaly_plugins.hst_images import HstImage, cutout_images, open_file
 from astroanomaly_plugins.hst_products import exposure_of, filter_in_name, instrument_matches, mosaic_of
 from astroanomaly_plugins.hst_s3 import S3Product
 from astroanomaly_plugins.hst_stamps import Made, Wanted, holds, make
 
-__all__ = ["COLUMN", "own_columns", "read_failures", "read_positions", "read_products"]
+__all__ = ["own_columns", "read_failures", "read_positions", "read_products"]
 
 Result = tuple[str, Made]  # name of the exposure, empty where an object has one cutout only
-COLUMN = "column:"  # before the names of catalogue columns in a task's table
 _MARGIN_ARCSEC = 0.5  # around a cutout that is asked for: rounding, and pixels to interpolate between
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, fetch
 from astroanomaly.cutting import pixel_scale_arcsec, sky_to_pixel
-from astroanomaly_plugins.archive_positions import COLUMN
+from astroanomaly_plugins.catalog_columns import COLUMN
 from astroanomaly_plugins.fits_files import Image
 from astroanomaly_plugins.fits_objects import assign
 from astroanomaly_plugins.fits_reading import read_tile

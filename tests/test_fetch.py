@@ -314,11 +314,24 @@ def test_each_leaves_what_has_not_begun_when_the_caller_stops(server, config):
 # ----------------------------------------------------------------------------------------------------------- keeping
 
 
+@pytest.mark.parametrize("suffix", ["", ".json", ".about.fits"])
+def test_no_end_of_a_name_stands_in_the_way_of_the_note(server, quick, suffix):
+    def make(path):
+        path.write_bytes(b"{}")
+
+    ask = {"request": {"suffix": suffix}, "make": make, "host": server.url, "what": "it", "suffix": suffix}
+    path = fetch.kept(**ask)
+    before = fetch.tally()
+    assert fetch.kept(**ask) == path
+    assert fetch.tally() - before == fetch.Tally(kept=1)
+    assert path.read_bytes() == b"{}"
+
+
 def test_what_was_fetched_is_kept_with_its_request(server, quick):
     path = keep_image(server, 2)
     assert path.read_bytes() == image(2)
     assert path.suffix == ".fits"
-    about = json.loads(path.with_suffix(".json").read_text())
+    about = json.loads(path.with_suffix(".about").read_text())
     assert about["request"] == {"service": "archive", "product": 2}
     before = fetch.tally()
     assert keep_image(server, 2) == path
@@ -335,8 +348,8 @@ def test_a_damaged_file_is_fetched_anew(server, quick, caplog):
         lambda: path.write_bytes(path.read_bytes()[:-1] + b"!"),
         lambda: path.write_bytes(b""),
         path.unlink,
-        lambda: path.with_suffix(".json").write_text("{"),
-        path.with_suffix(".json").unlink,
+        lambda: path.with_suffix(".about").write_text("{"),
+        path.with_suffix(".about").unlink,
     ):
         damage()
         before = server.count()
@@ -412,11 +425,11 @@ def test_what_was_not_used_for_longest_goes_first(server, config):
     with fetch.using(FetchConfig(**{**vars(config), "keep_gb": 3.5 * size / 1e9})):
         paths = [keep_image(server, n) for n in range(3)]
         for age, path in zip((3000, 1000, 2000), paths, strict=True):
-            os.utime(path.with_suffix(".json"), (time.time() - age,) * 2)
+            os.utime(path.with_suffix(".about"), (time.time() - age,) * 2)
         keep_image(server, 0)  # used again
         keep_image(server, 3)
         assert [path.exists() for path in paths] == [True, True, False]
-        assert not paths[2].with_suffix(".json").exists()
+        assert not paths[2].with_suffix(".about").exists()
 
 
 def test_the_default_folder_is_that_of_the_user(tmp_path, monkeypatch):

@@ -177,7 +177,7 @@ def _weigh(products: Path) -> Iterator[tuple[float, int, list[Path]]]:
             files.setdefault(entry.name.split(".")[0], []).append(entry)
         for parts in files.values():
             with contextlib.suppress(FileNotFoundError):
-                parts.sort(key=lambda entry: not entry.name.endswith(".json"))
+                parts.sort(key=lambda entry: not entry.name.endswith(".about"))
                 sizes = [entry.stat().st_size for entry in parts]
                 yield parts[0].stat().st_mtime, sum(sizes), [Path(entry.path) for entry in parts]
 
@@ -202,7 +202,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _about(path: Path) -> Path:
-    return path.parent / f"{path.name.split('.')[0]}.json"
+    return path.parent / f"{path.name.split('.')[0]}.about"
 
 
 def _checksum(path: Path) -> str:

@@ -1,0 +1,49 @@
+"""Catalogue columns that ride along with the cutouts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from astroanomaly import CatalogError
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["COLUMN", "carried"]
+
+COLUMN = "column:"  # before the names of catalogue columns in a task's table
+_log = logging.getLogger(__name__)
+
+
+def carried(table: Table, wanted: Sequence[str]) -> dict[str, Any]:
+    """Pick the columns that ride along: one value per row, number or text.
+
+    Parameters
+    ----------
+    table
+        The catalogue's columns.
+    wanted
+        Their names; ``*`` for all, ``none`` for none.
+
+    Raises
+    ------
+    CatalogError
+        If a column that was named is not there.
+    """
+    names = list(table.colnames)
+    if list(wanted) == ["none"] and "none" not in names:
+        return {}
+    unknown = [name for name in wanted if name != "*" and name not in names]
+    if unknown:
+        raise CatalogError(f"the catalogue has no column {unknown[0]!r} to carry. Its columns: {', '.join(names)}")
+    found = {}
+    for name in names if "*" in wanted else wanted:
+        column = table[name]
+        kind = getattr(getattr(column, "dtype", None), "kind", "-")
+        if kind in "iufbSUO" and getattr(column, "ndim", 0) == 1:
+            found[name] = column
+        else:
+            _log.info("catalogue column %s is not carried: it holds no single number or text per row", name)
+    return found
