@@ -193,16 +193,15 @@ def test_threads_share_one_log(log):
     assert len(log.current()) == 100
 
 
-def test_a_locked_file_is_busy_not_broken_and_nothing_is_lost(log, monkeypatch):
-    monkeypatch.setattr("astroanomaly.labels._BUSY_S", 0.1)
+def test_a_locked_file_is_busy_not_broken_and_nothing_is_lost(log):
     log.verdict(["a"], ANOMALY, annotator="ann")
-    with LabelLog.open(log.path) as impatient:
+    with LabelLog.open(log.path, busy_s=0.1) as impatient:
         holder = sqlite3.connect(log.path, isolation_level=None)
         holder.execute("BEGIN EXCLUSIVE")
         for action in (
             lambda: impatient.verdict(["b"], ANOMALY, annotator="ann"),
             impatient.current,
-            lambda: LabelLog.open(log.path),
+            lambda: LabelLog.open(log.path, busy_s=0.1),
         ):
             with pytest.raises(BusyError, match="locked by another process"):
                 action()

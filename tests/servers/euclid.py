@@ -5,7 +5,6 @@ import itertools
 import re
 import sqlite3
 import ssl
-import warnings
 
 import numpy as np
 from astropy.io import fits
@@ -14,6 +13,7 @@ from astropy.io.votable.tree import Info
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from astroanomaly.cutting import quiet
 from servers.base import NOT_FOUND, Answer, Server
 from servers.mer import query, schema
 
@@ -150,8 +150,7 @@ def cutout(path, ra, dec, radius, *, off=0.0):
 
     The WCS is wrong by ``off`` degrees.
     """
-    with warnings.catch_warnings(), fits.open(path) as hdus:
-        warnings.simplefilter("ignore")
+    with quiet(), fits.open(path) as hdus:
         header, pixels = hdus[0].header.copy(), hdus[0].data
         wcs = WCS(header)
         (x, y), half = wcs.wcs_world2pix([[ra, dec]], 0)[0], radius / abs(wcs.pixel_scale_matrix[1, 1])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS
 from PIL import Image
+
+from astroanomaly.cutting import quiet
 
 from .base import NOT_FOUND, Answer, Asked, Server
 
@@ -87,8 +88,7 @@ def _grid(query: dict[str, str]) -> tuple[WCS, int, int]:
     if "wcs" in query:
         header = json.loads(query["wcs"])
         width, height = int(header["NAXIS1"]), int(header["NAXIS2"])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FITSFixedWarning)
+        with quiet():
             return WCS(fits.Header(header)), width, height
     width, height = int(query["width"]), int(query["height"])
     wcs = WCS(naxis=2)

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import Cutout2D, NoOverlapError
 
+from astroanomaly.cutting import quiet
 from servers.base import NOT_FOUND, Answer, Server
 
 _OBSERVATION_FIELDS = {
@@ -234,18 +235,20 @@ def _cutout(product, ra, dec, size_arcsec, wrong):
         hdus[0].header["FILTER2"] = "F475W"
     for name in ("SCI", "WHT"):
         try:
-            cut = Cutout2D(
-                product.hdulist[name].data,
-                (float(x), float(y)),
-                shape,
-                wcs=product.wcs,
-                mode="partial",
-                fill_value=np.nan if name == "SCI" else 0,
-            )
+            with quiet():
+                cut = Cutout2D(
+                    product.hdulist[name].data,
+                    (float(x), float(y)),
+                    shape,
+                    wcs=product.wcs,
+                    mode="partial",
+                    fill_value=np.nan if name == "SCI" else 0,
+                )
         except NoOverlapError:
             return None
         header = product.hdulist[name].header.copy()
-        header.update(cut.wcs.to_header())
+        with quiet():
+            header.update(cut.wcs.to_header())
         for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
             del header[key]
         header["EXTNAME"] = f"{name}_CUTOUT_{product.filter}"
