@@ -9,6 +9,7 @@ import math
 import os
 import re
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -241,6 +242,8 @@ def _make_client(environment: str, server: str, login: bool) -> tuple[Any, Conne
     from astroquery.utils.tap import TapPlus
     from astroquery.utils.tap.conn.tapconn import TapConn
 
+    # astroquery unpacks what is a tar file, wherever its members say; Python before 3.14 lets them
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     parts = urlsplit(server)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)

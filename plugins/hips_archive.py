@@ -28,6 +28,7 @@ from astroanomaly import (
     Plan,
     Request,
     Task,
+    UnreadableError,
     fetch,
     hookimpl,
     option,
@@ -207,8 +208,12 @@ def _find_kind(surveys: tuple[str, ...], asked: dict[str, Any], positions: Posit
 def _fetch(asked: Any, survey: str, ra: float, dec: float) -> Pixels:
     grid = _grid(asked, ra, dec)
     path = ask(asked["mirrors"], survey, grid, asked["form"])
-    with ASTROPY:
-        return read_pixels(path, asked["form"])
+    try:
+        with ASTROPY:
+            return read_pixels(path, asked["form"])
+    except (UnreadableError, OSError) as error:
+        reason = "what was fetched cannot be read" if path.exists() else "what was fetched is gone: give --keep-gb more"
+        raise FetchError(f"{survey}: {reason}", retryable=True, reason=reason) from error
 
 
 def _grid(asked: Any, ra: float, dec: float) -> Grid:

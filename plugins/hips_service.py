@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from astroanomaly import ConfigError, FetchError, Grid, fetch
+from astroanomaly import ConfigError, FetchError, Grid, UnreadableError, fetch
 from astroanomaly.cutting import grid_from_hdu, quiet, same_grid
 from astroanomaly_plugins.archive_threads import ASTROPY
 
@@ -74,7 +74,7 @@ def ask(urls: Sequence[str], survey: str, grid: Grid, form: str) -> Path:
     for turn in range(len(urls)):
         number = (start + turn) % len(urls)
         url = urls[number]
-        make = functools.partial(_download, url, payload, what)
+        make = functools.partial(_download, url, payload, what, _most_bytes(grid))
         check = functools.partial(_check_alone, survey=survey, grid=grid, form=form, what=what)
         try:
             path = fetch.kept(request, make, host=url, what=what, check=check, suffix=f".{form}")
@@ -99,8 +99,13 @@ def _payload(survey: str, grid: Grid, form: str) -> dict[str, str]:
     return {name: str(value) for name, value in written.items()}
 
 
-def _download(url: str, payload: dict[str, str], what: str, path: Path) -> None:
-    path.write_bytes(fetch.get(url, params=payload, what=what))
+def _most_bytes(grid: Grid) -> int:
+    """Bound an answer: four planes of eight bytes, and a long header."""
+    return 32 * grid.shape[0] * grid.shape[1] + 2**20
+
+
+def _download(url: str, payload: dict[str, str], what: str, most_bytes: int, path: Path) -> None:
+    path.write_bytes(fetch.get(url, params=payload, what=what, most_bytes=most_bytes))
 
 
 def _place(grid: Grid) -> str:
@@ -134,7 +139,10 @@ def _check(path: Path, *, survey: str, grid: Grid, form: str, what: str) -> None
         if not hdu.is_image or hdu.shape is None or hdu.shape[-2:] != grid.shape or len(hdu.shape) not in (2, 3):
             raise _error(what, f"the image has {say_size(hdu.shape)} pixels, {say_size(grid.shape)} were asked for")
         said = re.search(r"From HiPS (\S+)", "".join(str(line) for line in hdu.header.get("HISTORY", [])))
-        found = grid_from_hdu(hdu, hdulist)
+        try:
+            found = grid_from_hdu(hdu, hdulist)
+        except UnreadableError as error:
+            raise _error(what, "the WCS of the image cannot be understood") from error
     if said and said[1].removeprefix("ivo://").casefold() != survey.removeprefix("ivo://").casefold():
         raise _error(
             what, f"the image is of the survey {said[1]}, not of {survey}: give the full identifier with --survey"

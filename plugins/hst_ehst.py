@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import threading
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,10 @@ def download(name: str) -> Path:
     """
 
     def fetch_file(path: Path) -> None:
-        _archive().download_file(file=name, folder=str(path.parent))
-        came = next(path.parent.iterdir())  # under a name that astroquery chooses; the folder was empty
+        _archive().download_file(file=name, filename="product", folder=str(path.parent))  # a name of ours, not theirs
+        came = next(path.parent.iterdir(), None)  # under a name that astroquery chooses; the folder was empty
+        if came is None:
+            raise FetchError("nothing came", retryable=True)
         with came.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         if not packed:
@@ -167,7 +170,7 @@ def download(name: str) -> Path:
         try:
             with gzip.open(came) as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target, 2**20)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise FetchError("the compressed file is cut short", retryable=True) from error
         came.unlink()
 

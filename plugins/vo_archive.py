@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from astroanomaly import (
+    BandError,
     ConfigError,
     CutoutBlock,
     Failure,
@@ -133,6 +134,13 @@ class VoSource:
         found = find_candidates(service, web, positions, wanted, choice, half)
         if not any(bands for bands in found.rows.values()):
             raise FootprintError(_nothing(options, len(positions.placed), found))
+        shown = {band for best in found.rows.values() for band in best}
+        absent = [name for name in choice.names if name not in shown]
+        if absent:
+            raise BandError(
+                f"{options.service} lists no image of any object in the band {absent[0]!r}: leave it out, or say what "
+                f"its filter is called, as in --bands {absent[0]}=PATTERN; --dry-run without it tells what there is"
+            )
         bands = (options.bands and found.bands) or sort_bands(found.bands)
         payload = {
             "kind": "objects",

@@ -312,3 +312,13 @@ def test_a_mosaic_that_is_not_in_the_cloud_is_said(mer, irsa, bucket, fill):
     failed = account(mer, cache)
     assert 3 < len(failed) < 9
     assert reasons(cache, bucket) == {"the mosaic is not in the cloud"}
+
+
+def test_an_archive_writes_nowhere_but_where_it_is_asked(mer, esa, fill, tmp_path):
+    esa.misbehave("hostile tar", math.inf, where=CUTOUT)
+    keep = "a/b/c/d/kept"
+    cache = fill(keep=keep)
+    assert len(cache) == 0 or not list(tmp_path.rglob("evil.fits"))
+    outside = [path for path in tmp_path.rglob("evil.fits") if (tmp_path / keep) not in path.parents]
+    assert outside == []
+    assert not (tmp_path / "evil.fits").exists()

@@ -370,3 +370,15 @@ def test_no_s3fs_is_explained(cutting, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
     with served("s3"), pytest.raises(ConfigError, match=r"pip install 'astroanomaly\[cloud\]'"):
         cutting("cache", "s3")
+
+
+@pytest.mark.parametrize("name", ["../../../../escaped_drc", "{folder}/escaped_drc", "x" * 300 + "_drc"])
+def test_a_file_keeps_to_its_folder_whatever_the_archive_calls_it(name, cutting, tmp_path):
+    name = name.format(folder=tmp_path)
+    strange = Product(name, name.removesuffix("_drc"), "F814W")
+    with served("esa", [strange]):
+        cache = cutting("cache", "esa", keep="a/b/c/d/kept")
+    outside = [path for path in tmp_path.rglob("*escaped*") if (tmp_path / "a/b/c/d/kept") not in path.parents]
+    assert outside == []
+    assert len(cache) + len(cache.failures) == len({*cache.ids, *(failure.object_id for failure in cache.failures)})
+    assert not any("tmp" in failure.reason for failure in cache.failures)

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from astroanomaly import Cache, ConfigError, FetchError, FootprintError, ingest
+from astroanomaly import BandError, Cache, ConfigError, FetchError, FootprintError, ingest
 from astroanomaly.config import FetchConfig
 from astroanomaly.cutting import tan_grid
 from astroanomaly_plugins import hips_service
@@ -416,6 +416,7 @@ SURVEYS = ("CDS/P/SIM/red", "CDS/P/SIM/NIR")
 HIPS_REASONS = {
     "wrong band": "the image is of the survey CDS/P/SIM/NIR, not of CDS/P/SIM/red: give the full identifier",
     "wcs off": "the WCS of the image is not the one that was asked for",
+    "no such projection": "the WCS of the image cannot be understood",
 }
 
 
@@ -465,7 +466,7 @@ def test_hips_overcomes_a_passing_trouble(surveys, positions, tmp_path, kind):
         assert server.count() == 10 + 11
 
 
-@pytest.mark.parametrize("kind", [*PASSING, "votable error", "wrong band", "wcs off"])
+@pytest.mark.parametrize("kind", [*PASSING, "votable error", "wrong band", "wcs off", "no such projection"])
 def test_hips_failures_say_why_and_are_retried(surveys, positions, tmp_path, kind):
     third = address_of(positions, 3)
     with HipsServer(surveys) as server:
@@ -523,3 +524,9 @@ def test_planning_survives_the_first_object(surveys, positions, tmp_path):
         server.misbehave("500", times=math.inf, where=first)
         cache = run_hips([server], positions, tmp_path / "cache", tmp_path / "b", kind="auto")
         assert [failure.object_id for failure in cache.failures] == ["o0"]
+
+
+def test_a_band_that_no_object_has_is_said_before_anything_is_fetched(sky, tmp_path):
+    with VoServer(sky.products) as server, pytest.raises(BandError, match=r"band 'rr'.*--bands rr=PATTERN"):
+        run(server, sky, tmp_path / "cache", bands=("r", "rr"))
+    assert not (tmp_path / "cache").exists()

@@ -5,6 +5,7 @@ import itertools
 import re
 import sqlite3
 import ssl
+import tarfile
 
 import numpy as np
 from astropy.io import fits
@@ -142,7 +143,20 @@ class EuclidServer(Server):
         )
         if content is None:
             return _refuse(500, "The cutout region is outside the image")
+        if self.due("hostile tar", asked):
+            return Answer(hostile_tar(content), "application/x-tar")
         return Answer(content, "application/fits")
+
+
+def hostile_tar(content):
+    """Pack a cutout together with files for places that are none of the archive's business."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as packed:
+        for name in ("cutout.fits", "../../../../evil.fits"):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            packed.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 def cutout(path, ra, dec, radius, *, off=0.0):
