@@ -152,4 +152,5 @@ def read_outside(task: Task) -> Iterator[Failure]:
     """Report the objects that no mosaic shows, have no position or are not in the catalogue."""
     table = task.table
     for object_id, reason, ra, dec in zip(table["id"], table["reason"], table["ra"], table["dec"], strict=True):
-        yield Failure(str(object_id), str(reason), float(ra), float(dec), kind="no coverage")
+        placed = np.isfinite(ra) and np.isfinite(dec)  # of the others the survey has said nothing
+        yield Failure(str(object_id), str(reason), float(ra), float(dec), kind="no coverage" if placed else "failed")
