@@ -3,12 +3,14 @@
 import functools
 import gzip
 import http.client
+import inspect
 import io
 import json
 import logging
 import math
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import textwrap
@@ -16,6 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -311,6 +314,86 @@ def test_each_leaves_what_has_not_begun_when_the_caller_stops(server, config):
     assert server.count() < 20
 
 
+class Dribble(ThreadingHTTPServer):
+    """Promises 100 kB and sends a byte every 0.1 s."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self):
+        self.asked = 0
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __exit__(self, *error):
+        self.shutdown()
+        super().__exit__(*error)
+
+    def handle_error(self, request, client_address):
+        """Say nothing of clients that went away."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked += 1
+            self.send_response(int(self.path[1:]))
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            for _ in range(100_000):
+                self.wfile.write(b"x")
+                time.sleep(0.1)
+
+        def log_message(self, *words):
+            """Keep quiet."""
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_dribbles_is_too_slow(quick, status):
+    began = time.monotonic()
+    with Dribble() as server:
+        with pytest.raises(FetchError, match=r"^it: too slow: less than 1 kB/s came \(.*tried 3 times") as caught:
+            fetch.get(f"{server.url}/{status}", what="it")
+        assert server.asked == 3
+    assert caught.value.retryable
+    assert time.monotonic() - began < 5
+
+
+def test_each_does_not_wait_for_an_answer_that_dribbles_when_the_caller_stops(server, config):
+    with Dribble() as dribble, fetch.using(FetchConfig(**{**vars(config), "timeout_s": 60})):
+        began = time.monotonic()
+        for _ in fetch.each(lambda n: fetch.get(f"{dribble.url}/200" if n else server.url, what="it"), range(8)):
+            break
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("kind", ["silent", "dribbles"])
+def test_an_interrupt_ends_a_process_whatever_the_server_does(server, config, kind):
+    server.misbehave("slow", math.inf)
+    server.slow_s = 30
+    with Dribble() as dribble:
+        url = server.url if kind == "silent" else f"{dribble.url}/200"
+        script = textwrap.dedent(
+            f"""
+            from astroanomaly import FetchConfig, fetch
+            with fetch.using(FetchConfig(keep={config.keep!r})):
+                for item, result in fetch.each(lambda n: fetch.get({url!r}, what="it"), range(8)):
+                    print(result)
+            """
+        )
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+        until = time.monotonic() + 20
+        while not (server.count() or dribble.asked) and time.monotonic() < until:
+            time.sleep(0.02)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=20)[1].decode()
+    assert "KeyboardInterrupt" in said
+    assert time.monotonic() - began < 3
+
+
 # ----------------------------------------------------------------------------------------------------------- keeping
 
 
@@ -483,6 +566,33 @@ WRONG = {
 def test_anything_else_is_called_what_it_is(content):
     with pytest.raises(FetchError, match=f"it: .*{WRONG[content]}"):
         fetch.is_fits(content, "it")
+
+
+def test_what_unpacks_without_end_is_refused(tmp_path):
+    header = fits.Header({"SIMPLE": True, "BITPIX": 8, "NAXIS": 1, "NAXIS1": 10})
+    path = tmp_path / "bomb.fits.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(header.tostring().encode())
+        for _ in range(400):
+            file.write(bytes(2**20))
+    with pytest.raises(FetchError, match=r"it: the file unpacks to more than .* MB.* refused") as caught:
+        fetch.is_fits(path, "it")
+    assert not caught.value.retryable
+    with gzip.open(path, "wb", compresslevel=1) as file:  # an empty image of 100 MB packs well and is fine
+        file.write(image() + bytes(10**8))
+    fetch.is_fits(path, "it")
+
+
+def test_an_answer_is_bounded_by_what_it_unpacks_to(quick):
+    class Packed(Server):
+        def answer(self, asked):
+            return Answer(gzip.compress(bytes(10**7)), "text/plain", headers={"Content-Encoding": "gzip"})
+
+    with Packed() as server:
+        assert len(fetch.get(server.url, what="it")) == 10**7
+        with pytest.raises(FetchError, match="more than 1 MB"):
+            fetch.get(server.url, what="it", most_bytes=10**6)
+    assert inspect.signature(fetch.get).parameters["most_bytes"].default == 2**30
 
 
 def test_every_cut_that_costs_data_is_found():

@@ -18,6 +18,9 @@ __all__ = ["is_fits", "is_votable"]
 
 _BLOCK = 2880
 _MOST_HEADER = 20_000 * _BLOCK
+_PIECE = 2**20
+_MOST_RATIO = 100  # of unpacked to packed bytes; more is no image but a trap
+_ALWAYS_UNPACKED = 2**28  # so much may come out of any file: masks and empty images pack well
 
 
 def is_fits(content: Path | bytes, what: str) -> None:
@@ -44,6 +47,8 @@ def is_fits(content: Path | bytes, what: str) -> None:
     try:
         with _opened(content, packed=head[:2] == b"\x1f\x8b") as file:
             whole = _walk(file)
+    except _TooMuchError as error:
+        raise _error(what, str(error)) from error
     except (EOFError, zlib.error, gzip.BadGzipFile):
         whole = False
     except (ValueError, KeyError, TypeError) as error:  # of astropy, for a header that is none
@@ -136,10 +141,43 @@ def _head(content: Path | bytes) -> bytes:
 def _opened(content: Path | bytes, packed: bool = False) -> Iterator[IO[bytes]]:
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as raw:
         if packed:
-            with gzip.GzipFile(fileobj=raw) as file:
+            most = max(_ALWAYS_UNPACKED, _MOST_RATIO * raw.seek(0, io.SEEK_END))
+            raw.seek(0)
+            with _Unpacked(fileobj=raw) as file:
+                file.most = most
                 yield file  # type: ignore[misc]
         else:
             yield raw
+
+
+class _TooMuchError(Exception):
+    """More came out of a packed file than may."""
+
+
+class _Unpacked(gzip.GzipFile):
+    """What a file packed with gzip holds, up to a size."""
+
+    most = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self._refuse_more()
+        return content
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:  # the only way to the end of what is packed: unpack it, in pieces
+            while super().read(_PIECE):
+                self._refuse_more()
+            return self.tell() + offset
+        return super().seek(offset, whence)
+
+    def _refuse_more(self) -> None:
+        if self.tell() > self.most:
+            reason = (
+                f"the file unpacks to more than {self.most / 1e6:.0f} MB, the larger of "
+                f"{_ALWAYS_UNPACKED / 1e6:.0f} MB and {_MOST_RATIO} times its size: it is refused"
+            )
+            raise _TooMuchError(reason)
 
 
 def _error(what: str, reason: str, *, retryable: bool = False) -> FetchError:

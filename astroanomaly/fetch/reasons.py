@@ -25,6 +25,7 @@ _BREAKS = {
     "ClientPayloadError",
     "ConnectionError",
     "ContentDecodingError",
+    "DecodeError",
     "HTTPClientError",  # botocore: connections of all kinds
     "IncompleteRead",
     "IncompleteReadError",
