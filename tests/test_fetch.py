@@ -1,5 +1,6 @@
 """Asking archives: what is tried again, how politely, what is kept, and what the user is told."""
 
+import errno
 import functools
 import gzip
 import http.client
@@ -513,6 +514,44 @@ def test_what_was_not_used_for_longest_goes_first(server, config):
         keep_image(server, 3)
         assert [path.exists() for path in paths] == [True, True, False]
         assert not paths[2].with_suffix(".about").exists()
+
+
+def test_a_lock_that_cannot_be_made_is_an_error_with_a_way_out(server, quick):
+    path = keep_image(server)
+    path.unlink()
+    (Path(quick.keep) / "locks" / path.stem).mkdir()
+    with pytest.raises(StorageError, match=r"locks/.* cannot be made: .*--keep"):
+        keep_image(server)
+
+
+def test_a_folder_nobody_may_write_to_answers_what_it_holds(server, quick, monkeypatch):
+    path = keep_image(server)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("open", "mkdir", "utime", "unlink"):
+        real = getattr(os, name)
+        reads = name == "open"
+
+        def guarded(path, *more, _real=real, _reads=reads, **named):
+            writes = more and isinstance(more[0], int) and more[0] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            return _real(path, *more, **named) if _reads and not writes else refuse()
+
+        monkeypatch.setattr(os, name, guarded)
+    assert keep_image(server) == path
+    assert server.count() == 1
+
+
+def test_no_space_for_the_note_of_a_pause_is_told(quick):
+    def call():
+        note = Path(quick.keep) / "hosts" / "x" / "next"
+        note.unlink()
+        note.symlink_to("/dev/full")
+        raise FetchError("later", retryable=True, wait_s=0.05)
+
+    with pytest.raises(StorageError, match=r"next cannot be written: .*--keep"):
+        fetch.attempt(call, host="x", what="it")
 
 
 def test_the_default_folder_is_that_of_the_user(tmp_path, monkeypatch):
