@@ -12,6 +12,7 @@ import math
 import os
 import pickle
 import signal
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -218,12 +219,66 @@ def test_broken_connections_are_known_by_any_name(quick):
 def test_other_errors_end_at_once(quick):
     with pytest.raises(FetchError, match=r"^it: ValueError: no such band \(x\)$"):
         fetch.attempt(failing(ValueError("no such band")), host="x", what="it")
-    with pytest.raises(UnreadableError, match=r"^as it is$"):
-        fetch.attempt(failing(UnreadableError("as it is")), host="x", what="it")
+    with pytest.raises(ConfigError, match=r"^as it is$"):
+        fetch.attempt(failing(ConfigError("as it is")), host="x", what="it")
     with pytest.raises(StorageError, match="no space left"):
         fetch.attempt(failing(OSError(28, "No space left on device")), host="x", what="it")
     with pytest.raises(KeyboardInterrupt):
         fetch.attempt(failing(KeyboardInterrupt()), host="x", what="it")
+
+
+def test_what_cannot_be_read_fails_for_one_object_only(server, quick):
+    def check(content):
+        raise UnreadableError("it holds no image with a WCS")
+
+    with pytest.raises(FetchError, match=r"^it: it holds no image with a WCS \(127") as caught:
+        fetch.get(server.url, what="it", check=check)
+    assert not caught.value.retryable
+    assert caught.value.reason.startswith("it holds no image with a WCS")
+    assert server.count() == 1
+
+
+def test_passing_troubles_of_the_net_and_of_tls_are_tried_again(quick):
+    for error in (
+        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+        ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] decryption failed"),
+        OSError(errno.ENETDOWN, "Network is down"),
+        OSError(errno.EHOSTDOWN, "Host is down"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+        OSError("Header missing END card."),
+        OSError("Empty or corrupt FITS file"),
+    ):
+        assert fetch.attempt(failing(error), host="x", what="it") == "fine"
+    with pytest.raises(FetchError, match="its certificate is not trusted"):
+        fetch.attempt(failing(ssl.SSLCertVerificationError(1, "certificate verify failed")), host="x", what="it")
+
+
+@pytest.mark.parametrize("content", [b"", b"SIMPLE  = nonsense"], ids=["empty", "damaged"])
+def test_what_astropy_cannot_open_is_tried_again(quick, content):
+    def call():
+        with fits.open(io.BytesIO(content)) as file:
+            return file[0].data
+
+    with pytest.raises(FetchError, match=r"^it: no readable FITS file \(x\); tried 3 times"):
+        fetch.attempt(call, host="x", what="it")
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("/there", "it sends from one address to the next without end"),
+        ("http://[", "is not valid"),
+        ("ftp://x", "is not valid"),
+    ],
+)
+def test_a_redirect_to_nowhere_is_told_plainly(quick, place, reason):
+    class Sends(Server):
+        def answer(self, asked):
+            return Answer(status=302, headers={"Location": place})
+
+    with Sends() as server, pytest.raises(FetchError, match=f"^it: .*{reason} .127") as caught:
+        fetch.get(server.url, what="it")
+    assert not caught.value.retryable
 
 
 def test_a_call_inside_a_call_is_repeated_by_the_outer_one_only(server, config):
@@ -644,6 +699,17 @@ def test_every_cut_that_costs_data_is_found():
     fetch.is_fits(whole[:table], "it")  # some forget the padding at the end
 
 
+LAUGHS = (
+    b'<?xml version="1.0"?><!DOCTYPE VOTABLE [<!ENTITY e0 "ha ha ha ha ha ha ha ha ha ha ha ha">'
+    + b"".join(b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10) for n in range(1, 10))
+    + b"]><VOTABLE><RESOURCE><INFO>&e9;</INFO></RESOURCE></VOTABLE>"
+)
+FOREIGN = (
+    b'<?xml version="1.0"?><!DOCTYPE VOTABLE [<!ENTITY e SYSTEM "file:///etc/hostname">]>'
+    b"<VOTABLE><RESOURCE><INFO>&e;</INFO></RESOURCE></VOTABLE>"
+)
+
+
 def test_votables_pass_unless_they_state_an_error_or_end_early():
     from astropy.table import Table
 
@@ -655,6 +721,8 @@ def test_votables_pass_unless_they_state_an_error_or_end_early():
     for content, reason, retryable in (
         (ERROR_VOTABLE, "the service states an error: the query took too long", False),
         (made.getvalue()[:-200], "cut short", True),
+        (LAUGHS, "the VOTable declares entities of its own, which are refused", False),
+        (FOREIGN, "the VOTable declares entities of its own, which are refused", False),
         (ERROR_PAGE, "a page came instead of VOTable: Scheduled maintenance", True),
         (b"", "an empty answer", True),
     ):

@@ -18,6 +18,7 @@ __all__ = ["is_fits", "is_votable"]
 
 _BLOCK = 2880
 _MOST_HEADER = 20_000 * _BLOCK
+_ENTITIES = {11, 18, 28, 43}  # of expat: undefined, external, or more than the limit of what they grow to
 _PIECE = 2**20
 _MOST_RATIO = 100  # of unpacked to packed bytes; more is no image but a trap
 _ALWAYS_UNPACKED = 2**28  # so much may come out of any file: masks and empty images pack well
@@ -73,6 +74,8 @@ def is_votable(content: Path | bytes, what: str) -> None:
         try:
             _refuse_stated_error(file, what)
         except ElementTree.ParseError as error:
+            if error.code in _ENTITIES:
+                raise _error(what, "the VOTable declares entities of its own, which are refused") from error
             raise _error(what, "the VOTable is cut short or damaged", retryable=True) from error
 
 
@@ -106,7 +109,7 @@ def _refuse_stated_error(file: IO[bytes], what: str) -> None:
 
 def _walk(file: IO[bytes]) -> bool:
     """Whether the file is as long as the headers of all its HDUs say."""
-    from astropy.io.fits import Header
+    from astropy.io.fits import Header, VerifyError
 
     end = file.seek(0, io.SEEK_END)
     place = 0
@@ -122,9 +125,13 @@ def _walk(file: IO[bytes]) -> bool:
             return False
         if file.tell() - place > _MOST_HEADER:
             raise ValueError("its header is too long")
-        if file.tell() + header.data_size > end:
+        try:
+            size, padded = header.data_size, header.data_size_padded
+        except VerifyError as error:
+            raise ValueError(str(error)) from error
+        if file.tell() + size > end:
             return False
-        place = file.tell() + header.data_size_padded
+        place = file.tell() + padded
 
 
 def _head(content: Path | bytes) -> bytes:
