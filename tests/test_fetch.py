@@ -28,6 +28,7 @@ import pytest
 from astropy.io import fits
 
 from astroanomaly import ConfigError, FetchConfig, FetchError, StorageError, UnreadableError, fetch
+from astroanomaly.fetch.reasons import clean
 from servers.base import NOT_FOUND, Answer, Server
 
 TESTS = Path(__file__).parent
@@ -162,6 +163,28 @@ def test_neither_password_nor_query_is_in_a_message(server, quick, caplog):
         for text in (str(caught.value), caught.value.reason, caplog.text):
             assert "hunter2" not in text
             assert "sesame" not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Set JSESSIONID=hunter2; Path=/",
+        "sent user=hunter2&pass=hunter2",
+        "refused 'Bearer hunter2.hunter2'",
+        "MY_PASSWORD='hunter2 hunter2'",
+        '{"CASDA_TOKEN": "hunter2, hunter2"}',
+        "aws_secret_access_key=hunter2",
+        "my_token: hunter2",
+    ],
+)
+def test_no_secret_passes_whatever_it_is_called(text):
+    assert "hunter2" not in clean(text)
+    assert "..." in clean(text)
+
+
+def test_text_of_a_service_cannot_steer_the_terminal():
+    assert clean("a\x1b[31mred\x9b2J\x07\x00 b\r\nc\td") == "a[31mred2J b c d"
+    assert clean("the passage of the bypass: 5") == "the passage of the bypass: 5"
 
 
 def failing(error, then="fine"):

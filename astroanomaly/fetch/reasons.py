@@ -38,6 +38,11 @@ _BREAKS = {
 _UNREACHED = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET}
 _ADDRESSES = {"InvalidURL", "InvalidSchema", "MissingSchema", "LocationParseError", "LocationValueError"}
 _NO_FITS = ("Header missing END card", "Empty or corrupt FITS file", "No SIMPLE card found")  # as astropy says it
+_SECRET = re.compile(  # a name that says so, and its value: quoted, or up to the next separator
+    r"(?i)([\w.-]*(?:password|passwd|pwd|token|secret|api[-_]?key|access[-_]?key|signature|authorization|cookie|session[-_]?id)"
+    r"[\w.-]*|(?<![a-z0-9])(?:user(?:name)?|pass|login|auth)(?==))"
+    r"(['\"]?\s*[:=]\s*)(?:(?:Bearer|Basic)\s+)?(?:\"[^\"]*\"|'[^']*'|[^\s,;&'\"]*)"
+)
 _LOGIN = {401, 403, 407}
 _WORTH_IT = {408, 425, 429}
 _MOST_WORDS = 160  # letters of a service's own text in a message
@@ -115,12 +120,9 @@ def clean(text: str) -> str:
     """Return a text on one line, without passwords, queries of addresses and addresses in memory."""
     text = re.sub(r"(\w+://)[^\s/@]*@", r"\1", text)
     text = re.sub(r"\?[^\s'\"<>)\]]*=[^\s'\"<>)\]]*", "?...", text)
-    text = re.sub(
-        r"(?i)\b(password|passwd|pwd|token|secret|api[-_]?key|access[-_]?key\w*|signature|authorization|cookie)"
-        r"(['\"]?\s*[:=]\s*)(?:(?:Bearer|Basic)\s+)?[^\s,;&'\"]*['\"]?[^\s,;&'\"]*",
-        r"\1\2...",
-        text,
-    )
+    text = re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]", "", text)
+    text = re.sub(r"(?i)\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", r"\1 ...", text)
+    text = _SECRET.sub(r"\1\2...", text)
     text = re.sub(r"<([\w.]+)[^<>]*\bat 0x[0-9a-f]+>", r"\1", text)
     return " ".join(text.split())
 
