@@ -9,14 +9,18 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astroanomaly import __version__
 from astroanomaly.config import FetchConfig, parse_assignments
-from astroanomaly.errors import AstroAnomalyError, ConfigError
+from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError
 from astroanomaly.flags import add_flags, describe_options, given_options
 from astroanomaly.plugins import load_plugins
 from astroanomaly.ranking import ORDERS
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache
+    from astroanomaly.fetch import Tally
 
 __all__ = ["build_parser", "main"]
 
@@ -192,25 +196,38 @@ def _ingest(arguments: argparse.Namespace) -> None:
     cache = Cache.open(arguments.out)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
     say(
-        f"{report.cut} cutouts written, {unseen}{report.failed.total()} objects failed, "
-        f"{report.resumed} tasks done before"
+        f"{_many(report.cut, 'cutout')} written, {unseen}{_many(report.failed.total(), 'object')} failed, "
+        f"{_many(report.resumed, 'task')} done before"
     )
     for reason, count in report.failed.most_common(5):
         say(f"  {count} x {reason}")
     if getattr(source, "fetches", False):
-        asked = report.tally
-        say(
-            f"{asked.requests} requests ({asked.retries} of them again), {_bytes(asked.nbytes)}; "
-            f"{asked.kept} answers were kept from before; {report.seconds:.1f} s"
-        )
+        say(f"{_asked(report.tally)}; {report.seconds:.1f} s")
     left = Counter(failure.kind for failure in cache.failures)
     say(
-        f"{arguments.out}: {len(cache)} cutouts, bands {', '.join(cache.bands)}; "
-        f"{left['no coverage']} objects without coverage, {left['failed']} failed"
+        f"{arguments.out}: {_many(len(cache), 'cutout')}, bands {', '.join(cache.bands)}; "
+        f"{_many(left['no coverage'], 'object')} without coverage, {left['failed']} failed"
     )
+    if not len(cache):
+        raise _nothing_cut(cache, arguments.out)
     if left["failed"]:
         say("to try those again: the same command with --retry-failed")
     say(f"next: astroanomaly init SESSION --cache {arguments.out}")
+
+
+def _nothing_cut(cache: Cache, out: Path) -> CacheError:
+    """Make the error of a cache without cutouts: the most frequent reason, and what to do."""
+    kinds = Counter(failure.kind for failure in cache.failures)
+    reasons = Counter(failure.reason for failure in cache.failures)
+    why = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
+    if kinds["failed"]:
+        way = "Run the same command again with --retry-failed, or with another request and another --out"
+    else:
+        way = "Check the positions and whether the survey has seen them, and choose another --out"
+    return CacheError(
+        f"nothing could be cut: {out} holds no cutout, {_many(kinds['no coverage'], 'object')} without coverage, "
+        f"{kinds['failed']} failed{why}. {way}"
+    )
 
 
 def _show_dry_run(arguments: argparse.Namespace, options: dict[str, Any], fetch: dict[str, Any]) -> None:
@@ -218,13 +235,29 @@ def _show_dry_run(arguments: argparse.Namespace, options: dict[str, Any], fetch:
     from astroanomaly.terminal import say, show_table
 
     found = dry_run(arguments.source.name, arguments.inputs, fetch=fetch, options=options)
-    say(f"{found.objects or 'an unknown number of'} objects in {found.tasks} tasks")
+    say(
+        f"{_many(found.objects, 'object') if found.objects else 'an unknown number of objects'} in "
+        f"{_many(found.tasks, 'task')}"
+    )
     if found.downloads:
         rows = [(item.product, str(item.requests), _bytes(item.nbytes)) for item in found.downloads]
         total = sum(item.requests for item in found.downloads), sum(item.nbytes for item in found.downloads)
         rows.append(("in all", str(total[0]), _bytes(total[1])))
         show_table("would be fetched, where it is not kept", ["product", "requests", "bytes, estimated"], rows)
-    say("nothing was written: this was a dry run")
+    if found.tally.requests or found.tally.kept:
+        say(f"planning itself asked: {_asked(found.tally)}; what it fetched is kept for the true run")
+    say("nothing was written to the cache: this was a dry run")
+
+
+def _asked(tally: Tally) -> str:
+    return (
+        f"{_many(tally.requests, 'request')} ({tally.retries} of them again), {_bytes(tally.nbytes)}; "
+        f"{tally.kept} answers were kept from before"
+    )
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _bytes(number: int) -> str:

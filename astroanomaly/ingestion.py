@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
+import multiprocessing
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -263,9 +267,33 @@ def _run(job: _Job, workers: int, retry_failed: bool) -> Generator[Progress, Non
 
 def _parts(job: _Job, tasks: list[tuple[int, Task]], workers: int) -> Iterator[IngestReport]:
     """Read tasks in batches and yield what came of each batch."""
-    limit = _BATCH_BYTES // 8 if getattr(job.source, "fetches", False) else _BATCH_BYTES  # an archive is slow
-    batches = _batches(tasks, job.layout, limit)
-    yield from parallel.run(functools.partial(_read_batch, job), batches, min(workers, len(batches)))
+    fetches = getattr(job.source, "fetches", False)
+    batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
+    workers = min(workers, len(batches))
+    with _workers_end_at_interrupt() if fetches and workers > 1 else contextlib.nullcontext():
+        yield from parallel.run(functools.partial(_read_batch, job), batches, workers)
+
+
+@contextlib.contextmanager
+def _workers_end_at_interrupt() -> Iterator[None]:
+    """On Ctrl-C, end worker processes that wait for an archive: what they have not committed is done again."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield  # somebody else decides what Ctrl-C does
+        return
+
+    others = set(multiprocessing.active_children())
+
+    def end(*_: Any) -> None:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _add(one: IngestReport, two: IngestReport) -> IngestReport:

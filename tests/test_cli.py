@@ -77,9 +77,68 @@ def trained(folder):
 
 def test_a_dry_run_of_files_counts_them_and_writes_nothing(folder):
     said = run("ingest", "images", "pictures", "--out", "never", "--dry-run", cwd=folder)
-    assert "40 objects in 1 tasks" in said
+    assert "40 objects in 1 task\n" in said
     assert "nothing was written" in said
     assert not (folder / "never").exists()
+
+
+BARREN = """
+from dataclasses import dataclass
+import numpy as np
+from astroanomaly import Failure, Layout, Plan, Task, fetch, hookimpl, option
+
+@dataclass(frozen=True)
+class Options:
+    kind: str = option("failed", "kind of failure")
+
+class Barren:
+    name, summary, fetches = "barren", "nothing at all", True
+    Options = Options
+
+    def plan(self, request, options):
+        fetch.kept({"plan": 1}, lambda path: path.write_bytes(b"12345"), host="x", what="the plan")
+        ids = np.array(["a"])
+        return Plan([Task("t", {"kind": options.kind}, {"object_id": ids})], Layout(("g",), 8, 8))
+
+    def read(self, task):
+        yield Failure("a", "the archive is closed", kind=task.payload["kind"])
+
+@hookimpl
+def register_sources(register):
+    register(Barren())
+"""
+
+
+@pytest.fixture
+def barren(tmp_path, monkeypatch):
+    """An installed source that cuts nothing."""
+    (tmp_path / "barren_plugin.py").write_text(BARREN)
+    (tmp_path / "barren-1.dist-info").mkdir()
+    (tmp_path / "barren-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: barren\nVersion: 1\n")
+    points = "[astroanomaly]\nbarren = barren_plugin\n"
+    (tmp_path / "barren-1.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("barren_plugin", None)
+
+
+def test_a_run_that_cut_nothing_is_an_error(barren):
+    words = ["ingest", "barren", "--workers", "1", "--keep", barren / "kept", "--out"]
+    for _ in range(2):  # also where there is nothing left to do
+        said = run(*words, barren / "one", check=2)
+        assert "nothing could be cut" in said.replace("\n", " ")
+        assert "1 failed; most often: the archive is closed." in " ".join(said.split())
+        assert "--retry-failed" in said
+    said = run(*words, barren / "two", "--kind", "no coverage", check=2)
+    assert "1 object without coverage, 0 failed; most often: the archive is closed." in " ".join(said.split())
+    assert "--retry-failed" not in said
+
+
+def test_a_dry_run_says_what_planning_itself_asked(barren):
+    said = run("ingest", "barren", "--keep", barren / "kept", "--out", barren / "never", "--dry-run")
+    assert "1 object in 1 task\n" in said
+    asked = "planning itself asked: 1 request (0 of them again), 5 bytes; 0 answers were kept from before"
+    assert f"{asked}; what it fetched is kept" in " ".join(said.split())
 
 
 def test_candidates_export_and_labels(trained):

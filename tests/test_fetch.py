@@ -1,14 +1,18 @@
 """Asking archives: what is tried again, how politely, what is kept, and what the user is told."""
 
+import errno
 import functools
 import gzip
 import http.client
+import inspect
 import io
 import json
 import logging
 import math
 import os
 import pickle
+import signal
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -16,6 +20,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +28,7 @@ import pytest
 from astropy.io import fits
 
 from astroanomaly import ConfigError, FetchConfig, FetchError, StorageError, UnreadableError, fetch
+from astroanomaly.fetch.reasons import clean
 from servers.base import NOT_FOUND, Answer, Server
 
 TESTS = Path(__file__).parent
@@ -159,6 +165,28 @@ def test_neither_password_nor_query_is_in_a_message(server, quick, caplog):
             assert "sesame" not in text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Set JSESSIONID=hunter2; Path=/",
+        "sent user=hunter2&pass=hunter2",
+        "refused 'Bearer hunter2.hunter2'",
+        "MY_PASSWORD='hunter2 hunter2'",
+        '{"CASDA_TOKEN": "hunter2, hunter2"}',
+        "aws_secret_access_key=hunter2",
+        "my_token: hunter2",
+    ],
+)
+def test_no_secret_passes_whatever_it_is_called(text):
+    assert "hunter2" not in clean(text)
+    assert "..." in clean(text)
+
+
+def test_text_of_a_service_cannot_steer_the_terminal():
+    assert clean("a\x1b[31mred\x9b2J\x07\x00 b\r\nc\td") == "a[31mred2J b c d"
+    assert clean("the passage of the bypass: 5") == "the passage of the bypass: 5"
+
+
 def failing(error, then="fine"):
     left = [error]
 
@@ -214,12 +242,66 @@ def test_broken_connections_are_known_by_any_name(quick):
 def test_other_errors_end_at_once(quick):
     with pytest.raises(FetchError, match=r"^it: ValueError: no such band \(x\)$"):
         fetch.attempt(failing(ValueError("no such band")), host="x", what="it")
-    with pytest.raises(UnreadableError, match=r"^as it is$"):
-        fetch.attempt(failing(UnreadableError("as it is")), host="x", what="it")
+    with pytest.raises(ConfigError, match=r"^as it is$"):
+        fetch.attempt(failing(ConfigError("as it is")), host="x", what="it")
     with pytest.raises(StorageError, match="no space left"):
         fetch.attempt(failing(OSError(28, "No space left on device")), host="x", what="it")
     with pytest.raises(KeyboardInterrupt):
         fetch.attempt(failing(KeyboardInterrupt()), host="x", what="it")
+
+
+def test_what_cannot_be_read_fails_for_one_object_only(server, quick):
+    def check(content):
+        raise UnreadableError("it holds no image with a WCS")
+
+    with pytest.raises(FetchError, match=r"^it: it holds no image with a WCS \(127") as caught:
+        fetch.get(server.url, what="it", check=check)
+    assert not caught.value.retryable
+    assert caught.value.reason.startswith("it holds no image with a WCS")
+    assert server.count() == 1
+
+
+def test_passing_troubles_of_the_net_and_of_tls_are_tried_again(quick):
+    for error in (
+        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+        ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] decryption failed"),
+        OSError(errno.ENETDOWN, "Network is down"),
+        OSError(errno.EHOSTDOWN, "Host is down"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+        OSError("Header missing END card."),
+        OSError("Empty or corrupt FITS file"),
+    ):
+        assert fetch.attempt(failing(error), host="x", what="it") == "fine"
+    with pytest.raises(FetchError, match="its certificate is not trusted"):
+        fetch.attempt(failing(ssl.SSLCertVerificationError(1, "certificate verify failed")), host="x", what="it")
+
+
+@pytest.mark.parametrize("content", [b"", b"SIMPLE  = nonsense"], ids=["empty", "damaged"])
+def test_what_astropy_cannot_open_is_tried_again(quick, content):
+    def call():
+        with fits.open(io.BytesIO(content)) as file:
+            return file[0].data
+
+    with pytest.raises(FetchError, match=r"^it: no readable FITS file \(x\); tried 3 times"):
+        fetch.attempt(call, host="x", what="it")
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("/there", "it sends from one address to the next without end"),
+        ("http://[", "is not valid"),
+        ("ftp://x", "is not valid"),
+    ],
+)
+def test_a_redirect_to_nowhere_is_told_plainly(quick, place, reason):
+    class Sends(Server):
+        def answer(self, asked):
+            return Answer(status=302, headers={"Location": place})
+
+    with Sends() as server, pytest.raises(FetchError, match=f"^it: .*{reason} .127") as caught:
+        fetch.get(server.url, what="it")
+    assert not caught.value.retryable
 
 
 def test_a_call_inside_a_call_is_repeated_by_the_outer_one_only(server, config):
@@ -309,6 +391,86 @@ def test_each_leaves_what_has_not_begun_when_the_caller_stops(server, config):
             break
     assert time.monotonic() - began < 5  # the wait before a second try ends too
     assert server.count() < 20
+
+
+class Dribble(ThreadingHTTPServer):
+    """Promises 100 kB and sends a byte every 0.1 s."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self):
+        self.asked = 0
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __exit__(self, *error):
+        self.shutdown()
+        super().__exit__(*error)
+
+    def handle_error(self, request, client_address):
+        """Say nothing of clients that went away."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked += 1
+            self.send_response(int(self.path[1:]))
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            for _ in range(100_000):
+                self.wfile.write(b"x")
+                time.sleep(0.1)
+
+        def log_message(self, *words):
+            """Keep quiet."""
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_dribbles_is_too_slow(quick, status):
+    began = time.monotonic()
+    with Dribble() as server:
+        with pytest.raises(FetchError, match=r"^it: too slow: less than 1 kB/s came \(.*tried 3 times") as caught:
+            fetch.get(f"{server.url}/{status}", what="it")
+        assert server.asked == 3
+    assert caught.value.retryable
+    assert time.monotonic() - began < 5
+
+
+def test_each_does_not_wait_for_an_answer_that_dribbles_when_the_caller_stops(server, config):
+    with Dribble() as dribble, fetch.using(FetchConfig(**{**vars(config), "timeout_s": 60})):
+        began = time.monotonic()
+        for _ in fetch.each(lambda n: fetch.get(f"{dribble.url}/200" if n else server.url, what="it"), range(8)):
+            break
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("kind", ["silent", "dribbles"])
+def test_an_interrupt_ends_a_process_whatever_the_server_does(server, config, kind):
+    server.misbehave("slow", math.inf)
+    server.slow_s = 30
+    with Dribble() as dribble:
+        url = server.url if kind == "silent" else f"{dribble.url}/200"
+        script = textwrap.dedent(
+            f"""
+            from astroanomaly import FetchConfig, fetch
+            with fetch.using(FetchConfig(keep={config.keep!r})):
+                for item, result in fetch.each(lambda n: fetch.get({url!r}, what="it"), range(8)):
+                    print(result)
+            """
+        )
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+        until = time.monotonic() + 20
+        while not (server.count() or dribble.asked) and time.monotonic() < until:
+            time.sleep(0.02)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=20)[1].decode()
+    assert "KeyboardInterrupt" in said
+    assert time.monotonic() - began < 3
 
 
 # ----------------------------------------------------------------------------------------------------------- keeping
@@ -432,6 +594,44 @@ def test_what_was_not_used_for_longest_goes_first(server, config):
         assert not paths[2].with_suffix(".about").exists()
 
 
+def test_a_lock_that_cannot_be_made_is_an_error_with_a_way_out(server, quick):
+    path = keep_image(server)
+    path.unlink()
+    (Path(quick.keep) / "locks" / path.stem).mkdir()
+    with pytest.raises(StorageError, match=r"locks/.* cannot be made: .*--keep"):
+        keep_image(server)
+
+
+def test_a_folder_nobody_may_write_to_answers_what_it_holds(server, quick, monkeypatch):
+    path = keep_image(server)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("open", "mkdir", "utime", "unlink"):
+        real = getattr(os, name)
+        reads = name == "open"
+
+        def guarded(path, *more, _real=real, _reads=reads, **named):
+            writes = more and isinstance(more[0], int) and more[0] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            return _real(path, *more, **named) if _reads and not writes else refuse()
+
+        monkeypatch.setattr(os, name, guarded)
+    assert keep_image(server) == path
+    assert server.count() == 1
+
+
+def test_no_space_for_the_note_of_a_pause_is_told(quick):
+    def call():
+        note = Path(quick.keep) / "hosts" / "x" / "next"
+        note.unlink()
+        note.symlink_to("/dev/full")
+        raise FetchError("later", retryable=True, wait_s=0.05)
+
+    with pytest.raises(StorageError, match=r"next cannot be written: .*--keep"):
+        fetch.attempt(call, host="x", what="it")
+
+
 def test_the_default_folder_is_that_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     path = fetch.kept({"a": 1}, lambda path: path.write_bytes(b"1"), host="x", what="it")
@@ -485,6 +685,33 @@ def test_anything_else_is_called_what_it_is(content):
         fetch.is_fits(content, "it")
 
 
+def test_what_unpacks_without_end_is_refused(tmp_path):
+    header = fits.Header({"SIMPLE": True, "BITPIX": 8, "NAXIS": 1, "NAXIS1": 10})
+    path = tmp_path / "bomb.fits.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(header.tostring().encode())
+        for _ in range(400):
+            file.write(bytes(2**20))
+    with pytest.raises(FetchError, match=r"it: the file unpacks to more than .* MB.* refused") as caught:
+        fetch.is_fits(path, "it")
+    assert not caught.value.retryable
+    with gzip.open(path, "wb", compresslevel=1) as file:  # an empty image of 100 MB packs well and is fine
+        file.write(image() + bytes(10**8))
+    fetch.is_fits(path, "it")
+
+
+def test_an_answer_is_bounded_by_what_it_unpacks_to(quick):
+    class Packed(Server):
+        def answer(self, asked):
+            return Answer(gzip.compress(bytes(10**7)), "text/plain", headers={"Content-Encoding": "gzip"})
+
+    with Packed() as server:
+        assert len(fetch.get(server.url, what="it")) == 10**7
+        with pytest.raises(FetchError, match="more than 1 MB"):
+            fetch.get(server.url, what="it", most_bytes=10**6)
+    assert inspect.signature(fetch.get).parameters["most_bytes"].default == 2**30
+
+
 def test_every_cut_that_costs_data_is_found():
     """But for one between two HDUs, which leaves a whole file: there, the length that HTTP promised is checked."""
     whole = image()
@@ -493,6 +720,17 @@ def test_every_cut_that_costs_data_is_found():
         with pytest.raises(FetchError, match=r"cut short|no FITS|instead of FITS"):
             fetch.is_fits(whole[:size], "it")
     fetch.is_fits(whole[:table], "it")  # some forget the padding at the end
+
+
+LAUGHS = (
+    b'<?xml version="1.0"?><!DOCTYPE VOTABLE [<!ENTITY e0 "ha ha ha ha ha ha ha ha ha ha ha ha">'
+    + b"".join(b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10) for n in range(1, 10))
+    + b"]><VOTABLE><RESOURCE><INFO>&e9;</INFO></RESOURCE></VOTABLE>"
+)
+FOREIGN = (
+    b'<?xml version="1.0"?><!DOCTYPE VOTABLE [<!ENTITY e SYSTEM "file:///etc/hostname">]>'
+    b"<VOTABLE><RESOURCE><INFO>&e;</INFO></RESOURCE></VOTABLE>"
+)
 
 
 def test_votables_pass_unless_they_state_an_error_or_end_early():
@@ -506,6 +744,8 @@ def test_votables_pass_unless_they_state_an_error_or_end_early():
     for content, reason, retryable in (
         (ERROR_VOTABLE, "the service states an error: the query took too long", False),
         (made.getvalue()[:-200], "cut short", True),
+        (LAUGHS, "the VOTable declares entities of its own, which are refused", False),
+        (FOREIGN, "the VOTable declares entities of its own, which are refused", False),
         (ERROR_PAGE, "a page came instead of VOTable: Scheduled maintenance", True),
         (b"", "an empty answer", True),
     ):

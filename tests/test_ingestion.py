@@ -279,3 +279,41 @@ def test_a_killed_ingest_resumes_to_the_same_digest(tmp_path):
     assert {f.object_id for f in cache.failures} == {f.object_id for f in undisturbed.failures}
     assert not list((tmp_path / "c").rglob(".tmp-*"))
     assert isinstance(cache, Cache)
+
+
+STUCK = """
+import sys, time
+sys.path.insert(0, {here!r})
+import numpy as np
+import test_ingestion
+from astroanomaly import Layout, Plan, ingest, ingestion
+ingestion._BATCH_BYTES = 4096
+
+
+class Stuck(test_ingestion.Noise):
+    fetches = True
+
+    def plan(self, request, options):
+        return Plan(super().plan(request, options), Layout(("g", "r"), 8, 8))
+
+    def read(self, task):
+        print("waits", flush=True)
+        time.sleep(60)
+        yield from ()
+
+
+if __name__ == "__main__":
+    ingest(Stuck(), out={out!r}, workers=2)
+"""
+
+
+def test_an_interrupt_does_not_wait_for_workers_that_wait_for_an_archive(tmp_path):
+    script = tmp_path / "stuck.py"
+    script.write_text(STUCK.format(here=os.path.dirname(__file__), out=str(tmp_path / "c")))
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "waits\n"
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=100)[1]
+    assert "KeyboardInterrupt" in said
+    assert time.monotonic() - began < 3

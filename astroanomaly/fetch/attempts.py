@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from astroanomaly.errors import AstroAnomalyError, FetchError, StorageError
+from astroanomaly.errors import AstroAnomalyError, FetchError, StorageError, UnreadableError
 from astroanomaly.fetch.reasons import Judgement, full_disk, judge
 from astroanomaly.fetch.setting import current, wait
 from astroanomaly.fetch.slots import hold_back, name_of_host, slot
@@ -39,7 +39,7 @@ def attempt(call: Callable[[], T], *, host: str, what: str) -> T:
     Raises
     ------
     FetchError
-        If it failed for good, with the reason.
+        If it failed for good, with the reason; also for an `UnreadableError` of the call or of what checks its answer.
     StorageError
         If our own disk is full.
     AstroAnomalyError
@@ -58,7 +58,7 @@ def attempt(call: Callable[[], T], *, host: str, what: str) -> T:
             with slot(host), counted_try(host):
                 return call()
         except Exception as error:
-            if isinstance(error, AstroAnomalyError) and not isinstance(error, FetchError):
+            if isinstance(error, AstroAnomalyError) and not isinstance(error, FetchError | UnreadableError):
                 raise
             if full_disk(error):
                 raise StorageError(

@@ -18,6 +18,10 @@ __all__ = ["is_fits", "is_votable"]
 
 _BLOCK = 2880
 _MOST_HEADER = 20_000 * _BLOCK
+_ENTITIES = {11, 18, 28, 43}  # of expat: undefined, external, or more than the limit of what they grow to
+_PIECE = 2**20
+_MOST_RATIO = 100  # of unpacked to packed bytes; more is no image but a trap
+_ALWAYS_UNPACKED = 2**28  # so much may come out of any file: masks and empty images pack well
 
 
 def is_fits(content: Path | bytes, what: str) -> None:
@@ -44,6 +48,8 @@ def is_fits(content: Path | bytes, what: str) -> None:
     try:
         with _opened(content, packed=head[:2] == b"\x1f\x8b") as file:
             whole = _walk(file)
+    except _TooMuchError as error:
+        raise _error(what, str(error)) from error
     except (EOFError, zlib.error, gzip.BadGzipFile):
         whole = False
     except (ValueError, KeyError, TypeError) as error:  # of astropy, for a header that is none
@@ -68,6 +74,8 @@ def is_votable(content: Path | bytes, what: str) -> None:
         try:
             _refuse_stated_error(file, what)
         except ElementTree.ParseError as error:
+            if error.code in _ENTITIES:
+                raise _error(what, "the VOTable declares entities of its own, which are refused") from error
             raise _error(what, "the VOTable is cut short or damaged", retryable=True) from error
 
 
@@ -101,7 +109,7 @@ def _refuse_stated_error(file: IO[bytes], what: str) -> None:
 
 def _walk(file: IO[bytes]) -> bool:
     """Whether the file is as long as the headers of all its HDUs say."""
-    from astropy.io.fits import Header
+    from astropy.io.fits import Header, VerifyError
 
     end = file.seek(0, io.SEEK_END)
     place = 0
@@ -117,9 +125,13 @@ def _walk(file: IO[bytes]) -> bool:
             return False
         if file.tell() - place > _MOST_HEADER:
             raise ValueError("its header is too long")
-        if file.tell() + header.data_size > end:
+        try:
+            size, padded = header.data_size, header.data_size_padded
+        except VerifyError as error:
+            raise ValueError(str(error)) from error
+        if file.tell() + size > end:
             return False
-        place = file.tell() + header.data_size_padded
+        place = file.tell() + padded
 
 
 def _head(content: Path | bytes) -> bytes:
@@ -136,10 +148,43 @@ def _head(content: Path | bytes) -> bytes:
 def _opened(content: Path | bytes, packed: bool = False) -> Iterator[IO[bytes]]:
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as raw:
         if packed:
-            with gzip.GzipFile(fileobj=raw) as file:
+            most = max(_ALWAYS_UNPACKED, _MOST_RATIO * raw.seek(0, io.SEEK_END))
+            raw.seek(0)
+            with _Unpacked(fileobj=raw) as file:
+                file.most = most
                 yield file  # type: ignore[misc]
         else:
             yield raw
+
+
+class _TooMuchError(Exception):
+    """More came out of a packed file than may."""
+
+
+class _Unpacked(gzip.GzipFile):
+    """What a file packed with gzip holds, up to a size."""
+
+    most = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self._refuse_more()
+        return content
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:  # the only way to the end of what is packed: unpack it, in pieces
+            while super().read(_PIECE):
+                self._refuse_more()
+            return self.tell() + offset
+        return super().seek(offset, whence)
+
+    def _refuse_more(self) -> None:
+        if self.tell() > self.most:
+            reason = (
+                f"the file unpacks to more than {self.most / 1e6:.0f} MB, the larger of "
+                f"{_ALWAYS_UNPACKED / 1e6:.0f} MB and {_MOST_RATIO} times its size: it is refused"
+            )
+            raise _TooMuchError(reason)
 
 
 def _error(what: str, reason: str, *, retryable: bool = False) -> FetchError:

@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from astroanomaly.errors import FetchError
+from astroanomaly.errors import FetchError, StorageError
 from astroanomaly.fetch.attempts import attempt
 from astroanomaly.fetch.setting import current, folder, run_began
 from astroanomaly.fetch.tallies import Tally, add, count_bytes, trying
@@ -100,7 +100,8 @@ def _is_kept(path: Path) -> bool:
                 _log.warning("%s is damaged and is fetched anew", path)
                 return False
             _verified[path] = state
-        os.utime(about)
+        with contextlib.suppress(OSError):  # a folder that only others may write to
+            os.utime(about)
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError) as error:
@@ -186,7 +187,7 @@ def _weigh(products: Path) -> Iterator[tuple[float, int, list[Path]]]:
 def _alone(path: Path) -> Iterator[None]:
     """Hold a lock of this name; the file is gone afterwards."""
     while True:
-        with path.open("w") as handle:
+        with _open(path) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             try:
                 same = os.stat(path).st_ino == os.fstat(handle.fileno()).st_ino
@@ -199,6 +200,16 @@ def _alone(path: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _open(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be made: {error.strerror or error}; free some space, or choose another folder with --keep. "
+            "What was finished is kept"
+        ) from error
 
 
 def _about(path: Path) -> Path:

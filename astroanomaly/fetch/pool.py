@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextvars
 import itertools
+import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from astroanomaly.fetch.setting import current, stopping
 
 __all__ = ["each"]
 
+_GRACE_S = 1.0  # for requests under way when the work is stopped
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -22,7 +24,7 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     """Apply a function to items in as many threads as parallel requests are allowed; yield as they are done.
 
     A `FetchError` is yielded in place of the result; any other exception ends the whole. On Ctrl-C, or when the caller
-    stops, what has not begun is left and waits end.
+    stops, what has not begun is left and waits end; an answer that does not come is not waited for.
 
     Yields
     ------
@@ -31,28 +33,44 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     """
     waiting = iter(items)
     stop = threading.Event()
-    threads = current().requests
+    count = current().requests
+    todo: queue.SimpleQueue[tuple[contextvars.Context, Item] | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Item, Result | BaseException]] = queue.SimpleQueue()
 
-    def work(item: Item) -> Result | FetchError:
+    def call(item: Item) -> Result:
         with stopping(stop):
+            return function(item)
+
+    def work() -> None:
+        while (given := todo.get()) is not None and not stop.is_set():
+            context, item = given
             try:
-                return function(item)
-            except FetchError as error:
-                return error
+                done.put((item, context.run(call, item)))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the items are asked for
+                done.put((item, error))
 
-    def submit(count: int) -> dict[concurrent.futures.Future[Result | FetchError], Item]:
-        return {
-            pool.submit(contextvars.copy_context().run, work, item): item for item in itertools.islice(waiting, count)
-        }
+    def submit(most: int) -> int:
+        some = list(itertools.islice(waiting, most))
+        for item in some:
+            todo.put((contextvars.copy_context(), item))
+        return len(some)
 
-    pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+    # Daemons: the threads of concurrent.futures would hold up the end of the process until their sockets time out.
+    threads = [threading.Thread(target=work, name=f"fetch-{number}", daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
     try:
-        running = submit(2 * threads)
+        running = submit(2 * count)
         while running:
-            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
-            running |= submit(len(done))
+            item, result = done.get()
+            if isinstance(result, BaseException) and not isinstance(result, FetchError):
+                raise result
+            yield item, result
+            running += submit(1) - 1
     finally:
         stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        for _ in threads:
+            todo.put(None)
+        until = time.monotonic() + _GRACE_S
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from astroanomaly.errors import FetchError
+from astroanomaly.errors import FetchError, UnreadableError
 from astroanomaly.fetch.setting import current
 
 __all__ = ["Judgement", "clean", "full_disk", "judge", "judge_status", "words_of_page"]
@@ -25,14 +25,24 @@ _BREAKS = {
     "ClientPayloadError",
     "ConnectionError",
     "ContentDecodingError",
+    "DecodeError",
     "HTTPClientError",  # botocore: connections of all kinds
     "IncompleteRead",
     "IncompleteReadError",
     "ProtocolError",
     "RemoteDisconnected",
     "ResponseStreamingError",
+    "SSLError",
     "gaierror",
 }
+_UNREACHED = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET}
+_ADDRESSES = {"InvalidURL", "InvalidSchema", "MissingSchema", "LocationParseError", "LocationValueError"}
+_NO_FITS = ("Header missing END card", "Empty or corrupt FITS file", "No SIMPLE card found")  # as astropy says it
+_SECRET = re.compile(  # a name that says so, and its value: quoted, or up to the next separator
+    r"(?i)([\w.-]*(?:password|passwd|pwd|token|secret|api[-_]?key|access[-_]?key|signature|authorization|cookie|session[-_]?id)"
+    r"[\w.-]*|(?<![a-z0-9])(?:user(?:name)?|pass|login|auth)(?==))"
+    r"(['\"]?\s*[:=]\s*)(?:(?:Bearer|Basic)\s+)?(?:\"[^\"]*\"|'[^']*'|[^\s,;&'\"]*)"
+)
 _LOGIN = {401, 403, 407}
 _WORTH_IT = {408, 425, 429}
 _MOST_WORDS = 160  # letters of a service's own text in a message
@@ -60,15 +70,21 @@ def judge(error: BaseException) -> Judgement:
             return judge_status(status, headers, text)
     names = {cls.__name__ for one in chain for cls in type(one).__mro__}
     text = clean(str(error))
+    if isinstance(error, UnreadableError):
+        return Judgement(False, text)
+    if isinstance(error, OSError) and any(words in text for words in _NO_FITS):
+        return Judgement(True, "no readable FITS file")
+    if "TooManyRedirects" in names:
+        return Judgement(False, "it sends from one address to the next without end")
+    if names & _ADDRESSES or "Invalid IPv6 URL" in text:
+        return Judgement(False, "the address, or one it leads to, is not valid")
     if "certificate" in text.lower() and names & {"SSLError", "SSLCertVerificationError"}:
         return Judgement(False, "its certificate is not trusted")
     if any(isinstance(one, ConnectionRefusedError) for one in chain) or "Connection refused" in text:
         return Judgement(True, "the connection was refused")
     if names & _TIMEOUTS:
         return Judgement(True, f"no answer within {current().timeout_s:g} s")
-    if names & _BREAKS or any(
-        isinstance(one, OSError) and one.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) for one in chain
-    ):
+    if names & _BREAKS or any(isinstance(one, OSError) and one.errno in _UNREACHED for one in chain):
         unknown = "gaierror" in names or "NameResolutionError" in names or "resolve" in text
         return Judgement(True, "the host was not found" if unknown else "the connection broke")
     return Judgement(False, f"{type(error).__name__}: {text}" if text else type(error).__name__)
@@ -104,12 +120,9 @@ def clean(text: str) -> str:
     """Return a text on one line, without passwords, queries of addresses and addresses in memory."""
     text = re.sub(r"(\w+://)[^\s/@]*@", r"\1", text)
     text = re.sub(r"\?[^\s'\"<>)\]]*=[^\s'\"<>)\]]*", "?...", text)
-    text = re.sub(
-        r"(?i)\b(password|passwd|pwd|token|secret|api[-_]?key|access[-_]?key\w*|signature|authorization|cookie)"
-        r"(['\"]?\s*[:=]\s*)(?:(?:Bearer|Basic)\s+)?[^\s,;&'\"]*['\"]?[^\s,;&'\"]*",
-        r"\1\2...",
-        text,
-    )
+    text = re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]", "", text)
+    text = re.sub(r"(?i)\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", r"\1 ...", text)
+    text = _SECRET.sub(r"\1\2...", text)
     text = re.sub(r"<([\w.]+)[^<>]*\bat 0x[0-9a-f]+>", r"\1", text)
     return " ".join(text.split())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import random
 import re
 import time
@@ -91,13 +92,16 @@ def _take(handle: IO[str]) -> bool:
 def _read(handle: IO[str]) -> float:
     handle.seek(0)
     try:
-        return float(handle.read() or 0)
+        return float(handle.read(64) or 0)
     except ValueError:  # killed while writing
         return 0.0
 
 
 def _write(handle: IO[str], moment: float) -> None:
-    handle.seek(0)
-    handle.truncate()
-    handle.write(f"{moment:.6f}")
-    handle.flush()
+    try:
+        os.ftruncate(handle.fileno(), 0)
+        os.write(handle.fileno(), f"{moment:.6f}".encode())
+    except OSError as error:
+        raise StorageError(
+            f"{handle.name} cannot be written: {error.strerror or error}; free some space, or choose another --keep"
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from astroanomaly import __version__
 from astroanomaly.errors import FetchError
 from astroanomaly.fetch.attempts import attempt
 from astroanomaly.fetch.reasons import judge_status
-from astroanomaly.fetch.setting import current
+from astroanomaly.fetch.setting import current, wait
 from astroanomaly.fetch.tallies import count_bytes
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["download", "get"]
 
 _MOST_BYTES = 64 * 2**30
-_PIECE = 2**20
+_MOST_IN_MEMORY = 2**30
+_PIECE = 2**16
+_LEAST_RATE = 1000  # bytes a second, on average over the longest wait for an answer: less is no use to anybody
 _HEAD = 4096  # bytes of an error page that are read
 
 
@@ -33,7 +36,7 @@ def get(
     check: Callable[[bytes], None] | None = None,
     headers: Mapping[str, str] | None = None,
     allow: Callable[[str], None] | None = None,
-    most_bytes: int = _MOST_BYTES,
+    most_bytes: int = _MOST_IN_MEMORY,
 ) -> bytes:
     """Fetch an address through `attempt`; return the body.
 
@@ -52,7 +55,7 @@ def get(
     allow
         Called with every address that a redirect leads to; raises `FetchError` to refuse it.
     most_bytes
-        An answer that has more is refused.
+        An answer that has more, once it is unpacked, is refused. Default: 1 GiB; `download` takes 64 GiB.
 
     Raises
     ------
@@ -118,19 +121,41 @@ def _stream(
         url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s), hooks={"response": look}
     ) as response:
         if response.status_code >= 400 or response.status_code == 204:  # an answer that says it has no content
-            head = next(response.iter_content(_HEAD), b"").decode("utf-8", "replace")
-            found = judge_status(response.status_code, response.headers, head)
+            head = b""
+            for piece in _pieces(response, wait_s):
+                head += piece
+                if len(head) >= _HEAD:
+                    break
+            found = judge_status(response.status_code, response.headers, head[:_HEAD].decode("utf-8", "replace"))
             raise FetchError(found.reason, retryable=found.retryable, status=found.status, wait_s=found.wait_s)
         size = 0
-        for piece in response.iter_content(_PIECE):
+        for piece in _pieces(response, wait_s):
             size += len(piece)
             count_bytes(len(piece))
             if size > most_bytes:
-                raise FetchError(f"the answer has more than {most_bytes / 1e6:.0f} MB: that was not asked for")
+                raise FetchError(f"the answer has more than {most_bytes / 1e6:.4g} MB: that was not asked for")
             yield piece
         promised = response.headers.get("Content-Length", "")
         if promised.isdigit() and response.raw.tell() != int(promised):
             raise FetchError("the connection broke before all bytes had come", retryable=True)
+
+
+def _pieces(response: Response, wait_s: float) -> Iterator[bytes]:
+    """Yield what has come as soon as it has; end where it comes too slowly, or when the work has been stopped."""
+    began, came = time.monotonic(), 0
+    while piece := response.raw.read1(_PIECE, decode_content=True):
+        wait(0)
+        came += len(piece)
+        passed = time.monotonic() - began
+        if passed >= wait_s:
+            if came < _LEAST_RATE * passed:
+                raise FetchError(
+                    f"too slow: {came} bytes came in {passed:.3g} s, less than {_LEAST_RATE / 1e3:g} kB/s",
+                    retryable=True,
+                    reason=f"too slow: less than {_LEAST_RATE / 1e3:g} kB/s came",
+                )
+            began, came = time.monotonic(), 0
+        yield piece
 
 
 @functools.lru_cache(maxsize=1)
