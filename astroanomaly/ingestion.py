@@ -6,29 +6,23 @@ import contextlib
 import functools
 import logging
 import math
-import multiprocessing
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from astroanomaly import parallel
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.schema import layout_from_plain
-from astroanomaly.cache.writer import SHARD_BYTES, ShardWriter, create_cache, read_description, read_plan, write_lock
+from astroanomaly.cache.writer import ShardWriter, create_cache, read_description, read_plan, write_lock
 from astroanomaly.config import FetchConfig, build, to_plain
-from astroanomaly.errors import CacheError, PluginError, StorageError
 from astroanomaly.fetch import Tally, tally, using
 from astroanomaly.hookspecs import Source
-from astroanomaly.plugins import load_plugins
-from astroanomaly.records import Cutout, CutoutBlock, Download, Failure, Layout, Plan, Progress, Request, Task
+from astroanomaly.planning import make_plan, read_request, refuse_other_request, refuse_strange_folder
+from astroanomaly.records import Cutout, CutoutBlock, Download, Failure, Layout, Plan, Progress, Task
 from astroanomaly.retrying import exposed, failed_tasks, keep_only
 
 __all__ = ["DryRun", "IngestReport", "dry_run", "ingest", "ingest_steps"]
@@ -182,7 +176,7 @@ def ingest_steps(
 ) -> Generator[Progress, None, IngestReport]:
     """As `ingest`, as a generator of progress reports that returns an `IngestReport`."""
     out, began = Path(out), time.time()
-    loaded, request, chosen = _request(source, inputs, options)
+    loaded, request, chosen = read_request(source, inputs, options)
     config = _fetch_config(fetch)
     description = {
         "source": loaded.name,
@@ -192,15 +186,15 @@ def ingest_steps(
     }
     planning = Tally()
     if not (out / "cache.json").is_file():
-        _refuse_strange_folder(out)
+        refuse_strange_folder(out)
         yield Progress("planning", 0)
         before = tally()
         with using(config, began):
-            layout, tasks = _plan(loaded, request, chosen)
+            layout, tasks = make_plan(loaded, request, chosen)
         planning = tally() - before
         create_cache(out, layout, tasks, description)
     content = read_description(out)
-    _refuse_other_request(content, description, out)
+    refuse_other_request(content, description, out)
     layout = layout_from_plain(content.get("layout"), out / "cache.json")
     with write_lock(out):
         report = yield from _run(_Job(loaded, out, layout, prefix, compression, config, began), workers, retry_failed)
@@ -216,22 +210,13 @@ def dry_run(
     options: dict[str, Any] | None = None,
 ) -> DryRun:
     """Plan an ingest and say what it would do. No cache is written; what planning fetches is kept."""
-    loaded, request, chosen = _request(source, inputs, options)
+    loaded, request, chosen = read_request(source, inputs, options)
     before = tally()
     with using(_fetch_config(fetch)):
         plan = loaded.plan(request, chosen)
         sizes = [len(task) for task in plan]
     downloads = tuple(plan.downloads) if isinstance(plan, Plan) else ()
     return DryRun(sum(sizes), len(sizes), downloads, tally() - before)
-
-
-def _request(
-    source: str | Source, inputs: str | Path | Sequence[str | Path], options: dict[str, Any] | None
-) -> tuple[Source, Request, Any]:
-    loaded = load_plugins().source(source) if isinstance(source, str) else source
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    chosen = _absolute(build(loaded.Options, options or {}))
-    return loaded, Request(tuple(_absolute_path(item) for item in given)), chosen
 
 
 def _fetch_config(given: FetchConfig | Mapping[str, Any] | None) -> FetchConfig:
@@ -270,30 +255,8 @@ def _parts(job: _Job, tasks: list[tuple[int, Task]], workers: int) -> Iterator[I
     fetches = getattr(job.source, "fetches", False)
     batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
     workers = min(workers, len(batches))
-    with _workers_end_at_interrupt() if fetches and workers > 1 else contextlib.nullcontext():
+    with parallel.workers_end_at_interrupt() if fetches and workers > 1 else contextlib.nullcontext():
         yield from parallel.run(functools.partial(_read_batch, job), batches, workers)
-
-
-@contextlib.contextmanager
-def _workers_end_at_interrupt() -> Iterator[None]:
-    """On Ctrl-C, end worker processes that wait for an archive: what they have not committed is done again."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        yield  # somebody else decides what Ctrl-C does
-        return
-
-    others = set(multiprocessing.active_children())
-
-    def end(*_: Any) -> None:
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _add(one: IngestReport, two: IngestReport) -> IngestReport:
@@ -304,44 +267,6 @@ def _add(one: IngestReport, two: IngestReport) -> IngestReport:
         no_coverage=one.no_coverage + two.no_coverage,
         tally=one.tally + two.tally,
     )
-
-
-def _plan(source: Source, request: Request, options: Any) -> tuple[Layout, list[Task]]:
-    """Ask the source for its tasks; find the layout; split tasks that would not fit a shard."""
-    plan = source.plan(request, options)
-    tasks = list(plan)
-    keys = Counter(task.key for task in tasks)
-    doubled = [key for key, count in keys.items() if count > 1]
-    if doubled:
-        raise PluginError(f"source {source.name!r} plans two tasks with the key {doubled[0]!r}")
-    if not tasks:
-        raise CacheError(f"source {source.name!r} found nothing to cut in {', '.join(request.inputs) or 'its request'}")
-    layout = plan.layout if isinstance(plan, Plan) else None
-    if layout is None:
-        layout = _layout_of_first(source, tasks)
-    rows = max(1, SHARD_BYTES // 4 // layout.nbytes)
-    return layout, [part for task in tasks for part in task.split(rows)]
-
-
-def _layout_of_first(source: Source, tasks: Iterable[Task]) -> Layout:
-    reasons: Counter[str] = Counter()
-    for task in tasks:
-        for item in source.read(task):
-            if isinstance(item, Failure):
-                reasons[item.reason] += 1
-                continue
-            block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
-            display = np.asarray(block.images).dtype == np.uint8
-            return Layout(
-                bands=tuple(block.bands),
-                height=block.images.shape[2],
-                width=block.images.shape[3],
-                dtype="uint8" if display else "float32",
-                pixel_kind="display" if display else "flux",
-                units=tuple(block.units),
-            )
-    why = f"; the most frequent reason: {reasons.most_common(1)[0][0]}" if reasons else ""
-    raise CacheError(f"source {source.name!r} gave no cutout at all, {reasons.total()} failures{why}")
 
 
 def _batches(left: list[tuple[int, Task]], layout: Layout, limit: int) -> list[list[tuple[int, Task]]]:
@@ -396,33 +321,3 @@ def _items(job: _Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
         if kept is not None:
             yield kept
     yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))
-
-
-def _absolute(options: Any) -> Any:
-    """Make paths among the options absolute, so that a resumed run finds them from anywhere."""
-    changed = {name: value.absolute() for name, value in vars(options).items() if isinstance(value, Path)}
-    return replace(options, **changed) if changed else options
-
-
-def _absolute_path(item: str | Path) -> str:
-    text = str(item)
-    return text if "://" in text else str(Path(text).absolute())
-
-
-def _refuse_strange_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise StorageError(f"{out} exists and is no folder: choose another --out")
-    known = {"shards", "plan.h5", ".lock"}
-    if out.is_dir() and any(item.name not in known and not item.name.startswith(".tmp-") for item in out.iterdir()):
-        raise StorageError(f"{out} is not empty and holds no cache: choose another --out")
-
-
-def _refuse_other_request(content: dict[str, Any], description: dict[str, Any], out: Path) -> None:
-    """Resuming is for the same request only: one cache, one plan."""
-    known = content.get("request", {})
-    for part in ("source", "inputs", "prefix", "options"):
-        if known.get(part) != description[part]:
-            raise CacheError(
-                f"{out} was made by another request: its {part} was {known.get(part)!r}, now it is "
-                f"{description[part]!r}. Choose another --out, or repeat the first request to resume it"
-            )

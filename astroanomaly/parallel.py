@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import itertools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from astroanomaly.errors import StorageError
 
-__all__ = ["available_cores", "run"]
+__all__ = ["available_cores", "run", "workers_end_at_interrupt"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,3 +65,25 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int 
 def _ignore_interrupts() -> None:
     """Leave Ctrl-C to the parent, which lets running pieces finish and starts no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def workers_end_at_interrupt() -> Iterator[None]:
+    """On Ctrl-C, end worker processes that wait for an archive: what they have not committed is done again."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield  # somebody else decides what Ctrl-C does
+        return
+
+    others = set(multiprocessing.active_children())
+
+    def end(*_: Any) -> None:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -204,7 +204,9 @@ def _archive() -> Any:
     known = getattr(_local, "archive", None)
     if known is None or known[0] != _host():
         session = ESAAuthSession()
-        _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS))
+        anonymous = session.credentials.get(securitymethods.ANONYMOUS)
+        anonymous.headers["Connection"] = "close"  # a thread's session has nobody to close what it left open
+        _local.trouble = prepare(anonymous)
         _local.archive = known = (_host(), ESAHubbleClass(show_messages=False, auth_session=session))
     return known[1]
 

@@ -131,7 +131,7 @@ def test_the_same_request_again_does_nothing_and_another_is_refused(tmp_path):
     before = sorted((tmp_path / "c" / "shards").iterdir())
     ingest(Noise(), out=tmp_path / "c")
     assert sorted((tmp_path / "c" / "shards").iterdir()) == before
-    with pytest.raises(CacheError, match="its options was"):
+    with pytest.raises(CacheError, match="its count was 20, now it is 3"):
         ingest(Noise(), out=tmp_path / "c", count=3)
 
 

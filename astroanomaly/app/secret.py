@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["FILE", "keep_token"]
@@ -23,33 +25,37 @@ def keep_token(session: Path) -> tuple[str, bool]:
     The file is readable by its owner alone. One that others could read, or that holds something else, is replaced.
     """
     path = session / FILE
-    token = _read(path)
-    if token:
-        return token, True
-    token = secrets.token_urlsafe(24)
-    temporary = session / f".tmp-{secrets.token_hex(8)}"
     try:
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_symlink() or path.exists():
-                path.unlink()
-        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(token + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)  # unlike a rename, it never replaces that of a server started at the same moment
-        except FileExistsError:
-            return _read(path) or token, True
-        except OSError:  # a file system without links
-            temporary.rename(path)
-        return token, bool(_read(path))
+        with _alone(session):
+            token = _read(path)
+            if token:
+                return token, True
+            token = secrets.token_urlsafe(24)
+            temporary = session / f".tmp-{secrets.token_hex(8)}"
+            try:
+                handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+                with os.fdopen(handle, "w", encoding="ascii") as file:
+                    file.write(token + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            return token, bool(_read(path))
     except OSError as error:
         _log.warning("the token is not kept, browsers need a new one next time: %s", error)
-        return token, False
+        return secrets.token_urlsafe(24), False
+
+
+@contextlib.contextmanager
+def _alone(session: Path) -> Iterator[None]:
+    """Hold the session's folder, so that servers started at the same moment keep one token."""
+    folder = os.open(session, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        os.close(folder)
 
 
 def _read(path: Path) -> str:

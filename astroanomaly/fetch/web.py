@@ -62,6 +62,7 @@ def get(
     FetchError
         If it failed for good: the service is not there, refuses, breaks off, or the check does not pass.
     """
+    _session()  # what it takes to be made is no part of the time between requests
 
     def ask() -> bytes:
         body = b"".join(_stream(url, params, headers, allow, most_bytes))
