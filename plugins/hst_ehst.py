@@ -204,9 +204,7 @@ def _archive() -> Any:
     known = getattr(_local, "archive", None)
     if known is None or known[0] != _host():
         session = ESAAuthSession()
-        anonymous = session.credentials.get(securitymethods.ANONYMOUS)
-        anonymous.headers["Connection"] = "close"  # a thread's session has nobody to close what it left open
-        _local.trouble = prepare(anonymous)
+        _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS))
         _local.archive = known = (_host(), ESAHubbleClass(show_messages=False, auth_session=session))
     return known[1]
 
