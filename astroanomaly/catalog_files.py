@@ -99,7 +99,7 @@ def _parse(
 
         _refuse_references(path)
         tables = list(votable.parse(path, verify="ignore").iter_tables())
-        filled = [found.to_table(use_names_over_ids=True) for found in tables if found.nrows]
+        filled = [found.to_table(use_names_over_ids=True) for found in tables if len(found.array)]  # nrows is a claim
         if not filled:
             raise CatalogError(f"{path} has no rows: there is nothing to cut")
         return next((found for found in filled if has_positions(found)), filled[0])

@@ -231,3 +231,14 @@ def test_real_catalogues(data_folder):
     emmi = read_catalog(data_folder / "fits/emmi-no-wcs/image.cat")
     assert (emmi.ids[0], emmi.x[0], emmi.y[0]) == ("1", pytest.approx(164.1449), pytest.approx(23.0084))
     assert emmi.ra is None
+
+
+@pytest.mark.parametrize("kind", ["tabledata", "binary", "binary2"])
+def test_every_kind_of_votable_is_read(tmp_path, kind):
+    path = tmp_path / "positions.vot"
+    table = Table({"id": ["a", "b", "c"], "ra": [1.0, 2.0, 3.0], "dec": [-1.0, 0.0, 1.0]})
+    table.write(path, format="votable", tabledata_format=kind)
+    assert list(read_catalog(path).ids) == ["a", "b", "c"]
+    table[:0].write(path, format="votable", tabledata_format=kind, overwrite=True)
+    with pytest.raises(CatalogError, match="no rows"):
+        read_catalog(path)
