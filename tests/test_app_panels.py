@@ -228,7 +228,7 @@ def test_memory_does_not_grow_with_pages(page):
 
 
 def test_no_verdict_on_cutouts_that_cannot_be_read(page, monkeypatch):
-    """A shard that vanishes: the real error of the real reader, raised at the place where a disk would fail."""
+    """As when a shard vanishes: the reader is made to fail where a disk would, since open shards stay mapped."""
     before = page.search.verdicts
     shards = page.search.cache.folders[0] / "shards"
     read = type(page.search.cache).read
