@@ -189,22 +189,26 @@ def measure(session, count):
 
 
 def held(session):
-    """Bytes an object that a server holds for a session with three kinds of scores (tracemalloc)."""
+    """Bytes an object that a server holds for a session with three kinds of scores, modules left out (tracemalloc)."""
     import tracemalloc
 
     from astroanomaly import Session
     from astroanomaly.app.search import COLD, LATEST, PROBE, Search
     from astroanomaly.app.state import ViewState
 
+    def hold():
+        search = Search(Session.open(session.path))
+        for name in (PROBE, LATEST, COLD):
+            search.publish(name, np.random.default_rng(0).normal(size=len(search.cache)), "made up")
+        state = ViewState(search, "ann")
+        for _ in range(20):
+            state.turn(1)
+        return search
+
+    hold().close()
     tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    search = Search(Session.open(session.path))
-    for name in (PROBE, LATEST, COLD):
-        search.publish(name, np.random.default_rng(0).normal(size=len(search.cache)), "made up")
-    state = ViewState(search, "ann")
-    for _ in range(20):
-        state.turn(1)
-    total = tracemalloc.get_traced_memory()[0] - before
+    search = hold()
+    total = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     search.close()
     return total / len(search.cache)

@@ -30,7 +30,7 @@ from astroanomaly.app.panels.stretch_bar import StretchBar
 from astroanomaly.app.preferences import load_preferences, save_preferences
 from astroanomaly.app.search import LATEST, Search
 from astroanomaly.app.state import CANDIDATES, ViewState
-from astroanomaly.app.theme import dress, scale_text
+from astroanomaly.app.theme import dress, dress_page, scale_text
 from astroanomaly.config import build
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.plugins import load_plugins
@@ -89,28 +89,24 @@ class Page:
         self.stretch_bar = StretchBar(state, self.act)
         self.sidebar = Sidebar(state, self.act)
         self.inspector = Inspector(state, self.act, self.later, learner)
-        self.learning = Learning(state, self.act, learner, list(load_plugins().rankers))
-        self.export = Export(state, self.act, self._save, same_host=same_host)
-        self.views: dict[str, Any] = {
-            CANDIDATES: None,
-            "learning": self.learning,
-            "is it working?": Quality(state, self.act, self._go),
-            "maps": Maps(state, self.act, self._go, learner),
-            "people": People(state, self.act, self._go),
-            "export": self.export,
+        self._makers: dict[str, Callable[[], Any]] = {
+            "learning": lambda: Learning(state, self.act, learner, list(load_plugins().rankers)),
+            "is it working?": lambda: Quality(state, self.act, self._go),
+            "maps": lambda: Maps(state, self.act, self._go, learner),
+            "people": lambda: People(state, self.act, self._go),
+            "export": lambda: Export(state, self.act, self._save, same_host=same_host),
         }
-        self.header = Header(state, self.act, list(self.views))
+        self.views: dict[str, Any] = {}
+        self.header = Header(state, self.act, [CANDIDATES, *self._makers])
         self.footer = Footer(state, _what_the_model_sees(search))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
-            self.mosaic, self.inspector, self.stretch_bar, self.sidebar, self.learning, self.header, self.footer,
-            self.keys,
+            self.mosaic, self.inspector, self.stretch_bar, self.sidebar, self.header, self.footer, self.keys,
         ]  # fmt: skip
         self.pages = Column(
             self.stretch_bar.root, self.mosaic.root, self.inspector.root, sizing_mode="stretch_both", spacing=0
         )
-        others = [panel.root for panel in self.views.values() if panel is not None]
-        self.center = Column(self.pages, *others, sizing_mode="stretch_both", spacing=0)
+        self.center = Column(self.pages, sizing_mode="stretch_both", spacing=0)
         size: dict[str, Any] = {"styles": {"width": "100vw", "height": "100vh"}} if alone else {"height": 720}
         self.root = Column(
             self.header.root,
@@ -120,17 +116,18 @@ class Page:
             self.keys.root,
             css_classes=["aa-app"], sizing_mode="stretch_both" if alone else "stretch_width", spacing=0, **size,
         )  # fmt: skip
-        dress(self.root)
+        dress_page(self.root)
         document.title = f"{search.session.path.name} · AstroAnomaly"
-        document.add_root(self.root)
-        self.bus = connect(
-            document,
-            self.root,
-            lambda key: self.act(lambda: press(state, key))(),
-            lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
-            annotator=annotator,
-            alone=alone,
-        )
+        with document.models.freeze():  # else Bokeh walks through all models again after each of these
+            document.add_root(self.root)
+            self.bus = connect(
+                document,
+                self.root,
+                lambda key: self.act(lambda: press(state, key))(),
+                lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
+                annotator=annotator,
+                alone=alone,
+            )
         document.on_session_destroyed(lambda context: self._keep())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)
         self.flush()
@@ -175,6 +172,8 @@ class Page:
         self.bus.annotator = self.state.annotator
         for panel in self.panels:
             self._follow(panel, dirty)
+        if self.state.view in self.views:
+            self._follow(self.views[self.state.view], dirty | ({"scores", "marks"} if "view" in dirty else set()))
         if self.state.dirty:  # a panel had something to say
             self.footer.update(self.state.dirty)
             self.state.dirty = set()
@@ -208,9 +207,8 @@ class Page:
         self.header.tell(self.learner)
         self.sidebar.settle()
         self.footer.settle()
-        for panel in self.views.values():
-            if panel is not None and panel.root.visible:
-                self._follow(panel, self.state.dirty)
+        if self.state.view in self.views:
+            self._follow(self.views[self.state.view], self.state.dirty)
         self._keep()
 
     def _save(self, name: str, mime: str, content: bytes) -> None:
@@ -266,15 +264,17 @@ class Page:
         self._written = (state.annotator, self._kept())
 
     def _arrange(self) -> None:
-        """Show the view that was chosen, and hide the others."""
+        """Show the view that was chosen, made when it is first asked for, and hide the others."""
         chosen = self.state.view
+        if chosen in self._makers and chosen not in self.views:
+            panel = self.views[chosen] = self._makers[chosen]()
+            dress(panel.root)
+            scale_text(panel.root, self._zoom)
+            self.center.children = [*self.center.children, panel.root]
         self.pages.visible = self.sidebar.root.visible = chosen == CANDIDATES
         self.mosaic.root.visible = not self.state.inspecting
         for name, panel in self.views.items():
-            if panel is not None:
-                panel.root.visible = name == chosen
-                if name == chosen:
-                    self._follow(panel, {"view", "scores", "marks"})
+            panel.root.visible = name == chosen
 
 
 def _what_the_model_sees(search: Search) -> str:

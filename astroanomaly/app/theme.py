@@ -16,6 +16,7 @@ __all__ = [
     "PALE",
     "asset",
     "dress",
+    "dress_page",
     "legend_above",
     "plain_figure",
     "plot_figure",
@@ -35,7 +36,7 @@ def asset(name: str) -> str:
 
 
 def dress(root: UIElement) -> None:
-    """Give a whole page its look; to be called once, when it is complete."""
+    """Give a part of the page its look; to be called once, when it is complete."""
     sheet = InlineStyleSheet(css=asset("widgets.css"))
     models: set[Model] = root.references()
     zoomed: set[Model] = set()  # what stands in a part that is zoomed as a whole; figures cannot be, see `scale_text`
@@ -47,6 +48,11 @@ def dress(root: UIElement) -> None:
             model.stylesheets = [*model.stylesheets, sheet]
             if isinstance(model, Widget) and model not in zoomed:
                 model.css_classes = [*model.css_classes, "aa-zoom"]
+
+
+def dress_page(root: UIElement) -> None:
+    """Give the whole page its look; to be called once, when all that is there from the start is in it."""
+    dress(root)
     root.stylesheets = [*root.stylesheets, GlobalInlineStyleSheet(css=asset("page.css"))]
 
 

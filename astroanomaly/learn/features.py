@@ -30,9 +30,10 @@ _VERSION = 1  # part of the key: raise it when the same inputs would give other 
 
 def unit_length(features: np.ndarray) -> np.ndarray:
     """Scale features ``(n, D)`` to float32 rows of length 1; zero rows stay zero and NaN rows stay NaN."""
-    features = np.asarray(features, dtype=np.float32)
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(length == 0, 1, length)
+    scaled = np.array(features, dtype=np.float32)
+    length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+    scaled /= np.where(length == 0, 1, length)[:, None]
+    return scaled
 
 
 class FeatureStore:

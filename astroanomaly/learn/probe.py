@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Probe", "ProbeOptions"]
 
-_STEP = 8192  # rows scored together
+_STEP = 256  # rows scored together: they stay in the processor's own memory meanwhile
 
 
 @dataclass(frozen=True)
