@@ -395,9 +395,14 @@ def _labels_export(arguments: argparse.Namespace) -> None:
 def _train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
-        "--ranker", default="fixmatch", metavar="NAME", help="fixmatch, probe, cold or a plugin's (default: fixmatch)"
+        "--ranker",
+        default="fixmatch",
+        metavar="NAME",
+        help="fixmatch, probe, cold or another of `astroanomaly sources` (default: fixmatch)",
     )
-    parser.add_argument("--iterations", type=_count, metavar="N", help="training steps of this round (fixmatch)")
+    parser.add_argument(
+        "--iterations", type=_count, metavar="N", help="training steps of this round (fixmatch, supervised)"
+    )
 
 
 def _train(arguments: argparse.Namespace) -> None:

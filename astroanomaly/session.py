@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from astroanomaly.label_files import ImportReport
     from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.explain import Deletion
 
 __all__ = ["Session", "TrainReport", "user_name"]
 
@@ -85,7 +86,6 @@ class Session:
         self._content = dict(content)
         self.classes: tuple[str, ...] = tuple(content["classes"])
         self._fitted: tuple[int, Ranker] | None = None
-        self._network: tuple[int, Any] | None = None
         self._app: Any = None
 
     def __repr__(self) -> str:
@@ -141,7 +141,7 @@ class Session:
             raise ConfigError(f"an audit set of {audit} objects: expected 0 to {len(cache) - 1}")
         chosen = build_settings(settings or {})
         seed = chosen["session"].seed
-        seen, own = _what_the_model_sees(cache, chosen, classes, start_from)
+        seen, own, ranker = _what_the_model_sees(cache, chosen, classes, start_from)
         content = {
             "format": "astroanomaly-session",
             "version": _VERSION,
@@ -160,11 +160,10 @@ class Session:
             if labels is not None:
                 session.import_labels(labels)
             if start_from is not None:
-                with new_round(path / _ROUNDS, "fixmatch", 0) as first:
+                made: Any = session.ranker(ranker)
+                with new_round(path / _ROUNDS, ranker, 0) as first:
                     shutil.copyfile(start_from, first.round.weights)
-                    first.recipe.update(
-                        {"options": session.settings["train"], "created": _now(), "from": str(start_from)}
-                    )
+                    first.recipe.update({"options": to_plain(made.options), "created": _now(), "from": str(start_from)})
             session._save()
         return session
 
@@ -339,7 +338,7 @@ class Session:
         Parameters
         ----------
         ranker
-            ``fixmatch``, ``probe``, ``cold`` or the name of a plugin's.
+            Its name, see `astroanomaly sources`: ``fixmatch``, ``probe``, ``cold`` ...
         progress
             Called with a `Progress` now and then.
         **options
@@ -501,7 +500,7 @@ class Session:
         return export(self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite)
 
     def saliency(self, object_id: str) -> np.ndarray:
-        """Show what the latest trained network's score of an object rests on.
+        """Show what the latest ranker's score of an object rests on.
 
         Returns
         -------
@@ -511,18 +510,40 @@ class Session:
         Raises
         ------
         SessionError
-            If no network was trained yet.
+            If nothing was trained yet, or the latest ranker cannot say.
         """
-        trained = [item for item in self.rounds if item.ranker == "fixmatch"]
-        if not trained:
+        return self._explaining("saliency").saliency(self.cache, object_id)
+
+    def deletion_check(self, ids: Sequence[str], *, share: float = 0.1) -> list[Deletion]:
+        """Check `saliency`: the score should fall more when the salient pixels are covered than when others are.
+
+        Parameters
+        ----------
+        ids
+            Objects to check it on, for instance the candidates.
+        share
+            Share of the pixels that is covered.
+
+        Raises
+        ------
+        SessionError
+            If nothing was trained yet, or the latest ranker cannot say.
+        """
+        score = self._explaining("image_score").image_score(self.cache)
+        rng = np.random.default_rng(self.context.seed)
+        return [score.deletion(object_id, rng, share=share) for object_id in ids]
+
+    def _explaining(self, ability: str) -> Any:
+        """Return the latest round's ranker if it has an optional method."""
+        last = self.last_round
+        fitted = _drain(self._refit(last), None)
+        if not hasattr(fitted, ability):
+            able = [name for name, made in load_plugins().rankers.items() if hasattr(made, ability)]
             raise SessionError(
-                f"{self.path} has no trained network yet: run `astroanomaly train {self.path} --ranker fixmatch`"
+                f"the ranker {last.ranker!r} of round {last.number} cannot say what its scores rest on; these can: "
+                f"{', '.join(able)}"
             )
-        if self._network is None or self._network[0] != trained[-1].number:
-            ranker: Any = self.ranker("fixmatch")
-            ranker.load(trained[-1].weights)
-            self._network = (trained[-1].number, ranker)
-        return self._network[1].saliency(self.cache, object_id)
+        return fitted
 
     def app(self, *, annotator: str | None = None, origin: str = "localhost:8888") -> None:
         """Show the labelling app in a notebook; on the command line it is ``astroanomaly serve``.
@@ -552,14 +573,14 @@ class Session:
 
 def _what_the_model_sees(
     cache: Cache, chosen: Mapping[str, Any], classes: Sequence[str], start_from: str | Path | None
-) -> tuple[ModelInput, tuple[str, ...]]:
-    """Measure the stretch on the cache, or take stretch and classes from a checkpoint."""
+) -> tuple[ModelInput, tuple[str, ...], str]:
+    """Measure the stretch on the cache, or take stretch, classes and name of the ranker from a checkpoint."""
     from astroanomaly.learn.batches import ModelInput
 
     own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
     if start_from is None:
         rng = np.random.default_rng((chosen["session"].seed, 0))
-        return ModelInput.measure(cache, chosen["stretch"], chosen["input"], rng), own
+        return ModelInput.measure(cache, chosen["stretch"], chosen["input"], rng), own, ""
     from astroanomaly.learn.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.load(Path(start_from))
@@ -569,7 +590,7 @@ def _what_the_model_sees(
             f"{start_from} knows the classes {', '.join(checkpoint.classes)}, not {', '.join(own)}: "
             "leave --classes out, or start without --from"
         )
-    return checkpoint.model_input, tuple(checkpoint.classes)
+    return checkpoint.model_input, tuple(checkpoint.classes), checkpoint.ranker
 
 
 def _check_labels(path: Path, counts: Mapping[str, int]) -> None:

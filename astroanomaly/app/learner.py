@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from astroanomaly.app.jobs import ColdScores, FeatureMap, Job, compute_features, map_features, train
-from astroanomaly.app.search import COLD, PROBE, Search
+from astroanomaly.app.search import COLD, LATEST, PROBE, Search
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
 from astroanomaly.records import NOMINAL, Progress
 
@@ -79,6 +79,7 @@ class Learner:
         self.map_job: Job | None = None
         self._features: Job | None = None
         self._store: FeatureStore | None = None
+        self._probe: Any = None  # as it was last fitted
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe", initializer=_be_nice)
         self._questions = ThreadPoolExecutor(1, thread_name_prefix="questions", initializer=_be_nice)
         self._running: Future[None] | None = None
@@ -177,9 +178,10 @@ class Learner:
                 scores = [-part.log_odds[:, 0] for part in probe.score(search.cache, complete=False)]
                 self.fitted = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
+                self._probe = probe
                 self._publish(PROBE, np.concatenate(scores), self.fitted)
             else:  # undone, or not there yet
-                self.fitted = ""
+                self.fitted, self._probe = "", None
                 search.withdraw(PROBE)
             self.problem = _NEW_CACHES if self.problem == _NEW_CACHES else ""
         except AstroAnomalyError as error:
@@ -261,8 +263,31 @@ class Learner:
         best = np.argsort(-whole, kind="stable")[:n]
         return self.search.cache.ids_at(best[whole[best] > -2])
 
-    def saliency(self, object_id: str) -> np.ndarray:
-        """``(height, width)``: what the trained network's score of an object rests on."""
+    def saliency(self, object_id: str, by: str = LATEST) -> np.ndarray:
+        """``(height, width)``: what an object's score rests on, the live probe's or that of the latest round.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        by
+            Name of the scores that are shown.
+
+        Raises
+        ------
+        ConfigError
+            For the scores without labels, whose ranker lives in another process.
+        SessionError
+            If there is no round yet, or its ranker cannot say.
+        """
+        probe = self._probe
+        if by == PROBE and probe is not None:
+            return probe.saliency(self.search.cache, object_id)
+        if by == COLD:
+            raise ConfigError(
+                "these scores rest on no label, and what they rest on is not shown here: label objects of both kinds, "
+                "or train a round"
+            )
         return self.search.session.saliency(object_id)
 
     def map_features(self, method: str) -> None:

@@ -90,7 +90,7 @@ class Page:
         self.sidebar = Sidebar(state, self.act)
         self.inspector = Inspector(state, self.act, self.later, learner)
         self._makers: dict[str, Callable[[], Any]] = {
-            "learning": lambda: Learning(state, self.act, learner, list(load_plugins().rankers)),
+            "learning": lambda: Learning(state, self.act, learner, load_plugins().rankers),
             "is it working?": lambda: Quality(state, self.act, self._go),
             "maps": lambda: Maps(state, self.act, self._go, learner),
             "people": lambda: People(state, self.act, self._go),

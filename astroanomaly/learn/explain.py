@@ -1,16 +1,113 @@
-"""Why a network finds an object anomalous: which part of the image its score rests on."""
+"""Why an object is found anomalous: which part of the image its score rests on, and whether that is so."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["occlusion"]
+from astroanomaly.errors import ConfigError
+from astroanomaly.learn.features import FeatureStore, unit_length
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache
+    from astroanomaly.learn.batches import ModelInput
+
+__all__ = ["Deletion", "ImageScore", "deletion", "feature_score", "occlusion"]
 
 _TOGETHER = 64  # covered images that pass together
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """How much the score of an object falls when a share of its pixels is covered.
+
+    Attributes
+    ----------
+    score
+        With nothing covered.
+    salient
+        Fall when the most salient pixels are covered.
+    moved
+        Mean fall when the same shape lies somewhere else: the stricter comparison.
+    scattered
+        Mean fall when as many pixels are drawn at random.
+    """
+
+    score: float
+    salient: float
+    moved: float
+    scattered: float
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScore:
+    """How a ranker scores what it sees of the cutouts of a cache.
+
+    Parameters
+    ----------
+    cache
+        The cutouts.
+    model_input
+        What is seen of them.
+    score
+        Maps images ``(n, 3, S, S)`` in [0, 1] to scores ``(n,)``, higher is more anomalous.
+    device
+        Where the images have to be.
+    """
+
+    cache: Cache
+    model_input: ModelInput
+    score: Callable[[Tensor], Tensor]
+    device: torch.device
+
+    def image(self, object_id: str) -> Tensor:
+        """``(3, S, S)``: what is seen of an object.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is not in the cache.
+        """
+        planes = self.model_input.check(self.cache)
+        return self.model_input.tensor(self.cache.read([object_id]), self.device, planes)[0]
+
+    def saliency(self, object_id: str) -> np.ndarray:
+        """``(height, width)`` float32 of the cutout: how much the score falls when that part is covered."""
+        fall = occlusion(self.score, self.image(object_id))  # (S, S)
+        height, width = self.cache.layout.height, self.cache.layout.width
+        side = max(height, width)
+        square = functional.interpolate(fall[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
+        top, left = (side - height) // 2, (side - width) // 2
+        return square[top : top + height, left : left + width].numpy()
+
+    def deletion(self, object_id: str, rng: np.random.Generator, *, share: float = 0.1) -> Deletion:
+        """Check the saliency of an object, see `deletion`."""
+        image = self.image(object_id)
+        return deletion(self.score, image, occlusion(self.score, image), rng, share=share)
+
+
+def feature_score(store: FeatureStore, judge: Callable[[np.ndarray], np.ndarray]) -> ImageScore:
+    """Score images by their frozen features, averaged over turned views as those of the store are.
+
+    Parameters
+    ----------
+    store
+        Features of the cache, and the network that computes them.
+    judge
+        Maps features ``(n, D)`` of unit length to scores ``(n,)``.
+    """
+
+    def score(images: Tensor) -> Tensor:
+        features = store.model_input.averaged(store.network.features, images)  # (n, D)
+        return torch.from_numpy(np.asarray(judge(unit_length(features.float().cpu().numpy()))))  # (n,)
+
+    return ImageScore(store.cache, store.model_input, score, store.network.mean.device)
 
 
 def occlusion(score: Callable[[Tensor], Tensor], image: Tensor, *, window: float = 0.25, steps: int = 12) -> Tensor:
@@ -41,18 +138,71 @@ def occlusion(score: Callable[[Tensor], Tensor], image: Tensor, *, window: float
     side = max(1, round(window * size))
     starts = torch.linspace(0, size - side, max(2, steps)).round().int().tolist()
     places = [(y, x) for y in starts for x in starts]
-    fill = image.flatten(1).median(dim=1).values[:, None, None]  # (3, 1, 1)
-    total, count = torch.zeros(size, size), torch.zeros(size, size)
-    with torch.inference_mode():
-        whole = float(score(image[None])[0])
-        for start in range(0, len(places), _TOGETHER):
-            part = places[start : start + _TOGETHER]
-            covered = image.repeat(len(part), 1, 1, 1)  # (n, 3, S, S)
-            for number, (y, x) in enumerate(part):
-                covered[number, :, y : y + side, x : x + side] = fill
-            for (y, x), value in zip(part, score(covered).float().cpu().tolist(), strict=True):
-                total[y : y + side, x : x + side] += whole - value
-                count[y : y + side, x : x + side] += 1
-    fall = total / count.clamp(min=1)
+    masks = torch.zeros(len(places), size, size, dtype=torch.bool)
+    for mask, (y, x) in zip(masks, places, strict=True):
+        mask[y : y + side, x : x + side] = True
+    falls = _falls(score, image, masks)  # (n,)
+    total = torch.einsum("n,nyx->yx", falls, masks.float())
+    fall = total / masks.sum(0).clamp(min=1)
     soft = max(1, side // 4) * 2 + 1  # the steps of the window are no feature of the object
     return functional.avg_pool2d(fall[None, None], soft, 1, soft // 2, count_include_pad=False)[0, 0]
+
+
+def deletion(
+    score: Callable[[Tensor], Tensor],
+    image: Tensor,
+    fall: Tensor,
+    rng: np.random.Generator,
+    *,
+    share: float = 0.1,
+    draws: int = 16,
+) -> Deletion:
+    """Check a saliency map: the score must fall more when its brightest pixels are covered than when others are.
+
+    See Petsiuk, Das & Saenko 2018 (arXiv:1806.07421) for the measure. What is covered takes the median colour.
+
+    Parameters
+    ----------
+    score
+        Maps ``(n, 3, S, S)`` to ``(n,)``, higher is more anomalous.
+    image
+        ``(3, S, S)`` as the network sees it.
+    fall
+        ``(S, S)`` the map.
+    rng
+        Draws what is covered in comparison.
+    share
+        Share of the pixels that is covered, more than 0 and less than 1.
+    draws
+        Comparisons of each kind.
+
+    Raises
+    ------
+    ConfigError
+        For a share that is none.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"share={share}: expected a number between 0 and 1")
+    size = fall.shape[-1]
+    count = max(1, round(share * size * size))
+    salient = torch.zeros(size * size, dtype=torch.bool)
+    salient[fall.flatten().argsort(descending=True, stable=True)[:count]] = True
+    shape = salient.view(size, size)
+    moved = [shape.roll(tuple(rng.integers(size, size=2).tolist()), (0, 1)) for _ in range(draws)]
+    scattered = [salient[torch.from_numpy(rng.permutation(size * size))].view(size, size) for _ in range(draws)]
+    falls = _falls(score, image, torch.stack([shape, *moved, *scattered]))
+    with torch.inference_mode():
+        whole = float(score(image[None])[0])
+    return Deletion(whole, float(falls[0]), float(falls[1 : draws + 1].mean()), float(falls[draws + 1 :].mean()))
+
+
+def _falls(score: Callable[[Tensor], Tensor], image: Tensor, masks: Tensor) -> Tensor:
+    """``(n,)`` float32: how much the score falls when the pixels of each mask ``(n, S, S)`` are covered."""
+    fill = image.flatten(1).median(dim=1).values[:, None, None]  # (3, 1, 1)
+    parts = []
+    with torch.inference_mode():
+        whole = float(score(image[None])[0])
+        for some in masks.split(_TOGETHER):
+            covered = torch.where(some[:, None].to(image.device), fill, image)  # (n, 3, S, S)
+            parts.append(whole - score(covered.contiguous(memory_format=torch.channels_last)).float().cpu())
+    return torch.cat(parts)

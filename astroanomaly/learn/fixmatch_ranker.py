@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listi
     from astroanomaly.cache import Cache
     from astroanomaly.learn.backbone import Backbone
     from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.explain import ImageScore
     from astroanomaly.learn.fixmatch import StepBatch
 
 __all__ = ["FixMatch"]
@@ -176,6 +177,31 @@ class FixMatch:
                 scores = dataclasses.replace(scores, log_odds=wide)
             yield scores
 
+    def image_score(self, cache: Cache) -> ImageScore:
+        """Return how it scores an image: the log-odds of not being nominal, see `astroanomaly.learn.explain`.
+
+        Raises
+        ------
+        TrainingError
+            If it has not learnt yet.
+        """
+        from astroanomaly.learn.device import pick_device
+        from astroanomaly.learn.explain import ImageScore
+        from astroanomaly.learn.fixmatch import Columns
+
+        fitted = self._need_fitted()
+        columns = [self.context.classes.index(c) for c in fitted.learnt]
+        device = pick_device(self.context.device)
+        model = Columns(fitted.model_for(self.context), columns).to(device).eval()
+        nominal = fitted.learnt.index(NOMINAL)
+        others = [k for k in range(len(columns)) if k != nominal]
+
+        def score(images: Tensor) -> Tensor:
+            logits = fitted.model_input.averaged(model, images)  # (n, classes)
+            return logits[:, others].logsumexp(1) - logits[:, nominal]
+
+        return ImageScore(cache, fitted.model_input, score, device)
+
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on, see `astroanomaly.learn.explain.occlusion`.
 
@@ -192,32 +218,7 @@ class FixMatch:
         UnknownObjectError
             For an id that is not in the cache.
         """
-        import torch
-        from torch.nn import functional
-
-        from astroanomaly.learn.device import pick_device
-        from astroanomaly.learn.explain import occlusion
-        from astroanomaly.learn.fixmatch import Columns
-
-        fitted = self._need_fitted()
-        columns = [self.context.classes.index(c) for c in fitted.learnt]
-        device = pick_device(self.context.device)
-        model = Columns(fitted.model_for(self.context), columns).to(device).eval()
-        nominal = fitted.learnt.index(NOMINAL)
-        others = [k for k in range(len(columns)) if k != nominal]
-
-        def score(images: Tensor) -> Tensor:
-            logits = model(images)
-            return logits[:, others].logsumexp(1) - logits[:, nominal]
-
-        planes = fitted.model_input.check(cache)
-        image = fitted.model_input.tensor(cache.read([object_id]), device, planes)[0]  # (3, S, S)
-        fall = occlusion(score, image).to(torch.float32)  # (S, S)
-        height, width = cache.layout.height, cache.layout.width
-        side = max(height, width)
-        square = functional.interpolate(fall[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
-        top, left = (side - height) // 2, (side - width) // 2
-        return square[top : top + height, left : left + width].numpy()
+        return self.image_score(cache).saliency(object_id)
 
     def save(self, path: Path, metrics: dict[str, float] | None = None) -> None:
         """Write a checkpoint; the micro-batch that was used is among its settings.
@@ -279,7 +280,7 @@ class FixMatch:
 
     def _need_fitted(self) -> _Fitted:
         if self._fitted is None:
-            raise TrainingError("fixmatch has learnt nothing yet: train it first, or load a checkpoint")
+            raise TrainingError(f"{self.name} has learnt nothing yet: train it first, or load a checkpoint")
         return self._fitted
 
     def _check(self, found: list[str]) -> tuple[str, ...]:
@@ -293,8 +294,8 @@ class FixMatch:
             text = ", ".join(f"{counts[c]} {c}" for c in learnt) or "none"
             missing = NOMINAL if learnt and NOMINAL not in learnt else "anomaly"
             raise TrainingError(
-                f"fixmatch needs labels on both sides, nominal and anomaly; found: {text}. Label at least one object "
-                f"as {missing}, or use --ranker cold, which needs no labels"
+                f"{self.name} needs labels on both sides, nominal and anomaly; found: {text}. Label at least one "
+                f"object as {missing}, or use --ranker cold, which needs no labels"
             )
         return learnt
 

@@ -20,6 +20,7 @@ from astroanomaly.records import NOMINAL, Labelled, Progress
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
+    from astroanomaly.learn.explain import ImageScore
 
 __all__ = ["Probe", "ProbeOptions"]
 
@@ -143,6 +144,40 @@ class Probe:
                     logits = self._line.at(unit_length(part))
                 result[start : start + _STEP, self._columns] = log_odds(logits)
             yield ShardScores(shard.uuid, shard.ids, result)
+
+    def image_score(self, cache: Cache) -> ImageScore:
+        """Return how it scores an image: the log-odds of not being nominal, see `astroanomaly.learn.explain`.
+
+        Raises
+        ------
+        TrainingError
+            If it has not learnt yet.
+        """
+        from astroanomaly.learn.explain import feature_score
+
+        line = self._line
+        if line is None:
+            raise TrainingError("the probe has learnt nothing yet: train it first")
+        nominal = self._columns.index(self.context.classes.index(NOMINAL))
+        return feature_score(self._store(cache), lambda points: -log_odds(line.at(points))[:, nominal])
+
+    def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
+        """Find which part of a cutout its score rests on, see `astroanomaly.learn.explain.occlusion`.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(height, width)`` float32 of the cutout: fall of the log-odds of not being nominal when that part is
+            covered.
+
+        Raises
+        ------
+        TrainingError
+            If it has not learnt yet.
+        UnknownObjectError
+            For an id that is not in the cache.
+        """
+        return self.image_score(cache).saliency(object_id)
 
     def save(self, path: Path, metrics: dict[str, float] | None = None) -> None:
         """Refuse: the probe is refitted from its recipe."""

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from astroanomaly.hookspecs import hookimpl
 from astroanomaly.learn.cold import Cold
 from astroanomaly.learn.fixmatch_ranker import FixMatch
+from astroanomaly.learn.isolation_forest import IsolationForest
+from astroanomaly.learn.lof import Lof
+from astroanomaly.learn.ocsvm import Ocsvm
 from astroanomaly.learn.probe import Probe
+from astroanomaly.learn.supervised import Supervised
 
 __all__ = ["register_rankers"]
 
 
 @hookimpl
 def register_rankers(register: Callable[[type], None]) -> None:
-    """Register the cold ranker, the probe and FixMatch."""
-    for ranker in (Cold, Probe, FixMatch):
+    """Register the rankers: one line for each file."""
+    for ranker in (Cold, IsolationForest, Lof, Ocsvm, Probe, Supervised, FixMatch):
         register(ranker)

@@ -105,7 +105,7 @@ class Inspector:
         self.note.on_change("value", lambda attr, old, new: act(lambda: self._note(new))())
         self.alike = Button(label="more like this", width=110)
         self.alike.on_click(act(self._more_like_this))
-        self.why = Toggle(label="what the network looks at", width=180)
+        self.why = Toggle(label="what its score rests on", width=180)
         self.why.on_change("active", lambda attr, old, new: act(self._saliency)())
         self.whole = Button(label="fit", width=50)
         self.whole.on_click(act(self._fit))
@@ -156,14 +156,14 @@ class Inspector:
             return
         current = self.state.current
         self.state.say("covering one part after another …")
-        self._later(lambda fall: self._heat(current, fall), self.learner.saliency, current)
+        self._later(lambda fall: self._heat(current, fall), self.learner.saliency, current, self.state.by_name)
 
     def _heat(self, object_id: str, fall: np.ndarray) -> None:
         if object_id != self.state.current or not self.why.active:
             return  # somebody has gone on meanwhile
         top = float(np.percentile(fall, 99.5))
         self.heat.data = {"image": [np.clip(fall / top if top > 0 else fall * 0, 0, 1).astype(np.float32)]}
-        self.state.say("bright: covering this part lowers the score of the network most")
+        self.state.say("bright: covering this part lowers the score most")
 
     def _fit(self) -> None:
         layout = self.state.search.cache.layout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -27,15 +29,16 @@ _EMPTY: dict[str, list[float]] = {
 class Learning:
     """``curves`` has one row per training step."""
 
-    def __init__(self, state: ViewState, act: Any, learner: Learner, rankers: list[str]) -> None:
+    def __init__(self, state: ViewState, act: Any, learner: Learner, rankers: Mapping[str, Any]) -> None:
         self.state = state
         self.learner = learner
         self._seen: Any = None
-        iterations = int(state.search.session.settings["train"]["iterations"])
-        self.ranker = Select(
-            title="ranker", options=rankers, value="fixmatch" if "fixmatch" in rankers else rankers[0], width=130
-        )
-        self.iterations = NumericInput(title="training steps", value=iterations, low=1, high=1_000_000, width=110)
+        self._steps = {name: _steps(made, state.search.session.settings) for name, made in rankers.items()}
+        first = "fixmatch" if "fixmatch" in rankers else next(iter(rankers))
+        self.ranker = Select(title="ranker", options=list(rankers), value=first, width=130)
+        self.iterations = NumericInput(title="training steps", low=1, high=1_000_000, width=110)
+        self._choose()
+        self.ranker.on_change("value", lambda attr, old, new: self._choose())
         self.start = Button(label="train and score a round", button_type="primary", width=180, name="train")
         self.cancel = Button(label="cancel", width=80, disabled=True, name="cancel")
         self.every = NumericInput(title="fit the probe after every … verdicts", value=1, low=1, high=10_000, width=240)
@@ -74,9 +77,16 @@ class Learning:
             name="learning",
         )  # fmt: skip
 
+    def _choose(self) -> None:
+        """Offer the number of steps of a ranker that learns in steps, as the session has it."""
+        steps = self._steps[str(self.ranker.value)]
+        self.iterations.visible = steps is not None
+        if steps is not None:
+            self.iterations.value = steps
+
     def _train(self) -> None:
         name = str(self.ranker.value)
-        options = {"iterations": int(self.iterations.value or 1)} if name == "fixmatch" else {}
+        options = {"iterations": int(self.iterations.value or 1)} if self._steps[name] is not None else {}
         self.learner.train(name, options)
 
     def _cancel(self) -> None:
@@ -92,7 +102,6 @@ class Learning:
         job = learner.training
         running = job is not None and job.state == "running"
         self.start.disabled, self.cancel.disabled = running, not running
-        self.iterations.visible = self.ranker.value == "fixmatch"
         self.status.text = self._status()
         total = len(self.state.search.cache)
         lines = [f"features of {learner.computed:,} of {total:,} objects ({learner.computed / max(total, 1):.0%})"]
@@ -143,3 +152,11 @@ class Learning:
             soon = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
             parts.append(f"about {soon} left in this stage")
         return f"<p>{', '.join(parts)}</p>{warnings}"
+
+
+def _steps(ranker: Any, settings: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """Training steps of a round by a session's settings; None for a ranker that has none."""
+    fields = {item.name: item.default for item in dataclasses.fields(ranker.Options)}
+    if "iterations" not in fields:
+        return None
+    return int(settings.get(ranker.section, {}).get("iterations", fields["iterations"]))

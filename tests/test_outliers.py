@@ -1,4 +1,4 @@
-"""The cold ranker: what is unlike the rest comes first, without a label."""
+"""Rankers without labels: what is unlike the rest comes first."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,13 @@ from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.learn.batches import ModelInput
 from astroanomaly.learn.cold import Cold, ColdOptions
+from astroanomaly.learn.isolation_forest import IsolationForest, IsolationForestOptions
+from astroanomaly.learn.lof import Lof, LofOptions
+from astroanomaly.learn.ocsvm import Ocsvm, OcsvmOptions
 from astroanomaly.records import CutoutBlock, Labelled, Layout
 
 NONE = Labelled((), ())
-METHODS = ("isolation_forest", "lof", "ocsvm", "neighbours")
+RANKERS = (IsolationForest, Lof, Ocsvm, Cold)
 
 
 def make_cache(path, count=200):
@@ -42,23 +45,24 @@ def cache(tmp_path_factory):
     return make_cache(tmp_path_factory.mktemp("cold") / "cache")
 
 
-def make(cache, classes=("nominal", "anomaly", "lens"), seed=0, **options):
+def make(cache, ranker=Cold, classes=("nominal", "anomaly", "lens"), seed=0, **options):
     seen = ModelInput.measure(cache, StretchConfig(), InputConfig(size=32), np.random.default_rng(0))
     backbone = BackboneConfig(name="test_efficientnet", weights="random")
-    return Cold(ColdOptions(**options), RankerContext(classes, seen, backbone, seed=seed, device="cpu"))
+    return ranker(ranker.Options(**options), RankerContext(classes, seen, backbone, seed=seed, device="cpu"))
 
 
-def run(ranker, cache):
-    list(ranker.fit(cache, NONE))
+def run(ranker, cache, labels=NONE):
+    list(ranker.fit(cache, labels))
     return np.concatenate([shard.log_odds for shard in ranker.score(cache)])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("ranker", RANKERS)
 @pytest.mark.parametrize("sample", [50, 10_000])
-def test_what_is_unlike_the_rest_comes_first(cache, method, sample):
-    found = run(make(cache, method=method, sample=sample, neighbours=10, components=6), cache)
+def test_what_is_unlike_the_rest_comes_first(cache, ranker, sample):
+    more = {"neighbours": 10} if ranker in (Lof, Cold) else {}
+    found = run(make(cache, ranker, sample=sample, components=6, **more), cache)
     planted = np.isin(np.arange(len(found)), range(0, 200, 40))
-    if method in ("lof", "neighbours"):
+    if more:
         assert planted[np.argsort(-found[:, 1])[:5]].all()
     assert roc_auc_score(planted, found[:, 1]) > 0.85
     np.testing.assert_array_equal(found[:, 0], -found[:, 1])
@@ -68,9 +72,16 @@ def test_what_is_unlike_the_rest_comes_first(cache, method, sample):
 
 
 def test_the_same_seed_gives_the_same_scores(cache):
-    one, two, other = (run(make(cache, method="isolation_forest", sample=60, seed=s), cache)[:, 1] for s in (1, 1, 2))
+    one, two, other = (run(make(cache, IsolationForest, sample=60, seed=s), cache)[:, 1] for s in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
     assert np.abs(one - other).max() > 0
+
+
+@pytest.mark.parametrize("ranker", RANKERS)
+def test_labels_are_ignored(cache, ranker):
+    known = Labelled(tuple(cache.ids[:40]), ("anomaly",) + 39 * ("nominal",))
+    np.testing.assert_array_equal(run(make(cache, ranker), cache, known), run(make(cache, ranker), cache))
+    assert not ranker.needs_labels
 
 
 def test_without_a_general_anomaly_class_the_first_one_stands_for_it(cache):
@@ -114,9 +125,15 @@ def test_bad_requests(cache):
         next(make(cache).score(cache))
     with pytest.raises(TrainingError, match="expected at least 3"):
         list(make(cache).fit(cache, NONE, frozenset(cache.ids)))
-    with pytest.raises(ConfigError, match=r"cold\.sample=2"):
-        ColdOptions(sample=2)
-    with pytest.raises(ConfigError, match=r"cold\.nu"):
-        ColdOptions(nu=1.0)
+    for options, wrong, message in (
+        (ColdOptions, {"sample": 2}, r"cold\.sample=2: expected at least 10"),
+        (ColdOptions, {"neighbours": 0}, r"cold\.neighbours=0"),
+        (LofOptions, {"neighbours": 0}, r"lof\.neighbours=0"),
+        (IsolationForestOptions, {"trees": 0}, r"isolation-forest\.trees=0"),
+        (IsolationForestOptions, {"components": -1}, r"isolation-forest\.components=-1"),
+        (OcsvmOptions, {"nu": 1.0}, r"ocsvm\.nu=1\.0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            options(**wrong)
     with pytest.raises(CheckpointError, match="no weights"):
         make(cache).load(cache.folders[0])
