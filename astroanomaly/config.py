@@ -128,7 +128,7 @@ class BackboneConfig:
     weights: str = option(
         "bundled",
         "bundled (ImageNet weights that come with the package, tf_efficientnet_lite0 only), random, pretrained (timm "
-        "downloads them), or the path of a local .safetensors or .pth file",
+        "downloads them), or the path of a local .safetensors, .pth, .pt, .bin or .ckpt file",
     )
 
 

@@ -15,8 +15,9 @@ from torch.nn import functional
 from astroanomaly.config import BackboneConfig
 from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
 from astroanomaly.learn import backbone as module
-from astroanomaly.learn.backbone import build_backbone, load_state, read_weights, weights_hash
+from astroanomaly.learn.backbone import build_backbone, weights_hash
 from astroanomaly.learn.device import ALLOCATOR_VARIABLE, pick_device, seed_everything, tune_allocator
+from astroanomaly.learn.weights import load_state, read_weights
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
 

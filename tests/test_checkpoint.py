@@ -10,9 +10,10 @@ import torch
 
 from astroanomaly.config import BackboneConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, StorageError, UnreadableError
-from astroanomaly.learn.backbone import build_backbone, load_state
+from astroanomaly.learn.backbone import build_backbone
 from astroanomaly.learn.batches import ModelInput
 from astroanomaly.learn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from astroanomaly.learn.weights import load_state
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
 

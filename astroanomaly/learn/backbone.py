@@ -6,8 +6,9 @@ import hashlib
 import importlib.util
 import io
 import json
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -15,16 +16,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from astroanomaly.config import BackboneConfig, nearest
 from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
+from astroanomaly.learn.weights import WORDS, load_weights, open_weights
 
-__all__ = ["LITE0", "Backbone", "build_backbone", "load_state", "read_weights", "weights_hash"]
+__all__ = ["LITE0", "Backbone", "build_backbone", "weights_hash"]
 
 LITE0 = "tf_efficientnet_lite0"
 _HUB = ("hf_hub:", "hf-hub:")
-_WORDS = ("bundled", "random", "pretrained")
-_SUFFIXES = (".safetensors", ".pth", ".pt")
+_STRIDE = 32  # sides that most networks for one size can be made for are multiples of it
+_log = logging.getLogger(__name__)
 
 
 class Backbone(nn.Module):
@@ -42,6 +45,8 @@ class Backbone(nn.Module):
         Per channel, what the network's weights expect to be subtracted and divided by.
     seed
         Seed of the head's weights.
+    side
+        Side of the images that the network can look at; others are resized to it. 0: any.
 
     Notes
     -----
@@ -61,8 +66,10 @@ class Backbone(nn.Module):
         mean: tuple[float, ...] = (0.5, 0.5, 0.5),
         std: tuple[float, ...] = (0.5, 0.5, 0.5),
         seed: int = 0,
+        side: int = 0,
     ) -> None:
         super().__init__()
+        self.side = side
         self.network = network
         self.dim = dim
         self.num_classes = num_classes
@@ -83,8 +90,41 @@ class Backbone(nn.Module):
         self.head = head.to(self.mean.device)
         self.num_classes = num_classes
 
+    def freeze(self, count: int) -> None:
+        """Keep the stem and the first blocks of the network as they are: no gradient reaches them, none is stored.
+
+        Blocks are timm's own division of a network: 7 of EfficientNet, 4 stages of ConvNeXt, the layers of a
+        transformer.
+
+        Parameters
+        ----------
+        count
+            Number of blocks; 0 trains everything.
+
+        Raises
+        ------
+        ConfigError
+            If the network has fewer, or no such division.
+        """
+        if not count:
+            return
+        from timm.models import group_parameters
+
+        matcher: Any = getattr(self.network, "group_matcher", None)
+        groups = group_parameters(self.network, matcher(coarse=True)) if callable(matcher) else {0: []}
+        known = max(int(number) for number in groups)  # 0 is the stem
+        if count > known:
+            raise ConfigError(f"train.frozen_blocks={count}: this network has {known} blocks that can be frozen")
+        parameters = dict(self.network.named_parameters())
+        for number, names in groups.items():
+            for name in names if number <= count else ():
+                parameters[name].requires_grad_(False)
+
     def features(self, images: Tensor) -> Tensor:
         """Return pooled features ``(n, dim)`` of RGB images ``(n, 3, S, S)`` in [0, 1]."""
+        if self.side and images.shape[-1] != self.side:
+            shape = (self.side, self.side)
+            images = functional.interpolate(images, shape, mode="bicubic", antialias=True).clamp(0, 1)
         return self.network((images - self.mean) / self.std)  # (n, dim)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -110,7 +150,9 @@ def build_backbone(
     num_classes
         Number of label classes of the fresh head; 0 for features only.
     size
-        Side of the images in pixels; needed by networks made for one size (transformers).
+        Side of the images in pixels. A network made for one size (most transformers) is made for this one, its
+        position embeddings resampled. Where that cannot be (a side that is no multiple of the patch), it is made for
+        the nearest side that can, and images are resized to it.
     seed
         Seed of the head and of random weights.
     batch_norm_momentum
@@ -132,12 +174,11 @@ def build_backbone(
             f"backbone.weights=bundled exists for {LITE0} only, not for {config.name!r}: set backbone.weights to "
             "random, pretrained or the path of a file"
         )
-    network = _make_network(config, size=size, seed=seed, drop_rate=drop_rate)
+    network, side = _make_network(config, size=size, seed=seed, drop_rate=drop_rate)
     if config.weights == "bundled":
         network.load_state_dict(_bundled_state(), strict=True)
-    elif config.weights not in _WORDS:
-        path = Path(config.weights)
-        load_state(network, _without_classifier(read_weights(path), network), f"weights file {path}")
+    elif config.weights not in WORDS:
+        load_weights(network, Path(config.weights))
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = batch_norm_momentum
@@ -147,32 +188,7 @@ def build_backbone(
     std = tuple(described.get("std") or (0.5,) * 3)
     if len(mean) != 3:
         raise ConfigError(f"backbone.name={config.name}: it takes {len(mean)} channels; expected a network for 3")
-    return Backbone(network, dim, num_classes, mean, std, seed)
-
-
-def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load a state dictionary into a module, all of it or nothing.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor is missing, unexpected or of another shape; names the first ones.
-    """
-    own = module.state_dict()
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    if missing or unexpected:
-        raise CheckpointError(
-            f"{what} belongs to another network: {len(missing)} tensors are missing{_first(missing)}, "
-            f"{len(unexpected)} are unexpected{_first(unexpected)}; check backbone.name"
-        )
-    for name, tensor in own.items():
-        if state[name].shape != tensor.shape:
-            raise CheckpointError(
-                f"{what} belongs to another network: {name} has shape {tuple(state[name].shape)}, expected "
-                f"{tuple(tensor.shape)}; check backbone.name"
-            )
-    module.load_state_dict(dict(state), strict=True)
+    return Backbone(network, dim, num_classes, mean, std, seed, side)
 
 
 def weights_hash(config: BackboneConfig, seed: int = 0) -> str:
@@ -187,7 +203,7 @@ def weights_hash(config: BackboneConfig, seed: int = 0) -> str:
         return hashlib.sha256(text.encode()).hexdigest()
     if config.weights != "pretrained":
         digest = hashlib.sha256()
-        with _open(Path(config.weights)) as file:
+        with open_weights(Path(config.weights)) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         return digest.hexdigest()
@@ -198,50 +214,17 @@ def weights_hash(config: BackboneConfig, seed: int = 0) -> str:
     return digest.hexdigest()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dictionary from a ``.safetensors``, ``.pth`` or ``.pt`` file; no code in it is run.
-
-    A checkpoint of this package is accepted too: its network is taken, its head left.
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged or holds something else than tensors.
-    ConfigError
-        If its suffix is another one.
-    UnreadableError
-        If it cannot be opened.
-    """
-    with _open(path) as file:
-        content = file.read()
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load
-
-            state: Any = load(content)
-        else:
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file may raise nearly anything
-        raise CheckpointError(f"weights file {path} is damaged or holds more than tensors: {error}") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not (
-        isinstance(state, Mapping)
-        and state
-        and all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items())
-    ):
-        raise CheckpointError(f"weights file {path} holds no state dictionary: expected names and tensors")
-    if any(name.startswith("network.") for name in state):  # one of our own checkpoints
-        state = {name.removeprefix("network."): t for name, t in state.items() if name.startswith("network.")}
-    return dict(state)
-
-
 # ------------------------------------------------------------------------------------------------- making and reading
 
 
-def _make_network(config: BackboneConfig, *, size: int, seed: int, drop_rate: float) -> nn.Module:
-    """Create the timm model without a classifier; random weights are drawn from the seed."""
+def _make_network(config: BackboneConfig, *, size: int, seed: int, drop_rate: float) -> tuple[nn.Module, int]:
+    """Create the timm model without a classifier; random weights are drawn from the seed.
+
+    Returns
+    -------
+    tuple
+        The model, and the side of the images it can look at; 0 for any.
+    """
     import timm
 
     hub = config.name.startswith(_HUB)
@@ -252,56 +235,76 @@ def _make_network(config: BackboneConfig, *, size: int, seed: int, drop_rate: fl
             "hf_hub:OWNER/MODEL names one of the Hugging Face hub)"
         )
     extra: dict[str, Any] = {"drop_rate": drop_rate} if drop_rate else {}
-    if size and not hub and (timm.get_pretrained_cfg(config.name) or _Loose).fixed_input_size:
-        extra["img_size"] = size
+    network: nn.Module | None = None
+    described: Any = None if hub else timm.get_pretrained_cfg(config.name)
+    if hub or not size:  # what a model of the hub looks like is known when it is there
+        network = _create(config, size, seed, extra)
+        described = getattr(network, "pretrained_cfg", None)
+    if not isinstance(described, dict):
+        described = described.to_dict() if described is not None else {}
+    if not size or not described.get("fixed_input_size"):
+        return network or _create(config, size, seed, extra), 0
+    native = int((described.get("input_size") or (3, 224, 224))[-1])
+    reason = ""
+    for side in _sides(size, native):
+        try:
+            network = _create(config, size, seed, extra | ({} if side == native else {"img_size": side}))
+            patch = _patch(network)
+            if side != native and patch and side % patch:  # the rest of the pixels would be left out
+                side = max(1, round(side / patch)) * patch
+                network = _create(config, size, seed, {**extra, "img_size": side})
+            _look(network, side)
+        except (ConfigError, RuntimeError, ValueError, AssertionError, TypeError) as error:
+            if isinstance(error, ConfigError) and (hub or config.weights == "pretrained"):
+                raise
+            reason = reason or _line(error)
+            continue
+        if side != size:
+            _log.info("backbone %s takes no %d px images: they are resized to %d px", config.name, size, side)
+        return network, side
+    raise ConfigError(f"backbone {config.name!r} cannot be made for {size} px images: {reason}")
+
+
+def _sides(size: int, native: int) -> Iterator[int]:
+    """Sides to try: the wanted one, the nearest one with many divisors, and what the network was made for."""
+    yield from dict.fromkeys((size, max(1, round(size / _STRIDE)) * _STRIDE, native))
+
+
+def _patch(network: nn.Module) -> int:
+    """Side of a transformer's patch; 0 where there is none."""
+    patch: Any = getattr(getattr(network, "patch_embed", None), "patch_size", 0)
+    return int(patch[0] if isinstance(patch, tuple | list) else patch or 0)
+
+
+@torch.no_grad()
+def _look(network: nn.Module, side: int) -> None:
+    """Let a network look at an image, so that a side it cannot take shows now."""
+    training = network.training
+    network.eval()(torch.zeros(1, 3, side, side))
+    network.train(training)
+
+
+def _create(config: BackboneConfig, size: int, seed: int, extra: Mapping[str, Any]) -> nn.Module:
+    """Create the timm model, or say why not."""
+    import timm
+
     pretrained = config.weights == "pretrained"
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network: nn.Module = timm.create_model(config.name, pretrained=pretrained, num_classes=0, **extra)
+            return timm.create_model(config.name, pretrained=pretrained, num_classes=0, **extra)
     except Exception as error:  # timm and the hub raise many kinds, connection errors of several libraries among them
-        if pretrained or hub:
+        if pretrained or config.name.startswith(_HUB):
             raise ConfigError(
                 f"backbone {config.name!r} with weights={config.weights} could not be fetched: {_line(error)}; it "
                 "needs the network once; offline use backbone.weights=bundled, random or the path of a file"
             ) from error
         raise ConfigError(f"backbone {config.name!r} cannot be made for {size} px images: {_line(error)}") from error
-    return network
-
-
-class _Loose:
-    """Stands for a timm model without a description of its weights."""
-
-    fixed_input_size = False
 
 
 def _line(error: Exception) -> str:
     """First line of an error's text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _first(names: list[str]) -> str:
-    return f" (first: {', '.join(names[:3])})" if names else ""
-
-
-def _open(path: Path) -> io.BufferedReader:
-    """Open a weights file, or say what else backbone.weights could have been."""
-    if path.suffix not in _SUFFIXES:
-        raise ConfigError(
-            f"backbone.weights={path}: expected {', '.join(_WORDS)}, or the path of a .safetensors or .pth file"
-            f"{nearest(str(path), _WORDS)}"
-        )
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise UnreadableError(f"weights file {path} cannot be read: {error.strerror or error}") from error
-
-
-def _without_classifier(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Drop the classifier of whatever the weights were trained for."""
-    names = (getattr(network, "pretrained_cfg", None) or {}).get("classifier") or ()
-    prefixes = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
-    return {name: tensor for name, tensor in state.items() if not (prefixes and name.startswith(prefixes))}
 
 
 @cache
@@ -324,7 +327,7 @@ def _bundled_file() -> Path:
 def _bundled_state() -> dict[str, Tensor]:
     """Read the bundled weights under timm's names. The ImageNet classifier is dropped before anything sees it."""
     table, path = _names_table(), _bundled_file()
-    with _open(path) as file:
+    with open_weights(path) as file:
         content = file.read()
     found = hashlib.sha256(content).hexdigest()
     if found != table["sha256"]:

@@ -112,6 +112,7 @@ class FixMatch:
             )
         else:
             model = before.model_for(self.context)
+        model.freeze(config.frozen_blocks)
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         micro_batch = fit_micro_batch(model, model_input.size, config)
 
@@ -312,7 +313,8 @@ class _Fitted:
 
     def model_for(self, context: RankerContext, what: str = "the model of the last round") -> Backbone:
         """Build the network anew with these weights; the state is copied, so training it changes nothing here."""
-        from astroanomaly.learn.backbone import build_backbone, load_state
+        from astroanomaly.learn.backbone import build_backbone
+        from astroanomaly.learn.weights import load_state
 
         config = dataclasses.replace(context.backbone, weights="random")  # whatever it started from is overwritten
         model = build_backbone(config, len(context.classes), size=self.model_input.size, seed=context.seed)

@@ -33,6 +33,11 @@ class TrainConfig:
     start: Literal["continue", "pretrained"] = option(
         "continue", "continue the weights of the round before, or start from the pretrained ones with all labels"
     )
+    frozen_blocks: int = option(
+        0,
+        "blocks of the network, from the first on and with what comes before, that keep their weights: 7 of "
+        "EfficientNet, 4 of ConvNeXt, the layers of a transformer; saves time and memory",
+    )
     edge_share: float = option(0.1, "share of the images that lose an edge or a corner, as at the edge of a survey")
     norm: Literal["batch", "frozen"] = option(
         "batch", "batch normalisation by the images of a step, or by statistics measured once on the pool"
@@ -55,7 +60,7 @@ class TrainConfig:
         for name in ("temperature", "learning_rate", "memory_gb"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"train.{name}={getattr(self, name)}: expected a number above 0")
-        for name in ("unlabelled_weight", "weight_decay", "micro_batch"):
+        for name in ("unlabelled_weight", "weight_decay", "micro_batch", "frozen_blocks"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more")
 

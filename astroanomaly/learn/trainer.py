@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -138,7 +139,7 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     whole = config.labelled_batch + 2 * config.unlabelled_batch
     if config.micro_batch:
         return min(config.micro_batch, whole)
-    trial = make_average(model).requires_grad_(True)  # batch normalisation would change the model itself
+    trial = copy.deepcopy(model)  # batch normalisation would change the model itself
     set_training(trial, config.norm)
     own = {parameter.untyped_storage().data_ptr() for parameter in trial.parameters()}
     kept: dict[int, int] = {}  # bytes by storage
