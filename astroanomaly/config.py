@@ -107,7 +107,9 @@ class InputConfig:
         "auto", "sky: there is no up, all flips and quarter turns are equal; picture: keep the up; auto: by pixel kind"
     )
     turns: int = option(
-        2, "sky only: 1, 2 or 4 turned views of an object are averaged for its features and score, in as much more time"
+        2,
+        "views of an object that are averaged for its features and score, in as much more time: on the sky 1, 2 or 4 "
+        "turned ones; of a picture 1, or 2 with its mirror image",
     )
     channels: str = option(
         "", "bands for red, green and blue, as in 'i,r,g' or 'z,i+r,g'; empty: longest wavelength is red"
@@ -129,6 +131,11 @@ class BackboneConfig:
         "bundled",
         "bundled (ImageNet weights that come with the package, tf_efficientnet_lite0 only), random, pretrained (timm "
         "downloads them), or the path of a local .safetensors, .pth, .pt, .bin or .ckpt file",
+    )
+    layers: Literal["auto", "last", "several"] = option(
+        "auto",
+        "frozen features: of the end of the network, or of its last four stages as well, in the middle of the cutout; "
+        "auto: several on the sky, the last of pictures",
     )
 
 

@@ -22,9 +22,11 @@ from astroanomaly.config import BackboneConfig, nearest
 from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
 from astroanomaly.learn.weights import WORDS, load_weights, open_weights
 
-__all__ = ["LITE0", "Backbone", "build_backbone", "weights_hash"]
+__all__ = ["LAYERS", "LITE0", "Backbone", "build_backbone", "weights_hash"]
 
 LITE0 = "tf_efficientnet_lite0"
+_MIDDLE = 0.15  # of the side
+LAYERS = 4  # last stages whose outputs are features beside those of the end
 _HUB = ("hf_hub:", "hf-hub:")
 _STRIDE = 32  # sides that most networks for one size can be made for are multiples of it
 _log = logging.getLogger(__name__)
@@ -126,6 +128,44 @@ class Backbone(nn.Module):
             shape = (self.side, self.side)
             images = functional.interpolate(images, shape, mode="bicubic", antialias=True).clamp(0, 1)
         return self.network((images - self.mean) / self.std)  # (n, dim)
+
+    def stages(self) -> list[nn.Module]:
+        """Parts of the network that follow one another, as timm divides it; empty where it does not."""
+        for name in ("blocks", "stages"):
+            found = getattr(self.network, name, None)
+            if isinstance(found, nn.Sequential | nn.ModuleList):
+                return list(found)
+        return []
+
+    def layered(self, images: Tensor, count: int = LAYERS) -> list[Tensor]:
+        """Return what several layers make of images.
+
+        Parameters
+        ----------
+        images
+            ``(n, 3, S, S)`` RGB in [0, 1].
+        count
+            How many of the last stages.
+
+        Returns
+        -------
+        list of torch.Tensor
+            ``(n, dim)``, the pooled features, then ``(n, channels)`` for each of the last ``count`` stages: its output
+            averaged under a Gaussian in the middle of the image, whose deviation is .15 of the side. A cutout has its
+            object there, and sky and neighbours around it.
+        """
+        kept: list[Tensor] = []
+        prefix = int(getattr(self.network, "num_prefix_tokens", 0))
+        handles = [
+            stage.register_forward_hook(lambda module, given, output: kept.append(_central(output, prefix)))
+            for stage in self.stages()[-count:]
+        ]
+        try:
+            last = self.features(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [last, *kept]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(n, num_classes)`` of RGB images ``(n, 3, S, S)`` in [0, 1]."""
@@ -300,6 +340,22 @@ def _create(config: BackboneConfig, size: int, seed: int, extra: Mapping[str, An
                 "needs the network once; offline use backbone.weights=bundled, random or the path of a file"
             ) from error
         raise ConfigError(f"backbone {config.name!r} cannot be made for {size} px images: {_line(error)}") from error
+
+
+def _central(output: Tensor, prefix: int) -> Tensor:
+    """Mean over the image that counts its middle most: of maps ``(n, C, H, W)``, or of tokens ``(n, T, C)``."""
+    if output.ndim == 3:
+        output = output[:, prefix:].transpose(1, 2)  # (n, C, T)
+        side = math.isqrt(output.shape[2])
+        if side * side != output.shape[2]:
+            return output.mean(2)
+        output = output.unflatten(2, (side, side))
+    across, along = (
+        torch.exp(-(((torch.arange(n, device=output.device) + 0.5) / n - 0.5) ** 2) / (2 * _MIDDLE**2))
+        for n in output.shape[2:]
+    )
+    weights = torch.outer(across, along)
+    return torch.einsum("nchw,hw->nc", output, weights / weights.sum())
 
 
 def _line(error: Exception) -> str:

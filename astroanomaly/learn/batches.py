@@ -48,7 +48,8 @@ class ModelInput:
     views
         ``sky``: there is no up; ``picture``: the up is kept. It decides how training varies the images.
     turns
-        Turned views that features and scores are averaged over: 1, 2 (half a turn) or 4 (quarter turns).
+        Views that features and scores are averaged over: on the sky 1, 2 (half a turn) or 4 (quarter turns); of a
+        picture 1 or 2 (mirrored).
     stretch
         Interval and curve; meaningless for display pixels.
     limits
@@ -86,7 +87,6 @@ class ModelInput:
 
         With ``input.views=auto``, flux and display pixels made from flux are sky, other pictures keep their up. Images
         of galaxies that come as JPEG or PNG are sky too, but nothing in the files says so: set ``input.views=sky``.
-        Turned views are averaged on the sky only.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class ModelInput:
             channels=channels,
             size=input_config.size,
             views=views,
-            turns=input_config.turns if views == "sky" else 1,
+            turns=input_config.turns if views == "sky" else min(input_config.turns, 2),
             stretch=stretch_config,
             limits=limits,
             recorded_stretch=layout.stretch,
@@ -181,9 +181,10 @@ class ModelInput:
 
     @cached_property
     def key(self) -> str:
-        """Hexadecimal SHA-256 of all that decides the pixels the network gets, turns included (``views`` does not)."""
+        """Hexadecimal SHA-256 of all that decides the pixels the network gets, its averaged views included."""
         plain = self.to_plain() | {"rule": _RULE}
-        del plain["views"]
+        if self.turns == 1:
+            del plain["views"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     # ------------------------------------------------------------------------------------------------------- at work
@@ -255,7 +256,7 @@ class ModelInput:
         return resize(colours, self.size).contiguous(memory_format=torch.channels_last)  # (n, 3, S, S)
 
     def averaged(self, network: Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
-        """Mean of what a network makes of images and of their turned views.
+        """Mean of what a network makes of images and of their turned views, or of pictures and their mirror images.
 
         Parameters
         ----------
@@ -271,7 +272,10 @@ class ModelInput:
         """
         total = network(seen)
         for turn in range(1, self.turns):
-            turned = seen.rot90(turn * 4 // self.turns, (2, 3))  # counter-clockwise
+            if self.views == "picture":
+                turned = seen.flip(3)
+            else:
+                turned = seen.rot90(turn * 4 // self.turns, (2, 3))  # counter-clockwise
             total = total + network(turned.contiguous(memory_format=torch.channels_last))
         return total / self.turns
 

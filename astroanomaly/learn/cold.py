@@ -19,7 +19,7 @@ class ColdOptions(OutlierOptions):
 
     section: ClassVar[str] = "cold"
 
-    neighbours: int = option(20, "how many nearest ones of the sample count")
+    neighbours: int = option(50, "how many nearest ones of the sample count")
 
     def __post_init__(self) -> None:
         super().__post_init__()

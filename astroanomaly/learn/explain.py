@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.learn.features import FeatureStore, unit_length
+from astroanomaly.learn.features import FeatureStore
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
@@ -100,12 +100,11 @@ def feature_score(store: FeatureStore, judge: Callable[[np.ndarray], np.ndarray]
     store
         Features of the cache, and the network that computes them.
     judge
-        Maps features ``(n, D)`` of unit length to scores ``(n,)``.
+        Maps features ``(n, D)`` to scores ``(n,)``.
     """
 
     def score(images: Tensor) -> Tensor:
-        features = store.model_input.averaged(store.network.features, images)  # (n, D)
-        return torch.from_numpy(np.asarray(judge(unit_length(features.float().cpu().numpy()))))  # (n,)
+        return torch.from_numpy(np.asarray(judge(store.look(images).float().cpu().numpy())))  # (n,)
 
     return ImageScore(store.cache, store.model_input, score, store.network.mean.device)
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from astroanomaly.errors import CheckpointError, TrainingError
 from astroanomaly.hookspecs import RankerContext, ShardScores
-from astroanomaly.learn.features import FeatureStore, unit_length
+from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.points import Points
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled, Progress
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class FeatureRanker:
         self.options = options
         self.context = context
         self._stores: dict[int, FeatureStore] = {}
-        self._fitted_on: FeatureStore | None = None
+        self._points: Points | None = None
 
     # ------------------------------------------------------------------------------------------- what a ranker writes
 
@@ -55,7 +56,7 @@ class FeatureRanker:
         raise NotImplementedError
 
     def judge(self, points: np.ndarray) -> np.ndarray:
-        """Give the log-odds of features ``(n, D)`` of unit length.
+        """Give the log-odds of points ``(n, D)``, see `points`.
 
         Returns
         -------
@@ -67,8 +68,15 @@ class FeatureRanker:
 
     # ------------------------------------------------------------------------------------------------- what it is given
 
-    def compute(self, cache: Cache, first: Sequence[str] = (), *, complete: bool = True) -> Iterator[Progress]:
-        """Compute the features that are missing: of all objects, or of some only.
+    def compute(
+        self,
+        cache: Cache,
+        first: Sequence[str] = (),
+        exclude: frozenset[str] = frozenset(),
+        *,
+        complete: bool = True,
+    ) -> Iterator[Progress]:
+        """Compute the features that are missing, of all objects or of some only, and measure their scale.
 
         Parameters
         ----------
@@ -76,15 +84,18 @@ class FeatureRanker:
             The cutouts.
         first
             Objects to begin with.
+        exclude
+            Objects not to look at.
         complete
-            False computes those only.
+            False computes those of ``first`` only.
         """
-        self._fitted_on = self._store(cache)
-        yield from self._fitted_on.compute(first=first, only=None if complete else ())
+        store = self._store(cache)
+        yield from store.compute(first=first, only=None if complete else ())
+        self._points = Points.of(store, self.context.seed, exclude, first)
 
     def points(self, cache: Cache, ids: Sequence[str]) -> np.ndarray:
-        """``(n, D)`` float32 features of unit length of some objects, after `compute`."""
-        return unit_length(self._store(cache).get(ids))
+        """``(n, D)`` float32 points of some objects, after `compute`; see `astroanomaly.learn.points.Points`."""
+        return self._fitted().apply(self._store(cache).get(ids))
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
@@ -103,7 +114,7 @@ class FeatureRanker:
         TrainingError
             If it was not fitted yet.
         """
-        self._need_fitted()
+        points = self._fitted()
         store = self._store(cache)
         for shard in cache.shards:
             if complete:
@@ -114,7 +125,7 @@ class FeatureRanker:
             for start in range(0, len(shard), _STEP):
                 here = start + np.flatnonzero(there[start : start + _STEP])
                 if len(here):
-                    result[here] = self._in_columns(self.judge(unit_length(rows[here])))
+                    result[here] = self._in_columns(self.judge(points.apply(rows[here])))
             yield ShardScores(shard.uuid, shard.ids, result)
 
     def image_score(self, cache: Cache) -> ImageScore:
@@ -127,8 +138,8 @@ class FeatureRanker:
         """
         from astroanomaly.learn.explain import feature_score
 
-        self._need_fitted()
-        return feature_score(self._store(cache), lambda points: -self._in_columns(self.judge(points))[:, 0])
+        points = self._fitted()
+        return feature_score(self._store(cache), lambda rows: -self._in_columns(self.judge(points.apply(rows)))[:, 0])
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on.
@@ -165,9 +176,10 @@ class FeatureRanker:
             self._stores[id(cache)] = FeatureStore.of(cache, self.context)
         return self._stores[id(cache)]
 
-    def _need_fitted(self) -> None:
-        if self._fitted_on is None:
+    def _fitted(self) -> Points:
+        if self._points is None:
             raise TrainingError(f"the ranker {self.name} has not looked at any objects yet: train it first")
+        return self._points
 
     def _in_columns(self, judged: np.ndarray) -> np.ndarray:
         """Bring what `judge` gave to ``(n, classes)``.

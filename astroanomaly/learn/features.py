@@ -16,6 +16,8 @@ from astroanomaly.learn.rows import RowFile, open_rows
 from astroanomaly.records import Progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from astroanomaly.cache import Cache, Shard
     from astroanomaly.hookspecs import RankerContext
     from astroanomaly.learn.backbone import Backbone
@@ -25,19 +27,22 @@ __all__ = ["FeatureStore", "unit_length"]
 
 _RUN = 32  # neighbouring objects of a shard that are read and computed together
 _OPEN_SHARDS = 16  # shards that are filled at the same time
-_VERSION = 1  # part of the key: raise it when the same inputs would give other features
+_VERSION = 2  # part of the key: raise it when the same inputs would give other features
 
 
-def unit_length(features: np.ndarray) -> np.ndarray:
+def unit_length(features: np.ndarray, *, copy: bool = True) -> np.ndarray:
     """Scale features ``(n, D)`` to float32 rows of length 1; zero rows stay zero and NaN rows stay NaN."""
-    scaled = np.array(features, dtype=np.float32)
+    scaled = np.array(features, dtype=np.float32, copy=copy or None)
     length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
     scaled /= np.where(length == 0, 1, length)[:, None]
     return scaled
 
 
 class FeatureStore:
-    """Pooled features of every object of a cache, float16, under a key of all that decides them.
+    """Features of every object of a cache, float16, under a key of all that decides them.
+
+    They are the pooled features of the end of the network, and, where several layers are asked for, what its last
+    stages make of the object beside them (``widths`` says how many numbers each layer has).
 
     Finished shards lie in ``derived/<key>/<shard uuid>.npy`` of the cache folder if that can be written to, else in
     ``<folder>/<key>/``, else in memory. Objects are computed in random order, so that a ranking may cover what
@@ -111,6 +116,7 @@ class FeatureStore:
             "backbone": self.backbone_config.name,
             "weights": weights_hash(self.backbone_config, self.seed),
             "input": self.model_input.key,
+            "layers": self.layers,
             "precision": "float16",
             "version": _VERSION,
         }
@@ -118,6 +124,34 @@ class FeatureStore:
 
     def __len__(self) -> int:
         return len(self.cache)
+
+    @property
+    def layers(self) -> str:
+        """``last`` or ``several``: which layers' features these are."""
+        chosen = self.backbone_config.layers
+        if chosen != "auto":
+            return chosen
+        return "several" if self.model_input.views == "sky" else "last"
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """How many features each layer has, the end of the network first; they add up to D."""
+        import torch
+
+        if self.layers == "last":
+            return (self.network.dim,)
+        size = self.model_input.size
+        with torch.inference_mode():
+            tried = self.network.layered(torch.zeros(1, 3, size, size, device=self.network.mean.device))
+        return tuple(layer.shape[1] for layer in tried)
+
+    def look(self, images: Tensor) -> Tensor:
+        """``(n, D)`` features of what the network sees ``(n, 3, S, S)``, averaged over its views."""
+        import torch
+
+        if self.layers == "last":
+            return self.model_input.averaged(self.network.features, images)
+        return self.model_input.averaged(lambda seen: torch.cat(self.network.layered(seen), 1), images)
 
     @property
     def done(self) -> int:
@@ -139,7 +173,7 @@ class FeatureStore:
         """``(n, D)`` float16 features of a shard, read-only and memory-mapped; NaN rows are not computed yet."""
         rows = self._open(uuid)
         if rows.array is None:  # nothing yet: one NaN stands for all
-            return np.broadcast_to(np.float16(np.nan), (len(self._shards[uuid]), self.network.dim))
+            return np.broadcast_to(np.float16(np.nan), (len(self._shards[uuid]), sum(self.widths)))
         view = rows.array.view()
         view.flags.writeable = False
         return view
@@ -160,7 +194,7 @@ class FeatureStore:
             if found is None:
                 found = np.empty((len(ids), features.shape[1]), np.float32)
             found[chosen] = features[places[chosen]]
-        return np.empty((0, self.network.dim), np.float32) if found is None else found
+        return np.empty((0, sum(self.widths)), np.float32) if found is None else found
 
     # ----------------------------------------------------------------------------------------------------- computing
 
@@ -243,7 +277,7 @@ class FeatureStore:
         device = self.network.mean.device
         with torch.inference_mode():
             seen = self.model_input.tensor(images, device, self._planes)  # (n, 3, S, S)
-            features = self.model_input.averaged(self.network.features, seen).float().cpu().numpy()  # (n, D)
+            features = self.look(seen).float().cpu().numpy()  # (n, D)
         return self._open(uuid, for_writing=features.shape[1]).put(rows, features)
 
     def _open(self, uuid: str, for_writing: int = 0) -> RowFile:

@@ -119,7 +119,7 @@ class OutlierRanker(FeatureRanker):
         ids = cache.sample(self.options.sample, np.random.default_rng(self.context.seed), exclude)
         if len(ids) < 3:
             raise TrainingError(f"there are {len(ids)} objects to compare; expected at least 3")
-        yield from self.compute(cache, () if complete else ids, complete=complete)
+        yield from self.compute(cache, () if complete else ids, exclude, complete=complete)
         points = self.points(cache, ids)
         self._axes = self._scale = None
         if self.options.components:
@@ -137,7 +137,7 @@ class OutlierRanker(FeatureRanker):
         yield Progress(self.name, 1, 1, values={"sample": float(len(ids))})
 
     def judge(self, points: np.ndarray) -> np.ndarray:
-        """Standardised outlier scores ``(n,)`` of features ``(n, D)`` of unit length."""
+        """Standardised outlier scores ``(n,)`` of points ``(n, D)``."""
         return (self.unlikeness(self._place(points)) - self._centre) / self._spread
 
     def score(self, cache: Cache, *, complete: bool = True) -> Iterator[ShardScores]:
@@ -150,7 +150,7 @@ class OutlierRanker(FeatureRanker):
             yield dataclasses.replace(scores, log_odds=log_odds)
 
     def _place(self, points: np.ndarray) -> np.ndarray:
-        """Bring features of unit length to the space that objects are compared in."""
+        """Bring points to the space that objects are compared in."""
         if self._axes is None:
             return points
         projected = (points - self._axes[0]) @ self._axes[1:].T

@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from astroanomaly.config import option
 from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
 from astroanomaly.hookspecs import RankerContext, ShardScores
-from astroanomaly.learn.features import FeatureStore, unit_length
+from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.points import Points
 from astroanomaly.learn.projection import Projection
 from astroanomaly.learn.scoring import log_odds
 from astroanomaly.records import NOMINAL, Labelled, Progress
@@ -31,7 +32,11 @@ _STEP = 256  # rows scored together: they stay in the processor's own memory mea
 class ProbeOptions:
     """Settings of the probe."""
 
-    c: float = option(1.0, "inverse strength of the regularisation: smaller is smoother")
+    c: float = option(5.0, "inverse strength of the regularisation: smaller is smoother")
+    scale: Literal["survey", "plain"] = option(
+        "survey",
+        "survey: square roots of the features, each on the scale of the survey at hand; plain: features as they are",
+    )
     balanced: bool = option(True, "weigh every label class alike, however rare")
     components: int = option(128, "principal components that are ranked in a large cache")
     project_above: int = option(1_000_000, "number of objects above which a cache is large")
@@ -44,7 +49,9 @@ class ProbeOptions:
 
 
 class Probe:
-    """Logistic regression on frozen features of unit length, class-balanced; learns in under a second.
+    """Logistic regression on frozen features, class-balanced; learns in under a second.
+
+    Features become points of length 1 on the scale of the survey, see `astroanomaly.learn.points.Points`.
 
     Its scores are not calibrated probabilities. It has no weights worth keeping: a session saves its settings and the
     labels it learnt from, and fits it again.
@@ -68,10 +75,12 @@ class Probe:
         self.options = options
         self.context = context
         self._columns: list[int] = []
-        self._line: _Line | None = None  # on features of unit length
+        self._points: Points | None = None
+        self._line: _Line | None = None  # on points
         self._short_line: _Line | None = None  # on their projection
         self._stores: dict[int, FeatureStore] = {}
         self._projections: dict[int, Projection] = {}
+        self._measured: tuple[FeatureStore, int, Points] | None = None
 
     def fit(
         self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset(), *, complete: bool = True
@@ -101,13 +110,18 @@ class Probe:
         yield from store.compute(first=ids, only=None if complete else ())
         places = np.array([learnt.index(c) for c in classes])
         if len(cache) > self.options.project_above and store.done == len(cache):
-            projection = self._projections.setdefault(id(cache), Projection(store, self.options.components))
+            if id(cache) not in self._projections:
+                points = self._measure(store, ids, exclude)
+                self._projections[id(cache)] = Projection(store, self.options.components, points)
+            projection = self._projections[id(cache)]
             yield from projection.compute()
+            self._points = projection.points
             self._short_line = self._learn(projection.apply(store.get(ids)), places)
             self._line = self._short_line.before(projection.axes)
         else:
             self._projections.pop(id(cache), None)
-            self._line = self._learn(unit_length(store.get(ids)), places)
+            self._points = self._measure(store, ids, exclude)
+            self._line = self._learn(self._points.apply(store.get(ids)), places)
         self._columns = [self.context.classes.index(c) for c in learnt]
         counts = {name: float(count) for name, count in Counter(classes).items()}
         yield Progress("probe", 1, 1, values={"labels": float(len(ids)), **counts})
@@ -127,7 +141,7 @@ class Probe:
         TrainingError
             If it has not learnt yet.
         """
-        if self._line is None:
+        if self._line is None or self._points is None:
             raise TrainingError("the probe has learnt nothing yet: train it first")
         store, projection = self._store(cache), self._projections.get(id(cache))
         for shard in cache.shards:
@@ -141,7 +155,7 @@ class Probe:
                 if projection is not None and self._short_line is not None:
                     logits = self._short_line.at(part.astype(np.float32))
                 else:
-                    logits = self._line.at(unit_length(part))
+                    logits = self._line.at(self._points.apply(part))
                 result[start : start + _STEP, self._columns] = log_odds(logits)
             yield ShardScores(shard.uuid, shard.ids, result)
 
@@ -155,11 +169,11 @@ class Probe:
         """
         from astroanomaly.learn.explain import feature_score
 
-        line = self._line
-        if line is None:
+        line, points = self._line, self._points
+        if line is None or points is None:
             raise TrainingError("the probe has learnt nothing yet: train it first")
         nominal = self._columns.index(self.context.classes.index(NOMINAL))
-        return feature_score(self._store(cache), lambda points: -log_odds(line.at(points))[:, nominal])
+        return feature_score(self._store(cache), lambda rows: -log_odds(line.at(points.apply(rows)))[:, nominal])
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on, see `astroanomaly.learn.explain.occlusion`.
@@ -196,6 +210,14 @@ class Probe:
         if id(cache) not in self._stores:
             self._stores[id(cache)] = FeatureStore.of(cache, self.context)
         return self._stores[id(cache)]
+
+    def _measure(self, store: FeatureStore, labelled: list[str], exclude: frozenset[str]) -> Points:
+        """Find the scale of the features; it is measured again only when there are more of them."""
+        if self.options.scale == "plain":
+            return Points.plain()
+        if self._measured is None or self._measured[:2] != (store, store.done):
+            self._measured = store, store.done, Points.of(store, self.context.seed, exclude, labelled)
+        return self._measured[2]
 
     def _check(self, classes: list[str]) -> list[str]:
         """Return the label classes that have labels, in the context's order, or say what is missing."""

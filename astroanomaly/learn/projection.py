@@ -6,12 +6,14 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.learn.features import FeatureStore, unit_length
+from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.points import Points
 from astroanomaly.learn.rows import RowFile, open_rows
 from astroanomaly.records import Progress
 
@@ -82,9 +84,10 @@ def plane(features: np.ndarray, method: str = "neighbours") -> np.ndarray:
 
 
 class Projection:
-    """Features of unit length of a whole cache, projected on principal axes and kept beside them.
+    """Points of a whole cache, projected on principal axes and kept beside the features.
 
-    The axes are found once, on a random sample, and kept with the features, so that all processes use the same ones.
+    The axes are found once, on a random sample, and kept with the features, so that all processes use the same ones;
+    the scale of the points is kept with them.
 
     Parameters
     ----------
@@ -92,26 +95,36 @@ class Projection:
         Features that are all computed.
     count
         Number of axes.
+    points
+        How features become points, unless axes were found before, which keep their own.
     """
 
-    def __init__(self, store: FeatureStore, count: int = 128) -> None:
+    def __init__(self, store: FeatureStore, count: int, points: Points) -> None:
         self._store = store
+        self._given = points
         self._count = count
         self._rows: dict[str, RowFile] = {}
-        self._axes: np.ndarray | None = None
-        self._name = f"pca{count}"
+        self._name = f"pca{count}" + ("-plain" if points.is_plain else "")
 
     @property
     def axes(self) -> np.ndarray:
         """``(1 + k, D)`` float32: the mean, then the axes."""
-        if self._axes is None:
-            found = self._load()
-            self._axes = self._find() if found is None else found
-        return self._axes
+        return self._kept[0 if self._given.is_plain else 2 :]
+
+    @cached_property
+    def points(self) -> Points:
+        """How features become the points that are projected."""
+        return self._given if self._given.is_plain else Points(*self._kept[:2])
+
+    @cached_property
+    def _kept(self) -> np.ndarray:
+        """``(2 + 1 + k, D)`` float32: centre and scale of the points (none where they are plain), mean, axes."""
+        found = self._load()
+        return self._find() if found is None else found
 
     def apply(self, features: np.ndarray) -> np.ndarray:
         """Project features ``(n, D)`` to ``(n, k)`` float32; NaN rows stay NaN."""
-        return (unit_length(features) - self.axes[0]) @ self.axes[1:].T
+        return (self.points.apply(features) - self.axes[0]) @ self.axes[1:].T
 
     def compute(self) -> Iterator[Progress]:
         """Project what is not projected yet; one report per shard."""
@@ -136,7 +149,7 @@ class Projection:
 
     def _open(self, uuid: str, count: int) -> RowFile:
         if uuid not in self._rows:
-            tag = hashlib.sha256(self.axes.tobytes()).hexdigest()[:8]  # rows on other axes are other rows
+            tag = hashlib.sha256(self._kept.tobytes()).hexdigest()[:8]  # rows on other axes are other rows
             folders = [folder / f"{self._name}-{tag}" for folder in self._store.folders(uuid)]
             self._rows[uuid] = open_rows(folders, uuid, count)
         return self._rows[uuid]
@@ -159,7 +172,8 @@ class Projection:
     def _find(self) -> np.ndarray:
         """Find the axes on a random sample and keep them where possible."""
         ids = self._store.cache.sample(_SAMPLE, np.random.default_rng(self._store.seed))
-        axes = principal_axes(unit_length(self._store.get(ids)), self._count)
+        axes = principal_axes(self._given.apply(self._store.get(ids)), self._count)
+        axes = axes if self._given.is_plain else np.concatenate([self._given.rows, axes])
         for path in self._files():
             temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.npy")
             try:

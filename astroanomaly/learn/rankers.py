@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from astroanomaly.hookspecs import hookimpl
+from astroanomaly.learn.baselines import PlainProbe
 from astroanomaly.learn.cold import Cold
 from astroanomaly.learn.fixmatch_ranker import FixMatch
 from astroanomaly.learn.isolation_forest import IsolationForest
@@ -19,5 +20,5 @@ __all__ = ["register_rankers"]
 @hookimpl
 def register_rankers(register: Callable[[type], None]) -> None:
     """Register the rankers: one line for each file."""
-    for ranker in (Cold, IsolationForest, Lof, Ocsvm, Probe, Supervised, FixMatch):
+    for ranker in (Cold, IsolationForest, Lof, Ocsvm, Probe, PlainProbe, Supervised, FixMatch):
         register(ranker)

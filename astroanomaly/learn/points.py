@@ -1,0 +1,104 @@
+"""From frozen features to points that can be compared: every number on the scale of the survey at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from astroanomaly.learn.features import FeatureStore, unit_length
+
+__all__ = ["Points"]
+
+_SAMPLE = 5000  # objects that the scale of a survey is measured on
+_ENOUGH = 500
+_FLOOR = 1e-3  # of the median deviation: a feature that hardly varies is not blown up into noise
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """A map from features to points of length 1.
+
+    The square root (with the sign kept) takes away the long tail that pooled activations have (the power transform of
+    Hu, Gripon & Pateux 2021, arXiv:2006.03806); then each feature is centred and scaled by its mean and deviation over
+    a sample of the survey, each layer weighs alike however many features it has, and each object gets length 1.
+
+    Parameters
+    ----------
+    centre, scale
+        ``(D,)`` float32: what is subtracted from the square roots, and what they are multiplied with then.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def measure(cls, features: np.ndarray, widths: Sequence[int]) -> Points:
+        """Measure the scale of a survey.
+
+        Parameters
+        ----------
+        features
+            ``(n, D)`` of a random sample, finite.
+        widths
+            How many features each layer has; they add up to D.
+        """
+        roots = _root(features)
+        centre, spread = roots.mean(axis=0), roots.std(axis=0)
+        floor = _FLOOR * float(np.median(spread)) or 1.0
+        weights = np.repeat(1 / np.sqrt(np.asarray(widths, np.float32)), widths)
+        return cls(centre, (weights / np.maximum(spread, floor)).astype(np.float32))
+
+    @classmethod
+    def of(cls, store: FeatureStore, seed: int, exclude: frozenset[str], known: Sequence[str] = ()) -> Points:
+        """Measure the scale of a survey on a random sample of the objects that have features.
+
+        Parameters
+        ----------
+        store
+            The features, not necessarily all of them.
+        seed
+            Draws the sample.
+        exclude
+            Objects not to look at.
+        known
+            Objects that have features, to look at as well while there are few.
+        """
+        ids = store.cache.sample(_SAMPLE, np.random.default_rng((seed, 3)), exclude)
+        features = store.get(ids)
+        features = features[np.isfinite(features).all(axis=1)]
+        if len(features) < min(_ENOUGH, len(ids)):
+            features = np.concatenate([features, store.get(known)])
+        return cls.measure(features, store.widths)
+
+    @classmethod
+    def plain(cls) -> Points:
+        """Leave features as they are, but for their length."""
+        return cls(np.zeros(0, np.float32), np.zeros(0, np.float32))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the length is changed."""
+        return not len(self.centre)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """``(2, D)`` float32: centre and scale, to be kept."""
+        return np.stack([self.centre, self.scale])
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Return the points ``(n, D)`` float32 of features ``(n, D)``; rows with NaN stay NaN."""
+        if self.is_plain:
+            return unit_length(features)
+        points = _root(features)
+        points -= self.centre
+        points *= self.scale
+        return unit_length(points, copy=False)
+
+
+def _root(features: np.ndarray) -> np.ndarray:
+    """Square roots with the sign kept, float32, in memory of their own."""
+    values = np.array(features, np.float32)
+    sizes = np.sqrt(np.abs(values))
+    return np.copysign(sizes, values, out=sizes)
