@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     )
     from astroanomaly.hookspecs import Ranker, RankerContext, ShardScores, Source, hookimpl
     from astroanomaly.ingestion import ingest
+    from astroanomaly.learn.feature_ranker import FeatureRanker
+    from astroanomaly.learn.outliers import OutlierOptions, OutlierRanker
     from astroanomaly.records import (
         Cutout,
         CutoutBlock,
@@ -76,6 +78,8 @@ _HOMES = {
     ),
     "hookspecs": ("Ranker", "RankerContext", "ShardScores", "Source", "hookimpl"),
     "ingestion": ("ingest",),
+    "learn.feature_ranker": ("FeatureRanker",),
+    "learn.outliers": ("OutlierOptions", "OutlierRanker"),
     "records": (
         "Cutout",
         "CutoutBlock",
@@ -107,6 +111,7 @@ __all__ = [
     "CutoutBlock",
     "Download",
     "Failure",
+    "FeatureRanker",
     "FetchConfig",
     "FetchError",
     "FootprintError",
@@ -114,6 +119,8 @@ __all__ = [
     "LabelError",
     "Labelled",
     "Layout",
+    "OutlierOptions",
+    "OutlierRanker",
     "Plan",
     "PluginError",
     "Progress",

@@ -209,7 +209,7 @@ def test_a_training_that_fails_says_why_and_leaves_the_last_round(started):
     assert learner.training.state == "failed"
     assert "only one side labelled" in learner.training.error
     assert search.session.rounds == []
-    with pytest.raises(SessionError, match="no trained network"):
+    with pytest.raises(SessionError, match="no trained ranker"):
         learner.saliency(ids[0])
 
 

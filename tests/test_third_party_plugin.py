@@ -139,6 +139,38 @@ def test_the_short_source_of_the_guide_works(tmp_path):
     assert done.stdout.split() == ["8", "i"], done.stderr
 
 
+def test_the_short_ranker_of_the_guide_works(sky, tmp_path):
+    text = code_block("python", "class Trees")
+    assert len([line for line in text.splitlines() if line.strip()]) <= 20, "it says 20 lines"
+    install_by_hand(tmp_path, "package-trees", {"trees": "my_trees"}, {"my_trees": text})
+    script = f"""
+        import csv, numpy as np
+        from astroanomaly import Session
+        rows = csv.DictReader(open({str(sky[0].truth)!r}))
+        truth = {{row["object_id"]: row["class"] != "nominal" for row in rows}}
+        settings = {{"input": {{"size": 64}}, "trees": {{"trees": 50}}}}
+        session = Session.create({str(tmp_path / "s")!r}, {str(sky[1])!r}, settings=settings)
+        ids = list(session.cache.ids)
+        session.label([i for i in ids[::2] if truth[i]], "anomaly")
+        session.label([i for i in ids[::2] if not truth[i]], "nominal")
+        session.train("trees")
+        found, log_odds = session.scores()
+        hidden = [k for k, i in enumerate(found) if i in ids[1::2]]
+        odd = np.array([truth[found[k]] for k in hidden])
+        scores = -log_odds[hidden, 0]
+        print((scores[odd][:, None] > scores[~odd]).mean(), session.saliency(ids[0]).shape)
+    """
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environment["ASTROANOMALY_PLUGINS"] = "trees"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    auroc, shape = done.stdout.split(" ", 1)
+    assert float(auroc) > 0.7
+    assert shape.strip() == "(48, 48)"
+
+
 WORKS = """
     from dataclasses import dataclass
     from astroanomaly import hookimpl
