@@ -171,14 +171,17 @@ def test_own_label_classes_are_ranked_each(tmp_path):
         np.testing.assert_allclose(table["score"], -table["log_odds_nominal"])
 
 
-def test_a_session_starts_from_anothers_checkpoint(session, tmp_path):
-    session.train("fixmatch")
+@pytest.mark.parametrize("ranker", ["fixmatch", "supervised"])
+def test_a_session_starts_from_anothers_checkpoint(session, tmp_path, ranker):
+    session.train(ranker)
+    assert session.last_round.recipe["options"]["unlabelled_weight"] == (ranker == "fixmatch")
     checkpoint = session.last_round.weights
     other = make_cache(tmp_path / "d", prefix="d", seed=5)
     started = Session.create(tmp_path / "t", other, settings=TINY, start_from=checkpoint)
     assert started.model_input == session.model_input
     started.score()
     assert len(started.scores()[0]) == 60
+    assert started.last_round.ranker == ranker
     with pytest.raises(CheckpointError):
         Session.create(tmp_path / "u", make_cache(tmp_path / "e", bands=("g",)), settings=TINY, start_from=checkpoint)
     assert not (tmp_path / "u").exists()

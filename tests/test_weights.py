@@ -2,12 +2,14 @@
 
 import copy
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
 import torch
 from timm.layers import resample_abs_pos_embed
 
+from astroanomaly import Session
 from astroanomaly.config import BackboneConfig
 from astroanomaly.errors import CheckpointError, ConfigError
 from astroanomaly.learn.backbone import build_backbone
@@ -97,6 +99,23 @@ def test_images_are_resized_where_a_network_takes_them_in_no_other_way(name, siz
         flat = network.features(torch.full((1, 3, size, size), 0.4))
         same = network.network((torch.full((1, 3, side or size, side or size), 0.4) - network.mean) / network.std)
     torch.testing.assert_close(flat, same, rtol=1e-3, atol=1e-4)
+
+
+def test_a_transformer_in_a_whole_session(sky, tmp_path):
+    settings = {
+        "input": {"size": 40},
+        "backbone": {"name": "test_vit", "weights": "random"},
+        "train": {"iterations": 2, "labelled_batch": 4, "pool": 20, "frozen_blocks": 1},
+    }
+    session = Session.create(tmp_path / "s", sky[1], settings=settings)
+    ids = list(session.cache.ids)
+    session.label(ids[:3], "anomaly")
+    session.label(ids[3:9], "nominal")
+    for ranker in ("probe", "fixmatch"):
+        session.train(ranker)
+        assert np.isfinite(session.scores()[1]).all()
+        assert session.saliency(ids[0]).shape == (48, 48)
+    assert len(Session.open(session.path).deletion_check(ids[:1])) == 1
 
 
 # -------------------------------------------------------------------------------------------------------------- Zoobot
