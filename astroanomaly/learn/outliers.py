@@ -67,6 +67,7 @@ class OutlierRanker(FeatureRanker):
     """
 
     needs_labels = False
+    keep_length = True
 
     def __init__(self, options: Any, context: RankerContext) -> None:
         super().__init__(options, context)

@@ -87,14 +87,35 @@ class Points:
         """``(2, D)`` float32: centre and scale, to be kept."""
         return np.stack([self.centre, self.scale])
 
-    def apply(self, features: np.ndarray) -> np.ndarray:
-        """Return the points ``(n, D)`` float32 of features ``(n, D)``; rows with NaN stay NaN."""
+    def apply(self, features: np.ndarray, *, keep_length: bool = False) -> np.ndarray:
+        """Return the points of features.
+
+        Parameters
+        ----------
+        features
+            ``(n, D)``.
+        keep_length
+            Give each point the square root of its length instead of length 1: what is far out stays a little farther
+            out, without a few of them being all there is to see.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n, D)`` float32; rows with NaN stay NaN.
+        """
         if self.is_plain:
             return unit_length(features)
         points = _root(features)
         points -= self.centre
         points *= self.scale
-        return unit_length(points, copy=False)
+        return _halved(points) if keep_length else unit_length(points, copy=False)
+
+
+def _halved(points: np.ndarray) -> np.ndarray:
+    """Give each row the square root of its length, in place."""
+    length = np.sqrt(np.einsum("ij,ij->i", points, points))
+    points /= np.where(length == 0, 1, np.sqrt(length))[:, None]
+    return points
 
 
 def _root(features: np.ndarray) -> np.ndarray:
