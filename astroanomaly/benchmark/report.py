@@ -28,6 +28,7 @@ from astroanomaly.cache.schema import atomic_path
 
 __all__ = ["command_of", "sections", "write_page", "write_report"]
 
+_REPORTED = (*SHOWN, "top_100")
 _COMPARED = ("auroc", "auprc", "average_precision", "precision_20", "precision_100", "found")
 _DEPTHS = (100, 200)  # verdicts
 _ALL = "mean of classes"
@@ -110,7 +111,7 @@ def sections(results: Sequence[Row], rankers: Sequence[str], *, honest: bool) ->
         "Mean ± standard deviation over the seeds; a seed without an unlabelled anomaly left has no figure.",
         "",
     )
-    yield from _table(("ranker", "class", "seeds", *map(_word, SHOWN)), _figures(ends, rankers, names))
+    yield from _table(("ranker", "class", "seeds", *map(_word, _REPORTED)), _figures(ends, rankers, names))
     if len(rankers) > 1:
         yield from (f"## Difference to {rankers[0]}", "")
         yield (
@@ -140,12 +141,12 @@ def _figures(ends: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) 
         mine = [row for row in ends if row["ranker"] == ranker]
         for name in names:
             rows = [row for row in mine if row["class"] == name]
-            cells = (_spread(*scatter([float(row[key]) for row in rows]), key) for key in SHOWN)
+            cells = (_spread(*scatter([float(row[key]) for row in rows]), key) for key in _REPORTED)
             yield (ranker, name, str(len(rows)), *cells)
         if len(names) > 1:
-            means = {key: per_seed(of_round(mine, key)) for key in SHOWN}
+            means = {key: per_seed(of_round(mine, key)) for key in _REPORTED}
             count = max(map(len, means.values()))
-            yield (ranker, _ALL, str(count), *(_spread(*scatter(means[key]), key) for key in SHOWN))
+            yield (ranker, _ALL, str(count), *(_spread(*scatter(means[key]), key) for key in _REPORTED))
 
 
 def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) -> Iterator[str]:
@@ -207,7 +208,7 @@ def _table(titles: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tup
 
 
 def _word(key: str) -> str:
-    words = {"auroc": "AUROC", "auprc": "AUPRC", "average_precision": "average precision"}
+    words = {"auroc": "AUROC", "auprc": "AUPRC", "average_precision": "average precision", "top_100": "in the top 100"}
     name, _, depth = key.partition("_")
     if key in words or not depth:
         return words.get(key, key)
@@ -215,7 +216,7 @@ def _word(key: str) -> str:
 
 
 def _spread(mean: float, deviation: float, key: str) -> str:
-    digits = 2 if key == "seconds" else 3
+    digits = {"seconds": 2, "top_100": 1}.get(key, 3)
     return f"{_number(mean, digits)} ± {_number(deviation, digits)}" if math.isfinite(mean) else ""
 
 

@@ -217,7 +217,7 @@ def _finish(
             pair = UnitFolder(unit_path(out, ranker, case.name, 0)).read_judged()
             if pair is not None and np.isfinite(pair[1]).all() and len(pair[0]):
                 judged[f"{ranker}, {case.name}"] = pair
-    if judged:
+    if any(there.any() and not there.all() for there, _ in judged.values()):
         files.append(out / "curves.png")
         figures.performance_curves(judged, files[-1], title="first seed, last round, unlabelled objects")
     files.append(out / "learning.png")
