@@ -115,8 +115,8 @@ def demo_steps(
 def _expert(truth: Path, session: Session) -> Expert:
     """Somebody who knows the truth and has labelled a few objects already."""
     with truth.open(newline="", encoding="utf-8") as handle:
-        known = {row["object_id"]: row["class"] != NOMINAL for row in csv.DictReader(handle)}
-    expert = Expert({object_id: odd for object_id, odd in known.items() if object_id in session.cache})
+        known = {row["object_id"]: row["class"] for row in csv.DictReader(handle)}
+    expert = Expert({i: NOMINAL if kind == NOMINAL else ANOMALY for i, kind in known.items() if i in session.cache})
     expert.draw(*_KNOWN, np.random.default_rng((session.settings["session"]["seed"], 11)))
     return expert
 

@@ -256,19 +256,25 @@ def performance_curves(
     _save(figure, path)
 
 
-def learning_curves(results: Sequence[Mapping[str, Any]], path: str | Path, *, title: str = "") -> None:
-    """Draw how rankers get better with labels: AUROC and AUPRC against labels, and anomalies found against labels.
+def learning_curves(
+    results: Sequence[Mapping[str, Any]], path: str | Path, *, title: str = "", chance: float = 0.0
+) -> None:
+    """Draw how rankers get better with labels: AUROC, AUPRC and anomalies found against labels given.
 
     Parameters
     ----------
     results
         One mapping per ranker, class, seed and round with ``ranker``, ``class`` (may be missing), ``seed``,
-        ``round``, ``labelled_anomaly``, ``labelled_nominal``, ``auroc`` and ``auprc``. Lines are means over seeds,
-        bands one standard deviation to either side.
+        ``round``, ``labelled_anomaly``, ``labelled_nominal``, ``auroc``, ``auprc``, and, after the labelling that
+        follows the round, ``given`` (labels given since the start) and ``found`` (anomalies among them). Lines are
+        means over seeds, bands one standard deviation to either side; what is NaN does not count.
     path
         ``.png``, ``.svg`` or ``.pdf``; written in one step.
     title
         Heading.
+    chance
+        Share of anomalies among the objects without a label at the start: a line for what labels at random would find;
+        0 draws none.
 
     Raises
     ------
@@ -278,7 +284,7 @@ def learning_curves(results: Sequence[Mapping[str, Any]], path: str | Path, *, t
         If the file cannot be written.
     """
     path = _checked(path)
-    needed = ("ranker", "seed", "round", "labelled_anomaly", "labelled_nominal", "auroc", "auprc")
+    needed = ("ranker", "seed", "round", "labelled_anomaly", "labelled_nominal", "auroc", "auprc", "given", "found")
     if not results:
         raise ConfigError("there are no results to draw: run at least one round")
     for row in results:
@@ -291,9 +297,12 @@ def learning_curves(results: Sequence[Mapping[str, Any]], path: str | Path, *, t
     rankers, classes = ([*dict.fromkeys(key[part] for key in series)] for part in (0, 1))
     figure = _figure(13.2, 4.2 + 0.22 * len(series) + 0.3 * bool(title), constrained=True)
     panels = figure.subplots(1, 3)
-    found = "labelled_anomaly"
-    for axes, key, word in zip(panels, ("auroc", "auprc", found), ("AUROC", "AUPRC", "anomalies found"), strict=True):
-        _dress(axes, "labels given", word, f"{word} against labels")
+    told = {"auroc": "AUROC", "auprc": "AUPRC", "found": "anomalies found"}
+    if chance:
+        most = max(row["given"] for row in results)
+        panels[2].plot([0, most], [0, most * chance], color=_PALE, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+    for axes, (key, word) in zip(panels, told.items(), strict=True):
+        _dress(axes, "labels given after the start" if key == "found" else "labels", word, f"{word} against labels")
         for (ranker, name), rows in series.items():
             style = _style(rankers.index(ranker), classes.index(name))
             labels, middle, scatter = _by_round(rows, key)
@@ -308,8 +317,10 @@ def learning_curves(results: Sequence[Mapping[str, Any]], path: str | Path, *, t
     panels[2].yaxis.get_major_locator().set_params(integer=True)
     words = [shorten(_clean(f"{ranker}, {name}" if name else ranker), 40) for ranker, name in series]
     seeds = {key: len({row["seed"] for row in rows}) for key, rows in series.items()}
-    told = [f"{word} ({n} seed{'s' * (n != 1)})" for word, n in zip(words, seeds.values(), strict=True)]
-    _legend(panels[0], told)
+    lines = [f"{word} ({n} seed{'s' * (n != 1)})" for word, n in zip(words, seeds.values(), strict=True)]
+    _legend(panels[0], lines)
+    if chance:
+        _legend(panels[2], ["chance"])
     _heading(figure, title)
     _save(figure, path)
 
@@ -381,13 +392,20 @@ def _pair(name: str, truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _by_round(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean number of labels, mean and scatter over seeds of one figure, per round."""
-    points = []
+    """Return mean number of labels, mean and scatter over seeds of one figure, per round.
+
+    The anomalies found belong to the labels given until after the round, and begin at none; other figures to the labels
+    before it.
+    """
+    points = [(0.0, 0.0, 0.0)] if key == "found" else []
     for number in sorted({row["round"] for row in rows}):
         chosen = [row for row in rows if row["round"] == number]
-        labels = np.mean([row["labelled_anomaly"] + row["labelled_nominal"] for row in chosen])
-        figures = np.array([row[key] for row in chosen], float)
-        points.append((labels, figures.mean(), figures.std(ddof=1) if len(figures) > 1 else 0.0))
+        before = [row["labelled_anomaly"] + row["labelled_nominal"] for row in chosen]
+        labels = np.mean([row["given"] for row in chosen] if key == "found" else before)
+        values = np.array([row[key] for row in chosen], float)
+        known = values[np.isfinite(values)]
+        middle = known.mean() if len(known) else np.nan
+        points.append((labels, middle, known.std(ddof=1) if len(known) > 1 else 0.0))
     labels, middle, scatter = np.array(points).T
     return labels, middle, scatter
 

@@ -14,6 +14,7 @@ import numpy as np
 from astroanomaly.errors import ConfigError, LabelError
 
 __all__ = [
+    "FIGURES",
     "auprc",
     "auroc",
     "average_precision",
@@ -28,6 +29,20 @@ __all__ = [
     "precision_recall_curve",
     "roc_curve",
 ]
+
+FIGURES = (  # what `evaluate` returns
+    "auroc",
+    "auprc",
+    "average_precision",
+    "precision_10",
+    "precision_20",
+    "precision_50",
+    "precision_100",
+    "precision_0.1pct",
+    "efficiency_0.1pct",
+    "precision_1pct",
+    "efficiency_1pct",
+)
 
 
 def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
@@ -102,7 +117,7 @@ def efficiency_at_fraction(truth: np.ndarray, scores: np.ndarray, fraction: floa
 
 
 def evaluate(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Return all figures of a ranking by name.
+    """Return all `FIGURES` of a ranking by name.
 
     Raises
     ------

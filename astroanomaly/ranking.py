@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
@@ -9,10 +10,13 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError
 
-__all__ = ["ORDERS", "order"]
+__all__ = ["ORDERS", "STRATEGIES", "order"]
 
-ORDERS = ("score", "uncertain", "diverse", "random", "nominal", "median", "mean")
+STRATEGIES = ("score", "uncertain", "diverse", "mixed", "random")  # to find anomalies and to learn
+ORDERS = (*STRATEGIES, "nominal", "median", "mean")
 _POOL = 4  # diverse picks among this many times as many of the highest scores as are wanted, so that all stay high
+_TURNS = ("high", "high", "near", "drawn")  # mixed: where one object after another is taken from
+_TOP = 10  # mixed draws at random from this part of the objects: the highest-scored tenth
 
 
 def order(
@@ -37,8 +41,10 @@ def order(
         random.
     how
         ``score``: highest first. ``uncertain``: nearest to 0, even odds between nominal and anomaly. ``diverse``: of
-        the highest scores, four times as many as are wanted, those that differ most from one another. ``random``: each
-        object as likely. ``nominal``: lowest first. ``median`` and ``mean``: nearest to the median or mean score.
+        the highest scores, four times as many as are wanted, those that differ most from one another. ``mixed``: of
+        every four in turn, two highest, the nearest to 0, and one at random from the highest-scored tenth: half to
+        find more of the known, half to learn. ``random``: each object as likely. ``nominal``: lowest first. ``median``
+        and ``mean``: nearest to the median or mean score.
     n
         How many, at most.
     exclude
@@ -46,7 +52,7 @@ def order(
     among
         ``(N,)`` boolean: the objects to choose from; None: all.
     rng
-        Needed for ``random``.
+        Needed for ``random`` and ``mixed``.
     features
         Gives ``(k, D)`` feature vectors for k ids; needed for ``diverse``.
 
@@ -75,15 +81,17 @@ def order(
         raise ConfigError(f"{len(ids)} objects, but a choice of shape {free.shape}: expected one value for each")
     if exclude:
         free = free & np.array([object_id not in exclude for object_id in ids], dtype=bool)
-    if how == "random":
-        if rng is None:
-            raise ConfigError("a random order needs a random generator")
+    if how in ("random", "mixed") and rng is None:
+        raise ConfigError(f"a {how} order needs a random generator")
+    if how == "random" and rng is not None:
         places = np.flatnonzero(free)
         return [ids[k] for k in rng.permutation(places)[:n]]
     places = np.flatnonzero(free & np.isfinite(scores))
     if not len(places):
         return []
     known = scores[places]
+    if how == "mixed" and rng is not None:
+        return _mixed(ids, places, known, n, rng)
     centre = {"uncertain": 0.0, "median": float(np.median(known)), "mean": float(np.mean(known))}
     keys = -known if how in ("score", "diverse") else known if how == "nominal" else np.abs(known - centre[how])
     if how != "diverse":
@@ -95,6 +103,26 @@ def order(
     if points.ndim != 2 or len(points) != len(pool):
         raise ConfigError(f"{len(pool)} objects, but features of shape {points.shape}: expected one row for each")
     return [pool[k] for k in _spread(points, n)]
+
+
+def _mixed(ids: Sequence[str], places: np.ndarray, known: np.ndarray, n: int, rng: np.random.Generator) -> list[str]:
+    """Take from the highest, the nearest to 0 and a draw among the high ones in turn, nothing twice."""
+    top = _lowest(ids, places, -known, max(n, -(-len(known) // _TOP)))
+    piles = {
+        "high": iter(top),
+        "near": iter(_lowest(ids, places, np.abs(known), n)),
+        "drawn": iter([top[k] for k in rng.permutation(-(-len(known) // _TOP))]),
+    }
+    chosen: dict[str, None] = {}
+    for turn in itertools.cycle(_TURNS):
+        found = next((i for i in piles[turn] if i not in chosen), None)
+        if found is None:  # the tenth may be fewer than are wanted; of the highest there are always enough
+            found = next((i for i in piles["high"] if i not in chosen), None)
+        if found is not None:
+            chosen[found] = None
+        if found is None or len(chosen) == n:
+            return list(chosen)
+    return list(chosen)
 
 
 def _lowest(ids: Sequence[str], places: np.ndarray, keys: np.ndarray, n: int) -> list[str]:

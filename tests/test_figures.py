@@ -38,6 +38,8 @@ def results(rankers=("cold", "probe"), seeds=3, rounds=3):
             "labelled_nominal": 50 * number,
             "auroc": 0.8 + 0.03 * number + 0.01 * rng.random(),
             "auprc": 0.2 + 0.1 * number + 0.05 * rng.random(),
+            "given": 20 * number,
+            "found": 5 * number + seed,
         }
         for ranker in rankers
         for seed in range(seeds)
@@ -180,6 +182,16 @@ def test_learning_curves_show_mean_and_scatter(tmp_path):
     near = [(np.abs(picture.astype(int) - pale_blue).max(-1) < 4).sum() for picture in (single, several)]
     assert near[1] > near[0] + 500
     learning_curves(results(seeds=1, rounds=1)[:1], path)
+
+
+def test_learning_curves_go_on_where_a_figure_is_missing(tmp_path):
+    path, rows = tmp_path / "learning.png", results(rankers=["probe"])
+    learning_curves([{**row, "auroc": np.nan} if row["round"] == 3 else row for row in rows], path)
+    learning_curves([{**row, "auprc": np.nan} for row in rows], path)
+    without = pixels(path)
+    learning_curves([{**row, "auprc": np.nan} for row in rows], path, chance=0.05)
+    assert pixels(path).shape == without.shape
+    assert (pixels(path) != without).any()
 
 
 def test_training_curves_draw_one_panel_per_kind_of_figure(tmp_path):

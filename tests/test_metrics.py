@@ -46,6 +46,10 @@ def test_the_order_of_the_input_does_not_matter(rows, random):
     assert metrics.evaluate(*split(rows)) == pytest.approx(metrics.evaluate(*split(shuffled)))
 
 
+def test_all_figures_are_named():
+    assert tuple(metrics.evaluate(np.array([True, False]), np.array([1.0, 0.0]))) == metrics.FIGURES
+
+
 def test_a_perfect_and_a_reversed_ranking():
     truth = np.arange(1000) < 20
     figures = metrics.evaluate(truth, -np.arange(1000.0))

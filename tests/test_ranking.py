@@ -61,6 +61,23 @@ def test_diverse_takes_one_of_each_kind_before_a_second():
     assert chosen[0] == brute(-SCORES, 1)[0]
 
 
+def test_mixed_takes_from_each_pile_in_turn_and_nothing_twice():
+    chosen = order(IDS, SCORES, "mixed", n=8, rng=np.random.default_rng(3))
+    best, near = brute(-SCORES, 100), brute(np.abs(SCORES), 100)
+    assert len(set(chosen)) == 8
+    assert [chosen[0], chosen[1]] == best[:2]
+    assert chosen[2] == near[0]
+    assert {chosen[3], chosen[7]} <= set(best[:10])
+    assert chosen == order(IDS, SCORES, "mixed", n=8, rng=np.random.default_rng(3))
+    assert chosen != order(IDS, SCORES, "mixed", n=8, rng=np.random.default_rng(4))
+
+
+@given(st.integers(1, 12), st.integers(1, 15), st.integers(0, 9))
+def test_mixed_gives_as_many_as_there_are(count, n, seed):
+    chosen = order(IDS[:count], SCORES[:count], "mixed", n=n, rng=np.random.default_rng(seed))
+    assert len(chosen) == len(set(chosen)) == min(n, count)
+
+
 def test_an_unknown_order_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'uncertain'"):
         order(IDS, SCORES, "uncertan", n=1)
@@ -85,6 +102,8 @@ def test_what_does_not_fit_is_refused():
         order(IDS, SCORES[:5], n=3)
     with pytest.raises(ConfigError, match="needs a random generator"):
         order(IDS, SCORES, "random", n=3)
+    with pytest.raises(ConfigError, match="mixed order needs a random generator"):
+        order(IDS, SCORES, "mixed", n=3)
     with pytest.raises(ConfigError, match="needs features"):
         order(IDS, SCORES, "diverse", n=3)
     with pytest.raises(ConfigError, match="expected one row for each"):

@@ -237,7 +237,7 @@ class Search:
         seen
             Objects not to show again.
         rng
-            For a random order.
+            For a random or mixed order.
 
         Returns
         -------

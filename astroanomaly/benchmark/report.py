@@ -1,0 +1,237 @@
+"""The report of a benchmark as a page of Markdown: what was run, tables with intervals, figures."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import math
+import os
+import platform
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.benchmark.tables import (
+    SHOWN,
+    Interval,
+    Row,
+    differences,
+    found_after,
+    last_rounds,
+    of_round,
+    per_seed,
+    scatter,
+)
+from astroanomaly.cache.schema import atomic_path
+
+__all__ = ["command_of", "sections", "write_page", "write_report"]
+
+_REPORTED = (*SHOWN, "top_100")
+_COMPARED = ("auroc", "auprc", "average_precision", "precision_20", "precision_100", "found")
+_DEPTHS = (100, 200)  # verdicts
+_ALL = "mean of classes"
+
+
+def command_of(
+    cache: str | Path,
+    truth: str | Path,
+    column: str,
+    anomalies: Sequence[str],
+    protocol: Protocol,
+    rankers: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    out: Path,
+) -> str:
+    """Return the command that runs this benchmark; flags that say what holds anyway are left out."""
+    words: list[Any] = ["astroanomaly", "benchmark", cache, "--truth", truth, "--column", column]
+    for name in anomalies:
+        words += ["--anomaly", name]
+    usual = Protocol()
+    for name in ("initial", "cycles", "add", "expert", "strategy", "start_with", "seeds"):
+        value = getattr(protocol, name)
+        if value != getattr(usual, name):
+            words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else [value])]
+    for name in ("part", "rate", "pool", "wrong"):
+        value = getattr(protocol, name)
+        if value:
+            words += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
+    if protocol.together:
+        words.append("--together")
+    for kind in protocol.unlabelled_kinds:
+        words += ["--unlabelled-kind", kind]
+    for name in rankers:
+        words += ["--ranker", name]
+    for section, options in settings.items():
+        for key, value in options.items():
+            words += ["--set", f"{section}.{key}={value}"]
+    return shlex.join(map(str, [*words, "--out", out, "--report"]))
+
+
+def write_report(
+    out: Path, results: Sequence[Row], rankers: Sequence[str], command: str, files: Sequence[Path], *, honest: bool
+) -> Path:
+    """Write ``report.md``; see `sections`.
+
+    Parameters
+    ----------
+    out
+        Its folder.
+    results
+        One mapping per ranker, class, seed and round.
+    rankers
+        In the order to show; the first is the one that the others are compared with.
+    command
+        What was run.
+    files
+        What else was written: pictures are shown.
+    honest
+        Whether verdicts were given in the order shown, so that finding by chance is a measure.
+    """
+    head = ["# Benchmark", "", "```", command, "```", "", _circumstances(), ""]
+    pictures = [path for path in files if path.suffix == ".png"]
+    return write_page(out / "report.md", [*head, *sections(results, rankers, honest=honest), *_shown(pictures)])
+
+
+def write_page(path: Path, lines: Sequence[str]) -> Path:
+    """Write a page in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return path
+
+
+def sections(results: Sequence[Row], rankers: Sequence[str], *, honest: bool) -> Iterator[str]:
+    """Write the tables: last round, differences to the first ranker, anomalies found, every round."""
+    names = list(dict.fromkeys(row["class"] for row in results))
+    ends = last_rounds(results)
+    yield from (
+        f"## Round {ends[0]['round']}",
+        "",
+        "Mean ± standard deviation over the seeds; a seed without an unlabelled anomaly left has no figure.",
+        "",
+    )
+    yield from _table(("ranker", "class", "seeds", *map(_word, _REPORTED)), _figures(ends, rankers, names))
+    if len(rankers) > 1:
+        yield from (f"## Difference to {rankers[0]}", "")
+        yield (
+            "Mean over the pairs of class and seed, last round, with the interval that holds the true mean in 95 of "
+            "100 cases (Student's t)."
+        )
+        yield ""
+        rows = []
+        for ranker in rankers[1:]:
+            found = {key: differences(results, rankers[0], ranker, key) for key in _COMPARED}
+            count = max(one.count for one in found.values())
+            rows.append((ranker, str(count), *(_signed(one) for one in found.values())))
+        yield from _table(("ranker", "pairs", *map(_word, _COMPARED)), rows)
+    if honest:
+        yield from _found(results, rankers, names)
+    yield from (
+        "## Every round",
+        "",
+        "Means over classes and seeds; those without an unlabelled anomaly left have no AUROC and AUPRC.",
+        "",
+    )
+    yield from _table(("ranker", "round", "labels", "AUROC", "AUPRC", "given", "found"), _rounds(results, rankers))
+
+
+def _figures(ends: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for ranker in rankers:
+        mine = [row for row in ends if row["ranker"] == ranker]
+        for name in names:
+            rows = [row for row in mine if row["class"] == name]
+            cells = (_spread(*scatter([float(row[key]) for row in rows]), key) for key in _REPORTED)
+            yield (ranker, name, str(len(rows)), *cells)
+        if len(names) > 1:
+            means = {key: per_seed(of_round(mine, key)) for key in _REPORTED}
+            count = max(map(len, means.values()))
+            yield (ranker, _ALL, str(count), *(_spread(*scatter(means[key]), key) for key in _REPORTED))
+
+
+def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """Compare the anomalies found within some verdicts with chance."""
+    most = max(row["given"] for row in results)
+    depths = [depth for depth in _DEPTHS if depth <= most] or [most]
+    yield from ("## Anomalies found", "")
+    yield (
+        "Among the verdicts given after the start, with the 95 % interval of the mean over the seeds (Student's t), "
+        "and as a multiple of what verdicts on objects drawn at random would find."
+    )
+    yield ""
+    rows = []
+    for ranker in rankers:
+        for depth in depths:
+            found: dict[tuple[str, int], float] = {}
+            times: dict[tuple[str, int], float] = {}
+            for name, seed in sorted({(row["class"], row["seed"]) for row in results if row["ranker"] == ranker}):
+                unit = [row for row in results if (row["ranker"], row["class"], row["seed"]) == (ranker, name, seed)]
+                found[name, seed], chance = found_after(unit, depth)
+                times[name, seed] = found[name, seed] / chance if chance > 0 else math.nan
+            for name in [*names, *([_ALL] if len(names) > 1 else [])]:
+                parts = [
+                    per_seed(each) if name == _ALL else [value for (kind, _), value in each.items() if kind == name]
+                    for each in (found, times)
+                ]
+                one, other = map(Interval.of, parts)
+                rows.append((ranker, name, str(one.count), str(depth), _between(one, 1), _between(other, 2)))
+    yield from _table(("ranker", "class", "seeds", "verdicts", "found", "times chance"), rows)
+
+
+def _rounds(results: Sequence[Row], rankers: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for ranker in rankers:
+        for number in sorted({row["round"] for row in results if row["ranker"] == ranker}):
+            rows = [row for row in results if (row["ranker"], row["round"]) == (ranker, number)]
+            labels = scatter([row["labelled_anomaly"] + row["labelled_nominal"] for row in rows])[0]
+            means = {key: scatter([float(row[key]) for row in rows])[0] for key in ("auroc", "auprc", "given", "found")}
+            cells = (_number(means["auroc"], 3), _number(means["auprc"], 3), _number(means["given"], 0))
+            yield (ranker, str(number), _number(labels, 0), *cells, _number(means["found"], 1))
+
+
+def _circumstances() -> str:
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("astroanomaly", "torch", "timm"))
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return f"{versions}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, {today}."
+
+
+def _shown(pictures: Sequence[Path]) -> Iterator[str]:
+    if pictures:
+        yield from ("## Figures", "")
+    for path in sorted(pictures, key=lambda path: path.name != "learning.png"):
+        yield from (f"![{path.stem}]({path.name})", "")
+
+
+def _table(titles: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]) -> Iterator[str]:
+    for line in (titles, ["---"] * len(titles), *rows):
+        yield "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |"
+    yield ""
+
+
+def _word(key: str) -> str:
+    words = {"auroc": "AUROC", "auprc": "AUPRC", "average_precision": "average precision", "top_100": "in the top 100"}
+    name, _, depth = key.partition("_")
+    if key in words or not depth:
+        return words.get(key, key)
+    return f"{name} at {depth.replace('pct', ' %')}"
+
+
+def _spread(mean: float, deviation: float, key: str) -> str:
+    digits = {"seconds": 2, "top_100": 1}.get(key, 3)
+    return f"{_number(mean, digits)} ± {_number(deviation, digits)}" if math.isfinite(mean) else ""
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else ""
+
+
+def _signed(found: Interval) -> str:
+    if not math.isfinite(found.half):
+        return f"{found.mean:+.3f}" if math.isfinite(found.mean) else ""
+    return f"{found.mean:+.3f} ({found.mean - found.half:+.3f} to {found.mean + found.half:+.3f})"
+
+
+def _between(found: Interval, digits: int) -> str:
+    if not math.isfinite(found.half):
+        return _number(found.mean, digits)
+    low, high = found.mean - found.half, found.mean + found.half
+    return f"{found.mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

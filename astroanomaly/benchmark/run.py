@@ -1,0 +1,229 @@
+"""Run a benchmark: all its units one after another, then the table, the figures and, on request, the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroanomaly.benchmark.kept import RESULTS, UnitFolder, check_setup, finished_units, unit_path, write_results
+from astroanomaly.benchmark.pools import Case, draw_pool, list_cases
+from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.benchmark.report import command_of, write_report
+from astroanomaly.benchmark.tables import SHOWN, chance_rate, last_rounds, scatter
+from astroanomaly.benchmark.unit import Unit
+from astroanomaly.cache import Cache
+from astroanomaly.cache.schema import write_json
+from astroanomaly.errors import ConfigError, LabelError, StorageError
+from astroanomaly.label_files import match_ids, read_truth_column
+from astroanomaly.plugins import load_plugins
+from astroanomaly.records import Progress
+from astroanomaly.settings import build_settings
+
+__all__ = ["BenchmarkResult", "benchmark", "benchmark_steps"]
+
+_PUBLISHED = Protocol()
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What a benchmark gave.
+
+    Attributes
+    ----------
+    results
+        One mapping per ranker, class, seed and round.
+    columns, rows
+        The table of means and scatters over the seeds, last round.
+    files
+        What was written.
+    """
+
+    results: Sequence[Mapping[str, Any]]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    files: Sequence[Path]
+
+
+def benchmark(
+    cache: str | Path, *, progress: Callable[[Progress], None] | None = None, **arguments: Any
+) -> BenchmarkResult:
+    """Run `benchmark_steps` to its end."""
+    steps = benchmark_steps(cache, **arguments)
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        if progress is not None:
+            progress(step)
+
+
+def benchmark_steps(
+    cache: str | Path,
+    *,
+    truth: str | Path,
+    column: str,
+    anomalies: Sequence[str],
+    out: str | Path,
+    rankers: Sequence[str] = ("probe",),
+    protocol: Protocol = _PUBLISHED,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    report: bool = False,
+) -> Generator[Progress, None, BenchmarkResult]:
+    """Measure rankers; a generator of progress reports.
+
+    Each round of a (ranker, class, seed) that ``out`` holds already, measured with the same settings, is not measured
+    again.
+
+    Parameters
+    ----------
+    cache
+        The cutouts.
+    truth, column
+        A table with the true class of every object, matched by id or by unique base name, and its column.
+    anomalies
+        Values of the column that count as anomaly, one benchmark each unless the protocol takes them together.
+    out
+        Folder for ``results.csv``, ``summary.json``, figures, and the rounds that are finished.
+    rankers
+        Names of the rankers.
+    protocol
+        How labels are given.
+    settings
+        Settings by section, as in a session.
+    report
+        Whether to write ``report.md`` too.
+
+    Raises
+    ------
+    LabelError
+        If the truth lacks a class, or has too few objects of one.
+    ConfigError
+        If the folder holds a benchmark with other settings, or what is asked for contradicts itself.
+    """
+    opened = Cache.open(cache)
+    classes = _true_classes(opened, Path(truth), column)
+    cases = list_cases(anomalies, protocol)
+    named = list(dict.fromkeys([*anomalies, *protocol.unlabelled_kinds]))
+    for name in named:
+        if name not in set(classes.values()):
+            raise LabelError(f"no object of {truth} has {column}={name!r}; it has {_some(set(classes.values()))}")
+    if load_plugins().ranker(protocol.start_with).needs_labels:
+        raise ConfigError(f"{protocol.start_with} needs labels itself: start with one that does not, as cold")
+    chosen = build_settings(settings or {})
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{out} cannot be made: {error.strerror or error}") from error
+    setup: dict[str, Any] = {
+        "cache": str(Path(cache).absolute()),
+        "objects": len(opened),
+        "column": column,
+        "protocol": {k: v for k, v in asdict(protocol).items() if k != "seeds"},
+        "settings": {section: asdict(options) for section, options in chosen.items()},
+    }
+    if protocol.pool is not None:  # which classes may be in a pool depends on all that are named
+        setup["anomalies"] = named
+    check_setup(out, setup)
+    rows = finished_units(out, protocol.cycles)
+    units = [(ranker, case, seed) for case in cases for ranker in rankers for seed in range(protocol.seeds)]
+    place = _places(cases, rankers)
+    for done, (ranker, case, seed) in enumerate(units):
+        yield Progress("benchmark", done, len(units))
+        folder = UnitFolder(unit_path(out, ranker, case.name, seed))
+        if len(folder.read()) == protocol.cycles:
+            continue
+        pool = draw_pool(classes, case, named, protocol, seed)
+        rows += yield from Unit(opened, chosen, protocol, ranker, case, seed, pool, folder).run()
+        write_results(out, sorted(rows, key=place))
+    yield Progress("benchmark", len(units), len(units))
+    results = sorted(rows, key=place)
+    write_results(out, results)
+    names, seeds = _class_names(cases), range(protocol.seeds)  # the folder may hold more than what was asked for now
+    mine = [row for row in results if row["ranker"] in rankers and row["class"] in names and row["seed"] in seeds]
+    honest = protocol.expert == "top"
+    result = _finish(out, mine, rankers, cases, honest)
+    if not report:
+        return result
+    told = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out)
+    path = write_report(out, mine, rankers, told, result.files, honest=honest)
+    return replace(result, files=[path, *result.files])
+
+
+def _places(cases: Sequence[Case], rankers: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Say where a row stands in the table: as the command names things; what others measured stands at the end."""
+    names = _class_names(cases)
+
+    def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        kind, ranker = row["class"], row["ranker"]
+        kinds = (names.index(kind) if kind in names else len(names), kind)
+        others = (rankers.index(ranker) if ranker in rankers else len(rankers), ranker, row["seed"], row["round"])
+        return (*others, *kinds) if cases[0].together else (*kinds, *others)
+
+    return place
+
+
+def _class_names(cases: Sequence[Case]) -> list[str]:
+    return [name for case in cases for name in (case.kinds.values() if case.together else [case.name])]
+
+
+def _true_classes(cache: Cache, path: Path, column: str) -> dict[str, str]:
+    """Read the class of every object, matched by id or unique base name."""
+    given = read_truth_column(path, column)
+    matched = match_ids(list(given), list(cache.ids))
+    return {object_id: given[name] for name, object_id in matched.items()}
+
+
+def _some(values: set[str]) -> str:
+    shown = ", ".join(repr(value) for value in sorted(values)[:10])
+    return shown + (f" and {len(values) - 10} more" if len(values) > 10 else "")
+
+
+def _finish(
+    out: Path, results: Sequence[Mapping[str, Any]], rankers: Sequence[str], cases: Sequence[Case], honest: bool
+) -> BenchmarkResult:
+    """Write the summary and the figures, and make the table."""
+    from astroanomaly import figures
+
+    files = [out / RESULTS, out / "summary.json"]
+    summary, rows = [], []
+    ends = last_rounds(results)
+    for name in _class_names(cases):
+        for ranker in rankers:
+            chosen = [row for row in ends if (row["ranker"], row["class"]) == (ranker, name)]
+            both = {key: scatter([row[key] for row in chosen]) for key in (*SHOWN, "found")}
+            summary.append(
+                {
+                    "ranker": ranker,
+                    "class": name,
+                    "seeds": len(chosen),
+                    "round": ends[0]["round"],
+                    "mean": {key: _plain(mean) for key, (mean, _) in both.items()},
+                    "scatter": {key: _plain(spread) for key, (_, spread) in both.items()},
+                }
+            )
+            cells = (f"{both[k][0]:.3f} +- {both[k][1]:.3f}" for k in SHOWN)
+            rows.append((ranker, name, str(len(chosen)), *cells))
+    write_json(out / "summary.json", {"results": summary})
+    judged: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for case in cases:
+        for ranker in rankers:
+            pair = UnitFolder(unit_path(out, ranker, case.name, 0)).read_judged()
+            if pair is not None and np.isfinite(pair[1]).all() and len(pair[0]):
+                judged[f"{ranker}, {case.name}"] = pair
+    if any(there.any() and not there.all() for there, _ in judged.values()):
+        files.append(out / "curves.png")
+        figures.performance_curves(judged, files[-1], title="first seed, last round, unlabelled objects")
+    files.append(out / "learning.png")
+    figures.learning_curves(results, files[-1], chance=chance_rate(results) if honest else 0.0)
+    return BenchmarkResult(results, ("ranker", "class", "seeds", *SHOWN), rows, files)
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value
