@@ -234,6 +234,18 @@ def test_every_view_can_be_shown(page):
     assert page.state.message.kind == "info"
 
 
+def test_who_waits_for_the_features_gets_their_map(page, monkeypatch):
+    asked = []
+    monkeypatch.setattr(page.learner, "map_features", asked.append)
+    page.header.views.active = page.header.views.labels.index("maps")
+    page.learner.computed = len(page.search.cache) - 1
+    page._tick()
+    assert asked == []
+    page.learner.computed = len(page.search.cache)
+    page._tick()
+    assert asked == ["neighbours"]
+
+
 def test_a_lasso_on_a_map_shows_its_objects(page):
     page.header.views.active = page.header.views.labels.index("maps")
     maps = page.views["maps"]
