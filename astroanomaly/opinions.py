@@ -134,6 +134,10 @@ class Tally:
         """Objects that a batch concerns."""
         return tuple(self._members.get(batch, ()))
 
+    def said(self, object_id: str) -> list[Event]:
+        """Events of one object but for undos, oldest first, those that were taken back included."""
+        return list(self._said.get(object_id, ()))
+
     def standing(self, object_id: str) -> list[Event]:
         """Events of one object that are not taken back, oldest first."""
         return [

@@ -496,6 +496,24 @@ def test_the_inspector_shows_where_the_object_is(new_session, serve, open_tab):
     tab.wait_for(lambda: tab.column("cells", "object_id")[1] in tab.text())
 
 
+def test_the_inspector_follows_the_size_of_the_window(new_session, serve, open_tab):
+    tab = open_tab(serve(new_session().path).url)
+    tab.press("Enter")
+    tab.wait_for(lambda: tab.page.locator(".bk-Figure").filter(visible=True).count() > 1)
+    time.sleep(0.5)
+    large = tab.value("colours", "width")
+    tab.page.set_viewport_size({"width": 1000, "height": 560})
+    tab.wait_for(lambda: tab.value("colours", "width") < large)
+    small = tab.value("colours", "width")
+    tab.page.get_by_role("button", name="more", exact=True).click()
+    tab.wait_for(lambda: tab.value("colours", "width") < small)
+    box = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+    assert box["y"] + box["height"] <= 560
+    tab.press("Enter")
+    tab.page.set_viewport_size({"width": 1280, "height": 800})
+    tab.wait_for(tab.fits)
+
+
 def test_the_keys_are_shown_as_they_are(new_session, serve, open_tab):
     tab = open_tab(serve(new_session().path).url)
     tab.press("?")

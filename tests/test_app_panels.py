@@ -1,5 +1,8 @@
 """Panels without a browser: what their sources hold follows the state, and controls change it."""
 
+import contextlib
+import sqlite3
+
 import numpy as np
 import pytest
 from bokeh.document import Document
@@ -182,12 +185,65 @@ def test_the_inspector_follows_the_cursor_and_paints_when_it_is_open(page):
     assert page.mosaic.cells.data["word"][1] == "anomaly"
 
 
+def test_the_inspector_has_the_size_of_its_place(page):
+    page.bus.place = [1000, 700]
+    press(page, "Enter")
+    large = page.inspector.figures[0].width
+    page.bus.place = [700, 400]  # while it is open: a window made smaller, another row of the bar
+    assert page.inspector.figures[0].width < large
+    page.bus.place = [1000, 700]
+    assert page.inspector.figures[0].width == large
+
+
+def test_what_is_written_on_images_moves_with_what_is_seen(page):
+    press(page, "Enter")
+    inspector = page.inspector
+    inspector.x_range.update(start=20.0, end=24.0)  # in a browser both ends of one range come before those of the other
+    inspector.y_range.update(start=30.0, end=34.0)
+    for source in (inspector.words, inspector.corner):
+        assert all(20 <= x <= 24 for x in source.data["x"])
+        assert all(30 <= y <= 34 for y in source.data["y"])
+    assert len(inspector.words.data["text"]) == 3
+
+
+def test_what_was_said_is_shown_while_another_process_holds_the_label_file(page):
+    press(page, "a", "ArrowLeft", "n", "ArrowLeft", "u")
+    with contextlib.closing(sqlite3.connect(page.search.labels.path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        press(page, "Enter")
+    assert "anomaly" in page.inspector.history.text
+    assert "line-through" in page.inspector.history.text
+    assert page.state.message.kind == "info"
+
+
+def test_cutouts_without_a_score_have_no_caption(page):
+    assert np.isfinite(page.mosaic.cells.data["text_x"]).all()
+    page.search.withdraw(COLD)
+    page.state.restart()
+    page.flush()
+    assert set(page.mosaic.cells.data["caption"]) == {""}
+    assert np.isnan(page.mosaic.cells.data["text_x"]).all()  # else the box behind it is drawn
+
+
 def test_every_view_can_be_shown(page):
     for number, name in enumerate(page.header.views.labels):
         page.header.views.active = number
         page._tick()
         assert [shown for shown, panel in page.views.items() if panel.root.visible] == ([name] if number else [])
     assert page.state.message.kind == "info"
+
+
+def test_who_waits_for_the_features_gets_their_map(page, monkeypatch):
+    asked = []
+    monkeypatch.setattr(page.learner, "map_features", asked.append)
+    page.header.views.active = page.header.views.labels.index("maps")
+    page.learner.computed = len(page.search.cache) - 1
+    page._tick()
+    assert asked == []
+    page.learner.computed = len(page.search.cache)
+    page._tick()
+    assert asked == ["neighbours"]
 
 
 def test_a_lasso_on_a_map_shows_its_objects(page):

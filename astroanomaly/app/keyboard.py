@@ -22,13 +22,15 @@ _COOKIE = "astroanomaly-name"
 class Bus(DataModel):
     """What travels beside the widgets.
 
-    ``key``, with a counter ``n`` so that a repeat arrives; the ``zoom`` of the page and the
-    ``annotator`` at it, which the browser remembers; a ``file`` to save, with a counter ``files``.
+    ``key``, with a counter ``n`` so that a repeat arrives; the ``zoom`` of the page, the ``place`` (width and height)
+    for what is inspected, and the ``annotator``, which the browser remembers; a ``file`` to save, with a counter
+    ``files``.
     """
 
     key = String(default="")
     n = Int(default=0)
     zoom = Float(default=1.0)
+    place = Any(default=None)
     annotator = String(default="")
     file = Any(default=None)
     files = Int(default=0)
@@ -42,9 +44,10 @@ class Bus(DataModel):
 
 def connect(
     document: Document,
-    root: UIElement,
+    inspector: UIElement,
     press: Callable[[str], None],
     zoom: Callable[[float], None],
+    place: Callable[[float, float], None],
     *,
     annotator: str,
     alone: bool,
@@ -55,14 +58,16 @@ def connect(
     ----------
     document
         The page; the bus becomes a root of it.
-    root
-        The app within the page, of the class ``aa-app``.
+    inspector
+        The part of the page whose size is told.
     press
         Called with each key that has a meaning, unless somebody is typing in a field.
     annotator
         Name that the server was started with.
     zoom
         Called with how much larger than usual text has to be on a large screen.
+    place
+        Called with width and height of the inspector, while it is open.
     alone
         Whether the app is the whole page; else keys count only after a click into it.
     """
@@ -71,7 +76,7 @@ def connect(
     document.add_root(bus)
     document.js_on_event(
         "document_ready",
-        CustomJS(args={"bus": bus, "keys": known, "alone": alone}, code=asset("keys.js")),
+        CustomJS(args={"bus": bus, "keys": known, "alone": alone, "inspector": inspector}, code=asset("keys.js")),
     )
     if alone:
         document.template = asset("page.html")
@@ -84,6 +89,7 @@ def connect(
     bus.js_on_change("files", CustomJS(args={"bus": bus}, code=asset("save.js")))
     bus.on_change("n", lambda attr, old, new: press(bus.key))
     bus.on_change("zoom", lambda attr, old, new: zoom(new))
+    bus.on_change("place", lambda attr, old, new: place(*new))
     return bus
 
 

@@ -122,9 +122,10 @@ class Page:
             document.add_root(self.root)
             self.bus = connect(
                 document,
-                self.root,
+                self.inspector.root,
                 lambda key: self.act(lambda: press(state, key))(),
                 lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
+                lambda width, height: self.act(lambda: state.set_shape(width, height))(),
                 annotator=annotator,
                 alone=alone,
             )

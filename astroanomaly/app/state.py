@@ -36,7 +36,7 @@ class ViewState:
     """One page in one browser.
 
     Every public method notes in `dirty` what it changed, in words the panels know: ``page`` (other objects), ``marks``,
-    ``cursor``, ``display``, ``options``, ``view``, ``zoom``, ``message``.
+    ``cursor``, ``display``, ``options``, ``view``, ``zoom``, ``shape``, ``message``.
 
     Parameters
     ----------
@@ -193,9 +193,10 @@ class ViewState:
         return bool(dealt.ids)
 
     def set_shape(self, width: float, height: float) -> None:
-        """Tell how large the mosaic is on the screen; the grid follows."""
-        if width > 0 and height > 0:
+        """Tell how large the place for the images is on the screen; the grid follows."""
+        if width > 0 and height > 0 and self.shape != (width, height):
             self.shape = (width, height)
+            self.dirty.add("shape")
             self._fit()
 
     def _fit(self) -> None:

@@ -21,6 +21,12 @@ const fit = () => {  // at 2000 CSS pixels and less text has its usual size
 fit()
 let fitting
 window.addEventListener("resize", () => { clearTimeout(fitting); fitting = setTimeout(fit, 150) })
+let placing
+new ResizeObserver(([entry]) => {  // of a window, or of the bar above; it is hidden while it has no size
+  const {offsetWidth: width, offsetHeight: height} = entry.target
+  clearTimeout(placing)
+  if (width > 0 && height > 0) placing = setTimeout(() => { bus.place = [width, height] }, 100)
+}).observe(inspector.document.views_manager.find_one(inspector).el)
 let active = alone
 const root = document.documentElement
 try { root.dataset.aaTheme = localStorage.getItem("astroanomaly-theme") || "dark" } catch (e) { root.dataset.aaTheme = "dark" }

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from bokeh.core.properties import value
 from bokeh.events import MouseMove
 from bokeh.models import (
     Button,
@@ -55,6 +56,7 @@ class Inspector:
         self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
         self.pictures: list[ColumnDataSource] = []
         self.figures: list[Any] = []
+        self.corner = ColumnDataSource({"x": [], "y": []})  # upper left of what is seen
         for number, title in enumerate(["", *layout.bands]):
             source = ColumnDataSource({"image": []})
             figure = plain_figure(
@@ -65,9 +67,9 @@ class Inspector:
             figure.image_rgba(source=source, image="image", x=-0.5, y=-0.5, dw=layout.width, dh=layout.height)
             figure.on_event(MouseMove, act(self._hover))
             if title:
-                tag = ColumnDataSource({"x": [0], "y": [layout.height - 1], "text": [title]})
                 figure.text(
-                    source=tag, x="x", y="y", text="text", text_color="#ffffff", background_fill_color=DARK,
+                    source=self.corner, x="x", y="y", text=value(title), text_color="#ffffff",
+                    background_fill_color=DARK,
                     background_fill_alpha=0.55, padding=2,
                     text_font_size="11px", text_baseline="top",
                 )  # fmt: skip
@@ -132,8 +134,9 @@ class Inspector:
             Row(main, self.bands, spacing=4, styles=_WRAPS, sizing_mode="stretch_width"),
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
-        for end in ("start", "end"):
-            self.x_range.on_change(end, lambda attr, old, new: self._draw_compass())
+        for seen in (self.x_range, self.y_range):  # their ends come one after the other
+            for end in ("start", "end"):
+                seen.on_change(end, lambda attr, old, new: self._draw_compass())
         self.root = Row(left, info, sizing_mode="stretch_both", visible=False, spacing=0, name="inspector")
 
     # ----------------------------------------------------------------------------------------------------- what is done
@@ -186,7 +189,7 @@ class Inspector:
             self.readout.tags = [degrees]
             self.take.disabled = False
         values = [
-            f"{escape(band)} {float(value):.4g}" for band, value in zip(cutout.bands, cutout.data[:, y, x], strict=True)
+            f"{escape(band)} {float(flux):.4g}" for band, flux in zip(cutout.bands, cutout.data[:, y, x], strict=True)
         ]
         self.readout.text = f"<span class=mono>{' &nbsp; '.join([*parts, *values[:6]])}</span>"
 
@@ -199,7 +202,7 @@ class Inspector:
         if not self.state.inspecting or not self.state.current:
             self._shown = self._shown if self.state.current else ""
             return
-        if "zoom" in dirty:
+        if dirty & {"zoom", "shape"}:
             self._arrange()
         if self.state.current != self._shown:
             self._load()
@@ -245,8 +248,8 @@ class Inspector:
             for name, address in links(ra, dec, field)
         )
         rows = "".join(
-            f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(value))}</td></tr>"
-            for name, value in list(cutout.columns.items())[:_MOST_COLUMNS]
+            f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(entry))}</td></tr>"
+            for name, entry in list(cutout.columns.items())[:_MOST_COLUMNS]
         )
         hidden = self.state.is_hidden(current)
         self.columns.text = f"<h3>catalogue</h3><table>{rows}</table>" if rows and not hidden else ""
@@ -276,13 +279,14 @@ class Inspector:
             source.data = {"image": [self._sheet.paint(single, palette)[0]]}
 
     def _draw_compass(self) -> None:
-        """Draw scale, north and east into the part of the image that is seen."""
+        """Draw names of bands, scale, north and east into the part of the image that is seen."""
+        x1, y1 = self.x_range.start, self.y_range.start
+        width, height = self.x_range.end - x1, self.y_range.end - y1
+        self.corner.data = {"x": [x1 + 0.01 * width], "y": [y1 + 0.99 * height]}
         compass = self._compass
         if compass is None:
             self.lines.data, self.words.data = {"xs": [], "ys": []}, {"x": [], "y": [], "text": []}
             return
-        x1, y1 = self.x_range.start, self.y_range.start
-        width, height = self.x_range.end - x1, self.y_range.end - y1
         left, low = x1 + 0.05 * width, y1 + 0.05 * height
         bar, text = compass.bar(width)
         arm = 0.1 * width
@@ -317,12 +321,9 @@ class Inspector:
         if hidden:
             self.history.text = ""
             return
-        events = state.search.labels.history(object_id)
         standing = {event.number for event in state.search.tally.standing(object_id)}
         rows = []
-        for event in events:
-            if event.kind == "undo":
-                continue
+        for event in state.search.tally.said(object_id):
             said = event.value if event.kind in ("verdict", "note") else event.kind
             style = "" if event.number in standing else " style='text-decoration:line-through;opacity:.6'"
             rows.append(

@@ -156,7 +156,9 @@ class Maps:
         if not self.root.visible:
             return
         learner = self.learner
-        if "view" in dirty and learner.map_job is None and learner.computed >= _ENOUGH:
+        whole = len(self.state.search.cache)  # for who waits here
+        enough = _ENOUGH if "view" in dirty else max(_ENOUGH, whole)
+        if learner.map_job is None and learner.computed >= enough:
             learner.map_features(str(self.method.value))
         self._tell()
         search = self.state.search

@@ -198,7 +198,7 @@ def _cells(
     data["mark_x"] = [x + 0.12 for x in data["left"]]
     data["flag_x"] = [x - 0.12 for x in data["right"]]
     data["mark_y"] = [y - 0.12 for y in data["top"]]
-    data["text_x"] = [x + 0.04 for x in data["left"]]
+    data["text_x"] = [x + 0.04 if text else float("nan") for x, text in zip(data["left"], captions, strict=True)]
     data["text_y"] = [y + 0.02 for y in data["bottom"]]
     data["caption"] = list(captions)
     return data
