@@ -10,13 +10,16 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError
 
-__all__ = ["ORDERS", "STRATEGIES", "order"]
+__all__ = ["COMPARING", "ORDERS", "STRATEGIES", "order"]
 
-STRATEGIES = ("score", "uncertain", "diverse", "mixed", "random")  # to find anomalies and to learn
+STRATEGIES = ("score", "uncertain", "diverse", "novel", "mixed", "random")  # to find anomalies and to learn
+COMPARING = ("diverse", "novel", "mixed")  # those that need features
 ORDERS = (*STRATEGIES, "nominal", "median", "mean")
 _POOL = 4  # diverse picks among this many times as many of the highest scores as are wanted, so that all stay high
-_TURNS = ("high", "high", "near", "drawn")  # mixed: where one object after another is taken from
-_TOP = 10  # mixed draws at random from this part of the objects: the highest-scored tenth
+_TURNS = ("high", "high", "near", "novel")  # mixed: where one object after another is taken from
+_LOOKED_AT = 2000  # objects drawn at random among which the least like the labelled ones are found
+_REFERENCES = 1000  # labelled objects they are compared with, drawn at random where there are more
+_NEIGHBOURS = 5  # nearest labelled objects whose likeness counts
 
 
 def order(
@@ -29,6 +32,7 @@ def order(
     among: np.ndarray | None = None,
     rng: np.random.Generator | None = None,
     features: Callable[[Sequence[str]], np.ndarray] | None = None,
+    labelled: Sequence[str] = (),
 ) -> list[str]:
     """Choose the next objects.
 
@@ -41,10 +45,10 @@ def order(
         random.
     how
         ``score``: highest first. ``uncertain``: nearest to 0, even odds between nominal and anomaly. ``diverse``: of
-        the highest scores, four times as many as are wanted, those that differ most from one another. ``mixed``: of
-        every four in turn, two highest, the nearest to 0, and one at random from the highest-scored tenth: half to
-        find more of the known, half to learn. ``random``: each object as likely. ``nominal``: lowest first. ``median``
-        and ``mean``: nearest to the median or mean score.
+        the highest scores, four times as many as are wanted, those that differ most from one another. ``novel``:
+        those least like any labelled object, whatever their score, among 2,000 drawn at random: kinds that nobody has
+        named yet. ``mixed``: of every four in turn, two highest, the nearest to 0, and a novel one. ``random``: each
+        object as likely. ``nominal``: lowest first. ``median`` and ``mean``: nearest to the median or mean score.
     n
         How many, at most.
     exclude
@@ -52,9 +56,11 @@ def order(
     among
         ``(N,)`` boolean: the objects to choose from; None: all.
     rng
-        Needed for ``random`` and ``mixed``.
+        Needed for ``random``, ``novel`` and ``mixed``.
     features
-        Gives ``(k, D)`` feature vectors for k ids; needed for ``diverse``.
+        Gives ``(k, D)`` feature vectors for k ids; needed for ``diverse``, ``novel`` and ``mixed``.
+    labelled
+        Objects that have labels, for ``novel`` and ``mixed``; without any, those are novel that are least alike.
 
     Returns
     -------
@@ -81,7 +87,7 @@ def order(
         raise ConfigError(f"{len(ids)} objects, but a choice of shape {free.shape}: expected one value for each")
     if exclude:
         free = free & np.array([object_id not in exclude for object_id in ids], dtype=bool)
-    if how in ("random", "mixed") and rng is None:
+    if how in ("random", "novel", "mixed") and rng is None:
         raise ConfigError(f"a {how} order needs a random generator")
     if how == "random" and rng is not None:
         places = np.flatnonzero(free)
@@ -90,33 +96,58 @@ def order(
     if not len(places):
         return []
     known = scores[places]
-    if how == "mixed" and rng is not None:
-        return _mixed(ids, places, known, n, rng)
+    if how in COMPARING and features is None:
+        raise ConfigError(f"a {how} order needs features of the objects")
+    if how in ("novel", "mixed") and rng is not None and features is not None:
+        novel = _novel(ids, places, labelled, n, rng, features)
+        return novel if how == "novel" else _mixed(ids, places, known, novel, n)
     centre = {"uncertain": 0.0, "median": float(np.median(known)), "mean": float(np.mean(known))}
     keys = -known if how in ("score", "diverse") else known if how == "nominal" else np.abs(known - centre[how])
-    if how != "diverse":
+    if features is None or how != "diverse":
         return _lowest(ids, places, keys, n)
-    if features is None:
-        raise ConfigError("a diverse order needs features of the objects")
     pool = _lowest(ids, places, keys, n * _POOL)
-    points = np.asarray(features(pool), np.float32)
-    if points.ndim != 2 or len(points) != len(pool):
-        raise ConfigError(f"{len(pool)} objects, but features of shape {points.shape}: expected one row for each")
-    return [pool[k] for k in _spread(points, n)]
+    return [pool[k] for k in _spread(_directions(pool, features), n)]
 
 
-def _mixed(ids: Sequence[str], places: np.ndarray, known: np.ndarray, n: int, rng: np.random.Generator) -> list[str]:
-    """Take from the highest, the nearest to 0 and a draw among the high ones in turn, nothing twice."""
-    top = _lowest(ids, places, -known, max(n, -(-len(known) // _TOP)))
+def _directions(ids: Sequence[str], features: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:
+    """``(k, D)`` features of length 1."""
+    points = np.asarray(features(ids), np.float32)
+    if points.ndim != 2 or len(points) != len(ids):
+        raise ConfigError(f"{len(ids)} objects, but features of shape {points.shape}: expected one row for each")
+    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+
+
+def _novel(
+    ids: Sequence[str],
+    places: np.ndarray,
+    labelled: Sequence[str],
+    n: int,
+    rng: np.random.Generator,
+    features: Callable[[Sequence[str]], np.ndarray],
+) -> list[str]:
+    """Of the objects least like their nearest labelled ones, four times as many as are wanted, those that differ."""
+    drawn = [ids[k] for k in np.sort(rng.permutation(places)[:_LOOKED_AT])]
+    points = _directions(drawn, features)
+    against = [labelled[k] for k in np.sort(rng.permutation(len(labelled))[:_REFERENCES])]
+    references = _directions(against, features) if against else points
+    likeness = points @ references.T  # (k, references); an object is like itself where there are no labels: all alike
+    nearest_ones = np.partition(likeness, -min(_NEIGHBOURS, likeness.shape[1]), axis=1)
+    keys = nearest_ones[:, -min(_NEIGHBOURS, likeness.shape[1]) :].mean(axis=1)
+    pool = np.lexsort((np.arange(len(drawn)), keys))[: n * _POOL]
+    return [drawn[pool[k]] for k in _spread(points[pool], n)]
+
+
+def _mixed(ids: Sequence[str], places: np.ndarray, known: np.ndarray, novel: Sequence[str], n: int) -> list[str]:
+    """Take from the highest, the nearest to 0 and the novel ones in turn, nothing twice."""
     piles = {
-        "high": iter(top),
+        "high": iter(_lowest(ids, places, -known, n)),
         "near": iter(_lowest(ids, places, np.abs(known), n)),
-        "drawn": iter([top[k] for k in rng.permutation(-(-len(known) // _TOP))]),
+        "novel": iter(novel),
     }
     chosen: dict[str, None] = {}
     for turn in itertools.cycle(_TURNS):
         found = next((i for i in piles[turn] if i not in chosen), None)
-        if found is None:  # the tenth may be fewer than are wanted; of the highest there are always enough
+        if found is None:  # of the highest there are always enough
             found = next((i for i in piles["high"] if i not in chosen), None)
         if found is not None:
             chosen[found] = None
@@ -136,9 +167,7 @@ def _lowest(ids: Sequence[str], places: np.ndarray, keys: np.ndarray, n: int) ->
 
 
 def _spread(points: np.ndarray, n: int) -> list[int]:
-    """Pick points far from one another, beginning with the first: greedy k-centre (Gonzalez 1985)."""
-    norms = np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-    points = points / norms
+    """Pick points of length 1 far from one another, beginning with the first: greedy k-centre (Gonzalez 1985)."""
     chosen = [0]
     distance = np.linalg.norm(points - points[0], axis=1)
     while len(chosen) < min(n, len(points)):

@@ -43,7 +43,8 @@ def candidates(session: Session, n: int, order: str, *, include_labelled: bool =
         n=n,
         exclude=barred,
         rng=np.random.default_rng((session.settings["session"]["seed"], session.last_round.number, 2)),
-        features=session.features,
+        features=session.points,
+        labelled=[object_id for object_id, opinion in opinions.items() if opinion.label],
     )
     return describe(session, chosen, -log_odds[:, 0], log_odds, opinions)
 

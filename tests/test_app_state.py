@@ -265,7 +265,7 @@ def test_filters_by_sky_and_by_catalogue(search, state):
     assert state.filters == before[1]
 
 
-@pytest.mark.parametrize("ordering", ["score", "uncertain", "mixed", "random", "median", "mean", "nominal", "cold"])
+@pytest.mark.parametrize("ordering", ["score", "uncertain", "random", "median", "mean", "nominal", "cold"])
 def test_every_order_deals_each_object_once(search, state, ordering):
     state.choose(ordering=ordering, page_size=49)
     while state.number < 5 and state._deal():

@@ -258,7 +258,7 @@ def test_without_labels_on_both_sides_another_ranker_begins(measure, tmp_path):
         measure(out="x", start_with="probe")
 
 
-@pytest.mark.parametrize("strategy", ["score", "uncertain", "diverse", "mixed", "random"])
+@pytest.mark.parametrize("strategy", ["score", "uncertain", "diverse", "novel", "mixed", "random"])
 def test_the_honest_expert_labels_what_comes(measure, tmp_path, strategy):
     rows = measure(expert="top", strategy=strategy, seeds=1).results
     labels = [content["labels"] for content in rounds_in(tmp_path / "out").values()]

@@ -61,20 +61,37 @@ def test_diverse_takes_one_of_each_kind_before_a_second():
     assert chosen[0] == brute(-SCORES, 1)[0]
 
 
+KINDS = np.eye(5)[np.arange(100) % 5] + np.random.default_rng(0).normal(0, 0.01, (100, 5))
+
+
+def features(ids):
+    return KINDS[[int(i[1:]) for i in ids]]
+
+
+def test_novel_is_unlike_all_that_is_labelled():
+    given = [i for i in IDS if int(i[1:]) % 5 in (0, 2, 3)]
+    chosen = order(IDS, SCORES, "novel", n=10, rng=np.random.default_rng(0), features=features, labelled=given)
+    assert {int(i[1:]) % 5 for i in chosen} == {1, 4}
+    assert len(set(chosen)) == 10
+    alone = order(IDS, SCORES, "novel", n=5, rng=np.random.default_rng(0), features=features)
+    assert len(set(alone)) == 5
+
+
 def test_mixed_takes_from_each_pile_in_turn_and_nothing_twice():
-    chosen = order(IDS, SCORES, "mixed", n=8, rng=np.random.default_rng(3))
+    more = {"n": 8, "features": features, "labelled": [i for i in IDS if int(i[1:]) % 5 != 4]}
+    chosen = order(IDS, SCORES, "mixed", rng=np.random.default_rng(3), **more)
     best, near = brute(-SCORES, 100), brute(np.abs(SCORES), 100)
     assert len(set(chosen)) == 8
     assert [chosen[0], chosen[1]] == best[:2]
     assert chosen[2] == near[0]
-    assert {chosen[3], chosen[7]} <= set(best[:10])
-    assert chosen == order(IDS, SCORES, "mixed", n=8, rng=np.random.default_rng(3))
-    assert chosen != order(IDS, SCORES, "mixed", n=8, rng=np.random.default_rng(4))
+    assert {int(chosen[3][1:]) % 5, int(chosen[7][1:]) % 5} == {4}
+    assert chosen == order(IDS, SCORES, "mixed", rng=np.random.default_rng(3), **more)
 
 
 @given(st.integers(1, 12), st.integers(1, 15), st.integers(0, 9))
 def test_mixed_gives_as_many_as_there_are(count, n, seed):
-    chosen = order(IDS[:count], SCORES[:count], "mixed", n=n, rng=np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    chosen = order(IDS[:count], SCORES[:count], "mixed", n=n, rng=rng, features=features, labelled=IDS[:2])
     assert len(chosen) == len(set(chosen)) == min(n, count)
 
 
@@ -104,8 +121,9 @@ def test_what_does_not_fit_is_refused():
         order(IDS, SCORES, "random", n=3)
     with pytest.raises(ConfigError, match="mixed order needs a random generator"):
         order(IDS, SCORES, "mixed", n=3)
-    with pytest.raises(ConfigError, match="needs features"):
-        order(IDS, SCORES, "diverse", n=3)
+    for how in ("diverse", "novel", "mixed"):
+        with pytest.raises(ConfigError, match="needs features"):
+            order(IDS, SCORES, how, n=3, rng=np.random.default_rng(0))
     with pytest.raises(ConfigError, match="expected one row for each"):
         order(IDS, SCORES, "diverse", n=3, features=lambda ids: np.zeros((2, 4)))
     assert order(IDS, SCORES, n=0) == []

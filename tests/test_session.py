@@ -90,7 +90,7 @@ def test_candidates_are_an_astropy_table_with_positions_and_catalogue_columns(se
     first = session.cache[str(table["object_id"][0])]
     assert table["ra"][0].to_value("deg") == first.ra
     assert table["mag"][0] == first.columns["mag"]
-    for order in ("uncertain", "diverse", "mixed", "random", "nominal", "median", "mean"):
+    for order in ("uncertain", "diverse", "novel", "mixed", "random", "nominal", "median", "mean"):
         assert len(session.candidates(5, order)) == 5
 
 

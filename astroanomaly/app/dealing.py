@@ -17,6 +17,7 @@ ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it alway
     "score": ("most anomalous", "score", ""),
     "uncertain": ("most uncertain", "uncertain", ""),
     "diverse": ("anomalous and diverse", "diverse", ""),
+    "novel": ("unlike all that is labelled", "novel", ""),
     "mixed": ("some anomalous, some to learn from", "mixed", ""),
     "random": ("random", "random", ""),
     "median": ("near the median score", "median", ""),

@@ -21,6 +21,7 @@ from astroanomaly.records import NOMINAL, Progress
 
 if TYPE_CHECKING:
     from astroanomaly.learn.features import FeatureStore
+    from astroanomaly.learn.points import Points
 
 __all__ = ["Learner"]
 
@@ -28,7 +29,7 @@ _LOOK_S = 0.4
 _QUIET_S = 0.4  # the probe is fitted when no verdict came for so long
 _LONGEST_S = 3.0  # or when the last fit is as old as this
 _GROWN = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
-_STEP = 8192
+_STEP = 256  # rows compared together: they stay in the processor's own memory meanwhile
 _NEW_CACHES = "the session has new caches: restart the server"
 _AnswerT = TypeVar("_AnswerT")
 _log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Learner:
         self.map_job: Job | None = None
         self._features: Job | None = None
         self._store: FeatureStore | None = None
+        self._points: Points | None = None
         self._probe: Any = None  # as it was last fitted
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe", initializer=_be_nice)
         self._questions = ThreadPoolExecutor(1, thread_name_prefix="questions", initializer=_be_nice)
@@ -195,10 +197,13 @@ class Learner:
     def _open_store(self) -> FeatureStore:
         """Return the features, opened anew while others are still filling them."""
         from astroanomaly.learn.features import FeatureStore
+        from astroanomaly.learn.points import Points
 
         if self._store is None or self._store.done < len(self.search.cache):
             self._store = FeatureStore.of(self.search.cache, self.search.session.context)
             self.computed = max(self.computed, self._store.done)
+            if self._store.done:
+                self._points = Points.of(self._store, self.search.session.context.seed, frozenset(self.search.audit))
         return self._store
 
     def _with_features(self, ids: Sequence[str], store: FeatureStore) -> list[str]:
@@ -232,12 +237,10 @@ class Learner:
         return self._questions.submit(function, *arguments)
 
     def _vectors(self, ids: Sequence[str]) -> np.ndarray:
-        """``(n, D)`` float32 features of unit length, zero where there are none yet."""
-        from astroanomaly.learn.features import unit_length
-
-        if self._store is None:
+        """``(n, D)`` float32 features on the scale of the survey, of length 1; zero where there are none yet."""
+        if self._store is None or self._points is None:
             raise ConfigError("features are not there yet: try again in a moment")
-        return np.nan_to_num(unit_length(self._store.get(ids)))
+        return np.nan_to_num(self._points.apply(self._store.get(ids)))
 
     def nearest(self, object_id: str, n: int) -> list[str]:
         """Return the objects whose features are most like those of one object, itself first.
@@ -247,17 +250,15 @@ class Learner:
         ConfigError
             If there are no features yet.
         """
-        from astroanomaly.learn.features import unit_length
-
-        store = self._store
-        if store is None or not np.isfinite(store.get([object_id])).all():
+        store, points = self._store, self._points
+        if store is None or points is None or not np.isfinite(store.get([object_id])).all():
             raise ConfigError(f"the features of {object_id} are not computed yet: try again in a moment")
         wanted = self._vectors([object_id])[0]
         likeness = []
         for shard in self.search.cache.shards:
             rows = store.shard(shard.uuid)
             for start in range(0, len(shard), _STEP):
-                likeness.append(unit_length(rows[start : start + _STEP]) @ wanted)
+                likeness.append(points.apply(rows[start : start + _STEP]) @ wanted)
         whole = np.nan_to_num(np.concatenate(likeness), nan=-2.0)
         whole[self.search.cache.rows(sorted(self.search.audit))] = -2.0
         best = np.argsort(-whole, kind="stable")[:n]

@@ -254,9 +254,12 @@ class Search:
         if shown:
             free[self.cache.rows(shown)] = False
         scores = self.scores.get(by, np.full(len(self.cache), np.nan, np.float32))
-        if how == "diverse" and self.features is None:
-            raise ConfigError("the features that a diverse order compares are not there yet: try again in a moment")
-        ids = ranking.order(self.cache.ids, scores, how, n=n, among=free, rng=rng, features=self.features)
+        if how in ranking.COMPARING and self.features is None:
+            raise ConfigError(f"the features that a {how} order compares are not there yet: try again in a moment")
+        labelled = [object_id for object_id, opinion in self.opinions().items() if opinion.label]
+        ids = ranking.order(
+            self.cache.ids, scores, how, n=n, among=free, rng=rng, features=self.features, labelled=labelled
+        )
         return ids, int(free.sum())
 
     def matching(self, filters: Filters, by: str) -> np.ndarray:

@@ -150,7 +150,8 @@ class Unit:
             n=sum(self.protocol.add),
             among=expert.free(ids),
             rng=np.random.default_rng((self.seed, 9, cycle)),
-            features=self._features,
+            features=self._points,
+            labelled=list(expert.shown),
         )
 
     # --------------------------------------------------------------------------------------- what is made when needed
@@ -179,14 +180,18 @@ class Unit:
             self._made[name] = kind(self.settings[kind.section], self._context)
         return self._made[name]
 
-    def _features(self, ids: Sequence[str]) -> np.ndarray:
-        """Frozen features of some objects, for an order that compares them."""
+    def _points(self, ids: Sequence[str]) -> np.ndarray:
+        """Frozen features of some objects on the scale of the survey, for an order that compares them."""
         from astroanomaly.learn.features import FeatureStore
+        from astroanomaly.learn.points import Points
 
-        store = FeatureStore.of(self.cache, self._context)
-        for _ in store.compute(first=ids, only=()):
-            pass
-        return store.get(ids)
+        if "points" not in self._made:
+            store = FeatureStore.of(self.cache, self._context)
+            for _ in store.compute():
+                pass
+            self._made["points"] = store, Points.of(store, self.seed, self._outside)
+        store, points = self._made["points"]
+        return points.apply(store.get(ids))
 
 
 def _figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:

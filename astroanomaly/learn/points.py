@@ -51,7 +51,9 @@ class Points:
         return cls(centre, (weights / np.maximum(spread, floor)).astype(np.float32))
 
     @classmethod
-    def of(cls, store: FeatureStore, seed: int, exclude: frozenset[str], known: Sequence[str] = ()) -> Points:
+    def of(
+        cls, store: FeatureStore, seed: int, exclude: frozenset[str] = frozenset(), known: Sequence[str] = ()
+    ) -> Points:
         """Measure the scale of a survey on a random sample of the objects that have features.
 
         Parameters
