@@ -13,8 +13,9 @@ grid this is a hidden Markov chain, whose posterior is drawn from exactly by bac
 
 Objects were labelled because they looked anomalous, which leaves fewer anomalies at the same score than the audit set
 has there. So the draws are made for all objects, labelled ones included at the place they would have if nobody had
-labelled them; draws with fewer anomalies above some place than are known there are dropped, and from the others what
-is known is subtracted.
+labelled them, and what is known to be among them is subtracted. Some draws have fewer anomalies than are known.
+Counting these as none left is right where next to all are found, and too low elsewhere; dropping them is too high where
+next to all are found. Intervals reach from the one to the other, and what is expected lies half-way.
 """
 
 from __future__ import annotations
@@ -186,10 +187,14 @@ def forecast(
     order = np.argsort(-scores, kind="stable")
     wanted = tuple(d for d in dict.fromkeys(depths) if 0 < d < len(scores))
     edges = _edges(len(scores), wanted)
-    limits = scores[order[edges - 1]]
-    counts = _counts(scores[order], limits, edges, known_scores, known_truth, everyone, knots, curves, rng)
-    within = [_interval(counts[:, np.searchsorted(edges, depth)]) for depth in wanted]
-    steps = np.diff(counts.mean(axis=0), prepend=0.0)
+    counts, possible = _counts(scores[order], edges, known_scores, known_truth, everyone, knots, curves, rng)
+    mean = (counts.mean(axis=0) + counts[possible].mean(axis=0)) / 2
+    within = []
+    for place in np.searchsorted(edges, wanted):
+        low, low_95 = np.quantile(counts[:, place], [0.05, 0.025], method="inverted_cdf")
+        high, high_95 = np.quantile(counts[possible, place], [0.95, 0.975], method="inverted_cdf")
+        within.append(Interval(*(float(value) for value in (mean[place], low, high, low_95, high_95))))
+    steps = np.diff(mean, prepend=0.0)
     widths = np.diff(edges, prepend=0)
     falling = isotonic_regression(steps / widths, weights=widths, increasing=False).x
     middles = scores[order[(edges - (widths + 1) // 2).clip(0)]]
@@ -280,7 +285,6 @@ def _edges(count: int, wanted: Sequence[int]) -> np.ndarray:
 
 def _counts(
     scores: np.ndarray,
-    limits: np.ndarray,
     edges: np.ndarray,
     known_scores: np.ndarray,
     known_truth: np.ndarray,
@@ -288,11 +292,11 @@ def _counts(
     knots: np.ndarray,
     curves: np.ndarray,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """``(draws, edges)``: anomalies among the unlabelled objects above each edge.
 
-    Those among all objects there are drawn, and what is known to be labelled is taken off. A draw that leaves less than
-    none, or more than there are objects, is impossible.
+    Those among all objects there are drawn, and what is known to be labelled is taken off. Also ``(draws,)`` boolean:
+    draws that leave neither less than none nor more than there are objects.
     """
     every = np.concatenate([scores, known_scores])
     free = np.r_[np.ones(len(scores), bool), np.zeros(len(known_scores), bool)]
@@ -314,8 +318,8 @@ def _counts(
         counts[:, number] = run - taken[stop]
     beyond = (np.maximum(-counts, 0) + np.maximum(counts - edges, 0)).max(axis=1)
     kept = beyond <= max(0.0, np.partition(beyond, min(_ENOUGH, len(beyond)) - 1)[min(_ENOUGH, len(beyond)) - 1])
-    counts = np.clip(counts[kept], 0, edges)
-    return np.maximum.accumulate(counts, axis=1)
+    counts = np.clip(counts, 0, edges)
+    return np.maximum.accumulate(counts, axis=1), kept
 
 
 def _stretches(start: int, stop: int) -> list[tuple[int, int]]:
@@ -340,11 +344,6 @@ def _total(found: int, audit: int, unlabelled: int, labelled: int, known: int) -
             ends.append(float(np.clip(end - found - known, 0, unlabelled)))
     mean = (found + 0.5) / (audit + 1) * (pool - audit) - known  # Jeffreys' prior: also with none found
     return Interval(float(np.clip(mean, ends[0], ends[1])), *ends)
-
-
-def _interval(draws: np.ndarray) -> Interval:
-    ends = np.quantile(draws, [0.05, 0.95, 0.025, 0.975], method="inverted_cdf")
-    return Interval(float(draws.mean()), *(float(end) for end in ends))
 
 
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
