@@ -8,10 +8,12 @@ import logging
 import numpy as np
 import pytest
 from astropy.table import Table
+from bokeh.document import Document
 
 from astroanomaly.app.learner import Learner
 from astroanomaly.app.outlook import look_ahead
-from astroanomaly.app.search import COLD, LATEST, Search
+from astroanomaly.app.page import Page
+from astroanomaly.app.search import COLD, LATEST, PROBE, Search
 from astroanomaly.cli import main
 from astroanomaly.errors import ConfigError, SessionError, TrainingError
 
@@ -164,3 +166,48 @@ def test_a_robust_probe_ranks_too(session):
     robust = session.train("probe", robust=True).round.read_log_odds(session.cache)
     assert np.isfinite(robust).all()
     assert not np.allclose(plain, robust)
+
+
+def test_the_page_says_what_is_left(session):
+    session.train("cold")
+    search = Search(session)
+    learner = Learner(search, background=False)
+    page = Page(Document(), search, learner, "ann")
+    try:
+        learner._running.result(60)
+        search.withdraw(PROBE)
+        page.state.open_view("is it working?")
+        page.flush()
+        view = page.views["is it working?"]
+        for future, _ in page._asked:
+            future.result(60)
+        page._answers()
+        found = session.remaining()
+        assert f"about <b>{found.total.expected:,.0f}</b> anomalies" in view.left.text
+        assert f"among {found.unlabelled} unlabelled objects" in view.left.text
+        assert "the next" in view.left.text
+        ahead = view.ahead.data
+        assert len(ahead["depth"]) > 3
+        assert (np.array(ahead["low"]) <= ahead["precision"]).all()
+        assert (np.array(ahead["precision"]) <= ahead["high"]).all()
+    finally:
+        learner.close()
+        search.close()
+
+
+def test_the_page_says_what_is_missing(new_session):
+    session = new_session()
+    session.train("cold")
+    search = Search(session)
+    learner = Learner(search, background=False)
+    page = Page(Document(), search, learner, "ann")
+    try:
+        page.state.open_view("is it working?")
+        page.flush()
+        page._asked[0][0].result(60)
+        page._answers()
+        assert "This session has no audit set" in page.views["is it working?"].left.text
+        assert page.views["is it working?"].ahead.data["depth"] == []
+    finally:
+        learner.close()
+        search.close()

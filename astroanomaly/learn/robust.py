@@ -15,7 +15,7 @@ from scipy.special import expit
 __all__ = ["confidence", "held_out", "odds", "suspects", "trust"]
 
 _FOLDS, _REPEATS = 5, 3
-_C = 10.0  # of the regression that judges labels; classes are not balanced, as most labels of a rare class are doubtful
+_C = 10.0  # of the regression that judges labels; without balance, as in a rare class most errors are false alarms
 _LEAST = 0.02  # weight that every label keeps
 
 

@@ -1,4 +1,4 @@
-"""Is it working? Curves, the histogram of scores, what was found for how many verdicts, and labels the model doubts."""
+"""Is it working? Curves, what is left, the histogram of scores, what was found for how many verdicts, odd labels."""
 
 from __future__ import annotations
 
