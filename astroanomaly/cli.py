@@ -93,14 +93,18 @@ def build_parser(words: Sequence[str] = ("ingest",)) -> argparse.ArgumentParser:
             _ingest_flags(kinds.add_parser(source.name, help=source.summary, description=source.summary), source)
     _command(commands, "info", _info, "say what a cache, a session or this installation is", _info_flags)
     _command(commands, "init", _init, "start a session: one search in one or more caches", _init_flags)
-    labels = commands.add_parser("labels", help="import or export labels")
+    labels = commands.add_parser("labels", help="import, export or check labels")
     verbs = labels.add_subparsers(title="verbs", metavar="VERB", required=True)
     _command(verbs, "import", _labels_import, "take labels from a table", _labels_import_flags)
     _command(verbs, "export", _labels_export, "write one row per labelled object", _labels_export_flags)
+    _command(verbs, "suspects", _labels_suspects, "list the labels that look most wrong", _labels_suspects_flags)
     _command(commands, "train", _train, "train a ranker on the labels so far and score every object", _train_flags)
     _command(commands, "score", _score, "score objects that the latest ranker has not scored yet", _score_flags)
     _command(commands, "serve", _serve, "open the labelling app in a browser", _serve_flags)
     _command(commands, "candidates", _candidates, "list the objects to look at next", _candidates_flags)
+    _command(
+        commands, "remaining", _remaining, "say how many anomalies are left, and what the next N hold", _remaining_flags
+    )
     _command(commands, "export", _export, "write a catalogue of anomalies", _export_flags)
     _command(commands, "benchmark", _benchmark, "measure rankers on a labelled image set", _benchmark_flags)
     return parser
@@ -256,8 +260,8 @@ def _asked(tally: Tally) -> str:
     )
 
 
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _many(number: int, what: str, several: str = "") -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {several or what + 's'}"
 
 
 def _bytes(number: int) -> str:
@@ -389,6 +393,20 @@ def _labels_export(arguments: argparse.Namespace) -> None:
     say(f"{count} labelled objects written to {arguments.file}")
 
 
+def _labels_suspects_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument("--top", type=_count, default=50, metavar="N", help="how many (default: 50)")
+
+
+def _labels_suspects(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session import Session
+    from astroanomaly.terminal import show_table
+
+    table = Session.open(arguments.session).suspects(arguments.top)
+    rows = [(str(i), str(said), str(like), f"{sure:.3f}") for i, said, like, sure in table.iterrows()]
+    show_table("", ["object_id", "label", "looks like", "confidence"], rows)
+
+
 # ----------------------------------------------------------------------------------------------- learning and looking
 
 
@@ -514,6 +532,35 @@ def _candidates(arguments: argparse.Namespace) -> None:
         say(f"see {arguments.sheet}")
 
 
+def _remaining_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument(
+        "--depth", type=_count, nargs="+", metavar="N", help="how many are looked at (default: 10 20 50 100 ...)"
+    )
+
+
+def _remaining(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session import Session
+    from astroanomaly.terminal import say, show_table
+
+    found = Session.open(arguments.session).remaining(arguments.depth)
+    say(
+        f"audit set: {found.audit} labelled, {_many(found.audit_anomalies, 'anomaly', 'anomalies')} among them; "
+        f"{_many(found.known, 'anomaly', 'anomalies')} known beside it"
+    )
+    named = [
+        *((f"the next {depth}", item) for depth, item in zip(found.depths, found.within, strict=True)),
+        (f"all {found.unlabelled} without a label", found.total),
+    ]
+    rows = [
+        (name, f"{i.expected:.0f}", f"{i.low:.0f} to {i.high:.0f}", f"{i.low_95:.0f} to {i.high_95:.0f}")
+        for name, i in named
+    ]
+    show_table("anomalies among the objects of the highest scores", ["objects", "expected", "90 %", "95 %"], rows)
+    if not found.calibrated:
+        say("not known is where in the ranking: the audit set needs anomalies and nominal objects; label more of it")
+
+
 def _export_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
@@ -521,7 +568,12 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--top", type=_count, metavar="N", help="the N highest scores (default: 100)")
-    which.add_argument("--threshold", type=float, metavar="P", help="all whose uncalibrated probability is at least P")
+    which.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="all whose probability is at least P; calibrated only with a labelled audit set",
+    )
     which.add_argument("--labelled", metavar="LABEL", help="all that were given this label, as in anomaly")
     parser.add_argument(
         "--merge-radius",
@@ -545,6 +597,8 @@ def _export(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     say(f"{len(table)} objects written to {arguments.out}")
+    if arguments.threshold is not None and "calibration" not in table.meta:
+        say("the probability is NOT CALIBRATED: that takes an audit set, labelled blind, with anomalies in it")
 
 
 # --------------------------------------------------------------------------------------------------- benchmark, demo

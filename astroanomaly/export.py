@@ -31,6 +31,10 @@ _DESCRIBED = {  # UCD and description of the columns every catalogue has
     "dec": ("pos.eq.dec;meta.main", "declination (ICRS)"),
     "rank": ("meta.number", "place in the ranking, 1 is the most anomalous"),
     "score": ("stat.likelihood", "log-odds that the object is not nominal; not calibrated, higher is more anomalous"),
+    "probability": (
+        "stat.probability",
+        "probability that the object is not nominal, calibrated on the audit set; none where it is labelled",
+    ),
     "label": ("meta.code.class", "label by the majority of annotators, empty without one"),
     "votes": ("meta.note", "verdicts by label class"),
     "note": ("meta.note", "notes of the annotators"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,20 +14,23 @@ import numpy as np
 from astroanomaly import ranking
 from astroanomaly.bands import default_channels, parse_channels
 from astroanomaly.config import StretchConfig, nearest
-from astroanomaly.errors import ConfigError, LabelError
+from astroanomaly.errors import ConfigError, LabelError, SessionError, TrainingError
 from astroanomaly.export import build_catalog, merge_duplicates, write_catalog
-from astroanomaly.opinions import Opinion
+from astroanomaly.opinions import DISPUTED, Opinion
 from astroanomaly.records import NOMINAL
 from astroanomaly.stretch import Stretch, to_rgb
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
+    from astroanomaly.calibration import Forecast
     from astroanomaly.session import Session
 
-__all__ = ["candidates", "contact_sheet", "describe", "export", "thumbnails"]
+__all__ = ["candidates", "contact_sheet", "describe", "export", "suspects", "thumbnails"]
 
 _TOP = 100  # what is exported when nobody says how much
+_NOT_CALIBRATED = "that takes an audit set, labelled blind, with anomalies in it (`astroanomaly init --audit N`)"
+_log = logging.getLogger(__name__)
 
 
 def candidates(session: Session, n: int, order: str, *, include_labelled: bool = False) -> QTable:
@@ -76,6 +80,7 @@ def export(
     else:
         session.last_round  # noqa: B018 - says that nothing was trained yet
     scores = -log_odds[:, 0]
+    found = _calibrated(session)
     if labelled is not None:
         places = [k for k, i in enumerate(ids) if i in opinions and opinions[i].label == labelled]
         chosen = [ids[k] for k in sorted(places, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
@@ -83,10 +88,15 @@ def export(
         nominal = {object_id for object_id, opinion in opinions.items() if opinion.label == NOMINAL}
         chosen = ranking.order(ids, scores, n=len(ids) if threshold is not None else top or _TOP, exclude=nominal)
         if threshold is not None:
-            limit = np.log(threshold / (1 - threshold))
-            above = {ids[k] for k in np.flatnonzero(scores >= limit)}
+            if found is None:
+                _log.warning("probability >= %g is not calibrated: %s", threshold, _NOT_CALIBRATED)
+            likely = 1 / (1 + np.exp(-scores.astype(np.float64))) if found is None else found.probability(scores)
+            above = {ids[k] for k in np.flatnonzero(likely >= threshold)}
+            if found is not None:  # what is known needs no estimate
+                known = {i: opinion.label for i, opinion in opinions.items() if opinion.label not in ("", DISPUTED)}
+                above = (above - known.keys()) | {i for i, label in known.items() if label != NOMINAL}
             chosen = [object_id for object_id in chosen if object_id in above]
-    table = describe(session, chosen, scores, log_odds, opinions)
+    table = describe(session, chosen, scores, log_odds, opinions, found=found)
     if merge_radius_arcsec > 0:
         table = merge_duplicates(table, merge_radius_arcsec)
     write_catalog(table, path, overwrite=overwrite)
@@ -135,6 +145,7 @@ def describe(
     log_odds: np.ndarray | None = None,
     opinions: Mapping[str, Opinion] | None = None,
     provenance: Mapping[str, str] | None = None,
+    found: Forecast | None = None,
 ) -> QTable:
     """Make the catalogue of some objects: positions, scores, labels, catalogue columns.
 
@@ -152,6 +163,8 @@ def describe(
         What stands; None reads it.
     provenance
         Where the scores come from; None: the latest round.
+    found
+        What the audit set says of the scores; None leaves the probability out.
     """
     rows = session.cache.rows(chosen)
     ra, dec = session.cache.positions
@@ -168,11 +181,60 @@ def describe(
         "votes": np.array([_votes(opinion) for opinion in said], dtype=str),
         "note": np.array([" | ".join(opinion.notes) for opinion in said], dtype=str),
     }
+    if found is not None:
+        free = np.array([opinion.label in ("", DISPUTED) for opinion in said], bool)
+        columns["probability"] = np.where(free, found.probability(scores[rows]), np.nan)
     for number, name in enumerate(session.classes if log_odds is not None else ()):
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
     for name, values in session.cache.columns(chosen).items() if chosen else ():
         columns[name if name not in columns else f"catalog_{name}"] = values
-    return build_catalog(columns, {**_provenance(session, with_round=provenance is None), **(provenance or {})})
+    where_from = {**_provenance(session, with_round=provenance is None), **(provenance or {})}
+    if found is not None:
+        from astroanomaly.remaining import provenance as calibrated_on
+
+        where_from |= calibrated_on(found)
+    return build_catalog(columns, where_from)
+
+
+def suspects(session: Session, n: int) -> QTable:
+    """Make the table of the labels that look most wrong; see `Session.suspects`."""
+    from astropy.table import QTable
+
+    from astroanomaly.learn.features import unit_length
+    from astroanomaly.learn.robust import suspects as order
+
+    labelled = session.labels.labelled()
+    there = session.cache.find(labelled.ids)
+    pairs = [(i, c) for i, c, row in zip(labelled.ids, labelled.classes, there, strict=True) if row >= 0]
+    if len({label for _, label in pairs}) < 2:
+        raise TrainingError(
+            f"{session.path} has {len(pairs)} labels, all of them alike: label both nominal objects and anomalies, "
+            "then each label can be compared with the others"
+        )
+    points = unit_length(session.features([object_id for object_id, _ in pairs]))
+    found = order(points, [label for _, label in pairs])[:n]
+    return QTable(
+        {
+            "object_id": np.array([pairs[k][0] for k, _, _ in found], dtype=str),
+            "label": np.array([pairs[k][1] for k, _, _ in found], dtype=str),
+            "looks_like": np.array([likely for _, _, likely in found], dtype=str),
+            "confidence": np.array([sure for _, sure, _ in found], dtype=float),
+        }
+    )
+
+
+def _calibrated(session: Session) -> Forecast | None:
+    """Return what the audit set says of the latest round's scores; None if too little of it is labelled."""
+    from astroanomaly.remaining import remaining
+
+    if not session.labels.audit or not session.rounds:
+        return None
+    try:
+        found = remaining(session, ())
+    except SessionError as error:
+        _log.info("no probabilities: %s", error)
+        return None
+    return found if found.calibrated else None
 
 
 def _votes(opinion: Opinion) -> str:

@@ -37,6 +37,7 @@ from astroanomaly.settings import SessionConfig, build_settings
 if TYPE_CHECKING:
     from astropy.table import QTable
 
+    from astroanomaly.calibration import Forecast
     from astroanomaly.label_files import ImportReport
     from astroanomaly.learn.batches import ModelInput
     from astroanomaly.learn.explain import Deletion
@@ -479,6 +480,53 @@ class Session:
 
         return candidates(self, n, order, include_labelled=include_labelled)
 
+    def remaining(self, depths: Sequence[int] | None = None) -> Forecast:
+        """Say how many anomalies are left among the unlabelled objects, and how many the next ones hold.
+
+        Parameters
+        ----------
+        depths
+            Numbers of unlabelled objects, the highest scores of the latest round first; None: 10, 20, 50, 100 ...
+
+        Returns
+        -------
+        Forecast
+            ``total`` and ``within``, with their 90 % and 95 % intervals, and ``probability(scores)``.
+
+        Raises
+        ------
+        SessionError
+            If nothing was trained yet, or fewer than 20 objects of the audit set are labelled: without it nothing is
+            known of what nobody has looked at.
+        """
+        from astroanomaly.calibration import DEPTHS
+        from astroanomaly.remaining import remaining
+
+        return remaining(self, DEPTHS if depths is None else depths)
+
+    def suspects(self, n: int = 50) -> QTable:
+        """Return the labels that look most wrong: those that a model contradicts which learnt from all the others.
+
+        Parameters
+        ----------
+        n
+            How many, at most. Labels of the audit set are not among them.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``object_id``, ``label``, ``looks_like`` (the class the model finds most likely) and ``confidence`` (what it
+            gives the label, 0 to 1; no calibrated probability), the most doubtful first.
+
+        Raises
+        ------
+        TrainingError
+            If only one side is labelled.
+        """
+        from astroanomaly.results import suspects
+
+        return suspects(self, n)
+
     def export(
         self,
         path: str | Path,
@@ -500,7 +548,8 @@ class Session:
         top
             The so many highest scores; 100 when no selection is given.
         threshold
-            All objects whose uncalibrated probability, 1 / (1 + exp(-score)), is at least this.
+            All objects whose probability is at least this, and those labelled as anomalies. Without a labelled audit
+            set it is 1 / (1 + exp(-score)), which is not calibrated.
         labelled
             All objects with this label.
         merge_radius_arcsec

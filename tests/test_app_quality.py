@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from astroanomaly import metrics
 from astroanomaly.app import agreement, quality
+from astroanomaly.app.outlook import look_ahead
 from astroanomaly.app.panels.maps import mollweide
 from astroanomaly.app.resampling import GRID, ranking_curves, resampled_curves
 from astroanomaly.app.search import PROBE, Search
@@ -151,19 +152,6 @@ def test_what_was_found_for_how_many_verdicts(search):
     assert np.isnan(quality.pace(search, "ben").per_minute)
 
 
-def test_doubted_labels_are_those_that_the_score_contradicts_most(search):
-    ids = [i for i in search.cache.ids if i not in search.audit]
-    scores = dict(zip(ids, search.score_of(ids, PROBE).tolist(), strict=True))
-    high, low = max(scores, key=scores.get), min(scores, key=scores.get)
-    search.labels.verdict([high, low], ["nominal", "anomaly"], annotator="ann")
-    search.refresh()
-    found = quality.doubted(search, PROBE)
-    assert {i for i, _, _ in found} == {high, low}
-    search.labels.verdict([high, low], ["anomaly", "nominal"], annotator="ann")
-    search.refresh()
-    assert quality.doubted(search, PROBE) == []
-
-
 def test_agreement_with_oneself_and_with_others(search):
     ids = list(search.cache.ids)[:20]
     search.labels.verdict(ids, ["anomaly"] * 10 + ["nominal"] * 10, annotator="ann")
@@ -190,7 +178,7 @@ def test_labels_of_objects_that_are_gone_do_no_harm(new_session):
     search = Search(session)
     search.publish(PROBE, np.zeros(len(session.cache)), "test")
     assert quality.curves(search, PROBE) is None
-    assert quality.doubted(search, PROBE) == []
+    assert look_ahead(search, PROBE).suspects == ()
     assert agreement.annotators(search)[0].verdicts == 2
     search.close()
 

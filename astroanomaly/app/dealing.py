@@ -10,6 +10,7 @@ import numpy as np
 
 from astroanomaly.app.filters import NOT_MINE, UNLABELLED, Filters
 from astroanomaly.app.search import COLD, Search
+from astroanomaly.audits import AUDIT
 
 __all__ = ["ORDERINGS", "Dealt", "deal"]
 
@@ -25,7 +26,6 @@ ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it alway
     "nominal": ("most nominal", "nominal", ""),
     "cold": ("unusual, without labels", "score", COLD),
 }
-AUDIT = "audit"
 _LEAST_AGE = 2  # pages before a labelled object may come back as a blind repeat
 
 

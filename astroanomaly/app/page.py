@@ -91,7 +91,7 @@ class Page:
         self.inspector = Inspector(state, self.act, self.later, learner)
         self._makers: dict[str, Callable[[], Any]] = {
             "learning": lambda: Learning(state, self.act, learner, load_plugins().rankers),
-            "is it working?": lambda: Quality(state, self.act, self._go),
+            "is it working?": lambda: Quality(state, self.act, self.later, self._go),
             "maps": lambda: Maps(state, self.act, self._go, learner),
             "people": lambda: People(state, self.act, self._go),
             "export": lambda: Export(state, self.act, self._save, same_host=same_host),

@@ -1,4 +1,4 @@
-"""Is it working? Curves with intervals, what was found for how many verdicts, and labels the model doubts. No Bokeh."""
+"""Is it working? Curves with intervals, and what was found for how many verdicts. No Bokeh."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astroanomaly.app.dealing import AUDIT
 from astroanomaly.app.resampling import GRID, ranking_curves, resampled_curves
 from astroanomaly.app.search import Search
-from astroanomaly.opinions import DISPUTED, majority
+from astroanomaly.audits import audit_labels
+from astroanomaly.opinions import DISPUTED
 from astroanomaly.records import NOMINAL
 
-__all__ = ["Curves", "Pace", "Sample", "curves", "doubted", "histogram", "pace", "sample"]
+__all__ = ["Curves", "Pace", "Sample", "curves", "histogram", "pace", "sample"]
 
 _LEAST = 20  # labelled objects of the audit set without which it says nothing
 _PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
@@ -77,33 +77,17 @@ class Curves:
 def sample(search: Search, by: str) -> Sample:
     """Return the labelled objects to judge a ranking on: the audit set if enough of it is labelled, else all others.
 
-    Enough are 20 objects, or all of a smaller set, with both nominal ones and anomalies. Only verdicts given blind
-    count, on the audit pages of the app: what somebody chose to label, having seen its score or in a table, is no
-    random part of it. Once the whole set is labelled, nothing was chosen, and every verdict counts.
+    Enough are 20 objects, or all of a smaller set, with both nominal ones and anomalies. For which verdicts count, see
+    `astroanomaly.audits.audit_labels`.
     """
     audit = {i for i, row in zip(search.audit, search.cache.find(list(search.audit)), strict=True) if row >= 0}
     said = {i: o.label for i, o in search.tally.opinions().items() if o.label}
-    if not audit <= said.keys():
-        known = {i: _blind(search, i) for i in audit & said.keys()}
-    else:
-        known = {i: said[i] for i in audit}
-    known = {i: label for i, label in known.items() if label}
+    known = audit_labels(search.tally, audit)
     sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
     unbiased = len(sides) == 2 and len(known) >= min(_LEAST, len(audit))
     chosen = known if unbiased else {i: label for i, label in said.items() if i not in search.audit}
     ids, truth, scores = _scored(search, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
     return Sample(ids, truth, scores, not unbiased, len(known), len(audit))
-
-
-def _blind(search: Search, object_id: str) -> str:
-    """Majority of what people said of an object when its score and other verdicts were hidden; empty if nobody did."""
-    votes: dict[str, str] = {}
-    for event in search.tally.standing(object_id):
-        if event.kind == "verdict" and event.ordering == AUDIT:
-            votes[event.annotator] = event.value
-        elif event.kind == "skip":
-            votes.pop(event.annotator, None)
-    return majority(votes)
 
 
 def _scored(search: Search, labels: dict[str, str], by: str) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -196,12 +180,3 @@ def pace(search: Search, annotator: str = "") -> Pace:
         busy += float(gaps[gaps <= _PAUSE_S].sum())
         count += int((gaps <= _PAUSE_S).sum())
     return Pace(np.arange(1, len(found) + 1), np.array(found, int), 60 * count / busy if busy > 0 else float("nan"))
-
-
-def doubted(search: Search, by: str, n: int = 20) -> list[tuple[str, str, float]]:
-    """Return labelled objects whose score contradicts their label most: id, label, score."""
-    said = {i: label for i, label in _labels(search).items() if i not in search.audit}
-    ids, anomalous, scores = _scored(search, said, by)
-    doubt = np.where(anomalous, -scores, scores)
-    worst = [k for k in np.lexsort((np.array(ids, str), doubt))[::-1][:n] if doubt[k] > 0]
-    return [(ids[k], said[ids[k]], float(scores[k])) for k in worst]

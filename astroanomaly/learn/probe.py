@@ -16,6 +16,7 @@ from astroanomaly.hookspecs import RankerContext, ShardScores
 from astroanomaly.learn.features import FeatureStore
 from astroanomaly.learn.points import Points
 from astroanomaly.learn.projection import Projection
+from astroanomaly.learn.robust import trust
 from astroanomaly.learn.scoring import log_odds
 from astroanomaly.records import NOMINAL, Labelled, Progress
 
@@ -38,6 +39,7 @@ class ProbeOptions:
         "survey: square roots of the features, each on the scale of the survey at hand; plain: features as they are",
     )
     balanced: bool = option(True, "weigh every label class alike, however rare")
+    robust: bool = option(False, "lean less on labels that the others contradict: for when some may be wrong")
     components: int = option(128, "principal components that are ranked in a large cache")
     project_above: int = option(1_000_000, "number of objects above which a cache is large")
 
@@ -242,7 +244,9 @@ class Probe:
         model = LogisticRegression(
             C=self.options.c, class_weight="balanced" if self.options.balanced else None, max_iter=2000
         )
-        model.fit(points.astype(np.float64), places)
+        model.fit(
+            points.astype(np.float64), places, sample_weight=trust(points, places) if self.options.robust else None
+        )
         slope, offset = model.coef_.T, model.intercept_  # (D, 1 or classes)
         if slope.shape[1] == 1:  # two classes: one logit, of the second against the first
             slope, offset = np.hstack([np.zeros_like(slope), slope]), np.array([0.0, offset[0]])

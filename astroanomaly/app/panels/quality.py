@@ -1,7 +1,8 @@
-"""Is it working? Curves, the histogram of scores, what was found for how many verdicts, and labels the model doubts."""
+"""Is it working? Curves, what is left, the histogram of scores, what was found for how many verdicts, odd labels."""
 
 from __future__ import annotations
 
+import logging
 import time
 from html import escape
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 from bokeh.models import Button, Column, ColumnDataSource, Div, Row
 
 from astroanomaly.app import quality
+from astroanomaly.app.outlook import Outlook, look_ahead
 from astroanomaly.app.state import ViewState
 from astroanomaly.app.theme import legend_above, plot_figure, view
+from astroanomaly.calibration import Forecast
 
 __all__ = ["Quality"]
 
+_log = logging.getLogger(__name__)
 _BLUE, _ORANGE, _GREY = "#56B4E9", "#E69F00", "#8A94A6"
 _AGAIN_S = 2.0  # and ten times as long as it takes: keys come first
 _CURVES = (
@@ -25,15 +29,21 @@ _CURVES = (
 
 
 class Quality:
-    """``curves`` has the three curves with their intervals, ``bars`` the histogram, ``steps`` what was found."""
+    """``curves`` has the three curves with their intervals, ``bars`` the histogram, ``steps`` what was found.
 
-    def __init__(self, state: ViewState, act: Any, go: Any) -> None:
+    ``ahead`` has what the next objects hold, by how many are looked at.
+    """
+
+    def __init__(self, state: ViewState, act: Any, later: Any, go: Any) -> None:
         self.state = state
+        self._later = later
+        self._asking = False
         self._seen: Any = None
         self._when = 0.0
         self.curves = ColumnDataSource({"x": []} | {f"{n}{e}": [] for n, *_ in _CURVES for e in ("", "_low", "_high")})
         self.bars = ColumnDataSource({"left": [], "right": [], "all": [], "nominal": [], "anomaly": []})
         self.steps = ColumnDataSource({"verdicts": [], "found": []})
+        self.ahead = ColumnDataSource({"depth": [], "precision": [], "low": [], "high": []})
         figures = []
         for name, title, x, y in _CURVES:
             figure = plot_figure(
@@ -61,17 +71,25 @@ class Quality:
             sizing_mode="stretch_both",
         )
         steps.line("verdicts", "found", source=self.steps, color=_ORANGE, line_width=2)
+        ahead = plot_figure(
+            "what the next hold", "unlabelled objects, best first", "share of anomalies", min_height=230,
+            sizing_mode="stretch_both", x_axis_type="log", y_range=(-0.02, 1.04),
+        )  # fmt: skip
+        ahead.varea("depth", "low", "high", source=self.ahead, fill_color=_BLUE, fill_alpha=0.25)
+        ahead.line("depth", "precision", source=self.ahead, color=_BLUE, line_width=2)
+        self.left = Div(disable_math=True, sizing_mode="stretch_width", name="quality_left")
         self.words = Div(disable_math=True, sizing_mode="stretch_width", name="quality_words")
         self.doubts = Div(disable_math=True, sizing_mode="stretch_width")
         self.show = Button(label="show these", width=100)
         self._ids: list[str] = []
         self.show.on_click(act(lambda: go(self._ids, "doubted")))
-        heading = Div(text="<h3>labels the model doubts</h3>")
+        heading = Div(text="<h3>labels that look wrong</h3>")
         doubts = Column(heading, self.doubts, self.show, sizing_mode="stretch_width")
         self.root = view(
             self.words,
+            self.left,
             Row(*figures, sizing_mode="stretch_both", spacing=8),
-            Row(bars, steps, doubts, sizing_mode="stretch_both", spacing=8),
+            Row(bars, steps, ahead, doubts, sizing_mode="stretch_both", spacing=8),
             name="quality",
         )  # fmt: skip
 
@@ -128,14 +146,57 @@ class Quality:
         self.steps.data = {"verdicts": went.verdicts, "found": went.found}
         if np.isfinite(own.per_minute):
             self.words.text += f"<p class=muted>your pace: {own.per_minute:.0f} verdicts a minute</p>"
-        doubts = quality.doubted(state.search, by)
-        self._ids = [object_id for object_id, _, _ in doubts]
+        if not self._asking:
+            self._asking = True
+            self._later(self._told, self._look, by)
+
+    def _look(self, by: str) -> Outlook | str:
+        """Find out in a thread; what goes wrong must not keep the view from asking again."""
+        try:
+            return look_ahead(self.state.search, by)
+        except Exception as error:  # noqa: BLE001 - the page says it
+            _log.exception("nothing can be said of what is left")
+            return f"{type(error).__name__}: {error}"
+
+    def _told(self, found: Outlook | str) -> None:
+        self._asking = False
+        if isinstance(found, str):
+            self.left.text = f"<p class=bad>{escape(found)}</p>"
+            return
+        self._ids = [object_id for object_id, *_ in found.suspects]
         rows = "".join(
-            f"<tr><td class=mono>{escape(i)}</td><td>{escape(label)}</td><td class=number>{score:+.2f}</td></tr>"
-            for i, label, score in doubts[:8]
+            f"<tr><td class=mono>{escape(i)}</td><td>{escape(said)}</td><td>looks like {escape(like)}</td>"
+            f"<td class=number>{sure:.2f}</td></tr>"
+            for i, said, sure, like in found.suspects[:8]
         )
         self.doubts.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
-        self.show.visible = bool(doubts)
+        self.show.visible = bool(rows)
+        left = found.left
+        self.left.text = f"<p class=muted>{escape(found.why_not)}</p>" if left is None else f"<p>{_told_left(left)}</p>"
+        pairs = [] if left is None else list(zip(left.depths, left.within, strict=True))
+        self.ahead.data = {
+            "depth": [depth for depth, _ in pairs],
+            "precision": [item.expected / depth for depth, item in pairs],
+            "low": [item.low / depth for depth, item in pairs],
+            "high": [item.high / depth for depth, item in pairs],
+        }
+
+
+def _told_left(left: Forecast) -> str:
+    """Say what is left in one sentence."""
+    total = left.total
+    text = (
+        f"about <b>{total.expected:,.0f}</b> anomalies ({total.low:,.0f} to {total.high:,.0f}) are left among "
+        f"{left.unlabelled:,} unlabelled objects"
+    )
+    places = [k for k, depth in enumerate(left.depths) if depth <= 100]
+    if places:
+        depth, item = left.depths[places[-1]], left.within[places[-1]]
+        text += f"; the next {depth} hold about <b>{item.expected:.0f}</b> ({item.low:.0f} to {item.high:.0f})"
+    return (
+        f"{text} <span class=muted>90 % intervals, from {left.audit} objects of the audit set, "
+        f"{left.audit_anomalies} of them anomalies</span>"
+    )
 
 
 def _way_out(measured: quality.Curves) -> str:

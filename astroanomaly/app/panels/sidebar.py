@@ -21,7 +21,7 @@ _WIDTH = 232
 _HALF = 112
 _CLICK_NOTHING = "only the cursor"
 _AUTOMATIC = "automatic: what has learnt most"
-_BY_HAND = {"map": "chosen on a map", "doubted": "labels the model doubts", "disagreement": "in dispute"}
+_BY_HAND = {"map": "chosen on a map", "doubted": "labels that look wrong", "disagreement": "in dispute"}
 
 
 class Sidebar:
