@@ -33,7 +33,7 @@ def remaining(session: Session, depths: Sequence[int] = DEPTHS) -> Forecast:
         Tally(session.labels.events()),
         session.labels.audit,
         learnt=learnt,
-        features=session.features,
+        points=session.points,
         regression=session.settings["probe"],
         by_probe=last.ranker == "probe",
         depths=depths,
@@ -48,7 +48,7 @@ def forecast_scores(
     audit: Collection[str],
     *,
     learnt: Collection[str],
-    features: Callable[[Sequence[str]], np.ndarray],
+    points: Callable[[Sequence[str]], np.ndarray],
     regression: Mapping[str, object],
     by_probe: bool,
     depths: Sequence[int] = DEPTHS,
@@ -69,8 +69,8 @@ def forecast_scores(
     learnt
         Objects whose labels the scores know. Where these would stand if they did not is told by the instant ranker,
         which leaves them out in turn.
-    features
-        ``(n, D)`` frozen features of some objects; asked for only if labels were learnt from.
+    points
+        ``(n, D)`` features of some objects on the scale of the survey; asked for only if labels were learnt from.
     regression
         Settings of the probe: ``c`` and ``balanced``.
     by_probe
@@ -104,7 +104,7 @@ def forecast_scores(
     if taught.any():
         rows = _compared(scores, free, audit_rows, seed)
         known_scores[taught] = _unseen(
-            features, [i for i in known if i in set(learnt)], said, cache.ids_at(rows[0]), scores[rows[0]], rows[1],
+            points, [i for i in known if i in set(learnt)], said, cache.ids_at(rows[0]), scores[rows[0]], rows[1],
             regression, by_probe, known_scores[taught], seed,
         )  # fmt: skip
     has = np.isfinite(known_scores)
@@ -140,7 +140,7 @@ def _compared(scores: np.ndarray, free: np.ndarray, audit_rows: np.ndarray, seed
 
 
 def _unseen(
-    features: Callable[[Sequence[str]], np.ndarray],
+    points: Callable[[Sequence[str]], np.ndarray],
     learnt: Sequence[str],
     said: Mapping[str, str],
     sample: Sequence[str],
@@ -156,7 +156,6 @@ def _unseen(
     The probe's log-odds out of fold are such scores, for the probe. For another ranker they tell the place: an object
     stands as high in its ranking as it does in the probe's.
     """
-    from astroanomaly.learn.features import unit_length
     from astroanomaly.learn.robust import held_out, odds
 
     options: dict[str, object] = {"c": regression["c"], "balanced": regression["balanced"]}
@@ -164,11 +163,11 @@ def _unseen(
     places = np.array([names.index(said[i]) for i in learnt])
     if not (places == 0).any() or not (places > 0).any():  # taken back since
         return own
-    points = unit_length(features(learnt))
-    held = -held_out(points, places, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
+    known = points(learnt)
+    held = -held_out(known, places, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
     judged = np.isfinite(held)
     if not by_probe:
-        spoken = -odds(points, places, unit_length(features(sample)), **options)[:, 0]  # type: ignore[arg-type]
+        spoken = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
         order = np.argsort(-spoken, kind="stable")
         above = np.cumsum(weights[order])[np.searchsorted(-spoken[order], -held[judged], side="right").clip(1) - 1]
         order = np.argsort(-sample_scores, kind="stable")

@@ -200,7 +200,6 @@ def suspects(session: Session, n: int) -> QTable:
     """Make the table of the labels that look most wrong; see `Session.suspects`."""
     from astropy.table import QTable
 
-    from astroanomaly.learn.features import unit_length
     from astroanomaly.learn.robust import suspects as order
 
     labelled = session.labels.labelled()
@@ -211,7 +210,7 @@ def suspects(session: Session, n: int) -> QTable:
             f"{session.path} has {len(pairs)} labels, all of them alike: label both nominal objects and anomalies, "
             "then each label can be compared with the others"
         )
-    points = unit_length(session.features([object_id for object_id, _ in pairs]))
+    points = session.points([object_id for object_id, _ in pairs])
     found = order(points, [label for _, label in pairs])[:n]
     return QTable(
         {

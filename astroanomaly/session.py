@@ -334,15 +334,16 @@ class Session:
     def points(self, ids: Sequence[str]) -> np.ndarray:
         """Frozen features on the scale of the survey: ``(n, D)`` float32 of length 1, to compare objects by.
 
-        Features are computed where they are missing; the scale is that of the objects that have some.
+        Features are computed where they are missing, of the random sample too that the scale is measured on.
         """
         from astroanomaly.learn.features import FeatureStore
         from astroanomaly.learn.points import Points
 
         store = FeatureStore.of(self.cache, self.context)
-        for _ in store.compute(first=ids, only=()):
+        seed, audit = self.context.seed, frozenset(self.labels.audit)
+        for _ in store.compute(first=[*Points.sample(store, seed, audit), *ids], only=()):
             pass
-        return Points.of(store, self.context.seed, frozenset(self.labels.audit), ids).apply(store.get(ids))
+        return Points.of(store, seed, audit).apply(store.get(ids))
 
     def train(
         self, ranker: str = "fixmatch", *, progress: Callable[[Progress], None] | None = None, **options: Any

@@ -52,8 +52,7 @@ def main():
         given = read_truth_column(arguments.truth, arguments.column)
         truth = {object_id: given[name] for name, object_id in match_ids(given, session.cache.ids).items()}
         ids = [i for i in session.cache.ids if i in truth]
-        points = session.features(ids)
-        points = points / np.linalg.norm(points, axis=1, keepdims=True)
+        points = session.points(ids)
         print("| anomaly | wrong labels | AUPRC | AUPRC, probe.robust | wrong ones among the 10 % most suspect |")
         print("|---|---|---|---|---|")
         every = {}

@@ -167,8 +167,7 @@ def test_more_like_this(started):
     with pytest.raises(ConfigError, match="not computed yet"):
         learner.nearest(search.cache.ids[0], 5)
     wait_for(learner, lambda: learner._fitted_features == len(search.cache))
-    features = search.session.features(list(search.cache.ids))
-    features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    features = search.session.points(list(search.cache.ids))
     wanted = str(search.cache.ids[7])
     found = learner.nearest(wanted, 5)
     assert found[0] == wanted

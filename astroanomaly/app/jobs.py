@@ -267,7 +267,8 @@ def train(path: Path, ranker: str, options: dict[str, Any], heard: Callable[[], 
 
 def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[], list[Any]]) -> Iterator[FeatureMap]:
     """Project the features of a sample, and of some labelled objects, on a plane."""
-    from astroanomaly.learn.features import FeatureStore, unit_length
+    from astroanomaly.learn.features import FeatureStore
+    from astroanomaly.learn.points import Points
     from astroanomaly.learn.projection import plane
     from astroanomaly.session import Session
 
@@ -280,4 +281,5 @@ def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[
     features = store.get(ids)
     there = np.isfinite(features).all(axis=1)
     ids = [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
-    yield FeatureMap(ids, plane(unit_length(features[there]), method))
+    points = Points.measure(features[there], store.widths)
+    yield FeatureMap(ids, plane(points.apply(features[there]), method))

@@ -73,7 +73,7 @@ def _left(search: Search, by: str, tally: Tally) -> Forecast:
         tally,
         search.audit,
         learnt=learnt,
-        features=search.features or session.features,
+        points=search.features or session.points,
         regression=session.settings["probe"],
         by_probe=by_probe,
         depths=sorted({*DEPTHS, *_DEPTHS}),

@@ -11,7 +11,7 @@ from astroanomaly.learn.features import FeatureStore, unit_length
 
 __all__ = ["Points"]
 
-_SAMPLE = 5000  # objects that the scale of a survey is measured on
+_SAMPLE = 2000  # objects that the scale of a survey is measured on
 _ENOUGH = 500
 _FLOOR = 1e-3  # of the median deviation: a feature that hardly varies is not blown up into noise
 
@@ -67,12 +67,17 @@ class Points:
         known
             Objects that have features, to look at as well while there are few.
         """
-        ids = store.cache.sample(_SAMPLE, np.random.default_rng((seed, 3)), exclude)
+        ids = cls.sample(store, seed, exclude)
         features = store.get(ids)
         features = features[np.isfinite(features).all(axis=1)]
         if len(features) < min(_ENOUGH, len(ids)):
             features = np.concatenate([features, store.get(known)])
         return cls.measure(features, store.widths)
+
+    @staticmethod
+    def sample(store: FeatureStore, seed: int, exclude: frozenset[str] = frozenset()) -> list[str]:
+        """Draw the objects that the scale of a survey is measured on."""
+        return store.cache.sample(_SAMPLE, np.random.default_rng((seed, 3)), exclude)
 
     @classmethod
     def plain(cls) -> Points:
