@@ -125,7 +125,7 @@ def _novel(
     rng: np.random.Generator,
     features: Callable[[Sequence[str]], np.ndarray],
 ) -> list[str]:
-    """Of the objects least like their nearest labelled ones, four times as many as are wanted, those that differ."""
+    """Of the objects least like their nearest labelled ones, twice as many as are wanted, those that differ."""
     drawn = [ids[k] for k in np.sort(rng.permutation(places)[:_LOOKED_AT])]
     points = _directions(drawn, features)
     against = [labelled[k] for k in np.sort(rng.permutation(len(labelled))[:_REFERENCES])]
@@ -133,7 +133,7 @@ def _novel(
     likeness = points @ references.T  # (k, references); an object is like itself where there are no labels: all alike
     nearest_ones = np.partition(likeness, -min(_NEIGHBOURS, likeness.shape[1]), axis=1)
     keys = nearest_ones[:, -min(_NEIGHBOURS, likeness.shape[1]) :].mean(axis=1)
-    pool = np.lexsort((np.arange(len(drawn)), keys))[: n * _POOL]
+    pool = np.lexsort((np.arange(len(drawn)), keys))[: 2 * n]
     return [drawn[pool[k]] for k in _spread(points[pool], n)]
 
 

@@ -62,9 +62,11 @@ def list_cases(anomalies: Sequence[str], protocol: Protocol) -> list[Case]:
 
 
 def in_part(object_id: str, number: int, parts: int) -> bool:
-    """Tell whether an object falls into one of several parts of about equal size; depends on its id alone."""
-    digest = hashlib.sha256(object_id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") % parts == number - 1
+    """Tell whether an object falls into one of several parts of about equal size.
+
+    The base name of its id decides, so that parts are the same whatever folder or prefix the objects came with.
+    """
+    return hashlib.sha256(object_id.rpartition("/")[2].encode()).digest()[0] % parts == number - 1
 
 
 def draw_pool(
