@@ -575,5 +575,6 @@ def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
     time.sleep(1.5)
     take("maps")
     tab.page.get_by_role("button", name="is it working?").click()
+    tab.wait_for(lambda: "labels that look wrong" in tab.text() and "comparing" not in tab.text(), 120)
     time.sleep(1)
     take("quality")

@@ -64,23 +64,22 @@ class Quality:
             )  # fmt: skip
         legend_above(bars)
         steps = plot_figure(
-            "anomalies found against verdicts given",
-            "verdicts",
-            "anomalies",
-            min_height=230,
-            sizing_mode="stretch_both",
+            "anomalies found", "verdicts given", "anomalies", min_height=230, sizing_mode="stretch_both"
         )
         steps.line("verdicts", "found", source=self.steps, color=_ORANGE, line_width=2)
         ahead = plot_figure(
             "what the next hold", "unlabelled objects, best first", "share of anomalies", min_height=230,
-            sizing_mode="stretch_both", x_axis_type="log", y_range=(-0.02, 1.04),
+            sizing_mode="stretch_both", x_axis_type="log", y_range=(-0.02, 1.04), visible=False,
         )  # fmt: skip
         ahead.varea("depth", "low", "high", source=self.ahead, fill_color=_BLUE, fill_alpha=0.25)
         ahead.line("depth", "precision", source=self.ahead, color=_BLUE, line_width=2)
+        self.curve = ahead
         self.left = Div(disable_math=True, sizing_mode="stretch_width", name="quality_left")
         self.words = Div(disable_math=True, sizing_mode="stretch_width", name="quality_words")
-        self.doubts = Div(disable_math=True, sizing_mode="stretch_width")
-        self.show = Button(label="show these", width=100)
+        self.doubts = Div(
+            text="<p class=muted>comparing …</p>", disable_math=True, sizing_mode="stretch_width", name="doubts"
+        )
+        self.show = Button(label="show these", width=100, visible=False)
         self._ids: list[str] = []
         self.show.on_click(act(lambda: go(self._ids, "doubted")))
         heading = Div(text="<h3>labels that look wrong</h3>")
@@ -174,6 +173,7 @@ class Quality:
         left = found.left
         self.left.text = f"<p class=muted>{escape(found.why_not)}</p>" if left is None else f"<p>{_told_left(left)}</p>"
         pairs = [] if left is None else list(zip(left.depths, left.within, strict=True))
+        self.curve.visible = bool(pairs)
         self.ahead.data = {
             "depth": [depth for depth, _ in pairs],
             "precision": [item.expected / depth for depth, item in pairs],
