@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from astroanomaly.config import option
-from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
+from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.hookspecs import RankerContext, ShardScores
+from astroanomaly.learn.feature_ranker import FeatureRanker
 from astroanomaly.learn.features import FeatureStore
 from astroanomaly.learn.points import Points
 from astroanomaly.learn.projection import Projection
@@ -50,7 +50,7 @@ class ProbeOptions:
             raise ConfigError(f"probe.components={self.components}: expected 2 or more")
 
 
-class Probe:
+class Probe(FeatureRanker):
     """Logistic regression on frozen features, class-balanced; learns in under a second.
 
     Features become points of length 1 on the scale of the survey, see `astroanomaly.learn.points.Points`.
@@ -70,17 +70,12 @@ class Probe:
     summary = "logistic regression on frozen features: learns from few labels in under a second"
     section = "probe"
     Options = ProbeOptions
-    needs_labels = True
-    has_weights = False
 
     def __init__(self, options: ProbeOptions, context: RankerContext) -> None:
-        self.options = options
-        self.context = context
+        super().__init__(options, context)
         self._columns: list[int] = []
-        self._points: Points | None = None
         self._line: _Line | None = None  # on points
         self._short_line: _Line | None = None  # on their projection
-        self._stores: dict[int, FeatureStore] = {}
         self._projections: dict[int, Projection] = {}
         self._measured: tuple[FeatureStore, int, Points] | None = None
 
@@ -176,42 +171,6 @@ class Probe:
             raise TrainingError("the probe has learnt nothing yet: train it first")
         nominal = self._columns.index(self.context.classes.index(NOMINAL))
         return feature_score(self._store(cache), lambda rows: -log_odds(line.at(points.apply(rows)))[:, nominal])
-
-    def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
-        """Find which part of a cutout its score rests on, see `astroanomaly.learn.explain.occlusion`.
-
-        Returns
-        -------
-        numpy.ndarray
-            ``(height, width)`` float32 of the cutout: fall of the log-odds of not being nominal when that part is
-            covered.
-
-        Raises
-        ------
-        TrainingError
-            If it has not learnt yet.
-        UnknownObjectError
-            For an id that is not in the cache.
-        """
-        return self.image_score(cache).saliency(object_id)
-
-    def save(self, path: Path, metrics: dict[str, float] | None = None) -> None:
-        """Refuse: the probe is refitted from its recipe."""
-        raise CheckpointError(f"the probe has no weights to write to {path}: it is fitted again from its labels")
-
-    def load(self, path: Path) -> None:
-        """Refuse: the probe is refitted from its recipe."""
-        raise CheckpointError(f"the probe has no weights to read from {path}: it is fitted again from its labels")
-
-    def share(self, store: FeatureStore) -> None:
-        """Use somebody else's features of a cache, instead of opening them again."""
-        self._stores[id(store.cache)] = store
-
-    def _store(self, cache: Cache) -> FeatureStore:
-        """Features of a cache; kept, because those in memory would be lost."""
-        if id(cache) not in self._stores:
-            self._stores[id(cache)] = FeatureStore.of(cache, self.context)
-        return self._stores[id(cache)]
 
     def _measure(self, store: FeatureStore, labelled: list[str], exclude: frozenset[str]) -> Points:
         """Find the scale of the features; it is measured again only when there are more of them."""
