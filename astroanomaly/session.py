@@ -467,8 +467,8 @@ class Session:
         n
             How many.
         order
-            ``score`` (most anomalous first), ``uncertain``, ``diverse``, ``mixed``, ``random``, ``nominal``, ``median``
-            or ``mean``.
+            ``score`` (most anomalous first), ``uncertain``, ``diverse``, ``novel``, ``mixed``, ``random``, ``nominal``,
+            ``median`` or ``mean``.
         include_labelled
             Whether objects that have a label already are among them. Audit objects never are.
 

@@ -87,7 +87,8 @@ def prepare(folder, objects, side):
     if not (folder / "cache").exists():
         make_cache(folder / "cache", objects, side)
     shutil.rmtree(folder / "session", ignore_errors=True)
-    session = Session.create(folder / "session", folder / "cache", settings={"input": {"size": side}})
+    settings = {"input": {"size": side}, "backbone": {"layers": "last"}}  # the 1280 features that are made up
+    session = Session.create(folder / "session", folder / "cache", settings=settings)
     if not (folder / "cache" / "derived").exists():
         make_features(session)
     rng = np.random.default_rng(2)

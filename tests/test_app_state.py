@@ -265,8 +265,12 @@ def test_filters_by_sky_and_by_catalogue(search, state):
     assert state.filters == before[1]
 
 
-@pytest.mark.parametrize("ordering", ["score", "uncertain", "random", "median", "mean", "nominal", "cold"])
+@pytest.mark.parametrize(
+    "ordering", ["score", "uncertain", "novel", "mixed", "random", "median", "mean", "nominal", "cold"]
+)
 def test_every_order_deals_each_object_once(search, state, ordering):
+    drawn = np.random.default_rng(0).normal(size=(len(search.cache), 8))
+    search.features = lambda ids: drawn[search.cache.rows(ids)]
     state.choose(ordering=ordering, page_size=49)
     while state.number < 5 and state._deal():
         state.number += 1

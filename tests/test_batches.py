@@ -198,6 +198,18 @@ def test_the_key_follows_the_pixels_and_nothing_else():
     assert measure(cache, channels="blue,green,red").key != key
 
 
+def test_a_picture_is_averaged_with_its_mirror_image_and_the_sky_with_a_turned_view():
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def first(seen):
+        return seen[:, :, 0, 0]
+
+    picture = measure(pictures()).averaged(first, images)
+    torch.testing.assert_close(picture, (images[:, :, 0, 0] + images[:, :, 0, -1]) / 2)
+    sky = measure(pictures(), views="sky").averaged(first, images)
+    torch.testing.assert_close(sky, (images[:, :, 0, 0] + images[:, :, -1, -1]) / 2)
+
+
 @pytest.mark.parametrize(
     "change",
     [

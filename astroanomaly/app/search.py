@@ -237,7 +237,7 @@ class Search:
         seen
             Objects not to show again.
         rng
-            For a random or mixed order.
+            For a random, novel or mixed order.
 
         Returns
         -------
