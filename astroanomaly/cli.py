@@ -17,6 +17,7 @@ from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError
 from astroanomaly.flags import add_flags, describe_options, given_options
 from astroanomaly.plugins import load_plugins
 from astroanomaly.ranking import ORDERS, STRATEGIES
+from astroanomaly.records import DEFAULT_RANKER
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
@@ -332,7 +333,7 @@ def _init(arguments: argparse.Namespace) -> None:
     )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
     say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
-    ranker = "fixmatch" if session.labels.counts() else "cold"
+    ranker = DEFAULT_RANKER if session.labels.counts() else "cold"
     say(f"next: astroanomaly serve {arguments.session} (label in a browser; nothing has to be trained before)")
     say(f"or:   astroanomaly train {arguments.session} --ranker {ranker}")
 
@@ -414,12 +415,12 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "--ranker",
-        default="fixmatch",
+        default=DEFAULT_RANKER,
         metavar="NAME",
-        help="fixmatch, probe, cold or another of `astroanomaly sources` (default: fixmatch)",
+        help=f"tuned, fixmatch, probe, cold or another of `astroanomaly sources` (default: {DEFAULT_RANKER})",
     )
     parser.add_argument(
-        "--iterations", type=_count, metavar="N", help="training steps of this round (fixmatch, supervised)"
+        "--iterations", type=_count, metavar="N", help="training steps of this round (tuned, fixmatch, supervised)"
     )
 
 
@@ -751,7 +752,7 @@ def _demo_flags(parser: argparse.ArgumentParser) -> None:
         "--objects", type=_count, default=2000, metavar="N", help="objects on the simulated sky (default: 2000)"
     )
     parser.add_argument(
-        "--iterations", type=_count, default=40, metavar="N", help="FixMatch training steps (default: 40)"
+        "--iterations", type=_count, default=100, metavar="N", help="training steps of the network (default: 100)"
     )
 
 

@@ -138,6 +138,10 @@ class BackboneConfig:
         "auto: several on the sky, the last of pictures",
     )
 
+    def several(self, views: str) -> bool:
+        """Whether frozen features of several layers are meant, of images on the ``sky`` or of a ``picture``."""
+        return views == "sky" if self.layers == "auto" else self.layers == "several"
+
 
 # ------------------------------------------------------------------------------------------------------- the network
 

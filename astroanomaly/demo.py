@@ -14,7 +14,7 @@ from astroanomaly import metrics
 from astroanomaly.benchmark import Expert
 from astroanomaly.errors import StorageError
 from astroanomaly.ingestion import ingest_steps
-from astroanomaly.records import ANOMALY, NOMINAL, Progress
+from astroanomaly.records import ANOMALY, DEFAULT_RANKER, NOMINAL, Progress
 from astroanomaly.session import Session
 from astroanomaly.simulate import simulate
 
@@ -58,7 +58,7 @@ class DemoResult:
 
 
 def demo_steps(
-    out: Path, *, seed: int = 0, objects: int = 2000, iterations: int = 40
+    out: Path, *, seed: int = 0, objects: int = 2000, iterations: int = 100
 ) -> Generator[Progress, None, DemoResult]:
     """Run the demo; a generator of progress reports.
 
@@ -71,7 +71,7 @@ def demo_steps(
     objects
         Objects on the sky, about 1 % of them rarities.
     iterations
-        Training steps of FixMatch.
+        Training steps of the network.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StorageError(f"{out} exists already: remove it, or choose another --out")
@@ -84,13 +84,13 @@ def demo_steps(
     session = Session.create(
         out / "session",
         out / "cache",
-        settings={"session": {"seed": seed}, "input": {"size": _SIZE}, "train": {"iterations": iterations}},
+        settings={"session": {"seed": seed}, "input": {"size": _SIZE}, "tune": {"iterations": iterations}},
     )
     expert = _expert(sky.truth, session)
     scores: dict[str, tuple[list[str], np.ndarray]] = {}
     seconds: dict[str, float] = {}
     _tell(session, expert)
-    for ranker in ("cold", "probe", "fixmatch"):
+    for ranker in ("cold", "probe", DEFAULT_RANKER):
         started = time.perf_counter()
         yield from session.train_steps(ranker)
         seconds[ranker] = time.perf_counter() - started

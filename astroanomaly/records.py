@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANOMALY",
+    "DEFAULT_RANKER",
     "NOMINAL",
     "Cutout",
     "CutoutBlock",
@@ -36,6 +37,7 @@ __all__ = [
 
 NOMINAL = "nominal"
 ANOMALY = "anomaly"
+DEFAULT_RANKER = "tuned"
 
 
 @dataclass(frozen=True, eq=False)

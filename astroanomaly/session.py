@@ -30,7 +30,7 @@ from astroanomaly.errors import (
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels import LabelLog
 from astroanomaly.plugins import load_plugins
-from astroanomaly.records import ANOMALY, NOMINAL, Progress
+from astroanomaly.records import ANOMALY, DEFAULT_RANKER, NOMINAL, Progress
 from astroanomaly.rounds import Round, list_rounds, new_round
 from astroanomaly.settings import SessionConfig, build_settings
 
@@ -346,14 +346,14 @@ class Session:
         return Points.of(store, seed, audit).apply(store.get(ids))
 
     def train(
-        self, ranker: str = "fixmatch", *, progress: Callable[[Progress], None] | None = None, **options: Any
+        self, ranker: str = DEFAULT_RANKER, *, progress: Callable[[Progress], None] | None = None, **options: Any
     ) -> TrainReport:
         """Train a ranker on the labels so far and score every object: one round.
 
         Parameters
         ----------
         ranker
-            Its name, see `astroanomaly sources`: ``fixmatch``, ``probe``, ``cold`` ...
+            Its name, see `astroanomaly sources`: ``tuned``, ``fixmatch``, ``probe``, ``cold`` ...
         progress
             Called with a `Progress` now and then.
         **options
@@ -366,7 +366,7 @@ class Session:
         """
         return _drain(self.train_steps(ranker, **options), progress)
 
-    def train_steps(self, ranker: str = "fixmatch", **options: Any) -> Generator[Progress, None, TrainReport]:
+    def train_steps(self, ranker: str = DEFAULT_RANKER, **options: Any) -> Generator[Progress, None, TrainReport]:
         """As `train`, as a generator of progress reports. The round is added at the end, whole, or not at all."""
         fitted: Any = self.ranker(ranker, **options)
         last_event = self.labels.last_event

@@ -32,6 +32,7 @@ TINY = {
     "input": {"size": 32},
     "backbone": {"name": "test_efficientnet", "weights": "random"},
     "train": {"iterations": 3, "labelled_batch": 4, "pool": 40},
+    "tune": {"iterations": 3, "batch": 4},
 }
 
 

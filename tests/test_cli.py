@@ -71,7 +71,7 @@ def trained(folder):
     words = ["init", "search", "--cache", "cache", "--labels", "labels.csv", "--audit", "4", *settings]
     assert "40 objects, 14 nominal, 3 anomaly" in run(*words, cwd=folder)
     said = run("train", "search", "--iterations", "2", cwd=folder)
-    assert "round 1: fixmatch learnt from" in said
+    assert "round 1: tuned learnt from" in said
     return folder
 
 

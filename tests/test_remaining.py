@@ -48,7 +48,7 @@ def command(*given, check=0):
     return out.getvalue() if check == 0 else err.getvalue()
 
 
-@pytest.mark.parametrize("ranker", ["cold", "probe", "fixmatch"])
+@pytest.mark.parametrize("ranker", ["cold", "probe", "tuned", "fixmatch"])
 def test_what_is_left_is_told_with_its_interval(session, ranker):
     session.train(ranker)
     found = session.remaining([5, 20, 10**6])

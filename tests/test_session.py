@@ -59,7 +59,7 @@ def session(tmp_path):
     return made
 
 
-@pytest.mark.parametrize("ranker", ["cold", "probe", "fixmatch"])
+@pytest.mark.parametrize("ranker", ["cold", "probe", "tuned", "fixmatch"])
 def test_a_round_scores_every_object_and_survives_reopening(session, ranker):
     reports = []
     report = session.train(ranker, progress=reports.append)

@@ -45,6 +45,8 @@ class Backbone(nn.Module):
         Seed of the head's weights.
     side
         Side of the images that the network can look at; others are resized to it. 0: any.
+    several
+        Whether the head looks at several layers, see `seen`.
 
     Notes
     -----
@@ -65,9 +67,11 @@ class Backbone(nn.Module):
         std: tuple[float, ...] = (0.5, 0.5, 0.5),
         seed: int = 0,
         side: int = 0,
+        several: bool = False,
     ) -> None:
         super().__init__()
         self.side = side
+        self.several = several
         self.network = network
         self.dim = dim
         self.num_classes = num_classes
@@ -163,9 +167,23 @@ class Backbone(nn.Module):
                 handle.remove()
         return [last, *kept]
 
+    def seen(self, images: Tensor) -> Tensor:
+        """Return what a head looks at, ``(n, D)``: the pooled features, or those of several layers side by side."""
+        return torch.cat(self.layered(images), 1) if self.several else self.features(images)
+
+    @torch.no_grad()
+    def widths(self, size: int) -> tuple[int, ...]:
+        """How many features each layer of `seen` has for images of ``size`` pixels, the end of the network first."""
+        if not self.several:
+            return (self.dim,)
+        training = self.training
+        layers = self.eval().layered(torch.zeros(1, 3, size, size, device=self.mean.device))
+        self.train(training)
+        return tuple(layer.shape[1] for layer in layers)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(n, num_classes)`` of RGB images ``(n, 3, S, S)`` in [0, 1]."""
-        return self.head(self.features(images))  # (n, num_classes)
+        return self.head(self.seen(images))  # (n, num_classes)
 
 
 def build_backbone(
@@ -173,6 +191,7 @@ def build_backbone(
     num_classes: int = 0,
     *,
     size: int = 0,
+    several: bool = False,
     seed: int = 0,
     batch_norm_momentum: float = 0.01,
     drop_rate: float = 0.0,
@@ -189,6 +208,8 @@ def build_backbone(
         Side of the images in pixels. A network made for one size (most transformers) is made for this one, its
         position embeddings resampled. Where that cannot be (a side that is no multiple of the patch), it is made for
         the nearest side that can, and images are resized to it.
+    several
+        Whether its `Backbone.seen` has several layers; a fresh head can look at the end of the network only.
     seed
         Seed of the head and of random weights.
     batch_norm_momentum
@@ -224,7 +245,7 @@ def build_backbone(
     std = tuple(described.get("std") or (0.5,) * 3)
     if len(mean) != 3:
         raise ConfigError(f"backbone.name={config.name}: it takes {len(mean)} channels; expected a network for 3")
-    return Backbone(network, dim, num_classes, mean, std, seed, side)
+    return Backbone(network, dim, num_classes, mean, std, seed, side, several)
 
 
 def weights_hash(config: BackboneConfig, seed: int = 0) -> str:

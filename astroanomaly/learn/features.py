@@ -116,7 +116,7 @@ class FeatureStore:
             "backbone": self.backbone_config.name,
             "weights": weights_hash(self.backbone_config, self.seed),
             "input": self.model_input.key,
-            "layers": self.layers,
+            "layers": "several" if self.several else "last",
             "precision": "float16",
             "version": _VERSION,
         }
@@ -126,32 +126,18 @@ class FeatureStore:
         return len(self.cache)
 
     @property
-    def layers(self) -> str:
-        """``last`` or ``several``: which layers' features these are."""
-        chosen = self.backbone_config.layers
-        if chosen != "auto":
-            return chosen
-        return "several" if self.model_input.views == "sky" else "last"
+    def several(self) -> bool:
+        """Whether they are features of several layers."""
+        return self.backbone_config.several(self.model_input.views)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """How many features each layer has, the end of the network first; they add up to D."""
-        import torch
-
-        if self.layers == "last":
-            return (self.network.dim,)
-        size = self.model_input.size
-        with torch.inference_mode():
-            tried = self.network.layered(torch.zeros(1, 3, size, size, device=self.network.mean.device))
-        return tuple(layer.shape[1] for layer in tried)
+        return self.network.widths(self.model_input.size)
 
     def look(self, images: Tensor) -> Tensor:
         """``(n, D)`` features of what the network sees ``(n, 3, S, S)``, averaged over its views."""
-        import torch
-
-        if self.layers == "last":
-            return self.model_input.averaged(self.network.features, images)
-        return self.model_input.averaged(lambda seen: torch.cat(self.network.layered(seen), 1), images)
+        return self.model_input.averaged(self.network.seen, images)
 
     @property
     def done(self) -> int:
@@ -240,7 +226,7 @@ class FeatureStore:
         from astroanomaly.learn.backbone import build_backbone
         from astroanomaly.learn.device import pick_device
 
-        network = build_backbone(self.backbone_config, size=self.model_input.size, seed=self.seed)
+        network = build_backbone(self.backbone_config, size=self.model_input.size, several=self.several, seed=self.seed)
         network = network.to(pick_device(self._device_name), memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval().requires_grad_(False)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from astroanomaly.cache import Cache
     from astroanomaly.learn.explain import ImageScore
 
-__all__ = ["Probe", "ProbeOptions"]
+__all__ = ["Line", "Probe", "ProbeOptions"]
 
 _STEP = 256  # rows scored together: they stay in the processor's own memory meanwhile
 
@@ -74,8 +74,8 @@ class Probe(FeatureRanker):
     def __init__(self, options: ProbeOptions, context: RankerContext) -> None:
         super().__init__(options, context)
         self._columns: list[int] = []
-        self._line: _Line | None = None  # on points
-        self._short_line: _Line | None = None  # on their projection
+        self._line: Line | None = None  # on points
+        self._short_line: Line | None = None  # on their projection
         self._projections: dict[int, Projection] = {}
         self._measured: tuple[FeatureStore, int, Points] | None = None
 
@@ -138,8 +138,7 @@ class Probe(FeatureRanker):
         TrainingError
             If it has not learnt yet.
         """
-        if self._line is None or self._points is None:
-            raise TrainingError("the probe has learnt nothing yet: train it first")
+        points, line = self.line
         store, projection = self._store(cache), self._projections.get(id(cache))
         for shard in cache.shards:
             if complete:
@@ -152,7 +151,7 @@ class Probe(FeatureRanker):
                 if projection is not None and self._short_line is not None:
                     logits = self._short_line.at(part.astype(np.float32))
                 else:
-                    logits = self._line.at(self._points.apply(part))
+                    logits = line.at(points.apply(part))
                 result[start : start + _STEP, self._columns] = log_odds(logits)
             yield ShardScores(shard.uuid, shard.ids, result)
 
@@ -166,11 +165,22 @@ class Probe(FeatureRanker):
         """
         from astroanomaly.learn.explain import feature_score
 
-        line, points = self._line, self._points
-        if line is None or points is None:
-            raise TrainingError("the probe has learnt nothing yet: train it first")
+        points, line = self.line
         nominal = self._columns.index(self.context.classes.index(NOMINAL))
         return feature_score(self._store(cache), lambda rows: -log_odds(line.at(points.apply(rows)))[:, nominal])
+
+    @property
+    def line(self) -> tuple[Points, Line]:
+        """What it learnt: the scale of the features, and the logits of the label classes that have labels.
+
+        Raises
+        ------
+        TrainingError
+            If it has not learnt yet.
+        """
+        if self._line is None or self._points is None:
+            raise TrainingError("the probe has learnt nothing yet: train it first")
+        return self._points, self._line
 
     def _measure(self, store: FeatureStore, labelled: list[str], exclude: frozenset[str]) -> Points:
         """Find the scale of the features; it is measured again only when there are more of them."""
@@ -196,7 +206,7 @@ class Probe(FeatureRanker):
             )
         return learnt
 
-    def _learn(self, points: np.ndarray, places: np.ndarray) -> _Line:
+    def _learn(self, points: np.ndarray, places: np.ndarray) -> Line:
         """Fit ``points`` (n, D) with class numbers ``places`` (n,)."""
         from sklearn.linear_model import LogisticRegression
 
@@ -209,21 +219,29 @@ class Probe(FeatureRanker):
         slope, offset = model.coef_.T, model.intercept_  # (D, 1 or classes)
         if slope.shape[1] == 1:  # two classes: one logit, of the second against the first
             slope, offset = np.hstack([np.zeros_like(slope), slope]), np.array([0.0, offset[0]])
-        return _Line(slope.astype(np.float32), offset)
+        return Line(slope.astype(np.float32), offset)
 
 
 @dataclass(frozen=True, eq=False)
-class _Line:
-    """A linear function: logits = points @ slope + offset."""
+class Line:
+    """A linear function: logits = points @ slope + offset.
 
-    slope: np.ndarray  # (D, classes)
-    offset: np.ndarray  # (classes,)
+    Parameters
+    ----------
+    slope
+        ``(D, classes)`` float32.
+    offset
+        ``(classes,)``.
+    """
+
+    slope: np.ndarray
+    offset: np.ndarray
 
     def at(self, points: np.ndarray) -> np.ndarray:
         """Return logits ``(n, classes)`` of points ``(n, D)``."""
         return points @ self.slope + self.offset
 
-    def before(self, axes: np.ndarray) -> _Line:
+    def before(self, axes: np.ndarray) -> Line:
         """Return the same function of the points before they were projected on ``axes`` (mean first)."""
         slope = axes[1:].T @ self.slope
-        return _Line(slope, self.offset - axes[0] @ slope)
+        return Line(slope, self.offset - axes[0] @ slope)

@@ -13,6 +13,7 @@ from astroanomaly.learn.lof import Lof
 from astroanomaly.learn.ocsvm import Ocsvm
 from astroanomaly.learn.probe import Probe
 from astroanomaly.learn.supervised import Supervised
+from astroanomaly.learn.tuned import Tuned
 
 __all__ = ["register_rankers"]
 
@@ -20,5 +21,5 @@ __all__ = ["register_rankers"]
 @hookimpl
 def register_rankers(register: Callable[[type], None]) -> None:
     """Register the rankers: one line for each file."""
-    for ranker in (Cold, IsolationForest, Lof, Ocsvm, Probe, PlainProbe, Supervised, FixMatch):
+    for ranker in (Cold, IsolationForest, Lof, Ocsvm, Probe, PlainProbe, Tuned, Supervised, FixMatch):
         register(ranker)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from astroanomaly.hookspecs import ShardScores
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from astroanomaly.cache import Cache
     from astroanomaly.learn.batches import ModelInput
@@ -49,6 +49,7 @@ def score_images(
     model_input: ModelInput,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
+    judge: Callable[[Tensor, str, int], Tensor] | None = None,
 ) -> Iterator[ShardScores]:
     """Score every object of a cache with a network; memory is bounded by a batch and the scores of one shard.
 
@@ -65,6 +66,9 @@ def score_images(
         Cutouts per pass.
     device
         Where to compute.
+    judge
+        Maps images ``(n, 3, S, S)``, the uuid of their shard and the place of the first one in it to logits. None: what
+        the model says, averaged over the views of ``model_input``.
 
     Yields
     ------
@@ -88,8 +92,8 @@ def score_images(
                 model.eval()  # between two shards the caller may have trained
                 with torch.inference_mode():
                     seen = model_input.tensor(shard.read(start, start + batch_size), device, planes)  # (n, 3, S, S)
-                    logits = model_input.averaged(model, seen).float().cpu().numpy()  # (n, classes)
-                    parts.append(log_odds(logits))
+                    logits = judge(seen, shard.uuid, start) if judge else model_input.averaged(model, seen)
+                    parts.append(log_odds(logits.float().cpu().numpy()))  # (n, classes)
             if parts:
                 yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts))
     finally:

@@ -40,7 +40,7 @@ class TrainConfig:
     )
     edge_share: float = option(0.1, "share of the images that lose an edge or a corner, as at the edge of a survey")
     norm: Literal["batch", "frozen"] = option(
-        "batch", "batch normalisation by the images of a step, or by statistics measured once on the pool"
+        "batch", "batch normalisation by the images of a step, or by the statistics that came with the weights"
     )
     memory_gb: float = option(
         6.0, "peak memory of training in gigabytes; a step that needs more passes in several parts"

@@ -38,9 +38,10 @@ def train(
     config: TrainConfig,
     *,
     micro_batch: int,
-    plain: Callable[[], Iterable[Tensor]],
+    plain: Callable[[], Iterable[Tensor]] | None = None,
     learnt: Tensor | None = None,
     fresh: bool = True,
+    section: str = "train",
 ) -> Generator[Progress, None, nn.Module]:
     """Train a model in place, one report per step.
 
@@ -55,13 +56,14 @@ def train(
     micro_batch
         Images that pass together.
     plain
-        Gives a few batches of images as they will be scored, ``(n, 3, S, S)``, to measure the statistics of batch
-        normalisation on: those of the average after training, or, with ``norm="frozen"``, those that a fresh model
-        keeps from then on.
+        Gives a few batches of images as they will be scored, ``(n, 3, S, S)``, on which ``norm="batch"`` measures the
+        statistics of the average after training. None leaves those of training.
     learnt
         ``(classes,)`` bool: classes that have labels; None means all.
     fresh
         Whether the head has learnt nothing yet: many confident pseudo-labels are a bad sign then.
+    section
+        Section of the settings, for messages.
 
     Yields
     ------
@@ -80,8 +82,6 @@ def train(
     TrainingError
         If the loss is no longer finite.
     """
-    if config.norm == "frozen" and fresh:
-        measure_norm(model, plain())
     average = make_average(model)
     optimiser = _optimiser(model, config)
     watch = _Watch(config, fresh)
@@ -106,12 +106,12 @@ def train(
         if not math.isfinite(values["loss"]):
             raise TrainingError(
                 f"the loss is {values['loss']} at step {step + 1} of {config.iterations}: the weights ran away; set a "
-                f"smaller train.learning_rate than {config.learning_rate:g}"
+                f"smaller {section}.learning_rate than {config.learning_rate:g}"
             )
         now = time.perf_counter()
         values["seconds"], started = now - started, now
         yield Progress(STAGE, step + 1, config.iterations, values, watch.look(step, values))
-    if config.norm == "batch":
+    if config.norm == "batch" and plain is not None:
         measure_norm(average, plain())
     return average
 

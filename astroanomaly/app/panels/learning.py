@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -12,6 +13,7 @@ from bokeh.models import Button, Column, ColumnDataSource, Div, NumericInput, Ro
 from astroanomaly.app.learner import Learner
 from astroanomaly.app.state import ViewState
 from astroanomaly.app.theme import legend_above, plot_figure, view
+from astroanomaly.records import DEFAULT_RANKER
 
 __all__ = ["Learning"]
 
@@ -34,7 +36,7 @@ class Learning:
         self.learner = learner
         self._seen: Any = None
         self._steps = {name: _steps(made, state.search.session.settings) for name, made in rankers.items()}
-        first = "fixmatch" if "fixmatch" in rankers else next(iter(rankers))
+        first = DEFAULT_RANKER if DEFAULT_RANKER in rankers else next(iter(rankers))
         self.ranker = Select(title="ranker", options=list(rankers), value=first, width=130)
         self.iterations = NumericInput(title="training steps", low=1, high=1_000_000, width=110)
         self._choose()
@@ -54,7 +56,7 @@ class Learning:
         loss = plot_figure("loss", "step", "", min_height=240, sizing_mode="stretch_both")
         for name, colour in (("loss", _BLUE), ("supervised", _GREEN), ("unlabelled", _ORANGE)):
             loss.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=name)
-        shares = plot_figure(
+        self.shares = shares = plot_figure(
             "unlabelled images", "step", "share", min_height=240, sizing_mode="stretch_both", y_range=(-0.02, 1.02)
         )
         for name, colour, label in (
@@ -123,6 +125,7 @@ class Learning:
                 data[name] = [step.values.get(names.get(name, name), float("nan")) for step in history]
             self.curves.data = data
             self.plots.visible = bool(history)
+            self.shares.visible = any(map(math.isfinite, data["confident"]))  # not every ranker looks at them
         if dirty & {"scores", "view"} or not self.rounds.text:
             rows = "".join(
                 f"<tr><td class=number>{item.number}</td><td>{escape(item.ranker)}</td>"

@@ -1,0 +1,38 @@
+"""What a network learns from next: endless draws from labelled and unlabelled objects."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Deck", "fingerprint", "labelled_decks"]
+
+
+class Deck:
+    """Endless draws: every item once in random order, then again in another."""
+
+    def __init__(self, items: Sequence[Any], rng: np.random.Generator) -> None:
+        self._items = items
+        self._rng = rng
+        self._order: list[int] = []
+
+    def draw(self) -> Any:
+        """Return the next item."""
+        if not self._order:
+            self._order = self._rng.permutation(len(self._items)).tolist()
+        return self._items[self._order.pop()]
+
+
+def labelled_decks(wanted: list[tuple[str, str]], rng: np.random.Generator, oversample: bool = True) -> list[Deck]:
+    """One deck of (id, class) for each class, to be drawn from in turn; or one for all."""
+    if not oversample:
+        return [Deck(wanted, rng)]
+    return [Deck([pair for pair in wanted if pair[1] == c], rng) for c in sorted({c for _, c in wanted})]
+
+
+def fingerprint(wanted: list[tuple[str, str]]) -> int:
+    """Make a number of the labels: further rounds draw other objects, repeated ones the same."""
+    return zlib.crc32("\n".join(sorted(f"{c}\t{i}" for i, c in wanted)).encode())

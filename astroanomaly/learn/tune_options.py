@@ -1,0 +1,58 @@
+"""Settings of the tuned network, apart from its code so that they can be read without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from astroanomaly.config import option
+from astroanomaly.errors import ConfigError
+from astroanomaly.learn.train_config import TrainConfig
+
+__all__ = ["TuneOptions"]
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """Settings of the network that goes on learning from where the probe stands."""
+
+    iterations: int = option(100, "training steps of a round")
+    batch: int = option(16, "labelled images of a step, of every label class alike")
+    learning_rate: float = option(0.001, "learning rate of stochastic gradient descent")
+    ema: float = option(0.97, "share of the averaged weights that stays at every step")
+    frozen_blocks: int = option(
+        0,
+        "blocks of the network, from the first on and with what comes before, that keep their weights: 7 of "
+        "EfficientNet, 4 of ConvNeXt, the layers of a transformer; saves time and memory",
+    )
+    edge_share: float = option(0.1, "share of the images that lose an edge or a corner, as at the edge of a survey")
+    memory_gb: float = option(
+        6.0, "peak memory of training in gigabytes; a step that needs more passes in several parts"
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"tune.{name}={getattr(self, name)}: expected 1 or more")
+        if not 0 <= self.edge_share <= 1:
+            raise ConfigError(f"tune.edge_share={self.edge_share}: expected 0 to 1")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"tune.ema={self.ema}: expected 0 or more, and less than 1")
+        for name in ("learning_rate", "memory_gb"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"tune.{name}={getattr(self, name)}: expected a number above 0")
+        if self.frozen_blocks < 0:
+            raise ConfigError(f"tune.frozen_blocks={self.frozen_blocks}: expected 0 or more")
+
+    @property
+    def training(self) -> TrainConfig:
+        """The same in terms of the training loop: labels only, batch normalisation as it came."""
+        return TrainConfig(
+            iterations=self.iterations,
+            labelled_batch=self.batch,
+            unlabelled_weight=0.0,
+            ema=self.ema,
+            learning_rate=self.learning_rate,
+            weight_decay=0.0,
+            norm="frozen",
+            memory_gb=self.memory_gb,
+        )
