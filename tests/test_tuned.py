@@ -143,6 +143,19 @@ def test_only_labelled_images_are_read_for_training_and_excluded_ones_never(cach
     assert watched.seen
 
 
+def test_a_round_ends_when_the_labels_are_learnt(cache):
+    def steps(**options):
+        ranker = made(cache, options=TuneOptions(iterations=80, learning_rate=0.01, **options))
+        return [step.values["supervised loss"] for step in ranker.fit(cache, labels(TRUTH)) if step.stage == "training"]
+
+    everything, short = steps(stop=0.0), steps()
+    assert len(everything) == 80
+    assert 30 <= len(short) < 80
+    assert short == everything[: len(short)]
+    assert np.mean(short[-20:]) < np.mean(short[:10]) / 2
+    assert np.mean(short[-21:-1]) >= np.mean(short[:10]) / 2 or len(short) == 30
+
+
 def test_statistics_of_normalisation_stay_as_they_came(cache):
     from astroanomaly.learn.backbone import build_backbone
 
@@ -241,6 +254,7 @@ def test_labels_it_cannot_learn_from_are_refused(cache, known, message):
     [
         {"iterations": 0},
         {"batch": 0},
+        {"stop": 1.5},
         {"edge_share": -0.1},
         {"ema": 1.0},
         {"learning_rate": 0.0},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ def train(
     learnt: Tensor | None = None,
     fresh: bool = True,
     section: str = "train",
+    enough: Callable[[Sequence[float]], bool] | None = None,
 ) -> Generator[Progress, None, nn.Module]:
     """Train a model in place, one report per step.
 
@@ -64,6 +65,8 @@ def train(
         Whether the head has learnt nothing yet: many confident pseudo-labels are a bad sign then.
     section
         Section of the settings, for messages.
+    enough
+        Whether to stop, from the labelled losses of all steps so far. None goes on to the end.
 
     Yields
     ------
@@ -86,6 +89,7 @@ def train(
     optimiser = _optimiser(model, config)
     watch = _Watch(config, fresh)
     set_training(model, config.norm)
+    losses: list[float] = []
     started = time.perf_counter()
     for step, batch in zip(range(config.iterations), batches, strict=False):
         for group in optimiser.param_groups:
@@ -111,6 +115,9 @@ def train(
         now = time.perf_counter()
         values["seconds"], started = now - started, now
         yield Progress(STAGE, step + 1, config.iterations, values, watch.look(step, values))
+        losses.append(values["supervised loss"])
+        if enough is not None and enough(losses):
+            break
     if config.norm == "batch" and plain is not None:
         measure_norm(average, plain())
     return average

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from astroanomaly.config import option
@@ -10,12 +11,17 @@ from astroanomaly.learn.train_config import TrainConfig
 
 __all__ = ["TuneOptions"]
 
+_FIRST, _NOW = 10, 20  # steps that the labelled loss is averaged over
+
 
 @dataclass(frozen=True)
 class TuneOptions:
     """Settings of the network that goes on learning from where the probe stands."""
 
-    iterations: int = option(100, "training steps of a round")
+    iterations: int = option(150, "training steps of a round, at most")
+    stop: float = option(
+        0.5, "stop when the labelled loss has fallen to this share of what it was at first; 0 takes all steps"
+    )
     batch: int = option(16, "labelled images of a step, of every label class alike")
     learning_rate: float = option(0.001, "learning rate of stochastic gradient descent")
     ema: float = option(0.97, "share of the averaged weights that stays at every step")
@@ -33,8 +39,9 @@ class TuneOptions:
         for name in ("iterations", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"tune.{name}={getattr(self, name)}: expected 1 or more")
-        if not 0 <= self.edge_share <= 1:
-            raise ConfigError(f"tune.edge_share={self.edge_share}: expected 0 to 1")
+        for name in ("stop", "edge_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"tune.{name}={getattr(self, name)}: expected 0 to 1")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"tune.ema={self.ema}: expected 0 or more, and less than 1")
         for name in ("learning_rate", "memory_gb"):
@@ -42,6 +49,11 @@ class TuneOptions:
                 raise ConfigError(f"tune.{name}={getattr(self, name)}: expected a number above 0")
         if self.frozen_blocks < 0:
             raise ConfigError(f"tune.frozen_blocks={self.frozen_blocks}: expected 0 or more")
+
+    def enough(self, losses: Sequence[float]) -> bool:
+        """Whether the labels are learnt, from the labelled losses of all steps so far."""
+        now, first = losses[-_NOW:], losses[:_FIRST]
+        return len(losses) >= _FIRST + _NOW and sum(now) / _NOW < self.stop * sum(first) / _FIRST
 
     @property
     def training(self) -> TrainConfig:

@@ -55,7 +55,7 @@ class Tuned(NetworkRanker):
     options: TuneOptions
 
     def fit(self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
-        """Fit the probe, then train for ``iterations`` steps.
+        """Fit the probe, then train until the labels are learnt, for ``iterations`` steps at most.
 
         Features are computed for the labelled objects and for those that the scale of the survey is measured on, if
         they are not there yet.
@@ -125,6 +125,7 @@ class Tuned(NetworkRanker):
             micro_batch=micro_batch,
             learnt=None if bool(mask.all()) else mask,
             section=self.section,
+            enough=self.options.enough,
         )
         state = {name: tensor.detach() for name, tensor in Pair(start, average).state_dict().items()}
         self._fitted = Fitted(state, learnt, model_input, micro_batch, FeatureStore.of(cache, self.context).key)
