@@ -163,7 +163,7 @@ def test_own_label_classes_are_ranked_each(tmp_path):
     made = Session.create(tmp_path / "s", make_cache(tmp_path / "c"), settings=TINY, classes=["ring", "arc"])
     made.label(["o000", "o010"], "ring")
     made.label(["o001", "o002", "o003"], "nominal")
-    for ranker in ("probe", "fixmatch"):
+    for ranker in ("probe", "tuned", "fixmatch"):
         made.train(ranker)
         table = made.candidates(5)
         assert np.isfinite(table["log_odds_ring"]).all()
@@ -171,10 +171,10 @@ def test_own_label_classes_are_ranked_each(tmp_path):
         np.testing.assert_allclose(table["score"], -table["log_odds_nominal"])
 
 
-@pytest.mark.parametrize("ranker", ["fixmatch", "supervised"])
+@pytest.mark.parametrize("ranker", ["tuned", "fixmatch", "supervised"])
 def test_a_session_starts_from_anothers_checkpoint(session, tmp_path, ranker):
     session.train(ranker)
-    assert session.last_round.recipe["options"]["unlabelled_weight"] == (ranker == "fixmatch")
+    assert session.last_round.recipe["options"].get("unlabelled_weight", 0) == (ranker == "fixmatch")
     checkpoint = session.last_round.weights
     other = make_cache(tmp_path / "d", prefix="d", seed=5)
     started = Session.create(tmp_path / "t", other, settings=TINY, start_from=checkpoint)

@@ -1,0 +1,68 @@
+"""What several commands share: how they are added, flags, kinds of values, words."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from astroanomaly.errors import ConfigError
+
+__all__ = ["arcsec", "command", "count", "many", "set_flag", "workers_flag"]
+
+
+def command(commands: Any, name: str, run: Any, summary: str, flags: Any = None) -> None:
+    """Add a command that ``run`` does, with the flags that ``flags`` adds."""
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(run=run)
+    if flags is not None:
+        flags(parser)
+
+
+def workers_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers``."""
+    from astroanomaly.parallel import available_cores
+
+    cores = available_cores()
+    parser.add_argument("--workers", type=count, default=cores, metavar="N", help="processes (default: all cores)")
+
+
+def set_flag(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add ``--set SECTION.KEY=VALUE``."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help=f"change a setting, as in {example}",
+    )
+
+
+def count(text: str) -> int:
+    """Read a whole number of 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a count of 1 or more")
+    return number
+
+
+def many(number: int, what: str, several: str = "") -> str:
+    """Count things in words: ``1 object``, ``2 objects``."""
+    return f"{number} {what}" if number == 1 else f"{number} {several or what + 's'}"
+
+
+def arcsec(text: str, flag: str) -> float:
+    """Read an angle, ``1.5`` or ``1.5arcsec``, in arcseconds."""
+    from astropy.coordinates import Angle
+
+    try:
+        return float(Angle(text).arcsec) if not _is_number(text) else float(text)
+    except ValueError:
+        raise ConfigError(f"{flag} {text!r}: expected an angle such as 1arcsec") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

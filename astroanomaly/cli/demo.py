@@ -1,0 +1,57 @@
+"""The command that shows the whole job: demo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.cli.common import command, count
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command(commands, "demo", _demo, "run the whole job on a small simulated sky", _demo_flags)
+
+
+def _demo_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("astroanomaly-demo"),
+        metavar="DIR",
+        help="folder to work in (default: astroanomaly-demo)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the simulated sky and of all else (default: 0)"
+    )
+    parser.add_argument(
+        "--objects", type=count, default=2000, metavar="N", help="objects on the simulated sky (default: 2000)"
+    )
+    parser.add_argument(
+        "--iterations", type=count, default=100, metavar="N", help="training steps of the network (default: 100)"
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from astroanomaly.demo import demo_steps
+    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.terminal import follow, say, show_table
+
+    tune_allocator()
+    say("This demo searches a SIMULATED sky: nothing in it was observed.")
+    result = follow(
+        demo_steps(arguments.out, seed=arguments.seed, objects=arguments.objects, iterations=arguments.iterations)
+    )
+    show_table(
+        f"ranking {result.objects} objects, {result.planted} of them planted, after {result.labels} labels",
+        result.columns,
+        result.rows,
+    )
+    for path in result.files:
+        say(f"see {path}")
+    say()
+    for line in result.advice:
+        say(line)
