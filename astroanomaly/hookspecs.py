@@ -7,7 +7,7 @@ learn from labels and give every object a score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -138,8 +138,8 @@ class Ranker(Protocol):
         """Learn; drain the generator to run it. Objects in ``exclude`` (the audit set) are never learned from."""
         ...
 
-    def score(self, cache: Cache) -> Iterator[ShardScores]:
-        """Score every object, one shard after another, in bounded memory."""
+    def score(self, cache: Cache, only: Collection[str] | None = None) -> Iterator[ShardScores]:
+        """Score every object, one shard after another, in bounded memory; ``only`` the shards with these uuids."""
         ...
 
     def save(self, path: Path, metrics: dict[str, float] | None = None) -> None:

@@ -232,20 +232,38 @@ class Session:
 
     @property
     def last_round(self) -> Round:
-        """The latest round.
+        """The latest round that has scored all objects; that of `unfinished_round` is not.
 
         Raises
         ------
         SessionError
-            If nothing has been trained yet.
+            If nothing has been trained, or nothing scored to the end yet.
         """
+        rounds = self._trained
+        for item in reversed(rounds):
+            if item.is_scored(self.cache):
+                return item
+        raise SessionError(
+            f"round {rounds[-1].number} of {self.path} has not scored all objects yet: run "
+            f"`astroanomaly score {self.path}`, which goes on where it stopped"
+        )
+
+    @property
+    def unfinished_round(self) -> Round | None:
+        """The latest round, if it was trained but has not scored all objects: `score` goes on with it."""
+        rounds = self.rounds
+        return rounds[-1] if rounds and not rounds[-1].is_scored(self.cache) else None
+
+    @property
+    def _trained(self) -> list[Round]:
+        """The rounds, of which there is at least one."""
         rounds = self.rounds
         if not rounds:
             raise SessionError(
                 f"{self.path} has no trained ranker yet: run `astroanomaly train {self.path}`, "
                 "or with --ranker cold, which needs no labels"
             )
-        return rounds[-1]
+        return rounds
 
     # ------------------------------------------------------------------------------------------------------- labels
 
@@ -367,7 +385,11 @@ class Session:
         return _drain(self.train_steps(ranker, **options), progress)
 
     def train_steps(self, ranker: str = DEFAULT_RANKER, **options: Any) -> Generator[Progress, None, TrainReport]:
-        """As `train`, as a generator of progress reports. The round is added at the end, whole, or not at all."""
+        """As `train`, as a generator of progress reports.
+
+        The round is added when it is trained, whole, or not at all. Scores are kept as they come; what is missing when
+        the generator is not drained is scored by `score`.
+        """
         fitted: Any = self.ranker(ranker, **options)
         last_event = self.labels.last_event
         labelled = self.labels.labelled()
@@ -395,9 +417,9 @@ class Session:
                 from astroanomaly.figures import training_curves
 
                 training_curves(history, draft.round.path / "training.png")
-            yield from self._score_into(fitted, draft.round, self.cache)
         added = draft.round
         self._fitted = (added.number, fitted)
+        yield from self._score_into(fitted, added, self.cache)
         return TrainReport(added, dict(counts), history, messages)
 
     def score(self, cache: str | Path | None = None, *, progress: Callable[[Progress], None] | None = None) -> Round:
@@ -414,7 +436,7 @@ class Session:
 
     def score_steps(self, cache: str | Path | None = None) -> Generator[Progress, None, Round]:
         """As `score`, as a generator of progress reports."""
-        last = self.last_round
+        last = self._trained[-1]
         whole = self.cache
         if cache is not None and Path(cache).absolute() not in whole.folders:
             whole = Cache.open(*whole.folders, Path(cache).absolute())
@@ -442,11 +464,12 @@ class Session:
         return fitted
 
     def _score_into(self, fitted: Ranker, target: Round, cache: Cache) -> Generator[Progress, None, None]:
-        done = 0
-        yield Progress("scoring", 0, len(cache))
-        for scores in fitted.score(cache):
-            if not has_scores(target.scores, scores.shard):
-                write_scores(target.scores, scores, self.classes, fitted.name)
+        """Score the shards that have no scores yet; what is done is kept, whenever this ends."""
+        left = {shard.uuid: len(shard) for shard in cache.shards if not has_scores(target.scores, shard.uuid)}
+        done = len(cache) - sum(left.values())
+        yield Progress("scoring", done, len(cache))
+        for scores in fitted.score(cache, left) if left else ():
+            write_scores(target.scores, scores, self.classes, fitted.name)
             done += len(scores.ids)
             yield Progress("scoring", done, len(cache))
 

@@ -84,7 +84,7 @@ class Mute:
     def fit(self, cache, labels, exclude=frozenset()):
         yield Progress("mute", 1, 1)
 
-    def score(self, cache):
+    def score(self, cache, only=None):
         for shard in cache.shards:
             yield ShardScores(shard.uuid, shard.ids, np.zeros((len(shard), 2), np.float32))
 

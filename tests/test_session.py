@@ -289,6 +289,39 @@ def test_an_interrupted_training_leaves_the_round_before(session):
     assert len(again.scores()[0]) == 60
 
 
+@pytest.mark.parametrize("ranker", ["probe", "tuned", "isolation-forest"])
+def test_scoring_goes_on_where_it_stopped_and_the_round_before_counts_meanwhile(tmp_path, ranker):
+    caches = [make_cache(tmp_path / name, prefix=name) for name in ("c", "d")]
+    session = Session.create(tmp_path / "s", caches, settings=TINY)
+    session.label(["c000", "d010"], "anomaly")
+    session.label([f"c{i:03d}" for i in range(1, 9)], "nominal")
+    session.train("cold")
+    before = session.scores()[1]
+    steps = session.train_steps(ranker)
+    for step in steps:
+        if step.stage == "scoring" and step.done:
+            break
+    steps.close()
+    written = {path: path.stat().st_mtime_ns for path in session.rounds[-1].scores.iterdir()}
+    assert len(written) == 1
+    again = Session.open(session.path)
+    assert again.last_round.number == 1
+    assert again.unfinished_round is not None
+    assert again.unfinished_round.number == 2
+    np.testing.assert_array_equal(again.scores()[1], before)
+    reports = []
+    again.score(progress=reports.append)
+    scoring = [step for step in reports if step.stage == "scoring"]
+    assert scoring[0].done > 0
+    assert scoring[-1].done == len(again.cache)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert (again.unfinished_round, again.last_round.number) == (None, 2)
+    whole = Session.open(session.path)
+    shutil.rmtree(whole.last_round.scores)
+    whole.score()
+    np.testing.assert_allclose(whole.scores()[1], again.scores()[1], atol=1e-4)
+
+
 def test_a_damaged_checkpoint_is_named(session):
     session.train("fixmatch", iterations=1)
     weights = session.last_round.weights

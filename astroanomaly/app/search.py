@@ -147,17 +147,18 @@ class Search:
     # ---------------------------------------------------------------------------------------------------------- scores
 
     def read_round(self) -> bool:
-        """Take the scores of the latest round if it is new; return whether it was."""
+        """Take the scores of the latest round that has scored everything, if it is new; return whether it was."""
         rounds = self.session.rounds
         if not rounds or rounds[-1].number == self._round:
             return False
-        last = rounds[-1]
         try:
-            scores = -last.read_log_odds(self.cache)[:, 0]
-        except SessionError as error:  # a cache joined the session and is not scored yet
-            _log.warning("%s", error)
-            self._round = last.number
+            last = self.session.last_round
+        except SessionError as error:  # none has scored everything yet
+            _log.debug("%s", error)
             return False
+        if last.number == self._round:
+            return False
+        scores = -last.read_log_odds(self.cache)[:, 0]
         self.publish(LATEST, scores, f"round {last.number}, {last.ranker}")
         self._round, self._round_event = last.number, last.last_event
         return True

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cli.common import arcsec, command, count, many
 from astroanomaly.ranking import ORDERS
 from astroanomaly.records import DEFAULT_RANKER
+
+if TYPE_CHECKING:
+    from astroanomaly.session import Session
 
 __all__ = ["add"]
 
@@ -134,6 +137,7 @@ def _candidates(arguments: argparse.Namespace) -> None:
     from astroanomaly.terminal import say, show_table
 
     session = Session.open(arguments.session)
+    _say_unfinished(session)
     table = session.candidates(arguments.n, arguments.order)
     columns = {"object_id": [str(name) for name in table["object_id"]]}
     if np.isfinite(table["ra"]).any():  # pictures have no place on the sky
@@ -157,7 +161,9 @@ def _remaining(arguments: argparse.Namespace) -> None:
     from astroanomaly.session import Session
     from astroanomaly.terminal import say, show_table
 
-    found = Session.open(arguments.session).remaining(arguments.depth)
+    session = Session.open(arguments.session)
+    _say_unfinished(session)
+    found = session.remaining(arguments.depth)
     say(
         f"audit set: {found.audit} labelled, {many(found.audit_anomalies, 'anomaly', 'anomalies')} among them; "
         f"{many(found.known, 'anomaly', 'anomalies')} known beside it"
@@ -173,6 +179,15 @@ def _remaining(arguments: argparse.Namespace) -> None:
     show_table("anomalies among the objects of the highest scores", ["objects", "expected", "90 %", "95 %"], rows)
     if not found.calibrated:
         say("not known is where in the ranking: the audit set needs anomalies and nominal objects; label more of it")
+
+
+def _say_unfinished(session: Session) -> None:
+    """Say that there is a later round than the one that is looked at."""
+    from astroanomaly.terminal import say
+
+    later = session.unfinished_round
+    if later is not None:
+        say(f"round {later.number} has not scored all objects yet (`astroanomaly score {session.path}` goes on)")
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
@@ -202,7 +217,9 @@ def _export(arguments: argparse.Namespace) -> None:
     from astroanomaly.session import Session
     from astroanomaly.terminal import say
 
-    table = Session.open(arguments.session).export(
+    session = Session.open(arguments.session)
+    _say_unfinished(session)
+    table = session.export(
         arguments.out,
         top=arguments.top,
         threshold=arguments.threshold,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -100,13 +100,17 @@ class FeatureRanker:
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
-    def score(self, cache: Cache, *, complete: bool = True) -> Iterator[ShardScores]:
+    def score(
+        self, cache: Cache, only: Collection[str] | None = None, *, complete: bool = True
+    ) -> Iterator[ShardScores]:
         """Score every object.
 
         Parameters
         ----------
         cache
             The cutouts, those it was fitted on or others.
+        only
+            Uuids of the shards to score; None: all.
         complete
             Compute missing features first, shard by shard; False leaves the rows of such objects NaN.
 
@@ -118,6 +122,8 @@ class FeatureRanker:
         self._fitted()
         store = self._store(cache)
         for shard in cache.shards:
+            if only is not None and shard.uuid not in only:
+                continue
             if complete:
                 for _ in store.compute(only=[shard.uuid]):
                     pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -96,8 +96,15 @@ class NetworkRanker:
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
-    def score(self, cache: Cache) -> Iterator[ShardScores]:
+    def score(self, cache: Cache, only: Collection[str] | None = None) -> Iterator[ShardScores]:
         """Score every object with the averaged weights; columns of label classes that had no label are NaN.
+
+        Parameters
+        ----------
+        cache
+            The cutouts, those it learnt from or others.
+        only
+            Uuids of the shards to score; None: all.
 
         Raises
         ------
@@ -114,7 +121,7 @@ class NetworkRanker:
         model = Columns(self._network(fitted), columns)
         device = pick_device(self.context.device)
         judge = self.judge(model, cache)
-        for scores in score_images(model, cache, fitted.model_input, device=device, judge=judge):
+        for scores in score_images(model, cache, fitted.model_input, device=device, judge=judge, only=only):
             if len(columns) < len(self.context.classes):
                 wide = np.full((len(scores.ids), len(self.context.classes)), np.nan, np.float32)
                 wide[:, columns] = scores.log_odds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -141,9 +141,11 @@ class OutlierRanker(FeatureRanker):
         """Standardised outlier scores ``(n,)`` of points ``(n, D)``."""
         return (self.unlikeness(self._place(points)) - self._centre) / self._spread
 
-    def score(self, cache: Cache, *, complete: bool = True) -> Iterator[ShardScores]:
+    def score(
+        self, cache: Cache, only: Collection[str] | None = None, *, complete: bool = True
+    ) -> Iterator[ShardScores]:
         """Score every object, those of the sample as they were among themselves; see `FeatureRanker.score`."""
-        for scores in super().score(cache, complete=complete):
+        for scores in super().score(cache, only, complete=complete):
             rows = [row for row, object_id in enumerate(scores.ids) if object_id in self._own]
             own = np.array([self._own[scores.ids[row]] for row in rows])
             log_odds = scores.log_odds.copy()

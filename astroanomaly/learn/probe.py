@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -123,13 +123,17 @@ class Probe(FeatureRanker):
         counts = {name: float(count) for name, count in Counter(classes).items()}
         yield Progress("probe", 1, 1, values={"labels": float(len(ids)), **counts})
 
-    def score(self, cache: Cache, *, complete: bool = True) -> Iterator[ShardScores]:
+    def score(
+        self, cache: Cache, only: Collection[str] | None = None, *, complete: bool = True
+    ) -> Iterator[ShardScores]:
         """Score every object; columns of label classes that have no label are NaN.
 
         Parameters
         ----------
         cache
             The cutouts, those it learnt from or others.
+        only
+            Uuids of the shards to score; None: all.
         complete
             Compute missing features first, shard by shard; False leaves the rows of such objects NaN.
 
@@ -141,6 +145,8 @@ class Probe(FeatureRanker):
         points, line = self.line
         store, projection = self._store(cache), self._projections.get(id(cache))
         for shard in cache.shards:
+            if only is not None and shard.uuid not in only:
+                continue
             if complete:
                 for _ in store.compute(only=[shard.uuid]):
                     pass

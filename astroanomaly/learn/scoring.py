@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,7 @@ def score_images(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     judge: Callable[[Tensor, str, int], Tensor] | None = None,
+    only: Collection[str] | None = None,
 ) -> Iterator[ShardScores]:
     """Score every object of a cache with a network; memory is bounded by a batch and the scores of one shard.
 
@@ -69,6 +70,8 @@ def score_images(
     judge
         Maps images ``(n, 3, S, S)``, the uuid of their shard and the place of the first one in it to logits. None: what
         the model says, averaged over the views of ``model_input``.
+    only
+        Uuids of the shards to score; None: all.
 
     Yields
     ------
@@ -87,6 +90,8 @@ def score_images(
     training = model.training
     try:
         for shard in cache.shards:
+            if only is not None and shard.uuid not in only:
+                continue
             parts = []
             for start in range(0, len(shard), batch_size):
                 model.eval()  # between two shards the caller may have trained

@@ -93,8 +93,13 @@ class Learning:
 
     def _cancel(self) -> None:
         if self.learner.training is not None:
+            scoring = self.learner.training.stage == "scoring"
             self.learner.training.cancel()
-            self.state.say("the training was cancelled; the model of the round before stays")
+            self.state.say(
+                "the scoring was cancelled; the round is kept: `astroanomaly score` goes on with it"
+                if scoring
+                else "the training was cancelled; the model of the round before stays"
+            )
 
     def update(self, dirty: set[str]) -> None:
         """Show how far everything is; called at every tick."""
