@@ -97,7 +97,7 @@ class Tuned(NetworkRanker):
         planes = model_input.check(cache)
         device = pick_device(self.context.device)
 
-        model = self._with_head(self.context.backbone)
+        model = self._with_head(self.context.backbone, model_input)
         points, line = yield from self._probe(cache, labels, exclude)
         model.head.begin(points, line, [classes.index(c) for c in learnt])
         model.freeze(self.options.frozen_blocks)
@@ -136,7 +136,8 @@ class Tuned(NetworkRanker):
         """Fit the probe on the features of the labelled objects."""
         store = FeatureStore.of(cache, self.context)
         sample = Points.sample(store, self.context.seed, exclude)
-        yield from store.compute(first=[*labels.ids, *sample], only=())
+        known = [object_id for object_id in labels.ids if object_id not in exclude]
+        yield from store.compute(first=[*known, *sample], only=())
         probe = Probe(ProbeOptions(), self.context)
         probe.share(store)
         yield from probe.fit(cache, labels, exclude, complete=False)
@@ -147,7 +148,7 @@ class Tuned(NetworkRanker):
         from astroanomaly.learn.probe_head import Pair
 
         config = dataclasses.replace(self.context.backbone, weights="random")  # whatever it started from is overwritten
-        return Pair(self._with_head(config), self._with_head(config))
+        return Pair(self._with_head(config, model_input), self._with_head(config, model_input))
 
     def judge(self, model: Columns, cache: Cache) -> Callable[[Tensor, str, int], Tensor] | None:
         """Judge with the features of the first network where they exist, which saves half of the time."""
@@ -169,14 +170,12 @@ class Tuned(NetworkRanker):
 
         return judged
 
-    def _with_head(self, config: BackboneConfig) -> Any:
+    def _with_head(self, config: BackboneConfig, seen: ModelInput) -> Any:
         """Make the network with the head of the probe, which knows nothing yet."""
         from astroanomaly.learn.backbone import build_backbone
         from astroanomaly.learn.probe_head import ProbeHead
 
-        seen = self.context.input
-        several = config.several(seen.views)
-        model = build_backbone(config, size=seen.size, several=several, seed=self.context.seed)
+        model = build_backbone(config, size=seen.size, several=config.several(seen.views), seed=self.context.seed)
         model.num_classes = len(self.context.classes)
         model.head = ProbeHead(sum(model.widths(seen.size)), model.num_classes)
         return model
