@@ -244,3 +244,15 @@ def test_the_aspect_is_kept():
     assert (square[:, :, 10:30] == 1).all()
     assert (square[:, :, :10] == 0).all()
     assert (square[:, :, 30:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "channels", [((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((0, 0, 1), (0, 1, 0), (1, 0, 0)), ((0, 1, 0),) * 3]
+)
+def test_single_bands_are_taken_as_they_are(channels):
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
+    seen = ModelInput(("r", "g", "b"), "display", channels, 32, "picture")
+    tensor = seen.tensor(images)
+    expected = torch.einsum("nbhw,cb->nchw", torch.from_numpy(images) / 255, torch.tensor(channels).float())
+    assert torch.equal(tensor, expected)
+    assert tensor.is_contiguous(memory_format=torch.channels_last)

@@ -248,11 +248,14 @@ class ModelInput:
         images = np.require(images, requirements=["C", "W"])  # torch shares the memory and wants to own it
         pixels = torch.from_numpy(images).to(device)  # (n, B, H, W)
         if self.pixel_kind == "display":
-            pixels = pixels.float() / 255
+            pixels = pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
         else:
             pixels = self._stretch(pixels.float())
-        weights = torch.tensor(self.channels, dtype=torch.float32, device=pixels.device)  # (3, B)
-        colours = torch.einsum("nbhw,cb->nchw", pixels, weights)  # (n, 3, H, W)
+        if self._single is not None:
+            colours = pixels if self._single == tuple(range(pixels.shape[1])) else pixels[:, list(self._single)]
+        else:
+            weights = torch.tensor(self.channels, dtype=torch.float32, device=pixels.device)  # (3, B)
+            colours = torch.einsum("nbhw,cb->nchw", pixels, weights)  # (n, 3, H, W)
         return resize(colours, self.size).contiguous(memory_format=torch.channels_last)  # (n, 3, S, S)
 
     def averaged(self, network: Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
@@ -278,6 +281,13 @@ class ModelInput:
                 turned = seen.rot90(turn * 4 // self.turns, (2, 3))  # counter-clockwise
             total = total + network(turned.contiguous(memory_format=torch.channels_last))
         return total / self.turns
+
+    @cached_property
+    def _single(self) -> tuple[int, ...] | None:
+        """Which band each of red, green and blue is; None where one of them is made of several."""
+        weights = np.asarray(self.channels, np.float32)  # (3, B)
+        single = ((weights == 1).sum(axis=1) == 1) & ((weights != 0).sum(axis=1) == 1)
+        return tuple(int(band) for band in weights.argmax(axis=1)) if single.all() else None
 
     @cached_property
     def _stretch(self) -> Stretch:
