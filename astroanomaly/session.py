@@ -416,7 +416,8 @@ class Session:
             if history:
                 from astroanomaly.figures import training_curves
 
-                training_curves(history, draft.round.path / "training.png")
+                curves = [{name: value for name, value in step.items() if name != "seconds"} for step in history]
+                training_curves(curves, draft.round.path / "training.png")
         added = draft.round
         self._fitted = (added.number, fitted)
         yield from self._score_into(fitted, added, self.cache)

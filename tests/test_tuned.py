@@ -146,7 +146,7 @@ def test_only_labelled_images_are_read_for_training_and_excluded_ones_never(cach
 def test_a_round_ends_when_the_labels_are_learnt(cache):
     def steps(**options):
         ranker = made(cache, options=TuneOptions(iterations=80, learning_rate=0.01, **options))
-        return [step.values["supervised loss"] for step in ranker.fit(cache, labels(TRUTH)) if step.stage == "training"]
+        return [step.values["loss"] for step in ranker.fit(cache, labels(TRUTH)) if step.stage == "training"]
 
     everything, short = steps(stop=0.0), steps()
     assert len(everything) == 80

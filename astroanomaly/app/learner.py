@@ -178,10 +178,11 @@ class Learner:
                 for _ in probe.fit(search.cache, chosen, search.audit, complete=False):
                     pass
                 scores = [-part.log_odds[:, 0] for part in probe.score(search.cache, complete=False)]
-                self.fitted = f"{len(pairs)} verdicts"
+                described = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
                 self._probe = probe
-                self._publish(PROBE, np.concatenate(scores), self.fitted)
+                self._publish(PROBE, np.concatenate(scores), described)
+                self.fitted = described  # last: who sees it may look at the scores
             else:  # undone, or not there yet
                 self.fitted, self._probe = "", None
                 search.withdraw(PROBE)

@@ -71,7 +71,7 @@ def train(
     Yields
     ------
     Progress
-        ``loss``, ``supervised loss``, ``unlabelled loss``, ``confident`` (share of the unlabelled batch that passed the
+        ``loss``; with unlabelled images ``supervised loss``, ``unlabelled loss``, ``confident`` (share that passed the
         threshold), ``anomalous`` (share of the confident pseudo-labels that are not nominal) and ``seconds``.
 
     Returns
@@ -115,7 +115,7 @@ def train(
         now = time.perf_counter()
         values["seconds"], started = now - started, now
         yield Progress(STAGE, step + 1, config.iterations, values, watch.look(step, values))
-        losses.append(values["supervised loss"])
+        losses.append(values.get("supervised loss", values["loss"]))
         if enough is not None and enough(losses):
             break
     if config.norm == "batch" and plain is not None:
@@ -195,8 +195,9 @@ def _schedule(config: TrainConfig, step: int) -> float:
 
 def _figures(loss: Loss) -> dict[str, float]:
     """Collect what is reported of a step."""
-    values = {"loss": float(loss.total), "supervised loss": float(loss.supervised)}
+    values = {"loss": float(loss.total)}
     if len(loss.confident):
+        values["supervised loss"] = float(loss.supervised)
         values["unlabelled loss"] = float(loss.unlabelled)
         values["confident"] = float(loss.confident.float().mean())
         if values["confident"]:

@@ -53,7 +53,7 @@ class Learning:
         self.start.on_click(act(self._train))
         self.cancel.on_click(act(self._cancel))
         self.every.on_change("value", lambda attr, old, new: setattr(learner, "refit_every", int(new or 1)))
-        loss = plot_figure("loss", "step", "", min_height=240, sizing_mode="stretch_both")
+        self.losses = loss = plot_figure("loss", "step", "", min_height=240, sizing_mode="stretch_both")
         for name, colour in (("loss", _BLUE), ("supervised", _GREEN), ("unlabelled", _ORANGE)):
             loss.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=name)
         self.shares = shares = plot_figure(
@@ -131,6 +131,8 @@ class Learning:
             self.curves.data = data
             self.plots.visible = bool(history)
             self.shares.visible = any(map(math.isfinite, data["confident"]))  # not every ranker looks at them
+            for item in self.losses.legend[0].items:
+                item.visible = any(map(math.isfinite, data[item.label.value]))
         if dirty & {"scores", "view"} or not self.rounds.text:
             rows = "".join(
                 f"<tr><td class=number>{item.number}</td><td>{escape(item.ranker)}</td>"
