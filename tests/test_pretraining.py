@@ -76,6 +76,21 @@ def test_the_weights_are_those_of_a_search_and_the_same_from_the_same_seed(folde
         assert not torch.equal(trained[name], start[name])
 
 
+def test_statistics_that_came_with_the_weights_stay_unless_asked_otherwise(folder):
+    pretrain(folder / "cache", folder / "first.safetensors", settings=SETTINGS, iterations=2)
+    given = {**SETTINGS, "backbone": {"name": "test_efficientnet", "weights": str(folder / "first.safetensors")}}
+    for norm in ("auto", "batch"):
+        pretrain(folder / "cache", folder / f"{norm}.safetensors", settings=given, iterations=2, norm=norm)
+    first, auto, batch = (
+        build_backbone(BackboneConfig("test_efficientnet", str(folder / f"{name}.safetensors"))).state_dict()
+        for name in ("first", "auto", "batch")
+    )
+    mean, kernel = "network.bn1.running_mean", "network.conv_stem.weight"
+    assert torch.equal(auto[mean], first[mean])
+    assert not torch.equal(batch[mean], first[mean])
+    assert not torch.equal(auto[kernel], first[kernel])
+
+
 def test_it_brings_out_what_few_labels_then_find(folder):
     weights = folder / "long.safetensors"
     pretrain(folder / "cache", weights, settings=SETTINGS, **FAST)

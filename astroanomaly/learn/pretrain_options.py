@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from astroanomaly.config import option
 from astroanomaly.errors import ConfigError
@@ -18,6 +19,11 @@ class PretrainOptions:
     batch: int = option(32, "images of a step, of which two views each pass")
     learning_rate: float = option(0.01, "learning rate at first; it falls to 0 along half a cosine")
     weight_decay: float = option(1e-4, "pull of the weights towards 0; spares biases and normalisation")
+    norm: Literal["auto", "batch", "frozen"] = option(
+        "auto",
+        "batch normalisation by the images of a step, measured anew at the end, or by the statistics that came with "
+        "the weights; auto: the latter unless the weights are random",
+    )
     width: int = option(512, "length of what is compared")
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from astroanomaly.learn.batches import ModelInput
 from astroanomaly.learn.checkpoint import save_checkpoint
 from astroanomaly.learn.device import pick_device
 from astroanomaly.learn.draws import Deck
+from astroanomaly.learn.fixmatch import Norm
 from astroanomaly.learn.pretrain_options import PretrainOptions
 from astroanomaly.learn.simsiam import pretrain_network
 from astroanomaly.records import Progress
@@ -77,12 +78,16 @@ def pretrain_steps(
     device = pick_device(chosen["session"].device)
     network = build_backbone(chosen["backbone"], size=seen.size, seed=seed, batch_norm_momentum=0.1)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    norm: Norm = "batch" if chosen["backbone"].weights == "random" else "frozen"
+    if how.norm != "auto":
+        norm = how.norm
     images = _images(opened, seen, device, how.iterations * how.batch, np.random.default_rng((seed, 13)))
     yield from pretrain_network(
         network,
         _views(images, seen, how.batch, torch.Generator().manual_seed(seed)),
         (images(_PLAIN[1]) for _ in range(_PLAIN[0])),
         how,
+        norm,
         seed,
     )
     meta = {"backbone": to_plain(chosen["backbone"]), "input": seen.to_plain(), "settings": to_plain(how), "seed": seed}

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from astroanomaly.errors import TrainingError
 from astroanomaly.learn.backbone import Backbone
-from astroanomaly.learn.fixmatch import measure_norm
+from astroanomaly.learn.fixmatch import Norm, measure_norm, set_training
 from astroanomaly.learn.pretrain_options import PretrainOptions
 from astroanomaly.records import Progress
 
@@ -79,6 +79,7 @@ def pretrain_network(
     views: Iterable[tuple[Tensor, Tensor]],
     plain: Iterable[Tensor],
     options: PretrainOptions,
+    norm: Norm = "batch",
     seed: int = 0,
 ) -> Generator[Progress, None, None]:
     """Train a network in place, one report per step.
@@ -90,10 +91,12 @@ def pretrain_network(
     views
         Pairs of views ``(n, 3, S, S)`` of the same images, at least ``options.iterations`` of them.
     plain
-        A few batches of images as they will be looked at, on which the statistics of batch normalisation are measured
-        at the end.
+        A few batches of images as they will be looked at, on which ``norm="batch"`` measures the statistics of the
+        network's batch normalisation at the end.
     options
-        The settings.
+        The settings, but for ``norm``.
+    norm
+        ``frozen``: the network's batch normalisation keeps the statistics it has.
     seed
         Of the projector and the predictor.
 
@@ -118,6 +121,7 @@ def pretrain_network(
         momentum=0.9,
     )
     model.train()
+    set_training(network, norm)
     spread = 1.0
     for step, (one, other) in zip(range(options.iterations), views, strict=False):
         for group in optimiser.param_groups:
@@ -134,4 +138,5 @@ def pretrain_network(
             f"after {options.iterations} steps the network calls all images the same (spread {spread:.2f}): set a "
             "smaller --learning-rate, or a larger --batch"
         )
-    measure_norm(network, plain)
+    if norm == "batch":
+        measure_norm(network, plain)
