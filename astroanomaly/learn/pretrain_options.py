@@ -15,9 +15,9 @@ __all__ = ["PretrainOptions"]
 class PretrainOptions:
     """Settings of learning from images without labels."""
 
-    iterations: int = option(500, "training steps")
+    iterations: int = option(200, "training steps")
     batch: int = option(32, "images of a step, of which two views each pass")
-    learning_rate: float = option(0.01, "learning rate at first; it falls to 0 along half a cosine")
+    learning_rate: float = option(0.001, "learning rate at first; it falls to 0 along half a cosine")
     weight_decay: float = option(1e-4, "pull of the weights towards 0; spares biases and normalisation")
     norm: Literal["auto", "batch", "frozen"] = option(
         "auto",
