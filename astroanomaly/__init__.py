@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from astroanomaly.ingestion import ingest
     from astroanomaly.learn.feature_ranker import FeatureRanker
     from astroanomaly.learn.outliers import OutlierOptions, OutlierRanker
+    from astroanomaly.learn.pretraining import pretrain
     from astroanomaly.records import (
         Cutout,
         CutoutBlock,
@@ -80,6 +81,7 @@ _HOMES = {
     "ingestion": ("ingest",),
     "learn.feature_ranker": ("FeatureRanker",),
     "learn.outliers": ("OutlierOptions", "OutlierRanker"),
+    "learn.pretraining": ("pretrain",),
     "records": (
         "Cutout",
         "CutoutBlock",
@@ -140,6 +142,7 @@ __all__ = [
     "hookimpl",
     "ingest",
     "option",
+    "pretrain",
     "read_catalog",
     "wavelength_nm",
 ]
