@@ -4,6 +4,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -326,3 +327,12 @@ def test_every_module_says_what_it_offers(file):
     defined |= {n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
     defined |= {alias.name for n in tree.body if isinstance(n, ast.ImportFrom) for alias in n.names}
     assert set(names) <= defined, f"{place(file)} does not define {sorted(set(names) - defined)}"
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
+    found = {
+        "astroanomaly",
+        *(f"astroanomaly.{p.parent.relative_to(PACKAGE)}".replace("/", ".") for p in PACKAGE.rglob("*/__init__.py")),
+    }
+    assert set(listed) == found | {"astroanomaly_plugins"}
