@@ -33,6 +33,14 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def learnt(folder):
+    """What it reported, and the weights."""
+    reports, weights = [], folder / "learnt.safetensors"
+    pretrain(folder / "cache", weights, settings=SETTINGS, progress=reports.append, **FAST)
+    return reports, weights
+
+
 def test_the_loss_is_the_formula_of_the_paper():
     model = SimSiam(build_backbone(TINY, size=32), width=16).eval()
     one, other = torch.rand(2, 6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -56,9 +64,8 @@ def test_no_gradient_flows_through_the_target():
     assert all(p.grad is None or not p.grad.any() for p in model.network.parameters())
 
 
-def test_it_learns_and_says_how_far_it_is(folder):
-    reports = []
-    pretrain(folder / "cache", folder / "w.safetensors", settings=SETTINGS, progress=reports.append, **FAST)
+def test_it_learns_and_says_how_far_it_is(learnt):
+    reports, _ = learnt
     losses, spreads = ([step.values[name] for step in reports] for name in ("loss", "spread"))
     assert [step.done for step in reports] == list(range(1, 81))
     assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.15
@@ -91,9 +98,8 @@ def test_statistics_that_came_with_the_weights_stay_unless_asked_otherwise(folde
     assert not torch.equal(auto[kernel], first[kernel])
 
 
-def test_it_brings_out_what_few_labels_then_find(folder):
-    weights = folder / "long.safetensors"
-    pretrain(folder / "cache", weights, settings=SETTINGS, **FAST)
+def test_it_brings_out_what_few_labels_then_find(folder, learnt):
+    _, weights = learnt
     known = labels(TRUTH, 3, 6)
 
     def found(given):
