@@ -72,13 +72,13 @@ def export(
             f"{labelled!r} is no label class{nearest(labelled, session.classes)} (known: {', '.join(session.classes)})"
         )
     opinions = session.labels.current()
-    if session.rounds:
+    if session.is_scored:
         ids, log_odds = session.scores()
     elif labelled is not None:  # labels can be written out before anything was trained
         ids = list(session.cache.ids)
         log_odds = np.full((len(ids), len(session.classes)), np.nan, np.float32)
     else:
-        session.last_round  # noqa: B018 - says that nothing was trained yet
+        session.last_round  # noqa: B018 - says that nothing was trained, or scored, yet
     scores = -log_odds[:, 0]
     found = _calibrated(session)
     if labelled is not None:
@@ -226,7 +226,7 @@ def _calibrated(session: Session) -> Forecast | None:
     """Return what the audit set says of the latest round's scores; None if too little of it is labelled."""
     from astroanomaly.remaining import remaining
 
-    if not session.labels.audit or not session.rounds:
+    if not session.labels.audit or not session.is_scored:
         return None
     try:
         found = remaining(session, ())
@@ -247,7 +247,7 @@ def _provenance(session: Session, *, with_round: bool) -> dict[str, str]:
         "caches": ", ".join(map(str, session.cache.folders)),
         "label_event": str(session.labels.last_event),
     }
-    if with_round and session.rounds:
+    if with_round and session.is_scored:
         last = session.last_round
         found |= {
             "round": str(last.number),

@@ -249,6 +249,11 @@ class Session:
         )
 
     @property
+    def is_scored(self) -> bool:
+        """Whether there is a round that has scored all objects."""
+        return any(item.is_scored(self.cache) for item in reversed(self.rounds))
+
+    @property
     def unfinished_round(self) -> Round | None:
         """The latest round, if it was trained but has not scored all objects: `score` goes on with it."""
         rounds = self.rounds

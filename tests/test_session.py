@@ -322,6 +322,20 @@ def test_scoring_goes_on_where_it_stopped_and_the_round_before_counts_meanwhile(
     np.testing.assert_allclose(whole.scores()[1], again.scores()[1], atol=1e-4)
 
 
+def test_labels_are_written_out_while_the_first_round_is_being_scored(session, tmp_path):
+    steps = session.train_steps("probe")
+    while next(steps).stage != "scoring":
+        pass
+    steps.close()
+    assert session.rounds
+    assert not session.is_scored
+    table = session.export(tmp_path / "rings.csv", labelled="anomaly")
+    assert sorted(table["object_id"]) == ["o000", "o010", "o020"]
+    assert np.isnan(table["score"]).all()
+    with pytest.raises(SessionError, match="goes on where it stopped"):
+        session.export(tmp_path / "top.csv")
+
+
 def test_a_damaged_checkpoint_is_named(session):
     session.train("fixmatch", iterations=1)
     weights = session.last_round.weights

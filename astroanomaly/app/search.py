@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -34,7 +33,6 @@ _KEPT_LEVELS = 32
 _KEPT_FILTERS = 8
 _DISPUTED_CODE = -1
 _FRESH = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
-_log = logging.getLogger(__name__)
 
 
 class Search:
@@ -148,15 +146,9 @@ class Search:
 
     def read_round(self) -> bool:
         """Take the scores of the latest round that has scored everything, if it is new; return whether it was."""
-        rounds = self.session.rounds
-        if not rounds or rounds[-1].number == self._round:
-            return False
-        try:
-            last = self.session.last_round
-        except SessionError as error:  # none has scored everything yet
-            _log.debug("%s", error)
-            return False
-        if last.number == self._round:
+        newer = [item for item in self.session.rounds if item.number > self._round]
+        last = next((item for item in reversed(newer) if item.is_scored(self.cache)), None)
+        if last is None:
             return False
         scores = -last.read_log_odds(self.cache)[:, 0]
         self.publish(LATEST, scores, f"round {last.number}, {last.ranker}")

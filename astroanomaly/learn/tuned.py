@@ -98,7 +98,8 @@ class Tuned(NetworkRanker):
         device = pick_device(self.context.device)
 
         model = self._with_head(self.context.backbone, model_input)
-        points, line = yield from self._probe(cache, labels, exclude)
+        store = FeatureStore.of(cache, self.context)
+        points, line = yield from self._probe(store, labels, exclude)
         model.head.begin(points, line, [classes.index(c) for c in learnt])
         model.freeze(self.options.frozen_blocks)
         model = model.to(device, memory_format=torch.channels_last)
@@ -128,19 +129,18 @@ class Tuned(NetworkRanker):
             enough=self.options.enough,
         )
         state = {name: tensor.detach() for name, tensor in Pair(start, average).state_dict().items()}
-        self._fitted = Fitted(state, learnt, model_input, micro_batch, FeatureStore.of(cache, self.context).key)
+        self._fitted = Fitted(state, learnt, model_input, micro_batch, store.key)
 
     def _probe(
-        self, cache: Cache, labels: Labelled, exclude: frozenset[str]
+        self, store: FeatureStore, labels: Labelled, exclude: frozenset[str]
     ) -> Generator[Progress, None, tuple[Points, Line]]:
         """Fit the probe on the features of the labelled objects."""
-        store = FeatureStore.of(cache, self.context)
         sample = Points.sample(store, self.context.seed, exclude)
         known = [object_id for object_id in labels.ids if object_id not in exclude]
         yield from store.compute(first=[*known, *sample], only=())
         probe = Probe(ProbeOptions(), self.context)
         probe.share(store)
-        yield from probe.fit(cache, labels, exclude, complete=False)
+        yield from probe.fit(store.cache, labels, exclude, complete=False)
         return probe.line
 
     def build(self, model_input: ModelInput) -> nn.Module:
