@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import logging
-import math
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from astroanomaly import parallel
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.schema import layout_from_plain
-from astroanomaly.cache.writer import ShardWriter, create_cache, read_description, read_plan, write_lock
+from astroanomaly.cache.writer import create_cache, read_description, read_plan, write_lock
 from astroanomaly.config import FetchConfig, build, to_plain
 from astroanomaly.fetch import Tally, tally, using
 from astroanomaly.hookspecs import Source
 from astroanomaly.planning import make_plan, read_request, refuse_other_request, refuse_strange_folder
-from astroanomaly.records import Cutout, CutoutBlock, Download, Failure, Layout, Plan, Progress, Task
-from astroanomaly.retrying import exposed, failed_tasks, keep_only
+from astroanomaly.reading import IngestReport, Job, read_batch, read_tasks
+from astroanomaly.records import Download, Plan, Progress
+from astroanomaly.retrying import failed_tasks
 
-__all__ = ["DryRun", "IngestReport", "dry_run", "ingest", "ingest_steps"]
-
-_log = logging.getLogger(__name__)
-_BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What came of an ingest.
-
-    Attributes
-    ----------
-    cut
-        Cutouts written by this run.
-    failed
-        Failures of this run that may succeed another time, counted by reason.
-    resumed
-        Tasks that an earlier run had already committed.
-    no_coverage
-        Objects that the survey has not seen.
-    tally
-        What was asked of the network.
-    seconds
-        How long it took.
-    """
-
-    cut: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    resumed: int = 0
-    no_coverage: int = 0
-    tally: Tally = field(default_factory=Tally)
-    seconds: float = 0.0
+__all__ = ["DryRun", "dry_run", "ingest", "ingest_steps", "open_job"]
 
 
 @dataclass(frozen=True)
@@ -79,21 +43,6 @@ class DryRun:
     tasks: int
     downloads: tuple[Download, ...] = ()
     tally: Tally = field(default_factory=Tally)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a worker needs to know beside its tasks."""
-
-    source: Source
-    out: Path
-    layout: Layout
-    prefix: str
-    compression: str | None
-    fetch: FetchConfig
-    began: float
-    only: frozenset[str] | None = None  # ids to read, None for all
-    barred: frozenset[str] = frozenset()  # ids that another shard has
 
 
 def ingest(
@@ -175,7 +124,34 @@ def ingest_steps(
     options: dict[str, Any] | None = None,
 ) -> Generator[Progress, None, IngestReport]:
     """As `ingest`, as a generator of progress reports that returns an `IngestReport`."""
-    out, began = Path(out), time.time()
+    began = time.time()
+    job, planning = yield from open_job(
+        source, inputs, Path(out), prefix=prefix, compression=compression, fetch=fetch, options=options
+    )
+    with write_lock(job.out):
+        report = yield from _run(job, workers, retry_failed)
+        load_index(job.out)
+    return replace(report, tally=planning + report.tally, seconds=time.time() - began)
+
+
+def open_job(
+    source: str | Source,
+    inputs: str | Path | Sequence[str | Path],
+    out: Path,
+    *,
+    prefix: str = "",
+    compression: str | None = None,
+    fetch: FetchConfig | Mapping[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+) -> Generator[Progress, None, tuple[Job, Tally]]:
+    """Make the plan of a request in a folder, or check that the plan there is of the same request.
+
+    Returns
+    -------
+    tuple of Job and Tally
+        What readers of its tasks need, and what planning asked of the network.
+    """
+    began = time.time()
     loaded, request, chosen = read_request(source, inputs, options)
     config = _fetch_config(fetch)
     description = {
@@ -196,10 +172,7 @@ def ingest_steps(
     content = read_description(out)
     refuse_other_request(content, description, out)
     layout = layout_from_plain(content.get("layout"), out / "cache.json")
-    with write_lock(out):
-        report = yield from _run(_Job(loaded, out, layout, prefix, compression, config, began), workers, retry_failed)
-        load_index(out)
-    return replace(report, tally=planning + report.tally, seconds=time.time() - began)
+    return Job(loaded, out, layout, prefix, compression, config, began), planning
 
 
 def dry_run(
@@ -223,7 +196,7 @@ def _fetch_config(given: FetchConfig | Mapping[str, Any] | None) -> FetchConfig:
     return given if isinstance(given, FetchConfig) else build(FetchConfig, given or {}, "fetch")
 
 
-def _run(job: _Job, workers: int, retry_failed: bool) -> Generator[Progress, None, IngestReport]:
+def _run(job: Job, workers: int, retry_failed: bool) -> Generator[Progress, None, IngestReport]:
     cache = Cache.open(job.out)
     keys = [(shard, shard.task_keys()) for shard in cache.shards]
     committed = {key for _, found in keys for key in found}
@@ -236,27 +209,18 @@ def _run(job: _Job, workers: int, retry_failed: bool) -> Generator[Progress, Non
     # A shard without tasks holds objects that were retried; they stay when the shard they failed in is cut anew.
     retried = {name.removeprefix(job.prefix) for shard, found in keys if left and not found for name in shard.ids}
     yield Progress("cutting", done, total)
-    for part in _parts(replace(job, barred=frozenset(retried)), left, workers):
+    for part in read_tasks(replace(job, barred=frozenset(retried)), left, workers, read_batch):
         report = _add(report, part)
         done += part.cut + part.failed.total() + part.no_coverage
         yield Progress("cutting", done, max(total, done), {"failed": float(report.failed.total())})
     if again:
         done, total = 0, len(failed)
         yield Progress("retrying", done, total)
-        for part in _parts(replace(job, only=failed), again, workers):
+        for part in read_tasks(replace(job, only=failed), again, workers, read_batch):
             report = _add(report, part)
             done += part.cut + part.failed.total() + part.no_coverage
             yield Progress("retrying", done, max(total, done), {"failed": float(part.failed.total())})
     return report
-
-
-def _parts(job: _Job, tasks: list[tuple[int, Task]], workers: int) -> Iterator[IngestReport]:
-    """Read tasks in batches and yield what came of each batch."""
-    fetches = getattr(job.source, "fetches", False)
-    batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
-    workers = min(workers, len(batches))
-    with parallel.workers_end_at_interrupt() if fetches and workers > 1 else contextlib.nullcontext():
-        yield from parallel.run(functools.partial(_read_batch, job), batches, workers)
 
 
 def _add(one: IngestReport, two: IngestReport) -> IngestReport:
@@ -267,57 +231,3 @@ def _add(one: IngestReport, two: IngestReport) -> IngestReport:
         no_coverage=one.no_coverage + two.no_coverage,
         tally=one.tally + two.tally,
     )
-
-
-def _batches(left: list[tuple[int, Task]], layout: Layout, limit: int) -> list[list[tuple[int, Task]]]:
-    """Group neighbouring tasks to about one commit's worth of pixels."""
-    batches: list[list[tuple[int, Task]]] = []
-    size = math.inf
-    for ordinal, task in left:
-        nbytes = max(1, len(task)) * layout.nbytes
-        if size + nbytes > limit or batches[-1][-1][0] != ordinal - 1:
-            batches.append([])
-            size = 0
-        batches[-1].append((ordinal, task))
-        size += nbytes
-    return batches
-
-
-def _read_batch(job: _Job, batch: list[tuple[int, Task]]) -> IngestReport:
-    """Read some tasks and commit them; the process that reads writes."""
-    cut = no_coverage = 0
-    failed: Counter[str] = Counter()
-    before = tally()
-    with using(job.fetch, job.began), ShardWriter(job.out, job.layout, compression=job.compression) as writer:
-        for ordinal, task in batch:
-            writer.begin(ordinal, task.key if job.only is None else None)
-            for item in _items(job, task):
-                if isinstance(item, Failure):
-                    writer.add(replace(item, object_id=job.prefix + item.object_id))
-                    no_coverage += item.kind == "no coverage"
-                    if item.kind == "failed":
-                        failed[item.reason] += 1
-                    continue
-                block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
-                if job.prefix:
-                    block = replace(block, ids=[job.prefix + object_id for object_id in block.ids])
-                writer.add(block)
-                cut += len(block)
-            writer.commit()
-    return IngestReport(cut, failed, no_coverage=no_coverage, tally=tally() - before)
-
-
-def _items(job: _Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
-    """Yield what a source reads, without the objects that are not wanted."""
-    resolved: set[str] = set()
-    for item in job.source.read(task):
-        kept: CutoutBlock | Cutout | Failure | None = item
-        if job.only is not None:
-            kept = keep_only(item, job.only)
-            resolved |= exposed(kept, job.only)
-        elif job.barred:
-            ids = item.ids if isinstance(item, CutoutBlock) else [item.object_id]
-            kept = keep_only(item, set(ids) - job.barred)
-        if kept is not None:
-            yield kept
-    yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))

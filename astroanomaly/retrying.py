@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 
 from astroanomaly.cache import Cache
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Task
 
-__all__ = ["exposed", "failed_tasks", "keep_only"]
+__all__ = ["exposed", "failed_tasks", "keep_only", "reading_again"]
 
 _ID_COLUMNS = ("object_id", "id", "ids")
 
@@ -26,6 +26,20 @@ def failed_tasks(cache: Cache, tasks: Sequence[Task], prefix: str) -> tuple[list
         ids = wanted & {failure.object_id.removeprefix(prefix) for failure in shard.failures()[1]}
         for key in shard.task_keys() if ids else ():
             suspects.setdefault(key, set()).update(ids)
+    return reading_again(tasks, suspects), frozenset(wanted)
+
+
+def reading_again(tasks: Sequence[Task], suspects: Mapping[str, set[str]]) -> list[tuple[int, Task]]:
+    """Return ``(ordinal, task)`` pairs that read some objects again.
+
+    Parameters
+    ----------
+    tasks
+        The whole plan.
+    suspects
+        Ids of the wanted objects, without the prefix, by the key of a task that may hold them. Where the table of one
+        of these tasks names an object, it is read from there alone.
+    """
     rows = {ordinal: _rows_of(task, suspects[task.key]) for ordinal, task in enumerate(tasks) if task.key in suspects}
     placed = {name for _, names in rows.values() for name in names}
     found = []
@@ -35,7 +49,7 @@ def failed_tasks(cache: Cache, tasks: Sequence[Task], prefix: str) -> tuple[list
             found.append((ordinal, task))
         elif names:
             found.append((ordinal, task.take(places)))
-    return found, frozenset(wanted)
+    return found
 
 
 def keep_only(item: CutoutBlock | Cutout | Failure, ids: Container[str]) -> CutoutBlock | Cutout | Failure | None:

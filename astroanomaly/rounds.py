@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import shutil
 import time
 import uuid
@@ -68,6 +69,14 @@ class Round:
     def recipe(self) -> dict[str, Any]:
         """Settings, label event, time, and the figures of every training step."""
         return read_json(self.path / _RECIPE)
+
+    @property
+    def key(self) -> str:
+        """Hexadecimal SHA-256 of its recipe and its checkpoint: the name of its scores outside the session."""
+        digest = hashlib.sha256((self.path / _RECIPE).read_bytes())
+        if self.weights.is_file():
+            digest.update(self.weights.read_bytes())
+        return digest.hexdigest()[:32]
 
     def is_scored(self, cache: Cache) -> bool:
         """Whether every object of the cache has a score."""

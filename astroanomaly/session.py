@@ -18,7 +18,7 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import atomic_path
 from astroanomaly.cache.scores import has_scores, write_scores
-from astroanomaly.config import BackboneConfig, build, read_toml, replace_many, to_plain
+from astroanomaly.config import BackboneConfig, FetchConfig, build, read_toml, replace_many, to_plain
 from astroanomaly.errors import (
     CheckpointError,
     ConfigError,
@@ -27,7 +27,7 @@ from astroanomaly.errors import (
     TrainingError,
     UnreadableError,
 )
-from astroanomaly.hookspecs import Ranker, RankerContext
+from astroanomaly.hookspecs import Ranker, RankerContext, Source
 from astroanomaly.labels import LabelLog
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, DEFAULT_RANKER, NOMINAL, Progress
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from astroanomaly.label_files import ImportReport
     from astroanomaly.learn.batches import ModelInput
     from astroanomaly.learn.explain import Deletion
+    from astroanomaly.straight_through import SurveyReport
 
 __all__ = ["Session", "TrainReport", "user_name"]
 
@@ -416,6 +417,7 @@ class Session:
                 yield step
             draft.recipe.update({"options": to_plain(fitted.options), "created": _now()})
             draft.recipe.update({"history": history, "messages": messages, "labels": dict(counts)})
+            draft.recipe["caches"] = {str(folder): len(Cache.open(folder)) for folder in self.cache.folders}
             if fitted.has_weights:
                 fitted.save(draft.round.weights)
             if history:
@@ -456,18 +458,94 @@ class Session:
             self.cache = whole
         return last
 
+    def score_source(
+        self,
+        source: str | Source,
+        inputs: str | Path | Sequence[str | Path] = (),
+        *,
+        out: str | Path,
+        top: int = 1000,
+        prefix: str = "",
+        workers: int = 1,
+        fetch: FetchConfig | Mapping[str, Any] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        **options: Any,
+    ) -> SurveyReport:
+        """Score a whole survey with the latest round's ranker without keeping its cutouts, but for the best.
+
+        The best join the session. The same call resumes what was interrupted; after a later round it scores everything
+        again, with that round's ranker.
+
+        Parameters
+        ----------
+        source, inputs, prefix, workers, fetch
+            As in `astroanomaly.ingest`.
+        out
+            Folder that gets the plan of the survey and, in a folder for each round, the scores of all objects and a
+            cache of the best cutouts; made when missing.
+        top
+            How many of the highest scores are kept as cutouts.
+        progress
+            Called with a `Progress` now and then.
+        **options
+            Options of the source.
+
+        Raises
+        ------
+        SessionError
+            If nothing was trained yet, or the ranker scores objects of caches only.
+        AstroAnomalyError
+            As `astroanomaly.ingest`, and if the survey does not fit this session's caches.
+        """
+        steps = self.score_source_steps(
+            source, inputs, out=out, top=top, prefix=prefix, workers=workers, fetch=fetch, options=options
+        )
+        return _drain(steps, progress)
+
+    def score_source_steps(
+        self, source: str | Source, inputs: str | Path | Sequence[str | Path] = (), *, out: str | Path, **how: Any
+    ) -> Generator[Progress, None, SurveyReport]:
+        """As `score_source`, as a generator of progress reports; the source's options are one dictionary."""
+        from astroanomaly.straight_through import score_source
+
+        last = self._trained[-1]
+        fitted = yield from self._refit(last)
+        name = f"round-{last.number:04d}-{last.key[:8]}"
+        report = yield from score_source(fitted, self.cache, name, source, inputs, out=Path(out), **how)
+        if report.kept:
+            self.__dict__.pop("cache", None)  # the best may have joined before they were all there
+            yield from self.score_steps(report.best)
+        return report
+
     def _refit(self, last: Round) -> Generator[Progress, None, Ranker]:
         """Bring the ranker of a round back: from its checkpoint, or by fitting it again from its recipe."""
         if self._fitted is not None and self._fitted[0] == last.number:
             return self._fitted[1]
-        fitted: Any = self.ranker(last.ranker, **last.recipe["options"])
+        recipe = last.recipe
+        fitted: Any = self.ranker(last.ranker, **recipe["options"])
         if fitted.has_weights:
             fitted.load(last.weights)
         else:
             labelled = self.labels.labelled(until=last.last_event)
-            yield from fitted.fit(self.cache, labelled, frozenset(self.labels.audit))
+            cache = yield from self._cache_of(recipe.get("caches", {}), last.number)
+            yield from fitted.fit(cache, labelled, frozenset(self.labels.audit))
         self._fitted = (last.number, fitted)
         return fitted
+
+    def _cache_of(self, counts: Mapping[str, int], number: int) -> Generator[Progress, None, Cache]:
+        """Open the caches that a round was fitted on, of which others may have joined since; say what has grown."""
+        folders = [folder for folder in self.cache.folders if str(folder) in counts] or list(self.cache.folders)
+        cache = self.cache if folders == list(self.cache.folders) else Cache.open(*folders)
+        before = sum(counts.get(str(folder), 0) for folder in folders)
+        if counts and len(cache) != before:
+            yield Progress(
+                "fitting",
+                0,
+                message=f"round {number} was fitted when its caches held {before} objects; now they hold "
+                f"{len(cache)}, and it is fitted again on these: scores may differ a little from those it gave "
+                "before. Train again to have one scale for all",
+            )
+        return cache
 
     def _score_into(self, fitted: Ranker, target: Round, cache: Cache) -> Generator[Progress, None, None]:
         """Score the shards that have no scores yet; what is done is kept, whenever this ends."""

@@ -23,8 +23,8 @@ LAYERS = (
     "cutting stretch levels arrays bands calibration catalog catalog_files morphology metrics fetch flags "
     "terminal cache",
     "plugins parallel planning retrying audits opinions labels label_files ranking settings",
-    "learn ingestion",
-    "rounds session results remaining export figures simulate",
+    "learn reading ingestion",
+    "rounds session straight_through results remaining export figures simulate",
     "benchmark demo info app",
     "cli __main__",
 )
@@ -48,6 +48,8 @@ ALLOWED = {
     ("session", "results"): "deferred: verbs of a session",
     ("session", "figures"): "deferred: training curves",
     ("session", "app"): "deferred: the app of a session in a notebook",
+    ("session", "straight_through"): "deferred: verbs of a session",
+    ("ingestion", "reading"): "an ingest reads tasks, and keeps what they give",
     ("results", "export"): "candidates and catalogues have the same columns",
     ("results", "figures"): "deferred: contact sheets",
     ("audits", "opinions"): "what was said blind is part of what stands",

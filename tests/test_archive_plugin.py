@@ -247,8 +247,8 @@ KILLED = """
 import sys
 sys.path.insert(0, {plugin!r})
 from my_stamps import Stamps
-from astroanomaly import ingest, ingestion
-ingestion._BATCH_BYTES = 8 * 30 * 576  # commit every task
+from astroanomaly import ingest, reading
+reading._BATCH_BYTES = 8 * 30 * 576  # commit every task
 
 if __name__ == "__main__":
     print("started", flush=True)

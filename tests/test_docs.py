@@ -114,6 +114,9 @@ def test_commands_in_the_text_are_valid(generate):
                     continue
                 known = max((p for p in parsers if words[: len(p.split())] == p.split()), key=len)
                 flags = {flag for action in parsers[known]._actions for flag in action.option_strings}
+                if "--source" in words:  # the source's own options follow
+                    source = parsers[f"astroanomaly ingest {words[words.index('--source') + 1]}"]
+                    flags |= {flag for action in source._actions for flag in action.option_strings}
                 unfinished = any(isinstance(action, argparse._SubParsersAction) for action in parsers[known]._actions)
                 if unfinished or {word for word in words if word.startswith("-")} - flags:
                     wrong.append(f"{name_of(path)}: {line}")

@@ -237,8 +237,8 @@ SLOW = """
 import sys, time
 sys.path.insert(0, {here!r})
 import test_ingestion
-from astroanomaly import ingest, ingestion
-ingestion._BATCH_BYTES = 4096
+from astroanomaly import ingest, reading
+reading._BATCH_BYTES = 4096
 
 
 class Slow(test_ingestion.Noise):
@@ -286,8 +286,8 @@ import sys, time
 sys.path.insert(0, {here!r})
 import numpy as np
 import test_ingestion
-from astroanomaly import Layout, Plan, ingest, ingestion
-ingestion._BATCH_BYTES = 4096
+from astroanomaly import Layout, Plan, ingest, reading
+reading._BATCH_BYTES = 4096
 
 
 class Stuck(test_ingestion.Noise):

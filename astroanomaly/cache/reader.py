@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from astroanomaly.records import Cutout, Failure, Grid, Layout
 
 __all__ = ["Cache", "Shard"]
 
-_KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no coverage", "resolved": "resolved"}
 _OPEN_SHARDS = 64  # shards whose ids are kept at once
 
 
@@ -146,6 +145,11 @@ class Shard:
         scale, zero = scale[:, self._planes, None, None], zero[:, self._planes, None, None]
         return pixels.astype(np.float32) * scale + zero
 
+    def positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(n,)`` float64 right ascension and declination in ICRS degrees, NaN where unknown."""
+        with schema.open_hdf5(self.path) as file:
+            return file["ra"][...], file["dec"][...]
+
     def coverage(self) -> np.ndarray:
         """``(n, bands)`` float32 share of pixels with data."""
         with schema.open_hdf5(self.path) as file:
@@ -189,14 +193,22 @@ class Shard:
     def failures(self) -> tuple[str, list[Failure]]:
         """When the shard was written (ISO time), and the failures of its tasks."""
         with schema.open_hdf5(self.path) as file:
-            group = file["failures"]
-            ids, reasons = schema.read_texts(group["object_id"]), schema.read_texts(group["reason"])
-            kinds = schema.read_texts(group["kind"]) if "kind" in group else ["failed"] * len(ids)
-            places = zip(group["ra"][...].tolist(), group["dec"][...].tolist(), strict=True)
-            return str(file.attrs["created"]), [
-                Failure(object_id, reason, *place, _KINDS.get(kind, "failed"))
-                for object_id, reason, place, kind in zip(ids, reasons, places, kinds, strict=True)
-            ]
+            return str(file.attrs["created"]), schema.read_failures(file)
+
+    def row_tasks(self) -> np.ndarray:
+        """``(n,)`` int64 place in the plan of the task that each cutout came from, of a shard that tells it.
+
+        Raises
+        ------
+        CacheError
+            If it does not: it was written by an older version, or for objects that were read again.
+        """
+        with schema.open_hdf5(self.path) as file:
+            if "count" in file["tasks"]:
+                rows = np.repeat(file["tasks/ordinal"][...], file["tasks/count"][...])
+                if len(rows) == self._count:
+                    return rows
+        raise CacheError(f"{self.path}, dataset tasks/count: does not tell which cutout is of which task")
 
     def task_keys(self) -> list[str]:
         """Keys of the tasks this shard commits."""

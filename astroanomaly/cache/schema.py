@@ -6,17 +6,17 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 import h5py
 import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError, CacheError, StorageError, UnreadableError
-from astroanomaly.records import Layout
+from astroanomaly.records import Failure, Layout
 
 __all__ = [
     "CACHE_FILE",
@@ -38,7 +38,9 @@ __all__ = [
     "plain_column",
     "put",
     "put_description",
+    "put_failures",
     "put_texts",
+    "read_failures",
     "read_json",
     "read_texts",
     "write_json",
@@ -50,6 +52,7 @@ PLAN_FILE = "plan.h5"
 INDEX_FILE = "index.h5"
 LOCK_FILE = ".lock"
 SHARD_FOLDER = "shards"
+_KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no coverage", "resolved": "resolved"}
 _JSON_LIMIT = 64 * 2**20  # bytes; a strange cache.json must not fill the memory
 
 
@@ -57,8 +60,10 @@ _JSON_LIMIT = 64 * 2**20  # bytes; a strange cache.json must not fill the memory
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success flush, sync and rename it, else remove it.
+
+    Without ``sync`` a power cut may lose it: for files that will not be needed then.
 
     Raises
     ------
@@ -68,6 +73,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
     try:
         yield temporary
+        if not sync:
+            temporary.replace(path)
+            return
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -88,9 +96,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_hdf5(path: Path) -> Iterator[h5py.File]:
+def new_hdf5(path: Path, *, sync: bool = True) -> Iterator[h5py.File]:
     """Write a new HDF5 file in one step, as `atomic_path`."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sync=sync) as temporary:
         try:
             with h5py.File(temporary, "w") as file:
                 yield file
@@ -220,6 +228,28 @@ def put_texts(group: h5py.Group, name: str, texts: Any) -> h5py.Dataset:
 def read_texts(dataset: h5py.Dataset) -> list[str]:
     """Read fixed-length UTF-8 texts."""
     return [decode_text(value) for value in dataset[...].tolist()]
+
+
+def put_failures(file: h5py.File, failures: Sequence[Failure]) -> None:
+    """Store objects that could not be cut."""
+    group = file.create_group("failures")
+    put_texts(group, "object_id", [failure.object_id for failure in failures])
+    put_texts(group, "reason", [failure.reason for failure in failures])
+    put_texts(group, "kind", [failure.kind for failure in failures])
+    group["ra"] = np.array([failure.ra for failure in failures], np.float64)
+    group["dec"] = np.array([failure.dec for failure in failures], np.float64)
+
+
+def read_failures(file: h5py.File) -> list[Failure]:
+    """Read objects that could not be cut."""
+    group = file["failures"]
+    ids, reasons = read_texts(group["object_id"]), read_texts(group["reason"])
+    kinds = read_texts(group["kind"]) if "kind" in group else ["failed"] * len(ids)
+    places = zip(group["ra"][...].tolist(), group["dec"][...].tolist(), strict=True)
+    return [
+        Failure(object_id, reason, *place, _KINDS.get(kind, "failed"))
+        for object_id, reason, place, kind in zip(ids, reasons, places, kinds, strict=True)
+    ]
 
 
 def decode_text(value: bytes) -> str:

@@ -146,6 +146,8 @@ class ShardWriter:
         Largest size of a shard's pixels in bytes.
     compression
         None (contiguous, can be memory-mapped) or ``gzip``.
+    sync
+        False for shards that are read once and thrown away: the disk is not waited for.
 
     Examples
     --------
@@ -157,11 +159,20 @@ class ShardWriter:
             writer.commit()
     """
 
-    def __init__(self, path: Path, layout: Layout, *, limit: int = SHARD_BYTES, compression: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        *,
+        limit: int = SHARD_BYTES,
+        compression: str | None = None,
+        sync: bool = True,
+    ) -> None:
         self.path = path
         self.layout = layout
         self.limit = limit
         self.compression = compression
+        self.sync = sync
         self._done: list[_TaskContent] = []
         self._open: _TaskContent | None = None
 
@@ -209,7 +220,7 @@ class ShardWriter:
         if self._done:
             name = uuid.uuid4().hex
             target = self.path / schema.SHARD_FOLDER / f"{name}.h5"
-            with schema.new_hdf5(target) as file:
+            with schema.new_hdf5(target, sync=self.sync) as file:
                 _write_shard(file, name, self.layout, self._done, self.compression)
             self._done = []
 
@@ -323,12 +334,8 @@ def _write_shard(
     whole = [task for task in tasks if task.key is not None]
     schema.put_texts(group, "key", [task.key for task in whole])
     group["ordinal"] = np.array([task.ordinal for task in whole], np.int64)
-    group = file.create_group("failures")
-    schema.put_texts(group, "object_id", [failure.object_id for failure in failures])
-    schema.put_texts(group, "reason", [failure.reason for failure in failures])
-    schema.put_texts(group, "kind", [failure.kind for failure in failures])
-    group["ra"] = np.array([failure.ra for failure in failures], np.float64)
-    group["dec"] = np.array([failure.dec for failure in failures], np.float64)
+    group["count"] = np.array([sum(map(len, task.blocks)) for task in whole], np.int64)
+    schema.put_failures(file, failures)
 
 
 def _write_images(

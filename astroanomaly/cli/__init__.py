@@ -62,7 +62,7 @@ def build_parser(words: Sequence[str] = ("ingest",)) -> argparse.ArgumentParser:
     Parameters
     ----------
     words
-        The command line; the sources, which are plugins, are loaded only for ``ingest``.
+        The command line; the sources, which are plugins, are loaded only for ``ingest`` and ``score --source``.
     """
     parser = argparse.ArgumentParser(
         prog="astroanomaly", description="Find the rare objects in an imaging survey from a handful of examples."
@@ -73,6 +73,6 @@ def build_parser(words: Sequence[str] = ("ingest",)) -> argparse.ArgumentParser:
     demo.add(commands)
     caches.add(commands, words)
     sessions.add(commands)
-    searching.add(commands)
+    searching.add(commands, words)
     measuring.add(commands)
     return parser

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cli.common import command, many, workers_flag
-from astroanomaly.config import FetchConfig
+from astroanomaly.cli.surveys import source_flags, source_options
 from astroanomaly.errors import CacheError
-from astroanomaly.flags import add_flags, describe_options, given_options
+from astroanomaly.flags import describe_options
 from astroanomaly.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ def _ingest_flags(parser: argparse.ArgumentParser, source: Any) -> None:
         "--retry-failed", action="store_true", help="read objects again that failed, but for those without coverage"
     )
     workers_flag(parser)
-    add_flags(parser.add_argument_group(f"options of {source.name}"), source.Options)
-    if getattr(source, "fetches", False):
-        add_flags(parser.add_argument_group("network"), FetchConfig, prefix="fetch")
+    source_flags(parser, source)
     parser.set_defaults(run=_ingest, source=source)
 
 
@@ -77,8 +75,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
     from astroanomaly.terminal import follow, say
 
     source = arguments.source
-    options = given_options(arguments, source.Options)
-    fetch = given_options(arguments, FetchConfig, prefix="fetch") if getattr(source, "fetches", False) else {}
+    options, fetch = source_options(arguments, source)
     if arguments.dry_run:
         _show_dry_run(arguments, options, fetch)
         return

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly.cli.common import arcsec, command, count, many
+from astroanomaly.cli.common import arcsec, command, count, many, workers_flag
+from astroanomaly.cli.surveys import named_source, source_flags, source_options
+from astroanomaly.errors import ConfigError
 from astroanomaly.ranking import ORDERS
 from astroanomaly.records import DEFAULT_RANKER
 
@@ -16,10 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
-    """Add the commands."""
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the commands; ``score`` has the flags of the source that the words name."""
     command(commands, "train", _train, "train a ranker on the labels so far and score every object", _train_flags)
-    command(commands, "score", _score, "score objects that the latest ranker has not scored yet", _score_flags)
+    summary = "score objects that the latest ranker has not scored yet"
+    command(commands, "score", _score, summary, functools.partial(_score_flags, words=words))
     command(commands, "serve", _serve, "open the labelling app in a browser", _serve_flags)
     command(commands, "candidates", _candidates, "list the objects to look at next", _candidates_flags)
     summary = "say how many anomalies are left, and what the next N hold"
@@ -56,9 +61,29 @@ def _train(arguments: argparse.Namespace) -> None:
     say(f"next: astroanomaly candidates {arguments.session}")
 
 
-def _score_flags(parser: argparse.ArgumentParser) -> None:
+def _score_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
-    parser.add_argument("--cache", type=Path, metavar="OTHER_CACHE", help="a further cache, which joins the session")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--cache", type=Path, metavar="OTHER_CACHE", help="a further cache, which joins the session")
+    which.add_argument(
+        "--source",
+        nargs="+",
+        metavar=("NAME", "INPUT"),
+        help="a whole survey, straight through: its source and what that reads, followed by the source's own options",
+    )
+    survey = parser.add_argument_group("a whole survey (--source)")
+    survey.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder for its scores and its best cutouts, which join the session"
+    )
+    survey.add_argument(
+        "--top", type=count, default=1000, metavar="K", help="how many of the best cutouts are kept (default: 1000)"
+    )
+    survey.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
+    workers_flag(survey)
+    source = named_source(words)
+    parser.set_defaults(source_plugin=source)
+    if source is not None:
+        source_flags(parser, source)
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -66,10 +91,33 @@ def _score(arguments: argparse.Namespace) -> None:
     from astroanomaly.session import Session
     from astroanomaly.terminal import follow, say
 
+    if (arguments.source is None) != (arguments.out is None):
+        raise ConfigError("--source and --out belong together: a survey, and a folder for its scores and best cutouts")
     tune_allocator()
     session = Session.open(arguments.session)
-    last = follow(session.score_steps(arguments.cache))
-    say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
+    if arguments.source is None:
+        last = follow(session.score_steps(arguments.cache))
+        say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
+        return
+    source = arguments.source_plugin
+    options, fetch = source_options(arguments, source)
+    steps = session.score_source_steps(
+        source.name,
+        arguments.source[1:],
+        out=arguments.out,
+        top=arguments.top,
+        prefix=arguments.prefix,
+        workers=arguments.workers,
+        fetch=fetch,
+        options=options,
+    )
+    report = follow(steps)
+    unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
+    say(f"{many(report.scored, 'object')} scored, {unseen}{report.failed.total()} failed; scores: {report.scores}")
+    for reason, number in report.failed.most_common(5):
+        say(f"  {number} x {reason}")
+    say(f"{many(report.kept, 'cutout')} with the highest scores kept in {report.best}, now part of the session")
+    say(f"next: astroanomaly candidates {arguments.session}")
 
 
 def _serve_flags(parser: argparse.ArgumentParser) -> None:

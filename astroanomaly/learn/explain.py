@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,7 @@ class Deletion:
 
 @dataclass(frozen=True, eq=False)
 class ImageScore:
-    """How a ranker scores what it sees of the cutouts of a cache.
+    """How a ranker scores what it sees of the cutouts of a cache, or of others with the same layout.
 
     Parameters
     ----------
@@ -55,16 +56,37 @@ class ImageScore:
         The cutouts.
     model_input
         What is seen of them.
-    score
-        Maps images ``(n, 3, S, S)`` in [0, 1] to scores ``(n,)``, higher is more anomalous.
+    log_odds
+        Maps images ``(n, 3, S, S)`` in [0, 1] to log-odds ``(n, classes)`` float32, ``nominal`` first.
     device
         Where the images have to be.
+
+    Raises
+    ------
+    CheckpointError
+        If the model cannot look at this cache.
     """
 
     cache: Cache
     model_input: ModelInput
-    score: Callable[[Tensor], Tensor]
+    log_odds: Callable[[Tensor], np.ndarray]
     device: torch.device
+
+    def __post_init__(self) -> None:
+        self._planes  # noqa: B018  a cache that does not fit is refused at once
+
+    @cached_property
+    def _planes(self) -> tuple[int, ...] | None:
+        return self.model_input.check(self.cache)
+
+    def score(self, images: Tensor) -> Tensor:
+        """``(n,)`` scores of images ``(n, 3, S, S)``: the log-odds of not being nominal."""
+        return torch.from_numpy(-self.log_odds(images)[:, 0])
+
+    def of_cutouts(self, images: np.ndarray) -> np.ndarray:
+        """``(n, classes)`` float32 log-odds of cutouts ``(n, B, H, W)`` as the cache holds them."""
+        with torch.inference_mode():
+            return self.log_odds(self.model_input.tensor(images, self.device, self._planes))
 
     def image(self, object_id: str) -> Tensor:
         """``(3, S, S)``: what is seen of an object.
@@ -74,8 +96,7 @@ class ImageScore:
         UnknownObjectError
             For an id that is not in the cache.
         """
-        planes = self.model_input.check(self.cache)
-        return self.model_input.tensor(self.cache.read([object_id]), self.device, planes)[0]
+        return self.model_input.tensor(self.cache.read([object_id]), self.device, self._planes)[0]
 
     def saliency(self, object_id: str) -> np.ndarray:
         """``(height, width)`` float32 of the cutout: how much the score falls when that part is covered."""
@@ -100,13 +121,13 @@ def feature_score(store: FeatureStore, judge: Callable[[np.ndarray], np.ndarray]
     store
         Features of the cache, and the network that computes them.
     judge
-        Maps features ``(n, D)`` to scores ``(n,)``.
+        Maps features ``(n, D)`` to log-odds ``(n, classes)``.
     """
 
-    def score(images: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(judge(store.look(images).float().cpu().numpy())))  # (n,)
+    def log_odds(images: Tensor) -> np.ndarray:
+        return judge(store.look(images).half().cpu().numpy())  # as precise as features are kept
 
-    return ImageScore(store.cache, store.model_input, score, store.network.mean.device)
+    return ImageScore(store.cache, store.model_input, log_odds, store.network.mean.device)
 
 
 def occlusion(score: Callable[[Tensor], Tensor], image: Tensor, *, window: float = 0.25, steps: int = 12) -> Tensor:

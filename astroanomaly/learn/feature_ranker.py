@@ -146,7 +146,7 @@ class FeatureRanker:
         from astroanomaly.learn.explain import feature_score
 
         self._fitted()
-        return feature_score(self._store(cache), lambda rows: -self._judged(rows)[:, 0])
+        return feature_score(self._store(cache), self._judged)
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on.

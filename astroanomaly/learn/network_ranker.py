@@ -13,7 +13,7 @@ import numpy as np
 from astroanomaly.config import to_plain
 from astroanomaly.errors import CheckpointError, TrainingError
 from astroanomaly.hookspecs import RankerContext, ShardScores
-from astroanomaly.learn.scoring import score_images
+from astroanomaly.learn.scoring import log_odds, score_images
 from astroanomaly.records import NOMINAL, Labelled, Progress
 
 if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listing the rankers must stay quick
@@ -122,14 +122,10 @@ class NetworkRanker:
         device = pick_device(self.context.device)
         judge = self.judge(model, cache)
         for scores in score_images(model, cache, fitted.model_input, device=device, judge=judge, only=only):
-            if len(columns) < len(self.context.classes):
-                wide = np.full((len(scores.ids), len(self.context.classes)), np.nan, np.float32)
-                wide[:, columns] = scores.log_odds
-                scores = dataclasses.replace(scores, log_odds=wide)
-            yield scores
+            yield dataclasses.replace(scores, log_odds=self._wide(scores.log_odds, columns))
 
     def image_score(self, cache: Cache) -> ImageScore:
-        """Return how it scores an image: the log-odds of not being nominal, see `astroanomaly.learn.explain`.
+        """Return how it scores an image, see `astroanomaly.learn.explain`.
 
         Raises
         ------
@@ -144,14 +140,21 @@ class NetworkRanker:
         columns = [self.context.classes.index(c) for c in fitted.learnt]
         device = pick_device(self.context.device)
         model = Columns(self._network(fitted), columns).to(device).eval()
-        nominal = fitted.learnt.index(NOMINAL)
-        others = [k for k in range(len(columns)) if k != nominal]
+        judge = self.judge(model, cache)
 
-        def score(images: Tensor) -> Tensor:
-            logits = fitted.model_input.averaged(model, images)  # (n, classes)
-            return logits[:, others].logsumexp(1) - logits[:, nominal]
+        def judged(images: Tensor) -> np.ndarray:
+            logits = judge(images, "", 0) if judge else fitted.model_input.averaged(model, images)  # (n, learnt)
+            return self._wide(log_odds(logits.float().cpu().numpy()), columns)
 
-        return ImageScore(cache, fitted.model_input, score, device)
+        return ImageScore(cache, fitted.model_input, judged, device)
+
+    def _wide(self, known: np.ndarray, columns: list[int]) -> np.ndarray:
+        """``(n, classes)`` of log-odds of the label classes that have labels; NaN for the others."""
+        if len(columns) == len(self.context.classes):
+            return known
+        result = np.full((len(known), len(self.context.classes)), np.nan, np.float32)
+        result[:, columns] = known
+        return result
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on, see `astroanomaly.learn.explain.occlusion`.

@@ -150,7 +150,7 @@ class Probe(FeatureRanker):
             if complete:
                 for _ in store.compute(only=[shard.uuid]):
                     pass
-            result = np.full((len(shard), len(self.context.classes)), np.nan, np.float32)
+            parts = [np.empty((0, len(self.context.classes)), np.float32)]
             rows = store.shard(shard.uuid) if projection is None else projection.shard(shard.uuid)
             for start in range(0, len(shard), _STEP):
                 part = rows[start : start + _STEP]
@@ -158,11 +158,11 @@ class Probe(FeatureRanker):
                     logits = self._short_line.at(part.astype(np.float32))
                 else:
                     logits = line.at(points.apply(part))
-                result[start : start + _STEP, self._columns] = log_odds(logits)
-            yield ShardScores(shard.uuid, shard.ids, result)
+                parts.append(self._wide(logits))
+            yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts))
 
     def image_score(self, cache: Cache) -> ImageScore:
-        """Return how it scores an image: the log-odds of not being nominal, see `astroanomaly.learn.explain`.
+        """Return how it scores an image, see `astroanomaly.learn.explain`.
 
         Raises
         ------
@@ -172,8 +172,7 @@ class Probe(FeatureRanker):
         from astroanomaly.learn.explain import feature_score
 
         points, line = self.line
-        nominal = self._columns.index(self.context.classes.index(NOMINAL))
-        return feature_score(self._store(cache), lambda rows: -log_odds(line.at(points.apply(rows)))[:, nominal])
+        return feature_score(self._store(cache), lambda rows: self._wide(line.at(points.apply(rows))))
 
     @property
     def line(self) -> tuple[Points, Line]:
@@ -187,6 +186,12 @@ class Probe(FeatureRanker):
         if self._line is None or self._points is None:
             raise TrainingError("the probe has learnt nothing yet: train it first")
         return self._points, self._line
+
+    def _wide(self, logits: np.ndarray) -> np.ndarray:
+        """``(n, classes)`` float32 log-odds of logits of the classes that have labels; NaN for the others."""
+        result = np.full((len(logits), len(self.context.classes)), np.nan, np.float32)
+        result[:, self._columns] = log_odds(logits)
+        return result
 
     def _measure(self, store: FeatureStore, labelled: list[str], exclude: frozenset[str]) -> Points:
         """Find the scale of the features; it is measured again only when there are more of them."""

@@ -68,8 +68,8 @@ def score_images(
     device
         Where to compute.
     judge
-        Maps images ``(n, 3, S, S)``, the uuid of their shard and the place of the first one in it to logits. None: what
-        the model says, averaged over the views of ``model_input``.
+        Maps images ``(n, 3, S, S)``, the uuid of their shard (empty for none) and the place of the first one in it to
+        logits. None: what the model says, averaged over the views of ``model_input``.
     only
         Uuids of the shards to score; None: all.
 
@@ -138,6 +138,11 @@ class TopK:
         all_scores, all_ids = np.concatenate([self._scores, scores[chosen]]), np.concatenate([self._ids, batch])
         order = np.lexsort((all_ids, -all_scores))[: self.k]
         self._scores, self._ids = all_scores[order], all_ids[order]
+
+    @property
+    def least(self) -> float:
+        """The lowest score that may still be kept: minus infinity until there are ``k``."""
+        return float(self._scores[-1]) if len(self._scores) == self.k and self.k else -np.inf
 
     def result(self) -> list[tuple[float, str]]:
         """Return ``(score, id)``, highest first, equal scores by id."""

@@ -161,7 +161,7 @@ class Tuned(NetworkRanker):
 
         def judged(seen: Tensor, shard: str, start: int) -> Tensor:
             rows = slice(start, start + len(seen))
-            if kept and store.computed(shard)[rows].all():
+            if kept and shard and store.computed(shard)[rows].all():
                 features = torch.from_numpy(store.shard(shard)[rows].astype(np.float32)).to(seen.device)
             else:
                 features = fitted.model_input.averaged(pair.first.seen, seen).half().float()  # as they are kept

@@ -1,0 +1,98 @@
+"""Scores of a survey whose cutouts are not kept: one file per part of the plan, with positions and failures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from astroanomaly.cache import schema
+from astroanomaly.records import Failure
+
+__all__ = ["PartScores", "list_parts"]
+
+_FORMAT = "astroanomaly-part-scores"
+
+
+@dataclass(frozen=True, eq=False)
+class PartScores:
+    """Scores of the objects of some tasks.
+
+    Parameters
+    ----------
+    tasks
+        ``(T,)`` int64 places in the plan of the tasks that it holds whole.
+    ids
+        The objects.
+    ra, dec
+        ``(n,)`` float64 ICRS degrees, NaN where unknown.
+    log_odds
+        ``(n, classes)`` float32.
+    task
+        ``(n,)`` int64 place in the plan of the task that each object came from.
+    failures
+        Objects of these tasks that could not be cut.
+    """
+
+    tasks: np.ndarray
+    ids: Sequence[str]
+    ra: np.ndarray
+    dec: np.ndarray
+    log_odds: np.ndarray
+    task: np.ndarray
+    failures: Sequence[Failure] = ()
+
+    def write(self, folder: Path, classes: Sequence[str], ranker: str) -> None:
+        """Write it in one step; its name is the first of its tasks.
+
+        Parameters
+        ----------
+        folder
+            Folder of one ranker's scores; made when missing.
+        classes
+            Label classes, one per column of ``log_odds``.
+        ranker
+            Name of the ranker, kept with the scores.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with schema.new_hdf5(folder / f"{int(self.tasks.min()):010d}.h5") as file:
+            file.attrs.update(
+                {
+                    "format": _FORMAT,
+                    "version": schema.VERSION,
+                    "ranker": ranker,
+                    "classes": json.dumps(list(classes)),
+                }
+            )
+            file["tasks"] = np.asarray(self.tasks, np.int64)
+            schema.put_texts(file, "object_id", self.ids)
+            file["ra"], file["dec"] = np.asarray(self.ra, np.float64), np.asarray(self.dec, np.float64)
+            file["log_odds"] = np.asarray(self.log_odds, np.float32)
+            file["task"] = np.asarray(self.task, np.int64)
+            schema.put_failures(file, self.failures)
+
+
+def list_parts(folder: Path) -> Iterator[PartScores]:
+    """Read the parts in a folder one after another, in the order of the plan.
+
+    Raises
+    ------
+    CacheError
+        If a file is damaged.
+    """
+    for path in sorted(folder.glob("[0-9]*.h5")):
+        with schema.open_hdf5(path) as file:
+            schema.check_format(file.attrs, _FORMAT.removeprefix("astroanomaly-"), path)
+            ids = schema.read_texts(schema.check_dataset(file, "object_id", (None,), "S", path))
+            yield PartScores(
+                schema.check_dataset(file, "tasks", (None,), "i", path)[...],
+                ids,
+                schema.check_dataset(file, "ra", (len(ids),), "f", path)[...],
+                schema.check_dataset(file, "dec", (len(ids),), "f", path)[...],
+                schema.check_dataset(file, "log_odds", (len(ids), None), "f", path)[...],
+                schema.check_dataset(file, "task", (len(ids),), "i", path)[...],
+                schema.read_failures(file),
+            )

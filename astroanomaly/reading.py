@@ -1,0 +1,174 @@
+"""Read the tasks of a plan in batches, in one process or in several: the process that reads writes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from astroanomaly import parallel
+from astroanomaly.cache.writer import ShardWriter
+from astroanomaly.config import FetchConfig
+from astroanomaly.fetch import Tally, tally, using
+from astroanomaly.hookspecs import Source
+from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
+from astroanomaly.retrying import exposed, keep_only
+
+__all__ = ["IngestReport", "Job", "read_batch", "read_tasks"]
+
+Result = TypeVar("Result")
+_BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What came of an ingest.
+
+    Attributes
+    ----------
+    cut
+        Cutouts written by this run.
+    failed
+        Failures of this run that may succeed another time, counted by reason.
+    resumed
+        Tasks that an earlier run had already committed.
+    no_coverage
+        Objects that the survey has not seen.
+    tally
+        What was asked of the network.
+    seconds
+        How long it took.
+    """
+
+    cut: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    resumed: int = 0
+    no_coverage: int = 0
+    tally: Tally = field(default_factory=Tally)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know beside its tasks.
+
+    Attributes
+    ----------
+    source
+        Reads the tasks.
+    out
+        Folder of the cache.
+    layout
+        Layout of the cutouts.
+    prefix
+        Put before every id.
+    compression
+        Of the pixels.
+    fetch
+        How archives are asked.
+    began
+        When, in seconds since 1970.
+    only
+        Ids to read, as the source gives them; None: all.
+    barred
+        Ids that another shard has.
+    sync
+        Whether the disk is waited for.
+    """
+
+    source: Source
+    out: Path
+    layout: Layout
+    prefix: str
+    compression: str | None
+    fetch: FetchConfig
+    began: float
+    only: frozenset[str] | None = None
+    barred: frozenset[str] = frozenset()
+    sync: bool = True
+
+
+def read_batch(job: Job, batch: list[tuple[int, Task]]) -> IngestReport:
+    """Read some tasks and commit them; the process that reads writes."""
+    cut = no_coverage = 0
+    failed: Counter[str] = Counter()
+    before = tally()
+    with (
+        using(job.fetch, job.began),
+        ShardWriter(job.out, job.layout, compression=job.compression, sync=job.sync) as writer,
+    ):
+        for ordinal, task in batch:
+            writer.begin(ordinal, task.key if job.only is None else None)
+            for item in _items(job, task):
+                if isinstance(item, Failure):
+                    writer.add(replace(item, object_id=job.prefix + item.object_id))
+                    no_coverage += item.kind == "no coverage"
+                    if item.kind == "failed":
+                        failed[item.reason] += 1
+                    continue
+                block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
+                if job.prefix:
+                    block = replace(block, ids=[job.prefix + object_id for object_id in block.ids])
+                writer.add(block)
+                cut += len(block)
+            writer.commit()
+    return IngestReport(cut, failed, no_coverage=no_coverage, tally=tally() - before)
+
+
+def _items(job: Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
+    """Yield what a source reads, without the objects that are not wanted."""
+    resolved: set[str] = set()
+    for item in job.source.read(task):
+        kept: CutoutBlock | Cutout | Failure | None = item
+        if job.only is not None:
+            kept = keep_only(item, job.only)
+            resolved |= exposed(kept, job.only)
+        elif job.barred:
+            ids = item.ids if isinstance(item, CutoutBlock) else [item.object_id]
+            kept = keep_only(item, set(ids) - job.barred)
+        if kept is not None:
+            yield kept
+    yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))
+
+
+def read_tasks(
+    job: Job,
+    tasks: list[tuple[int, Task]],
+    workers: int,
+    reader: Callable[[Job, list[tuple[int, Task]]], Result],
+) -> Iterator[Result]:
+    """Read tasks in batches and yield what came of each batch.
+
+    Parameters
+    ----------
+    tasks
+        Tasks with their places in the plan.
+    workers
+        Number of processes.
+    reader
+        Reads one batch, for instance `read_batch`; importable by name.
+    """
+    fetches = getattr(job.source, "fetches", False)
+    batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
+    workers = min(workers, len(batches))
+    with parallel.workers_end_at_interrupt() if fetches and workers > 1 else contextlib.nullcontext():
+        yield from parallel.run(functools.partial(reader, job), batches, workers)
+
+
+def _batches(left: list[tuple[int, Task]], layout: Layout, limit: int) -> list[list[tuple[int, Task]]]:
+    """Group neighbouring tasks to about one commit's worth of pixels."""
+    batches: list[list[tuple[int, Task]]] = []
+    size = math.inf
+    for ordinal, task in left:
+        nbytes = max(1, len(task)) * layout.nbytes
+        if size + nbytes > limit or batches[-1][-1][0] != ordinal - 1:
+            batches.append([])
+            size = 0
+        batches[-1].append((ordinal, task))
+        size += nbytes
+    return batches
