@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -138,7 +138,7 @@ def _items(job: Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
 
 def read_tasks(
     job: Job,
-    tasks: list[tuple[int, Task]],
+    tasks: Iterable[tuple[int, Task]],
     workers: int,
     reader: Callable[[Job, list[tuple[int, Task]]], Result],
 ) -> Iterator[Result]:
@@ -147,7 +147,7 @@ def read_tasks(
     Parameters
     ----------
     tasks
-        Tasks with their places in the plan.
+        Tasks with their places in the plan; taken as they are needed.
     workers
         Number of processes.
     reader
@@ -155,20 +155,22 @@ def read_tasks(
     """
     fetches = getattr(job.source, "fetches", False)
     batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
-    workers = min(workers, len(batches))
+    first = list(itertools.islice(batches, workers))
+    workers = min(workers, len(first))
     with parallel.workers_end_at_interrupt() if fetches and workers > 1 else contextlib.nullcontext():
-        yield from parallel.run(functools.partial(reader, job), batches, workers)
+        yield from parallel.run(functools.partial(reader, job), itertools.chain(first, batches), workers)
 
 
-def _batches(left: list[tuple[int, Task]], layout: Layout, limit: int) -> list[list[tuple[int, Task]]]:
+def _batches(left: Iterable[tuple[int, Task]], layout: Layout, limit: int) -> Iterator[list[tuple[int, Task]]]:
     """Group neighbouring tasks to about one commit's worth of pixels."""
-    batches: list[list[tuple[int, Task]]] = []
-    size = math.inf
+    batch: list[tuple[int, Task]] = []
+    size = 0
     for ordinal, task in left:
         nbytes = max(1, len(task)) * layout.nbytes
-        if size + nbytes > limit or batches[-1][-1][0] != ordinal - 1:
-            batches.append([])
-            size = 0
-        batches[-1].append((ordinal, task))
+        if batch and (size + nbytes > limit or batch[-1][0] != ordinal - 1):
+            yield batch
+            batch, size = [], 0
+        batch.append((ordinal, task))
         size += nbytes
-    return batches
+    if batch:
+        yield batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,25 +26,24 @@ def failed_tasks(cache: Cache, tasks: Sequence[Task], prefix: str) -> tuple[list
         ids = wanted & {failure.object_id.removeprefix(prefix) for failure in shard.failures()[1]}
         for key in shard.task_keys() if ids else ():
             suspects.setdefault(key, set()).update(ids)
-    return reading_again(tasks, suspects), frozenset(wanted)
+    return reading_again(enumerate(tasks), suspects), frozenset(wanted)
 
 
-def reading_again(tasks: Sequence[Task], suspects: Mapping[str, set[str]]) -> list[tuple[int, Task]]:
+def reading_again(tasks: Iterable[tuple[int, Task]], suspects: Mapping[str, set[str]]) -> list[tuple[int, Task]]:
     """Return ``(ordinal, task)`` pairs that read some objects again.
 
     Parameters
     ----------
     tasks
-        The whole plan.
+        Tasks with their places in the plan.
     suspects
         Ids of the wanted objects, without the prefix, by the key of a task that may hold them. Where the table of one
         of these tasks names an object, it is read from there alone.
     """
-    rows = {ordinal: _rows_of(task, suspects[task.key]) for ordinal, task in enumerate(tasks) if task.key in suspects}
-    placed = {name for _, names in rows.values() for name in names}
+    rows = [(item, _rows_of(item[1], suspects[item[1].key])) for item in tasks if item[1].key in suspects]
+    placed = {name for _, (_, names) in rows for name in names}
     found = []
-    for ordinal, (places, names) in rows.items():
-        task = tasks[ordinal]
+    for (ordinal, task), (places, names) in rows:
         if suspects[task.key] - placed:
             found.append((ordinal, task))
         elif names:

@@ -16,7 +16,7 @@ from astroanomaly.cache import Cache, Shard
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.part_scores import PartScores, list_parts
 from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
-from astroanomaly.cache.writer import create_cache, read_description, read_plan, write_lock
+from astroanomaly.cache.writer import create_cache, plan_length, read_description, read_plan_parts, write_lock
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Tally
@@ -126,9 +126,8 @@ def score_source(
     Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
     score: ImageScore = ranker.image_score(survey)
     with write_lock(out):
-        tasks = list(read_plan(out))
         best = _Best(top, Cache.open(*others))
-        report = yield from _score(job, tasks, score, ranker, scores, workers, best)
+        report = yield from _score(job, score, ranker, scores, workers, best)
         report = replace(report, best=kept, tally=planning + report.tally)
         chosen = best.tasks
         if chosen:
@@ -136,7 +135,7 @@ def score_source(
                 create_cache(kept, job.layout, (), read_description(out)["request"])
             there = Cache.open(kept).find(list(chosen)) >= 0
             missing = {name: chosen[name] for name, has in zip(chosen, there.tolist(), strict=True) if not has}
-            tally = yield from _keep(replace(job, out=kept), tasks, missing, workers)
+            tally = yield from _keep(replace(job, out=kept), out, missing, workers)
             load_index(kept)
             found = int((Cache.open(kept).find(list(chosen)) >= 0).sum())
             report = replace(report, kept=found, tally=report.tally + tally)
@@ -170,7 +169,7 @@ class _Best:
 
 
 def _score(
-    job: Job, tasks: list[Task], score: ImageScore, ranker: Any, folder: Path, workers: int, best: _Best
+    job: Job, score: ImageScore, ranker: Any, folder: Path, workers: int, best: _Best
 ) -> Generator[Progress, None, SurveyReport]:
     """Score what has no score yet."""
     done: set[int] = set()
@@ -188,8 +187,8 @@ def _score(
 
     for part in list_parts(folder):
         take(part)
-    left = [(ordinal, task) for ordinal, task in enumerate(tasks) if ordinal not in done]
-    total = sum(len(task) for task in tasks)
+    total = plan_length(job.out)
+    left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
     yield Progress("scoring", scored, max(total, scored))
     cutting = job.out / _CUTTING
     shutil.rmtree(cutting, ignore_errors=True)
@@ -244,12 +243,13 @@ def _judged(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
         yield score.of_cutouts(shard.read(start, start + _TOGETHER))
 
 
-def _keep(job: Job, tasks: list[Task], places: Mapping[str, int], workers: int) -> Generator[Progress, None, Tally]:
+def _keep(job: Job, survey: Path, places: Mapping[str, int], workers: int) -> Generator[Progress, None, Tally]:
     """Cut some objects once more, each from its task, and keep them."""
+    tasks = dict(read_plan_parts(survey, set(places.values()).__contains__))
     suspects: dict[str, set[str]] = {}
     for name, ordinal in places.items():
         suspects.setdefault(tasks[ordinal].key, set()).add(name.removeprefix(job.prefix))
-    again = reading_again(tasks, suspects)
+    again = reading_again(tasks.items(), suspects)
     only = frozenset(name.removeprefix(job.prefix) for name in places)
     tally, done = Tally(), 0
     yield Progress("keeping", 0, len(places))

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,16 @@ from astroanomaly.cache import schema
 from astroanomaly.errors import BusyError, CacheError, PluginError, StorageError, UnreadableError
 from astroanomaly.records import CutoutBlock, Failure, Grid, Layout, Task
 
-__all__ = ["SHARD_BYTES", "ShardWriter", "create_cache", "read_description", "read_plan", "write_lock"]
+__all__ = [
+    "SHARD_BYTES",
+    "ShardWriter",
+    "create_cache",
+    "plan_length",
+    "read_description",
+    "read_plan",
+    "read_plan_parts",
+    "write_lock",
+]
 
 SHARD_BYTES = 256 * 2**20
 
@@ -83,15 +92,29 @@ def read_description(path: Path) -> dict[str, Any]:
 
 def read_plan(path: Path) -> Iterator[Task]:
     """Read back the tasks of a cache in their order."""
+    return (task for _, task in read_plan_parts(path))
+
+
+def plan_length(path: Path) -> int:
+    """Return how many objects the plan of a cache knows, without reading it all."""
+    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
+        tables = (file[name]["table"] for name in file)
+        return sum(len(next(iter(table.values()))) for table in tables if len(table))
+
+
+def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: True) -> Iterator[tuple[int, Task]]:
+    """Read back the wanted tasks of a cache one after another, each with its place in the plan."""
     with schema.open_hdf5(path / schema.PLAN_FILE) as file:
         schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
-        for name in sorted(file):
+        for ordinal, name in enumerate(sorted(file)):
+            if not wanted(ordinal):
+                continue
             group = file[name]
             table = {}
             for key, dataset in group["table"].items():
                 values = schema.read_texts(dataset) if dataset.dtype.kind in "SO" else dataset[...]
                 table[schema.column_name(key)] = _with_attributes(np.asarray(values), dataset.attrs)
-            yield Task(str(group.attrs["key"]), json.loads(group["payload"][...].tobytes()), table)
+            yield ordinal, Task(str(group.attrs["key"]), json.loads(group["payload"][...].tobytes()), table)
 
 
 def _with_attributes(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:

@@ -1,0 +1,203 @@
+"""How time and memory grow with the number of objects: ``python benchmarks/growth.py``.
+
+A cache of 32 px stamps is scored with a network that does nothing and with EfficientNet-Lite0; then stamps from a
+generator are scored straight through, with the network that does nothing. Every size runs in a fresh process.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from astroanomaly import Cache, CutoutBlock, Layout, Plan, Task
+from astroanomaly.cache.writer import ShardWriter, create_cache
+
+SIDE, TASK = 32, 10_000
+LAYOUT = Layout(("r", "g", "b"), SIDE, SIDE, dtype="uint8", pixel_kind="display")
+CHILD = "--child"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the generator makes."""
+
+    objects: int = 1000
+
+
+class Noise:
+    """A survey of blurred noise that needs no disk."""
+
+    name = "noise"
+    summary = "noise"
+    Options = Options
+
+    def plan(self, request, options):  # noqa: D102  see `Source`
+        sizes = [(start, min(TASK, options.objects - start)) for start in range(0, options.objects, TASK)]
+        return Plan((_task(*size) for size in sizes), LAYOUT)
+
+    def read(self, task):  # noqa: D102
+        yield stamps(task.payload["start"], task.payload["count"])
+
+
+def _task(start, count):
+    table = {"id": np.array([f"n{number:09d}" for number in range(start, start + count)])}
+    return Task(f"t{start}", {"start": start, "count": count}, table)
+
+
+def stamps(start, count):
+    """Noise of one byte a pixel; the generator is not what is measured."""
+    images = np.frombuffer(np.random.default_rng(start).bytes(count * 3 * SIDE * SIDE), np.uint8)
+    ids = [f"n{number:09d}" for number in range(start, start + count)]
+    zeros = np.zeros(count)
+    return CutoutBlock(ids, images.reshape(count, 3, SIDE, SIDE), LAYOUT.bands, ra=zeros, dec=zeros)
+
+
+class Nothing:
+    """A ranker whose network does nothing: the mean of a pixel is the score."""
+
+    name = "nothing"
+
+    def __init__(self, seen):
+        from types import SimpleNamespace
+
+        self.context = SimpleNamespace(classes=("nominal", "anomaly"))
+        self.seen = seen
+
+    def image_score(self, cache, **_):  # noqa: D102
+        import torch
+
+        from astroanomaly.learn.explain import ImageScore
+
+        def log_odds(images):
+            values = images[:, 0, 0, 0].numpy()
+            return np.stack([-values, values], axis=1)
+
+        return ImageScore(cache, self.seen, log_odds, torch.device("cpu"))
+
+
+def seen_by_the_network():
+    from astroanomaly.learn.batches import ModelInput
+
+    return ModelInput(LAYOUT.bands, "display", ((1, 0, 0), (0, 1, 0), (0, 0, 1)), SIDE, "picture")
+
+
+def straight(folder, objects, workers):
+    """Score a generated survey straight through; return seconds."""
+    from astroanomaly.straight_through import score_source
+
+    known = Path(folder) / "known"
+    create_cache(known, LAYOUT, [Task("t")], {})
+    steps = score_source(
+        Nothing(seen_by_the_network()),
+        Cache.open(known),
+        "round",
+        Noise(),
+        out=Path(folder) / "survey",
+        workers=workers,
+        options={"objects": objects},
+    )
+    began = time.perf_counter()
+    for _ in steps:
+        pass
+    return time.perf_counter() - began
+
+
+def from_cache(folder, network):
+    """Score a cache and keep the best hundred; return seconds."""
+    import torch
+
+    from astroanomaly.config import BackboneConfig
+    from astroanomaly.learn.backbone import build_backbone
+    from astroanomaly.learn.scoring import TopK, score_images
+
+    class Mean(torch.nn.Module):
+        def forward(self, images):
+            value = images[:, 0, 0, :1]
+            return torch.cat([-value, value], dim=1)
+
+    model = build_backbone(BackboneConfig(), 2, size=SIDE) if network == "lite0" else Mean()
+    cache, top = Cache.open(folder), TopK(100)
+    began = time.perf_counter()
+    for scores in score_images(model, cache, seen_by_the_network()):
+        top.add(-scores.log_odds[:, 0], scores.ids)
+    return time.perf_counter() - began
+
+
+def child(work):
+    """Do one piece of work and print its seconds and the peak memory of this process."""
+    from memory import Watch
+
+    from astroanomaly.learn.device import tune_allocator
+
+    tune_allocator()
+    watch = Watch()
+    watch.start()
+    what = work.pop("what")
+    seconds = straight(**work) if what == "straight" else from_cache(**work)
+    watch.done.set()
+    print(json.dumps({"seconds": seconds, **watch.peak}))
+
+
+def measure(**work):
+    done = subprocess.run([sys.executable, __file__, CHILD, json.dumps(work)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def tell(what, objects, found):
+    print(
+        f"| {what} | {objects} | {found['seconds']:.1f} | {objects / found['seconds']:.0f} | {found['RssAnon']:.3f} | "
+        f"{found['RssFile']:.3f} |",
+        flush=True,
+    )
+
+
+def make_cache(path, objects):
+    create_cache(path, LAYOUT, [Task("t")], {})
+    with ShardWriter(path, LAYOUT) as writer:
+        for start in range(0, objects, TASK):
+            writer.begin(start, f"t{start}")
+            writer.add(stamps(start, min(TASK, objects - start)))
+            writer.commit()
+    Cache.open(path)  # the index is written
+
+
+def main():
+    if CHILD in sys.argv:
+        child(json.loads(sys.argv[-1]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cached", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--straight", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--networks", nargs="*", default=["nothing", "lite0"])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where caches are made (default: the system's temporary folder)")
+    arguments = parser.parse_args()
+    print("| what | objects | seconds | objects a second | memory, GB | mapped files, GB |\n|---|---|---|---|---|---|")
+    for objects in arguments.cached:
+        folder = Path(tempfile.mkdtemp(prefix="astroanomaly-", dir=arguments.folder))
+        try:
+            make_cache(folder / "cache", objects)
+            for network in arguments.networks:
+                tell(network, objects, measure(what="cache", folder=str(folder / "cache"), network=network))
+        finally:
+            shutil.rmtree(folder)
+    for objects in arguments.straight:
+        folder = Path(tempfile.mkdtemp(prefix="astroanomaly-", dir=arguments.folder))
+        try:
+            found = measure(what="straight", folder=str(folder), objects=objects, workers=arguments.workers)
+            tell(f"straight through, {arguments.workers} processes", objects, found)
+        finally:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
