@@ -75,16 +75,17 @@ class Round:
 
     def read_scores(self, cache: Cache) -> tuple[list[str], np.ndarray]:
         """Ids and ``(N, classes)`` float32 log-odds of all objects of the cache."""
-        parts = list(self._parts(cache))
+        parts = list(self.shard_scores(cache))
         return [object_id for part in parts for object_id in part.ids], np.concatenate(
             [part.log_odds for part in parts]
         )
 
     def read_log_odds(self, cache: Cache) -> np.ndarray:
         """``(N, classes)`` float32 log-odds in the order of ``cache.ids``."""
-        return np.concatenate([part.log_odds for part in self._parts(cache)])
+        return np.concatenate([part.log_odds for part in self.shard_scores(cache)])
 
-    def _parts(self, cache: Cache) -> Iterator[ShardScores]:
+    def shard_scores(self, cache: Cache) -> Iterator[ShardScores]:
+        """Give the scores of one shard of the cache after another, in its order."""
         for shard in cache.shards:
             if not has_scores(self.scores, shard.uuid):
                 raise SessionError(

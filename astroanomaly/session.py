@@ -591,6 +591,35 @@ class Session:
 
         return export(self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite)
 
+    def export_scores(
+        self, path: str | Path, *, overwrite: bool = False, progress: Callable[[Progress], None] | None = None
+    ) -> int:
+        """Write the scores of all objects by the latest round as one table; return how many objects.
+
+        Shard by shard, in memory of one shard: as many objects as there are. Nothing is merged or left out.
+
+        Parameters
+        ----------
+        path
+            ``.fits``, ``.parquet`` (one row group for each shard; extra ``parquet``) or ``.csv``.
+        overwrite
+            Replace the file if it exists.
+        progress
+            Called with a `Progress` after each shard.
+
+        Raises
+        ------
+        SessionError
+            If no round has scored all objects yet.
+        ConfigError
+            For another suffix, or if pyarrow is missing.
+        StorageError
+            If the file exists, or cannot be written; nothing half-written is left.
+        """
+        from astroanomaly.score_table import export_scores
+
+        return _drain(export_scores(self, Path(path), overwrite=overwrite), progress)
+
     def saliency(self, object_id: str) -> np.ndarray:
         """Show what the latest ranker's score of an object rests on.
 

@@ -21,10 +21,10 @@ LAYERS = (
     "errors",
     "records config hookspecs",
     "cutting stretch levels arrays bands calibration catalog catalog_files morphology metrics fetch flags "
-    "terminal cache",
+    "spelling terminal cache",
     "plugins parallel planning retrying audits opinions labels label_files ranking settings",
     "learn ingestion",
-    "rounds session results remaining export figures simulate",
+    "rounds session results remaining export score_table table_streams figures simulate",
     "benchmark demo info app",
     "cli __main__",
 )
@@ -55,6 +55,12 @@ ALLOWED = {
     ("results", "remaining"): "deferred: probabilities of a catalogue",
     ("remaining", "session"): "for type hints only",
     ("results", "session"): "for type hints only",
+    ("session", "score_table"): "deferred: verbs of a session",
+    ("score_table", "results"): "the same provenance as that of a catalogue",
+    ("score_table", "export"): "all scores have the columns of a catalogue",
+    ("score_table", "table_streams"): "one writer for each format",
+    ("score_table", "session"): "for type hints only",
+    ("table_streams", "export"): "units, UCDs and descriptions are those of a catalogue",
     ("rounds", "figures"): "curves of a round",
     ("demo", "benchmark"): "the simulated expert is that of the benchmark",
     ("__main__", "cli"): "it is the command line",
@@ -70,6 +76,7 @@ DOORS = {  # library -> where it may be imported
     "matplotlib": ("figures.py",),
     "sklearn": ("learn/", "metrics.py"),
     "astroquery": ("plugins/",),
+    "pyarrow": ("table_streams.py",),
     "pyvo": ("plugins/", "app/outlet.py"),
     "requests": ("fetch/", "plugins/"),
     "rich": ("terminal.py",),
@@ -82,7 +89,19 @@ ONLY_WHEN_CALLED = {  # (library, file): imported inside a function, and why
     ("torch", "levels.py"): _GIVEN,
     ("torch", "stretch.py"): _GIVEN,
 }
-LIGHT = ("torch", "torchvision", "timm", "bokeh", "astroquery", "pyvo", "requests", "sklearn", "matplotlib", "h5py")
+LIGHT = (
+    "torch",
+    "torchvision",
+    "timm",
+    "bokeh",
+    "astroquery",
+    "pyvo",
+    "requests",
+    "sklearn",
+    "matplotlib",
+    "h5py",
+    "pyarrow",
+)
 CODE_RUNNERS = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 PLUGIN_DOORS = ("astroanomaly", "astroanomaly.cutting", "astroanomaly.fetch")
 MAY_PRINT = ("terminal.py", "cli/__init__.py")

@@ -98,6 +98,12 @@ class Shard:
         with schema.open_hdf5(self.path) as file:
             return schema.read_texts(file["object_id"])
 
+    @property
+    def positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(n,)`` float64 right ascension and declination in ICRS degrees, NaN where unknown (read at each call)."""
+        with schema.open_hdf5(self.path) as file:
+            return file["ra"][...], file["dec"][...]
+
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read consecutive cutouts.
 

@@ -1,0 +1,172 @@
+"""The scores of all objects as one table, written block by block: memory is that of a block, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.errors import CatalogError, SessionError
+from astroanomaly.export import build_catalog, check_target
+from astroanomaly.opinions import DISPUTED
+from astroanomaly.records import Progress
+from astroanomaly.results import origin
+from astroanomaly.spelling import ascii_text
+from astroanomaly.table_streams import STREAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from astropy.table import QTable
+
+    from astroanomaly.session import Session
+
+__all__ = ["ScoreBlock", "export_scores", "widest", "write_score_table"]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreBlock:
+    """Some objects with their scores.
+
+    Parameters
+    ----------
+    ids
+        ``(n,)`` object ids.
+    ra, dec
+        ``(n,)`` ICRS degrees, NaN where unknown.
+    log_odds
+        ``(n, classes)`` float32 log-odds of each label class against all others, ``nominal`` first.
+    labels
+        ``(n,)`` labels, empty without one.
+    """
+
+    ids: Sequence[str]
+    ra: np.ndarray
+    dec: np.ndarray
+    log_odds: np.ndarray
+    labels: Sequence[str]
+
+
+def widest(ids: Iterable[str]) -> int:
+    """Return how many characters the longest of some texts takes when it is spelt for any format; 1 without texts."""
+    return max((len(ascii_text(object_id)) for object_id in ids), default=1) or 1
+
+
+def write_score_table(
+    path: str | Path,
+    blocks: Iterable[ScoreBlock],
+    classes: Sequence[str],
+    *,
+    total: int,
+    width: int,
+    provenance: Mapping[str, str],
+    overwrite: bool = False,
+) -> Iterator[int]:
+    """Write a table of scores block by block; the file is there, whole, once the generator is drained.
+
+    Columns, units, UCDs and descriptions are those of a catalogue of anomalies: ``object_id``, ``ra``, ``dec``,
+    ``score``, ``log_odds_CLASS`` for each class, ``label``. Text is spelt as `astroanomaly.export.write_catalog` does.
+
+    Parameters
+    ----------
+    path
+        ``.fits``, ``.parquet`` (one row group for each block) or ``.csv``.
+    blocks
+        The objects, in the order of the rows.
+    classes
+        Label classes, ``nominal`` first.
+    total
+        How many objects there are in all blocks together.
+    width
+        What `widest` says of all ids; FITS gives each text the same room.
+    provenance
+        Kept in the header of the file.
+    overwrite
+        Replace the file if it exists.
+
+    Yields
+    ------
+    int
+        After each block, how many objects are written.
+
+    Raises
+    ------
+    ConfigError
+        For another suffix, or if a package that the format needs is missing.
+    StorageError
+        If the file exists and must not be replaced, or cannot be written; nothing half-written is left.
+    CatalogError
+        If there are more or fewer objects than ``total``, or a text is wider than was said.
+    """
+    from astroanomaly.cache.schema import atomic_path
+
+    path = Path(path)
+    stream = STREAMS[check_target(path, tuple(STREAMS), overwrite=overwrite)]
+    done = 0
+    with atomic_path(path) as temporary, stream(temporary, _template(classes, width, provenance), total) as put:
+        for block in blocks:
+            columns = _columns(block, classes)
+            lengths = {name: len(values) for name, values in columns.items()}
+            done += len(block.ids)
+            if set(lengths.values()) != {len(block.ids)} or done > total:
+                raise CatalogError(
+                    f"{path}: expected blocks of {total} objects in all, each column as long as the others; "
+                    f"found {done} objects or more, in columns of lengths {lengths}"
+                )
+            if len(block.ids):
+                put(columns)
+            yield done
+        if done != total:
+            raise CatalogError(f"{path}: expected {total} objects, found {done}: nothing was written")
+
+
+def export_scores(session: Session, path: Path, *, overwrite: bool = False) -> Generator[Progress, None, int]:
+    """Write the scores of all objects by the latest round, see `Session.export_scores`; return how many."""
+    check_target(path, tuple(STREAMS), overwrite=overwrite)  # ids are looked through only for a file that can be
+    last, cache, total = session.last_round, session.cache, len(session.cache)
+    width, looked_at = 1, 0
+    for shard in cache.shards:
+        width, looked_at = max(width, widest(shard.ids)), looked_at + len(shard)
+        yield Progress("ids", looked_at, total)
+    labels = {object_id: opinion.label for object_id, opinion in session.labels.current().items()}
+
+    def blocks() -> Iterator[ScoreBlock]:
+        for shard, scores in zip(cache.shards, last.shard_scores(cache), strict=True):
+            if list(scores.ids) != shard.ids:
+                raise SessionError(
+                    f"the scores of round {last.number} for {shard.path} are of other objects than those in it: "
+                    f"remove {last.scores / (shard.uuid + '.h5')} and run `astroanomaly score {session.path}`"
+                )
+            yield ScoreBlock(
+                scores.ids, *shard.positions, scores.log_odds, [labels.get(object_id, "") for object_id in scores.ids]
+            )
+
+    writing = write_score_table(
+        path, blocks(), session.classes, total=total, width=width, provenance=origin(session), overwrite=overwrite
+    )
+    for done in writing:
+        yield Progress("writing", done, total)
+    return total
+
+
+def _columns(block: ScoreBlock, classes: Sequence[str]) -> dict[str, Any]:
+    log_odds = np.asarray(block.log_odds, np.float32)
+    return {
+        "object_id": block.ids,
+        "ra": np.asarray(block.ra, np.float64),
+        "dec": np.asarray(block.dec, np.float64),
+        "score": -log_odds[:, 0],
+        **{f"log_odds_{name}": log_odds[:, number] for number, name in enumerate(classes)},
+        "label": block.labels,
+    }
+
+
+def _template(classes: Sequence[str], width: int, provenance: Mapping[str, str]) -> QTable:
+    """Make a catalogue of one row, whose texts are as wide as any: what it says of its columns holds for the table."""
+    one = ScoreBlock(
+        ["x" * width], np.zeros(1), np.zeros(1), np.zeros((1, len(classes))), ["x" * widest([*classes, DISPUTED])]
+    )
+    return build_catalog(_columns(one, classes), provenance)
