@@ -1,8 +1,8 @@
 """Cutouts per second of the FITS source, written cache included: ``python benchmarks/ingest_speed.py``.
 
-Beside it, turn by turn on the same memory-mapped mosaics: the disk alone, which writes and syncs as many bytes, and plain
-loops of `Cutout2D`, which keep their cutouts in memory. The source and the first loop start from sky positions; the
-second loop is given pixel positions; the third does without the WCS as well. One cutout is all bands of an object.
+Beside it, turn by turn on the same memory-mapped mosaics: the disk alone, which writes and syncs as many bytes, and
+plain loops of `Cutout2D`, which keep their cutouts in memory. The source and the first loop start from sky positions;
+the second loop is given pixel positions; the third does without the WCS as well. One cutout is all bands of an object.
 """
 
 import argparse

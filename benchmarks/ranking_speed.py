@@ -1,4 +1,4 @@
-"""From a label to a ranking: the probe is fitted again and ranks everything anew: ``python benchmarks/ranking_speed.py``.
+"""From a label to a ranking, the probe fitted again and all objects ranked: ``python benchmarks/ranking_speed.py``.
 
 Features are there already (drawn at random: how long it takes does not depend on what they mean), as many for an object
 as the default network gives, 2.6 GB for 10^6 objects. All sizes take turns; each turn begins with one more label.

@@ -288,7 +288,12 @@ class Cache:
 
     @cached_property
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
-        """``(N,)`` float64 right ascension and declination in ICRS degrees in the order of `ids`, NaN where unknown."""
+        """``(N,)`` float64 right ascension and declination in ICRS degrees in the order of `ids`, NaN where unknown.
+
+        Not to be written to: those of a single cache are memory-mapped.
+        """
+        if len(self._indices) == 1:
+            return self._indices[0].ra, self._indices[0].dec
         return (
             np.concatenate([index.ra for index in self._indices]),
             np.concatenate([index.dec for index in self._indices]),
