@@ -29,7 +29,7 @@ PIECE = 64 * 2**20  # bytes written together
 
 
 def make_mosaics(folder, side, bands):
-    """Write one float32 mosaic a band, all on one grid; return their paths and WCS."""
+    """Write one float32 mosaic a band, all on one grid; return their paths and WCS. Those of before are replaced."""
     rng = np.random.default_rng(0)
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
@@ -44,6 +44,7 @@ def make_mosaics(folder, side, bands):
         header = fits.Header([("SIMPLE", True), ("BITPIX", -32), ("NAXIS", 2), ("NAXIS1", side), ("NAXIS2", side)])
         header.update(wcs.to_header())
         header["FILTER"] = band
+        paths[-1].unlink(missing_ok=True)  # StreamingHDU would append
         stream = fits.StreamingHDU(paths[-1], header)
         for start in range(0, side, len(strip)):
             stream.write(strip[: side - start])
@@ -82,21 +83,21 @@ def write(path, total):
     path.unlink()
 
 
-def ways_of(folder, paths, wcs, side, size, arguments):
-    """Name the ways; each returns how many objects it did."""
-    catalog, sky, pixels = make_catalog(folder, wcs, side, arguments.objects)
-    some = min(arguments.loop_objects, arguments.objects)
+def ways_of(folder, side, bands, size, objects, some, processes):
+    """Name the ways; each returns how many objects it did: loops only some of them."""
+    paths, wcs = make_mosaics(folder, side, bands)
+    catalog, sky, pixels = make_catalog(folder, wcs, side, objects)
 
     def source(workers):
         cut = ingest("fits", paths, catalog=catalog, size=str(size), out=folder / "cache", workers=workers)
         return len(cut)
 
     def disk():
-        write(folder / "bytes", arguments.objects * len(paths) * size * size * 4)
-        return arguments.objects
+        write(folder / "bytes", objects * bands * size * size * 4)
+        return objects
 
     return {
-        **{f"source, {n} process{'es' * (n > 1)}": (lambda n=n: source(n)) for n in arguments.workers},
+        **{f"source, {n} process{'es' * (n > 1)}": (lambda n=n: source(n)) for n in processes},
         "disk alone": disk,
         "loop, sky positions": lambda: loop(paths, sky[:some], size),
         "loop, pixel positions": lambda: loop(paths, pixels[:some], size),
@@ -128,23 +129,22 @@ def main():
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="astroanomaly-", dir=arguments.folder))
     try:
-        for side, bands in itertools.product(arguments.sides, arguments.bands):
-            paths, wcs = make_mosaics(folder, side, bands)
-            for size in arguments.sizes:
-                seconds = measure(folder, ways_of(folder, paths, wcs, side, size, arguments), arguments.repeats)
-                first = next(iter(seconds))
-                print(f"\nmosaic of {side} px, {bands} band{'s' * (bands > 1)}, cutouts of {size} px")
-                print(f"| | cutouts a second | time as a ratio to that of {first} |\n|---|---|---|")
-                for name, taken in seconds.items():
-                    rates = [1 / one for one in taken]
-                    ratios = [one / ours for one, ours in zip(taken, seconds[first], strict=True)]
-                    print(
-                        f"| {name} | {statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) "
-                        f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
-                        flush=True,
-                    )
-            for path in paths:
-                path.unlink()
+        measure(folder, ways_of(folder, 1024, 1, 32, 100, 100, [1]), 1)  # imports
+        for side, bands, size in itertools.product(arguments.sides, arguments.bands, arguments.sizes):
+            some = min(arguments.loop_objects, arguments.objects)
+            ways = ways_of(folder, side, bands, size, arguments.objects, some, arguments.workers)
+            seconds = measure(folder, ways, arguments.repeats)
+            first = next(iter(seconds))
+            print(f"\nmosaic of {side} px, {bands} band{'s' * (bands > 1)}, cutouts of {size} px")
+            print(f"| | cutouts a second | time as a ratio to that of {first} |\n|---|---|---|")
+            for name, taken in seconds.items():
+                rates = [1 / one for one in taken]
+                ratios = [one / ours for one, ours in zip(taken, seconds[first], strict=True)]
+                print(
+                    f"| {name} | {statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) "
+                    f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
+                    flush=True,
+                )
     finally:
         shutil.rmtree(folder)
 
