@@ -62,6 +62,7 @@ def write_score_table(
     *,
     total: int,
     width: int,
+    labels: Iterable[str] = (),
     provenance: Mapping[str, str],
     overwrite: bool = False,
 ) -> Iterator[int]:
@@ -82,6 +83,8 @@ def write_score_table(
         How many objects there are in all blocks together.
     width
         What `widest` says of all ids; FITS gives each text the same room.
+    labels
+        Labels that occur beside the classes and ``disputed``.
     provenance
         Kept in the header of the file.
     overwrite
@@ -106,7 +109,7 @@ def write_score_table(
     path = Path(path)
     stream = STREAMS[check_target(path, tuple(STREAMS), overwrite=overwrite)]
     done = 0
-    with atomic_path(path) as temporary, stream(temporary, _template(classes, width, provenance), total) as put:
+    with atomic_path(path) as temporary, stream(temporary, _template(classes, width, labels, provenance), total) as put:
         for block in blocks:
             columns = _columns(block, classes)
             lengths = {name: len(values) for name, values in columns.items()}
@@ -145,7 +148,14 @@ def export_scores(session: Session, path: Path, *, overwrite: bool = False) -> G
             )
 
     writing = write_score_table(
-        path, blocks(), session.classes, total=total, width=width, provenance=origin(session), overwrite=overwrite
+        path,
+        blocks(),
+        session.classes,
+        total=total,
+        width=width,
+        labels=set(labels.values()),
+        provenance=origin(session),
+        overwrite=overwrite,
     )
     for done in writing:
         yield Progress("writing", done, total)
@@ -164,9 +174,8 @@ def _columns(block: ScoreBlock, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _template(classes: Sequence[str], width: int, provenance: Mapping[str, str]) -> QTable:
+def _template(classes: Sequence[str], width: int, labels: Iterable[str], provenance: Mapping[str, str]) -> QTable:
     """Make a catalogue of one row, whose texts are as wide as any: what it says of its columns holds for the table."""
-    one = ScoreBlock(
-        ["x" * width], np.zeros(1), np.zeros(1), np.zeros((1, len(classes))), ["x" * widest([*classes, DISPUTED])]
-    )
+    label = "x" * widest([*classes, DISPUTED, *labels])
+    one = ScoreBlock(["x" * width], np.zeros(1), np.zeros(1), np.zeros((1, len(classes))), [label])
     return build_catalog(_columns(one, classes), provenance)

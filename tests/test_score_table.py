@@ -78,6 +78,8 @@ def test_the_table_holds_the_scores_of_the_session(tmp_path, suffix):
     session.label(["=1+1", "object-0000040"], "lens", annotator="ann")
     session.label("new\nline", "nominal", annotator="ann")
     session.label("new\nline", "anomaly", annotator="bob")
+    session.labels.add_class("gravitational lens")  # no ranker knows it yet
+    session.label("<b>&amp;", "gravitational lens", annotator="ann")
     reports = []
     assert session.export_scores(tmp_path / f"all{suffix}", progress=reports.append) == 60
     assert [(r.stage, r.done) for r in reports][-3:] == [("writing", 20), ("writing", 40), ("writing", 60)]
@@ -95,7 +97,7 @@ def test_the_table_holds_the_scores_of_the_session(tmp_path, suffix):
         np.testing.assert_array_equal(numbers(table[f"log_odds_{name}"]), log_odds[:, number])
     labels = dict(zip(ids, texts(table["label"]), strict=True))
     assert {i: label for i, label in labels.items() if label} == {
-        "=1+1": "lens", "object-0000040": "lens", "new\nline": "disputed"
+        "=1+1": "lens", "object-0000040": "lens", "new\nline": "disputed", "<b>&amp;": "gravitational lens"
     }  # fmt: skip
 
 
