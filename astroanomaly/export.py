@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import logging
-import unicodedata
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +13,26 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError, StorageError
+from astroanomaly.spelling import ascii_text, fits_name, line_text, unicode_text, xml_name, xml_text
 
 if TYPE_CHECKING:
+    from astropy.io.fits import BinTableHDU
+    from astropy.io.votable.tree import VOTableFile
     from astropy.table import QTable, Table
 
-__all__ = ["SUFFIXES", "build_catalog", "merge_duplicates", "write_catalog"]
+__all__ = [
+    "SUFFIXES",
+    "as_ecsv",
+    "as_fits",
+    "as_votable",
+    "build_catalog",
+    "check_target",
+    "merge_duplicates",
+    "write_catalog",
+]
 
 SUFFIXES = (".vot", ".votable", ".xml", ".fits", ".ecsv", ".csv", ".reg")
 _REGION_ARCSEC = 3.0
-_FITS_NAME = 60  # characters of a column name; a header card holds 68, and names that become one are numbered
 _REGION_TEXT = 200  # characters of an id that DS9 is given to draw
 _log = logging.getLogger(__name__)
 _DESCRIBED = {  # UCD and description of the columns every catalogue has
@@ -174,27 +184,42 @@ def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False) -
 
     path = Path(path)
     writers = {".fits": _write_fits, ".ecsv": _write_ecsv, ".csv": _write_csv, ".reg": _write_regions}
+    suffix = check_target(path, SUFFIXES, overwrite=overwrite)
+    with atomic_path(path) as temporary:
+        writers.get(suffix, _write_votable)(table, temporary)
+
+
+def check_target(path: Path, suffixes: Sequence[str], *, overwrite: bool) -> str:
+    """Check that a file may be written before the work begins; return its suffix in lower case.
+
+    Raises
+    ------
+    ConfigError
+        If the suffix is none of ``suffixes``.
+    StorageError
+        If the file exists and must not be replaced, or its folder does not.
+    """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in suffixes:
         raise ConfigError(
-            f"cannot tell the format of {path}: expected one of {', '.join(SUFFIXES)}{nearest(suffix, SUFFIXES)}"
+            f"cannot tell the format of {path}: expected one of {', '.join(suffixes)}{nearest(suffix, suffixes)}"
         )
     if path.exists() and not overwrite:
         raise StorageError(f"{path} exists already: choose another name, or --overwrite")
     if not path.parent.is_dir():
         raise StorageError(f"{path} cannot be written: the folder {path.parent} does not exist")
-    with atomic_path(path) as temporary:
-        writers.get(suffix, _write_votable)(table, temporary)
+    return suffix
 
 
 # ------------------------------------------------------------------------------------------------------- the formats
 
 
-def _write_votable(table: QTable, path: Path) -> None:
+def as_votable(table: QTable) -> VOTableFile:
+    """Return a catalogue as a VOTable, with UCDs, descriptions and provenance."""
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import CooSys, Info
 
-    plain = _plain(table, _xml_text, "vounit")
+    plain = _plain(table, xml_text, "vounit")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that it makes an XML id of every strange column name
         votable = from_table(plain)
@@ -202,46 +227,62 @@ def _write_votable(table: QTable, path: Path) -> None:
     votable.description = "Anomalies found with AstroAnomaly"
     resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS", epoch="J2000"))
     for key, value in table.meta.items():
-        resource.infos.append(Info(name=_xml_name(key), value=_xml_text(value)))
+        resource.infos.append(Info(name=xml_name(key), value=xml_text(value)))
     for item, name in zip(resource.tables[0].fields, table.colnames, strict=True):
         item.ucd = (table[name].info.meta or {}).get("ucd")
         if name in ("ra", "dec"):
             item.ref = "icrs"
+    return votable
+
+
+def _write_votable(table: QTable, path: Path) -> None:
     # The fast writer of astropy 8.0.2 writes one byte past its buffer where a row just fills it, and BINARY2 has no
     # characters beyond the basic plane.
-    votable.to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
+    as_votable(table).to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
+
+
+def as_fits(table: QTable, name: str) -> BinTableHDU:
+    """Return a catalogue as a FITS table called ``name``, with UCDs (TUCDn), descriptions (TCOMMn) and provenance."""
+    from astropy.io import fits
+
+    plain = _plain(table, ascii_text, "fits", fits_name)
+    hdu = fits.table_to_hdu(plain)
+    for number, (column, plain_name) in enumerate(zip(table.colnames, plain.colnames, strict=True), 1):
+        ucd = (table[column].info.meta or {}).get("ucd")
+        if ucd:
+            hdu.header[f"TUCD{number}"] = ascii_text(str(ucd))
+        if plain[plain_name].info.description:
+            hdu.header[f"TCOMM{number}"] = plain[plain_name].info.description
+    hdu.header["EXTNAME"] = name
+    hdu.header["RADESYS"] = "ICRS"
+    for key, value in table.meta.items():
+        hdu.header.add_history(f"{ascii_text(key)}: {ascii_text(value)}")
+    return hdu
 
 
 def _write_fits(table: QTable, path: Path) -> None:
     from astropy.io import fits
 
-    plain = _plain(table, _ascii_text, "fits", _fits_name)
-    hdu = fits.table_to_hdu(plain)
-    for number, (name, plain_name) in enumerate(zip(table.colnames, plain.colnames, strict=True), 1):
-        ucd = (table[name].info.meta or {}).get("ucd")
-        if ucd:
-            hdu.header[f"TUCD{number}"] = _ascii_text(str(ucd))
-        if plain[plain_name].info.description:
-            hdu.header[f"TCOMM{number}"] = plain[plain_name].info.description
-    hdu.header["EXTNAME"] = "ANOMALIES"
-    hdu.header["RADESYS"] = "ICRS"
-    for key, value in table.meta.items():
-        hdu.header.add_history(f"{_ascii_text(key)}: {_ascii_text(value)}")
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path, checksum=True)
+    fits.HDUList([fits.PrimaryHDU(), as_fits(table, "ANOMALIES")]).writeto(path, checksum=True)
+
+
+def as_ecsv(table: QTable) -> Table:
+    """Return a catalogue as an ordinary table whose header can be written as YAML, UCDs and provenance in ``meta``."""
+    plain = _plain(table, line_text, "generic")
+    plain.meta = {line_text(key): line_text(value) for key, value in table.meta.items()}
+    for column in plain.itercols():
+        column.info.meta = table[column.info.name].info.meta if column.info.name in table.colnames else None
+    return plain
 
 
 def _write_ecsv(table: QTable, path: Path) -> None:
     from astropy.io import ascii as text_tables
 
-    plain = _plain(table, _line_text, "generic")
-    plain.meta = {_line_text(key): _line_text(value) for key, value in table.meta.items()}
-    for column in plain.itercols():
-        column.info.meta = table[column.info.name].info.meta if column.info.name in table.colnames else None
-    text_tables.write(plain, path, format="ecsv")
+    text_tables.write(as_ecsv(table), path, format="ecsv")
 
 
 def _write_csv(table: QTable, path: Path) -> None:
-    plain = _plain(table, _unicode_text, "generic")
+    plain = _plain(table, unicode_text, "generic")
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(plain.colnames)
@@ -343,47 +384,3 @@ def _unit(unit: Any, unit_format: str) -> tuple[Any, str]:
 
 def _decoded(value: Any) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-
-
-def _xml_text(text: str) -> str:
-    """Escape what XML cannot hold or does not keep: control characters, lone surrogates, blanks at the ends."""
-    return _spelt(text, lambda c: c in "\t\n" or (c >= " " and not "\x7f" <= c <= "\x9f" and c not in "\ufffe\uffff"))
-
-
-def _ascii_text(text: str) -> str:
-    """Escape what FITS cannot hold: all but printable ASCII."""
-    return _spelt(text, lambda c: " " <= c <= "~")
-
-
-def _fits_name(text: str) -> str:
-    """Return what the FITS standard recommends as a column name: ASCII letters, digits and underscores."""
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text)[:_FITS_NAME]
-
-
-def _line_text(text: str) -> str:
-    """Escape what does not survive in a file of lines: control characters, line ends, lone surrogates."""
-    return _spelt(text, lambda c: unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
-
-
-def _unicode_text(text: str) -> str:
-    """Escape what UTF-8 and the csv module cannot hold: lone surrogates and the null character."""
-    return "".join(_escape(c) if c == "\0" or 0xD800 <= ord(c) <= 0xDFFF else c for c in text)
-
-
-def _spelt(text: str, allowed: Callable[[str], bool]) -> str:
-    if text.isascii() and text.isprintable() and text == text.strip():
-        return text
-    first, last = len(text) - len(text.lstrip()), len(text.rstrip())
-    return "".join(
-        c if allowed(c) and not 0xD800 <= ord(c) <= 0xDFFF and first <= k < last else _escape(c)
-        for k, c in enumerate(text)
-    )
-
-
-def _escape(letter: str) -> str:
-    code = ord(letter)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _xml_name(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in _xml_text(text)) or "info"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from astroanomaly.calibration import Forecast
     from astroanomaly.session import Session
 
-__all__ = ["candidates", "contact_sheet", "describe", "export", "suspects", "thumbnails"]
+__all__ = ["candidates", "contact_sheet", "describe", "export", "origin", "suspects", "thumbnails"]
 
 _TOP = 100  # what is exported when nobody says how much
 _NOT_CALIBRATED = "that takes an audit set, labelled blind, with anomalies in it (`astroanomaly init --audit N`)"
@@ -188,7 +188,7 @@ def describe(
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
     for name, values in session.cache.columns(chosen).items() if chosen else ():
         columns[name if name not in columns else f"catalog_{name}"] = values
-    where_from = {**_provenance(session, with_round=provenance is None), **(provenance or {})}
+    where_from = {**origin(session, with_round=provenance is None), **(provenance or {})}
     if found is not None:
         from astroanomaly.remaining import provenance as calibrated_on
 
@@ -240,7 +240,8 @@ def _votes(opinion: Opinion) -> str:
     return ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
 
 
-def _provenance(session: Session, *, with_round: bool) -> dict[str, str]:
+def origin(session: Session, *, with_round: bool = True) -> dict[str, str]:
+    """Return where scores come from: software, session, caches, label event and, if asked for, the latest round."""
     found = {
         "software": f"astroanomaly {importlib.metadata.version('astroanomaly')}",
         "session": str(session.path),

@@ -26,9 +26,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Draft", "Round", "list_rounds", "new_round"]
+__all__ = ["SCORES", "Draft", "Round", "list_rounds", "new_round"]
 
-_RECIPE, _WEIGHTS, _SCORES = "ranker.json", "model.safetensors", "scores"
+SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
+_RECIPE, _WEIGHTS = "ranker.json", "model.safetensors"
 _UNFINISHED, _LOCK = ".tmp-", "lock"
 _NEW_S = 600.0  # a folder without a lock file is not swept before: its maker may be about to write one
 _OLD_S = 86400.0  # where files cannot be locked, what nobody has touched for a day is left over
@@ -63,20 +64,23 @@ class Round:
     @property
     def scores(self) -> Path:
         """Folder of its score files."""
-        return self.path / _SCORES
+        return self.path / SCORES
 
     @property
     def recipe(self) -> dict[str, Any]:
         """Settings, label event, time, and the figures of every training step."""
         return read_json(self.path / _RECIPE)
 
-    @property
-    def key(self) -> str:
-        """Hexadecimal SHA-256 of its recipe and its checkpoint: the name of its scores outside the session."""
+    def in_survey(self, folder: Path) -> Path:
+        """Where the folder of a survey that is scored straight through has what this round makes of it.
+
+        The name has the number of the round and a hash of its recipe and checkpoint, so that several sessions may use
+        one folder.
+        """
         digest = hashlib.sha256((self.path / _RECIPE).read_bytes())
         if self.weights.is_file():
             digest.update(self.weights.read_bytes())
-        return digest.hexdigest()[:32]
+        return folder / f"round-{self.number:04d}-{digest.hexdigest()[:8]}"
 
     def is_scored(self, cache: Cache) -> bool:
         """Whether every object of the cache has a score."""
@@ -84,16 +88,17 @@ class Round:
 
     def read_scores(self, cache: Cache) -> tuple[list[str], np.ndarray]:
         """Ids and ``(N, classes)`` float32 log-odds of all objects of the cache."""
-        parts = list(self._parts(cache))
+        parts = list(self.shard_scores(cache))
         return [object_id for part in parts for object_id in part.ids], np.concatenate(
             [part.log_odds for part in parts]
         )
 
     def read_log_odds(self, cache: Cache) -> np.ndarray:
         """``(N, classes)`` float32 log-odds in the order of ``cache.ids``."""
-        return np.concatenate([part.log_odds for part in self._parts(cache)])
+        return np.concatenate([part.log_odds for part in self.shard_scores(cache)])
 
-    def _parts(self, cache: Cache) -> Iterator[ShardScores]:
+    def shard_scores(self, cache: Cache) -> Iterator[ShardScores]:
+        """Give the scores of one shard of the cache after another, in its order."""
         for shard in cache.shards:
             if not has_scores(self.scores, shard.uuid):
                 raise SessionError(

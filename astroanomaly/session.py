@@ -510,8 +510,8 @@ class Session:
 
         last = self._trained[-1]
         fitted = yield from self._refit(last)
-        name = f"round-{last.number:04d}-{last.key[:8]}"
-        report = yield from score_source(fitted, self.cache, name, source, inputs, out=Path(out), **how)
+        target = last.in_survey(Path(out))
+        report = yield from score_source(fitted, self.cache, target, source, inputs, out=Path(out), **how)
         if report.kept:
             self.__dict__.pop("cache", None)  # the best may have joined before they were all there
             yield from self.score_steps(report.best)
@@ -668,6 +668,44 @@ class Session:
         from astroanomaly.results import export
 
         return export(self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite)
+
+    def export_scores(
+        self,
+        path: str | Path,
+        *,
+        survey: str | Path | None = None,
+        overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> int:
+        """Write the scores of all objects by the latest round as one table; return how many objects.
+
+        Shard by shard, in memory of one shard: as many objects as there are. Nothing is merged or left out.
+
+        Parameters
+        ----------
+        path
+            ``.fits``, ``.parquet`` (one row group for each shard; extra ``parquet``) or ``.csv``.
+        survey
+            Folder of a survey that this round has scored straight through (`score_source`): its objects instead of
+            those of the session's caches.
+        overwrite
+            Replace the file if it exists.
+        progress
+            Called with a `Progress` after each shard.
+
+        Raises
+        ------
+        SessionError
+            If no round has scored all objects yet.
+        ConfigError
+            For another suffix, or if pyarrow is missing.
+        StorageError
+            If the file exists, or cannot be written; nothing half-written is left.
+        """
+        from astroanomaly.score_table import export_scores
+
+        steps = export_scores(self, Path(path), survey=Path(survey) if survey else None, overwrite=overwrite)
+        return _drain(steps, progress)
 
     def saliency(self, object_id: str) -> np.ndarray:
         """Show what the latest ranker's score of an object rests on.

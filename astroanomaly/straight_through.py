@@ -26,12 +26,14 @@ from astroanomaly.learn.scoring import TopK
 from astroanomaly.reading import IngestReport, Job, read_batch, read_tasks
 from astroanomaly.records import Progress, Task
 from astroanomaly.retrying import reading_again
+from astroanomaly.rounds import SCORES
 
 if TYPE_CHECKING:
     from astroanomaly.learn.explain import ImageScore
 
 __all__ = ["SurveyReport", "score_source"]
 
+_BEST = "best"  # folder of the cache of the best
 _CUTTING = "cutting"  # folder of cutouts that wait to be scored
 _TOGETHER = 64  # cutouts per pass
 _SPARE = 4  # times as many objects as are wanted whose tasks are remembered
@@ -74,7 +76,7 @@ class SurveyReport:
 def score_source(
     ranker: Any,
     known: Cache,
-    name: str,
+    target: Path,
     source: str | Source,
     inputs: str | Path | Sequence[str | Path] = (),
     *,
@@ -93,8 +95,8 @@ def score_source(
         A fitted ranker that scores images.
     known
         Cutouts that are there already: their ids are not among the best.
-    name
-        Folder in ``out`` for what this ranker gives: ``scores`` and the cache ``best``.
+    target
+        Folder for what this ranker gives: ``scores`` and the cache ``best``.
     source, inputs, prefix, workers, fetch, options
         As in `astroanomaly.ingest`.
     out
@@ -121,7 +123,7 @@ def score_source(
     began = time.time()
     job, planning = yield from open_job(source, inputs, out, prefix=prefix, fetch=fetch, options=options)
     survey = Cache.open(out)  # without a cutout
-    scores, kept = (out / name / part for part in ("scores", "best"))
+    scores, kept = target / SCORES, target / _BEST
     others = [folder for folder in known.folders if folder != kept.absolute()]
     Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
     score: ImageScore = ranker.image_score(survey)
@@ -230,8 +232,8 @@ def _scored(cut: _Cut, job: Job, score: ImageScore, classes: Sequence[str]) -> P
     return PartScores(
         tasks=np.array(cut.tasks, np.int64),
         ids=[name for shard in shards for name in shard.ids],
-        ra=np.concatenate([shard.positions()[0] for shard in shards]),
-        dec=np.concatenate([shard.positions()[1] for shard in shards]),
+        ra=np.concatenate([shard.positions[0] for shard in shards]),
+        dec=np.concatenate([shard.positions[1] for shard in shards]),
         log_odds=np.concatenate([none, *(part for shard in shards for part in _judged(shard, score))]),
         task=np.concatenate([shard.row_tasks() for shard in shards]),
         failures=[failure for shard in shards for failure in shard.failures()[1]],

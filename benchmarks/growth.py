@@ -97,7 +97,7 @@ def straight(folder, objects, workers):
     steps = score_source(
         Nothing(seen_by_the_network()),
         Cache.open(known),
-        "round",
+        Path(folder) / "survey" / "round",
         Noise(),
         out=Path(folder) / "survey",
         workers=workers,

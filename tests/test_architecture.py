@@ -21,10 +21,10 @@ LAYERS = (
     "errors",
     "records config hookspecs",
     "cutting stretch levels arrays bands calibration catalog catalog_files morphology metrics fetch flags "
-    "terminal cache",
+    "spelling terminal cache",
     "plugins parallel planning retrying audits opinions labels label_files ranking settings",
     "learn reading ingestion",
-    "rounds session straight_through results remaining export figures simulate",
+    "rounds session straight_through results remaining export score_table table_streams figures simulate",
     "benchmark demo info app",
     "cli __main__",
 )
@@ -48,6 +48,8 @@ ALLOWED = {
     ("session", "results"): "deferred: verbs of a session",
     ("session", "figures"): "deferred: training curves",
     ("session", "app"): "deferred: the app of a session in a notebook",
+    ("straight_through", "rounds"): "scores lie in folders of one name",
+    ("score_table", "rounds"): "scores lie in folders of one name",
     ("session", "straight_through"): "deferred: verbs of a session",
     ("ingestion", "reading"): "an ingest reads tasks, and keeps what they give",
     ("results", "export"): "candidates and catalogues have the same columns",
@@ -57,6 +59,12 @@ ALLOWED = {
     ("results", "remaining"): "deferred: probabilities of a catalogue",
     ("remaining", "session"): "for type hints only",
     ("results", "session"): "for type hints only",
+    ("session", "score_table"): "deferred: verbs of a session",
+    ("score_table", "results"): "the same provenance as that of a catalogue",
+    ("score_table", "export"): "all scores have the columns of a catalogue",
+    ("score_table", "table_streams"): "one writer for each format",
+    ("score_table", "session"): "for type hints only",
+    ("table_streams", "export"): "units, UCDs and descriptions are those of a catalogue",
     ("rounds", "figures"): "curves of a round",
     ("demo", "benchmark"): "the simulated expert is that of the benchmark",
     ("__main__", "cli"): "it is the command line",
@@ -72,6 +80,7 @@ DOORS = {  # library -> where it may be imported
     "matplotlib": ("figures.py",),
     "sklearn": ("learn/", "metrics.py"),
     "astroquery": ("plugins/",),
+    "pyarrow": ("table_streams.py",),
     "pyvo": ("plugins/", "app/outlet.py"),
     "requests": ("fetch/", "plugins/"),
     "rich": ("terminal.py",),
@@ -84,7 +93,19 @@ ONLY_WHEN_CALLED = {  # (library, file): imported inside a function, and why
     ("torch", "levels.py"): _GIVEN,
     ("torch", "stretch.py"): _GIVEN,
 }
-LIGHT = ("torch", "torchvision", "timm", "bokeh", "astroquery", "pyvo", "requests", "sklearn", "matplotlib", "h5py")
+LIGHT = (
+    "torch",
+    "torchvision",
+    "timm",
+    "bokeh",
+    "astroquery",
+    "pyvo",
+    "requests",
+    "sklearn",
+    "matplotlib",
+    "h5py",
+    "pyarrow",
+)
 CODE_RUNNERS = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 PLUGIN_DOORS = ("astroanomaly", "astroanomaly.cutting", "astroanomaly.fetch")
 MAY_PRINT = ("terminal.py", "cli/__init__.py")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from astroanomaly.cache import Cache
-from astroanomaly.cache.index import hash_ids
+from astroanomaly.cache.index import hash_ids, load_index
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.errors import BandError, CacheError, UnknownObjectError, UnreadableError
 from astroanomaly.records import CutoutBlock, Failure, Grid, Layout, Task
@@ -237,6 +237,18 @@ def test_the_index_is_only_a_shortcut(tmp_path):
     assert Cache.open(tmp_path / "a").digest() == digest
     (tmp_path / "a" / "index.h5").unlink()
     assert Cache.open(tmp_path / "a").digest() == digest
+
+
+def test_the_index_of_an_open_cache_stays_on_disk(tmp_path):
+    write_cache(tmp_path / "a", [make_blocks(), make_blocks(prefix="p", seed=2)])
+    Cache.open(tmp_path / "a")
+    mapped = load_index(tmp_path / "a")
+    (tmp_path / "a" / "index.h5").unlink()
+    built = load_index(tmp_path / "a")
+    for name in ("hashes", "rows", "ra", "dec"):
+        assert isinstance(getattr(mapped, name), np.memmap)
+        assert getattr(mapped, name).flags.aligned
+        np.testing.assert_array_equal(getattr(mapped, name), getattr(built, name))
 
 
 def test_hashes_do_not_depend_on_the_company():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from astroanomaly import Session
 from astroanomaly.cli import main
 from astroanomaly.learn import trainer
 from astroanomaly.learn.fixmatch import train_step
@@ -150,6 +151,8 @@ def test_candidates_export_and_labels(trained):
     assert "4 objects written" in run("export", "search", "--top", "4", "--out", "top.vot", cwd=trained)
     run("export", "search", "--labelled", "anomaly", "--out", "known.fits", cwd=trained)
     run("export", "search", "--threshold", "0.5", "--out", "likely.csv", cwd=trained)
+    said = run("export", "search", "--all", "--out", "all.fits", cwd=trained)
+    assert f"{len(Session.open(trained / 'search').cache)} objects written to all.fits" in said
     assert "labelled objects written" in run("labels", "export", "search", "said.csv", cwd=trained)
     assert (trained / "said.csv").read_text().startswith("object_id,label,")
     assert "1 labels added" in import_one(trained, "30.png,nominal")
@@ -230,6 +233,8 @@ def test_sources_lists_options_and_broken_plugins(tmp_path):
         (["train", "nowhere"], "is no session"),
         (["train", "search", "--ranker", "prob"], "did you mean 'probe'"),
         (["export", "search", "--out", "x.doc"], "expected one of .vot"),
+        (["export", "search", "--all", "--out", "x.vot"], "expected one of .fits, .parquet, .csv"),
+        (["export", "search", "--all", "--merge-radius", "0", "--out", "x.fits"], "leave --merge-radius out"),
         (["export", "search", "--out", "none/x.vot"], "the folder none does not exist"),
         (["labels", "import", "search", "nowhere.csv"], "nowhere.csv cannot be read"),
         (["labels", "import", "search", "labels.csv", "--match-radius", "wide"], "expected an angle"),

@@ -57,3 +57,16 @@ def test_plain_points_are_the_features_of_length_one():
     features = draw()
     expected = features / np.linalg.norm(features, axis=1, keepdims=True)
     np.testing.assert_allclose(Points.plain().apply(features), expected, rtol=1e-5)
+
+
+def test_every_number_that_features_are_stored_as_has_the_root_of_a_float32():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
+    identity = Points(np.zeros(256, np.float32), np.ones(256, np.float32))
+    with np.errstate(invalid="ignore"):
+        wide = halves.astype(np.float32)
+    rows = np.isfinite(wide).all(axis=1)
+    assert rows.sum() == 248
+    np.testing.assert_array_equal(
+        identity.apply(halves[rows], keep_length=True), identity.apply(wide[rows], keep_length=True)
+    )
+    assert np.isnan(identity.apply(halves[~rows])[-1]).any()

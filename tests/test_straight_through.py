@@ -117,6 +117,20 @@ def test_a_round_is_fitted_again_on_what_it_was_fitted_on(trained, sky, tmp_path
     np.testing.assert_allclose(again.scores()[1][:130], before, atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", ["fits", "csv"])
+def test_all_scores_come_out_as_one_table(trained, sky, tmp_path, suffix):
+    report = run(trained, sky, tmp_path / "out")
+    ids, log_odds, parts = survey_scores(report)
+    assert trained.export_scores(tmp_path / f"all.{suffix}", survey=tmp_path / "out") == 130
+    table = Table.read(tmp_path / f"all.{suffix}")
+    assert [str(name) for name in table["object_id"]] == ids
+    np.testing.assert_allclose(table["score"], -log_odds[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(table["ra"], np.concatenate([part.ra for part in parts]))
+    trained.train("cold")
+    with pytest.raises(SessionError, match="no scores of round 2"):
+        trained.export_scores(tmp_path / f"more.{suffix}", survey=tmp_path / "out")
+
+
 def test_two_processes_give_the_same(trained, sky, tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "_BATCH_BYTES", 40 * 3 * 48 * 48 * 4)
     one = run(trained, sky, tmp_path / "one")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from astroanomaly.cache import schema
@@ -35,6 +36,8 @@ class Index:
         ``(N,)`` int64 row of each hash.
     ra, dec
         ``(N,)`` float64 ICRS degrees by row, NaN where unknown.
+
+    All but the counts are read-only and memory-mapped where the index was read from its file.
     """
 
     shards: tuple[str, ...]
@@ -106,14 +109,22 @@ def _read(path: Path) -> Index | None:
             return Index(
                 shards=tuple(schema.read_texts(schema.check_dataset(file, "shard", (len(counts),), "S", path))),
                 counts=counts,
-                hashes=schema.check_dataset(file, "hash", (total,), "u", path)[...],
-                rows=schema.check_dataset(file, "row", (total,), "i", path)[...],
-                ra=schema.check_dataset(file, "ra", (total,), "f", path)[...],
-                dec=schema.check_dataset(file, "dec", (total,), "f", path)[...],
+                hashes=_mapped(schema.check_dataset(file, "hash", (total,), "u", path), path),
+                rows=_mapped(schema.check_dataset(file, "row", (total,), "i", path), path),
+                ra=_mapped(schema.check_dataset(file, "ra", (total,), "f", path), path),
+                dec=_mapped(schema.check_dataset(file, "dec", (total,), "f", path), path),
             )
     except (CacheError, UnreadableError) as error:
         _log.info("the index %s is rebuilt: %s", path, error)
         return None
+
+
+def _mapped(dataset: h5py.Dataset, path: Path) -> np.ndarray:
+    """Map the numbers of a dataset, which are read when they are touched; read them where they cannot be mapped."""
+    offset = dataset.id.get_offset() if dataset.chunks is None else None
+    if not dataset.size or offset is None or offset % dataset.dtype.itemsize or not dataset.dtype.isnative:
+        return dataset[...]
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
 
 
 def _build(folder: Path, names: list[str]) -> Index:
@@ -164,9 +175,9 @@ def _refuse_doubles(
 def _write(path: Path, index: Index) -> None:
     with schema.new_hdf5(path) as file:
         file.attrs.update({"format": "astroanomaly-index", "version": schema.VERSION})
-        schema.put_texts(file, "shard", index.shards)
         file["count"] = index.counts
         file["hash"] = index.hashes
         file["row"] = index.rows
         file["ra"] = index.ra
         file["dec"] = index.dec
+        schema.put_texts(file, "shard", index.shards)  # last, or its odd length would keep the others from being mapped

@@ -97,6 +97,12 @@ class Shard:
         with schema.open_hdf5(self.path) as file:
             return schema.read_texts(file["object_id"])
 
+    @property
+    def positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(n,)`` float64 right ascension and declination in ICRS degrees, NaN where unknown (read at each call)."""
+        with schema.open_hdf5(self.path) as file:
+            return file["ra"][...], file["dec"][...]
+
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read consecutive cutouts.
 
@@ -144,11 +150,6 @@ class Shard:
                 scale, zero = file["scale"][...][rows], file["zero"][...][rows]
         scale, zero = scale[:, self._planes, None, None], zero[:, self._planes, None, None]
         return pixels.astype(np.float32) * scale + zero
-
-    def positions(self) -> tuple[np.ndarray, np.ndarray]:
-        """``(n,)`` float64 right ascension and declination in ICRS degrees, NaN where unknown."""
-        with schema.open_hdf5(self.path) as file:
-            return file["ra"][...], file["dec"][...]
 
     def coverage(self) -> np.ndarray:
         """``(n, bands)`` float32 share of pixels with data."""
@@ -294,7 +295,12 @@ class Cache:
 
     @cached_property
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
-        """``(N,)`` float64 right ascension and declination in ICRS degrees in the order of `ids`, NaN where unknown."""
+        """``(N,)`` float64 right ascension and declination in ICRS degrees in the order of `ids`, NaN where unknown.
+
+        Not to be written to: those of a single cache are memory-mapped.
+        """
+        if len(self._indices) == 1:
+            return self._indices[0].ra, self._indices[0].dec
         return (
             np.concatenate([index.ra for index in self._indices]),
             np.concatenate([index.dec for index in self._indices]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,6 +128,15 @@ def _halved(points: np.ndarray) -> np.ndarray:
 
 def _root(features: np.ndarray) -> np.ndarray:
     """Square roots with the sign kept, float32, in memory of their own."""
+    if features.dtype == np.float16:  # as they are stored: looked up, which takes a fifth of the time
+        return np.take(_roots_of_halves(), features.view(np.uint16), mode="clip")
     values = np.array(features, np.float32)
     sizes = np.sqrt(np.abs(values))
     return np.copysign(sizes, values, out=sizes)
+
+
+@functools.cache
+def _roots_of_halves() -> np.ndarray:
+    """``(65536,)`` what `_root` gives for every float16, by its bits."""
+    with np.errstate(invalid="ignore"):  # some of them are no numbers
+        return _root(np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32))

@@ -1,0 +1,207 @@
+"""The scores of all objects as one table, written block by block: memory is that of a block, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.cache.part_scores import PartScores, list_parts
+from astroanomaly.errors import CatalogError, SessionError
+from astroanomaly.export import build_catalog, check_target
+from astroanomaly.opinions import DISPUTED
+from astroanomaly.records import Progress
+from astroanomaly.results import origin
+from astroanomaly.rounds import SCORES
+from astroanomaly.spelling import ascii_text
+from astroanomaly.table_streams import STREAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from astropy.table import QTable
+
+    from astroanomaly.session import Session
+
+__all__ = ["ScoreBlock", "export_scores", "widest", "write_score_table"]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreBlock:
+    """Some objects with their scores.
+
+    Parameters
+    ----------
+    ids
+        ``(n,)`` object ids.
+    ra, dec
+        ``(n,)`` ICRS degrees, NaN where unknown.
+    log_odds
+        ``(n, classes)`` float32 log-odds of each label class against all others, ``nominal`` first.
+    labels
+        ``(n,)`` labels, empty without one.
+    """
+
+    ids: Sequence[str]
+    ra: np.ndarray
+    dec: np.ndarray
+    log_odds: np.ndarray
+    labels: Sequence[str]
+
+
+def widest(ids: Iterable[str]) -> int:
+    """Return how many characters the longest of some texts takes when it is spelt for any format; 1 without texts."""
+    return max((len(ascii_text(object_id)) for object_id in ids), default=1) or 1
+
+
+def write_score_table(
+    path: str | Path,
+    blocks: Iterable[ScoreBlock],
+    classes: Sequence[str],
+    *,
+    total: int,
+    width: int,
+    labels: Iterable[str] = (),
+    provenance: Mapping[str, str],
+    overwrite: bool = False,
+) -> Iterator[int]:
+    """Write a table of scores block by block; the file is there, whole, once the generator is drained.
+
+    Columns, units, UCDs and descriptions are those of a catalogue of anomalies: ``object_id``, ``ra``, ``dec``,
+    ``score``, ``log_odds_CLASS`` for each class, ``label``. Text is spelt as `astroanomaly.export.write_catalog` does.
+
+    Parameters
+    ----------
+    path
+        ``.fits``, ``.parquet`` (one row group for each block) or ``.csv``.
+    blocks
+        The objects, in the order of the rows.
+    classes
+        Label classes, ``nominal`` first.
+    total
+        How many objects there are in all blocks together.
+    width
+        What `widest` says of all ids; FITS gives each text the same room.
+    labels
+        Labels that occur beside the classes and ``disputed``.
+    provenance
+        Kept in the header of the file.
+    overwrite
+        Replace the file if it exists.
+
+    Yields
+    ------
+    int
+        After each block, how many objects are written.
+
+    Raises
+    ------
+    ConfigError
+        For another suffix, or if a package that the format needs is missing.
+    StorageError
+        If the file exists and must not be replaced, or cannot be written; nothing half-written is left.
+    CatalogError
+        If there are more or fewer objects than ``total``, or a text is wider than was said.
+    """
+    from astroanomaly.cache.schema import atomic_path
+
+    path = Path(path)
+    stream = STREAMS[check_target(path, tuple(STREAMS), overwrite=overwrite)]
+    done = 0
+    with atomic_path(path) as temporary, stream(temporary, _template(classes, width, labels, provenance), total) as put:
+        for block in blocks:
+            columns = _columns(block, classes)
+            lengths = {name: len(values) for name, values in columns.items()}
+            done += len(block.ids)
+            if set(lengths.values()) != {len(block.ids)} or done > total:
+                raise CatalogError(
+                    f"{path}: expected blocks of {total} objects in all, each column as long as the others; "
+                    f"found {done} objects or more, in columns of lengths {lengths}"
+                )
+            if len(block.ids):
+                put(columns)
+            yield done
+        if done != total:
+            raise CatalogError(f"{path}: expected {total} objects, found {done}: nothing was written")
+
+
+def export_scores(
+    session: Session, path: Path, *, survey: Path | None = None, overwrite: bool = False
+) -> Generator[Progress, None, int]:
+    """Write the scores of all objects by the latest round, see `Session.export_scores`; return how many."""
+    check_target(path, tuple(STREAMS), overwrite=overwrite)  # ids are looked through only for a file that can be
+    labels = {object_id: opinion.label for object_id, opinion in session.labels.current().items()}
+    total, width = 0, 1
+    for ids in _survey_ids(session, survey) if survey else (shard.ids for shard in session.cache.shards):
+        total, width = total + len(ids), max(width, widest(ids))
+        yield Progress("ids", total)
+    writing = write_score_table(
+        path,
+        _survey_blocks(session, survey, labels) if survey else _blocks(session, labels),
+        session.classes,
+        total=total,
+        width=width,
+        labels=set(labels.values()),
+        provenance=origin(session) | ({"survey": str(survey)} if survey else {}),
+        overwrite=overwrite,
+    )
+    for done in writing:
+        yield Progress("writing", done, total)
+    return total
+
+
+def _blocks(session: Session, labels: Mapping[str, str]) -> Iterator[ScoreBlock]:
+    """Give the objects of the session's caches, shard by shard."""
+    last, cache = session.last_round, session.cache
+    for shard, scores in zip(cache.shards, last.shard_scores(cache), strict=True):
+        if list(scores.ids) != shard.ids:
+            raise SessionError(
+                f"the scores of round {last.number} for {shard.path} are of other objects than those in it: "
+                f"remove {last.scores / (shard.uuid + '.h5')} and run `astroanomaly score {session.path}`"
+            )
+        given = [labels.get(object_id, "") for object_id in scores.ids]
+        yield ScoreBlock(scores.ids, *shard.positions, scores.log_odds, given)
+
+
+def _parts(session: Session, survey: Path) -> Iterator[PartScores]:
+    """Give what the latest round made of a survey that was scored straight through, part by part."""
+    last = session.last_round
+    folder = last.in_survey(survey) / SCORES
+    if not folder.is_dir():
+        raise SessionError(
+            f"{survey} has no scores of round {last.number} of {session.path}: run `astroanomaly score {session.path} "
+            f"--source ... --out {survey}`"
+        )
+    return list_parts(folder)
+
+
+def _survey_ids(session: Session, survey: Path) -> Iterator[Sequence[str]]:
+    return (part.ids for part in _parts(session, survey))
+
+
+def _survey_blocks(session: Session, survey: Path, labels: Mapping[str, str]) -> Iterator[ScoreBlock]:
+    for part in _parts(session, survey):
+        given = [labels.get(object_id, "") for object_id in part.ids]
+        yield ScoreBlock(part.ids, part.ra, part.dec, part.log_odds, given)
+
+
+def _columns(block: ScoreBlock, classes: Sequence[str]) -> dict[str, Any]:
+    log_odds = np.asarray(block.log_odds, np.float32)
+    return {
+        "object_id": block.ids,
+        "ra": np.asarray(block.ra, np.float64),
+        "dec": np.asarray(block.dec, np.float64),
+        "score": -log_odds[:, 0],
+        **{f"log_odds_{name}": log_odds[:, number] for number, name in enumerate(classes)},
+        "label": block.labels,
+    }
+
+
+def _template(classes: Sequence[str], width: int, labels: Iterable[str], provenance: Mapping[str, str]) -> QTable:
+    """Make a catalogue of one row, whose texts are as wide as any: what it says of its columns holds for the table."""
+    label = "x" * widest([*classes, DISPUTED, *labels])
+    one = ScoreBlock(["x" * width], np.zeros(1), np.zeros(1), np.zeros((1, len(classes))), [label])
+    return build_catalog(_columns(one, classes), provenance)

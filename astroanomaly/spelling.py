@@ -1,0 +1,55 @@
+"""Text of strangers, spelt so that a file format can hold it: whatever it cannot hold as in a Python string."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+
+__all__ = ["ascii_text", "fits_name", "line_text", "unicode_text", "xml_name", "xml_text"]
+
+_FITS_NAME = 60  # characters of a column name; a header card holds 68, and names that become one are numbered
+
+
+def xml_text(text: str) -> str:
+    """Escape what XML cannot hold or does not keep: control characters, lone surrogates, blanks at the ends."""
+    return _spelt(text, lambda c: c in "\t\n" or (c >= " " and not "\x7f" <= c <= "\x9f" and c not in "\ufffe\uffff"))
+
+
+def ascii_text(text: str) -> str:
+    """Escape what FITS cannot hold: all but printable ASCII."""
+    return _spelt(text, lambda c: " " <= c <= "~")
+
+
+def fits_name(text: str) -> str:
+    """Return what the FITS standard recommends as a column name: ASCII letters, digits and underscores."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text)[:_FITS_NAME]
+
+
+def line_text(text: str) -> str:
+    """Escape what does not survive in a file of lines: control characters, line ends, lone surrogates."""
+    return _spelt(text, lambda c: unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
+
+
+def unicode_text(text: str) -> str:
+    """Escape what UTF-8 and the csv module cannot hold: lone surrogates and the null character."""
+    return "".join(_escape(c) if c == "\0" or 0xD800 <= ord(c) <= 0xDFFF else c for c in text)
+
+
+def xml_name(text: str) -> str:
+    """Return what may name something in XML: letters, digits, hyphens and underscores."""
+    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in xml_text(text)) or "info"
+
+
+def _spelt(text: str, allowed: Callable[[str], bool]) -> str:
+    if text.isascii() and text.isprintable() and text == text.strip():
+        return text
+    first, last = len(text) - len(text.lstrip()), len(text.rstrip())
+    return "".join(
+        c if allowed(c) and not 0xD800 <= ord(c) <= 0xDFFF and first <= k < last else _escape(c)
+        for k, c in enumerate(text)
+    )
+
+
+def _escape(letter: str) -> str:
+    code = ord(letter)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
