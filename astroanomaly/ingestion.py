@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from astroanomaly import parallel
+from astroanomaly import clusters, parallel
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.schema import layout_from_plain
-from astroanomaly.cache.writer import ShardWriter, create_cache, read_description, read_plan, write_lock
+from astroanomaly.cache.writer import ShardWriter, commit_staged, create_cache, read_description, read_plan, write_lock
 from astroanomaly.config import FetchConfig, build, to_plain
 from astroanomaly.fetch import Tally, tally, using
 from astroanomaly.hookspecs import Source
@@ -94,6 +94,7 @@ class _Job:
     began: float
     only: frozenset[str] | None = None  # ids to read, None for all
     barred: frozenset[str] = frozenset()  # ids that another shard has
+    stage: bool = False  # leave shards to be committed by whoever holds the cache
 
 
 def ingest(
@@ -103,6 +104,7 @@ def ingest(
     out: str | Path,
     prefix: str = "",
     workers: int = 1,
+    scheduler: str | None = None,
     compression: str | None = None,
     fetch: FetchConfig | Mapping[str, Any] | None = None,
     retry_failed: bool = False,
@@ -122,7 +124,10 @@ def ingest(
     prefix
         Text put before every object id, to keep ids of several caches apart.
     workers
-        Number of processes.
+        Number of processes on this machine.
+    scheduler
+        Read on a Dask cluster: the address of its scheduler, such as ``tcp://host:8786``, whose workers are used then;
+        or ``local``, a cluster of ``workers`` processes on this machine.
     compression
         None, or ``gzip``; compressed pixels cannot be memory-mapped.
     fetch
@@ -151,6 +156,7 @@ def ingest(
         out=out,
         prefix=prefix,
         workers=workers,
+        scheduler=scheduler,
         compression=compression,
         fetch=fetch,
         retry_failed=retry_failed,
@@ -169,6 +175,7 @@ def ingest_steps(
     out: str | Path,
     prefix: str = "",
     workers: int = 1,
+    scheduler: str | None = None,
     compression: str | None = None,
     fetch: FetchConfig | Mapping[str, Any] | None = None,
     retry_failed: bool = False,
@@ -196,8 +203,10 @@ def ingest_steps(
     content = read_description(out)
     refuse_other_request(content, description, out)
     layout = layout_from_plain(content.get("layout"), out / "cache.json")
-    with write_lock(out):
-        report = yield from _run(_Job(loaded, out, layout, prefix, compression, config, began), workers, retry_failed)
+    with write_lock(out), clusters.connect(scheduler, workers) as cluster:
+        folder = out if cluster is None else out.absolute()  # workers may be elsewhere
+        job = _Job(loaded, folder, layout, prefix, compression, config, began, stage=cluster is not None)
+        report = yield from _run(job, cluster or workers, retry_failed)
         load_index(out)
     return replace(report, tally=planning + report.tally, seconds=time.time() - began)
 
@@ -223,7 +232,7 @@ def _fetch_config(given: FetchConfig | Mapping[str, Any] | None) -> FetchConfig:
     return given if isinstance(given, FetchConfig) else build(FetchConfig, given or {}, "fetch")
 
 
-def _run(job: _Job, workers: int, retry_failed: bool) -> Generator[Progress, None, IngestReport]:
+def _run(job: _Job, workers: int | clusters.Cluster, retry_failed: bool) -> Generator[Progress, None, IngestReport]:
     cache = Cache.open(job.out)
     keys = [(shard, shard.task_keys()) for shard in cache.shards]
     committed = {key for _, found in keys for key in found}
@@ -235,7 +244,7 @@ def _run(job: _Job, workers: int, retry_failed: bool) -> Generator[Progress, Non
     report = IngestReport(resumed=len(tasks) - len(left))
     # A shard without tasks holds objects that were retried; they stay when the shard they failed in is cut anew.
     retried = {name.removeprefix(job.prefix) for shard, found in keys if left and not found for name in shard.ids}
-    yield Progress("cutting", done, total)
+    yield Progress("cutting", done, total, message="" if isinstance(workers, int) else workers.announce())
     for part in _parts(replace(job, barred=frozenset(retried)), left, workers):
         report = _add(report, part)
         done += part.cut + part.failed.total() + part.no_coverage
@@ -250,13 +259,18 @@ def _run(job: _Job, workers: int, retry_failed: bool) -> Generator[Progress, Non
     return report
 
 
-def _parts(job: _Job, tasks: list[tuple[int, Task]], workers: int) -> Iterator[IngestReport]:
+def _parts(job: _Job, tasks: list[tuple[int, Task]], workers: int | clusters.Cluster) -> Iterator[IngestReport]:
     """Read tasks in batches and yield what came of each batch."""
     fetches = getattr(job.source, "fetches", False)
     batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
-    workers = min(workers, len(batches))
-    with parallel.workers_end_at_interrupt() if fetches and workers > 1 else contextlib.nullcontext():
-        yield from parallel.run(functools.partial(_read_batch, job), batches, workers)
+    waits = False
+    if isinstance(workers, int):
+        workers = min(workers, len(batches))
+        waits = fetches and workers > 1
+    with parallel.workers_end_at_interrupt() if waits else contextlib.nullcontext():
+        for report, staged in parallel.run(functools.partial(_read_batch, job), batches, workers):
+            commit_staged(job.out, staged)
+            yield report
 
 
 def _add(one: IngestReport, two: IngestReport) -> IngestReport:
@@ -283,12 +297,15 @@ def _batches(left: list[tuple[int, Task]], layout: Layout, limit: int) -> list[l
     return batches
 
 
-def _read_batch(job: _Job, batch: list[tuple[int, Task]]) -> IngestReport:
-    """Read some tasks and commit them; the process that reads writes."""
+def _read_batch(job: _Job, batch: list[tuple[int, Task]]) -> tuple[IngestReport, list[str]]:
+    """Read some tasks and write them; the process that reads writes. Return the shards that are still to commit."""
     cut = no_coverage = 0
     failed: Counter[str] = Counter()
     before = tally()
-    with using(job.fetch, job.began), ShardWriter(job.out, job.layout, compression=job.compression) as writer:
+    if job.stage:
+        clusters.need(job.out / "cache.json")
+    new = ShardWriter(job.out, job.layout, compression=job.compression, stage=job.stage)
+    with using(job.fetch, job.began), new as writer:
         for ordinal, task in batch:
             writer.begin(ordinal, task.key if job.only is None else None)
             for item in _items(job, task):
@@ -304,7 +321,7 @@ def _read_batch(job: _Job, batch: list[tuple[int, Task]]) -> IngestReport:
                 writer.add(block)
                 cut += len(block)
             writer.commit()
-    return IngestReport(cut, failed, no_coverage=no_coverage, tally=tally() - before)
+    return IngestReport(cut, failed, no_coverage=no_coverage, tally=tally() - before), writer.staged
 
 
 def _items(job: _Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly.cli.common import arcsec, command, count, many
+from astroanomaly.cli.common import arcsec, cluster_flags, command, count, many
 from astroanomaly.ranking import ORDERS
 from astroanomaly.records import DEFAULT_RANKER
 
@@ -38,6 +38,7 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--iterations", type=count, metavar="N", help="training steps of this round (tuned, fixmatch, supervised)"
     )
+    cluster_flags(parser)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -48,7 +49,8 @@ def _train(arguments: argparse.Namespace) -> None:
     tune_allocator()
     session = Session.open(arguments.session)
     options = {} if arguments.iterations is None else {"iterations": arguments.iterations}
-    report = follow(session.train_steps(arguments.ranker, **options))
+    where = {"scheduler": arguments.scheduler, "workers": arguments.workers}
+    report = follow(session.train_steps(arguments.ranker, **where, **options))
     learnt = ", ".join(f"{count} {label}" for label, count in report.labels.items())
     say(f"round {report.round.number}: {arguments.ranker}" + (f" learnt from {learnt}" if learnt else ""))
     for picture in sorted(report.round.path.glob("*.png")):
@@ -59,6 +61,7 @@ def _train(arguments: argparse.Namespace) -> None:
 def _score_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("--cache", type=Path, metavar="OTHER_CACHE", help="a further cache, which joins the session")
+    cluster_flags(parser)
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -68,7 +71,8 @@ def _score(arguments: argparse.Namespace) -> None:
 
     tune_allocator()
     session = Session.open(arguments.session)
-    last = follow(session.score_steps(arguments.cache))
+    where = {"scheduler": arguments.scheduler, "workers": arguments.workers}
+    last = follow(session.score_steps(arguments.cache, **where))
     say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
 
 
