@@ -1,5 +1,6 @@
 """On a real Dask cluster: the same cache and the same scores as on one machine, whoever is killed meanwhile."""
 
+import json
 import os
 import shutil
 import signal
@@ -67,20 +68,18 @@ def test_the_address_and_the_dashboard_are_said_once(address):
 
 
 def test_what_is_no_scheduler_is_refused(monkeypatch):
-    with (
-        pytest.raises(ConfigError, match="expected local, or an address such as tcp://host:8786"),
-        clusters.connect("x"),
-    ):
-        pass
+    def connected(scheduler):
+        with clusters.connect(scheduler):
+            pass
+
+    with pytest.raises(ConfigError, match="expected local, or an address such as tcp://host:8786"):
+        connected("host")
     monkeypatch.setattr(clusters, "_CONNECT_S", 1)
-    with (
-        pytest.raises(ClusterError, match="no Dask scheduler at tcp://127.0.0.1:9"),
-        clusters.connect("tcp://127.0.0.1:9"),
-    ):
-        pass
+    with pytest.raises(ClusterError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
+        connected("tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ConfigError, match=r"pip install 'astroanomaly\[dask\]'"), clusters.connect("local"):
-        pass
+    with pytest.raises(ConfigError, match=r"pip install 'astroanomaly\[dask\]'"):
+        connected("local")
 
 
 def test_errors_of_the_work_are_raised_here(address, monkeypatch):
@@ -100,36 +99,28 @@ def test_work_that_kills_its_workers_is_given_up(cluster, address, monkeypatch):
 
 def test_a_lost_scheduler_is_an_error(tmp_path):
     script = "from distributed.cli.dask_scheduler import main; main()"
-    flags = [
-        "--port",
-        "0",
-        "--host",
-        "127.0.0.1",
-        "--no-dashboard",
-        "--no-show",
-        "--scheduler-file",
-        tmp_path / "s.json",
-    ]
+    kept = tmp_path / "scheduler.json"
+    flags = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--no-show", "--scheduler-file", kept]
     scheduler = subprocess.Popen([sys.executable, "-c", script, *flags], stderr=subprocess.DEVNULL)
     try:
-        import json
-
-        while not (tmp_path / "s.json").is_file() or not (tmp_path / "s.json").read_text():
+        while not kept.is_file() or not kept.read_text():
+            assert scheduler.poll() is None
             time.sleep(0.05)
-        address = json.loads((tmp_path / "s.json").read_text())["address"]
+        address = json.loads(kept.read_text())["address"]
         with clusters.connect(address) as workers:
             assert workers.announce().startswith(f"cluster {address}, 0 workers; work begins when the first one joins")
-            results = parallel.run(cluster_parts.double, [1], workers)
-
-            def lose():
-                scheduler.kill()
-                return next(results)
-
+            results = parallel.run(cluster_parts.double, killing(scheduler), workers)
             with pytest.raises(ClusterError, match="the scheduler of the cluster is lost"):
-                lose()
+                next(results)
     finally:
         scheduler.kill()
         scheduler.wait()
+
+
+def killing(process):
+    """Give an item, then kill a process, then give no more."""
+    yield 1
+    process.kill()
 
 
 # ------------------------------------------------------------------------------------------------------------- ingest
@@ -138,13 +129,10 @@ def test_a_lost_scheduler_is_an_error(tmp_path):
 def test_a_cluster_gives_the_same_cache(tmp_path, address, small_batches):
     calm = ingest(Noise(), out=tmp_path / "calm")
     said = []
-    cache = ingest(
-        Noise(), out=tmp_path / "c", scheduler=address, progress=lambda step: said.append(step.message), prefix=""
-    )
+    cache = ingest(Noise(), out=tmp_path / "c", scheduler=address, progress=lambda step: said.append(step.message))
     assert cache.digest() == calm.digest()
     assert len(cache.shards) == 8
-    assert [text for text in said if text] == [text for text in said if address in text]
-    assert len([text for text in said if text]) == 1
+    assert sum(address in text for text in said) == sum(bool(text) for text in said) == 1
 
 
 def test_workers_killed_after_writing_count_once(tmp_path, address, run_everywhere, small_batches):
@@ -177,7 +165,7 @@ def test_what_workers_of_a_stopped_run_still_write_counts_for_nothing(tmp_path, 
     calm = ingest(Noise(), out=tmp_path / "calm", count=9)
     shards = tmp_path / "c" / "shards"
     deadline = time.monotonic() + 10
-    while len(list(shards.glob(".tmp-staged-*"))) < 1 and time.monotonic() < deadline:
+    while not list(shards.glob(".tmp-staged-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert list(shards.glob(".tmp-staged-*"))
     cache = ingest(Noise(), out=tmp_path / "c", **options)
@@ -259,7 +247,7 @@ def survey(tmp_path_factory):
     return folder / "cache"
 
 
-@pytest.mark.parametrize("ranker", ["probe", "tuned", "fixmatch"])
+@pytest.mark.parametrize("ranker", ["probe", "tuned"])
 def test_a_cluster_gives_the_same_scores(tmp_path, survey, address, tiny, ranker):
     found = {}
     for name, more in (("here", {}), ("there", {"scheduler": address})):
