@@ -11,6 +11,7 @@ __all__ = [
     "CacheError",
     "CatalogError",
     "CheckpointError",
+    "ClusterError",
     "ConfigError",
     "FetchError",
     "FootprintError",
@@ -78,6 +79,10 @@ class StorageError(AstroAnomalyError, OSError):
 
 class UnreadableError(AstroAnomalyError, OSError):
     """A file is missing or cannot be read as what it claims to be."""
+
+
+class ClusterError(AstroAnomalyError, RuntimeError):
+    """A Dask cluster cannot be reached, lost its scheduler, or cannot do what is asked of it."""
 
 
 class FetchError(AstroAnomalyError, OSError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from astroanomaly import clusters
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.schema import layout_from_plain
@@ -16,7 +17,7 @@ from astroanomaly.config import FetchConfig, build, to_plain
 from astroanomaly.fetch import Tally, tally, using
 from astroanomaly.hookspecs import Source
 from astroanomaly.planning import make_plan, read_request, refuse_other_request, refuse_strange_folder
-from astroanomaly.reading import IngestReport, Job, read_batch, read_tasks
+from astroanomaly.reading import IngestReport, Job, read_tasks
 from astroanomaly.records import Download, Plan, Progress
 from astroanomaly.retrying import failed_tasks
 
@@ -52,6 +53,7 @@ def ingest(
     out: str | Path,
     prefix: str = "",
     workers: int = 1,
+    scheduler: str | None = None,
     compression: str | None = None,
     fetch: FetchConfig | Mapping[str, Any] | None = None,
     retry_failed: bool = False,
@@ -71,7 +73,10 @@ def ingest(
     prefix
         Text put before every object id, to keep ids of several caches apart.
     workers
-        Number of processes.
+        Number of processes on this machine.
+    scheduler
+        Read on a Dask cluster: the address of its scheduler, such as ``tcp://host:8786``, whose workers are used then;
+        or ``local``, a cluster of ``workers`` processes on this machine.
     compression
         None, or ``gzip``; compressed pixels cannot be memory-mapped.
     fetch
@@ -100,6 +105,7 @@ def ingest(
         out=out,
         prefix=prefix,
         workers=workers,
+        scheduler=scheduler,
         compression=compression,
         fetch=fetch,
         retry_failed=retry_failed,
@@ -118,6 +124,7 @@ def ingest_steps(
     out: str | Path,
     prefix: str = "",
     workers: int = 1,
+    scheduler: str | None = None,
     compression: str | None = None,
     fetch: FetchConfig | Mapping[str, Any] | None = None,
     retry_failed: bool = False,
@@ -128,8 +135,10 @@ def ingest_steps(
     job, planning = yield from open_job(
         source, inputs, Path(out), prefix=prefix, compression=compression, fetch=fetch, options=options
     )
-    with write_lock(job.out):
-        report = yield from _run(job, workers, retry_failed)
+    with write_lock(job.out), clusters.connect(scheduler, workers) as cluster:
+        if cluster is not None:
+            job = replace(job, out=job.out.absolute(), stage=True)  # workers may be elsewhere
+        report = yield from _run(job, cluster or workers, retry_failed)
         load_index(job.out)
     return replace(report, tally=planning + report.tally, seconds=time.time() - began)
 
@@ -196,7 +205,7 @@ def _fetch_config(given: FetchConfig | Mapping[str, Any] | None) -> FetchConfig:
     return given if isinstance(given, FetchConfig) else build(FetchConfig, given or {}, "fetch")
 
 
-def _run(job: Job, workers: int, retry_failed: bool) -> Generator[Progress, None, IngestReport]:
+def _run(job: Job, workers: int | clusters.Cluster, retry_failed: bool) -> Generator[Progress, None, IngestReport]:
     cache = Cache.open(job.out)
     keys = [(shard, shard.task_keys()) for shard in cache.shards]
     committed = {key for _, found in keys for key in found}
@@ -208,15 +217,15 @@ def _run(job: Job, workers: int, retry_failed: bool) -> Generator[Progress, None
     report = IngestReport(resumed=len(tasks) - len(left))
     # A shard without tasks holds objects that were retried; they stay when the shard they failed in is cut anew.
     retried = {name.removeprefix(job.prefix) for shard, found in keys if left and not found for name in shard.ids}
-    yield Progress("cutting", done, total)
-    for part in read_tasks(replace(job, barred=frozenset(retried)), left, workers, read_batch):
+    yield Progress("cutting", done, total, message="" if isinstance(workers, int) else workers.announce())
+    for part in read_tasks(replace(job, barred=frozenset(retried)), left, workers):
         report = _add(report, part)
         done += part.cut + part.failed.total() + part.no_coverage
         yield Progress("cutting", done, max(total, done), {"failed": float(report.failed.total())})
     if again:
         done, total = 0, len(failed)
         yield Progress("retrying", done, total)
-        for part in read_tasks(replace(job, only=failed), again, workers, read_batch):
+        for part in read_tasks(replace(job, only=failed), again, workers):
             report = _add(report, part)
             done += part.cut + part.failed.total() + part.no_coverage
             yield Progress("retrying", done, max(total, done), {"failed": float(part.failed.total())})

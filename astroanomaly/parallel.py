@@ -1,4 +1,4 @@
-"""One map over independent pieces of work: in this process, or in several."""
+"""One map over independent pieces of work: in this process, in several, or on a cluster."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from astroanomaly.errors import StorageError
+
+if TYPE_CHECKING:
+    from astroanomaly.clusters import Cluster
 
 __all__ = ["available_cores", "run", "workers_end_at_interrupt"]
 
@@ -25,21 +28,27 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1) -> Iterator[Result]:
+def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int | Cluster = 1) -> Iterator[Result]:
     """Apply a function to every item; yield results as they are done, in any order.
 
     Parameters
     ----------
     function
-        For more than one worker it has to be importable by name, and so do its arguments' types.
+        For more than one worker it has to be importable by name, and so do its arguments' types. On a cluster it may be
+        called twice for the same item, but each item has one result.
     workers
-        Number of processes; 1 runs everything here, in order.
+        Number of processes; 1 runs everything here, in order. Or a cluster.
 
     Raises
     ------
     StorageError
         If a worker process was killed from outside (for instance for want of memory).
+    ClusterError
+        If the cluster is lost.
     """
+    if not isinstance(workers, int):
+        yield from workers.map(function, items)
+        return
     if workers <= 1:
         yield from map(function, items)
         return

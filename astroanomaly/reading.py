@@ -11,15 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from astroanomaly import parallel
-from astroanomaly.cache.writer import ShardWriter
+from astroanomaly import clusters, parallel
+from astroanomaly.cache.schema import CACHE_FILE
+from astroanomaly.cache.writer import ShardWriter, commit_staged
 from astroanomaly.config import FetchConfig
 from astroanomaly.fetch import Tally, tally, using
 from astroanomaly.hookspecs import Source
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
 from astroanomaly.retrying import exposed, keep_only
 
-__all__ = ["IngestReport", "Job", "read_batch", "read_tasks"]
+__all__ = ["IngestReport", "Job", "in_batches", "read_batch", "read_tasks"]
 
 Result = TypeVar("Result")
 _BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
@@ -79,6 +80,8 @@ class Job:
         Ids that another shard has.
     sync
         Whether the disk is waited for.
+    stage
+        Whether shards are left to be committed by whoever holds the cache.
     """
 
     source: Source
@@ -91,17 +94,18 @@ class Job:
     only: frozenset[str] | None = None
     barred: frozenset[str] = frozenset()
     sync: bool = True
+    stage: bool = False
 
 
-def read_batch(job: Job, batch: list[tuple[int, Task]]) -> IngestReport:
-    """Read some tasks and commit them; the process that reads writes."""
+def read_batch(job: Job, batch: list[tuple[int, Task]]) -> tuple[IngestReport, list[str]]:
+    """Read some tasks and write them; the process that reads writes. Return the shards that are still to commit."""
     cut = no_coverage = 0
     failed: Counter[str] = Counter()
     before = tally()
-    with (
-        using(job.fetch, job.began),
-        ShardWriter(job.out, job.layout, compression=job.compression, sync=job.sync) as writer,
-    ):
+    if job.stage:
+        clusters.need(job.out / CACHE_FILE)
+    new = ShardWriter(job.out, job.layout, compression=job.compression, sync=job.sync, stage=job.stage)
+    with using(job.fetch, job.began), new as writer:
         for ordinal, task in batch:
             writer.begin(ordinal, task.key if job.only is None else None)
             for item in _items(job, task):
@@ -117,7 +121,7 @@ def read_batch(job: Job, batch: list[tuple[int, Task]]) -> IngestReport:
                 writer.add(block)
                 cut += len(block)
             writer.commit()
-    return IngestReport(cut, failed, no_coverage=no_coverage, tally=tally() - before)
+    return IngestReport(cut, failed, no_coverage=no_coverage, tally=tally() - before), writer.staged
 
 
 def _items(job: Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
@@ -136,29 +140,37 @@ def _items(job: Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
     yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))
 
 
-def read_tasks(
-    job: Job,
-    tasks: Iterable[tuple[int, Task]],
-    workers: int,
-    reader: Callable[[Job, list[tuple[int, Task]]], Result],
-) -> Iterator[Result]:
-    """Read tasks in batches and yield what came of each batch.
+def read_tasks(job: Job, tasks: Iterable[tuple[int, Task]], workers: int | clusters.Cluster) -> Iterator[IngestReport]:
+    """Read tasks into a cache and yield what came of each batch of them.
 
     Parameters
     ----------
     tasks
         Tasks with their places in the plan; taken as they are needed.
     workers
-        Number of processes.
-    reader
-        Reads one batch, for instance `read_batch`; importable by name.
+        Number of processes, or a cluster.
     """
+    for report, staged in in_batches(read_batch, job, tasks, workers):
+        commit_staged(job.out, staged)
+        yield report
+
+
+def in_batches(
+    function: Callable[[Job, list[tuple[int, Task]]], Result],
+    job: Job,
+    tasks: Iterable[tuple[int, Task]],
+    workers: int | clusters.Cluster,
+) -> Iterator[Result]:
+    """Call a function, which must be importable by name, for one batch of tasks after another; as `read_tasks`."""
     fetches = getattr(job.source, "fetches", False)
     batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
-    first = list(itertools.islice(batches, workers))
-    workers = min(workers, len(first))
-    with parallel.workers_end_at_interrupt() if fetches and workers > 1 else contextlib.nullcontext():
-        yield from parallel.run(functools.partial(reader, job), itertools.chain(first, batches), workers)
+    waits = False
+    if isinstance(workers, int):
+        first = list(itertools.islice(batches, workers))
+        workers, batches = min(workers, len(first)), itertools.chain(first, batches)
+        waits = fetches and workers > 1
+    with parallel.workers_end_at_interrupt() if waits else contextlib.nullcontext():
+        yield from parallel.run(functools.partial(function, job), batches, workers)
 
 
 def _batches(left: Iterable[tuple[int, Task]], layout: Layout, limit: int) -> Iterator[list[tuple[int, Task]]]:

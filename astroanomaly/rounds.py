@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ class Round:
     def recipe(self) -> dict[str, Any]:
         """Settings, label event, time, and the figures of every training step."""
         return read_json(self.path / _RECIPE)
+
+    def absolute(self) -> Round:
+        """Return it with an absolute path, for processes elsewhere."""
+        return replace(self, path=self.path.absolute())
 
     def in_survey(self, folder: Path) -> Path:
         """Where the folder of a survey that is scored straight through has what this round makes of it.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from astroanomaly import clusters, shard_work
 from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import atomic_path
 from astroanomaly.cache.scores import has_scores, write_scores
@@ -370,7 +371,13 @@ class Session:
         return Points.of(store, seed, audit).apply(store.get(ids))
 
     def train(
-        self, ranker: str = DEFAULT_RANKER, *, progress: Callable[[Progress], None] | None = None, **options: Any
+        self,
+        ranker: str = DEFAULT_RANKER,
+        *,
+        scheduler: str | None = None,
+        workers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        **options: Any,
     ) -> TrainReport:
         """Train a ranker on the labels so far and score every object: one round.
 
@@ -378,6 +385,8 @@ class Session:
         ----------
         ranker
             Its name, see `astroanomaly sources`: ``tuned``, ``fixmatch``, ``probe``, ``cold`` ...
+        scheduler, workers
+            As in `score`. The ranker learns in this process; features and scores come from the cluster.
         progress
             Called with a `Progress` now and then.
         **options
@@ -388,14 +397,27 @@ class Session:
         TrainingError
             If it cannot learn from the labels there are.
         """
-        return _drain(self.train_steps(ranker, **options), progress)
+        return _drain(self.train_steps(ranker, scheduler=scheduler, workers=workers, **options), progress)
 
-    def train_steps(self, ranker: str = DEFAULT_RANKER, **options: Any) -> Generator[Progress, None, TrainReport]:
+    def train_steps(
+        self,
+        ranker: str = DEFAULT_RANKER,
+        *,
+        scheduler: str | None = None,
+        workers: int | None = None,
+        **options: Any,
+    ) -> Generator[Progress, None, TrainReport]:
         """As `train`, as a generator of progress reports.
 
         The round is added when it is trained, whole, or not at all. Scores are kept as they come; what is missing when
         the generator is not drained is scored by `score`.
         """
+        with clusters.connect(scheduler, workers) as cluster:
+            return (yield from self._train(ranker, options, cluster))
+
+    def _train(
+        self, ranker: str, options: Mapping[str, Any], cluster: clusters.Cluster | None
+    ) -> Generator[Progress, None, TrainReport]:
         fitted: Any = self.ranker(ranker, **options)
         last_event = self.labels.last_event
         labelled = self.labels.labelled()
@@ -408,6 +430,8 @@ class Session:
             fitted.load(earlier[-1].weights)
         history: list[dict[str, float]] = []
         messages: list[str] = []
+        if cluster is not None:
+            yield from shard_work.compute_features(self, fitted, self.cache, cluster)
         with new_round(self.path / _ROUNDS, ranker, last_event) as draft:
             for step in fitted.fit(self.cache, labelled, frozenset(self.labels.audit)):
                 if step.stage == "training":
@@ -427,22 +451,36 @@ class Session:
                 training_curves(curves, draft.round.path / "training.png")
         added = draft.round
         self._fitted = (added.number, fitted)
-        yield from self._score_into(fitted, added, self.cache)
+        yield from self._score_into(fitted, added, self.cache, cluster)
         return TrainReport(added, dict(counts), history, messages)
 
-    def score(self, cache: str | Path | None = None, *, progress: Callable[[Progress], None] | None = None) -> Round:
+    def score(
+        self,
+        cache: str | Path | None = None,
+        *,
+        scheduler: str | None = None,
+        workers: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Round:
         """Score every object with the latest round's ranker; what is scored already is not scored again.
 
         Parameters
         ----------
         cache
             A further cache to bring into this search, for instance the whole survey after training on a part of it.
+        scheduler
+            Address of a Dask scheduler, such as ``tcp://host:8786``, whose workers compute features and scores; or
+            ``local``, a cluster of processes on this machine.
+        workers
+            Number of processes of a local cluster; None: as many as there are cores.
         progress
             Called with a `Progress` now and then.
         """
-        return _drain(self.score_steps(cache), progress)
+        return _drain(self.score_steps(cache, scheduler=scheduler, workers=workers), progress)
 
-    def score_steps(self, cache: str | Path | None = None) -> Generator[Progress, None, Round]:
+    def score_steps(
+        self, cache: str | Path | None = None, *, scheduler: str | None = None, workers: int | None = None
+    ) -> Generator[Progress, None, Round]:
         """As `score`, as a generator of progress reports."""
         last = self._trained[-1]
         whole = self.cache
@@ -450,8 +488,11 @@ class Session:
             whole = Cache.open(*whole.folders, Path(cache).absolute())
         self.model_input.check(whole)
         if not last.is_scored(whole):
-            fitted = yield from self._refit(last)
-            yield from self._score_into(fitted, last, whole)
+            with clusters.connect(scheduler, workers) as cluster:
+                if cluster is not None:
+                    yield from shard_work.compute_features(self, self.ranker(last.ranker), whole, cluster)
+                fitted = yield from self.fitted_steps(last)
+                yield from self._score_into(fitted, last, whole, cluster)
         if whole is not self.cache:
             self._content["caches"] = [str(folder) for folder in whole.folders]
             self._save()
@@ -466,7 +507,8 @@ class Session:
         out: str | Path,
         top: int = 1000,
         prefix: str = "",
-        workers: int = 1,
+        workers: int | None = None,
+        scheduler: str | None = None,
         fetch: FetchConfig | Mapping[str, Any] | None = None,
         progress: Callable[[Progress], None] | None = None,
         **options: Any,
@@ -478,8 +520,8 @@ class Session:
 
         Parameters
         ----------
-        source, inputs, prefix, workers, fetch
-            As in `astroanomaly.ingest`.
+        source, inputs, prefix, workers, scheduler, fetch
+            As in `astroanomaly.ingest`; workers of a cluster score as well.
         out
             Folder that gets the plan of the survey and, in a folder for each round, the scores of all objects and a
             cache of the best cutouts; made when missing.
@@ -498,7 +540,15 @@ class Session:
             As `astroanomaly.ingest`, and if the survey does not fit this session's caches.
         """
         steps = self.score_source_steps(
-            source, inputs, out=out, top=top, prefix=prefix, workers=workers, fetch=fetch, options=options
+            source,
+            inputs,
+            out=out,
+            top=top,
+            prefix=prefix,
+            workers=workers,
+            scheduler=scheduler,
+            fetch=fetch,
+            options=options,
         )
         return _drain(steps, progress)
 
@@ -509,15 +559,14 @@ class Session:
         from astroanomaly.straight_through import score_source
 
         last = self._trained[-1]
-        fitted = yield from self._refit(last)
-        target = last.in_survey(Path(out))
-        report = yield from score_source(fitted, self.cache, target, source, inputs, out=Path(out), **how)
+        fitted = yield from self.fitted_steps(last)
+        report = yield from score_source(self, last, fitted, source, inputs, out=Path(out), **how)
         if report.kept:
             self.__dict__.pop("cache", None)  # the best may have joined before they were all there
             yield from self.score_steps(report.best)
         return report
 
-    def _refit(self, last: Round) -> Generator[Progress, None, Ranker]:
+    def fitted_steps(self, last: Round) -> Generator[Progress, None, Ranker]:
         """Bring the ranker of a round back: from its checkpoint, or by fitting it again from its recipe."""
         if self._fitted is not None and self._fitted[0] == last.number:
             return self._fitted[1]
@@ -547,10 +596,15 @@ class Session:
             )
         return cache
 
-    def _score_into(self, fitted: Ranker, target: Round, cache: Cache) -> Generator[Progress, None, None]:
+    def _score_into(
+        self, fitted: Any, target: Round, cache: Cache, cluster: clusters.Cluster | None = None
+    ) -> Generator[Progress, None, None]:
         """Score the shards that have no scores yet; what is done is kept, whenever this ends."""
         left = {shard.uuid: len(shard) for shard in cache.shards if not has_scores(target.scores, shard.uuid)}
         done = len(cache) - sum(left.values())
+        if cluster is not None and fitted.has_weights:
+            yield from shard_work.score_shards(self, target, cache, left, cluster)
+            return
         yield Progress("scoring", done, len(cache))
         for scores in fitted.score(cache, left) if left else ():
             write_scores(target.scores, scores, self.classes, fitted.name)
@@ -744,7 +798,7 @@ class Session:
     def _explaining(self, ability: str) -> Any:
         """Return the latest round's ranker if it has an optional method."""
         last = self.last_round
-        fitted = _drain(self._refit(last), None)
+        fitted = _drain(self.fitted_steps(last), None)
         if not hasattr(fitted, ability):
             able = [name for name, made in load_plugins().rankers.items() if hasattr(made, ability)]
             raise SessionError(

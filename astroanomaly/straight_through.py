@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import shutil
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly import clusters, shard_work
 from astroanomaly.cache import Cache, Shard
 from astroanomaly.cache.index import load_index
-from astroanomaly.cache.part_scores import PartScores, list_parts
+from astroanomaly.cache.part_scores import PartScores, list_parts, read_part
 from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
 from astroanomaly.cache.writer import create_cache, plan_length, read_description, read_plan_parts, write_lock
 from astroanomaly.config import FetchConfig
@@ -23,13 +27,14 @@ from astroanomaly.fetch import Tally
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion import open_job
 from astroanomaly.learn.scoring import TopK
-from astroanomaly.reading import IngestReport, Job, read_batch, read_tasks
-from astroanomaly.records import Progress, Task
+from astroanomaly.reading import Job, in_batches, read_batch, read_tasks
+from astroanomaly.records import Layout, Progress, Task
 from astroanomaly.retrying import reading_again
-from astroanomaly.rounds import SCORES
+from astroanomaly.rounds import SCORES, Round
 
 if TYPE_CHECKING:
     from astroanomaly.learn.explain import ImageScore
+    from astroanomaly.session import Session
 
 __all__ = ["SurveyReport", "score_source"]
 
@@ -74,16 +79,17 @@ class SurveyReport:
 
 
 def score_source(
+    session: Session,
+    last: Round,
     ranker: Any,
-    known: Cache,
-    target: Path,
     source: str | Source,
     inputs: str | Path | Sequence[str | Path] = (),
     *,
     out: Path,
     top: int = 1000,
     prefix: str = "",
-    workers: int = 1,
+    workers: int | None = None,
+    scheduler: str | None = None,
     fetch: FetchConfig | Mapping[str, Any] | None = None,
     options: dict[str, Any] | None = None,
 ) -> Generator[Progress, None, SurveyReport]:
@@ -91,16 +97,14 @@ def score_source(
 
     Parameters
     ----------
-    ranker
-        A fitted ranker that scores images.
-    known
-        Cutouts that are there already: their ids are not among the best.
-    target
-        Folder for what this ranker gives: ``scores`` and the cache ``best``.
-    source, inputs, prefix, workers, fetch, options
-        As in `astroanomaly.ingest`.
+    session
+        The search. Its objects are not among the best.
+    last, ranker
+        The round, and its ranker, which scores images.
+    source, inputs, prefix, workers, scheduler, fetch, options
+        As in `astroanomaly.ingest`. Without a scheduler, ``workers`` processes cut, and this one scores.
     out
-        Folder with the plan of the survey, made when missing.
+        Folder with the plan of the survey, made when missing; `Round.in_survey` gets the scores and the best.
     top
         How many of the highest scores are cut once more, and kept.
 
@@ -121,15 +125,21 @@ def score_source(
             "`astroanomaly score SESSION --cache CACHE`"
         )
     began = time.time()
+    out = out.absolute()  # workers may be elsewhere
     job, planning = yield from open_job(source, inputs, out, prefix=prefix, fetch=fetch, options=options)
-    survey = Cache.open(out)  # without a cutout
-    scores, kept = target / SCORES, target / _BEST
-    others = [folder for folder in known.folders if folder != kept.absolute()]
+    scores, kept = last.in_survey(out) / SCORES, last.in_survey(out) / _BEST
+    others = [folder for folder in session.cache.folders if folder != kept]
     Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
-    score: ImageScore = ranker.image_score(survey)
-    with write_lock(out):
-        best = _Best(top, Cache.open(*others))
-        report = yield from _score(job, score, ranker, scores, workers, best)
+    survey = Cache.open(out)  # without a cutout
+    scoring = _Scoring(ranker.image_score(survey), scores, tuple(session.classes), ranker.name)
+    best = _Best(top, Cache.open(*others))
+    with write_lock(out), clusters.connect(scheduler, workers) as cluster:
+        if cluster is None:
+            parts = _in_this_process(job, scoring, workers or 1)
+        else:
+            elsewhere = _Elsewhere(shard_work.search_of(session, session.cache), last.absolute())
+            parts = _on_cluster(job, scores, elsewhere, cluster)
+        report = yield from _follow(job, scores, parts, best, "" if cluster is None else cluster.announce())
         report = replace(report, best=kept, tally=planning + report.tally)
         chosen = best.tasks
         if chosen:
@@ -137,7 +147,8 @@ def score_source(
                 create_cache(kept, job.layout, (), read_description(out)["request"])
             there = Cache.open(kept).find(list(chosen)) >= 0
             missing = {name: chosen[name] for name, has in zip(chosen, there.tolist(), strict=True) if not has}
-            tally = yield from _keep(replace(job, out=kept), out, missing, workers)
+            keeping = replace(job, out=kept, stage=cluster is not None)
+            tally = yield from _keep(keeping, out, missing, cluster or workers or 1)
             load_index(kept)
             found = int((Cache.open(kept).find(list(chosen)) >= 0).sum())
             report = replace(report, kept=found, tally=report.tally + tally)
@@ -170,10 +181,10 @@ class _Best:
         return {name: self._tasks[name] for _, name in self._top.result()}
 
 
-def _score(
-    job: Job, score: ImageScore, ranker: Any, folder: Path, workers: int, best: _Best
+def _follow(
+    job: Job, folder: Path, parts: Callable[[set[int]], Iterator[tuple[PartScores, Tally]]], best: _Best, message: str
 ) -> Generator[Progress, None, SurveyReport]:
-    """Score what has no score yet."""
+    """Take the scores that are there, then those that come; tell how many."""
     done: set[int] = set()
     scored = no_coverage = 0
     failed: Counter[str] = Counter()
@@ -190,62 +201,129 @@ def _score(
     for part in list_parts(folder):
         take(part)
     total = plan_length(job.out)
-    left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
-    yield Progress("scoring", scored, max(total, scored))
-    cutting = job.out / _CUTTING
-    shutil.rmtree(cutting, ignore_errors=True)
-    try:
-        for cut in read_tasks(replace(job, out=cutting, sync=False), left, workers, _cut):
-            part = _scored(cut, job, score, ranker.context.classes)
-            part.write(folder, ranker.context.classes, ranker.name)
-            shutil.rmtree(cut.folder)
-            tally += cut.report.tally
-            take(part)
-            seen = scored + failed.total() + no_coverage
-            yield Progress("scoring", seen, max(total, seen), {"failed": float(failed.total())})
-    finally:
-        shutil.rmtree(cutting, ignore_errors=True)
+    yield Progress("scoring", scored, max(total, scored), message=message)
+    for part, asked in parts(done):
+        tally += asked
+        take(part)
+        seen = scored + failed.total() + no_coverage
+        yield Progress("scoring", seen, max(total, seen), {"failed": float(failed.total())})
     return SurveyReport(scored, failed, no_coverage, 0, folder, folder, tally)
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """A part that was cut and is to be scored."""
+@dataclass(frozen=True, eq=False)
+class _Scoring:
+    """How cutouts are scored, and where the scores go."""
 
+    score: ImageScore
     folder: Path
-    tasks: tuple[int, ...]
-    report: IngestReport
+    classes: tuple[str, ...]
+    ranker: str
+
+    def part(self, cut: Path, tasks: Sequence[int], layout: Layout) -> PartScores:
+        """Score what was cut, write it down, and throw the cutouts away."""
+        shards = [Shard(path, layout) for path in sorted((cut / SHARD_FOLDER).glob("*.h5"))]
+        none = np.empty((0, len(self.classes)), np.float32)
+        part = PartScores(
+            tasks=np.array(tasks, np.int64),
+            ids=[name for shard in shards for name in shard.ids],
+            ra=np.concatenate([shard.positions[0] for shard in shards]),
+            dec=np.concatenate([shard.positions[1] for shard in shards]),
+            log_odds=np.concatenate([none, *(some for shard in shards for some in self._judged(shard))]),
+            task=np.concatenate([shard.row_tasks() for shard in shards]),
+            failures=[failure for shard in shards for failure in shard.failures()[1]],
+        )
+        part.write(self.folder, self.classes, self.ranker)
+        shutil.rmtree(cut)
+        return part
+
+    def _judged(self, shard: Shard) -> Iterator[np.ndarray]:
+        for start in range(0, len(shard), _TOGETHER):
+            yield self.score.of_cutouts(shard.read(start, start + _TOGETHER))
 
 
-def _cut(job: Job, batch: list[tuple[int, Task]]) -> _Cut:
+def _cut(job: Job, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Tally]:
     """Cut some tasks into a folder of their own."""
-    folder = job.out / f"{batch[0][0]:010d}"
-    (folder / SHARD_FOLDER).mkdir(parents=True)
-    report = read_batch(replace(job, out=folder), batch)
-    return _Cut(folder, tuple(ordinal for ordinal, _ in batch), report)
+    folder = Path(tempfile.mkdtemp(prefix=f"{batch[0][0]:010d}-", dir=job.out))
+    (folder / SHARD_FOLDER).mkdir()
+    report, _ = read_batch(replace(job, out=folder), batch)
+    return folder, [ordinal for ordinal, _ in batch], report.tally
 
 
-def _scored(cut: _Cut, job: Job, score: ImageScore, classes: Sequence[str]) -> PartScores:
-    """Score what was cut."""
-    shards = [Shard(path, job.layout) for path in sorted((cut.folder / SHARD_FOLDER).glob("*.h5"))]
-    none = np.empty((0, len(classes)), np.float32)
-    return PartScores(
-        tasks=np.array(cut.tasks, np.int64),
-        ids=[name for shard in shards for name in shard.ids],
-        ra=np.concatenate([shard.positions[0] for shard in shards]),
-        dec=np.concatenate([shard.positions[1] for shard in shards]),
-        log_odds=np.concatenate([none, *(part for shard in shards for part in _judged(shard, score))]),
-        task=np.concatenate([shard.row_tasks() for shard in shards]),
-        failures=[failure for shard in shards for failure in shard.failures()[1]],
-    )
+# ------------------------------------------------------------------------------------------------- on this machine
 
 
-def _judged(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
-    for start in range(0, len(shard), _TOGETHER):
-        yield score.of_cutouts(shard.read(start, start + _TOGETHER))
+def _in_this_process(
+    job: Job, scoring: _Scoring, workers: int
+) -> Callable[[set[int]], Iterator[tuple[PartScores, Tally]]]:
+    """Cut in some processes, and score here."""
+
+    def parts(done: set[int]) -> Iterator[tuple[PartScores, Tally]]:
+        left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
+        with _cutting(job.out) as folder:
+            for cut, tasks, tally in in_batches(_cut, replace(job, out=folder, sync=False), left, workers):
+                yield scoring.part(cut, tasks, job.layout), tally
+
+    return parts
 
 
-def _keep(job: Job, survey: Path, places: Mapping[str, int], workers: int) -> Generator[Progress, None, Tally]:
+@contextlib.contextmanager
+def _cutting(out: Path) -> Iterator[Path]:
+    """Give an empty folder for cutouts that wait to be scored; it is gone afterwards."""
+    folder = out / _CUTTING
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------------- on a cluster
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """What a worker of a cluster opens to score what it has cut."""
+
+    search: shard_work.Search
+    last: Round
+
+
+def _on_cluster(
+    job: Job, folder: Path, elsewhere: _Elsewhere, cluster: clusters.Cluster
+) -> Callable[[set[int]], Iterator[tuple[PartScores, Tally]]]:
+    """Cut and score in the workers of a cluster; what they have written is read here."""
+
+    def parts(done: set[int]) -> Iterator[tuple[PartScores, Tally]]:
+        left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
+        with _cutting(job.out):
+            for first, tally in in_batches(functools.partial(_cut_and_score, elsewhere), job, left, cluster):
+                yield read_part(folder, first), tally
+
+    return parts
+
+
+def _cut_and_score(elsewhere: _Elsewhere, job: Job, batch: list[tuple[int, Task]]) -> tuple[int, Tally]:
+    """Cut and score some tasks, in a worker; return the first of them. Another may do the same: both write the same."""
+    clusters.need(job.out / CACHE_FILE)
+    scoring = _opened(elsewhere, job.out)
+    cut, tasks, tally = _cut(replace(job, out=job.out / _CUTTING, sync=False), batch)
+    return int(scoring.part(cut, tasks, job.layout).tasks.min()), tally
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(elsewhere: _Elsewhere, out: Path) -> _Scoring:
+    ranker: Any = shard_work.fitted_ranker(elsewhere.search, elsewhere.last)
+    folder = elsewhere.last.in_survey(out) / SCORES
+    return _Scoring(ranker.image_score(Cache.open(out)), folder, tuple(ranker.context.classes), ranker.name)
+
+
+# ------------------------------------------------------------------------------------------------- the best
+
+
+def _keep(
+    job: Job, survey: Path, places: Mapping[str, int], workers: int | clusters.Cluster
+) -> Generator[Progress, None, Tally]:
     """Cut some objects once more, each from its task, and keep them."""
     tasks = dict(read_plan_parts(survey, set(places.values()).__contains__))
     suspects: dict[str, set[str]] = {}
@@ -255,7 +333,7 @@ def _keep(job: Job, survey: Path, places: Mapping[str, int], workers: int) -> Ge
     only = frozenset(name.removeprefix(job.prefix) for name in places)
     tally, done = Tally(), 0
     yield Progress("keeping", 0, len(places))
-    for part in read_tasks(replace(job, only=only), again, workers, read_batch):
+    for part in read_tasks(replace(job, only=only), again, workers):
         tally += part.tally
         done += part.cut + part.failed.total() + part.no_coverage
         yield Progress("keeping", done, max(done, len(places)))

@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -65,9 +66,6 @@ class Nothing:
     name = "nothing"
 
     def __init__(self, seen):
-        from types import SimpleNamespace
-
-        self.context = SimpleNamespace(classes=("nominal", "anomaly"))
         self.seen = seen
 
     def image_score(self, cache, **_):  # noqa: D102
@@ -94,12 +92,13 @@ def straight(folder, objects, workers):
 
     known = Path(folder) / "known"
     create_cache(known, LAYOUT, [Task("t")], {})
+    survey = Path(folder) / "survey"
     steps = score_source(
+        SimpleNamespace(cache=Cache.open(known), classes=("nominal", "anomaly")),
+        SimpleNamespace(in_survey=lambda out: out / "round"),
         Nothing(seen_by_the_network()),
-        Cache.open(known),
-        Path(folder) / "survey" / "round",
         Noise(),
-        out=Path(folder) / "survey",
+        out=survey,
         workers=workers,
         options={"objects": objects},
     )

@@ -22,9 +22,9 @@ LAYERS = (
     "records config hookspecs",
     "cutting stretch levels arrays bands calibration catalog catalog_files morphology metrics fetch flags "
     "spelling terminal cache",
-    "plugins parallel planning retrying audits opinions labels label_files ranking settings",
+    "plugins parallel clusters planning retrying audits opinions labels label_files ranking settings",
     "learn reading ingestion",
-    "rounds session straight_through results remaining export score_table table_streams figures simulate",
+    "rounds session straight_through shard_work results remaining export score_table table_streams figures simulate",
     "benchmark demo info app",
     "cli __main__",
 )
@@ -42,12 +42,18 @@ ALLOWED = {
     ("flags", "terminal"): "options are shown in a table",
     ("label_files", "labels"): "tables go into the log",
     ("labels", "opinions"): "what stands is folded from the log",
+    ("clusters", "parallel"): "as many processes as there are cores",
     ("planning", "plugins"): "a request names its source",
     ("settings", "plugins"): "every ranker has a section of its own",
     ("session", "rounds"): "a session holds rounds",
+    ("session", "shard_work"): "features and scores of a session on a cluster",
+    ("shard_work", "rounds"): "workers open the round they score with",
+    ("shard_work", "session"): "deferred: workers open the session themselves",
     ("session", "results"): "deferred: verbs of a session",
     ("session", "figures"): "deferred: training curves",
     ("session", "app"): "deferred: the app of a session in a notebook",
+    ("straight_through", "session"): "for type hints only",
+    ("straight_through", "shard_work"): "workers open a search in one way",
     ("straight_through", "rounds"): "scores lie in folders of one name",
     ("score_table", "rounds"): "scores lie in folders of one name",
     ("session", "straight_through"): "deferred: verbs of a session",
@@ -86,6 +92,7 @@ DOORS = {  # library -> where it may be imported
     "rich": ("terminal.py",),
     "argparse": ("cli/", "flags.py"),
     "sqlite3": ("labels.py",),
+    "distributed": ("clusters.py",),
 }
 _GIVEN = "it has been given a tensor, so torch is loaded already"
 ONLY_WHEN_CALLED = {  # (library, file): imported inside a function, and why
@@ -105,6 +112,7 @@ LIGHT = (
     "matplotlib",
     "h5py",
     "pyarrow",
+    "distributed",
 )
 CODE_RUNNERS = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 PLUGIN_DOORS = ("astroanomaly", "astroanomaly.cutting", "astroanomaly.fetch")

@@ -141,13 +141,28 @@ def test_two_processes_give_the_same(trained, sky, tmp_path, monkeypatch):
     np.testing.assert_allclose(first[1], second[1], atol=1e-4)
 
 
+@pytest.mark.parametrize("ranker", ["probe", "tuned"])
+def test_a_cluster_gives_the_same(trained, sky, tmp_path, monkeypatch, ranker):
+    pytest.importorskip("distributed", reason="Dask is not installed")
+    if ranker != "probe":
+        trained.train(ranker)
+    monkeypatch.setattr(reading, "_BATCH_BYTES", 40 * 3 * 48 * 48 * 4)
+    one = run(trained, sky, tmp_path / "one")
+    two = run(trained, sky, tmp_path / "two", scheduler="local", workers=2, prefix="other/")
+    first, second = survey_scores(one), survey_scores(two)
+    assert [name.removeprefix(SURVEY) for name in first[0]] == [name.removeprefix("other/") for name in second[0]]
+    np.testing.assert_allclose(first[1], second[1], atol=1e-4)
+    assert two.kept == 20
+    assert not (tmp_path / "two" / "cutting").exists()
+
+
 SLOW = """
 import sys
 import time
 from astroanomaly import Session, planning, reading, straight_through
 reading._BATCH_BYTES = 1
 planning.SHARD_BYTES = 4 * 10 * 3 * 48 * 48 * 4  # ten objects in a task
-before = straight_through._scored
+before = straight_through._Scoring.part
 
 
 def slow(*arguments):
@@ -155,7 +170,7 @@ def slow(*arguments):
     return before(*arguments)
 
 
-straight_through._scored = slow
+straight_through._Scoring.part = slow
 session = Session.open(sys.argv[1])
 print("started", flush=True)
 session.score_source(

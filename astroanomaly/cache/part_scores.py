@@ -12,7 +12,7 @@ import numpy as np
 from astroanomaly.cache import schema
 from astroanomaly.records import Failure
 
-__all__ = ["PartScores", "list_parts"]
+__all__ = ["PartScores", "list_parts", "read_part"]
 
 _FORMAT = "astroanomaly-part-scores"
 
@@ -58,7 +58,7 @@ class PartScores:
             Name of the ranker, kept with the scores.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with schema.new_hdf5(folder / f"{int(self.tasks.min()):010d}.h5") as file:
+        with schema.new_hdf5(_path(folder, int(self.tasks.min()))) as file:
             file.attrs.update(
                 {
                     "format": _FORMAT,
@@ -83,16 +83,36 @@ def list_parts(folder: Path) -> Iterator[PartScores]:
     CacheError
         If a file is damaged.
     """
-    for path in sorted(folder.glob("[0-9]*.h5")):
-        with schema.open_hdf5(path) as file:
-            schema.check_format(file.attrs, _FORMAT.removeprefix("astroanomaly-"), path)
-            ids = schema.read_texts(schema.check_dataset(file, "object_id", (None,), "S", path))
-            yield PartScores(
-                schema.check_dataset(file, "tasks", (None,), "i", path)[...],
-                ids,
-                schema.check_dataset(file, "ra", (len(ids),), "f", path)[...],
-                schema.check_dataset(file, "dec", (len(ids),), "f", path)[...],
-                schema.check_dataset(file, "log_odds", (len(ids), None), "f", path)[...],
-                schema.check_dataset(file, "task", (len(ids),), "i", path)[...],
-                schema.read_failures(file),
-            )
+    return (_read(path) for path in sorted(folder.glob("[0-9]*.h5")))
+
+
+def read_part(folder: Path, first: int) -> PartScores:
+    """Read the part whose first task has this place in the plan.
+
+    Raises
+    ------
+    UnreadableError
+        If there is none.
+    CacheError
+        If the file is damaged.
+    """
+    return _read(_path(folder, first))
+
+
+def _path(folder: Path, first: int) -> Path:
+    return folder / f"{first:010d}.h5"
+
+
+def _read(path: Path) -> PartScores:
+    with schema.open_hdf5(path) as file:
+        schema.check_format(file.attrs, _FORMAT.removeprefix("astroanomaly-"), path)
+        ids = schema.read_texts(schema.check_dataset(file, "object_id", (None,), "S", path))
+        return PartScores(
+            schema.check_dataset(file, "tasks", (None,), "i", path)[...],
+            ids,
+            schema.check_dataset(file, "ra", (len(ids),), "f", path)[...],
+            schema.check_dataset(file, "dec", (len(ids),), "f", path)[...],
+            schema.check_dataset(file, "log_odds", (len(ids), None), "f", path)[...],
+            schema.check_dataset(file, "task", (len(ids),), "i", path)[...],
+            schema.read_failures(file),
+        )

@@ -43,6 +43,7 @@ __all__ = [
     "read_failures",
     "read_json",
     "read_texts",
+    "sync_folder",
     "write_json",
 ]
 
@@ -79,11 +80,7 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except AstroAnomalyError:
         raise
     except OSError as error:
@@ -93,6 +90,15 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the disk know which files are in a folder."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from astroanomaly.records import CutoutBlock, Failure, Grid, Layout, Task
 __all__ = [
     "SHARD_BYTES",
     "ShardWriter",
+    "commit_staged",
     "create_cache",
     "plan_length",
     "read_description",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 SHARD_BYTES = 256 * 2**20
+_UNFINISHED, _STAGED = ".tmp-*", ".tmp-staged-"  # a staged shard counts as unfinished until it is committed
 
 
 def create_cache(path: Path, layout: Layout, tasks: Iterable[Task], description: Mapping[str, Any]) -> None:
@@ -132,7 +134,7 @@ def _with_attributes(values: np.ndarray, attributes: Mapping[str, Any]) -> np.nd
 
 @contextlib.contextmanager
 def write_lock(path: Path) -> Iterator[None]:
-    """Hold the cache for writing; temporary files of killed writers are removed.
+    """Hold the cache for writing; temporary files of killed writers are removed, before and after.
 
     Raises
     ------
@@ -150,10 +152,37 @@ def write_lock(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise BusyError(f"another ingest is writing to {path}: wait for it, or stop it") from None
-        for folder in (path, path / schema.SHARD_FOLDER):
-            for leftover in folder.glob(".tmp-*"):
-                leftover.unlink(missing_ok=True)
-        yield
+        _sweep(path)
+        try:
+            yield
+        finally:
+            _sweep(path)
+
+
+def _sweep(path: Path) -> None:
+    for folder in (path, path / schema.SHARD_FOLDER):
+        for leftover in folder.glob(_UNFINISHED):
+            leftover.unlink(missing_ok=True)
+
+
+def commit_staged(path: Path, names: Iterable[str]) -> None:
+    """Make staged shards part of a cache, which must be held for writing.
+
+    Raises
+    ------
+    StorageError
+        If one is not there.
+    """
+    folder = path / schema.SHARD_FOLDER
+    try:
+        for name in names:
+            (folder / f"{_STAGED}{name}.h5").replace(folder / f"{name}.h5")
+        schema.sync_folder(folder)
+    except OSError as error:
+        raise StorageError(
+            f"a shard that a worker has written into {folder} cannot be taken in: {error.strerror or error}. All "
+            "workers must see the same folder under the same path"
+        ) from error
 
 
 class ShardWriter:
@@ -171,6 +200,14 @@ class ShardWriter:
         None (contiguous, can be memory-mapped) or ``gzip``.
     sync
         False for shards that are read once and thrown away: the disk is not waited for.
+    stage
+        Leave the shards to `commit_staged`, where whoever holds the cache decides which of them count: a worker of a
+        cluster may do what another has done already.
+
+    Attributes
+    ----------
+    staged
+        Names of the shards that wait for `commit_staged`.
 
     Examples
     --------
@@ -190,12 +227,15 @@ class ShardWriter:
         limit: int = SHARD_BYTES,
         compression: str | None = None,
         sync: bool = True,
+        stage: bool = False,
     ) -> None:
         self.path = path
         self.layout = layout
         self.limit = limit
         self.compression = compression
         self.sync = sync
+        self.stage = stage
+        self.staged: list[str] = []
         self._done: list[_TaskContent] = []
         self._open: _TaskContent | None = None
 
@@ -242,9 +282,11 @@ class ShardWriter:
         """Write the finished tasks as one shard."""
         if self._done:
             name = uuid.uuid4().hex
-            target = self.path / schema.SHARD_FOLDER / f"{name}.h5"
+            target = self.path / schema.SHARD_FOLDER / f"{_STAGED if self.stage else ''}{name}.h5"
             with schema.new_hdf5(target, sync=self.sync) as file:
                 _write_shard(file, name, self.layout, self._done, self.compression)
+            if self.stage:
+                self.staged.append(name)
             self._done = []
 
 

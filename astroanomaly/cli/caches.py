@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly.cli.common import command, many, workers_flag
+from astroanomaly.cli.common import command, many, scheduler_flag, workers_flag
 from astroanomaly.cli.surveys import source_flags, source_options
 from astroanomaly.errors import CacheError
 from astroanomaly.flags import describe_options
@@ -65,6 +65,7 @@ def _ingest_flags(parser: argparse.ArgumentParser, source: Any) -> None:
         "--retry-failed", action="store_true", help="read objects again that failed, but for those without coverage"
     )
     workers_flag(parser)
+    scheduler_flag(parser)
     source_flags(parser, source)
     parser.set_defaults(run=_ingest, source=source)
 
@@ -86,6 +87,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
             out=arguments.out,
             prefix=arguments.prefix,
             workers=arguments.workers,
+            scheduler=arguments.scheduler,
             compression=arguments.compression,
             fetch=fetch,
             retry_failed=arguments.retry_failed,

@@ -7,7 +7,7 @@ from typing import Any
 
 from astroanomaly.errors import ConfigError
 
-__all__ = ["arcsec", "command", "count", "many", "set_flag", "workers_flag"]
+__all__ = ["arcsec", "cluster_flags", "command", "count", "many", "scheduler_flag", "set_flag", "workers_flag"]
 
 
 def command(commands: Any, name: str, run: Any, summary: str, flags: Any = None) -> None:
@@ -24,6 +24,24 @@ def workers_flag(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> N
 
     cores = available_cores()
     parser.add_argument("--workers", type=count, default=cores, metavar="N", help="processes (default: all cores)")
+
+
+def scheduler_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--scheduler``."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="work on a Dask cluster: the address of its scheduler, such as tcp://host:8786; or local, a cluster of "
+        "processes on this machine",
+    )
+
+
+def cluster_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--scheduler``, and ``--workers`` that count only for a local one."""
+    scheduler_flag(parser)
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="processes of `--scheduler local` (default: all cores)"
+    )
 
 
 def set_flag(parser: argparse.ArgumentParser, example: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly.cli.common import arcsec, command, count, many, workers_flag
+from astroanomaly.cli.common import arcsec, cluster_flags, command, count, many, scheduler_flag
 from astroanomaly.cli.surveys import named_source, source_flags, source_options
 from astroanomaly.errors import ConfigError
 from astroanomaly.ranking import ORDERS
@@ -43,6 +43,7 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--iterations", type=count, metavar="N", help="training steps of this round (tuned, fixmatch, supervised)"
     )
+    cluster_flags(parser)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -53,7 +54,8 @@ def _train(arguments: argparse.Namespace) -> None:
     tune_allocator()
     session = Session.open(arguments.session)
     options = {} if arguments.iterations is None else {"iterations": arguments.iterations}
-    report = follow(session.train_steps(arguments.ranker, **options))
+    where = {"scheduler": arguments.scheduler, "workers": arguments.workers}
+    report = follow(session.train_steps(arguments.ranker, **where, **options))
     learnt = ", ".join(f"{count} {label}" for label, count in report.labels.items())
     say(f"round {report.round.number}: {arguments.ranker}" + (f" learnt from {learnt}" if learnt else ""))
     for picture in sorted(report.round.path.glob("*.png")):
@@ -79,7 +81,13 @@ def _score_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--top", type=count, default=1000, metavar="K", help="how many of the best cutouts are kept (default: 1000)"
     )
     survey.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
-    workers_flag(survey)
+    scheduler_flag(parser)
+    parser.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="processes that cut a survey, or of `--scheduler local` (default: all cores)",
+    )
     source = named_source(words)
     parser.set_defaults(source_plugin=source)
     if source is not None:
@@ -88,6 +96,7 @@ def _score_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.parallel import available_cores
     from astroanomaly.session import Session
     from astroanomaly.terminal import follow, say
 
@@ -96,22 +105,24 @@ def _score(arguments: argparse.Namespace) -> None:
     tune_allocator()
     session = Session.open(arguments.session)
     if arguments.source is None:
-        last = follow(session.score_steps(arguments.cache))
+        steps = session.score_steps(arguments.cache, scheduler=arguments.scheduler, workers=arguments.workers)
+        last = follow(steps)
         say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
         return
     source = arguments.source_plugin
     options, fetch = source_options(arguments, source)
-    steps = session.score_source_steps(
+    survey = session.score_source_steps(
         source.name,
         arguments.source[1:],
         out=arguments.out,
         top=arguments.top,
         prefix=arguments.prefix,
-        workers=arguments.workers,
+        workers=arguments.workers or available_cores(),
+        scheduler=arguments.scheduler,
         fetch=fetch,
         options=options,
     )
-    report = follow(steps)
+    report = follow(survey)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
     say(f"{many(report.scored, 'object')} scored, {unseen}{report.failed.total()} failed; scores: {report.scores}")
     for reason, number in report.failed.most_common(5):

@@ -67,9 +67,9 @@ def tune_allocator() -> bool:
 
     By default glibc gives the memory of every large activation back to the system, and page faults then dominate the
     time of a network on the processor: keeping it was measured to be 2.5 to 4.6 times faster, for up to a third more
-    peak memory. It changes the whole process, so only the command line calls this, before the first use of the
-    network. The environment variable ``ASTROANOMALY_ALLOCATOR=default`` switches it off; without glibc nothing
-    happens.
+    peak memory. It changes the whole process, so only the command line and the workers of a cluster call this, before
+    the first use of the network. The environment variable ``ASTROANOMALY_ALLOCATOR=default`` switches it off; without
+    glibc nothing happens.
     """
     if os.environ.get(ALLOCATOR_VARIABLE, "").lower() == "default" or platform.libc_ver()[0] != "glibc":
         return False

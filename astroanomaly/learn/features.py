@@ -218,6 +218,13 @@ class FeatureStore:
             for uuid in group:
                 self._open(uuid).finish()
 
+    def compute_shard(self, uuid: str) -> None:
+        """Compute what is missing of one shard and let go of its file, without a look at the other shards."""
+        for _, rows in self._random_batches([uuid], np.random.default_rng(self.seed)):
+            self._fill(uuid, rows)
+        self._open(uuid).finish()
+        self._rows.pop(uuid).close()
+
     @cached_property
     def network(self) -> Backbone:
         """The network, ready to run (built when first needed)."""
