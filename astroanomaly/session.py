@@ -343,6 +343,7 @@ class Session:
             seed=general.seed,
             device=general.device,
             features=self.path / "features",
+            engine=general.engine,
         )
 
     def features(self, ids: Sequence[str]) -> np.ndarray:
@@ -473,11 +474,14 @@ class Session:
         """Score the shards that have no scores yet; what is done is kept, whenever this ends."""
         left = {shard.uuid: len(shard) for shard in cache.shards if not has_scores(target.scores, shard.uuid)}
         done = len(cache) - sum(left.values())
+        engine = ""
         yield Progress("scoring", done, len(cache))
         for scores in fitted.score(cache, left) if left else ():
             write_scores(target.scores, scores, self.classes, fitted.name)
             done += len(scores.ids)
-            yield Progress("scoring", done, len(cache))
+            said = "" if scores.engine == engine else f"scored with {scores.engine}"
+            engine = scores.engine
+            yield Progress("scoring", done, len(cache), message=said)
 
     # ------------------------------------------------------------------------------------------------------ results
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +13,7 @@ import numpy as np
 from astroanomaly.config import to_plain
 from astroanomaly.errors import CheckpointError, TrainingError
 from astroanomaly.hookspecs import RankerContext, ShardScores
-from astroanomaly.learn.scoring import score_images
+from astroanomaly.learn.scoring import Judge, score_images
 from astroanomaly.records import NOMINAL, Labelled, Progress
 
 if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listing the rankers must stay quick
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listi
 
     from astroanomaly.cache import Cache
     from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.engines import Engine
     from astroanomaly.learn.explain import ImageScore
     from astroanomaly.learn.fixmatch import Columns
 
@@ -76,6 +77,7 @@ class NetworkRanker:
         self.options = options
         self.context = context
         self._fitted: Fitted | None = None
+        self._ready: tuple[Fitted, Columns, list[Engine]] | None = None  # one network for all scores of one fit
 
     # ------------------------------------------------------------------------------------------- what a ranker writes
 
@@ -90,9 +92,10 @@ class NetworkRanker:
         config = dataclasses.replace(self.context.backbone, weights="random")  # whatever it started from is overwritten
         return build_backbone(config, len(self.context.classes), size=model_input.size, seed=self.context.seed)
 
-    def judge(self, model: Columns, cache: Cache) -> Callable[[Tensor, str, int], Tensor] | None:
-        """How images of a cache are judged, see `astroanomaly.learn.scoring.score_images`; None: by the model alone."""
-        return None
+    def judge(self, model: Columns, engine: Engine, cache: Cache) -> Judge:
+        """Give how images of a cache are judged by a network on an engine: here by the network alone."""
+        run, averaged = engine.run(model), self._need_fitted().model_input.averaged
+        return lambda seen, shard, start: averaged(run, seen)
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
@@ -113,15 +116,20 @@ class NetworkRanker:
         CheckpointError
             If the model cannot look at this cache.
         """
-        from astroanomaly.learn.device import pick_device
+        from astroanomaly.learn.engines import make_engines
         from astroanomaly.learn.fixmatch import Columns
 
         fitted = self._need_fitted()
         columns = [self.context.classes.index(c) for c in fitted.learnt]
-        model = Columns(self._network(fitted), columns)
-        device = pick_device(self.context.device)
-        judge = self.judge(model, cache)
-        for scores in score_images(model, cache, fitted.model_input, device=device, judge=judge, only=only):
+        if self._ready is None or self._ready[0] is not fitted:
+            engines = make_engines(self.context.engine, self.context.device)
+            self._ready = fitted, Columns(self._network(fitted), columns), engines
+        _, model, engines = self._ready
+
+        def judge(model: Any, engine: Engine) -> Judge:
+            return self.judge(model, engine, cache)
+
+        for scores in score_images(model, cache, fitted.model_input, engines=engines, judge=judge, only=only):
             if len(columns) < len(self.context.classes):
                 wide = np.full((len(scores.ids), len(self.context.classes)), np.nan, np.float32)
                 wide[:, columns] = scores.log_odds
