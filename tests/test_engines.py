@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import shutil
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import planted
+from astroanomaly import Session
 from astroanomaly.cache.scores import read_scores, write_scores
 from astroanomaly.config import BackboneConfig
 from astroanomaly.errors import ConfigError
@@ -23,6 +25,7 @@ from astroanomaly.learn.features import FeatureStore
 from astroanomaly.learn.scoring import score_images
 from astroanomaly.learn.tune_options import TuneOptions
 from astroanomaly.learn.tuned import Tuned
+from astroanomaly.settings import build_settings
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed: pip install 'astroanomaly[fast]'"
@@ -168,8 +171,37 @@ def test_scores_keep_what_they_were_computed_with(cache, tmp_path):
     (part, *_) = score_images(build_backbone(planted.TINY, 2), cache, planted.context(cache).input)
     write_scores(tmp_path, part, ("nominal", "anomaly"), "tuned")
     assert read_scores(tmp_path, part.shard).engine == part.engine == Engine().label
-    with h5py.File(tmp_path / f"{part.shard}.h5") as file:
+    with h5py.File(tmp_path / f"{part.shard}.h5", "a") as file:
         assert file.attrs["engine"] == part.engine
+        del file.attrs["engine"]  # as written before there were engines
+    assert read_scores(tmp_path, part.shard).engine == ""
+
+
+@needs_openvino
+def test_a_session_says_and_keeps_what_it_was_asked_to_use(cache, tmp_path):
+    settings = {
+        "session": {"device": "cpu", "engine": "openvino"},
+        "input": {"size": 32},
+        "backbone": {"name": planted.TINY.name, "weights": planted.TINY.weights},
+    }
+    session = Session.create(tmp_path / "s", cache.folders[0], settings=settings)
+    known = planted.labels(planted.TRUTH)
+    for object_id, label in zip(known.ids, known.classes, strict=True):
+        session.label([object_id], label)
+    reports = []
+    session.train("supervised", iterations=1, progress=reports.append)
+    (said,) = (step.message for step in reports if step.stage == "scoring" and step.message)
+    shutil.rmtree(session.last_round.scores)
+    again = Session.open(session.path)
+    again.score()
+    kept = {read_scores(again.last_round.scores, shard.uuid).engine for shard in again.cache.shards}
+    assert {said.removeprefix("scored with ")} == kept == {Engine("openvino").label}
+
+
+@pytest.mark.parametrize("wrong", ["onnx", "bf16"])
+def test_an_unknown_engine_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"session\.engine='\w+': expected one of auto, torch, openvino"):
+        build_settings({"session": {"engine": wrong}})
 
 
 @given(st.floats(0, 1e12), st.floats(0, 1e10))

@@ -154,15 +154,14 @@ class Engine:
         free, _ = torch.cuda.mem_get_info(self.device)
         return batch_within(free, needed / _TRIED)
 
-    def give_up(self, model: nn.Module, why: _RefusedError) -> None:
+    def give_up(self, why: _RefusedError) -> None:
         """Go on with torch where OpenVINO cannot run a network, or say so where it was asked for by name."""
         if self._named:
             raise ConfigError(
                 f"session.engine: OpenVINO cannot run this network ({why}); set session.engine=auto or torch"
             ) from why
         _log.warning("OpenVINO cannot run this network (%s): it runs on torch", why)
-        self._openvino, self._precision = False, "float32"
-        self._runs = {key: kept for key, kept in self._runs.items() if kept[0] is model}
+        self._openvino = False
 
     def found_precision(self, precision: str) -> None:
         """Note what a processor without bfloat16 makes of it."""
@@ -190,7 +189,7 @@ class _Run:
                     self._engine.found_precision(precision)
                 return self._ready(images)
             except _RefusedError as why:
-                self._engine.give_up(self._network.model, why)
+                self._engine.give_up(why)
         with self._cast():
             return self._network(images).float()
 
