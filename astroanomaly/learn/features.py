@@ -65,7 +65,7 @@ class FeatureStore:
     seed
         Seed of the order, and of random weights.
     batch_size
-        Cutouts per pass through the network.
+        Cutouts per pass through the network; 0: what suits the device.
     engine
         What the network runs on, see `astroanomaly.learn.engines.Engine`. Those that compute in float32 agree within
         the last bit of float16 and share their features; those of bfloat16 have a key of their own.
@@ -84,14 +84,14 @@ class FeatureStore:
         folder: Path | None = None,
         device: str = "auto",
         seed: int = 0,
-        batch_size: int = 64,
+        batch_size: int = 0,
         engine: str = "auto",
     ) -> None:
         self.cache = cache
         self.model_input = model_input
         self.backbone_config = backbone_config
         self.seed = seed
-        self.batch_size = batch_size
+        self._given_batch_size = batch_size
         self._planes = model_input.check(cache)
         self._folder = folder
         self._device_name, self._engine_name = device, engine
@@ -246,6 +246,11 @@ class FeatureStore:
         from astroanomaly.learn.engines import Engine
 
         return Engine(self._engine_name, pick_device(self._device_name))
+
+    @cached_property
+    def batch_size(self) -> int:
+        """Cutouts per pass through the network."""
+        return self._given_batch_size or self._engine.batch_size(self.look, self.model_input.size)
 
     def _remark(self) -> str:
         """Say what the network runs on, where that was not said before."""
