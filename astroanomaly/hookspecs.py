@@ -72,11 +72,14 @@ class ShardScores:
         ``(n,)`` object ids, in the order of the shard.
     log_odds
         ``(n, classes)`` float32 log-odds of each label class against all others, NaN where there is no score yet.
+    engine
+        What a network ran on, kept with the scores; empty where none ran.
     """
 
     shard: str
     ids: Sequence[str]
     log_odds: np.ndarray
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class RankerContext:
         Torch device name, or ``auto``.
     features
         Folder for frozen features where the cache itself cannot be written to; None: memory only.
+    engine
+        What networks run on where many objects pass them (`astroanomaly.learn.engines.Engine`).
     """
 
     classes: tuple[str, ...]
@@ -105,6 +110,7 @@ class RankerContext:
     seed: int = 0
     device: str = "auto"
     features: Path | None = None
+    engine: str = "auto"
 
 
 @runtime_checkable

@@ -345,6 +345,7 @@ class Session:
             seed=general.seed,
             device=general.device,
             features=self.path / "features",
+            engine=general.engine,
         )
 
     def features(self, ids: Sequence[str]) -> np.ndarray:
@@ -605,11 +606,14 @@ class Session:
         if cluster is not None and fitted.has_weights:
             yield from shard_work.score_shards(self, target, cache, left, cluster)
             return
+        engine = ""
         yield Progress("scoring", done, len(cache))
         for scores in fitted.score(cache, left) if left else ():
             write_scores(target.scores, scores, self.classes, fitted.name)
             done += len(scores.ids)
-            yield Progress("scoring", done, len(cache))
+            said = "" if scores.engine == engine else f"scored with {scores.engine}"
+            engine = scores.engine
+            yield Progress("scoring", done, len(cache), message=said)
 
     # ------------------------------------------------------------------------------------------------------ results
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig, build, nearest, option
 from astroanomaly.errors import ConfigError
@@ -19,6 +19,10 @@ class SessionConfig:
 
     seed: int = option(0, "seed of everything random")
     device: str = option("auto", "torch device: auto, cpu, cuda, cuda:1 ...")
+    engine: Literal["auto", "torch", "openvino", "torch-bf16", "openvino-bf16"] = option(
+        "auto",
+        "what features and scores of networks are computed with; auto: OpenVINO on the CPU if installed, else torch",
+    )
 
     def __post_init__(self) -> None:
         if self.seed < 0:

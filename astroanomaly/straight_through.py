@@ -26,6 +26,7 @@ from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Tally
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion import open_job
+from astroanomaly.learn.pipeline import ahead
 from astroanomaly.learn.scoring import TopK
 from astroanomaly.reading import Job, in_batches, read_batch, read_tasks
 from astroanomaly.records import Layout, Progress, Task
@@ -40,7 +41,6 @@ __all__ = ["SurveyReport", "score_source"]
 
 _BEST = "best"  # folder of the cache of the best
 _CUTTING = "cutting"  # folder of cutouts that wait to be scored
-_TOGETHER = 64  # cutouts per pass
 _SPARE = 4  # times as many objects as are wanted whose tasks are remembered
 
 
@@ -131,13 +131,14 @@ def score_source(
     others = [folder for folder in session.cache.folders if folder != kept]
     Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
     survey = Cache.open(out)  # without a cutout
-    scoring = _Scoring(ranker.image_score(survey), scores, tuple(session.classes), ranker.name)
+    objects = plan_length(out)
+    scoring = _Scoring(ranker.image_score(survey, expected=objects), scores, tuple(session.classes), ranker.name)
     best = _Best(top, Cache.open(*others))
     with write_lock(out), clusters.connect(scheduler, workers) as cluster:
         if cluster is None:
             parts = _in_this_process(job, scoring, workers or 1)
         else:
-            elsewhere = _Elsewhere(shard_work.search_of(session, session.cache), last.absolute())
+            elsewhere = _Elsewhere(shard_work.search_of(session, session.cache), last.absolute(), objects)
             parts = _on_cluster(job, scores, elsewhere, cluster)
         report = yield from _follow(job, scores, parts, best, "" if cluster is None else cluster.announce())
         report = replace(report, best=kept, tally=planning + report.tally)
@@ -232,13 +233,14 @@ class _Scoring:
             task=np.concatenate([shard.row_tasks() for shard in shards]),
             failures=[failure for shard in shards for failure in shard.failures()[1]],
         )
-        part.write(self.folder, self.classes, self.ranker)
+        part.write(self.folder, self.classes, self.ranker, self.score.engine.label)
         shutil.rmtree(cut)
         return part
 
     def _judged(self, shard: Shard) -> Iterator[np.ndarray]:
-        for start in range(0, len(shard), _TOGETHER):
-            yield self.score.of_cutouts(shard.read(start, start + _TOGETHER))
+        size = self.score.together
+        for _, images in ahead(lambda start: shard.read(start, start + size), range(0, len(shard), size)):
+            yield self.score.of_cutouts(images)
 
 
 def _cut(job: Job, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Tally]:
@@ -287,6 +289,7 @@ class _Elsewhere:
 
     search: shard_work.Search
     last: Round
+    objects: int
 
 
 def _on_cluster(
@@ -315,7 +318,8 @@ def _cut_and_score(elsewhere: _Elsewhere, job: Job, batch: list[tuple[int, Task]
 def _opened(elsewhere: _Elsewhere, out: Path) -> _Scoring:
     ranker: Any = shard_work.fitted_ranker(elsewhere.search, elsewhere.last)
     folder = elsewhere.last.in_survey(out) / SCORES
-    return _Scoring(ranker.image_score(Cache.open(out)), folder, tuple(ranker.context.classes), ranker.name)
+    score = ranker.image_score(Cache.open(out), expected=elsewhere.objects)
+    return _Scoring(score, folder, tuple(ranker.context.classes), ranker.name)
 
 
 # ------------------------------------------------------------------------------------------------- the best

@@ -69,15 +69,14 @@ class Nothing:
         self.seen = seen
 
     def image_score(self, cache, **_):  # noqa: D102
-        import torch
-
+        from astroanomaly.learn.engines import Engine
         from astroanomaly.learn.explain import ImageScore
 
         def log_odds(images):
             values = images[:, 0, 0, 0].numpy()
             return np.stack([-values, values], axis=1)
 
-        return ImageScore(cache, self.seen, log_odds, torch.device("cpu"))
+        return ImageScore(cache, self.seen, log_odds, Engine())
 
 
 def seen_by_the_network():

@@ -1,6 +1,8 @@
 """Scoring from a cache beside the bare network on tensors at hand: ``python benchmarks/scoring_speed.py``.
 
-Both take turns, five times each in one process, with the same network, batch and device.
+Both take turns in one process, with the same network, engine, batch and device. From the cache means all of it: read,
+stretch, resize, network, log-odds and the best 1,000. ``--engine openvino`` needs the extra ``fast``. What a processor
+spends is told beside the time: on a busy machine it is the steadier of the two.
 """
 
 import argparse
@@ -17,73 +19,117 @@ from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.learn.backbone import build_backbone
 from astroanomaly.learn.batches import ModelInput
-from astroanomaly.learn.device import pick_device, tune_allocator
-from astroanomaly.learn.scoring import score_images
+from astroanomaly.learn.device import pick_devices, tune_allocator
+from astroanomaly.learn.engines import Engine
+from astroanomaly.learn.scoring import TopK, score_images
 from astroanomaly.records import CutoutBlock, Layout, Task
 
-BATCH = 64
+IN_A_SHARD = 1000
+TOP = 1000
+AT_HAND = 8  # batches for the bare network
+
+
+def noise(count, side, seed=0):
+    """Pictures of noise, ``(count, 3, side, side)`` uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
 
 
 def make_cache(path, count, side):
-    """Blurred noise as 8-bit pictures, 1,000 to a shard."""
-    rng = np.random.default_rng(0)
+    """Noise as 8-bit pictures, 1,000 to a shard."""
     layout = Layout(("r", "g", "b"), side, side, dtype="uint8", pixel_kind="display")
     create_cache(path, layout, [Task("t")], {})
-    for start in range(0, count, 1000):
-        n = min(1000, count - start)
-        images = rng.integers(0, 256, (n, 3, side, side), dtype=np.uint8)
+    for start in range(0, count, IN_A_SHARD):
+        n = min(IN_A_SHARD, count - start)
         with ShardWriter(path, layout) as writer:
             writer.begin(start, f"t{start}")
-            writer.add(CutoutBlock([f"o{start + i:07d}" for i in range(n)], images, layout.bands))
+            ids = [f"o{start + i:07d}" for i in range(n)]
+            writer.add(CutoutBlock(ids, noise(n, side, start), layout.bands))
             writer.commit()
     return Cache.open(path)
 
 
-def main():
+def what_is_seen(cache, size, **options):
+    """Give the model input of a cache of noise."""
+    config = InputConfig(size=size, **options)
+    return ModelInput.measure(cache, StretchConfig(), config, np.random.default_rng(0))
+
+
+def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=150)
     parser.add_argument("--size", type=int, default=0, help="what the network gets; 0: as cut")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
+    parser.add_argument("--batch", type=int, default=0, help="0: 64 on the CPU, what fits on a GPU")
+    parser.add_argument(
+        "--engine", action="append", help="torch, openvino, torch-bf16 or openvino-bf16; may be repeated (torch)"
+    )
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
     tune_allocator()
-    device = pick_device(arguments.device)
     size = arguments.size or arguments.side
+    device = pick_devices(arguments.device)[0]
     with tempfile.TemporaryDirectory() as folder:
         cache = make_cache(Path(folder) / "cache", arguments.count, arguments.side)
-        seen = ModelInput.measure(cache, StretchConfig(), InputConfig(size=size, turns=1), np.random.default_rng(0))
-        model = build_backbone(BackboneConfig(), 2, size=size)
-        model = model.eval().to(device, memory_format=torch.channels_last)
-        first = cache.shards[0].read(0, 8 * BATCH)
-        at_hand = [seen.tensor(first[k : k + BATCH], device) for k in range(0, len(first), BATCH)]
-
-        def bare():
-            with torch.inference_mode():
-                for start in range(0, arguments.count, BATCH):
-                    model(at_hand[start // BATCH % len(at_hand)][: arguments.count - start]).cpu()
-
-        def whole():
-            for _ in score_images(model, cache, seen, BATCH, device):
-                pass
-
-        speeds = {"bare network": [], "from the cache": []}
-        bare()
-        for _ in range(arguments.repeats):
-            for name, run in (("bare network", bare), ("from the cache", whole)):
-                began = time.perf_counter()
-                run()
-                speeds[name].append(arguments.count / (time.perf_counter() - began))
-        ratios = [b / a for a, b in zip(*speeds.values(), strict=True)]
-        print(f"{arguments.count} cutouts of {arguments.side} px, network at {size} px, batch {BATCH}, {device}")
-        for name, found in (*speeds.items(), ("ratio", ratios)):
-            middle, low, high = (f"{v:.3f}" if name == "ratio" else f"{v:.0f}" for v in _spread(found))
-            print(f"| {name} | {middle} | {low} to {high} |")
+        seen = what_is_seen(cache, size, turns=1)
+        for name in arguments.engine or ["torch"]:
+            compare(cache, seen, Engine(name, device), arguments)
 
 
-def _spread(values):
-    """Median, least and most."""
-    return statistics.median(values), min(values), max(values)
+def compare(cache, seen, engine, arguments):
+    """Let both take turns on one engine, and print a table."""
+    count, device = len(cache), engine.device
+    model = engine.place(build_backbone(BackboneConfig(), 2, size=seen.size))
+    run = engine.run(model)
+    batch = arguments.batch or engine.batch_size(run, seen.size)
+    at_hand = [seen.tensor(noise(batch, arguments.side, k), device) for k in range(AT_HAND)]
+
+    def bare():
+        done = 0
+        with torch.inference_mode():
+            while done < count:
+                images = at_hand[done // batch % len(at_hand)][: count - done]
+                run(images)
+                done += len(images)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    def whole():
+        top = TopK(TOP)
+        for part in score_images(model, cache, seen, batch, [engine]):
+            top.add(part.log_odds[:, 1], part.ids)
+        if len(top.result()) != min(TOP, count):
+            raise RuntimeError("objects are missing among the best")
+
+    ways = {"bare network": bare, "from the cache": whole}
+    speeds, spent = ({name: [] for name in ways} for _ in range(2))
+    with torch.inference_mode():
+        run(at_hand[0])  # makes the engine ready
+    for _ in range(arguments.repeats):
+        for name, way in ways.items():
+            began, burnt = time.perf_counter(), time.process_time()
+            way()
+            speeds[name].append(count / (time.perf_counter() - began))
+            spent[name].append(1000 * (time.process_time() - burnt) / count)
+    title = f"{count} cutouts of {arguments.side} px, network at {seen.size} px, batch {batch}, {engine.label}"
+    print(f"\n{title}, {torch.get_num_threads()} threads\n")
+    print("| | median | range |\n|---|---|---|")
+    for name in ways:
+        show(f"{name}, images/s", speeds[name], "{:.0f}")
+    for name in ways:
+        show(f"{name}, CPU ms an image", spent[name], "{:.3f}")
+    show("ratio", [b / a for a, b in zip(*speeds.values(), strict=True)], "{:.3f}")
+    show("ratio of CPU time", [a / b for a, b in zip(*spent.values(), strict=True)], "{:.3f}")
+
+
+def show(name, values, pattern):
+    """Print a row of a table: median, least and most."""
+    middle, low, high = (pattern.format(v) for v in (statistics.median(values), min(values), max(values)))
+    print(f"| {name} | {middle} | {low} to {high} |")
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ class Unit:
             self.cache, self.settings["stretch"], self.settings["input"], np.random.default_rng((self.seed, 0))
         )
         classes = (NOMINAL, *self.case.kinds.values())
-        return RankerContext(classes, seen, self.settings["backbone"], self.seed, session.device, None)
+        return RankerContext(classes, seen, self.settings["backbone"], self.seed, session.device, engine=session.engine)
 
     @cached_property
     def _outside(self) -> frozenset[str]:

@@ -45,7 +45,7 @@ class PartScores:
     task: np.ndarray
     failures: Sequence[Failure] = ()
 
-    def write(self, folder: Path, classes: Sequence[str], ranker: str) -> None:
+    def write(self, folder: Path, classes: Sequence[str], ranker: str, engine: str = "") -> None:
         """Write it in one step; its name is the first of its tasks.
 
         Parameters
@@ -56,6 +56,8 @@ class PartScores:
             Label classes, one per column of ``log_odds``.
         ranker
             Name of the ranker, kept with the scores.
+        engine
+            What its network ran on.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with schema.new_hdf5(_path(folder, int(self.tasks.min()))) as file:
@@ -65,6 +67,7 @@ class PartScores:
                     "version": schema.VERSION,
                     "ranker": ranker,
                     "classes": json.dumps(list(classes)),
+                    "engine": engine,
                 }
             )
             file["tasks"] = np.asarray(self.tasks, np.int64)

@@ -45,6 +45,7 @@ def write_scores(folder: Path, scores: ShardScores, classes: Sequence[str], rank
                 "shard": scores.shard,
                 "ranker": ranker,
                 "classes": json.dumps(list(classes)),
+                "engine": scores.engine,
             }
         )
         schema.put_texts(file, "object_id", scores.ids)
@@ -68,4 +69,5 @@ def read_scores(folder: Path, shard: str) -> ShardScores:
         log_odds = schema.check_dataset(file, "log_odds", (len(ids), None), "f", path)[...]
         if file.attrs["shard"] != shard:
             raise CacheError(f"{path} holds the scores of another shard, {file.attrs['shard']}")
-    return ShardScores(shard, ids, log_odds)
+        engine = str(file.attrs.get("engine", ""))
+    return ShardScores(shard, ids, log_odds, engine)

@@ -223,14 +223,15 @@ class ModelInput:
         return None if planes == tuple(range(len(layout.bands))) else planes
 
     def tensor(
-        self, images: np.ndarray, device: torch.device | str = "cpu", planes: Sequence[int] | None = None
+        self, images: np.ndarray | Tensor, device: torch.device | str = "cpu", planes: Sequence[int] | None = None
     ) -> Tensor:
         """Turn cutouts into what the network sees.
 
         Parameters
         ----------
         images
-            ``(n, B, H, W)`` float32 flux with NaN where there is no data, or uint8 display pixels.
+            ``(n, B, H, W)`` float32 flux with NaN where there is no data, or uint8 display pixels. They travel to the
+            device as they are; from a tensor in pinned memory while the caller goes on.
         device
             Where to compute.
         planes
@@ -245,8 +246,9 @@ class ModelInput:
             images = images[:, list(planes)]
         if images.ndim != 4 or images.shape[1] != len(self.bands):
             raise CheckpointError(f"images have the shape {images.shape}, expected (n, {len(self.bands)}, H, W)")
-        images = np.require(images, requirements=["C", "W"])  # torch shares the memory and wants to own it
-        pixels = torch.from_numpy(images).to(device)  # (n, B, H, W)
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(np.require(images, requirements=["C", "W"]))  # torch wants to own its memory
+        pixels = images.to(device, non_blocking=True)  # (n, B, H, W)
         if self.pixel_kind == "display":
             pixels = pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
         else:

@@ -14,7 +14,7 @@ from astroanomaly.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ALLOCATOR_VARIABLE", "gpu_names", "pick_device", "seed_everything", "tune_allocator"]
+__all__ = ["ALLOCATOR_VARIABLE", "gpu_names", "pick_device", "pick_devices", "seed_everything", "tune_allocator"]
 
 ALLOCATOR_VARIABLE = "ASTROANOMALY_ALLOCATOR"
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # names and numbers of glibc's malloc.h
@@ -53,6 +53,16 @@ def pick_device(name: str = "auto") -> torch.device:
     elif device.type not in ("cpu", "mps"):
         raise ConfigError(f"device {name!r} is not supported; expected auto, cpu, cuda, cuda:N or mps")
     return device
+
+
+def pick_devices(name: str = "auto") -> list[torch.device]:
+    """Return the torch devices to share work among: all GPUs for ``auto`` where there are any, else `pick_device`."""
+    import torch
+
+    first = pick_device(name)
+    if name == "auto" and first.type == "cuda":
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [first]
 
 
 def gpu_names() -> list[str]:

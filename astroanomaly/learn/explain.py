@@ -18,6 +18,7 @@ from astroanomaly.learn.features import FeatureStore
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
     from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.engines import Engine
 
 __all__ = ["Deletion", "ImageScore", "deletion", "feature_score", "occlusion"]
 
@@ -58,8 +59,8 @@ class ImageScore:
         What is seen of them.
     log_odds
         Maps images ``(n, 3, S, S)`` in [0, 1] to log-odds ``(n, classes)`` float32, ``nominal`` first.
-    device
-        Where the images have to be.
+    engine
+        What it runs on; the images have to be on its device.
 
     Raises
     ------
@@ -70,7 +71,7 @@ class ImageScore:
     cache: Cache
     model_input: ModelInput
     log_odds: Callable[[Tensor], np.ndarray]
-    device: torch.device
+    engine: Engine
 
     def __post_init__(self) -> None:
         self._planes  # noqa: B018  a cache that does not fit is refused at once
@@ -79,6 +80,11 @@ class ImageScore:
     def _planes(self) -> tuple[int, ...] | None:
         return self.model_input.check(self.cache)
 
+    @cached_property
+    def together(self) -> int:
+        """How many images should pass at once."""
+        return self.engine.batch_size(lambda seen: torch.from_numpy(self.log_odds(seen)), self.model_input.size)
+
     def score(self, images: Tensor) -> Tensor:
         """``(n,)`` scores of images ``(n, 3, S, S)``: the log-odds of not being nominal."""
         return torch.from_numpy(-self.log_odds(images)[:, 0])
@@ -86,7 +92,7 @@ class ImageScore:
     def of_cutouts(self, images: np.ndarray) -> np.ndarray:
         """``(n, classes)`` float32 log-odds of cutouts ``(n, B, H, W)`` as the cache holds them."""
         with torch.inference_mode():
-            return self.log_odds(self.model_input.tensor(images, self.device, self._planes))
+            return self.log_odds(self.model_input.tensor(images, self.engine.device, self._planes))
 
     def image(self, object_id: str) -> Tensor:
         """``(3, S, S)``: what is seen of an object.
@@ -96,7 +102,7 @@ class ImageScore:
         UnknownObjectError
             For an id that is not in the cache.
         """
-        return self.model_input.tensor(self.cache.read([object_id]), self.device, self._planes)[0]
+        return self.model_input.tensor(self.cache.read([object_id]), self.engine.device, self._planes)[0]
 
     def saliency(self, object_id: str) -> np.ndarray:
         """``(height, width)`` float32 of the cutout: how much the score falls when that part is covered."""
@@ -113,7 +119,7 @@ class ImageScore:
         return deletion(self.score, image, occlusion(self.score, image), rng, share=share)
 
 
-def feature_score(store: FeatureStore, judge: Callable[[np.ndarray], np.ndarray]) -> ImageScore:
+def feature_score(store: FeatureStore, judge: Callable[[np.ndarray], np.ndarray], *, expected: int = 0) -> ImageScore:
     """Score images by their frozen features, averaged over turned views as those of the store are.
 
     Parameters
@@ -122,12 +128,15 @@ def feature_score(store: FeatureStore, judge: Callable[[np.ndarray], np.ndarray]
         Features of the cache, and the network that computes them.
     judge
         Maps features ``(n, D)`` to log-odds ``(n, classes)``.
+    expected
+        About how many images are to be scored.
     """
+    store.engine.expect(expected)
 
     def log_odds(images: Tensor) -> np.ndarray:
         return judge(store.look(images).half().cpu().numpy())  # as precise as features are kept
 
-    return ImageScore(store.cache, store.model_input, log_odds, store.network.mean.device)
+    return ImageScore(store.cache, store.model_input, log_odds, store.engine)
 
 
 def occlusion(score: Callable[[Tensor], Tensor], image: Tensor, *, window: float = 0.25, steps: int = 12) -> Tensor:

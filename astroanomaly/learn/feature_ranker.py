@@ -135,8 +135,8 @@ class FeatureRanker:
                     result[here] = self._judged(rows[here])
             yield ShardScores(shard.uuid, shard.ids, result)
 
-    def image_score(self, cache: Cache) -> ImageScore:
-        """Return how it scores an image, see `astroanomaly.learn.explain`.
+    def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
+        """Return how it scores an image, see `astroanomaly.learn.explain`; ``expected`` of them, about.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class FeatureRanker:
         from astroanomaly.learn.explain import feature_score
 
         self._fitted()
-        return feature_score(self._store(cache), self._judged)
+        return feature_score(self._store(cache), self._judged, expected=expected)
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly.config import BackboneConfig
+from astroanomaly.learn.pipeline import ahead
 from astroanomaly.learn.rows import RowFile, open_rows
 from astroanomaly.records import Progress
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from astroanomaly.hookspecs import RankerContext
     from astroanomaly.learn.backbone import Backbone
     from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.engines import Engine
 
 __all__ = ["FeatureStore", "unit_length"]
 
@@ -63,7 +65,10 @@ class FeatureStore:
     seed
         Seed of the order, and of random weights.
     batch_size
-        Cutouts per pass through the network.
+        Cutouts per pass through the network; 0: what suits the device.
+    engine
+        What the network runs on, see `astroanomaly.learn.engines.Engine`. Those that compute in float32 agree within
+        the last bit of float16 and share their features; those of bfloat16 have a key of their own.
 
     Raises
     ------
@@ -79,19 +84,21 @@ class FeatureStore:
         folder: Path | None = None,
         device: str = "auto",
         seed: int = 0,
-        batch_size: int = 64,
+        batch_size: int = 0,
+        engine: str = "auto",
     ) -> None:
         self.cache = cache
         self.model_input = model_input
         self.backbone_config = backbone_config
         self.seed = seed
-        self.batch_size = batch_size
+        self._given_batch_size = batch_size
         self._planes = model_input.check(cache)
         self._folder = folder
-        self._device_name = device
+        self._device_name, self._engine_name = device, engine
         self._shards: dict[str, Shard] = {shard.uuid: shard for shard in cache.shards}
         self._numbers = [shard.uuid for shard in cache.shards]
         self._rows: dict[str, RowFile] = {}
+        self._said = ""
 
     @classmethod
     def of(cls, cache: Cache, context: RankerContext) -> FeatureStore:
@@ -103,6 +110,7 @@ class FeatureStore:
             folder=context.features,
             device=context.device,
             seed=context.seed,
+            engine=context.engine,
         )
 
     # ------------------------------------------------------------------------------------------------- what there is
@@ -111,6 +119,7 @@ class FeatureStore:
     def key(self) -> str:
         """Hexadecimal name of everything that decides the features, beside the shard."""
         from astroanomaly.learn.backbone import weights_hash
+        from astroanomaly.learn.engines import is_rounded
 
         parts = {
             "backbone": self.backbone_config.name,
@@ -120,6 +129,8 @@ class FeatureStore:
             "precision": "float16",
             "version": _VERSION,
         }
+        if is_rounded(self._engine_name):
+            parts["computed in"] = "bfloat16"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def __len__(self) -> int:
@@ -137,7 +148,7 @@ class FeatureStore:
 
     def look(self, images: Tensor) -> Tensor:
         """``(n, D)`` features of what the network sees ``(n, 3, S, S)``, averaged over its views."""
-        return self.model_input.averaged(self.network.seen, images)
+        return self.model_input.averaged(self.engine.run(self.network, "seen"), images)
 
     @property
     def done(self) -> int:
@@ -204,38 +215,56 @@ class FeatureStore:
         done = self.done
         if done < total:
             yield Progress("features", done, total)
-        for uuid, rows in self._batches_of(first):
-            done += self._fill(uuid, rows)
-            yield Progress("features", done, total)
+            missing = sum(len(self._shards[uuid]) - self._open(uuid).done for uuid in wanted)
+            self.engine.expect(missing if only is None else missing + len(first))
+        for new in self._fill(self._batches_of(first)):
+            done += new
+            yield Progress("features", done, total, message=self._remark())
         rng = np.random.default_rng(self.seed)
         unfinished = [uuid for uuid in wanted if not self._open(uuid).complete]
         order = rng.permutation(len(unfinished))
         for start in range(0, len(order), _OPEN_SHARDS):
             group = [unfinished[i] for i in order[start : start + _OPEN_SHARDS]]
-            for uuid, rows in self._random_batches(group, rng):
-                done += self._fill(uuid, rows)
-                yield Progress("features", done, total)
+            for new in self._fill(self._random_batches(group, rng)):
+                done += new
+                yield Progress("features", done, total, message=self._remark())
             for uuid in group:
                 self._open(uuid).finish()
 
     def compute_shard(self, uuid: str) -> None:
         """Compute what is missing of one shard and let go of its file, without a look at the other shards."""
-        for _, rows in self._random_batches([uuid], np.random.default_rng(self.seed)):
-            self._fill(uuid, rows)
+        self.engine.expect(len(self._shards[uuid]) - self._open(uuid).done)
+        for _ in self._fill(self._random_batches([uuid], np.random.default_rng(self.seed))):
+            pass
         self._open(uuid).finish()
         self._rows.pop(uuid).close()
 
     @cached_property
     def network(self) -> Backbone:
         """The network, ready to run (built when first needed)."""
-        import torch
-
         from astroanomaly.learn.backbone import build_backbone
-        from astroanomaly.learn.device import pick_device
 
         network = build_backbone(self.backbone_config, size=self.model_input.size, several=self.several, seed=self.seed)
-        network = network.to(pick_device(self._device_name), memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network.eval().requires_grad_(False)
+        self.engine.place(network)
+        return network.requires_grad_(False)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What the network runs on."""
+        from astroanomaly.learn.device import pick_device
+        from astroanomaly.learn.engines import Engine
+
+        return Engine(self._engine_name, pick_device(self._device_name))
+
+    @cached_property
+    def batch_size(self) -> int:
+        """Cutouts per pass through the network."""
+        return self._given_batch_size or self.engine.batch_size(self.look, self.model_input.size)
+
+    def _remark(self) -> str:
+        """Say what the network runs on, where that was not said before."""
+        before, self._said = self._said, self.engine.label
+        return "" if before == self._said else f"features are computed with {self._said}"
 
     def _batches_of(self, ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
         """Give the missing ones among some objects, shard by shard."""
@@ -262,16 +291,18 @@ class FeatureStore:
         for number in rng.permutation(len(batches)):
             yield batches[number]
 
-    def _fill(self, uuid: str, rows: np.ndarray) -> int:
-        """Compute and keep the features of some objects of a shard; return how many are new."""
+    def _fill(self, batches: Iterator[tuple[str, np.ndarray]]) -> Iterator[int]:
+        """Compute and keep the features of some objects of some shards; give how many are new after each batch."""
         import torch
 
-        images = self._shards[uuid].read_rows(rows)
-        device = self.network.mean.device
-        with torch.inference_mode():
-            seen = self.model_input.tensor(images, device, self._planes)  # (n, 3, S, S)
-            features = self.look(seen).float().cpu().numpy()  # (n, D)
-        return self._open(uuid, for_writing=features.shape[1]).put(rows, features)
+        def read(batch: tuple[str, np.ndarray]) -> np.ndarray:
+            return self._shards[batch[0]].read_rows(batch[1])
+
+        for (uuid, rows), images in ahead(read, batches):
+            with torch.inference_mode():
+                seen = self.model_input.tensor(images, self.engine.device, self._planes)  # (n, 3, S, S)
+                features = self.look(seen).cpu().numpy()  # (n, D)
+            yield self._open(uuid, for_writing=features.shape[1]).put(rows, features)
 
     def _open(self, uuid: str, for_writing: int = 0) -> RowFile:
         """Open the features of one shard; ``for_writing`` is their length, 0 to look only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +13,7 @@ import numpy as np
 from astroanomaly.config import to_plain
 from astroanomaly.errors import CheckpointError, TrainingError
 from astroanomaly.hookspecs import RankerContext, ShardScores
-from astroanomaly.learn.scoring import log_odds, score_images
+from astroanomaly.learn.scoring import Judge, log_odds, score_images
 from astroanomaly.records import NOMINAL, Labelled, Progress
 
 if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listing the rankers must stay quick
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listi
 
     from astroanomaly.cache import Cache
     from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.engines import Engine
     from astroanomaly.learn.explain import ImageScore
     from astroanomaly.learn.fixmatch import Columns
 
@@ -76,6 +77,7 @@ class NetworkRanker:
         self.options = options
         self.context = context
         self._fitted: Fitted | None = None
+        self._ready: tuple[Fitted, Columns, list[Engine]] | None = None  # one network for all scores of one fit
 
     # ------------------------------------------------------------------------------------------- what a ranker writes
 
@@ -90,9 +92,10 @@ class NetworkRanker:
         config = dataclasses.replace(self.context.backbone, weights="random")  # whatever it started from is overwritten
         return build_backbone(config, len(self.context.classes), size=model_input.size, seed=self.context.seed)
 
-    def judge(self, model: Columns, cache: Cache) -> Callable[[Tensor, str, int], Tensor] | None:
-        """How images of a cache are judged, see `astroanomaly.learn.scoring.score_images`; None: by the model alone."""
-        return None
+    def judge(self, model: Columns, engine: Engine, cache: Cache) -> Judge:
+        """Give how images of a cache are judged by a network on an engine: here by the network alone."""
+        run, averaged = engine.run(model), self._need_fitted().model_input.averaged
+        return lambda seen, shard, start: averaged(run, seen)
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
@@ -113,40 +116,55 @@ class NetworkRanker:
         CheckpointError
             If the model cannot look at this cache.
         """
-        from astroanomaly.learn.device import pick_device
-        from astroanomaly.learn.fixmatch import Columns
-
         fitted = self._need_fitted()
         columns = [self.context.classes.index(c) for c in fitted.learnt]
-        model = Columns(self._network(fitted), columns)
-        device = pick_device(self.context.device)
-        judge = self.judge(model, cache)
-        for scores in score_images(model, cache, fitted.model_input, device=device, judge=judge, only=only):
+        model, engines = self._made(fitted, columns)
+
+        def judge(model: Any, engine: Engine) -> Judge:
+            return self.judge(model, engine, cache)
+
+        for scores in score_images(model, cache, fitted.model_input, engines=engines, judge=judge, only=only):
             yield dataclasses.replace(scores, log_odds=self._wide(scores.log_odds, columns))
 
-    def image_score(self, cache: Cache) -> ImageScore:
+    def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
         """Return how it scores an image, see `astroanomaly.learn.explain`.
+
+        Parameters
+        ----------
+        cache
+            The cutouts, or others with the same layout.
+        expected
+            About how many images are to be scored.
 
         Raises
         ------
         TrainingError
             If it has not learnt yet.
         """
-        from astroanomaly.learn.device import pick_device
         from astroanomaly.learn.explain import ImageScore
-        from astroanomaly.learn.fixmatch import Columns
 
         fitted = self._need_fitted()
         columns = [self.context.classes.index(c) for c in fitted.learnt]
-        device = pick_device(self.context.device)
-        model = Columns(self._network(fitted), columns).to(device).eval()
-        judge = self.judge(model, cache)
+        model, (engine, *_) = self._made(fitted, columns)
+        engine.expect(expected)
+        engine.place(model)
+        judge = self.judge(model, engine, cache)
 
         def judged(images: Tensor) -> np.ndarray:
-            logits = judge(images, "", 0) if judge else fitted.model_input.averaged(model, images)  # (n, learnt)
+            logits = judge(images, "", 0)  # (n, learnt classes)
             return self._wide(log_odds(logits.float().cpu().numpy()), columns)
 
-        return ImageScore(cache, fitted.model_input, judged, device)
+        return ImageScore(cache, fitted.model_input, judged, engine)
+
+    def _made(self, fitted: Fitted, columns: list[int]) -> tuple[Any, list[Engine]]:
+        """Return the network and what it runs on: the same for all scores of one fit."""
+        from astroanomaly.learn.engines import make_engines
+        from astroanomaly.learn.fixmatch import Columns
+
+        if self._ready is None or self._ready[0] is not fitted:
+            engines = make_engines(self.context.engine, self.context.device)
+            self._ready = fitted, Columns(self._network(fitted), columns), engines
+        return self._ready[1:]
 
     def _wide(self, known: np.ndarray, columns: list[int]) -> np.ndarray:
         """``(n, classes)`` of log-odds of the label classes that have labels; NaN for the others."""

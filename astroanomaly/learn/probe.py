@@ -161,8 +161,8 @@ class Probe(FeatureRanker):
                 parts.append(self._wide(logits))
             yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts))
 
-    def image_score(self, cache: Cache) -> ImageScore:
-        """Return how it scores an image, see `astroanomaly.learn.explain`.
+    def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
+        """Return how it scores an image, see `astroanomaly.learn.explain`; ``expected`` of them, about.
 
         Raises
         ------
@@ -172,7 +172,9 @@ class Probe(FeatureRanker):
         from astroanomaly.learn.explain import feature_score
 
         points, line = self.line
-        return feature_score(self._store(cache), lambda rows: self._wide(line.at(points.apply(rows))))
+        return feature_score(
+            self._store(cache), lambda rows: self._wide(line.at(points.apply(rows))), expected=expected
+        )
 
     @property
     def line(self) -> tuple[Points, Line]:

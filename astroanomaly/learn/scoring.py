@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly.hookspecs import ShardScores
+from astroanomaly.learn.pipeline import Shared, ahead, together
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
-    from astroanomaly.cache import Cache
+    from astroanomaly.cache import Cache, Shard
     from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.engines import Engine
 
-__all__ = ["TopK", "log_odds", "score_images"]
+__all__ = ["Judge", "TopK", "log_odds", "score_images"]
+
+Judge = Callable[["Tensor", str, int], "Tensor"]
+"""Maps images ``(n, 3, S, S)``, the uuid of their shard (empty for none) and the place of the first one to logits."""
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
@@ -47,62 +51,98 @@ def score_images(
     model: nn.Module,
     cache: Cache,
     model_input: ModelInput,
-    batch_size: int = 64,
-    device: torch.device | str = "cpu",
-    judge: Callable[[Tensor, str, int], Tensor] | None = None,
+    batch_size: int = 0,
+    engines: Sequence[Engine] = (),
+    judge: Callable[[nn.Module, Engine], Judge] | None = None,
     only: Collection[str] | None = None,
 ) -> Iterator[ShardScores]:
-    """Score every object of a cache with a network; memory is bounded by a batch and the scores of one shard.
+    """Score every object of a cache with a network; memory is bounded by a few batches and the scores of one shard.
+
+    Pixels are read while the network works. Several engines take shards in turn, each with its own copy of the network.
 
     Parameters
     ----------
     model
-        Maps ``(n, 3, S, S)`` in [0, 1] to logits ``(n, classes)``. It is moved to the device and run in evaluation
-        mode; its mode is put back at the end.
+        Maps ``(n, 3, S, S)`` in [0, 1] to logits ``(n, classes)``. It is moved to the first device and run in
+        evaluation mode; its mode is put back at the end.
     cache
         The cutouts.
     model_input
         What the network sees of them.
     batch_size
-        Cutouts per pass.
-    device
-        Where to compute.
+        Cutouts per pass; 0: what suits the device.
+    engines
+        Where to compute, one for each device; none: torch on the processor.
     judge
-        Maps images ``(n, 3, S, S)``, the uuid of their shard (empty for none) and the place of the first one in it to
-        logits. None: what the model says, averaged over the views of ``model_input``.
+        Gives the `Judge` of a network on an engine. None: what the network says, averaged over the views of
+        ``model_input``.
     only
         Uuids of the shards to score; None: all.
 
     Yields
     ------
     ShardScores
-        Log-odds of one shard after another.
+        Log-odds of one shard after another; with several engines as they are done.
 
     Raises
     ------
     CheckpointError
         If the model cannot look at this cache.
     """
-    import torch
+    from astroanomaly.learn.engines import Engine
 
     planes = model_input.check(cache)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    shards = [shard for shard in cache.shards if len(shard) and (only is None or shard.uuid in only)]
+    engines = engines or [Engine()]
+    todo = Shared(shards)
     training = model.training
+
+    def plain(placed: nn.Module, engine: Engine) -> Judge:
+        run = engine.run(placed)
+        return lambda seen, shard, start: model_input.averaged(run, seen)
+
+    def scored(engine: Engine, placed: nn.Module) -> Iterator[ShardScores]:
+        judged = (judge or plain)(placed, engine)
+        size = batch_size or engine.batch_size(lambda seen: judged(seen, "", 0), model_input.size)
+        return _scored(engine, placed, judged, model_input, planes, todo, size)
+
+    for engine in engines:
+        engine.expect(sum(map(len, shards)))
     try:
-        for shard in cache.shards:
-            if only is not None and shard.uuid not in only:
-                continue
-            parts = []
-            for start in range(0, len(shard), batch_size):
-                model.eval()  # between two shards the caller may have trained
-                with torch.inference_mode():
-                    seen = model_input.tensor(shard.read(start, start + batch_size), device, planes)  # (n, 3, S, S)
-                    logits = judge(seen, shard.uuid, start) if judge else model_input.averaged(model, seen)
-                    parts.append(log_odds(logits.float().cpu().numpy()))  # (n, classes)
-            if parts:
-                yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts))
+        parts = [scored(engine, engine.place(model, own=number > 0)) for number, engine in enumerate(engines)]
+        yield from parts[0] if len(parts) == 1 and engines[0].device.type == "cpu" else together(parts)
     finally:
         model.train(training)
+
+
+def _scored(
+    engine: Engine,
+    model: nn.Module,
+    judge: Judge,
+    model_input: ModelInput,
+    planes: tuple[int, ...] | None,
+    shards: Iterator[Shard],
+    size: int,
+) -> Iterator[ShardScores]:
+    """Score shards on one engine, as long as there are any left."""
+    import torch
+
+    def read(step: tuple[Shard, int]) -> Any:
+        images = step[0].read(step[1], step[1] + size)
+        return torch.from_numpy(images).pin_memory() if engine.device.type == "cuda" else images
+
+    steps = ((shard, start) for shard in shards for start in range(0, len(shard), size))
+    logits: list[Tensor] = []
+    for (shard, start), images in ahead(read, steps):
+        model.eval()  # between two shards the caller may have trained
+        with torch.inference_mode():
+            seen = model_input.tensor(images, engine.device, planes)  # (n, 3, S, S)
+            logits.append(judge(seen, shard.uuid, start).float())  # (n, classes)
+            if start + size >= len(shard):  # only now the device is waited for
+                found = log_odds(torch.cat(logits).cpu().numpy())
+                logits = []
+        if not logits:
+            yield ShardScores(shard.uuid, shard.ids, found, engine.label)
 
 
 class TopK:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from astroanomaly.learn.features import FeatureStore
 from astroanomaly.learn.network_ranker import Fitted, NetworkRanker
 from astroanomaly.learn.points import Points
 from astroanomaly.learn.probe import Line, Probe, ProbeOptions
+from astroanomaly.learn.scoring import Judge
 from astroanomaly.learn.tune_options import TuneOptions
 from astroanomaly.records import Labelled, Progress
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listi
     from astroanomaly.cache import Cache
     from astroanomaly.config import BackboneConfig
     from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.engines import Engine
     from astroanomaly.learn.fixmatch import Columns, StepBatch
 
 __all__ = ["Tuned"]
@@ -150,7 +152,7 @@ class Tuned(NetworkRanker):
         config = dataclasses.replace(self.context.backbone, weights="random")  # whatever it started from is overwritten
         return Pair(self._with_head(config, model_input), self._with_head(config, model_input))
 
-    def judge(self, model: Columns, cache: Cache) -> Callable[[Tensor, str, int], Tensor] | None:
+    def judge(self, model: Columns, engine: Engine, cache: Cache) -> Judge:
         """Judge with the features of the first network where they exist, which saves half of the time."""
         import torch
 
@@ -158,14 +160,15 @@ class Tuned(NetworkRanker):
         pair: Any = model.model
         store = FeatureStore.of(cache, self.context)
         kept = fitted.features == store.key
+        first, tuned, averaged = engine.run(pair.first, "seen"), engine.run(pair.tuned), fitted.model_input.averaged
 
         def judged(seen: Tensor, shard: str, start: int) -> Tensor:
             rows = slice(start, start + len(seen))
             if kept and shard and store.computed(shard)[rows].all():
                 features = torch.from_numpy(store.shard(shard)[rows].astype(np.float32)).to(seen.device)
             else:
-                features = fitted.model_input.averaged(pair.first.seen, seen).half().float()  # as they are kept
-            logits = pair.first.head(features) + fitted.model_input.averaged(pair.tuned, seen)  # (n, all classes)
+                features = averaged(first, seen).half().float()  # as they are kept
+            logits = pair.first.head(features) + averaged(tuned, seen)  # (n, all classes)
             return logits[:, model.columns] / 2
 
         return judged

@@ -1,0 +1,276 @@
+"""What many images pass a network on: torch, or on the processor OpenVINO, where the extra ``fast`` is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from astroanomaly.errors import ConfigError
+from astroanomaly.learn.device import pick_devices
+
+__all__ = ["Engine", "batch_within", "is_rounded", "make_engines"]
+
+WORTH = 1000  # images: with fewer, making a network ready (a second or two) costs more than it saves
+_BATCH = 64  # images per pass on the processor
+_MOST = 1024  # and on a GPU, where more gain nothing
+_SHARE = 0.5  # of the free memory of a GPU that a pass may take
+_TRIED = 8  # images of the pass that measures it
+_COMPARED = 4  # images that a network has to judge as torch does before it is used
+_APART = {
+    False: 1e-3,
+    True: 0.2,
+}  # by whether it computes in bfloat16: largest difference, in units of the largest value
+_QUOTED = 200  # last characters of what OpenVINO says
+_log = logging.getLogger(__name__)
+
+
+class _RefusedError(Exception):
+    """OpenVINO cannot run a network as torch does."""
+
+
+def is_rounded(name: str) -> bool:
+    """Whether an engine of this name (``session.engine``) computes in bfloat16, with 8 bits instead of 24."""
+    return name.endswith("-bf16")
+
+
+def make_engines(name: str, device_name: str) -> list[Engine]:
+    """Return one engine for each device that is to be used.
+
+    Parameters
+    ----------
+    name
+        ``auto``, ``torch``, ``openvino``, ``torch-bf16`` or ``openvino-bf16``.
+    device_name
+        As in `astroanomaly.learn.device.pick_device`; ``auto`` is all GPUs where there are any.
+
+    Raises
+    ------
+    ConfigError
+        If the engine is not installed or cannot use the device, or there is no such device.
+    """
+    return [Engine(name, device) for device in pick_devices(device_name)]
+
+
+class Engine:
+    """Runs networks on one device, and keeps what it has made ready for them.
+
+    Parameters
+    ----------
+    name
+        ``torch``; ``openvino``; or ``auto``: OpenVINO on the processor if it is installed, for networks that it can run
+        and at least 1,000 images (`expect`), else torch. ``torch-bf16`` and ``openvino-bf16`` compute in bfloat16.
+    device
+        The device.
+
+    Raises
+    ------
+    ConfigError
+        If OpenVINO is asked for by name and is not installed, or the device is not the processor.
+    """
+
+    def __init__(self, name: str = "torch", device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.rounded = is_rounded(name)
+        self._named = name.startswith("openvino")
+        installed = importlib.util.find_spec("openvino") is not None
+        if self._named and not installed:
+            raise ConfigError(
+                f"session.engine={name} needs a package more:\n  pip install 'astroanomaly[fast]'\n"
+                "or set session.engine=torch"
+            )
+        if self._named and self.device.type != "cpu":
+            raise ConfigError(
+                f"session.engine={name} runs on the processor, but the device is {self.device}: set session.device=cpu "
+                "or session.engine=auto"
+            )
+        self._openvino = self._named or (name == "auto" and installed and self.device.type == "cpu")
+        self._expected = 0
+        self._precision = "bfloat16" if self.rounded else "float32"
+        self._runs: dict[tuple[int, str], tuple[nn.Module, _Run]] = {}
+        self._copies: dict[int, tuple[nn.Module, nn.Module]] = {}
+
+    @property
+    def label(self) -> str:
+        """What it runs on, with version, precision and kind of device: what is kept with scores."""
+        if self.uses_openvino:
+            return f"OpenVINO {importlib.import_module('openvino').__version__.split('-')[0]}, {self._precision}, cpu"
+        return f"torch {torch.__version__.split('+')[0]}, {self._precision}, {self.device.type}"
+
+    @property
+    def uses_openvino(self) -> bool:
+        """Whether the next images pass OpenVINO."""
+        return self._openvino and (self._named or self._expected >= WORTH)
+
+    def expect(self, images: int) -> None:
+        """Say how many more images are to come."""
+        self._expected += images
+
+    def place(self, model: nn.Module, *, own: bool = False) -> nn.Module:
+        """Bring a network to the device in evaluation mode; ``own`` copies it, the same copy at every call."""
+        if own:
+            if id(model) not in self._copies:
+                self._copies[id(model)] = model, copy.deepcopy(model)
+            model = self._copies[id(model)][1]
+        return model.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def run(self, model: nn.Module, method: str = "forward") -> Callable[[Tensor], Tensor]:
+        """Return what stands for a network, or for another method of it, from now on.
+
+        Parameters
+        ----------
+        model
+            The network, on the device, in evaluation mode. With OpenVINO its weights are taken over at the first
+            images: it must not change afterwards.
+        method
+            Maps images ``(n, C, S, S)`` float32, channels last in memory, to ``(n, D)``.
+
+        Returns
+        -------
+        callable
+            Maps the same to ``(n, D)`` float32; made ready for one image size, any n.
+        """
+        key = id(model), method
+        if key not in self._runs:
+            self._runs[key] = model, _Run(self, model, method)  # the model is kept, or its id might be given again
+        return self._runs[key][1]
+
+    def batch_size(self, run: Callable[[Tensor], Tensor], size: int) -> int:
+        """How many images of ``size`` pixels should pass together: 64 on the processor, on a GPU what fits."""
+        if self.device.type != "cuda":
+            return _BATCH
+        before = torch.cuda.memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        images = torch.zeros(_TRIED, 3, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            run(images)
+        needed = torch.cuda.max_memory_allocated(self.device) - before
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return batch_within(free, needed / _TRIED)
+
+    def give_up(self, why: _RefusedError) -> None:
+        """Go on with torch where OpenVINO cannot run a network, or say so where it was asked for by name."""
+        if self._named:
+            raise ConfigError(
+                f"session.engine: OpenVINO cannot run this network ({why}); set session.engine=auto or torch"
+            ) from why
+        _log.warning("OpenVINO cannot run this network (%s): it runs on torch", why)
+        self._openvino = False
+
+    def found_precision(self, precision: str) -> None:
+        """Note what a processor without bfloat16 makes of it."""
+        self._precision = precision
+
+
+def batch_within(free: float, each: float) -> int:
+    """How many images of ``each`` bytes pass together in half of ``free`` bytes: a multiple of 8 if it can be."""
+    fitting = int(_SHARE * free / max(each, 1.0))
+    return min(_MOST, fitting // 8 * 8 if fitting >= 8 else max(1, fitting))
+
+
+class _Run:
+    """A network, or a method of it, on an engine."""
+
+    def __init__(self, engine: Engine, model: nn.Module, method: str) -> None:
+        self._engine, self._network = engine, _Method(model, method).eval()
+        self._ready: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self._engine.uses_openvino:
+            try:
+                if self._ready is None:
+                    self._ready, precision = _in_openvino(self._network, images, self._engine.rounded)
+                    self._engine.found_precision(precision)
+                return self._ready(images)
+            except _RefusedError as why:
+                self._engine.give_up(why)
+        with self._cast():
+            return self._network(images).float()
+
+    def _cast(self) -> contextlib.AbstractContextManager[Any]:
+        if not self._engine.rounded:
+            return contextlib.nullcontext()
+        return torch.autocast(self._engine.device.type, torch.bfloat16)
+
+
+class _Method(nn.Module):
+    """A method of a network as a network."""
+
+    def __init__(self, model: nn.Module, method: str) -> None:
+        super().__init__()
+        self.model, self.method = model, method
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images) if self.method == "forward" else getattr(self.model, self.method)(images)
+
+
+def _in_openvino(network: nn.Module, images: Tensor, rounded: bool) -> tuple[Callable[[Tensor], Tensor], str]:
+    """Make a network ready for images like those given; return what runs it, and its precision.
+
+    Raises
+    ------
+    _RefusedError
+        If it cannot be converted, or makes something else of the first images than torch does.
+    """
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    try:
+        steps = PrePostProcessor(_converted(network, images))
+        steps.input().tensor().set_layout(openvino.Layout("NHWC"))  # as the images lie in memory: no copy
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        compiled = openvino.Core().compile_model(
+            steps.build(),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if rounded else "f32",  # its own choice is bf16 on some processors
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,  # two processes would share one core and leave the others idle
+            },
+        )
+    except Exception as error:  # tracing and conversion have errors of a dozen kinds, not all of them RuntimeError
+        raise _RefusedError(
+            str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        ) from error
+
+    def run(seen: Tensor) -> Tensor:
+        given = seen.permute(0, 2, 3, 1).contiguous().numpy()  # (n, S, S, C)
+        return torch.from_numpy(compiled(given, share_inputs=True)[0])  # (n, D)
+
+    first = images[:_COMPARED]
+    with torch.inference_mode():
+        wanted = network(first).float()
+    found = run(first)
+    apart, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
+    if found.shape != wanted.shape or not apart <= _APART[rounded] * max(largest, 1.0):
+        raise _RefusedError(f"its answers differ from those of torch by {apart:.3g} of {largest:.3g}")
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    return run, "bfloat16" if precision == "bf16" else "float32"
+
+
+def _converted(network: nn.Module, images: Tensor) -> Any:
+    """Turn a network into OpenVINO's form, for images of this size, any number at a time.
+
+    ``openvino.convert_model`` does the same, but reports each call to its makers over the network, which takes seconds.
+    """
+    import warnings
+
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    example = torch.zeros(2, *images.shape[1:]).contiguous(memory_format=torch.channels_last)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch says that tracing is old; the new way takes ten times as long
+        traced = torch.jit.trace(network, example, check_trace=False)  # compared below, on real images
+    decoder = TorchScriptPythonDecoder(traced)  # has to live until the end of the conversion
+    front = FrontEndManager().load_by_framework("pytorch")
+    model = front.convert(front.load(decoder))
+    model.reshape([-1, *images.shape[1:]])
+    return model

@@ -1,0 +1,91 @@
+"""Work that overlaps: the next items are fetched while one is used, and several generators run at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Shared", "ahead", "together"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_END: Any = object()
+
+
+def ahead(fetch: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Iterator[tuple[Item, Result]]:
+    """Fetch something for each item in another thread, while the caller is busy with what was fetched before.
+
+    Parameters
+    ----------
+    fetch
+        Called in the other thread, for one item after another.
+    items
+        Taken in the caller's thread, at most ``depth`` before they are needed.
+    depth
+        How many results may wait.
+
+    Yields
+    ------
+    tuple
+        An item and what was fetched for it, in order. An error of `fetch` is raised in its place. When the generator
+        ends, or is closed, the thread has ended.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+        try:
+            for item in items:
+                waiting.append((item, thread.submit(fetch, item)))
+                if len(waiting) > depth:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+class Shared(Generic[Item]):
+    """An iterator that several threads take from: every item is given once, to whoever asks first."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = iter(items)
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        with self._lock:
+            return next(self._items)
+
+
+def together(generators: Sequence[Iterator[Result]]) -> Iterator[Result]:
+    """Run several generators at once, each in a thread, and give their results as they come.
+
+    Each is at most one result ahead of the caller, and works on the next one while the caller uses the last. The first
+    error ends all of them. When this generator ends, or is closed, all of them are closed and the threads have ended.
+    """
+    with ThreadPoolExecutor(len(generators), thread_name_prefix="together") as threads:
+        running = {threads.submit(next, generator, _END): generator for generator in generators}
+        try:
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    generator = running.pop(future)
+                    result = future.result()
+                    if result is _END:
+                        continue
+                    running[threads.submit(next, generator, _END)] = generator
+                    yield result
+        finally:
+            wait(running)
+            for generator in generators:
+                close: Callable[[], None] | None = getattr(generator, "close", None)
+                if close is not None:
+                    close()
