@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astroanomaly import CutoutBlock, Failure, Layout, Plan, Task, ingestion, option, shard_work
+from astroanomaly import CutoutBlock, Failure, Layout, Plan, Task, option, reading, shard_work
 from astroanomaly.errors import PluginError
 
 
@@ -55,7 +55,7 @@ class Noise:
 
 def small_batches():
     """Have every task of `Noise` be a batch, and so a shard, of its own."""
-    ingestion._BATCH_BYTES = 4096
+    reading._BATCH_BYTES = 4096
 
 
 def die(folder, deaths):
@@ -71,12 +71,12 @@ def die(folder, deaths):
 def die_after_writing_shards(folder, deaths):
     """Die when a batch is read and its shard written, before anybody knows."""
 
-    class Mortal(ingestion.ShardWriter):
+    class Mortal(reading.ShardWriter):
         def __exit__(self, *how):
             super().__exit__(*how)
             die(folder, deaths)
 
-    ingestion.ShardWriter = Mortal
+    reading.ShardWriter = Mortal
 
 
 def die_after_writing_scores(folder, deaths):

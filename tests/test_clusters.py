@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cluster_parts
-from astroanomaly import Cache, Session, clusters, ingest, ingestion, parallel
+from astroanomaly import Cache, Session, clusters, ingest, parallel, reading
 from astroanomaly.cache.scores import has_scores
 from astroanomaly.errors import ClusterError, ConfigError, PluginError, StorageError
 from astroanomaly.ingestion import ingest_steps
@@ -47,7 +47,7 @@ def run_everywhere(cluster):
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(ingestion, "_BATCH_BYTES", 4096)
+    monkeypatch.setattr(reading, "_BATCH_BYTES", 4096)
 
 
 # ------------------------------------------------------------------------------------------------------------ the map
@@ -101,7 +101,8 @@ def test_a_lost_scheduler_is_an_error(tmp_path):
     script = "from distributed.cli.dask_scheduler import main; main()"
     kept = tmp_path / "scheduler.json"
     flags = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--no-show", "--scheduler-file", kept]
-    scheduler = subprocess.Popen([sys.executable, "-c", script, *flags], stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    scheduler = subprocess.Popen([sys.executable, "-c", script, *flags], stderr=subprocess.DEVNULL, env=environment)
     try:
         while not kept.is_file() or not kept.read_text():
             assert scheduler.poll() is None
@@ -269,7 +270,7 @@ def test_features_are_computed_by_the_workers(tmp_path, survey, address, tiny, m
         raise AssertionError("computed here")
 
     session = labelled(tmp_path / "s", shutil.copytree(survey, tmp_path / "cache"), tiny)
-    monkeypatch.setattr(FeatureStore, "_fill", refuse)
+    monkeypatch.setattr(FeatureStore, "look", refuse)
     session.train("probe", scheduler=address)
     assert session.is_scored
 

@@ -141,11 +141,8 @@ def test_two_processes_give_the_same(trained, sky, tmp_path, monkeypatch):
     np.testing.assert_allclose(first[1], second[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("ranker", ["probe", "tuned"])
-def test_a_cluster_gives_the_same(trained, sky, tmp_path, monkeypatch, ranker):
+def test_a_cluster_gives_the_same(trained, sky, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="Dask is not installed")
-    if ranker != "probe":
-        trained.train(ranker)
     monkeypatch.setattr(reading, "_BATCH_BYTES", 40 * 3 * 48 * 48 * 4)
     one = run(trained, sky, tmp_path / "one")
     two = run(trained, sky, tmp_path / "two", scheduler="local", workers=2, prefix="other/")
