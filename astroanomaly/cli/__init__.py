@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if not arguments.verbose:
             logging.getLogger("astroanomaly_plugins").setLevel(logging.WARNING)  # as when an archive is replaced
+            os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # Dask sets its levels when it is imported
         _prepare_process()
         arguments.run(arguments)
     except AstroAnomalyError as problem:
