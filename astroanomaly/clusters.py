@@ -26,6 +26,9 @@ LOCAL = "local"
 _CONNECT_S = 10  # a scheduler that does not answer for so long is not there
 _AHEAD = 2  # items handed out for every thread of the cluster: the next one is there when one ends
 
+_IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # Ctrl-C is for the command
+_UNPACKING = "Error during deserialization"  # how Dask's message begins
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -74,6 +77,7 @@ def connect(scheduler: str | None, workers: int | None = None) -> Iterator[Clust
                     dashboard_address="127.0.0.1:0",
                     memory_limit=0,  # memory-mapped pixels would count
                     silence_logs=logging.ERROR,
+                    preload=_IGNORE_INTERRUPTS,
                 )
             )
         try:
@@ -131,7 +135,8 @@ class Cluster:
         done = as_completed(loop=self._client.loop, raise_errors=False)
         try:
             while True:
-                for item in itertools.islice(waiting, max(1, _AHEAD * self._threads_or_lost()) - len(running)):
+                wanted = max(1, _AHEAD * self._threads_or_lost())
+                for item in itertools.islice(waiting, max(0, wanted - len(running))):
                     future = self._client.submit(call, item, pure=False)
                     running.add(future)
                     done.add(future)
@@ -187,6 +192,13 @@ def _result(future: Future) -> Any:
         raise ClusterError(
             "several workers were killed by the same piece of work, most likely for want of memory; what was finished "
             "is kept: give the workers more memory, or start fewer of them, and run the same command again"
+        ) from error
+    except RuntimeError as error:
+        if not str(error).startswith(_UNPACKING):
+            raise
+        raise ClusterError(
+            "the cluster cannot read what it is to do: the same versions of astroanomaly, of Dask and of the plugins "
+            f"must be installed for its scheduler, its workers and here ({error.__cause__ or error})"
         ) from error
     except (OSError, concurrent.futures.CancelledError) as error:
         if future.status == "error":  # it happened in the work itself

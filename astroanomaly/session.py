@@ -28,7 +28,7 @@ from astroanomaly.errors import (
     TrainingError,
     UnreadableError,
 )
-from astroanomaly.hookspecs import Ranker, RankerContext, Source
+from astroanomaly.hookspecs import Ranker, RankerContext, ShardScores, Source
 from astroanomaly.labels import LabelLog
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, DEFAULT_RANKER, NOMINAL, Progress
@@ -601,7 +601,12 @@ class Session:
         self, fitted: Any, target: Round, cache: Cache, cluster: clusters.Cluster | None = None
     ) -> Generator[Progress, None, None]:
         """Score the shards that have no scores yet; what is done is kept, whenever this ends."""
-        left = {shard.uuid: len(shard) for shard in cache.shards if not has_scores(target.scores, shard.uuid)}
+        missing = [shard for shard in cache.shards if not has_scores(target.scores, shard.uuid)]
+        for shard in missing:
+            if not len(shard):  # all of its objects have failed
+                none = ShardScores(shard.uuid, [], np.empty((0, len(self.classes)), np.float32))
+                write_scores(target.scores, none, self.classes, fitted.name)
+        left = {shard.uuid: len(shard) for shard in missing if len(shard)}
         done = len(cache) - sum(left.values())
         if cluster is not None and fitted.has_weights:
             yield from shard_work.score_shards(self, target, cache, left, cluster)

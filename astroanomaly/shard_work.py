@@ -139,7 +139,9 @@ def _look_again(folder: Path) -> None:
 
 def _compute(search: Search, shard: str) -> str:
     """Compute the features of a shard."""
-    _store(search).compute_shard(shard)
+    store = _store(search)
+    store.compute_shard(shard)
+    store.close()
     return shard
 
 

@@ -1,11 +1,13 @@
 """On a real Dask cluster: the same cache and the same scores as on one machine, whoever is killed meanwhile."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -18,6 +20,8 @@ from astroanomaly.errors import ClusterError, ConfigError, PluginError, StorageE
 from astroanomaly.ingestion import ingest_steps
 from cluster_parts import Noise
 from planted import TRUTH, plant
+
+EVERYTHING = os.pathsep.join(sys.path)  # where other processes find what this one finds
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,13 @@ def small_batches(monkeypatch):
 
 
 def test_every_item_has_one_result(address):
+    with clusters.connect(address) as workers:
+        assert sorted(parallel.run(cluster_parts.double, range(50), workers)) == list(range(0, 100, 2))
+
+
+def test_workers_may_leave_and_join(address, monkeypatch):
+    counts = iter([4, 4, 1, 1, 0, 0, 8])
+    monkeypatch.setattr(clusters.Cluster, "threads", property(lambda self: next(counts, 2)))
     with clusters.connect(address) as workers:
         assert sorted(parallel.run(cluster_parts.double, range(50), workers)) == list(range(0, 100, 2))
 
@@ -97,31 +108,43 @@ def test_work_that_kills_its_workers_is_given_up(cluster, address, monkeypatch):
         list(parallel.run(cluster_parts.kill_yourself, [1], workers))
 
 
-def test_a_lost_scheduler_is_an_error(tmp_path):
+@contextlib.contextmanager
+def scheduler_alone(folder, **environment):
+    """Run a scheduler without workers; give its process and its address."""
     script = "from distributed.cli.dask_scheduler import main; main()"
-    kept = tmp_path / "scheduler.json"
+    kept = folder / "scheduler.json"
     flags = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--no-show", "--scheduler-file", kept]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    scheduler = subprocess.Popen([sys.executable, "-c", script, *flags], stderr=subprocess.DEVNULL, env=environment)
+    environment = {**os.environ, **environment}
+    process = subprocess.Popen([sys.executable, "-c", script, *flags], stderr=subprocess.DEVNULL, env=environment)
     try:
         while not kept.is_file() or not kept.read_text():
-            assert scheduler.poll() is None
+            assert process.poll() is None
             time.sleep(0.05)
-        address = json.loads(kept.read_text())["address"]
-        with clusters.connect(address) as workers:
-            assert workers.announce().startswith(f"cluster {address}, 0 workers; work begins when the first one joins")
-            results = parallel.run(cluster_parts.double, killing(scheduler), workers)
-            with pytest.raises(ClusterError, match="the scheduler of the cluster is lost"):
-                next(results)
+        yield process, json.loads(kept.read_text())["address"]
     finally:
-        scheduler.kill()
-        scheduler.wait()
+        process.kill()
+        process.wait()
 
 
-def killing(process):
-    """Give an item, then kill a process, then give no more."""
-    yield 1
-    process.kill()
+def test_a_lost_scheduler_is_an_error(tmp_path):
+    with (
+        scheduler_alone(tmp_path, PYTHONPATH=EVERYTHING) as (process, address),
+        clusters.connect(address) as workers,
+    ):
+        assert workers.announce().startswith(f"cluster {address}, 0 workers; work begins when the first one joins")
+        threading.Timer(0.5, process.kill).start()
+        with pytest.raises(ClusterError, match="the scheduler of the cluster is lost"):
+            next(parallel.run(cluster_parts.double, [1], workers))
+
+
+def test_a_scheduler_without_what_is_needed_is_an_error(tmp_path):
+    """It lacks the module of the function, as one without this package would lack that."""
+    with (
+        scheduler_alone(tmp_path, PYTHONPATH="") as (_, address),
+        clusters.connect(address) as workers,
+        pytest.raises(ClusterError, match="must be installed for its scheduler, its workers and here"),
+    ):
+        next(parallel.run(cluster_parts.double, [1], workers))
 
 
 # ------------------------------------------------------------------------------------------------------------- ingest
@@ -206,7 +229,7 @@ if __name__ == "__main__":
 
 def test_ctrl_c_ends_a_local_cluster_and_keeps_what_is_done(tmp_path):
     (tmp_path / "stuck.py").write_text(STUCK.format(out=str(tmp_path / "c")))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": EVERYTHING}
     process = subprocess.Popen(
         [sys.executable, tmp_path / "stuck.py"],
         stdout=subprocess.PIPE,
@@ -224,6 +247,7 @@ def test_ctrl_c_ends_a_local_cluster_and_keeps_what_is_done(tmp_path):
     said = process.communicate(timeout=60)[1]
     assert process.returncode != 0
     assert said.strip().endswith("KeyboardInterrupt")
+    assert "Dask Worker process" not in said
     cache = Cache.open(tmp_path / "c")
     assert len(cache) + len(cache.failures) >= done
     assert not list((tmp_path / "c").rglob(".tmp-*"))
@@ -298,10 +322,11 @@ def test_the_command_line_scores_on_a_cluster_of_its_own(tmp_path, survey, tiny)
     before = session.scores()[1]
     shutil.rmtree(session.last_round.scores)
     command = [sys.executable, "-m", "astroanomaly", "score", "s", "--scheduler", "local", "--workers", "1"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": EVERYTHING}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{len(TRUTH)} objects scored by fixmatch of round 1" in done.stdout
     assert done.stderr.count("cluster tcp://127.0.0.1:") == 1
     assert done.stderr.count("dashboard http://127.0.0.1:") == 1
+    assert "distributed" not in done.stderr  # Dask's own log
     np.testing.assert_allclose(Session.open(tmp_path / "s").scores()[1], before, atol=1e-4)

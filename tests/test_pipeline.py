@@ -1,7 +1,9 @@
 """Work that overlaps: order, errors and threads are as without it."""
 
+import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import planted
+from astroanomaly import Cache
 from astroanomaly.learn.backbone import build_backbone
 from astroanomaly.learn.engines import Engine
 from astroanomaly.learn.pipeline import Shared, ahead, together
@@ -176,3 +179,19 @@ def test_scoring_can_be_left_half_way(cache, count):
     next(parts)
     parts.close()
     assert model.training
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
+def test_shards_that_are_scored_are_no_longer_open(cache):
+    model = build_backbone(planted.TINY, 2)
+
+    def open_shards():
+        names = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+        return sum("/shards/" in name for name in names)
+
+    cache, seen = Cache.open(*cache.folders), planted.context(cache).input
+    kept = cache.shards[0].read_rows(np.arange(2))
+    assert open_shards() == 1
+    assert len(list(score_images(model, cache, seen))) == 3
+    assert open_shards() == 0
+    np.testing.assert_array_equal(cache.shards[0].read(0, 2), kept)

@@ -20,7 +20,7 @@ from astroanomaly.errors import (
     UnknownObjectError,
     UnreadableError,
 )
-from astroanomaly.records import CutoutBlock, Layout, Task
+from astroanomaly.records import CutoutBlock, Failure, Layout, Task
 
 SIZE = 32
 TINY = {
@@ -124,6 +124,19 @@ def test_scoring_resumes_after_a_part_was_lost(session):
         again.scores()
     again.score()
     np.testing.assert_allclose(again.scores()[1], before, atol=1e-4)
+
+
+@pytest.mark.parametrize("ranker", ["probe", "fixmatch"])
+def test_a_shard_of_failures_only_does_not_hold_a_round_up(session, ranker):
+    with ShardWriter(session.cache.folders[0], session.cache.layout) as writer:
+        writer.begin(99, "bad")
+        writer.add(Failure("gone", "no pixels"))
+        writer.commit()
+    session = Session.open(session.path)
+    assert [len(shard) for shard in session.cache.shards].count(0) == 1
+    session.train(ranker)
+    assert session.unfinished_round is None
+    assert len(session.scores()[0]) == len(session.cache)
 
 
 def test_a_probe_is_refitted_from_the_labels_it_knew(session):

@@ -117,6 +117,11 @@ class Shard:
         """Read cutouts by their place in the shard, in the order given; as `read`."""
         return self._take(np.asarray(rows, dtype=np.int64))
 
+    def release(self) -> None:
+        """Let go of the memory map, and so of the open file; it is mapped again when it is read."""
+        self.__dict__.pop("_pixels", None)
+        self.__dict__.pop("_map", None)
+
     def prefetch(self, rows: np.ndarray) -> None:
         """Ask the system to have some cutouts at hand; returns at once. Nothing happens where it cannot be asked."""
         if self._map is None or not hasattr(self._map, "madvise"):

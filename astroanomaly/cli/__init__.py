@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if not arguments.verbose:
             logging.getLogger("astroanomaly_plugins").setLevel(logging.WARNING)  # as when an archive is replaced
+            os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # Dask sets its levels when it is imported
         _prepare_process()
         arguments.run(arguments)
     except AstroAnomalyError as problem:
@@ -52,8 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_process() -> None:
-    """Let threads of torch sleep while they wait: two busy processes would otherwise slow each other down."""
+    """Let threads of torch sleep while they wait, and let this process open as many files as it may.
+
+    Two busy processes would otherwise slow each other down; a large cache has thousands of memory-mapped files.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def build_parser(words: Sequence[str] = ("ingest",)) -> argparse.ArgumentParser:

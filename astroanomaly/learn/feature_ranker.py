@@ -125,8 +125,7 @@ class FeatureRanker:
             if only is not None and shard.uuid not in only:
                 continue
             if complete:
-                for _ in store.compute(only=[shard.uuid]):
-                    pass
+                store.compute_shard(shard.uuid)
             rows, there = store.shard(shard.uuid), store.computed(shard.uuid)
             result = np.full((len(shard), len(self.context.classes)), np.nan, np.float32)
             for start in range(0, len(shard), _STEP):

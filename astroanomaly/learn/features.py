@@ -232,12 +232,13 @@ class FeatureStore:
                 self._open(uuid).finish()
 
     def compute_shard(self, uuid: str) -> None:
-        """Compute what is missing of one shard and let go of its file, without a look at the other shards."""
+        """Compute what is missing of one shard, without a look at the other shards."""
+        if self._open(uuid).complete:
+            return
         self.engine.expect(len(self._shards[uuid]) - self._open(uuid).done)
         for _ in self._fill(self._random_batches([uuid], np.random.default_rng(self.seed))):
             pass
         self._open(uuid).finish()
-        self._rows.pop(uuid).close()
 
     @cached_property
     def network(self) -> Backbone:

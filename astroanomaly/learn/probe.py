@@ -148,8 +148,7 @@ class Probe(FeatureRanker):
             if only is not None and shard.uuid not in only:
                 continue
             if complete:
-                for _ in store.compute(only=[shard.uuid]):
-                    pass
+                store.compute_shard(shard.uuid)
             parts = [np.empty((0, len(self.context.classes)), np.float32)]
             rows = store.shard(shard.uuid) if projection is None else projection.shard(shard.uuid)
             for start in range(0, len(shard), _STEP):

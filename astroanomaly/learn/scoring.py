@@ -142,6 +142,7 @@ def _scored(
                 found = log_odds(torch.cat(logits).cpu().numpy())
                 logits = []
         if not logits:
+            shard.release()
             yield ShardScores(shard.uuid, shard.ids, found, engine.label)
 
 
