@@ -19,7 +19,7 @@ class SessionConfig:
 
     seed: int = option(0, "seed of everything random")
     device: str = option("auto", "torch device: auto, cpu, cuda, cuda:1 ...")
-    engine: Literal["auto", "torch", "openvino", "torch-bf16", "openvino-bf16"] = option(
+    engine: Literal["auto", "torch", "openvino", "torch-compiled", "torch-bf16", "openvino-bf16"] = option(
         "auto",
         "what features and scores of networks are computed with; auto: OpenVINO on the CPU if installed, else torch",
     )

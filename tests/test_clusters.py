@@ -15,6 +15,7 @@ import pytest
 
 import cluster_parts
 from astroanomaly import Cache, Session, clusters, ingest, parallel, reading
+from astroanomaly.cache.part_scores import list_parts
 from astroanomaly.cache.scores import has_scores
 from astroanomaly.errors import ClusterError, ConfigError, PluginError, StorageError
 from astroanomaly.ingestion import ingest_steps
@@ -297,6 +298,27 @@ def test_features_are_computed_by_the_workers(tmp_path, survey, address, tiny, m
     monkeypatch.setattr(FeatureStore, "look", refuse)
     session.train("probe", scheduler=address)
     assert session.is_scored
+
+
+@pytest.mark.parametrize("ranker", ["probe", "tuned"])
+def test_a_survey_goes_straight_through_on_the_workers(tmp_path, sky, new_session, address, monkeypatch, ranker):
+    session = new_session()
+    ids = list(session.cache.ids)
+    session.label(ids[:6], "anomaly", annotator="ann")
+    session.label(ids[6:20], "nominal", annotator="ann")
+    session.train(ranker)
+    monkeypatch.setattr(reading, "_BATCH_BYTES", 40 * session.cache.layout.nbytes)
+    known, expected = session.scores()
+    given = {"catalog": sky[0].catalog, "size": "48", "prefix": "survey/", "top": 20, "scheduler": address}
+    report = session.score_source("fits", sky[0].mosaics, out=tmp_path / "out", **given)
+    assert (report.scored, report.kept) == (len(known), 20)
+    found = {}
+    for part in list_parts(report.scores):
+        found.update(zip(part.ids, part.log_odds, strict=True))
+    for name, log_odds in zip(known, expected, strict=True):
+        np.testing.assert_allclose(found[f"survey/{name}"], log_odds, atol=1e-4)
+    assert len(Cache.open(report.best)) == 20
+    assert not (tmp_path / "out" / "cutting").exists()
 
 
 def test_workers_killed_while_they_score_lose_nothing(tmp_path, survey, address, tiny, run_everywhere):

@@ -71,6 +71,20 @@ def test_openvino_ranks_as_torch_does(cache, several):
     assert spearmanr(found[:, 1], expected[:, 1]).statistic > 0.9999
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling a network needs a C++ compiler")
+def test_a_compiled_network_says_what_the_network_says():
+    """Whole batches pass the compiled form, a smaller last one the network itself."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    engine = Engine("torch-compiled")
+    run = engine.run(engine.place(model))
+    with torch.inference_mode():
+        for count in (8, 8, 5):
+            images = torch.rand(count, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(run(images), model(images), atol=1e-5, rtol=1e-5)
+    assert engine.label.startswith("torch compiled ")
+
+
 @needs_openvino
 def test_bfloat16_is_close_and_says_so(cache):
     model = real_network()

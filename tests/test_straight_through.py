@@ -141,18 +141,6 @@ def test_two_processes_give_the_same(trained, sky, tmp_path, monkeypatch):
     np.testing.assert_allclose(first[1], second[1], atol=1e-4)
 
 
-def test_a_cluster_gives_the_same(trained, sky, tmp_path, monkeypatch):
-    pytest.importorskip("distributed", reason="Dask is not installed")
-    monkeypatch.setattr(reading, "_BATCH_BYTES", 40 * 3 * 48 * 48 * 4)
-    one = run(trained, sky, tmp_path / "one")
-    two = run(trained, sky, tmp_path / "two", scheduler="local", workers=2, prefix="other/")
-    first, second = survey_scores(one), survey_scores(two)
-    assert [name.removeprefix(SURVEY) for name in first[0]] == [name.removeprefix("other/") for name in second[0]]
-    np.testing.assert_allclose(first[1], second[1], atol=1e-4)
-    assert two.kept == 20
-    assert not (tmp_path / "two" / "cutting").exists()
-
-
 SLOW = """
 import sys
 import time
@@ -178,32 +166,26 @@ print("finished", flush=True)
 
 
 def test_a_killed_run_goes_on_and_loses_nothing(trained, sky, tmp_path, monkeypatch):
-    """Kill -9 as soon as new score files are there, again and again: none is written twice, and the end is the same."""
+    """Kill -9 as soon as some score files are there: none is written twice, and the end is the same."""
     calm = survey_scores(run(Session.open(trained.path), sky, tmp_path / "calm", prefix="calm/"))
     trained = Session.open(trained.path)
     out = tmp_path / "out"
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
     command = [sys.executable, script, trained.path, out, sky[0].catalog, *sky[0].mosaics]
-    written: dict[str, int] = {}
-    for kill in (1, 6):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "started\n"
-        while process.poll() is None:
-            found = {path.name: path.stat().st_mtime_ns for path in out.glob("*/scores/[0-9]*.h5")}
-            if len(found) >= kill:
-                os.kill(process.pid, signal.SIGKILL)
-                break
-            time.sleep(0.01)
-        process.communicate()
-        assert {name: when for name, when in found.items() if name in written} == written
-        written = {path.name: path.stat().st_mtime_ns for path in out.glob("*/scores/[0-9]*.h5")}
-        assert len(written) >= kill
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "started\n"
+    while len(list(out.glob("*/scores/[0-9]*.h5"))) < 4:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    written = {path.name: path.stat().st_mtime_ns for path in out.glob("*/scores/[0-9]*.h5")}
     monkeypatch.setattr(reading, "_BATCH_BYTES", 1)
     report = run(trained, sky, out)
     ids, log_odds, parts = survey_scores(report)
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("*/scores/[0-9]*.h5")}.items() >= written.items()
-    assert len(parts) > len(written) >= 6
+    assert len(parts) > len(written) >= 4
     order, calm_order = np.argsort(ids), np.argsort(calm[0])
     assert [ids[k].removeprefix(SURVEY) for k in order] == [calm[0][k].removeprefix("calm/") for k in calm_order]
     np.testing.assert_allclose(log_odds[order], calm[1][calm_order], atol=1e-4)

@@ -46,7 +46,7 @@ def make_engines(name: str, device_name: str) -> list[Engine]:
     Parameters
     ----------
     name
-        ``auto``, ``torch``, ``openvino``, ``torch-bf16`` or ``openvino-bf16``.
+        ``auto``, ``torch``, ``openvino``, ``torch-compiled``, ``torch-bf16`` or ``openvino-bf16``.
     device_name
         As in `astroanomaly.learn.device.pick_device`; ``auto`` is all GPUs where there are any.
 
@@ -65,7 +65,8 @@ class Engine:
     ----------
     name
         ``torch``; ``openvino``; or ``auto``: OpenVINO on the processor if it is installed, for networks that it can run
-        and at least 1,000 images (`expect`), else torch. ``torch-bf16`` and ``openvino-bf16`` compute in bfloat16.
+        and at least 1,000 images (`expect`), else torch. ``torch-bf16`` and ``openvino-bf16`` compute in bfloat16;
+        ``torch-compiled`` compiles the network with `torch.compile`, which needs a compiler and takes half a minute.
     device
         The device.
 
@@ -78,6 +79,7 @@ class Engine:
     def __init__(self, name: str = "torch", device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.rounded = is_rounded(name)
+        self.compiles = name == "torch-compiled"
         self._named = name.startswith("openvino")
         installed = importlib.util.find_spec("openvino") is not None
         if self._named and not installed:
@@ -101,7 +103,8 @@ class Engine:
         """What it runs on, with version, precision and kind of device: what is kept with scores."""
         if self.uses_openvino:
             return f"OpenVINO {importlib.import_module('openvino').__version__.split('-')[0]}, {self._precision}, cpu"
-        return f"torch {torch.__version__.split('+')[0]}, {self._precision}, {self.device.type}"
+        how = "torch compiled" if self.compiles else "torch"
+        return f"{how} {torch.__version__.split('+')[0]}, {self._precision}, {self.device.type}"
 
     @property
     def uses_openvino(self) -> bool:
@@ -180,6 +183,7 @@ class _Run:
     def __init__(self, engine: Engine, model: nn.Module, method: str) -> None:
         self._engine, self._network = engine, _Method(model, method).eval()
         self._ready: Callable[[Tensor], Tensor] | None = None
+        self._compiled: tuple[int, Callable[[Tensor], Tensor]] | None = None  # for so many images at once
 
     def __call__(self, images: Tensor) -> Tensor:
         if self._engine.uses_openvino:
@@ -191,7 +195,15 @@ class _Run:
             except _RefusedError as why:
                 self._engine.give_up(why)
         with self._cast():
-            return self._network(images).float()
+            return self._torch(images)(images).float()
+
+    def _torch(self, images: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the network, or its compiled form where there are as many images as in the first batch."""
+        if not self._engine.compiles:
+            return self._network
+        if self._compiled is None:
+            self._compiled = len(images), torch.compile(self._network, dynamic=False)
+        return self._compiled[1] if len(images) == self._compiled[0] else self._network
 
     def _cast(self) -> contextlib.AbstractContextManager[Any]:
         if not self._engine.rounded:
