@@ -50,7 +50,7 @@ def connect(scheduler: str | None, workers: int | None = None) -> Iterator[Clust
     Raises
     ------
     ConfigError
-        If that is no address, workers are asked for without a scheduler, or Dask is not installed.
+        If that is no address, or Dask is not installed.
     ClusterError
         If there is no scheduler at that address.
     """

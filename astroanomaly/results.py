@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from astropy.table import QTable
 
     from astroanomaly.calibration import Forecast
+    from astroanomaly.rounds import Round
     from astroanomaly.session import Session
 
 __all__ = ["candidates", "contact_sheet", "describe", "export", "origin", "suspects", "thumbnails"]
@@ -188,7 +189,8 @@ def describe(
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
     for name, values in session.cache.columns(chosen).items() if chosen else ():
         columns[name if name not in columns else f"catalog_{name}"] = values
-    where_from = {**origin(session, with_round=provenance is None), **(provenance or {})}
+    last = session.last_round if provenance is None and session.is_scored else None
+    where_from = {**origin(session, last), **(provenance or {})}
     if found is not None:
         from astroanomaly.remaining import provenance as calibrated_on
 
@@ -240,16 +242,15 @@ def _votes(opinion: Opinion) -> str:
     return ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
 
 
-def origin(session: Session, *, with_round: bool = True) -> dict[str, str]:
-    """Return where scores come from: software, session, caches, label event and, if asked for, the latest round."""
+def origin(session: Session, last: Round | None) -> dict[str, str]:
+    """Return where scores come from: software, session, caches, label event and, where there is one, the round."""
     found = {
         "software": f"astroanomaly {importlib.metadata.version('astroanomaly')}",
         "session": str(session.path),
         "caches": ", ".join(map(str, session.cache.folders)),
         "label_event": str(session.labels.last_event),
     }
-    if with_round and session.is_scored:
-        last = session.last_round
+    if last is not None:
         found |= {
             "round": str(last.number),
             "ranker": last.ranker,

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.cache.part_scores import PartScores, list_parts
+from astroanomaly.cache.part_scores import list_parts
+from astroanomaly.cache.writer import plan_tasks
 from astroanomaly.errors import CatalogError, SessionError
 from astroanomaly.export import build_catalog, check_target
 from astroanomaly.opinions import DISPUTED
 from astroanomaly.records import Progress
 from astroanomaly.results import origin
-from astroanomaly.rounds import SCORES
+from astroanomaly.rounds import SCORES, Round
 from astroanomaly.spelling import ascii_text
 from astroanomaly.table_streams import STREAMS
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from astropy.table import QTable
 
+    from astroanomaly.cache import Cache
     from astroanomaly.session import Session
 
 __all__ = ["ScoreBlock", "export_scores", "widest", "write_score_table"]
@@ -134,18 +136,32 @@ def export_scores(
     """Write the scores of all objects by the latest round, see `Session.export_scores`; return how many."""
     check_target(path, tuple(STREAMS), overwrite=overwrite)  # ids are looked through only for a file that can be
     labels = {object_id: opinion.label for object_id, opinion in session.labels.current().items()}
+    if survey is None:
+        last = session.last_round
+        cache = session.cache
+        all_ids: Iterable[Sequence[str]] = (shard.ids for shard in cache.shards)
+        blocks = _blocks(cache, last, labels)
+    else:
+        last = _scored_with(session, survey)
+        folder = last.in_survey(survey) / SCORES
+        _refuse_unfinished(session, survey, folder)
+        all_ids = (part.ids for part in list_parts(folder, session.classes))
+        blocks = (
+            ScoreBlock(part.ids, part.ra, part.dec, part.log_odds, [labels.get(name, "") for name in part.ids])
+            for part in list_parts(folder, session.classes)
+        )
     total, width = 0, 1
-    for ids in _survey_ids(session, survey) if survey else (shard.ids for shard in session.cache.shards):
+    for ids in all_ids:
         total, width = total + len(ids), max(width, widest(ids))
         yield Progress("ids", total)
     writing = write_score_table(
         path,
-        _survey_blocks(session, survey, labels) if survey else _blocks(session, labels),
+        blocks,
         session.classes,
         total=total,
         width=width,
         labels=set(labels.values()),
-        provenance=origin(session) | ({"survey": str(survey)} if survey else {}),
+        provenance=origin(session, last) | ({"survey": str(survey)} if survey else {}),
         overwrite=overwrite,
     )
     for done in writing:
@@ -153,39 +169,37 @@ def export_scores(
     return total
 
 
-def _blocks(session: Session, labels: Mapping[str, str]) -> Iterator[ScoreBlock]:
-    """Give the objects of the session's caches, shard by shard."""
-    last, cache = session.last_round, session.cache
+def _blocks(cache: Cache, last: Round, labels: Mapping[str, str]) -> Iterator[ScoreBlock]:
+    """Give the objects of a cache, shard by shard."""
     for shard, scores in zip(cache.shards, last.shard_scores(cache), strict=True):
         if list(scores.ids) != shard.ids:
             raise SessionError(
                 f"the scores of round {last.number} for {shard.path} are of other objects than those in it: "
-                f"remove {last.scores / (shard.uuid + '.h5')} and run `astroanomaly score {session.path}`"
+                f"remove {last.scores / (shard.uuid + '.h5')} and run `astroanomaly score SESSION`"
             )
         given = [labels.get(object_id, "") for object_id in scores.ids]
         yield ScoreBlock(scores.ids, *shard.positions, scores.log_odds, given)
 
 
-def _parts(session: Session, survey: Path) -> Iterator[PartScores]:
-    """Give what the latest round made of a survey that was scored straight through, part by part."""
-    last = session.last_round
-    folder = last.in_survey(survey) / SCORES
-    if not folder.is_dir():
+def _scored_with(session: Session, survey: Path) -> Round:
+    """Return the latest round that has scored objects of a survey straight through."""
+    for item in reversed(session.rounds):
+        if (item.in_survey(survey) / SCORES).is_dir():
+            return item
+    raise SessionError(
+        f"no round of {session.path} has scored {survey}: run `astroanomaly score {session.path} --source ... "
+        f"--out {survey}`"
+    )
+
+
+def _refuse_unfinished(session: Session, survey: Path, folder: Path) -> None:
+    done = sum(len(part.tasks) for part in list_parts(folder, session.classes))
+    tasks = plan_tasks(survey)
+    if done != tasks:
         raise SessionError(
-            f"{survey} has no scores of round {last.number} of {session.path}: run `astroanomaly score {session.path} "
-            f"--source ... --out {survey}`"
+            f"{folder} has scores of {done} of {tasks} pieces of the survey: give the command `astroanomaly score "
+            f"{session.path} --source ... --out {survey}` again, which goes on where it stopped"
         )
-    return list_parts(folder)
-
-
-def _survey_ids(session: Session, survey: Path) -> Iterator[Sequence[str]]:
-    return (part.ids for part in _parts(session, survey))
-
-
-def _survey_blocks(session: Session, survey: Path, labels: Mapping[str, str]) -> Iterator[ScoreBlock]:
-    for part in _parts(session, survey):
-        given = [labels.get(object_id, "") for object_id in part.ids]
-        yield ScoreBlock(part.ids, part.ra, part.dec, part.log_odds, given)
 
 
 def _columns(block: ScoreBlock, classes: Sequence[str]) -> dict[str, Any]:

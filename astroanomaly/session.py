@@ -442,7 +442,7 @@ class Session:
                 yield step
             draft.recipe.update({"options": to_plain(fitted.options), "created": _now()})
             draft.recipe.update({"history": history, "messages": messages, "labels": dict(counts)})
-            draft.recipe["caches"] = {str(folder): len(Cache.open(folder)) for folder in self.cache.folders}
+            draft.recipe["caches"] = dict(zip(map(str, self.cache.folders), self.cache.counts, strict=True))
             if fitted.has_weights:
                 fitted.save(draft.round.weights)
             if history:
@@ -485,7 +485,7 @@ class Session:
         """As `score`, as a generator of progress reports."""
         last = self._trained[-1]
         whole = self.cache
-        if cache is not None and Path(cache).absolute() not in whole.folders:
+        if cache is not None and Path(cache).resolve() not in (folder.resolve() for folder in whole.folders):
             whole = Cache.open(*whole.folders, Path(cache).absolute())
         self.model_input.check(whole)
         if not last.is_scored(whole):
@@ -494,10 +494,8 @@ class Session:
                     yield from shard_work.compute_features(self, self.ranker(last.ranker), whole, cluster)
                 fitted = yield from self.fitted_steps(last)
                 yield from self._score_into(fitted, last, whole, cluster)
-        if whole is not self.cache:
-            self._content["caches"] = [str(folder) for folder in whole.folders]
-            self._save()
-            self.cache = whole
+        if cache is not None and whole is not self.cache:
+            self._join(Path(cache).absolute())
         return last
 
     def score_source(
@@ -511,6 +509,7 @@ class Session:
         workers: int | None = None,
         scheduler: str | None = None,
         fetch: FetchConfig | Mapping[str, Any] | None = None,
+        retry_failed: bool = False,
         progress: Callable[[Progress], None] | None = None,
         **options: Any,
     ) -> SurveyReport:
@@ -528,6 +527,8 @@ class Session:
             cache of the best cutouts; made when missing.
         top
             How many of the highest scores are kept as cutouts.
+        retry_failed
+            First forget the scores of the pieces in which objects have failed, so that they are cut and scored again.
         progress
             Called with a `Progress` now and then.
         **options
@@ -549,6 +550,7 @@ class Session:
             workers=workers,
             scheduler=scheduler,
             fetch=fetch,
+            retry_failed=retry_failed,
             options=options,
         )
         return _drain(steps, progress)
@@ -566,6 +568,18 @@ class Session:
             self.__dict__.pop("cache", None)  # the best may have joined before they were all there
             yield from self.score_steps(report.best)
         return report
+
+    def _join(self, folder: Path) -> None:
+        """Make a cache part of the search; others may have joined by another process meanwhile."""
+        self._content["caches"] = read_toml(self.path / _CONFIG)["caches"]
+        if str(folder) not in self._content["caches"]:
+            self._content["caches"].append(str(folder))
+        self._save()
+        self.cache = Cache.open(*self._content["caches"])
+
+    def fitted(self, last: Round) -> Ranker:
+        """Return the ranker of a round, as it was when it scored."""
+        return _drain(self.fitted_steps(last), None)
 
     def fitted_steps(self, last: Round) -> Generator[Progress, None, Ranker]:
         """Bring the ranker of a round back: from its checkpoint, or by fitting it again from its recipe."""
@@ -587,7 +601,7 @@ class Session:
         folders = [folder for folder in self.cache.folders if str(folder) in counts] or list(self.cache.folders)
         cache = self.cache if folders == list(self.cache.folders) else Cache.open(*folders)
         before = sum(counts.get(str(folder), 0) for folder in folders)
-        if counts and len(cache) != before:
+        if before and len(cache) != before:
             yield Progress(
                 "fitting",
                 0,
@@ -616,7 +630,7 @@ class Session:
         for scores in fitted.score(cache, left) if left else ():
             write_scores(target.scores, scores, self.classes, fitted.name)
             done += len(scores.ids)
-            said = "" if scores.engine == engine else f"scored with {scores.engine}"
+            said = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
             engine = scores.engine
             yield Progress("scoring", done, len(cache), message=said)
 
@@ -807,7 +821,7 @@ class Session:
     def _explaining(self, ability: str) -> Any:
         """Return the latest round's ranker if it has an optional method."""
         last = self.last_round
-        fitted = _drain(self.fitted_steps(last), None)
+        fitted = self.fitted(last)
         if not hasattr(fitted, ability):
             able = [name for name, made in load_plugins().rankers.items() if hasattr(made, ability)]
             raise SessionError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from astroanomaly import clusters, parallel
 from astroanomaly.cache import Cache
-from astroanomaly.cache.scores import has_scores, write_scores
+from astroanomaly.cache.scores import has_scores, read_scores, write_scores
 from astroanomaly.errors import ClusterError
 from astroanomaly.hookspecs import Ranker
 from astroanomaly.records import Progress
@@ -100,12 +100,16 @@ def score_shards(
     yield Progress("scoring", done, len(cache), message=cluster.announce())
     shards = list(left)
     together = min(_TOGETHER, max(1, len(shards) // (4 * max(1, cluster.threads))))
+    said = False
     groups = (shards[start : start + together] for start in range(0, len(shards), together))
     for group in parallel.run(functools.partial(_score, search_of(session, cache), target.absolute()), groups, cluster):
         done += sum(left[shard] for shard in group)
-        yield Progress("scoring", done, len(cache))
-    _look_again(target.scores)
-    lost = sum(count > 0 and not has_scores(target.scores, shard) for shard, count in left.items())
+        _look_again(target.scores)
+        message, first = "", next(iter(group))
+        if not said and has_scores(target.scores, first):
+            message, said = f"scored with {read_scores(target.scores, first).engine}", True
+        yield Progress("scoring", done, len(cache), message=message)
+    lost = sum(not has_scores(target.scores, shard) for shard in left)
     if lost:
         raise ClusterError(
             f"workers have scored {lost} shards whose scores are not in {target.scores}: all workers must see the same "
@@ -177,9 +181,4 @@ def _store(search: Search) -> FeatureStore:
 @functools.lru_cache(maxsize=1)
 def fitted_ranker(search: Search, target: Round) -> Ranker:
     """Bring the ranker of a round back, once in a process."""
-    steps = _opened(search)[0].fitted_steps(target)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return _opened(search)[0].fitted(target)

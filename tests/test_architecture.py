@@ -24,7 +24,8 @@ LAYERS = (
     "spelling terminal cache",
     "plugins parallel clusters planning retrying audits opinions labels label_files ranking settings",
     "learn reading ingestion",
-    "rounds session straight_through shard_work results remaining export score_table table_streams figures simulate",
+    "rounds session straight_through best_cutouts shard_work results remaining export score_table table_streams "
+    "figures simulate",
     "benchmark demo info app",
     "cli __main__",
 )
@@ -53,6 +54,7 @@ ALLOWED = {
     ("session", "figures"): "deferred: training curves",
     ("session", "app"): "deferred: the app of a session in a notebook",
     ("straight_through", "session"): "for type hints only",
+    ("straight_through", "best_cutouts"): "what is kept of a survey",
     ("straight_through", "shard_work"): "workers open a search in one way",
     ("straight_through", "rounds"): "scores lie in folders of one name",
     ("score_table", "rounds"): "scores lie in folders of one name",

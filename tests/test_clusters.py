@@ -313,7 +313,7 @@ def test_a_survey_goes_straight_through_on_the_workers(tmp_path, sky, new_sessio
     report = session.score_source("fits", sky[0].mosaics, out=tmp_path / "out", **given)
     assert (report.scored, report.kept) == (len(known), 20)
     found = {}
-    for part in list_parts(report.scores):
+    for part in list_parts(report.scores, session.classes):
         found.update(zip(part.ids, part.log_odds, strict=True))
     for name, log_odds in zip(known, expected, strict=True):
         np.testing.assert_allclose(found[f"survey/{name}"], log_odds, atol=1e-4)

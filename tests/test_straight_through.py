@@ -7,14 +7,15 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 from astropy.table import Table
 
-from astroanomaly import Cache, Session, ingest, reading
+from astroanomaly import Cache, CutoutBlock, Failure, Session, ingest, reading
 from astroanomaly.cache.part_scores import list_parts
 from astroanomaly.cli import main
-from astroanomaly.errors import AstroAnomalyError, CheckpointError, ConfigError, SessionError
+from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, SessionError
 
 SURVEY = "survey/"  # put before the ids: the same objects as those of the session, under other names
 
@@ -38,7 +39,7 @@ def run(session, sky, out, **more):
 
 
 def survey_scores(report):
-    parts = list(list_parts(report.scores))
+    parts = list(list_parts(report.scores, ("nominal", "anomaly")))
     ids = [name for part in parts for name in part.ids]
     return ids, np.concatenate([part.log_odds for part in parts]), parts
 
@@ -81,12 +82,10 @@ def test_the_best_are_kept_as_they_would_be_ingested_and_join_the_session(traine
 
 def test_objects_that_the_session_has_are_scored_but_not_kept_again(trained, sky, tmp_path):
     few = Table.read(sky[0].catalog)
-    rows = {name: row for row, name in enumerate(few["object_id"])}
     new = [str(name) for name in few["object_id"]][:30]
     few["object_id"] = [f"new{name}" if name in new else name for name in few["object_id"]]
     few.write(tmp_path / "renamed.ecsv")
     report = run(trained, sky, tmp_path / "out", catalog=tmp_path / "renamed.ecsv", prefix="", top=1000)
-    assert rows
     assert report.scored == 130
     assert set(Cache.open(report.best).ids) == {f"new{name}" for name in new}
     assert len(Session.open(trained.path).cache) == 130 + report.kept
@@ -126,9 +125,13 @@ def test_all_scores_come_out_as_one_table(trained, sky, tmp_path, suffix):
     assert [str(name) for name in table["object_id"]] == ids
     np.testing.assert_allclose(table["score"], -log_odds[:, 0], rtol=1e-6)
     np.testing.assert_allclose(table["ra"], np.concatenate([part.ra for part in parts]))
-    trained.train("cold")
-    with pytest.raises(SessionError, match="no scores of round 2"):
-        trained.export_scores(tmp_path / f"more.{suffix}", survey=tmp_path / "out")
+    trained.train("cold")  # a later round, which has not scored the survey
+    assert trained.export_scores(tmp_path / f"more.{suffix}", survey=tmp_path / "out") == 130
+    next(report.scores.glob("*.h5")).unlink()
+    with pytest.raises(SessionError, match="which goes on where it stopped"):
+        trained.export_scores(tmp_path / f"part.{suffix}", survey=tmp_path / "out")
+    with pytest.raises(SessionError, match=r"no round of .* has scored"):
+        trained.export_scores(tmp_path / f"none.{suffix}", survey=tmp_path / "nowhere")
 
 
 def test_two_processes_give_the_same(trained, sky, tmp_path, monkeypatch):
@@ -147,7 +150,7 @@ import time
 from astroanomaly import Session, planning, reading, straight_through
 reading._BATCH_BYTES = 1
 planning.SHARD_BYTES = 4 * 10 * 3 * 48 * 48 * 4  # ten objects in a task
-before = straight_through._Scoring.part
+before = straight_through._part
 
 
 def slow(*arguments):
@@ -155,7 +158,7 @@ def slow(*arguments):
     return before(*arguments)
 
 
-straight_through._Scoring.part = slow
+straight_through._part = slow
 session = Session.open(sys.argv[1])
 print("started", flush=True)
 session.score_source(
@@ -202,14 +205,73 @@ def test_objects_off_the_survey_are_counted(trained, sky, tmp_path):
     assert (resumed.scored, resumed.no_coverage, resumed.kept) == (130, 1, 20)
 
 
+def test_pieces_with_failures_are_done_again_on_request(trained, sky, tmp_path, monkeypatch):
+    from astroanomaly_plugins import fits_images
+
+    table = Table.read(sky[0].catalog)["object_id", "ra", "dec"]
+    table.write(tmp_path / "all.ecsv")
+    first = str(table["object_id"][0])
+    whole = fits_images.FitsSource.read
+
+    def one_fails(self, task):
+        for item in whole(self, task):
+            if isinstance(item, CutoutBlock) and first in item.ids:
+                yield Failure(first, "the disk stuttered")
+                item = item.take(np.array([k for k, name in enumerate(item.ids) if name != first]))
+            yield item
+
+    monkeypatch.setattr(fits_images.FitsSource, "read", one_fails)
+    report = run(trained, sky, tmp_path / "out", catalog=tmp_path / "all.ecsv")
+    assert (report.scored, report.failed) == (129, {"the disk stuttered": 1})
+    monkeypatch.undo()
+    assert run(trained, sky, tmp_path / "out", catalog=tmp_path / "all.ecsv").scored == 129
+    again = run(trained, sky, tmp_path / "out", catalog=tmp_path / "all.ecsv", retry_failed=True)
+    assert (again.scored, again.failed) == (130, {})
+
+
+def test_caches_that_joined_meanwhile_stay(trained, sky, tmp_path):
+    """Another process adds a cache while this one scores a survey."""
+    other = ingest("fits", sky[0].mosaics, out=tmp_path / "b", catalog=sky[0].catalog, size="48", prefix="b/")
+    here, elsewhere = Session.open(trained.path), Session.open(trained.path)
+    assert here.cache  # opened before
+    elsewhere.score(tmp_path / "b")
+    report = run(here, sky, tmp_path / "out")
+    folders = [str(folder) for folder in Session.open(trained.path).cache.folders]
+    assert {str(other.folders[0]), str(report.best)} < set(folders)
+
+
+def test_a_path_may_be_spelt_otherwise_the_next_time(trained, sky, tmp_path):
+    run(trained, sky, tmp_path / "out")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    report = run(Session.open(trained.path), sky, tmp_path / "link" / ".." / "out")
+    assert report.kept == 20
+    assert len(Session.open(trained.path).cache) == 150
+
+
 # -------------------------------------------------------------------------------------------------------- what is wrong
+
+
+@pytest.mark.parametrize("damage", ["classes", "task", "failures"])
+def test_a_damaged_score_file_is_named(trained, sky, tmp_path, damage):
+    report = run(trained, sky, tmp_path / "out")
+    path = next(report.scores.glob("*.h5"))
+    with h5py.File(path, "r+") as file:
+        if damage == "classes":
+            file.attrs["classes"] = '["nominal"]'
+        elif damage == "task":
+            file["task"][...] = 10**6
+        else:
+            del file["failures"]
+    with pytest.raises(CacheError, match=path.name):
+        run(trained, sky, tmp_path / "out")
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_cut(trained, sky, tmp_path):
     with pytest.raises(ConfigError, match="at least 1"):
         run(trained, sky, tmp_path / "a", top=0)
     one_band = [path for path in sky[0].mosaics if "_g" in path.name or "-g" in path.name]
-    with pytest.raises((CheckpointError, AstroAnomalyError), match="band"):
+    assert len(one_band) == 2
+    with pytest.raises(AstroAnomalyError, match="band"):
         trained.score_source("fits", one_band, out=tmp_path / "b", catalog=sky[0].catalog, size="48")
     assert not list((tmp_path / "b").rglob("scores"))
     with pytest.raises(AstroAnomalyError, match="48"):
@@ -240,3 +302,9 @@ def test_on_the_command_line(trained, sky, tmp_path, capsys):
     assert "--source and --out belong together" in capsys.readouterr().err
     assert main(["score", path, "--source", "fist", "--out", out]) == 2
     assert "fits" in capsys.readouterr().err
+    assert main(["score", path, "--top", "7"]) == 2
+    assert "--top goes with --source" in capsys.readouterr().err
+    assert main(["score", path, "--workers", "2"]) == 2
+    assert "--workers goes with --scheduler" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["score", path, "--sour", "fits", *mosaics, "--out", out])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from astroanomaly.errors import CacheError, StorageError, UnreadableError
 __all__ = ["Index", "hash_ids", "load_index"]
 
 _log = logging.getLogger(__name__)
+_MAPPED = 8 * 2**20  # bytes of a dataset from which on it is mapped: a million objects
 _PRIME = np.uint64(0x100000001B3)
 _BASIS = np.uint64(0xCBF29CE484222325)
 
@@ -109,22 +111,28 @@ def _read(path: Path) -> Index | None:
             return Index(
                 shards=tuple(schema.read_texts(schema.check_dataset(file, "shard", (len(counts),), "S", path))),
                 counts=counts,
-                hashes=_mapped(schema.check_dataset(file, "hash", (total,), "u", path), path),
-                rows=_mapped(schema.check_dataset(file, "row", (total,), "i", path), path),
-                ra=_mapped(schema.check_dataset(file, "ra", (total,), "f", path), path),
-                dec=_mapped(schema.check_dataset(file, "dec", (total,), "f", path), path),
+                hashes=_mapped(schema.check_dataset(file, "hash", (total,), "u", path)),
+                rows=_mapped(schema.check_dataset(file, "row", (total,), "i", path)),
+                ra=_mapped(schema.check_dataset(file, "ra", (total,), "f", path)),
+                dec=_mapped(schema.check_dataset(file, "dec", (total,), "f", path)),
             )
     except (CacheError, UnreadableError) as error:
         _log.info("the index %s is rebuilt: %s", path, error)
         return None
 
 
-def _mapped(dataset: h5py.Dataset, path: Path) -> np.ndarray:
-    """Map the numbers of a dataset, which are read when they are touched; read them where they cannot be mapped."""
+def _mapped(dataset: h5py.Dataset) -> np.ndarray:
+    """Map the numbers of a dataset, which are read when they are touched; read few, and those that cannot be mapped.
+
+    They are mapped from the file that is open, whatever its path leads to meanwhile.
+    """
     offset = dataset.id.get_offset() if dataset.chunks is None else None
-    if not dataset.size or offset is None or offset % dataset.dtype.itemsize or not dataset.dtype.isnative:
+    if dataset.nbytes < _MAPPED or offset is None or offset % dataset.dtype.itemsize or not dataset.dtype.isnative:
         return dataset[...]
-    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+    with os.fdopen(os.dup(dataset.file.id.get_vfd_handle()), "rb") as file:
+        if offset + dataset.nbytes > os.fstat(file.fileno()).st_size:
+            raise CacheError(f"{dataset.file.filename}, dataset {dataset.name}: ends beyond the end of the file")
+        return np.memmap(file, dataset.dtype, "r", offset, dataset.shape)
 
 
 def _build(folder: Path, names: list[str]) -> Index:

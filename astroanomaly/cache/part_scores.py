@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.errors import CacheError
 from astroanomaly.records import Failure
 
 __all__ = ["PartScores", "list_parts", "read_part"]
 
-_FORMAT = "astroanomaly-part-scores"
+_KIND = "part-scores"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,8 @@ class PartScores:
         ``(n,)`` int64 place in the plan of the task that each object came from.
     failures
         Objects of these tasks that could not be cut.
+    engine
+        What the network ran on.
     """
 
     tasks: np.ndarray
@@ -44,9 +47,14 @@ class PartScores:
     log_odds: np.ndarray
     task: np.ndarray
     failures: Sequence[Failure] = ()
+    engine: str = ""
 
-    def write(self, folder: Path, classes: Sequence[str], ranker: str, engine: str = "") -> None:
-        """Write it in one step; its name is the first of its tasks.
+    def path(self, folder: Path) -> Path:
+        """Its file in a folder: the name is the first of its tasks."""
+        return _path(folder, int(self.tasks.min()))
+
+    def write(self, folder: Path, classes: Sequence[str], ranker: str) -> None:
+        """Write it in one step.
 
         Parameters
         ----------
@@ -56,18 +64,16 @@ class PartScores:
             Label classes, one per column of ``log_odds``.
         ranker
             Name of the ranker, kept with the scores.
-        engine
-            What its network ran on.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with schema.new_hdf5(_path(folder, int(self.tasks.min()))) as file:
+        with schema.new_hdf5(self.path(folder)) as file:
             file.attrs.update(
                 {
-                    "format": _FORMAT,
+                    "format": f"astroanomaly-{_KIND}",
                     "version": schema.VERSION,
                     "ranker": ranker,
                     "classes": json.dumps(list(classes)),
-                    "engine": engine,
+                    "engine": self.engine,
                 }
             )
             file["tasks"] = np.asarray(self.tasks, np.int64)
@@ -78,44 +84,57 @@ class PartScores:
             schema.put_failures(file, self.failures)
 
 
-def list_parts(folder: Path) -> Iterator[PartScores]:
+def list_parts(folder: Path, classes: Sequence[str]) -> Iterator[PartScores]:
     """Read the parts in a folder one after another, in the order of the plan.
+
+    Parameters
+    ----------
+    folder
+        Folder of one ranker's scores; there are none if it is missing.
+    classes
+        Label classes that the columns must be of.
 
     Raises
     ------
     CacheError
-        If a file is damaged.
+        If a file is damaged, or has scores of other label classes.
     """
-    return (_read(path) for path in sorted(folder.glob("[0-9]*.h5")))
+    return (_read(path, classes) for path in sorted(folder.glob("[0-9]*.h5")))
 
 
-def read_part(folder: Path, first: int) -> PartScores:
-    """Read the part whose first task has this place in the plan.
+def read_part(folder: Path, first: int, classes: Sequence[str]) -> PartScores:
+    """Read the part whose first task has this place in the plan; as `list_parts`.
 
     Raises
     ------
     UnreadableError
         If there is none.
     CacheError
-        If the file is damaged.
+        If the file is damaged, or has scores of other label classes.
     """
-    return _read(_path(folder, first))
+    return _read(_path(folder, first), classes)
 
 
 def _path(folder: Path, first: int) -> Path:
     return folder / f"{first:010d}.h5"
 
 
-def _read(path: Path) -> PartScores:
+def _read(path: Path, classes: Sequence[str]) -> PartScores:
     with schema.open_hdf5(path) as file:
-        schema.check_format(file.attrs, _FORMAT.removeprefix("astroanomaly-"), path)
+        schema.check_format(file.attrs, _KIND, path)
         ids = schema.read_texts(schema.check_dataset(file, "object_id", (None,), "S", path))
-        return PartScores(
+        if file.attrs["classes"] != json.dumps(list(classes)):
+            raise CacheError(f"{path} has scores of {file.attrs['classes']}, expected {', '.join(classes)}")
+        part = PartScores(
             schema.check_dataset(file, "tasks", (None,), "i", path)[...],
             ids,
             schema.check_dataset(file, "ra", (len(ids),), "f", path)[...],
             schema.check_dataset(file, "dec", (len(ids),), "f", path)[...],
-            schema.check_dataset(file, "log_odds", (len(ids), None), "f", path)[...],
+            schema.check_dataset(file, "log_odds", (len(ids), len(classes)), "f", path)[...],
             schema.check_dataset(file, "task", (len(ids),), "i", path)[...],
-            schema.read_failures(file),
+            schema.read_failures(file, path),
+            str(file.attrs.get("engine", "")),
         )
+        if not len(part.tasks) or not np.isin(part.task, part.tasks).all():
+            raise CacheError(f"{path}, dataset task: is of tasks that the part does not have")
+        return part

@@ -199,7 +199,7 @@ class Shard:
     def failures(self) -> tuple[str, list[Failure]]:
         """When the shard was written (ISO time), and the failures of its tasks."""
         with schema.open_hdf5(self.path) as file:
-            return str(file.attrs["created"]), schema.read_failures(file)
+            return str(file.attrs["created"]), schema.read_failures(file, self.path)
 
     def row_tasks(self) -> np.ndarray:
         """``(n,)`` int64 place in the plan of the task that each cutout came from, of a shard that tells it.
@@ -291,6 +291,11 @@ class Cache:
     def ids(self) -> Sequence[str]:
         """All object ids, as a sequence that reads them when asked."""
         return _Ids(self)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many cutouts there are in each of `folders`."""
+        return tuple(int(index.counts.sum()) for index in self._indices)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)

@@ -246,15 +246,27 @@ def put_failures(file: h5py.File, failures: Sequence[Failure]) -> None:
     group["dec"] = np.array([failure.dec for failure in failures], np.float64)
 
 
-def read_failures(file: h5py.File) -> list[Failure]:
-    """Read objects that could not be cut."""
+def read_failures(file: h5py.File, path: Path) -> list[Failure]:
+    """Read objects that could not be cut.
+
+    Raises
+    ------
+    CacheError
+        Naming the file and the dataset that is missing or damaged.
+    """
+    if not isinstance(file.get("failures"), h5py.Group):
+        raise CacheError(f"{path}, group failures: missing")
     group = file["failures"]
-    ids, reasons = read_texts(group["object_id"]), read_texts(group["reason"])
-    kinds = read_texts(group["kind"]) if "kind" in group else ["failed"] * len(ids)
-    places = zip(group["ra"][...].tolist(), group["dec"][...].tolist(), strict=True)
+    ids = read_texts(check_dataset(group, "object_id", (None,), "S", path))
+    shape = (len(ids),)
+    reasons = read_texts(check_dataset(group, "reason", shape, "S", path))
+    kinds = ["failed"] * len(ids)
+    if "kind" in group:
+        kinds = read_texts(check_dataset(group, "kind", shape, "S", path))
+    ra, dec = (check_dataset(group, name, shape, "f", path)[...].tolist() for name in ("ra", "dec"))
     return [
-        Failure(object_id, reason, *place, _KINDS.get(kind, "failed"))
-        for object_id, reason, place, kind in zip(ids, reasons, places, kinds, strict=True)
+        Failure(object_id, reason, x, y, _KINDS.get(kind, "failed"))
+        for object_id, reason, x, y, kind in zip(ids, reasons, ra, dec, kinds, strict=True)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ __all__ = [
     "commit_staged",
     "create_cache",
     "plan_length",
+    "plan_tasks",
     "read_description",
     "read_plan",
     "read_plan_parts",
@@ -100,8 +102,19 @@ def read_plan(path: Path) -> Iterator[Task]:
 def plan_length(path: Path) -> int:
     """Return how many objects the plan of a cache knows, without reading it all."""
     with schema.open_hdf5(path / schema.PLAN_FILE) as file:
-        tables = (file[name]["table"] for name in file)
-        return sum(len(next(iter(table.values()))) for table in tables if len(table))
+        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
+        total = 0
+        for group in file.values():
+            for column in itertools.islice(group["table"], 1):
+                total += len(schema.check_dataset(group["table"], column, (None,), "biufSO", path / schema.PLAN_FILE))
+        return total
+
+
+def plan_tasks(path: Path) -> int:
+    """Return how many tasks the plan of a cache has."""
+    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
+        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
+        return len(file)
 
 
 def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: True) -> Iterator[tuple[int, Task]]:

@@ -7,12 +7,23 @@ from typing import Any
 
 from astroanomaly.errors import ConfigError
 
-__all__ = ["arcsec", "cluster_flags", "command", "count", "many", "scheduler_flag", "set_flag", "workers_flag"]
+__all__ = [
+    "arcsec",
+    "cluster_flags",
+    "command",
+    "count",
+    "many",
+    "refuse_idle_workers",
+    "scheduler_flag",
+    "set_flag",
+    "workers_flag",
+]
 
 
 def command(commands: Any, name: str, run: Any, summary: str, flags: Any = None) -> None:
-    """Add a command that ``run`` does, with the flags that ``flags`` adds."""
-    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    """Add a command that ``run`` does, with the flags that ``flags`` adds; flags are spelt whole."""
+    description = f"{summary[0].upper()}{summary[1:]}."
+    parser = commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
     parser.set_defaults(run=run)
     if flags is not None:
         flags(parser)
@@ -36,12 +47,24 @@ def scheduler_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def cluster_flags(parser: argparse.ArgumentParser) -> None:
-    """Add ``--scheduler``, and ``--workers`` that count only for a local one."""
+def cluster_flags(parser: argparse.ArgumentParser, *, more: str = "") -> None:
+    """Add ``--scheduler``, and ``--workers`` of a local one, or of ``more``."""
     scheduler_flag(parser)
     parser.add_argument(
-        "--workers", type=count, metavar="N", help="processes of `--scheduler local` (default: all cores)"
+        "--workers", type=count, metavar="N", help=f"processes of `--scheduler local`{more} (default: all cores)"
     )
+
+
+def refuse_idle_workers(arguments: argparse.Namespace) -> None:
+    """Refuse ``--workers`` that would do nothing.
+
+    Raises
+    ------
+    ConfigError
+        If there is no ``--scheduler``.
+    """
+    if arguments.workers is not None and arguments.scheduler is None:
+        raise ConfigError("--workers goes with --scheduler local: without a cluster this process uses all cores")
 
 
 def set_flag(parser: argparse.ArgumentParser, example: str) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly.cli.common import arcsec, cluster_flags, command, count, many, scheduler_flag
+from astroanomaly.cli.common import arcsec, cluster_flags, command, count, many, refuse_idle_workers
 from astroanomaly.cli.surveys import named_source, source_flags, source_options
-from astroanomaly.errors import ConfigError
+from astroanomaly.errors import CacheError, ConfigError
 from astroanomaly.ranking import ORDERS
 from astroanomaly.records import DEFAULT_RANKER
 
@@ -54,6 +54,7 @@ def _train(arguments: argparse.Namespace) -> None:
     tune_allocator()
     session = Session.open(arguments.session)
     options = {} if arguments.iterations is None else {"iterations": arguments.iterations}
+    refuse_idle_workers(arguments)
     where = {"scheduler": arguments.scheduler, "workers": arguments.workers}
     report = follow(session.train_steps(arguments.ranker, **where, **options))
     learnt = ", ".join(f"{count} {label}" for label, count in report.labels.items())
@@ -77,17 +78,12 @@ def _score_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     survey.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder for its scores and its best cutouts, which join the session"
     )
+    survey.add_argument("--top", type=count, metavar="K", help="how many of the best cutouts are kept (default: 1000)")
+    survey.add_argument("--prefix", metavar="TEXT", help="put before every object id")
     survey.add_argument(
-        "--top", type=count, default=1000, metavar="K", help="how many of the best cutouts are kept (default: 1000)"
+        "--retry-failed", action="store_true", help="cut and score the pieces again in which objects have failed"
     )
-    survey.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
-    scheduler_flag(parser)
-    parser.add_argument(
-        "--workers",
-        type=count,
-        metavar="N",
-        help="processes that cut a survey, or of `--scheduler local` (default: all cores)",
-    )
+    cluster_flags(parser, more=", or that cut a survey")
     source = named_source(words)
     parser.set_defaults(source_plugin=source)
     if source is not None:
@@ -102,6 +98,11 @@ def _score(arguments: argparse.Namespace) -> None:
 
     if (arguments.source is None) != (arguments.out is None):
         raise ConfigError("--source and --out belong together: a survey, and a folder for its scores and best cutouts")
+    if arguments.source is None:
+        for name in ("top", "prefix", "retry_failed"):
+            if getattr(arguments, name):
+                raise ConfigError(f"--{name.replace('_', '-')} goes with --source")
+        refuse_idle_workers(arguments)
     tune_allocator()
     session = Session.open(arguments.session)
     if arguments.source is None:
@@ -115,11 +116,12 @@ def _score(arguments: argparse.Namespace) -> None:
         source.name,
         arguments.source[1:],
         out=arguments.out,
-        top=arguments.top,
-        prefix=arguments.prefix,
+        top=arguments.top or 1000,
+        prefix=arguments.prefix or "",
         workers=arguments.workers or available_cores(),
         scheduler=arguments.scheduler,
         fetch=fetch,
+        retry_failed=arguments.retry_failed,
         options=options,
     )
     report = follow(survey)
@@ -127,7 +129,15 @@ def _score(arguments: argparse.Namespace) -> None:
     say(f"{many(report.scored, 'object')} scored, {unseen}{report.failed.total()} failed; scores: {report.scores}")
     for reason, number in report.failed.most_common(5):
         say(f"  {number} x {reason}")
-    say(f"{many(report.kept, 'cutout')} with the highest scores kept in {report.best}, now part of the session")
+    if report.failed:
+        say("to try those again: the same command with --retry-failed")
+    if not report.scored:
+        raise CacheError(
+            f"nothing could be cut: {arguments.out} has no scores. Check the positions and whether the survey has seen "
+            "them, and choose another --out"
+        )
+    if report.kept:
+        say(f"{many(report.kept, 'cutout')} with the highest scores kept in {report.best}, now part of the session")
     say(f"next: astroanomaly candidates {arguments.session}")
 
 

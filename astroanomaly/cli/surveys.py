@@ -22,6 +22,8 @@ def named_source(words: Sequence[str]) -> Source | None:
     PluginError
         If there is no such source.
     """
+    if "score" not in words:
+        return None
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name = following if word == "--source" else word.removeprefix("--source=")
         if name != word and name and not name.startswith("-"):

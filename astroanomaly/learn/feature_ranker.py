@@ -124,15 +124,14 @@ class FeatureRanker:
         for shard in cache.shards:
             if only is not None and shard.uuid not in only:
                 continue
-            if complete:
-                store.compute_shard(shard.uuid)
+            engine = store.compute_shard(shard.uuid) if complete else ""
             rows, there = store.shard(shard.uuid), store.computed(shard.uuid)
             result = np.full((len(shard), len(self.context.classes)), np.nan, np.float32)
             for start in range(0, len(shard), _STEP):
                 here = start + np.flatnonzero(there[start : start + _STEP])
                 if len(here):
                     result[here] = self._judged(rows[here])
-            yield ShardScores(shard.uuid, shard.ids, result)
+            yield ShardScores(shard.uuid, shard.ids, result, engine)
 
     def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
         """Return how it scores an image, see `astroanomaly.learn.explain`; ``expected`` of them, about.

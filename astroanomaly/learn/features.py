@@ -230,15 +230,24 @@ class FeatureStore:
                 yield Progress("features", done, total, message=self._remark())
             for uuid in group:
                 self._open(uuid).finish()
+                self._shards[uuid].release()
 
-    def compute_shard(self, uuid: str) -> None:
-        """Compute what is missing of one shard, without a look at the other shards."""
+    def compute_shard(self, uuid: str) -> str:
+        """Compute what is missing of one shard, without a look at the other shards.
+
+        Returns
+        -------
+        str
+            What the network ran on; empty where nothing was missing.
+        """
         if self._open(uuid).complete:
-            return
+            return ""
         self.engine.expect(len(self._shards[uuid]) - self._open(uuid).done)
         for _ in self._fill(self._random_batches([uuid], np.random.default_rng(self.seed))):
             pass
         self._open(uuid).finish()
+        self._shards[uuid].release()
+        return self.engine.label
 
     @cached_property
     def network(self) -> Backbone:

@@ -147,8 +147,7 @@ class Probe(FeatureRanker):
         for shard in cache.shards:
             if only is not None and shard.uuid not in only:
                 continue
-            if complete:
-                store.compute_shard(shard.uuid)
+            engine = store.compute_shard(shard.uuid) if complete else ""
             parts = [np.empty((0, len(self.context.classes)), np.float32)]
             rows = store.shard(shard.uuid) if projection is None else projection.shard(shard.uuid)
             for start in range(0, len(shard), _STEP):
@@ -158,7 +157,7 @@ class Probe(FeatureRanker):
                 else:
                     logits = line.at(points.apply(part))
                 parts.append(self._wide(logits))
-            yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts))
+            yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts), engine)
 
     def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
         """Return how it scores an image, see `astroanomaly.learn.explain`; ``expected`` of them, about.
