@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from distributed import Client, LocalCluster
-from ingest_fits import make_mosaic
+from ingest_speed import make_catalog, make_mosaics
 
-from astroanomaly import Cache, Session, ingestion
+from astroanomaly import Cache, Session, ingestion, reading
 from astroanomaly.learn.device import tune_allocator
 
 ALONE, ONE, TWO, KILLED = "this process", "1 worker", "2 workers", "2 workers, one killed half-way"
@@ -71,12 +71,12 @@ def timed(steps, cluster, kill, stage):
 
 def run_ingest(way, folder, made):
     """Cut the mosaic; return seconds and the digest of the cache."""
-    path, catalog, *_ = made
+    paths, catalog = made
     shutil.rmtree(folder / "cache", ignore_errors=True)
     with workers(way) as cluster:
         steps = ingestion.ingest_steps(
             "fits",
-            [path],
+            paths,
             out=folder / "cache",
             scheduler=cluster and cluster.scheduler_address,
             options={"catalog": catalog, "size": "64"},
@@ -131,10 +131,11 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     tune_allocator()
-    ingestion._BATCH_BYTES = int(arguments.batch_mb * 2**20)
+    reading._BATCH_BYTES = int(arguments.batch_mb * 2**20)
     folder = Path(tempfile.mkdtemp(prefix="astroanomaly-"))
     try:
-        made = make_mosaic(folder, arguments.side, arguments.objects)
+        paths, wcs = make_mosaics(folder, arguments.side, 1)
+        made = paths, make_catalog(folder, wcs, arguments.side, arguments.objects)[0]
         compare(
             "Ingest",
             arguments.objects,

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from astroanomaly.cache import Cache
+from astroanomaly.cache import Cache, index
 from astroanomaly.cache.index import hash_ids, load_index
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.errors import BandError, CacheError, UnknownObjectError, UnreadableError
@@ -239,7 +239,8 @@ def test_the_index_is_only_a_shortcut(tmp_path):
     assert Cache.open(tmp_path / "a").digest() == digest
 
 
-def test_the_index_of_an_open_cache_stays_on_disk(tmp_path):
+def test_the_index_of_a_large_cache_stays_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "_MAPPED", 1)
     write_cache(tmp_path / "a", [make_blocks(), make_blocks(prefix="p", seed=2)])
     Cache.open(tmp_path / "a")
     mapped = load_index(tmp_path / "a")
