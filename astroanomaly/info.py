@@ -8,12 +8,17 @@ from collections import Counter
 from pathlib import Path
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.part_scores import count_tasks
+from astroanomaly.cache.writer import plan_tasks
 from astroanomaly.errors import UnreadableError
+from astroanomaly.rounds import SCORES
 from astroanomaly.session import Session
 
 __all__ = ["describe"]
 
 _PACKAGES = ("astroanomaly", "numpy", "astropy", "h5py", "torch", "timm", "scikit-learn", "reproject", "pluggy")
+
+_EXTRAS = {"openvino": "fast", "distributed": "dask", "pyarrow": "parquet", "s3fs": "cloud", "pyod": "pyod"}
 
 
 def describe(path: Path | None, *, digest: bool = False) -> list[tuple[str, str]]:
@@ -39,6 +44,11 @@ def _installation() -> list[tuple[str, str]]:
 
     rows = [("python", platform.python_version())]
     rows += [(name, importlib.metadata.version(name)) for name in _PACKAGES]
+    for name, extra in _EXTRAS.items():
+        try:
+            rows.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            rows.append((name, f"not installed: pip install 'astroanomaly[{extra}]'"))
     rows.append(("cores", str(available_cores())))
     rows.append(("gpus", ", ".join(gpu_names()) or "none"))
     return rows
@@ -61,6 +71,8 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
         ("inputs", ", ".join(request.get("inputs", []))),
         ("options", ", ".join(f"{key}={value}" for key, value in request.get("options", {}).items())),
     ]
+    for folder in sorted(path.glob("round-*")):  # a survey that is scored straight through
+        rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} pieces scored"))
     if digest:
         rows.append(("digest", cache.digest()))
     return rows

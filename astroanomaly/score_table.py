@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.cache.part_scores import list_parts
+from astroanomaly.cache.part_scores import count_tasks, list_parts
 from astroanomaly.cache.writer import plan_tasks
 from astroanomaly.errors import CatalogError, SessionError
 from astroanomaly.export import build_catalog, check_target
@@ -193,8 +193,7 @@ def _scored_with(session: Session, survey: Path) -> Round:
 
 
 def _refuse_unfinished(session: Session, survey: Path, folder: Path) -> None:
-    done = sum(len(part.tasks) for part in list_parts(folder, session.classes))
-    tasks = plan_tasks(survey)
+    done, tasks = count_tasks(folder), plan_tasks(survey)
     if done != tasks:
         raise SessionError(
             f"{folder} has scores of {done} of {tasks} pieces of the survey: give the command `astroanomaly score "

@@ -132,6 +132,7 @@ def score_source(
     scores, kept = last.in_survey(out) / SCORES, last.in_survey(out) / _BEST
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
     Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
+    session.model_input.check(Cache.open(out))
     best, objects = Best(top, Cache.open(*others)), plan_length(out)
     with write_lock(out), clusters.connect(scheduler, workers) as cluster:
         survey = _Survey(job, scores, objects, tuple(session.classes))

@@ -93,7 +93,7 @@ def straight(folder, objects, workers):
     create_cache(known, LAYOUT, [Task("t")], {})
     survey = Path(folder) / "survey"
     steps = score_source(
-        SimpleNamespace(cache=Cache.open(known), classes=("nominal", "anomaly")),
+        SimpleNamespace(cache=Cache.open(known), classes=("nominal", "anomaly"), model_input=seen_by_the_network()),
         SimpleNamespace(in_survey=lambda out: out / "round"),
         Nothing(seen_by_the_network()),
         Noise(),

@@ -177,7 +177,10 @@ def test_info_says_what_things_are(trained):
     said = run("info", "search", cwd=trained)
     assert "round 1" in said
     assert "nominal, anomaly" in said
-    assert "torch" in run("info")
+    said = run("info")
+    assert "torch" in said
+    for name in ("openvino", "distributed", "pyarrow", "s3fs", "pyod"):
+        assert name in said
     assert "neither a cache" in run("info", "pictures", check=2, cwd=trained)
 
 

@@ -298,6 +298,8 @@ def test_on_the_command_line(trained, sky, tmp_path, capsys):
     assert "130 objects scored, 0 failed" in said
     assert "7 cutouts with the highest scores kept in " in said
     assert len(Session.open(path).cache) == 137
+    assert main(["info", out]) == 0
+    assert " 2 of 2 pieces scored" in capsys.readouterr().out
     assert main(["score", path, "--source", "fits", *mosaics]) == 2
     assert "--source and --out belong together" in capsys.readouterr().err
     assert main(["score", path, "--source", "fist", "--out", out]) == 2

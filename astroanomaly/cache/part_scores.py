@@ -13,7 +13,7 @@ from astroanomaly.cache import schema
 from astroanomaly.errors import CacheError
 from astroanomaly.records import Failure
 
-__all__ = ["PartScores", "list_parts", "read_part"]
+__all__ = ["PartScores", "count_tasks", "list_parts", "read_part"]
 
 _KIND = "part-scores"
 
@@ -100,6 +100,22 @@ def list_parts(folder: Path, classes: Sequence[str]) -> Iterator[PartScores]:
         If a file is damaged, or has scores of other label classes.
     """
     return (_read(path, classes) for path in sorted(folder.glob("[0-9]*.h5")))
+
+
+def count_tasks(folder: Path) -> int:
+    """Return how many tasks the parts in a folder hold.
+
+    Raises
+    ------
+    CacheError
+        If a file is damaged.
+    """
+    total = 0
+    for path in folder.glob("[0-9]*.h5"):
+        with schema.open_hdf5(path) as file:
+            schema.check_format(file.attrs, _KIND, path)
+            total += len(schema.check_dataset(file, "tasks", (None,), "i", path))
+    return total
 
 
 def read_part(folder: Path, first: int, classes: Sequence[str]) -> PartScores:
