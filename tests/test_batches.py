@@ -256,3 +256,20 @@ def test_single_bands_are_taken_as_they_are(channels):
     expected = torch.einsum("nbhw,cb->nchw", torch.from_numpy(images) / 255, torch.tensor(channels).float())
     assert torch.equal(tensor, expected)
     assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [40, 32])
+def test_weights_that_add_up_to_more_than_one_stay_in_range(size):
+    """As a checkpoint may have them, whether the image is resized or taken as it is."""
+    images = np.full((2, 3, 40, 40), 200, np.uint8)
+    seen = ModelInput(("r", "g", "b"), "display", ((1, 1, 1), (0, 1, 0), (1, 0, 0)), size, "picture")
+    shown = seen.tensor(images)
+    assert float(shown[:, 0].min()) == float(shown.max()) == 1
+    assert float(shown[:, 1:].max()) < 0.8
+
+
+def test_bytes_become_fractions_of_255_in_channels_last_order():
+    images = np.arange(1024, dtype=np.uint16).astype(np.uint8).reshape(1, 1, 32, 32).repeat(3, axis=1)
+    shown = ModelInput(("r", "g", "b"), "display", ((1, 0, 0), (0, 1, 0), (0, 0, 1)), 32, "picture").tensor(images)
+    np.testing.assert_array_equal(shown.numpy(), images.astype(np.float32) / np.float32(255))
+    assert shown.is_contiguous(memory_format=torch.channels_last)

@@ -250,7 +250,8 @@ class ModelInput:
             images = torch.from_numpy(np.require(images, requirements=["C", "W"]))  # torch wants to own its memory
         pixels = images.to(device, non_blocking=True)  # (n, B, H, W)
         if self.pixel_kind == "display":
-            pixels = pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
+            pixels = pixels.contiguous(memory_format=torch.channels_last)  # first, while they are one byte each
+            pixels = pixels.to(torch.float32).div_(255)
         else:
             pixels = self._stretch(pixels.float())
         if self._single is not None:
@@ -258,7 +259,8 @@ class ModelInput:
         else:
             weights = torch.tensor(self.channels, dtype=torch.float32, device=pixels.device)  # (3, B)
             colours = torch.einsum("nbhw,cb->nchw", pixels, weights)  # (n, 3, H, W)
-        return resize(colours, self.size).contiguous(memory_format=torch.channels_last)  # (n, 3, S, S)
+        seen = resize(colours, self.size).contiguous(memory_format=torch.channels_last)  # (n, 3, S, S)
+        return seen if self._single is not None else seen.clamp_(0, 1)  # weights may add up to more than 1
 
     def averaged(self, network: Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
         """Mean of what a network makes of images and of their turned views, or of pictures and their mirror images.
@@ -314,7 +316,7 @@ def _some_pixels(cache: Cache, rng: np.random.Generator) -> np.ndarray:
 def resize(images: Tensor, size: int) -> Tensor:
     """Resize images to a square, keeping their aspect: zeros are added around the shorter side.
 
-    Bicubic with antialiasing, which is the rule of Pillow; the result is clamped to [0, 1].
+    Bicubic with antialiasing, which is the rule of Pillow; what overshoots is clamped to [0, 1].
 
     Parameters
     ----------
@@ -334,5 +336,5 @@ def resize(images: Tensor, size: int) -> Tensor:
         left, top = (side - width) // 2, (side - height) // 2
         images = functional.pad(images, (left, side - width - left, top, side - height - top))
     if images.shape[-1] != size:
-        images = functional.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
-    return images.clamp(0, 1)
+        images = functional.interpolate(images, size=(size, size), mode="bicubic", antialias=True).clamp_(0, 1)
+    return images
