@@ -142,8 +142,7 @@ def export_scores(
         all_ids: Iterable[Sequence[str]] = (shard.ids for shard in cache.shards)
         blocks = _blocks(cache, last, labels)
     else:
-        last = _scored_with(session, survey)
-        folder = last.in_survey(survey) / SCORES
+        last, folder = _scored_with(session, survey)
         _refuse_unfinished(session, survey, folder)
         all_ids = (part.ids for part in list_parts(folder, session.classes))
         blocks = (
@@ -181,11 +180,12 @@ def _blocks(cache: Cache, last: Round, labels: Mapping[str, str]) -> Iterator[Sc
         yield ScoreBlock(scores.ids, *shard.positions, scores.log_odds, given)
 
 
-def _scored_with(session: Session, survey: Path) -> Round:
-    """Return the latest round that has scored objects of a survey straight through."""
+def _scored_with(session: Session, survey: Path) -> tuple[Round, Path]:
+    """Return the latest round that has scored objects of a survey straight through, and the folder of these scores."""
     for item in reversed(session.rounds):
-        if (item.in_survey(survey) / SCORES).is_dir():
-            return item
+        folder = item.in_survey(survey) / SCORES
+        if folder.is_dir():
+            return item, folder
     raise SessionError(
         f"no round of {session.path} has scored {survey}: run `astroanomaly score {session.path} --source ... "
         f"--out {survey}`"

@@ -129,7 +129,8 @@ def score_source(
     began = time.time()
     out = out.resolve()  # workers may be elsewhere
     job, planning = yield from open_job(source, inputs, out, prefix=prefix, fetch=fetch, options=options)
-    scores, kept = last.in_survey(out) / SCORES, last.in_survey(out) / _BEST
+    target = last.in_survey(out)
+    scores, kept = target / SCORES, target / _BEST
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
     Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
     session.model_input.check(Cache.open(out))

@@ -29,7 +29,7 @@ def command(commands: Any, name: str, run: Any, summary: str, flags: Any = None)
         flags(parser)
 
 
-def workers_flag(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def workers_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers``."""
     from astroanomaly.parallel import available_cores
 
