@@ -19,9 +19,10 @@ class SessionConfig:
 
     seed: int = option(0, "seed of everything random")
     device: str = option("auto", "torch device: auto, cpu, cuda, cuda:1 ...")
-    engine: Literal["auto", "torch", "openvino", "torch-compiled", "torch-bf16", "openvino-bf16"] = option(
-        "auto",
-        "what features and scores of networks are computed with; auto: OpenVINO on the CPU if installed, else torch",
+    engine: Literal["auto", "torch", "openvino", "torch-compiled", "torch-bf16", "torch-fp16", "openvino-bf16"] = (
+        option(
+            "auto", "what computes features and scores of networks; auto: OpenVINO on the CPU if installed, else torch"
+        )
     )
 
     def __post_init__(self) -> None:

@@ -2,7 +2,8 @@
 
 The step is that of the ranker `fixmatch`, with all it does: drawing and reading the images, weak and strong views, the
 loss, the optimiser and the moving average. The bare pass has the same network, sizes and micro-batch, and nothing else.
-They take turns in one process. Peak memory is that of training alone in a fresh process, beside ``train.memory_gb``.
+They take turns in one process. Peak memory is that of training alone in a fresh process, beside ``train.memory_gb``; on
+a GPU that of the GPU for both.
 """
 
 import argparse
@@ -95,17 +96,18 @@ def main():
         return
     with tempfile.TemporaryDirectory() as name:
         cache = make_cache(Path(name) / "cache", arguments.count, arguments.size)
-        done = subprocess.run(
-            [sys.executable, *sys.argv, "--child", str(cache.folders[0])], check=True, stdout=subprocess.PIPE, text=True
-        )
-        peak = json.loads(done.stdout.splitlines()[-1])
-        compare(cache, arguments, peak)
+        compare(cache, arguments)
 
 
-def compare(cache, arguments, peak):
+def compare(cache, arguments):
     """Let both take turns, and print a table."""
     tune_allocator()
     device = pick_device(arguments.device)
+    if device.type == "cpu":
+        done = subprocess.run(
+            [sys.executable, *sys.argv, "--child", str(cache.folders[0])], check=True, stdout=subprocess.PIPE, text=True
+        )
+        peak = json.loads(done.stdout.splitlines()[-1])["RssAnon"]
     ranker, steps = training(cache, arguments.size, arguments.repeats + 1, arguments.device, arguments.memory_gb)
     run, micro_batch, images = bare_pass(ranker.options, arguments.size, device)
     seconds = {"training step": [], "bare forward and backward": []}
@@ -123,7 +125,9 @@ def compare(cache, arguments, peak):
     for name, values in seconds.items():
         show(f"{name}, s", values, "{:.3f}")
     show("bare / step", [b / a for a, b in zip(*seconds.values(), strict=True)], "{:.3f}")
-    print(f"\npeak memory {peak['RssAnon']:.2f} GB, train.memory_gb={arguments.memory_gb:g}")
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 1e9  # of both
+    print(f"\npeak memory {peak:.2f} GB, train.memory_gb={arguments.memory_gb:g}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from astroanomaly.config import BackboneConfig
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn import engines
 from astroanomaly.learn.backbone import build_backbone
-from astroanomaly.learn.engines import Engine, batch_within, make_engines
+from astroanomaly.learn.engines import Engine, batch_within, filled_up, make_engines
 from astroanomaly.learn.features import FeatureStore
 from astroanomaly.learn.scoring import score_images
 from astroanomaly.learn.tune_options import TuneOptions
@@ -223,3 +223,14 @@ def test_a_pass_fits_half_of_the_memory(free, each):
     size = batch_within(free, each)
     assert 1 <= size <= 1024
     assert size == 1 or size * each <= free / 2
+    assert size.bit_count() == 1
+
+
+@given(st.integers(1, 70))
+def test_images_are_filled_up_with_black_ones(count):
+    images = torch.rand(count, 3, 2, 2)
+    filled = filled_up(images)
+    assert torch.equal(filled[:count], images)
+    assert not filled[count:].any()
+    assert len(filled) < 2 * count
+    assert len(filled).bit_count() == 1

@@ -10,10 +10,9 @@ from torch import nn
 from astroanomaly.config import BackboneConfig
 from astroanomaly.learn.backbone import build_backbone
 from astroanomaly.learn.fixmatch import (
+    MovingAverage,
     StepBatch,
-    average_weights,
     fixmatch_loss,
-    make_average,
     measure_norm,
     set_training,
     train_step,
@@ -176,18 +175,18 @@ def test_steps_lower_the_loss_of_a_batch_they_see_again():
 
 def test_the_average_moves_its_weights_a_little_and_copies_its_buffers():
     model = network()
-    average = make_average(model)
-    start = copy.deepcopy(average.state_dict())
+    average = MovingAverage(model)
+    start = copy.deepcopy(average.model.state_dict())
     set_training(model, "batch")
     train_step(model, torch.optim.SGD(model.parameters(), lr=1.0), step_batch(), micro_batch=1000)
-    average_weights(average, model, 0.9)
+    average.move(0.9)
     moved = dict(model.named_parameters())
-    for name, parameter in average.named_parameters():
+    for name, parameter in average.model.named_parameters():
         assert torch.allclose(parameter, 0.9 * start[name] + 0.1 * moved[name], atol=1e-6)
         assert not parameter.requires_grad
     changed = 0
     for name, buffer in model.named_buffers():
-        assert torch.equal(dict(average.named_buffers())[name], buffer)
+        assert torch.equal(dict(average.model.named_buffers())[name], buffer)
         changed += name in start and not torch.equal(start[name], buffer)
     assert changed
 

@@ -159,14 +159,14 @@ def test_every_device_takes_part_with_a_network_of_its_own(cache):
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_shard_that_cannot_be_read_ends_scoring(cache, monkeypatch, count):
     shard = type(cache.shards[0])
-    read = shard.read
+    stored = shard.stored
 
-    def broken(self, start=0, stop=None):
-        if self.uuid == cache.shards[1].uuid and start:
+    def broken(self, rows):
+        if self.uuid == cache.shards[1].uuid and rows.start:
             raise OSError("the disk is gone")
-        return read(self, start, stop)
+        return stored(self, rows)
 
-    monkeypatch.setattr(shard, "read", broken)
+    monkeypatch.setattr(shard, "stored", broken)
     model = build_backbone(planted.TINY, 2)
     with pytest.raises(OSError, match="the disk is gone"):
         list(score_images(model, cache, planted.context(cache).input, 32, [Engine() for _ in range(count)]))

@@ -258,7 +258,7 @@ def test_labels_it_cannot_learn_from_are_refused(cache, known, message):
         {"edge_share": -0.1},
         {"ema": 1.0},
         {"learning_rate": 0.0},
-        {"memory_gb": 0.0},
+        {"memory_gb": -1.0},
         {"frozen_blocks": -1},
     ],
 )

@@ -9,6 +9,7 @@ import math
 import mmap
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -22,9 +23,33 @@ from astroanomaly.config import nearest
 from astroanomaly.errors import BandError, CacheError, UnknownObjectError
 from astroanomaly.records import Cutout, Failure, Grid, Layout
 
-__all__ = ["Cache", "Shard"]
+__all__ = ["Cache", "Shard", "Stored"]
 
 _OPEN_SHARDS = 64  # shards whose ids are kept at once
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Cutouts as they are stored.
+
+    Parameters
+    ----------
+    pixels
+        ``(n, bands, height, width)``: uint8, float32, or float16 in units of ``scale``. It may be a part of a file that
+        is mapped into memory: to be copied before `Shard.release`.
+    scale, zero
+        ``(n, bands, 1, 1)`` float32 for float16: flux is ``scale * pixels + zero``. None for the others.
+    """
+
+    pixels: np.ndarray
+    scale: np.ndarray | None = None
+    zero: np.ndarray | None = None
+
+    def plain(self) -> np.ndarray:
+        """Float32 flux with NaN where there is no data, or uint8 display pixels, in memory of its own."""
+        if self.scale is not None and self.zero is not None:
+            return self.pixels.astype(np.float32) * self.scale + self.zero
+        return self.pixels if self.pixels.flags.owndata else np.array(self.pixels)
 
 
 class Shard:
@@ -111,11 +136,11 @@ class Shard:
         numpy.ndarray
             ``(n, bands, height, width)``: float32 flux with NaN where there is no data, or uint8 display pixels.
         """
-        return self._take(slice(start, self._count if stop is None else min(stop, self._count)))
+        return self.stored(slice(start, stop)).plain()
 
     def read_rows(self, rows: np.ndarray) -> np.ndarray:
         """Read cutouts by their place in the shard, in the order given; as `read`."""
-        return self._take(np.asarray(rows, dtype=np.int64))
+        return self.stored(rows).plain()
 
     def release(self) -> None:
         """Let go of the memory map, and so of the open file; it is mapped again when it is read."""
@@ -132,29 +157,26 @@ class Shard:
             start = begin // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(mmap.MADV_WILLNEED, start, end - start)
 
-    def _take(self, rows: Any) -> np.ndarray:
-        in_order = self._planes == list(range(len(self._stored.bands)))
+    def stored(self, rows: slice | np.ndarray) -> Stored:
+        """Give cutouts as they are stored: consecutive ones, of which nothing is copied, or by their places."""
+        picked = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
         if self._pixels is not None:
-            pixels = self._pixels[rows] if in_order else self._pixels[rows][:, self._planes]
-            scaled = self._stored.dtype == "float16"
-            if not scaled:
-                return np.array(pixels)
-            with schema.open_hdf5(self.path) as file:
-                scale, zero = file["scale"][...][rows], file["zero"][...][rows]
+            pixels = self._pixels[picked]
         else:
             with schema.open_hdf5(self.path) as file:
-                if isinstance(rows, slice):
-                    pixels = file["images"][rows]
+                if isinstance(picked, slice):
+                    pixels = file["images"][picked]
                 else:  # HDF5 picks single chunks faster than a list of them
-                    pixels = np.empty((len(rows), *file["images"].shape[1:]), self._dtype)
-                    for place, row in enumerate(rows):
+                    pixels = np.empty((len(picked), *file["images"].shape[1:]), self._dtype)
+                    for place, row in enumerate(picked):
                         pixels[place] = file["images"][int(row)]
-                pixels = pixels[:, self._planes]
-                if self._stored.dtype != "float16":
-                    return pixels
-                scale, zero = file["scale"][...][rows], file["zero"][...][rows]
-        scale, zero = scale[:, self._planes, None, None], zero[:, self._planes, None, None]
-        return pixels.astype(np.float32) * scale + zero
+        if self._planes != list(range(len(self._stored.bands))):
+            pixels = pixels[:, self._planes]
+        if self._stored.dtype != "float16":
+            return Stored(pixels)
+        with schema.open_hdf5(self.path) as file:
+            scale, zero = (file[name][...][picked][:, self._planes, None, None] for name in ("scale", "zero"))
+        return Stored(pixels, scale, zero)
 
     def coverage(self) -> np.ndarray:
         """``(n, bands)`` float32 share of pixels with data."""

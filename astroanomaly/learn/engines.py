@@ -15,18 +15,20 @@ from torch import Tensor, nn
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.device import pick_devices
 
-__all__ = ["Engine", "batch_within", "is_rounded", "make_engines"]
+__all__ = ["Engine", "batch_within", "filled_up", "make_engines", "rounded_to"]
 
 WORTH = 1000  # images: with fewer, making a network ready (a second or two) costs more than it saves
+WORTH_COMPILING = 2_000_000  # on an H100 compiling took 6 to 17 s and saved 10 to 15 s a million images
 _BATCH = 64  # images per pass on the processor
 _MOST = 1024  # and on a GPU, where more gain nothing
 _SHARE = 0.5  # of the free memory of a GPU that a pass may take
 _TRIED = 8  # images of the pass that measures it
 _COMPARED = 4  # images that a network has to judge as torch does before it is used
-_APART = {
-    False: 1e-3,
-    True: 0.2,
-}  # by whether it computes in bfloat16: largest difference, in units of the largest value
+_APART = {  # largest difference from torch, in units of the largest value
+    "float32": 1e-3,
+    "bfloat16": 0.2,
+}
+_ROUNDED = {"-bf16": "bfloat16", "-fp16": "float16"}
 _QUOTED = 200  # last characters of what OpenVINO says
 _log = logging.getLogger(__name__)
 
@@ -35,9 +37,9 @@ class _RefusedError(Exception):
     """OpenVINO cannot run a network as torch does."""
 
 
-def is_rounded(name: str) -> bool:
-    """Whether an engine of this name (``session.engine``) computes in bfloat16, with 8 bits instead of 24."""
-    return name.endswith("-bf16")
+def rounded_to(name: str) -> str:
+    """Return what an engine of this name (``session.engine``) rounds to: ``bfloat16``, ``float16`` or nothing."""
+    return next((precision for ending, precision in _ROUNDED.items() if name.endswith(ending)), "")
 
 
 def make_engines(name: str, device_name: str) -> list[Engine]:
@@ -46,7 +48,7 @@ def make_engines(name: str, device_name: str) -> list[Engine]:
     Parameters
     ----------
     name
-        ``auto``, ``torch``, ``openvino``, ``torch-compiled``, ``torch-bf16`` or ``openvino-bf16``.
+        ``auto``, ``torch``, ``openvino``, ``torch-compiled``, ``torch-bf16``, ``torch-fp16`` or ``openvino-bf16``.
     device_name
         As in `astroanomaly.learn.device.pick_device`; ``auto`` is all GPUs where there are any.
 
@@ -65,8 +67,9 @@ class Engine:
     ----------
     name
         ``torch``; ``openvino``; or ``auto``: OpenVINO on the processor if it is installed, for networks that it can run
-        and at least 1,000 images (`expect`), else torch. ``torch-bf16`` and ``openvino-bf16`` compute in bfloat16;
-        ``torch-compiled`` compiles the network with `torch.compile`, which needs a compiler and takes half a minute.
+        and at least 1,000 images (`expect`), else torch. ``torch-bf16`` and ``openvino-bf16`` compute in bfloat16,
+        ``torch-fp16`` in float16, on a GPU only. ``torch-compiled`` compiles the network with `torch.compile`, which
+        needs a compiler and takes half a minute; on a GPU torch does so by itself for at least 2,000,000 images.
     device
         The device.
 
@@ -78,8 +81,8 @@ class Engine:
 
     def __init__(self, name: str = "torch", device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.rounded = is_rounded(name)
-        self.compiles = name == "torch-compiled"
+        self.rounded = rounded_to(name)
+        self._compiles = name == "torch-compiled"
         self._named = name.startswith("openvino")
         installed = importlib.util.find_spec("openvino") is not None
         if self._named and not installed:
@@ -92,9 +95,16 @@ class Engine:
                 f"session.engine={name} runs on the processor, but the device is {self.device}: set session.device=cpu "
                 "or session.engine=auto"
             )
+        if self.rounded == "float16" and self.device.type != "cuda":
+            raise ConfigError(
+                f"session.engine={name} runs on CUDA GPUs only, but the device is {self.device}: set "
+                "session.engine=torch-bf16 or auto"
+            )
         self._openvino = self._named or (name == "auto" and installed and self.device.type == "cpu")
         self._expected = 0
-        self._precision = "bfloat16" if self.rounded else "float32"
+        self._precision = self.rounded or "float32"
+        self._can_compile = True
+        self._measuring = False  # whether a pass only shows how much memory it needs
         self._runs: dict[tuple[int, str], tuple[nn.Module, _Run]] = {}
         self._copies: dict[int, tuple[nn.Module, nn.Module]] = {}
 
@@ -104,12 +114,20 @@ class Engine:
         if self.uses_openvino:
             return f"OpenVINO {importlib.import_module('openvino').__version__.split('-')[0]}, {self._precision}, cpu"
         how = "torch compiled" if self.compiles else "torch"
-        return f"{how} {torch.__version__.split('+')[0]}, {self._precision}, {self.device.type}"
+        short = self.device.type == "cuda" and not self.rounded and torch.backends.cudnn.allow_tf32
+        precision = "float32 with TF32 convolutions" if short else self._precision
+        return f"{how} {torch.__version__.split('+')[0]}, {precision}, {self.device.type}"
 
     @property
     def uses_openvino(self) -> bool:
         """Whether the next images pass OpenVINO."""
         return self._openvino and (self._named or self._expected >= WORTH)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether the next images pass a compiled network."""
+        worth = self.device.type == "cuda" and self._expected >= WORTH_COMPILING
+        return self._can_compile and (self._compiles or worth) and not self._measuring
 
     def expect(self, images: int) -> None:
         """Say how many more images are to come."""
@@ -151,8 +169,12 @@ class Engine:
         before = torch.cuda.memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         images = torch.zeros(_TRIED, 3, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            run(images)
+        self._measuring = True
+        try:
+            with torch.inference_mode():
+                run(images)
+        finally:
+            self._measuring = False
         needed = torch.cuda.max_memory_allocated(self.device) - before
         free, _ = torch.cuda.mem_get_info(self.device)
         return batch_within(free, needed / _TRIED)
@@ -166,15 +188,36 @@ class Engine:
         _log.warning("OpenVINO cannot run this network (%s): it runs on torch", why)
         self._openvino = False
 
+    def give_up_compiling(self, why: RuntimeError) -> None:
+        """Go on without, or say so where it was asked for by name."""
+        said = f"torch cannot compile this network here ({_short(why)})"
+        if self._compiles:
+            raise ConfigError(f"session.engine: {said}; set session.engine=auto or torch") from why
+        _log.warning("%s: it runs as it is", said)
+        self._can_compile = False
+
     def found_precision(self, precision: str) -> None:
         """Note what a processor without bfloat16 makes of it."""
         self._precision = precision
 
 
 def batch_within(free: float, each: float) -> int:
-    """How many images of ``each`` bytes pass together in half of ``free`` bytes: a multiple of 8 if it can be."""
-    fitting = int(_SHARE * free / max(each, 1.0))
-    return min(_MOST, fitting // 8 * 8 if fitting >= 8 else max(1, fitting))
+    """How many images of ``each`` bytes pass together in half of ``free`` bytes: a power of two, see `filled_up`."""
+    fitting = int(min(_MOST, _SHARE * free / max(each, 1.0)))
+    return 1 << max(0, fitting.bit_length() - 1)
+
+
+def filled_up(images: Tensor) -> Tensor:
+    """Add black images up to a power of two.
+
+    For every new number of images a GPU's library looks for a way to convolve, which took an H100 about a second for
+    EfficientNet-Lite0; shards end with any number.
+    """
+    wanted = 1 << (len(images) - 1).bit_length()
+    if wanted == len(images):
+        return images
+    more = images.new_zeros(wanted - len(images), *images.shape[1:])
+    return torch.cat([images, more.contiguous(memory_format=torch.channels_last)])
 
 
 class _Run:
@@ -194,21 +237,32 @@ class _Run:
                 return self._ready(images)
             except _RefusedError as why:
                 self._engine.give_up(why)
+        given = filled_up(images) if self._engine.device.type == "cuda" else images
         with self._cast():
-            return self._torch(images)(images).float()
+            return self._on_torch(given)[: len(images)].float()
 
-    def _torch(self, images: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the network, or its compiled form where there are as many images as in the first batch."""
+    def _on_torch(self, images: Tensor) -> Tensor:
+        """Pass the network, or its compiled form where there are as many images as in the first batch."""
         if not self._engine.compiles:
-            return self._network
+            return self._network(images)
+        first = self._compiled is None
         if self._compiled is None:
             self._compiled = len(images), torch.compile(self._network, dynamic=False)
-        return self._compiled[1] if len(images) == self._compiled[0] else self._network
+        count, compiled = self._compiled
+        if len(images) != count:
+            return self._network(images)
+        try:
+            return compiled(images)
+        except RuntimeError as why:  # what is missing or too old on this machine shows at the first call
+            if not first:
+                raise
+            self._engine.give_up_compiling(why)
+            return self._network(images)
 
     def _cast(self) -> contextlib.AbstractContextManager[Any]:
         if not self._engine.rounded:
             return contextlib.nullcontext()
-        return torch.autocast(self._engine.device.type, torch.bfloat16)
+        return torch.autocast(self._engine.device.type, getattr(torch, self._engine.rounded))
 
 
 class _Method(nn.Module):
@@ -222,7 +276,7 @@ class _Method(nn.Module):
         return self.model(images) if self.method == "forward" else getattr(self.model, self.method)(images)
 
 
-def _in_openvino(network: nn.Module, images: Tensor, rounded: bool) -> tuple[Callable[[Tensor], Tensor], str]:
+def _in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Callable[[Tensor], Tensor], str]:
     """Make a network ready for images like those given; return what runs it, and its precision.
 
     Raises
@@ -248,9 +302,7 @@ def _in_openvino(network: nn.Module, images: Tensor, rounded: bool) -> tuple[Cal
             },
         )
     except Exception as error:  # tracing and conversion have errors of a dozen kinds, not all of them RuntimeError
-        raise _RefusedError(
-            str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        ) from error
+        raise _RefusedError(_short(error)) from error
 
     def run(seen: Tensor) -> Tensor:
         given = seen.permute(0, 2, 3, 1).contiguous().numpy()  # (n, S, S, C)
@@ -261,10 +313,16 @@ def _in_openvino(network: nn.Module, images: Tensor, rounded: bool) -> tuple[Cal
         wanted = network(first).float()
     found = run(first)
     apart, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
-    if found.shape != wanted.shape or not apart <= _APART[rounded] * max(largest, 1.0):
+    if found.shape != wanted.shape or not apart <= _APART[rounded or "float32"] * max(largest, 1.0):
         raise _RefusedError(f"its answers differ from those of torch by {apart:.3g} of {largest:.3g}")
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     return run, "bfloat16" if precision == "bf16" else "float32"
+
+
+def _short(error: Exception) -> str:
+    """Last line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return lines[-1][-_QUOTED:] if lines else type(error).__name__
 
 
 def _converted(network: nn.Module, images: Tensor) -> Any:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly.config import BackboneConfig
-from astroanomaly.learn.pipeline import ahead
+from astroanomaly.learn.pipeline import Shared, ahead, together
 from astroanomaly.learn.rows import RowFile, open_rows
 from astroanomaly.records import Progress
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from astroanomaly.learn.backbone import Backbone
     from astroanomaly.learn.batches import ModelInput
     from astroanomaly.learn.engines import Engine
+    from astroanomaly.learn.transfer import Sent
 
 __all__ = ["FeatureStore", "unit_length"]
 
@@ -68,7 +70,8 @@ class FeatureStore:
         Cutouts per pass through the network; 0: what suits the device.
     engine
         What the network runs on, see `astroanomaly.learn.engines.Engine`. Those that compute in float32 agree within
-        the last bit of float16 and share their features; those of bfloat16 have a key of their own.
+        the last bits of float16, to which a GPU rounds the factors of its products (TF32), and share their features;
+        those of bfloat16 and float16 have keys of their own.
 
     Raises
     ------
@@ -119,7 +122,7 @@ class FeatureStore:
     def key(self) -> str:
         """Hexadecimal name of everything that decides the features, beside the shard."""
         from astroanomaly.learn.backbone import weights_hash
-        from astroanomaly.learn.engines import is_rounded
+        from astroanomaly.learn.engines import rounded_to
 
         parts = {
             "backbone": self.backbone_config.name,
@@ -129,8 +132,8 @@ class FeatureStore:
             "precision": "float16",
             "version": _VERSION,
         }
-        if is_rounded(self._engine_name):
-            parts["computed in"] = "bfloat16"
+        if rounded_to(self._engine_name):
+            parts["computed in"] = rounded_to(self._engine_name)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def __len__(self) -> int:
@@ -148,7 +151,11 @@ class FeatureStore:
 
     def look(self, images: Tensor) -> Tensor:
         """``(n, D)`` features of what the network sees ``(n, 3, S, S)``, averaged over its views."""
-        return self.model_input.averaged(self.engine.run(self.network, "seen"), images)
+        return self._look_on(self.engine, self.network)(images)
+
+    def _look_on(self, engine: Engine, network: Backbone) -> Callable[[Tensor], Tensor]:
+        run = engine.run(network, "seen")
+        return lambda images: self.model_input.averaged(run, images)
 
     @property
     def done(self) -> int:
@@ -216,7 +223,8 @@ class FeatureStore:
         if done < total:
             yield Progress("features", done, total)
             missing = sum(len(self._shards[uuid]) - self._open(uuid).done for uuid in wanted)
-            self.engine.expect(missing if only is None else missing + len(first))
+            for engine in self.engines:
+                engine.expect(missing if only is None else missing + len(first))
         for new in self._fill(self._batches_of(first)):
             done += new
             yield Progress("features", done, total, message=self._remark())
@@ -259,12 +267,16 @@ class FeatureStore:
         return network.requires_grad_(False)
 
     @cached_property
-    def engine(self) -> Engine:
-        """What the network runs on."""
-        from astroanomaly.learn.device import pick_device
-        from astroanomaly.learn.engines import Engine
+    def engines(self) -> list[Engine]:
+        """What the network runs on, one for each device; they share the work."""
+        from astroanomaly.learn.engines import make_engines
 
-        return Engine(self._engine_name, pick_device(self._device_name))
+        return make_engines(self._engine_name, self._device_name)
+
+    @property
+    def engine(self) -> Engine:
+        """The first of them."""
+        return self.engines[0]
 
     @cached_property
     def batch_size(self) -> int:
@@ -303,16 +315,40 @@ class FeatureStore:
 
     def _fill(self, batches: Iterator[tuple[str, np.ndarray]]) -> Iterator[int]:
         """Compute and keep the features of some objects of some shards; give how many are new after each batch."""
+        found = list(batches)
+        if not found:
+            return
+        todo = Shared(found)
+        parts = [
+            self._computed(engine, engine.place(self.network, own=number > 0), todo)
+            for number, engine in enumerate(self.engines)
+        ]
+        for uuid, rows, features in parts[0] if len(parts) == 1 else together(parts):
+            yield self._open(uuid, for_writing=features.shape[1]).put(rows, features)
+
+    def _computed(
+        self, engine: Engine, network: Any, batches: Iterator[tuple[str, np.ndarray]]
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Compute features on one engine, as long as there are batches left; give where they belong, too."""
         import torch
 
-        def read(batch: tuple[str, np.ndarray]) -> np.ndarray:
-            return self._shards[batch[0]].read_rows(batch[1])
+        from astroanomaly.learn.transfer import Transfer
 
-        for (uuid, rows), images in ahead(read, batches):
+        transfer, look = Transfer(engine.device), self._look_on(engine, network)
+        waiting: deque[tuple[tuple[str, np.ndarray], Callable[[], np.ndarray]]] = deque()
+
+        def read(batch: tuple[str, np.ndarray]) -> Sent:
+            return transfer.send(self._shards[batch[0]].stored(batch[1]))
+
+        for batch, sent in ahead(read, batches, transfer.ahead, transfer.readers):
             with torch.inference_mode():
-                seen = self.model_input.tensor(images, self.engine.device, self._planes)  # (n, 3, S, S)
-                features = self.look(seen).cpu().numpy()  # (n, D)
-            yield self._open(uuid, for_writing=features.shape[1]).put(rows, features)
+                seen = self.model_input.tensor(transfer.receive(sent), engine.device, self._planes)  # (n, 3, S, S)
+                waiting.append((batch, transfer.fetch(look(seen))))  # (n, D)
+            while len(waiting) > transfer.behind:
+                done, fetched = waiting.popleft()
+                yield *done, fetched()
+        for done, fetched in waiting:
+            yield *done, fetched()
 
     def _open(self, uuid: str, for_writing: int = 0) -> RowFile:
         """Open the features of one shard; ``for_writing`` is their length, 0 to look only."""

@@ -9,20 +9,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 __all__ = [
     "Columns",
     "Loss",
+    "MovingAverage",
     "Norm",
     "StepBatch",
-    "average_weights",
     "fixmatch_loss",
-    "make_average",
     "measure_norm",
     "set_training",
     "train_step",
@@ -219,9 +219,33 @@ def set_training(model: nn.Module, norm: Norm) -> None:
                 module.eval()
 
 
-def make_average(model: nn.Module) -> nn.Module:
-    """Copy a model as the start of its exponential moving average."""
-    return copy.deepcopy(model).eval().requires_grad_(False)
+class MovingAverage:
+    """The exponential moving average of the weights of a model in training.
+
+    Running statistics are averages already, and belong to what the newest weights make of the images: they are copied.
+
+    Parameters
+    ----------
+    model
+        The model.
+
+    Attributes
+    ----------
+    model
+        A copy that has the averaged weights, in evaluation mode.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._weights: tuple[list[Any], list[Any]] = list(self.model.parameters()), list(model.parameters())
+        self._buffers = list(self.model.buffers()), list(model.buffers())
+
+    @torch.no_grad()
+    def move(self, decay: float) -> None:
+        """Move towards the model: ``decay`` of the old weights stays."""
+        get_ema_multi_avg_fn(decay)(*self._weights, 0)
+        if self._buffers[0]:
+            torch._foreach_copy_(*self._buffers)
 
 
 @torch.no_grad()
@@ -253,18 +277,6 @@ def measure_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.eval()
-
-
-@torch.no_grad()
-def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the average towards the model: ``decay`` of the old weights stays; buffers are copied.
-
-    Running statistics are averages already, and belong to what the newest weights make of the images.
-    """
-    for old, new in zip(average.parameters(), model.parameters(), strict=True):
-        old.lerp_(new, 1 - decay)
-    for kept, newest in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(newest)
 
 
 class Columns(nn.Module):

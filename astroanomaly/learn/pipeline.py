@@ -16,29 +16,33 @@ Result = TypeVar("Result")
 _END: Any = object()
 
 
-def ahead(fetch: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Iterator[tuple[Item, Result]]:
-    """Fetch something for each item in another thread, while the caller is busy with what was fetched before.
+def ahead(
+    fetch: Callable[[Item], Result], items: Iterable[Item], depth: int = 2, threads: int = 1
+) -> Iterator[tuple[Item, Result]]:
+    """Fetch something for each item in other threads, while the caller is busy with what was fetched before.
 
     Parameters
     ----------
     fetch
-        Called in the other thread, for one item after another.
+        Called in the other threads, for one item after another.
     items
         Taken in the caller's thread, at most ``depth`` before they are needed.
     depth
         How many results may wait.
+    threads
+        How many there are.
 
     Yields
     ------
     tuple
         An item and what was fetched for it, in order. An error of `fetch` is raised in its place. When the generator
-        ends, or is closed, the thread has ended.
+        ends, or is closed, the threads have ended.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         waiting: deque[tuple[Item, Future[Result]]] = deque()
         try:
             for item in items:
-                waiting.append((item, thread.submit(fetch, item)))
+                waiting.append((item, pool.submit(fetch, item)))
                 if len(waiting) > depth:
                     first, future = waiting.popleft()
                     yield first, future.result()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -110,7 +111,7 @@ def score_images(
         engine.expect(sum(map(len, shards)))
     try:
         parts = [scored(engine, engine.place(model, own=number > 0)) for number, engine in enumerate(engines)]
-        yield from parts[0] if len(parts) == 1 and engines[0].device.type == "cpu" else together(parts)
+        yield from parts[0] if len(parts) == 1 else together(parts)
     finally:
         model.train(training)
 
@@ -127,23 +128,34 @@ def _scored(
     """Score shards on one engine, as long as there are any left."""
     import torch
 
-    def read(step: tuple[Shard, int]) -> Any:
-        images = step[0].read(step[1], step[1] + size)
-        return torch.from_numpy(images).pin_memory() if engine.device.type == "cuda" else images
+    from astroanomaly.learn.transfer import Sent, Transfer
+
+    transfer = Transfer(engine.device)
+    waiting: deque[tuple[Shard, int, Callable[[], np.ndarray]]] = deque()
+    logits: list[np.ndarray] = []
+
+    def read(step: tuple[Shard, int]) -> Sent:
+        return transfer.send(step[0].stored(slice(step[1], step[1] + size)))
+
+    def finish(most: int) -> Iterator[ShardScores]:
+        """Wait for the oldest batches until at most so many are on their way."""
+        while len(waiting) > most:
+            shard, start, fetched = waiting.popleft()
+            logits.append(fetched())  # (n, classes)
+            if start + size >= len(shard):
+                found = log_odds(np.concatenate(logits))
+                logits.clear()
+                shard.release()
+                yield ShardScores(shard.uuid, shard.ids, found, engine.label)
 
     steps = ((shard, start) for shard in shards for start in range(0, len(shard), size))
-    logits: list[Tensor] = []
-    for (shard, start), images in ahead(read, steps):
+    for (shard, start), sent in ahead(read, steps, transfer.ahead, transfer.readers):
         model.eval()  # between two shards the caller may have trained
         with torch.inference_mode():
-            seen = model_input.tensor(images, engine.device, planes)  # (n, 3, S, S)
-            logits.append(judge(seen, shard.uuid, start).float())  # (n, classes)
-            if start + size >= len(shard):  # only now the device is waited for
-                found = log_odds(torch.cat(logits).cpu().numpy())
-                logits = []
-        if not logits:
-            shard.release()
-            yield ShardScores(shard.uuid, shard.ids, found, engine.label)
+            seen = model_input.tensor(transfer.receive(sent), engine.device, planes)  # (n, 3, S, S)
+            waiting.append((shard, start, transfer.fetch(judge(seen, shard.uuid, start).float())))
+        yield from finish(transfer.behind)
+    yield from finish(0)
 
 
 class TopK:

@@ -43,7 +43,9 @@ class TrainConfig:
         "batch", "batch normalisation by the images of a step, or by the statistics that came with the weights"
     )
     memory_gb: float = option(
-        6.0, "peak memory of training in gigabytes; a step that needs more passes in several parts"
+        0.0,
+        "peak memory of training in gigabytes; a step that needs more passes in several parts. 0: 6 on a processor, "
+        "most of what is free on a GPU",
     )
     micro_batch: int = option(0, "images that pass together; 0 takes what memory_gb allows. Recorded with the weights")
 
@@ -57,10 +59,10 @@ class TrainConfig:
         for name in ("ema", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more, and less than 1")
-        for name in ("temperature", "learning_rate", "memory_gb"):
+        for name in ("temperature", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"train.{name}={getattr(self, name)}: expected a number above 0")
-        for name in ("unlabelled_weight", "weight_decay", "micro_batch", "frozen_blocks"):
+        for name in ("unlabelled_weight", "weight_decay", "memory_gb", "micro_batch", "frozen_blocks"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more")
 

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,8 @@ from torch import Tensor, nn
 from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.learn.fixmatch import (
     Loss,
+    MovingAverage,
     StepBatch,
-    average_weights,
-    make_average,
     measure_norm,
     set_training,
     train_step,
@@ -29,6 +29,8 @@ STAGE = "training"
 _FLOOD = 0.95  # share of the unlabelled batch
 _EARLY = 5  # steps
 _OVERHEAD = 1.35  # peak memory of a step over what is kept for the gradient
+_USUAL = 6e9  # bytes that training may take on a processor where the settings do not say
+_SHARE = 0.8  # and on a GPU, of what is free
 _PROGRAM = 1.8e9  # bytes beside it: Python, torch, the weights, a batch of images, measuring the normalisation
 
 
@@ -85,19 +87,23 @@ def train(
     TrainingError
         If the loss is no longer finite.
     """
-    average = make_average(model)
+    average = MovingAverage(model)
     optimiser = _optimiser(model, config)
     watch = _Watch(config, fresh)
     set_training(model, config.norm)
     losses: list[float] = []
     started = time.perf_counter()
-    for step, batch in zip(range(config.iterations), batches, strict=False):
+    prepared = _Prepared(batches, next(model.parameters()).device)
+    batch = prepared.next()
+    for step in range(config.iterations):
+        if batch is None:
+            break
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * _schedule(config, step)
         loss = train_step(
             model,
             optimiser,
-            batch,
+            prepared.use(batch),
             micro_batch=micro_batch,
             norm=config.norm,
             learnt=learnt,
@@ -105,7 +111,8 @@ def train(
             temperature=config.temperature,
             weight=config.unlabelled_weight,
         )
-        average_weights(average, model, config.ema * (1 - config.ema**step) / (1 - config.ema ** (step + 1)))
+        average.move(config.ema * (1 - config.ema**step) / (1 - config.ema ** (step + 1)))
+        batch = prepared.next() if step + 1 < config.iterations else None  # while a GPU is busy with the step
         values = _figures(loss)
         if not math.isfinite(values["loss"]):
             raise TrainingError(
@@ -119,15 +126,15 @@ def train(
         if enough is not None and enough(losses):
             break
     if config.norm == "batch" and plain is not None:
-        measure_norm(average, plain())
-    return average
+        measure_norm(average.model, plain())
+    return average.model
 
 
 def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     """Find how many images may pass together within ``config.memory_gb``: at most the whole step.
 
     The tensors that the network keeps for the gradient of two images are counted, so the answer depends on the network,
-    the size of the images and the settings, and not on the state of the machine.
+    the size of the images and the settings, and, unless ``memory_gb`` is given, on the free memory of a GPU.
 
     Parameters
     ----------
@@ -146,6 +153,8 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     whole = config.labelled_batch + 2 * config.unlabelled_batch
     if config.micro_batch:
         return min(config.micro_batch, whole)
+    device = next(model.parameters()).device
+    allowed = config.memory_gb * 1e9 or _usual_memory(device)
     trial = copy.deepcopy(model)  # batch normalisation would change the model itself
     set_training(trial, config.norm)
     own = {parameter.untyped_storage().data_ptr() for parameter in trial.parameters()}
@@ -157,7 +166,6 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    device = next(trial.parameters()).device
     images = torch.zeros(2, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         output = trial(images)
@@ -166,14 +174,42 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     if config.norm == "frozen":  # weak views keep nothing
         per_image *= (config.labelled_batch + config.unlabelled_batch) / whole
     smallest = -(-whole // config.labelled_batch)
-    room = config.memory_gb * 1e9 - _PROGRAM
+    room = allowed - _PROGRAM
     if room < smallest * per_image:
         needed = math.ceil((smallest * per_image + _PROGRAM) / 1e8) / 10
         raise ConfigError(
-            f"training at {size} px needs about {needed:g} GB, train.memory_gb={config.memory_gb:g}: raise it, or set "
-            "a smaller input.size"
+            f"training at {size} px needs about {needed:g} GB, but may have {allowed / 1e9:.3g}: raise "
+            "train.memory_gb, or set a smaller input.size"
         )
     return int(min(room / per_image, whole))
+
+
+def _usual_memory(device: torch.device) -> float:
+    """Bytes that training may take where the settings do not say: a GPU is there for it, a processor is not."""
+    return _SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _USUAL
+
+
+class _Prepared:
+    """Batches that are prepared while a GPU is busy: on a stream of their own, which waits for nothing but itself."""
+
+    def __init__(self, batches: Iterable[StepBatch], device: torch.device) -> None:
+        self._batches = iter(batches)
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def next(self) -> StepBatch | None:
+        """Prepare a batch; None where there are no more."""
+        with torch.cuda.stream(self._stream):  # None: no stream
+            return next(self._batches, None)
+
+    def use(self, batch: StepBatch) -> StepBatch:
+        """Let the device wait until a batch is there."""
+        if self._stream is not None:
+            current: Any = torch.cuda.current_stream(self._device)
+            current.wait_stream(self._stream)
+            for images in (batch.labelled, batch.targets, batch.weak, batch.strong):
+                images.record_stream(current)  # its memory is not given to the next batch before this one is used
+        return batch
 
 
 def _optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -195,13 +231,14 @@ def _schedule(config: TrainConfig, step: int) -> float:
 
 def _figures(loss: Loss) -> dict[str, float]:
     """Collect what is reported of a step."""
-    values = {"loss": float(loss.total)}
+    anomalous = (loss.pseudo_labels > 0) & loss.confident
+    parts = [loss.total, loss.supervised, loss.unlabelled, loss.confident.sum(), anomalous.sum()]
+    found = torch.stack([part.double() for part in parts]).tolist()  # a GPU is waited for once
+    values = {"loss": found[0]}
     if len(loss.confident):
-        values["supervised loss"] = float(loss.supervised)
-        values["unlabelled loss"] = float(loss.unlabelled)
-        values["confident"] = float(loss.confident.float().mean())
-        if values["confident"]:
-            values["anomalous"] = float((loss.pseudo_labels[loss.confident] > 0).float().mean())
+        values |= {"supervised loss": found[1], "unlabelled loss": found[2], "confident": found[3] / len(anomalous)}
+        if found[3]:
+            values["anomalous"] = found[4] / found[3]
     return values
 
 

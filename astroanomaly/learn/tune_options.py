@@ -32,7 +32,9 @@ class TuneOptions:
     )
     edge_share: float = option(0.1, "share of the images that lose an edge or a corner, as at the edge of a survey")
     memory_gb: float = option(
-        6.0, "peak memory of training in gigabytes; a step that needs more passes in several parts"
+        0.0,
+        "peak memory of training in gigabytes; a step that needs more passes in several parts. 0: 6 on a processor, "
+        "most of what is free on a GPU",
     )
 
     def __post_init__(self) -> None:
@@ -44,11 +46,11 @@ class TuneOptions:
                 raise ConfigError(f"tune.{name}={getattr(self, name)}: expected 0 to 1")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"tune.ema={self.ema}: expected 0 or more, and less than 1")
-        for name in ("learning_rate", "memory_gb"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"tune.{name}={getattr(self, name)}: expected a number above 0")
-        if self.frozen_blocks < 0:
-            raise ConfigError(f"tune.frozen_blocks={self.frozen_blocks}: expected 0 or more")
+        if self.learning_rate <= 0:
+            raise ConfigError(f"tune.learning_rate={self.learning_rate}: expected a number above 0")
+        for name in ("memory_gb", "frozen_blocks"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"tune.{name}={getattr(self, name)}: expected 0 or more")
 
     def enough(self, losses: Sequence[float]) -> bool:
         """Whether the labels are learnt, from the labelled losses of all steps so far."""

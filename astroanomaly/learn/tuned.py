@@ -165,7 +165,7 @@ class Tuned(NetworkRanker):
         def judged(seen: Tensor, shard: str, start: int) -> Tensor:
             rows = slice(start, start + len(seen))
             if kept and shard and store.computed(shard)[rows].all():
-                features = torch.from_numpy(store.shard(shard)[rows].astype(np.float32)).to(seen.device)
+                features = torch.from_numpy(np.array(store.shard(shard)[rows])).to(seen.device).float()
             else:
                 features = averaged(first, seen).half().float()  # as they are kept
             logits = pair.first.head(features) + averaged(tuned, seen)  # (n, all classes)

@@ -1,0 +1,160 @@
+"""On a CUDA GPU: what is scored, learnt and kept is what the processor would say. Skipped where there is none."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+import planted
+from astroanomaly.cache import Cache
+from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.config import BackboneConfig
+from astroanomaly.learn import engines
+from astroanomaly.learn.backbone import build_backbone
+from astroanomaly.learn.engines import Engine
+from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.fixmatch_ranker import FixMatch
+from astroanomaly.learn.scoring import score_images
+from astroanomaly.learn.train_config import TrainConfig
+from astroanomaly.learn.trainer import fit_micro_batch
+from astroanomaly.learn.transfer import Transfer
+from astroanomaly.learn.tune_options import TuneOptions
+from astroanomaly.learn.tuned import Tuned
+from astroanomaly.metrics import evaluate
+from astroanomaly.records import CutoutBlock, Layout
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return planted.plant(tmp_path_factory.mktemp("gpu") / "cache")
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """Convolutions multiply numbers of 24 bits, as on the processor."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def on_gpu(cache, **changes):
+    return dataclasses.replace(planted.context(cache), device="cuda", **changes)
+
+
+def all_log_odds(cache, engine, batch=0):
+    model = build_backbone(BackboneConfig(), 2, size=32)
+    parts = list(score_images(model, cache, planted.context(cache).input, batch, engines=[engine]))
+    assert [len(part.ids) for part in parts] == [100, 100, 40]
+    assert [name for part in parts for name in part.ids] == list(cache.ids)
+    return np.concatenate([part.log_odds[:, 1] for part in parts])
+
+
+# -------------------------------------------------------------------------------------------------------------- scoring
+
+
+@pytest.mark.parametrize("batch", [0, 7, 64])
+def test_scores_are_those_of_the_processor(cache, exact, batch):
+    engine = Engine("auto", "cuda")
+    expected, found = all_log_odds(cache, Engine("torch")), all_log_odds(cache, engine, batch)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert spearmanr(found, expected).statistic > 0.9999
+    assert engine.label.endswith(", float32, cuda")
+
+
+def test_what_is_rounded_is_close_and_says_so(cache):
+    expected = all_log_odds(cache, Engine("torch"))
+    for name, said, least in (
+        ("torch", "float32 with TF32 convolutions", 0.999),
+        ("torch-fp16", "float16", 0.999),
+        ("torch-bf16", "bfloat16", 0.9),
+    ):
+        engine = Engine(name, "cuda")
+        assert spearmanr(all_log_odds(cache, engine), expected).statistic > least
+        assert f", {said}, cuda" in engine.label
+
+
+def test_a_large_survey_passes_a_compiled_network(cache, exact, monkeypatch):
+    monkeypatch.setattr(engines, "WORTH_COMPILING", 100)
+    engine = Engine("auto", "cuda")
+    found = all_log_odds(
+        cache, engine, batch=40
+    )  # parts of 40, 40, 20: filled up to 64, the last to 32 and passes as it is
+    np.testing.assert_allclose(found, all_log_odds(cache, Engine("torch")), atol=1e-4)
+    assert engine.label.startswith("torch compiled ")
+
+
+def test_whatever_the_sizes_of_shards_few_numbers_of_images_pass(cache):
+    seen = []
+    model = build_backbone(BackboneConfig(), 2, size=32)
+    model.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    for _ in score_images(model, cache, planted.context(cache).input, 90, engines=[Engine("torch", "cuda")]):
+        pass
+    assert seen == [128, 128, 16, 16] * 2 + [64, 64]  # parts of 90, 10, 90, 10 and 40, two views of each
+
+
+def test_measuring_the_memory_of_a_pass_compiles_nothing(monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    engine = Engine("torch-compiled", "cuda")
+    model = engine.place(build_backbone(BackboneConfig(), 2, size=64))
+    assert 64 <= engine.batch_size(engine.run(model), 64) <= 1024
+
+
+def test_flux_of_two_bytes_arrives_as_it_is_read(tmp_path):
+    layout = Layout(bands=("r", "g"), height=9, width=9, dtype="float16", pixel_kind="flux")
+    create_cache(tmp_path / "cache", layout, [], {})
+    flux = np.random.default_rng(0).normal(3, 100, (50, 2, 9, 9)).astype(np.float32)
+    flux[3, 1, 2:4] = np.nan
+    with ShardWriter(tmp_path / "cache", layout) as writer:
+        writer.begin(0, "t")
+        writer.add(CutoutBlock(ids=[f"o{i}" for i in range(50)], images=flux, bands=layout.bands))
+        writer.commit()
+    (shard,) = Cache.open(tmp_path / "cache").shards
+    transfer = Transfer(torch.device("cuda"))
+    sent = transfer.send(shard.stored(slice(10, 40)))
+    assert sent.pixels.dtype == torch.float16
+    found = transfer.receive(sent)
+    assert found.dtype == torch.float32
+    np.testing.assert_array_equal(transfer.fetch(found)(), shard.read(10, 40))
+
+
+def test_features_are_those_of_the_processor(tmp_path, exact):
+    found = {}
+    for device in ("cpu", "cuda"):
+        cache = planted.plant(tmp_path / device)
+        store = FeatureStore(cache, planted.context(cache).input, BackboneConfig(), device=device, engine="torch")
+        for _ in store.compute():
+            pass
+        found[device] = store.get(list(cache.ids))
+    np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=2e-3, atol=2e-3)
+
+
+# ------------------------------------------------------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (FixMatch, TrainConfig(iterations=50, labelled_batch=8, unlabelled_ratio=3, learning_rate=0.05)),
+        (Tuned, TuneOptions(iterations=20)),
+    ],
+)
+def test_it_learns_there_and_its_checkpoint_scores_the_same_here(tmp_path, exact, kind, options):
+    cache = planted.plant(tmp_path / "cache")
+    ranker = kind(options, on_gpu(cache))
+    reports = list(ranker.fit(cache, planted.labels(planted.TRUTH)))
+    assert all(np.isfinite(report.values["loss"]) for report in reports if "loss" in report.values)
+    ids, there = planted.scores(ranker, cache)
+    assert evaluate(np.array([planted.TRUTH[i] for i in ids]), there[:, 1])["auprc"] > 0.5  # a sixth by chance
+    ranker.save(tmp_path / "round.safetensors")
+    other = kind(options, planted.context(cache))
+    other.load(tmp_path / "round.safetensors")
+    np.testing.assert_allclose(planted.scores(other, cache)[1], there, atol=5e-3)
+
+
+def test_a_step_takes_what_the_gpu_has():
+    model = build_backbone(BackboneConfig(), 2, size=128).to("cuda", memory_format=torch.channels_last)
+    whole = 16 + 2 * 80
+    assert fit_micro_batch(model, 128, TrainConfig()) > fit_micro_batch(model, 128, TrainConfig(memory_gb=4))
+    assert fit_micro_batch(model, 32, TrainConfig()) == whole
