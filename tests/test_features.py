@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, StorageError, UnknownObjectError
+from astroanomaly.learn import engines
 from astroanomaly.learn.batches import ModelInput
 from astroanomaly.learn.features import FeatureStore, unit_length
 from astroanomaly.learn.points import Points
@@ -64,6 +66,28 @@ def test_every_object_gets_the_features_the_network_gives_it_alone(cache):
     views = (torch.cat(store.network.layered(view), 1) for view in (images, images.rot90(2, (2, 3))))
     alone = sum(views).numpy() / 2
     np.testing.assert_allclose(store.get(ids), alone, rtol=2e-3, atol=2e-3)  # float16 keeps 11 bits
+
+
+def test_several_devices_share_the_batches(tmp_path, monkeypatch):
+    """Neither device can go on before the other one has begun."""
+    alone, shared = make_cache(tmp_path / "alone"), make_cache(tmp_path / "shared")
+    store = FeatureStore(alone, see(alone), TINY, device="cpu")
+    drain(store)
+    monkeypatch.setattr(engines, "pick_devices", lambda name: [torch.device("cpu")] * 2)
+    both, began = threading.Barrier(2, timeout=30), set()
+    run = engines.Engine.run
+
+    def waiting(engine, model, method="forward"):
+        if engine not in began:
+            began.add(engine)
+            both.wait()
+        return run(engine, model, method)
+
+    monkeypatch.setattr(engines.Engine, "run", waiting)
+    together = FeatureStore(shared, see(shared), TINY, device="cpu", batch_size=7)
+    drain(together)
+    assert len(began) == 2
+    np.testing.assert_allclose(together.get(list(shared.ids)), store.get(list(alone.ids)), atol=2e-3)
 
 
 def test_stopping_early_leaves_a_random_part_and_nan_for_the_rest(cache):

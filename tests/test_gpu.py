@@ -1,6 +1,10 @@
 """On a CUDA GPU: what is scored, learnt and kept is what the processor would say. Skipped where there is none."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +103,24 @@ def test_measuring_the_memory_of_a_pass_compiles_nothing(monkeypatch):
     engine = Engine("torch-compiled", "cuda")
     model = engine.place(build_backbone(BackboneConfig(), 2, size=64))
     assert 64 <= engine.batch_size(engine.run(model), 64) <= 1024
+
+
+def test_features_come_first_in_a_process_of_their_own(tmp_path):
+    """Nothing has woken the GPU when the size of a batch is asked for."""
+    planted.plant(tmp_path / "cache")
+    code = """if True:
+        import sys
+        import planted
+        from astroanomaly.cache import Cache
+        from astroanomaly.learn.features import FeatureStore
+        cache = Cache.open(sys.argv[1])
+        store = FeatureStore(cache, planted.context(cache).input, planted.TINY, device="cuda")
+        print([step.done for step in store.compute()][-1])
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", code, str(tmp_path / "cache")]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(planted.COUNT)]
 
 
 def test_flux_of_two_bytes_arrives_as_it_is_read(tmp_path):

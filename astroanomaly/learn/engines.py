@@ -166,12 +166,13 @@ class Engine:
         """How many images of ``size`` pixels should pass together: 64 on the processor, on a GPU what fits."""
         if self.device.type != "cuda":
             return _BATCH
-        before = torch.cuda.memory_allocated(self.device)
-        torch.cuda.reset_peak_memory_stats(self.device)
         images = torch.zeros(_TRIED, 3, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
         self._measuring = True
         try:
             with torch.inference_mode():
+                run(images)  # what comes with the first pass, as the weights, is no part of it
+                torch.cuda.reset_peak_memory_stats(self.device)
+                before = torch.cuda.memory_allocated(self.device)
                 run(images)
         finally:
             self._measuring = False
