@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import signal
 import subprocess
 import sys
 
@@ -13,8 +12,6 @@ from PIL import Image
 
 from astroanomaly import Session
 from astroanomaly.cli import main
-from astroanomaly.learn import trainer
-from astroanomaly.learn.fixmatch import train_step
 
 SETTINGS = ["input.size=32", "backbone.name=test_efficientnet", "backbone.weights=random", "train.pool=20"]
 
@@ -262,25 +259,30 @@ def test_a_session_without_labels_is_offered_cold(trained):
     assert "astroanomaly train" in run("candidates", "fresh", check=2, cwd=trained)
 
 
-def test_ctrl_c_leaves_a_session_that_goes_on(trained, monkeypatch):
+def test_ctrl_c_leaves_a_session_that_goes_on(trained):
     rounds = trained / "search" / "rounds"
     before = {path.name for path in rounds.iterdir()}
-    steps = []
-
-    def pressed(*words, **more):
-        steps.append(1)
-        if len(steps) == 2:
-            signal.raise_signal(signal.SIGINT)
-        return train_step(*words, **more)
-
-    monkeypatch.setattr(trainer, "train_step", pressed)
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may ignore it
-    try:
-        said = run("train", "search", "--iterations", "1000", check=130, cwd=trained)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    assert len(steps) == 2
-    assert "what was finished is kept" in said
+    code = """if True:
+        import signal, sys
+        from astroanomaly.cli import main
+        from astroanomaly.learn import trainer
+        step, steps = trainer.train_step, []
+        def pressed(*words, **more):
+            steps.append(1)
+            if len(steps) == 2:
+                signal.raise_signal(signal.SIGINT)
+            return step(*words, **more)
+        trainer.train_step = pressed
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may ignore it
+        code = main(sys.argv[1:])
+        print(len(steps), "steps")
+        sys.exit(code)
+    """
+    command = [sys.executable, "-c", code, "train", "search", "--iterations", "1000"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=trained, stdin=subprocess.DEVNULL, timeout=300)
+    assert done.returncode == 130
+    assert done.stdout.splitlines()[-1] == "2 steps"
+    assert "what was finished is kept" in done.stderr
     assert {path.name for path in rounds.iterdir()} == before
     assert "learnt from 3 anomaly" in run("train", "search", "--ranker", "probe", cwd=trained)
 
