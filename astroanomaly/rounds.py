@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import hashlib
 import shutil
@@ -26,8 +27,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["SCORES", "Draft", "Round", "list_rounds", "new_round"]
+__all__ = ["ROUNDS", "SCORES", "Draft", "Round", "list_rounds", "new_round"]
 
+ROUNDS = "rounds"  # folder of the rounds of a session
 SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
 _RECIPE, _WEIGHTS = "ranker.json", "model.safetensors"
 _UNFINISHED, _LOCK = ".tmp-", "lock"
@@ -132,7 +134,7 @@ class Draft:
     round
         Where its files go; afterwards the finished round, with its number.
     recipe
-        To be filled in.
+        To be completed.
     """
 
     round: Round
@@ -153,7 +155,9 @@ def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
         As in `Round`.
     """
     unfinished = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
-    draft = Draft(Round(0, ranker, last_event, unfinished), {"ranker": ranker, "last_event": last_event})
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    recipe = {"ranker": ranker, "last_event": last_event, "created": created}
+    draft = Draft(Round(0, ranker, last_event, unfinished), recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)

@@ -6,33 +6,30 @@ import contextlib
 import datetime
 import getpass
 import shutil
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from astroanomaly import clusters, shard_work
+from astroanomaly import clusters, round_work, shard_work
 from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import atomic_path
-from astroanomaly.cache.scores import has_scores, write_scores
 from astroanomaly.config import BackboneConfig, FetchConfig, build, read_toml, replace_many, to_plain
 from astroanomaly.errors import (
     CheckpointError,
     ConfigError,
     SessionError,
     StorageError,
-    TrainingError,
     UnreadableError,
 )
-from astroanomaly.hookspecs import Ranker, RankerContext, ShardScores, Source
+from astroanomaly.hookspecs import Ranker, RankerContext, Source
 from astroanomaly.labels import LabelLog
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, DEFAULT_RANKER, NOMINAL, Progress
-from astroanomaly.rounds import Round, list_rounds, new_round
+from astroanomaly.round_work import TrainReport
+from astroanomaly.rounds import ROUNDS, Round, list_rounds, new_round
 from astroanomaly.settings import SessionConfig, build_settings
 
 if TYPE_CHECKING:
@@ -44,33 +41,11 @@ if TYPE_CHECKING:
     from astroanomaly.learn.explain import Deletion
     from astroanomaly.straight_through import SurveyReport
 
-__all__ = ["Session", "TrainReport", "user_name"]
+__all__ = ["Session", "user_name"]
 
 _VERSION = 1
-_CONFIG, _LABELS, _ROUNDS = "session.toml", "labels.sqlite", "rounds"
+_CONFIG, _LABELS = "session.toml", "labels.sqlite"
 _ReturnT = TypeVar("_ReturnT")
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What a training gave.
-
-    Attributes
-    ----------
-    round
-        The round that was added.
-    labels
-        Number of labels of each class it learnt from; empty for a ranker that needs none.
-    history
-        Figures of every step (loss, share of confident pseudo-labels ...).
-    messages
-        Warnings and notes of the ranker.
-    """
-
-    round: Round
-    labels: Mapping[str, int]
-    history: Sequence[Mapping[str, float]] = ()
-    messages: Sequence[str] = ()
 
 
 class Session:
@@ -148,7 +123,7 @@ class Session:
         content = {
             "format": "astroanomaly-session",
             "version": _VERSION,
-            "created": _now(),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "caches": [str(folder) for folder in cache.folders],
             "classes": list(own),
             "settings": {section: to_plain(options) for section, options in chosen.items()},
@@ -164,9 +139,9 @@ class Session:
                 session.import_labels(labels)
             if start_from is not None:
                 made: Any = session.ranker(ranker)
-                with new_round(path / _ROUNDS, ranker, 0) as first:
+                with new_round(path / ROUNDS, ranker, 0) as first:
                     shutil.copyfile(start_from, first.round.weights)
-                    first.recipe.update({"options": to_plain(made.options), "created": _now(), "from": str(start_from)})
+                    first.recipe.update({"options": to_plain(made.options), "from": str(start_from)})
             session._save()
         return session
 
@@ -230,7 +205,7 @@ class Session:
     @property
     def rounds(self) -> list[Round]:
         """The rounds so far, oldest first."""
-        return list_rounds(self.path / _ROUNDS)
+        return list_rounds(self.path / ROUNDS)
 
     @property
     def last_round(self) -> Round:
@@ -414,46 +389,11 @@ class Session:
         the generator is not drained is scored by `score`.
         """
         with clusters.connect(scheduler, workers) as cluster:
-            return (yield from self._train(ranker, options, cluster))
-
-    def _train(
-        self, ranker: str, options: Mapping[str, Any], cluster: clusters.Cluster | None
-    ) -> Generator[Progress, None, TrainReport]:
-        fitted: Any = self.ranker(ranker, **options)
-        last_event = self.labels.last_event
-        labelled = self.labels.labelled()
-        counts: Counter[str] = Counter()
-        if fitted.needs_labels:
-            counts.update(labelled.classes)
-            _check_labels(self.path, counts)
-        earlier = [item for item in self.rounds if item.ranker == ranker]
-        if fitted.has_weights and earlier:
-            fitted.load(earlier[-1].weights)
-        history: list[dict[str, float]] = []
-        messages: list[str] = []
-        if cluster is not None:
-            yield from shard_work.compute_features(self, fitted, self.cache, cluster)
-        with new_round(self.path / _ROUNDS, ranker, last_event) as draft:
-            for step in fitted.fit(self.cache, labelled, frozenset(self.labels.audit)):
-                if step.stage == "training":
-                    history.append({"step": float(step.done), **step.values})
-                if step.message:
-                    messages.append(step.message)
-                yield step
-            draft.recipe.update({"options": to_plain(fitted.options), "created": _now()})
-            draft.recipe.update({"history": history, "messages": messages, "labels": dict(counts)})
-            draft.recipe["caches"] = dict(zip(map(str, self.cache.folders), self.cache.counts, strict=True))
-            if fitted.has_weights:
-                fitted.save(draft.round.weights)
-            if history:
-                from astroanomaly.figures import training_curves
-
-                curves = [{name: value for name, value in step.items() if name != "seconds"} for step in history]
-                training_curves(curves, draft.round.path / "training.png")
-        added = draft.round
-        self._fitted = (added.number, fitted)
-        yield from self._score_into(fitted, added, self.cache, cluster)
-        return TrainReport(added, dict(counts), history, messages)
+            learner = self.ranker(ranker, **options)
+            report = yield from round_work.train(self, learner, cluster)
+            self._fitted = (report.round.number, learner)
+            yield from round_work.score(self, learner, report.round, self.cache, cluster)
+        return report
 
     def score(
         self,
@@ -493,7 +433,7 @@ class Session:
                 if cluster is not None:
                     yield from shard_work.compute_features(self, self.ranker(last.ranker), whole, cluster)
                 fitted = yield from self.fitted_steps(last)
-                yield from self._score_into(fitted, last, whole, cluster)
+                yield from round_work.score(self, fitted, last, whole, cluster)
         if cache is not None and whole is not self.cache:
             self._join(Path(cache).absolute())
         return last
@@ -585,54 +525,9 @@ class Session:
         """Bring the ranker of a round back: from its checkpoint, or by fitting it again from its recipe."""
         if self._fitted is not None and self._fitted[0] == last.number:
             return self._fitted[1]
-        recipe = last.recipe
-        fitted: Any = self.ranker(last.ranker, **recipe["options"])
-        if fitted.has_weights:
-            fitted.load(last.weights)
-        else:
-            labelled = self.labels.labelled(until=last.last_event)
-            cache = yield from self._cache_of(recipe.get("caches", {}), last.number)
-            yield from fitted.fit(cache, labelled, frozenset(self.labels.audit))
+        fitted = yield from round_work.bring_back(self, last)
         self._fitted = (last.number, fitted)
         return fitted
-
-    def _cache_of(self, counts: Mapping[str, int], number: int) -> Generator[Progress, None, Cache]:
-        """Open the caches that a round was fitted on, of which others may have joined since; say what has grown."""
-        folders = [folder for folder in self.cache.folders if str(folder) in counts] or list(self.cache.folders)
-        cache = self.cache if folders == list(self.cache.folders) else Cache.open(*folders)
-        before = sum(counts.get(str(folder), 0) for folder in folders)
-        if before and len(cache) != before:
-            yield Progress(
-                "fitting",
-                0,
-                message=f"round {number} was fitted when its caches held {before} objects; now they hold "
-                f"{len(cache)}, and it is fitted again on these: scores may differ a little from those it gave "
-                "before. Train again to have one scale for all",
-            )
-        return cache
-
-    def _score_into(
-        self, fitted: Any, target: Round, cache: Cache, cluster: clusters.Cluster | None = None
-    ) -> Generator[Progress, None, None]:
-        """Score the shards that have no scores yet; what is done is kept, whenever this ends."""
-        missing = [shard for shard in cache.shards if not has_scores(target.scores, shard.uuid)]
-        for shard in missing:
-            if not len(shard):  # all of its objects have failed
-                none = ShardScores(shard.uuid, [], np.empty((0, len(self.classes)), np.float32))
-                write_scores(target.scores, none, self.classes, fitted.name)
-        left = {shard.uuid: len(shard) for shard in missing if len(shard)}
-        done = len(cache) - sum(left.values())
-        if cluster is not None and fitted.has_weights:
-            yield from shard_work.score_shards(self, target, cache, left, cluster)
-            return
-        engine = ""
-        yield Progress("scoring", done, len(cache))
-        for scores in fitted.score(cache, left) if left else ():
-            write_scores(target.scores, scores, self.classes, fitted.name)
-            done += len(scores.ids)
-            said = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
-            engine = scores.engine
-            yield Progress("scoring", done, len(cache), message=said)
 
     # ------------------------------------------------------------------------------------------------------ results
 
@@ -878,21 +773,6 @@ def _what_the_model_sees(
     return checkpoint.model_input, tuple(checkpoint.classes), checkpoint.ranker
 
 
-def _check_labels(path: Path, counts: Mapping[str, int]) -> None:
-    if not counts:
-        raise TrainingError(
-            f"{path} has no labels to learn from: import some with `astroanomaly labels import {path} FILE`, "
-            f"or run `astroanomaly train {path} --ranker cold`, which needs none"
-        )
-    if len(counts) < 2 or NOMINAL not in counts:
-        found = ", ".join(f"{count} {label}" for label, count in counts.items())
-        missing = ANOMALY if NOMINAL in counts else NOMINAL
-        raise TrainingError(
-            f"{path} has only one side labelled ({found}): label at least one object as {missing}, "
-            f"or run `astroanomaly train {path} --ranker cold`, which needs no labels"
-        )
-
-
 @contextlib.contextmanager
 def _all_or_nothing(path: Path) -> Iterator[None]:
     """Make a folder; take it away again if what follows fails."""
@@ -917,10 +797,6 @@ def _drain(steps: Generator[Progress, None, _ReturnT], progress: Callable[[Progr
             return end.value
         if progress is not None:
             progress(step)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def user_name() -> str:

@@ -239,9 +239,13 @@ def _part(survey: _Survey, score: ImageScore, ranker: str, cut: Path, tasks: Seq
 
 
 def _judged(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
-    size = score.together
-    for _, images in ahead(lambda start: shard.read(start, start + size), range(0, len(shard), size)):
-        yield score.of_cutouts(images)
+    size, transfer = score.together, score.transfer
+
+    def send(start: int) -> Any:
+        return transfer.send(shard.stored(slice(start, start + size)))
+
+    for _, sent in ahead(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
+        yield score.of_cutouts(transfer.receive(sent))
 
 
 def _cut(job: Job, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Tally]:

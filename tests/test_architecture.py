@@ -24,8 +24,8 @@ LAYERS = (
     "spelling terminal cache",
     "plugins parallel clusters planning retrying audits opinions labels label_files ranking settings",
     "learn reading ingestion",
-    "rounds session straight_through best_cutouts shard_work results remaining export score_table table_streams "
-    "figures simulate",
+    "rounds round_work session straight_through best_cutouts shard_work results remaining export score_table "
+    "table_streams figures simulate",
     "benchmark demo info app",
     "cli __main__",
 )
@@ -47,11 +47,16 @@ ALLOWED = {
     ("planning", "plugins"): "a request names its source",
     ("settings", "plugins"): "every ranker has a section of its own",
     ("session", "rounds"): "a session holds rounds",
+    ("session", "round_work"): "verbs of a session",
+    ("round_work", "rounds"): "a round is added and brought back",
+    ("round_work", "session"): "for type hints only",
+    ("round_work", "shard_work"): "features and scores of a session on a cluster",
+    ("round_work", "figures"): "deferred: training curves",
     ("session", "shard_work"): "features and scores of a session on a cluster",
     ("shard_work", "rounds"): "workers open the round they score with",
     ("shard_work", "session"): "deferred: workers open the session themselves",
     ("session", "results"): "deferred: verbs of a session",
-    ("session", "figures"): "deferred: training curves",
+    ("session", "figures"): "deferred: contact sheets",
     ("session", "app"): "deferred: the app of a session in a notebook",
     ("straight_through", "session"): "for type hints only",
     ("straight_through", "best_cutouts"): "what is kept of a survey",

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.transfer import Transfer
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
@@ -89,7 +90,12 @@ class ImageScore:
         """``(n,)`` scores of images ``(n, 3, S, S)``: the log-odds of not being nominal."""
         return torch.from_numpy(-self.log_odds(images)[:, 0])
 
-    def of_cutouts(self, images: np.ndarray) -> np.ndarray:
+    @cached_property
+    def transfer(self) -> Transfer:
+        """What brings cutouts to its device."""
+        return Transfer(self.engine.device)
+
+    def of_cutouts(self, images: np.ndarray | Tensor) -> np.ndarray:
         """``(n, classes)`` float32 log-odds of cutouts ``(n, B, H, W)`` as the cache holds them."""
         with torch.inference_mode():
             return self.log_odds(self.model_input.tensor(images, self.engine.device, self._planes))
