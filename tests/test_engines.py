@@ -22,6 +22,7 @@ from astroanomaly.learn import engines
 from astroanomaly.learn.backbone import build_backbone
 from astroanomaly.learn.engines import Engine, batch_within, filled_up, make_engines
 from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.folding import folded
 from astroanomaly.learn.scoring import score_images
 from astroanomaly.learn.tune_options import TuneOptions
 from astroanomaly.learn.tuned import Tuned
@@ -69,6 +70,49 @@ def test_openvino_ranks_as_torch_does(cache, several):
     found = all_log_odds(model, cache, Engine("openvino"))
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert spearmanr(found[:, 1], expected[:, 1]).statistic > 0.9999
+
+
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "resnet18", "regnetx_002", "mobilenetv3_small_050", "vit_tiny_patch16_224"]
+)
+def test_folded_normalisation_says_the_same(name):
+    """With statistics and scales that are not those of a fresh network."""
+    torch.manual_seed(0)
+    model = build_backbone(BackboneConfig(name=name, weights="random"), 2, size=64).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.uniform_(module.bias, -1, 1)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    images = torch.rand(6, 3, 64, 64)
+    with torch.inference_mode():
+        expected, quick = model(images), folded(model)
+        torch.testing.assert_close(quick(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_normalisation_that_belongs_to_another_convolution_is_noticed():
+    """The order in which layers are defined says nothing here: what was folded is not used."""
+
+    class Crossed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.norm = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, images):
+            return self.second(self.norm(self.first(images))).mean((2, 3))
+
+    torch.manual_seed(0)
+    model = Crossed().eval()
+    model.norm.running_mean.fill_(3.0)
+    run = Engine("torch").run(model)
+    images = torch.rand(9, 3, 16, 16)
+    with torch.inference_mode():
+        assert not torch.allclose(folded(model)(images), model(images), atol=0.1)
+        assert torch.equal(run(images), model(images))
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling a network needs a C++ compiler")

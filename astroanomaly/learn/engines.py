@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.device import pick_devices
+from astroanomaly.learn.folding import folded
 
 __all__ = ["Engine", "batch_within", "filled_up", "make_engines", "rounded_to"]
 
@@ -147,8 +148,8 @@ class Engine:
         Parameters
         ----------
         model
-            The network, on the device, in evaluation mode. With OpenVINO its weights are taken over at the first
-            images: it must not change afterwards.
+            The network, on the device, in evaluation mode. Its weights are taken over at the first images: it must not
+            change afterwards.
         method
             Maps images ``(n, C, S, S)`` float32, channels last in memory, to ``(n, D)``.
 
@@ -227,6 +228,7 @@ class _Run:
     def __init__(self, engine: Engine, model: nn.Module, method: str) -> None:
         self._engine, self._network = engine, _Method(model, method).eval()
         self._ready: Callable[[Tensor], Tensor] | None = None
+        self._quick: nn.Module | None = None  # what torch runs
         self._compiled: tuple[int, Callable[[Tensor], Tensor]] | None = None  # for so many images at once
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -245,20 +247,30 @@ class _Run:
     def _on_torch(self, images: Tensor) -> Tensor:
         """Pass the network, or its compiled form where there are as many images as in the first batch."""
         if not self._engine.compiles:
-            return self._network(images)
+            return self._eager(images)(images)
         first = self._compiled is None
         if self._compiled is None:
             self._compiled = len(images), torch.compile(self._network, dynamic=False)
         count, compiled = self._compiled
         if len(images) != count:
-            return self._network(images)
+            return self._eager(images)(images)
         try:
             return compiled(images)
         except RuntimeError as why:  # what is missing or too old on this machine shows at the first call
             if not first:
                 raise
             self._engine.give_up_compiling(why)
-            return self._network(images)
+            return self._eager(images)(images)
+
+    def _eager(self, images: Tensor) -> nn.Module:
+        """Return the network; on the processor, where that is a fifth faster, with folded normalisations."""
+        if self._quick is None:
+            self._quick = self._network
+            if self._engine.device.type == "cpu":
+                made, first = folded(self._network), images[:_COMPARED]
+                if _agree(made(first).float(), self._network(first).float(), self._engine.rounded):
+                    self._quick = made
+        return self._quick
 
     def _cast(self) -> contextlib.AbstractContextManager[Any]:
         if not self._engine.rounded:
@@ -313,11 +325,18 @@ def _in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Call
     with torch.inference_mode():
         wanted = network(first).float()
     found = run(first)
-    apart, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
-    if found.shape != wanted.shape or not apart <= _APART[rounded or "float32"] * max(largest, 1.0):
-        raise _RefusedError(f"its answers differ from those of torch by {apart:.3g} of {largest:.3g}")
+    if not _agree(found, wanted, rounded):
+        apart = float((found - wanted).abs().max()) if found.shape == wanted.shape else float("nan")
+        raise _RefusedError(f"its answers differ from those of torch by {apart:.3g} of {float(wanted.abs().max()):.3g}")
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     return run, "bfloat16" if precision == "bf16" else "float32"
+
+
+def _agree(found: Tensor, wanted: Tensor, rounded: str) -> bool:
+    """Whether two networks say the same of some images, as far as the precision lets them."""
+    if found.shape != wanted.shape:
+        return False
+    return float((found - wanted).abs().max()) <= _APART[rounded or "float32"] * max(float(wanted.abs().max()), 1.0)
 
 
 def _short(error: Exception) -> str:
