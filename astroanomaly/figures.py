@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["contact_sheet", "learning_curves", "performance_curves", "shorten", "training_curves"]
+__all__ = ["contact_sheet", "costs", "learning_curves", "performance_curves", "shorten", "training_curves"]
 
 # Okabe & Ito (2008), distinguishable with every kind of colour vision; yellow is too light for a line on white
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -34,6 +34,7 @@ _INK, _PALE, _GRID = "#222222", "#888888", "#E4E4E4"
 _SUFFIXES = (".png", ".svg", ".pdf")
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
 _DPI = 100  # of contact sheets: one pixel of layout is one pixel of the file
+_QUICK = 0.01  # seconds; what takes less stands there on an axis of logarithms
 _LARGEST = 40_000  # pixels, longest side of a contact sheet
 
 
@@ -321,6 +322,52 @@ def learning_curves(
     _legend(panels[0], lines)
     if chance:
         _legend(panels[2], ["chance"])
+    _heading(figure, title)
+    _save(figure, path)
+
+
+def costs(results: Sequence[Mapping[str, Any]], path: str | Path, *, title: str = "") -> None:
+    """Draw what rankers give for their time: AUPRC of the last round against minutes of a round.
+
+    Parameters
+    ----------
+    results
+        One mapping per ranker, class, seed and round with ``ranker``, ``round``, ``seconds`` and ``auprc``. A point is
+        the median time of all rounds and the mean AUPRC over classes and seeds, its bar one standard deviation to
+        either side.
+    path
+        ``.png``, ``.svg`` or ``.pdf``; written in one step.
+    title
+        Heading.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing to draw, or the suffix is unknown.
+    StorageError
+        If the file cannot be written.
+    """
+    path = _checked(path)
+    last = max((row["round"] for row in results), default=0)
+    rankers = list(dict.fromkeys(str(row["ranker"]) for row in results))
+    if not rankers:
+        raise ConfigError("there are no results to draw: run at least one round")
+    figure = _figure(7.2, 4.2 + 0.22 * len(rankers) + 0.3 * bool(title), constrained=True)
+    axes = figure.subplots()
+    _dress(axes, "minutes of a round", "AUPRC", "AUPRC against time")
+    for number, ranker in enumerate(rankers):
+        rows = [row for row in results if row["ranker"] == ranker]
+        values = np.array([row["auprc"] for row in rows if row["round"] == last], float)
+        values = values[np.isfinite(values)]
+        minutes = max(float(np.median([row["seconds"] for row in rows])), _QUICK) / 60
+        middle = values.mean() if len(values) else np.nan
+        scatter = values.std(ddof=1) if len(values) > 1 else 0.0
+        colour, marker = _style(number)["color"], _MARKERS[number % len(_MARKERS)]
+        axes.plot([minutes], [middle], marker=marker, markersize=8, color=colour, linestyle="none")
+        axes.plot([minutes] * 2, [middle - scatter, middle + scatter], color=colour, linewidth=1.6, label="_")
+    axes.set_xscale("log")
+    axes.margins(x=0.12, y=0.12)
+    _legend(axes, [shorten(_clean(ranker), 40) for ranker in rankers])
     _heading(figure, title)
     _save(figure, path)
 

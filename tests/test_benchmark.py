@@ -419,7 +419,7 @@ def test_folders_are_compared_by_name(measure, tmp_path):
     assert "`protocol.initial`: [3, 20] in few, [6, 30] in many" in text
     assert "## Difference to few" in text
     assert "| many | 2 | " in text
-    assert [path.name for path in files] == ["compare.md", "learning.png"]
+    assert [path.name for path in files] == ["compare.md", "learning.png", "cost.png"]
     assert files[0].read_text().startswith(text.rstrip())
     with pytest.raises(ConfigError, match="no finished benchmark"):
         compare([tmp_path / "few", tmp_path], tmp_path / "both")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from astroanomaly.errors import ConfigError, StorageError
-from astroanomaly.figures import contact_sheet, learning_curves, performance_curves, shorten, training_curves
+from astroanomaly.figures import contact_sheet, costs, learning_curves, performance_curves, shorten, training_curves
 
 HOSTILE = ["$x_{", "$\\frac{1}{0}$", "_hidden", "<b>&amp;", "星系 🌌", "tab\there\x00\x07", "", "x" * 3000, "100%^#~{}"]
 BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # frames of nominal and anomaly (Okabe & Ito 2008)
@@ -192,6 +192,24 @@ def test_learning_curves_go_on_where_a_figure_is_missing(tmp_path):
     learning_curves([{**row, "auprc": np.nan} for row in rows], path, chance=0.05)
     assert pixels(path).shape == without.shape
     assert (pixels(path) != without).any()
+
+
+def test_costs_stand_where_time_and_figure_say(tmp_path):
+    """Blue is ten times as slow as vermillion and better; its bar is as long as its scatter."""
+    path = tmp_path / "cost.png"
+    rows = [
+        {"ranker": ranker, "round": 2, "seconds": seconds, "auprc": auprc}
+        for ranker, seconds, values in (("slow", 600, [0.8, 0.6]), ("quick", 60, [0.3, 0.3]), ("none", 0, [np.nan]))
+        for auprc in values
+    ]
+    costs([*rows, {"ranker": "slow", "round": 1, "seconds": 600, "auprc": 0.1}], path)
+    axes = pixels(path)[: -3 * 22]  # above the words
+    (slow, quick) = (np.argwhere(has(axes, colour)) for colour in ((0, 114, 178), (213, 94, 0)))
+    assert np.ptp(quick[:, 0]) < 15 < 50 < np.ptp(slow[:, 0])
+    assert slow[:, 1].mean() > quick[:, 1].mean() + 100
+    assert slow[:, 0].mean() < quick[:, 0].mean() - 50
+    with pytest.raises(ConfigError, match="no results to draw"):
+        costs([], path)
 
 
 def test_training_curves_draw_one_panel_per_kind_of_figure(tmp_path):

@@ -23,7 +23,7 @@ def compare(folders: Sequence[str | Path], out: str | Path) -> tuple[list[str], 
         What benchmarks wrote; the first is the one that the others are compared with. A folder with several rankers
         gives one line for each.
     out
-        Folder for ``compare.md`` and ``learning.png``.
+        Folder for ``compare.md``, ``learning.png`` and ``cost.png``.
 
     Returns
     -------
@@ -56,8 +56,10 @@ def compare(folders: Sequence[str | Path], out: str | Path) -> tuple[list[str], 
         raise StorageError(f"{out} cannot be made: {error.strerror or error}") from error
     lines = ["# Comparison", "", *_what_differs(setups), *sections(results, rankers, honest=honest)]
     figures.learning_curves(results, out / "learning.png", chance=chance_rate(results) if honest else 0.0)
-    page = write_page(out / "compare.md", [*lines, "![learning curves](learning.png)"])
-    return lines, [page, out / "learning.png"]
+    figures.costs(results, out / "cost.png")
+    pictures = ["![learning curves](learning.png)", "", "![AUPRC against time](cost.png)"]
+    page = write_page(out / "compare.md", [*lines, *pictures])
+    return lines, [page, out / "learning.png", out / "cost.png"]
 
 
 def _what_differs(setups: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

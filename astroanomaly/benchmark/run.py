@@ -222,6 +222,9 @@ def _finish(
         figures.performance_curves(judged, files[-1], title="first seed, last round, unlabelled objects")
     files.append(out / "learning.png")
     figures.learning_curves(results, files[-1], chance=chance_rate(results) if honest else 0.0)
+    if len({row["ranker"] for row in results}) > 1:
+        files.append(out / "cost.png")
+        figures.costs(results, files[-1])
     return BenchmarkResult(results, ("ranker", "class", "seeds", *SHOWN), rows, files)
 
 
