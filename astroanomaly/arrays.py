@@ -48,7 +48,7 @@ def is_finite(values: Any) -> Any:
 
 def where(condition: Any, yes: Any, no: float) -> Any:
     """Return ``yes`` where the condition holds, else a number."""
-    return yes.where(condition, yes.new_tensor(no)) if is_torch(yes) else np.where(condition, yes, yes.dtype.type(no))
+    return yes.where(condition, no) if is_torch(yes) else np.where(condition, yes, yes.dtype.type(no))
 
 
 def clip_unit(values: Any) -> Any:
@@ -87,4 +87,4 @@ def like(array: np.ndarray, values: Any) -> Any:
         return array
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(array)).to(values.device)
+    return torch.from_numpy(np.ascontiguousarray(array)).to(values.device, non_blocking=True)  # a GPU is not waited for

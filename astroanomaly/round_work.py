@@ -104,7 +104,18 @@ def train(
 
 
 def bring_back(session: Session, last: Round) -> Generator[Progress, None, Ranker]:
-    """Return the ranker of a round: from its checkpoint, or fitted again from its recipe."""
+    """Return the ranker of a round: from its checkpoint, or fitted again from its recipe.
+
+    Parameters
+    ----------
+    session, last
+        The session, and the round.
+
+    Raises
+    ------
+    CheckpointError
+        If its checkpoint is damaged or belongs to something else.
+    """
     recipe = last.recipe
     ranker: Any = session.ranker(last.ranker, **recipe["options"])
     if ranker.has_weights:
@@ -119,7 +130,21 @@ def bring_back(session: Session, last: Round) -> Generator[Progress, None, Ranke
 def score(
     session: Session, fitted: Any, target: Round, cache: Cache, cluster: clusters.Cluster | None = None
 ) -> Generator[Progress, None, None]:
-    """Score the shards that have no scores yet; what is done is kept, whenever this ends."""
+    """Score the shards that have no scores yet; what is done is kept, whenever this ends.
+
+    Parameters
+    ----------
+    session
+        The session.
+    fitted
+        The ranker of the round.
+    target
+        The round, which gets the scores.
+    cache
+        The cutouts.
+    cluster
+        Whose workers score, if the ranker has weights.
+    """
     missing = [shard for shard in cache.shards if not has_scores(target.scores, shard.uuid)]
     for shard in missing:
         if not len(shard):  # all of its objects have failed

@@ -155,15 +155,14 @@ def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
         As in `Round`.
     """
     unfinished = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    recipe = {"ranker": ranker, "last_event": last_event, "created": created}
-    draft = Draft(Round(0, ranker, last_event, unfinished), recipe)
+    draft = Draft(Round(0, ranker, last_event, unfinished), {"ranker": ranker, "last_event": last_event})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         unfinished.mkdir()
         with _held(unfinished):
             yield draft
+            draft.recipe.setdefault("created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
             write_json(unfinished / _RECIPE, draft.recipe)
             (unfinished / _LOCK).unlink(missing_ok=True)
             number = _settle(unfinished, folder)

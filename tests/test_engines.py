@@ -129,6 +129,73 @@ def test_a_compiled_network_says_what_the_network_says():
     assert engine.label.startswith("torch compiled ")
 
 
+def tiny_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+
+
+def some_images(count, size=16):
+    return torch.rand(count, 3, size, size).contiguous(memory_format=torch.channels_last)
+
+
+def test_whole_batches_pass_the_compiled_network_whatever_comes_first(monkeypatch):
+    seen = []
+
+    def compiled(network, dynamic):
+        return lambda images: seen.append(len(images)) or network(images)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    engine, model = Engine("torch-compiled"), tiny_network()
+    run = engine.run(engine.place(model))
+    size = engine.batch_size(run, 16)
+    with torch.inference_mode():
+        for count in (2, size, size, 5, size):
+            assert engine.label.startswith("torch compiled " if seen else "torch 2")
+            images = some_images(count)
+            torch.testing.assert_close(run(images), model(images), atol=1e-5, rtol=1e-5)
+    assert seen == [size] * 3
+
+
+def test_what_cannot_be_compiled_runs_as_it_is_or_says_so(monkeypatch, caplog):
+    def compiled(network, dynamic):
+        def fail(images):
+            raise RuntimeError("no compiler\nwas found")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    images, model = some_images(3), tiny_network()
+    with (
+        torch.inference_mode(),
+        pytest.raises(ConfigError, match=r"cannot compile .* \(was found\); set"),
+    ):
+        Engine("torch-compiled").run(model)(images)
+    engine = Engine("torch")
+    monkeypatch.setattr(Engine, "compiles", property(lambda engine: engine._can_compile))  # as on a GPU
+    with torch.inference_mode():
+        torch.testing.assert_close(engine.run(model)(images), model(images), atol=1e-5, rtol=1e-5)
+    assert "cannot compile" in caplog.text
+    assert engine.label.startswith("torch 2")
+
+
+def test_a_network_that_so_few_bits_are_too_few_for_is_refused():
+    class Fine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+            nn.init.constant_(self.head.bias, 3000.0)
+
+        def forward(self, images):
+            return self.head(images.mean((2, 3))) - 3000
+
+    torch.manual_seed(0)
+    model, images = Fine().eval(), some_images(8)
+    with torch.inference_mode():
+        assert torch.equal(Engine("torch").run(model)(images), model(images))
+        with pytest.raises(ConfigError, match="in bfloat16 this network says something else"):
+            Engine("torch-bf16").run(model)(images)
+
+
 @needs_openvino
 def test_bfloat16_is_close_and_says_so(cache):
     model = real_network()

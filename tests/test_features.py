@@ -15,7 +15,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, StorageError, UnknownObjectError
-from astroanomaly.learn import engines
+from astroanomaly.learn import engines, features
 from astroanomaly.learn.batches import ModelInput
 from astroanomaly.learn.features import FeatureStore, unit_length
 from astroanomaly.learn.points import Points
@@ -74,6 +74,7 @@ def test_several_devices_share_the_batches(tmp_path, monkeypatch):
     store = FeatureStore(alone, see(alone), TINY, device="cpu")
     drain(store)
     monkeypatch.setattr(engines, "pick_devices", lambda name: [torch.device("cpu")] * 2)
+    monkeypatch.setattr(features, "_WORTH_A_DEVICE", 30)
     both, began = threading.Barrier(2, timeout=30), set()
     run = engines.Engine.run
 

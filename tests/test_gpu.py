@@ -17,6 +17,7 @@ from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig
 from astroanomaly.learn import engines
 from astroanomaly.learn.backbone import build_backbone
+from astroanomaly.learn.device import free_memory
 from astroanomaly.learn.engines import Engine
 from astroanomaly.learn.features import FeatureStore
 from astroanomaly.learn.fixmatch_ranker import FixMatch
@@ -81,12 +82,20 @@ def test_what_is_rounded_is_close_and_says_so(cache):
 
 def test_a_large_survey_passes_a_compiled_network(cache, exact, monkeypatch):
     monkeypatch.setattr(engines, "WORTH_COMPILING", 100)
+    compile_, sizes = torch.compile, []
+
+    def watched(network, **how):
+        compiled = compile_(network, **how)
+        return lambda images: sizes.append(len(images)) or compiled(images)
+
+    monkeypatch.setattr(torch, "compile", watched)
     engine = Engine("auto", "cuda")
     found = all_log_odds(
         cache, engine, batch=40
     )  # parts of 40, 40, 20: filled up to 64, the last to 32 and passes as it is
     np.testing.assert_allclose(found, all_log_odds(cache, Engine("torch")), atol=1e-4)
     assert engine.label.startswith("torch compiled ")
+    assert set(sizes) == {64}
 
 
 def test_whatever_the_sizes_of_shards_few_numbers_of_images_pass(cache):
@@ -152,6 +161,19 @@ def test_features_are_those_of_the_processor(tmp_path, exact):
     np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=2e-3, atol=2e-3)
 
 
+def test_features_with_short_factors_are_close_enough_to_share_a_folder(tmp_path):
+    """TF32, as a GPU computes unless told otherwise: apart by little of what tells objects apart."""
+    found = {}
+    for device in ("cpu", "cuda"):
+        cache = planted.plant(tmp_path / device)
+        store = FeatureStore(cache, planted.context(cache).input, BackboneConfig(), device=device, engine="torch")
+        for _ in store.compute():
+            pass
+        found[device] = store.get(list(cache.ids))
+    apart = np.abs(found["cuda"] - found["cpu"]).max(0)
+    assert np.median(apart / found["cpu"].std(0).clip(1e-3)) < 0.1
+
+
 # ------------------------------------------------------------------------------------------------------------- learning
 
 
@@ -180,3 +202,13 @@ def test_a_step_takes_what_the_gpu_has():
     whole = 16 + 2 * 80
     assert fit_micro_batch(model, 128, TrainConfig()) > fit_micro_batch(model, 128, TrainConfig(memory_gb=4))
     assert fit_micro_batch(model, 32, TrainConfig()) == whole
+
+
+def test_what_torch_keeps_for_itself_is_free():
+    """A round leaves memory reserved, which the next one may take."""
+    device = torch.device("cuda")
+    before = free_memory(device)
+    held = torch.empty(2**30, dtype=torch.uint8, device=device)
+    assert free_memory(device) < before - 0.9 * 2**30
+    del held
+    assert free_memory(device) > before - 0.1 * 2**30

@@ -234,6 +234,12 @@ def test_settings_out_of_range_are_refused(wrong):
 # -------------------------------------------------------------------------------------------------------------- memory
 
 
+def test_training_on_the_processor_leaves_gpus_alone(cache, truth, monkeypatch):
+    """Where there is a GPU too, or another kind of one, asking for its streams would wake it or fail."""
+    monkeypatch.delattr(torch.cuda, "stream")
+    assert len(list(made(cache, iterations=2).fit(cache, labels(truth)))) == 2
+
+
 def test_the_micro_batch_follows_from_memory_and_size():
     model = build_backbone(TINY, 2).to(memory_format=torch.channels_last)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -251,7 +257,7 @@ def test_the_micro_batch_follows_from_memory_and_size():
 
 def test_too_little_memory_is_an_error_that_says_how_much_is_needed():
     model = build_backbone(TINY, 2).to(memory_format=torch.channels_last)
-    with pytest.raises(ConfigError, match=r"needs about [\d.]+ GB, but may have 1: raise train\.memory_gb") as caught:
+    with pytest.raises(ConfigError, match=r"about [\d.]+ GB, but may have 1 GB: raise train\.memory_gb") as caught:
         fit_micro_batch(model, 64, TrainConfig(memory_gb=1))
     enough = float(str(caught.value).split("about ")[1].split(" GB")[0])
     assert fit_micro_batch(model, 64, TrainConfig(memory_gb=enough)) >= 11  # a labelled image with its unlabelled ones

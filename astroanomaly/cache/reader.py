@@ -158,7 +158,7 @@ class Shard:
             self._map.madvise(mmap.MADV_WILLNEED, start, end - start)
 
     def stored(self, rows: slice | np.ndarray) -> Stored:
-        """Give cutouts as they are stored: consecutive ones, of which nothing is copied, or by their places."""
+        """Give cutouts as they are stored, by their places; of consecutive ones in a mapped file nothing is copied."""
         picked = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
         if self._pixels is not None:
             pixels = self._pixels[picked]
@@ -171,7 +171,7 @@ class Shard:
                     for place, row in enumerate(picked):
                         pixels[place] = file["images"][int(row)]
         if self._planes != list(range(len(self._stored.bands))):
-            pixels = pixels[:, self._planes]
+            pixels = np.take(pixels, self._planes, axis=1)
         if self._stored.dtype != "float16":
             return Stored(pixels)
         with schema.open_hdf5(self.path) as file:

@@ -257,7 +257,7 @@ class ModelInput:
         if self._single is not None:
             colours = pixels if self._single == tuple(range(pixels.shape[1])) else pixels[:, list(self._single)]
         else:
-            weights = torch.tensor(self.channels, dtype=torch.float32, device=pixels.device)  # (3, B)
+            weights = torch.tensor(self.channels, dtype=torch.float32).to(pixels.device, non_blocking=True)  # (3, B)
             colours = torch.einsum("nbhw,cb->nchw", pixels, weights)  # (n, 3, H, W)
         seen = resize(colours, self.size).contiguous(memory_format=torch.channels_last)  # (n, 3, S, S)
         return seen if self._single is not None else seen.clamp_(0, 1)  # weights may add up to more than 1

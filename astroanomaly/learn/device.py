@@ -14,7 +14,15 @@ from astroanomaly.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ALLOCATOR_VARIABLE", "gpu_names", "pick_device", "pick_devices", "seed_everything", "tune_allocator"]
+__all__ = [
+    "ALLOCATOR_VARIABLE",
+    "free_memory",
+    "gpu_names",
+    "pick_device",
+    "pick_devices",
+    "seed_everything",
+    "tune_allocator",
+]
 
 ALLOCATOR_VARIABLE = "ASTROANOMALY_ALLOCATOR"
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # names and numbers of glibc's malloc.h
@@ -63,6 +71,14 @@ def pick_devices(name: str = "auto") -> list[torch.device]:
     if name == "auto" and first.type == "cuda":
         return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     return [first]
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes of a GPU that this process may take, with those that torch keeps for it without using them."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def gpu_names() -> list[str]:

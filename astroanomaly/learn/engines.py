@@ -7,16 +7,20 @@ import copy
 import importlib.util
 import logging
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.learn.device import pick_devices
+from astroanomaly.learn.device import free_memory, pick_devices
 from astroanomaly.learn.folding import folded
+from astroanomaly.learn.openvino_engine import RefusedError, in_openvino, short
+from astroanomaly.learn.precision import agree, rounded_to
+from astroanomaly.learn.transfer import Transfer
 
-__all__ = ["Engine", "batch_within", "filled_up", "make_engines", "rounded_to"]
+__all__ = ["Engine", "batch_within", "filled_up", "make_engines"]
 
 WORTH = 1000  # images: with fewer, making a network ready (a second or two) costs more than it saves
 WORTH_COMPILING = 2_000_000  # on an H100 compiling took 6 to 17 s and saved 10 to 15 s a million images
@@ -25,22 +29,7 @@ _MOST = 1024  # and on a GPU, where more gain nothing
 _SHARE = 0.5  # of the free memory of a GPU that a pass may take
 _TRIED = 8  # images of the pass that measures it
 _COMPARED = 4  # images that a network has to judge as torch does before it is used
-_APART = {  # largest difference from torch, in units of the largest value
-    "float32": 1e-3,
-    "bfloat16": 0.2,
-}
-_ROUNDED = {"-bf16": "bfloat16", "-fp16": "float16"}
-_QUOTED = 200  # last characters of what OpenVINO says
 _log = logging.getLogger(__name__)
-
-
-class _RefusedError(Exception):
-    """OpenVINO cannot run a network as torch does."""
-
-
-def rounded_to(name: str) -> str:
-    """Return what an engine of this name (``session.engine``) rounds to: ``bfloat16``, ``float16`` or nothing."""
-    return next((precision for ending, precision in _ROUNDED.items() if name.endswith(ending)), "")
 
 
 def make_engines(name: str, device_name: str) -> list[Engine]:
@@ -77,7 +66,8 @@ class Engine:
     Raises
     ------
     ConfigError
-        If OpenVINO is asked for by name and is not installed, or the device is not the processor.
+        If OpenVINO is asked for by name and is not installed, or the device is not the processor; or float16 elsewhere
+        than on a CUDA GPU.
     """
 
     def __init__(self, name: str = "torch", device: torch.device | str = "cpu") -> None:
@@ -104,8 +94,9 @@ class Engine:
         self._openvino = self._named or (name == "auto" and installed and self.device.type == "cpu")
         self._expected = 0
         self._precision = self.rounded or "float32"
-        self._can_compile = True
-        self._measuring = False  # whether a pass only shows how much memory it needs
+        self._can_compile, self._compiled = True, False  # whether images have passed a compiled network
+        self._usual = 0  # images of a whole batch, where that was measured
+        self.measuring = False  # whether a pass only shows how much memory it needs
         self._runs: dict[tuple[int, str], tuple[nn.Module, _Run]] = {}
         self._copies: dict[int, tuple[nn.Module, nn.Module]] = {}
 
@@ -114,10 +105,20 @@ class Engine:
         """What it runs on, with version, precision and kind of device: what is kept with scores."""
         if self.uses_openvino:
             return f"OpenVINO {importlib.import_module('openvino').__version__.split('-')[0]}, {self._precision}, cpu"
-        how = "torch compiled" if self.compiles else "torch"
-        short = self.device.type == "cuda" and not self.rounded and torch.backends.cudnn.allow_tf32
-        precision = "float32 with TF32 convolutions" if short else self._precision
+        how = "torch compiled" if self._compiled else "torch"
+        precision = "float32 with TF32 convolutions" if self._has_short_factors else self._precision
         return f"{how} {torch.__version__.split('+')[0]}, {precision}, {self.device.type}"
+
+    @property
+    def _has_short_factors(self) -> bool:
+        if self.device.type != "cuda" or self.rounded or not torch.backends.cudnn.allow_tf32:
+            return False
+        return torch.cuda.get_device_capability(self.device) >= (8, 0)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """What brings cutouts to the device, and results back."""
+        return Transfer(self.device)
 
     @property
     def uses_openvino(self) -> bool:
@@ -128,7 +129,7 @@ class Engine:
     def compiles(self) -> bool:
         """Whether the next images pass a compiled network."""
         worth = self.device.type == "cuda" and self._expected >= WORTH_COMPILING
-        return self._can_compile and (self._compiles or worth) and not self._measuring
+        return self._can_compile and (self._compiles or worth) and not self.measuring
 
     def expect(self, images: int) -> None:
         """Say how many more images are to come."""
@@ -166,9 +167,10 @@ class Engine:
     def batch_size(self, run: Callable[[Tensor], Tensor], size: int) -> int:
         """How many images of ``size`` pixels should pass together: 64 on the processor, on a GPU what fits."""
         if self.device.type != "cuda":
-            return _BATCH
+            self._usual = _BATCH
+            return self._usual
         images = torch.zeros(_TRIED, 3, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
-        self._measuring = True
+        self.measuring = True
         try:
             with torch.inference_mode():
                 run(images)  # what comes with the first pass, as the weights, is no part of it
@@ -176,12 +178,12 @@ class Engine:
                 before = torch.cuda.memory_allocated(self.device)
                 run(images)
         finally:
-            self._measuring = False
+            self.measuring = False
         needed = torch.cuda.max_memory_allocated(self.device) - before
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return batch_within(free, needed / _TRIED)
+        self._usual = batch_within(free_memory(self.device), needed / _TRIED)
+        return self._usual
 
-    def give_up(self, why: _RefusedError) -> None:
+    def give_up(self, why: RefusedError) -> None:
         """Go on with torch where OpenVINO cannot run a network, or say so where it was asked for by name."""
         if self._named:
             raise ConfigError(
@@ -190,13 +192,28 @@ class Engine:
         _log.warning("OpenVINO cannot run this network (%s): it runs on torch", why)
         self._openvino = False
 
+    def give_up_rounding(self, found: Tensor, wanted: Tensor) -> None:
+        """Say so where a network cannot compute with so few bits; nothing where it is not asked to."""
+        if self.rounded and not agree(found, wanted, self.rounded):
+            raise ConfigError(
+                f"session.engine: in {self.rounded} this network says something else; set session.engine=auto or torch"
+            )
+
     def give_up_compiling(self, why: RuntimeError) -> None:
         """Go on without, or say so where it was asked for by name."""
-        said = f"torch cannot compile this network here ({_short(why)})"
+        said = f"torch cannot compile this network here ({short(why)})"
         if self._compiles:
             raise ConfigError(f"session.engine: {said}; set session.engine=auto or torch") from why
         _log.warning("%s: it runs as it is", said)
         self._can_compile = False
+
+    def is_whole(self, images: int) -> bool:
+        """Whether so many images are a whole batch: it is for these that a network is compiled."""
+        return images == (self._usual or images)
+
+    def has_compiled(self) -> None:
+        """Note that images have passed a compiled network."""
+        self._compiled = True
 
     def found_precision(self, precision: str) -> None:
         """Note what a processor without bfloat16 makes of it."""
@@ -235,41 +252,50 @@ class _Run:
         if self._engine.uses_openvino:
             try:
                 if self._ready is None:
-                    self._ready, precision = _in_openvino(self._network, images, self._engine.rounded)
+                    self._ready, precision = in_openvino(self._network, images, self._engine.rounded)
                     self._engine.found_precision(precision)
                 return self._ready(images)
-            except _RefusedError as why:
+            except RefusedError as why:
                 self._engine.give_up(why)
         given = filled_up(images) if self._engine.device.type == "cuda" else images
         with self._cast():
             return self._on_torch(given)[: len(images)].float()
 
     def _on_torch(self, images: Tensor) -> Tensor:
-        """Pass the network, or its compiled form where there are as many images as in the first batch."""
-        if not self._engine.compiles:
-            return self._eager(images)(images)
-        first = self._compiled is None
-        if self._compiled is None:
+        """Pass the network, or its compiled form where there are as many images as in a whole batch."""
+        quick = self._eager(images)
+        if self._engine.compiles and self._compiled is None and self._engine.is_whole(len(images)):
             self._compiled = len(images), torch.compile(self._network, dynamic=False)
-        count, compiled = self._compiled
-        if len(images) != count:
-            return self._eager(images)(images)
-        try:
-            return compiled(images)
-        except RuntimeError as why:  # what is missing or too old on this machine shows at the first call
-            if not first:
+            try:
+                found = self._compiled[1](images)
+            except torch.OutOfMemoryError:
                 raise
-            self._engine.give_up_compiling(why)
-            return self._eager(images)(images)
+            except RuntimeError as why:  # what is missing or too old on this machine shows at the first call
+                self._engine.give_up_compiling(why)
+                self._compiled = None
+                return quick(images)
+            self._engine.has_compiled()
+            return found
+        if self._compiled is not None and len(images) == self._compiled[0]:
+            return self._compiled[1](images)
+        return quick(images)
 
     def _eager(self, images: Tensor) -> nn.Module:
         """Return the network; on the processor, where that is a fifth faster, with folded normalisations."""
+        if self._engine.measuring:
+            return self._network
         if self._quick is None:
-            self._quick = self._network
+            made: nn.Module = self._network
+            first = images[:_COMPARED]
             if self._engine.device.type == "cpu":
-                made, first = folded(self._network), images[:_COMPARED]
-                if _agree(made(first).float(), self._network(first).float(), self._engine.rounded):
-                    self._quick = made
+                made = folded(self._network)
+            if made is not self._network or self._engine.rounded:
+                with torch.autocast(self._engine.device.type, enabled=False):
+                    wanted = self._network(first).float()
+                if not agree(made(first).float(), wanted, self._engine.rounded):
+                    self._engine.give_up_rounding(self._network(first).float(), wanted)
+                    made = self._network
+            self._quick = made
         return self._quick
 
     def _cast(self) -> contextlib.AbstractContextManager[Any]:
@@ -287,80 +313,3 @@ class _Method(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images) if self.method == "forward" else getattr(self.model, self.method)(images)
-
-
-def _in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Callable[[Tensor], Tensor], str]:
-    """Make a network ready for images like those given; return what runs it, and its precision.
-
-    Raises
-    ------
-    _RefusedError
-        If it cannot be converted, or makes something else of the first images than torch does.
-    """
-    import openvino
-    from openvino.preprocess import PrePostProcessor
-
-    try:
-        steps = PrePostProcessor(_converted(network, images))
-        steps.input().tensor().set_layout(openvino.Layout("NHWC"))  # as the images lie in memory: no copy
-        steps.input().model().set_layout(openvino.Layout("NCHW"))
-        compiled = openvino.Core().compile_model(
-            steps.build(),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if rounded else "f32",  # its own choice is bf16 on some processors
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "NUM_STREAMS": 1,
-                "ENABLE_CPU_PINNING": False,  # two processes would share one core and leave the others idle
-            },
-        )
-    except Exception as error:  # tracing and conversion have errors of a dozen kinds, not all of them RuntimeError
-        raise _RefusedError(_short(error)) from error
-
-    def run(seen: Tensor) -> Tensor:
-        given = seen.permute(0, 2, 3, 1).contiguous().numpy()  # (n, S, S, C)
-        return torch.from_numpy(compiled(given, share_inputs=True)[0])  # (n, D)
-
-    first = images[:_COMPARED]
-    with torch.inference_mode():
-        wanted = network(first).float()
-    found = run(first)
-    if not _agree(found, wanted, rounded):
-        apart = float((found - wanted).abs().max()) if found.shape == wanted.shape else float("nan")
-        raise _RefusedError(f"its answers differ from those of torch by {apart:.3g} of {float(wanted.abs().max()):.3g}")
-    precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    return run, "bfloat16" if precision == "bf16" else "float32"
-
-
-def _agree(found: Tensor, wanted: Tensor, rounded: str) -> bool:
-    """Whether two networks say the same of some images, as far as the precision lets them."""
-    if found.shape != wanted.shape:
-        return False
-    return float((found - wanted).abs().max()) <= _APART[rounded or "float32"] * max(float(wanted.abs().max()), 1.0)
-
-
-def _short(error: Exception) -> str:
-    """Last line of what an error says."""
-    lines = str(error).strip().splitlines()
-    return lines[-1][-_QUOTED:] if lines else type(error).__name__
-
-
-def _converted(network: nn.Module, images: Tensor) -> Any:
-    """Turn a network into OpenVINO's form, for images of this size, any number at a time.
-
-    ``openvino.convert_model`` does the same, but reports each call to its makers over the network, which takes seconds.
-    """
-    import warnings
-
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    example = torch.zeros(2, *images.shape[1:]).contiguous(memory_format=torch.channels_last)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch says that tracing is old; the new way takes ten times as long
-        traced = torch.jit.trace(network, example, check_trace=False)  # compared below, on real images
-    decoder = TorchScriptPythonDecoder(traced)  # has to live until the end of the conversion
-    front = FrontEndManager().load_by_framework("pytorch")
-    model = front.convert(front.load(decoder))
-    model.reshape([-1, *images.shape[1:]])
-    return model

@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.features import FeatureStore
-from astroanomaly.learn.transfer import Transfer
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
@@ -89,11 +88,6 @@ class ImageScore:
     def score(self, images: Tensor) -> Tensor:
         """``(n,)`` scores of images ``(n, 3, S, S)``: the log-odds of not being nominal."""
         return torch.from_numpy(-self.log_odds(images)[:, 0])
-
-    @cached_property
-    def transfer(self) -> Transfer:
-        """What brings cutouts to its device."""
-        return Transfer(self.engine.device)
 
     def of_cutouts(self, images: np.ndarray | Tensor) -> np.ndarray:
         """``(n, classes)`` float32 log-odds of cutouts ``(n, B, H, W)`` as the cache holds them."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ __all__ = ["FeatureStore", "unit_length"]
 
 _RUN = 32  # neighbouring objects of a shard that are read and computed together
 _OPEN_SHARDS = 16  # shards that are filled at the same time
+_WORTH_A_DEVICE = 20_000  # images; for fewer, another device costs more than it brings
+Batch = tuple[str, np.ndarray]  # uuid of a shard, and places in it
 _VERSION = 2  # part of the key: raise it when the same inputs would give other features
 
 
@@ -95,6 +98,7 @@ class FeatureStore:
         self.backbone_config = backbone_config
         self.seed = seed
         self._given_batch_size = batch_size
+        self._batch_sizes: dict[int, int] = {}  # by the number of devices used
         self._planes = model_input.check(cache)
         self._folder = folder
         self._device_name, self._engine_name = device, engine
@@ -122,7 +126,7 @@ class FeatureStore:
     def key(self) -> str:
         """Hexadecimal name of everything that decides the features, beside the shard."""
         from astroanomaly.learn.backbone import weights_hash
-        from astroanomaly.learn.engines import rounded_to
+        from astroanomaly.learn.precision import rounded_to
 
         parts = {
             "backbone": self.backbone_config.name,
@@ -222,23 +226,31 @@ class FeatureStore:
         done = self.done
         if done < total:
             yield Progress("features", done, total)
-            missing = sum(len(self._shards[uuid]) - self._open(uuid).done for uuid in wanted)
-            for engine in self.engines:
-                engine.expect(missing if only is None else missing + len(first))
-        for new in self._fill(self._batches_of(first)):
+        missing = sum(len(self._shards[uuid]) - self._open(uuid).done for uuid in wanted)
+        for _, new in self._fill(self._batches_of(first), len(first)):
             done += new
             yield Progress("features", done, total, message=self._remark())
         rng = np.random.default_rng(self.seed)
         unfinished = [uuid for uuid in wanted if not self._open(uuid).complete]
-        order = rng.permutation(len(unfinished))
-        for start in range(0, len(order), _OPEN_SHARDS):
-            group = [unfinished[i] for i in order[start : start + _OPEN_SHARDS]]
-            for new in self._fill(self._random_batches(group, rng)):
-                done += new
-                yield Progress("features", done, total, message=self._remark())
-            for uuid in group:
+        left: Counter[str] = Counter()  # batches by shard
+        for uuid in unfinished:
+            self._open(uuid).finish()  # whoever computed the last of it may have been killed then
+
+        def batches() -> Iterator[Batch]:
+            order = rng.permutation(len(unfinished))
+            for start in range(0, len(order), _OPEN_SHARDS):
+                group = [unfinished[i] for i in order[start : start + _OPEN_SHARDS]]
+                found = list(self._random_batches(group, rng, missing))
+                left.update(uuid for uuid, _ in found)
+                yield from found
+
+        for uuid, new in self._fill(batches(), missing):
+            done += new
+            left[uuid] -= 1
+            if not left[uuid]:
                 self._open(uuid).finish()
                 self._shards[uuid].release()
+            yield Progress("features", done, total, message=self._remark())
 
     def compute_shard(self, uuid: str) -> str:
         """Compute what is missing of one shard, without a look at the other shards.
@@ -250,8 +262,8 @@ class FeatureStore:
         """
         if self._open(uuid).complete:
             return ""
-        self.engine.expect(len(self._shards[uuid]) - self._open(uuid).done)
-        for _ in self._fill(self._random_batches([uuid], np.random.default_rng(self.seed))):
+        missing = len(self._shards[uuid]) - self._open(uuid).done
+        for _ in self._fill(self._random_batches([uuid], np.random.default_rng(self.seed), missing), missing):
             pass
         self._open(uuid).finish()
         self._shards[uuid].release()
@@ -278,30 +290,43 @@ class FeatureStore:
         """The first of them."""
         return self.engines[0]
 
-    @cached_property
-    def batch_size(self) -> int:
-        """Cutouts per pass through the network."""
-        return self._given_batch_size or self.engine.batch_size(self.look, self.model_input.size)
+    def _engines_for(self, images: int) -> list[tuple[Engine, Any]]:
+        """Return the engines that so many images are worth, each with its own copy of the network."""
+        used = self.engines[: max(1, images // _WORTH_A_DEVICE)]
+        return [(engine, engine.place(self.network, own=number > 0)) for number, engine in enumerate(used)]
+
+    def _batch_size(self, images: int) -> int:
+        """How many cutouts pass together where so many are to be computed: what suits every device that is used."""
+        if self._given_batch_size:
+            return self._given_batch_size
+        used = self._engines_for(images)
+        if len(used) not in self._batch_sizes:
+            sizes = [
+                engine.batch_size(self._look_on(engine, network), self.model_input.size) for engine, network in used
+            ]
+            self._batch_sizes[len(used)] = min(sizes)
+        return self._batch_sizes[len(used)]
 
     def _remark(self) -> str:
         """Say what the network runs on, where that was not said before."""
         before, self._said = self._said, self.engine.label
         return "" if before == self._said else f"features are computed with {self._said}"
 
-    def _batches_of(self, ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    def _batches_of(self, ids: Sequence[str]) -> Iterator[Batch]:
         """Give the missing ones among some objects, shard by shard."""
         numbers, places = self.cache.locate(ids)
         for number in np.unique(numbers):
             uuid = self._numbers[number]
             rows = np.unique(places[numbers == number])
             rows = rows[~self._open(uuid).computed[rows]]
-            for start in range(0, len(rows), self.batch_size):
-                yield uuid, rows[start : start + self.batch_size]
+            if len(rows):
+                size = self._batch_size(len(ids))
+                yield from ((uuid, rows[start : start + size]) for start in range(0, len(rows), size))
 
-    def _random_batches(self, uuids: list[str], rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+    def _random_batches(self, uuids: list[str], rng: np.random.Generator, images: int) -> Iterator[Batch]:
         """Give the missing objects of some shards in random order, a few runs of neighbours at a time."""
-        runs_per_batch = max(1, self.batch_size // _RUN)
-        batches: list[tuple[str, np.ndarray]] = []
+        runs_per_batch = max(1, self._batch_size(images) // _RUN)
+        batches: list[Batch] = []
         for uuid in uuids:
             missing = np.flatnonzero(~self._open(uuid).computed)
             runs = np.array_split(missing, max(1, -(-len(missing) // _RUN)))
@@ -313,31 +338,28 @@ class FeatureStore:
         for number in rng.permutation(len(batches)):
             yield batches[number]
 
-    def _fill(self, batches: Iterator[tuple[str, np.ndarray]]) -> Iterator[int]:
-        """Compute and keep the features of some objects of some shards; give how many are new after each batch."""
-        found = list(batches)
-        if not found:
+    def _fill(self, batches: Iterator[Batch], images: int) -> Iterator[tuple[str, int]]:
+        """Compute and keep the features of some objects; give the shard of each batch, and how many of it are new."""
+        first = next(batches, None)
+        if first is None:
             return
-        todo = Shared(found)
-        parts = [
-            self._computed(engine, engine.place(self.network, own=number > 0), todo)
-            for number, engine in enumerate(self.engines)
-        ]
+        todo, used = Shared(itertools.chain([first], batches)), self._engines_for(images)
+        for engine, _ in used:
+            engine.expect(-(-images // len(used)))
+        parts = [self._computed(engine, network, todo) for engine, network in used]
         for uuid, rows, features in parts[0] if len(parts) == 1 else together(parts):
-            yield self._open(uuid, for_writing=features.shape[1]).put(rows, features)
+            yield uuid, self._open(uuid, for_writing=features.shape[1]).put(rows, features)
 
     def _computed(
-        self, engine: Engine, network: Any, batches: Iterator[tuple[str, np.ndarray]]
+        self, engine: Engine, network: Any, batches: Iterator[Batch]
     ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Compute features on one engine, as long as there are batches left; give where they belong, too."""
         import torch
 
-        from astroanomaly.learn.transfer import Transfer
+        transfer, look = engine.transfer, self._look_on(engine, network)
+        waiting: deque[tuple[Batch, Callable[[], np.ndarray]]] = deque()
 
-        transfer, look = Transfer(engine.device), self._look_on(engine, network)
-        waiting: deque[tuple[tuple[str, np.ndarray], Callable[[], np.ndarray]]] = deque()
-
-        def read(batch: tuple[str, np.ndarray]) -> Sent:
+        def read(batch: Batch) -> Sent:
             return transfer.send(self._shards[batch[0]].stored(batch[1]))
 
         for batch, sent in ahead(read, batches, transfer.ahead, transfer.readers):

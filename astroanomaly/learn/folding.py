@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -29,6 +30,11 @@ def folded(network: nn.Module) -> nn.Module:
     torch.nn.Module
         The copy; the network itself where there is nothing to fold.
     """
+    with torch.inference_mode(False), torch.no_grad():  # the copy may be used under either
+        return _folded(network)
+
+
+def _folded(network: nn.Module) -> nn.Module:
     made = copy.deepcopy(network)
     last: Any = None
     found: list[tuple[nn.Conv2d, str, Any]] = []

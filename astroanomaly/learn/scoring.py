@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from astroanomaly.cache import Cache, Shard
     from astroanomaly.learn.batches import ModelInput
     from astroanomaly.learn.engines import Engine
+    from astroanomaly.learn.transfer import Sent
 
 __all__ = ["Judge", "TopK", "log_odds", "score_images"]
 
@@ -108,7 +109,7 @@ def score_images(
         return _scored(engine, placed, judged, model_input, planes, todo, size)
 
     for engine in engines:
-        engine.expect(sum(map(len, shards)))
+        engine.expect(-(-sum(map(len, shards)) // len(engines)))
     try:
         parts = [scored(engine, engine.place(model, own=number > 0)) for number, engine in enumerate(engines)]
         yield from parts[0] if len(parts) == 1 else together(parts)
@@ -128,9 +129,7 @@ def _scored(
     """Score shards on one engine, as long as there are any left."""
     import torch
 
-    from astroanomaly.learn.transfer import Sent, Transfer
-
-    transfer = Transfer(engine.device)
+    transfer = engine.transfer
     waiting: deque[tuple[Shard, int, Callable[[], np.ndarray]]] = deque()
     logits: list[np.ndarray] = []
 
@@ -150,7 +149,7 @@ def _scored(
 
     steps = ((shard, start) for shard in shards for start in range(0, len(shard), size))
     for (shard, start), sent in ahead(read, steps, transfer.ahead, transfer.readers):
-        model.eval()  # between two shards the caller may have trained
+        model.eval()  # between two shards the caller may have put it into another mode
         with torch.inference_mode():
             seen = model_input.tensor(transfer.receive(sent), engine.device, planes)  # (n, 3, S, S)
             waiting.append((shard, start, transfer.fetch(judge(seen, shard.uuid, start).float())))

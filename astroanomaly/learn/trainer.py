@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from astroanomaly.errors import ConfigError, TrainingError
+from astroanomaly.learn.device import free_memory
 from astroanomaly.learn.fixmatch import (
     Loss,
     MovingAverage,
@@ -130,7 +132,7 @@ def train(
     return average.model
 
 
-def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
+def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig, section: str = "train") -> int:
     """Find how many images may pass together within ``config.memory_gb``: at most the whole step.
 
     The tensors that the network keeps for the gradient of two images are counted, so the answer depends on the network,
@@ -144,6 +146,8 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
         Side of the images in pixels.
     config
         The settings; a ``micro_batch`` there is taken as it is.
+    section
+        Section of the settings, for messages.
 
     Raises
     ------
@@ -178,15 +182,15 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig) -> int:
     if room < smallest * per_image:
         needed = math.ceil((smallest * per_image + _PROGRAM) / 1e8) / 10
         raise ConfigError(
-            f"training at {size} px needs about {needed:g} GB, but may have {allowed / 1e9:.3g}: raise "
-            "train.memory_gb, or set a smaller input.size"
+            f"training at {size} px needs about {needed:g} GB, but may have {allowed / 1e9:.3g} GB: raise "
+            f"{section}.memory_gb, or set a smaller input.size"
         )
     return int(min(room / per_image, whole))
 
 
 def _usual_memory(device: torch.device) -> float:
     """Bytes that training may take where the settings do not say: a GPU is there for it, a processor is not."""
-    return _SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _USUAL
+    return _SHARE * free_memory(device) if device.type == "cuda" else _USUAL
 
 
 class _Prepared:
@@ -199,7 +203,7 @@ class _Prepared:
 
     def next(self) -> StepBatch | None:
         """Prepare a batch; None where there are no more."""
-        with torch.cuda.stream(self._stream):  # None: no stream
+        with contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
             return next(self._batches, None)
 
     def use(self, batch: StepBatch) -> StepBatch:
@@ -233,7 +237,7 @@ def _figures(loss: Loss) -> dict[str, float]:
     """Collect what is reported of a step."""
     anomalous = (loss.pseudo_labels > 0) & loss.confident
     parts = [loss.total, loss.supervised, loss.unlabelled, loss.confident.sum(), anomalous.sum()]
-    found = torch.stack([part.double() for part in parts]).tolist()  # a GPU is waited for once
+    found = torch.stack([part.float() for part in parts]).tolist()  # a GPU is waited for once
     values = {"loss": found[0]}
     if len(loss.confident):
         values |= {"supervised loss": found[1], "unlabelled loss": found[2], "confident": found[3] / len(anomalous)}

@@ -23,7 +23,7 @@ class Sent:
     Parameters
     ----------
     pixels
-        ``(n, B, H, W)``: uint8, float32 or, with a scale, float16; on the device.
+        ``(n, B, H, W)``: uint8, float32 or, with a scale, float16; on a CUDA device, else in memory.
     scale, zero
         As in `astroanomaly.cache.reader.Stored`.
     arrived
@@ -60,7 +60,7 @@ class Transfer:
     def __init__(self, device: torch.device) -> None:
         gpu = device.type == "cuda"
         self.device = device
-        self.readers, self.ahead, self.behind = (4, 6, 2) if gpu else (1, 2, 0)
+        self.readers, self.ahead, self.behind = (4, 4, 2) if gpu else (1, 2, 0)
         self._stream = torch.cuda.Stream(device) if gpu else None
 
     def send(self, stored: Stored) -> Sent:
@@ -68,8 +68,8 @@ class Transfer:
         if self._stream is None:
             return Sent(torch.from_numpy(stored.plain()))
         with torch.cuda.stream(self._stream):
-            pixels = self._set_off(stored.pixels)
-            scale, zero = (None if part is None else self._set_off(part) for part in (stored.scale, stored.zero))
+            pixels = self.upload(stored.pixels)
+            scale, zero = (None if part is None else self.upload(part) for part in (stored.scale, stored.zero))
             arrived = torch.cuda.Event()
             arrived.record(self._stream)
         return Sent(pixels, scale, zero, arrived)
@@ -102,7 +102,10 @@ class Transfer:
 
         return wait
 
-    def _set_off(self, array: np.ndarray) -> Tensor:
+    def upload(self, array: np.ndarray) -> Tensor:
+        """Copy an array to the device; a GPU is not waited for, and what it does from now on finds it there."""
+        if self._stream is None:
+            return torch.from_numpy(np.array(array)).to(self.device)
         dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
         pinned = torch.empty(array.shape, dtype=dtype, pin_memory=True)
         np.copyto(pinned.numpy(), array)

@@ -120,7 +120,7 @@ class Tuned(NetworkRanker):
                 yield StepBatch(weak, targets, weak[:0], weak[:0])
 
         mask = torch.tensor([c in learnt for c in classes], device=device)
-        micro_batch = fit_micro_batch(model, model_input.size, config)
+        micro_batch = fit_micro_batch(model, model_input.size, config, self.section)
         average = yield from train(
             model,
             batches(),
@@ -154,8 +154,6 @@ class Tuned(NetworkRanker):
 
     def judge(self, model: Columns, engine: Engine, cache: Cache) -> Judge:
         """Judge with the features of the first network where they exist, which saves half of the time."""
-        import torch
-
         fitted = self._need_fitted()
         pair: Any = model.model
         store = FeatureStore.of(cache, self.context)
@@ -165,7 +163,7 @@ class Tuned(NetworkRanker):
         def judged(seen: Tensor, shard: str, start: int) -> Tensor:
             rows = slice(start, start + len(seen))
             if kept and shard and store.computed(shard)[rows].all():
-                features = torch.from_numpy(np.array(store.shard(shard)[rows])).to(seen.device).float()
+                features = engine.transfer.upload(store.shard(shard)[rows]).float()
             else:
                 features = averaged(first, seen).half().float()  # as they are kept
             logits = pair.first.head(features) + averaged(tuned, seen)  # (n, all classes)
