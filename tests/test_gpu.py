@@ -150,28 +150,26 @@ def test_flux_of_two_bytes_arrives_as_it_is_read(tmp_path):
     np.testing.assert_array_equal(transfer.fetch(found)(), shard.read(10, 40))
 
 
-def test_features_are_those_of_the_processor(tmp_path, exact):
-    found = {}
+def features_of_both(tmp_path):
+    found = []
     for device in ("cpu", "cuda"):
         cache = planted.plant(tmp_path / device)
         store = FeatureStore(cache, planted.context(cache).input, BackboneConfig(), device=device, engine="torch")
         for _ in store.compute():
             pass
-        found[device] = store.get(list(cache.ids))
-    np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=2e-3, atol=2e-3)
+        found.append(store.get(list(cache.ids)))
+    return found
+
+
+def test_features_are_those_of_the_processor(tmp_path, exact):
+    here, there = features_of_both(tmp_path)
+    np.testing.assert_allclose(there, here, rtol=2e-3, atol=2e-3)
 
 
 def test_features_with_short_factors_are_close_enough_to_share_a_folder(tmp_path):
     """TF32, as a GPU computes unless told otherwise: apart by little of what tells objects apart."""
-    found = {}
-    for device in ("cpu", "cuda"):
-        cache = planted.plant(tmp_path / device)
-        store = FeatureStore(cache, planted.context(cache).input, BackboneConfig(), device=device, engine="torch")
-        for _ in store.compute():
-            pass
-        found[device] = store.get(list(cache.ids))
-    apart = np.abs(found["cuda"] - found["cpu"]).max(0)
-    assert np.median(apart / found["cpu"].std(0).clip(1e-3)) < 0.1
+    here, there = features_of_both(tmp_path)
+    assert np.median(np.abs(there - here).max(0) / here.std(0).clip(1e-3)) < 0.1
 
 
 # ------------------------------------------------------------------------------------------------------------- learning
