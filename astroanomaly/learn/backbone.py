@@ -15,12 +15,11 @@ from torch.nn import functional
 
 from astroanomaly.config import BackboneConfig, nearest
 from astroanomaly.errors import ConfigError
-from astroanomaly.learn.bundled import bundled_hash, bundled_state
+from astroanomaly.learn.bundled import BUNDLED, bundled_hash, bundled_state
 from astroanomaly.learn.weights import WORDS, load_weights, open_weights
 
-__all__ = ["LAYERS", "LITE0", "Backbone", "build_backbone", "weights_hash"]
+__all__ = ["LAYERS", "Backbone", "build_backbone", "weights_hash"]
 
-LITE0 = "tf_efficientnet_lite0"
 _MIDDLE = 0.15  # of the side
 LAYERS = 4  # last stages whose outputs are features beside those of the end
 _HUB = ("hf_hub:", "hf-hub:")
@@ -226,14 +225,14 @@ def build_backbone(
     UnreadableError
         If the weights file is missing or cannot be read.
     """
-    if config.weights == "bundled" and config.name != LITE0:
+    if config.weights == "bundled" and config.name not in BUNDLED:
         raise ConfigError(
-            f"backbone.weights=bundled exists for {LITE0} only, not for {config.name!r}: set backbone.weights to "
-            "random, pretrained or the path of a file"
+            f"backbone.weights=bundled exists for {' and '.join(BUNDLED)} only, not for {config.name!r}: set "
+            "backbone.weights to random, pretrained or the path of a file"
         )
     network, side = _make_network(config, size=size, seed=seed, drop_rate=drop_rate)
     if config.weights == "bundled":
-        network.load_state_dict(bundled_state(), strict=True)
+        network.load_state_dict(bundled_state(config.name), strict=True)
     elif config.weights not in WORDS:
         load_weights(network, Path(config.weights))
     for module in network.modules():
@@ -254,7 +253,7 @@ def weights_hash(config: BackboneConfig, seed: int = 0) -> str:
     Bundled weights and files are identified by their SHA-256, so that the network need not be built.
     """
     if config.weights == "bundled":
-        return bundled_hash()
+        return bundled_hash(config.name)
     if config.weights == "random":
         text = f"random:{config.name}:{seed}:torch-{torch.__version__}"
         return hashlib.sha256(text.encode()).hexdigest()

