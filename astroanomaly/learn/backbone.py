@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from astroanomaly.config import BackboneConfig, nearest
 from astroanomaly.errors import ConfigError
-from astroanomaly.learn.bundled import BUNDLED, bundled_hash, bundled_state
+from astroanomaly.learn.bundled import bundled_hash, bundled_state
 from astroanomaly.learn.weights import WORDS, load_weights, open_weights
 
 __all__ = ["LAYERS", "Backbone", "build_backbone", "weights_hash"]
@@ -225,14 +225,10 @@ def build_backbone(
     UnreadableError
         If the weights file is missing or cannot be read.
     """
-    if config.weights == "bundled" and config.name not in BUNDLED:
-        raise ConfigError(
-            f"backbone.weights=bundled exists for {' and '.join(BUNDLED)} only, not for {config.name!r}: set "
-            "backbone.weights to random, pretrained or the path of a file"
-        )
+    state = bundled_state(config.name) if config.weights == "bundled" else None
     network, side = _make_network(config, size=size, seed=seed, drop_rate=drop_rate)
-    if config.weights == "bundled":
-        network.load_state_dict(bundled_state(config.name), strict=True)
+    if state is not None:
+        network.load_state_dict(state, strict=True)
     elif config.weights not in WORDS:
         load_weights(network, Path(config.weights))
     for module in network.modules():

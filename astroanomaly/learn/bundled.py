@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from astroanomaly.errors import CheckpointError, UnreadableError
+from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
 from astroanomaly.learn.weights import open_weights
 
 __all__ = ["BUNDLED", "bundled_hash", "bundled_state"]
@@ -24,13 +24,18 @@ _EXTRAS = {"tf_efficientnet_lite2": "lite2"}
 
 
 def bundled_hash(name: str) -> str:
-    """Hexadecimal SHA-256 of the weights file of a network of `BUNDLED`."""
+    """Hexadecimal SHA-256 of the weights file of a network of `BUNDLED`; ConfigError for another one."""
     return str(_table(name)["sha256"])
 
 
 @cache
 def _table(name: str) -> dict[str, Any]:
     """Names of the tensors in the file and in timm, in order, with shapes."""
+    if name not in BUNDLED:
+        raise ConfigError(
+            f"backbone.weights=bundled exists for {' and '.join(BUNDLED)} only, not for {name!r}: set backbone.weights "
+            "to random, pretrained or the path of a file"
+        )
     return json.loads(resources.files("astroanomaly.learn").joinpath(BUNDLED[name]).read_text(encoding="utf-8"))
 
 
@@ -53,6 +58,8 @@ def bundled_state(name: str) -> dict[str, Tensor]:
 
     Raises
     ------
+    ConfigError
+        For another network.
     UnreadableError
         If the package is not installed.
     CheckpointError
