@@ -224,9 +224,10 @@ class FeatureStore:
         wanted = self._numbers if only is None else list(only)
         total = len(self)
         done = self.done
+        missing = sum(len(self._shards[uuid]) - self._open(uuid).done for uuid in wanted)
         if done < total:
             yield Progress("features", done, total)
-        missing = sum(len(self._shards[uuid]) - self._open(uuid).done for uuid in wanted)
+            self._expect(missing if only is None else missing + len(first))
         for _, new in self._fill(self._batches_of(first), len(first)):
             done += new
             yield Progress("features", done, total, message=self._remark())
@@ -263,6 +264,7 @@ class FeatureStore:
         if self._open(uuid).complete:
             return ""
         missing = len(self._shards[uuid]) - self._open(uuid).done
+        self._expect(missing)
         for _ in self._fill(self._random_batches([uuid], np.random.default_rng(self.seed), missing), missing):
             pass
         self._open(uuid).finish()
@@ -294,6 +296,12 @@ class FeatureStore:
         """Return the engines that so many images are worth, each with its own copy of the network."""
         used = self.engines[: max(1, images // _WORTH_A_DEVICE)]
         return [(engine, engine.place(self.network, own=number > 0)) for number, engine in enumerate(used)]
+
+    def _expect(self, images: int) -> None:
+        """Say how many images are to come, to the engines that share them."""
+        used = self.engines[: max(1, images // _WORTH_A_DEVICE)]
+        for engine in used:
+            engine.expect(-(-images // len(used)))
 
     def _batch_size(self, images: int) -> int:
         """How many cutouts pass together where so many are to be computed: what suits every device that is used."""
@@ -343,10 +351,8 @@ class FeatureStore:
         first = next(batches, None)
         if first is None:
             return
-        todo, used = Shared(itertools.chain([first], batches)), self._engines_for(images)
-        for engine, _ in used:
-            engine.expect(-(-images // len(used)))
-        parts = [self._computed(engine, network, todo) for engine, network in used]
+        todo = Shared(itertools.chain([first], batches))
+        parts = [self._computed(engine, network, todo) for engine, network in self._engines_for(images)]
         for uuid, rows, features in parts[0] if len(parts) == 1 else together(parts):
             yield uuid, self._open(uuid, for_writing=features.shape[1]).put(rows, features)
 
