@@ -183,7 +183,7 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
     except AstroAnomalyError as error:
         connection.send(_End(str(error)))
     except MemoryError:
-        connection.send(_End("there is not enough memory: set a smaller train.memory_gb or input.size"))
+        connection.send(_End("there is not enough memory: set train.memory_gb below 6, or a smaller input.size"))
     except Exception as error:  # noqa: BLE001 - whatever happens, the page has to say it
         connection.send(_End(f"{type(error).__name__}: {error}"))
 

@@ -294,14 +294,17 @@ class FeatureStore:
 
     def _engines_for(self, images: int) -> list[tuple[Engine, Any]]:
         """Return the engines that so many images are worth, each with its own copy of the network."""
-        used = self.engines[: max(1, images // _WORTH_A_DEVICE)]
-        return [(engine, engine.place(self.network, own=number > 0)) for number, engine in enumerate(used)]
+        used = enumerate(self._worth(images))
+        return [(engine, engine.place(self.network, own=number > 0)) for number, engine in used]
 
     def _expect(self, images: int) -> None:
         """Say how many images are to come, to the engines that share them."""
-        used = self.engines[: max(1, images // _WORTH_A_DEVICE)]
+        used = self._worth(images)
         for engine in used:
             engine.expect(-(-images // len(used)))
+
+    def _worth(self, images: int) -> list[Engine]:
+        return self.engines[: max(1, images // _WORTH_A_DEVICE)]
 
     def _batch_size(self, images: int) -> int:
         """How many cutouts pass together where so many are to be computed: what suits every device that is used."""
