@@ -507,8 +507,12 @@ def test_the_inspector_follows_the_size_of_the_window(new_session, serve, open_t
     small = tab.value("colours", "width")
     tab.page.get_by_role("button", name="more", exact=True).click()
     tab.wait_for(lambda: tab.value("colours", "width") < small)
-    box = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
-    assert box["y"] + box["height"] <= 560
+
+    def ends_in_the_window():  # the page is laid out some time after the figure has got its width
+        box = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+        return box["y"] + box["height"] <= 560
+
+    tab.wait_for(ends_in_the_window)
     tab.press("Enter")
     tab.page.set_viewport_size({"width": 1280, "height": 800})
     tab.wait_for(tab.fits)

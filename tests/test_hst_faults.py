@@ -138,13 +138,14 @@ def test_five_percent_of_faults_of_all_kinds_lose_nothing(catalog, cutting):
     rows = [(f"{row['id']}-{k}", row["ra"] + k * 2e-5, row["dec"]) for k in range(15) for row in table]
     Table(rows=rows, names=["id", "ra", "dec"]).write(catalog, overwrite=True)
     with served("mast", [], mosaics()[:1]) as archives:
-        clean = cutting("clean", "mast", keep="other")
+        clean = cutting("clean", "mast", keep="other", timeout_s=60.0)
+        assert not clean.failures
         for seed, kind in enumerate(["dropped", "500", "429", "empty", "html", "truncated", "stated error"]):
             archives["mast"].misbehave(kind, times=math.inf, where="astrocut", share=0.05, seed=seed)
-        cache = cutting("cache", "mast")
+        cache = cutting("cache", "mast", timeout_s=60.0)
         assert len(cache) + len(cache.failures) == len(rows)
         archives["mast"].behave()
-        cache = cutting("cache", "mast", retry_failed=True)
+        cache = cutting("cache", "mast", retry_failed=True, timeout_s=60.0)
     assert len(cache) == len(rows)
     assert cache.digest() == clean.digest()
 
