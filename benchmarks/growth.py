@@ -120,7 +120,7 @@ def from_cache(folder, network):
             value = images[:, 0, 0, :1]
             return torch.cat([-value, value], dim=1)
 
-    model = build_backbone(BackboneConfig(), 2, size=SIDE) if network == "lite0" else Mean()
+    model = build_backbone(BackboneConfig("tf_efficientnet_lite0"), 2, size=SIDE) if network == "lite0" else Mean()
     cache, top = Cache.open(folder), TopK(100)
     began = time.perf_counter()
     for scores in score_images(model, cache, seen_by_the_network()):

@@ -1,10 +1,10 @@
 """Scoring beside the straightforward loop: ``python benchmarks/reference_loop.py``.
 
 The loop is what a first program for the task looks like: JPEG bytes in an HDF5 file, a ``Dataset`` that opens each
-with Pillow, ``ToTensor``, a ``DataLoader``, EfficientNet-Lite0 in eager float32, batch 64, the allocator as it comes;
+with Pillow, ``ToTensor``, a ``DataLoader``, the network in eager float32, batch 64, the allocator as it comes;
 with no workers, and with as many as there are processors. Beside it what `astroanomaly score` does with a cache of as
 many pictures of that size: read, stretch, network, log-odds, score files and the best 1,000, with the command line's
-allocator; by default and with the extra ``fast``. One view of each picture in all of them.
+allocator; by default and with the extra ``fast``. One network and one view of each picture in all of them.
 
 Every run is a fresh process; all ways take turns. The time is that from opening the file to the last result, making an
 engine ready included; importing libraries and building the network are not.
@@ -44,15 +44,15 @@ def make_jpegs(path, count, side):
             images[number] = encoded[number % len(some)]
 
 
-def network(size):
-    """EfficientNet-Lite0 with a head of two classes, as the ranker has it."""
+def build(name, size):
+    """Build a network with a head of two classes, as the rankers have it."""
     from astroanomaly.config import BackboneConfig
     from astroanomaly.learn.backbone import build_backbone
 
-    return build_backbone(BackboneConfig(), 2, size=size).eval()
+    return build_backbone(BackboneConfig(name), 2, size=size).eval()
 
 
-def loop(folder, side, workers, device):
+def loop(folder, network, side, workers, device):
     """Score as a first program would; return the seconds."""
     import h5py
     import torch
@@ -75,7 +75,7 @@ def loop(folder, side, workers, device):
             picture = Image.open(io.BytesIO(self.file["images"][number].tobytes())).convert("RGB")
             return self.transform(picture), number
 
-    model = network(side).to(device)
+    model = build(network, side).to(device)
     began = time.perf_counter()
     scores = []
     loader = torch.utils.data.DataLoader(Pictures(), batch_size=BATCH, num_workers=workers)
@@ -88,7 +88,7 @@ def loop(folder, side, workers, device):
     return time.perf_counter() - began
 
 
-def ours(folder, side, engine_name, device):
+def ours(folder, network, side, engine_name, device):
     """Score the cache; return the seconds."""
     from astroanomaly.learn.device import tune_allocator
 
@@ -98,7 +98,7 @@ def ours(folder, side, engine_name, device):
     from astroanomaly.learn.engines import make_engines
     from astroanomaly.learn.scoring import TopK, score_images
 
-    model, seen = network(side), what_is_seen(Cache.open(folder / "cache"), side, turns=1)
+    model, seen = build(network, side), what_is_seen(Cache.open(folder / "cache"), side, turns=1)
     began = time.perf_counter()
     top = TopK(TOP)
     with tempfile.TemporaryDirectory(dir=folder) as scores:
@@ -109,15 +109,16 @@ def ours(folder, side, engine_name, device):
     return time.perf_counter() - began
 
 
-def child(way, folder, side, device, engine):
+def child(way, folder, arguments):
     """Do one run and print its seconds."""
     import torch
 
+    network, side, device = arguments.network, arguments.side, arguments.device
     placed = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     if way in ("loop", "workers"):
-        seconds = loop(folder, side, (os.cpu_count() or 1) if way == "workers" else 0, placed)
+        seconds = loop(folder, network, side, (os.cpu_count() or 1) if way == "workers" else 0, placed)
     else:
-        seconds = ours(folder, side, engine if way == "fast" else "torch", device)
+        seconds = ours(folder, network, side, arguments.fast if way == "fast" else "torch", device)
     print(json.dumps(seconds))
 
 
@@ -125,13 +126,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=150)
+    parser.add_argument("--network", default="tf_efficientnet_lite2", help="with bundled weights")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--fast", default="openvino", help="engine of the last way: openvino, torch-fp16 ...")
     parser.add_argument("--child", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        child(arguments.child[0], Path(arguments.child[1]), arguments.side, arguments.device, arguments.fast)
+        child(arguments.child[0], Path(arguments.child[1]), arguments)
         return
     speeds = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
@@ -144,7 +146,8 @@ def main():
                     [sys.executable, *sys.argv, "--child", way, name], check=True, stdout=subprocess.PIPE, text=True
                 )
                 speeds[way].append(arguments.count / json.loads(done.stdout.splitlines()[-1]))
-    print(f"{arguments.count} pictures of {arguments.side} px, batch {BATCH}, [fast] is {arguments.fast}\n")
+    title = f"{arguments.count} pictures of {arguments.side} px, {arguments.network}, batch {BATCH}"
+    print(f"{title}, [fast] is {arguments.fast}\n")
     print("| | median | range |\n|---|---|---|")
     for way, title in WAYS.items():
         show(f"{title}, images/s", speeds[way], "{:.0f}")

@@ -62,6 +62,7 @@ def parse():
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=150)
     parser.add_argument("--size", type=int, default=0, help="what the network gets; 0: as cut")
+    parser.add_argument("--network", default=BackboneConfig().name, help="with bundled weights")
     parser.add_argument("--passes", type=int, default=1, help="how often a run goes through the cache")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
@@ -85,7 +86,7 @@ def main():
 def compare(cache, seen, engine, arguments):
     """Let both take turns on one engine, and print a table."""
     count, device = len(cache) * arguments.passes, engine.device
-    model = engine.place(build_backbone(BackboneConfig(), 2, size=seen.size))
+    model = engine.place(build_backbone(BackboneConfig(arguments.network), 2, size=seen.size))
     run = engine.run(model)
     batch = min(arguments.batch or engine.batch_size(run, seen.size), IN_A_SHARD)
     at_hand = [seen.tensor(noise(batch, arguments.side, k), device) for k in range(AT_HAND)]
@@ -121,7 +122,9 @@ def compare(cache, seen, engine, arguments):
             way()
             speeds[name].append(count / (time.perf_counter() - began))
             spent[name].append(1000 * (time.process_time() - burnt) / count)
-    title = f"{count} cutouts of {arguments.side} px, network at {seen.size} px, batch {batch}, {engine.label}"
+    title = (
+        f"{count} cutouts of {arguments.side} px, {arguments.network} at {seen.size} px, batch {batch}, {engine.label}"
+    )
     print(f"\n{title}, {torch.get_num_threads()} threads\n")
     print("| | median | range |\n|---|---|---|")
     for name in ways:

