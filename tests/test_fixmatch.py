@@ -107,13 +107,13 @@ def test_every_part_of_a_step_has_the_proportion_of_the_step(size):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
 
 
-def gradients(micro_batch, norm):
+def gradients(micro_batch, norm, **options):
     model = network()
     measure_norm(model, [torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(9))])
     nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(2))  # so that pseudo-labels pass
     set_training(model, norm)
     still = torch.optim.SGD(model.parameters(), lr=0.0)
-    loss = train_step(model, still, step_batch(), micro_batch=micro_batch, norm=norm)
+    loss = train_step(model, still, step_batch(), micro_batch=micro_batch, norm=norm, **options)
     assert 0 < loss.confident.float().mean() <= 1
     assert loss.unlabelled > 0
     return loss, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
@@ -133,6 +133,15 @@ def test_with_frozen_statistics_the_parts_have_the_gradient_of_the_whole():
 def test_with_batch_statistics_the_size_of_the_parts_matters():
     whole, parts = gradients(1000, "batch")[1], gradients(13, "batch")[1]
     assert max((parts[name] - whole[name]).abs().max().item() for name in whole) > 1e-3
+
+
+@pytest.mark.parametrize("share", [0.1, 10.0])
+def test_a_gradient_that_is_too_long_is_scaled_down(share):
+    _, whole = gradients(1000, "frozen")
+    length = torch.stack([gradient.norm() for gradient in whole.values()]).norm()
+    _, found = gradients(13, "frozen", max_grad_norm=share * length.item())
+    for name, gradient in whole.items():
+        torch.testing.assert_close(found[name], gradient * min(share, 1.0), rtol=1e-3, atol=1e-5)
 
 
 def test_frozen_statistics_stay_and_weak_views_change_nothing_but_the_pseudo_labels():

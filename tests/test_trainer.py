@@ -224,7 +224,14 @@ def test_weights_that_run_away_are_an_error_and_are_not_kept(cache, truth):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"iterations": 0}, {"threshold": 1.5}, {"ema": 1.0}, {"temperature": 0.0}, {"unlabelled_weight": -1.0}],
+    [
+        {"iterations": 0},
+        {"threshold": 1.5},
+        {"ema": 1.0},
+        {"temperature": 0.0},
+        {"unlabelled_weight": -1.0},
+        {"max_grad_norm": -1.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"train.{next(iter(wrong))}="):

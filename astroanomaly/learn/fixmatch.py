@@ -139,6 +139,7 @@ def train_step(
     threshold: float = 0.95,
     temperature: float = 0.5,
     weight: float = 1.0,
+    max_grad_norm: float = 0.0,
 ) -> Loss:
     """Take one step: the gradient of the whole batch, computed in parts that fit into memory.
 
@@ -161,6 +162,9 @@ def train_step(
         ``(classes,)`` bool: classes that have labels; the others are neither predicted nor trained. None means all.
     threshold, temperature, weight
         As for `fixmatch_loss`.
+    max_grad_norm
+        Euclidean norm of the gradient above which it is scaled down to it (Pascanu et al. 2013, arXiv:1211.5063); 0
+        leaves it.
 
     Returns
     -------
@@ -179,6 +183,8 @@ def train_step(
         unlabelled_share = len(part.weak) / max(len(batch.weak), 1)
         (share * loss.supervised + weight * unlabelled_share * loss.unlabelled).backward()
         done.append((loss, share, unlabelled_share))
+    if max_grad_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
     optimiser.step()
     supervised = torch.stack([share * loss.supervised.detach() for loss, share, _ in done]).sum()
     unlabelled = torch.stack([share * loss.unlabelled.detach() for loss, _, share in done]).sum()

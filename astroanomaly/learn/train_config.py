@@ -27,6 +27,7 @@ class TrainConfig:
         "constant", "learning rate over the round: constant, or falling to a fifth along FixMatch's cosine"
     )
     momentum: float = option(0.9, "Nesterov momentum")
+    max_grad_norm: float = option(0.0, "norm above which a step's gradient is scaled down; 0 leaves it")
     weight_decay: float = option(7.5e-4, "pull of the weights towards 0; spares biases and normalisation")
     oversample: bool = option(True, "draw every label class equally often, however rare")
     pool: int = option(10_000, "unlabelled objects of a round, drawn at random")
@@ -62,7 +63,7 @@ class TrainConfig:
         for name in ("temperature", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"train.{name}={getattr(self, name)}: expected a number above 0")
-        for name in ("unlabelled_weight", "weight_decay", "memory_gb", "micro_batch", "frozen_blocks"):
+        for name in ("unlabelled_weight", "max_grad_norm", "weight_decay", "memory_gb", "micro_batch", "frozen_blocks"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"train.{name}={getattr(self, name)}: expected 0 or more")
 

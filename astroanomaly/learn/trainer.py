@@ -112,6 +112,7 @@ def train(
             threshold=config.threshold,
             temperature=config.temperature,
             weight=config.unlabelled_weight,
+            max_grad_norm=config.max_grad_norm,
         )
         average.move(config.ema * (1 - config.ema**step) / (1 - config.ema ** (step + 1)))
         batch = prepared.next() if step + 1 < config.iterations else None  # while a GPU is busy with the step

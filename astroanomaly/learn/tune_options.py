@@ -11,7 +11,7 @@ from astroanomaly.learn.train_config import TrainConfig
 
 __all__ = ["TuneOptions"]
 
-_FIRST, _NOW = 10, 20  # steps that the labelled loss is averaged over
+_NOW = 20  # steps that the labelled loss is averaged over
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,11 @@ class TuneOptions:
 
     iterations: int = option(150, "training steps of a round, at most")
     stop: float = option(
-        0.5, "stop when the labelled loss has fallen to this share of what it was at first; 0 takes all steps"
+        0.1, "stop when the labels are learnt: when their loss is below this (cross-entropy, nats); 0 takes all steps"
     )
     batch: int = option(16, "labelled images of a step, of every label class alike")
-    learning_rate: float = option(0.001, "learning rate of stochastic gradient descent")
+    learning_rate: float = option(0.003, "learning rate of stochastic gradient descent")
+    max_grad_norm: float = option(5.0, "norm above which a step's gradient is scaled down; 0 leaves it")
     ema: float = option(0.97, "share of the averaged weights that stays at every step")
     frozen_blocks: int = option(
         0,
@@ -41,21 +42,19 @@ class TuneOptions:
         for name in ("iterations", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"tune.{name}={getattr(self, name)}: expected 1 or more")
-        for name in ("stop", "edge_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"tune.{name}={getattr(self, name)}: expected 0 to 1")
+        if not 0 <= self.edge_share <= 1:
+            raise ConfigError(f"tune.edge_share={self.edge_share}: expected 0 to 1")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"tune.ema={self.ema}: expected 0 or more, and less than 1")
         if self.learning_rate <= 0:
             raise ConfigError(f"tune.learning_rate={self.learning_rate}: expected a number above 0")
-        for name in ("memory_gb", "frozen_blocks"):
+        for name in ("stop", "max_grad_norm", "memory_gb", "frozen_blocks"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"tune.{name}={getattr(self, name)}: expected 0 or more")
 
     def enough(self, losses: Sequence[float]) -> bool:
         """Whether the labels are learnt, from the labelled losses of all steps so far."""
-        now, first = losses[-_NOW:], losses[:_FIRST]
-        return len(losses) >= _FIRST + _NOW and sum(now) / _NOW < self.stop * sum(first) / _FIRST
+        return len(losses) >= _NOW and sum(losses[-_NOW:]) / _NOW < self.stop
 
     @property
     def training(self) -> TrainConfig:
@@ -66,6 +65,7 @@ class TuneOptions:
             unlabelled_weight=0.0,
             ema=self.ema,
             learning_rate=self.learning_rate,
+            max_grad_norm=self.max_grad_norm,
             weight_decay=0.0,
             norm="frozen",
             memory_gb=self.memory_gb,
