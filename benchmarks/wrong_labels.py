@@ -12,12 +12,14 @@ import numpy as np
 
 from astroanomaly import Session, metrics
 from astroanomaly.label_files import match_ids, read_truth_column
+from astroanomaly.learn.features import FeatureStore
 from astroanomaly.learn.robust import confidence
+from astroanomaly.records import Labelled
 
 SHARES = (0.0, 0.05, 0.1, 0.2)
 
 
-def measure(session, points, odd, initial, share, seed):
+def measure(session, store, ids, points, odd, initial, share, seed):
     """Return AUPRC of the probe, that with ``probe.robust``, and the share of wrong labels among the suspects."""
     rng = np.random.default_rng(seed)
     sides = [np.flatnonzero(odd), np.flatnonzero(~odd)]
@@ -28,8 +30,12 @@ def measure(session, points, odd, initial, share, seed):
     rest = np.setdiff1d(np.arange(len(odd)), rows)
     found = []
     for robust in (False, True):
-        line = session.ranker("probe", robust=robust)._learn(points[rows], said.astype(int))
-        logits = line.at(points[rest])
+        probe = session.ranker("probe", robust=robust)
+        probe.share(store)
+        classes = tuple("anomaly" if word else "nominal" for word in said)
+        for _ in probe.fit(session.cache, Labelled(tuple(ids[k] for k in rows), classes)):
+            pass
+        logits = probe.line[1].at(points[rest])
         found.append(metrics.auprc(odd[rest], logits[:, 1] - logits[:, 0]))
     first = np.argsort(confidence(points[rows], said.astype(int)), kind="stable")[: -(-len(rows) // 10)]
     return [*found, wrong[first].sum() / wrong.sum() if wrong.any() else np.nan]
@@ -53,13 +59,17 @@ def main():
         truth = {object_id: given[name] for name, object_id in match_ids(given, session.cache.ids).items()}
         ids = [i for i in session.cache.ids if i in truth]
         points = session.points(ids)
+        store = FeatureStore.of(session.cache, session.context)
         print("| anomaly | wrong labels | AUPRC | AUPRC, probe.robust | wrong ones among the 10 % most suspect |")
         print("|---|---|---|---|---|")
         every = {}
         for anomaly in arguments.anomaly:
             odd = np.array([truth[i] == anomaly for i in ids])
             for share in SHARES:
-                values = [measure(session, points, odd, arguments.initial, share, s) for s in range(arguments.seeds)]
+                values = [
+                    measure(session, store, ids, points, odd, arguments.initial, share, s)
+                    for s in range(arguments.seeds)
+                ]
                 every.setdefault(share, []).extend(values)
                 show(anomaly, share, values)
         if len(arguments.anomaly) > 1:

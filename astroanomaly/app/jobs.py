@@ -246,6 +246,8 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
             yield ColdScores(_scores(rankers[0], cache), store.done)
             again = 2 * store.done
     yield Progress("features", store.done, len(cache))
+    for _ in store.turned.compute(store.turned.sample(exclude)):  # for the live probe
+        pass
     if enough:
         yield from rank(usual)
     store.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import BackboneConfig
+from astroanomaly.learn.invariance import Turned
 from astroanomaly.learn.pipeline import Shared, ahead, together
 from astroanomaly.learn.rows import RowFile, open_rows
 from astroanomaly.records import Progress
@@ -106,6 +107,7 @@ class FeatureStore:
         self._numbers = [shard.uuid for shard in cache.shards]
         self._rows: dict[str, RowFile] = {}
         self._said = ""
+        self.turned = Turned(self)
 
     @classmethod
     def of(cls, cache: Cache, context: RankerContext) -> FeatureStore:
@@ -391,7 +393,7 @@ class FeatureStore:
         return rows
 
     def close(self) -> None:
-        """Let go of all files; what was computed stays and is taken up again by the next store."""
+        """Let go of all files; what was computed stays."""
         for rows in self._rows.values():
             rows.close()
         self._rows.clear()

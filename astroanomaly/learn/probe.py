@@ -14,6 +14,7 @@ from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.hookspecs import RankerContext, ShardScores
 from astroanomaly.learn.feature_ranker import FeatureRanker
 from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.invariance import Invariance
 from astroanomaly.learn.points import Points
 from astroanomaly.learn.projection import Projection
 from astroanomaly.learn.robust import trust
@@ -38,6 +39,9 @@ class ProbeOptions:
         "survey",
         "survey: square roots of the features, each on the scale of the survey at hand; plain: features as they are",
     )
+    invariance: float = option(
+        0.3, "how much less what turning and mirroring objects changes in their features may count; 0: no less"
+    )
     balanced: bool = option(True, "weigh every label class alike, however rare")
     robust: bool = option(False, "lean less on labels that the others contradict: for when some may be wrong")
     components: int = option(128, "principal components that are ranked in a large cache")
@@ -46,6 +50,8 @@ class ProbeOptions:
     def __post_init__(self) -> None:
         if self.c <= 0:
             raise ConfigError(f"probe.c={self.c}: expected a number above 0")
+        if self.invariance < 0:
+            raise ConfigError(f"probe.invariance={self.invariance}: expected 0 or more")
         if self.components < 2:
             raise ConfigError(f"probe.components={self.components}: expected 2 or more")
 
@@ -53,7 +59,8 @@ class ProbeOptions:
 class Probe(FeatureRanker):
     """Logistic regression on frozen features, class-balanced; learns in under a second.
 
-    Features become points of length 1 on the scale of the survey, see `astroanomaly.learn.points.Points`.
+    Features become points of length 1 on the scale of the survey, see `astroanomaly.learn.points.Points`. What turning
+    and mirroring objects changes in them counts less, see `astroanomaly.learn.invariance.Invariance`.
 
     Its scores are not calibrated probabilities. It has no weights worth keeping: a session saves its settings and the
     labels it learnt from, and fits it again.
@@ -93,7 +100,8 @@ class Probe(FeatureRanker):
         exclude
             Objects never to learn from.
         complete
-            False computes the features of the labelled objects only, so that the first ranking comes at once.
+            False computes the features of the labelled objects only, so that the first ranking comes at once; what
+            turning changes is then known only if it was measured before.
 
         Raises
         ------
@@ -105,6 +113,9 @@ class Probe(FeatureRanker):
         learnt = self._check(classes)
         store = self._store(cache)
         yield from store.compute(first=ids, only=None if complete else ())
+        sample = self._turned(store, exclude)
+        if complete:
+            yield from store.turned.compute(sample)
         places = np.array([learnt.index(c) for c in classes])
         if len(cache) > self.options.project_above and store.done == len(cache):
             if id(cache) not in self._projections:
@@ -113,12 +124,14 @@ class Probe(FeatureRanker):
             projection = self._projections[id(cache)]
             yield from projection.compute()
             self._points = projection.points
-            self._short_line = self._learn(projection.apply(store.get(ids)), places)
+            invariance = store.turned.invariance(sample, projection.apply, self.options.invariance)
+            self._short_line = self._learn(projection.apply(store.get(ids)), places, invariance)
             self._line = self._short_line.before(projection.axes)
         else:
             self._projections.pop(id(cache), None)
             self._points = self._measure(store, ids, exclude)
-            self._line = self._learn(self._points.apply(store.get(ids)), places)
+            invariance = store.turned.invariance(sample, self._points.apply, self.options.invariance)
+            self._line = self._learn(self._points.apply(store.get(ids)), places, invariance)
         self._columns = [self.context.classes.index(c) for c in learnt]
         counts = {name: float(count) for name, count in Counter(classes).items()}
         yield Progress("probe", 1, 1, values={"labels": float(len(ids)), **counts})
@@ -201,6 +214,11 @@ class Probe(FeatureRanker):
             self._measured = store, store.done, Points.of(store, self.context.seed, exclude, labelled)
         return self._measured[2]
 
+    def _turned(self, store: FeatureStore, exclude: frozenset[str]) -> list[str]:
+        """Choose the objects that tell what turning changes; none where that does not matter."""
+        wanted = self.options.invariance > 0 and self.options.scale != "plain"
+        return store.turned.sample(exclude) if wanted else []
+
     def _check(self, classes: list[str]) -> list[str]:
         """Return the label classes that have labels, in the context's order, or say what is missing."""
         counts = Counter(classes)
@@ -217,17 +235,18 @@ class Probe(FeatureRanker):
             )
         return learnt
 
-    def _learn(self, points: np.ndarray, places: np.ndarray) -> Line:
+    def _learn(self, points: np.ndarray, places: np.ndarray, invariance: Invariance | None) -> Line:
         """Fit ``points`` (n, D) with class numbers ``places`` (n,)."""
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(
             C=self.options.c, class_weight="balanced" if self.options.balanced else None, max_iter=2000
         )
-        model.fit(
-            points.astype(np.float64), places, sample_weight=trust(points, places) if self.options.robust else None
-        )
+        seen = points.astype(np.float64) if invariance is None else invariance.change(points)
+        model.fit(seen, places, sample_weight=trust(points, places) if self.options.robust else None)
         slope, offset = model.coef_.T, model.intercept_  # (D, 1 or classes)
+        if invariance is not None:
+            slope = invariance.slope(slope)
         if slope.shape[1] == 1:  # two classes: one logit, of the second against the first
             slope, offset = np.hstack([np.zeros_like(slope), slope]), np.array([0.0, offset[0]])
         return Line(slope.astype(np.float32), offset)

@@ -140,6 +140,7 @@ class Tuned(NetworkRanker):
         sample = Points.sample(store, self.context.seed, exclude)
         known = [object_id for object_id in labels.ids if object_id not in exclude]
         yield from store.compute(first=[*known, *sample], only=())
+        yield from store.turned.compute(store.turned.sample(exclude))
         probe = Probe(ProbeOptions(), self.context)
         probe.share(store)
         yield from probe.fit(store.cache, labels, exclude, complete=False)
