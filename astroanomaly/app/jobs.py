@@ -231,23 +231,26 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
     def _scores(ranker: Any, cache: Any) -> np.ndarray:
         return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(cache, complete=False)]).astype(np.float32)
 
+    def listen() -> None:
+        for wanted in heard():
+            for _ in store.compute(first=wanted, only=()):
+                pass
+
     rankers: list[Any] = []
     usual = int(session.settings["cold"]["sample"])
     enough = len(cache) >= 10
     if enough and store.done < len(cache):
         yield from rank(_FIRST_LOOK)
+    for _ in store.turned.compute(store.turned.sample(exclude)):  # for the live probe
+        listen()
     again = 2 * store.done
     for step in store.compute(first=session.labels.labelled().ids):
         yield step
-        for wanted in heard():
-            for _ in store.compute(first=wanted, only=()):
-                pass
+        listen()
         if rankers and store.done >= again and store.done < len(cache):
             yield ColdScores(_scores(rankers[0], cache), store.done)
             again = 2 * store.done
     yield Progress("features", store.done, len(cache))
-    for _ in store.turned.compute(store.turned.sample(exclude)):  # for the live probe
-        pass
     if enough:
         yield from rank(usual)
     store.close()

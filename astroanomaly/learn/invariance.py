@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = ["Invariance", "Turned"]
 _SAMPLE = 256  # objects
 _LEAST = 32  # of them: fewer say too little
 _BATCH = 16
+_LARGEST = 2**30  # bytes; a strange file must not fill the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,9 +166,11 @@ class Turned:
         views = 1 + len(_ways(self._store.model_input))
         for path in self._files():
             try:
-                with np.load(path, allow_pickle=False) as file:
+                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                    if sum(member.file_size for member in file.zip.infolist()) > _LARGEST:
+                        continue
                     ids, features = file["ids"], file["features"]
-            except (OSError, ValueError, EOFError, KeyError):
+            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
                 continue
             right = features.ndim == 3 and features.shape[:2] == (len(ids), views) and features.dtype == np.float16
             if right and features.shape[2] == sum(self._store.widths) and np.isfinite(features).all():
