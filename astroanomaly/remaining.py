@@ -35,7 +35,6 @@ def remaining(session: Session, depths: Sequence[int] = DEPTHS) -> Forecast:
         learnt=learnt,
         points=session.points,
         regression=session.settings["probe"],
-        by_probe=last.ranker == "probe",
         depths=depths,
         seed=session.settings["session"]["seed"],
     )
@@ -50,7 +49,6 @@ def forecast_scores(
     learnt: Collection[str],
     points: Callable[[Sequence[str]], np.ndarray],
     regression: Mapping[str, object],
-    by_probe: bool,
     depths: Sequence[int] = DEPTHS,
     seed: int = 0,
 ) -> Forecast:
@@ -73,8 +71,6 @@ def forecast_scores(
         ``(n, D)`` features of some objects on the scale of the survey; asked for only if labels were learnt from.
     regression
         Settings of the probe: ``c`` and ``balanced``.
-    by_probe
-        Whether the scores are the probe's own.
     depths, seed
         As for `astroanomaly.calibration.forecast`.
 
@@ -105,7 +101,7 @@ def forecast_scores(
         rows = _compared(scores, free, audit_rows, seed)
         known_scores[taught] = _unseen(
             points, [i for i in known if i in set(learnt)], said, cache.ids_at(rows[0]), scores[rows[0]], rows[1],
-            regression, by_probe, known_scores[taught], seed,
+            regression, known_scores[taught], seed,
         )  # fmt: skip
     has = np.isfinite(known_scores)
     seen = np.isfinite(scores[audit_rows])
@@ -147,14 +143,13 @@ def _unseen(
     sample_scores: np.ndarray,
     weights: np.ndarray,
     regression: Mapping[str, object],
-    by_probe: bool,
     own: np.ndarray,
     seed: int,
 ) -> np.ndarray:
     """``(n,)`` scores that objects would have if their labels were not known.
 
-    The probe's log-odds out of fold are such scores, for the probe. For another ranker they tell the place: an object
-    stands as high in its ranking as it does in the probe's.
+    Log-odds out of fold, of a regression like the probe's, tell the place: an object would stand as high in the ranking
+    as it does in that of the regression.
     """
     from astroanomaly.learn.robust import held_out, odds
 
@@ -166,12 +161,11 @@ def _unseen(
     known = points(learnt)
     held = -held_out(known, places, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
     judged = np.isfinite(held)
-    if not by_probe:
-        spoken = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
-        order = np.argsort(-spoken, kind="stable")
-        above = np.cumsum(weights[order])[np.searchsorted(-spoken[order], -held[judged], side="right").clip(1) - 1]
-        order = np.argsort(-sample_scores, kind="stable")
-        held[judged] = np.interp(above, np.cumsum(weights[order]), sample_scores[order])
+    spoken = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
+    order = np.argsort(-spoken, kind="stable")
+    above = np.cumsum(weights[order])[np.searchsorted(-spoken[order], -held[judged], side="right").clip(1) - 1]
+    order = np.argsort(-sample_scores, kind="stable")
+    held[judged] = np.interp(above, np.cumsum(weights[order]), sample_scores[order])
     return np.where(judged, held, own)
 
 

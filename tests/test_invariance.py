@@ -152,38 +152,91 @@ def test_they_are_kept_and_computed_once(cache):
     assert not again.seen
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "shape"])
-def test_a_damaged_file_is_computed_again(cache, damage):
+def kept_in(cache):
+    (path,) = cache.shards[0].folder.rglob("turned-4.npy")
+    return path
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "header", "shape", "many", "folder", "rows"])
+def test_a_damaged_file_is_computed_again(cache, damage, monkeypatch):
     ids = store_of(cache).turned.sample()
     run(store_of(cache), ids)
-    (path,) = cache.shards[0].folder.rglob("turned.npz")
-    expected = store_of(cache).turned.get(ids)
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:500])
-    elif damage == "other":
-        path.write_bytes(b"not features")
+    path = kept_in(cache)
+    content, expected = path.read_bytes(), store_of(cache).turned.get(ids)
+    array = np.load(path)
+    if damage == "many":
+        monkeypatch.setattr(invariance, "_MOST", 10)
+    elif damage == "folder":
+        path.unlink()
+        path.mkdir()
     else:
-        np.savez(path, ids=np.array(ids), features=np.zeros((len(ids), 4, 7), np.float16))
+        rows = array.copy()
+        rows["features"] = np.nan
+        damaged = {
+            "cut": content[:5000],
+            "other": b"not features",
+            "header": content[:60] + b"'" + content[61:],
+            "shape": None,
+            "rows": None,
+        }[damage]
+        if damaged is None:
+            np.save(path, array["features"] if damage == "shape" else rows)
+        else:
+            path.write_bytes(damaged)
     store = store_of(cache)
     assert store.turned.get(ids) is None
+    monkeypatch.undo()
     run(store, ids)
-    np.testing.assert_array_equal(store_of(cache).turned.get(ids), expected)
+    np.testing.assert_array_equal(store.turned.get(ids), expected)
+    if damage != "folder":
+        np.testing.assert_array_equal(store_of(cache).turned.get(ids), expected)
 
 
-def test_a_file_that_would_fill_the_memory_is_not_read(cache, monkeypatch):
+def test_no_flipped_bit_does_more_than_have_it_computed_again(cache):
     ids = store_of(cache).turned.sample()
     run(store_of(cache), ids)
-    monkeypatch.setattr(invariance, "_LARGEST", 1000)
-    assert store_of(cache).turned.get(ids) is None
+    path = kept_in(cache)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for place in [*range(128), *rng.integers(0, len(content), 50)]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        found = store_of(cache).turned.get(ids)
+        assert found is None or np.isfinite(found).all()
 
 
-def test_a_folder_that_cannot_be_written_to_leaves_them_in_memory(cache, monkeypatch):
-    store = store_of(cache)
-    monkeypatch.setattr(store, "folders", lambda uuid: [])
-    ids = store.turned.sample()
-    run(store, ids)
-    assert len(store.turned.get(ids)) == COUNT
-    assert not list(cache.shards[0].folder.rglob("turned.npz"))
+def test_objects_of_the_same_id_in_other_caches_are_others(tmp_path, cache):
+    pixels = images()
+    second, third = (write(tmp_path / name, turned) for name, turned in (("b", pixels[:40]), ("c", pixels[40:])))
+    for other in (second, third):
+        joined = Cache.open(other.shards[0].folder)
+        store = store_of(joined)
+        run(store, list(joined.ids))
+    path = kept_in(second)
+    kept_in(third).write_bytes(path.read_bytes())  # as if both were joined to one that holds the file
+    assert store_of(third).turned.get(list(third.ids)) is None
+
+
+def test_a_folder_that_cannot_be_written_to_is_passed_over(cache, tmp_path, monkeypatch):
+    blocked, free = tmp_path / "blocked", tmp_path / "free"
+    blocked.write_text("a file stands where the folder should be")
+    ids = store_of(cache).turned.sample()
+    for folders, files in (([blocked, free], 1), ([blocked], 1)):
+        store = store_of(cache)
+        monkeypatch.setattr(store, "folders", lambda uuid, folders=folders: folders)
+        run(store, ids)
+        assert len(store.turned.get(ids)) == COUNT
+        assert len(list(tmp_path.rglob("turned-4.npy"))) == files
+
+
+def test_what_was_computed_before_it_was_stopped_is_kept(cache):
+    ids = store_of(cache).turned.sample()
+    steps = store_of(cache).turned.compute(ids)
+    for step in steps:
+        if step.done >= 32:
+            break
+    steps.close()
+    assert len(store_of(cache).turned.get(ids)) == step.done < COUNT
 
 
 def test_the_sample_stays_nearly_the_same_when_more_is_excluded(tmp_path):
@@ -248,8 +301,16 @@ def test_the_first_ranking_does_not_wait_for_it(cache):
     probe = Probe(ProbeOptions(), planted.context(cache))
     reports = list(probe.fit(cache, known_of(cache), complete=False))
     assert "turned views" not in {report.stage for report in reports}
-    without = fitted(cache, known_of(cache), invariance=0.0)
-    assert probe.line[1].slope.shape == without.line[1].slope.shape
+    store = store_of(cache)
+    list(store.compute())
+    first, without = (Probe(ProbeOptions(invariance=strength), context_of(cache)) for strength in (0.3, 0.0))
+    list(first.fit(cache, known_of(cache), complete=False))
+    list(without.fit(cache, known_of(cache), complete=False))
+    np.testing.assert_allclose(first.line[1].slope, without.line[1].slope)
+    run(store, store.turned.sample())
+    whole = Probe(ProbeOptions(), context_of(cache))
+    list(whole.fit(cache, known_of(cache), complete=False))
+    assert not np.allclose(whole.line[1].slope, without.line[1].slope, rtol=1e-2)
 
 
 def test_a_large_cache_is_ranked_with_it_on_its_projection(cache):
@@ -261,6 +322,12 @@ def test_a_large_cache_is_ranked_with_it_on_its_projection(cache):
     assert not np.allclose(*slopes, rtol=1e-2)
 
 
-def test_a_setting_below_zero_is_refused():
-    with pytest.raises(ConfigError, match=r"probe\.invariance=-1"):
-        ProbeOptions(invariance=-1.0)
+def test_a_small_cache_is_left_alone(tmp_path):
+    few = write(tmp_path / "few", images()[:31])
+    assert not run(store_of(few), list(few.ids))
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 1001.0, np.inf, np.nan])
+def test_a_setting_out_of_range_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"probe\.invariance="):
+        ProbeOptions(invariance=wrong)

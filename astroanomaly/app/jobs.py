@@ -241,8 +241,11 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
     enough = len(cache) >= 10
     if enough and store.done < len(cache):
         yield from rank(_FIRST_LOOK)
-    for _ in store.turned.compute(store.turned.sample(exclude)):  # for the live probe
-        listen()
+    yield Progress("features", store.done, len(cache))
+    if session.settings["probe"]["invariance"]:  # for the live probe
+        for step in store.turned.compute(store.turned.sample(exclude)):
+            yield step
+            listen()
     again = 2 * store.done
     for step in store.compute(first=session.labels.labelled().ids):
         yield step

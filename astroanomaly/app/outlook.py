@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astroanomaly.app.search import COLD, LATEST, PROBE, Search
+from astroanomaly.app.search import COLD, LATEST, Search
 from astroanomaly.calibration import DEPTHS, Forecast
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.opinions import DISPUTED, Tally
@@ -60,10 +60,8 @@ def _left(search: Search, by: str, tally: Tally) -> Forecast:
     session = search.session
     until = None
     learnt: tuple[str, ...] = ()
-    by_probe = by == PROBE
     if by == LATEST:
         last = session.rounds[search.rounds - 1]
-        by_probe = last.ranker == "probe"
         until = last.last_event
     if by != COLD and (by != LATEST or session.ranker(last.ranker, **last.recipe["options"]).needs_labels):
         learnt = search.labels.labelled(until=until).ids
@@ -75,7 +73,6 @@ def _left(search: Search, by: str, tally: Tally) -> Forecast:
         learnt=learnt,
         points=search.features or session.points,
         regression=session.settings["probe"],
-        by_probe=by_probe,
         depths=sorted({*DEPTHS, *_DEPTHS}),
     )
 

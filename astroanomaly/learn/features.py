@@ -229,7 +229,7 @@ class FeatureStore:
         missing = sum(len(self._shards[uuid]) - self._open(uuid).done for uuid in wanted)
         if done < total:
             yield Progress("features", done, total)
-            self._expect(missing if only is None else missing + len(first))
+            self.expect(missing if only is None else missing + len(first))
         for _, new in self._fill(self._batches_of(first), len(first)):
             done += new
             yield Progress("features", done, total, message=self._remark())
@@ -266,7 +266,7 @@ class FeatureStore:
         if self._open(uuid).complete:
             return ""
         missing = len(self._shards[uuid]) - self._open(uuid).done
-        self._expect(missing)
+        self.expect(missing)
         for _ in self._fill(self._random_batches([uuid], np.random.default_rng(self.seed), missing), missing):
             pass
         self._open(uuid).finish()
@@ -299,7 +299,7 @@ class FeatureStore:
         used = enumerate(self._worth(images))
         return [(engine, engine.place(self.network, own=number > 0)) for number, engine in used]
 
-    def _expect(self, images: int) -> None:
+    def expect(self, images: int) -> None:
         """Say how many images are to come, to the engines that share them."""
         used = self._worth(images)
         for engine in used:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,10 @@ __all__ = ["Invariance", "Turned"]
 
 _SAMPLE = 256  # objects
 _LEAST = 32  # of them: fewer say too little
+_MOST = 8192  # in a file; a strange one must not fill the memory
 _BATCH = 16
-_LARGEST = 2**30  # bytes; a strange file must not fill the memory
+_FLOOR = 1e-5  # of the variance between objects: below it views differ by rounding only
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class Invariance:
         apart = (points - points.mean(axis=1, keepdims=True)).reshape(n * v, dim).astype(np.float32)
         within = (apart.T @ apart).astype(np.float64)
         mean = np.trace(within) / dim
-        if not mean > 0:
+        if not mean > _FLOOR * n * v * points.mean(axis=1).var(axis=0).mean():
             return None
         return cls(np.linalg.cholesky(np.eye(dim) + strength / mean * within))
 
@@ -75,9 +77,9 @@ class Invariance:
 class Turned:
     """Features of some objects, as they are and turned or mirrored in all ways that their own features do not average.
 
-    They are kept in memory, and with the features of the first shard, in ``turned.npz``. On the sky an object has four
-    images where features are averaged over half turns (``input.turns`` 2), two over quarter turns, eight otherwise; a
-    picture has its mirror image, or none where features are averaged over it.
+    They are kept in memory, and with the features of the first shard, in ``turned-<views>.npy``. On the sky an object
+    has four images where features are averaged over half turns (``input.turns`` 2), two over quarter turns, eight
+    otherwise; a picture has its mirror image, or none where features are averaged over it.
 
     Parameters
     ----------
@@ -87,7 +89,7 @@ class Turned:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self._known: dict[str, np.ndarray] | None = None  # (v, D) float16 by object
+        self._known: dict[bytes, np.ndarray] = {}  # (v, D) float16 by shard and place in it
         self._measured: tuple[bytes, Invariance | None] | None = None
 
     def sample(self, exclude: Collection[str] = ()) -> list[str]:
@@ -99,34 +101,39 @@ class Turned:
         return drawn[:_SAMPLE]
 
     def compute(self, ids: Sequence[str]) -> Iterator[Progress]:
-        """Compute what is missing of some objects, and keep it; one report per batch."""
+        """Compute what is missing of some objects, and keep it; one report per batch. Too few are left alone."""
         ways = _ways(self._store.model_input)
-        known = self._load()
-        missing = [i for i in ids if i not in known]
-        if not ways or not missing:
+        if not ways or len(ids) < _LEAST:
             return
-        store, cache, engine = self._store, self._store.cache, self._store.engine
-        planes = store.model_input.check(cache)
-        done, total = len(ids) - len(missing), len(ids)
-        yield Progress("turned views", done, total)
+        known = self._load()
+        missing = [(i, row) for i, row in zip(ids, self._rows(ids), strict=True) if row not in known]
+        if not missing:
+            return
         import torch
 
+        store, engine = self._store, self._store.engine
+        planes = store.model_input.check(store.cache)
+        done, total = len(ids) - len(missing), len(ids)
+        yield Progress("turned views", done, total)
+        store.expect(len(missing) * (1 + len(ways)))
         batches = iter([missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)])
-        for batch, block in ahead(cache.read, batches):
-            with torch.inference_mode():
-                seen = store.model_input.tensor(block, engine.device, planes)  # (n, 3, S, S)
-                views = [store.look(way(seen)) for way in (_same, *ways)]
-                features = torch.stack(views, 1).half().cpu().numpy()  # (n, v, D)
-            known.update(zip(batch, np.nan_to_num(features), strict=True))
-            done += len(batch)
-            yield Progress("turned views", done, total)
-        self._keep(known)
+        try:
+            for batch, block in ahead(lambda batch: store.cache.read([i for i, _ in batch]), batches):
+                with torch.inference_mode():
+                    seen = store.model_input.tensor(block, engine.device, planes)  # (n, 3, S, S)
+                    views = [store.look(way(seen)) for way in (_same, *ways)]
+                    features = torch.stack(views, 1).half().cpu().numpy()  # (n, v, D)
+                known.update(zip([row for _, row in batch], np.nan_to_num(features), strict=True))
+                done += len(batch)
+                yield Progress("turned views", done, total)
+        finally:
+            self._keep(known)
 
     def get(self, ids: Sequence[str]) -> np.ndarray | None:
         """``(n, v, D)`` float32 features of those objects that were computed; None where these are too few."""
         known = self._load()
-        there = [i for i in ids if i in known]
-        return None if len(there) < _LEAST else np.stack([known[i] for i in there]).astype(np.float32)
+        there = [known[row] for row in self._rows(ids) if row in known]
+        return None if len(there) < _LEAST else np.stack(there).astype(np.float32)
 
     def invariance(
         self, ids: Sequence[str], points: Callable[[np.ndarray], np.ndarray], strength: float
@@ -154,37 +161,56 @@ class Turned:
 
     # ------------------------------------------------------------------------------------------------------ on disk
 
+    def _rows(self, ids: Sequence[str]) -> list[bytes]:
+        """Name objects by their shard and their place in it: other caches may have others of the same id."""
+        numbers, places = self._store.cache.locate(ids)
+        uuids = [shard.uuid for shard in self._store.cache.shards]
+        return [f"{uuids[number]}/{place}".encode() for number, place in zip(numbers, places, strict=True)]
+
+    @property
+    def _views(self) -> int:
+        return 1 + len(_ways(self._store.model_input))
+
     def _files(self) -> list[Path]:
         shards = self._store.cache.shards
-        return [folder / "turned.npz" for folder in self._store.folders(shards[0].uuid)] if shards else []
+        name = f"turned-{self._views}.npy"
+        return [folder / name for folder in self._store.folders(shards[0].uuid)] if shards else []
 
-    def _load(self) -> dict[str, np.ndarray]:
-        """Return what is known, from memory or, at first, from the disk; a damaged file counts as none."""
+    def _type(self, dim: int) -> np.dtype:
+        return np.dtype([("row", "S64"), ("features", "<f2", (self._views, dim))])
+
+    def _load(self) -> dict[bytes, np.ndarray]:
+        """Return what is known, from memory or, as long as that is nothing, from the disk; a damaged file is none."""
         if self._known:
             return self._known
-        self._known = {}
-        views = 1 + len(_ways(self._store.model_input))
         for path in self._files():
-            try:
-                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                    if sum(member.file_size for member in file.zip.infolist()) > _LARGEST:
-                        continue
-                    ids, features = file["ids"], file["features"]
-            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            if not path.is_file():
                 continue
-            right = features.ndim == 3 and features.shape[:2] == (len(ids), views) and features.dtype == np.float16
-            if right and features.shape[2] == sum(self._store.widths) and np.isfinite(features).all():
-                self._known = dict(zip(ids.tolist(), features, strict=True))
-                break
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+                right = array.ndim == 1 and len(array) <= _MOST and array.dtype == self._type(sum(self._store.widths))
+            except Exception:  # noqa: BLE001 - a strange header can raise anything
+                right = False
+            if not right:
+                _log.warning("%s is damaged or of something else: it is made again", path)
+                continue
+            features = np.array(array["features"])
+            rows = zip(array["row"].tolist(), features, np.isfinite(features).all(axis=(1, 2)), strict=True)
+            self._known |= {row: views for row, views, whole in rows if whole}
         return self._known
 
-    def _keep(self, known: dict[str, np.ndarray]) -> None:
+    def _keep(self, known: dict[bytes, np.ndarray]) -> None:
         """Write it where possible; else it is computed again by the next process."""
+        if not known:
+            return
+        kept = list(known.items())[-_MOST:]
+        array = np.empty(len(kept), self._type(kept[0][1].shape[1]))
+        array["row"], array["features"] = [row for row, _ in kept], [views for _, views in kept]
         for path in self._files():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic_path(path, sync=False) as temporary, temporary.open("wb") as file:
-                    np.savez(file, ids=np.array(list(known)), features=np.stack(list(known.values())))
+                    np.save(file, array, allow_pickle=False)
             except (OSError, StorageError):
                 continue
             break

@@ -40,7 +40,7 @@ class ProbeOptions:
         "survey: square roots of the features, each on the scale of the survey at hand; plain: features as they are",
     )
     invariance: float = option(
-        0.3, "how much less what turning and mirroring objects changes in their features may count; 0: no less"
+        0.3, "strength of the penalty on differences between an object and its turned or mirrored images; 0: none"
     )
     balanced: bool = option(True, "weigh every label class alike, however rare")
     robust: bool = option(False, "lean less on labels that the others contradict: for when some may be wrong")
@@ -50,8 +50,8 @@ class ProbeOptions:
     def __post_init__(self) -> None:
         if self.c <= 0:
             raise ConfigError(f"probe.c={self.c}: expected a number above 0")
-        if self.invariance < 0:
-            raise ConfigError(f"probe.invariance={self.invariance}: expected 0 or more")
+        if not 0 <= self.invariance <= 1000:
+            raise ConfigError(f"probe.invariance={self.invariance}: expected 0 to 1000")
         if self.components < 2:
             raise ConfigError(f"probe.components={self.components}: expected 2 or more")
 
