@@ -45,7 +45,7 @@ def worth_it(monkeypatch):
 
 
 def real_network(**options):
-    return build_backbone(BackboneConfig(), 2, size=32, **options)
+    return build_backbone(BackboneConfig("tf_efficientnet_lite0"), 2, size=32, **options)
 
 
 def all_log_odds(model, cache, engine, turns=1):
