@@ -103,7 +103,7 @@ class Turned:
     def compute(self, ids: Sequence[str]) -> Iterator[Progress]:
         """Compute what is missing of some objects, and keep it; one report per batch. Too few are left alone."""
         ways = _ways(self._store.model_input)
-        if not ways or len(ids) < _LEAST:
+        if len(ways) < 2 or len(ids) < _LEAST:
             return
         known = self._load()
         missing = [(i, row) for i, row in zip(ids, self._rows(ids), strict=True) if row not in known]
@@ -115,14 +115,13 @@ class Turned:
         planes = store.model_input.check(store.cache)
         done, total = len(ids) - len(missing), len(ids)
         yield Progress("turned views", done, total)
-        store.expect(len(missing) * (1 + len(ways)))
+        store.expect(len(missing) * len(ways))
         batches = iter([missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)])
         try:
             for batch, block in ahead(lambda batch: store.cache.read([i for i, _ in batch]), batches):
                 with torch.inference_mode():
                     seen = store.model_input.tensor(block, engine.device, planes)  # (n, 3, S, S)
-                    views = [store.look(way(seen)) for way in (_same, *ways)]
-                    features = torch.stack(views, 1).half().cpu().numpy()  # (n, v, D)
+                    features = torch.stack([store.look(way(seen)) for way in ways], 1).half().cpu().numpy()  # (n, v, D)
                 known.update(zip([row for _, row in batch], np.nan_to_num(features), strict=True))
                 done += len(batch)
                 yield Progress("turned views", done, total)
@@ -169,7 +168,7 @@ class Turned:
 
     @property
     def _views(self) -> int:
-        return 1 + len(_ways(self._store.model_input))
+        return len(_ways(self._store.model_input))
 
     def _files(self) -> list[Path]:
         shards = self._store.cache.shards
@@ -216,12 +215,8 @@ class Turned:
             break
 
 
-def _same(images: Tensor) -> Tensor:
-    return images
-
-
 def _ways(model_input: ModelInput) -> list[Callable[[Tensor], Tensor]]:
-    """Give the ways to turn and mirror ``(n, 3, S, S)`` that features are not averaged over, apart from none at all."""
+    """Give the ways to see ``(n, 3, S, S)`` that features are not averaged over: as it is, then turned and mirrored."""
 
     def way(quarters: int, mirrored: bool) -> Callable[[Tensor], Tensor]:
         def turn(images: Tensor) -> Tensor:
@@ -233,6 +228,6 @@ def _ways(model_input: ModelInput) -> list[Callable[[Tensor], Tensor]]:
         return turn
 
     if model_input.views == "picture":
-        return [way(0, True)] if model_input.turns == 1 else []
+        return [way(0, mirrored) for mirrored in ((False, True) if model_input.turns == 1 else (False,))]
     quarters = range(4 // model_input.turns)  # half a turn or quarter turns are averaged over
-    return [way(k, mirrored) for mirrored in (False, True) for k in quarters if k or mirrored]
+    return [way(k, mirrored) for mirrored in (False, True) for k in quarters]
