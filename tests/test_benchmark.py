@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -397,7 +398,8 @@ def test_the_report_has_the_command_the_tables_and_the_figures(measure, tmp_path
     assert tmp_path / "out" / "report.md" in result.files
     assert "--initial 1 3 --cycles 2 --expert top --seeds 2 --pool 2 30 10 --ranker probe --ranker cold" in report
     assert "--set backbone.name=test_efficientnet" in report
-    for heading in ("Round 2", "Difference to probe", "Anomalies found", "Every round", "Figures"):
+    assert re.search(r"^\| probe \| c=5\.0, .*invariance=", report, re.MULTILINE)  # also what nobody set
+    for heading in ("Round 2", "Difference to probe", "Anomalies found", "Every round", "Figures", "Settings"):
         assert f"\n## {heading}\n" in report
     for name in ("learning.png", "curves.png"):
         assert f"]({name})" in report

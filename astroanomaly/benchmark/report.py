@@ -70,7 +70,14 @@ def command_of(
 
 
 def write_report(
-    out: Path, results: Sequence[Row], rankers: Sequence[str], command: str, files: Sequence[Path], *, honest: bool
+    out: Path,
+    results: Sequence[Row],
+    rankers: Sequence[str],
+    command: str,
+    settings: Mapping[str, Mapping[str, Any]],
+    files: Sequence[Path],
+    *,
+    honest: bool,
 ) -> Path:
     """Write ``report.md``; see `sections`.
 
@@ -84,6 +91,8 @@ def write_report(
         In the order to show; the first is the one that the others are compared with.
     command
         What was run.
+    settings
+        All that held, by section and name: defaults change.
     files
         What else was written: pictures are shown.
     honest
@@ -91,7 +100,8 @@ def write_report(
     """
     head = ["# Benchmark", "", "```", command, "```", "", _circumstances(), ""]
     pictures = [path for path in files if path.suffix == ".png"]
-    return write_page(out / "report.md", [*head, *sections(results, rankers, honest=honest), *_shown(pictures)])
+    tables = sections(results, rankers, honest=honest)
+    return write_page(out / "report.md", [*head, *tables, *_shown(pictures), *_settings(settings)])
 
 
 def write_page(path: Path, lines: Sequence[str]) -> Path:
@@ -199,6 +209,14 @@ def _shown(pictures: Sequence[Path]) -> Iterator[str]:
         yield from ("## Figures", "")
     for path in sorted(pictures, key=lambda path: path.name != "learning.png"):
         yield from (f"![{path.stem}]({path.name})", "")
+
+
+def _settings(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield from ("## Settings", "")
+    yield from _table(
+        ("section", "settings"),
+        [(name, ", ".join(f"{key}={value}" for key, value in each.items())) for name, each in settings.items()],
+    )
 
 
 def _table(titles: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]) -> Iterator[str]:

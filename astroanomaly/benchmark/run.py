@@ -152,7 +152,7 @@ def benchmark_steps(
     if not report:
         return result
     told = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out)
-    path = write_report(out, mine, rankers, told, result.files, honest=honest)
+    path = write_report(out, mine, rankers, told, setup["settings"], result.files, honest=honest)
     return replace(result, files=[path, *result.files])
 
 

@@ -40,13 +40,12 @@ class Invariance:
     object and its turned images agree: the slope ``w`` of a function of points pays ``w' (I + strength * S / s) w``,
     where ``S`` is the covariance of points around their object's mean, and ``s`` the mean of its eigenvalues. It is the
     linear case of tangent propagation (Simard et al. 1991, NIPS 4), with the covariance of within-class normalisation
-    (Hatch et al. 2006, Interspeech). Points keep their mean square length, so that what is learnt there may be as sharp
-    as elsewhere.
+    (Hatch et al. 2006, Interspeech).
 
     Parameters
     ----------
     factor
-        ``(D, D)`` float64, lower triangular: the Cholesky factor of that matrix, times a number.
+        ``(D, D)`` float64, lower triangular: the Cholesky factor of that matrix.
     """
 
     factor: np.ndarray
@@ -60,9 +59,7 @@ class Invariance:
         mean = np.trace(within) / dim
         if not mean > _FLOOR * n * v * points.mean(axis=1).var(axis=0).mean():
             return None
-        found = cls(np.linalg.cholesky(np.eye(dim) + strength / mean * within))
-        shorter = np.linalg.norm(found.change(points.reshape(n * v, dim))) / np.linalg.norm(points)
-        return cls(found.factor * shorter)
+        return cls(np.linalg.cholesky(np.eye(dim) + strength / mean * within))
 
     def change(self, points: np.ndarray) -> np.ndarray:
         """Bring points ``(n, D)`` into these coordinates, float64."""

@@ -103,7 +103,7 @@ class Points:
         features
             ``(n, D)``.
         keep_length
-            Give each point the fourth root of its length instead of length 1: what is far out stays a little farther
+            Give each point the square root of its length instead of length 1: what is far out stays a little farther
             out, without a few of them being all there is to see.
 
         Returns
@@ -116,13 +116,13 @@ class Points:
         points = _root(features)
         points -= self.centre
         points *= self.scale
-        return _shortened(points) if keep_length else unit_length(points, copy=False)
+        return _halved(points) if keep_length else unit_length(points, copy=False)
 
 
-def _shortened(points: np.ndarray) -> np.ndarray:
-    """Give each row the fourth root of its length, in place."""
+def _halved(points: np.ndarray) -> np.ndarray:
+    """Give each row the square root of its length, in place."""
     length = np.sqrt(np.einsum("ij,ij->i", points, points))
-    points /= np.where(length == 0, 1, length**0.75)[:, None]
+    points /= np.where(length == 0, 1, np.sqrt(length))[:, None]
     return points
 
 
