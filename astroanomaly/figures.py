@@ -35,6 +35,8 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
 _DPI = 100  # of contact sheets: one pixel of layout is one pixel of the file
 _QUICK = 0.01  # seconds; what takes less stands there on an axis of logarithms
+_MINUTE = 60.0  # seconds
+_FEW = 5  # times the shortest time: within them an axis may have no power of ten, and names the ticks between
 _LARGEST = 40_000  # pixels, longest side of a contact sheet
 
 
@@ -327,7 +329,7 @@ def learning_curves(
 
 
 def costs(results: Sequence[Mapping[str, Any]], path: str | Path, *, title: str = "") -> None:
-    """Draw what rankers give for their time: AUPRC of the last round against minutes of a round.
+    """Draw what rankers give for their time: AUPRC of the last round against the time of a round.
 
     Parameters
     ----------
@@ -354,18 +356,21 @@ def costs(results: Sequence[Mapping[str, Any]], path: str | Path, *, title: str 
         raise ConfigError("there are no results to draw: run at least one round")
     figure = _figure(7.2, 4.2 + 0.22 * len(rankers) + 0.3 * bool(title), constrained=True)
     axes = figure.subplots()
-    _dress(axes, "minutes of a round", "AUPRC", "AUPRC against time")
-    for number, ranker in enumerate(rankers):
-        rows = [row for row in results if row["ranker"] == ranker]
+    rows_of = {ranker: [row for row in results if row["ranker"] == ranker] for ranker in rankers}
+    times = [max(float(np.median([row["seconds"] for row in rows])), _QUICK) for rows in rows_of.values()]
+    unit, length = ("seconds", 1) if max(times) < _MINUTE else ("minutes", _MINUTE)
+    _dress(axes, f"{unit} of a round", "AUPRC", "AUPRC against time")
+    for number, (rows, seconds) in enumerate(zip(rows_of.values(), times, strict=True)):
         values = np.array([row["auprc"] for row in rows if row["round"] == last], float)
         values = values[np.isfinite(values)]
-        minutes = max(float(np.median([row["seconds"] for row in rows])), _QUICK) / 60
         middle = values.mean() if len(values) else np.nan
         scatter = values.std(ddof=1) if len(values) > 1 else 0.0
         colour, marker = _style(number)["color"], _MARKERS[number % len(_MARKERS)]
-        axes.plot([minutes], [middle], marker=marker, markersize=8, color=colour, linestyle="none")
-        axes.plot([minutes] * 2, [middle - scatter, middle + scatter], color=colour, linewidth=1.6, label="_")
+        axes.plot([seconds / length], [middle], marker=marker, markersize=8, color=colour, linestyle="none")
+        axes.plot([seconds / length] * 2, [middle - scatter, middle + scatter], color=colour, linewidth=1.6, label="_")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}" if 1 < max(times) / min(times) < _FEW else "")
     axes.margins(x=0.12, y=0.12)
     _legend(axes, [shorten(_clean(ranker), 40) for ranker in rankers])
     _heading(figure, title)
@@ -508,7 +513,7 @@ def _dress(axes: Axes, x: str, y: str, title: str) -> None:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(_PALE)
-    axes.tick_params(colors=_PALE, labelcolor=_INK, labelsize=9)
+    axes.tick_params(which="both", colors=_PALE, labelcolor=_INK, labelsize=9)
     for setter, text, size in ((axes.set_xlabel, x, 10), (axes.set_ylabel, y, 10)):
         setter(_clean(text), size=size, color=_INK, family=_FONT, parse_math=False, usetex=False)
     _text(axes.set_title, _clean(title), size=11, weight="bold", color=_INK, loc="left")

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly import Session, metrics
+from astroanomaly.config import parse_assignments
 from astroanomaly.label_files import match_ids, read_truth_column
 from astroanomaly.learn.features import FeatureStore
 from astroanomaly.learn.robust import confidence
 from astroanomaly.records import Labelled
+from astroanomaly.settings import settings_sections
 
 SHARES = (0.0, 0.05, 0.1, 0.2)
 
@@ -49,11 +51,10 @@ def main():
     parser.add_argument("--anomaly", action="append", required=True)
     parser.add_argument("--initial", type=int, nargs=2, default=[50, 495])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--views", default="auto")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"input": {"size": arguments.size, "views": arguments.views}}
+        settings = parse_assignments(["input.size=128", *arguments.set], settings_sections())
         session = Session.create(Path(folder) / "session", arguments.cache, settings=settings)
         given = read_truth_column(arguments.truth, arguments.column)
         truth = {object_id: given[name] for name, object_id in match_ids(given, session.cache.ids).items()}

@@ -212,6 +212,29 @@ def test_costs_stand_where_time_and_figure_say(tmp_path):
         costs([], path)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "heading", "named"),
+    [
+        ([0.25, 0.31], "seconds of a round", {"0.25", "0.3", "0.31"}),
+        ([0.3], "seconds of a round", {"0.1", "1"}),
+        ([0.3, 120, 600], "minutes of a round", {"0.01", "0.1", "1", "10"}),
+    ],
+)
+def test_times_have_a_unit_and_ticks_that_can_be_read(tmp_path, monkeypatch, seconds, heading, named):
+    drawn = []
+    monkeypatch.setattr("astroanomaly.figures._save", lambda figure, path: drawn.append(figure))
+    rows = [{"ranker": str(n), "round": 1, "seconds": time, "auprc": 0.5} for n, time in enumerate(seconds)]
+    costs(rows, tmp_path / "cost.png")
+    drawn[0].draw_without_rendering()
+    (axes,) = drawn[0].axes
+    low, high = axes.get_xlim()
+    ticks = [*axes.xaxis.get_major_ticks(), *axes.xaxis.get_minor_ticks()]
+    words = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+    assert axes.get_xlabel() == heading
+    assert named <= set(words)
+    assert len(words) == len(set(words)) <= 9
+
+
 def test_training_curves_draw_one_panel_per_kind_of_figure(tmp_path):
     path = tmp_path / "training.png"
     losses = [{"step": k, "loss_supervised": 1 / (k + 1), "loss_unlabelled": 0.1} for k in range(40)]
