@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from astroanomaly._version import __version__
+
 if TYPE_CHECKING:
-    from astroanomaly.bands import wavelength_nm
     from astroanomaly.cache import Cache
-    from astroanomaly.catalog import Catalog, read_catalog
     from astroanomaly.config import FetchConfig, option
+    from astroanomaly.cutting.grids import Grid
     from astroanomaly.errors import (
         AstroAnomalyError,
         BandError,
@@ -33,32 +34,33 @@ if TYPE_CHECKING:
         UnknownObjectError,
         UnreadableError,
     )
-    from astroanomaly.hookspecs import Ranker, RankerContext, ShardScores, Source, hookimpl
-    from astroanomaly.ingestion import ingest
-    from astroanomaly.learn.feature_ranker import FeatureRanker
-    from astroanomaly.learn.outliers import OutlierOptions, OutlierRanker
-    from astroanomaly.learn.pretraining import pretrain
+    from astroanomaly.hookspecs import Ranker, RankerContext, Source, hookimpl
+    from astroanomaly.imaging.bands import wavelength_nm
+    from astroanomaly.ingestion.ingest import ingest
+    from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
+    from astroanomaly.learn.rankers.outlier_ranker import OutlierOptions, OutlierRanker
+    from astroanomaly.learn.training.pretraining import pretrain
     from astroanomaly.records import (
         Cutout,
         CutoutBlock,
         Download,
         Failure,
-        Grid,
         Labelled,
         Layout,
         Plan,
         Progress,
         Request,
+        ShardScores,
         Task,
     )
-    from astroanomaly.session import Session
-
-__version__ = "0.1.0"
+    from astroanomaly.session.session import Session
+    from astroanomaly.tables.catalog import Catalog, read_catalog
 
 _HOMES = {
-    "bands": ("wavelength_nm",),
+    "imaging.bands": ("wavelength_nm",),
     "cache": ("Cache",),
-    "catalog": ("Catalog", "read_catalog"),
+    "tables.catalog": ("Catalog", "read_catalog"),
+    "cutting.grids": ("Grid",),
     "config": ("FetchConfig", "option"),
     "errors": (
         "AstroAnomalyError",
@@ -79,25 +81,25 @@ _HOMES = {
         "UnknownObjectError",
         "UnreadableError",
     ),
-    "hookspecs": ("Ranker", "RankerContext", "ShardScores", "Source", "hookimpl"),
-    "ingestion": ("ingest",),
-    "learn.feature_ranker": ("FeatureRanker",),
-    "learn.outliers": ("OutlierOptions", "OutlierRanker"),
-    "learn.pretraining": ("pretrain",),
+    "hookspecs": ("Ranker", "RankerContext", "Source", "hookimpl"),
+    "ingestion.ingest": ("ingest",),
+    "learn.rankers.feature_ranker": ("FeatureRanker",),
+    "learn.rankers.outlier_ranker": ("OutlierOptions", "OutlierRanker"),
+    "learn.training.pretraining": ("pretrain",),
     "records": (
         "Cutout",
         "CutoutBlock",
         "Download",
         "Failure",
-        "Grid",
         "Labelled",
         "Layout",
         "Plan",
         "Progress",
         "Request",
+        "ShardScores",
         "Task",
     ),
-    "session": ("Session",),
+    "session.session": ("Session",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -22,6 +22,7 @@ __all__ = [
     "BackboneConfig",
     "FetchConfig",
     "InputConfig",
+    "SessionConfig",
     "StretchConfig",
     "build",
     "nearest",
@@ -142,6 +143,23 @@ class BackboneConfig:
     def several(self, views: str) -> bool:
         """Whether frozen features of several layers are meant, of images on the ``sky`` or of a ``picture``."""
         return views == "sky" if self.layers == "auto" else self.layers == "several"
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionConfig:
+    """Settings of the search as a whole."""
+
+    seed: int = option(0, "seed of everything random")
+    device: str = option("auto", "torch device: auto, cpu, cuda, cuda:1 ...")
+    engine: Literal["auto", "torch", "openvino", "torch-compiled", "torch-bf16", "torch-fp16", "openvino-bf16"] = (
+        option(
+            "auto", "what computes features and scores of networks; auto: OpenVINO on the CPU if installed, else torch"
+        )
+    )
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"session.seed={self.seed}: expected 0 or more")
 
 
 # ------------------------------------------------------------------------------------------------------- the network

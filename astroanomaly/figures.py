@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly import metrics
-from astroanomaly.cache.schema import atomic_path
 from astroanomaly.errors import ConfigError, StorageError
+from astroanomaly.files import atomic_path
 from astroanomaly.records import ANOMALY, NOMINAL
 
 if TYPE_CHECKING:

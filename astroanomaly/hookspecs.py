@@ -7,20 +7,19 @@ learn from labels and give every object a score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
 import pluggy
 
-from astroanomaly.records import Cutout, CutoutBlock, Failure, Labelled, Progress, Request, Task
+from astroanomaly.records import Cutout, CutoutBlock, Failure, Labelled, Progress, Request, ShardScores, Task
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
 
-__all__ = ["GROUP", "HookSpecs", "Ranker", "RankerContext", "ShardScores", "Source", "hookimpl"]
+__all__ = ["GROUP", "HookSpecs", "Ranker", "RankerContext", "Source", "hookimpl"]
 
 GROUP = "astroanomaly"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -60,28 +59,6 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class ShardScores:
-    """Scores of the objects of one shard.
-
-    Parameters
-    ----------
-    shard
-        The shard's uuid.
-    ids
-        ``(n,)`` object ids, in the order of the shard.
-    log_odds
-        ``(n, classes)`` float32 log-odds of each label class against all others, NaN where there is no score yet.
-    engine
-        What a network ran on, kept with the scores; empty where none ran.
-    """
-
-    shard: str
-    ids: Sequence[str]
-    log_odds: np.ndarray
-    engine: str = ""
-
-
 @dataclass(frozen=True)
 class RankerContext:
     """What every ranker is given beside its own options.
@@ -91,7 +68,7 @@ class RankerContext:
     classes
         Label classes, ``nominal`` first, then the anomaly classes.
     input
-        What the model sees of a cutout (`astroanomaly.learn.batches.ModelInput`).
+        What the model sees of a cutout (`astroanomaly.learn.model_input.ModelInput`).
     backbone
         The network (`astroanomaly.config.BackboneConfig`).
     seed
@@ -101,7 +78,7 @@ class RankerContext:
     features
         Folder for frozen features where the cache itself cannot be written to; None: memory only.
     engine
-        What networks run on where many objects pass them (`astroanomaly.learn.engines.Engine`).
+        What networks run on where many objects pass them (`astroanomaly.learn.engine.engine.Engine`).
     """
 
     classes: tuple[str, ...]

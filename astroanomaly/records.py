@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
     from astropy.nddata import NDData
     from astropy.wcs import WCS
 
+from typing import TYPE_CHECKING
+
+from astroanomaly.cutting.grids import Grid, crop_wcs
+
 __all__ = [
     "ANOMALY",
     "DEFAULT_RANKER",
@@ -26,47 +29,18 @@ __all__ = [
     "CutoutBlock",
     "Download",
     "Failure",
-    "Grid",
     "Labelled",
     "Layout",
     "Plan",
     "Progress",
     "Request",
+    "ShardScores",
     "Task",
 ]
 
 NOMINAL = "nominal"
 ANOMALY = "anomaly"
 DEFAULT_RANKER = "tuned"
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """The pixel grid, with its WCS, that cutouts are integer crops of.
-
-    Parameters
-    ----------
-    fits
-        A FITS file in memory without pixels: the primary header holds the WCS keywords, further HDUs hold the lookup
-        tables (distortion arrays, ``-TAB`` coordinates) that the header refers to.
-    shape
-        ``(height, width)`` of the whole grid in pixels.
-    """
-
-    fits: bytes
-    shape: tuple[int, int]
-
-    @cached_property
-    def key(self) -> str:
-        """Hexadecimal SHA-256 of the grid: equal keys mean equal grids."""
-        return hashlib.sha256(f"{self.shape[0]}x{self.shape[1]}:".encode() + self.fits).hexdigest()
-
-    @cached_property
-    def wcs(self) -> WCS:
-        """The celestial WCS of the whole grid (built on first use; do not modify)."""
-        from astroanomaly.cutting import wcs_from_fits
-
-        return wcs_from_fits(self.fits, self.shape)
 
 
 @dataclass(frozen=True)
@@ -177,8 +151,6 @@ class Cutout:
         """WCS of the cutout; pixel (0, 0) is its first pixel. None without a grid."""
         if self.grid is None:
             return None
-        from astroanomaly.cutting import crop_wcs
-
         return crop_wcs(self.grid.wcs, self.offset, self.data.shape[-2:])
 
     def band(self, name: str) -> np.ndarray:
@@ -457,3 +429,25 @@ class Progress:
     total: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ShardScores:
+    """Scores of the objects of one shard.
+
+    Parameters
+    ----------
+    shard
+        The shard's uuid.
+    ids
+        ``(n,)`` object ids, in the order of the shard.
+    log_odds
+        ``(n, classes)`` float32 log-odds of each label class against all others, NaN where there is no score yet.
+    engine
+        What a network ran on, kept with the scores; empty where none ran.
+    """
+
+    shard: str
+    ids: Sequence[str]
+    log_odds: np.ndarray
+    engine: str = ""

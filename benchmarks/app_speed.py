@@ -68,7 +68,7 @@ def make_cache(folder, objects, side):
 
 def make_features(session):
     """Write features that say nothing: how long ranking takes does not depend on what they mean."""
-    from astroanomaly.learn.features import FeatureStore
+    from astroanomaly.learn.features.store import FeatureStore
 
     store = FeatureStore.of(session.cache, session.context)
     rng = np.random.default_rng(1)
@@ -194,8 +194,8 @@ def held(session):
     import tracemalloc
 
     from astroanomaly import Session
-    from astroanomaly.app.search import COLD, LATEST, PROBE, Search
-    from astroanomaly.app.state import ViewState
+    from astroanomaly.app.review.page_state import ViewState
+    from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
 
     def hold():
         search = Search(Session.open(session.path))
@@ -217,8 +217,8 @@ def held(session):
 
 def refit(session):
     """Seconds to fit the probe and to rank everything again, five times."""
-    from astroanomaly.app.learner import Learner
-    from astroanomaly.app.search import Search
+    from astroanomaly.app.background.learner import Learner
+    from astroanomaly.app.review.shared_state import Search
 
     search = Search(session)
     learner = Learner(search, background=False)

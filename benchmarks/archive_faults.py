@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the local archive of the tests
 from astroanomaly import Cache
-from astroanomaly.ingestion import ingest_steps
-from astroanomaly_plugins.euclid_archive import EuclidSource
+from astroanomaly.ingestion.ingest import ingest_steps
+from astroanomaly_plugins.euclid.source import EuclidSource
 from servers.euclid import EuclidServer
 from servers.mer import make_survey
 

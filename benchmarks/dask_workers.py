@@ -20,8 +20,10 @@ import numpy as np
 from distributed import Client, LocalCluster
 from ingest_speed import make_catalog, make_mosaics
 
-from astroanomaly import Cache, Session, ingestion, reading
-from astroanomaly.learn.device import tune_allocator
+from astroanomaly import Cache, Session
+from astroanomaly.ingestion import ingest as ingestion
+from astroanomaly.ingestion import workers as reading
+from astroanomaly.learn.engine.device import tune_allocator
 
 ALONE, ONE, TWO, KILLED = "this process", "1 worker", "2 workers", "2 workers, one killed half-way"
 

@@ -10,7 +10,7 @@ import zipfile
 from PIL import Image
 
 from astroanomaly import CutoutBlock, Request
-from astroanomaly_plugins.raster_images import PictureOptions, PictureSource
+from astroanomaly_plugins.images.source import PictureOptions, PictureSource
 
 
 def bare_pillow(path: str) -> float:

@@ -69,7 +69,7 @@ class Nothing:
         self.seen = seen
 
     def image_score(self, cache, **_):  # noqa: D102
-        from astroanomaly.learn.engines import Engine
+        from astroanomaly.learn.engine.engine import Engine
         from astroanomaly.learn.explain import ImageScore
 
         def log_odds(images):
@@ -80,14 +80,14 @@ class Nothing:
 
 
 def seen_by_the_network():
-    from astroanomaly.learn.batches import ModelInput
+    from astroanomaly.learn.model_input import ModelInput
 
     return ModelInput(LAYOUT.bands, "display", ((1, 0, 0), (0, 1, 0), (0, 0, 1)), SIDE, "picture")
 
 
 def straight(folder, objects, workers):
     """Score a generated survey straight through; return seconds."""
-    from astroanomaly.straight_through import score_source
+    from astroanomaly.session.survey import score_source
 
     known = Path(folder) / "known"
     create_cache(known, LAYOUT, [Task("t")], {})
@@ -112,8 +112,9 @@ def from_cache(folder, network):
     import torch
 
     from astroanomaly.config import BackboneConfig
-    from astroanomaly.learn.backbone import build_backbone
-    from astroanomaly.learn.scoring import TopK, score_images
+    from astroanomaly.learn.network.backbone import build_backbone
+    from astroanomaly.learn.scoring import score_images
+    from astroanomaly.session.survey_best import TopK
 
     class Mean(torch.nn.Module):
         def forward(self, images):
@@ -132,7 +133,7 @@ def child(work):
     """Do one piece of work and print its seconds and the peak memory of this process."""
     from memory import Watch
 
-    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.learn.engine.device import tune_allocator
 
     tune_allocator()
     watch = Watch()

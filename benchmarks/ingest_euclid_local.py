@@ -18,7 +18,7 @@ from astropy.wcs import WCS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the local archive of the tests
 from astroanomaly import ingest
-from astroanomaly_plugins.euclid_archive import EuclidSource
+from astroanomaly_plugins.euclid.source import EuclidSource
 from servers.euclid import EuclidServer
 from servers.mer import Survey, product_of, write_header
 

@@ -8,7 +8,7 @@ import argparse
 
 import numpy as np
 
-from astroanomaly.calibration import forecast
+from astroanomaly.session.calibration import forecast
 
 SHAPES = {
     "two normals, 2 deviations apart": lambda rng, odd, noise: noise + 2 * odd,

@@ -58,7 +58,7 @@ class Watch(threading.Thread):
 def child(work):
     """Do one piece of work and print the peak memory of this process in GB."""
     from astroanomaly import Session
-    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.learn.engine.device import tune_allocator
 
     tune_allocator()
     watch = Watch()

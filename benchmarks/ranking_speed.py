@@ -15,7 +15,7 @@ import numpy as np
 
 from astroanomaly import Session
 from astroanomaly.cache.writer import ShardWriter, create_cache
-from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.ranking import order
 from astroanomaly.records import CutoutBlock, Labelled, Layout, Task
 

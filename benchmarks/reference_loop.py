@@ -47,7 +47,7 @@ def make_jpegs(path, count, side):
 def build(name, size):
     """Build a network with a head of two classes, as the rankers have it."""
     from astroanomaly.config import BackboneConfig
-    from astroanomaly.learn.backbone import build_backbone
+    from astroanomaly.learn.network.backbone import build_backbone
 
     return build_backbone(BackboneConfig(name), 2, size=size).eval()
 
@@ -90,13 +90,14 @@ def loop(folder, network, side, workers, device):
 
 def ours(folder, network, side, engine_name, device):
     """Score the cache; return the seconds."""
-    from astroanomaly.learn.device import tune_allocator
+    from astroanomaly.learn.engine.device import tune_allocator
 
     tune_allocator()
     from astroanomaly.cache import Cache
     from astroanomaly.cache.scores import write_scores
-    from astroanomaly.learn.engines import make_engines
-    from astroanomaly.learn.scoring import TopK, score_images
+    from astroanomaly.learn.engine.engine import make_engines
+    from astroanomaly.learn.scoring import score_images
+    from astroanomaly.session.survey_best import TopK
 
     model, seen = build(network, side), what_is_seen(Cache.open(folder / "cache"), side, turns=1)
     began = time.perf_counter()

@@ -18,12 +18,13 @@ import torch
 from astroanomaly.cache import Cache
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
-from astroanomaly.learn.backbone import build_backbone
-from astroanomaly.learn.batches import ModelInput
-from astroanomaly.learn.device import pick_devices, tune_allocator
-from astroanomaly.learn.engines import Engine
-from astroanomaly.learn.scoring import TopK, score_images
+from astroanomaly.learn.engine.device import pick_devices, tune_allocator
+from astroanomaly.learn.engine.engine import Engine
+from astroanomaly.learn.model_input import ModelInput
+from astroanomaly.learn.network.backbone import build_backbone
+from astroanomaly.learn.scoring import score_images
 from astroanomaly.records import CutoutBlock, Layout, Task
+from astroanomaly.session.survey_best import TopK
 
 IN_A_SHARD = 1000
 DISTINCT = 20_000

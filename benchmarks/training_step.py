@@ -21,12 +21,12 @@ from scoring_speed import make_cache, show, what_is_seen
 from astroanomaly.cache import Cache
 from astroanomaly.config import BackboneConfig
 from astroanomaly.hookspecs import RankerContext
-from astroanomaly.learn.backbone import build_backbone
-from astroanomaly.learn.device import pick_device, tune_allocator
-from astroanomaly.learn.fixmatch import StepBatch, fixmatch_loss, set_training
-from astroanomaly.learn.fixmatch_ranker import FixMatch
-from astroanomaly.learn.train_config import TrainConfig
-from astroanomaly.learn.trainer import STAGE, fit_micro_batch
+from astroanomaly.learn.engine.device import pick_device, tune_allocator
+from astroanomaly.learn.network.backbone import build_backbone
+from astroanomaly.learn.rankers.fixmatch import FixMatch
+from astroanomaly.learn.training.fixmatch import StepBatch, fixmatch_loss, set_training
+from astroanomaly.learn.training.options import TrainConfig
+from astroanomaly.learn.training.trainer import STAGE, fit_micro_batch
 from astroanomaly.records import Labelled
 
 NETWORK = BackboneConfig("tf_efficientnet_lite0")

@@ -12,11 +12,11 @@ import numpy as np
 
 from astroanomaly import Session, metrics
 from astroanomaly.config import parse_assignments
-from astroanomaly.label_files import match_ids, read_truth_column
-from astroanomaly.learn.features import FeatureStore
-from astroanomaly.learn.robust import confidence
+from astroanomaly.labels.tables import match_ids, read_truth_column
+from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.label_errors import confidence
+from astroanomaly.learn.settings import settings_sections
 from astroanomaly.records import Labelled
-from astroanomaly.settings import settings_sections
 
 SHARES = (0.0, 0.05, 0.1, 0.2)
 

@@ -16,12 +16,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from astroanomaly.app.keys import KEYS
+from astroanomaly.app.view.keys import KEYS
 from astroanomaly.cli import build_parser
+from astroanomaly.cli.flags import add_flags
 from astroanomaly.config import FetchConfig
-from astroanomaly.flags import add_flags
+from astroanomaly.learn.settings import settings_sections
 from astroanomaly.plugins import ENVIRONMENT_VARIABLE
-from astroanomaly.settings import settings_sections
 
 __all__ = ["DOCS", "command_parsers", "only_own_plugins", "pages", "render"]
 

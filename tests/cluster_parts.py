@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from astroanomaly import CutoutBlock, Failure, Layout, Plan, Task, option, reading, shard_work
+from astroanomaly import CutoutBlock, Failure, Layout, Plan, Task, option
 from astroanomaly.errors import PluginError
+from astroanomaly.ingestion import workers as reading
+from astroanomaly.session import cluster_tasks as shard_work
 
 
 @dataclass(frozen=True)

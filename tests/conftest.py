@@ -45,8 +45,8 @@ def tiny():
 @pytest.fixture(scope="session")
 def sky(tmp_path_factory):
     """A small simulated sky in three bands, and a cache of its objects."""
-    from astroanomaly.ingestion import ingest
-    from astroanomaly.simulate import simulate
+    from astroanomaly.demo.simulate import simulate
+    from astroanomaly.ingestion.ingest import ingest
 
     folder = tmp_path_factory.mktemp("app-sky")
     made = simulate(folder / "sky", n_objects=130, anomaly_rate=0.1, seed=5)

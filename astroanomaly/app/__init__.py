@@ -1,1 +1,1 @@
-"""The labelling app: a page in the browser, served by Bokeh."""
+"""The labelling app: what a page knows, work in the background, the page itself, and the server."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from astroanomaly.benchmark.kept import read_results
 from astroanomaly.benchmark.report import sections, write_page
-from astroanomaly.benchmark.tables import chance_rate
+from astroanomaly.benchmark.statistics import chance_rate
+from astroanomaly.benchmark.store import read_results
 from astroanomaly.errors import ConfigError, StorageError
 
 __all__ = ["compare"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from astroanomaly.benchmark.protocol import Protocol
-from astroanomaly.benchmark.tables import (
+from astroanomaly.benchmark.statistics import (
     SHOWN,
     Interval,
     Row,
@@ -24,7 +24,7 @@ from astroanomaly.benchmark.tables import (
     per_seed,
     scatter,
 )
-from astroanomaly.cache.schema import atomic_path
+from astroanomaly.files import atomic_path
 
 __all__ = ["command_of", "sections", "write_page", "write_report"]
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly.benchmark.kept import RESULTS, UnitFolder, check_setup, finished_units, unit_path, write_results
 from astroanomaly.benchmark.pools import Case, draw_pool, list_cases
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.report import command_of, write_report
-from astroanomaly.benchmark.tables import SHOWN, chance_rate, last_rounds, scatter
-from astroanomaly.benchmark.unit import Unit
+from astroanomaly.benchmark.statistics import SHOWN, chance_rate, last_rounds, scatter
+from astroanomaly.benchmark.store import RESULTS, UnitFolder, check_setup, finished_units, unit_path, write_results
+from astroanomaly.benchmark.trial import Unit
 from astroanomaly.cache import Cache
-from astroanomaly.cache.schema import write_json
 from astroanomaly.errors import ConfigError, LabelError, StorageError
-from astroanomaly.label_files import match_ids, read_truth_column
+from astroanomaly.files import write_json
+from astroanomaly.labels.tables import match_ids, read_truth_column
+from astroanomaly.learn.settings import build_settings
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Progress
-from astroanomaly.settings import build_settings
 
 __all__ = ["BenchmarkResult", "benchmark", "benchmark_steps"]
 

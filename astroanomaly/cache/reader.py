@@ -20,8 +20,9 @@ from astroanomaly.cache import schema
 from astroanomaly.cache.index import Index, load_index
 from astroanomaly.cache.writer import read_description
 from astroanomaly.config import nearest
+from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import BandError, CacheError, UnknownObjectError
-from astroanomaly.records import Cutout, Failure, Grid, Layout
+from astroanomaly.records import Cutout, Failure, Layout
 
 __all__ = ["Cache", "Shard", "Stored"]
 

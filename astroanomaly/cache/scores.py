@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from astroanomaly.cache import schema
 from astroanomaly.errors import CacheError
-from astroanomaly.hookspecs import ShardScores
+from astroanomaly.records import Failure, ShardScores
 
-__all__ = ["has_scores", "read_scores", "write_scores"]
+__all__ = ["PartScores", "count_tasks", "has_scores", "list_parts", "read_part", "read_scores", "write_scores"]
+
+_PART_KIND = "part-scores"
 
 
 def _path(folder: Path, shard: str) -> Path:
@@ -71,3 +74,141 @@ def read_scores(folder: Path, shard: str) -> ShardScores:
             raise CacheError(f"{path} holds the scores of another shard, {file.attrs['shard']}")
         engine = str(file.attrs.get("engine", ""))
     return ShardScores(shard, ids, log_odds, engine)
+
+
+@dataclass(frozen=True, eq=False)
+class PartScores:
+    """Scores of the objects of some tasks.
+
+    Parameters
+    ----------
+    tasks
+        ``(T,)`` int64 places in the plan of the tasks that it holds whole.
+    ids
+        The objects.
+    ra, dec
+        ``(n,)`` float64 ICRS degrees, NaN where unknown.
+    log_odds
+        ``(n, classes)`` float32.
+    task
+        ``(n,)`` int64 place in the plan of the task that each object came from.
+    failures
+        Objects of these tasks that could not be cut.
+    engine
+        What the network ran on.
+    """
+
+    tasks: np.ndarray
+    ids: Sequence[str]
+    ra: np.ndarray
+    dec: np.ndarray
+    log_odds: np.ndarray
+    task: np.ndarray
+    failures: Sequence[Failure] = ()
+    engine: str = ""
+
+    def path(self, folder: Path) -> Path:
+        """Its file in a folder: the name is the first of its tasks."""
+        return _part_path(folder, int(self.tasks.min()))
+
+    def write(self, folder: Path, classes: Sequence[str], ranker: str) -> None:
+        """Write it in one step.
+
+        Parameters
+        ----------
+        folder
+            Folder of one ranker's scores; made when missing.
+        classes
+            Label classes, one per column of ``log_odds``.
+        ranker
+            Name of the ranker, kept with the scores.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with schema.new_hdf5(self.path(folder)) as file:
+            file.attrs.update(
+                {
+                    "format": f"astroanomaly-{_PART_KIND}",
+                    "version": schema.VERSION,
+                    "ranker": ranker,
+                    "classes": json.dumps(list(classes)),
+                    "engine": self.engine,
+                }
+            )
+            file["tasks"] = np.asarray(self.tasks, np.int64)
+            schema.put_texts(file, "object_id", self.ids)
+            file["ra"], file["dec"] = np.asarray(self.ra, np.float64), np.asarray(self.dec, np.float64)
+            file["log_odds"] = np.asarray(self.log_odds, np.float32)
+            file["task"] = np.asarray(self.task, np.int64)
+            schema.put_failures(file, self.failures)
+
+
+def list_parts(folder: Path, classes: Sequence[str]) -> Iterator[PartScores]:
+    """Read the parts in a folder one after another, in the order of the plan.
+
+    Parameters
+    ----------
+    folder
+        Folder of one ranker's scores; there are none if it is missing.
+    classes
+        Label classes that the columns must be of.
+
+    Raises
+    ------
+    CacheError
+        If a file is damaged, or has scores of other label classes.
+    """
+    return (_read_part(path, classes) for path in sorted(folder.glob("[0-9]*.h5")))
+
+
+def count_tasks(folder: Path) -> int:
+    """Return how many tasks the parts in a folder hold.
+
+    Raises
+    ------
+    CacheError
+        If a file is damaged.
+    """
+    total = 0
+    for path in folder.glob("[0-9]*.h5"):
+        with schema.open_hdf5(path) as file:
+            schema.check_format(file.attrs, _PART_KIND, path)
+            total += len(schema.check_dataset(file, "tasks", (None,), "i", path))
+    return total
+
+
+def read_part(folder: Path, first: int, classes: Sequence[str]) -> PartScores:
+    """Read the part whose first task has this place in the plan; as `list_parts`.
+
+    Raises
+    ------
+    UnreadableError
+        If there is none.
+    CacheError
+        If the file is damaged, or has scores of other label classes.
+    """
+    return _read_part(_part_path(folder, first), classes)
+
+
+def _part_path(folder: Path, first: int) -> Path:
+    return folder / f"{first:010d}.h5"
+
+
+def _read_part(path: Path, classes: Sequence[str]) -> PartScores:
+    with schema.open_hdf5(path) as file:
+        schema.check_format(file.attrs, _PART_KIND, path)
+        ids = schema.read_texts(schema.check_dataset(file, "object_id", (None,), "S", path))
+        if file.attrs["classes"] != json.dumps(list(classes)):
+            raise CacheError(f"{path} has scores of {file.attrs['classes']}, expected {', '.join(classes)}")
+        part = PartScores(
+            schema.check_dataset(file, "tasks", (None,), "i", path)[...],
+            ids,
+            schema.check_dataset(file, "ra", (len(ids),), "f", path)[...],
+            schema.check_dataset(file, "dec", (len(ids),), "f", path)[...],
+            schema.check_dataset(file, "log_odds", (len(ids), len(classes)), "f", path)[...],
+            schema.check_dataset(file, "task", (len(ids),), "i", path)[...],
+            schema.read_failures(file, path),
+            str(file.attrs.get("engine", "")),
+        )
+        if not len(part.tasks) or not np.isin(part.task, part.tasks).all():
+            raise CacheError(f"{path}, dataset task: is of tasks that the part does not have")
+        return part

@@ -16,8 +16,10 @@ import h5py
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import BusyError, CacheError, PluginError, StorageError, UnreadableError
-from astroanomaly.records import CutoutBlock, Failure, Grid, Layout, Task
+from astroanomaly.files import read_json, sync_folder, write_json
+from astroanomaly.records import CutoutBlock, Failure, Layout, Task
 
 __all__ = [
     "SHARD_BYTES",
@@ -63,7 +65,7 @@ def create_cache(path: Path, layout: Layout, tasks: Iterable[Task], description:
             for name, values in task.table.items():
                 schema.put(table, schema.column_key(name), values)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    schema.write_json(
+    write_json(
         path / schema.CACHE_FILE,
         {
             "format": "astroanomaly-cache",
@@ -89,7 +91,7 @@ def read_description(path: Path) -> dict[str, Any]:
         raise UnreadableError(f"{path} is no cache: there is no such folder; make one with `astroanomaly ingest`")
     if not (path / schema.CACHE_FILE).is_file():
         raise UnreadableError(f"{path} is no cache: it has no {schema.CACHE_FILE}; make one with `astroanomaly ingest`")
-    content = schema.read_json(path / schema.CACHE_FILE)
+    content = read_json(path / schema.CACHE_FILE)
     schema.check_format(content, "cache", path / schema.CACHE_FILE)
     return content
 
@@ -190,7 +192,7 @@ def commit_staged(path: Path, names: Iterable[str]) -> None:
     try:
         for name in names:
             (folder / f"{_STAGED}{name}.h5").replace(folder / f"{name}.h5")
-        schema.sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise StorageError(
             f"a shard that a worker has written into {folder} cannot be taken in: {error.strerror or error}. All "

@@ -8,11 +8,30 @@ import os
 import sys
 from collections.abc import Sequence
 
-from astroanomaly import __version__
-from astroanomaly.cli import caches, demo, measuring, searching, sessions
+from astroanomaly._version import __version__
+from astroanomaly.cli import (
+    benchmark,
+    candidates,
+    demo,
+    export,
+    info,
+    ingest,
+    init,
+    labels,
+    pretrain,
+    remaining,
+    score,
+    serve,
+    sources,
+    train,
+)
 from astroanomaly.errors import AstroAnomalyError
 
 __all__ = ["build_parser", "main"]
+
+_COMMANDS = (  # in the order of a search
+    demo, sources, ingest, info, init, labels, train, score, serve, candidates, remaining, export, pretrain, benchmark,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,14 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _prepare_process()
         arguments.run(arguments)
     except AstroAnomalyError as problem:
-        from astroanomaly.terminal import error
+        from astroanomaly.cli.terminal import error
 
         error(str(problem))
         if "arguments" in locals() and arguments.verbose:
             raise
         return 2
     except KeyboardInterrupt:
-        from astroanomaly.terminal import error
+        from astroanomaly.cli.terminal import error
 
         error("stopped; what was finished is kept, and the same command goes on from there")
         return 130
@@ -81,9 +100,6 @@ def build_parser(words: Sequence[str] = ("ingest",)) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"astroanomaly {__version__}")
     parser.add_argument("--verbose", action="store_true", help="show log messages, and the traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    demo.add(commands)
-    caches.add(commands, words)
-    sessions.add(commands)
-    searching.add(commands, words)
-    measuring.add(commands)
+    for module in _COMMANDS:
+        module.add(commands, words)
     return parser

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astroanomaly.errors import ConfigError
+
+if TYPE_CHECKING:
+    from astroanomaly.session.session import Session
 
 __all__ = [
     "arcsec",
@@ -31,7 +34,7 @@ def command(commands: Any, name: str, run: Any, summary: str, flags: Any = None)
 
 def workers_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers``."""
-    from astroanomaly.parallel import available_cores
+    from astroanomaly.parallel.cores import available_cores
 
     cores = available_cores()
     parser.add_argument("--workers", type=count, default=cores, metavar="N", help="processes (default: all cores)")
@@ -107,3 +110,12 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def say_unfinished(session: Session) -> None:
+    """Say that there is a later round than the one that is looked at."""
+    from astroanomaly.cli.terminal import say
+
+    later = session.unfinished_round
+    if later is not None:
+        say(f"round {later.number} has not scored all objects yet (`astroanomaly score {session.path}` goes on)")

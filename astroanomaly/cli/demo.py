@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from astroanomaly.cli.common import command, count
 __all__ = ["add"]
 
 
-def add(commands: Any) -> None:
+def add(commands: Any, words: Sequence[str]) -> None:
     """Add the command."""
     command(commands, "demo", _demo, "run the whole job on a small simulated sky", _demo_flags)
 
@@ -36,9 +37,9 @@ def _demo_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from astroanomaly.demo import demo_steps
-    from astroanomaly.learn.device import tune_allocator
-    from astroanomaly.terminal import follow, say, show_table
+    from astroanomaly.cli.terminal import follow, say, show_table
+    from astroanomaly.demo.run import demo_steps
+    from astroanomaly.learn.engine.device import tune_allocator
 
     tune_allocator()
     say("This demo searches a SIMULATED sky: nothing in it was observed.")

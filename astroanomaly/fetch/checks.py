@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from astroanomaly.errors import FetchError
-from astroanomaly.fetch.reasons import clean, words_of_page
+from astroanomaly.fetch.classify_errors import clean, words_of_page
 
 __all__ = ["is_fits", "is_votable"]
 

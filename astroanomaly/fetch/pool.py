@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from astroanomaly.errors import FetchError
-from astroanomaly.fetch.setting import current, stopping
+from astroanomaly.fetch.context import current, stopping
 
 __all__ = ["each"]
 

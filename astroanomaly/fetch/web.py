@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from astroanomaly import __version__
+from astroanomaly._version import __version__
 from astroanomaly.errors import FetchError
-from astroanomaly.fetch.attempts import attempt
-from astroanomaly.fetch.reasons import judge_status
-from astroanomaly.fetch.setting import current, wait
-from astroanomaly.fetch.tallies import count_bytes
+from astroanomaly.fetch.classify_errors import judge_status
+from astroanomaly.fetch.context import current, wait
+from astroanomaly.fetch.retry import attempt
+from astroanomaly.fetch.traffic import count_bytes
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -89,7 +89,7 @@ def download(
     --------
     ::
 
-        path = kept(request, lambda path: download(url, path, what=what), host=url, what=what)
+        path = cached(request, lambda path: download(url, path, what=what), host=url, what=what)
     """
 
     def ask() -> None:

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.learn.features import FeatureStore
+from astroanomaly.learn.features.store import FeatureStore
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
-    from astroanomaly.learn.batches import ModelInput
-    from astroanomaly.learn.engines import Engine
+    from astroanomaly.learn.engine.engine import Engine
+    from astroanomaly.learn.model_input import ModelInput
 
 __all__ = ["Deletion", "ImageScore", "deletion", "feature_score", "occlusion"]
 

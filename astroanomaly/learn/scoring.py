@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroanomaly.hookspecs import ShardScores
-from astroanomaly.learn.pipeline import Shared, ahead, together
+from astroanomaly.parallel.threads import Shared, ahead, together
+from astroanomaly.records import ShardScores
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from astroanomaly.cache import Cache, Shard
-    from astroanomaly.learn.batches import ModelInput
-    from astroanomaly.learn.engines import Engine
-    from astroanomaly.learn.transfer import Sent
+    from astroanomaly.learn.engine.engine import Engine
+    from astroanomaly.learn.engine.transfer import Sent
+    from astroanomaly.learn.model_input import ModelInput
 
-__all__ = ["Judge", "TopK", "log_odds", "score_images"]
+__all__ = ["Judge", "log_odds", "score_images"]
 
 Judge = Callable[["Tensor", str, int], "Tensor"]
 """Maps images ``(n, 3, S, S)``, the uuid of their shard (empty for none) and the place of the first one to logits."""
@@ -91,7 +91,7 @@ def score_images(
     CheckpointError
         If the model cannot look at this cache.
     """
-    from astroanomaly.learn.engines import Engine
+    from astroanomaly.learn.engine.engine import Engine
 
     planes = model_input.check(cache)
     shards = [shard for shard in cache.shards if len(shard) and (only is None or shard.uuid in only)]
@@ -155,47 +155,3 @@ def _scored(
             waiting.append((shard, start, transfer.fetch(judge(seen, shard.uuid, start).float())))
         yield from finish(transfer.behind)
     yield from finish(0)
-
-
-class TopK:
-    """Keep the ``k`` highest-scored ids of a stream in memory O(k + batch).
-
-    Equal scores are ordered by id, so the result does not depend on the order of the stream.
-
-    Parameters
-    ----------
-    k
-        How many to keep.
-    """
-
-    def __init__(self, k: int) -> None:
-        self.k = max(0, k)
-        self._scores = np.empty(0, np.float64)
-        self._ids = np.empty(0, object)
-
-    def add(self, scores: np.ndarray, ids: Sequence[str]) -> None:
-        """Take a batch: ``(n,)`` scores, NaN for objects without one, and their ids."""
-        scores = np.asarray(scores, dtype=np.float64)
-        wanted = ~np.isnan(scores)
-        if len(self._scores) == self.k and self.k:
-            wanted &= scores >= self._scores[-1]
-        chosen = np.flatnonzero(wanted)
-        if len(chosen) > self.k and self.k:  # all above the k-th of the batch, and those that tie with it
-            kth = np.partition(scores[chosen], len(chosen) - self.k)[len(chosen) - self.k]
-            chosen = chosen[scores[chosen] >= kth]
-        if not len(chosen) or not self.k:
-            return
-        batch = np.empty(len(chosen), object)
-        batch[:] = [ids[int(i)] for i in chosen]
-        all_scores, all_ids = np.concatenate([self._scores, scores[chosen]]), np.concatenate([self._ids, batch])
-        order = np.lexsort((all_ids, -all_scores))[: self.k]
-        self._scores, self._ids = all_scores[order], all_ids[order]
-
-    @property
-    def least(self) -> float:
-        """The lowest score that may still be kept: minus infinity until there are ``k``."""
-        return float(self._scores[-1]) if len(self._scores) == self.k and self.k else -np.inf
-
-    def result(self) -> list[tuple[float, str]]:
-        """Return ``(score, id)``, highest first, equal scores by id."""
-        return [(float(score), str(name)) for score, name in zip(self._scores, self._ids, strict=True)]

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from astroanomaly.simulate import simulate
+from astroanomaly.demo.simulate import simulate
 
 BANDS = {  # filter: instrument, word in the file name, band of the simulated sky, factor
     "VIS": ("VIS", "VIS", "r", 1.0),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from astropy.table import Table
 
-from astroanomaly.simulate import SimulatedSky, simulate
+from astroanomaly.demo.simulate import SimulatedSky, simulate
 
 from .vo import VoProduct
 

@@ -1,0 +1,1 @@
+"""Threads and processes behind the page: features, instant rankers, training. No Bokeh."""

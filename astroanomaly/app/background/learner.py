@@ -1,0 +1,345 @@
+"""What learns while people label: features in the background, the probe at once, networks on request. No Bokeh."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from astroanomaly.app.background.jobs import ColdScores, FeatureMap, Job, compute_features, map_features, train
+from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
+from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
+from astroanomaly.records import NOMINAL, Progress
+
+if TYPE_CHECKING:
+    from astroanomaly.learn.features.scaling import Points
+    from astroanomaly.learn.features.store import FeatureStore
+
+__all__ = ["Learner"]
+
+_LOOK_S = 0.4
+_QUIET_S = 0.4  # the probe is fitted when no verdict came for so long
+_LONGEST_S = 3.0  # or when the last fit is as old as this
+_GROWN = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
+_STEP = 256  # rows compared together: they stay in the processor's own memory meanwhile
+_NEW_CACHES = "the session has new caches: restart the server"
+_AnswerT = TypeVar("_AnswerT")
+_log = logging.getLogger(__name__)
+
+
+def _be_nice() -> None:
+    """Let this thread wait for those that answer keys (Linux, where threads have a priority of their own)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+class Learner:
+    """One for all pages of a search.
+
+    Parameters
+    ----------
+    search
+        Where scores are published.
+    background
+        Whether to compute features at once.
+
+    Attributes
+    ----------
+    refit_every
+        Verdicts after which the probe is fitted again.
+    computed
+        Number of objects whose features exist, as far as is known.
+    fitted
+        What the probe was last fitted on, in words; empty before, and again when there are no labels on both sides.
+    seconds
+        How long that took, ranking included.
+    training
+        The latest training, or None.
+    map, map_job
+        The latest feature map, and the work that makes one, or None.
+    """
+
+    def __init__(self, search: Search, *, background: bool = True) -> None:
+        self.search = search
+        self.refit_every = 1
+        self.computed = 0
+        self.fitted = ""
+        self.seconds = 0.0
+        self.problem = ""
+        self.training: Job | None = None
+        self.map: FeatureMap | None = None
+        self.map_job: Job | None = None
+        self._features: Job | None = None
+        self._store: FeatureStore | None = None
+        self._points: Points | None = None
+        self._probe: Any = None  # as it was last fitted
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe", initializer=_be_nice)
+        self._questions = ThreadPoolExecutor(1, thread_name_prefix="questions", initializer=_be_nice)
+        self._running: Future[None] | None = None
+        self._fitted_verdicts = -1
+        self._fitted_features = 0
+        self._asked: set[str] = set()
+        self._looked = 0.0
+        self._started = 0.0
+        self._lock = threading.RLock()
+        if background:
+            self.compute()
+        elif self._there_may_be_features():
+            self._running = self._thread.submit(self._refit)
+
+    def compute(self) -> None:
+        """Compute the features that are missing, in the background, unless that is being done."""
+        if self._features is None or self._features.state != "running":
+            self._features = Job("features", compute_features, self.search.session.path)
+
+    def _there_may_be_features(self) -> bool:
+        folders = [folder / "derived" for folder in self.search.cache.folders]
+        return any(folder.is_dir() for folder in (*folders, self.search.session.path / "features"))
+
+    @property
+    def computing(self) -> bool:
+        """Whether features are being computed."""
+        return self._features is not None and self._features.state == "running"
+
+    # ---------------------------------------------------------------------------------------------------- look after it
+
+    def tick(self) -> None:
+        """Take in what jobs report, and fit the probe if it is time; cheap, and called by every page."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._looked < _LOOK_S:
+                return
+            self._looked = now
+            if self._features is not None:
+                last = self._features.last
+                if last is not None and last.stage == "features":
+                    self.computed = max(self.computed, last.done)
+                while self._features.results:
+                    result = self._features.results.pop(0)
+                    if isinstance(result, ColdScores):
+                        self._publish(COLD, result.scores, f"{result.compared:,} objects compared")
+                if self._features.state == "failed":
+                    self.problem = f"features: {self._features.error}"
+            if self.map_job is not None and self.map_job.results:
+                self.map = self.map_job.results.pop(0)
+            if self._running is None and self._is_time():
+                self._running = self._thread.submit(self._refit)
+            elif self._running is not None and self._running.done():
+                self._running = None
+
+    def _publish(self, name: str, scores: np.ndarray, described: str) -> None:
+        try:
+            self.search.publish(name, scores, described)
+        except SessionError as error:
+            _log.warning("%s", error)
+            self.problem = _NEW_CACHES
+
+    def _is_time(self) -> bool:
+        if not self.computed:
+            return False
+        now = time.monotonic()
+        if now - self.search.heard < _QUIET_S and now - self._started < _LONGEST_S:
+            return False  # somebody is in full swing, and keys come first
+        new = self.search.verdicts - max(self._fitted_verdicts, 0)
+        first = self._fitted_verdicts < 0
+        grown = self.computed >= _GROWN * self._fitted_features or (
+            self.computed == len(self.search.cache) > self._fitted_features
+        )
+        return new >= self.refit_every or first or grown
+
+    def _refit(self) -> None:
+        """Fit the probe on what has labels and features, and rank whatever has features."""
+        search, started = self.search, time.monotonic()
+        self._started = started
+        verdicts, computed = search.verdicts, self.computed
+        try:
+            labelled = search.labels.labelled()
+            store = self._open_store()
+            self._ask(labelled.ids, store)
+            there = set(self._with_features(labelled.ids, store))
+            pairs = [(i, c) for i, c in zip(labelled.ids, labelled.classes, strict=True) if i in there]
+            known = {c for _, c in pairs}
+            search.features = self._vectors
+            if NOMINAL in known and len(known) > 1:
+                from astroanomaly.records import Labelled
+
+                probe: Any = search.session.ranker("probe")
+                probe.share(store)
+                chosen = Labelled(tuple(i for i, _ in pairs), tuple(c for _, c in pairs))
+                for _ in probe.fit(search.cache, chosen, search.audit, complete=False):
+                    pass
+                scores = [-part.log_odds[:, 0] for part in probe.score(search.cache, complete=False)]
+                described = f"{len(pairs)} verdicts"
+                self.seconds = time.monotonic() - started
+                self._probe = probe
+                self._publish(PROBE, np.concatenate(scores), described)
+                self.fitted = described  # last: who sees it may look at the scores
+            else:  # undone, or not there yet
+                self.fitted, self._probe = "", None
+                search.withdraw(PROBE)
+            self.problem = _NEW_CACHES if self.problem == _NEW_CACHES else ""
+        except AstroAnomalyError as error:
+            self.problem = f"probe: {error}"
+        except Exception as error:  # noqa: BLE001 - the page says it; the next verdict tries again
+            _log.exception("the probe could not be fitted")
+            self.problem = f"probe: {type(error).__name__}: {error}"
+        finally:
+            self._fitted_verdicts, self._fitted_features = verdicts, computed
+
+    def _open_store(self) -> FeatureStore:
+        """Return the features, opened anew while others are still filling them."""
+        from astroanomaly.learn.features.scaling import Points
+        from astroanomaly.learn.features.store import FeatureStore
+
+        if self._store is None or self._store.done < len(self.search.cache):
+            self._store = FeatureStore.of(self.search.cache, self.search.session.context)
+            self.computed = max(self.computed, self._store.done)
+            if self._store.done:
+                self._points = Points.of(self._store, self.search.session.context.seed, frozenset(self.search.audit))
+        return self._store
+
+    def _with_features(self, ids: Sequence[str], store: FeatureStore) -> list[str]:
+        numbers, places = self.search.cache.locate(ids)
+        shards = self.search.cache.shards
+        there = [store.computed(shards[n].uuid)[p] for n, p in zip(numbers, places, strict=True)]
+        return [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
+
+    def _ask(self, ids: Sequence[str], store: FeatureStore) -> None:
+        """Have the features of labelled objects computed before those of others."""
+        if self._features is None or self._features.state != "running":
+            return
+        missing = set(ids) - set(self._with_features(ids, store)) - self._asked
+        if missing:
+            self._asked |= missing
+            self._features.send(sorted(missing))
+
+    # ------------------------------------------------------------------------------------------------------- questions
+
+    def ask(self, function: Callable[..., _AnswerT], *arguments: Any) -> Future[_AnswerT]:
+        """Have something found out that takes long, as in ``ask(learner.nearest, object_id, 25)``, one after another.
+
+        A page looks at each tick whether the answer is there (``done()``) and takes it, or the error (``result()``); it
+        must touch its document there, and not in ``add_done_callback``, which another thread calls.
+
+        Parameters
+        ----------
+        function
+            `nearest`, `saliency`, or any other that neither changes what pages share nor touches a document.
+        """
+        return self._questions.submit(function, *arguments)
+
+    def _vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n, D)`` float32 features on the scale of the survey, of length 1; zero where there are none yet."""
+        if self._store is None or self._points is None:
+            raise ConfigError("features are not there yet: try again in a moment")
+        return np.nan_to_num(self._points.apply(self._store.get(ids)))
+
+    def nearest(self, object_id: str, n: int) -> list[str]:
+        """Return the objects whose features are most like those of one object, itself first.
+
+        Raises
+        ------
+        ConfigError
+            If there are no features yet.
+        """
+        store, points = self._store, self._points
+        if store is None or points is None or not np.isfinite(store.get([object_id])).all():
+            raise ConfigError(f"the features of {object_id} are not computed yet: try again in a moment")
+        wanted = self._vectors([object_id])[0]
+        likeness = []
+        for shard in self.search.cache.shards:
+            rows = store.shard(shard.uuid)
+            for start in range(0, len(shard), _STEP):
+                likeness.append(points.apply(rows[start : start + _STEP]) @ wanted)
+        whole = np.nan_to_num(np.concatenate(likeness), nan=-2.0)
+        whole[self.search.cache.rows(sorted(self.search.audit))] = -2.0
+        best = np.argsort(-whole, kind="stable")[:n]
+        return self.search.cache.ids_at(best[whole[best] > -2])
+
+    def saliency(self, object_id: str, by: str = LATEST) -> np.ndarray:
+        """``(height, width)``: what an object's score rests on, the live probe's or that of the latest round.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        by
+            Name of the scores that are shown.
+
+        Raises
+        ------
+        ConfigError
+            For the scores without labels, whose ranker lives in another process.
+        SessionError
+            If there is no round yet, or its ranker cannot say.
+        """
+        probe = self._probe
+        if by == PROBE and probe is not None:
+            return probe.saliency(self.search.cache, object_id)
+        if by == COLD:
+            raise ConfigError(
+                "these scores rest on no label, and what they rest on is not shown here: label objects of both kinds, "
+                "or train a round"
+            )
+        return self.search.session.saliency(object_id)
+
+    def map_features(self, method: str) -> None:
+        """Start to draw a feature map, ``neighbours`` or ``principal``, unless that is being done.
+
+        Raises
+        ------
+        ConfigError
+            If there are too few features.
+        """
+        if self.map_job is not None and self.map_job.state == "running":
+            return
+        if self.computed < 10:
+            raise ConfigError("there are too few features for a map yet: try again in a moment")
+        labelled = [i for i, o in self.search.consensus.opinions().items() if o.label and i not in self.search.audit]
+        self.map_job = Job("feature map", map_features, self.search.session.path, method, labelled)
+
+    # -------------------------------------------------------------------------------------------------------- training
+
+    def train(self, ranker: str, options: dict[str, Any]) -> None:
+        """Start a round in a process of its own.
+
+        Raises
+        ------
+        SessionError
+            If one is running.
+        """
+        if self.training is not None and self.training.state == "running":
+            raise SessionError("a training is running: cancel it first, or wait for its end")
+        self.training = Job(f"training {ranker}", train, self.search.session.path, ranker, options)
+
+    def time_left_s(self) -> float | None:
+        """Seconds to the end of the stage that the training is in, None while unknown."""
+        job = self.training
+        if job is None or job.state != "running" or job.last is None or not job.last.total:
+            return None
+        stage = [step for step in job.reports if step.stage == job.last.stage]
+        times = [step.values["seconds"] for step in stage if "seconds" in step.values]
+        if times:
+            return float(np.median(times[-20:])) * (job.last.total - job.last.done)
+        return None
+
+    def history(self) -> list[Progress]:
+        """Return the reports of the training's steps."""
+        return [step for step in self.training.reports if step.stage == "training"] if self.training else []
+
+    def close(self) -> None:
+        """Stop everything."""
+        for job in (self._features, self.training, self.map_job):
+            if job is not None:
+                job.cancel()
+        for thread in (self._thread, self._questions):
+            thread.shutdown(wait=False, cancel_futures=True)

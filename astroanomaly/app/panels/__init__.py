@@ -1,1 +1,0 @@
-"""Parts of the page: each has the sources of its figures, a root, and an update."""

@@ -1,0 +1,1 @@
+"""What a page knows and does: order, filters, verdicts, display, figures, exports. No Bokeh."""

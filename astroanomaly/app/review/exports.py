@@ -1,0 +1,160 @@
+"""What leaves the app: catalogues and reports of chosen objects, and messages to other programs on the same desktop."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from astroanomaly.app.review.display import Display, Sheet, bin_pixels
+from astroanomaly.app.review.report import report
+from astroanomaly.app.review.shared_state import Search
+from astroanomaly.app.view.theme import palette
+from astroanomaly.errors import ConfigError, StorageError
+from astroanomaly.session.candidates import describe
+from astroanomaly.tables.write import merge_duplicates, write_catalog
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["FORMATS", "SELECTIONS", "catalogue", "choose", "file_of", "send"]
+
+FORMATS = {  # suffix -> name, type of content
+    ".vot": ("VOTable", "application/x-votable+xml"),
+    ".fits": ("FITS", "application/fits"),
+    ".csv": ("CSV", "text/csv"),
+    ".ecsv": ("ECSV", "text/plain"),
+    ".reg": ("DS9 regions", "text/plain"),
+    ".html": ("report with thumbnails", "text/html"),
+}
+SELECTIONS = {
+    "anomalies": "all that were called anomalous",
+    "page": "the page on show",
+    "selection": "what is selected on the page",
+    "filter": "all that pass the filters, best first",
+    "top": "the highest scores",
+}
+_MOST_PICTURES = 500
+_PICTURE = 128
+
+
+def choose(
+    search: Search,
+    which: str,
+    page: Sequence[str],
+    free: np.ndarray,
+    by: str,
+    top: int,
+    selected: Sequence[str] = (),
+) -> list[str]:
+    """Return the ids of a selection, the highest score first.
+
+    Parameters
+    ----------
+    which
+        One of `SELECTIONS`, or a label class.
+    page
+        The objects of the page on show.
+    free
+        ``(N,)`` boolean: objects that pass the filters of the page.
+    by
+        Name of the scores.
+    top
+        How many of the highest scores.
+    selected
+        The objects that are selected on it.
+    """
+    opinions = search.opinions()
+    if which in ("anomalies", *search.classes):
+        wanted = set(search.classes[1:]) if which == "anomalies" else {which}
+        ids = search.known([i for i, o in opinions.items() if o.label in wanted])
+    elif which in ("page", "selection"):
+        ids = [i for i in (page if which == "page" else selected) if i not in search.audit]
+    elif which in ("filter", "top"):
+        rows = np.flatnonzero(free)
+        scores = search.scores.get(by)
+        keys = np.zeros(len(rows)) if scores is None else -np.nan_to_num(scores[rows], nan=-np.inf)
+        rows = rows[np.argsort(keys, kind="stable")]
+        return search.cache.ids_at(rows[:top] if which == "top" else rows)
+    else:
+        raise ConfigError(f"there is no selection {which!r} (known: {', '.join((*SELECTIONS, *search.classes))})")
+    scores_of = np.nan_to_num(search.score_of(ids, by), nan=-np.inf) if ids else []
+    return [i for _, i in sorted(zip((-float(s) for s in scores_of), ids, strict=True))]
+
+
+def catalogue(search: Search, ids: Sequence[str], by: str, merge_radius_arcsec: float) -> QTable:
+    """Make the catalogue of some objects.
+
+    Raises
+    ------
+    ConfigError
+        If there are none.
+    """
+    if not ids:
+        raise ConfigError("there is nothing to export: no object is in this selection")
+    scores = search.scores.get(by)
+    whole = np.full(len(search.cache), np.nan, np.float32) if scores is None else scores
+    table = describe(
+        search.session, ids, whole, opinions=search.opinions(),
+        provenance={"ranker": search.described.get(by, "none"), "scores": by or "none"},
+    )  # fmt: skip
+    return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table
+
+
+def file_of(search: Search, table: QTable, suffix: str, display: Display) -> bytes:
+    """Return a catalogue as the content of a file."""
+    if suffix not in FORMATS:
+        raise ConfigError(f"{suffix!r} is no format (known: {', '.join(FORMATS)})")
+    if suffix == ".html":
+        ids = [str(object_id) for object_id in table["object_id"][:_MOST_PICTURES]]
+        images = bin_pixels(search.cache.read(ids), _PICTURE)
+        painted = Sheet(images, search.cache.bands, search.levels).paint(display, palette)
+        about = {**table.meta, "objects": str(len(table))}
+        if len(table) > len(ids):
+            about["shown"] = f"the first {len(ids)}"
+        return report(table[: len(ids)], painted, f"{search.session.path.name}: {len(table)} objects", about).encode(
+            "utf-8"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"objects{suffix}"
+        write_catalog(table, path)
+        return path.read_bytes()
+
+
+def send(table: QTable, name: str) -> int:
+    """Send a catalogue by SAMP to the programs on this computer (TOPCAT, Aladin, DS9); return how many got it.
+
+    The table lies in the folder for temporary files, since the others read it when they like.
+
+    Raises
+    ------
+    StorageError
+        If no SAMP hub runs here, or nobody is listening to it.
+    """
+    from pyvo.samp import SAMPHubError, SAMPIntegratedClient
+
+    client = SAMPIntegratedClient(name="AstroAnomaly", description="sends catalogues of anomalies", callable=False)
+    try:
+        client.connect()
+    except (SAMPHubError, OSError) as error:
+        raise StorageError(
+            "no SAMP hub is running on the computer of the server: start TOPCAT or Aladin there, or download the file"
+        ) from error
+    try:
+        listeners = client.get_subscribed_clients("table.load.votable")
+        if not listeners:
+            raise StorageError("a SAMP hub is running, but no program there takes tables: start TOPCAT or Aladin")
+        folder = Path(tempfile.mkdtemp(prefix="astroanomaly-samp-"))
+        path = folder / "anomalies.vot"
+        write_catalog(table, path)
+        message = {
+            "samp.mtype": "table.load.votable",
+            "samp.params": {"url": path.as_uri(), "name": name, "table-id": path.as_uri()},
+        }
+        client.notify_all(message)
+        return len(listeners)
+    finally:
+        client.disconnect()

@@ -1,0 +1,480 @@
+"""What one page shows and what its keys do: cursor, pages, verdicts. No Bokeh."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from astroanomaly.app.review.display import Display
+from astroanomaly.app.review.filters import Filters
+from astroanomaly.app.review.grid_layout import fit_grid
+from astroanomaly.app.review.paging import ORDERINGS, Dealt, deal
+from astroanomaly.app.review.shared_state import LATEST, Search
+from astroanomaly.app.review.verdicts import Mark, Verdicts
+from astroanomaly.errors import AstroAnomalyError, ConfigError
+from astroanomaly.records import ANOMALY, NOMINAL
+
+__all__ = ["CANDIDATES", "PAGE_SIZES", "Message", "ViewState"]
+
+CANDIDATES = "candidates"  # the view with the mosaic
+PAGE_SIZES = (9, 12, 16, 20, 25, 30, 36, 49, 64, 81, 100)
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something to tell the person at the page."""
+
+    text: str = ""
+    kind: Literal["info", "error"] = "info"
+
+
+class ViewState:
+    """One page in one browser.
+
+    Every public method notes in `dirty` what it changed, in words the panels know: ``page`` (other objects), ``marks``,
+    ``cursor``, ``display``, ``options``, ``view``, ``zoom``, ``shape``, ``message``.
+
+    Parameters
+    ----------
+    search
+        What all pages share.
+    annotator
+        Who sits at this page.
+    seed
+        Seed of random orders and repeats; None: another one each time.
+
+    Attributes
+    ----------
+    unreadable
+        Why the cutouts of the page cannot be shown; while they are not seen, no verdict is taken.
+    """
+
+    def __init__(self, search: Search, annotator: str, seed: int | None = None) -> None:
+        self.search = search
+        self.verdicts = Verdicts(search, annotator)
+        self.rng = np.random.default_rng(seed)
+        self.ordering = "score"
+        self.by = ""
+        self.filters = Filters()
+        self.audit = False
+        self.page_size = 25
+        self.columns, self.rows = fit_grid(self.page_size, 1.5, 1)
+        self.shape = (1.5, 1.0)
+        self.auto_advance = True
+        self.click_marks = ANOMALY
+        self.repeat_share = 0.0
+        self.display = Display.for_pixels(search.cache.layout.pixel_kind)
+        self.pages: list[Dealt] = []
+        self.number = -1
+        self.cursor = 0
+        self.selection: frozenset[int] = frozenset()
+        self.view = CANDIDATES
+        self.zoom = 1.0
+        self.inspecting = False
+        self.helping = False
+        self.message = Message()
+        self.dirty: set[str] = set()
+        self.unreadable = ""
+        self.restart()
+
+    # ------------------------------------------------------------------------------------------------- what is shown
+
+    @property
+    def page(self) -> Dealt:
+        """The page shown."""
+        return self.pages[self.number] if self.pages else Dealt((), "", None)
+
+    @property
+    def current(self) -> str:
+        """Id of the object under the cursor; empty on an empty page."""
+        return self.page.ids[self.cursor] if self.page.ids else ""
+
+    @property
+    def annotator(self) -> str:
+        """Who sits at this page."""
+        return self.verdicts.annotator
+
+    @property
+    def by_name(self) -> str:
+        """Name of the scores that order the next page."""
+        fixed = ORDERINGS[self.ordering][2]
+        return fixed or (self.by if self.by in self.search.scores else self.search.best_scores())
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether there is another ranking than the one the page was dealt from."""
+        page = self.page
+        if self.audit or not page.left:
+            return False
+        return (page.by, page.ranked) != (self.by_name, self.search.told(self.by_name))
+
+    def why_empty(self) -> str:
+        """Say why there is no object on the page, and what to do."""
+        if self.audit:
+            return "You have labelled the whole audit set: see *is it working?*, or go back to the search."
+        if self.filters == Filters():
+            return "Every object has a verdict. Choose 'everything' under 'only' to see them again."
+        return "No object passes the filters: clear them, or widen them."
+
+    def mark(self, object_id: str) -> Mark:
+        """Return what to draw on an object."""
+        return self.verdicts.mark(object_id, self.page)
+
+    def is_hidden(self, object_id: str) -> bool:
+        """Whether scores, catalogue and earlier verdicts of an object must not be shown."""
+        return self.verdicts.is_hidden(object_id, self.page)
+
+    # ---------------------------------------------------------------------------------------------------------- pages
+
+    def restart(self) -> None:
+        """Deal the first page anew, from the latest ranking."""
+        before = (self.pages, self.number, self.cursor)
+        self.pages, self.number, self.cursor = [], -1, 0
+        try:
+            self._deal()
+        except Exception:
+            self.pages, self.number, self.cursor = before
+            raise
+        self.selection = frozenset()
+        self._fit()
+        self.dirty |= {"page", "marks", "cursor", "options"}
+
+    def turn(self, step: int) -> None:
+        """Go to the next or to an earlier page. Earlier pages stay as they were dealt."""
+        self.say("")
+        wanted = self.number + step
+        if wanted < 0:
+            self.say("this is the first page")
+            return
+        if wanted >= len(self.pages) and not self._deal():
+            self.say(
+                "the audit set is complete: see *is it working?*"
+                if self.audit
+                else "there is nothing more to show in this order and with these filters"
+            )
+            return
+        self.number = min(wanted, len(self.pages) - 1)
+        self._fit()
+        self.cursor = 0
+        self.selection = frozenset()
+        self.dirty |= {"page", "marks", "cursor"}
+
+    def show(self, ids: Sequence[str], ordering: str) -> None:
+        """Show given objects as a page of their own: a selection on a map, the nearest to another object."""
+        for start in range(0, len(ids), self.page_size):
+            page = Dealt.chosen(self.search, ids[start : start + self.page_size], ordering, self.by_name)
+            self.pages.insert(self.number + 1 + start // self.page_size, page)
+        if ids:
+            self.inspecting = False
+            self.open_view(CANDIDATES)
+            self.turn(1)
+
+    def _deal(self) -> bool:
+        """Add a page of objects that were not shown yet; return whether there were any."""
+        dealt = deal(
+            self.search,
+            self.pages,
+            self.page_size,
+            annotator=self.annotator,
+            ordering="audit" if self.audit else self.ordering,
+            by=self.by_name,
+            filters=self.filters,
+            repeat_share=self.repeat_share,
+            rng=self.rng,
+        )
+        if not dealt.ids and self.pages:
+            return False
+        self.pages.append(dealt)
+        self.number = max(self.number, 0)
+        return bool(dealt.ids)
+
+    def set_shape(self, width: float, height: float) -> None:
+        """Tell how large the place for the images is on the screen; the grid follows."""
+        if width > 0 and height > 0 and self.shape != (width, height):
+            self.shape = (width, height)
+            self.dirty.add("shape")
+            self._fit()
+
+    def _fit(self) -> None:
+        layout = self.search.cache.layout
+        width, height = self.shape[0] / layout.width, self.shape[1] / layout.height  # in cutouts, which may be oblong
+        grid = fit_grid(len(self.page.ids) or self.page_size, width, height)
+        if grid != (self.columns, self.rows):
+            self.columns, self.rows = grid
+            self.dirty |= {"page", "marks", "cursor"}
+
+    def take_round(self) -> None:
+        """Order by a round that has just been scored, from the next page on."""
+        if self.by:
+            self.by = LATEST
+        described = self.search.described.get(LATEST, "")
+        self.say(f"{described}: trained and scored; the next pages are ranked by it")
+        self.dirty.add("options")
+
+    def set_zoom(self, zoom: float) -> None:
+        """Tell by how much text and marks are larger than usual, on a large screen."""
+        if zoom != self.zoom and 1 <= zoom <= 3:
+            self.zoom = zoom
+            self.dirty |= {"zoom", "marks", "cursor", "view"}
+
+    def open_view(self, name: str) -> None:
+        """Go to the candidates or to another view, where keys give no verdicts."""
+        self.view = name
+        self.dirty.add("view")
+
+    # ------------------------------------------------------------------------------------------------------- options
+
+    def choose(self, **changes: Any) -> None:
+        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``repeat_share`` or ``filters``, and deal anew.
+
+        Nothing changes where a value cannot be, and a message says why.
+        """
+        before = {name: getattr(self, name) for name in changes}
+        try:
+            for name, value in changes.items():
+                self._check(name, value)
+                setattr(self, name, value)
+            self._fit()
+            self.restart()
+            self.say("")
+        except AstroAnomalyError as error:
+            self._restore(before)
+            if "filters" not in changes:  # what was typed stays, to be put right
+                self.dirty.add("options")
+            self.say(str(error), "error")
+        except Exception:
+            self._restore(before)
+            raise
+
+    def _restore(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+        self._fit()
+
+    def _check(self, name: str, value: Any) -> None:
+        known: dict[str, Iterable[Any]] = {"ordering": ORDERINGS, "page_size": PAGE_SIZES, "audit": (False, True)}
+        if name in known and value not in known[name]:
+            raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(str, known[name]))}")
+        if name == "repeat_share" and not 0 <= value <= 0.5:
+            raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
+        if name == "audit" and value and not self.search.audit:
+            raise ConfigError(
+                "this session has no audit set: `astroanomaly init --audit N` draws one when a session is made"
+            )
+
+    def set_filters(self, **changes: Any) -> None:
+        """Change some of the filters."""
+        self.choose(filters=dataclasses.replace(self.filters, **changes))
+
+    def set_display(self, **changes: Any) -> None:
+        """Change the look; fields of the stretch are meant where the display has none of that name."""
+        stretch = {name: value for name, value in changes.items() if not hasattr(self.display, name)}
+        rest = {name: value for name, value in changes.items() if hasattr(self.display, name)}
+        try:
+            made = dataclasses.replace(
+                self.display, **rest, stretch=dataclasses.replace(rest.get("stretch", self.display.stretch), **stretch)
+            ) if "stretch" not in rest else dataclasses.replace(self.display, **rest)  # fmt: skip
+            made.rows(self.search.cache.bands)
+        except AstroAnomalyError as error:
+            self.say(str(error), "error")
+            return
+        self.say("")
+        if made != self.display:
+            self.display = made
+            self.dirty |= {"display", "options"}
+
+    def set_annotator(self, name: str) -> None:
+        """Say who sits at this page."""
+        name = " ".join(name.split())
+        if not name or not name.isprintable() or len(name) > 80:
+            self.dirty.add("options")
+            self.say("an annotator needs a name of 1 to 80 printable characters", "error")
+        elif name != self.annotator:
+            self.verdicts.annotator = name
+            self.say("")
+            self.dirty |= {"marks", "options"}
+
+    def say(self, text: str, kind: Literal["info", "error"] = "info") -> None:
+        """Show a message; an empty one takes the last away."""
+        message = Message(text, kind)
+        if message != self.message:
+            self.message = message
+            self.dirty.add("message")
+
+    # ------------------------------------------------------------------------------------------------------ verdicts
+
+    def move(self, step: int) -> None:
+        """Move the cursor by some cells; in the inspector one by one, over the ends of the page."""
+        last = len(self.page.ids) - 1
+        if last < 0:
+            return
+        if self.inspecting:
+            step = 1 if step > 0 else -1
+            if not 0 <= self.cursor + step <= last:
+                self.turn(step)
+                self.cursor = 0 if step > 0 else max(0, len(self.page.ids) - 1)
+                return
+        wanted = self.cursor + step
+        if 0 <= wanted <= last:
+            self.place_cursor(wanted)
+        elif step > 1:  # down from the row above the last, where there is nothing below
+            self.place_cursor(last)
+
+    def inspect(self) -> None:
+        """Open the inspector on the object under the cursor, or close it."""
+        self.inspecting = not self.inspecting and bool(self.current)
+        self.dirty.add("view")
+
+    def help(self) -> None:
+        """Show or hide the table of keys."""
+        self.helping = not self.helping
+        self.dirty.add("view")
+
+    def escape(self) -> None:
+        """Close what is open: the table of keys, another view, or inspector and selection."""
+        if self.helping:
+            self.helping = False
+        elif self.view != CANDIDATES:
+            self.open_view(CANDIDATES)
+        else:
+            self.inspecting = False
+            self.selection = frozenset()
+        self.say("")
+        self.dirty |= {"view", "cursor"}
+
+    def place_cursor(self, place: int) -> None:
+        """Move the cursor to a cell."""
+        self.say("")
+        self.cursor = place
+        self.dirty.add("cursor")
+
+    def click(self, place: int, *, extend: bool = False) -> None:
+        """Mark the cell that was clicked, or clear it; ``extend`` selects from the cursor to it instead."""
+        if not 0 <= place < len(self.page.ids):
+            return
+        if extend:
+            first, last = sorted((self.cursor, place))
+            self.selection = frozenset(range(first, last + 1))
+            self.dirty.add("cursor")
+            return
+        self.selection = frozenset()
+        self.place_cursor(place)
+        if not self.click_marks:
+            return
+        mark = self.mark(self.current)
+        if mark.own and mark.word:
+            self.clear()
+        else:
+            self._give([self.current], self.click_marks)
+
+    def targets(self) -> list[str]:
+        """Objects that a key applies to: the selection, else the one under the cursor."""
+        if self.selection:
+            return [self.page.ids[place] for place in sorted(self.selection)]
+        return [self.current] if self.current else []
+
+    def verdict(self, value: str) -> None:
+        """Give a verdict on the selection, or on the object under the cursor."""
+        if self._give(self.targets(), value):
+            self._advance()
+
+    def rest_nominal(self) -> None:
+        """Call all objects of this page nominal that nobody has decided on here; one action, undone as one."""
+        rest = [object_id for object_id in self.page.ids if not self.mark(object_id).word]
+        if not rest:
+            self.say("nothing on this page is left to decide")
+        elif self._give(rest, NOMINAL):
+            self.say(f"{len(rest)} objects called nominal; u takes all of it back")
+
+    def skip(self) -> None:
+        """Say that these objects were seen and not decided."""
+        ids = self.targets()
+        if self._write("skip", ids, lambda: self.verdicts.skip(ids, self.page)):
+            self._advance()
+
+    def flag(self) -> None:
+        """Flag objects for another look; the cursor stays."""
+        ids = self.targets()
+        self._write("flag", ids, lambda: self.verdicts.flag(ids, self.page))
+
+    def note(self, text: str) -> None:
+        """Write a note to the object under the cursor."""
+        ids = [self.current] if self.current and text.strip() else []
+        self._write("note", ids, lambda: self.verdicts.note(self.current, text.strip()))
+
+    def clear(self) -> None:
+        """Take back one's own word on the selection, or on the object under the cursor."""
+        ids = self.targets()
+        self._write("clear", ids, lambda: self.verdicts.clear(ids, self.page))
+
+    def undo(self) -> None:
+        """Take back one's own latest action, wherever it was, and go there."""
+        taken: list[int | None] = []
+        if not self._write("undo", None, lambda: taken.append(self.verdicts.undo())):
+            return
+        if taken[0] is None:
+            self.say("there is nothing left to take back")
+            return
+        ids = self.search.consensus.members(taken[0])
+        self._go_to(ids)
+        self.selection = frozenset()
+        self.say(f"took back what was said of {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
+
+    def _go_to(self, ids: Sequence[str]) -> None:
+        """Put the cursor on the first of some objects, on the latest page that shows it."""
+        for number in range(len(self.pages) - 1, -1, -1):
+            shown = [place for place, object_id in enumerate(self.pages[number].ids) if object_id in ids[:1]]
+            if shown:
+                if number != self.number:
+                    self.number = number
+                    self._fit()
+                    self.dirty |= {"page", "marks"}
+                self.place_cursor(shown[0])
+                return
+
+    def _give(self, ids: Sequence[str], value: str) -> bool:
+        return self._write("verdict", ids, lambda: self.verdicts.verdict(ids, value, self.page))
+
+    def _write(self, what: str, ids: Sequence[str] | None, write: Callable[[], Any]) -> bool:
+        """Write something to the log; only what is on disk is shown. Return whether it is.
+
+        Parameters
+        ----------
+        ids
+            The objects it is said of; None where it is not about objects on the page.
+        """
+        if ids is not None and not ids:
+            return False
+        if ids is not None and self.unreadable:
+            self.say(f"no {what} on cutouts that cannot be seen: {self.unreadable}", "error")
+            return False
+        try:
+            write()
+        except AstroAnomalyError as error:
+            self.say(f"this {what} was NOT saved: {error}", "error")
+            return False
+        self.say("")
+        self.dirty |= {"marks"}
+        try:
+            self.search.refresh()
+        except AstroAnomalyError as error:
+            self.say(f"this {what} is saved, but cannot be read back yet: {error}", "error")
+        return True
+
+    def _advance(self) -> None:
+        """Go on after a verdict: to the next object, or from the last one to the next page."""
+        place = max(self.selection) if self.selection else self.cursor
+        self.selection = frozenset()
+        self.dirty.add("cursor")
+        if not self.auto_advance:
+            return
+        if place + 1 < len(self.page.ids):
+            self.place_cursor(place + 1)
+        else:
+            inspecting = self.inspecting
+            self.turn(1)
+            self.inspecting = inspecting

@@ -1,0 +1,70 @@
+"""What a person chose for the page, kept in the session until the next visit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.errors import ConfigError
+from astroanomaly.files import atomic_path
+
+__all__ = ["load_preferences", "save_preferences"]
+
+_FILE, _ASIDE = "app.json", "app-damaged.json"
+_LARGEST = 1_000_000  # bytes
+_log = logging.getLogger(__name__)
+
+
+def load_preferences(session: Path, annotator: str) -> dict[str, Any]:
+    """Return what was kept for somebody; empty when there is nothing, or nothing that can be read."""
+    try:
+        kept = (_read(session / _FILE) or {}).get(annotator)
+    except ConfigError as error:
+        _log.warning("preferences are left out: %s", error)
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def save_preferences(session: Path, annotator: str, values: dict[str, Any]) -> None:
+    """Keep values for somebody, beside those of others.
+
+    A disk that cannot be written to is no reason to stop. A file that is too large or cannot be opened stays as it is,
+    since it may hold what others chose; a damaged one is set aside.
+    """
+    path = session / _FILE
+    try:
+        kept = _read(path)
+        text = json.dumps((kept or {}) | {annotator: values}, indent=1)
+        if len(text) > _LARGEST:
+            raise ConfigError(f"{path} would have {len(text)} bytes: expected at most {_LARGEST}")
+        if kept is None:
+            path.replace(session / _ASIDE)
+            _log.warning("%s was damaged and is now %s", path, _ASIDE)
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except (OSError, ConfigError) as error:
+        _log.warning("preferences are not kept: %s", error)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return everybody's preferences; empty without a file, None for a damaged one.
+
+    Raises
+    ------
+    ConfigError
+        If the file is too large or cannot be opened.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ConfigError(f"{path} has {size} bytes, expected at most {_LARGEST}: remove it")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,351 @@
+"""One search as every page of the app sees it: cutouts, verdicts and scores, held once for all browsers. No Bokeh."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from astroanomaly import ranking
+from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
+from astroanomaly.config import StretchConfig
+from astroanomaly.errors import ConfigError, LabelError, SessionError
+from astroanomaly.imaging.stretch import Limits, Stretch
+from astroanomaly.labels.consensus import DISPUTED, Consensus, Opinion
+from astroanomaly.labels.log import LabelLog
+from astroanomaly.session.session import Session
+
+__all__ = ["COLD", "LATEST", "PROBE", "Search"]
+
+PROBE = "probe"
+LATEST = "round"
+COLD = "cold"
+_BUSY_S = 2.0  # a page waits no longer for another process that writes labels
+_SAMPLED = 300  # random cutouts that a survey-wide stretch is measured on
+_SAMPLED_PIXELS = 1_000_000  # per band
+_KEPT_LEVELS = 32
+_KEPT_FILTERS = 8
+_DISPUTED_CODE = -1
+_FRESH = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
+
+
+class Search:
+    """What all pages of one session share.
+
+    Per object it holds a label code (1 byte) and up to three scores (4 bytes each) beside what the cache's index needs.
+
+    Parameters
+    ----------
+    session
+        The session.
+
+    Attributes
+    ----------
+    scores
+        By name (``probe``: live; ``round``: the latest round's; ``cold``: without labels) ``(N,)`` float32 in the order
+        of the cache, higher is more anomalous, NaN where there is none yet.
+    described
+        By the same names, in words: what the scores come from.
+    revision
+        Grows whenever verdicts or scores change; a page compares it with what it has shown.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.cache = session.cache
+        self.labels = LabelLog.open(session.labels.path, busy_s=_BUSY_S)
+        self.classes = self.labels.classes
+        self.consensus = Consensus()
+        self.audit = self.labels.audit
+        self.scores: dict[str, np.ndarray] = {}
+        self.described: dict[str, str] = {}
+        self.features: Callable[[Sequence[str]], np.ndarray] | None = None  # (n, D) float32, once there are some
+        self.revision = 0
+        self.verdicts = 0  # events that change what can be learnt
+        self.heard = 0.0  # when the last of them came, on the monotonic clock
+        self._codes = np.zeros(len(self.cache), np.int8)
+        self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
+        self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
+        self._kept: OrderedDict[StretchConfig, Limits] = OrderedDict()
+        self._selected: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._opinions: tuple[int, dict[str, Opinion]] | None = None
+        self._verdict_numbers: list[int] = []
+        self._lock = threading.RLock()
+        self._round = self._round_event = 0
+        self._looked = 0.0
+        self.refresh()
+        self.read_round()
+
+    # -------------------------------------------------------------------------------------------------------- verdicts
+
+    def refresh(self, *, at_most_every_s: float = 0.0) -> set[str]:
+        """Take in what was said meanwhile, here or in other processes; return the objects concerned."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._looked < at_most_every_s:
+                return set()
+            first, self._looked = not self._looked, now
+            events = self.labels.events() if first else self.labels.news(after=self.consensus.last)
+            if not events:
+                return set()
+            changed = self.consensus.add(events)
+            self.heard = now
+            self._verdict_numbers += [event.number for event in events if event.kind in ("verdict", "undo", "skip")]
+            self.verdicts = len(self._verdict_numbers)
+            self.revision += 1
+            self._note(changed)
+            return changed
+
+    def _note(self, changed: Iterable[str]) -> None:
+        ids = sorted(changed)
+        for object_id, row in zip(ids, self.cache.find(ids), strict=True):
+            opinion = self.consensus.opinion(object_id)
+            for name, there in (("skipped", opinion.skipped), ("flagged", opinion.flagged)):
+                (self._special[name].add if there else self._special[name].discard)(object_id)
+            if row >= 0:  # labels of a cache that is no longer part of the session
+                self._codes[row] = self._code(opinion.label)
+
+    def _code(self, label: str) -> int:
+        if label == DISPUTED:
+            return _DISPUTED_CODE
+        return self.classes.index(label) + 1 if label in self.classes else 0
+
+    def opinions(self) -> dict[str, Opinion]:
+        """Return what stands of every object of which anything stands (kept until something new is said)."""
+        if self._opinions is None or self._opinions[0] != self.consensus.last:
+            self._opinions = (self.consensus.last, self.consensus.opinions())
+        return self._opinions[1]
+
+    def known(self, ids: Sequence[str]) -> list[str]:
+        """Return those of some objects that the caches hold."""
+        return [object_id for object_id, row in zip(ids, self.cache.find(ids), strict=True) if row >= 0]
+
+    def opinion(self, object_id: str) -> Opinion:
+        """Return what stands of an object."""
+        return self.consensus.opinion(object_id)
+
+    def counts(self) -> dict[str, int]:
+        """Count the objects of each label class, disputed, skipped and flagged ones; what has none is left out."""
+        found = {name: int((self._codes == number).sum()) for number, name in enumerate(self.classes, 1)}
+        found[DISPUTED] = int((self._codes == _DISPUTED_CODE).sum())
+        found |= {name: len(ids) for name, ids in self._special.items()}
+        return {name: count for name, count in found.items() if count}
+
+    @property
+    def rounds(self) -> int:
+        """Number of the latest round."""
+        return self._round
+
+    # ---------------------------------------------------------------------------------------------------------- scores
+
+    def read_round(self) -> bool:
+        """Take the scores of the latest round that has scored everything, if it is new; return whether it was."""
+        newer = [item for item in self.session.rounds if item.number > self._round]
+        last = next((item for item in reversed(newer) if item.is_scored(self.cache)), None)
+        if last is None:
+            return False
+        scores = -last.read_log_odds(self.cache)[:, 0]
+        self.publish(LATEST, scores, f"round {last.number}, {last.ranker}")
+        self._round, self._round_event = last.number, last.last_event
+        return True
+
+    def publish(self, name: str, scores: np.ndarray, described: str) -> None:
+        """Make new scores known to all pages; may be called from any thread.
+
+        Parameters
+        ----------
+        scores
+            ``(N,)`` in the order of the cache.
+
+        Raises
+        ------
+        SessionError
+            If they are those of other objects: a cache joined the session meanwhile.
+        """
+        found = np.asarray(scores, np.float32)
+        if found.shape != (len(self.cache),):
+            raise SessionError(f"{found.size} scores for a page of {len(self.cache)} objects: restart the server")
+        with self._lock:
+            self.scores[name] = found
+            self.described[name] = described
+            self.revision += 1
+
+    def withdraw(self, name: str) -> None:
+        """Take scores back that rest on nothing any more; may be called from any thread."""
+        with self._lock:
+            if self.scores.pop(name, None) is not None:
+                self.described.pop(name, None)
+                self.revision += 1
+
+    def best_scores(self) -> str:
+        """Name of the scores to order by unless somebody chooses: empty while there are none.
+
+        The latest round while it knows nine tenths of what was said, else the live probe, else what needs no labels.
+        """
+        known = bisect.bisect_right(self._verdict_numbers, self._round_event)
+        fresh = self.verdicts and known >= _FRESH * self.verdicts
+        names = (LATEST, PROBE, COLD) if fresh else (PROBE, LATEST, COLD)
+        return next((name for name in names if name in self.scores), "")
+
+    def told(self, name: str) -> str:
+        """Say whose scores these are, as in *ranked by* ...; empty while there are none."""
+        kind = {PROBE: "the probe on ", COLD: "unlikeness, "}.get(name, "")
+        return kind + self.described[name] if name in self.described else ""
+
+    def score_of(self, ids: Sequence[str], name: str) -> np.ndarray:
+        """``(n,)`` scores of some objects, NaN where there is none."""
+        scores = self.scores.get(name)
+        return np.full(len(ids), np.nan, np.float32) if scores is None else scores[self.cache.rows(ids)]
+
+    # ------------------------------------------------------------------------------------------------- which to show
+
+    def choose(
+        self,
+        n: int,
+        how: str,
+        by: str,
+        filters: Filters,
+        *,
+        seen: Iterable[str] = (),
+        rng: np.random.Generator | None = None,
+    ) -> tuple[list[str], int]:
+        """Choose objects to show.
+
+        Parameters
+        ----------
+        n
+            How many, at most.
+        how
+            One of `astroanomaly.ranking.ORDERS`.
+        by
+            Name of the scores.
+        filters
+            What they must be.
+        seen
+            Objects not to show again.
+        rng
+            For a random, novel or mixed order.
+
+        Returns
+        -------
+        tuple
+            The ids, and how many objects there were to choose from.
+
+        Raises
+        ------
+        ConfigError
+            If a filter cannot be read.
+        """
+        free = self.matching(filters, by)
+        shown = list(seen)
+        if shown:
+            free[self.cache.rows(shown)] = False
+        scores = self.scores.get(by, np.full(len(self.cache), np.nan, np.float32))
+        if how in ranking.COMPARING and self.features is None:
+            raise ConfigError(f"the features that a {how} order compares are not there yet: try again in a moment")
+        labelled = [object_id for object_id, opinion in self.opinions().items() if opinion.label]
+        ids = ranking.order(
+            self.cache.ids, scores, how, n=n, among=free, rng=rng, features=self.features, labelled=labelled
+        )
+        return ids, int(free.sum())
+
+    def matching(self, filters: Filters, by: str) -> np.ndarray:
+        """``(N,)`` boolean: objects that pass the filters; those of the audit set never do."""
+        free = self._by_label(filters.labels)
+        free[self._audit_rows] = False
+        if filters.annotator:
+            free &= self._by_annotator(filters.annotator)
+        if filters.without:
+            free &= ~self._by_annotator(filters.without, skipped=True)
+        scores = self.scores.get(by)
+        with np.errstate(invalid="ignore"):
+            if filters.lowest is not None and scores is not None:
+                free &= scores >= filters.lowest
+            if filters.highest is not None and scores is not None:
+                free &= scores <= filters.highest
+        if filters.region:
+            free &= self._keep(f"region {filters.region}", lambda: within(filters.region, *self.cache.positions))
+        if filters.expression:
+            free &= self._keep(f"where {filters.expression}", lambda: self._where(filters.expression))
+        return free
+
+    def _by_label(self, labels: str) -> np.ndarray:
+        if labels in (EVERYTHING, NOT_MINE):
+            return np.ones(len(self.cache), bool)
+        if labels in (LABELLED, UNLABELLED):
+            free = (self._codes != 0) == (labels == LABELLED)
+            if labels == UNLABELLED and self._special["skipped"]:
+                free[self._rows_of(self._special["skipped"])] = False
+            return free
+        if labels in self._special:
+            free = np.zeros(len(self.cache), bool)
+            free[self._rows_of(self._special[labels])] = True
+            return free
+        if labels != DISPUTED and labels not in self.classes:
+            raise LabelError(f"{labels!r} is no label class (known: {', '.join(self.classes)})")
+        return self._codes == self._code(labels)
+
+    def _by_annotator(self, annotator: str, *, skipped: bool = False) -> np.ndarray:
+        free = np.zeros(len(self.cache), bool)
+        said = [
+            i
+            for i, opinion in self.opinions().items()
+            if annotator in opinion.votes or (skipped and annotator in opinion.skipped_by)
+        ]
+        free[self._rows_of(said)] = True
+        return free
+
+    def _rows_of(self, ids: Iterable[str]) -> np.ndarray:
+        rows = self.cache.find(list(ids))
+        return rows[rows >= 0]
+
+    def _keep(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return what was made for this key before; a page asks for the same again and again."""
+        if key not in self._selected:
+            self._selected[key] = make()
+            if len(self._selected) > _KEPT_FILTERS:
+                self._selected.popitem(last=False)
+        return self._selected[key]
+
+    def _where(self, expression: str) -> np.ndarray:
+        ra, dec = self.cache.positions
+        parts, start = [], 0
+        for shard in self.cache.shards:
+            stop = start + len(shard)
+            columns: dict[str, Any] = {name: np.asarray(values) for name, values in shard.columns().items()}
+            columns = {"ra": ra[start:stop], "dec": dec[start:stop], **columns}
+            parts.append(np.broadcast_to(evaluate(expression, columns), (len(shard),)))
+            start = stop
+        return np.concatenate(parts)
+
+    # ------------------------------------------------------------------------------------------------------ the look
+
+    def levels(self, config: StretchConfig) -> Limits:
+        """Black and white of each band for a stretch that is the same for the whole survey, measured on a sample."""
+        if config not in self._kept:
+            measured = Stretch.measure(config, self._sample).limits
+            self._kept[config] = measured or ()
+            if len(self._kept) > _KEPT_LEVELS:
+                self._kept.popitem(last=False)
+        return self._kept[config]
+
+    @cached_property
+    def _sample(self) -> np.ndarray:
+        """``(1, B, 1, P)`` pixels of random cutouts."""
+        rng = np.random.default_rng(0)
+        ids = self.cache.sample(_SAMPLED, rng)
+        images = self.cache.read(ids)
+        flat = images.reshape(*images.shape[:2], -1).swapaxes(0, 1).reshape(images.shape[1], -1)
+        if flat.shape[1] > _SAMPLED_PIXELS:
+            flat = flat[:, rng.choice(flat.shape[1], _SAMPLED_PIXELS, replace=False)]
+        return np.ascontiguousarray(flat, np.float32)[None, :, None, :]
+
+    def close(self) -> None:
+        """Close the label file."""
+        self.labels.close()

@@ -1,0 +1,1 @@
+"""The page: its layout, keys, look and panels, in Bokeh."""

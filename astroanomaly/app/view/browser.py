@@ -1,0 +1,106 @@
+"""Keys from the browser to Python, and files from Python to the browser: Bokeh has no key event of its own."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Callable
+
+from bokeh.core.properties import Any, Float, Int, String
+from bokeh.document import Document
+from bokeh.model import DataModel
+from bokeh.models import CustomJS, UIElement
+
+from astroanomaly.app.assets import asset
+from astroanomaly.app.view.keys import KEYS
+
+__all__ = ["Bus", "connect", "remembered_name"]
+
+_COOKIE = "astroanomaly-name"
+
+
+class Bus(DataModel):
+    """What travels beside the widgets.
+
+    ``key``, with a counter ``n`` so that a repeat arrives; the ``zoom`` of the page, the ``place`` (width and height)
+    for what is inspected, and the ``annotator``, which the browser remembers; a ``file`` to save, with a counter
+    ``files``.
+    """
+
+    key = String(default="")
+    n = Int(default=0)
+    zoom = Float(default=1.0)
+    place = Any(default=None)
+    annotator = String(default="")
+    file = Any(default=None)
+    files = Int(default=0)
+
+    def save(self, name: str, mime: str, content: bytes) -> None:
+        """Let the browser save a file, and forget it."""
+        self.file = {"name": name, "mime": mime, "data": content}
+        self.files += 1
+        self.file = None
+
+
+def connect(
+    document: Document,
+    inspector: UIElement,
+    press: Callable[[str], None],
+    zoom: Callable[[float], None],
+    place: Callable[[float, float], None],
+    *,
+    annotator: str,
+    alone: bool,
+) -> Bus:
+    """Listen to the keys and the size of a page.
+
+    Parameters
+    ----------
+    document
+        The page; the bus becomes a root of it.
+    inspector
+        The part of the page whose size is told.
+    press
+        Called with each key that has a meaning, unless somebody is typing in a field.
+    annotator
+        Name that the server was started with.
+    zoom
+        Called with how much larger than usual text has to be on a large screen.
+    place
+        Called with width and height of the inspector, while it is open.
+    alone
+        Whether the app is the whole page; else keys count only after a click into it.
+    """
+    bus = Bus(name="bus", annotator=annotator)
+    known = [key for names, _, _ in KEYS for key in names]
+    document.add_root(bus)
+    document.js_on_event(
+        "document_ready",
+        CustomJS(args={"bus": bus, "keys": known, "alone": alone, "inspector": inspector}, code=asset("keys.js")),
+    )
+    if alone:
+        document.template = asset("page.html")
+        document.config.notify_connection_status = False  # reconnect.js says it, and loads the page again
+        document.config.reconnect_session = False
+        document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
+    bus.js_on_change(
+        "annotator", CustomJS(args={"bus": bus, "usual": annotator, "name": _COOKIE}, code=asset("remember.js"))
+    )
+    bus.js_on_change("files", CustomJS(args={"bus": bus}, code=asset("save.js")))
+    bus.on_change("n", lambda attr, old, new: press(bus.key))
+    bus.on_change("zoom", lambda attr, old, new: zoom(new))
+    bus.on_change("place", lambda attr, old, new: place(*new))
+    return bus
+
+
+def remembered_name(document: Document, usual: str) -> str:
+    """Return the name that this browser gave on an earlier visit to a server started with the same name, or that."""
+    context = document.session_context
+    cookies = getattr(context.request, "cookies", None) if context is not None else None
+    try:
+        kept = json.loads(urllib.parse.unquote(dict(cookies or {}).get(_COOKIE, "")))
+    except (ValueError, RecursionError, TypeError):
+        return usual
+    if isinstance(kept, list) and len(kept) == 2 and kept[0] == usual and isinstance(kept[1], str):
+        return kept[1]
+    return usual

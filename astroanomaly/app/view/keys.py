@@ -1,0 +1,65 @@
+"""What the keys do. No Bokeh."""
+
+from __future__ import annotations
+
+from astroanomaly.app.review.page_state import CANDIDATES, ViewState
+from astroanomaly.records import ANOMALY, NOMINAL
+
+__all__ = ["KEYS", "press"]
+
+KEYS = (  # keys as the browser calls them, how they are shown, what they do
+    (("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), "← → ↑ ↓", "move the cursor"),
+    (("a",), "a", "anomaly"),
+    (("n",), "n", "nominal"),
+    (tuple("123456789"), "1 … 9", "the session's own classes, in their order"),
+    (("s",), "s", "skip: seen, not decided"),
+    (("f",), "f", "flag for another look"),
+    (("u", "Backspace"), "u or Backspace", "undo, without limit"),
+    (("r",), "r", "the rest of this page is nominal"),
+    (("PageDown", " "), "PageDown or Space", "next page"),
+    (("PageUp",), "PageUp", "previous page"),
+    (("Home", "End"), "Home, End", "first, last object of the page"),
+    (("Enter",), "Enter", "open or close the inspector"),
+    (("i",), "i", "invert the colours"),
+    (("Escape",), "Esc", "close what is open, drop the selection, back to the candidates"),
+    (("?",), "?", "show or hide the keys"),
+)
+_ANYWHERE = ("?", "Escape")  # keys that mean something on every view
+
+
+def press(state: ViewState, key: str) -> None:
+    """Do what a key does; keys without a meaning do nothing, and no verdict is given on objects out of sight."""
+    key = key.lower() if len(key) == 1 else key
+    if state.view != CANDIDATES and key not in _ANYWHERE:
+        return
+    if key.isdigit() and key != "0":
+        own = state.search.classes[2:]
+        if int(key) <= len(own):
+            state.verdict(own[int(key) - 1])
+        else:
+            state.say(f"there is no class {key}: this session has {len(own)} of its own")
+        return
+    actions = {
+        "a": lambda: state.verdict(ANOMALY),
+        "n": lambda: state.verdict(NOMINAL),
+        "s": state.skip,
+        "f": state.flag,
+        "u": state.undo,
+        "Backspace": state.undo,
+        "r": state.rest_nominal,
+        "PageDown": lambda: state.turn(1),
+        " ": lambda: state.turn(1),
+        "PageUp": lambda: state.turn(-1),
+        "ArrowLeft": lambda: state.move(-1),
+        "ArrowRight": lambda: state.move(1),
+        "ArrowUp": lambda: state.move(-state.columns),
+        "ArrowDown": lambda: state.move(state.columns),
+        "Home": lambda: state.place_cursor(0),
+        "End": lambda: state.place_cursor(max(0, len(state.page.ids) - 1)),
+        "Enter": state.inspect,
+        "i": lambda: state.set_display(invert=not state.display.invert),
+        "?": state.help,
+        "Escape": state.escape,
+    }
+    if key in actions:
+        actions[key]()

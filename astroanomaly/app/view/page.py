@@ -1,0 +1,290 @@
+"""One page: panels around one state, and the rule by which they follow it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from bokeh.document import Document
+from bokeh.models import Column, Row
+
+from astroanomaly.app.background.learner import Learner
+from astroanomaly.app.review.display import Display
+from astroanomaly.app.review.filters import Filters
+from astroanomaly.app.review.page_state import CANDIDATES, ViewState
+from astroanomaly.app.review.preferences import load_preferences, save_preferences
+from astroanomaly.app.review.shared_state import LATEST, Search
+from astroanomaly.app.view.browser import connect, remembered_name
+from astroanomaly.app.view.keys import press
+from astroanomaly.app.view.panels.chrome import Footer, Header, KeyTable
+from astroanomaly.app.view.panels.export import Export
+from astroanomaly.app.view.panels.inspector import Inspector
+from astroanomaly.app.view.panels.learning import Learning
+from astroanomaly.app.view.panels.maps import Maps
+from astroanomaly.app.view.panels.mosaic import Mosaic
+from astroanomaly.app.view.panels.people import People
+from astroanomaly.app.view.panels.quality import Quality
+from astroanomaly.app.view.panels.sidebar import Sidebar
+from astroanomaly.app.view.panels.stretch_bar import StretchBar
+from astroanomaly.app.view.theme import dress, dress_page, scale_text
+from astroanomaly.config import build
+from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.plugins import load_plugins
+
+__all__ = ["Page"]
+
+_TICK_MS = 500
+_log = logging.getLogger(__name__)
+
+
+class Page:
+    """Everything one browser shows.
+
+    A handler changes the state, and only the state; then every panel is given the words for what changed and draws
+    that.
+
+    Parameters
+    ----------
+    document
+        The Bokeh document to fill.
+    search, learner
+        What all pages share.
+    annotator
+        Who sits here, until they say otherwise.
+    alone
+        Whether the app is the whole page, and not a cell of a notebook.
+    same_host
+        Whether the browser may be on the computer of the server, so that programs there can be reached.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        search: Search,
+        learner: Learner,
+        annotator: str,
+        *,
+        alone: bool = True,
+        same_host: bool = True,
+    ) -> None:
+        self.document = document
+        self.search = search
+        self.learner = learner
+        self.state = ViewState(search, annotator)
+        if alone:
+            self.state.set_annotator(remembered_name(document, annotator))
+        self._revision = search.revision
+        self._scores = dict(search.described)
+        self._zoom = 1.0
+        self._owed: dict[Any, set[str]] = {}
+        self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
+        self._written: tuple[str, dict[str, Any]] = ("", {})
+        self._recall()
+        state = self.state
+        self.mosaic = Mosaic(state, self.act)
+        self.stretch_bar = StretchBar(state, self.act)
+        self.sidebar = Sidebar(state, self.act)
+        self.inspector = Inspector(state, self.act, self.later, learner)
+        self._makers: dict[str, Callable[[], Any]] = {
+            "learning": lambda: Learning(state, self.act, learner, load_plugins().rankers),
+            "is it working?": lambda: Quality(state, self.act, self.later, self._go),
+            "maps": lambda: Maps(state, self.act, self._go, learner),
+            "people": lambda: People(state, self.act, self._go),
+            "export": lambda: Export(state, self.act, self._save, same_host=same_host),
+        }
+        self.views: dict[str, Any] = {}
+        self.header = Header(state, self.act, [CANDIDATES, *self._makers])
+        self.footer = Footer(state, _what_the_model_sees(search))
+        self.keys = KeyTable(state, self.act)
+        self.panels: list[Any] = [
+            self.mosaic, self.inspector, self.stretch_bar, self.sidebar, self.header, self.footer, self.keys,
+        ]  # fmt: skip
+        self.pages = Column(
+            self.stretch_bar.root, self.mosaic.root, self.inspector.root, sizing_mode="stretch_both", spacing=0
+        )
+        self.center = Column(self.pages, sizing_mode="stretch_both", spacing=0)
+        size: dict[str, Any] = {"styles": {"width": "100vw", "height": "100vh"}} if alone else {"height": 720}
+        self.root = Column(
+            self.header.root,
+            Row(self.sidebar.root, self.center, sizing_mode="stretch_both", spacing=0),
+            self.footer.root,
+            self.footer.error,
+            self.keys.root,
+            css_classes=["aa-app"], sizing_mode="stretch_both" if alone else "stretch_width", spacing=0, **size,
+        )  # fmt: skip
+        dress_page(self.root)
+        document.title = f"{search.session.path.name} · AstroAnomaly"
+        with document.models.freeze():  # else Bokeh walks through all models again after each of these
+            document.add_root(self.root)
+            self.bus = connect(
+                document,
+                self.inspector.root,
+                lambda key: self.act(lambda: press(state, key))(),
+                lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
+                lambda width, height: self.act(lambda: state.set_shape(width, height))(),
+                annotator=annotator,
+                alone=alone,
+            )
+        document.on_session_destroyed(lambda context: self._keep())
+        document.add_periodic_callback(self.act(self._tick), _TICK_MS)
+        self.flush()
+
+    def act(self, what: Callable[..., Any]) -> Callable[..., None]:
+        """Wrap a handler: run it, then let the panels follow. What goes wrong is said on the page."""
+        wanted = len(inspect.signature(what).parameters)  # a button's handler may or may not care for the event
+
+        def handler(*arguments: Any) -> None:
+            try:
+                what(*arguments[:wanted])
+            except AstroAnomalyError as error:
+                self.state.say(str(error), "error")
+            except Exception as error:  # noqa: BLE001 - the page must stay alive, and say what happened
+                _log.exception("a handler failed")
+                self.state.say(f"something went wrong: {type(error).__name__}: {error}", "error")
+            self.flush()
+
+        return handler
+
+    def later(self, then: Callable[[Any], None], function: Callable[..., Any], *arguments: Any) -> None:
+        """Have something found out without keeping the page waiting, and go on with what came of it."""
+        self._asked.append((self.learner.ask(function, *arguments), then))
+
+    def _answers(self) -> None:
+        """Take the answers that have come."""
+        done = [(future, then) for future, then in self._asked if future.done()]
+        self._asked = [item for item in self._asked if item not in done]
+        for future, then in done:
+            self.act(lambda future=future, then=then: then(future.result()))()
+
+    def flush(self) -> None:
+        """Let the panels follow the state."""
+        dirty, self.state.dirty = self.state.dirty, set()
+        if "zoom" in dirty:
+            scale_text(self.root, self.state.zoom / self._zoom)
+            self._zoom = self.state.zoom
+        if "view" in dirty:
+            self._arrange()
+        if not dirty:
+            return
+        self.bus.annotator = self.state.annotator
+        for panel in self.panels:
+            self._follow(panel, dirty)
+        if self.state.view in self.views:
+            self._follow(self.views[self.state.view], dirty | ({"scores", "marks"} if "view" in dirty else set()))
+        if self.state.dirty:  # a panel had something to say
+            self.footer.update(self.state.dirty)
+            self.state.dirty = set()
+
+    def _follow(self, panel: Any, dirty: set[str]) -> None:
+        """Let one panel follow; what goes wrong there is said, tried again next time, and stops no other panel."""
+        dirty = dirty | self._owed.pop(panel, set())
+        try:
+            panel.update(dirty)
+        except Exception as error:  # noqa: BLE001 - the other panels must follow, and the page must say it
+            if not isinstance(error, AstroAnomalyError):
+                _log.exception("a panel failed")
+            self._owed[panel] = dirty
+            self.state.say(f"the page could not be drawn: {error}", "error")
+
+    def _tick(self) -> None:
+        """Take in what others said and what was computed meanwhile; the page on show stays as it was dealt."""
+        search = self.search
+        search.refresh(at_most_every_s=_TICK_MS / 2000)
+        search.read_round()
+        self.learner.tick()
+        if search.revision != self._revision:
+            self._revision = search.revision
+            self.state.dirty.add("marks")
+        if search.described != self._scores:
+            if search.described.get(LATEST) != self._scores.get(LATEST):
+                self.state.take_round()
+            self._scores = dict(search.described)
+            self.state.dirty |= {"scores", "options"}
+        self._answers()
+        self.header.tell(self.learner)
+        self.sidebar.settle()
+        self.footer.settle()
+        if self.state.view in self.views:
+            self._follow(self.views[self.state.view], self.state.dirty)
+        self._keep()
+
+    def _save(self, name: str, mime: str, content: bytes) -> None:
+        """Let the browser save a file."""
+        self.bus.save(name, mime, content)
+
+    def _go(self, ids: list[str], ordering: str) -> None:
+        """Show objects on the first view."""
+        self.state.show(ids, ordering)
+
+    def _kept(self) -> dict[str, Any]:
+        state = self.state
+        return {
+            "display": state.display.to_plain(),
+            "ordering": state.ordering,
+            "by": state.by,
+            "filters": dataclasses.asdict(state.filters),
+            "page_size": state.page_size,
+            "auto_advance": state.auto_advance,
+            "click_marks": state.click_marks,
+        }
+
+    def _keep(self) -> None:
+        """Write down what this person chose, if it has changed."""
+        now = (self.state.annotator, self._kept())
+        if now != self._written:
+            if now[0] == self._written[0]:
+                save_preferences(self.search.session.path, *now)
+                self._written = now
+            else:
+                self._recall()
+
+    def _recall(self) -> None:
+        """Take up what this person chose on an earlier visit; what cannot be is left out."""
+        state = self.state
+        kept = load_preferences(self.search.session.path, state.annotator)
+        try:
+            if "display" in kept:
+                display = Display.from_plain(kept["display"])
+                display.rows(self.search.cache.bands)
+                state.display = display
+                state.dirty |= {"display", "options"}
+            changes: dict[str, Any] = {name: kept[name] for name in ("page_size", "ordering", "by") if name in kept}
+            if "filters" in kept:
+                changes["filters"] = build(Filters, kept["filters"], "filters")
+            if changes:
+                state.choose(**changes)
+            state.auto_advance = bool(kept.get("auto_advance", state.auto_advance))
+            if kept.get("click_marks") in ("", *self.search.classes):
+                state.click_marks = kept["click_marks"]
+        except (AstroAnomalyError, TypeError, AttributeError) as error:
+            _log.warning("the preferences of %s are left out: %s", state.annotator, error)
+        self._written = (state.annotator, self._kept())
+
+    def _arrange(self) -> None:
+        """Show the view that was chosen, made when it is first asked for, and hide the others."""
+        chosen = self.state.view
+        if chosen in self._makers and chosen not in self.views:
+            panel = self.views[chosen] = self._makers[chosen]()
+            dress(panel.root)
+            scale_text(panel.root, self._zoom)
+            self.center.children = [*self.center.children, panel.root]
+        self.pages.visible = self.sidebar.root.visible = chosen == CANDIDATES
+        self.mosaic.root.visible = not self.state.inspecting
+        for name, panel in self.views.items():
+            panel.root.visible = name == chosen
+
+
+def _what_the_model_sees(search: Search) -> str:
+    """Say what the network gets, in a line."""
+    size = search.session.settings["input"]["size"]
+    stretch = search.session.settings["stretch"]
+    if search.cache.layout.pixel_kind == "display":
+        what = "the pictures as they are"
+    else:
+        scope = "all cutouts" if stretch["scope"] == "survey" else "each cutout"
+        what = f"{stretch['curve']}, {stretch['interval']}, one interval for {scope}"
+    return f"the model sees: {what}, {size} px; the stretch bar changes the screen only"

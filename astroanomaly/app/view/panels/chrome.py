@@ -1,0 +1,147 @@
+"""The frame of the page: header with the views, the line of messages, and the table of keys."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from bokeh.models import Button, Column, CustomJS, Div, RadioButtonGroup, Row, Spacer, TextInput
+
+from astroanomaly.app.assets import asset
+from astroanomaly.app.background.learner import Learner
+from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.view.keys import KEYS
+
+__all__ = ["Footer", "Header", "KeyTable"]
+
+
+class Header:
+    """Name of the session, the views, who one is, theme and help."""
+
+    def __init__(self, state: ViewState, act: Any, views: list[str]) -> None:
+        self.state = state
+        title = escape(state.search.session.path.name)
+        self.title = Div(
+            text=f"<b style='font-size:15px'>AstroAnomaly</b> <span class=muted>{title}</span>",
+            disable_math=True, margin=(8, 10, 0, 10),
+        )  # fmt: skip
+        self.views = RadioButtonGroup(labels=views, active=0, margin=(6, 0, 0, 0))
+        self.views.on_change("active", lambda attr, old, new: act(lambda: self._open(new))())
+        self.annotator = TextInput(
+            value=state.annotator, placeholder="your name", width=120, margin=(6, 0, 0, 0), name="annotator"
+        )
+        self.annotator.on_change("value", lambda attr, old, new: act(lambda: state.set_annotator(new))())
+        self.theme = Button(label="◐", width=34, margin=(6, 0, 0, 6))
+        self.theme.js_on_click(CustomJS(code=asset("theme.js")))
+        self.help = Button(label="? keys", width=60, margin=(6, 8, 0, 4))
+        self.help.on_click(act(state.help))
+        self.progress = Div(disable_math=True, margin=(10, 10, 0, 10))
+        self.root = Row(
+            self.title, self.views, Spacer(sizing_mode="stretch_width"), self.progress,
+            Div(text="<span class=muted>you are</span>", margin=(10, 6, 0, 0)), self.annotator, self.theme, self.help,
+            css_classes=["aa-header", "aa-zoom"], height=42, sizing_mode="stretch_width", spacing=0,
+        )  # fmt: skip
+
+    def _open(self, number: int) -> None:
+        name = self.views.labels[number]
+        if name != self.state.view:
+            self.state.open_view(name)
+
+    def update(self, dirty: set[str]) -> None:
+        """Show who sits here, and which view is open."""
+        if "options" in dirty and self.annotator.value != self.state.annotator:
+            self.annotator.value = self.state.annotator
+        if "view" in dirty:
+            self.views.active = self.views.labels.index(self.state.view)
+
+    def tell(self, learner: Learner) -> None:
+        """Say how far the work in the background is."""
+        total = len(self.state.search.cache)
+        parts = []
+        if learner.computed < total:
+            parts.append(f"features {learner.computed:,} / {total:,}")
+        if learner.fitted:
+            parts.append(f"probe: {learner.fitted}")
+        job = learner.training
+        if job is not None and job.state == "running":
+            last = job.last
+            parts.append(f"{last.stage} {last.done:,} / {last.total:,}" if last and last.total else "training starts")
+        text = f"<span class=muted>{escape(' · '.join(parts))}</span>"
+        if learner.problem:
+            text += f" <span class=bad title='{escape(learner.problem, quote=True)}'>!</span>"
+        if self.progress.text != text:
+            self.progress.text = text
+
+
+class Footer:
+    """One line: what is under the cursor, what happened, what the model sees; errors stand above it, whole."""
+
+    def __init__(self, state: ViewState, seen: str) -> None:
+        self.state = state
+        self.message = Div(disable_math=True, margin=(3, 10, 0, 10), sizing_mode="stretch_width", name="message")
+        self.seen = Div(text=f"<span class=muted>{escape(seen)}</span>", disable_math=True, margin=(3, 10, 0, 10))
+        self.error = Div(disable_math=True, visible=False, css_classes=["aa-error", "aa-zoom"], name="error")
+        self.root = Row(
+            self.message, self.seen, css_classes=["aa-foot", "aa-zoom"], height=25, sizing_mode="stretch_width"
+        )
+        self._stale = False
+        self._show()
+
+    def update(self, dirty: set[str]) -> None:
+        """Show a message at once; the object under the cursor can wait for `settle`."""
+        if "message" in dirty:
+            self._show()
+        elif dirty & {"cursor", "page", "marks"}:
+            self._stale = True
+
+    def settle(self) -> None:
+        """Show the object under the cursor; called now and then, since each change of text moves the whole page."""
+        if self._stale:
+            self._show()
+
+    def _show(self) -> None:
+        self._stale = False
+        message, current = self.state.message, self.state.current
+        parts = []
+        if current:
+            mark = self.state.mark(current)
+            said = f" · {mark.word}" if mark.word else ""
+            parts.append(f"<span class=mono>{escape(current)}</span><span class=muted>{escape(said)}</span>")
+        wrong = message.kind == "error" and bool(message.text)
+        if message.text and not wrong:
+            parts.append(f"<span class=good>{escape(message.text)}</span>")
+        self.message.text = f"<div class=line>{' &nbsp; '.join(parts)}</div>"
+        self.error.text = escape(message.text) if wrong else ""
+        self.error.visible = wrong
+
+
+class KeyTable:
+    """What the keys do, over the page."""
+
+    def __init__(self, state: ViewState, act: Any) -> None:
+        self.state = state
+        own = state.search.classes[2:]
+        rows = "".join(
+            f"<tr><td><kbd>{escape(shown)}</kbd></td><td>{escape(meaning)}</td></tr>" for _, shown, meaning in KEYS
+        )
+        named = ", ".join(f"<kbd>{k}</kbd> {escape(name)}" for k, name in enumerate(own[:9], 1))
+        mouse = "A click marks, a click on one's own mark clears it, shift-click selects a range for the next key."
+        text = f"<h3>keys</h3><table>{rows}</table><p>{named}</p><p class=muted>{mouse}</p>"
+        close = Button(label="close", width=70)
+        close.on_click(act(state.escape))
+        self.root = Column(
+            Div(text=text, disable_math=True, width=400),
+            close,
+            visible=False, css_classes=["aa-over", "aa-zoom"],
+            styles={
+                "position": "absolute", "right": "16px", "top": "52px", "z-index": "50", "padding": "10px 16px 14px",
+                "background": "var(--aa-surface)", "border": "1px solid var(--aa-line)", "border-radius": "8px",
+                "box-shadow": "0 8px 30px rgba(0,0,0,.5)",
+            },
+            name="keys",
+        )  # fmt: skip
+
+    def update(self, dirty: set[str]) -> None:
+        """Show or hide it."""
+        if "view" in dirty:
+            self.root.visible = self.state.helping

@@ -1,0 +1,348 @@
+"""The inspector: one object large, in colour and band by band, with all that is known of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.core.properties import value
+from bokeh.events import MouseMove
+from bokeh.models import (
+    Button,
+    Column,
+    ColumnDataSource,
+    CustomJS,
+    Div,
+    LinearColorMapper,
+    Range1d,
+    Row,
+    TextInput,
+    Toggle,
+)
+
+from astroanomaly.app.assets import asset
+from astroanomaly.app.review.compass import Compass, compass_of, sexagesimal, sky_at
+from astroanomaly.app.review.display import Sheet
+from astroanomaly.app.review.grid_layout import fit_inspector
+from astroanomaly.app.review.links import links
+from astroanomaly.app.review.marks import look_of
+from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
+from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.records import Cutout
+
+__all__ = ["Inspector"]
+
+_INFO = 320  # pixels, width of the column of text
+_MOST_COLUMNS = 200
+_POINT = "<span class=muted>position and flux under the pointer</span>"
+_WRAPS = {"flex-wrap": "wrap", "align-content": "start"}
+
+
+class Inspector:
+    """One object. ``pictures`` holds one source of one image for the colours, then one for each band."""
+
+    def __init__(self, state: ViewState, act: Any, later: Any, learner: Any) -> None:
+        self.state = state
+        self._later = later
+        self.learner = learner
+        self._shown = ""
+        self._cutout: Cutout | None = None
+        self._sheet: Sheet | None = None
+        self._compass: Compass | None = None
+        layout = state.search.cache.layout
+        self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
+        self.pictures: list[ColumnDataSource] = []
+        self.figures: list[Any] = []
+        self.corner = ColumnDataSource({"x": [], "y": []})  # upper left of what is seen
+        for number, title in enumerate(["", *layout.bands]):
+            source = ColumnDataSource({"image": []})
+            figure = plain_figure(
+                x_range=self.x_range, y_range=self.y_range, width=480 if not number else 150,
+                height=480 if not number else 150, name="colours" if not number else f"band {number}",
+            )  # fmt: skip
+            figure.toolbar.update(**_tools())
+            figure.image_rgba(source=source, image="image", x=-0.5, y=-0.5, dw=layout.width, dh=layout.height)
+            figure.on_event(MouseMove, act(self._hover))
+            if title:
+                figure.text(
+                    source=self.corner, x="x", y="y", text=value(title), text_color="#ffffff",
+                    background_fill_color=DARK,
+                    background_fill_alpha=0.55, padding=2,
+                    text_font_size="11px", text_baseline="top",
+                )  # fmt: skip
+            self.pictures.append(source)
+            self.figures.append(figure)
+        main = self.figures[0]
+        self.heat = ColumnDataSource({"image": []})
+        colours = [
+            f"#{r:02x}{g:02x}{b:02x}{min(190, round(a * 0.9)):02x}" for a, (r, g, b) in enumerate(palette("inferno"))
+        ]
+        main.image(
+            source=self.heat, image="image", x=-0.5, y=-0.5, dw=layout.width, dh=layout.height,
+            color_mapper=LinearColorMapper(palette=colours, low=0, high=1),
+        )  # fmt: skip
+        self.lines = ColumnDataSource({"xs": [], "ys": []})
+        self.words = ColumnDataSource({"x": [], "y": [], "text": []})
+        main.multi_line(source=self.lines, xs="xs", ys="ys", line_color=DARK, line_width=4)
+        main.multi_line(source=self.lines, xs="xs", ys="ys", line_color=ACCENT, line_width=2)
+        main.text(
+            source=self.words, x="x", y="y", text="text", text_color="#ffffff", background_fill_color=DARK,
+            background_fill_alpha=0.55, padding=2,
+            text_font_size="12px", text_align="center", text_baseline="middle",
+        )  # fmt: skip
+        self.readout = Div(disable_math=True, height=18, sizing_mode="stretch_width", name="readout", text=_POINT)
+        self.take = Button(label="copy", width=60, disabled=True, name="copy_pointed")
+        self.take.js_on_click(CustomJS(args={"place": self.readout, "button": self.take}, code=asset("copy.js")))
+        self.title = Div(disable_math=True, width=_INFO)
+        self.place = Div(disable_math=True, width=_INFO, name="place")
+        self.copy = Button(label="copy position", width=110)
+        self.copy.js_on_click(CustomJS(args={"place": self.place, "button": self.copy}, code=asset("copy.js")))
+        self.links = Div(disable_math=True, width=_INFO, name="links")
+        self.note = TextInput(
+            placeholder="write a note, Enter saves it", width=_INFO, name="note", css_classes=["aa-drop"]
+        )
+        self.note.on_change("value", lambda attr, old, new: act(lambda: self._note(new))())
+        self.alike = Button(label="more like this", width=110)
+        self.alike.on_click(act(self._more_like_this))
+        self.why = Toggle(label="what its score rests on", width=180)
+        self.why.on_change("active", lambda attr, old, new: act(self._saliency)())
+        self.whole = Button(label="fit", width=50)
+        self.whole.on_click(act(self._fit))
+        self.say = []
+        for word in state.search.classes:
+            button = Button(label=f"{look_of(word, state.search.classes).letter} {word}")
+            button.on_click(act(lambda word=word: state.verdict(word)))
+            self.say.append(button)
+        self.back = Button(label="back to the page", width=120)
+        self.back.on_click(act(state.inspect))
+        self.history = Div(disable_math=True, width=_INFO, name="history")
+        self.columns = Div(disable_math=True, width=_INFO, name="columns")
+        single = len(layout.bands) == 1  # the same again
+        self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAPS)
+        info = Column(
+            self.title, Row(*self.say, spacing=2, styles={"flex-wrap": "wrap"}), self.place,
+            Row(self.copy, self.alike, spacing=6), self.links, self.note, self.history, self.columns,
+            width=_INFO + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
+            styles={"padding": "8px 10px"},
+        )  # fmt: skip
+        left = Column(
+            Row(self.back, self.whole, self.why, spacing=6),
+            Row(self.take, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
+            Row(main, self.bands, spacing=4, styles=_WRAPS, sizing_mode="stretch_width"),
+            sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
+        )  # fmt: skip
+        for seen in (self.x_range, self.y_range):  # their ends come one after the other
+            for end in ("start", "end"):
+                seen.on_change(end, lambda attr, old, new: self._draw_compass())
+        self.root = Row(left, info, sizing_mode="stretch_both", visible=False, spacing=0, name="inspector")
+
+    # ----------------------------------------------------------------------------------------------------- what is done
+
+    def _note(self, text: str) -> None:
+        if text.strip():
+            self.state.note(text)
+            self.note.value = ""
+
+    def _more_like_this(self) -> None:
+        current = self.state.current
+        self.state.say(f"looking for objects like {current} …")
+        self._later(
+            lambda found: self.state.show(found, f"like:{current}"), self.learner.nearest, current, self.state.page_size
+        )
+
+    def _saliency(self) -> None:
+        if not self.why.active:
+            self.heat.data = {"image": []}
+            return
+        current = self.state.current
+        self.state.say("covering one part after another …")
+        self._later(lambda fall: self._heat(current, fall), self.learner.saliency, current, self.state.by_name)
+
+    def _heat(self, object_id: str, fall: np.ndarray) -> None:
+        if object_id != self.state.current or not self.why.active:
+            return  # somebody has gone on meanwhile
+        top = float(np.percentile(fall, 99.5))
+        self.heat.data = {"image": [np.clip(fall / top if top > 0 else fall * 0, 0, 1).astype(np.float32)]}
+        self.state.say("bright: covering this part lowers the score most")
+
+    def _fit(self) -> None:
+        layout = self.state.search.cache.layout
+        self.x_range.update(start=-0.5, end=layout.width - 0.5)
+        self.y_range.update(start=-0.5, end=layout.height - 0.5)
+
+    def _hover(self, event: MouseMove) -> None:
+        cutout = self._cutout
+        if cutout is None or event.x is None or event.y is None:
+            return
+        x, y = round(event.x), round(event.y)
+        height, width = cutout.data.shape[-2:]
+        if not (0 <= x < width and 0 <= y < height):
+            return  # the last position stays, to be copied
+        parts = [f"x {x} y {y}"]
+        sky = sky_at(cutout.wcs, event.x, event.y)
+        if sky is not None:
+            degrees = f"{sky.ra.deg:.6f} {sky.dec.deg:+.6f}"
+            parts.append(f"{sexagesimal(sky.ra.deg, sky.dec.deg)} &nbsp; {degrees}")
+            self.readout.tags = [degrees]
+            self.take.disabled = False
+        values = [
+            f"{escape(band)} {float(flux):.4g}" for band, flux in zip(cutout.bands, cutout.data[:, y, x], strict=True)
+        ]
+        self.readout.text = f"<span class=mono>{' &nbsp; '.join([*parts, *values[:6]])}</span>"
+
+    # ------------------------------------------------------------------------------------------------- what is shown
+
+    def update(self, dirty: set[str]) -> None:
+        """Show the object under the cursor, while the inspector is open."""
+        if "view" in dirty:
+            self.root.visible = self.state.inspecting
+        if not self.state.inspecting or not self.state.current:
+            self._shown = self._shown if self.state.current else ""
+            return
+        if dirty & {"zoom", "shape"}:
+            self._arrange()
+        if self.state.current != self._shown:
+            self._load()
+        elif "display" in dirty:
+            self._paint()
+        if dirty & {"view", "page", "cursor", "marks", "options"}:
+            self._tell()
+
+    def _load(self) -> None:
+        current = self.state.current
+        try:
+            cutout = self.state.search.cache[current]
+        except AstroAnomalyError as error:
+            self._shown, self._cutout, self._sheet, self.state.unreadable = "", None, None, str(error)
+            for source in (*self.pictures, self.heat):
+                source.data = {"image": []}
+            self.state.say(str(error), "error")
+            return
+        self._shown, self.state.unreadable = current, ""
+        self._cutout = cutout
+        self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.search.levels)
+        self.why.active = False
+        self.take.disabled = True
+        self.readout.text = _POINT
+        self.heat.data = {"image": []}
+        self._compass = compass_of(cutout.wcs, cutout.data.shape[-1], cutout.data.shape[-2])
+        self._arrange()
+        self._paint()
+        self._draw_compass()
+        ra, dec = cutout.ra, cutout.dec
+        if cutout.coord is not None:
+            text = f"{sexagesimal(ra, dec)}\n{ra:.6f} {dec:+.6f}"
+            self.place.text = (
+                f"<span class=mono>{escape(text).replace(chr(10), '<br>')}</span> <span class=muted>ICRS</span>"
+            )
+            self.place.tags = [f"{ra:.6f} {dec:+.6f}"]
+        else:
+            self.place.text, self.place.tags = "<span class=muted>no position on the sky</span>", [""]
+        self.copy.visible = cutout.coord is not None
+        field = 2 * self._compass.scale_arcsec * cutout.data.shape[-1] if self._compass else 60.0
+        self.links.text = " · ".join(
+            f'<a href="{escape(address, quote=True)}" target="_blank" rel="noopener noreferrer">{escape(name)}</a>'
+            for name, address in links(ra, dec, field)
+        )
+        rows = "".join(
+            f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(entry))}</td></tr>"
+            for name, entry in list(cutout.columns.items())[:_MOST_COLUMNS]
+        )
+        hidden = self.state.is_hidden(current)
+        self.columns.text = f"<h3>catalogue</h3><table>{rows}</table>" if rows and not hidden else ""
+
+    def _arrange(self) -> None:
+        """Make the figures as large as the place for them allows; their pixels stay square."""
+        layout = self.state.search.cache.layout
+        width, height = self.state.shape
+        if width < 50:  # not laid out yet
+            return
+        bands = len(self.figures) - 1 if self.bands.children else 0
+        aspect = layout.height / layout.width
+        zoom = self.state.zoom
+        large, small, area = fit_inspector(bands, aspect, width - (_INFO + 50) * zoom - 24, height - 72 * zoom - 16)
+        for number, figure in enumerate(self.figures):
+            side = max(small, 40) if number else max(large, 80)
+            figure.update(width=side, height=max(1, round(side * aspect)))
+        self.bands.width = max(area, 44)
+
+    def _paint(self) -> None:
+        if self._sheet is None:
+            return
+        display = self.state.display
+        self.pictures[0].data = {"image": [self._sheet.paint(display, palette)[0]]}
+        for source, band in zip(self.pictures[1:], self._sheet.bands, strict=True):
+            single = dataclasses.replace(display, colours="single", band=band, hidden=())
+            source.data = {"image": [self._sheet.paint(single, palette)[0]]}
+
+    def _draw_compass(self) -> None:
+        """Draw names of bands, scale, north and east into the part of the image that is seen."""
+        x1, y1 = self.x_range.start, self.y_range.start
+        width, height = self.x_range.end - x1, self.y_range.end - y1
+        self.corner.data = {"x": [x1 + 0.01 * width], "y": [y1 + 0.99 * height]}
+        compass = self._compass
+        if compass is None:
+            self.lines.data, self.words.data = {"xs": [], "ys": []}, {"x": [], "y": [], "text": []}
+            return
+        left, low = x1 + 0.05 * width, y1 + 0.05 * height
+        bar, text = compass.bar(width)
+        arm = 0.1 * width
+        (nx, ny), (ex, ey) = compass.north, compass.east
+        x0 = x1 + 0.95 * width - 1.3 * arm * max(0, nx, ex)  # wherever north is, both letters stay inside
+        y0 = y1 + 0.05 * height - 1.3 * arm * min(0, ny, ey)
+        self.lines.data = {
+            "xs": [[left, left + bar], [x0, x0 + arm * nx], [x0, x0 + arm * ex]],
+            "ys": [[low, low], [y0, y0 + arm * ny], [y0, y0 + arm * ey]],
+        }
+        self.words.data = {
+            "x": [left + bar / 2, x0 + 1.3 * arm * nx, x0 + 1.3 * arm * ex],
+            "y": [low + 0.04 * height, y0 + 1.3 * arm * ny, y0 + 1.3 * arm * ey],
+            "text": [text, "N", "E"],
+        }
+
+    def _tell(self) -> None:
+        state, object_id = self.state, self._shown
+        hidden = state.is_hidden(object_id)
+        mark = state.mark(object_id)
+        score = state.page.score(object_id)
+        lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
+        if mark.word:
+            look = look_of(mark.word, state.search.classes)
+            lines.append(f"<span style='color:{look.colour}'>{look.letter} {escape(mark.word)}</span>")
+        if hidden:
+            lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
+        elif np.isfinite(score):
+            source = f"{state.page.ranked}, not calibrated"
+            lines.append(f"score <b>{score:+.3f}</b> <span class=muted>{escape(source)}</span>")
+        self.title.text = "<br>".join(lines)
+        if hidden:
+            self.history.text = ""
+            return
+        standing = {event.number for event in state.search.consensus.standing(object_id)}
+        rows = []
+        for event in state.search.consensus.said(object_id):
+            said = event.value if event.kind in ("verdict", "note") else event.kind
+            style = "" if event.number in standing else " style='text-decoration:line-through;opacity:.6'"
+            rows.append(
+                f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"
+                f"<td>{escape(event.annotator)}</td><td>{escape(said)}</td></tr>"
+            )
+        self.history.text = f"<h3>said of it</h3><table>{''.join(rows)}</table>" if rows else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, np.float32 | np.float16):
+        return f"{float(value):.6g}"
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.10g}"  # positions need more than six digits
+    return str(value)
+
+
+def _tools() -> dict[str, Any]:
+    from bokeh.models import PanTool, WheelZoomTool
+
+    zoom = WheelZoomTool()
+    return {"tools": [PanTool(), zoom], "active_scroll": zoom}

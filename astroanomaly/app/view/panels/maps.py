@@ -1,0 +1,252 @@
+"""Maps: where candidates and labels lie on the sky, and how objects lie to one another in the space of features."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.models import (
+    BasicTicker,
+    Button,
+    ColorBar,
+    ColumnDataSource,
+    Div,
+    HoverTool,
+    LassoSelectTool,
+    LinearColorMapper,
+    PanTool,
+    ResetTool,
+    Row,
+    Select,
+    TapTool,
+    WheelZoomTool,
+)
+
+from astroanomaly.app.background.learner import Learner
+from astroanomaly.app.review.marks import look_of
+from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.view.theme import INK, PALE, plot_figure, view
+
+__all__ = ["Maps", "mollweide"]
+
+_MOST = 4000  # objects drawn beside those with a label
+_ENOUGH = 100  # features for a first map
+_COLUMNS = ("object_id", "x", "y", "score", "word", "marker", "size", "edge")
+
+
+def mollweide(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Project the whole sky, east to the left, right ascension 0 in the middle (Snyder 1987, USGS 1395, p. 251).
+
+    Parameters
+    ----------
+    ra, dec
+        ``(n,)`` degrees.
+
+    Returns
+    -------
+    tuple of two numpy.ndarray
+        x from -2 to 2 and y from -1 to 1, an ellipse of equal areas.
+    """
+    longitude = -(np.radians(ra) + np.pi) % (2 * np.pi) - np.pi
+    latitude = np.radians(np.asarray(dec, float))
+    theta = latitude.copy()
+    for _ in range(50):  # Newton; slow only at the poles, where it starts at the answer
+        slope = 2 + 2 * np.cos(2 * theta)
+        step = (2 * theta + np.sin(2 * theta) - np.pi * np.sin(latitude)) / np.where(slope > 1e-9, slope, np.inf)
+        theta = theta - step
+        if np.all(np.abs(step) < 1e-10):
+            break
+    return 2 * longitude / np.pi * np.cos(theta), np.sin(theta)
+
+
+class Maps:
+    """``sky``, ``near`` and ``features`` hold one row per object drawn; a lasso on the last two chooses objects."""
+
+    def __init__(self, state: ViewState, act: Any, go: Any, learner: Learner) -> None:
+        self.state = state
+        self.learner = learner
+        self._seen: Any = None
+        self._drawn: Any = None
+        self.sky, self.near, self.features = (ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(3))
+        self.colours = LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="#5A6475")
+        whole = plot_figure(
+            "all sky, equal areas", "", "", width=580, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15)
+        )
+        whole.axis.visible = whole.grid.visible = False
+        self._graticule(whole)
+        near = self._chart("the survey", "right ascension [deg]", "declination [deg]")
+        near.x_range.flipped = True
+        space = self._chart("features: alike is near", "", "")
+        space.axis.visible = False
+        for figure, source in ((whole, self.sky), (near, self.near), (space, self.features)):
+            figure.scatter(
+                "x", "y", source=source, marker="marker", size="size", line_color="edge", line_width=1.5,
+                fill_alpha=0.8, fill_color={"field": "score", "transform": self.colours}, nonselection_alpha=0.15,
+            )  # fmt: skip
+        space.add_layout(
+            ColorBar(color_mapper=self.colours, ticker=BasicTicker(desired_num_ticks=5), width=8, title="score",
+                     background_fill_color=None, major_label_text_color=INK, title_text_color=INK), "right"
+        )  # fmt: skip
+        self.method = Select(
+            title="feature map", value="neighbours", width=170,
+            options=[("neighbours", "neighbours kept (t-SNE)"), ("principal", "principal components")],
+        )  # fmt: skip
+        self.make = Button(label="draw the feature map", width=160, name="feature_map")
+        self.make.on_click(act(self._make))
+        self.chosen = Button(
+            label="show the selection", width=170, disabled=True, button_type="primary", name="show_selection"
+        )
+        self.chosen.on_click(act(lambda: go(self._selection(), "map")))
+        self.words = Div(disable_math=True, sizing_mode="stretch_width", name="map_words")
+        for source in (self.near, self.features):
+            source.selected.on_change("indices", lambda attr, old, new: self._count())
+        self.root = view(
+            Row(self.method, self.make, self.chosen, self.words, sizing_mode="stretch_width", spacing=8),
+            Row(near, space, sizing_mode="stretch_both", spacing=8),
+            Row(whole, Div(text=_legend(state), disable_math=True, width=220)),
+            name="maps",
+        )  # fmt: skip
+        on_sky = bool(np.isfinite(state.search.cache.positions[0]).any())
+        near.visible = whole.visible = on_sky
+
+    def _chart(self, title: str, x: str, y: str) -> Any:
+        zoom, lasso = WheelZoomTool(), LassoSelectTool()
+        hover = HoverTool(tooltips=[("", "@object_id"), ("score", "@score{0.00}"), ("label", "@word")])
+        return plot_figure(
+            title, x, y, sizing_mode="stretch_both", min_height=260,
+            tools=[PanTool(), zoom, lasso, TapTool(), ResetTool(), hover], active_scroll=zoom, active_drag=lasso,
+            output_backend="webgl",
+        )  # fmt: skip
+
+    def _graticule(self, figure: Any) -> None:
+        xs, ys = [], []
+        for ra in range(-180, 181, 30):
+            dec = np.linspace(-90, 90, 61)
+            x, y = mollweide(np.full(61, ra + (1e-6 if ra == -180 else -1e-6 if ra == 180 else 0)), dec)
+            xs.append(x.tolist())
+            ys.append(y.tolist())
+        for parallel in range(-60, 61, 30):
+            x, y = mollweide(np.linspace(-180 + 1e-6, 180 - 1e-6, 121), np.full(121, float(parallel)))
+            xs.append(x.tolist())
+            ys.append(y.tolist())
+        figure.multi_line(xs, ys, line_color=PALE, line_alpha=0.5)
+        hours, degrees = np.arange(-150, 180, 60), np.array([-60, -30, 30, 60])
+        x, y = mollweide(np.concatenate([hours, np.full(4, 0.0)]), np.concatenate([np.zeros(5 + 1), degrees]))
+        text = [f"{(h % 360) // 15}h" for h in hours] + [f"{d:+d}°" for d in degrees]
+        figure.text(x, y, text, text_color=INK, text_font_size="11px", text_align="center", text_baseline="bottom")
+
+    def _selection(self) -> list[str]:
+        found = []
+        for source in (self.near, self.features):
+            found += [str(source.data["object_id"][k]) for k in source.selected.indices]
+        return list(dict.fromkeys(found))
+
+    def _count(self) -> None:
+        n = len(self._selection())
+        self.chosen.disabled = n == 0
+        self.chosen.label = f"show the selection ({n:,})" if n else "show the selection"
+
+    def _make(self) -> None:
+        self.learner.map_features(str(self.method.value))
+        self._tell()
+
+    def update(self, dirty: set[str]) -> None:
+        """Draw again what has changed, while the view is open."""
+        if not self.root.visible:
+            return
+        learner = self.learner
+        whole = len(self.state.search.cache)  # for who waits here
+        enough = _ENOUGH if "view" in dirty else max(_ENOUGH, whole)
+        if learner.map_job is None and learner.computed >= enough:
+            learner.map_features(str(self.method.value))
+        self._tell()
+        search = self.state.search
+        seen = (
+            search.verdicts,
+            search.described.get(self.state.by_name),
+            self.learner.map is not None and id(self.learner.map),
+        )
+        if seen == self._seen:
+            return
+        if "view" not in dirty and (self.near.selected.indices or self.features.selected.indices):
+            return  # a selection in the making is not taken away
+        self._seen = seen
+        ids = self._which()
+        if not ids:
+            return
+        scores = search.score_of(ids, self.state.by_name)
+        known = scores[np.isfinite(scores)]
+        if len(known):
+            low, high = np.percentile(known, [2, 98])
+            self.colours.update(low=float(low), high=float(max(high, low + 1e-6)))
+        rows = search.cache.rows(ids)
+        ra, dec = (values[rows] for values in search.cache.positions)
+        there = np.isfinite(ra) & np.isfinite(dec)
+        data = self._columns(ids, scores)
+        picked = np.flatnonzero(there)
+        base = {name: [values[k] for k in picked] for name, values in data.items()}
+        centre = float(np.degrees(np.angle(np.exp(1j * np.radians(ra[there])).mean()))) % 360 if there.any() else 180.0
+        near_ra = (ra[there] - centre + 180) % 360 - 180 + centre  # no gap where right ascension begins again
+        self.near.data = base | {"x": near_ra.tolist(), "y": dec[there].tolist()}
+        x, y = mollweide(ra[there], dec[there])
+        self.sky.data = base | {"x": x.tolist(), "y": y.tolist()}
+        self._draw_features()
+
+    def _draw_features(self) -> None:
+        found = self.learner.map
+        if found is None:
+            return
+        scores = self.state.search.score_of(found.ids, self.state.by_name)
+        self.features.data = self._columns(found.ids, scores) | {
+            "x": found.points[:, 0].tolist(), "y": found.points[:, 1].tolist()
+        }  # fmt: skip
+
+    def _columns(self, ids: list[str], scores: np.ndarray) -> dict[str, list[Any]]:
+        state = self.state
+        words = [state.search.opinion(i).label for i in ids]
+        looks = [look_of(word, state.search.classes) if word else None for word in words]
+        return {
+            "object_id": list(ids), "score": scores.astype(float).tolist(), "word": words,
+            "marker": [look.marker if look else "circle" for look in looks],
+            "size": [11 if look else 5 for look in looks],
+            "edge": [look.colour if look else "rgba(0,0,0,0)" for look in looks],
+        }  # fmt: skip
+
+    def _which(self) -> list[str]:
+        """Return the objects to draw: all with a label, the highest scores, some at random; none of the audit set."""
+        search = self.state.search
+        labelled = search.known([i for i, o in search.opinions().items() if o.label])
+        scores = search.scores.get(self.state.by_name)
+        best: list[str] = []
+        if scores is not None:
+            order = np.argsort(-np.nan_to_num(scores, nan=-np.inf))[: _MOST // 2]
+            best = search.cache.ids_at(order[np.isfinite(scores[order])])
+        rng = np.random.default_rng(0)
+        found = dict.fromkeys([*labelled, *best, *search.cache.sample(_MOST // 2, rng)])
+        return [object_id for object_id in found if object_id not in search.audit]
+
+    def _tell(self) -> None:
+        learner = self.learner
+        if learner.map_job is not None and learner.map_job.state == "running":
+            text = "the feature map is being drawn …"
+        elif learner.map_job is not None and learner.map_job.state == "failed":
+            text = f"<span class=bad>{escape(learner.map_job.error)}</span>"
+        elif learner.map is None:
+            text = "<span class=muted>Drag a lasso around objects to show them. Draw the feature map first.</span>"
+        else:
+            text = (
+                f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to choose.</span>"
+            )
+        if not np.isfinite(self.state.search.cache.positions[0]).any():
+            text += " <span class=muted>These objects have no positions on the sky.</span>"
+        self.words.text = text
+
+
+def _legend(state: ViewState) -> str:
+    """Say what the marks mean."""
+    rows = [
+        f"<tr><td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td></tr>"
+        for word, look in ((word, look_of(word, state.search.classes)) for word in state.search.classes)
+    ]
+    return f"<h3>labels</h3><table>{''.join(rows)}</table><p class=muted>colour of a point: its score</p>"

@@ -1,0 +1,203 @@
+"""The mosaic: one image for a whole page of cutouts, marks on top."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+from bokeh.events import DoubleTap, Tap
+from bokeh.models import ColumnDataSource, Range1d
+
+from astroanomaly.app.review.display import Sheet, bin_pixels, tile
+from astroanomaly.app.review.marks import look_of
+from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
+from astroanomaly.errors import AstroAnomalyError
+
+__all__ = ["Mosaic"]
+
+_SIDE = 1800  # pixels of the longer side of the whole image, at most about
+_INSET = 0.02
+_NO_MARK = "rgba(0,0,0,0)"
+
+
+class Mosaic:
+    """A page of cutouts: ``image`` is one picture, ``cells`` a row per cutout, ``cursor`` and ``chosen`` boxes."""
+
+    def __init__(self, state: ViewState, act: Any) -> None:
+        self.state = state
+        self.image = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}, name="page_image")
+        self.cells = ColumnDataSource(_cells([], [], [], [], 1, 1, 1.0), name="cells")
+        self.cursor = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []}, name="cursor")
+        self.chosen = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []})
+        self.sheet: Sheet | None = None
+        self._missed: set[str] = set()
+        self._size: dict[str, int] = {}
+        figure = plain_figure(
+            background_fill_color=DARK,
+            border_fill_color=DARK,
+            x_range=Range1d(0, state.columns),
+            y_range=Range1d(0, state.rows),
+            sizing_mode="stretch_both",
+            name="mosaic",
+        )
+        figure.image_rgba(source=self.image)
+        sides = {"left": "left", "right": "right", "bottom": "bottom", "top": "top"}
+        self.lines = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})  # between the cutouts
+        figure.segment(source=self.lines, line_color=DARK, line_width=4)
+        self.words = ColumnDataSource({"x": [], "y": [], "text": []}, name="mosaic_words")  # where there is no picture
+        figure.text(
+            source=self.words, text_color="#dbe2ec", text_font_size="15px", text_align="center", text_baseline="middle"
+        )  # fmt: skip
+        figure.quad(source=self.chosen, **sides, fill_color=ACCENT, fill_alpha=0.28, line_color=None)
+        figure.quad(
+            source=self.cells, **sides, fill_color=None, line_color="edge", line_width="width", line_dash="dash"
+        )
+        figure.scatter(
+            source=self.cells, x="mark_x", y="mark_y", marker="marker", size="size", fill_color="colour",
+            line_color="rim", line_width="outline"
+        )  # fmt: skip
+        figure.scatter(
+            source=self.cells, x="flag_x", y="mark_y", marker="inverted_triangle", size="flag", fill_color="#D55E00",
+            line_color=DARK
+        )  # fmt: skip
+        figure.text(
+            source=self.cells, x="text_x", y="text_y", text="caption", text_font_size="10px", text_color="#ffffff",
+            background_fill_color=DARK, background_fill_alpha=0.55, padding=2, text_baseline="bottom"
+        )  # fmt: skip
+        figure.quad(source=self.cursor, **sides, fill_color=None, line_color=DARK, line_width=9)
+        figure.quad(source=self.cursor, **sides, fill_color=None, line_color="#ffffff", line_width=5)
+        figure.on_event(Tap, act(self._tap))
+        figure.on_event(DoubleTap, act(self._tap))  # a quick second click comes as this instead
+        for name in ("inner_width", "inner_height"):
+            figure.on_change(name, lambda attr, old, new: act(lambda: self._resize(attr, new))())
+        self.root = figure
+
+    def _tap(self, event: Tap) -> None:
+        column, row = int(np.floor(event.x or 0)), self.state.rows - 1 - int(np.floor(event.y or 0))
+        if 0 <= column < self.state.columns and 0 <= row < self.state.rows:
+            shift = bool((event.modifiers or {}).get("shift"))
+            self.state.click(row * self.state.columns + column, extend=shift)
+
+    def _resize(self, side: str, pixels: int) -> None:
+        """Take one side of the figure on the screen; they come one after the other."""
+        self._size[side] = pixels
+        if len(self._size) == 2:
+            self.state.set_shape(self._size["inner_width"], self._size["inner_height"])
+            self._fit()
+
+    def _fit(self) -> None:
+        """Keep pixels square: the ranges have the shape of the figure, in cells of one cutout each."""
+        columns, rows = self.state.columns, self.state.rows
+        width, height = self.state.shape
+        layout = self.state.search.cache.layout
+        pixel = min(width / (columns * layout.width), height / (rows * layout.height))  # on the screen
+        extra_x = width / (pixel * layout.width) - columns
+        extra_y = height / (pixel * layout.height) - rows
+        self.root.x_range.update(start=-extra_x / 2, end=columns + extra_x / 2)
+        self.root.y_range.update(start=-extra_y / 2, end=rows + extra_y / 2)
+
+    def update(self, dirty: set[str]) -> None:
+        """Show what has changed in the state."""
+        self._missed |= dirty
+        if self.state.inspecting:  # painted when it is seen again
+            return
+        dirty, self._missed = self._missed, set()
+        if "page" in dirty:
+            self._load()
+        if dirty & {"page", "display"}:
+            self._paint()
+        if dirty & {"page", "marks", "options"}:
+            self._mark()
+        if dirty & {"page", "cursor"}:
+            self._point()
+
+    def _load(self) -> None:
+        state = self.state
+        ids = list(state.page.ids)
+        self._fit()
+        self.sheet, state.unreadable = None, ""
+        if ids:
+            largest = max(32, _SIDE // max(state.columns, state.rows))
+            try:
+                images = bin_pixels(state.search.cache.read(ids), largest)
+                self.sheet = Sheet(images, state.search.cache.bands, state.search.levels)
+            except AstroAnomalyError as error:
+                state.unreadable = str(error)
+        text = state.unreadable if ids else f"Nothing to show. {state.why_empty()}"
+        middle = {"x": [state.columns / 2], "y": [state.rows / 2], "text": ["\n".join(textwrap.wrap(text, 70))]}
+        self.words.data = {"x": [], "y": [], "text": []} if self.sheet else middle
+        columns, rows = state.columns, state.rows
+        across, down = list(range(1, columns)), list(range(1, rows))
+        self.lines.data = {
+            "x0": [*across, *[0] * len(down)], "x1": [*across, *[columns] * len(down)],
+            "y0": [*[0] * len(across), *down], "y1": [*[rows] * len(across), *down],
+        }  # fmt: skip
+
+    def _paint(self) -> None:
+        if self.sheet is None:
+            self.image.data = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
+            return
+        columns, rows = self.state.columns, self.state.rows
+        whole = tile(self.sheet.paint(self.state.display, palette), columns, rows)[::-1]
+        self.image.data = {"image": [np.ascontiguousarray(whole)], "x": [0], "y": [0], "dw": [columns], "dh": [rows]}
+
+    def _mark(self) -> None:
+        state = self.state
+        ids = state.page.ids
+        marks = [state.mark(object_id) for object_id in ids]
+        looks = [look_of(mark.word, state.search.classes) if mark.word else None for mark in marks]
+        scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
+        captions = [f"{score:+.2f}" if np.isfinite(score) else "" for score in scores]
+        self.cells.data = _cells(marks, looks, captions, ids, state.columns, state.rows, state.zoom)
+
+    def _point(self) -> None:
+        state = self.state
+        places = [state.cursor] if state.page.ids else []
+        self.cursor.data = _boxes(places, state.columns, state.rows, 0.0)
+        self.chosen.data = _boxes(sorted(state.selection), state.columns, state.rows, 0.0)
+
+
+def _boxes(places: list[int], columns: int, rows: int, inset: float) -> dict[str, list[float]]:
+    left = [place % columns for place in places]
+    bottom = [rows - 1 - place // columns for place in places]
+    return {
+        "left": [x + inset for x in left],
+        "right": [x + 1 - inset for x in left],
+        "bottom": [y + inset for y in bottom],
+        "top": [y + 1 - inset for y in bottom],
+    }
+
+
+def _cells(
+    marks: Any, looks: Any, captions: Any, ids: Any, columns: int, rows: int, zoom: float
+) -> dict[str, list[Any]]:
+    """Columns of the source of cells: one row per cutout."""
+    data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET))
+    data["object_id"] = list(ids)
+    data["word"] = [mark.word for mark in marks]
+    data["edge"] = [look.colour if look else "#2d3643" for look in looks]
+    data["width"] = [4 * zoom if look else 1 for look in looks]
+    data["dash"] = ["solid" if mark.own or not mark.word else "dashed" for mark in marks]
+    data["marker"] = [look.marker if look else "circle" for look in looks]
+    data["colour"] = [
+        (look.colour if mark.own else _NO_MARK) if look else _NO_MARK for mark, look in zip(marks, looks, strict=True)
+    ]
+    data["rim"] = [
+        look.colour if look and (not mark.own or look.marker in ("dash", "x")) else DARK
+        for mark, look in zip(marks, looks, strict=True)
+    ]
+    data["size"] = [20 * zoom if look else 0 for look in looks]
+    data["outline"] = [
+        1 if mark.own and not (look and look.marker in ("dash", "x")) else 3
+        for mark, look in zip(marks, looks, strict=True)
+    ]
+    data["flag"] = [14 * zoom if mark.flagged else 0 for mark in marks]
+    data["mark_x"] = [x + 0.12 for x in data["left"]]
+    data["flag_x"] = [x - 0.12 for x in data["right"]]
+    data["mark_y"] = [y - 0.12 for y in data["top"]]
+    data["text_x"] = [x + 0.04 if text else float("nan") for x, text in zip(data["left"], captions, strict=True)]
+    data["text_y"] = [y + 0.02 for y in data["bottom"]]
+    data["caption"] = list(captions)
+    return data

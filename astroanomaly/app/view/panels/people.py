@@ -1,0 +1,80 @@
+"""Several people: who said how much, how far they agree, and where they do not."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+from bokeh.models import Button, Column, Div, Row
+
+from astroanomaly.app.review import agreement
+from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.view.theme import view
+
+__all__ = ["People"]
+
+
+class People:
+    """Tables of people and of pairs."""
+
+    def __init__(self, state: ViewState, act: Any, go: Any) -> None:
+        self.state = state
+        self._seen: Any = None
+        self._ids: list[str] = []
+        self.who = Div(disable_math=True, sizing_mode="stretch_width", name="people")
+        self.pairs = Div(disable_math=True, sizing_mode="stretch_width", name="pairs")
+        self.divided = Div(disable_math=True, sizing_mode="stretch_width", name="divided")
+        self.show = Button(label="show the objects in dispute", width=200)
+        self.show.on_click(act(lambda: go(self._ids, "disagreement")))
+        self.root = view(
+            Row(
+                Column(Div(text="<h3>people</h3>"), self.who, sizing_mode="stretch_width"),
+                Column(Div(text="<h3>agreement</h3>"), self.pairs, sizing_mode="stretch_width"),
+                sizing_mode="stretch_width", spacing=24,
+            ),
+            Div(text="<h3>where people differ</h3>"), self.divided, self.show,
+            name="people_view",
+        )  # fmt: skip
+
+    def update(self, dirty: set[str]) -> None:
+        """Count again while the view is open."""
+        search = self.state.search
+        if not self.root.visible or self._seen == search.verdicts:
+            return
+        self._seen = search.verdicts
+        rows = "".join(
+            f"<tr><td>{escape(a.name)}</td><td class=number>{a.verdicts:,}</td><td class=number>{a.repeats}</td>"
+            f"<td class=number>{f'{a.repeated_alike / a.repeats:.0%}' if a.repeats else ''}</td>"
+            f"<td class=number>{_kappa(a.self_kappa)}</td></tr>"
+            for a in agreement.annotators(search)
+        )
+        head = (
+            "<tr><th>name</th><th>objects</th><th>blind repeats</th><th>said the same</th><th>κ with oneself</th></tr>"
+        )
+        self.who.text = f"<table>{head}{rows}</table>" if rows else (
+            "<p class=muted>Nobody has given a verdict yet.</p>"
+        )  # fmt: skip
+        rows = "".join(
+            f"<tr><td>{escape(p.first)} and {escape(p.second)}</td><td class=number>{p.shared:,}</td>"
+            f"<td class=number>{p.alike / p.shared:.0%}</td><td class=number>{_kappa(p.kappa)}</td></tr>"
+            for p in agreement.pairs(search)
+        )
+        head = "<tr><th>pair</th><th>objects of both</th><th>said the same</th><th>κ (Cohen)</th></tr>"
+        self.pairs.text = f"<table>{head}{rows}</table>" if rows else (
+            "<p class=muted>Agreement is measured on objects that two people labelled. Everybody needs a name of their "
+            "own, at the top right.</p>"
+        )  # fmt: skip
+        self._ids = agreement.disagreements(search)
+        rows = "".join(
+            f"<tr><td class=mono>{escape(object_id)}</td><td>"
+            + ", ".join(f"{escape(who)}: {escape(value)}" for who, value in search.opinion(object_id).votes.items())
+            + "</td></tr>"
+            for object_id in self._ids[:50]
+        )
+        self.divided.text = f"<table>{rows}</table>" if rows else "<p class=muted>nowhere</p>"
+        self.show.visible = bool(self._ids)
+
+
+def _kappa(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "–"

@@ -1,0 +1,196 @@
+"""What a benchmark keeps on disk: every finished round of every unit, and the table of all finished units."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from astroanomaly import metrics
+from astroanomaly.errors import ConfigError, StorageError
+from astroanomaly.files import atomic_path, read_json, write_json
+
+__all__ = [
+    "RESULTS",
+    "KeptRound",
+    "UnitFolder",
+    "check_setup",
+    "finished_units",
+    "read_results",
+    "unit_path",
+    "write_results",
+]
+
+RESULTS = "results.csv"
+_UNITS, _SETTINGS = "units", "settings.json"
+_WEIGHTS, _JUDGED = ".safetensors", "judged.npy"
+_TEXTS = ("ranker", "class")
+_COUNTS = {"seed", "round", "labelled_anomaly", "labelled_nominal", "unlabelled"}
+_COUNTS |= {"unlabelled_anomaly", "given", "found"}
+_COLUMNS = (
+    *("ranker", "class", "seed", "round", "labelled_anomaly", "labelled_nominal", "unlabelled"),
+    *metrics.FIGURES,
+    *("seconds", "unlabelled_anomaly", "top_100", "given", "found"),
+)
+_LONGEST = 120  # characters of a folder's name
+
+
+@dataclass(frozen=True)
+class KeptRound:
+    """One finished round of a unit.
+
+    Attributes
+    ----------
+    number
+        1 for the first.
+    labels
+        All labels given until after it, in the order given.
+    rows
+        Its rows of the results.
+    """
+
+    number: int
+    labels: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]]
+
+
+class UnitFolder:
+    """Rounds of one ranker on one case with one seed; a round is there whole, or not at all.
+
+    Parameters
+    ----------
+    path
+        The folder, see `unit_path`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[KeptRound]:
+        """Return the rounds that are finished."""
+        found = []
+        for path in sorted(self.path.glob("round-*.json")):
+            content = read_json(path)
+            rows = [
+                {key: math.nan if value is None else value for key, value in row.items()} for row in content["rows"]
+            ]
+            found.append(KeptRound(int(content["round"]), dict(content["labels"]), rows))
+        return found
+
+    def weights(self, number: int) -> Path:
+        """Checkpoint after a round; there only for rankers with weights, and only for the last round of several."""
+        return self.path / f"round-{number:03d}{_WEIGHTS}"
+
+    def keep(self, kept: KeptRound, save: Callable[[Path], None] | None) -> None:
+        """Write a finished round: first its checkpoint, then what says that it is finished; older checkpoints go.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written.
+        """
+        self.begin()
+        if save is not None:
+            save(self.weights(kept.number))
+        rows = [
+            {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+            for row in kept.rows
+        ]
+        content = {"round": kept.number, "labels": list(kept.labels.items()), "rows": rows}
+        write_json(self.path / f"round-{kept.number:03d}.json", content)
+        for path in self.path.glob(f"round-*{_WEIGHTS}"):
+            if save is None or path != self.weights(kept.number):
+                path.unlink(missing_ok=True)
+
+    def begin(self) -> None:
+        """Make the folder, and remove what a killed run left half-written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for path in self.path.glob(".tmp-*"):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be made: {error.strerror or error}") from error
+
+    def keep_judged(self, truth: np.ndarray, scores: np.ndarray) -> None:
+        """Write truth and scores of the last round, for the curves."""
+        with atomic_path(self.path / _JUDGED) as temporary, temporary.open("wb") as handle:
+            np.save(handle, np.stack([truth, scores]).astype(np.float32))
+
+    def read_judged(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return truth and scores of the last round; None where they were not kept."""
+        path = self.path / _JUDGED
+        if not path.is_file():
+            return None
+        truth, scores = np.load(path, allow_pickle=False)
+        return truth > 0, scores
+
+
+def unit_path(out: Path, ranker: str, case: str, seed: int) -> Path:
+    """Return the folder of a unit below that of the benchmark."""
+    name = quote(case, safe=" +")
+    if len(name) > _LONGEST:
+        name = f"{name[:_LONGEST]}-{zlib.crc32(case.encode()):08x}"
+    return out / _UNITS / quote(ranker, safe="") / name / f"seed-{seed}"
+
+
+def finished_units(out: Path, rounds: int) -> list[dict[str, Any]]:
+    """Return the rows of all units below a folder that have all their rounds."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted((out / _UNITS).glob(f"*/*/seed-*/round-{rounds:03d}.json")):
+        rows += [dict(row) for kept in UnitFolder(path.parent).read() for row in kept.rows]
+    return rows
+
+
+def check_setup(out: Path, setup: Mapping[str, Any]) -> None:
+    """Write what is measured; a folder that holds something else is an error, never mixed in.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a benchmark with other settings.
+    """
+    path = out / _SETTINGS
+    plain = json.loads(json.dumps(setup))
+    if path.is_file() and read_json(path) != plain:
+        raise ConfigError(f"{out} holds a benchmark with other settings: choose another --out")
+    write_json(path, plain)
+
+
+def write_results(out: Path, results: Sequence[Mapping[str, Any]]) -> Path:
+    """Write one line per ranker, class, seed and round; a figure that could not be measured is empty."""
+    path = out / RESULTS
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, _COLUMNS)
+        writer.writeheader()
+        for row in results:
+            writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
+    return path
+
+
+def read_results(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the table of a finished benchmark, and what was measured.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds none.
+    """
+    if not (out / RESULTS).is_file() or not (out / _SETTINGS).is_file():
+        raise ConfigError(f"{out} holds no finished benchmark: expected {RESULTS} and {_SETTINGS} there")
+    with (out / RESULTS).open(newline="", encoding="utf-8") as handle:
+        rows = [{key: _parsed(key, text) for key, text in row.items()} for row in csv.DictReader(handle)]
+    return rows, read_json(out / _SETTINGS)
+
+
+def _parsed(key: str, text: str) -> Any:
+    if key in _TEXTS:
+        return text
+    return int(text) if key in _COUNTS else float(text or "nan")

@@ -1,0 +1,205 @@
+"""One ranker on one case with one seed: rounds of training, measuring and labelling. Goes on after the last round."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from astroanomaly import metrics
+from astroanomaly.benchmark.expert import Expert
+from astroanomaly.benchmark.pools import Case
+from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.benchmark.store import KeptRound, UnitFolder
+from astroanomaly.cache import Cache
+from astroanomaly.config import SessionConfig
+from astroanomaly.hookspecs import RankerContext
+from astroanomaly.plugins import load_plugins
+from astroanomaly.ranking import order
+from astroanomaly.records import NOMINAL, Progress
+
+__all__ = ["Unit"]
+
+_TOP = 100  # how far down a person is thought to look for a kind that nobody has named yet
+
+
+@dataclass
+class Unit:
+    """One ranker on one case with one seed.
+
+    Attributes
+    ----------
+    cache
+        The cutouts.
+    settings
+        Options by section.
+    protocol
+        How labels are given.
+    ranker, case, seed
+        What is measured.
+    truth
+        True label class of the objects that take part.
+    folder
+        Where its rounds are kept.
+    """
+
+    cache: Cache
+    settings: Mapping[str, Any]
+    protocol: Protocol
+    ranker: str
+    case: Case
+    seed: int
+    truth: Mapping[str, str]
+    folder: UnitFolder
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> Generator[Progress, None, list[dict[str, Any]]]:
+        """Do the rounds that are not there yet; return the rows of all."""
+        expert = Expert(self.truth, self.case.known, wrong=self.protocol.wrong, seed=self.seed)
+        expert.draw(*self.protocol.initial, np.random.default_rng((self.seed, 7)))
+        start = len(expert.shown)
+        done = self.folder.read()
+        if done:
+            expert.shown = dict(done[-1].labels)
+            if self.folder.weights(done[-1].number).is_file():
+                self._ranker(self.ranker).load(self.folder.weights(done[-1].number))
+        for cycle in range(len(done) + 1, self.protocol.cycles + 1):
+            done.append((yield from self._round(cycle, expert, start)))
+        return [dict(row) for kept in done for row in kept.rows]
+
+    def _round(self, cycle: int, expert: Expert, start: int) -> Generator[Progress, None, KeptRound]:
+        """Train, score, measure, label, and keep all that."""
+        began = time.perf_counter()
+        fitted = self._ranker(self.ranker)
+        if fitted.needs_labels and not expert.both_sides:
+            fitted = self._ranker(self.protocol.start_with)
+        yield from fitted.fit(self.cache, expert.labels, self._outside)
+        ids: list[str] = []
+        parts = []
+        for scores in fitted.score(self.cache):
+            ids.extend(scores.ids)
+            parts.append(scores.log_odds)
+            yield Progress("scoring", len(ids), len(self.cache))
+        log_odds = np.concatenate(parts)
+        seconds = round(time.perf_counter() - began, 2)
+        free = np.flatnonzero(expert.free(ids))
+        kinds = np.array(expert.kinds_of([ids[k] for k in free]), dtype=object)
+        said = list(expert.shown.values())
+        labelled = {
+            "labelled_anomaly": len(said) - said.count(NOMINAL),
+            "labelled_nominal": said.count(NOMINAL),
+            "unlabelled": len(free),
+        }
+        measured = list(self._measure(kinds, log_odds[free]))
+        if self.seed == 0 and cycle == self.protocol.cycles:
+            self.folder.begin()
+            self.folder.keep_judged(kinds != NOMINAL, -log_odds[free, 0])
+        expert.review(self._next(ids, -log_odds[:, 0], expert, cycle), *self.protocol.add, self.protocol.expert)
+        given = expert.kinds_of(list(expert.shown)[start:])
+        rows = [
+            {
+                "ranker": self.ranker,
+                "class": name,
+                "seed": self.seed,
+                "round": cycle,
+                **labelled,
+                **figures,
+                "seconds": seconds,
+                "unlabelled_anomaly": int(there.sum()),
+                "top_100": top,
+                "given": len(given),
+                "found": sum(kind in counted for kind in given),
+            }
+            for name, there, counted, figures, top in measured
+        ]
+        kept = KeptRound(cycle, dict(expert.shown), rows)
+        lasts = fitted.has_weights and fitted is self._made[self.ranker] and cycle < self.protocol.cycles
+        self.folder.keep(kept, fitted.save if lasts else None)
+        return kept
+
+    def _measure(
+        self, kinds: np.ndarray, log_odds: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray, tuple[str, ...], dict[str, float], float]]:
+        """Give name, truth, label classes, figures and share of the top for each row of a round."""
+        general = -log_odds[:, 0]
+        known = np.isin(kinds, self.case.known)
+        for number, kind in enumerate(self.case.kinds.values(), 1):
+            there = kinds == kind
+            if not self.case.together:
+                name, figures = self.case.name, _figures(there, general)
+            elif kind in self.case.hidden:  # whoever looks for it has seen the others
+                name, figures = kind, _figures(there[~known], general[~known])
+            else:
+                name, figures = kind, _figures(there, log_odds[:, number])
+            top = float(metrics.found_at(there, general, _TOP)) if _can_rank(there, general) else math.nan
+            yield name, there, (kind,), figures, top
+
+    def _next(self, ids: Sequence[str], values: np.ndarray, expert: Expert, cycle: int) -> list[str]:
+        """Put the objects into the order in which the expert sees them."""
+        if self.protocol.expert == "paper":
+            return [ids[k] for k in np.argsort(-values, kind="stable")]
+        return order(
+            ids,
+            values,
+            self.protocol.strategy,
+            n=sum(self.protocol.add),
+            among=expert.free(ids),
+            rng=np.random.default_rng((self.seed, 9, cycle)),
+            features=self._points,
+            labelled=list(expert.shown),
+        )
+
+    # --------------------------------------------------------------------------------------- what is made when needed
+
+    @cached_property
+    def _context(self) -> RankerContext:
+        from astroanomaly.learn.model_input import ModelInput
+
+        session: SessionConfig = replace(self.settings["session"], seed=self.seed)
+        seen = ModelInput.measure(
+            self.cache, self.settings["stretch"], self.settings["input"], np.random.default_rng((self.seed, 0))
+        )
+        classes = (NOMINAL, *self.case.kinds.values())
+        return RankerContext(classes, seen, self.settings["backbone"], self.seed, session.device, engine=session.engine)
+
+    @cached_property
+    def _outside(self) -> frozenset[str]:
+        """Objects that do not take part: no ranker learns from them."""
+        if not self.protocol.narrows:
+            return frozenset()
+        return frozenset(i for i in self.cache.ids if i not in self.truth)
+
+    def _ranker(self, name: str) -> Any:
+        if name not in self._made:
+            kind = load_plugins().ranker(name)
+            self._made[name] = kind(self.settings[kind.section], self._context)
+        return self._made[name]
+
+    def _points(self, ids: Sequence[str]) -> np.ndarray:
+        """Frozen features of some objects on the scale of the survey, for an order that compares them."""
+        from astroanomaly.learn.features.scaling import Points
+        from astroanomaly.learn.features.store import FeatureStore
+
+        if "points" not in self._made:
+            store = FeatureStore.of(self.cache, self._context)
+            for _ in store.compute():
+                pass
+            self._made["points"] = store, Points.of(store, self.seed, self._outside)
+        store, points = self._made["points"]
+        return points.apply(store.get(ids))
+
+
+def _figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Return all figures of a ranking, NaN where there is nothing to tell apart or no score."""
+    if not _can_rank(truth, scores):
+        return dict.fromkeys(metrics.FIGURES, math.nan)
+    return metrics.evaluate(truth, scores)
+
+
+def _can_rank(truth: np.ndarray, scores: np.ndarray) -> bool:
+    return bool(truth.any() and not truth.all() and np.isfinite(scores).all())

@@ -1,0 +1,150 @@
+"""The command that measures rankers: benchmark."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.cli.common import command, count, set_flag
+from astroanomaly.config import parse_assignments
+from astroanomaly.errors import ConfigError
+from astroanomaly.ranking import STRATEGIES
+
+__all__ = ["add"]
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command."""
+    command(commands, "benchmark", _benchmark, "measure rankers on a labelled image set", _benchmark_flags)
+
+
+def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cache", type=Path, nargs="?", metavar="CACHE", help="folder of the cache")
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="table with the true class of every object (needed)")
+    parser.add_argument("--column", default="label", metavar="NAME", help="its column with the class (default: label)")
+    parser.add_argument(
+        "--anomaly", action="append", metavar="CLASS", help="class that counts as anomaly (needed); may be repeated"
+    )
+    parser.add_argument(
+        "--initial",
+        nargs=2,
+        type=int,
+        default=[5, 495],
+        metavar=("A", "N"),
+        help="anomalies and nominal objects labelled at first (default: 5 495)",
+    )
+    parser.add_argument("--cycles", type=count, default=3, metavar="N", help="rounds of training (default: 3)")
+    parser.add_argument(
+        "--add",
+        nargs=2,
+        type=int,
+        default=[10, 10],
+        metavar=("A", "N"),
+        help="labels added after every round (default: 10 10)",
+    )
+    parser.add_argument(
+        "--expert",
+        choices=["paper", "top"],
+        default="paper",
+        help="paper: labels the highest-scored true anomalies and nominal objects; top: the highest-scored objects as "
+        "they come (default: paper)",
+    )
+    parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default="score",
+        help="with --expert top: the order in which objects come, as of candidates (default: score)",
+    )
+    parser.add_argument(
+        "--start-with",
+        default="cold",
+        metavar="RANKER",
+        help="what ranks while there are no labels on both sides (default: cold)",
+    )
+    parser.add_argument("--part", default="", metavar="1/2", help="only this half of the objects; 2/2: the other")
+    parser.add_argument(
+        "--rate", type=float, metavar="SHARE", help="draw as many of the anomalies as make up this share, as 0.05"
+    )
+    parser.add_argument(
+        "--pool",
+        nargs=3,
+        type=int,
+        metavar=("CLASSES", "PER_CLASS", "ANOMALIES"),
+        help="draw a small pool: so many other classes, objects of each, and anomalies",
+    )
+    parser.add_argument(
+        "--wrong", type=float, default=0.0, metavar="SHARE", help="flip this share of all labels (default: 0)"
+    )
+    parser.add_argument(
+        "--together", action="store_true", help="the anomaly classes are label classes of their own in one benchmark"
+    )
+    parser.add_argument(
+        "--unlabelled-kind",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="with --together: a further class of anomalies, none labelled at first; may be repeated",
+    )
+    parser.add_argument(
+        "--seeds", type=count, default=5, metavar="N", help="repeats with other initial labels (default: 5)"
+    )
+    parser.add_argument("--ranker", action="append", metavar="NAME", help="may be repeated (default: probe)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for results.csv, summary.json and figures"
+    )
+    parser.add_argument("--report", action="store_true", help="also write report.md: settings, intervals, figures")
+    parser.add_argument(
+        "--compare", nargs="+", type=Path, metavar="DIR", help="measure nothing: compare what lies in these folders"
+    )
+    set_flag(parser, "input.size=128")
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from astroanomaly.benchmark import Protocol, benchmark_steps, compare
+    from astroanomaly.cli.terminal import follow, say, show_table
+    from astroanomaly.learn.engine.device import tune_allocator
+    from astroanomaly.learn.settings import settings_sections
+
+    if arguments.compare:
+        lines, files = compare(arguments.compare, arguments.out)
+        for line in lines:
+            say(line)
+        for path in files:
+            say(f"see {path}")
+        return
+    if arguments.cache is None or arguments.truth is None or not arguments.anomaly:
+        raise ConfigError("a benchmark needs CACHE, --truth and --anomaly; only --compare does without them")
+    tune_allocator()
+    protocol = Protocol(
+        initial=tuple(arguments.initial),
+        cycles=arguments.cycles,
+        add=tuple(arguments.add),
+        seeds=arguments.seeds,
+        expert=arguments.expert,
+        strategy=arguments.strategy,
+        start_with=arguments.start_with,
+        part=arguments.part,
+        rate=arguments.rate,
+        pool=None if arguments.pool is None else tuple(arguments.pool),
+        wrong=arguments.wrong,
+        together=arguments.together,
+        unlabelled_kinds=tuple(arguments.unlabelled_kind),
+    )
+    result = follow(
+        benchmark_steps(
+            arguments.cache,
+            truth=arguments.truth,
+            column=arguments.column,
+            anomalies=arguments.anomaly,
+            rankers=arguments.ranker or ["probe"],
+            protocol=protocol,
+            out=arguments.out,
+            settings=parse_assignments(arguments.set, settings_sections()),
+            report=arguments.report,
+        )
+    )
+    show_table("mean and scatter over the seeds, last round", result.columns, result.rows)
+    for path in result.files:
+        say(f"see {path}")

@@ -1,0 +1,45 @@
+"""The command that lists the objects to look at next: candidates."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.cli.common import command, count, say_unfinished
+from astroanomaly.ranking import ORDERS
+
+__all__ = ["add"]
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command."""
+    command(commands, "candidates", _candidates, "list the objects to look at next", _candidates_flags)
+
+
+def _candidates_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument("-n", type=count, default=50, metavar="N", help="how many (default: 50)")
+    parser.add_argument("--order", choices=ORDERS, default="score", help="which first (default: score)")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="also draw them as a contact sheet")
+
+
+def _candidates(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from astroanomaly.cli.terminal import say, show_table
+    from astroanomaly.session.session import Session
+
+    session = Session.open(arguments.session)
+    say_unfinished(session)
+    table = session.candidates(arguments.n, arguments.order)
+    columns = {"object_id": [str(name) for name in table["object_id"]]}
+    if np.isfinite(table["ra"]).any():  # pictures have no place on the sky
+        columns["ra [deg]"] = [f"{value:.6f}" for value in table["ra"].value]
+        columns["dec [deg]"] = [f"{value:+.6f}" for value in table["dec"].value]
+    columns["score"] = [f"{value:+.3f}" for value in table["score"]]
+    show_table("", list(columns), list(zip(*columns.values(), strict=True)))
+    if arguments.sheet is not None:
+        session.contact_sheet(table, arguments.sheet)
+        say(f"see {arguments.sheet}")

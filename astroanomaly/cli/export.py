@@ -1,0 +1,77 @@
+"""The command that writes a catalogue of anomalies: export."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.cli.common import arcsec, command, count, say_unfinished
+from astroanomaly.errors import ConfigError
+
+__all__ = ["add"]
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command."""
+    command(commands, "export", _export, "write a catalogue of anomalies", _export_flags)
+
+
+def _export_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".vot .fits .ecsv .csv or .reg (DS9 regions); with --all .fits .parquet or .csv",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--top", type=count, metavar="N", help="the N highest scores (default: 100)")
+    which.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="all whose probability is at least P; calibrated only with a labelled audit set",
+    )
+    which.add_argument("--labelled", metavar="LABEL", help="all that were given this label, as in anomaly")
+    which.add_argument("--all", action="store_true", help="the scores of all objects, however many; none are merged")
+    parser.add_argument(
+        "--survey", type=Path, metavar="FOLDER", help="with --all: of a survey that was scored straight through instead"
+    )
+    parser.add_argument(
+        "--merge-radius",
+        metavar="ANGLE",
+        help="merge duplicates within (default: 1arcsec; 0: keep all)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from astroanomaly.cli.terminal import follow, say
+    from astroanomaly.session.score_table import export_scores
+    from astroanomaly.session.session import Session
+
+    session = Session.open(arguments.session)
+    say_unfinished(session)
+    if arguments.all:
+        if arguments.merge_radius is not None:
+            raise ConfigError("--all merges nothing: leave --merge-radius out")
+        steps = export_scores(session, arguments.out, survey=arguments.survey, overwrite=arguments.overwrite)
+        written = follow(steps)
+        say(f"{written} objects written to {arguments.out}")
+        return
+    if arguments.survey is not None:
+        raise ConfigError("--survey goes with --all: of its other objects only scores are kept")
+    table = session.export(
+        arguments.out,
+        top=arguments.top,
+        threshold=arguments.threshold,
+        labelled=arguments.labelled,
+        merge_radius_arcsec=arcsec(arguments.merge_radius or "1arcsec", "--merge-radius"),
+        overwrite=arguments.overwrite,
+    )
+    say(f"{len(table)} objects written to {arguments.out}")
+    if arguments.threshold is not None and "calibration" not in table.meta:
+        say("the probability is NOT CALIBRATED: that takes an audit set, labelled blind, with anomalies in it")

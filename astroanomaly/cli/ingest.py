@@ -1,0 +1,138 @@
+"""The command that cuts the objects of a survey into a cache: ingest."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from astroanomaly.cli.common import many, scheduler_flag, workers_flag
+from astroanomaly.cli.source_flags import source_flags, source_options
+from astroanomaly.errors import CacheError
+from astroanomaly.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache
+    from astroanomaly.fetch import Traffic
+
+__all__ = ["add"]
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command; the sources, which are plugins, are loaded only if ``ingest`` is among the words."""
+    ingest = commands.add_parser("ingest", help="cut the objects of a survey into a cache")
+    kinds = ingest.add_subparsers(title="sources", metavar="SOURCE", required=True)
+    if "ingest" in words:
+        for source in load_plugins().sources.values():
+            _ingest_flags(kinds.add_parser(source.name, help=source.summary, description=source.summary), source)
+
+
+def _ingest_flags(parser: argparse.ArgumentParser, source: Any) -> None:
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="files, folders or addresses")
+    parser.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the new cache")
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
+    parser.add_argument("--compression", choices=["gzip"], help="compress the pixels (then no memory map)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be cut and fetched, and stop")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="read objects again that failed, but for those without coverage"
+    )
+    workers_flag(parser)
+    scheduler_flag(parser)
+    source_flags(parser, source)
+    parser.set_defaults(run=_ingest, source=source)
+
+
+def _ingest(arguments: argparse.Namespace) -> None:
+    from astroanomaly.cache import Cache
+    from astroanomaly.cli.terminal import follow, say
+    from astroanomaly.ingestion.ingest import ingest_steps
+
+    source = arguments.source
+    options, fetch = source_options(arguments, source)
+    if arguments.dry_run:
+        _show_dry_run(arguments, options, fetch)
+        return
+    report = follow(
+        ingest_steps(
+            source.name,
+            arguments.inputs,
+            out=arguments.out,
+            prefix=arguments.prefix,
+            workers=arguments.workers,
+            scheduler=arguments.scheduler,
+            compression=arguments.compression,
+            fetch=fetch,
+            retry_failed=arguments.retry_failed,
+            options=options,
+        )
+    )
+    cache = Cache.open(arguments.out)
+    unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
+    say(
+        f"{many(report.cut, 'cutout')} written, {unseen}{many(report.failed.total(), 'object')} failed, "
+        f"{many(report.resumed, 'task')} done before"
+    )
+    for reason, count in report.failed.most_common(5):
+        say(f"  {count} x {reason}")
+    if getattr(source, "fetches", False):
+        say(f"{_asked(report.traffic)}; {report.seconds:.1f} s")
+    left = Counter(failure.kind for failure in cache.failures)
+    say(
+        f"{arguments.out}: {many(len(cache), 'cutout')}, bands {', '.join(cache.bands)}; "
+        f"{many(left['no coverage'], 'object')} without coverage, {left['failed']} failed"
+    )
+    if not len(cache):
+        raise _nothing_cut(cache, arguments.out)
+    if left["failed"]:
+        say("to try those again: the same command with --retry-failed")
+    say(f"next: astroanomaly init SESSION --cache {arguments.out}")
+
+
+def _nothing_cut(cache: Cache, out: Path) -> CacheError:
+    """Make the error of a cache without cutouts: the most frequent reason, and what to do."""
+    kinds = Counter(failure.kind for failure in cache.failures)
+    reasons = Counter(failure.reason for failure in cache.failures)
+    why = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
+    if kinds["failed"]:
+        way = "Run the same command again with --retry-failed, or with another request and another --out"
+    else:
+        way = "Check the positions and whether the survey has seen them, and choose another --out"
+    return CacheError(
+        f"nothing could be cut: {out} holds no cutout, {many(kinds['no coverage'], 'object')} without coverage, "
+        f"{kinds['failed']} failed{why}. {way}"
+    )
+
+
+def _show_dry_run(arguments: argparse.Namespace, options: dict[str, Any], fetch: dict[str, Any]) -> None:
+    from astroanomaly.cli.terminal import say, show_table
+    from astroanomaly.ingestion.ingest import dry_run
+
+    found = dry_run(arguments.source.name, arguments.inputs, fetch=fetch, options=options)
+    say(
+        f"{many(found.objects, 'object') if found.objects else 'an unknown number of objects'} in "
+        f"{many(found.tasks, 'task')}"
+    )
+    if found.downloads:
+        rows = [(item.product, str(item.requests), _bytes(item.nbytes)) for item in found.downloads]
+        total = sum(item.requests for item in found.downloads), sum(item.nbytes for item in found.downloads)
+        rows.append(("in all", str(total[0]), _bytes(total[1])))
+        show_table("would be fetched, where it is not kept", ["product", "requests", "bytes, estimated"], rows)
+    if found.traffic.requests or found.traffic.cached:
+        say(f"planning itself asked: {_asked(found.traffic)}; what it fetched is kept for the true run")
+    say("nothing was written to the cache: this was a dry run")
+
+
+def _asked(traffic: Traffic) -> str:
+    return (
+        f"{many(traffic.requests, 'request')} ({traffic.retries} of them again), {_bytes(traffic.nbytes)}; "
+        f"{traffic.cached} answers were kept from before"
+    )
+
+
+def _bytes(number: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number} bytes"

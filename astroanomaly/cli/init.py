@@ -1,0 +1,58 @@
+"""The command that starts a session: init."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.cli.common import command, set_flag
+from astroanomaly.config import parse_assignments
+from astroanomaly.records import DEFAULT_RANKER
+
+__all__ = ["add"]
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command."""
+    command(commands, "init", _init, "start a session: one search in one or more caches", _init_flags)
+
+
+def _init_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the new session")
+    parser.add_argument(
+        "--cache", type=Path, action="append", required=True, help="a cache to search in; may be repeated"
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="table of labels to begin with")
+    parser.add_argument(
+        "--audit", type=int, default=0, metavar="N", help="draw N objects for a blind check, never trained on"
+    )
+    parser.add_argument(
+        "--from", dest="start_from", type=Path, metavar="CHECKPOINT", help="start from another session's checkpoint"
+    )
+    parser.add_argument(
+        "--classes", default="", metavar="NAMES", help="anomaly classes of your own, separated by commas"
+    )
+    set_flag(parser, "tune.iterations=50")
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from astroanomaly.cli.terminal import say
+    from astroanomaly.learn.settings import settings_sections
+    from astroanomaly.session.session import Session
+
+    session = Session.create(
+        arguments.session,
+        arguments.cache,
+        classes=[name.strip() for name in arguments.classes.split(",") if name.strip()],
+        settings=parse_assignments(arguments.set, settings_sections()),
+        labels=arguments.labels,
+        audit=arguments.audit,
+        start_from=arguments.start_from,
+    )
+    counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
+    say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
+    ranker = DEFAULT_RANKER if session.labels.counts() else "cold"
+    say(f"next: astroanomaly serve {arguments.session} (label in a browser; nothing has to be trained before)")
+    say(f"or:   astroanomaly train {arguments.session} --ranker {ranker}")

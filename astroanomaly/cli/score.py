@@ -1,0 +1,98 @@
+"""The command that goes on scoring, or scores a whole survey: score."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.cli.common import cluster_flags, command, count, many, refuse_idle_workers
+from astroanomaly.cli.source_flags import named_source, source_flags, source_options
+from astroanomaly.errors import CacheError, ConfigError
+
+__all__ = ["add"]
+
+
+def add(commands: Any, words: Sequence[str]) -> None:
+    """Add the command, with the flags of the source that the words name."""
+    summary = "score objects that the latest ranker has not scored yet"
+    command(commands, "score", _score, summary, functools.partial(_score_flags, words=words))
+
+
+def _score_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--cache", type=Path, metavar="OTHER_CACHE", help="a further cache, which joins the session")
+    which.add_argument(
+        "--source",
+        nargs="+",
+        metavar=("NAME", "INPUT"),
+        help="a whole survey, straight through: its source and what that reads, followed by the source's own options",
+    )
+    survey = parser.add_argument_group("a whole survey (--source)")
+    survey.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder for its scores and its best cutouts, which join the session"
+    )
+    survey.add_argument("--top", type=count, metavar="K", help="how many of the best cutouts are kept (default: 1000)")
+    survey.add_argument("--prefix", metavar="TEXT", help="put before every object id")
+    survey.add_argument(
+        "--retry-failed", action="store_true", help="cut and score the pieces again in which objects have failed"
+    )
+    cluster_flags(parser, more=", or that cut a survey")
+    source = named_source(words)
+    parser.set_defaults(source_plugin=source)
+    if source is not None:
+        source_flags(parser, source)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from astroanomaly.cli.terminal import follow, say
+    from astroanomaly.learn.engine.device import tune_allocator
+    from astroanomaly.parallel.cores import available_cores
+    from astroanomaly.session.session import Session
+
+    if (arguments.source is None) != (arguments.out is None):
+        raise ConfigError("--source and --out belong together: a survey, and a folder for its scores and best cutouts")
+    if arguments.source is None:
+        for name in ("top", "prefix", "retry_failed"):
+            if getattr(arguments, name):
+                raise ConfigError(f"--{name.replace('_', '-')} goes with --source")
+        refuse_idle_workers(arguments)
+    tune_allocator()
+    session = Session.open(arguments.session)
+    if arguments.source is None:
+        steps = session.score_steps(arguments.cache, scheduler=arguments.scheduler, workers=arguments.workers)
+        last = follow(steps)
+        say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
+        return
+    source = arguments.source_plugin
+    options, fetch = source_options(arguments, source)
+    survey = session.score_source_steps(
+        source.name,
+        arguments.source[1:],
+        out=arguments.out,
+        top=arguments.top or 1000,
+        prefix=arguments.prefix or "",
+        workers=arguments.workers or available_cores(),
+        scheduler=arguments.scheduler,
+        fetch=fetch,
+        retry_failed=arguments.retry_failed,
+        options=options,
+    )
+    report = follow(survey)
+    unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
+    say(f"{many(report.scored, 'object')} scored, {unseen}{report.failed.total()} failed; scores: {report.scores}")
+    for reason, number in report.failed.most_common(5):
+        say(f"  {number} x {reason}")
+    if report.failed:
+        say("to try those again: the same command with --retry-failed")
+    if not report.scored:
+        raise CacheError(
+            f"nothing could be cut: {arguments.out} has no scores. Check the positions and whether the survey has seen "
+            "them, and choose another --out"
+        )
+    if report.kept:
+        say(f"{many(report.kept, 'cutout')} with the highest scores kept in {report.best}, now part of the session")
+    say(f"next: astroanomaly candidates {arguments.session}")

@@ -1,0 +1,36 @@
+"""Array + grid + positions -> cutouts."""
+
+from astroanomaly.cutting.align import align
+from astroanomaly.cutting.cut import Plane, cut, first_pixels
+from astroanomaly.cutting.grids import (
+    covering_tan_grid,
+    crop_wcs,
+    grid_from_hdu,
+    pixel_scale_arcsec,
+    pixel_to_sky,
+    same_grid,
+    sky_to_pixel,
+    tan_grid,
+    wcs_from_fits,
+)
+from astroanomaly.cutting.padding import ConstantArea, constant_areas
+from astroanomaly.cutting.remarks import quiet
+
+__all__ = [
+    "ConstantArea",
+    "Plane",
+    "align",
+    "constant_areas",
+    "covering_tan_grid",
+    "crop_wcs",
+    "cut",
+    "first_pixels",
+    "grid_from_hdu",
+    "pixel_scale_arcsec",
+    "pixel_to_sky",
+    "quiet",
+    "same_grid",
+    "sky_to_pixel",
+    "tan_grid",
+    "wcs_from_fits",
+]

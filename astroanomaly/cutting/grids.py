@@ -1,0 +1,373 @@
+"""Pixel grids: their WCS kept complete, positions on them, explicit tangential grids."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.cutting.remarks import quiet
+from astroanomaly.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
+    from astropy.wcs import WCS
+
+__all__ = [
+    "Grid",
+    "covering_tan_grid",
+    "crop_wcs",
+    "grid_from_hdu",
+    "pixel_scale_arcsec",
+    "pixel_to_sky",
+    "same_grid",
+    "sky_to_pixel",
+    "tan_grid",
+    "wcs_from_fits",
+]
+
+# Every keyword that WCSLIB or astropy.wcs reads for the primary description of an image: the FITS WCS papers, SIP,
+# lookup-table distortions (CPDIS, D2IM and the older AXISCORR), IRAF's WAT and the plate solutions of the DSS.
+_WCS_KEYWORD = re.compile(
+    r"WCSAXES|WCSNAME|CTYPE\d+|CRPIX\d+|CRVAL\d+|CDELT\d+|CUNIT\d+|CROTA\d+|CRDER\d+|CSYER\d+|CNAME\d+|"
+    r"(PC|CD)\d+_\d+|(PC|CD)\d{6}|P[VS]\d+_\d+|PROJP\d+|LONPOLE|LATPOLE|RADE(CS|SY)YS|RADESYS|RADECSYS|EQUINOX|EPOCH|"
+    r"DATE-?[A-Z]*|DATEREF|MJD-?[A-Z]*|JDREF[IF]?|TIMESYS|TREFPOS|TREFDIR|TIMEUNIT|TIMEOFFS|OBSGEO-[A-Z]|SPECSYS|"
+    r"VELREF|REST(FRQ|FREQ|WAV)|[AB]P?_\d+_\d+|[AB]P?_ORDER|[AB]_DMAX|"
+    r"C[PQ](DIS|ERR)\d+|D[PQ]\d+(\..*)?|D2IM(DIS|ERR)?\d+(\..*)?|AXISCORR|D2IMEXT|NPOLEXT|DVERR|"
+    r"WAT\d_\d+|AMD[XY]\d+|PPO\d+|PLTRA[HMS]|PLTDEC(SN|D|M|S)|PLTSCALE|CNPIX\d|[XY]PIXELSZ|OBJCTX|OBJCTY"
+)
+_BLOCK = 2880  # bytes of a FITS block
+
+
+def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
+    """Take the pixel grid of an image extension, complete with its lookup tables.
+
+    The header cards that describe the WCS are kept verbatim, and so are the extensions they refer to: CPDIS and D2IM
+    distortion images and the binary tables of ``-TAB`` axes. Pixels are not read.
+
+    Parameters
+    ----------
+    hdu
+        Image HDU of at least two axes.
+    hdulist
+        The open file, needed when the WCS refers to other extensions.
+
+    Returns
+    -------
+    Grid or None
+        None where the header has no celestial WCS.
+
+    Raises
+    ------
+    UnreadableError
+        If the WCS refers to a lookup table that is not there, or cannot be understood.
+    """
+    from astropy.io import fits
+
+    header = hdu.header
+    with quiet():
+        text = "".join(
+            card.image for card in header.cards if card.keyword and _WCS_KEYWORD.fullmatch(str(card.keyword).upper())
+        )
+        if "CTYPE" not in text and "PLTRAH" not in text:
+            return None
+        content = _header_block(text)
+        if re.search(r"LOOKUP|AXISCORR|-TAB", text, re.IGNORECASE):
+            kept = fits.Header.fromstring(text)
+            tables = [_copy_table(hdulist, name, version) for name, version in _table_names(kept)]
+            buffer = io.BytesIO()
+            fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(buffer, output_verify="ignore")
+            content += buffer.getvalue()[_BLOCK:]  # the empty primary header is one block
+    shape = (int(header.get("NAXIS2", 0)), int(header.get("NAXIS1", 0)))
+    if hdu.shape is not None:
+        squeezed = [length for length in hdu.shape if length != 1]
+        shape = (int(squeezed[-2]), int(squeezed[-1])) if len(squeezed) == 2 else tuple(hdu.shape[-2:])
+    grid = Grid(content, shape)
+    return grid if grid.wcs.has_celestial and grid.wcs.naxis == 2 else None
+
+
+def _header_block(cards: str) -> bytes:
+    """Make the primary header of a file without pixels out of 80-character cards."""
+    start = "".join(
+        card.ljust(80)
+        for card in (
+            "SIMPLE  =                    T",
+            "BITPIX  =                    8",
+            "NAXIS   =                    0",
+            "EXTEND  =                    T",
+        )
+    )
+    text = start + cards + "END".ljust(80)
+    return text.encode("ascii", "replace").ljust(-(-len(text) // _BLOCK) * _BLOCK)
+
+
+def _table_names(header: Any) -> list[tuple[str, int]]:
+    """List ``(EXTNAME, EXTVER)`` of every extension that a WCS header refers to."""
+    names: list[tuple[str, int]] = []
+    for axis in (1, 2):
+        for kind, prefix, extension in (("CPDIS", "DP", "WCSDVARR"), ("D2IMDIS", "D2IM", "D2IMARR")):
+            if str(header.get(f"{kind}{axis}", "")).lower() == "lookup":
+                names.append((extension, int(header.get(f"{prefix}{axis}.EXTVER", 1))))
+    if "AXISCORR" in header:
+        names.append(("D2IMARR", 1))
+    for key in header:
+        match = re.fullmatch(r"CTYPE(\d+)", key)
+        if match and str(header[key])[4:].upper().startswith("-TAB"):
+            axis_number = match.group(1)
+            names.append((str(header.get(f"PS{axis_number}_0", "")), int(header.get(f"PV{axis_number}_1", 1))))
+    return list(dict.fromkeys(names))
+
+
+def _copy_table(hdulist: HDUList | None, name: str, version: int) -> Any:
+    from astropy.io import fits
+
+    try:
+        if hdulist is None:
+            raise KeyError(name)
+        found = hdulist[name, version]
+    except (KeyError, IndexError):
+        raise UnreadableError(
+            f"the WCS refers to the lookup table {name!r} (version {version}), which is not in the file: "
+            "use the complete file"
+        ) from None
+    if isinstance(found, fits.BinTableHDU):
+        return fits.BinTableHDU(found.data.copy(), found.header.copy(), name=name, ver=version)
+    return fits.ImageHDU(np.array(found.data), found.header.copy(), name=name, ver=version)
+
+
+def wcs_from_fits(content: bytes, shape: tuple[int, int]) -> WCS:
+    """Build the celestial WCS of a grid from its FITS file in memory; see `Grid`.
+
+    Degenerate further axes (frequency, Stokes ...) are dropped.
+
+    Parameters
+    ----------
+    shape
+        ``(height, width)`` of the grid in pixels.
+
+    Raises
+    ------
+    UnreadableError
+        If the WCS cannot be understood.
+    """
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    try:
+        with quiet(), contextlib.ExitStack() as stack:
+            stream = io.BytesIO(content)
+            header = fits.Header.fromfile(stream)
+            hdulist = None
+            if stream.tell() < len(content):  # lookup tables follow
+                hdulist = stack.enter_context(fits.open(io.BytesIO(content), memmap=False))
+            try:
+                wcs = WCS(header, hdulist)
+            except ValueError:  # distortion tables and SIP need exactly two axes
+                wcs = WCS(header, hdulist, naxis=2)
+            if wcs.naxis != 2 and wcs.has_celestial:
+                wcs = wcs.celestial
+            wcs.wcs.set()
+    except (ValueError, KeyError, TypeError, OSError, IndexError, AttributeError) as error:
+        raise UnreadableError(f"the WCS cannot be understood: {error}") from error
+    if wcs.naxis == 2:
+        wcs.pixel_shape = (shape[1], shape[0])
+    return wcs
+
+
+def crop_wcs(wcs: WCS, offset_xy: tuple[int, int], shape_hw: tuple[int, int]) -> WCS:
+    """Return the WCS of a crop: the reference pixels of the core WCS, of SIP and of the lookup tables are shifted.
+
+    Parameters
+    ----------
+    offset_xy
+        ``(x, y)`` of the crop's first pixel on the grid, zero-based; may be negative.
+    shape_hw
+        ``(height, width)`` of the crop in pixels.
+    """
+    from astropy.wcs import Sip
+
+    offset = np.asarray(offset_xy, dtype=np.float64)
+    new = wcs.deepcopy()
+    new.wcs.crpix = wcs.wcs.crpix - offset
+    if wcs.sip is not None:
+        sip = wcs.sip
+        new.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, sip.crpix - offset)
+    for name in ("cpdis1", "cpdis2", "det2im1", "det2im2"):
+        table = getattr(new, name)
+        if table is not None:
+            table.crval = tuple(np.asarray(table.crval) - offset)
+    new.pixel_shape = (int(shape_hw[1]), int(shape_hw[0]))
+    new.wcs.set()
+    return new
+
+
+def tan_grid(center: tuple[float, float], pixel_scale_arcsec: float, shape: tuple[int, int]) -> Grid:
+    """Make an explicit distortion-free gnomonic grid, north up and east left.
+
+    Parameters
+    ----------
+    center
+        ICRS ``(ra, dec)`` in degrees of the middle of the grid.
+    pixel_scale_arcsec
+        Side of a pixel at the centre in arcseconds.
+    shape
+        ``(height, width)`` in pixels.
+    """
+    from astropy.io import fits
+
+    height, width = int(shape[0]), int(shape[1])
+    scale = pixel_scale_arcsec / 3600
+    header = fits.Header()
+    header["WCSAXES"] = 2
+    for axis, ctype, value, step, length in (
+        (1, "RA---TAN", center[0], -scale, width),
+        (2, "DEC--TAN", center[1], scale, height),
+    ):
+        header[f"CTYPE{axis}"] = ctype
+        header[f"CUNIT{axis}"] = "deg"
+        header[f"CRVAL{axis}"] = float(value)
+        header[f"CDELT{axis}"] = float(step)
+        header[f"CRPIX{axis}"] = (length + 1) / 2
+    header["RADESYS"] = "ICRS"
+    buffer = io.BytesIO()
+    fits.PrimaryHDU(header=header).writeto(buffer)
+    return Grid(buffer.getvalue(), (height, width))
+
+
+def covering_tan_grid(grids: Sequence[Grid], pixel_scale: float) -> Grid:
+    """Make the smallest `tan_grid` that covers some grids.
+
+    Parameters
+    ----------
+    pixel_scale
+        Side of a pixel in arcseconds.
+    """
+    sky = [pixel_to_sky(grid, *_border(grid)) for grid in grids]
+    ra, dec = (np.radians(np.concatenate(parts)) for parts in zip(*sky, strict=True))
+    good = np.isfinite(ra) & np.isfinite(dec)
+    if not good.any():
+        raise UnreadableError("the WCS of the image gives no position for any of its border pixels")
+    ra, dec = ra[good], dec[good]
+    x, y, z = (np.cos(dec) * np.cos(ra)).mean(), (np.cos(dec) * np.sin(ra)).mean(), np.sin(dec).mean()
+    center = (float(np.degrees(np.arctan2(y, x)) % 360), float(np.degrees(np.arctan2(z, np.hypot(x, y)))))
+    trial = tan_grid(center, pixel_scale, (1, 1))
+    px, py = sky_to_pixel(trial, np.degrees(ra), np.degrees(dec))
+    half_width, half_height = np.nanmax(np.abs(px)) + 0.5, np.nanmax(np.abs(py)) + 0.5
+    return tan_grid(center, pixel_scale, (int(np.ceil(2 * half_height)), int(np.ceil(2 * half_width))))
+
+
+def _border(grid: Grid, steps: int = 9) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel positions along the outer edge of a grid (``-0.5`` to ``length - 0.5``)."""
+    height, width = grid.shape
+    u, v = np.linspace(-0.5, width - 0.5, steps), np.linspace(-0.5, height - 0.5, steps)
+    left, right = np.full(steps, -0.5), np.full(steps, width - 0.5)
+    bottom, top = np.full(steps, -0.5), np.full(steps, height - 0.5)
+    return np.concatenate([u, u, left, right]), np.concatenate([bottom, top, v, v])
+
+
+def pixel_to_sky(grid: Grid, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Turn zero-based pixel positions into ICRS degrees, NaN where the projection is not defined."""
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    wcs = grid.wcs
+    x, y = np.atleast_1d(np.asarray(x, np.float64)), np.atleast_1d(np.asarray(y, np.float64))
+    with quiet(), np.errstate(invalid="ignore"):
+        world = np.asarray(wcs.all_pix2world(x, y, 0), dtype=np.float64)
+        lon, lat = world[wcs.wcs.lng], world[wcs.wcs.lat]
+        good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
+        ra, dec = np.full(x.shape, np.nan), np.full(x.shape, np.nan)
+        if good.any():
+            icrs = SkyCoord(lon[good], lat[good], unit="deg", frame=wcs_to_celestial_frame(wcs)).icrs
+            ra[good], dec[good] = icrs.ra.deg, icrs.dec.deg
+    return ra, dec
+
+
+def sky_to_pixel(grid: Grid, ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Turn ICRS degrees into zero-based pixel positions.
+
+    Positions that the projection or its distortions cannot hold become NaN: wherever the way back does not end within
+    a tenth of a pixel of where it started, the iterative inverse has failed.
+    """
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    wcs = grid.wcs
+    ra, dec = np.atleast_1d(np.asarray(ra, np.float64)), np.atleast_1d(np.asarray(dec, np.float64))
+    x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
+    good = np.isfinite(ra) & np.isfinite(dec)
+    if not good.any():
+        return x, y
+    with quiet(), np.errstate(invalid="ignore"):
+        frame = wcs_to_celestial_frame(wcs)
+        coords = SkyCoord(ra[good], dec[good], unit="deg", frame="icrs").transform_to(frame).spherical
+        world = [np.empty(0)] * 2
+        world[wcs.wcs.lng], world[wcs.wcs.lat] = coords.lon.deg, coords.lat.deg
+        found = np.asarray(wcs.all_world2pix(*world, 0, quiet=True), dtype=np.float64)
+        back = np.asarray(wcs.all_pix2world(*found, 0), dtype=np.float64)
+        lat = np.radians(world[wcs.wcs.lat])
+        dlon = (back[wcs.wcs.lng] - world[wcs.wcs.lng] + 180) % 360 - 180
+        error = np.hypot(dlon * np.cos(lat), back[wcs.wcs.lat] - world[wcs.wcs.lat]) * 3600
+        wrong = ~(error < 0.1 * pixel_scale_arcsec(grid))
+        found[:, wrong] = np.nan
+    x[good], y[good] = found
+    return x, y
+
+
+def pixel_scale_arcsec(grid: Grid) -> float:
+    """Measure the side of a pixel in the middle of a grid, distortions included: the root of the pixel's area."""
+    from astropy.coordinates import angular_separation
+
+    wcs = grid.wcs
+    x, y = (grid.shape[1] - 1) / 2, (grid.shape[0] - 1) / 2
+    with quiet():
+        world = np.radians(np.asarray(wcs.all_pix2world([x, x + 1, x, x + 1], [y, y, y + 1, y + 1], 0)))
+    lon, lat = world[wcs.wcs.lng], world[wcs.wcs.lat]
+    first, second, diagonal = (angular_separation(lon[0], lat[0], lon[k], lat[k]) for k in (1, 2, 3))
+    cosine = np.clip((diagonal**2 - first**2 - second**2) / (2 * first * second), -1, 1)
+    return float(np.degrees(np.sqrt(first * second * np.sqrt(1 - cosine**2))) * 3600)
+
+
+def same_grid(first: Grid, second: Grid) -> bool:
+    """Whether two grids have the same pixels: equal shape, and borders that agree to a hundredth of a pixel."""
+    if first.key == second.key:
+        return True
+    if first.shape != second.shape:
+        return False
+    x, y = _border(first, 3)
+    found_x, found_y = sky_to_pixel(second, *pixel_to_sky(first, x, y))
+    return bool(np.all(np.hypot(found_x - x, found_y - y) < 0.01))
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The pixel grid, with its WCS, that cutouts are integer crops of.
+
+    Parameters
+    ----------
+    fits
+        A FITS file in memory without pixels: the primary header holds the WCS keywords, further HDUs hold the lookup
+        tables (distortion arrays, ``-TAB`` coordinates) that the header refers to.
+    shape
+        ``(height, width)`` of the whole grid in pixels.
+    """
+
+    fits: bytes
+    shape: tuple[int, int]
+
+    @cached_property
+    def key(self) -> str:
+        """Hexadecimal SHA-256 of the grid: equal keys mean equal grids."""
+        return hashlib.sha256(f"{self.shape[0]}x{self.shape[1]}:".encode() + self.fits).hexdigest()
+
+    @cached_property
+    def wcs(self) -> WCS:
+        """The celestial WCS of the whole grid (built on first use; do not modify)."""
+        return wcs_from_fits(self.fits, self.shape)

@@ -1,0 +1,221 @@
+"""Keep what was fetched, under the request it answers: checked, limited in size, shared by all processes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from astroanomaly.errors import FetchError, StorageError
+from astroanomaly.fetch.context import current, folder, run_began
+from astroanomaly.fetch.retry import attempt
+from astroanomaly.fetch.traffic import Traffic, add, count_bytes, trying
+
+__all__ = ["cached"]
+
+_log = logging.getLogger(__name__)
+_IN_USE_S = 60.0  # what was handed out so recently may not have been opened yet: it stays
+_LEFT_OVER_S = 86_400.0  # a folder of a fetch that was killed
+_verified: dict[Path, tuple[int, int]] = {}  # size and time of change of files whose checksum was right
+_written: dict[Path, int] = {}  # bytes written since the folder was last weighed; at first it is weighed at once
+_weighing = threading.Lock()
+
+
+def cached(
+    request: Mapping[str, Any],
+    make: Callable[[Path], None],
+    *,
+    host: str,
+    what: str,
+    check: Callable[[Path], None] | None = None,
+    suffix: str = "",
+) -> Path:
+    """Return the file that answers a request: the one that is kept, or a new one.
+
+    Of several threads or processes that ask for the same, one fetches and the others wait. A kept file whose checksum
+    is wrong is fetched anew.
+
+    Parameters
+    ----------
+    request
+        What is asked for, as JSON values: service, product, position, size, and whatever else changes the answer. No
+        passwords: it is stored beside the file.
+    make
+        Fetches the answer into the path it is given, which lies alone in a fresh folder. It runs under `attempt`: it is
+        repeated, in another fresh folder, where that may help.
+    host
+        The service's host or address.
+    what
+        What is asked for, as messages will name it.
+    check
+        Looks at the file and raises `FetchError`, retryable or not, where it is not what was asked for; see `is_fits`.
+    suffix
+        End of the file's name, as in ``.fits``.
+
+    Returns
+    -------
+    Path
+        Open it soon: it is removed when the folder is full and others were used since.
+
+    Raises
+    ------
+    FetchError
+        If it could not be fetched.
+    StorageError
+        If it could not be stored.
+    """
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    key = hashlib.sha256(text.encode()).hexdigest()
+    path = folder(f"products/{key[:2]}") / f"{key}{suffix}"
+    if _is_kept(path):
+        return path
+    with _alone(folder("locks") / key):
+        if not _is_kept(path):
+            attempt(lambda: _fetch(path, request, make, check), host=host, what=what)
+            _make_room(path)
+    return path
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a good file is there; that it was used is noted."""
+    about = _about(path)
+    try:
+        content = json.loads(about.read_text(encoding="utf-8"))
+        now = path.stat()
+        if current().refresh and content["fetched"] < run_began():
+            return False
+        state = (now.st_size, now.st_mtime_ns)
+        if _verified.get(path) != state:
+            if now.st_size != content["bytes"] or _checksum(path) != content["sha256"]:
+                _log.warning("%s is damaged and is fetched anew", path)
+                return False
+            _verified[path] = state
+        with contextlib.suppress(OSError):  # a folder that only others may write to
+            os.utime(about)
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError) as error:
+        _log.warning("%s is damaged and %s is fetched anew: %s", about, path, error)
+        return False
+    add(Traffic(cached=1))
+    return True
+
+
+def _fetch(
+    path: Path, request: Mapping[str, Any], make: Callable[[Path], None], check: Callable[[Path], None] | None
+) -> None:
+    """Fetch into a fresh folder; move the file to its place once it is whole and checked."""
+    fresh = Path(tempfile.mkdtemp(dir=folder("new")))
+    try:
+        target = fresh / f"product{path.suffix}"
+        make(target)
+        if not target.is_file():
+            raise FetchError("nothing came", retryable=True)
+        under_way = trying()
+        if under_way is not None and not under_way.nbytes:  # the service's own client does not count
+            count_bytes(target.stat().st_size)
+        if check is not None:
+            check(target)
+        about = {
+            "request": dict(request),
+            "sha256": _checksum(target),
+            "bytes": target.stat().st_size,
+            "fetched": time.time(),
+        }
+        note = fresh / "about.json"
+        note.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        for part in (target, note):
+            with part.open("rb+") as handle:
+                os.fsync(handle.fileno())
+        _about(path).unlink(missing_ok=True)
+        target.replace(path)
+        note.replace(_about(path))
+        state = path.stat()
+        _verified[path] = (state.st_size, state.st_mtime_ns)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _make_room(newest: Path) -> None:
+    """Remove what was not used for longest, where there is more than may be kept; weighed now and then."""
+    limit = current().keep_gb * 1e9
+    products = folder("products")
+    with _weighing:
+        written = _written.get(products)
+        if written is not None and written + newest.stat().st_size < limit / 50:
+            _written[products] = written + newest.stat().st_size
+            return
+        _written[products] = 0
+    weighed = sorted(_weigh(products), key=lambda item: item[0])
+    total = sum(size for _, size, _ in weighed)
+    for used, size, files in weighed:
+        if total <= limit or used > time.time() - _IN_USE_S:
+            break
+        for path in files:
+            path.unlink(missing_ok=True)
+        total -= size
+    for leftover in folder("new").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < time.time() - _LEFT_OVER_S:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _weigh(products: Path) -> Iterator[tuple[float, int, list[Path]]]:
+    """Yield when each product was last used, its bytes and its files, the one that describes it first."""
+    for place in products.iterdir():
+        files: dict[str, list[os.DirEntry[str]]] = {}
+        for entry in os.scandir(place):
+            files.setdefault(entry.name.split(".")[0], []).append(entry)
+        for parts in files.values():
+            with contextlib.suppress(FileNotFoundError):
+                parts.sort(key=lambda entry: not entry.name.endswith(".about"))
+                sizes = [entry.stat().st_size for entry in parts]
+                yield parts[0].stat().st_mtime, sum(sizes), [Path(entry.path) for entry in parts]
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock of this name; the file is gone afterwards."""
+    while True:
+        with _open(path) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                same = os.stat(path).st_ino == os.fstat(handle.fileno()).st_ino
+            except FileNotFoundError:
+                same = False
+            if not same:  # whoever held it before has removed it
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _open(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be made: {error.strerror or error}; free some space, or choose another folder with --keep. "
+            "What was finished is kept"
+        ) from error
+
+
+def _about(path: Path) -> Path:
+    return path.parent / f"{path.name.split('.')[0]}.about"
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,160 @@
+"""Hear what a client says when it returns None instead of raising: its log records and what it prints."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from astroanomaly.errors import FetchError
+from astroanomaly.fetch.classify_errors import clean, judge
+
+__all__ = ["Said", "answer", "expect"]
+
+_LIBRARIES = ("astroquery", "astropy", "pyvo")
+_TRANSIENT = (  # words of clients that log an error as text only
+    "timed out",
+    "timeout",
+    "time-out",
+    "connection reset",
+    "connection refused",
+    "connection aborted",
+    "remote end closed",
+    "incompleteread",
+    "too many requests",
+    "error 429",
+    "error 500",
+    "error 502",
+    "error 503",
+    "error 504",
+    "internal server error",
+    "bad gateway",
+    "service unavailable",
+)
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Said:
+    """What a client said while it was called.
+
+    Attributes
+    ----------
+    what
+        What was asked for.
+    reason
+        The errors it logged; else its warnings; else what it printed; else empty. On one line, without secrets.
+    error
+        The last exception it logged with its traceback, or None.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.error: BaseException | None = None
+        self._records: list[tuple[int, str]] = []
+        self._printed = io.StringIO()
+
+    @property
+    def reason(self) -> str:
+        """What it said, the gravest first."""
+        for level in (logging.ERROR, logging.WARNING):
+            texts = [text for grade, text in self._records if grade >= level]
+            if texts:
+                return clean("; ".join(dict.fromkeys(texts)))
+        return clean(self._printed.getvalue() or "; ".join(text for _, text in self._records))
+
+
+@contextlib.contextmanager
+def answer(what: str) -> Iterator[Said]:
+    """Collect what the libraries of archives log and print in this thread while the block runs; none of it is shown.
+
+    Import the client before: what it logs while it is imported for the first time is not heard.
+
+    Examples
+    --------
+    ::
+
+        with fetch.answer("the job") as said:
+            job = service.launch_job(query)
+        job = fetch.expect(job, said)
+    """
+    said = Said(what)
+    thread = threading.get_ident()
+
+    def listen(record: logging.LogRecord) -> bool:
+        if record.thread != thread:
+            return True
+        said._records.append((record.levelno, record.getMessage()))
+        said.error = (record.exc_info or (None, None))[1] or said.error
+        _log.debug("%s says: %s", record.name, clean(record.getMessage()))
+        return False
+
+    loggers = [  # those there are: astroquery cannot be imported once somebody else has made its logger
+        logger
+        for name, logger in logging.root.manager.loggerDict.copy().items()
+        if name.split(".")[0] in _LIBRARIES and isinstance(logger, logging.Logger)
+    ]
+    for logger in loggers:
+        logger.addFilter(listen)
+    _printing.listen(thread, said._printed)
+    try:
+        yield said
+    finally:
+        _printing.leave(thread)
+        for logger in loggers:
+            logger.removeFilter(listen)
+
+
+def expect(value: T | None, said: Said, what: str = "") -> T:
+    """Return what a client gave, or raise the reason it gave nothing.
+
+    Raises
+    ------
+    FetchError
+        If the value is None. Worth another try are the same reasons as in `attempt`, where the client tells them.
+    """
+    if value is not None:
+        return value
+    reason = said.reason or "the service's client gave nothing and no reason"
+    found = judge(said.error) if said.error is not None else None
+    transient = any(word in reason.lower() for word in _TRANSIENT)
+    raise FetchError(
+        f"{what or said.what}: {reason}", retryable=transient or bool(found and found.retryable), reason=reason
+    )
+
+
+class _Printing:
+    """Stands in for standard output while anybody listens: what a listened-to thread prints is collected."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._heard: dict[int, list[io.StringIO]] = {}
+        self._real: Any = None
+
+    def listen(self, thread: int, into: io.StringIO) -> None:
+        with self._lock:
+            if sys.stdout is not self:
+                self._real, sys.stdout = sys.stdout, self
+            self._heard.setdefault(thread, []).append(into)
+
+    def leave(self, thread: int) -> None:
+        with self._lock:
+            self._heard[thread].pop()
+            if not self._heard[thread]:
+                del self._heard[thread]
+            if not self._heard and sys.stdout is self:
+                sys.stdout = self._real
+
+    def write(self, text: str) -> int:
+        heard = self._heard.get(threading.get_ident())
+        return heard[-1].write(text) if heard else self._real.write(text)
+
+    def __getattr__(self, name: str) -> Any:  # flush, isatty, encoding ...
+        return getattr(self._real, name)
+
+
+_printing = _Printing()

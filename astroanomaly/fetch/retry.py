@@ -1,0 +1,89 @@
+"""Try, wait, try again: politely, and only what is worth it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+from astroanomaly.errors import AstroAnomalyError, FetchError, StorageError, UnreadableError
+from astroanomaly.fetch.classify_errors import Judgement, full_disk, judge
+from astroanomaly.fetch.context import current, wait
+from astroanomaly.fetch.host_limits import hold_back, name_of_host, slot
+from astroanomaly.fetch.traffic import Traffic, add, counted_try, trying
+
+__all__ = ["attempt"]
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def attempt(call: Callable[[], T], *, host: str, what: str) -> T:
+    """Make a call to a service in one of its host's slots; repeat it while that may help.
+
+    Worth another try are time-outs, broken connections, HTTP 408, 429 and 5xx, and a `FetchError` that says so, in
+    whatever class requests, urllib, urllib3, pyvo, aiohttp or botocore wrap them. The wait doubles each time, with
+    jitter; a longer ``Retry-After`` is obeyed, by all requests to the host. A call made inside another call is tried
+    once: the outer one repeats it.
+
+    Parameters
+    ----------
+    call
+        Asks the service. It has to be safe to repeat.
+    host
+        The service's host or address; only its host counts.
+    what
+        What is asked for, as the message will name it.
+
+    Raises
+    ------
+    FetchError
+        If it failed for good, with the reason; also for an `UnreadableError` of the call or of what checks its answer.
+    StorageError
+        If our own disk is full.
+    AstroAnomalyError
+        Whatever else of that kind the call raises, as it is.
+    """
+    config = current()
+    host = name_of_host(host)
+    outer = trying()
+    tries = config.attempts if outer is None else 1
+    number = 1
+    while True:
+        try:
+            if outer is not None and outer.host == host:
+                with counted_try(host):
+                    return call()
+            with slot(host), counted_try(host):
+                return call()
+        except Exception as error:
+            if isinstance(error, AstroAnomalyError) and not isinstance(error, FetchError | UnreadableError):
+                raise
+            if full_disk(error):
+                raise StorageError(
+                    f"{what} could not be kept: no space left; free some, or choose another folder with --keep. "
+                    "What was finished is kept: run the same command again"
+                ) from error
+            found = judge(error)
+            if not found.retryable or number == tries:
+                raise _final(found, host, what, number) from error
+            pause = config.first_wait_s * 2 ** (number - 1) * random.uniform(0.5, 1.5)
+            asked = min(found.wait_s, config.longest_wait_s)
+            pause = max(min(pause, config.longest_wait_s), asked)
+            _log.info("%s: %s (%s); try %d in %.1f s", what, found.reason, host, number + 1, pause)
+        if asked:
+            hold_back(host, asked)
+        wait(pause)
+        add(Traffic(retries=1))
+        number += 1
+
+
+def _final(found: Judgement, host: str, what: str, tries: int) -> FetchError:
+    """Make the error that ends the tries. Inside another call it stays short: the outer one says what and where."""
+    outer = trying()
+    about = found.reason if outer is not None and outer.host == host else f"{found.reason} ({host})"
+    message = about if outer is not None else f"{what}: {about}"
+    if outer is None and found.retryable:
+        message += f"; tried {tries} times. Try again later: what was fetched is kept"
+    return FetchError(message, retryable=found.retryable, reason=about, status=found.status, wait_s=found.wait_s)

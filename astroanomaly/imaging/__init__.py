@@ -1,0 +1,1 @@
+"""From pixel values to pictures: bands, intervals, stretches, sampling."""

@@ -1,0 +1,189 @@
+"""Read the tasks of a plan in batches, in one process or in several: the process that reads writes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from astroanomaly.cache.schema import CACHE_FILE
+from astroanomaly.cache.writer import ShardWriter, commit_staged
+from astroanomaly.config import FetchConfig
+from astroanomaly.fetch import Traffic, traffic, using
+from astroanomaly.hookspecs import Source
+from astroanomaly.ingestion.retry import exposed, keep_only
+from astroanomaly.parallel import dask as clusters
+from astroanomaly.parallel import processes as parallel
+from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
+
+__all__ = ["IngestReport", "Job", "in_batches", "read_batch", "read_tasks"]
+
+Result = TypeVar("Result")
+_BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What came of an ingest.
+
+    Attributes
+    ----------
+    cut
+        Cutouts written by this run.
+    failed
+        Failures of this run that may succeed another time, counted by reason.
+    resumed
+        Tasks that an earlier run had already committed.
+    no_coverage
+        Objects that the survey has not seen.
+    traffic
+        What was asked of the network.
+    seconds
+        How long it took.
+    """
+
+    cut: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    resumed: int = 0
+    no_coverage: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know beside its tasks.
+
+    Attributes
+    ----------
+    source
+        Reads the tasks.
+    out
+        Folder of the cache.
+    layout
+        Layout of the cutouts.
+    prefix
+        Put before every id.
+    compression
+        Of the pixels.
+    fetch
+        How archives are asked.
+    began
+        When, in seconds since 1970.
+    only
+        Ids to read, as the source gives them; None: all.
+    barred
+        Ids that another shard has.
+    sync
+        Whether the disk is waited for.
+    stage
+        Whether shards are left to be committed by whoever holds the cache.
+    """
+
+    source: Source
+    out: Path
+    layout: Layout
+    prefix: str
+    compression: str | None
+    fetch: FetchConfig
+    began: float
+    only: frozenset[str] | None = None
+    barred: frozenset[str] = frozenset()
+    sync: bool = True
+    stage: bool = False
+
+
+def read_batch(job: Job, batch: list[tuple[int, Task]]) -> tuple[IngestReport, list[str]]:
+    """Read some tasks and write them; the process that reads writes. Return the shards that are still to commit."""
+    cut = no_coverage = 0
+    failed: Counter[str] = Counter()
+    before = traffic()
+    if job.stage:
+        clusters.need(job.out / CACHE_FILE)
+    new = ShardWriter(job.out, job.layout, compression=job.compression, sync=job.sync, stage=job.stage)
+    with using(job.fetch, job.began), new as writer:
+        for ordinal, task in batch:
+            writer.begin(ordinal, task.key if job.only is None else None)
+            for item in _items(job, task):
+                if isinstance(item, Failure):
+                    writer.add(replace(item, object_id=job.prefix + item.object_id))
+                    no_coverage += item.kind == "no coverage"
+                    if item.kind == "failed":
+                        failed[item.reason] += 1
+                    continue
+                block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
+                if job.prefix:
+                    block = replace(block, ids=[job.prefix + object_id for object_id in block.ids])
+                writer.add(block)
+                cut += len(block)
+            writer.commit()
+    return IngestReport(cut, failed, no_coverage=no_coverage, traffic=traffic() - before), writer.staged
+
+
+def _items(job: Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
+    """Yield what a source reads, without the objects that are not wanted."""
+    resolved: set[str] = set()
+    for item in job.source.read(task):
+        kept: CutoutBlock | Cutout | Failure | None = item
+        if job.only is not None:
+            kept = keep_only(item, job.only)
+            resolved |= exposed(kept, job.only)
+        elif job.barred:
+            ids = item.ids if isinstance(item, CutoutBlock) else [item.object_id]
+            kept = keep_only(item, set(ids) - job.barred)
+        if kept is not None:
+            yield kept
+    yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))
+
+
+def read_tasks(job: Job, tasks: Iterable[tuple[int, Task]], workers: int | clusters.Cluster) -> Iterator[IngestReport]:
+    """Read tasks into a cache and yield what came of each batch of them.
+
+    Parameters
+    ----------
+    tasks
+        Tasks with their places in the plan; taken as they are needed.
+    workers
+        Number of processes, or a cluster.
+    """
+    for report, staged in in_batches(read_batch, job, tasks, workers):
+        commit_staged(job.out, staged)
+        yield report
+
+
+def in_batches(
+    function: Callable[[Job, list[tuple[int, Task]]], Result],
+    job: Job,
+    tasks: Iterable[tuple[int, Task]],
+    workers: int | clusters.Cluster,
+) -> Iterator[Result]:
+    """Call a function, which must be importable by name, for one batch of tasks after another; as `read_tasks`."""
+    fetches = getattr(job.source, "fetches", False)
+    batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
+    waits = False
+    if isinstance(workers, int):
+        first = list(itertools.islice(batches, workers))
+        workers, batches = min(workers, len(first)), itertools.chain(first, batches)
+        waits = fetches and workers > 1
+    with parallel.workers_end_at_interrupt() if waits else contextlib.nullcontext():
+        yield from parallel.run(functools.partial(function, job), batches, workers)
+
+
+def _batches(left: Iterable[tuple[int, Task]], layout: Layout, limit: int) -> Iterator[list[tuple[int, Task]]]:
+    """Group neighbouring tasks to about one commit's worth of pixels."""
+    batch: list[tuple[int, Task]] = []
+    size = 0
+    for ordinal, task in left:
+        nbytes = max(1, len(task)) * layout.nbytes
+        if batch and (size + nbytes > limit or batch[-1][0] != ordinal - 1):
+            yield batch
+            batch, size = [], 0
+        batch.append((ordinal, task))
+        size += nbytes
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""Labels: the log of verdicts, the consensus of annotators, label tables."""

@@ -1,0 +1,210 @@
+"""What stands of all that was said: opinions, folded from the events of a label log one after another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["AUDIT", "DISPUTED", "Consensus", "Event", "Opinion", "audit_labels", "majority"]
+
+AUDIT = "audit"  # ordering of verdicts given when score and other verdicts were hidden
+
+DISPUTED = "disputed"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing somebody said or did.
+
+    Attributes
+    ----------
+    number
+        Place in the log, from 1.
+    object_id
+        The object; empty for an undo of a whole batch.
+    kind
+        ``verdict``, ``skip``, ``flag``, ``note`` or ``undo``.
+    value
+        Label class, or text of the note.
+    annotator, time
+        Who and when (ISO, UTC).
+    round
+        Number of rounds the session had.
+    batch
+        Number of the first event of the same action; all of them are undone together.
+    refers_to
+        For an undo: the batch it takes back, or takes back of one object if that is named.
+    ordering, probability
+        In what order the object was shown, and with what probability it was chosen.
+    blind_repeat
+        Whether it was shown again to test consistency.
+    """
+
+    number: int
+    object_id: str
+    kind: Literal["verdict", "skip", "flag", "note", "undo"]
+    value: str
+    annotator: str
+    time: str
+    round: int
+    batch: int
+    refers_to: int | None
+    ordering: str
+    probability: float | None
+    blind_repeat: bool
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What all annotators together say of one object.
+
+    Attributes
+    ----------
+    label
+        The majority's label class, ``disputed`` on a tie, empty without a verdict.
+    votes
+        Last verdict of each annotator who has not skipped the object since.
+    time
+        Of the last verdict.
+    skipped_by
+        Those whose last word on it was to skip it.
+    flagged
+        Whether somebody flagged it.
+    notes
+        Texts, oldest first.
+    """
+
+    label: str
+    votes: Mapping[str, str]
+    time: str = ""
+    skipped_by: frozenset[str] = frozenset()
+    flagged: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> bool:
+        """Whether somebody's last word on it was to skip it."""
+        return bool(self.skipped_by)
+
+
+class Consensus:
+    """What stands after some events: add them in their order, ask at any time.
+
+    The last verdict of each annotator counts, unless it was taken back or the annotator skipped the object afterwards;
+    the majority of annotators decides, and a tie is disputed. An undo takes back a whole batch, or what a batch says of
+    one object; the latter is a batch itself, which can be taken back.
+
+    Attributes
+    ----------
+    last
+        Number of the last event added, 0 without any.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.last = 0
+        self._said: dict[str, list[Event]] = {}
+        self._members: dict[int, list[str]] = {}  # batch -> its objects
+        self._undone: set[int] = set()
+        self._cleared: dict[tuple[int, str], list[int]] = {}  # (batch, object) -> batches that took it back
+        self._known: dict[str, Opinion] = {}  # what stands, of objects asked for since something was said of them
+        self.add(events)
+
+    def add(self, events: Iterable[Event]) -> set[str]:
+        """Take further events; return the objects of which something else may stand now."""
+        changed: set[str] = set()
+        for event in events:
+            self.last = event.number
+            if event.kind != "undo":
+                self._said.setdefault(event.object_id, []).append(event)
+            elif event.refers_to is None:
+                continue
+            elif event.object_id:
+                self._cleared.setdefault((event.refers_to, event.object_id), []).append(event.batch)
+            else:
+                self._undone.add(event.refers_to)
+                changed.update(self._members.get(event.refers_to, ()))
+                continue
+            self._members.setdefault(event.batch, []).append(event.object_id)
+            changed.add(event.object_id)
+        for object_id in changed:
+            self._known.pop(object_id, None)
+        return changed
+
+    def members(self, batch: int) -> tuple[str, ...]:
+        """Objects that a batch concerns."""
+        return tuple(self._members.get(batch, ()))
+
+    def said(self, object_id: str) -> list[Event]:
+        """Events of one object but for undos, oldest first, those that were taken back included."""
+        return list(self._said.get(object_id, ()))
+
+    def standing(self, object_id: str) -> list[Event]:
+        """Events of one object that are not taken back, oldest first."""
+        return [
+            event
+            for event in self._said.get(object_id, ())
+            if event.batch not in self._undone
+            and all(batch in self._undone for batch in self._cleared.get((event.batch, object_id), ()))
+        ]
+
+    def opinion(self, object_id: str) -> Opinion:
+        """Return what all annotators together say of one object."""
+        known = self._known.get(object_id)
+        if known is None:
+            known = self._fold(object_id)
+            if object_id in self._said:
+                self._known[object_id] = known
+        return known
+
+    def _fold(self, object_id: str) -> Opinion:
+        words: dict[str, Event] = {}
+        flagged, notes, time = False, [], ""
+        for event in self.standing(object_id):
+            if event.kind in ("verdict", "skip"):
+                words[event.annotator] = event
+                time = event.time if event.kind == "verdict" else time
+            elif event.kind == "flag":
+                flagged = True
+            else:
+                notes.append(event.value)
+        votes = {who: event.value for who, event in words.items() if event.kind == "verdict"}
+        skipped = frozenset(who for who, event in words.items() if event.kind == "skip")
+        return Opinion(majority(votes), votes, time if votes else "", skipped, flagged, tuple(notes))
+
+    def opinions(self) -> dict[str, Opinion]:
+        """Return what stands of every object of which anything stands."""
+        every = ((object_id, self.opinion(object_id)) for object_id in self._said)
+        return {i: o for i, o in every if o.votes or o.skipped_by or o.flagged or o.notes}
+
+
+def majority(votes: Mapping[str, str]) -> str:
+    """Label class that most annotators chose, ``disputed`` on a tie, empty without votes."""
+    ranked = Counter(votes.values()).most_common(2)
+    if not ranked:
+        return ""
+    return DISPUTED if len(ranked) == 2 and ranked[0][1] == ranked[1][1] else ranked[0][0]
+
+
+def audit_labels(consensus: Consensus, audit: Collection[str]) -> dict[str, str]:
+    """Labels of the audit set that count, ``disputed`` ones included, by object id.
+
+    Only verdicts given blind count, on the audit pages of the app: what somebody chose to label, having seen its score
+    or in a table, is no random part of it. Once the whole set is labelled, nothing was chosen: every verdict counts.
+    """
+    said = {object_id: consensus.opinion(object_id).label for object_id in audit}
+    if not all(said.values()):
+        said = {object_id: _blind(consensus, object_id) for object_id in audit if said[object_id]}
+    return {object_id: label for object_id, label in said.items() if label}
+
+
+def _blind(consensus: Consensus, object_id: str) -> str:
+    """Majority of what people said of an object when its score and other verdicts were hidden; empty if nobody did."""
+    votes: dict[str, str] = {}
+    for event in consensus.standing(object_id):
+        if event.kind == "verdict" and event.ordering == AUDIT:
+            votes[event.annotator] = event.value
+        elif event.kind == "skip":
+            votes.pop(event.annotator, None)
+    return majority(votes)

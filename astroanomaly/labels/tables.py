@@ -1,0 +1,396 @@
+"""Tables of labels: read, matched to objects by id or by position, and written. All rows, or none."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import itertools
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.config import nearest
+from astroanomaly.errors import ConfigError, LabelError, StorageError, UnreadableError
+from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["ImportReport", "export_labels", "import_labels", "match_ids", "match_positions", "read_truth_column"]
+
+_ID_COLUMNS = ("object_id", "id", "objid", "filename", "file", "path", "name")
+_LABEL_COLUMNS = ("label", "class", "verdict", "classification")
+_RA_COLUMNS, _DEC_COLUMNS = ("ra", "raj2000", "right_ascension"), ("dec", "dej2000", "decj2000", "declination")
+_SHOWN = 5  # examples named in a message
+_LIMIT = 2**30  # bytes
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What came of an import.
+
+    Attributes
+    ----------
+    added
+        Labels written.
+    messages
+        What a person should know: several objects within the radius, the nearest was taken.
+    """
+
+    added: int
+    messages: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------------------ the two verbs
+
+
+def import_labels(
+    log: LabelLog,
+    path: Path,
+    ids: Sequence[str],
+    positions: tuple[np.ndarray, np.ndarray],
+    *,
+    radius_arcsec: float = 1.0,
+    annotator: str,
+    round: int = 0,
+) -> ImportReport:
+    """Write the labels of a table into the log, as one batch for each annotator.
+
+    Rows are matched by ``object_id`` (or ``filename`` ...), else by unique base name; a table without ids but with
+    ``ra`` and ``dec`` labels the nearest object within the radius.
+
+    Parameters
+    ----------
+    log
+        Where they go.
+    path
+        CSV, ECSV, FITS or VOTable with a column ``label`` (or ``class``, ``verdict``); ``annotator``, ``time`` (ISO
+        8601, UTC unless it says otherwise) and ``note`` are taken where they exist. Words are compared without regard
+        to case; ``normal`` and 0, ``anomalous`` and 1 are understood.
+    ids, positions
+        The objects of the session, with ``(N,)`` right ascension and declination in ICRS degrees.
+    radius_arcsec
+        How far a labelled position may be from its object.
+    annotator
+        Who says so, where the table does not.
+    round
+        Number of rounds the session had.
+
+    Raises
+    ------
+    LabelError
+        For an unknown word, an unknown or ambiguous object, a position without an object, or two labels by one
+        annotator that contradict each other. Nothing is written then.
+    """
+    table = _read(path)
+    label_column = _find(table, _LABEL_COLUMNS)
+    if label_column is None:
+        raise LabelError(
+            f"{path} has no column with labels: expected one of {', '.join(_LABEL_COLUMNS)}; "
+            f"it has {', '.join(table.colnames)}"
+        )
+    labels = _words(table, label_column, log.classes, path)
+    id_column = _find(table, _ID_COLUMNS)
+    messages: list[str] = []
+    if id_column is not None:
+        given = _texts(table[id_column])
+        matched = match_ids(given, ids)
+        objects = [matched[name] for name in given]
+    else:
+        objects, messages = _by_position(table, path, ids, positions, radius_arcsec)
+    annotators = _column_or(table, "annotator", annotator)
+    _refuse_contradictions(objects, labels, annotators, path)
+    notes, times = _column_or(table, "note", ""), _times(table, path)
+    by_annotator: dict[str, list[int]] = {}
+    for k, who in enumerate(annotators):
+        by_annotator.setdefault(who, []).append(k)
+    more: dict[str, Any] = {"round": round, "ordering": IMPORTED}
+    with log.together():
+        for who, mine in by_annotator.items():
+            for k in mine:  # before the verdicts, so that one undo takes back the labels
+                if notes[k]:
+                    log.note([objects[k]], notes[k], annotator=who, **more)
+            chosen, said = [objects[k] for k in mine], [labels[k] for k in mine]
+            log.verdict(chosen, said, annotator=who, time=[times[k] for k in mine], **more)
+    return ImportReport(len(objects), tuple(messages))
+
+
+def export_labels(
+    log: LabelLog,
+    path: Path,
+    ids: Sequence[str],
+    positions: tuple[np.ndarray, np.ndarray],
+    *,
+    overwrite: bool = False,
+) -> int:
+    """Write one row per labelled object, with a header line, as CSV; return how many.
+
+    Raises
+    ------
+    StorageError
+        If the file exists and must not be replaced, or cannot be written.
+    """
+    from astroanomaly.files import atomic_path
+
+    if path.exists() and not overwrite:
+        raise StorageError(f"{path} exists already: choose another name, or --overwrite")
+    standing = {i: opinion for i, opinion in sorted(log.current().items()) if opinion.label}
+    place = {object_id: k for k, object_id in enumerate(ids) if object_id in standing}
+    audit = log.audit
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("object_id", "label", "votes", "annotators", "time", "ra", "dec", "audit", "note"))
+        for object_id, opinion in standing.items():
+            k = place.get(object_id)
+            ra, dec = ("", "") if k is None else (_number(positions[0][k]), _number(positions[1][k]))
+            votes = ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
+            writer.writerow(
+                (object_id, opinion.label, votes, ";".join(opinion.votes), opinion.time, ra, dec,
+                 int(object_id in audit), " | ".join(opinion.notes))
+            )  # fmt: skip
+    return len(standing)
+
+
+def read_truth_column(path: Path, column: str) -> dict[str, str]:
+    """Read the value of one column for every object of a table, by the name the table gives it."""
+    table = _read(path)
+    if column not in table.colnames:
+        raise LabelError(
+            f"{path} has no column {column!r}{nearest(column, table.colnames)} (it has {', '.join(table.colnames)})"
+        )
+    id_column = _find(table, _ID_COLUMNS)
+    if id_column is None:
+        raise LabelError(f"{path} has no column with ids: expected one of {', '.join(_ID_COLUMNS)}")
+    return dict(zip(_texts(table[id_column]), _texts(table[column]), strict=True))
+
+
+# ----------------------------------------------------------------------------------------------------------- matching
+
+
+def match_ids(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Match names to object ids: the same, else the same base name (what follows the last slash).
+
+    Returns
+    -------
+    dict
+        Object id of every given name.
+
+    Raises
+    ------
+    LabelError
+        For a name that matches nothing, or several objects.
+    """
+    wanted = list(dict.fromkeys(given))
+    exact = set(known)
+    bases: dict[str, list[str]] = {}
+    if not exact.issuperset(wanted):
+        for object_id in exact:
+            bases.setdefault(_base(object_id), []).append(object_id)
+    matched: dict[str, str] = {}
+    unknown: list[str] = []
+    for name in wanted:
+        if name in exact:
+            matched[name] = name
+            continue
+        found = sorted(bases.get(_base(name), []))
+        if len(found) > 1:
+            raise LabelError(f"{name!r} could be {found[0]!r} or {found[1]!r}: give the whole object id")
+        if found:
+            matched[name] = found[0]
+        else:
+            unknown.append(name)
+    if unknown:
+        some = ", ".join(map(repr, unknown[:_SHOWN]))
+        raise LabelError(
+            f"{len(unknown)} of {len(wanted)} labelled objects are unknown: {some}"
+            f"{' ...' if len(unknown) > _SHOWN else ''}{nearest(unknown[0], list(exact)[:10_000])}. Nothing was written"
+        )
+    return matched
+
+
+def match_positions(
+    ra: np.ndarray, dec: np.ndarray, known_ra: np.ndarray, known_dec: np.ndarray, radius_arcsec: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest known position within a radius of each given one.
+
+    Parameters
+    ----------
+    ra, dec
+        ``(n,)`` ICRS degrees.
+    known_ra, known_dec
+        ``(N,)`` ICRS degrees; NaN where unknown.
+    radius_arcsec
+        The radius.
+
+    Returns
+    -------
+    nearest, count
+        ``(n,)`` index of the nearest known position, -1 without any, and how many lie within the radius.
+
+    Raises
+    ------
+    ConfigError
+        If the radius is not between 0 and 180 degrees.
+    """
+    if not 0 < radius_arcsec <= 180 * 3600:
+        raise ConfigError(f"a match radius of {radius_arcsec} arcsec: expected more than 0 and at most 180 degrees")
+    from scipy.spatial import KDTree
+
+    there = np.flatnonzero(np.isfinite(known_ra) & np.isfinite(known_dec))
+    if not len(there):
+        return np.full(len(ra), -1), np.zeros(len(ra), int)
+    tree = KDTree(_unit_vectors(known_ra[there], known_dec[there]))
+    points = _unit_vectors(np.asarray(ra, float), np.asarray(dec, float))
+    chord = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2)
+    _, index = tree.query(points, distance_upper_bound=chord * (1 + 1e-12))
+    count = np.asarray(tree.query_ball_point(points, chord, return_length=True))
+    return np.where(index < len(there), there[np.minimum(index, len(there) - 1)], -1), count
+
+
+# ------------------------------------------------------------------------------------------------------------- inside
+
+
+def _by_position(
+    table: Table, path: Path, ids: Sequence[str], positions: tuple[np.ndarray, np.ndarray], radius_arcsec: float
+) -> tuple[list[str], list[str]]:
+    if _find(table, _RA_COLUMNS) is None or _find(table, _DEC_COLUMNS) is None:
+        raise LabelError(
+            f"{path} says of no object which it is: expected a column {', '.join(_ID_COLUMNS)}, or ra and dec; "
+            f"it has {', '.join(table.colnames)}"
+        )
+    from astroanomaly.tables.catalog import read_catalog
+
+    catalog = read_catalog(path)
+    if catalog.ra is None or catalog.dec is None or not np.isfinite(catalog.ra + catalog.dec).all():
+        raise LabelError(f"{path}: some rows have no position")
+    found, count = match_positions(catalog.ra, catalog.dec, *positions, radius_arcsec)
+    if (found < 0).any():
+        missing = np.flatnonzero(found < 0)
+        some = "; ".join(f"{catalog.ra[k]:.6f} {catalog.dec[k]:+.6f}" for k in missing[:_SHOWN])
+        raise LabelError(
+            f"{len(missing)} of {len(found)} labelled positions have no object within {radius_arcsec:g} arcsec: "
+            f"{some}. "
+            "Use a larger --match-radius, or remove these rows. No label was written"
+        )
+    objects = [ids[int(k)] for k in found]
+    return objects, [
+        f"{count[k]} objects within {radius_arcsec:g} arcsec of {catalog.ra[k]:.6f} {catalog.dec[k]:+.6f}: "
+        f"the nearest, {objects[k]!r}, was taken"
+        for k in np.flatnonzero(count > 1)
+    ]
+
+
+def _read(path: Path) -> Table:
+    """Read a table of any format astropy knows; CSV as plain text, so that an id such as 007 stays as it is."""
+    from astropy.table import Table
+
+    try:
+        if path.stat().st_size > _LIMIT:
+            raise LabelError(f"{path} has more than {_LIMIT >> 20} MiB: too large for a table of labels")
+        if path.suffix.lower() in (".csv", ".txt"):
+            return _read_csv(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # astropy comments on other people's units and headers
+            return Table.read(path)
+    except LabelError:
+        raise
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # readers of a dozen formats raise whatever they like
+        raise UnreadableError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _read_csv(path: Path) -> Table:
+    from astropy.table import Table
+
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        # comments stand above the header only: further down, an id may begin with the same sign
+        lines = itertools.dropwhile(lambda line: line.startswith("#") or not line.strip(), handle)
+        rows = [row for row in csv.reader(lines) if row]
+    if not rows:
+        raise LabelError(f"{path} is empty: expected a header line with the names of the columns")
+    names = [name.strip() for name in rows[0]]
+    if len(set(names)) < len(names):
+        raise LabelError(f"{path} names a column twice in its header: {', '.join(names)}")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(names):
+            raise LabelError(f"{path}, line {number}: {len(row)} values for {len(names)} columns")
+    return Table({name: np.array([row[k].strip() for row in rows[1:]], dtype=str) for k, name in enumerate(names)})
+
+
+def _find(table: Table, usual: Sequence[str]) -> str | None:
+    """Return the first column with one of the usual names, whatever its case."""
+    by_lower = {name.lower(): name for name in reversed(table.colnames)}
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def _texts(column: Any) -> list[str]:
+    mask = getattr(column, "mask", None)
+    values = np.ma.getdata(column).tolist()
+    hidden = np.broadcast_to(False if mask is None else mask, len(values))
+    texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+    return ["" if gone else text for text, gone in zip(texts, hidden, strict=True)]
+
+
+def _column_or(table: Table, name: str, default: str) -> list[str]:
+    column = _find(table, (name,))
+    texts = [""] * len(table) if column is None else _texts(table[column])
+    return [text or default for text in texts]
+
+
+def _times(table: Table, path: Path) -> list[str]:
+    times = _column_or(table, "time", "")
+    for number, text in enumerate(times, 1):
+        try:
+            datetime.datetime.fromisoformat(text.strip() or "2000-01-01")
+        except ValueError:
+            raise LabelError(
+                f"{path}, row {number}: time is {text!r}, expected when the label was given, in ISO 8601 as in "
+                "2026-01-31T12:00:00; rename the column if it means something else. No label was written"
+            ) from None
+    return [text.strip() for text in times]
+
+
+def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> list[str]:
+    """Bring the words of a label column to label classes, whatever their case."""
+    known = {**WORDS, **{name.lower(): name for name in classes}}
+    labels = []
+    for number, word in enumerate(_texts(table[column]), 1):
+        word = word.strip()
+        if word.lower() not in known:
+            raise LabelError(
+                f"{path}, row {number}: {column} is {word!r}, which is no label class{nearest(word, classes)} "
+                f"(known: {', '.join(classes)}). No label was written"
+            )
+        labels.append(known[word.lower()])
+    return labels
+
+
+def _refuse_contradictions(
+    objects: Sequence[str], labels: Sequence[str], annotators: Sequence[str], path: Path
+) -> None:
+    said: dict[tuple[str, str], str] = {}
+    for object_id, label, who in zip(objects, labels, annotators, strict=True):
+        if said.setdefault((object_id, who), label) != label:
+            raise LabelError(
+                f"{path} says both {said[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
+                "No label was written"
+            )
+
+
+def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+
+
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _number(value: float) -> str:
+    return f"{value:.9f}" if np.isfinite(value) else ""

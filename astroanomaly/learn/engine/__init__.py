@@ -1,0 +1,1 @@
+"""Running networks: devices, precision, transfer, OpenVINO."""

@@ -1,0 +1,90 @@
+"""A network in OpenVINO's form, which the processor computes faster than torch does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from astroanomaly.learn.engine.precision import agree
+
+__all__ = ["RefusedError", "in_openvino", "short"]
+
+_COMPARED = 4  # images that it has to judge as torch does
+_QUOTED = 200  # last characters of what an error says
+
+
+class RefusedError(Exception):
+    """OpenVINO cannot run a network as torch does."""
+
+
+def in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Callable[[Tensor], Tensor], str]:
+    """Make a network ready for images like those given; return what runs it, and its precision.
+
+    Raises
+    ------
+    RefusedError
+        If it cannot be converted, or makes something else of the first images than torch does.
+    """
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    try:
+        steps = PrePostProcessor(_converted(network, images))
+        steps.input().tensor().set_layout(openvino.Layout("NHWC"))  # as the images lie in memory: no copy
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        compiled = openvino.Core().compile_model(
+            steps.build(),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if rounded else "f32",  # its own choice is bf16 on some processors
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,  # two processes would share one core and leave the others idle
+            },
+        )
+    except Exception as error:  # tracing and conversion have errors of a dozen kinds, not all of them RuntimeError
+        raise RefusedError(short(error)) from error
+
+    def run(seen: Tensor) -> Tensor:
+        given = seen.permute(0, 2, 3, 1).contiguous().numpy()  # (n, S, S, C)
+        return torch.from_numpy(compiled(given, share_inputs=True)[0])  # (n, D)
+
+    first = images[:_COMPARED]
+    with torch.inference_mode():
+        wanted = network(first).float()
+    found = run(first)
+    if not agree(found, wanted, rounded):
+        apart = float((found - wanted).abs().max()) if found.shape == wanted.shape else float("nan")
+        raise RefusedError(f"its answers differ from those of torch by {apart:.3g} of {float(wanted.abs().max()):.3g}")
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    return run, "bfloat16" if precision == "bf16" else "float32"
+
+
+def short(error: Exception) -> str:
+    """Last line of what an error says."""
+    lines = str(error).strip().splitlines()
+    return lines[-1][-_QUOTED:] if lines else type(error).__name__
+
+
+def _converted(network: nn.Module, images: Tensor) -> Any:
+    """Turn a network into OpenVINO's form, for images of this size, any number at a time.
+
+    ``openvino.convert_model`` does the same, but reports each call to its makers over the network, which takes seconds.
+    """
+    import warnings
+
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    example = torch.zeros(2, *images.shape[1:]).contiguous(memory_format=torch.channels_last)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch says that tracing is old; the new way takes ten times as long
+        traced = torch.jit.trace(network, example, check_trace=False)  # compared below, on real images
+    decoder = TorchScriptPythonDecoder(traced)  # has to live until the end of the conversion
+    front = FrontEndManager().load_by_framework("pytorch")
+    model = front.convert(front.load(decoder))
+    model.reshape([-1, *images.shape[1:]])
+    return model

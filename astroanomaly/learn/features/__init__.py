@@ -1,0 +1,1 @@
+"""Frozen features: where they are stored, scaled, projected and made invariant."""

@@ -1,0 +1,1 @@
+"""Neural networks: backbones, pretrained weights, checkpoints."""

@@ -1,0 +1,1 @@
+"""The rankers, one algorithm a file, and what they share."""

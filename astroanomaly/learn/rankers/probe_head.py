@@ -1,0 +1,85 @@
+"""The probe as the head of a network, so that a network can go on learning from where the probe stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.rankers.probe import Line
+
+__all__ = ["Pair", "ProbeHead"]
+
+_SOFT = 1e-3  # of a feature's mean: below it the square root is made straight, or its slope would be infinite at 0
+_LEAST = 1e-8  # likewise, of a feature that is mostly 0
+
+
+class ProbeHead(nn.Module):
+    """From features to points on the scale of the survey, as `Points` does, and on to logits.
+
+    Parameters
+    ----------
+    dim
+        Number of features.
+    num_classes
+        Number of label classes.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+        self.line = nn.utils.skip_init(nn.Linear, dim, num_classes)  # draws nothing from the global generator
+        with torch.no_grad():
+            self.line.weight.zero_()
+            self.line.bias.zero_()
+
+    @torch.no_grad()
+    def begin(self, points: Points, line: Line, columns: Sequence[int]) -> None:
+        """Take over what the probe has learnt.
+
+        Parameters
+        ----------
+        points, line
+            The probe's own, see `astroanomaly.learn.rankers.probe.Probe.line`.
+        columns
+            Places of its label classes among those of the head; the others stay at 0.
+        """
+        self.centre.copy_(torch.from_numpy(points.centre))
+        self.scale.copy_(torch.from_numpy(points.scale))
+        self.line.weight[list(columns)] = torch.from_numpy(line.slope.T.copy()).to(self.centre)
+        self.line.bias[list(columns)] = torch.from_numpy(line.offset).to(self.centre)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits ``(n, num_classes)`` of features ``(n, dim)``."""
+        soft = _SOFT * self.centre.square() + _LEAST  # (dim,)
+        roots = features.sign() * ((features.abs() + soft).sqrt() - soft.sqrt())
+        points = functional.normalize((roots - self.centre) * self.scale, dim=1)  # (n, dim)
+        return self.line(points)
+
+
+class Pair(nn.Module):
+    """Two networks of one mind: the mean of their logits.
+
+    Parameters
+    ----------
+    first
+        The network that the other started from, with the probe as its head.
+    tuned
+        The network that went on learning.
+    """
+
+    def __init__(self, first: nn.Module, tuned: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.tuned = tuned
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(n, num_classes)`` of RGB images ``(n, 3, S, S)`` in [0, 1]."""
+        return (self.first(images) + self.tuned(images)) / 2

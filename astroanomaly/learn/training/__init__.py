@@ -1,0 +1,1 @@
+"""Training networks: FixMatch, fine-tuning, pretraining, augmentation, sampling."""

@@ -1,0 +1,1 @@
+"""Cores, processes, threads and Dask clusters."""

@@ -1,0 +1,92 @@
+"""One map over independent pieces of work: in this process, in several, or on a cluster."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import itertools
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from astroanomaly.errors import StorageError
+
+if TYPE_CHECKING:
+    from astroanomaly.parallel.dask import Cluster
+
+__all__ = ["run", "workers_end_at_interrupt"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int | Cluster = 1) -> Iterator[Result]:
+    """Apply a function to every item; yield results as they are done, in any order.
+
+    Parameters
+    ----------
+    function
+        For more than one worker it has to be importable by name, and so do its arguments' types. On a cluster it may be
+        called twice for the same item, but each item has one result.
+    workers
+        Number of processes; 1 runs everything here, in order. Or a cluster.
+
+    Raises
+    ------
+    StorageError
+        If a worker process was killed from outside (for instance for want of memory).
+    ClusterError
+        If the cluster is lost.
+    """
+    if not isinstance(workers, int):
+        yield from workers.map(function, items)
+        return
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")  # threads of torch and HDF5 do not survive a fork
+    pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    waiting = iter(items)
+    try:
+        running = {pool.submit(function, item) for item in itertools.islice(waiting, 2 * workers)}
+        while running:
+            done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+            running |= {pool.submit(function, item) for item in itertools.islice(waiting, len(done))}
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise StorageError(
+            "a worker process was killed, most likely for want of memory; what was finished is kept: "
+            "run the same command again with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which lets running pieces finish and starts no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def workers_end_at_interrupt() -> Iterator[None]:
+    """On Ctrl-C, end worker processes that wait for an archive: what they have not committed is done again."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield  # somebody else decides what Ctrl-C does
+        return
+
+    others = set(multiprocessing.active_children())
+
+    def end(*_: Any) -> None:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

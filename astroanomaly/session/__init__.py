@@ -1,0 +1,1 @@
+"""Sessions: what is on disk, rounds, scores, candidates, exports."""

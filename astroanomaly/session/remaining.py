@@ -1,0 +1,180 @@
+"""What is left to find: a search's scores and audit set brought together with `astroanomaly.session.calibration`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from astroanomaly.errors import ConfigError, SessionError
+from astroanomaly.labels.consensus import DISPUTED, Consensus, audit_labels
+from astroanomaly.records import NOMINAL
+from astroanomaly.session.calibration import DEPTHS, LEAST, Forecast, forecast
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache
+    from astroanomaly.session.session import Session
+
+__all__ = ["forecast_scores", "provenance", "remaining"]
+
+_SAMPLED, _TOP = 1000, 500  # unlabelled objects that two rankings are compared on: at random, and from the top
+
+
+def remaining(session: Session, depths: Sequence[int] = DEPTHS) -> Forecast:
+    """Say how many anomalies are left by the latest round's scores; see `Session.remaining`."""
+    last = session.last_round
+    ranker = session.ranker(last.ranker, **last.recipe["options"])
+    learnt = session.labels.labelled(until=last.last_event).ids if ranker.needs_labels else ()
+    return forecast_scores(
+        session.cache,
+        -last.read_log_odds(session.cache)[:, 0],
+        Consensus(session.labels.events()),
+        session.labels.audit,
+        learnt=learnt,
+        points=session.points,
+        regression=session.settings["probe"],
+        depths=depths,
+        seed=session.settings["session"]["seed"],
+    )
+
+
+def forecast_scores(
+    cache: Cache,
+    scores: np.ndarray,
+    consensus: Consensus,
+    audit: Collection[str],
+    *,
+    learnt: Collection[str],
+    points: Callable[[Sequence[str]], np.ndarray],
+    regression: Mapping[str, object],
+    depths: Sequence[int] = DEPTHS,
+    seed: int = 0,
+) -> Forecast:
+    """Say how many anomalies are left by some scores.
+
+    Parameters
+    ----------
+    cache
+        The cutouts.
+    scores
+        ``(N,)`` in the order of the cache, higher is more anomalous; objects with NaN are left out.
+    consensus
+        What people said.
+    audit
+        The audit set.
+    learnt
+        Objects whose labels the scores know. Where these would stand if they did not is told by the instant ranker,
+        which leaves them out in turn.
+    points
+        ``(n, D)`` features of some objects on the scale of the survey; asked for only if labels were learnt from.
+    regression
+        Settings of the probe: ``c`` and ``balanced``.
+    depths, seed
+        As for `astroanomaly.session.calibration.forecast`.
+
+    Raises
+    ------
+    SessionError
+        If too little of the audit set is labelled.
+    ConfigError
+        For a depth below 1.
+    """
+    if any(depth < 1 for depth in depths):
+        raise ConfigError(f"a depth of {min(depths)} objects: expected 1 or more")
+    drawn = [i for i, row in zip(sorted(audit), cache.find(sorted(audit)), strict=True) if row >= 0]
+    checked = {i: label for i, label in audit_labels(consensus, drawn).items() if label != DISPUTED}
+    if len(checked) < LEAST:
+        raise SessionError(_too_few(len(drawn), len(checked)))
+    said = {i: o.label for i, o in consensus.opinions().items() if o.label not in ("", DISPUTED) and i not in audit}
+    there = cache.find(list(said))
+    known = [i for i, row in zip(said, there, strict=True) if row >= 0]
+    audit_rows, known_rows = cache.rows(list(checked)), cache.rows(known)
+    scores = np.asarray(scores, np.float64)
+    free = np.isfinite(scores)
+    free[cache.rows(drawn)] = False
+    free[known_rows] = False
+    known_scores = scores[known_rows].copy()
+    taught = np.array([i in set(learnt) for i in known], bool) if len(learnt) else np.zeros(len(known), bool)
+    if taught.any():
+        rows = _compared(scores, free, audit_rows, seed)
+        known_scores[taught] = _unseen(
+            points, [i for i in known if i in set(learnt)], said, cache.ids_at(rows[0]), scores[rows[0]], rows[1],
+            regression, known_scores[taught], seed,
+        )  # fmt: skip
+    has = np.isfinite(known_scores)
+    seen = np.isfinite(scores[audit_rows])
+    return forecast(
+        scores[free],
+        scores[audit_rows][seen],
+        np.array([label != NOMINAL for label in checked.values()], bool)[seen],
+        known_scores[has],
+        np.array([said[i] != NOMINAL for i in known], bool)[has],
+        depths=depths,
+        seed=seed,
+    )
+
+
+def provenance(found: Forecast) -> dict[str, str]:
+    """Say in words where probabilities come from, for the header of a catalogue."""
+    return {
+        "calibration": f"audit set of {found.audit} labelled objects, {found.audit_anomalies} of them anomalies",
+        "anomalies_left": f"{found.total.expected:.0f} ({found.total.low:.0f} to {found.total.high:.0f}, 90 %) among "
+        f"{found.unlabelled} unlabelled objects",
+    }
+
+
+def _compared(scores: np.ndarray, free: np.ndarray, audit_rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose objects to compare two rankings on: rows, and for how many objects each stands."""
+    pool = np.union1d(np.flatnonzero(free), audit_rows[np.isfinite(scores[audit_rows])])
+    order = pool[np.argsort(-scores[pool], kind="stable")]
+    top, rest = order[:_TOP], order[_TOP:]
+    drawn = np.random.default_rng(seed).permutation(rest)[:_SAMPLED]
+    weights = np.r_[np.ones(len(top)), np.full(len(drawn), len(rest) / max(len(drawn), 1))]
+    return np.r_[top, drawn], weights
+
+
+def _unseen(
+    points: Callable[[Sequence[str]], np.ndarray],
+    learnt: Sequence[str],
+    said: Mapping[str, str],
+    sample: Sequence[str],
+    sample_scores: np.ndarray,
+    weights: np.ndarray,
+    regression: Mapping[str, object],
+    own: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """``(n,)`` scores that objects would have if their labels were not known.
+
+    Log-odds out of fold, of a regression like the probe's, tell the place: an object would stand as high in the ranking
+    as it does in that of the regression.
+    """
+    from astroanomaly.learn.label_errors import held_out, odds
+
+    options: dict[str, object] = {"c": regression["c"], "balanced": regression["balanced"]}
+    names = [NOMINAL, *sorted({said[i] for i in learnt} - {NOMINAL})]
+    places = np.array([names.index(said[i]) for i in learnt])
+    if not (places == 0).any() or not (places > 0).any():  # taken back since
+        return own
+    known = points(learnt)
+    held = -held_out(known, places, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
+    judged = np.isfinite(held)
+    spoken = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
+    order = np.argsort(-spoken, kind="stable")
+    above = np.cumsum(weights[order])[np.searchsorted(-spoken[order], -held[judged], side="right").clip(1) - 1]
+    order = np.argsort(-sample_scores, kind="stable")
+    held[judged] = np.interp(above, np.cumsum(weights[order]), sample_scores[order])
+    return np.where(judged, held, own)
+
+
+def _too_few(drawn: int, checked: int) -> str:
+    if not drawn:
+        return (
+            "this session has no audit set, so nothing can be said of what is left, and no score is a probability: "
+            "start a session with `astroanomaly init --audit N` and label those objects blind, in the app"
+        )
+    return (
+        f"{checked} of the {drawn} objects of the audit set are labelled, {LEAST} are needed: in the app, choose "
+        "'show: the audit set, blind', or import labels of the whole set"
+    )

@@ -1,0 +1,223 @@
+"""Rounds of a session on disk: recipe, checkpoint, scores. A round is there whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import hashlib
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroanomaly.cache import Cache
+from astroanomaly.cache.scores import has_scores, read_scores
+from astroanomaly.errors import SessionError, StorageError
+from astroanomaly.files import read_json, write_json
+from astroanomaly.records import ShardScores
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["ROUNDS", "SCORES", "Draft", "Round", "list_rounds", "new_round"]
+
+ROUNDS = "rounds"  # folder of the rounds of a session
+SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
+_RECIPE, _WEIGHTS = "ranker.json", "model.safetensors"
+_UNFINISHED, _LOCK = ".tmp-", "lock"
+_NEW_S = 600.0  # a folder without a lock file is not swept before: its maker may be about to write one
+_OLD_S = 86400.0  # where files cannot be locked, what nobody has touched for a day is left over
+
+
+@dataclass(frozen=True)
+class Round:
+    """One training of one ranker.
+
+    Attributes
+    ----------
+    number
+        1 for the first; 0 while it is in the making.
+    ranker
+        Its name.
+    last_event
+        Number of the last label event it knew.
+    path
+        Folder with its recipe, checkpoint, scores and figures.
+    """
+
+    number: int
+    ranker: str
+    last_event: int
+    path: Path
+
+    @property
+    def weights(self) -> Path:
+        """Its checkpoint; there only for rankers with weights."""
+        return self.path / _WEIGHTS
+
+    @property
+    def scores(self) -> Path:
+        """Folder of its score files."""
+        return self.path / SCORES
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Settings, label event, time, and the figures of every training step."""
+        return read_json(self.path / _RECIPE)
+
+    def absolute(self) -> Round:
+        """Return it with an absolute path, for processes elsewhere."""
+        return replace(self, path=self.path.absolute())
+
+    def in_survey(self, folder: Path) -> Path:
+        """Where the folder of a survey that is scored straight through has what this round makes of it.
+
+        The name has the number of the round and a hash of its recipe and checkpoint, so that several sessions may use
+        one folder.
+        """
+        digest = hashlib.sha256((self.path / _RECIPE).read_bytes())
+        if self.weights.is_file():
+            digest.update(self.weights.read_bytes())
+        return folder / f"round-{self.number:04d}-{digest.hexdigest()[:8]}"
+
+    def is_scored(self, cache: Cache) -> bool:
+        """Whether every object of the cache has a score."""
+        return all(has_scores(self.scores, shard.uuid) for shard in cache.shards)
+
+    def read_scores(self, cache: Cache) -> tuple[list[str], np.ndarray]:
+        """Ids and ``(N, classes)`` float32 log-odds of all objects of the cache."""
+        parts = list(self.shard_scores(cache))
+        return [object_id for part in parts for object_id in part.ids], np.concatenate(
+            [part.log_odds for part in parts]
+        )
+
+    def read_log_odds(self, cache: Cache) -> np.ndarray:
+        """``(N, classes)`` float32 log-odds in the order of ``cache.ids``."""
+        return np.concatenate([part.log_odds for part in self.shard_scores(cache)])
+
+    def shard_scores(self, cache: Cache) -> Iterator[ShardScores]:
+        """Give the scores of one shard of the cache after another, in its order."""
+        for shard in cache.shards:
+            if not has_scores(self.scores, shard.uuid):
+                raise SessionError(
+                    f"round {self.number} has not scored all of {shard.folder} yet: run `astroanomaly score SESSION`"
+                )
+            yield read_scores(self.scores, shard.uuid)
+
+
+def list_rounds(folder: Path) -> list[Round]:
+    """Return the rounds in a folder, oldest first."""
+    found = []
+    for path in sorted(folder.glob("[0-9]*")):
+        recipe = read_json(path / _RECIPE)
+        try:
+            found.append(Round(int(path.name), str(recipe["ranker"]), int(recipe["last_event"]), path))
+        except (KeyError, ValueError, TypeError) as error:
+            raise SessionError(f"{path / _RECIPE} is damaged: {error!r}") from error
+    return found
+
+
+@dataclass
+class Draft:
+    """A round in the making.
+
+    Attributes
+    ----------
+    round
+        Where its files go; afterwards the finished round, with its number.
+    recipe
+        To be completed.
+    """
+
+    round: Round
+    recipe: dict[str, Any]
+
+
+@contextlib.contextmanager
+def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
+    """Give a round in the making; it joins the others only if all went well, with the number that is next then.
+
+    Several may be in the making at once. What killed ones left behind is removed first.
+
+    Parameters
+    ----------
+    folder
+        Folder of the session's rounds.
+    ranker, last_event
+        As in `Round`.
+    """
+    unfinished = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
+    draft = Draft(Round(0, ranker, last_event, unfinished), {"ranker": ranker, "last_event": last_event})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        unfinished.mkdir()
+        with _held(unfinished):
+            yield draft
+            draft.recipe.setdefault("created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+            write_json(unfinished / _RECIPE, draft.recipe)
+            (unfinished / _LOCK).unlink(missing_ok=True)
+            number = _settle(unfinished, folder)
+        draft.round = Round(number, ranker, last_event, folder / f"{number:04d}")
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"a round of {ranker} cannot be kept in {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _settle(unfinished: Path, folder: Path) -> int:
+    """Rename a round to the first number that nobody has, nor takes meanwhile; return the number."""
+    number = max((int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()), default=0)
+    while True:
+        number += 1
+        try:
+            unfinished.rename(folder / f"{number:04d}")
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        else:
+            return number
+
+
+@contextlib.contextmanager
+def _held(unfinished: Path) -> Iterator[None]:
+    """Hold the lock of a round in the making: the system lets go of it with the process, however that ends."""
+    with (unfinished / _LOCK).open("w") as handle:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _sweep(folder: Path) -> None:
+    """Remove rounds that were being made by processes that are gone."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        if _is_left_over(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_left_over(path: Path) -> bool:
+    try:
+        age = time.time() - max(item.stat().st_mtime for item in (path, *path.rglob("*")))
+        if not (path / _LOCK).exists():
+            return age > _NEW_S
+        with (path / _LOCK).open("r+") as handle:
+            if fcntl is None:
+                return age > _OLD_S
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:  # somebody holds it, or it cannot be locked here at all
+                return error.errno not in (errno.EWOULDBLOCK, errno.EACCES) and age > _OLD_S
+            return age > 1  # between making the file and locking it
+    except OSError:  # it is gone meanwhile, or not ours
+        return False

@@ -1,0 +1,220 @@
+"""The scores of all objects as one table, written block by block: memory is that of a block, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.cache.scores import count_tasks, list_parts
+from astroanomaly.cache.writer import plan_tasks
+from astroanomaly.errors import CatalogError, SessionError
+from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.records import Progress
+from astroanomaly.session.candidates import origin
+from astroanomaly.session.rounds import SCORES, Round
+from astroanomaly.tables.escape import ascii_text
+from astroanomaly.tables.stream import STREAMS
+from astroanomaly.tables.write import build_catalog, check_target
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from astropy.table import QTable
+
+    from astroanomaly.cache import Cache
+    from astroanomaly.session.session import Session
+
+__all__ = ["ScoreBlock", "export_scores", "widest", "write_score_table"]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreBlock:
+    """Some objects with their scores.
+
+    Parameters
+    ----------
+    ids
+        ``(n,)`` object ids.
+    ra, dec
+        ``(n,)`` ICRS degrees, NaN where unknown.
+    log_odds
+        ``(n, classes)`` float32 log-odds of each label class against all others, ``nominal`` first.
+    labels
+        ``(n,)`` labels, empty without one.
+    """
+
+    ids: Sequence[str]
+    ra: np.ndarray
+    dec: np.ndarray
+    log_odds: np.ndarray
+    labels: Sequence[str]
+
+
+def widest(ids: Iterable[str]) -> int:
+    """Return how many characters the longest of some texts takes when it is spelt for any format; 1 without texts."""
+    return max((len(ascii_text(object_id)) for object_id in ids), default=1) or 1
+
+
+def write_score_table(
+    path: str | Path,
+    blocks: Iterable[ScoreBlock],
+    classes: Sequence[str],
+    *,
+    total: int,
+    width: int,
+    labels: Iterable[str] = (),
+    provenance: Mapping[str, str],
+    overwrite: bool = False,
+) -> Iterator[int]:
+    """Write a table of scores block by block; the file is there, whole, once the generator is drained.
+
+    Columns, units, UCDs and descriptions are those of a catalogue of anomalies: ``object_id``, ``ra``, ``dec``,
+    ``score``, ``log_odds_CLASS`` for each class, ``label``. Text is spelt as in `astroanomaly.tables.write`.
+
+    Parameters
+    ----------
+    path
+        ``.fits``, ``.parquet`` (one row group for each block) or ``.csv``.
+    blocks
+        The objects, in the order of the rows.
+    classes
+        Label classes, ``nominal`` first.
+    total
+        How many objects there are in all blocks together.
+    width
+        What `widest` says of all ids; FITS gives each text the same room.
+    labels
+        Labels that occur beside the classes and ``disputed``.
+    provenance
+        Kept in the header of the file.
+    overwrite
+        Replace the file if it exists.
+
+    Yields
+    ------
+    int
+        After each block, how many objects are written.
+
+    Raises
+    ------
+    ConfigError
+        For another suffix, or if a package that the format needs is missing.
+    StorageError
+        If the file exists and must not be replaced, or cannot be written; nothing half-written is left.
+    CatalogError
+        If there are more or fewer objects than ``total``, or a text is wider than was said.
+    """
+    from astroanomaly.files import atomic_path
+
+    path = Path(path)
+    stream = STREAMS[check_target(path, tuple(STREAMS), overwrite=overwrite)]
+    done = 0
+    with atomic_path(path) as temporary, stream(temporary, _template(classes, width, labels, provenance), total) as put:
+        for block in blocks:
+            columns = _columns(block, classes)
+            lengths = {name: len(values) for name, values in columns.items()}
+            done += len(block.ids)
+            if set(lengths.values()) != {len(block.ids)} or done > total:
+                raise CatalogError(
+                    f"{path}: expected blocks of {total} objects in all, each column as long as the others; "
+                    f"found {done} objects or more, in columns of lengths {lengths}"
+                )
+            if len(block.ids):
+                put(columns)
+            yield done
+        if done != total:
+            raise CatalogError(f"{path}: expected {total} objects, found {done}: nothing was written")
+
+
+def export_scores(
+    session: Session, path: Path, *, survey: Path | None = None, overwrite: bool = False
+) -> Generator[Progress, None, int]:
+    """Write the scores of all objects by the latest round, see `Session.export_scores`; return how many."""
+    check_target(path, tuple(STREAMS), overwrite=overwrite)  # ids are looked through only for a file that can be
+    labels = {object_id: opinion.label for object_id, opinion in session.labels.current().items()}
+    if survey is None:
+        last = session.last_round
+        cache = session.cache
+        all_ids: Iterable[Sequence[str]] = (shard.ids for shard in cache.shards)
+        blocks = _blocks(cache, last, labels)
+    else:
+        last, folder = _scored_with(session, survey)
+        _refuse_unfinished(session, survey, folder)
+        all_ids = (part.ids for part in list_parts(folder, session.classes))
+        blocks = (
+            ScoreBlock(part.ids, part.ra, part.dec, part.log_odds, [labels.get(name, "") for name in part.ids])
+            for part in list_parts(folder, session.classes)
+        )
+    total, width = 0, 1
+    for ids in all_ids:
+        total, width = total + len(ids), max(width, widest(ids))
+        yield Progress("ids", total)
+    writing = write_score_table(
+        path,
+        blocks,
+        session.classes,
+        total=total,
+        width=width,
+        labels=set(labels.values()),
+        provenance=origin(session, last) | ({"survey": str(survey)} if survey else {}),
+        overwrite=overwrite,
+    )
+    for done in writing:
+        yield Progress("writing", done, total)
+    return total
+
+
+def _blocks(cache: Cache, last: Round, labels: Mapping[str, str]) -> Iterator[ScoreBlock]:
+    """Give the objects of a cache, shard by shard."""
+    for shard, scores in zip(cache.shards, last.shard_scores(cache), strict=True):
+        if list(scores.ids) != shard.ids:
+            raise SessionError(
+                f"the scores of round {last.number} for {shard.path} are of other objects than those in it: "
+                f"remove {last.scores / (shard.uuid + '.h5')} and run `astroanomaly score SESSION`"
+            )
+        given = [labels.get(object_id, "") for object_id in scores.ids]
+        yield ScoreBlock(scores.ids, *shard.positions, scores.log_odds, given)
+
+
+def _scored_with(session: Session, survey: Path) -> tuple[Round, Path]:
+    """Return the latest round that has scored objects of a survey straight through, and the folder of these scores."""
+    for item in reversed(session.rounds):
+        folder = item.in_survey(survey) / SCORES
+        if folder.is_dir():
+            return item, folder
+    raise SessionError(
+        f"no round of {session.path} has scored {survey}: run `astroanomaly score {session.path} --source ... "
+        f"--out {survey}`"
+    )
+
+
+def _refuse_unfinished(session: Session, survey: Path, folder: Path) -> None:
+    done, tasks = count_tasks(folder), plan_tasks(survey)
+    if done != tasks:
+        raise SessionError(
+            f"{folder} has scores of {done} of {tasks} pieces of the survey: give the command `astroanomaly score "
+            f"{session.path} --source ... --out {survey}` again, which goes on where it stopped"
+        )
+
+
+def _columns(block: ScoreBlock, classes: Sequence[str]) -> dict[str, Any]:
+    log_odds = np.asarray(block.log_odds, np.float32)
+    return {
+        "object_id": block.ids,
+        "ra": np.asarray(block.ra, np.float64),
+        "dec": np.asarray(block.dec, np.float64),
+        "score": -log_odds[:, 0],
+        **{f"log_odds_{name}": log_odds[:, number] for number, name in enumerate(classes)},
+        "label": block.labels,
+    }
+
+
+def _template(classes: Sequence[str], width: int, labels: Iterable[str], provenance: Mapping[str, str]) -> QTable:
+    """Make a catalogue of one row, whose texts are as wide as any: what it says of its columns holds for the table."""
+    label = "x" * widest([*classes, DISPUTED, *labels])
+    one = ScoreBlock(["x" * width], np.zeros(1), np.zeros(1), np.zeros((1, len(classes))), [label])
+    return build_catalog(_columns(one, classes), provenance)

@@ -1,0 +1,324 @@
+"""Straight through a survey: cut, score, forget. Scores and positions of all are kept, and the cutouts of the best."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.cache import Cache, Shard
+from astroanomaly.cache.index import load_index
+from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
+from astroanomaly.cache.scores import PartScores, list_parts, read_part
+from astroanomaly.cache.writer import create_cache, plan_length, read_description, read_plan_parts, write_lock
+from astroanomaly.config import FetchConfig
+from astroanomaly.errors import ConfigError, SessionError
+from astroanomaly.fetch import Traffic
+from astroanomaly.hookspecs import Source
+from astroanomaly.ingestion.ingest import open_job
+from astroanomaly.ingestion.workers import Job, in_batches, read_batch
+from astroanomaly.parallel import dask as clusters
+from astroanomaly.parallel.threads import ahead
+from astroanomaly.records import Progress, Task
+from astroanomaly.session import cluster_tasks as shard_work
+from astroanomaly.session.rounds import SCORES, Round
+from astroanomaly.session.survey_best import Best, keep
+
+if TYPE_CHECKING:
+    from astroanomaly.learn.explain import ImageScore
+    from astroanomaly.session.session import Session
+
+__all__ = ["SurveyReport", "score_source"]
+
+_BEST = "best"  # folder of the cache of the best
+_CUTTING = "cutting"  # folder of cutouts that wait to be scored
+_MANY = 10**6  # objects of a plan that does not know how many they are
+
+
+@dataclass(frozen=True)
+class SurveyReport:
+    """What came of a survey that was scored straight through.
+
+    Attributes
+    ----------
+    scored
+        Objects that have a score, those of earlier runs included.
+    failed
+        Objects that could not be cut, counted by reason; without those that the survey has not seen.
+    no_coverage
+        Objects that the survey has not seen.
+    kept
+        How many of the highest scores are in the cache of the best.
+    scores
+        Folder of the score files.
+    best
+        The cache of the best.
+    traffic
+        What was asked of the network.
+    seconds
+        How long it took.
+    """
+
+    scored: int
+    failed: Counter[str]
+    no_coverage: int
+    kept: int
+    scores: Path
+    best: Path
+    traffic: Traffic = field(default_factory=Traffic)
+    seconds: float = 0.0
+
+
+def score_source(
+    session: Session,
+    last: Round,
+    ranker: Any,
+    source: str | Source,
+    inputs: str | Path | Sequence[str | Path] = (),
+    *,
+    out: Path,
+    top: int = 1000,
+    prefix: str = "",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    fetch: FetchConfig | Mapping[str, Any] | None = None,
+    retry_failed: bool = False,
+    options: dict[str, Any] | None = None,
+) -> Generator[Progress, None, SurveyReport]:
+    """Score the objects of a survey without keeping their cutouts, or go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    session
+        The search. Its objects are not among the best.
+    last, ranker
+        The round, and its ranker, which scores images.
+    source, inputs, prefix, workers, scheduler, fetch, options
+        As in `astroanomaly.ingest`. Without a scheduler, ``workers`` processes cut, and this one scores.
+    out
+        Folder with the plan of the survey, made when missing; `Round.in_survey` gets the scores and the best.
+    top
+        How many of the highest scores are cut once more, and kept.
+    retry_failed
+        First forget the scores of parts in which objects have failed, so that they are cut and scored again.
+
+    Raises
+    ------
+    ConfigError
+        If ``top`` is less than 1.
+    SessionError
+        If the ranker scores objects of caches only.
+    AstroAnomalyError
+        As `astroanomaly.ingest`, and if the survey's bands or pixels are not those that the ranker has learnt from.
+    """
+    if top < 1:
+        raise ConfigError(f"top={top}: expected at least 1")
+    if not hasattr(ranker, "image_score"):
+        raise SessionError(
+            f"the ranker {ranker.name!r} cannot score images that are in no cache: ingest the survey, then run "
+            "`astroanomaly score SESSION --cache CACHE`"
+        )
+    began = time.time()
+    out = out.resolve()  # workers may be elsewhere
+    job, planning = yield from open_job(source, inputs, out, prefix=prefix, fetch=fetch, options=options)
+    target = last.in_survey(out)
+    scores, kept = target / SCORES, target / _BEST
+    others = [folder for folder in session.cache.folders if folder.resolve() != kept]
+    Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
+    session.model_input.check(Cache.open(out))
+    best, objects = Best(top, Cache.open(*others)), plan_length(out)
+    with write_lock(out), clusters.connect(scheduler, workers) as cluster:
+        survey = _Survey(job, scores, objects, tuple(session.classes))
+        if retry_failed:
+            survey.forget_failed()
+        if cluster is None:
+            parts = _in_this_process(survey, ranker, workers or 1)
+        else:
+            parts = _on_cluster(survey, shard_work.search_of(session, session.cache), last.absolute(), cluster)
+        report = yield from _follow(survey, parts, best, "" if cluster is None else cluster.announce())
+        report = replace(report, best=kept, traffic=planning + report.traffic)
+        chosen = best.tasks
+        if chosen:
+            if not (kept / CACHE_FILE).is_file():
+                create_cache(kept, job.layout, (), read_description(out)["request"])
+            with write_lock(kept):
+                there = Cache.open(kept).find(list(chosen)) >= 0
+                missing = {name: chosen[name] for name, has in zip(chosen, there.tolist(), strict=True) if not has}
+                keeping = replace(job, out=kept, stage=cluster is not None)
+                traffic = yield from keep(keeping, out, missing, cluster or workers or 1)
+                load_index(kept)
+            found = int((Cache.open(kept).find(list(chosen)) >= 0).sum())
+            report = replace(report, kept=found, traffic=report.traffic + traffic)
+    return replace(report, seconds=time.time() - began)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """A survey and what is known of its scores; plain data, for workers too."""
+
+    job: Job
+    scores: Path  # folder of the score files
+    objects: int  # 0: the plan does not know
+    classes: tuple[str, ...]
+
+    @property
+    def expected(self) -> int:
+        return self.objects or _MANY
+
+    def parts(self) -> Iterator[PartScores]:
+        """Give the scores that are there; what a killed writer has left is removed."""
+        for leftover in self.scores.glob(".tmp-*"):
+            leftover.unlink(missing_ok=True)
+        return list_parts(self.scores, self.classes)
+
+    def forget_failed(self) -> None:
+        """Remove the scores of parts in which an object has failed, but not for good: they are cut and scored again."""
+        for part in self.parts():
+            if any(failure.kind == "failed" for failure in part.failures):
+                part.path(self.scores).unlink()
+
+
+def _follow(
+    survey: _Survey, parts: Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]], best: Best, message: str
+) -> Generator[Progress, None, SurveyReport]:
+    """Take the scores that are there, then those that come; tell how many."""
+    done: set[int] = set()
+    scored = no_coverage = 0
+    failed: Counter[str] = Counter()
+    traffic = Traffic()
+    said = ""
+
+    def take(part: PartScores) -> None:
+        nonlocal scored, no_coverage
+        best.add(part)
+        done.update(part.tasks.tolist())
+        scored += len(part.ids)
+        no_coverage += sum(failure.kind == "no coverage" for failure in part.failures)
+        failed.update(failure.reason for failure in part.failures if failure.kind == "failed")
+
+    for part in survey.parts():
+        take(part)
+    yield Progress("scoring", scored, max(survey.objects, scored), message=message)
+    for part, asked in parts(done):
+        traffic += asked
+        take(part)
+        seen = scored + failed.total() + no_coverage
+        message = "" if part.engine in ("", said) else f"scored with {part.engine}"
+        said = part.engine
+        yield Progress("scoring", seen, max(survey.objects, seen), {"failed": float(failed.total())}, message)
+    return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic)
+
+
+def _part(survey: _Survey, score: ImageScore, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
+    """Score what was cut, write it down, and throw the cutouts away."""
+    shards = [Shard(path, survey.job.layout) for path in sorted((cut / SHARD_FOLDER).glob("*.h5"))]
+    none = np.empty((0, len(survey.classes)), np.float32)
+    part = PartScores(
+        tasks=np.array(tasks, np.int64),
+        ids=[name for shard in shards for name in shard.ids],
+        ra=np.concatenate([shard.positions[0] for shard in shards]),
+        dec=np.concatenate([shard.positions[1] for shard in shards]),
+        log_odds=np.concatenate([none, *(some for shard in shards for some in _judged(shard, score))]),
+        task=np.concatenate([shard.row_tasks() for shard in shards]),
+        failures=[failure for shard in shards for failure in shard.failures()[1]],
+        engine=score.engine.label,
+    )
+    part.write(survey.scores, survey.classes, ranker)
+    for shard in shards:
+        shard.release()  # a network file system keeps what is still mapped
+    shutil.rmtree(cut, ignore_errors=True)
+    return part
+
+
+def _judged(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
+    size, transfer = score.together, score.engine.transfer
+
+    def send(start: int) -> Any:
+        return transfer.send(shard.stored(slice(start, start + size)))
+
+    for _, sent in ahead(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
+        yield score.of_cutouts(transfer.receive(sent))
+
+
+def _cut(job: Job, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Traffic]:
+    """Cut some tasks into a folder of their own."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{batch[0][0]:010d}-", dir=job.out))
+    (folder / SHARD_FOLDER).mkdir()
+    report, _ = read_batch(replace(job, out=folder), batch)
+    return folder, [ordinal for ordinal, _ in batch], report.traffic
+
+
+# ------------------------------------------------------------------------------------------------- on this machine
+
+
+def _in_this_process(
+    survey: _Survey, ranker: Any, workers: int
+) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
+    """Cut in some processes, and score here."""
+    job = survey.job
+    score = ranker.image_score(Cache.open(job.out), expected=survey.expected)
+
+    def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
+        left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
+        with _cutting(job.out) as folder:
+            for cut, tasks, traffic in in_batches(_cut, replace(job, out=folder, sync=False), left, workers):
+                yield _part(survey, score, ranker.name, cut, tasks), traffic
+
+    return parts
+
+
+@contextlib.contextmanager
+def _cutting(out: Path) -> Iterator[Path]:
+    """Give an empty folder for cutouts that wait to be scored; it is gone afterwards."""
+    folder = out / _CUTTING
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(exist_ok=True)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------------- on a cluster
+
+
+def _on_cluster(
+    survey: _Survey, search: shard_work.Search, last: Round, cluster: clusters.Cluster
+) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
+    """Cut and score in the workers of a cluster; what they have written is read here."""
+    job = survey.job
+    function = functools.partial(_cut_and_score, survey, search, last)
+
+    def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
+        left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
+        with _cutting(job.out):
+            for first, traffic in in_batches(function, job, left, cluster):
+                yield read_part(survey.scores, first, survey.classes), traffic
+
+    return parts
+
+
+def _cut_and_score(
+    survey: _Survey, search: shard_work.Search, last: Round, job: Job, batch: list[tuple[int, Task]]
+) -> tuple[int, Traffic]:
+    """Cut and score some tasks, in a worker; return the first of them. Another may do the same: both write the same."""
+    clusters.need(job.out / CACHE_FILE)
+    score = _image_score(search, last, job.out, survey.expected)
+    cut, tasks, traffic = _cut(replace(job, out=job.out / _CUTTING, sync=False), batch)
+    return int(_part(survey, score, last.ranker, cut, tasks).tasks.min()), traffic
+
+
+@functools.lru_cache(maxsize=1)
+def _image_score(search: shard_work.Search, last: Round, out: Path, expected: int) -> ImageScore:
+    ranker: Any = shard_work.fitted_ranker(search, last)
+    score: ImageScore = ranker.image_score(Cache.open(out), expected=expected)
+    return score

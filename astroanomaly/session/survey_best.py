@@ -1,0 +1,135 @@
+"""The cutouts worth keeping of a survey that is scored straight through: those of the highest scores."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from astroanomaly.cache import Cache
+from astroanomaly.cache.scores import PartScores
+from astroanomaly.cache.writer import read_plan_parts
+from astroanomaly.fetch import Traffic
+from astroanomaly.ingestion.retry import reading_again
+from astroanomaly.ingestion.workers import Job, read_tasks
+from astroanomaly.parallel import dask as clusters
+from astroanomaly.records import Progress
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache
+
+__all__ = ["Best", "TopK", "keep"]
+
+_SPARE = 4  # times as many objects as are wanted whose tasks are remembered
+
+
+class Best:
+    """The highest scores among objects that are not there already.
+
+    Parameters
+    ----------
+    top
+        How many.
+    known
+        What is there.
+    """
+
+    def __init__(self, top: int, known: Cache) -> None:
+        self._top = TopK(top)
+        self._known = known
+        self._tasks: dict[str, int] = {}
+
+    def add(self, part: PartScores) -> None:
+        """Take the scores of a part."""
+        scores = -part.log_odds[:, 0].astype(np.float64)
+        chosen = np.flatnonzero(scores >= self._top.least)  # NaN is not
+        ids = [part.ids[place] for place in chosen.tolist()]
+        new = np.flatnonzero(self._known.find(ids) < 0)
+        ids = [ids[place] for place in new.tolist()]
+        self._top.add(scores[chosen[new]], ids)
+        self._tasks.update(zip(ids, part.task[chosen[new]].tolist(), strict=True))
+        if len(self._tasks) > _SPARE * self._top.k:
+            self._tasks = self.tasks
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        """The ids of the best so far, highest first, with the place in the plan of the task each came from."""
+        return {name: self._tasks[name] for _, name in self._top.result()}
+
+
+def keep(
+    job: Job, survey: Path, places: Mapping[str, int], workers: int | clusters.Cluster
+) -> Generator[Progress, None, Traffic]:
+    """Cut some objects once more, each from its task, and keep them.
+
+    Parameters
+    ----------
+    job
+        Whose cache they go to.
+    survey
+        Folder with the plan.
+    places
+        Ids of the objects, and the places in the plan of their tasks.
+    workers
+        Number of processes, or a cluster.
+    """
+    tasks = dict(read_plan_parts(survey, set(places.values()).__contains__))
+    suspects: dict[str, set[str]] = {}
+    for name, ordinal in places.items():
+        suspects.setdefault(tasks[ordinal].key, set()).add(name.removeprefix(job.prefix))
+    again = reading_again(tasks.items(), suspects)
+    only = frozenset(name.removeprefix(job.prefix) for name in places)
+    traffic, done = Traffic(), 0
+    yield Progress("keeping", 0, len(places))
+    for part in read_tasks(replace(job, only=only), again, workers):
+        traffic += part.traffic
+        done += part.cut + part.failed.total() + part.no_coverage
+        yield Progress("keeping", done, max(done, len(places)))
+    return traffic
+
+
+class TopK:
+    """Keep the ``k`` highest-scored ids of a stream in memory O(k + batch).
+
+    Equal scores are ordered by id, so the result does not depend on the order of the stream.
+
+    Parameters
+    ----------
+    k
+        How many to keep.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k = max(0, k)
+        self._scores = np.empty(0, np.float64)
+        self._ids = np.empty(0, object)
+
+    def add(self, scores: np.ndarray, ids: Sequence[str]) -> None:
+        """Take a batch: ``(n,)`` scores, NaN for objects without one, and their ids."""
+        scores = np.asarray(scores, dtype=np.float64)
+        wanted = ~np.isnan(scores)
+        if len(self._scores) == self.k and self.k:
+            wanted &= scores >= self._scores[-1]
+        chosen = np.flatnonzero(wanted)
+        if len(chosen) > self.k and self.k:  # all above the k-th of the batch, and those that tie with it
+            kth = np.partition(scores[chosen], len(chosen) - self.k)[len(chosen) - self.k]
+            chosen = chosen[scores[chosen] >= kth]
+        if not len(chosen) or not self.k:
+            return
+        batch = np.empty(len(chosen), object)
+        batch[:] = [ids[int(i)] for i in chosen]
+        all_scores, all_ids = np.concatenate([self._scores, scores[chosen]]), np.concatenate([self._ids, batch])
+        order = np.lexsort((all_ids, -all_scores))[: self.k]
+        self._scores, self._ids = all_scores[order], all_ids[order]
+
+    @property
+    def least(self) -> float:
+        """The lowest score that may still be kept: minus infinity until there are ``k``."""
+        return float(self._scores[-1]) if len(self._scores) == self.k and self.k else -np.inf
+
+    def result(self) -> list[tuple[float, str]]:
+        """Return ``(score, id)``, highest first, equal scores by id."""
+        return [(float(score), str(name)) for score, name in zip(self._scores, self._ids, strict=True)]

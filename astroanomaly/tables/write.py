@@ -1,0 +1,386 @@
+"""The catalogue of anomalies: units, UCDs, descriptions, provenance; FITS, VOTable, ECSV, CSV and DS9 regions."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.config import nearest
+from astroanomaly.errors import CatalogError, ConfigError, StorageError
+from astroanomaly.tables.escape import ascii_text, fits_name, line_text, unicode_text, xml_name, xml_text
+
+if TYPE_CHECKING:
+    from astropy.io.fits import BinTableHDU
+    from astropy.io.votable.tree import VOTableFile
+    from astropy.table import QTable, Table
+
+__all__ = [
+    "SUFFIXES",
+    "as_ecsv",
+    "as_fits",
+    "as_votable",
+    "build_catalog",
+    "check_target",
+    "merge_duplicates",
+    "write_catalog",
+]
+
+SUFFIXES = (".vot", ".votable", ".xml", ".fits", ".ecsv", ".csv", ".reg")
+_REGION_ARCSEC = 3.0
+_REGION_TEXT = 200  # characters of an id that DS9 is given to draw
+_log = logging.getLogger(__name__)
+_DESCRIBED = {  # UCD and description of the columns every catalogue has
+    "object_id": ("meta.id;meta.main", "object id"),
+    "ra": ("pos.eq.ra;meta.main", "right ascension (ICRS)"),
+    "dec": ("pos.eq.dec;meta.main", "declination (ICRS)"),
+    "rank": ("meta.number", "place in the ranking, 1 is the most anomalous"),
+    "score": ("stat.likelihood", "log-odds that the object is not nominal; not calibrated, higher is more anomalous"),
+    "probability": (
+        "stat.probability",
+        "probability that the object is not nominal, calibrated on the audit set; none where it is labelled",
+    ),
+    "label": ("meta.code.class", "label by the majority of annotators, empty without one"),
+    "votes": ("meta.note", "verdicts by label class"),
+    "note": ("meta.note", "notes of the annotators"),
+    "n_merged": ("meta.number", "number of objects merged into this row"),
+    "merged_ids": ("meta.id", "ids of the other objects merged into this row, separated by blanks"),
+}
+
+
+def build_catalog(columns: Mapping[str, Any], provenance: Mapping[str, str]) -> QTable:
+    """Make the catalogue from plain columns.
+
+    Parameters
+    ----------
+    columns
+        By name, each of one length: ``object_id``, ``ra`` and ``dec`` in ICRS degrees, ``score``, and any others;
+        astropy columns keep their unit and description. Columns named ``log_odds_CLASS`` are described as such. A
+        column carried along whose name differs from one of ours, or from an earlier one, in case only is called
+        ``catalog_NAME``: neither FITS nor TOPCAT tells them apart.
+    provenance
+        Kept in ``meta`` and written into the header of the file.
+
+    Raises
+    ------
+    CatalogError
+        If a column is missing, or they are not of one length.
+    """
+    from astropy import units
+    from astropy.table import QTable
+
+    missing = [name for name in ("object_id", "ra", "dec", "score") if name not in columns]
+    lengths = {name: len(values) for name, values in columns.items()}
+    if missing or len(set(lengths.values())) != 1:
+        raise CatalogError(
+            f"a catalogue of anomalies needs the column {missing[0]!r}; there is {', '.join(columns) or 'none'}"
+            if missing
+            else f"the columns of a catalogue must be of one length, not {lengths}"
+        )
+    table = QTable(meta={str(key): str(value) for key, value in provenance.items()})
+    for name, values in zip(_distinct(columns), columns.values(), strict=True):
+        if name in ("ra", "dec"):
+            table[name] = units.Quantity(np.asarray(values, float), "deg")
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # units of a stranger's catalogue that astropy does not know
+                table[name] = values
+        ucd, description = _DESCRIBED.get(name, ("", ""))
+        if name.startswith("log_odds_"):
+            ucd, description = (
+                "stat.likelihood",
+                f"log-odds of {name.removeprefix('log_odds_')} against all other classes",
+            )
+        info = table[name].info
+        if ucd:
+            info.meta = {**(info.meta or {}), "ucd": ucd}
+        if description:
+            info.description = description
+    return table
+
+
+def merge_duplicates(table: QTable, radius_arcsec: float) -> QTable:
+    """Merge objects closer than a radius into the one with the best score.
+
+    Going down the scores, each object takes in all lower ones within the radius that no other has taken. Rows without
+    a position stay as they are.
+
+    Parameters
+    ----------
+    table
+        A catalogue; its order by score is kept.
+    radius_arcsec
+        The radius; 0 merges nothing.
+
+    Returns
+    -------
+    astropy.table.QTable
+        With the columns ``n_merged`` and ``merged_ids`` added.
+
+    Raises
+    ------
+    ConfigError
+        If the radius is negative or above 180 degrees.
+    """
+    from scipy.spatial import KDTree
+
+    if not 0 <= radius_arcsec <= 180 * 3600:
+        raise ConfigError(f"a merge radius of {radius_arcsec} arcsec: expected 0 (merge nothing) to 180 degrees")
+    taken = np.full(len(table), -1)
+    members: list[list[int]] = [[] for _ in range(len(table))]
+    ra, dec = np.radians(table["ra"].to_value("deg")), np.radians(table["dec"].to_value("deg"))
+    there = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if radius_arcsec > 0 and len(there):
+        points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)[there]
+        near = KDTree(points).query_ball_point(points, 2 * np.sin(np.radians(radius_arcsec / 3600) / 2))
+        close = {int(row): [int(there[k]) for k in others] for row, others in zip(there, near, strict=True)}
+        for row in np.argsort(-np.asarray(table["score"], float), kind="stable"):
+            if taken[row] >= 0 or int(row) not in close:
+                continue
+            taken[row] = row
+            members[row] = [other for other in sorted(close[int(row)]) if taken[other] < 0]
+            taken[members[row]] = row
+    kept = np.flatnonzero((taken < 0) | (taken == np.arange(len(table))))
+    merged = table[kept]
+    ids = [str(object_id) for object_id in table["object_id"]]
+    merged["n_merged"] = np.array([1 + len(members[row]) for row in kept], dtype=np.int32)
+    merged["merged_ids"] = np.array([" ".join(ids[other] for other in members[row]) for row in kept], dtype=str)
+    for name in ("n_merged", "merged_ids"):
+        ucd, description = _DESCRIBED[name]
+        merged[name].info.meta = {"ucd": ucd}
+        merged[name].info.description = description
+    return merged
+
+
+def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False) -> None:
+    r"""Write a catalogue in one step, in the format its suffix names.
+
+    Text that a format cannot hold (control characters, lone surrogates, blanks at an end, and all but ASCII in FITS) is
+    spelt as in a Python string: ``\x07``, ``\xe9``. CSV keeps everything but surrogates and the null character.
+
+    Parameters
+    ----------
+    table
+        What `build_catalog` made.
+    path
+        ``.vot``, ``.votable`` or ``.xml`` (VOTable), ``.fits``, ``.ecsv``, ``.csv``, or ``.reg`` (DS9 regions, without
+        the objects that have no position).
+    overwrite
+        Replace the file if it exists.
+
+    Raises
+    ------
+    ConfigError
+        For another suffix.
+    StorageError
+        If the file exists and must not be replaced, or cannot be written.
+    """
+    from astroanomaly.files import atomic_path
+
+    path = Path(path)
+    writers = {".fits": _write_fits, ".ecsv": _write_ecsv, ".csv": _write_csv, ".reg": _write_regions}
+    suffix = check_target(path, SUFFIXES, overwrite=overwrite)
+    with atomic_path(path) as temporary:
+        writers.get(suffix, _write_votable)(table, temporary)
+
+
+def check_target(path: Path, suffixes: Sequence[str], *, overwrite: bool) -> str:
+    """Check that a file may be written before the work begins; return its suffix in lower case.
+
+    Raises
+    ------
+    ConfigError
+        If the suffix is none of ``suffixes``.
+    StorageError
+        If the file exists and must not be replaced, or its folder does not.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        raise ConfigError(
+            f"cannot tell the format of {path}: expected one of {', '.join(suffixes)}{nearest(suffix, suffixes)}"
+        )
+    if path.exists() and not overwrite:
+        raise StorageError(f"{path} exists already: choose another name, or --overwrite")
+    if not path.parent.is_dir():
+        raise StorageError(f"{path} cannot be written: the folder {path.parent} does not exist")
+    return suffix
+
+
+# ------------------------------------------------------------------------------------------------------- the formats
+
+
+def as_votable(table: QTable) -> VOTableFile:
+    """Return a catalogue as a VOTable, with UCDs, descriptions and provenance."""
+    from astropy.io.votable import from_table
+    from astropy.io.votable.tree import CooSys, Info
+
+    plain = _plain(table, xml_text, "vounit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it makes an XML id of every strange column name
+        votable = from_table(plain)
+    resource = votable.resources[0]
+    votable.description = "Anomalies found with AstroAnomaly"
+    resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS", epoch="J2000"))
+    for key, value in table.meta.items():
+        resource.infos.append(Info(name=xml_name(key), value=xml_text(value)))
+    for item, name in zip(resource.tables[0].fields, table.colnames, strict=True):
+        item.ucd = (table[name].info.meta or {}).get("ucd")
+        if name in ("ra", "dec"):
+            item.ref = "icrs"
+    return votable
+
+
+def _write_votable(table: QTable, path: Path) -> None:
+    # The fast writer of astropy 8.0.2 writes one byte past its buffer where a row just fills it, and BINARY2 has no
+    # characters beyond the basic plane.
+    as_votable(table).to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
+
+
+def as_fits(table: QTable, name: str) -> BinTableHDU:
+    """Return a catalogue as a FITS table called ``name``, with UCDs (TUCDn), descriptions (TCOMMn) and provenance."""
+    from astropy.io import fits
+
+    plain = _plain(table, ascii_text, "fits", fits_name)
+    hdu = fits.table_to_hdu(plain)
+    for number, (column, plain_name) in enumerate(zip(table.colnames, plain.colnames, strict=True), 1):
+        ucd = (table[column].info.meta or {}).get("ucd")
+        if ucd:
+            hdu.header[f"TUCD{number}"] = ascii_text(str(ucd))
+        if plain[plain_name].info.description:
+            hdu.header[f"TCOMM{number}"] = plain[plain_name].info.description
+    hdu.header["EXTNAME"] = name
+    hdu.header["RADESYS"] = "ICRS"
+    for key, value in table.meta.items():
+        hdu.header.add_history(f"{ascii_text(key)}: {ascii_text(value)}")
+    return hdu
+
+
+def _write_fits(table: QTable, path: Path) -> None:
+    from astropy.io import fits
+
+    fits.HDUList([fits.PrimaryHDU(), as_fits(table, "ANOMALIES")]).writeto(path, checksum=True)
+
+
+def as_ecsv(table: QTable) -> Table:
+    """Return a catalogue as an ordinary table whose header can be written as YAML, UCDs and provenance in ``meta``."""
+    plain = _plain(table, line_text, "generic")
+    plain.meta = {line_text(key): line_text(value) for key, value in table.meta.items()}
+    for column in plain.itercols():
+        column.info.meta = table[column.info.name].info.meta if column.info.name in table.colnames else None
+    return plain
+
+
+def _write_ecsv(table: QTable, path: Path) -> None:
+    from astropy.io import ascii as text_tables
+
+    text_tables.write(as_ecsv(table), path, format="ecsv")
+
+
+def _write_csv(table: QTable, path: Path) -> None:
+    plain = _plain(table, unicode_text, "generic")
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(plain.colnames)
+        writer.writerows(zip(*(plain[name].tolist() for name in plain.colnames), strict=True))
+
+
+def _write_regions(table: QTable, path: Path) -> None:
+    """Write DS9 circles; objects without a position have none."""
+    ra, dec = table["ra"].to_value("deg"), table["dec"].to_value("deg")
+    there = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    lines = ["# Region file format: DS9 version 4.1", 'global color=green dashlist="8 3"', "icrs"]
+    names = [str(object_id) for object_id in table["object_id"][there]]
+    for x, y, name in zip(ra[there], dec[there], names, strict=True):
+        text = "".join(c if c.isprintable() and c not in "{}" else " " for c in name)[:_REGION_TEXT]
+        lines.append(f'circle({x:.9f},{y:+.9f},{_REGION_ARCSEC:g}") # text={{{text}}}')
+    if len(there) < len(table):
+        message = f"{len(table) - len(there)} of {len(table)} objects have no position and are left out"
+        _log.warning("%s of the regions", message)
+        lines.append(f"# {message}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------------ helpers
+
+
+def _distinct(names: Mapping[str, Any]) -> list[str]:
+    """Rename columns whose names differ in case only; ours keep their names."""
+    ours = {name for name in names if name in _DESCRIBED or name.startswith("log_odds_")}
+    taken = {name.lower() for name in ours}
+    chosen = []
+    for name in names:
+        new = name
+        while name not in ours and new.lower() in taken:
+            new = f"catalog_{new}"
+        taken.add(new.lower())
+        chosen.append(new)
+    return chosen
+
+
+def _plain(
+    table: QTable, spelt: Callable[[str], str], unit_format: str, named: Callable[[str], str] | None = None
+) -> Table:
+    """Return an ordinary table that a format can hold, without its meta.
+
+    Quantities become columns with a unit; names are passed through ``named``, text through ``spelt``; a name or a unit
+    that the format does not know is told in the description.
+    """
+    from astropy.table import MaskedColumn, Table
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # units of a stranger's catalogue
+        plain = Table(table, copy=True)
+    plain.meta = {}
+    for name in table.colnames:
+        info = plain[name].info
+        unit, note = _unit(info.unit, unit_format)
+        full = f"[name: {name}]" if (named or spelt)(name) != name else ""
+        description = spelt(" ".join(text for text in (info.description, full, note) if text))
+        if plain[name].dtype.kind in "OUS":
+            mask = getattr(plain[name], "mask", None)
+            values = np.array(
+                [spelt(_decoded(value)) for value in np.asarray(np.ma.getdata(plain[name])).tolist()], dtype=str
+            )
+            plain[name] = values if mask is None or not np.any(mask) else MaskedColumn(values, mask=mask)
+        info = plain[name].info
+        info.unit, info.description, info.meta = unit, description or None, None
+    plain.rename_columns(table.colnames, _names(table.colnames, named or spelt))
+    return plain
+
+
+def _names(names: list[str], spelt: Callable[[str], str]) -> list[str]:
+    """Bring column names to what a format can hold, all different whatever the case."""
+    chosen: list[str] = []
+    taken: set[str] = set()
+    for name in map(spelt, names):
+        new, number = name, 1
+        while new.lower() in taken:
+            number += 1
+            new = f"{name}_{number}"
+        taken.add(new.lower())
+        chosen.append(new)
+    return chosen
+
+
+def _unit(unit: Any, unit_format: str) -> tuple[Any, str]:
+    """Return the unit if the format can hold it, else None and a note of what it was."""
+    from astropy.units import Unit
+
+    if unit is None or unit_format == "generic":
+        return unit, ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Unit(unit.to_string(unit_format), format=unit_format)
+    except (ValueError, TypeError, Warning):
+        return None, f"[unit: {unit}]"
+    return unit, ""
+
+
+def _decoded(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

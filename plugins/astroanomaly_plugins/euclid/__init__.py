@@ -1,0 +1,1 @@
+"""Cutouts from the Euclid archive."""

@@ -1,0 +1,233 @@
+"""Which objects to cut: from a catalogue, by the ids of the MER catalogue, or those of a cone in it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from astroanomaly import CatalogError, ConfigError, FetchError, read_catalog
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from astroanomaly import Catalog
+from astroanomaly_plugins.shared.columns import carried
+
+__all__ = ["MerCatalogue", "Positions", "from_catalog", "from_cone", "from_ids", "read_cone"]
+
+_log = logging.getLogger(__name__)
+_IDS_PER_QUERY = 500
+_USUAL = (  # columns that are kept where nothing else is asked for
+    "flux_detection_total",
+    "fluxerr_detection_total",
+    "flux_vis_psf",
+    "fluxerr_vis_psf",
+    "vis_det",
+    "point_like_prob",
+    "spurious_prob",
+    "segmentation_area",
+    "semimajor_axis",
+    "ellipticity",
+    "mumax_minus_mag",
+)
+_MICROJANSKY = 23.9  # AB magnitude of one microjansky
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class MerCatalogue(Protocol):
+    """An archive that holds the MER catalogue."""
+
+    name: str
+    id_column: str
+    ra_column: str
+    dec_column: str
+
+    @property
+    def catalogue(self) -> str:
+        """Name of the table."""
+        ...
+
+    def query(self, adql: str, what: str) -> Table:
+        """Run a query."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """Objects with positions, in ICRS degrees, and the catalogue columns that ride along."""
+
+    ids: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+    columns: dict[str, Any]
+    unknown: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def from_catalog(
+    path: Path, *, ra: str = "", dec: str = "", id: str = "", frame: str = "", carry: Sequence[str] = ("*",)
+) -> Positions:
+    """Read positions from a table.
+
+    Raises
+    ------
+    CatalogError
+        If the table has no sky positions, or lacks a column that is to be carried.
+    """
+    catalog: Catalog = read_catalog(path, ra=ra or None, dec=dec or None, id=id or None, frame=frame or None)
+    if catalog.ra is None or catalog.dec is None:
+        raise CatalogError(
+            f"{path} has no sky positions, only pixels ({catalog.found.get('pixel', '')}): name its columns with --ra "
+            f"and --dec. There are: {', '.join(catalog.columns.colnames)}"
+        )
+    columns = carried(catalog.columns, carry)
+    return Positions(catalog.ids, np.asarray(catalog.ra), np.asarray(catalog.dec), columns)
+
+
+def read_cone(text: str, radius: str) -> tuple[float, float, float]:
+    """Read ``--cone`` and ``--radius`` as degrees.
+
+    Raises
+    ------
+    ConfigError
+        If they are no position and no angle.
+    """
+    from astropy.coordinates import SkyCoord
+    from astropy.units import Quantity, UnitsError
+
+    if not radius:
+        raise ConfigError(f"--cone {text!r} needs a radius: --radius 0.1deg")
+    numbers = text.replace(",", " ").split()
+    try:
+        plain = len(numbers) == 2 and all(re.fullmatch(r"[-+]?\d+\.?\d*", number) for number in numbers)
+        place = SkyCoord(text.replace(",", " "), unit="deg" if plain else ("hourangle", "deg"), frame="icrs")
+        angle = float(Quantity(radius).to_value("deg"))
+    except (ValueError, TypeError, UnitsError) as error:
+        raise ConfigError(
+            f"--cone {text!r} --radius {radius!r}: expected a position, as in '269.7 66.0' (degrees) or "
+            f"'17h58m48s +66d00m00s', and an angle, as in 0.1deg: {error}"
+        ) from None
+    if not 0 < angle <= 90:
+        raise ConfigError(f"--radius {radius!r} is {angle:g} degrees: expected more than 0 and at most 90")
+    return float(place.ra.deg), float(place.dec.deg), angle
+
+
+def from_cone(
+    archive: MerCatalogue,
+    cone: tuple[float, float, float],
+    columns: Sequence[str],
+    magnitude_limit: float | None = None,
+    flux_column: str = "flux_detection_total",
+) -> Positions:
+    """Take the objects of the MER catalogue inside a cone, down to a magnitude.
+
+    Raises
+    ------
+    CatalogError
+        If there is none.
+    FetchError
+        If the archive gives fewer rows than it counts.
+    """
+    ra, dec, radius = cone
+    names = _names(archive, columns)
+    where = (
+        f"CONTAINS(POINT('ICRS', {archive.ra_column}, {archive.dec_column}), "
+        f"CIRCLE('ICRS', {ra!r}, {dec!r}, {radius!r})) = 1"
+    )
+    if magnitude_limit is not None:
+        where += f" AND {_checked(flux_column)} >= {10 ** ((_MICROJANSKY - magnitude_limit) / 2.5)!r}"
+    counted = archive.query(f"SELECT COUNT(*) AS number FROM {archive.catalogue} WHERE {where}", "size of the cone")
+    number = int(counted[counted.colnames[0]][0])
+    if number == 0:
+        limit = "" if magnitude_limit is None else f" brighter than magnitude {magnitude_limit:g}"
+        raise CatalogError(
+            f"the MER catalogue at {archive.name} has no object{limit} within {radius:g} degrees of {ra:g} {dec:+g}: "
+            "has Euclid seen this place? See the maps of the release, or ask for a larger --radius"
+        )
+    _log.info("%d objects of the MER catalogue in the cone", number)
+    table = archive.query(f"SELECT {names} FROM {archive.catalogue} WHERE {where}", "objects of the cone")
+    if len(table) != number:
+        raise FetchError(
+            f"objects of the cone: the archive counts {number} and gave {len(table)}: it cut its answer short; ask for "
+            "a smaller --radius or a brighter --magnitude-limit"
+        )
+    return _positions(archive, table)
+
+
+def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) -> Positions:
+    """Take objects of the MER catalogue by their ids; those it does not know are listed apart.
+
+    Raises
+    ------
+    ConfigError
+        If an id is no whole number, or is given twice.
+    CatalogError
+        If it knows none.
+    """
+    from astropy.table import vstack
+
+    for text in ids:
+        if not re.fullmatch(r"-?\d+", text):
+            raise ConfigError(f"--id {text!r}: ids of the MER catalogue are whole numbers")
+    wanted = [str(int(text)) for text in ids]
+    if len(set(wanted)) < len(wanted):
+        twice = next(text for text in wanted if wanted.count(text) > 1)
+        raise ConfigError(f"--id {twice} is given twice")
+    names = _names(archive, columns)
+    tables = []
+    for start in range(0, len(wanted), _IDS_PER_QUERY):
+        part = ", ".join(wanted[start : start + _IDS_PER_QUERY])
+        adql = f"SELECT {names} FROM {archive.catalogue} WHERE {archive.id_column} IN ({part})"
+        tables.append(archive.query(adql, "objects by their ids"))
+    found = _positions(archive, vstack(tables, metadata_conflicts="silent"))
+    if not len(found):
+        raise CatalogError(f"the MER catalogue at {archive.name} knows none of the {len(wanted)} ids, as {wanted[0]}")
+    known = set(found.ids.tolist())
+    return Positions(found.ids, found.ra, found.dec, found.columns, tuple(text for text in wanted if text not in known))
+
+
+def _names(archive: MerCatalogue, columns: Sequence[str]) -> str:
+    """List the columns to ask for; of the usual ones, those that the archive has."""
+    if "*" in columns:
+        return "*"
+    wanted = [_checked(name) for name in columns if name not in ("usual", "none")]
+    usual = _USUAL if "usual" in columns else ()
+    if wanted or usual:
+        adql = f"SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = '{archive.catalogue}'"
+        there = {str(row[0]).lower() for row in archive.query(adql, "columns of the MER catalogue")}
+        missing = [name for name in wanted if name.lower() not in there]
+        if missing:
+            raise CatalogError(
+                f"the MER catalogue at {archive.name} has no column {missing[0]!r}. It has {', '.join(sorted(there))}"
+            )
+        wanted += [name for name in usual if name in there]
+    return ", ".join(dict.fromkeys([archive.id_column, archive.ra_column, archive.dec_column, *wanted]))
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is no name of a column of the MER catalogue")
+    return name
+
+
+def _positions(archive: MerCatalogue, table: Table) -> Positions:
+    lower = {name.lower(): name for name in table.colnames}
+    missing = [name for name in (archive.id_column, archive.ra_column, archive.dec_column) if name not in lower]
+    if missing:
+        raise FetchError(
+            f"the MER catalogue at {archive.name}: its answer has no column {missing[0]!r}, only "
+            f"{', '.join(table.colnames)}"
+        )
+    ids, ra, dec = (lower[name] for name in (archive.id_column, archive.ra_column, archive.dec_column))
+    table = table[np.unique(np.asarray(table[ids]), return_index=True)[1]]
+    columns = {name: column for name, column in carried(table, ("*",)).items() if name not in (ids, ra, dec)}
+    degrees = [np.ma.filled(np.ma.asarray(table[name], np.float64), np.nan) for name in (ra, dec)]
+    return Positions(np.array([str(one) for one in table[ids]]), degrees[0], degrees[1], columns)

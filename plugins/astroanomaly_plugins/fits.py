@@ -1,0 +1,322 @@
+"""Source ``fits``: cutouts around catalogue positions from FITS mosaics, or a folder of ready-made FITS stamps.
+
+* **Files.** Plain, .gz, .bz2, .fz, any number of extensions; folders are searched. Images that are a weight, rms, psf,
+  quality, mask, variance or the like, by a word in the name of the extension or the file, are never bands unless
+  ``--ext`` or ``--band`` names them. Degenerate axes are dropped.
+* **Bands and tiles.** Within a file, images on one grid are bands, on disjoint footprints tiles. Files that show the
+  same area are bands of one tile, several areas are several tiles. How bands are named: `fits_bands`.
+* **Grids.** Cutouts are integer crops of the tile's own grid. Bands on different grids, and all tiles if
+  ``--pixel-scale`` is given, are resampled (bilinear) to an explicit TAN grid without distortions, north up.
+* **Objects.** Each is cut once: from the tile that covers most of its cutout, then from that where it is farthest from
+  the edge; if there are pixels without data, the other tiles are tried and the best covered cutout is kept.
+* **Coverage.** NaN, ``--nodata`` and what lies beyond the edge is not covered, and is NaN. Padding of exactly one value
+  along the edge of a mosaic is not covered either, but its pixels stay as they are. A cutout none of whose bands
+  is covered to ``--min-coverage`` is a failure.
+* **Without a catalogue** every image (with its bands) is one object, named by its path; its middle is its position.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from astroanomaly import (
+    BandError,
+    Catalog,
+    CatalogError,
+    ConfigError,
+    CutoutBlock,
+    Failure,
+    FootprintError,
+    Layout,
+    Plan,
+    Request,
+    Task,
+    UnreadableError,
+    hookimpl,
+    option,
+    read_catalog,
+)
+from astroanomaly.cutting import pixel_to_sky
+from astroanomaly_plugins.mosaics.bands import BandRule, name_bands, sort_bands
+from astroanomaly_plugins.mosaics.files import Image, describe, find_files, scan, select
+from astroanomaly_plugins.mosaics.objects import Assignment, assign, assign_pixels, footprint
+from astroanomaly_plugins.mosaics.reading import OUTSIDE, read_failures, read_stamps, read_tile
+from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile, size_in_pixels
+from astroanomaly_plugins.shared.columns import COLUMN, carried
+
+__all__ = ["FitsOptions", "FitsSource", "register_sources"]
+
+_log = logging.getLogger(__name__)
+_STAMPS_PER_TASK = 256
+
+
+@dataclass(frozen=True)
+class FitsOptions:
+    """Options of the source ``fits``."""
+
+    catalog: Path | None = option(  # noqa: RUF009 - option() makes a dataclass field
+        None, "table of the objects to cut; without one, whole files are cutouts"
+    )
+    size: str = option(
+        "", "size of a cutout: pixels (64, or 64x48 as width x height) or an angle (10arcsec)", metavar="SIZE"
+    )
+    band: tuple[str, ...] = option(
+        (), "which image is which band: NAME=FILE, NAME=FILE[EXTENSION] or NAME=PATTERN, separated by commas"
+    )
+    ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
+    ra: str = option("", "catalogue column of the longitude (right ascension)")
+    dec: str = option("", "catalogue column of the latitude (declination)")
+    frame: str = option("", "frame of the positions, as astropy calls it: icrs, fk5, galactic ...; default: by column")
+    x: str = option("", "catalogue column of the pixel x, counted from 0 (from 1 if it ends in _IMAGE)")
+    y: str = option("", "catalogue column of the pixel y")
+    id: str = option("", "catalogue column of the object id")
+    carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
+    min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
+    nodata: float | None = option(None, "pixel value that stands for no data")
+    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec")
+    dtype: Literal["float32", "float16"] = option("float32", "how flux is stored")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_coverage <= 1:
+            raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
+        if self.pixel_scale is not None and not self.pixel_scale > 0:
+            raise ConfigError(f"pixel_scale={self.pixel_scale}: expected arcseconds, more than 0")
+
+
+class FitsSource:
+    """FITS mosaics with a catalogue, or FITS stamps; see the module."""
+
+    name = "fits"
+    summary = "FITS mosaics with a catalogue, or a folder of FITS stamps"
+    Options = FitsOptions
+
+    def plan(self, request: Request, options: FitsOptions) -> Plan:
+        """Find images, bands, tiles and the tile of every object, by headers and WCS alone.
+
+        Raises
+        ------
+        UnreadableError, BandError, CatalogError, FootprintError, ConfigError
+            If nothing sensible can be cut; the message says what there is and what to give.
+        """
+        catalog = None
+        if options.catalog is not None:
+            if not options.size:
+                raise ConfigError("the size of the cutouts is missing: --size 64 (pixels) or --size 10arcsec")
+            catalog = read_catalog(
+                options.catalog,
+                ra=options.ra or None,
+                dec=options.dec or None,
+                x=options.x or None,
+                y=options.y or None,
+                id=options.id or None,
+                frame=options.frame or None,
+            )
+        rule = BandRule(options.band)
+        files = find_files([*request.inputs, *rule.files], options.catalog)
+        images, broken = _scan_all(files, tolerant=catalog is None and len(files) > 1)
+        chosen, given = _choose(images, options, rule)
+        groups = group_images(chosen, stamps=catalog is None, named=bool(rule))
+        tiles = [make_tile(bands, options.pixel_scale) for bands in name_bands(groups, given)]
+        bands = tuple(rule.patterns) or sort_bands([band for tile in tiles for band in tile.bands])
+        units = tuple(_unit_of(band, tiles) for band in bands)
+        scale = check_scales(tiles)
+        size = size_in_pixels(options.size, scale) if options.size else tiles[0].shape
+        _log.info("%d images in %d tiles, bands %s, cutouts %s", len(chosen), len(tiles), ", ".join(bands), size)
+        payload = {
+            "bands": list(bands),
+            "size": list(size),
+            "nodata": options.nodata,
+            "min_coverage": options.min_coverage,
+        }
+        if catalog is None:
+            tasks = _stamp_tasks(tiles, broken, payload)
+        else:
+            tasks = _catalog_tasks(tiles, catalog, options, payload)
+        return Plan(tasks, Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units))
+
+    def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
+        """Cut the objects of one task."""
+        kinds: dict[str, Callable[[Task], Iterator[Any]]] = {
+            "tile": read_tile,
+            "stamps": read_stamps,
+            "failures": read_failures,
+        }
+        return kinds[task.payload["kind"]](task)
+
+
+def _scan_all(files: Sequence[tuple[Path, Path, bool]], *, tolerant: bool) -> tuple[list[Image], dict[str, str]]:
+    """List the images of all files; in a folder of stamps, a broken file is one lost object."""
+    images: list[Image] = []
+    broken: dict[str, str] = {}
+    for path, root, by_name in files:
+        try:
+            found = scan(path, root)
+        except UnreadableError as error:
+            if not tolerant:
+                raise
+            broken[path.relative_to(root).as_posix()] = str(error)
+            continue
+        if not found and by_name:
+            raise BandError(f"{path} holds no image of two axes")
+        images += found
+    if not images:
+        first = next(iter(broken.values()), "")
+        raise UnreadableError(f"none of the {len(files)} files holds an image{': ' + first if first else ''}")
+    return images, broken
+
+
+def _choose(images: list[Image], options: FitsOptions, rule: BandRule) -> tuple[list[Image], dict[Image, str]]:
+    if rule:
+        wanted = select(images, options.ext) if options.ext else images
+        pairs = rule.select(wanted)
+        return [image for image, _ in pairs], dict(pairs)
+    chosen = select(images, options.ext)
+    if not chosen:
+        what = f"--ext {','.join(options.ext)} matches none of these" if options.ext else "none of these is a band"
+        raise BandError(f"{what}:{describe(images)}\nChoose with --ext NAME or --band NAME=FILE[EXTENSION]")
+    return chosen, {}
+
+
+def _unit_of(band: str, tiles: Sequence[Tile]) -> str:
+    units = list(dict.fromkeys(tile.bands[band].unit for tile in tiles if band in tile.bands))
+    if len(units) > 1:
+        _log.warning("band %s has different units in different images: %s", band, ", ".join(map(repr, units)))
+    return units[0] if units else ""
+
+
+# -------------------------------------------------------------------------------------------------------------- tasks
+
+
+def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, Any]) -> list[Task]:
+    """Make tasks of whole images, 256 of them each."""
+    per_file: dict[Path, int] = {}
+    for tile in tiles:
+        per_file[tile.first.path] = per_file.get(tile.first.path, 0) + 1
+    ids = []
+    for tile in tiles:
+        several = per_file[tile.first.path] > 1
+        ids.append(f"{tile.first.relative}[{tile.first.extension}]" if several else tile.first.relative)
+    counts = Counter([*ids, *broken])
+    twice, times = counts.most_common(1)[0]
+    if times > 1:
+        raise CatalogError(
+            f"two inputs hold a file {twice!r}, so their objects would have one id: give the folder above both"
+        )
+    order = np.argsort(np.array(ids), kind="stable")
+    texts = [json.dumps(tile.plain, sort_keys=True) for tile in tiles]
+    tasks = []
+    for start in range(0, len(order), _STAMPS_PER_TASK):
+        rows = order[start : start + _STAMPS_PER_TASK]
+        table = {"id": np.array([ids[k] for k in rows]), "tile": np.array([texts[k] for k in rows])}
+        tasks.append(Task(f"stamps-{start:08d}", {**payload, "kind": "stamps"}, table))
+    if broken:
+        nowhere = np.full(len(broken), np.nan)
+        tasks.append(_failures("unreadable files", np.array(list(broken)), list(broken.values()), nowhere, nowhere))
+    return tasks
+
+
+def _failures(key: str, ids: np.ndarray, reasons: Sequence[str], ra: np.ndarray, dec: np.ndarray) -> Task:
+    return Task(key, {"kind": "failures"}, {"id": ids, "reason": np.array(reasons), "ra": ra, "dec": dec})
+
+
+def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, payload: dict[str, Any]) -> list[Task]:
+    """Make one task per tile of the objects that are cut from it, and one of the objects on no tile."""
+    size = (payload["size"][0], payload["size"][1])
+    ra, dec, found = _place(tiles, catalog, options, size)
+    columns = carried(catalog.columns, options.carry)
+    placed = found.tile >= 0
+    if not placed.any():
+        raise FootprintError(_nothing_inside(tiles, catalog, ra, dec))
+    tasks = []
+    for number, tile in enumerate(tiles):
+        rows = np.flatnonzero(found.tile == number)
+        if not len(rows):
+            continue
+        # in the order of the file, so that a part of a split task needs one strip of a large mosaic
+        rows = rows[np.lexsort((found.x[rows], np.floor(found.y[rows])))]
+        table: dict[str, Any] = {
+            "id": catalog.ids[rows],
+            "ra": ra[rows],
+            "dec": dec[rows],
+            "x": found.x[rows],
+            "y": found.y[rows],
+        }
+        others = sorted({other for k in rows.tolist() for other in found.others.get(k, ())})
+        if others:
+            local = {other: position for position, other in enumerate(others, 1)}
+            table["others"] = np.array(
+                [" ".join(str(local[other]) for other in found.others.get(k, ())) for k in rows.tolist()]
+            )
+        table.update({COLUMN + name: values[rows] for name, values in columns.items()})
+        plain = [tile.plain, *(tiles[other].plain for other in others)]
+        tasks.append(Task(tile.key, {**payload, "kind": "tile", "tiles": plain}, table))
+    if not placed.all():
+        rows = np.flatnonzero(~placed)
+        known = np.isfinite(ra[rows]) if catalog.ra is not None else np.isfinite(found.x[rows])
+        reasons = np.where(known, OUTSIDE, "no valid position in the catalogue").tolist()
+        tasks.append(_failures("outside", catalog.ids[rows], reasons, ra[rows], dec[rows]))
+    return tasks
+
+
+def _place(
+    tiles: list[Tile], catalog: Catalog, options: FitsOptions, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, Assignment]:
+    """Return ICRS positions and the tile of every object."""
+    by_sky = catalog.ra is not None and catalog.dec is not None and not (options.x and not options.ra)
+    if by_sky and all(tile.grid is not None for tile in tiles):
+        ra, dec = np.asarray(catalog.ra), np.asarray(catalog.dec)
+        return ra, dec, assign(tiles, ra, dec, size)
+    if catalog.x is None or catalog.y is None:
+        raise CatalogError(
+            f"{tiles[0].first.place} has no WCS, so sky positions cannot be cut from it: the catalogue needs pixel "
+            f"positions (--x COLUMN --y COLUMN). Its columns: {', '.join(catalog.columns.colnames)}"
+        )
+    if len(tiles) > 1 or tiles[0].tan is not None:
+        raise CatalogError(
+            f"the catalogue has only pixel positions ({catalog.found.get('pixel', '')}), but there are "
+            f"{len(tiles)} tiles{' on a resampled grid' if tiles[0].tan else ''}: ingest one image at a time, or use a "
+            "catalogue with sky positions (--ra COLUMN --dec COLUMN)"
+        )
+    found = assign_pixels(tiles[0], catalog.x, catalog.y, size)
+    if tiles[0].grid is not None:
+        ra, dec = pixel_to_sky(tiles[0].grid, catalog.x, catalog.y)
+    else:
+        ra = dec = np.full(len(catalog), np.nan)
+    return ra, dec, found
+
+
+def _nothing_inside(tiles: list[Tile], catalog: Catalog, ra: np.ndarray, dec: np.ndarray) -> str:
+    if tiles[0].grid is None or not np.isfinite(ra).any():
+        spans = [
+            f"{name} {np.nanmin(part):.1f} to {np.nanmax(part):.1f}"
+            for name, part in (("x", catalog.x), ("y", catalog.y))
+            if part is not None and np.isfinite(part).any()
+        ]
+        span = ", ".join(spans) or "nothing: no row has a valid one"
+        height, width = tiles[0].shape
+        return f"no object lies on the image: positions span {span}; the image has {width} x {height} pixels"
+    corners = [
+        pixel_to_sky(tile.grid, [0, tile.shape[1] - 1] * 2, [0, 0, tile.shape[0] - 1, tile.shape[0] - 1])
+        for tile in tiles
+        if tile.grid is not None
+    ]
+    images = footprint(*(np.concatenate(part) for part in zip(*corners, strict=True)))
+    return (
+        f"none of the {len(catalog)} objects lies on the images. The catalogue ({catalog.found.get('sky', '')}) covers "
+        f"{footprint(ra, dec)}; the images cover {images} (ICRS degrees). Check the position columns (--ra, --dec) and "
+        "their frame (--frame)"
+    )
+
+
+@hookimpl
+def register_sources(register: Callable[[FitsSource], None]) -> None:
+    """Register the source ``fits``."""
+    register(FitsSource())

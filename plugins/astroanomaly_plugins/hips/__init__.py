@@ -1,0 +1,1 @@
+"""Cutouts from HiPS image surveys."""

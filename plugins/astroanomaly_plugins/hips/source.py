@@ -1,0 +1,264 @@
+"""Source ``hips``: cutouts of any survey that has a HiPS, through the service hips2fits.
+
+* **Grid.** Every object gets a TAN grid of its own, centred on it, north up, of ``--size`` over ``--pixels``; the
+  service resamples the survey to it. It is stored with the cutout, and an answer on any other grid is a failure.
+* **Surveys** are bands in the order given. A colour survey gives display pixels, three bands R, G and B, and stands
+  alone. ``--kind`` says which it is; else one image is fetched to find out.
+* **No coverage.** An answer without any data, or of exactly one value, is no coverage.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from astroanomaly import (
+    ConfigError,
+    Cutout,
+    Download,
+    Failure,
+    FetchError,
+    Grid,
+    Layout,
+    Plan,
+    Request,
+    Task,
+    UnreadableError,
+    fetch,
+    hookimpl,
+    option,
+)
+from astroanomaly.cutting import tan_grid
+from astroanomaly_plugins.hips.pixels import Pixels, read_pixels
+from astroanomaly_plugins.hips.service import ask, mirrors
+from astroanomaly_plugins.mosaics.files import clean
+from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.shared.columns import COLUMN
+from astroanomaly_plugins.shared.positions import (
+    Positions,
+    angle_arcsec,
+    read_failures,
+    read_positions,
+    unplaced,
+)
+
+__all__ = ["HipsOptions", "HipsSource", "register_sources"]
+
+_log = logging.getLogger(__name__)
+_COLOURS = ("R", "G", "B")
+_PER_TASK = 128
+_CELL_DEG = 1.0  # neighbours on the sky are asked for after one another: they share tiles of the survey
+_PROBES = 5
+_HEADER_BYTES = 5760
+
+
+@dataclass(frozen=True)
+class HipsOptions:
+    """Options of the source ``hips``."""
+
+    survey: tuple[str, ...] = option((), "identifier of a HiPS, as in CDS/P/DSS2/red; several are bands", metavar="ID")
+    catalog: Path | None = option(None, "table of the positions")  # noqa: RUF009 - option() makes a field
+    size: str = option("", "side of a cutout on the sky, as in 30arcsec", metavar="ANGLE")
+    pixels: int = option(64, "side of a cutout in pixels")
+    bands: tuple[str, ...] = option((), "names of the bands, one per survey; default: the last word of each identifier")
+    ra: str = option("", "catalogue column of the longitude (right ascension)")
+    dec: str = option("", "catalogue column of the latitude (declination)")
+    frame: str = option("", "frame of the positions, as astropy calls it; default: by column")
+    id: str = option("", "catalogue column of the object id")
+    carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
+    kind: Literal["auto", "flux", "colour"] = option(
+        "auto", "what the surveys hold; auto: found out by one image of each"
+    )
+    form: Literal["fits", "jpg", "png"] = option(
+        "fits", "format asked of the service; pictures for colour surveys only"
+    )
+    min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
+    mirror: tuple[str, ...] = option(
+        (), "address of a hips2fits service; several are asked in turn. Default: the CDS's two", metavar="URL"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.survey:
+            raise ConfigError("the survey is missing: --survey ID, as in --survey CDS/P/DSS2/red")
+        if self.bands and len(self.bands) != len(self.survey):
+            raise ConfigError(
+                f"{len(self.bands)} names in bands={','.join(self.bands)} for {len(self.survey)} surveys: give one each"
+            )
+        if angle_arcsec(self.size) is None:
+            raise ConfigError(f"size={self.size!r}: expected an angle with its unit, as in 30arcsec or 0.5arcmin")
+        if not 1 <= self.pixels <= 4096:
+            raise ConfigError(f"pixels={self.pixels}: expected 1 to 4096")
+        if not 0 <= self.min_coverage <= 1:
+            raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
+        if self.form != "fits" and self.kind == "flux":
+            raise ConfigError(
+                f"form={self.form} with kind=flux: the service would stretch each picture by itself; use form=fits"
+            )
+
+
+class HipsSource:
+    """Any survey that has a HiPS; see the module."""
+
+    name = "hips"
+    summary = "any survey that has a HiPS, by position, through CDS hips2fits"
+    Options = HipsOptions
+    fetches = True
+
+    def plan(self, request: Request, options: HipsOptions) -> Plan:
+        """Order the positions on the sky; fetch at most one image of each survey, to know what it holds.
+
+        Raises
+        ------
+        ConfigError, CatalogError, UnreadableError, FetchError
+            If nothing sensible can be asked; the message says what to give.
+        """
+        if request.inputs:
+            raise ConfigError(f"hips reads no files, but {request.inputs[0]} was given: positions come with --catalog")
+        urls = mirrors(options.mirror)
+        positions = read_positions(
+            options.catalog, ra=options.ra, dec=options.dec, id=options.id, frame=options.frame, carry=options.carry
+        )
+        scale = (angle_arcsec(options.size) or 0.0) / options.pixels
+        asked = {"mirrors": list(urls), "scale": scale, "pixels": options.pixels, "form": options.form}
+        colour, units = options.kind == "colour", [""] * len(options.survey)
+        if options.kind == "auto":
+            colour, units = _find_kind(options.survey, asked, positions)
+        if colour and len(options.survey) > 1:
+            raise ConfigError(
+                f"{len(options.survey)} surveys of which one or all are colours: a colour survey is a cache of its "
+                "own. Give one --survey"
+            )
+        bands = _COLOURS if colour else tuple(options.bands) or _names(options.survey)
+        layout = Layout(
+            bands=bands,
+            height=options.pixels,
+            width=options.pixels,
+            dtype="uint8" if colour else "float32",
+            pixel_kind="display" if colour else "flux",
+            units=("",) * 3 if colour else tuple(units),
+        )
+        payload = {
+            **asked,
+            "kind": "cutouts",
+            "surveys": list(options.survey),
+            "bands": list(bands),
+            "colour": colour,
+            "min_coverage": options.min_coverage,
+        }
+        rows = np.concatenate(list(positions.in_sky_order(positions.placed, _CELL_DEG)))
+        tasks = [
+            Task(f"hips-{start:08d}", payload, positions.table(rows[start : start + _PER_TASK]))
+            for start in range(0, len(rows), _PER_TASK)
+        ]
+        nbytes = len(rows) * (options.pixels**2 * (3 if colour else 4) + _HEADER_BYTES)
+        downloads = [Download(survey, len(rows), nbytes) for survey in options.survey]
+        return Plan([*tasks, *unplaced(positions)], layout, downloads)
+
+    def read(self, task: Task) -> Iterator[Cutout | Failure]:
+        """Fetch the images of the objects of one task, several at once."""
+        if task.payload["kind"] == "failures":
+            yield from read_failures(task)
+            return
+        rows = range(len(task))
+        for row, found in fetch.each(lambda row: _cutout(task, row), rows):
+            if isinstance(found, FetchError):
+                yield _failure(task, row, found.reason)
+            else:
+                yield found
+
+
+def _names(surveys: tuple[str, ...]) -> tuple[str, ...]:
+    """Name bands by the last word of the identifiers, by more of it where two are the same."""
+    for count in (1, 2, 9):
+        names = tuple(clean("_".join(survey.strip("/").split("/")[-count:])) for survey in surveys)
+        if len(set(names)) == len(names):
+            return names
+    raise ConfigError(f"two surveys are the same: {', '.join(surveys)}")
+
+
+def _find_kind(surveys: tuple[str, ...], asked: dict[str, Any], positions: Positions) -> tuple[bool, list[str]]:
+    """Return whether a survey holds colours, and the units, from one image of each; a few positions are tried."""
+    rows = positions.placed
+    colour = False
+    units: list[str] = []
+    for survey in surveys:
+        trouble: FetchError | None = None
+        for row in rows[np.linspace(0, len(rows) - 1, min(_PROBES, len(rows))).astype(int)]:
+            try:
+                pixels = _fetch(asked, survey, float(positions.ra[row]), float(positions.dec[row]))
+            except FetchError as error:
+                trouble = error
+                continue
+            colour, units = colour or pixels.colour, [*units, pixels.unit]
+            break
+        else:
+            raise FetchError(
+                f"what the survey {survey} holds could not be found out: {trouble}. Is this its identifier? "
+                "(https://aladin.cds.unistra.fr/hips/list) If so, say --kind flux or --kind colour",
+                retryable=trouble is not None and trouble.retryable,
+            ) from trouble
+    return colour, units
+
+
+def _fetch(asked: Any, survey: str, ra: float, dec: float) -> Pixels:
+    grid = _grid(asked, ra, dec)
+    path = ask(asked["mirrors"], survey, grid, asked["form"])
+    try:
+        with ASTROPY:
+            return read_pixels(path, asked["form"])
+    except (UnreadableError, OSError) as error:
+        reason = "what was fetched cannot be read" if path.exists() else "what was fetched is gone: give --keep-gb more"
+        raise FetchError(f"{survey}: {reason}", retryable=True, reason=reason) from error
+
+
+def _grid(asked: Any, ra: float, dec: float) -> Grid:
+    with ASTROPY:
+        return tan_grid((ra, dec), asked["scale"], (asked["pixels"], asked["pixels"]))
+
+
+def _cutout(task: Task, row: int) -> Cutout | Failure:
+    """Put the bands of one object together."""
+    payload, table = task.payload, task.table
+    ra, dec = float(table["ra"][row]), float(table["dec"][row])
+    parts = [_fetch(payload, survey, ra, dec) for survey in payload["surveys"]]
+    for survey, part in zip(payload["surveys"], parts, strict=True):
+        if part.colour != payload["colour"]:
+            return _failure(task, row, f"{survey} gave {'colours' if part.colour else 'flux'}: see --kind")
+    coverage = np.concatenate([part.coverage for part in parts])
+    if coverage.max() <= 0:
+        return _failure(task, row, "the survey has no data here", "no coverage")
+    if coverage.max() < payload["min_coverage"]:
+        return _failure(task, row, f"covered to less than {payload['min_coverage']:g} of its pixels", "no coverage")
+    images = np.concatenate([part.images for part in parts])
+    if not payload["colour"]:
+        images[coverage <= 0] = np.nan
+    products = payload["surveys"] * (3 if payload["colour"] else 1)
+    columns = {name.removeprefix(COLUMN): values[row] for name, values in table.items() if name.startswith(COLUMN)}
+    columns |= {f"product_{band}": product for band, product in zip(payload["bands"], products, strict=True)}
+    return Cutout(
+        object_id=str(table["id"][row]),
+        data=images,
+        bands=tuple(payload["bands"]),
+        ra=ra,
+        dec=dec,
+        grid=_grid(payload, ra, dec),
+        coverage=coverage,
+        columns={**columns, "archive": "CDS hips2fits"},
+        units=() if payload["colour"] else tuple(part.unit for part in parts),
+    )
+
+
+def _failure(task: Task, row: int, reason: str, kind: Literal["failed", "no coverage"] = "failed") -> Failure:
+    table = task.table
+    return Failure(str(table["id"][row]), reason, float(table["ra"][row]), float(table["dec"][row]), kind)
+
+
+@hookimpl
+def register_sources(register: Callable[[HipsSource], None]) -> None:
+    """Register the source ``hips``."""
+    register(HipsSource())

@@ -1,0 +1,1 @@
+"""Cutouts from the archives of the Hubble Space Telescope."""

@@ -1,0 +1,130 @@
+"""Columns and positions that a CSV beside or inside the pictures gives them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from astroanomaly import CatalogError, UnreadableError
+from astroanomaly_plugins.images.files import Listing
+from astroanomaly_plugins.images.members import open_container
+from astroanomaly_plugins.images.pixels import PictureError
+from astroanomaly_plugins.images.table import Table, match_rows, positions, read_table, typed_column
+
+__all__ = ["POSITION_NAMES", "ride_along"]
+
+_log = logging.getLogger(__name__)
+_DEFAULT_TABLES = ("labels.csv", "classes.csv")
+POSITION_NAMES = ("ra", "dec")
+
+
+def ride_along(listings: list[Listing], ids: list[str], wanted: str, max_bytes: int) -> dict[str, np.ndarray]:
+    """Find the tables and match them to the pictures.
+
+    Parameters
+    ----------
+    ids
+        ``(n,)`` ids of all pictures, one listing after another.
+    wanted
+        A CSV file, or its name inside a container; empty for ``labels.csv`` or ``classes.csv`` at the top; ``none``.
+    max_bytes
+        Largest table inside a container.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        ``(n,)`` values under ``column:NAME``; positions in degrees, NaN where unknown, under ``ra`` and ``dec``.
+
+    Raises
+    ------
+    CatalogError
+        If a table cannot be understood, is ambiguous, or fits no picture.
+    UnreadableError
+        If the table that was asked for is not there.
+    """
+    texts: dict[str, list[str]] = {}
+    sky = {name: np.full(len(ids), np.nan) for name in POSITION_NAMES}
+    has_sky = False
+    for table, start, stop in _tables(listings, wanted, max_bytes):
+        rows = match_rows(table, ids[start:stop])
+        known = np.flatnonzero(rows >= 0)
+        _report_matches(table, rows, ids[start])
+        found = positions(table)
+        if found is not None:
+            has_sky = True
+            for name, values in zip(POSITION_NAMES, found, strict=True):
+                sky[name][start + known] = values[rows[known]]
+        left_out = {"object_id"} | (set(POSITION_NAMES) if found is not None else set())
+        for number, name in enumerate(table.names):
+            if name.lower() in left_out:  # these are the cutout's own id and position
+                continue
+            column = texts.setdefault(name, [""] * len(ids))
+            for picture in known.tolist():
+                column[start + picture] = table.rows[rows[picture]][number]
+    columns = {f"column:{name}": typed_column(values) for name, values in texts.items()}
+    return columns | sky if has_sky else columns
+
+
+def _report_matches(table: Table, rows: np.ndarray, example: str) -> None:
+    matched = np.unique(rows[rows >= 0]).size
+    if not matched:
+        sample = table.rows[0][table.key] if table.rows else ""
+        raise CatalogError(
+            f"{table.where} fits no picture: its column {table.names[table.key]!r} has {sample!r}, the pictures have "
+            f"ids like {example!r}. Give another --table, or --table none"
+        )
+    if matched < len(table.rows) or (rows < 0).any():
+        _log.warning(
+            "%s: %d of %d rows belong to a picture; %d of %d pictures have a row",
+            table.where, matched, len(table.rows), (rows >= 0).sum(), len(rows),
+        )  # fmt: skip
+
+
+def _tables(listings: list[Listing], wanted: str, max_bytes: int) -> Iterator[tuple[Table, int, int]]:
+    """Yield each table with the range of pictures it is about."""
+    if wanted == "none":
+        return
+    outside = Path(wanted) if wanted else None
+    if outside is not None and outside.is_file():
+        try:
+            data = outside.read_bytes()
+        except OSError as error:
+            raise UnreadableError(f"table {outside} cannot be read: {error.strerror or error}") from error
+        yield read_table(data, str(outside)), 0, sum(map(len, listings))
+        return
+    start, found = 0, False
+    for listing in listings:
+        name = _table_in(listing, wanted)
+        if name:
+            found = True
+            where = f"{listing.container.path}: {name}"
+            with open_container(listing.container, max_bytes) as fetch:
+                try:
+                    data = fetch(name, listing.tables[name])
+                except PictureError as error:
+                    raise UnreadableError(f"table {where}: {error}") from error
+            yield read_table(data, where), start, start + len(listing)
+        start += len(listing)
+    if wanted and not found:
+        inside = sorted(name for listing in listings for name in listing.tables)
+        raise UnreadableError(
+            f"table {wanted!r} is neither a file nor in one of the inputs; .csv files found there: "
+            f"{', '.join(inside[:10]) or 'none'}"
+        )
+
+
+def _table_in(listing: Listing, wanted: str) -> str:
+    """Return the name of the table inside a container, empty if there is none."""
+    if wanted:
+        return wanted if wanted in listing.tables else ""
+    top = next(iter(listing.tops)) + "/" if len(listing.tops) == 1 else ""
+    tops = {prefix + name for name in _DEFAULT_TABLES for prefix in ("", "./", top, "./" + top)}
+    found = sorted(tops & listing.tables.keys())
+    if len(found) > 1:
+        raise CatalogError(
+            f"{listing.container.path} holds {' and '.join(found)}: say which one with --table, or --table none"
+        )
+    return found[0] if found else ""

@@ -1,0 +1,211 @@
+"""Where pictures lie: folders, single files, zip and tar archives. Lists their names."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from tarfile import HeaderError, ReadError, TarFile
+from typing import Self
+
+import numpy as np
+
+from astroanomaly import UnreadableError
+from astroanomaly_plugins.images.members import BROKEN_ARCHIVE, NOWHERE, SPARSE, Container, Place, open_stream
+
+__all__ = ["SUFFIXES", "Listing", "list_input"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff")
+
+_ENCRYPTED = 0x1 | 0x40
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
+_MAGIC = ((b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\0", "xz"))
+
+
+@dataclass
+class Listing:
+    """Names of the pictures of one container.
+
+    Attributes
+    ----------
+    members
+        Names as they are stored, pictures only. Folders are sorted; archives keep their order.
+    places
+        Where they are: for archives five numbers each, else nothing.
+    tables
+        ``.csv`` files by name.
+    tops
+        Files and folders at the top level (at most two are kept: one or several is all that matters).
+    skipped
+        What is no picture, by suffix.
+    """
+
+    container: Container
+    members: list[str] = field(default_factory=list)
+    places: array = field(default_factory=lambda: array("q"))
+    tables: dict[str, Place] = field(default_factory=dict)
+    tops: set[str] = field(default_factory=set)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether members have places."""
+        return self.container.kind in ("zip", "tar")
+
+    def place_table(self) -> np.ndarray:
+        """``(n, 5)`` int64 places of an archive's pictures."""
+        return np.frombuffer(self.places, np.int64).reshape(-1, 5) if self.places else np.zeros((0, 5), np.int64)
+
+    def place(self, number: int) -> Place:
+        """Place of one picture."""
+        return self.places[5 * number : 5 * number + 5] if self.is_archive else NOWHERE
+
+    def take(self, name: str, place: Place = NOWHERE) -> None:
+        """Note one file: a picture, a table, or something else."""
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        if not parts or any(map(_is_hidden, parts)):
+            self.skipped["hidden"] += 1
+            return
+        if len(self.tops) < 2:
+            self.tops.add(parts[0])
+        suffix = os.path.splitext(parts[-1])[1].lower()
+        if suffix in SUFFIXES:
+            self.members.append(name)
+            if self.is_archive:
+                self.places.extend(place)
+            return
+        if suffix == ".csv":
+            self.tables[name] = place
+        self.skipped[suffix or "no suffix"] += 1
+
+
+def _is_hidden(name: str) -> bool:
+    return (name.startswith(".") and name != "..") or name == "__MACOSX"
+
+
+def list_input(path: Path) -> Listing:
+    """List the pictures of a folder, an archive, or a single file. Reads no pixels.
+
+    Raises
+    ------
+    UnreadableError
+        If it is missing, damaged, encrypted, or neither a picture nor an archive.
+    """
+    if not path.exists():
+        raise UnreadableError(f"{path} does not exist")
+    if path.is_dir():
+        return _list_folder(path)
+    if not path.is_file():
+        raise UnreadableError(f"{path} is neither a file nor a folder")
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(512)
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    suffix = path.suffix.lower()
+    kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), "")
+    if kind == "zip" or (suffix == ".zip" and not kind):  # a program may precede the archive
+        return _list_zip(path)
+    if kind or start[257:262] == b"ustar" or suffix == ".tar":
+        return _list_tar(path, kind)
+    if suffix in SUFFIXES:
+        return Listing(Container("files", str(path)), [str(path)])
+    if suffix in _ARCHIVE_SUFFIXES:
+        raise UnreadableError(f"{path} is damaged: its name says {suffix}, its content does not begin like an archive")
+    raise UnreadableError(
+        f"{path} is neither a picture ({', '.join(SUFFIXES)}) nor a folder nor an archive (.zip, .tar, .tar.gz, "
+        ".tar.bz2, .tar.xz) of pictures"
+    )
+
+
+def _list_folder(path: Path) -> Listing:
+    listing = Listing(Container("folder", str(path)))
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(path / folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            raise UnreadableError(f"folder {path / folder} cannot be listed: {error.strerror or error}") from error
+        deeper = []
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if _is_hidden(entry.name):
+                    listing.skipped["hidden"] += 1
+                else:
+                    deeper.append(name)
+            elif entry.is_file():
+                listing.take(name)
+            elif entry.is_dir():
+                listing.skipped["linked folder"] += 1  # following it could lead round in circles
+        waiting.extend(reversed(deeper))
+    return listing
+
+
+def _list_zip(path: Path) -> Listing:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            listing = Listing(Container("zip", str(path), nbytes=path.stat().st_size))
+            # The last of several members with one name is the valid one, as for every program that unpacks.
+            last = archive.NameToInfo
+            for info in archive.infolist():
+                if info.is_dir() or last[info.filename] is not info:
+                    continue
+                before = len(listing)
+                place = (info.header_offset, info.file_size, info.compress_size, info.CRC, info.compress_type)
+                listing.take(info.filename, place)
+                if info.flag_bits & _ENCRYPTED and (len(listing) > before or info.filename in listing.tables):
+                    raise UnreadableError(
+                        f"{path} is encrypted (member {info.filename!r}): decrypt it first, for instance by unpacking "
+                        "it with its password, and give the folder"
+                    )
+    except UnreadableError:
+        raise
+    except BROKEN_ARCHIVE as error:
+        raise UnreadableError(f"{path} is damaged or cut short, or no zip archive: {error}") from error
+    return listing
+
+
+class _StrictMember(tarfile.TarInfo):
+    """A tar member whose damaged or missing header is an error; the library takes it for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":  # the proper end mark
+                raise
+            raise ReadError(f"bad header at byte {tarfile.offset}: {error}") from error
+
+
+def _list_tar(path: Path, compression: str) -> Listing:
+    listing = Listing(Container("tar", str(path), compression, path.stat().st_size))
+    found: dict[str, tuple[int, ...]] = {}
+    try:
+        with (
+            open_stream(listing.container) as stream,
+            tarfile.open(fileobj=stream, mode="r:", tarinfo=_StrictMember) as archive,
+        ):
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # else a million members stay in memory
+                if member.isreg():
+                    method = SPARSE if member.issparse() else 0
+                    found.pop(member.name, None)  # a later member replaces an earlier one of the same name
+                    found[member.name] = (member.offset_data, member.size, member.size, 0, method)
+                elif not member.isdir():
+                    listing.skipped["link or special file"] += 1
+    except BROKEN_ARCHIVE as error:
+        raise UnreadableError(f"{path} is damaged or cut short, or no tar archive: {error}") from error
+    for name, place in found.items():
+        listing.take(name, place)
+    return listing

@@ -1,0 +1,131 @@
+"""Decide from the headers of a sample how all pictures are made alike."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from astroanomaly import ConfigError, UnreadableError, option
+from astroanomaly_plugins.images.files import Listing
+from astroanomaly_plugins.images.members import open_container
+from astroanomaly_plugins.images.pixels import Header, PictureError, PixelRule, quiet, read_header
+
+__all__ = ["PictureOptions", "find_rule"]
+
+_log = logging.getLogger(__name__)
+_SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """Options of the source ``images``."""
+
+    size: int = option(0, "side of the square result in pixels; 0 takes the most common size of the pictures")
+    fit: Literal["pad", "crop"] = option(
+        "pad", "pictures of another shape: fitted in whole on black, or cropped to the centre"
+    )
+    color: Literal["auto", "rgb", "grey"] = option(
+        "auto", "three bands or one; auto: one if all pictures of a sample are grey"
+    )
+    kind: Literal["display", "flux"] = option(
+        "display", "8-bit pictures as they look, or the linear numbers of 16-bit and floating-point files"
+    )
+    sixteen_bit: Literal["scale", "percentile"] = option(
+        "scale", "16-bit grey to 8: the whole range, or each picture between its percentiles 0.5 and 99.8"
+    )
+    table: str = option(
+        "",
+        "CSV that rides along: a file, or its name inside the folder or archive; empty: labels.csv or classes.csv at "
+        "the top, if there is one; none: no table",
+    )
+    max_pixels: int = option(50_000_000, "a picture with more pixels than this becomes a failure")
+    max_file_mb: int = option(256, "a picture file larger than this, unpacked, becomes a failure")
+
+    def __post_init__(self) -> None:
+        if self.size and not 8 <= self.size <= 8192:
+            raise ConfigError(f"size={self.size}: expected 8 to 8192 pixels, or 0 for the most common size")
+        if self.max_pixels < 1 or self.max_file_mb < 1:
+            raise ConfigError("max_pixels and max_file_mb must be at least 1")
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest picture file in bytes."""
+        return self.max_file_mb * 2**20
+
+
+def find_rule(listings: list[Listing], options: PictureOptions) -> PixelRule:
+    """Decide colour and size from the headers of up to 64 evenly spaced pictures.
+
+    Raises
+    ------
+    UnreadableError
+        If no picture can be read at all.
+    ConfigError
+        If the pictures have no natural black and white and the options do not say what to do.
+    """
+    headers = _sample_headers(listings, options)
+    color = options.color
+    if color == "auto":
+        color = "rgb" if any(header.colour for header in headers) else "grey"
+    if options.kind == "display" and options.sixteen_bit == "scale" and all(header.unscaled for header in headers):
+        raise ConfigError(
+            "these pictures hold floating-point, signed or 32-bit numbers, which have no natural black and white: give "
+            "--kind flux to keep them linear, or --sixteen-bit percentile to stretch each picture by itself"
+        )
+    height = width = options.size
+    if not options.size:
+        counted = Counter((header.height, header.width) for header in headers)
+        common = [size for size, count in counted.items() if count == max(counted.values())]
+        height, width = sorted(common, key=lambda size: (size[0] * size[1], size))[(len(common) - 1) // 2]
+        if max(height, width) > 1024:
+            _log.warning("pictures are kept at %d x %d pixels; --size makes them smaller", width, height)
+    return PixelRule(color, height, width, options.kind, options.fit, options.sixteen_bit, options.max_pixels)
+
+
+def _sample_headers(listings: list[Listing], options: PictureOptions) -> list[Header]:
+    """Read the headers of evenly spaced pictures; if none of these can be read, go on until one can.
+
+    Raises
+    ------
+    UnreadableError
+        If no picture can be read at all.
+    """
+    total = sum(map(len, listings))
+    chosen = np.unique(np.linspace(0, total - 1, _SAMPLE).round().astype(int))
+    reasons: Counter[str] = Counter()
+    headers = list(_headers(listings, chosen, options, reasons))
+    if not headers:
+        headers = list(itertools.islice(_headers(listings, range(total), options, reasons), 1))
+    if not headers:
+        raise UnreadableError(
+            f"none of the {total} pictures in {', '.join(listing.container.path for listing in listings)} can be read; "
+            f"most frequent reason: {reasons.most_common(1)[0][0]}"
+        )
+    return headers
+
+
+def _headers(
+    listings: list[Listing], chosen: Sequence[int] | np.ndarray, options: PictureOptions, reasons: Counter[str]
+) -> Iterator[Header]:
+    first = 0
+    for listing in listings:
+        here = [number - first for number in chosen if first <= number < first + len(listing)]
+        first += len(listing)
+        if not here:
+            continue
+        with open_container(listing.container, options.max_bytes) as fetch:
+            for number in here:
+                try:
+                    data = fetch(listing.members[number], listing.place(number))
+                    with quiet():
+                        header = read_header(data, options.max_pixels)
+                except PictureError as error:
+                    reasons[str(error)] += 1
+                else:
+                    yield header

@@ -1,0 +1,1 @@
+"""FITS mosaics: files, tiles, bands, and cutting from them."""

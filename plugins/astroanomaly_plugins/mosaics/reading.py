@@ -1,0 +1,256 @@
+"""Read what was planned: open the bands of a tile once, cut its objects, keep the better of overlapping tiles."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroanomaly import CutoutBlock, Failure, Grid, Task, UnreadableError
+from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, quiet, sky_to_pixel, tan_grid
+from astroanomaly_plugins.mosaics.files import open_plane
+from astroanomaly_plugins.shared.columns import COLUMN
+
+__all__ = ["OUTSIDE", "read_failures", "read_stamps", "read_tile"]
+
+OUTSIDE = "outside all images"  # the one failure that no second reading can mend
+_lock = threading.Lock()
+_last: dict[str, OpenTile] = {}  # the tile that this process read last: large tasks are split into several of one tile
+
+
+@dataclass(frozen=True, eq=False)
+class OpenTile:
+    """The pixels of a tile, band by band, and the grid that cutouts are stored on."""
+
+    planes: dict[str, Plane]
+    grids: dict[str, Grid | None]
+    grid: Grid | None
+    resampled: bool
+    units: dict[str, str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(height, width)`` of the grid."""
+        if self.grid is not None:
+            return self.grid.shape
+        height, width = next(iter(self.planes.values())).stored.shape
+        return height, width
+
+
+def _open_tile(plain: Mapping[str, Any]) -> OpenTile:
+    """Open a tile, or return it if it was the last one opened in this process."""
+    key = json.dumps([plain, [_stamp(path) for path, _ in plain["bands"].values()]], sort_keys=True)
+    with _lock:
+        known = _last.get(key)
+    if known is not None:
+        return known
+    with _lock:
+        _last.clear()  # before the next one is decoded: two tiles need not be in memory
+    planes, grids = {}, {}
+    for band, (path, number) in plain["bands"].items():
+        planes[band], grids[band] = open_plane(Path(path), int(number))
+    grid = next(iter(grids.values()))
+    if plain["tan"] is not None:
+        ra, dec, scale, height, width = plain["tan"]
+        grid = tan_grid((ra, dec), scale, (int(height), int(width)))
+    elif len({plane.stored.shape for plane in planes.values()}) > 1:
+        names = ", ".join(path for path, _ in plain["bands"].values())
+        raise UnreadableError(f"the images {names} changed their size after they were planned")
+    opened = OpenTile(planes, grids, grid, plain["tan"] is not None, dict(plain["units"]))
+    with _lock:
+        _last[key] = opened
+    return opened
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _is_per_area(unit: str) -> bool:
+    """Whether a unit is a surface brightness, per solid angle and not per pixel."""
+    from astropy import units as u
+
+    with quiet():
+        parsed = u.Unit(unit, parse_strict="silent") if unit else u.dimensionless_unscaled
+    if isinstance(parsed, u.UnrecognizedUnit):
+        return False
+    powers = dict(zip(parsed.decompose().bases, parsed.decompose().powers, strict=True))
+    return powers.get(u.rad, 0) == -2 or powers.get(u.sr, 0) == -1
+
+
+def _cut_tile(
+    tile: OpenTile, x: np.ndarray, y: np.ndarray, payload: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut positions of a tile into ``(n, bands of the cache, height, width)``; see `cut` for what is returned."""
+    bands, (height, width), nodata = payload["bands"], payload["size"], payload["nodata"]
+    names = [band for band in bands if band in tile.planes]
+    planes = [tile.planes[name] for name in names]
+    if tile.resampled:
+        stamps, offsets = _resample(tile, names, x, y, (height, width), nodata)
+        coverage = np.isfinite(stamps).mean(axis=(2, 3), dtype=np.float64).astype(np.float32)
+    else:
+        stamps, offsets, coverage = cut(planes, x, y, (height, width), nodata=nodata)
+    if names == list(bands):
+        return stamps, offsets, coverage
+    columns = [bands.index(name) for name in names]
+    full = np.full((len(x), len(bands), height, width), np.nan, np.float32)
+    covered = np.zeros((len(x), len(bands)), np.float32)
+    full[:, columns], covered[:, columns] = stamps, coverage
+    return full, offsets, covered
+
+
+def _resample(
+    tile: OpenTile, names: list[str], x: np.ndarray, y: np.ndarray, size_hw: tuple[int, int], nodata: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resample the region of all stamps at once where they fill half of it, else every stamp by itself."""
+    height, width = size_hw
+    grids = [grid for name in names if (grid := tile.grids[name]) is not None]
+    if tile.grid is None or len(grids) < len(names):
+        raise UnreadableError("an image has lost its WCS since it was planned")
+    planes = [tile.planes[name] for name in names]
+    per_area = [_is_per_area(tile.units[name]) for name in names]
+    x0, y0 = first_pixels(x, width), first_pixels(y, height)
+    left, bottom = int(x0.min()), int(y0.min())
+    region = (int(y0.max()) + height - bottom, int(x0.max()) + width - left)
+    if region[0] * region[1] <= 2 * len(x) * height * width:
+        image = align(planes, grids, tile.grid, (left, bottom), region, per_area, nodata)
+        stamps, _, _ = cut(image, x - left, y - bottom, size_hw)
+    else:
+        stamps = np.stack(
+            [
+                align(planes, grids, tile.grid, (int(a), int(b)), size_hw, per_area, nodata)
+                for a, b in zip(x0, y0, strict=True)
+            ]
+        )
+    return stamps, np.stack([x0, y0], axis=1)
+
+
+# ---------------------------------------------------------------------------------------------------- kinds of tasks
+
+
+def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
+    """Cut the objects of one tile; where other tiles hold an object too, the best covered cutout is kept."""
+    payload, table = task.payload, task.table
+    ids = [str(object_id) for object_id in table["id"]]
+    ra, dec = np.array(table["ra"], np.float64), np.array(table["dec"], np.float64)
+    bands, (height, width) = payload["bands"], payload["size"]
+    images = np.full((len(ids), len(bands), height, width), np.nan, np.float32)
+    offsets, coverage = np.zeros((len(ids), 2), np.int64), np.zeros((len(ids), len(bands)), np.float32)
+    source = np.zeros(len(ids), np.int64)
+    reason = ""
+    used: dict[int, OpenTile] = {}
+    try:
+        used[0] = _open_tile(payload["tiles"][0])
+        images, offsets, coverage = _cut_tile(used[0], np.asarray(table["x"]), np.asarray(table["y"]), payload)
+    except UnreadableError as error:
+        reason = str(error)
+    for number, rows in _alternatives(table, coverage):
+        try:
+            tile = _open_tile(payload["tiles"][number])
+            if tile.grid is None:
+                continue
+            x, y = sky_to_pixel(tile.grid, ra[rows], dec[rows])
+            rows, x, y = rows[np.isfinite(x)], x[np.isfinite(x)], y[np.isfinite(x)]
+            found = _cut_tile(tile, x, y, payload)
+        except UnreadableError:
+            continue  # the tile's own task reports it
+        better = found[2].mean(axis=1) > coverage[rows].mean(axis=1)
+        chosen = rows[better]
+        images[chosen], offsets[chosen], coverage[chosen] = (part[better] for part in found)
+        source[chosen] = number
+        used[number] = tile
+    keep = np.zeros(len(ids), bool)
+    best = coverage.max(axis=1)
+    for k, share in enumerate(best):
+        why = _refusal(float(share), payload["min_coverage"], reason)
+        keep[k] = not why
+        if why:
+            yield Failure(ids[k], why, float(ra[k]), float(dec[k]))
+    columns = {name.removeprefix(COLUMN): values for name, values in table.items() if name.startswith(COLUMN)}
+    of_tile = [plain.get("columns", {}) for plain in payload["tiles"]]  # what a source says of all that is cut there
+    for number, tile in used.items():
+        rows = np.flatnonzero(keep & (source == number))
+        if len(rows):
+            whole = len(rows) == len(ids)
+            yield CutoutBlock(
+                ids=[ids[k] for k in rows],
+                images=images if whole else images[rows],
+                bands=tuple(bands),
+                ra=ra[rows],
+                dec=dec[rows],
+                grid=tile.grid,
+                offsets=offsets[rows],
+                coverage=coverage[rows],
+                columns={
+                    **{name: values[rows] for name, values in columns.items()},
+                    **{name: np.full(len(rows), value) for name, value in of_tile[number].items()},
+                },
+                units=tuple(tile.units.get(band, "") for band in bands),
+            )
+
+
+def _alternatives(table: Mapping[str, np.ndarray], coverage: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """For each further tile, the objects on it that are not wholly covered yet."""
+    if "others" not in table:
+        return
+    wanted: dict[int, list[int]] = {}
+    for k in np.flatnonzero(coverage.min(axis=1) < 1):
+        for word in str(table["others"][k]).split():
+            wanted.setdefault(int(word), []).append(int(k))
+    for number, rows in sorted(wanted.items()):
+        left = np.array([k for k in rows if coverage[k].min() < 1], np.int64)
+        if len(left):
+            yield number, left
+
+
+def _refusal(share: float, least: float, reason: str) -> str:
+    if share <= 0:
+        return reason or "no pixel with data"
+    return f"covered to less than {least:g} of its pixels" if share < least else ""
+
+
+def read_stamps(task: Task) -> Iterator[CutoutBlock | Failure]:
+    """Read whole images as cutouts: cropped or padded around their middle to the size of the cache."""
+    payload = task.payload
+    for object_id, text in zip(task.table["id"], task.table["tile"], strict=True):
+        try:
+            tile = _open_tile(json.loads(str(text)))
+            rows, columns = tile.shape
+            x, y = np.array([(columns - 1) / 2]), np.array([(rows - 1) / 2])
+            images, offsets, coverage = _cut_tile(tile, x, y, payload)
+        except UnreadableError as error:
+            yield Failure(str(object_id), str(error))
+            continue
+        ra, dec = (np.full(1, np.nan),) * 2 if tile.grid is None else pixel_to_sky(tile.grid, x, y)
+        why = _refusal(float(coverage.max()), payload["min_coverage"], "")
+        if why:
+            yield Failure(str(object_id), why, float(ra[0]), float(dec[0]))
+            continue
+        yield CutoutBlock(
+            ids=[str(object_id)],
+            images=images,
+            bands=tuple(payload["bands"]),
+            ra=ra,
+            dec=dec,
+            grid=tile.grid,
+            offsets=offsets,
+            coverage=coverage,
+            units=tuple(tile.units.get(band, "") for band in payload["bands"]),
+        )
+
+
+def read_failures(task: Task) -> Iterator[Failure]:
+    """Report the objects that no tile holds and the files that cannot be read."""
+    table = task.table
+    for object_id, reason, ra, dec in zip(table["id"], table["reason"], table["ra"], table["dec"], strict=True):
+        outside = str(reason) == OUTSIDE
+        yield Failure(str(object_id), str(reason), float(ra), float(dec), "no coverage" if outside else "failed")

@@ -1,0 +1,310 @@
+"""Tiles: which images show one sky area, and on which grid they are cut."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from astroanomaly import BandError, ConfigError, FootprintError, Grid
+from astroanomaly.cutting import (
+    covering_tan_grid,
+    pixel_scale_arcsec,
+    pixel_to_sky,
+    same_grid,
+    sky_to_pixel,
+    tan_grid,
+)
+from astroanomaly_plugins.mosaics.files import Image, describe
+
+__all__ = ["Tile", "check_scales", "group_images", "make_tile", "size_in_pixels", "unit_vectors"]
+
+_SAME_AREA = 0.5  # share of the smaller footprint that two images of one area have in common
+_SAME_STAMP = 0.9  # the same for stamps: neighbours overlap, and are not one object
+_DISJOINT = 0.02
+_SAME_SCALE = 0.02  # pixel scales that differ less count as one; within a distorted camera they differ by 1 %
+_SAMPLES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """The bands of one area and the grid that cutouts are integer crops of.
+
+    Attributes
+    ----------
+    bands
+        Image of each band.
+    grid
+        The stored grid; None without a WCS.
+    tan
+        ``(ra, dec, pixel scale in arcsec, height, width)`` of the grid if pixels are resampled to it, else None.
+    """
+
+    bands: dict[str, Image]
+    grid: Grid | None
+    tan: tuple[float, float, float, int, int] | None = None
+
+    @property
+    def first(self) -> Image:
+        """The image of the first band."""
+        return next(iter(self.bands.values()))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(height, width)`` of the grid."""
+        return self.grid.shape if self.grid is not None else (self.first.shape[0], self.first.shape[1])
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """What reading it needs, as JSON values."""
+        return {
+            "bands": {name: [str(image.path), image.hdu] for name, image in self.bands.items()},
+            "units": {name: image.unit for name, image in self.bands.items()},
+            "tan": None if self.tan is None else list(self.tan),
+        }
+
+    @property
+    def key(self) -> str:
+        """Stable name."""
+        digest = hashlib.sha256(json.dumps(self.plain, sort_keys=True).encode()).hexdigest()
+        return f"{self.first.relative}[{self.first.extension}]-{digest[:12]}"
+
+    @cached_property
+    def cap(self) -> tuple[np.ndarray, float]:
+        """Unit vector of the centre, and the chord that reaches every pixel from there."""
+        if self.grid is None:
+            return np.array([1.0, 0, 0]), 2.0
+        height, width = self.grid.shape
+        u, v = np.meshgrid(np.linspace(-0.5, width - 0.5, _SAMPLES), np.linspace(-0.5, height - 0.5, _SAMPLES))
+        vectors = unit_vectors(*pixel_to_sky(self.grid, u.ravel(), v.ravel()))
+        if not np.isfinite(vectors).any():
+            raise FootprintError(f"{self.first.place}: its WCS gives no sky position for any pixel")
+        center = np.nanmean(vectors, axis=0)
+        length = np.linalg.norm(center)
+        if length < 0.1 or not np.isfinite(vectors).all():  # a map of much of the sky
+            return center / max(length, 1e-9), 2.0
+        center = center / length
+        return center, float(np.sqrt(((vectors - center) ** 2).sum(axis=1)).max())
+
+
+def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Turn degrees into ``(n, 3)`` unit vectors."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+
+
+# ----------------------------------------------------------------------------------------------------------- grouping
+
+
+def group_images(images: Sequence[Image], *, stamps: bool, named: bool) -> list[list[Image]]:
+    """Group images by the sky area they show.
+
+    Within a file, images on one grid are bands and images on disjoint footprints are tiles. Files belong to one area
+    if they share half of the smaller footprint (stamps: nine tenths). Without a WCS, images of one file belong
+    together; images of several files do if they are no stamps and have one shape.
+
+    Parameters
+    ----------
+    stamps
+        Whether whole files are cutouts.
+    named
+        Whether ``--band`` named every image, which allows bands on different grids in one file.
+
+    Raises
+    ------
+    BandError
+        For any other mixture of extensions in a file.
+    """
+    sets: list[list[Image]] = []
+    for _, items in itertools.groupby(sorted(images, key=lambda image: str(image.path)), key=lambda image: image.path):
+        sets += _sets_of_file(list(items), named)
+    without = [item for item in sets if item[0].grid is None]
+    if without and not stamps:
+        if len(without) < len(sets):
+            raise BandError(
+                "some images have a WCS and some have none, so they cannot be cut at the same positions:"
+                f"{describe([item[0] for item in sets])}\nGive only images of one kind, or name them with --band"
+            )
+        if len({item[0].shape for item in without}) > 1:
+            raise BandError(
+                f"images without WCS but of different sizes cannot be bands of one tile:{describe(images)}\n"
+                "Ingest them one by one"
+            )
+        return [list(itertools.chain.from_iterable(without))]
+    with_grid = [item for item in sets if item[0].grid is not None]
+    return _join_areas(with_grid, _SAME_STAMP if stamps else _SAME_AREA) + without
+
+
+def _sets_of_file(images: list[Image], named: bool) -> list[list[Image]]:
+    sets: list[list[Image]] = []
+    for image in images:
+        for known in sets:
+            if _one_grid(image, known[0]):
+                known.append(image)
+                break
+        else:
+            sets.append([image])
+    if len(sets) == 1:
+        return sets
+    apart = all(item[0].grid is not None for item in sets) and all(
+        _overlap(a[0], b[0]) < _DISJOINT for a, b in itertools.combinations(sets, 2)
+    )
+    if named and all(item[0].grid is not None for item in sets):
+        return sets
+    if not apart or any(len(item) > 1 for item in sets):
+        raise BandError(
+            f"the image extensions of {images[0].path} are neither on one grid (bands) nor on disjoint areas (tiles):"
+            f"{describe(images)}\nChoose extensions with --ext, as in --ext {_ext_name(images[0])}, or name bands with "
+            f"--band, as in --band NAME={images[0].place}"
+        )
+    return sets
+
+
+def _ext_name(image: Image) -> str:
+    return image.extension.partition(",")[0]
+
+
+def _one_grid(first: Image, second: Image) -> bool:
+    if first.grid is None or second.grid is None:
+        return first.grid is second.grid and first.shape == second.shape
+    return same_grid(first.grid, second.grid)
+
+
+def _overlap(first: Image, second: Image) -> float:
+    """Share of the smaller footprint that lies on the other image."""
+    if first.grid is None or second.grid is None:
+        return 0.0
+    shares = []
+    for one, other in ((first.grid, second.grid), (second.grid, first.grid)):
+        height, width = one.shape
+        u = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
+        px, py = np.meshgrid(u * width - 0.5, u * height - 0.5)
+        x, y = sky_to_pixel(other, *pixel_to_sky(one, px.ravel(), py.ravel()))
+        shares.append(_inside(x, y, other.shape).mean())
+    return float(max(shares))
+
+
+def _inside(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return (x >= -0.5) & (x < shape[1] - 0.5) & (y >= -0.5) & (y < shape[0] - 0.5)
+
+
+def _join_areas(sets: list[list[Image]], share: float) -> list[list[Image]]:
+    """Join sets that show the same area; neighbours are found by a tree over their centres."""
+    if len(sets) < 2:
+        return sets
+    from scipy.spatial import cKDTree
+
+    caps = [Tile({"": item[0]}, item[0].grid).cap for item in sets]
+    centers = np.array([center for center, _ in caps])
+    radii = np.array([radius for _, radius in caps])
+    parent = list(range(len(sets)))
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            parent[k] = parent[parent[k]]
+            k = parent[k]
+        return k
+
+    near = cKDTree(centers).query_ball_point(centers, radii * 1.001)
+    for k, found in enumerate(near):
+        for other in found:
+            if other != k and root(other) != root(k) and _overlap(sets[k][0], sets[other][0]) >= share:
+                low, high = sorted((root(k), root(other)))
+                parent[high] = low
+    joined: dict[int, list[Image]] = {}
+    for k, item in enumerate(sets):
+        joined.setdefault(root(k), []).extend(item)
+    return list(joined.values())
+
+
+# -------------------------------------------------------------------------------------------------------------- grids
+
+
+def make_tile(bands: dict[str, Image], pixel_scale: float | None) -> Tile:
+    """Choose the grid of a tile.
+
+    The images' own grid where they share one and no pixel scale is asked for; else an explicit TAN grid over all of
+    them, with the pixel scale asked for or that of the first band, to which pixels are resampled.
+    """
+    images = list(bands.values())
+    grids = [image.grid for image in images if image.grid is not None]
+    if len(grids) < len(images):
+        if pixel_scale is not None:
+            raise BandError(f"--pixel-scale needs a WCS, which these images lack:{describe(images)}")
+        return Tile(bands, None)
+    if pixel_scale is None and all(same_grid(grids[0], grid) for grid in grids[1:]):
+        return Tile(bands, grids[0])
+    scale = pixel_scale if pixel_scale is not None else round(pixel_scale_arcsec(grids[0]), 9)
+    covering = covering_tan_grid(grids, scale)
+    center = covering.wcs.wcs.crval
+    tan = (float(center[0]), float(center[1]), float(scale), *covering.shape)
+    return Tile(bands, tan_grid((tan[0], tan[1]), tan[2], (tan[3], tan[4])), tan)
+
+
+def check_scales(tiles: Sequence[Tile]) -> float | None:
+    """Return the common pixel scale of the tiles in arcsec; None without a WCS.
+
+    Raises
+    ------
+    ConfigError
+        If pixel scales differ: cutouts of one cache show the same angle per pixel.
+    """
+    scales = [(pixel_scale_arcsec(tile.grid), tile) for tile in tiles if tile.grid is not None]
+    if not scales:
+        return None
+    low, high = min(scales, key=lambda item: item[0]), max(scales, key=lambda item: item[0])
+    if high[0] > low[0] * (1 + _SAME_SCALE):
+        raise ConfigError(
+            f"the pixel scales differ: {low[0]:.4g} arcsec in {low[1].first.place}, {high[0]:.4g} arcsec in "
+            f"{high[1].first.place}. Resample all to one with --pixel-scale, as in --pixel-scale {low[0]:.3g}, "
+            "or ingest them into caches of their own"
+        )
+    return float(np.median([scale for scale, _ in scales]))
+
+
+def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
+    """Read ``--size``: pixels (``64``, ``64x48`` as width x height) or an angle (``10arcsec``, ``10arcsec x 5arcsec``).
+
+    Parameters
+    ----------
+    scale
+        Pixel scale in arcsec; None without a WCS.
+
+    Returns
+    -------
+    tuple of int
+        ``(height, width)``.
+
+    Raises
+    ------
+    ConfigError
+        For anything else, or an angle without a WCS.
+    """
+    lengths = []
+    for part in re.split(r"\s*[x,]\s*", text.strip(), maxsplit=1):
+        if re.fullmatch(r"\d+", part):
+            lengths.append(int(part))
+            continue
+        from astropy.units import Quantity, UnitsError
+
+        try:
+            angle = Quantity(part).to_value("arcsec")
+        except (TypeError, ValueError, UnitsError):
+            raise ConfigError(
+                f"size={text!r}: expected pixels (64, or 64x48 as width x height) or an angle (10arcsec, 0.5arcmin)"
+            ) from None
+        if scale is None:
+            raise ConfigError(f"size={text!r} is an angle, but the images have no WCS: give the size in pixels")
+        lengths.append(round(angle / scale))
+    width, height = lengths if len(lengths) == 2 else lengths * 2
+    if not (1 <= width <= 16384 and 1 <= height <= 16384):
+        raise ConfigError(f"size={text!r} is {width} x {height} pixels: expected 1 to 16384")
+    return height, width

@@ -1,0 +1,1 @@
+"""Cutouts from any image service of the Virtual Observatory."""

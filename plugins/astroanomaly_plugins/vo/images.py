@@ -1,0 +1,202 @@
+"""Files of images and cutouts: fetched, looked at before they are kept, and described by their headers."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroanomaly import BandError, FetchError, UnreadableError, fetch, wavelength_nm
+from astroanomaly.cutting import pixel_scale_arcsec, pixel_to_sky, quiet, sky_to_pixel
+from astroanomaly_plugins.mosaics.files import BROKEN, Image, scan, select
+from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.vo.links import Access, area_parameter
+from astroanomaly_plugins.vo.products import Product
+from astroanomaly_plugins.vo.web import Web, error
+
+__all__ = ["Asking", "cutout_images", "head_images", "whole_images", "zero_point"]
+
+_SAME_BAND = 0.1  # wavelengths that differ by less, relatively, are one band
+_HEAD_BYTES = 40 * 2880
+_ZERO_POINTS = (
+    "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
+    "PHOTZP", "PHOTZPT", "ZP", "ZPOINT", "MZP",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What the user said of all images: hosts, extensions to take, and whether the band in a header has to agree."""
+
+    web: Web
+    ext: tuple[str, ...]
+    check_band: bool
+
+    def request(self, product: Product, **more: Any) -> dict[str, Any]:
+        """Return what stands for an image among what is kept."""
+        return {"product": product.did, **more, **({} if self.check_band else {"band": "not checked"})}
+
+
+def whole_images(product: Product, access: Access, asking: Asking) -> list[Image]:
+    """Fetch the whole file once; return its images.
+
+    Raises
+    ------
+    FetchError
+        If it cannot be fetched, or is not what the service says.
+    """
+    request = asking.request(product, service=access.whole)
+    check = functools.partial(_check_whole, product=product, asking=asking)
+    path = asking.web.file(access.whole, request, product.did, check=check)
+    return _images(path, asking.ext, product.did)
+
+
+def head_images(product: Product, access: Access, asking: Asking) -> list[Image]:
+    """Look at the first headers of the whole file without fetching it; empty if they do not tell."""
+    import tempfile
+
+    content = asking.web.head(access.whole, _HEAD_BYTES, product.did)
+    with tempfile.TemporaryDirectory(prefix="astroanomaly-") as folder:
+        path = Path(folder) / "head.fits"
+        path.write_bytes(content)
+        try:
+            return _images(path, asking.ext, product.did)
+        except FetchError:
+            return []
+
+
+def cutout_images(
+    product: Product, access: Access, ra: float, dec: float, radius_deg: float, asking: Asking
+) -> list[Image]:
+    """Fetch a cutout by SODA; return its images, none where the service has no pixels there.
+
+    Raises
+    ------
+    FetchError
+        If it cannot be fetched, shows another place or another band.
+    """
+    soda: Mapping[str, Any] = access.soda
+    params = {**soda["params"], **area_parameter(soda["area"], ra, dec, radius_deg)}
+    request = asking.request(product, service=soda["url"], position=[ra, dec], size=radius_deg)
+    check = functools.partial(_check_cutout, product=product, ra=ra, dec=dec, radius_deg=radius_deg, asking=asking)
+    what = f"a cutout of {product.did}"
+    try:
+        path = asking.web.file(soda["url"], request, what, params=params, check=check)
+    except FetchError as problem:
+        if problem.reason.startswith("HTTP 204"):  # how SODA says that it has no pixel there
+            return []
+        raise
+    return _images(path, asking.ext, what)
+
+
+def _images(path: Path, ext: Sequence[str], what: str) -> list[Image]:
+    try:
+        with ASTROPY:
+            found = [image for image in select(scan(path, path.parent), ext) if image.grid is not None]
+    except (UnreadableError, BandError) as problem:
+        raise error(what, str(problem).replace(str(path), "the file"), retryable=True) from problem
+    if not found:
+        chosen = f" among the extensions {', '.join(ext)}" if ext else ""
+        raise error(what, f"the file holds no image with a WCS{chosen}: choose with --ext")
+    return found
+
+
+def _alone(check: Callable[..., None]) -> Callable[..., None]:
+    """Let one thread at a time check."""
+
+    @functools.wraps(check)
+    def checked(*asked: Any, **named: Any) -> None:
+        with ASTROPY:
+            check(*asked, **named)
+
+    return checked
+
+
+@_alone
+def _check_whole(path: Path, *, product: Product, asking: Asking) -> None:
+    fetch.is_fits(path, product.did)
+    images = _images(path, asking.ext, product.did)
+    _check_band(images, product, asking)
+    if product.ra is None or product.dec is None:
+        return
+    reach = max(product.fov_deg or 0.0, *(_diagonal_deg(image) for image in images))
+    apart = min(_apart_deg(image, product.ra, product.dec) for image in images)
+    if apart > reach:
+        raise error(product.did, "the WCS of the file is not of the area that the service states")
+
+
+@_alone
+def _check_cutout(path: Path, *, product: Product, ra: float, dec: float, radius_deg: float, asking: Asking) -> None:
+    what = f"a cutout of {product.did}"
+    fetch.is_fits(path, what)
+    images = _images(path, asking.ext, what)
+    _check_band(images, product, asking)
+    if not any(_shows(image, ra, dec, radius_deg) for image in images):
+        raise error(what, "the WCS of the cutout is not at the position that was asked for")
+
+
+def _check_band(images: Sequence[Image], product: Product, asking: Asking) -> None:
+    if not asking.check_band:
+        return
+    for image in images:
+        said = wavelength_nm(image.header_band) if image.header_band else None
+        if said is None:
+            continue
+        if product.low_nm is not None and product.high_nm is not None:
+            wrong = not product.low_nm * (1 - _SAME_BAND) <= said <= product.high_nm * (1 + _SAME_BAND)
+        else:
+            wave = wavelength_nm(product.band)
+            wrong = wave is not None and abs(wave - said) > _SAME_BAND * wave
+        if wrong:
+            raise error(
+                product.did,
+                f"the file says that it is band {image.header_band}, the service that it is {product.band}: where the "
+                "service is right, say --no-check-band",
+            )
+
+
+def _diagonal_deg(image: Image) -> float:
+    return math.hypot(*image.shape) * pixel_scale_arcsec(image.grid) / 3600 if image.grid is not None else 0.0
+
+
+def _apart_deg(image: Image, ra: float, dec: float) -> float:
+    from astropy.coordinates import angular_separation
+
+    if image.grid is None:
+        return math.inf
+    middle = pixel_to_sky(image.grid, [(image.shape[1] - 1) / 2], [(image.shape[0] - 1) / 2])
+    values = np.radians([float(middle[0][0]), float(middle[1][0]), ra, dec])
+    return float(np.degrees(angular_separation(*values)))
+
+
+def _shows(image: Image, ra: float, dec: float, radius_deg: float) -> bool:
+    """Whether an image comes as near to a position as the circle that was asked for."""
+    if image.grid is None:
+        return False
+    x, y = sky_to_pixel(image.grid, np.array([ra]), np.array([dec]))
+    reach = radius_deg * 3600 / pixel_scale_arcsec(image.grid) + 1
+    inside = np.isfinite(x) & (x > -reach) & (y > -reach)
+    return bool((inside & (x < image.shape[1] + reach) & (y < image.shape[0] + reach))[0])
+
+
+@functools.lru_cache(maxsize=256)
+def zero_point(path: Path, number: int) -> float:
+    """Magnitude of one unit of flux, from the header of an extension or of the file; NaN where neither says."""
+    from astropy.io import fits
+
+    try:
+        with quiet():
+            headers = [fits.getheader(path, number), fits.getheader(path, 0)]
+    except BROKEN:
+        return math.nan
+    for header in headers:
+        for key in _ZERO_POINTS:
+            value = header.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value:
+                return float(value)
+    return math.nan

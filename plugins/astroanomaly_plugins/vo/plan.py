@@ -1,0 +1,142 @@
+"""Ask a service for the images around all positions, and choose those of each object."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from astroanomaly import FetchError, fetch
+from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.shared.positions import Positions
+from astroanomaly_plugins.vo.areas import signed_distance
+from astroanomaly_plugins.vo.bands import BandChoice
+from astroanomaly_plugins.vo.products import Product, read_products
+from astroanomaly_plugins.vo.service import Selection, Service
+from astroanomaly_plugins.vo.web import Web
+
+__all__ = ["Candidates", "find_candidates"]
+
+_log = logging.getLogger(__name__)
+_CELL_DEG = 0.25  # positions in one cell of the sky are searched for at once
+_MOST_EACH = 3  # images of a band that are tried for an object
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Products, and for every row and band the numbers of those that show it, best first."""
+
+    products: list[Product]
+    bands: tuple[str, ...]
+    rows: dict[int, dict[str, list[int]]]
+    queries: int
+
+
+def find_candidates(
+    service: Service, web: Web, positions: Positions, wanted: Selection, choice: BandChoice, half_size_deg: float
+) -> Candidates:
+    """Search cell by cell of the sky; a cell whose answer was too long is searched in halves.
+
+    Parameters
+    ----------
+    half_size_deg
+        Half of the diagonal of a cutout.
+
+    Raises
+    ------
+    FetchError
+        If the service fails: what it has answered is kept, so that the same call goes on from there.
+    """
+    numbers: dict[str, int] = {}
+    products: list[Product] = []
+    rows: dict[int, dict[str, list[int]]] = {}
+    waiting = list(positions.in_sky_order(positions.placed, _CELL_DEG))
+    queries = 0
+    while waiting:
+        searches = [_circle(positions, cell, half_size_deg) for cell in waiting]
+        ask = functools.partial(_ask, service, web, wanted)
+        answers = dict(fetch.each(ask, dict.fromkeys(searches)))
+        queries += len(waiting)
+        following = []
+        for number, cell in enumerate(waiting):
+            path = answers[searches[number]]
+            if isinstance(path, FetchError):
+                raise path
+            listed, overflow = read_products(path, choice, _say(*searches[number]))
+            if overflow and len(cell) > 1:
+                following += [cell[: len(cell) // 2], cell[len(cell) // 2 :]]
+                continue
+            if overflow:
+                _log.warning("%s: the service lists only a part of its images", _say(*searches[number]))
+            for product in listed:
+                if product.did not in numbers:
+                    numbers[product.did] = len(products)
+                    products.append(product)
+            for row, found in _choose(listed, positions, cell, half_size_deg):
+                rows[row] = {band: [numbers[product.did] for product in best] for band, best in found.items()}
+        waiting = following
+    bands = choice.names or tuple(dict.fromkeys(product.band for product in products))
+    return Candidates(products, bands, rows, queries)
+
+
+def _ask(service: Service, web: Web, wanted: Selection, circle: tuple[float, float, float]) -> Path:
+    with ASTROPY:
+        params = service.search(*circle, wanted)
+    return web.table(service.url, params, _say(*circle))
+
+
+def _circle(positions: Positions, cell: np.ndarray, margin: float) -> tuple[float, float, float]:
+    """Return the circle, in degrees, that holds the cutouts of a cell."""
+    from astropy.coordinates import angular_separation
+
+    ra, dec = np.radians(positions.ra[cell]), np.radians(positions.dec[cell])
+    vector = np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)]).mean(axis=1)
+    middle = float(np.arctan2(vector[1], vector[0])), float(np.arctan2(vector[2], np.hypot(vector[0], vector[1])))
+    radius = float(np.degrees(angular_separation(*middle, ra, dec).max())) + margin
+    return (
+        round(float(np.degrees(middle[0])) % 360, 9),
+        round(float(np.degrees(middle[1])), 9),
+        round(radius * 1.001, 9),
+    )
+
+
+def _say(ra: float, dec: float, radius: float) -> str:
+    return f"the images around RA {ra:.5f}, Dec {dec:+.5f}"
+
+
+def _choose(
+    listed: list[Product], positions: Positions, cell: np.ndarray, half_size_deg: float
+) -> Iterator[tuple[int, dict[str, list[Product]]]]:
+    """For every row, the products of each band that may show it, best first.
+
+    Those that hold the whole cutout come first, then the higher calibration level, the longer exposure, the greater
+    distance to the edge. A product of which the service does not say where it is may be anywhere: it comes last.
+    """
+    ra, dec = positions.ra[cell], positions.dec[cell]
+    distances = [signed_distance(product, ra, dec) for product in listed]
+    for place, row in enumerate(cell.tolist()):
+        ranked: dict[str, list[tuple[tuple[float, ...], str, Product]]] = {}
+        for product, distance in zip(listed, distances, strict=True):
+            inside = float(distance[place])
+            if inside < -half_size_deg:
+                continue
+            known = not np.isnan(inside)
+            order = (
+                -float(known),
+                -float(known and inside >= half_size_deg),
+                -float(product.level or 0),
+                -(product.exposure_s or 0.0),
+                -round(inside, 6) if known else 0.0,
+            )
+            ranked.setdefault(product.band, []).append((order, product.did, product))
+        yield (
+            row,
+            {
+                band: [item[2] for item in sorted(items, key=lambda item: item[:2])[:_MOST_EACH]]
+                for band, items in ranked.items()
+            },
+        )

@@ -1,0 +1,154 @@
+"""Which protocol a service speaks, where it is asked, and how a search around a position is put."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from astroanomaly import ConfigError, FetchError, fetch
+from astroanomaly.cutting import quiet
+from astroanomaly_plugins.vo.web import Web
+
+__all__ = ["Selection", "Service", "find_service", "is_address"]
+
+_SIA2 = "ivo://ivoa.net/std/sia#query-2"
+_TAP = "ivo://ivoa.net/std/tap"
+_MOST_ROWS = 10_000
+_MOST_CAPABILITIES = 4 * 10**6
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is wanted beside a position: names of collections and instruments; empty for any."""
+
+    collections: tuple[str, ...] = ()
+    instruments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where queries go, and in which protocol: ``sia2`` or ``tap``."""
+
+    kind: str
+    url: str
+
+    def search(self, ra: float, dec: float, radius: float, wanted: Selection) -> dict[str, Any]:
+        """Return the parameters of a search for images that meet a circle; all in degrees."""
+        if self.kind == "sia2":
+            from pyvo.dal.sia2 import SIA2Query
+
+            query = SIA2Query(
+                self.url,
+                pos=(ra, dec, radius),
+                data_type="image",
+                collection=list(wanted.collections),
+                instrument=list(wanted.instruments),
+                maxrec=_MOST_ROWS,
+            )
+        else:
+            from pyvo.dal.tap import TAPQuery
+
+            query = TAPQuery(self.url, _adql(ra, dec, radius, wanted), maxrec=_MOST_ROWS)
+        return {name: _plain(value) for name, value in query.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Turn pyvo's parameters into plain texts."""
+    if isinstance(value, str | bytes):
+        return value.decode() if isinstance(value, bytes) else value
+    return [str(item) for item in value] if isinstance(value, Sequence | set) else str(value)
+
+
+def _adql(ra: float, dec: float, radius: float, wanted: Selection) -> str:
+    from pyvo.dal.tap import escape
+
+    where = [
+        "dataproduct_type = 'image'",
+        f"1 = INTERSECTS(CIRCLE('ICRS', {ra!r}, {dec!r}, {radius!r}), s_region)",
+    ]
+    for column, names in (("obs_collection", wanted.collections), ("instrument_name", wanted.instruments)):
+        if names:
+            texts = [f"'{escape(name)}'" for name in names]
+            where.append(f"{column} IN ({', '.join(texts)})")
+    return f"SELECT TOP {_MOST_ROWS} * FROM ivoa.obscore WHERE {' AND '.join(where)}"
+
+
+def find_service(url: str, kind: str, web: Web) -> Service:
+    """Tell by its capabilities what a service is; ``kind`` other than ``auto`` is believed.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither SIA version 2 nor TAP, or does not say.
+    """
+    base = url.rstrip("?&")
+    if kind == "sia2":
+        return Service("sia2", base)
+    if kind == "tap":
+        return Service("tap", f"{base.rstrip('/').removesuffix('/sync')}/sync")
+    capabilities, trouble = _capabilities(base, web)
+    for standard, address in capabilities:
+        if standard.startswith(_SIA2):
+            return Service("sia2", address or base)
+        if standard == _TAP or standard.startswith(f"{_TAP}#"):
+            return Service("tap", f"{(address or base).rstrip('/')}/sync")
+    if not capabilities:
+        raise ConfigError(
+            f"what {base} is could not be told, for it states no capabilities ({trouble}). If it is a service, say "
+            "which: --kind sia2 or --kind tap"
+        )
+    standards = ", ".join(dict.fromkeys(standard for standard, _ in capabilities if standard)) or "nothing"
+    raise ConfigError(
+        f"{base} is neither an SIA version 2 nor a TAP service: it offers {standards}. Look for the data centre's "
+        "SIA2 or ObsTAP address"
+    )
+
+
+def _capabilities(base: str, web: Web) -> tuple[list[tuple[str, str]], str]:
+    """Return ``(standard in lower case, address)`` of each capability, and the last trouble."""
+    from pyvo.io import vosi
+
+    trouble = ""
+    for address in _candidates(base):
+        what = f"the capabilities of {base}"
+        try:
+            content = fetch.get(address, what=what, allow=web.allow, most_bytes=_MOST_CAPABILITIES)
+        except FetchError as error:
+            if error.retryable:
+                raise
+            trouble = error.reason
+            continue
+        found = []
+        try:
+            with quiet(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pyvo on capabilities it does not know
+                parsed = vosi.parse_capabilities(io.BytesIO(content).read)
+            for capability in parsed:
+                for interface in capability.interfaces:
+                    urls = [one.content for one in interface.accessurls if one.content]
+                    if urls and not interface.securitymethods:
+                        found.append((str(capability.standardid or "").lower(), str(urls[0])))
+        except (ValueError, OSError, IndexError, KeyError, TypeError, AttributeError) as error:
+            trouble = f"its document cannot be read: {error}"
+            continue
+        if found:
+            return [(standard, address if not web.refusal(address) else "") for standard, address in found], ""
+    return [], trouble
+
+
+def _candidates(base: str) -> list[str]:
+    """Places where the capabilities may be: below the address, and beside it."""
+    parts = urlsplit(base)
+    path = parts.path.rstrip("/")
+    paths = dict.fromkeys([f"{path}/capabilities", f"{path.rpartition('/')[0]}/capabilities"])
+    return [urlunsplit((parts.scheme, parts.netloc, one, "", "")) for one in paths]
+
+
+def is_address(url: str) -> bool:
+    """Whether a text is the address of a service."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -1,0 +1,190 @@
+"""Source ``vo``: cutouts from any data centre with an IVOA image service (SIA2, or TAP with ObsCore).
+
+* **Service.** Its capabilities say which protocol it speaks; positions are searched for in cells of the sky.
+* **Images.** Those of a wanted band are ranked per object: the whole cutout inside, calibration level, exposure,
+  distance to the edge. Where the best has no data, the next is taken, up to three.
+* **Pixels.** SODA cutouts where datalink offers them; else whole files, each fetched once for all its objects.
+* **Grids.** Cutouts are integer crops of the archive's own grid. Bands on different grids, and everything if
+  ``--pixel-scale`` is given, are resampled to an explicit TAN grid.
+* **Addresses.** Only http and https, on the service's own host or one named with ``--hosts``, redirects included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from astroanomaly import (
+    BandError,
+    ConfigError,
+    CutoutBlock,
+    Failure,
+    FootprintError,
+    Layout,
+    Plan,
+    Request,
+    Task,
+    hookimpl,
+    option,
+)
+from astroanomaly_plugins.mosaics.bands import sort_bands
+from astroanomaly_plugins.shared.positions import (
+    failures,
+    read_failures,
+    read_positions,
+    size_or_angle,
+    unplaced,
+)
+from astroanomaly_plugins.vo.bands import BandChoice
+from astroanomaly_plugins.vo.plan import Candidates, find_candidates
+from astroanomaly_plugins.vo.probe import probe
+from astroanomaly_plugins.vo.reading import read_objects
+from astroanomaly_plugins.vo.service import Selection, find_service, is_address
+from astroanomaly_plugins.vo.tasks import downloads, find_ways, make_tasks
+from astroanomaly_plugins.vo.web import Web
+
+__all__ = ["VoOptions", "VoSource", "register_sources"]
+
+_GUESS_DEG = 30 / 3600  # half of a cutout whose size in pixels is known and whose pixels are not
+
+
+@dataclass(frozen=True)
+class VoOptions:
+    """Options of the source ``vo``."""
+
+    service: str = option("", "address of an SIA2 or ObsTAP service, with or without /query, /sync", metavar="URL")
+    catalog: Path | None = option(None, "table of the positions")  # noqa: RUF009 - option() makes a field
+    size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE")
+    bands: tuple[str, ...] = option(
+        (), "bands to take: NAME, NAME=PATTERN for filter or title, or NAME=400..550nm; default: all"
+    )
+    collection: tuple[str, ...] = option((), "collections to take (obs_collection); default: all")
+    instrument: tuple[str, ...] = option((), "instruments to take (instrument_name); default: all")
+    kind: Literal["auto", "sia2", "tap"] = option("auto", "protocol of the service; auto: by its capabilities")
+    via: Literal["auto", "soda", "whole"] = option(
+        "auto", "how pixels come; auto: SODA cutouts if offered, else whole files"
+    )
+    hosts: tuple[str, ...] = option((), "other hosts the data may come from, as in data.example.org or *.example.org")
+    max_mb: float = option(4000.0, "largest file that is fetched, in megabytes")
+    ra: str = option("", "catalogue column of the longitude (right ascension)")
+    dec: str = option("", "catalogue column of the latitude (declination)")
+    frame: str = option("", "frame of the positions, as astropy calls it; default: by column")
+    id: str = option("", "catalogue column of the object id")
+    carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
+    ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
+    check_band: bool = option(True, "an image whose header names another band than the service does is a failure")
+    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec")
+    nodata: float | None = option(None, "pixel value that stands for no data")
+    min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
+
+    def __post_init__(self) -> None:
+        if not is_address(self.service):
+            raise ConfigError(f"service={self.service!r}: expected the http or https address of an SIA2 or TAP service")
+        if urlsplit(self.service).password or urlsplit(self.service).username:
+            raise ConfigError(
+                "the address of the service holds a password, which would be stored: services are anonymous"
+            )
+        if not 0 <= self.min_coverage <= 1:
+            raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
+        if self.pixel_scale is not None and not self.pixel_scale > 0:
+            raise ConfigError(f"pixel_scale={self.pixel_scale}: expected arcseconds, more than 0")
+        if not self.max_mb > 0:
+            raise ConfigError(f"max_mb={self.max_mb}: expected megabytes, more than 0")
+        if not self.size:
+            raise ConfigError("the size of the cutouts is missing: --size 64 (pixels) or --size 20arcsec")
+
+
+class VoSource:
+    """Any IVOA image service; see the module."""
+
+    name = "vo"
+    summary = "any data centre with an IVOA image service (SIA2 or ObsTAP, SODA cutouts)"
+    Options = VoOptions
+    fetches = True
+
+    def plan(self, request: Request, options: VoOptions) -> Plan:
+        """Search for the images around all positions and choose those of each object.
+
+        Raises
+        ------
+        ConfigError, CatalogError, BandError, FetchError
+            If nothing sensible can be asked; the message says what to give.
+        FootprintError
+            If the service has no image of any object.
+        """
+        if request.inputs:
+            raise ConfigError(f"vo reads no files, but {request.inputs[0]} was given: positions come with --catalog")
+        choice = BandChoice(options.bands)
+        pixels, angle = size_or_angle(options.size)
+        host = str(urlsplit(options.service).hostname)
+        web = Web((host, *options.hosts), options.max_mb)
+        positions = read_positions(
+            options.catalog, ra=options.ra, dec=options.dec, id=options.id, frame=options.frame, carry=options.carry
+        )
+        service = find_service(options.service, options.kind, web)
+        half = _GUESS_DEG if angle is None else angle / 3600 / 2 * 2**0.5
+        if pixels is not None and options.pixel_scale is not None:
+            half = pixels * options.pixel_scale / 3600 / 2 * 2**0.5
+        wanted = Selection(options.collection, options.instrument)
+        found = find_candidates(service, web, positions, wanted, choice, half)
+        if not any(bands for bands in found.rows.values()):
+            raise FootprintError(_nothing(options, len(positions.placed), found))
+        shown = {band for best in found.rows.values() for band in best}
+        absent = [name for name in choice.names if name not in shown]
+        if absent:
+            raise BandError(
+                f"{options.service} lists no image of any object in the band {absent[0]!r}: leave it out, or say what "
+                f"its filter is called, as in --bands {absent[0]}=PATTERN; --dry-run without it tells what there is"
+            )
+        bands = (options.bands and found.bands) or sort_bands(found.bands)
+        payload = {
+            "kind": "objects",
+            "service": options.service,
+            "bands": list(bands),
+            "hosts": list(web.hosts),
+            "most_mb": options.max_mb,
+            "via": options.via,
+            "ext": list(options.ext),
+            "check_band": options.check_band,
+            "pixel_scale": options.pixel_scale,
+            "nodata": options.nodata,
+            "min_coverage": options.min_coverage,
+        }
+        ways = find_ways(found, bands, web, options.via)
+        known = probe(found, positions, payload, (pixels, angle))
+        size = pixels if pixels is not None else max(1, round((angle or 0.0) / known.scale))
+        if size > 16384:
+            raise ConfigError(f"size={options.size!r} is {size} pixels: expected 1 to 16384")
+        payload |= {"size": [size, size], "scale": known.scale}
+        layout = Layout(bands=tuple(bands), height=size, width=size, units=tuple(known.units))
+        tasks = make_tasks(found, positions, bands, payload, ways)
+        nowhere = np.array([row for row in positions.placed if not found.rows.get(int(row))], dtype=np.int64)
+        missing = failures("nowhere", positions, nowhere, "the service has no image here", "no coverage")
+        return Plan([*tasks, *missing, *unplaced(positions)], layout, downloads(found, bands, ways, size))
+
+    def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
+        """Fetch and cut the objects of one task."""
+        yield from read_failures(task) if task.payload["kind"] == "failures" else read_objects(task)
+
+
+def _nothing(options: VoOptions, count: int, found: Candidates) -> str:
+    asked = [f"--{name} {','.join(getattr(options, name))}" for name in ("bands", "collection", "instrument")]
+    chosen = [
+        text for text, name in zip(asked, ("bands", "collection", "instrument"), strict=True) if getattr(options, name)
+    ]
+    why = f" with {' '.join(chosen)}: leave it out to see what there is" if chosen else ""
+    return (
+        f"{options.service} lists no FITS image of any of the {count} positions{why} ({found.queries} searches, "
+        f"{len(found.products)} images)"
+    )
+
+
+@hookimpl
+def register_sources(register: Callable[[VoSource], None]) -> None:
+    """Register the source ``vo``."""
+    register(VoSource())

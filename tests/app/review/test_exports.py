@@ -1,0 +1,163 @@
+"""What leaves the app: catalogues in every format, a report that is text and pictures only, SAMP to a real hub."""
+
+import io
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.io.votable import parse_single_table
+from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
+
+from astroanomaly.app.review.compass import compass_of, sexagesimal, sky_at
+from astroanomaly.app.review.display import Display
+from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, choose, file_of, send
+from astroanomaly.app.review.links import links
+from astroanomaly.app.review.shared_state import PROBE, Search
+from astroanomaly.errors import ConfigError, StorageError
+
+
+@pytest.fixture
+def search(new_session):
+    session = new_session(classes=["ring"])
+    made = Search(session)
+    made.publish(PROBE, np.arange(len(session.cache), dtype=np.float32), "26 verdicts")
+    ids = list(session.cache.ids)
+    made.labels.verdict(ids[:5], ["anomaly", "nominal", "ring", "anomaly", "nominal"], annotator="ann")
+    made.labels.note(ids[2], "<b>look</b>", annotator="ann")
+    made.refresh()
+    yield made
+    made.close()
+
+
+def test_selections(search):
+    ids = list(search.cache.ids)
+    free = np.zeros(len(ids), bool)
+    free[10:20] = True
+
+    def chosen(which, **more):
+        return choose(search, which, ids[30:33], free, PROBE, **{"top": 3, **more})
+
+    assert chosen("anomalies") == [ids[3], ids[2], ids[0]]
+    assert chosen("ring") == [ids[2]]
+    assert chosen("nominal") == [ids[4], ids[1]]
+    assert chosen("page") == [ids[32], ids[31], ids[30]]
+    assert chosen("filter") == ids[19:9:-1]
+    assert chosen("top") == ids[19:16:-1]
+    with pytest.raises(ConfigError, match="no selection"):
+        chosen("everything")
+    assert chosen("selection", selected=ids[5:7]) == [ids[6], ids[5]]
+    assert set(SELECTIONS) == {"anomalies", "page", "selection", "filter", "top"}
+
+
+@pytest.mark.parametrize("suffix", sorted(FORMATS))
+def test_every_format_holds_the_selection(search, suffix):
+    ids = choose(search, "anomalies", (), np.zeros(0, bool), PROBE, 1)
+    content = file_of(search, catalogue(search, ids, PROBE, 1.0), suffix, Display.for_pixels("flux"))
+    if suffix == ".vot":
+        table = parse_single_table(io.BytesIO(content)).to_table()
+        assert list(table["object_id"]) == ids
+    elif suffix == ".fits":
+        with fits.open(io.BytesIO(content)) as hdus:
+            assert list(hdus[1].data["object_id"]) == ids
+            assert "26 verdicts" in str(hdus[1].header["HISTORY"])
+    else:
+        assert all(object_id in content.decode() for object_id in ids)
+
+
+def test_nothing_chosen_is_an_error_that_says_so(search):
+    with pytest.raises(ConfigError, match="nothing to export"):
+        catalogue(search, [], PROBE, 1.0)
+    with pytest.raises(ConfigError, match="no format"):
+        file_of(search, catalogue(search, list(search.cache.ids)[:1], PROBE, 0), ".exe", Display.for_pixels("flux"))
+
+
+class Reader(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.pictures, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.pictures += [value for name, value in attrs if name == "src"]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_report_is_pictures_and_escaped_text(search):
+    ids = list(search.cache.ids)[:7]
+    content = file_of(search, catalogue(search, ids, PROBE, 0.0), ".html", Display.for_pixels("flux"))
+    reader = Reader()
+    reader.feed(content.decode("utf-8"))
+    assert reader.tags.count("img") == 7
+    assert all(picture.startswith("data:image/png;base64,") for picture in reader.pictures)
+    assert "script" not in reader.tags
+    assert "<b>look</b>" in "".join(reader.text)
+    assert all(object_id in "".join(reader.text) for object_id in ids)
+
+
+def test_a_table_is_sent_to_programs_on_the_desktop(search, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'hub').as_uri()}")
+    table = catalogue(search, list(search.cache.ids)[:3], PROBE, 0.0)
+    with pytest.raises(StorageError, match="no SAMP hub"):
+        send(table, "search")
+    hub = SAMPHubServer(web_profile=False, addr="127.0.0.1", lockfile=str(tmp_path / "hub"), label="test")
+    hub.start()
+    try:
+        with pytest.raises(StorageError, match="no program there takes tables"):
+            send(table, "search")
+        topcat = SAMPIntegratedClient(name="a program that takes tables", addr="127.0.0.1")
+        topcat.connect()
+        try:
+            received = []
+
+            def take(private_key, sender, mtype, params, extra):
+                received.append(params)
+
+            topcat.bind_receive_notification("table.load.votable", take)
+            assert send(table, "search") == 1
+            end = time.monotonic() + 20
+            while not received and time.monotonic() < end:
+                time.sleep(0.05)
+            loaded = parse_single_table(received[0]["url"].removeprefix("file://")).to_table()
+            assert list(loaded["object_id"]) == list(table["object_id"])
+        finally:
+            topcat.disconnect()
+    finally:
+        hub.stop()
+
+
+def test_where_north_is_and_how_long_an_arcsecond(search):
+    cutout = search.cache[search.cache.ids[0]]
+    height, width = cutout.data.shape[-2:]
+    compass = compass_of(cutout.wcs, width, height)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    centre = cutout.wcs.pixel_to_world(x, y).icrs
+    north = cutout.wcs.pixel_to_world(x + 3 * compass.north[0], y + 3 * compass.north[1]).icrs
+    east = cutout.wcs.pixel_to_world(x + 3 * compass.east[0], y + 3 * compass.east[1]).icrs
+    assert centre.position_angle(north).wrap_at("180d").deg == pytest.approx(0, abs=0.05)
+    assert centre.position_angle(east).deg == pytest.approx(90, abs=0.05)
+    assert centre.separation(north).arcsec == pytest.approx(3 * compass.scale_arcsec, rel=1e-3)
+    pixels, text = compass.bar(width)
+    number, unit = float(text[:-1]), {"″": 1, "′": 60, "°": 3600}[text[-1]]
+    assert pixels == pytest.approx(number * unit / compass.scale_arcsec)
+    assert 0.05 * width < pixels <= width / 3
+    assert compass_of(None, 10, 10) is None
+    assert sky_at(None, 0, 0) is None
+
+
+def test_how_positions_are_written():
+    assert sexagesimal(150.1, 2.2) == "10:00:24.00 +02:12:00.0"
+    assert sexagesimal(0.0, -0.5) == "00:00:00.00 -00:30:00.0"
+
+
+def test_links_need_a_position():
+    assert links(float("nan"), 1.0) == []
+    for _, address in links(10.5, -3.25, 30):
+        assert address.startswith("https://")
+        assert "10.500000" in address
+        assert "3.250000" in address
+        assert " " not in address

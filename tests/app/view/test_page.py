@@ -1,0 +1,584 @@
+"""The app as a person meets it: a real server process, a real Chromium, verdicts on a real disk."""
+
+import contextlib
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io.votable import parse_single_table
+from PIL import Image
+
+from astroanomaly import Session, ingest
+from astroanomaly.app.view.keys import KEYS
+from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.demo.simulate import simulate
+from astroanomaly.labels.log import LabelLog
+from astroanomaly.records import CutoutBlock, Layout, Task
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+class Server:
+    """``astroanomaly serve`` in a process of its own."""
+
+    def __init__(self, session, log, *words, port=0, background=False):
+        command = [sys.executable, "-m", "astroanomaly", "serve", str(session), "--no-browser", "--port", str(port)]
+        words = words if background else (*words, "--no-background")
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [*command, *words], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+            )  # fmt: skip
+        end = time.monotonic() + 60
+        while (found := re.search(r"open (http://\S+)", log.read_text())) is None:
+            assert self.process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        self.url = found[1]
+        self.port = int(re.search(r":(\d+)/", self.url)[1])
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(30)
+
+
+@pytest.fixture
+def serve(tmp_path):
+    started = []
+
+    def start(session, *words, **more):
+        started.append(Server(session, tmp_path / f"server-{len(started)}.log", *words, **more))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+class Tab:
+    """One page in the browser."""
+
+    def __init__(self, chromium, url, size=(1280, 800)):
+        self.context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, accept_downloads=True)
+        self.page = self.context.new_page()
+        self.problems = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.goto(url)
+        self.wait_for(lambda: len(self.column("cells", "object_id")) > 0)
+        self.wait_for(self.fits)
+
+    def fits(self):
+        """Whether the server knows how large the mosaic is: its cells are square."""
+        ends = [self.page.evaluate(
+            "([r, e]) => Bokeh.documents[0].get_model_by_name('mosaic')[r][e]", [f"{axis}_range", end]
+        ) for axis in "xy" for end in ("start", "end")]  # fmt: skip
+        width, height = self.value("mosaic", "inner_width"), self.value("mosaic", "inner_height")
+        return width and abs(width / (ends[1] - ends[0]) - height / (ends[3] - ends[2])) < 0.01 and ends
+
+    def column(self, source, name):
+        return self.page.evaluate(
+            """([source, name]) => {
+                if (!window.Bokeh || !Bokeh.documents.length) return []
+                const model = Bokeh.documents[0].get_model_by_name(source)
+                return model ? Array.from(model.get_column(name) || []) : []
+            }""",
+            [source, name],
+        )
+
+    def value(self, model, name):
+        return self.page.evaluate("([model, name]) => Bokeh.documents[0].get_model_by_name(model)[name]", [model, name])
+
+    @property
+    def cursor(self):
+        left, top = self.column("cursor", "left"), self.column("cursor", "top")
+        return (left[0], top[0]) if left else None
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def wait_for(self, what, seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if what():
+                return
+            time.sleep(0.03)
+        raise AssertionError(f"this did not happen within {seconds} s")
+
+    def words(self):
+        return self.column("cells", "word")
+
+    def text(self):
+        """All that can be read on the page, through the shadow roots of its widgets."""
+        return self.page.evaluate(
+            """() => {
+                const read = (e) => e.nodeType == 3 ? e.textContent
+                    : e.nodeType != 1 && e.nodeType != 11 || ["STYLE", "SCRIPT"].includes(e.tagName) ? ""
+                    : [...(e.shadowRoot ? e.shadowRoot.childNodes : []), ...e.childNodes].map(read).join(" ")
+                return read(document.body)
+            }"""
+        )
+
+    def shot(self):
+        return self.page.screenshot()
+
+
+@pytest.fixture
+def open_tab(chromium):
+    tabs = []
+
+    def start(url, **more):
+        tabs.append(Tab(chromium, url, **more))
+        return tabs[-1]
+
+    yield start
+    for tab in tabs:
+        problems = tab.problems
+        tab.context.close()
+        assert not problems
+
+
+def votes(session):
+    with LabelLog.open(session.labels.path) as log:
+        return {i: dict(opinion.votes) for i, opinion in log.current().items() if opinion.votes}
+
+
+def test_a_page_is_labelled_by_keyboard_and_undone(new_session, serve, open_tab):
+    session = new_session(classes=["ring"])
+    server = serve(session.path, "--annotator", "ann")
+    tab = open_tab(server.url)
+    ids = tab.column("cells", "object_id")
+    assert len(ids) == 25
+    first = tab.cursor
+    tab.press("a", "n", "1", "s", "f")
+    tab.wait_for(lambda: tab.words()[:4] == ["anomaly", "nominal", "ring", "skipped"])
+    assert votes(session) == {ids[0]: {"ann": "anomaly"}, ids[1]: {"ann": "nominal"}, ids[2]: {"ann": "ring"}}
+    assert len({tuple(tab.column("cells", name)[k] for name in ("marker", "colour")) for k in range(3)}) == 3
+    tab.wait_for(lambda: tab.column("cells", "flag")[4] > 0)
+    tab.press("r")
+    tab.wait_for(lambda: "" not in tab.words())
+    assert len(votes(session)) == 24
+    tab.press(*["u"] * 6)
+    tab.wait_for(lambda: set(tab.words()) == {""} and tab.cursor == first)
+    assert votes(session) == {}
+    tab.press("PageDown")
+    tab.wait_for(lambda: tab.column("cells", "object_id")[0] not in ids)
+    tab.press("PageUp")
+    tab.wait_for(lambda: tab.column("cells", "object_id") == ids)
+
+
+def test_clicks_mark_clear_and_select(new_session, serve, open_tab):
+    session = new_session()
+    tab = open_tab(serve(session.path, "--annotator", "ann").url)
+    ids = tab.column("cells", "object_id")
+
+    def click(place, *held):
+        box = tab.page.locator(".bk-Figure canvas").first.bounding_box()
+        ends = tab.fits()
+        x, y = ((tab.column("cells", one)[place] + tab.column("cells", other)[place]) / 2
+                for one, other in (("left", "right"), ("bottom", "top")))  # fmt: skip
+        at = {
+            "x": (x - ends[0]) / (ends[1] - ends[0]) * box["width"],
+            "y": (ends[3] - y) / (ends[3] - ends[2]) * box["height"],
+        }
+        for key in held:
+            tab.page.keyboard.down(key)
+        tab.page.mouse.click(box["x"] + at["x"], box["y"] + at["y"])
+        for key in held:
+            tab.page.keyboard.up(key)
+
+    click(3)
+    tab.wait_for(lambda: tab.words()[3] == "anomaly")
+    click(3)
+    tab.wait_for(lambda: tab.words()[3] == "")
+    click(6, "Shift")
+    tab.press("n")
+    tab.wait_for(lambda: tab.words()[3:7] == ["nominal"] * 4)
+    assert votes(session) == {i: {"ann": "nominal"} for i in ids[3:7]}
+
+
+def test_keys_do_nothing_while_somebody_types(new_session, serve, open_tab):
+    session = new_session()
+    tab = open_tab(serve(session.path).url)
+    tab.page.get_by_placeholder("mag < 22").click()
+    tab.page.keyboard.type("anasfu")
+    tab.press("Escape")
+    time.sleep(0.5)
+    assert votes(session) == {}
+    tab.press("a")
+    tab.wait_for(lambda: tab.words()[0] == "anomaly")
+
+
+def test_the_stretch_changes_pixels_on_the_screen_and_is_kept(new_session, serve, open_tab):
+    session = new_session()
+    digest = session.cache.digest()
+    server = serve(session.path, "--annotator", "ann")
+    tab = open_tab(server.url)
+    time.sleep(0.5)
+    before = tab.shot()
+    tab.press("i")
+    tab.wait_for(lambda: tab.shot() != before)
+    inverted = tab.shot()
+    tab.page.get_by_label("curve").select_option("linear")
+    tab.wait_for(lambda: tab.shot() != inverted)
+    time.sleep(1.5)  # preferences are written with the next tick
+    again = open_tab(server.url)
+    assert again.page.get_by_label("curve").input_value() == "linear"
+    assert session.cache.digest() == digest
+    assert session.model_input == Session.open(session.path).model_input
+
+
+def test_the_probe_learns_and_the_order_follows(new_session, sky, serve, open_tab):
+    session = new_session()
+    truth = {line.split(",")[0]: "nominal" not in line for line in sky[0].truth.read_text().splitlines()[1:]}
+    tab = open_tab(serve(session.path, "--annotator", "ann", background=True).url)
+    odd = [i for i in session.cache.ids if truth[i]]
+    with LabelLog.open(session.labels.path) as log:
+        log.verdict(odd[:6], "anomaly", annotator="ben")
+        log.verdict([i for i in session.cache.ids if not truth[i]][:20], "nominal", annotator="ben")
+    tab.wait_for(lambda: "probe: 26 verdicts" in tab.text() and "features 1" not in tab.text(), 60)
+    time.sleep(1.5)  # the last features come with a last fit
+    before = tab.column("cells", "object_id")
+    tab.page.get_by_text("deal again: newer ranking").click()
+    tab.wait_for(lambda: tab.column("cells", "object_id") != before)
+
+    def in_order():
+        scores = [float(text) for text in tab.column("cells", "caption")]
+        return scores == sorted(scores, reverse=True)
+
+    tab.wait_for(in_order)
+    tab.press("n")
+    tab.wait_for(lambda: "probe: 27 verdicts" in tab.text(), 60)
+    assert tab.column("cells", "object_id")[0] not in odd[:6]
+
+
+def test_two_browsers_at_once_see_one_another_and_lose_nothing(new_session, serve, open_tab):
+    session = new_session()
+    server = serve(session.path)
+    tabs = [open_tab(server.url), open_tab(server.url)]
+    for tab, name in zip(tabs, ("ann", "ben"), strict=True):
+        field = tab.page.get_by_placeholder("your name")
+        field.fill(name)
+        field.press("Enter")
+        field.blur()
+    time.sleep(0.5)
+    ids = [tab.column("cells", "object_id") for tab in tabs]
+    for _ in range(10):
+        tabs[0].press("a")
+        tabs[1].press("n")
+    said = {}
+    for name, word, shown in (("ann", "anomaly", ids[0]), ("ben", "nominal", ids[1])):
+        for object_id in shown[:10]:
+            said.setdefault(object_id, {})[name] = word
+    tabs[0].wait_for(lambda: votes(session) == said)
+    divided = [i for i in ids[0] if len(said.get(i, {})) == 2]
+    both = [k for k, i in enumerate(ids[0]) if i in ids[1][:10] and i not in ids[0][:10]]
+    tabs[0].wait_for(lambda: all(tabs[0].words()[k] == "nominal" for k in both))
+    assert set(divided) == {i for i in ids[0][:10] if i in ids[1][:10]}
+
+
+def test_a_second_server_on_the_same_session_works(new_session, serve, open_tab):
+    session = new_session()
+    with LabelLog.open(session.labels.path) as log:
+        log.verdict(["x-not-in-this-cache"], "anomaly", annotator="old")
+    one, two = (open_tab(serve(session.path, "--annotator", name).url) for name in ("ann", "ben"))
+    one.press("a")
+    one.wait_for(lambda: one.words()[0] == "anomaly")
+    two.press("n", "n")
+    two.wait_for(lambda: two.words()[:2] == ["nominal", "nominal"])
+    assert sum(len(said) for said in votes(session).values()) == 4
+
+
+def test_a_catalogue_is_downloaded_and_read(new_session, serve, open_tab, tmp_path):
+    session = new_session()
+    tab = open_tab(serve(session.path).url)
+    ids = tab.column("cells", "object_id")
+    tab.press("a", "n", "a")
+    tab.wait_for(lambda: tab.words()[2] == "anomaly")
+    tab.page.get_by_role("button", name="export").click()
+    with tab.page.expect_download() as waiting:
+        tab.page.get_by_role("button", name="download").click()
+    waiting.value.save_as(tmp_path / "out.vot")
+    table = parse_single_table(tmp_path / "out.vot").to_table()
+    assert sorted(table["object_id"]) == sorted([ids[0], ids[2]])
+    assert table["ra"].unit == "deg"
+    cutout = session.cache[ids[0]]
+    row = table[list(table["object_id"]).index(ids[0])]
+    assert (row["ra"], row["dec"], row["label"]) == (cutout.ra, cutout.dec, "anomaly")
+
+
+@pytest.fixture
+def hostile_session(tmp_path, tiny):
+    rng = np.random.default_rng(0)
+    ids = [HOSTILE, "$$\\sqrt{x}$$", "a/../../b", *(f"o{k}" for k in range(9))]
+    images = rng.normal(1, 0.2, (len(ids), 2, 32, 32)).astype(np.float32)
+    bands = ("<b>g</b>", "<script>alert(2)</script>")
+    columns = {
+        "<i>mag</i>": rng.normal(20, 1, len(ids)),
+        "remark": np.array([f"<u onclick=alert(3)>{k}</u>" for k in range(len(ids))]),
+    }
+    layout = Layout(bands, 32, 32)
+    create_cache(tmp_path / "c", layout, [Task("t")], {"source": "test"})
+    with ShardWriter(tmp_path / "c", layout) as writer:
+        writer.begin(0, "t")
+        writer.add(
+            CutoutBlock(
+                ids, images, bands, ra=rng.uniform(0, 1, len(ids)), dec=rng.uniform(0, 1, len(ids)), columns=columns
+            )
+        )
+        writer.commit()
+    return Session.create(tmp_path / "s", tmp_path / "c", settings=tiny, classes=["<b>ring</b>"])
+
+
+def test_text_from_data_is_text(hostile_session, serve, open_tab):
+    with LabelLog.open(hostile_session.labels.path) as log:
+        log.note([HOSTILE], "<img src=y onerror=alert(4)>", annotator="<svg onload=alert(5)>")
+        log.verdict([HOSTILE], "<b>ring</b>", annotator="<svg onload=alert(5)>")
+    tab = open_tab(serve(hostile_session.path).url)
+    tab.page.get_by_label("only").select_option("everything")
+    tab.wait_for(lambda: HOSTILE in tab.column("cells", "object_id"))
+    place = tab.column("cells", "object_id").index(HOSTILE)
+    tab.press("Home", *["ArrowRight"] * place, "Enter")
+    for word in (
+        "<img src=y onerror=alert(4)>",
+        "<svg onload=alert(5)>",
+        "<i>mag</i>",
+        "<u onclick=alert(3)>",
+        "<b>ring</b>",
+    ):
+        tab.wait_for(lambda word=word: word in tab.text())
+    for view in ("learning", "is it working?", "maps", "people", "export"):
+        tab.page.get_by_role("button", name=view, exact=True).click()
+        time.sleep(0.3)
+    found = tab.page.evaluate(
+        """() => {
+            const inside = (e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]
+            const all = (root) => [...root.querySelectorAll("*")].flatMap(inside)
+            const bad = (e) => ["onerror", "onload", "onclick"].some((n) => e.hasAttribute(n))
+            return all(document).filter((e) => bad(e) || e.tagName == "MJX-CONTAINER").length
+        }"""
+    )
+    assert found == 0
+
+
+def test_the_name_is_remembered_by_the_browser(new_session, serve, open_tab):
+    session = new_session()
+    server = serve(session.path, "--annotator", "owner")
+    tab = open_tab(server.url)
+    field = tab.page.locator("input[placeholder='your name']")
+    field.fill("ben")
+    field.press("Enter")
+    tab.wait_for(lambda: "ben" in tab.page.evaluate("decodeURIComponent(document.cookie)"))
+    tab.press("a")  # Enter has left the field: the key is a verdict
+    tab.wait_for(lambda: tab.words()[0] == "anomaly")
+    server.stop(signal.SIGKILL)
+    again = serve(session.path, "--annotator", "owner", port=server.port)
+    tab.wait_for(lambda: tab.page.locator("#aa-lost").count() == 0 and len(tab.column("cells", "object_id")) > 0, 40)
+    tab.press("n")
+    tab.wait_for(lambda: len(votes(session)) == 2)
+    assert {who for said in votes(session).values() for who in said} == {"ben"}
+    other = open_tab(again.url)  # another browser knows nothing of ben
+    other.press("n")
+    tab.wait_for(lambda: {"owner": "nominal"} in votes(session).values())
+
+
+def test_keys_after_a_list_or_held_down(new_session, serve, open_tab):
+    session = new_session()
+    tab = open_tab(serve(session.path).url)
+    order = tab.page.locator("select", has_text="near the median score")
+    order.focus()
+    order.select_option(label="near the median score")
+    tab.wait_for(lambda: len(votes(session)) == 0)
+    tab.press("n")
+    tab.wait_for(lambda: len(votes(session)) == 1)
+    assert order.evaluate("e => e.selectedOptions[0].text") == "near the median score"
+    for _ in range(8):
+        held = "{key: 'n', repeat: true, bubbles: true, composed: true}"
+        tab.page.evaluate(f"window.dispatchEvent(new KeyboardEvent('keydown', {held}))")
+    time.sleep(0.7)
+    assert len(votes(session)) == 1
+
+
+def test_a_killed_server_has_lost_nothing_and_the_page_comes_back(new_session, serve, open_tab):
+    session = new_session()
+    server = serve(session.path, "--annotator", "ann")
+    tab = open_tab(server.url)
+    ids = tab.column("cells", "object_id")
+    tab.press("a", "n")
+    tab.wait_for(lambda: tab.words()[:2] == ["anomaly", "nominal"])
+    server.stop(signal.SIGKILL)
+    assert votes(session) == {ids[0]: {"ann": "anomaly"}, ids[1]: {"ann": "nominal"}}
+    tab.wait_for(lambda: tab.page.locator("#aa-lost").count() == 1)
+    serve(session.path, "--annotator", "ann", port=server.port)
+    tab.wait_for(lambda: tab.page.locator("#aa-lost").count() == 0 and len(tab.column("cells", "object_id")) > 0, 40)
+    tab.press("a")
+    tab.wait_for(lambda: len(votes(session)) == 3)
+
+
+def children_of(pid):
+    """Process ids whose parent is this one."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are listed in /proc")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_work_in_the_background_ends_with_the_server(new_session, serve, how):
+    server = serve(new_session().path, background=True)
+    end = time.monotonic() + 30
+    while not (working := children_of(server.process.pid)) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert working
+    server.stop(how)
+    end = time.monotonic() + 20
+    while (left := [pid for pid in working if Path(f"/proc/{pid}").exists()]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert left == []
+
+
+def test_a_locked_label_file_is_said_and_nothing_is_shown(new_session, serve, open_tab):
+    session = new_session()
+    tab = open_tab(serve(session.path).url)
+    with contextlib.closing(sqlite3.connect(session.labels.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        tab.press("a")
+        tab.wait_for(lambda: "NOT saved" in tab.text())
+        assert set(tab.words()) == {""}
+        other.execute("ROLLBACK")
+    tab.press("a")
+    tab.wait_for(lambda: tab.words()[0] == "anomaly")
+
+
+def test_the_inspector_shows_where_the_object_is(new_session, serve, open_tab):
+    session = new_session()
+    tab = open_tab(serve(session.path).url)
+    object_id = tab.column("cells", "object_id")[0]
+    tab.press("Enter")
+    cutout = session.cache[object_id]
+    tab.wait_for(lambda: f"{cutout.ra:.6f} {cutout.dec:+.6f}" in tab.text())
+    tab.wait_for(lambda: cutout.coord.to_string("hmsdms", sep=":", precision=2, pad=True).split()[0] in tab.text())
+    tab.wait_for(lambda: "mag_g" in tab.text())
+    links = {link.inner_text(): link.get_attribute("href") for link in tab.page.get_by_role("link").all()}
+    assert set(links) >= {"Aladin Lite", "ESASky", "SIMBAD", "NED", "Legacy Surveys"}
+    assert all(f"{cutout.ra:.6f}" in address for address in links.values())
+    figure = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+    tab.page.mouse.move(figure["x"] + figure["width"] / 4, figure["y"] + figure["height"] / 4)
+    tab.wait_for(lambda: tab.value("readout", "tags").__len__() == 1)
+    ra, dec = map(float, tab.value("readout", "tags")[0].split())
+    side = cutout.data.shape[-1]
+    expected = cutout.wcs.pixel_to_world(side / 4 - 0.5, 3 * side / 4 - 0.5).icrs  # a quarter from left and top
+    assert expected.separation(SkyCoord(ra, dec, unit="deg")).arcsec < 0.3
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.page.get_by_role("button", name="copy", exact=True).click()
+    tab.wait_for(lambda: tab.page.evaluate("() => navigator.clipboard.readText()") == tab.value("readout", "tags")[0])
+    field = tab.page.get_by_placeholder("write a note")
+    field.fill("a ring?")
+    field.press("Enter")
+    tab.wait_for(lambda: "a ring?" in tab.text())
+    with LabelLog.open(session.labels.path) as log:
+        assert log.current()[object_id].notes == ("a ring?",)
+    field.blur()
+    tab.press("ArrowRight")
+    tab.wait_for(lambda: tab.column("cells", "object_id")[1] in tab.text())
+
+
+def test_the_inspector_follows_the_size_of_the_window(new_session, serve, open_tab):
+    tab = open_tab(serve(new_session().path).url)
+    tab.press("Enter")
+    tab.wait_for(lambda: tab.page.locator(".bk-Figure").filter(visible=True).count() > 1)
+    time.sleep(0.5)
+    large = tab.value("colours", "width")
+    tab.page.set_viewport_size({"width": 1000, "height": 560})
+    tab.wait_for(lambda: tab.value("colours", "width") < large)
+    small = tab.value("colours", "width")
+    tab.page.get_by_role("button", name="more", exact=True).click()
+    tab.wait_for(lambda: tab.value("colours", "width") < small)
+
+    def ends_in_the_window():  # the page is laid out some time after the figure has got its width
+        box = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+        return box["y"] + box["height"] <= 560
+
+    tab.wait_for(ends_in_the_window)
+    tab.press("Enter")
+    tab.page.set_viewport_size({"width": 1280, "height": 800})
+    tab.wait_for(tab.fits)
+
+
+def test_the_keys_are_shown_as_they_are(new_session, serve, open_tab):
+    tab = open_tab(serve(new_session().path).url)
+    tab.press("?")
+    tab.wait_for(lambda: "undo, without limit" in tab.text())
+    text = tab.text()
+    assert all(meaning in text for _, _, meaning in KEYS)
+
+
+def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
+    """Take the pictures of docs/app.md; ASTROANOMALY_PICTURES names the folder to keep them in, with real weights."""
+    keep = os.environ.get("ASTROANOMALY_PICTURES")
+    folder = Path(keep) if keep else tmp_path
+    made, cache = sky
+    settings = tiny
+    if keep:
+        made = simulate(tmp_path / "sky", n_objects=900, anomaly_rate=0.04, seed=3)
+        cache = tmp_path / "cache"
+        ingest("fits", made.mosaics, out=cache, catalog=made.catalog, size="64")
+        settings = {"input": {"size": 64}, "train": {"iterations": 60}}
+    session = Session.create(tmp_path / "search", cache, settings=settings, classes=["ring"])
+    truth = {line.split(",")[0]: line.split(",")[1] for line in made.truth.read_text().splitlines()[1:]}
+    odd, plain = ([i for i in session.cache.ids if (truth[i] != "nominal") == yes] for yes in (True, False))
+    with LabelLog.open(session.labels.path) as log:
+        log.verdict(odd[: len(odd) // 2], "anomaly", annotator="ben")
+        known = np.random.default_rng(0).permutation(plain)[:60]
+        log.verdict([str(i) for i in known], "nominal", annotator="ben")
+    tab = open_tab(serve(session.path, "--annotator", "ann", background=True).url)
+    words = f"probe: {len(odd) // 2 + 60} verdicts"
+    tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], 120)
+    time.sleep(3 if keep else 1)
+    tab.page.get_by_text("deal again: newer ranking").click()
+    time.sleep(0.5)
+    for object_id in tab.column("cells", "object_id")[:9]:
+        tab.press("a" if truth[object_id] != "nominal" else "n")
+    tab.press("f", "s")
+    time.sleep(2)
+
+    def take(name):
+        picture = folder / f"app-{name}.jpg"
+        tab.page.screenshot(path=picture, type="jpeg", quality=82)
+        pixels = np.asarray(Image.open(picture).convert("L"), float)
+        assert pixels.shape == (800, 1280)
+        assert pixels.std() > 10  # something is on it
+
+    take("candidates")
+    tab.press("ArrowRight", "Enter")
+    time.sleep(1.5)
+    take("inspector")
+    tab.press("Escape")
+    tab.page.get_by_role("button", name="learning").click()
+    if keep:
+        tab.page.get_by_role("button", name="train and score").click()
+        time.sleep(40)
+    time.sleep(0.5)
+    take("learning")
+    tab.page.get_by_role("button", name="maps").click()
+    tab.page.get_by_role("button", name="draw the feature map").click()
+    tab.wait_for(lambda: "on the feature map" in tab.text(), 120)
+    time.sleep(1.5)
+    take("maps")
+    tab.page.get_by_role("button", name="is it working?").click()
+    tab.wait_for(lambda: "labels that look wrong" in tab.text() and "comparing" not in tab.text(), 120)
+    time.sleep(1)
+    take("quality")

@@ -1,0 +1,363 @@
+"""Panels without a browser: what their sources hold follows the state, and controls change it."""
+
+import contextlib
+import sqlite3
+
+import numpy as np
+import pytest
+from bokeh.document import Document
+from bokeh.events import ButtonClick
+
+from astroanomaly.app.background.learner import Learner
+from astroanomaly.app.review.filters import Filters
+from astroanomaly.app.review.marks import look_of
+from astroanomaly.app.review.preferences import load_preferences
+from astroanomaly.app.review.shared_state import COLD, LATEST, Search
+from astroanomaly.app.view.page import Page
+from astroanomaly.config import StretchConfig
+from astroanomaly.errors import UnreadableError
+
+
+@pytest.fixture
+def page(new_session):
+    session = new_session(classes=["ring", "arc"])
+    search = Search(session)
+    search.publish(COLD, np.arange(len(session.cache), dtype=np.float32), "test")
+    learner = Learner(search, background=False)
+    yield Page(Document(), search, learner, "ann")
+    learner.close()
+    search.close()
+
+
+def press(page, *keys):
+    for key in keys:
+        page.bus.update(key=key, n=page.bus.n + 1)
+
+
+def image(page):
+    return page.mosaic.image.data["image"][0]
+
+
+def test_a_key_reaches_the_sources(page):
+    press(page, "a", "n", "1", "2", "s", "f")
+    cells = page.mosaic.cells.data
+    assert cells["word"][:5] == ["anomaly", "nominal", "ring", "arc", "skipped"]
+    assert len({(m, c) for m, c in zip(cells["marker"][:4], cells["colour"][:4], strict=True)}) == 4
+    assert cells["flag"][5] > 0
+    assert page.mosaic.cursor.data["left"] == [5 % page.state.columns]
+    assert len({len(column) for column in cells.values()}) == 1
+
+
+def test_marks_of_others_are_hollow(page):
+    page.search.labels.verdict(page.state.page.ids[0], "anomaly", annotator="ben")
+    page.search.refresh()  # a tick alone may come too soon after the last look at the log
+    page._tick()
+    page.flush()
+    cells = page.mosaic.cells.data
+    assert cells["word"][0] == "anomaly"
+    assert cells["dash"][0] == "dashed"
+    press(page, "a")
+    assert page.mosaic.cells.data["dash"][0] == "solid"
+    assert page.mosaic.cells.data["colour"][0] != cells["colour"][0]
+
+
+def test_one_image_for_a_whole_page(page):
+    press(page, "PageDown")
+    assert len(page.mosaic.image.data["image"]) == 1
+    side = page.search.cache.layout.width
+    assert image(page).shape == (page.state.rows * side, page.state.columns * side)
+    assert image(page).dtype == np.uint32
+    assert len(page.mosaic.root.renderers) == 10  # glyphs, however many cutouts
+
+
+def test_every_control_of_the_stretch_changes_the_picture(page):
+    bar = page.stretch_bar
+    changes = {
+        "curve": "log", "interval": "minmax", "scope": "survey", "brightness": 0.3, "contrast": 2.0, "sharpen": 2.0,
+        "radius": 4.0, "strength": 30.0, "channels": "g,r,i", "colours": "lupton",
+        "lupton_q": 20.0, "lupton_stretch": 0.05,
+    }  # fmt: skip
+    for name, value in changes.items():
+        before = image(page).copy()
+        bar.widgets[name].value = value
+        assert not np.array_equal(image(page), before), name
+    for value in ("single", "rgb"):
+        before = image(page).copy()
+        bar.widgets["colours"].value = value
+        assert not np.array_equal(image(page), before)
+    for toggle in (bar.invert, bar.shared):
+        before = image(page).copy()
+        toggle.active = not toggle.active
+        assert not np.array_equal(image(page), before)
+    before = image(page).copy()
+    bar.shown.active = [0, 2]
+    assert not np.array_equal(image(page), before)
+
+
+@pytest.mark.parametrize("interval", ["percentile", "sigma", "mad", "manual"])
+def test_the_bounds_of_an_interval_are_those_of_the_stretch(page, interval):
+    bar = page.stretch_bar
+    bar.widgets["interval"].value = interval
+    before = image(page).copy()
+    bar.second.value = {"percentile": 90.0, "sigma": 3.0, "mad": 3.0, "manual": 7.0}[interval]
+    assert not np.array_equal(image(page), before)
+    assert bar.first.visible
+    bar.widgets["interval"].value = "zscale"
+    assert not bar.first.visible
+
+
+def test_the_bar_offers_every_curve_and_interval_of_the_library(page):
+    import typing
+
+    hints = typing.get_type_hints(StretchConfig)
+    assert page.stretch_bar.widgets["curve"].options == list(typing.get_args(hints["curve"]))
+    assert page.stretch_bar.widgets["interval"].options == list(typing.get_args(hints["interval"]))
+
+
+def test_what_somebody_chose_is_there_on_the_next_visit(page):
+    page.stretch_bar.widgets["curve"].value = "sqrt"
+    page.sidebar.page_size.value = "49"
+    page._tick()
+    assert load_preferences(page.search.session.path, "ann")["page_size"] == 49
+    again = Page(Document(), page.search, page.learner, "ann")
+    assert (again.state.display.stretch.curve, again.state.page_size) == ("sqrt", 49)
+    other = Page(Document(), page.search, page.learner, "ben")
+    assert (other.state.display.stretch.curve, other.state.page_size) == ("asinh", 25)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"ann": 3}', '{"ann": {"display": {"curve": 1}, "page_size": "x"}}'])
+def test_damaged_preferences_are_left_out(page, content):
+    (page.search.session.path / "app.json").write_text(content)
+    again = Page(Document(), page.search, page.learner, "ann")
+    assert again.state.display == type(again.state.display).for_pixels("flux")
+    again.state.set_display(invert=True)
+    again._tick()
+    assert load_preferences(page.search.session.path, "ann")["display"]["invert"] is True
+
+
+def test_the_sidebar_changes_what_is_dealt(page):
+    side = page.sidebar
+    side.ordering.value = "nominal"
+    assert page.state.page.ids == tuple(page.search.cache.ids)[:25]
+    side.page_size.value = "9"
+    assert len(page.state.page.ids) == 9
+    side.lowest.value = 50.0
+    assert (page.search.score_of(page.state.page.ids, COLD) >= 50).all()
+    side.expression.value = "nonsense <"
+    assert "cannot read" in page.footer.error.text
+    assert page.footer.error.visible
+    assert side.expression.value == "nonsense <"  # to be put right
+    assert page.state.filters.expression == ""
+    side.expression.value = "snr > -1"
+    assert page.state.filters.expression == "snr > -1"
+    assert not page.footer.error.visible
+    assert not side.clear.disabled
+    side.clear._trigger_event(ButtonClick(side.clear))
+    assert page.state.filters == Filters()
+    assert side.lowest.value is None
+
+
+def test_an_empty_page_says_what_to_do(page):
+    page.sidebar.region.value = "10 10 1arcsec"
+    assert page.state.page.ids == ()
+    assert "Nothing to show" in page.sidebar.where.text
+    assert "clear them" in page.mosaic.words.data["text"][0]
+    assert page.mosaic.image.data["image"] == []
+    press(page, "a", "n", "r", "Enter", "ArrowRight", "f", "s", "u", "End")
+    assert page.search.labels.events() == []
+    page.sidebar.region.value = ""
+    assert len(page.state.page.ids) == 25
+
+
+def test_the_inspector_follows_the_cursor_and_paints_when_it_is_open(page):
+    press(page, "Enter")
+    first = page.inspector.pictures[0].data["image"][0].copy()
+    assert page.inspector.root.visible
+    assert not page.mosaic.root.visible
+    assert len(page.inspector.pictures) == 1 + len(page.search.cache.bands)
+    press(page, "ArrowRight")
+    assert not np.array_equal(page.inspector.pictures[0].data["image"][0], first)
+    press(page, "a")
+    mosaic = image(page).copy()
+    press(page, "i")
+    press(page, "Escape")
+    assert page.mosaic.root.visible
+    assert not np.array_equal(image(page), mosaic)
+    assert page.mosaic.cells.data["word"][1] == "anomaly"
+
+
+def test_the_inspector_has_the_size_of_its_place(page):
+    page.bus.place = [1000, 700]
+    press(page, "Enter")
+    large = page.inspector.figures[0].width
+    page.bus.place = [700, 400]  # while it is open: a window made smaller, another row of the bar
+    assert page.inspector.figures[0].width < large
+    page.bus.place = [1000, 700]
+    assert page.inspector.figures[0].width == large
+
+
+def test_what_is_written_on_images_moves_with_what_is_seen(page):
+    press(page, "Enter")
+    inspector = page.inspector
+    inspector.x_range.update(start=20.0, end=24.0)  # in a browser both ends of one range come before those of the other
+    inspector.y_range.update(start=30.0, end=34.0)
+    for source in (inspector.words, inspector.corner):
+        assert all(20 <= x <= 24 for x in source.data["x"])
+        assert all(30 <= y <= 34 for y in source.data["y"])
+    assert len(inspector.words.data["text"]) == 3
+
+
+def test_what_was_said_is_shown_while_another_process_holds_the_label_file(page):
+    press(page, "a", "ArrowLeft", "n", "ArrowLeft", "u")
+    with contextlib.closing(sqlite3.connect(page.search.labels.path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        press(page, "Enter")
+    assert "anomaly" in page.inspector.history.text
+    assert "line-through" in page.inspector.history.text
+    assert page.state.message.kind == "info"
+
+
+def test_cutouts_without_a_score_have_no_caption(page):
+    assert np.isfinite(page.mosaic.cells.data["text_x"]).all()
+    page.search.withdraw(COLD)
+    page.state.restart()
+    page.flush()
+    assert set(page.mosaic.cells.data["caption"]) == {""}
+    assert np.isnan(page.mosaic.cells.data["text_x"]).all()  # else the box behind it is drawn
+
+
+def test_every_view_can_be_shown(page):
+    for number, name in enumerate(page.header.views.labels):
+        page.header.views.active = number
+        page._tick()
+        assert [shown for shown, panel in page.views.items() if panel.root.visible] == ([name] if number else [])
+    assert page.state.message.kind == "info"
+
+
+def test_who_waits_for_the_features_gets_their_map(page, monkeypatch):
+    asked = []
+    monkeypatch.setattr(page.learner, "map_features", asked.append)
+    page.header.views.active = page.header.views.labels.index("maps")
+    page.learner.computed = len(page.search.cache) - 1
+    page._tick()
+    assert asked == []
+    page.learner.computed = len(page.search.cache)
+    page._tick()
+    assert asked == ["neighbours"]
+
+
+def test_a_lasso_on_a_map_shows_its_objects(page):
+    page.header.views.active = page.header.views.labels.index("maps")
+    maps = page.views["maps"]
+    ids = maps.near.data["object_id"]
+    assert set(ids) <= set(page.search.cache.ids)
+    assert len(maps.sky.data["x"]) == len(ids)
+    maps.near.selected.indices = [3, 5, 8]
+    assert not maps.chosen.disabled
+    maps.chosen._trigger_event(ButtonClick(maps.chosen))
+    assert page.state.page.ids == (ids[3], ids[5], ids[8])
+    assert page.header.views.active == 0
+    press(page, "a")
+    assert page.search.labels.events()[-1].ordering == "map"
+
+
+def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
+    page.act(lambda: 1 / 0)()
+    assert "ZeroDivisionError" in page.footer.error.text
+    assert "a handler failed" in caplog.text
+    press(page, "a")
+    assert page.mosaic.cells.data["word"][0] == "anomaly"
+
+
+def test_words_have_looks_of_their_own():
+    classes = ("nominal", "anomaly", "ring", "arc", "merger")
+    looks = [look_of(word, classes) for word in (*classes, "disputed", "skipped")]
+    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == len(looks)
+
+
+def test_memory_does_not_grow_with_pages(page):
+    for _ in range(4):
+        press(page, "PageDown")
+    assert page.mosaic.sheet.images.shape[0] <= page.state.page_size
+    assert len(page.state.pages) == 5
+
+
+def test_no_verdict_on_cutouts_that_cannot_be_read(page, monkeypatch):
+    """As when a shard vanishes: the reader is made to fail where a disk would, since open shards stay mapped."""
+    before = page.search.verdicts
+    shards = page.search.cache.folders[0] / "shards"
+    read = type(page.search.cache).read
+    monkeypatch.setattr(type(page.search.cache), "read", lambda cache, ids: lost(shards))
+    press(page, "PageDown")
+    assert page.mosaic.image.data["image"] == []
+    assert "vanished" in page.mosaic.words.data["text"][0]
+    press(page, "a", "r", "s", "f")
+    assert page.search.verdicts == before
+    assert "cannot be seen" in page.footer.error.text
+    monkeypatch.setattr(type(page.search.cache), "read", read)
+    press(page, "PageDown", "a")
+    assert page.search.verdicts == before + 1
+    assert len(page.mosaic.image.data["image"]) == 1
+
+
+def lost(folder):
+    raise UnreadableError(f"{folder} has vanished")
+
+
+def test_a_panel_that_fails_stops_no_other_and_is_drawn_later(page, monkeypatch, caplog):
+    monkeypatch.setattr(page.stretch_bar, "update", lambda dirty: 1 / 0)
+    press(page, "i")
+    assert "could not be drawn" in page.footer.error.text
+    assert page.state.display.invert
+    assert page.mosaic.image.data["image"]
+    monkeypatch.undo()
+    press(page, "ArrowRight")
+    assert page.stretch_bar.invert.active  # what it owed
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_scores_on_a_page_are_those_it_was_dealt_by(page):
+    captions = list(page.mosaic.cells.data["caption"])
+    first = page.state.page.ids
+    assert page.sidebar.again.label == "start again from the top"
+    page.search.publish(COLD, -np.arange(len(page.search.cache), dtype=np.float32), "another")
+    page._tick()
+    page.flush()
+    assert page.state.page.ids == first
+    assert list(page.mosaic.cells.data["caption"]) == captions
+    assert page.sidebar.again.label == "deal again: newer ranking"
+    page.sidebar.again._trigger_event(ButtonClick(page.sidebar.again))
+    assert page.state.page.ids != first
+    assert page.sidebar.again.label == "start again from the top"
+
+
+def test_a_new_round_is_used_and_said(page):
+    page.sidebar.by.value = COLD
+    page.search.publish(LATEST, np.arange(len(page.search.cache), dtype=np.float32), "round 1, fixmatch")
+    page._tick()
+    page.flush()
+    assert page.state.by_name == LATEST
+    assert "round 1, fixmatch" in page.footer.message.text
+
+
+def test_order_and_filters_are_there_again_on_the_next_visit(page):
+    page.sidebar.ordering.value = "nominal"
+    page.sidebar.expression.value = "snr > -1"
+    page._tick()
+    again = Page(Document(), page.search, page.learner, "ann")
+    assert again.state.ordering == "nominal"
+    assert again.sidebar.expression.value == "snr > -1"
+    assert Page(Document(), page.search, page.learner, "ben").state.ordering == "score"
+
+
+def test_text_grows_with_the_screen(page):
+    before = page.mosaic.cells.data["size"]
+    press(page, "a")
+    page.bus.zoom = 1.9
+    assert max(page.mosaic.cells.data["size"]) == pytest.approx(20 * 1.9)
+    assert max(before) == 0
+    axis = next(f for f in page.root.references() if type(f).__name__ == "LinearAxis")
+    assert axis.major_label_text_font_size == "20.9px"
+    page.bus.zoom = 1.0
+    assert axis.major_label_text_font_size == "11px"

@@ -1,0 +1,321 @@
+"""Draining a source into a cache: counting, resuming after a kill, refusing what does not fit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from astroanomaly import Cache, CutoutBlock, Failure, Layout, Plan, Task, ingest, option
+from astroanomaly.errors import CacheError, ConfigError, PluginError, StorageError
+from astroanomaly.ingestion.ingest import ingest_steps
+
+
+@dataclass(frozen=True)
+class Settings:
+    count: int = option(20, "objects a task")
+    tasks: int = option(5, "tasks")
+
+
+class Noise:
+    """Cutouts of noise, every seventh a failure."""
+
+    name = "noise"
+    summary = "cutouts of noise"
+    Options = Settings
+
+    def plan(self, request, options):
+        for number in range(options.tasks):
+            ids = [f"{number}-{i}" for i in range(options.count)]
+            yield Task(f"t{number}", {"seed": number}, {"object_id": np.array(ids)})
+
+    def read(self, task):
+        rng = np.random.default_rng(task.payload["seed"])
+        ids = task.table["object_id"].tolist()
+        images = rng.normal(size=(len(ids), 2, 8, 8)).astype(np.float32)
+        bad = np.arange(len(ids)) % 7 == 3
+        for object_id, failed in zip(ids, bad, strict=True):
+            if failed:
+                yield Failure(object_id, "every seventh")
+        good = np.flatnonzero(~bad)
+        yield CutoutBlock(ids=[ids[i] for i in good], images=images[good], bands=("g", "r"))
+
+
+def test_every_object_is_a_cutout_or_a_failure(tmp_path):
+    reports = []
+    cache = ingest(Noise(), out=tmp_path / "c", progress=reports.append, count=21)
+    assert len(cache) == 5 * 18
+    assert len(cache.failures) == 5 * 3
+    assert reports[-1].done == reports[-1].total == 105
+    assert cache.request["source"] == "noise"
+    assert cache.request["options"] == {"count": 21, "tasks": 5}
+
+
+def test_failures_are_retried_where_the_task_does_not_name_its_objects(tmp_path):
+    """Then whole tasks are read again, and only what had failed is taken from them."""
+
+    class Nameless(Noise):
+        healed = False
+
+        def plan(self, request, options):
+            for task in super().plan(request, options):
+                yield Task(task.key, {**task.payload, "ids": task.table["object_id"].tolist()})
+
+        def read(self, task):
+            named = Task(task.key, task.payload, {"object_id": np.array(task.payload["ids"])})
+            for item in super().read(named):
+                if not isinstance(item, Failure):
+                    yield item
+                elif self.healed and item.object_id != "2-3":
+                    yield CutoutBlock(ids=[item.object_id], images=np.ones((1, 2, 8, 8), np.float32), bands=("g", "r"))
+                else:
+                    kind = "no coverage" if item.object_id == "1-3" else "failed"
+                    yield Failure(item.object_id, item.reason, kind=kind)
+
+    source = Nameless()
+    before = ingest(source, out=tmp_path / "c")
+    assert {f.object_id for f in before.failures if f.kind == "no coverage"} == {"1-3"}
+    source.healed = True
+    assert len(ingest(source, out=tmp_path / "c")) == len(before)
+    after = ingest(source, out=tmp_path / "c", retry_failed=True)
+    assert {f.object_id: f.kind for f in after.failures} == {"1-3": "no coverage", "2-3": "failed"}
+    assert len(after) == 5 * 20 - 2
+    np.testing.assert_array_equal(after["0-0"].data, before["0-0"].data)
+
+
+class Exposures(Noise):
+    """Every object is two exposures with ids of their own, but object 0-3 while ``broken``."""
+
+    broken = True
+
+    def read(self, task):
+        for object_id in task.table["object_id"].tolist():
+            if self.broken and object_id == "0-3":
+                yield Failure(object_id, "broken")
+                continue
+            images = np.full((2, 2, 8, 8), len(object_id), np.float32)
+            yield CutoutBlock(ids=[f"{visit}/{object_id}" for visit in ("a", "b/c")], images=images, bands=("g", "r"))
+
+
+def test_an_object_retried_into_several_exposures_is_resolved(tmp_path):
+    source = Exposures()
+    clean = Exposures()
+    clean.broken = False
+    whole = ingest(clean, out=tmp_path / "clean", prefix="p/")
+    first = ingest(source, out=tmp_path / "c", prefix="p/")
+    assert [failure.object_id for failure in first.failures] == ["p/0-3"]
+    source.broken = False
+    after = ingest(source, out=tmp_path / "c", prefix="p/", retry_failed=True)
+    assert after.failures == []
+    assert len(after) == len(first) + 2
+    assert {"p/a/0-3", "p/b/c/0-3"} < set(after.ids)
+    assert after.digest() == whole.digest()
+    again = ingest(source, out=tmp_path / "c", prefix="p/", retry_failed=True)
+    assert len(again) == len(after)
+
+
+def test_a_prefix_keeps_ids_apart(tmp_path):
+    cache = ingest(Noise(), out=tmp_path / "c", prefix="run2/")
+    assert all(object_id.startswith("run2/") for object_id in cache.ids)
+    assert all(failure.object_id.startswith("run2/") for failure in cache.failures)
+
+
+def test_the_same_request_again_does_nothing_and_another_is_refused(tmp_path):
+    ingest(Noise(), out=tmp_path / "c")
+    before = sorted((tmp_path / "c" / "shards").iterdir())
+    ingest(Noise(), out=tmp_path / "c")
+    assert sorted((tmp_path / "c" / "shards").iterdir()) == before
+    with pytest.raises(CacheError, match="its count was 20, now it is 3"):
+        ingest(Noise(), out=tmp_path / "c", count=3)
+
+
+def test_several_processes_give_the_same_cache(tmp_path):
+    one = ingest("images", [pictures(tmp_path)], out=tmp_path / "one")
+    two = ingest("images", [pictures(tmp_path)], out=tmp_path / "two", workers=2)
+    assert one.digest() == two.digest()
+    assert len(one) == 30
+
+
+def pictures(folder):
+    from PIL import Image
+
+    target = folder / "pictures"
+    if not target.is_dir():
+        target.mkdir()
+        rng = np.random.default_rng(1)
+        for number in range(30):
+            Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(target / f"{number}.png")
+    return target
+
+
+def test_a_source_that_gives_nothing_says_why(tmp_path):
+    class Empty(Noise):
+        def read(self, task):
+            yield from (Failure(i, "file is gone") for i in task.table["object_id"].tolist())
+
+    with pytest.raises(CacheError, match=r"no cutout at all, 100 failures.*file is gone"):
+        ingest(Empty(), out=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_layout_in_the_plan_wins_over_the_first_block(tmp_path):
+    class Planned(Noise):
+        def plan(self, request, options):
+            return Plan(super().plan(request, options), Layout(("g", "r", "i"), 8, 8, dtype="float16"))
+
+    cache = ingest(Planned(), out=tmp_path / "c")
+    assert cache.bands == ("g", "r", "i")
+    assert cache.layout.dtype == "float16"
+
+
+def test_two_tasks_with_one_key_are_refused(tmp_path):
+    class Twice(Noise):
+        def plan(self, request, options):
+            return [Task("t", {"seed": 0}, {"object_id": np.array(["a"])})] * 2
+
+    with pytest.raises(PluginError, match="two tasks with the key 't'"):
+        ingest(Twice(), out=tmp_path / "c")
+
+
+def test_unknown_options_and_sources_name_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'count'"):
+        ingest(Noise(), out=tmp_path / "c", counts=3)
+    with pytest.raises(PluginError, match="did you mean 'fits'"):
+        ingest("fit", out=tmp_path / "c")
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(StorageError, match="not empty and holds no cache"):
+        ingest(Noise(), out=tmp_path)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["thesis.tex"]
+
+
+def test_an_interrupt_keeps_what_was_committed(tmp_path):
+    steps = ingest_steps(Noise(), out=tmp_path / "c", options={"tasks": 50, "count": 9})
+    undisturbed = ingest(Noise(), out=tmp_path / "other", tasks=50, count=9).digest()
+    for step in steps:
+        if step.done:
+            break
+    steps.close()
+    assert ingest(Noise(), out=tmp_path / "c", tasks=50, count=9).digest() == undisturbed
+
+
+def test_a_full_disk_is_an_error_that_leaves_nothing_half_written(tmp_path):
+    """The process may write files of at most 64 kB: the shard cannot be finished, as on a full disk."""
+    script = textwrap.dedent(
+        f"""
+        import resource, signal, sys
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from test_ingest import Noise
+        from astroanomaly import ingest
+        from astroanomaly.errors import StorageError
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+        try:
+            ingest(Noise(), out={str(tmp_path / "c")!r}, count=400, tasks=2)
+        except StorageError as error:
+            print("STORAGE", error)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "STORAGE" in done.stdout, done.stdout + done.stderr
+    assert "Free some space" in done.stdout
+    assert not list((tmp_path / "c").rglob("*tmp*"))
+    assert ingest(Noise(), out=tmp_path / "c", count=400, tasks=2).digest() == (
+        ingest(Noise(), out=tmp_path / "d", count=400, tasks=2).digest()
+    )
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {here!r})
+import test_ingest
+from astroanomaly import ingest
+from astroanomaly.ingestion import workers as reading
+reading._BATCH_BYTES = 4096
+
+
+class Slow(test_ingest.Noise):
+    def read(self, task):
+        time.sleep(0.01)
+        yield from super().read(task)
+
+
+if __name__ == "__main__":
+    print("started", flush=True)
+    ingest(Slow(), out={out!r}, tasks=60, count=9)
+    print("finished", flush=True)
+"""
+
+
+def test_a_killed_ingest_resumes_to_the_same_digest(tmp_path):
+    """Kill -9 at random moments, again and again: the cache ends the same as an undisturbed one."""
+    undisturbed = ingest(Noise(), out=tmp_path / "calm", tasks=60, count=9)
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW.format(here=os.path.dirname(__file__), out=str(tmp_path / "c")))
+    generator = random.Random(4)
+    kills = 0
+    for _ in range(12):
+        process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "started\n"
+        time.sleep(generator.uniform(0.05, 0.6))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        rest = process.stdout.read()
+        process.stdout.close()
+        process.wait()
+        if "finished" in rest:
+            break
+    cache = ingest(Noise(), out=tmp_path / "c", tasks=60, count=9)
+    assert kills >= 2
+    assert cache.digest() == undisturbed.digest()
+    assert {f.object_id for f in cache.failures} == {f.object_id for f in undisturbed.failures}
+    assert not list((tmp_path / "c").rglob(".tmp-*"))
+    assert isinstance(cache, Cache)
+
+
+STUCK = """
+import sys, time
+sys.path.insert(0, {here!r})
+import numpy as np
+import test_ingest
+from astroanomaly import Layout, Plan, ingest
+from astroanomaly.ingestion import workers as reading
+reading._BATCH_BYTES = 4096
+
+
+class Stuck(test_ingest.Noise):
+    fetches = True
+
+    def plan(self, request, options):
+        return Plan(super().plan(request, options), Layout(("g", "r"), 8, 8))
+
+    def read(self, task):
+        print("waits", flush=True)
+        time.sleep(60)
+        yield from ()
+
+
+if __name__ == "__main__":
+    ingest(Stuck(), out={out!r}, workers=2)
+"""
+
+
+def test_an_interrupt_does_not_wait_for_workers_that_wait_for_an_archive(tmp_path):
+    script = tmp_path / "stuck.py"
+    script.write_text(STUCK.format(here=os.path.dirname(__file__), out=str(tmp_path / "c")))
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "waits\n"
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=100)[1]
+    assert "KeyboardInterrupt" in said
+    assert time.monotonic() - began < 3

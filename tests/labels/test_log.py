@@ -1,0 +1,542 @@
+"""The label log: nothing lost, nothing changed, undo without limit; tables matched all or nothing."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from astroanomaly.errors import BusyError, ConfigError, LabelError, StorageError, UnreadableError
+from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.labels.log import LabelLog
+from astroanomaly.labels.tables import export_labels, import_labels, match_ids, match_positions, read_truth_column
+from astroanomaly.records import ANOMALY, NOMINAL
+
+IDS = [f"field/obj-{i}.fits" for i in range(20)]
+RA, DEC = np.linspace(10, 10.1, 20), np.linspace(-5, -4.9, 20)
+
+
+@pytest.fixture
+def log(tmp_path):
+    with LabelLog.create(tmp_path / "labels.sqlite", (NOMINAL, ANOMALY, "lens")) as made:
+        yield made
+
+
+def test_the_last_verdict_of_each_annotator_counts_and_the_majority_decides(log):
+    log.verdict(["a"], ANOMALY, annotator="ann")
+    log.verdict(["a"], NOMINAL, annotator="ann")
+    assert log.current()["a"].label == NOMINAL
+    log.verdict(["a"], ANOMALY, annotator="bob")
+    assert log.current()["a"].label == DISPUTED
+    log.verdict(["a"], ANOMALY, annotator="cyd")
+    assert log.current()["a"].label == ANOMALY
+    assert log.current()["a"].votes == {"ann": NOMINAL, "bob": ANOMALY, "cyd": ANOMALY}
+
+
+def test_disputed_and_audit_objects_are_not_learnt_from(log):
+    log.set_audit(["audit"])
+    log.verdict(["audit", "plain", "tie"], ANOMALY, annotator="ann")
+    log.verdict(["tie"], NOMINAL, annotator="bob")
+    assert log.labelled().ids == ("plain",)
+    assert log.audit == {"audit"}
+    assert log.counts() == {ANOMALY: 2, DISPUTED: 1}
+
+
+def test_undo_takes_back_ones_own_batches_one_after_another(log):
+    log.verdict(["a", "b"], ANOMALY, annotator="ann")
+    log.verdict(["a"], NOMINAL, annotator="bob")
+    log.verdict(["a"], "lens", annotator="ann")
+    assert log.undo(annotator="ann") is not None
+    assert log.current()["a"].votes == {"ann": ANOMALY, "bob": NOMINAL}
+    assert log.undo(annotator="ann") is not None
+    assert set(log.current()) == {"a"}
+    assert log.undo(annotator="ann") is None
+    assert [event.kind for event in log.events()] == ["verdict"] * 4 + ["undo"] * 2
+
+
+def test_the_state_at_an_earlier_event_can_be_had_back(log):
+    log.verdict(["a"], ANOMALY, annotator="ann")
+    then = log.last_event
+    log.verdict(["b"], NOMINAL, annotator="ann")
+    log.undo(annotator="ann")
+    log.undo(annotator="ann")
+    assert log.labelled().ids == ()
+    assert log.labelled(until=then).ids == ("a",)
+
+
+def test_marks_and_notes_stand_beside_verdicts(log):
+    log.skip(["a"], annotator="ann")
+    log.flag(["a"], annotator="ann")
+    log.note(["a"], "ghost?", annotator="ann")
+    opinion = log.current()["a"]
+    assert (opinion.label, opinion.skipped, opinion.flagged, opinion.notes) == ("", True, True, ("ghost?",))
+    assert [event.value for event in log.history("a")] == ["", "", "ghost?"]
+
+
+@pytest.mark.parametrize("sql", ["UPDATE event SET value = 'x'", "DELETE FROM event", "DELETE FROM audit"])
+def test_nothing_can_be_changed_or_removed(log, sql):
+    log.verdict(["a"], ANOMALY, annotator="ann")
+    log.set_audit(["b"])
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        sqlite3.connect(log.path).execute(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT OR REPLACE INTO event SELECT number, object_id, kind, 'nominal', annotator, time, round, batch, "
+        "refers_to, ordering, probability, blind_repeat FROM event",
+        "INSERT OR REPLACE INTO label_class VALUES (1, 'anything')",
+        "INSERT OR REPLACE INTO label_class VALUES (9, 'anomaly')",
+    ],
+)
+def test_nothing_can_be_replaced(log, sql):
+    log.verdict(["a"], ANOMALY, annotator="ann")
+    before = log.events(), log.classes
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        sqlite3.connect(log.path).execute(sql)
+    assert (log.events(), log.classes) == before
+
+
+def test_an_event_keeps_everything_that_was_said_with_it(log):
+    log.verdict(
+        "a", np.str_("lens"), annotator="ann", round=np.int64(3), ordering="diverse", probability=np.float32(0.25),
+        blind_repeat=True, time="2026-01-31T12:00:00.5+01:00",
+    )  # fmt: skip
+    (event,) = log.events()
+    assert (event.number, event.batch, event.object_id, event.kind, event.value) == (1, 1, "a", "verdict", "lens")
+    assert (event.round, event.ordering, event.probability, event.blind_repeat) == (3, "diverse", 0.25, True)
+    assert event.time == "2026-01-31T11:00:00.500000+00:00"
+    log.verdict("b", NOMINAL, annotator="ann")
+    assert len(log.events()[1].time) == len(event.time)  # UTC with microseconds
+    assert set(log.current()) == {"a", "b"}  # a single id is one object, not its letters
+
+
+def test_the_history_of_an_object_tells_of_undos(log):
+    log.verdict(["a", "b"], ANOMALY, annotator="ann")
+    log.verdict(["b"], NOMINAL, annotator="ann")
+    log.undo(annotator="ann")
+    assert [event.kind for event in log.history("a")] == ["verdict"]
+    assert [(event.kind, event.refers_to) for event in log.history("b")] == [
+        ("verdict", None), ("verdict", None), ("undo", 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra", "message"),
+    [
+        ((["a", "b"], [ANOMALY]), {}, "1 verdicts for 2 objects"),
+        (([], ANOMALY), {}, "no object was named"),
+        (([5], ANOMALY), {}, "5 is no object id"),
+        ((["ok", ""], ANOMALY), {}, "'' is no object id"),
+        ((["lone \udce9"], ANOMALY), {}, "not valid Unicode"),
+        ((["a"], ANOMALY), {"probability": 3}, "probability=3.0"),
+        ((["a"], ANOMALY), {"probability": float("nan")}, "probability=nan"),
+        ((["a"], ANOMALY), {"time": "yesterday"}, "'yesterday' is no time"),
+        ((["a"], ANOMALY), {"annotator": ""}, "needs an annotator"),
+    ],
+)
+def test_what_cannot_be_is_refused_whole(log, arguments, extra, message):
+    with pytest.raises(LabelError, match=message):
+        log.verdict(*arguments, **{"annotator": "ann", **extra})
+    assert log.last_event == 0
+
+
+def test_what_is_said_together_is_written_together_or_not_at_all(log):
+    log.verdict("before", ANOMALY, annotator="ann")
+
+    def half_wrong():
+        with log.together():
+            log.verdict("a", ANOMALY, annotator="ann")
+            log.verdict("b", "lense", annotator="ann")
+
+    with pytest.raises(LabelError):
+        half_wrong()
+    assert set(log.current()) == {"before"}
+    with log.together():
+        log.verdict("a", ANOMALY, annotator="ann")
+        with pytest.raises(LabelError):
+            log.add_class("lens")
+        log.verdict("b", NOMINAL, annotator="bob")
+    assert set(log.current()) == {"before", "a", "b"}
+    log.undo(annotator="ann")
+    assert set(log.current()) == {"before", "b"}
+
+
+def test_training_leaves_out_what_it_is_told_to(log):
+    log.verdict(["a", "b", "c"], ANOMALY, annotator="ann")
+    log.set_audit(["a"])
+    assert log.labelled(exclude={"b"}).ids == ("c",)
+
+
+def test_threads_share_one_log(log):
+    def work(name):
+        for number in range(25):
+            log.verdict(f"{name}-{number}", ANOMALY, annotator=name)
+            log.current()
+
+    threads = [threading.Thread(target=work, args=(f"t{k}",)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(log.current()) == 100
+
+
+def test_a_locked_file_is_busy_not_broken_and_nothing_is_lost(log):
+    log.verdict(["a"], ANOMALY, annotator="ann")
+    with LabelLog.open(log.path, busy_s=0.1) as impatient:
+        holder = sqlite3.connect(log.path, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        for action in (
+            lambda: impatient.verdict(["b"], ANOMALY, annotator="ann"),
+            impatient.current,
+            lambda: LabelLog.open(log.path, busy_s=0.1),
+        ):
+            with pytest.raises(BusyError, match="locked by another process"):
+                action()
+        holder.execute("ROLLBACK")
+        holder.close()
+        impatient.verdict(["b"], ANOMALY, annotator="ann")
+    assert set(log.current()) == {"a", "b"}
+
+
+def test_a_log_that_cannot_be_made_leaves_nothing_behind(tmp_path):
+    for classes in ((NOMINAL, ANOMALY, DISPUTED), (NOMINAL, ANOMALY, "x", "X"), (NOMINAL, ANOMALY, "1"), (NOMINAL,)):
+        with pytest.raises(LabelError):
+            LabelLog.create(tmp_path / "l.sqlite", classes)
+    with pytest.raises(StorageError, match="cannot be made"):
+        LabelLog.create(tmp_path / "none" / "l.sqlite")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "l.sqlite").write_text("precious")
+    with pytest.raises(LabelError, match="exists already"):
+        LabelLog.create(tmp_path / "l.sqlite")
+    assert (tmp_path / "l.sqlite").read_text() == "precious"
+
+
+def test_a_log_is_all_there_even_when_its_name_is_strange(tmp_path):
+    path = tmp_path / "100% ?mode=ro #1 \u661f.sqlite"
+    with LabelLog.create(path, (NOMINAL, ANOMALY, "Einstein's ring")) as made:
+        made.verdict("a", "Einstein's ring", annotator="ann")
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    with LabelLog.open(path) as opened:
+        assert opened.classes == (NOMINAL, ANOMALY, "Einstein's ring")
+        assert opened.current()["a"].label == "Einstein's ring"
+
+
+def test_damaged_and_newer_files_are_refused(log, tmp_path):
+    log.verdict([f"o{i}" for i in range(2000)], ANOMALY, annotator="ann")
+    content = log.path.read_bytes()
+    (tmp_path / "cut").write_bytes(content[: len(content) // 2])
+    with pytest.raises(LabelError, match="damaged"):
+        LabelLog.open(tmp_path / "cut").current()
+    ours = "PRAGMA application_id=0x41414C42; PRAGMA user_version="
+    for name, sql, message in (
+        ("newer", ours + "9", "version 9, newer than 1"),
+        ("tables", ours + "1; CREATE TABLE event (x)", "damaged label file: its table 'event' has the columns"),
+        ("none", ours + "1", "damaged label file"),
+    ):
+        strange = sqlite3.connect(tmp_path / name)
+        strange.executescript(sql)
+        strange.close()
+        with pytest.raises(LabelError, match=message):
+            LabelLog.open(tmp_path / name)
+
+
+def test_a_hundred_thousand_events_are_read_in_seconds(tmp_path):
+    with LabelLog.create(tmp_path / "big.sqlite") as big:
+        for k in range(20):
+            ids = [f"o{(k * 5000 + i) % 60_000}" for i in range(5000)]
+            big.verdict(ids, ANOMALY if k % 2 else NOMINAL, annotator=f"a{k % 3}")
+        started = time.perf_counter()
+        assert len(big.current()) == 60_000
+        assert time.perf_counter() - started < 10  # measured: 1 s on two busy cores
+        started = time.perf_counter()
+        for _ in range(6):
+            big.undo(annotator="a0")
+        assert len(big.history("o5")) > 0
+        assert time.perf_counter() - started < 5
+
+
+def test_a_wrong_word_is_named_and_nothing_is_written(log):
+    with pytest.raises(LabelError, match=r"'b': 'lense' is no label class; did you mean 'lens'"):
+        log.verdict(["a", "b"], [ANOMALY, "lense"], annotator="ann")
+    assert log.last_event == 0
+
+
+def test_classes_can_be_added_but_not_twice_and_not_with_a_reserved_name(log):
+    log.add_class("ring galaxy")
+    assert log.classes == (NOMINAL, ANOMALY, "lens", "ring galaxy")
+    for name in ("lens", "", DISPUTED, "two\nlines"):
+        with pytest.raises(LabelError):
+            log.add_class(name)
+
+
+def test_strange_files_are_refused(tmp_path):
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at " * 100)
+    with pytest.raises(LabelError, match="not a label file"):
+        LabelLog.open(tmp_path / "text")
+    sqlite3.connect(tmp_path / "other").executescript("CREATE TABLE t (x)")
+    with pytest.raises(LabelError, match="SQLite file, but not a label file"):
+        LabelLog.open(tmp_path / "other")
+    with pytest.raises(UnreadableError, match="does not exist"):
+        LabelLog.open(tmp_path / "none")
+
+
+WRITER = """
+import sys
+from astroanomaly.labels.log import LabelLog
+log = LabelLog.open({path!r})
+for number in range({count}):
+    log.verdict([f"{{sys.argv[1]}}-{{number}}"], "anomaly", annotator=sys.argv[1])
+    print(number, flush=True)
+"""
+
+
+def writer(path, name, count):
+    code = WRITER.format(path=str(path), count=count)
+    return subprocess.Popen([sys.executable, "-c", code, name], stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_write_at_once_without_losing_a_verdict(log):
+    processes = [writer(log.path, name, 500) for name in ("ann", "bob")]
+    for process in processes:
+        process.communicate(timeout=100)
+        assert process.returncode == 0
+    assert len(log.current()) == 1000
+    assert [event.number for event in log.events()] == list(range(1, 1001))
+
+
+def test_a_kill_loses_no_verdict_that_was_confirmed(log):
+    process = writer(log.path, "ann", 100_000)
+    for _ in range(20):
+        process.stdout.readline()
+    time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    confirmed = 20 + len(process.stdout.read().splitlines())
+    process.stdout.close()
+    process.wait()
+    assert confirmed <= len(LabelLog.open(log.path).current()) <= confirmed + 1
+
+
+def test_a_full_disk_is_an_error_and_loses_nothing(log):
+    log.verdict([f"before-{i}" for i in range(50)], ANOMALY, annotator="ann")
+    script = textwrap.dedent(
+        f"""
+        import resource, signal
+        from astroanomaly.errors import StorageError
+        from astroanomaly.labels.log import LabelLog
+        log = LabelLog.open({str(log.path)!r})
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))
+        try:
+            log.verdict([f"{{i:0300}}" for i in range(1000)], "anomaly", annotator="ann")
+        except StorageError as error:
+            print("STORAGE", error)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "STORAGE" in done.stdout, done.stdout + done.stderr
+    assert len(LabelLog.open(log.path).current()) == 50
+
+
+class Undoing(RuleBasedStateMachine):
+    """Whatever is said and undone in whatever order, the log agrees with a stack per annotator."""
+
+    def __init__(self):
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.log = LabelLog.create(os.path.join(self.folder.name, "l.sqlite"))
+        self.stacks = {"ann": [], "bob": []}
+        self.clock = 0
+
+    @rule(
+        who=st.sampled_from(["ann", "bob"]),
+        ids=st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True),
+        word=st.sampled_from([NOMINAL, ANOMALY]),
+    )
+    def say(self, who, ids, word):
+        self.log.verdict(ids, word, annotator=who)
+        self.clock += 1
+        self.stacks[who].append((ids, word))
+
+    @precondition(lambda self: self.clock)
+    @rule(who=st.sampled_from(["ann", "bob"]))
+    def undo(self, who):
+        undone = self.log.undo(annotator=who)
+        assert (undone is None) == (not self.stacks[who])
+        if self.stacks[who]:
+            self.stacks[who].pop()
+
+    @invariant()
+    def agrees(self):
+        expected = {}
+        for who, stack in self.stacks.items():
+            for ids, word in stack:
+                for object_id in ids:
+                    expected.setdefault(object_id, {})[who] = word
+        assert {i: dict(o.votes) for i, o in self.log.current().items()} == expected
+
+    def teardown(self):
+        self.log.close()
+        self.folder.cleanup()
+
+
+TestUndoing = Undoing.TestCase
+TestUndoing.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+
+
+def table(tmp_path, text, name="labels.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def take(log, path, **extra):
+    return import_labels(log, path, IDS, (RA, DEC), annotator="me", **extra)
+
+
+def test_labels_by_id_and_by_base_name(log, tmp_path):
+    path = table(tmp_path, "filename,Class\nfield/obj-1.fits,Anomaly\nobj-2.fits,0\nobj-3.fits,LENS\n")
+    assert take(log, path).added == 3
+    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[3]: "lens"}
+
+
+def test_labels_by_position_take_the_nearest_and_say_when_there_were_several(log, tmp_path):
+    path = table(tmp_path, f"ra,dec,label\n{RA[4]},{DEC[4] + 0.5 / 3600},anomaly\n")
+    assert take(log, path).messages == ()
+    assert set(log.current()) == {IDS[4]}
+    report = take(log, path, radius_arcsec=60.0)
+    assert "objects within 60 arcsec" in report.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("object_id,label\nfield/obj-1.fits,anomaly\nfield/obj-2.fits,anomalie\n", "row 2: label is 'anomalie'"),
+        ("object_id,label\nobj-1.fits,anomaly\nobj-99.fits,nominal\n", "1 of 2 labelled objects are unknown"),
+        ("object_id,label\nobj-1.fits,anomaly\n#obj-2.fits,nominal\n", "'#obj-2.fits'"),
+        ("object_id,label,time\nobj-1.fits,anomaly,59000.5\n", "row 1: time is '59000.5'"),
+        ("object_id,label\nobj-1.fits,anomaly\nobj-1.fits,nominal\n", "says both 'anomaly' and 'nominal'"),
+        ("object_id,colour\nobj-1.fits,red\n", "no column with labels"),
+        ("number,label\n1,anomaly\n", "says of no object which it is"),
+        ("object_id,label\nobj-1.fits\n", "line 2: 1 values for 2 columns"),
+        ("ra,dec,label\n200,10,anomaly\n", r"1 of 1 labelled positions have no object within 1 arcsec: 200.000000"),
+        ("", "is empty"),
+    ],
+)
+def test_one_wrong_row_and_nothing_is_written(log, tmp_path, text, message):
+    with pytest.raises(LabelError, match=message):
+        take(log, table(tmp_path, text))
+    assert log.last_event == 0
+
+
+def test_an_ambiguous_name_is_refused():
+    with pytest.raises(LabelError, match=r"'x\.png' could be 'a/x\.png' or 'b/x\.png'"):
+        match_ids(["x.png"], ["a/x.png", "b/x.png"])
+
+
+def test_matching_on_the_sky_agrees_with_astropy():
+    from astropy import units as u
+    from astropy.coordinates import SkyCoord
+
+    rng = np.random.default_rng(0)
+    ra, dec = rng.uniform(0, 360, 300), np.degrees(np.arcsin(rng.uniform(-1, 1, 300)))
+    ra[:3], dec[:3] = [0.0, 359.9999, 40], [89.9999, 0, -90]
+    near_ra, near_dec = (ra + rng.normal(0, 1, 300) / 3600) % 360, np.clip(dec + rng.normal(0, 1, 300) / 3600, -90, 90)
+    found, count = match_positions(near_ra, near_dec, ra, dec, 1.5)
+    index, distance, _ = SkyCoord(near_ra, near_dec, unit="deg").match_to_catalog_sky(SkyCoord(ra, dec, unit="deg"))
+    np.testing.assert_array_equal(found, np.where(distance < 1.5 * u.arcsec, index, -1))
+    assert ((count > 0) == (found >= 0)).all()
+
+
+def test_what_is_exported_can_be_imported_again(log, tmp_path):
+    log.verdict(IDS[:2], ANOMALY, annotator="ann")
+    log.verdict(IDS[1:3], NOMINAL, annotator="bob")
+    log.note(IDS[:1], 'a "strange", one', annotator="ann")
+    assert export_labels(log, tmp_path / "out.csv", IDS, (RA, DEC)) == 3
+    header, first = (tmp_path / "out.csv").read_text().splitlines()[:2]
+    assert header == "object_id,label,votes,annotators,time,ra,dec,audit,note"
+    assert first.startswith(f"{IDS[0]},anomaly,anomaly:1,ann,")
+    assert read_truth_column(tmp_path / "out.csv", "label") == {IDS[0]: ANOMALY, IDS[1]: DISPUTED, IDS[2]: NOMINAL}
+    with pytest.raises(StorageError, match="exists already"):
+        export_labels(log, tmp_path / "out.csv", IDS, (RA, DEC))
+
+
+def test_times_notes_and_annotators_come_with_a_table_and_one_undo_takes_back_ones_labels(log, tmp_path):
+    path = table(
+        tmp_path,
+        "# made by hand\nobject_id,label,annotator,time,note\n"
+        "obj-1.fits, anomaly ,ann,2026-01-31T12:00:00Z,ring?\nobj-2.fits,normal,bob,,\nobj-3.fits,1,ann,,\n",
+    )
+    assert take(log, path).added == 3
+    assert log.history(IDS[1])[-1].time == "2026-01-31T12:00:00.000000+00:00"
+    assert log.current()[IDS[1]].notes == ("ring?",)
+    assert log.current()[IDS[2]].votes == {"bob": NOMINAL}
+    assert log.undo(annotator="ann") is None  # an undo by hand leaves tables alone
+    log.verdict(IDS[2], ANOMALY, annotator="ann")
+    assert log.undo(annotator="ann") is not None
+    assert log.undo(annotator="ann") is None
+    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[3]: ANOMALY}
+    log.undo(annotator="ann", imports=True)
+    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: "", IDS[2]: NOMINAL}
+
+
+@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".vot"])
+def test_labels_come_in_any_table_format(log, tmp_path, suffix):
+    from astropy.table import Table
+
+    path = tmp_path / f"labels{suffix}"
+    made = Table({"object_id": [IDS[1], IDS[2]], "label": ["LENS", "nominal"]})
+    made.write(path, format={".vot": "votable", ".ecsv": "ascii.ecsv", ".fits": "fits"}[suffix])
+    assert take(log, path).added == 2
+    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: "lens", IDS[2]: NOMINAL}
+
+
+@pytest.mark.parametrize("radius", [0, -1, float("nan"), 1e9])
+def test_an_impossible_radius_is_refused(radius):
+    with pytest.raises(ConfigError, match="match radius"):
+        match_positions(RA, DEC, RA, DEC, radius)
+
+
+def test_news_do_not_wait_for_whoever_holds_the_file(log):
+    log.verdict("a", ANOMALY, annotator="ann")
+    last = log.last_event
+    log.verdict("b", ANOMALY, annotator="ann")
+    assert [event.object_id for event in log.news(after=last)] == ["b"]
+    with contextlib.closing(sqlite3.connect(log.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        assert log.news(after=0) == []
+        assert time.monotonic() - started < 0.5
+        other.execute("ROLLBACK")
+    assert len(log.news(after=0)) == 2
+
+
+def test_news_do_not_wait_for_a_thread_that_waits(log):
+    log.verdict("a", ANOMALY, annotator="ann")
+    with contextlib.closing(sqlite3.connect(log.path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        waiting = threading.Thread(target=log.events)
+        waiting.start()
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert log.news(after=0) == []
+        assert time.monotonic() - started < 0.5
+        other.execute("ROLLBACK")
+        waiting.join(20)
