@@ -25,6 +25,8 @@ __all__ = [
     "SessionConfig",
     "StretchConfig",
     "build",
+    "current_names",
+    "former_names",
     "nearest",
     "option",
     "option_types",
@@ -45,6 +47,7 @@ def option(
     metavar: str = "",
     choices: Iterable[str] = (),
     flag: str = "",
+    formerly: Iterable[str] = (),
 ) -> Any:
     """Declare a field of an options dataclass with the help text its flag shows.
 
@@ -60,8 +63,17 @@ def option(
         Allowed values; needless where the type is a `typing.Literal`.
     flag
         Name of the flag without its dashes, where it is not that of the field.
+    formerly
+        Names that the field had in earlier versions: who types one is told the new name, what is stored under one is
+        read (`current_names`).
     """
-    metadata = {"help": help, "metavar": metavar, "choices": tuple(choices), "flag": flag}
+    metadata = {
+        "help": help,
+        "metavar": metavar,
+        "choices": tuple(choices),
+        "flag": flag,
+        "formerly": tuple(formerly),
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -213,6 +225,26 @@ def option_types(cls: type) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in dataclasses.fields(cls)}
 
 
+def former_names(cls: type) -> dict[str, str]:
+    """Return the present name of every name that a field of an options dataclass had in earlier versions."""
+    return {old: item.name for item in dataclasses.fields(cls) for old in item.metadata.get("formerly", ())}
+
+
+def current_names(cls: type, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values that an earlier version may have stored under the present names of their fields."""
+    renamed = former_names(cls)
+    return {renamed.get(name, name): value for name, value in stored.items()}
+
+
+def _unknown(cls: type, key: str, where: str) -> ConfigError:
+    """Make the error for a key that is no field: its new name, else the nearest."""
+    renamed = former_names(cls)
+    if key in renamed:
+        return ConfigError(f"the setting {where}{key} is called {where}{renamed[key]} now")
+    known = option_types(cls)
+    return ConfigError(f"unknown setting {where}{key}{nearest(key, known)} (known: {', '.join(known)})")
+
+
 def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
     """Make an options dataclass from plain values, checking names and types.
 
@@ -226,7 +258,7 @@ def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
     checked = {}
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"unknown setting {where}{key}{nearest(key, known)} (known: {', '.join(known)})")
+            raise _unknown(cls, key, where)
         checked[key] = _check(known[key], value, f"{where}{key}")
     missing = [
         item.name
@@ -333,7 +365,7 @@ def parse_assignments(assignments: Iterable[str], sections: Mapping[str, type]) 
             )
         known = option_types(sections[section])
         if key not in known:
-            raise ConfigError(f"unknown setting {section}.{key}{nearest(key, known)} (known: {', '.join(known)})")
+            raise _unknown(sections[section], key, f"{section}.")
         settings.setdefault(section, {})[key] = parse_value(known[key], text.strip(), f"{section}.{key}")
     return settings
 

@@ -61,6 +61,11 @@ def command_parsers() -> dict[str, argparse.ArgumentParser]:
     return found
 
 
+def _shown(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Return what the help shows: without the flags that only name their successors."""
+    return [action for action in parser._actions if action.help != argparse.SUPPRESS]
+
+
 def pages() -> list[Path]:
     """Return the pages that have tables."""
     return sorted(path for path in DOCS.rglob("*.md") if _TABLE.search(path.read_text(encoding="utf-8")))
@@ -92,10 +97,10 @@ def _flags(command: str, parsers: dict[str, argparse.ArgumentParser]) -> str:
     if command not in parsers:
         raise LookupError(f"there is no command {command!r}; a source that does not load has none")
     parser = parsers[command]
-    actions = parser._actions
+    actions = _shown(parser)
     if command == _INGEST:
         first = next(name for name in parsers if name.startswith(f"{_INGEST} "))
-        actions = [action for action in parsers[first]._actions if not action.dest.startswith(("option_", "fetch_"))]
+        actions = [action for action in _shown(parsers[first]) if not action.dest.startswith(("option_", "fetch_"))]
     elif command.startswith(f"{_INGEST} "):
         actions = [action for action in actions if action.dest.startswith("option_")]
     rows = [
@@ -110,7 +115,7 @@ def _network() -> str:
     """List the flags of sources that ask the network."""
     parser = argparse.ArgumentParser(add_help=False)
     add_flags(parser, FetchConfig)
-    return _table(("option", "meaning"), [(_spelling(action), _meaning(action)) for action in parser._actions])
+    return _table(("option", "meaning"), [(_spelling(action), _meaning(action)) for action in _shown(parser)])
 
 
 def _spelling(action: argparse.Action) -> str:

@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from astroanomaly.config import option_types, parse_value
+from astroanomaly.config import former_names, option_types, parse_value
 
 __all__ = ["add_flags", "describe_options", "given_options"]
 
@@ -42,6 +42,20 @@ def add_flags(
             help=(item.metadata.get("help", "") + shown).replace("%", "%%"),
             **extra,
         )
+    present = {item.name: _flag(item) for item in dataclasses.fields(options)}
+    for old, name in former_names(options).items():
+        flag = "--" + old.replace("_", "-")
+        if flag not in present.values():
+            parser.add_argument(
+                flag, action=_Renamed, nargs="?", help=argparse.SUPPRESS, default=argparse.SUPPRESS, dest=present[name]
+            )
+
+
+class _Renamed(argparse.Action):
+    """A flag of an earlier version: the error names the one of today."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.error(f"{self.option_strings[0]} is called {self.dest} now")
 
 
 def given_options(arguments: argparse.Namespace, options: type, *, prefix: str = "option") -> dict[str, Any]:

@@ -179,7 +179,7 @@ def open_job(
         planning = traffic() - before
         create_cache(out, layout, tasks, description)
     content = read_description(out)
-    refuse_other_request(content, description, out)
+    refuse_other_request(content, description, loaded.Options, out)
     layout = layout_from_plain(content.get("layout"), out / "cache.json")
     return Job(loaded, out, layout, prefix, compression, config, began), planning
 

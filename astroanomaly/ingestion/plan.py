@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly.cache.writer import SHARD_BYTES
-from astroanomaly.config import build
+from astroanomaly.config import build, current_names
 from astroanomaly.errors import CacheError, PluginError, StorageError
 from astroanomaly.hookspecs import Source
 from astroanomaly.plugins import load_plugins
@@ -88,9 +88,11 @@ def refuse_strange_folder(out: Path) -> None:
         raise StorageError(f"{out} is not empty and holds no cache: choose another --out")
 
 
-def refuse_other_request(content: dict[str, Any], description: dict[str, Any], out: Path) -> None:
+def refuse_other_request(content: dict[str, Any], description: dict[str, Any], options: type, out: Path) -> None:
     """Refuse to resume a cache that was made by another request: one cache, one plan."""
-    known = content.get("request", {})
+    known = dict(content.get("request", {}))
+    if isinstance(known.get("options"), dict):
+        known["options"] = current_names(options, known["options"])
     for part in ("source", "inputs", "prefix", "options"):
         before, now = known.get(part), description[part]
         if before == now:

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from astroanomaly.cache import Cache
-from astroanomaly.config import BackboneConfig, FetchConfig, SessionConfig, build, read_toml, replace_many, to_plain
+from astroanomaly.config import (
+    BackboneConfig,
+    FetchConfig,
+    SessionConfig,
+    build,
+    current_names,
+    read_toml,
+    replace_many,
+    to_plain,
+)
 from astroanomaly.errors import (
     CheckpointError,
     ConfigError,
@@ -25,7 +34,7 @@ from astroanomaly.errors import (
 from astroanomaly.files import atomic_path
 from astroanomaly.hookspecs import Ranker, RankerContext, Source
 from astroanomaly.labels.log import LabelLog
-from astroanomaly.learn.settings import build_settings
+from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.parallel import dask as clusters
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, DEFAULT_RANKER, NOMINAL, Progress
@@ -195,7 +204,11 @@ class Session:
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
         """Settings by section, as plain values."""
-        return {section: dict(values) for section, values in self._content["settings"].items()}
+        known = settings_sections()
+        return {
+            section: current_names(known[section], values) if section in known else dict(values)
+            for section, values in self._content["settings"].items()
+        }
 
     @cached_property
     def model_input(self) -> ModelInput:

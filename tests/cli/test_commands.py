@@ -1,6 +1,8 @@
 """The command line: every command, its exit code, and what it says when something is wrong."""
 
+import argparse
 import contextlib
+import dataclasses
 import io
 import os
 import subprocess
@@ -10,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from astroanomaly import Session
+from astroanomaly import ConfigError, Session, option
 from astroanomaly.cli import main
+from astroanomaly.cli.flags import add_flags
+from astroanomaly.config import build, current_names, parse_assignments
 
 SETTINGS = ["input.size=32", "backbone.name=test_efficientnet", "backbone.weights=random", "train.pool=20"]
 
@@ -291,3 +295,23 @@ def test_a_shell_sees_the_same_words_and_exit_codes(trained):
     assert "40 objects scored" in run_process("score", "search", cwd=trained)
     assert "is no session" in run_process("train", "nowhere", check=2, cwd=trained)
     assert "usage" in run_process("ingest", "images", check=2, cwd=trained)
+
+
+@dataclasses.dataclass(frozen=True)
+class Renamed:
+    bands: tuple[str, ...] = option((), "bands", formerly=("band", "filters"))
+
+
+def test_who_types_an_old_name_is_told_the_new_one(capsys):
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_flags(parser, Renamed)
+    for typed in (["--band", "g"], ["--filters=g"], ["--band"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(typed)
+        assert f"{typed[0].partition('=')[0]} is called --bands now" in capsys.readouterr().err
+    assert "--filters" not in parser.format_help()
+    with pytest.raises(ConfigError, match=r"the setting x\.band is called x\.bands now"):
+        build(Renamed, {"band": ["g"]}, "x")
+    with pytest.raises(ConfigError, match=r"the setting x\.band is called x\.bands now"):
+        parse_assignments(["x.band=g"], {"x": Renamed})
+    assert build(Renamed, current_names(Renamed, {"filters": ["g"]})) == Renamed(("g",))
