@@ -282,7 +282,7 @@ class LabelLog:
         return self._append("note", _pairs(ids, text), annotator, round, ordering)
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """Write everything said inside a ``with`` block at its end, all of it or nothing; batches stay separate.
 
         Other processes wait meanwhile: keep the block short.

@@ -1,4 +1,4 @@
-"""The label log: nothing lost, nothing changed, undo without limit; tables matched all or nothing."""
+"""The label log: nothing lost, nothing changed, undo without limit."""
 
 import contextlib
 import os
@@ -16,14 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from astroanomaly.errors import BusyError, ConfigError, LabelError, StorageError, UnreadableError
+from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.labels.log import LabelLog
-from astroanomaly.labels.tables import export_labels, import_labels, match_ids, match_positions, read_truth_column
 from astroanomaly.records import ANOMALY, NOMINAL
-
-IDS = [f"field/obj-{i}.fits" for i in range(20)]
-RA, DEC = np.linspace(10, 10.1, 20), np.linspace(-5, -4.9, 20)
 
 
 @pytest.fixture
@@ -156,14 +152,14 @@ def test_what_is_said_together_is_written_together_or_not_at_all(log):
     log.verdict("before", ANOMALY, annotator="ann")
 
     def half_wrong():
-        with log.together():
+        with log.transaction():
             log.verdict("a", ANOMALY, annotator="ann")
             log.verdict("b", "lense", annotator="ann")
 
     with pytest.raises(LabelError):
         half_wrong()
     assert set(log.current()) == {"before"}
-    with log.together():
+    with log.transaction():
         log.verdict("a", ANOMALY, annotator="ann")
         with pytest.raises(LabelError):
             log.add_class("lens")
@@ -396,122 +392,6 @@ class Undoing(RuleBasedStateMachine):
 
 TestUndoing = Undoing.TestCase
 TestUndoing.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
-
-
-# ------------------------------------------------------------------------------------------------------------- tables
-
-
-def table(tmp_path, text, name="labels.csv"):
-    path = tmp_path / name
-    path.write_text(text)
-    return path
-
-
-def take(log, path, **extra):
-    return import_labels(log, path, IDS, (RA, DEC), annotator="me", **extra)
-
-
-def test_labels_by_id_and_by_base_name(log, tmp_path):
-    path = table(tmp_path, "filename,Class\nfield/obj-1.fits,Anomaly\nobj-2.fits,0\nobj-3.fits,LENS\n")
-    assert take(log, path).added == 3
-    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[3]: "lens"}
-
-
-def test_labels_by_position_take_the_nearest_and_say_when_there_were_several(log, tmp_path):
-    path = table(tmp_path, f"ra,dec,label\n{RA[4]},{DEC[4] + 0.5 / 3600},anomaly\n")
-    assert take(log, path).messages == ()
-    assert set(log.current()) == {IDS[4]}
-    report = take(log, path, radius_arcsec=60.0)
-    assert "objects within 60 arcsec" in report.messages[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("object_id,label\nfield/obj-1.fits,anomaly\nfield/obj-2.fits,anomalie\n", "row 2: label is 'anomalie'"),
-        ("object_id,label\nobj-1.fits,anomaly\nobj-99.fits,nominal\n", "1 of 2 labelled objects are unknown"),
-        ("object_id,label\nobj-1.fits,anomaly\n#obj-2.fits,nominal\n", "'#obj-2.fits'"),
-        ("object_id,label,time\nobj-1.fits,anomaly,59000.5\n", "row 1: time is '59000.5'"),
-        ("object_id,label\nobj-1.fits,anomaly\nobj-1.fits,nominal\n", "says both 'anomaly' and 'nominal'"),
-        ("object_id,colour\nobj-1.fits,red\n", "no column with labels"),
-        ("number,label\n1,anomaly\n", "says of no object which it is"),
-        ("object_id,label\nobj-1.fits\n", "line 2: 1 values for 2 columns"),
-        ("ra,dec,label\n200,10,anomaly\n", r"1 of 1 labelled positions have no object within 1 arcsec: 200.000000"),
-        ("", "is empty"),
-    ],
-)
-def test_one_wrong_row_and_nothing_is_written(log, tmp_path, text, message):
-    with pytest.raises(LabelError, match=message):
-        take(log, table(tmp_path, text))
-    assert log.last_event == 0
-
-
-def test_an_ambiguous_name_is_refused():
-    with pytest.raises(LabelError, match=r"'x\.png' could be 'a/x\.png' or 'b/x\.png'"):
-        match_ids(["x.png"], ["a/x.png", "b/x.png"])
-
-
-def test_matching_on_the_sky_agrees_with_astropy():
-    from astropy import units as u
-    from astropy.coordinates import SkyCoord
-
-    rng = np.random.default_rng(0)
-    ra, dec = rng.uniform(0, 360, 300), np.degrees(np.arcsin(rng.uniform(-1, 1, 300)))
-    ra[:3], dec[:3] = [0.0, 359.9999, 40], [89.9999, 0, -90]
-    near_ra, near_dec = (ra + rng.normal(0, 1, 300) / 3600) % 360, np.clip(dec + rng.normal(0, 1, 300) / 3600, -90, 90)
-    found, count = match_positions(near_ra, near_dec, ra, dec, 1.5)
-    index, distance, _ = SkyCoord(near_ra, near_dec, unit="deg").match_to_catalog_sky(SkyCoord(ra, dec, unit="deg"))
-    np.testing.assert_array_equal(found, np.where(distance < 1.5 * u.arcsec, index, -1))
-    assert ((count > 0) == (found >= 0)).all()
-
-
-def test_what_is_exported_can_be_imported_again(log, tmp_path):
-    log.verdict(IDS[:2], ANOMALY, annotator="ann")
-    log.verdict(IDS[1:3], NOMINAL, annotator="bob")
-    log.note(IDS[:1], 'a "strange", one', annotator="ann")
-    assert export_labels(log, tmp_path / "out.csv", IDS, (RA, DEC)) == 3
-    header, first = (tmp_path / "out.csv").read_text().splitlines()[:2]
-    assert header == "object_id,label,votes,annotators,time,ra,dec,audit,note"
-    assert first.startswith(f"{IDS[0]},anomaly,anomaly:1,ann,")
-    assert read_truth_column(tmp_path / "out.csv", "label") == {IDS[0]: ANOMALY, IDS[1]: DISPUTED, IDS[2]: NOMINAL}
-    with pytest.raises(StorageError, match="exists already"):
-        export_labels(log, tmp_path / "out.csv", IDS, (RA, DEC))
-
-
-def test_times_notes_and_annotators_come_with_a_table_and_one_undo_takes_back_ones_labels(log, tmp_path):
-    path = table(
-        tmp_path,
-        "# made by hand\nobject_id,label,annotator,time,note\n"
-        "obj-1.fits, anomaly ,ann,2026-01-31T12:00:00Z,ring?\nobj-2.fits,normal,bob,,\nobj-3.fits,1,ann,,\n",
-    )
-    assert take(log, path).added == 3
-    assert log.history(IDS[1])[-1].time == "2026-01-31T12:00:00.000000+00:00"
-    assert log.current()[IDS[1]].notes == ("ring?",)
-    assert log.current()[IDS[2]].votes == {"bob": NOMINAL}
-    assert log.undo(annotator="ann") is None  # an undo by hand leaves tables alone
-    log.verdict(IDS[2], ANOMALY, annotator="ann")
-    assert log.undo(annotator="ann") is not None
-    assert log.undo(annotator="ann") is None
-    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[3]: ANOMALY}
-    log.undo(annotator="ann", imports=True)
-    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: "", IDS[2]: NOMINAL}
-
-
-@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".vot"])
-def test_labels_come_in_any_table_format(log, tmp_path, suffix):
-    from astropy.table import Table
-
-    path = tmp_path / f"labels{suffix}"
-    made = Table({"object_id": [IDS[1], IDS[2]], "label": ["LENS", "nominal"]})
-    made.write(path, format={".vot": "votable", ".ecsv": "ascii.ecsv", ".fits": "fits"}[suffix])
-    assert take(log, path).added == 2
-    assert {i: o.label for i, o in log.current().items()} == {IDS[1]: "lens", IDS[2]: NOMINAL}
-
-
-@pytest.mark.parametrize("radius", [0, -1, float("nan"), 1e9])
-def test_an_impossible_radius_is_refused(radius):
-    with pytest.raises(ConfigError, match="match radius"):
-        match_positions(RA, DEC, RA, DEC, radius)
 
 
 def test_news_do_not_wait_for_whoever_holds_the_file(log):
