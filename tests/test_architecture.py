@@ -51,7 +51,7 @@ DOORS = {  # library -> where it may be imported
     "requests": ("fetch/", "astroanomaly_plugins/"),
     "rich": ("cli/terminal.py",),
     "argparse": ("cli/",),
-    "sqlite3": ("labels/log.py",),
+    "sqlite3": ("labels/database.py",),
     "distributed": ("parallel/dask.py",),
     "fcntl": ("files.py",),
 }
@@ -81,11 +81,9 @@ MAY_PRINT = ("cli/terminal.py", "cli/__init__.py")
 MOST_LINES = 400
 LONG_FILES = {
     "records.py": "the values that cross module borders; most of it says what their fields mean",
-    "tables/catalog.py": "names, units and frames of position columns in every kind of table",
     "figures.py": "one function per figure, nothing else",
     "demo/simulate.py": "the model of the sky and its noise, written as one text",
     "session/session.py": "the verbs of a search, most of them a few lines and a docstring",
-    "labels/log.py": "the log, its schema and its views stand or fall together",
     "app/review/page_state.py": "every key and click, and what it does to one page",
     "cache/reader.py": "a shard, and many shards as one cache",
     "cache/writer.py": "one function for each part of a shard",

@@ -140,21 +140,21 @@ def export_labels(
     """
     if path.exists() and not overwrite:
         raise StorageError(f"{path} exists already: choose another name, or --overwrite")
-    standing = {i: opinion for i, opinion in sorted(log.current().items()) if opinion.label}
-    place = {object_id: k for k, object_id in enumerate(ids) if object_id in standing}
+    labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
+    place = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
     audit = log.audit
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(("object_id", "label", "votes", "annotators", "time", "ra", "dec", "audit", "note"))
-        for object_id, opinion in standing.items():
+        for object_id, consensus in labelled.items():
             k = place.get(object_id)
             ra, dec = ("", "") if k is None else (_number(positions[0][k]), _number(positions[1][k]))
-            votes = ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
+            votes = ";".join(f"{label}:{count}" for label, count in Counter(consensus.votes.values()).most_common())
             writer.writerow(
-                (object_id, opinion.label, votes, ";".join(opinion.votes), opinion.time, ra, dec,
-                 int(object_id in audit), " | ".join(opinion.notes))
+                (object_id, consensus.label, votes, ";".join(consensus.votes), consensus.time, ra, dec,
+                 int(object_id in audit), " | ".join(consensus.notes))
             )  # fmt: skip
-    return len(standing)
+    return len(labelled)
 
 
 def read_truth_column(path: Path, column: str) -> dict[str, str]:

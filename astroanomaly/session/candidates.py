@@ -15,7 +15,7 @@ from astroanomaly.config import StretchConfig
 from astroanomaly.errors import TrainingError
 from astroanomaly.imaging.bands import default_channels, parse_channels
 from astroanomaly.imaging.stretch import Stretch, to_rgb
-from astroanomaly.labels.consensus import DISPUTED, Opinion
+from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
 from astroanomaly.tables.write import build_catalog
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def describe(
     chosen: Sequence[str],
     scores: np.ndarray,
     log_odds: np.ndarray | None = None,
-    opinions: Mapping[str, Opinion] | None = None,
+    opinions: Mapping[str, ObjectConsensus] | None = None,
     provenance: Mapping[str, str] | None = None,
     found: Forecast | None = None,
 ) -> QTable:
@@ -115,7 +115,7 @@ def describe(
     ra, dec = session.cache.positions
     order = np.argsort(np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"), kind="stable")
     standing = session.labels.current() if opinions is None else opinions
-    said = [standing.get(object_id, Opinion("", {})) for object_id in chosen]
+    said = [standing.get(object_id, ObjectConsensus("", {})) for object_id in chosen]
     columns: dict[str, Any] = {
         "object_id": np.array(list(chosen), dtype=str),
         "ra": ra[rows],
@@ -168,7 +168,7 @@ def suspects(session: Session, n: int) -> QTable:
     )
 
 
-def _votes(opinion: Opinion) -> str:
+def _votes(opinion: ObjectConsensus) -> str:
     return ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
 
 

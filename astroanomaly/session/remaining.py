@@ -86,7 +86,7 @@ def forecast_scores(
     checked = {i: label for i, label in audit_labels(consensus, drawn).items() if label != DISPUTED}
     if len(checked) < LEAST:
         raise SessionError(_too_few(len(drawn), len(checked)))
-    said = {i: o.label for i, o in consensus.opinions().items() if o.label not in ("", DISPUTED) and i not in audit}
+    said = {i: o.label for i, o in consensus.current().items() if o.label not in ("", DISPUTED) and i not in audit}
     there = cache.find(list(said))
     known = [i for i, row in zip(said, there, strict=True) if row >= 0]
     audit_rows, known_rows = cache.rows(list(checked)), cache.rows(known)

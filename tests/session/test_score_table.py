@@ -1,7 +1,9 @@
 """All scores as one table, block by block: what astropy reads back is what the session has, in memory of a shard."""
 
+import contextlib
 import csv
 import io
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -77,7 +79,8 @@ def test_the_table_holds_the_scores_of_the_session(tmp_path, suffix):
     session.label(["=1+1", "object-0000040"], "lens", annotator="ann")
     session.label("new\nline", "nominal", annotator="ann")
     session.label("new\nline", "anomaly", annotator="bob")
-    session.labels.add_class("gravitational lens")  # no ranker knows it yet
+    with contextlib.closing(sqlite3.connect(session.labels.path)) as file, file:  # no ranker knows this class
+        file.execute("INSERT INTO label_class VALUES (4, 'gravitational lens')")
     session.label("<b>&amp;", "gravitational lens", annotator="ann")
     reports = []
     assert session.export_scores(tmp_path / f"all{suffix}", progress=reports.append) == 60

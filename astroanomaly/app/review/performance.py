@@ -80,7 +80,7 @@ def sample(search: Search, by: str) -> Sample:
     `astroanomaly.labels.consensus.audit_labels`.
     """
     audit = {i for i, row in zip(search.audit, search.cache.find(list(search.audit)), strict=True) if row >= 0}
-    said = {i: o.label for i, o in search.consensus.opinions().items() if o.label}
+    said = {i: o.label for i, o in search.consensus.current().items() if o.label}
     known = audit_labels(search.consensus, audit)
     sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
     unbiased = len(sides) == 2 and len(known) >= min(_LEAST, len(audit))
@@ -102,7 +102,7 @@ def _scored(search: Search, labels: dict[str, str], by: str) -> tuple[list[str],
 
 
 def _labels(search: Search) -> dict[str, str]:
-    return {i: o.label for i, o in search.consensus.opinions().items() if o.label not in ("", DISPUTED)}
+    return {i: o.label for i, o in search.consensus.current().items() if o.label not in ("", DISPUTED)}
 
 
 def curves(search: Search, by: str) -> Curves | None:
@@ -158,7 +158,7 @@ class Pace:
 
 def pace(search: Search, annotator: str = "") -> Pace:
     """Follow the verdicts of everybody, or of one person. Those of the audit set are left out of what was found."""
-    standing = (event for object_id in search.consensus.opinions() for event in search.consensus.standing(object_id))
+    standing = (event for object_id in search.consensus.current() for event in search.consensus.standing(object_id))
     events = sorted((event for event in standing if event.kind == "verdict"), key=lambda event: event.number)
     own = [event for event in events if annotator in ("", event.annotator)]
     seen: dict[str, bool] = {}
