@@ -33,7 +33,7 @@ WORDS = {  # how tables of labels also call the first two classes, in lower case
     "true": ANOMALY,
 }
 _COLUMNS = ", ".join(EVENT_COLUMNS)
-_AFTER = f"SELECT {_COLUMNS} FROM event WHERE number > ? ORDER BY number"
+_EVENTS_AFTER = f"SELECT {_COLUMNS} FROM event WHERE number > ? ORDER BY number"
 
 
 class LabelLog:
@@ -256,7 +256,7 @@ class LabelLog:
 
     def events(self, *, after: int = 0) -> list[Event]:
         """All events after a given number, oldest first."""
-        return [_event(row) for row in self._database.read(_AFTER, (after,))]
+        return [_event(row) for row in self._database.read(_EVENTS_AFTER, (after,))]
 
     def news(self, *, after: int) -> list[Event]:
         """As `events`, for somebody who asks again and again and must not be kept waiting.
@@ -269,7 +269,7 @@ class LabelLog:
         UnreadableError, LabelError
             If the file cannot be read for any other reason.
         """
-        return [_event(row) for row in self._database.glance(_AFTER, (after,))]
+        return [_event(row) for row in self._database.glance(_EVENTS_AFTER, (after,))]
 
     def current(self, *, until: int | None = None) -> dict[str, ObjectConsensus]:
         """Return the consensus on every object of which anything stands, by object id.
