@@ -84,7 +84,7 @@ LONG_FILES = {
     "tables/catalog.py": "names, units and frames of position columns in every kind of table",
     "figures.py": "one function per figure, nothing else",
     "demo/simulate.py": "the model of the sky and its noise, written as one text",
-    "session/session.py": "the verbs of a search, most of them a few lines and a docstring",
+    "session/session.py": "the verbs of a session, most of them a few lines and a docstring",
     "labels/log.py": "the log, its schema and its views stand or fall together",
     "app/review/page_state.py": "every key and click, and what it does to one page",
     "cache/reader.py": "a shard, and many shards as one cache",
