@@ -146,13 +146,13 @@ def _unseen(
         return own
     known = points(learnt)
     held = -held_out(known, places, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
-    judged = np.isfinite(held)
-    spoken = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
-    order = np.argsort(-spoken, kind="stable")
-    above = np.cumsum(weights[order])[np.searchsorted(-spoken[order], -held[judged], side="right").clip(1) - 1]
+    finite = np.isfinite(held)
+    sampled = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
+    order = np.argsort(-sampled, kind="stable")
+    above = np.cumsum(weights[order])[np.searchsorted(-sampled[order], -held[finite], side="right").clip(1) - 1]
     order = np.argsort(-sample_scores, kind="stable")
-    held[judged] = np.interp(above, np.cumsum(weights[order]), sample_scores[order])
-    return np.where(judged, held, own)
+    held[finite] = np.interp(above, np.cumsum(weights[order]), sample_scores[order])
+    return np.where(finite, held, own)
 
 
 def _too_few(drawn: int, checked: int) -> str:

@@ -32,7 +32,7 @@ def cache(tmp_path_factory):
     return planted.plant(tmp_path_factory.mktemp("pipeline") / "cache")
 
 
-# ---------------------------------------------------------------------------------------------------------------- ahead
+# ------------------------------------------------------------------------------------------------------------- prefetch
 
 
 @settings(deadline=None, max_examples=50)
@@ -81,12 +81,12 @@ def test_an_error_comes_in_its_place():
         next(items)
 
 
-# ------------------------------------------------------------------------------------------------------------- together
+# --------------------------------------------------------------------------------------------------------------- merged
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 30), st.integers(1, 5))
-def test_together_every_item_is_taken_once(count, workers):
+def test_every_item_of_merged_generators_is_taken_once(count, workers):
     items = SharedIterator(range(count))
     found = list(merged([(item for item in items) for _ in range(workers)]))
     assert sorted(found) == list(range(count))
