@@ -12,7 +12,7 @@ from astroanomaly.ingestion.request import SourceRequest
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    catalog: Path | None = option(None, "table of positions")
+    catalog: Path | None = option(None, "table of positions")  # noqa: RUF009 - option() makes a dataclass field
     pixels: int = option(12, "side of a cutout")
 
 
