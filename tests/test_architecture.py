@@ -83,7 +83,7 @@ LONG_FILES = {
     "records.py": "the values that cross module borders; most of it says what their fields mean",
     "figures.py": "one function per figure, nothing else",
     "demo/simulate.py": "the model of the sky and its noise, written as one text",
-    "session/session.py": "the verbs of a search, most of them a few lines and a docstring",
+    "session/session.py": "the verbs of a session, most of them a few lines and a docstring",
     "app/review/page_state.py": "every key and click, and what it does to one page",
     "cache/reader.py": "a shard, and many shards as one cache",
     "cache/writer.py": "one function for each part of a shard",

@@ -78,7 +78,7 @@ class Round:
         return replace(self, path=self.path.absolute())
 
     def in_survey(self, folder: Path) -> Path:
-        """Where the folder of a survey that is scored straight through has what this round makes of it.
+        """Where the folder of a survey has what this round makes of it.
 
         The name has the number of the round and a hash of its recipe and checkpoint, so that several sessions may use
         one folder.

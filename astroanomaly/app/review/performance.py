@@ -11,10 +11,10 @@ from astroanomaly.app.review.bootstrap import GRID, ranking_curves, resampled_cu
 from astroanomaly.app.review.shared_state import Search
 from astroanomaly.labels.consensus import DISPUTED, audit_labels
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.calibration import MIN_AUDIT_LABELS
 
 __all__ = ["Curves", "Pace", "Sample", "curves", "histogram", "pace", "sample"]
 
-_LEAST = 20  # labelled objects of the audit set without which it says nothing
 _PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
 
 
@@ -83,7 +83,7 @@ def sample(search: Search, by: str) -> Sample:
     said = {i: o.label for i, o in search.consensus.current().items() if o.label}
     known = audit_labels(search.consensus, audit)
     sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
-    unbiased = len(sides) == 2 and len(known) >= min(_LEAST, len(audit))
+    unbiased = len(sides) == 2 and len(known) >= min(MIN_AUDIT_LABELS, len(audit))
     chosen = known if unbiased else {i: label for i, label in said.items() if i not in search.audit}
     ids, truth, scores = _scored(search, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
     return Sample(ids, truth, scores, not unbiased, len(known), len(audit))
