@@ -18,7 +18,7 @@ import numpy as np
 from astroanomaly.cache import schema
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import BusyError, CacheError, PluginError, StorageError, UnreadableError
-from astroanomaly.files import read_json, sync_folder, write_json
+from astroanomaly.files import locked, read_json, sync_folder, write_json
 from astroanomaly.records import CutoutBlock, Failure, Layout, Task
 
 __all__ = [
@@ -155,18 +155,21 @@ def write_lock(path: Path) -> Iterator[None]:
     ------
     BusyError
         If another process is writing to the cache.
+    StorageError
+        If the folder cannot be written to, or files in it cannot be locked.
     """
-    import fcntl
-
     try:
-        handle = (path / schema.LOCK_FILE).open("w")
+        lock = locked(path / schema.LOCK_FILE, wait=False)
+    except BusyError:
+        raise BusyError(f"another ingest is writing to {path}: wait for it, or stop it") from None
     except OSError as error:
         raise StorageError(f"{path} cannot be written to: {error.strerror or error}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(f"another ingest is writing to {path}: wait for it, or stop it") from None
+    with lock:
+        if not lock.exclusive:
+            raise StorageError(
+                f"{path} cannot be written to: files cannot be locked there, so that another ingest could write to it "
+                "at the same time; choose a folder on another file system, or have this one mounted with locks (flock)"
+            )
         _sweep(path)
         try:
             yield
