@@ -26,10 +26,10 @@ __all__ = ["cached"]
 _log = logging.getLogger(__name__)
 _IN_USE_S = 60.0  # what was handed out so recently may not have been opened yet: it stays
 _LEFT_OVER_S = 86_400.0  # a folder so old is of a fetch that was killed
-_SHARE_BETWEEN_WEIGHINGS = 0.02  # of the limit of the cache: it is weighed again once so much was written
+_UNMEASURED_SHARE = 0.02  # of the limit of the cache: its size is measured again once so much was written
 _verified: dict[Path, tuple[int, int]] = {}  # size and time of change of files whose checksum was right
-_written: dict[Path, int] = {}  # bytes since the folder was last weighed; at first it is weighed at once
-_weighing = threading.Lock()
+_written: dict[Path, int] = {}  # bytes since the folder was last measured; at first it is measured at once
+_written_lock = threading.Lock()
 
 
 def cached(
@@ -147,18 +147,18 @@ def _fetch(
 
 
 def _remove_unused(newest: Path) -> None:
-    """Remove the files that were not used for longest where the cache is too large; it is weighed now and then."""
+    """Remove the files that were not used for longest where the cache is too large; it is measured now and then."""
     limit = current().keep_gb * 1e9
     products = cache_folder("products")
-    with _weighing:
+    with _written_lock:
         written = _written.get(products)
-        if written is not None and written + newest.stat().st_size < limit * _SHARE_BETWEEN_WEIGHINGS:
+        if written is not None and written + newest.stat().st_size < limit * _UNMEASURED_SHARE:
             _written[products] = written + newest.stat().st_size
             return
         _written[products] = 0
-    weighed = sorted(_weigh(products), key=lambda item: item[0])
-    total = sum(size for _, size, _ in weighed)
-    for used, size, files in weighed:
+    found = sorted(_list_products(products), key=lambda item: item[0])
+    total = sum(size for _, size, _ in found)
+    for used, size, files in found:
         if total <= limit or used > time.time() - _IN_USE_S:
             break
         for path in files:
@@ -170,7 +170,7 @@ def _remove_unused(newest: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _weigh(products: Path) -> Iterator[tuple[float, int, list[Path]]]:
+def _list_products(products: Path) -> Iterator[tuple[float, int, list[Path]]]:
     """Yield when each product was last used, its bytes and its files, the one that describes it first."""
     for place in products.iterdir():
         files: dict[str, list[os.DirEntry[str]]] = {}
