@@ -224,7 +224,7 @@ def _flock(handle: int, path: Path, wait: bool) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
-        if error.errno in _HELD:
+        if not wait and error.errno in _HELD:
             raise BusyError(f"{path} is held by another process") from None
         _warn_without_locks(f"{path.parent}: {error.strerror or error}")
         return False
