@@ -85,8 +85,6 @@ LONG_FILES = {
     "demo/simulate.py": "the model of the sky and its noise, written as one text",
     "session/session.py": "the verbs of a session, most of them a few lines and a docstring",
     "app/review/page_state.py": "every key and click, and what it does to one page",
-    "cache/reader.py": "a shard, and many shards as one cache",
-    "cache/writer.py": "one function for each part of a shard",
 }
 
 
@@ -319,6 +317,17 @@ def test_nothing_can_run_code_from_a_file():
             wrong.append(f"{where} calls torch.load without weights_only=True")
         if keywords.get("allow_pickle", "False") != "False":
             wrong.append(f"{where} allows pickle")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_must_last_is_written_in_one_place():
+    """Elsewhere ``atomic_path`` writes files whole or not at all, and syncs them."""
+    wrong = [
+        f"{place(file)}:{call.lineno} calls {name}"
+        for file, call, name in calls()
+        if re.match(r"os\.(fsync|fdatasync|sync|replace|rename|link)$|tempfile\.(mkstemp|NamedTemporaryFile)$", name)
+        if place(file) != "files.py"
+    ]
     assert not wrong, "\n".join(wrong)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
+from astroanomaly.cache.plan import read_description, read_plan
 from astroanomaly.cache.schema import CACHE_FILE, layout_from_plain
-from astroanomaly.cache.writer import create_cache, read_description, read_plan, write_lock
+from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.config import FetchConfig
 from astroanomaly.fetch import Traffic, traffic, using
 from astroanomaly.hookspecs import Source

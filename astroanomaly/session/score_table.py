@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.plan import plan_tasks
 from astroanomaly.cache.scores import count_tasks, list_parts
-from astroanomaly.cache.writer import plan_tasks
 from astroanomaly.errors import CatalogError, SessionError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.consensus import DISPUTED

@@ -17,9 +17,10 @@ import numpy as np
 
 from astroanomaly.cache import Cache, Shard
 from astroanomaly.cache.index import load_index
+from astroanomaly.cache.plan import plan_length, read_description, read_plan_parts
 from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
 from astroanomaly.cache.scores import PartScores, list_parts, read_part
-from astroanomaly.cache.writer import create_cache, plan_length, read_description, read_plan_parts, write_lock
+from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Traffic
 from astroanomaly.ingestion.ingest import plan_ingest

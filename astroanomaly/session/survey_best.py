@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.plan import read_plan_parts
 from astroanomaly.cache.scores import PartScores
-from astroanomaly.cache.writer import read_plan_parts
 from astroanomaly.fetch import Traffic
 from astroanomaly.ingestion.retry import reading_again
 from astroanomaly.ingestion.workers import IngestContext, read_tasks
