@@ -21,7 +21,7 @@ from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.retry import failed_tasks
 from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tasks
 from astroanomaly.parallel.dask import Cluster, connect
-from astroanomaly.records import Download, Plan, Progress, Request, drain
+from astroanomaly.records import Download, Plan, Progress, drain
 
 __all__ = ["DryRun", "dry_run", "ingest", "ingest_steps", "plan_ingest"]
 
@@ -157,7 +157,7 @@ def dry_run(request: SourceRequest) -> DryRun:
     """Plan an ingest and say what it would do. No cache is written; what planning fetches is kept."""
     before = traffic()
     with using(request.fetch):
-        plan = request.source.plan(Request(request.inputs), request.options)
+        plan = request.plan()
         sizes = [len(task) for task in plan]
     downloads = tuple(plan.downloads) if isinstance(plan, Plan) else ()
     return DryRun(sum(sizes), len(sizes), downloads, traffic() - before)
