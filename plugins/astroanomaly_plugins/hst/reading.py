@@ -12,9 +12,7 @@ import numpy as np
 
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, UnreadableError, fetch
 from astroanomaly.cutting import sky_to_pixel
-from astroanomaly_plugins.hst import ehst as hst_ehst
-from astroanomaly_plugins.hst import hapcut as hst_hapcut
-from astroanomaly_plugins.hst import mast as hst_mast
+from astroanomaly_plugins.hst import ehst, hapcut, mast
 from astroanomaly_plugins.hst.headers import UNIT, About
 from astroanomaly_plugins.hst.images import HstImage, cutout_images, open_file
 from astroanomaly_plugins.hst.products import exposure_of, filter_in_name, instrument_matches, mosaic_of
@@ -22,7 +20,7 @@ from astroanomaly_plugins.hst.s3 import S3Product
 from astroanomaly_plugins.hst.stamps import Made, Wanted, holds, make
 from astroanomaly_plugins.shared.columns import COLUMN
 
-__all__ = ["own_columns", "read_failures", "read_positions", "read_products"]
+__all__ = ["own_columns", "read_cutouts", "read_products"]
 
 Result = tuple[str, Made]  # name of the exposure, empty where an object has one cutout only
 _MARGIN_ARCSEC = 0.5  # around a cutout that is asked for: rounding, and pixels to interpolate between
@@ -36,7 +34,7 @@ def _wanted(payload: Mapping[str, Any]) -> Wanted:
 # ------------------------------------------------------------------------------------------------------- HAP cutouts
 
 
-def read_positions(task: Task) -> Iterator[CutoutBlock | Failure]:
+def read_cutouts(task: Task) -> Iterator[CutoutBlock | Failure]:
     """Ask for the cutouts of each position, some at once."""
     payload, table = task.payload, task.table
     wanted = _wanted(payload)
@@ -45,7 +43,7 @@ def read_positions(task: Task) -> Iterator[CutoutBlock | Failure]:
     def cut(row: int) -> list[Result]:
         ra, dec = float(table["ra"][row]), float(table["dec"][row])
         images = [
-            image for image in cutout_images(hst_hapcut.cutouts(ra, dec, (height, width))) if _is_wanted(image, payload)
+            image for image in cutout_images(hapcut.cutouts(ra, dec, (height, width))) if _is_wanted(image, payload)
         ]
         if images and not any(holds(image, ra, dec) for image in images):
             raise FetchError("the cutouts that came do not show the position that was asked for: their WCS is off")
@@ -53,7 +51,7 @@ def read_positions(task: Task) -> Iterator[CutoutBlock | Failure]:
             return [("", make(_by_band(images), ra, dec, wanted))]
         return _exposures(images, ra, dec, wanted)
 
-    with hst_mast.quiet_results():
+    with mast.quiet_results():
         found = sorted(fetch.each(cut, range(len(table["id"]))), key=lambda item: item[0])
     yield from _give_out(task, found, "MAST HAP cutouts")
 
@@ -182,7 +180,7 @@ def _deepest(
 def _open(via: str, product: Mapping[str, Any], stack: ExitStack) -> HstImage:
     try:
         if via == "esa":
-            return open_file(hst_ehst.download(product["address"]), product["name"])
+            return open_file(ehst.download(product["address"]), product["name"])
         return stack.enter_context(S3Product(product["name"], product["address"])).image()
     except UnreadableError as error:
         raise FetchError(str(error), reason=str(error).partition(": ")[2] or str(error)) from error
@@ -261,14 +259,3 @@ def _columns(band: str, about: list[About | None]) -> dict[str, Any]:
 def own_columns(bands: Iterable[str]) -> set[str]:
     """Name the columns that this source adds to those of the catalogue."""
     return {"archive", *(name for band in bands for name in _columns(band, []))}
-
-
-def read_failures(task: Task) -> Iterator[Failure]:
-    """Report the objects that no product shows, and rows without a position."""
-    table = task.table
-    for object_id, reason, ra, dec, kind in zip(
-        *(table[name] for name in ("id", "reason", "ra", "dec", "failure")), strict=True
-    ):
-        yield Failure(
-            str(object_id), str(reason), float(ra), float(dec), "failed" if kind == "failed" else "no coverage"
-        )

@@ -80,7 +80,7 @@ class Image:
 
     @property
     def place(self) -> str:
-        """Path and extension, as messages and ``--band`` spell them."""
+        """Path and extension, as messages and ``--bands`` spell them."""
         return f"{self.path}[{self.extension}]"
 
     @property

@@ -30,13 +30,13 @@ def catalog(tmp_path):
 def cutting(catalog, tmp_path):
     """Cut all objects, in a folder for what is kept that each call of a test shares."""
 
-    def cut(name, via, *, retry_failed=False, timeout_s=3.0, keep="kept", filters=("F814W",), **options):
+    def cut(name, via, *, retry_failed=False, timeout_s=3.0, keep="kept", bands=("F814W",), **options):
         return ingest(
             HstSource(),
             out=tmp_path / name,
             catalog=catalog,
             size="20",
-            filters=list(filters),
+            bands=list(bands),
             via=via,
             retry_failed=retry_failed,
             fetch=FetchConfig(
