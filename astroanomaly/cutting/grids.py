@@ -44,7 +44,7 @@ _WCS_KEYWORD = re.compile(
     r"C[PQ](DIS|ERR)\d+|D[PQ]\d+(\..*)?|D2IM(DIS|ERR)?\d+(\..*)?|AXISCORR|D2IMEXT|NPOLEXT|DVERR|"
     r"WAT\d_\d+|AMD[XY]\d+|PPO\d+|PLTRA[HMS]|PLTDEC(SN|D|M|S)|PLTSCALE|CNPIX\d|[XY]PIXELSZ|OBJCTX|OBJCTY"
 )
-_BLOCK = 2880  # bytes of a FITS block
+_BLOCK_BYTES = 2880  # of FITS
 
 
 def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
@@ -81,11 +81,11 @@ def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
             return None
         content = _header_block(text)
         if re.search(r"LOOKUP|AXISCORR|-TAB", text, re.IGNORECASE):
-            kept = fits.Header.fromstring(text)
-            tables = [_copy_table(hdulist, name, version) for name, version in _table_names(kept)]
+            wcs_header = fits.Header.fromstring(text)
+            tables = [_copy_table(hdulist, name, version) for name, version in _table_names(wcs_header)]
             buffer = io.BytesIO()
             fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(buffer, output_verify="ignore")
-            content += buffer.getvalue()[_BLOCK:]  # the empty primary header is one block
+            content += buffer.getvalue()[_BLOCK_BYTES:]  # the empty primary header is one block
     shape = (int(header.get("NAXIS2", 0)), int(header.get("NAXIS1", 0)))
     if hdu.shape is not None:
         squeezed = [length for length in hdu.shape if length != 1]
@@ -106,7 +106,7 @@ def _header_block(cards: str) -> bytes:
         )
     )
     text = start + cards + "END".ljust(80)
-    return text.encode("ascii", "replace").ljust(-(-len(text) // _BLOCK) * _BLOCK)
+    return text.encode("ascii", "replace").ljust(-(-len(text) // _BLOCK_BYTES) * _BLOCK_BYTES)
 
 
 def _table_names(header: Any) -> list[tuple[str, int]]:

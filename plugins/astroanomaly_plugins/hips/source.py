@@ -47,7 +47,7 @@ __all__ = ["HipsOptions", "HipsSource", "register_sources"]
 
 _log = logging.getLogger(__name__)
 _COLOURS = ("R", "G", "B")
-_PER_TASK = 128
+_OBJECTS_PER_TASK = 128
 _CELL_DEG = 1.0  # neighbours on the sky are asked for after one another: they share tiles of the survey
 _MAX_SIZE_ARCSEC = 90 * 3600
 _PROBES = 5
@@ -139,8 +139,8 @@ class HipsSource:
         }
         rows = np.concatenate(cells(positions.ra, positions.dec, _CELL_DEG))
         tasks = [
-            Task(f"hips-{start:08d}", payload, positions.table(rows[start : start + _PER_TASK]))
-            for start in range(0, len(rows), _PER_TASK)
+            Task(f"hips-{start:08d}", payload, positions.table(rows[start : start + _OBJECTS_PER_TASK]))
+            for start in range(0, len(rows), _OBJECTS_PER_TASK)
         ]
         nbytes = len(rows) * (options.pixels**2 * (3 if colour else 4) + _HEADER_BYTES)
         downloads = [Download(survey, len(rows), nbytes) for survey in options.survey]

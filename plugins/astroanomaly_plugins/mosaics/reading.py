@@ -167,17 +167,17 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
         images[chosen], offsets[chosen], coverage[chosen] = (part[better] for part in found)
         source[chosen] = number
         used[number] = tile
-    keep = np.zeros(len(ids), bool)
+    good = np.zeros(len(ids), bool)
     best = coverage.max(axis=1)
     for k, share in enumerate(best):
         why = _refusal(float(share), payload["min_coverage"], reason)
-        keep[k] = not why
+        good[k] = not why
         if why:
             yield Failure(ids[k], why, float(ra[k]), float(dec[k]))
     columns = {name.removeprefix(COLUMN): values for name, values in table.items() if name.startswith(COLUMN)}
     of_tile = [plain.get("columns", {}) for plain in payload["tiles"]]  # what a source says of all that is cut there
     for number, tile in used.items():
-        rows = np.flatnonzero(keep & (source == number))
+        rows = np.flatnonzero(good & (source == number))
         if len(rows):
             whole = len(rows) == len(ids)
             yield CutoutBlock(

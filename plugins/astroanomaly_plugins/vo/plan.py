@@ -24,7 +24,7 @@ __all__ = ["Candidates", "find_candidates"]
 
 _log = logging.getLogger(__name__)
 _CELL_DEG = 0.25  # positions in one cell of the sky are searched for at once
-_MOST_EACH = 3  # images of a band that are tried for an object
+_IMAGES_PER_BAND = 3  # that are tried for an object
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ def _choose(
         yield (
             row,
             {
-                band: [item[2] for item in sorted(items, key=lambda item: item[:2])[:_MOST_EACH]]
+                band: [item[2] for item in sorted(items, key=lambda item: item[:2])[:_IMAGES_PER_BAND]]
                 for band, items in ranked.items()
             },
         )
