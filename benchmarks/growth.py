@@ -80,7 +80,7 @@ class Nothing:
 
 
 def seen_by_the_network():
-    from astroanomaly.learn.model_input import ModelInput
+    from astroanomaly.cache.model_input import ModelInput
 
     return ModelInput(LAYOUT.bands, "display", ((1, 0, 0), (0, 1, 0), (0, 0, 1)), SIDE, "picture")
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.learn.engine.device import pick_devices, tune_allocator
 from astroanomaly.learn.engine.engine import Engine
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.scoring import score_images
 from astroanomaly.records import CutoutBlock, Layout, Task

@@ -3,10 +3,10 @@
 import numpy as np
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.hookspecs import RankerContext
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.records import CutoutBlock, Labelled, Layout
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")

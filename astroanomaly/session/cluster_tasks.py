@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, read_scores, write_scores
 from astroanomaly.errors import ClusterError
-from astroanomaly.hookspecs import Ranker
+from astroanomaly.hookspecs import InstantRanker, Ranker
 from astroanomaly.parallel import dask as clusters
 from astroanomaly.parallel import processes as parallel
 from astroanomaly.records import Progress
@@ -56,9 +56,7 @@ def compute_features(
     ClusterError
         If workers have computed features that are not to be seen here.
     """
-    from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
-
-    if not isinstance(ranker, FeatureRanker):
+    if not isinstance(ranker, InstantRanker):
         return
     left = _without_features(session, cache)
     if not left:

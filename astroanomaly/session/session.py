@@ -32,7 +32,7 @@ from astroanomaly.errors import (
     UnreadableError,
 )
 from astroanomaly.files import atomic_path
-from astroanomaly.hookspecs import Ranker, RankerContext, Source
+from astroanomaly.hookspecs import ImageRanker, Ranker, RankerContext, Source
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.parallel import dask as clusters
@@ -46,9 +46,9 @@ from astroanomaly.session.training import TrainReport
 if TYPE_CHECKING:
     from astropy.table import QTable
 
+    from astroanomaly.cache.model_input import ModelInput
     from astroanomaly.labels.tables import ImportReport
     from astroanomaly.learn.explain import Deletion
-    from astroanomaly.learn.model_input import ModelInput
     from astroanomaly.session.calibration import Forecast
     from astroanomaly.session.survey import SurveyReport
 
@@ -149,7 +149,7 @@ class Session:
             if labels is not None:
                 session.import_labels(labels)
             if start_from is not None:
-                made: Any = session.ranker(ranker)
+                made = session.ranker(ranker)
                 with new_round(path / ROUNDS, ranker, 0) as first:
                     shutil.copyfile(start_from, first.round.weights)
                     first.recipe.update({"options": to_plain(made.options), "from": str(start_from)})
@@ -213,7 +213,7 @@ class Session:
     @cached_property
     def model_input(self) -> ModelInput:
         """What the model sees: stretch, channels and size, frozen when the session was made."""
-        from astroanomaly.learn.model_input import ModelInput
+        from astroanomaly.cache.model_input import ModelInput
 
         return ModelInput.from_plain(self._content["seen"])
 
@@ -320,8 +320,8 @@ class Session:
         ConfigError
             For an unknown option.
         """
-        made: Any = load_plugins().ranker(name)
-        base = build(made.Options, self.settings.get(made.section, {}), made.section)
+        made = load_plugins().ranker(name)
+        base: Any = build(made.Options, self.settings.get(made.section, {}), made.section)
         return made(replace_many(base, options, made.section), self.context)
 
     @property
@@ -352,14 +352,14 @@ class Session:
 
         Features are computed where they are missing, of the random sample too that the scale is measured on.
         """
-        from astroanomaly.learn.features.scaling import Points
+        from astroanomaly.learn.features.scaling import FeatureScaler
         from astroanomaly.learn.features.store import FeatureStore
 
         store = FeatureStore.of(self.cache, self.context)
         seed, audit = self.context.seed, frozenset(self.labels.audit)
-        for _ in store.compute(first=[*Points.sample(store, seed, audit), *ids], only=()):
+        for _ in store.compute(first=[*FeatureScaler.sample(store, seed, audit), *ids], only=()):
             pass
-        return Points.of(store, seed, audit).apply(store.get(ids))
+        return FeatureScaler.of(store, seed, audit).transform(store.get(ids))
 
     def train(
         self,
@@ -707,7 +707,7 @@ class Session:
         SessionError
             If nothing was trained yet, or the latest ranker cannot say.
         """
-        return self._explaining("saliency").saliency(self.cache, object_id)
+        return self._explaining().saliency(self.cache, object_id)
 
     def deletion_check(self, ids: Sequence[str], *, share: float = 0.1) -> list[Deletion]:
         """Check `saliency`: the score should fall more when the salient pixels are covered than when others are.
@@ -724,16 +724,16 @@ class Session:
         SessionError
             If nothing was trained yet, or the latest ranker cannot say.
         """
-        score = self._explaining("image_score").image_score(self.cache)
+        score: Any = self._explaining().image_score(self.cache)
         rng = np.random.default_rng(self.context.seed)
         return [score.deletion(object_id, rng, share=share) for object_id in ids]
 
-    def _explaining(self, ability: str) -> Any:
-        """Return the latest round's ranker if it has an optional method."""
+    def _explaining(self) -> ImageRanker:
+        """Return the latest round's ranker if it can say what its scores rest on."""
         last = self.last_round
         fitted = self.fitted(last)
-        if not hasattr(fitted, ability):
-            able = [name for name, made in load_plugins().rankers.items() if hasattr(made, ability)]
+        if not isinstance(fitted, ImageRanker):
+            able = [name for name, made in load_plugins().rankers.items() if issubclass(made, ImageRanker)]
             raise SessionError(
                 f"the ranker {last.ranker!r} of round {last.number} cannot say what its scores rest on; these can: "
                 f"{', '.join(able)}"
@@ -770,7 +770,7 @@ def _what_the_model_sees(
     cache: Cache, chosen: Mapping[str, Any], classes: Sequence[str], start_from: str | Path | None
 ) -> tuple[ModelInput, tuple[str, ...], str]:
     """Measure the stretch on the cache, or take stretch, classes and name of the ranker from a checkpoint."""
-    from astroanomaly.learn.model_input import ModelInput
+    from astroanomaly.cache.model_input import ModelInput
 
     own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
     if start_from is None:

@@ -23,18 +23,16 @@ from astroanomaly.cache.writer import create_cache, plan_length, read_descriptio
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Traffic
-from astroanomaly.hookspecs import Source
+from astroanomaly.hookspecs import ImageRanker, Ranker, Source
 from astroanomaly.ingestion.ingest import open_job
 from astroanomaly.ingestion.workers import Job, in_batches, read_batch
 from astroanomaly.parallel import dask as clusters
-from astroanomaly.parallel.threads import ahead
-from astroanomaly.records import Progress, Task
+from astroanomaly.records import Progress, ShardScores, Task
 from astroanomaly.session import cluster_tasks as shard_work
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.survey_best import Best, keep
 
 if TYPE_CHECKING:
-    from astroanomaly.learn.explain import ImageScore
     from astroanomaly.session.session import Session
 
 __all__ = ["SurveyReport", "score_source"]
@@ -42,6 +40,7 @@ __all__ = ["SurveyReport", "score_source"]
 _BEST = "best"  # folder of the cache of the best
 _CUTTING = "cutting"  # folder of cutouts that wait to be scored
 _MANY = 10**6  # objects of a plan that does not know how many they are
+_Score = Callable[[Shard], ShardScores]
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class SurveyReport:
 def score_source(
     session: Session,
     last: Round,
-    ranker: Any,
+    ranker: Ranker,
     source: str | Source,
     inputs: str | Path | Sequence[str | Path] = (),
     *,
@@ -122,7 +121,7 @@ def score_source(
     """
     if top < 1:
         raise ConfigError(f"top={top}: expected at least 1")
-    if not hasattr(ranker, "image_score"):
+    if not isinstance(ranker, ImageRanker):
         raise SessionError(
             f"the ranker {ranker.name!r} cannot score images that are in no cache: ingest the survey, then run "
             "`astroanomaly score SESSION --cache CACHE`"
@@ -141,7 +140,7 @@ def score_source(
         if retry_failed:
             survey.forget_failed()
         if cluster is None:
-            parts = _in_this_process(survey, ranker, workers or 1)
+            parts = _in_this_process(survey, ranker, last.ranker, workers or 1)
         else:
             parts = _on_cluster(survey, shard_work.search_of(session, session.cache), last.absolute(), cluster)
         report = yield from _follow(survey, parts, best, "" if cluster is None else cluster.announce())
@@ -218,35 +217,26 @@ def _follow(
     return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic)
 
 
-def _part(survey: _Survey, score: ImageScore, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
+def _part(survey: _Survey, score: _Score, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
     """Score what was cut, write it down, and throw the cutouts away."""
     shards = [Shard(path, survey.job.layout) for path in sorted((cut / SHARD_FOLDER).glob("*.h5"))]
+    found = [score(shard) for shard in shards]
     none = np.empty((0, len(survey.classes)), np.float32)
     part = PartScores(
         tasks=np.array(tasks, np.int64),
         ids=[name for shard in shards for name in shard.ids],
         ra=np.concatenate([shard.positions[0] for shard in shards]),
         dec=np.concatenate([shard.positions[1] for shard in shards]),
-        log_odds=np.concatenate([none, *(some for shard in shards for some in _judged(shard, score))]),
+        log_odds=np.concatenate([none, *(scores.log_odds for scores in found)]),
         task=np.concatenate([shard.row_tasks() for shard in shards]),
         failures=[failure for shard in shards for failure in shard.failures()[1]],
-        engine=score.engine.label,
+        engine=found[0].engine if found else "",
     )
     part.write(survey.scores, survey.classes, ranker)
     for shard in shards:
         shard.release()  # a network file system keeps what is still mapped
     shutil.rmtree(cut, ignore_errors=True)
     return part
-
-
-def _judged(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
-    size, transfer = score.together, score.engine.transfer
-
-    def send(start: int) -> Any:
-        return transfer.send(shard.stored(slice(start, start + size)))
-
-    for _, sent in ahead(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
-        yield score.of_cutouts(transfer.receive(sent))
 
 
 def _cut(job: Job, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Traffic]:
@@ -261,7 +251,7 @@ def _cut(job: Job, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Traf
 
 
 def _in_this_process(
-    survey: _Survey, ranker: Any, workers: int
+    survey: _Survey, ranker: ImageRanker, name: str, workers: int
 ) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
     """Cut in some processes, and score here."""
     job = survey.job
@@ -271,7 +261,7 @@ def _in_this_process(
         left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
         with _cutting(job.out) as folder:
             for cut, tasks, traffic in in_batches(_cut, replace(job, out=folder, sync=False), left, workers):
-                yield _part(survey, score, ranker.name, cut, tasks), traffic
+                yield _part(survey, score, name, cut, tasks), traffic
 
     return parts
 
@@ -318,7 +308,8 @@ def _cut_and_score(
 
 
 @functools.lru_cache(maxsize=1)
-def _image_score(search: shard_work.Search, last: Round, out: Path, expected: int) -> ImageScore:
-    ranker: Any = shard_work.fitted_ranker(search, last)
-    score: ImageScore = ranker.image_score(Cache.open(out), expected=expected)
-    return score
+def _image_score(search: shard_work.Search, last: Round, out: Path, expected: int) -> _Score:
+    ranker = shard_work.fitted_ranker(search, last)
+    if not isinstance(ranker, ImageRanker):
+        raise TypeError(f"the ranker {last.ranker} scores no images")  # has been checked before
+    return ranker.image_score(Cache.open(out), expected=expected)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, write_scores
 from astroanomaly.config import to_plain
-from astroanomaly.errors import TrainingError
 from astroanomaly.hookspecs import Ranker
+from astroanomaly.learn.rankers.label_check import check_labels
 from astroanomaly.parallel import dask as clusters
-from astroanomaly.records import ANOMALY, NOMINAL, Progress, ShardScores
+from astroanomaly.records import Progress, ShardScores
 from astroanomaly.session import cluster_tasks as shard_work
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 
@@ -49,7 +48,7 @@ class TrainReport:
 
 
 def train(
-    session: Session, ranker: Any, cluster: clusters.Cluster | None = None
+    session: Session, ranker: Ranker, cluster: clusters.Cluster | None = None
 ) -> Generator[Progress, None, TrainReport]:
     """Let a ranker learn from the labels of a session, and add the round.
 
@@ -72,7 +71,7 @@ def train(
     counts: Counter[str] = Counter()
     if ranker.needs_labels:
         counts.update(labelled.classes)
-        _check_labels(session.path, counts)
+        check_labels(labelled.classes, session.classes, ranker.name, session.path)
     earlier = [item for item in session.rounds if item.ranker == ranker.name]
     if ranker.has_weights and earlier:
         ranker.load(earlier[-1].weights)
@@ -118,7 +117,7 @@ def bring_back(session: Session, last: Round) -> Generator[Progress, None, Ranke
         If its checkpoint is damaged or belongs to something else.
     """
     recipe = last.recipe
-    ranker: Any = session.ranker(last.ranker, **recipe["options"])
+    ranker = session.ranker(last.ranker, **recipe["options"])
     if ranker.has_weights:
         ranker.load(last.weights)
     else:
@@ -129,7 +128,7 @@ def bring_back(session: Session, last: Round) -> Generator[Progress, None, Ranke
 
 
 def score(
-    session: Session, fitted: Any, target: Round, cache: Cache, cluster: clusters.Cluster | None = None
+    session: Session, fitted: Ranker, target: Round, cache: Cache, cluster: clusters.Cluster | None = None
 ) -> Generator[Progress, None, None]:
     """Score the shards that have no scores yet; what is done is kept, whenever this ends.
 
@@ -180,18 +179,3 @@ def _cache_of(session: Session, counts: Mapping[str, int], number: int) -> Gener
             "before. Train again to have one scale for all",
         )
     return cache
-
-
-def _check_labels(path: Path, counts: Mapping[str, int]) -> None:
-    if not counts:
-        raise TrainingError(
-            f"{path} has no labels to learn from: import some with `astroanomaly labels import {path} FILE`, "
-            f"or run `astroanomaly train {path} --ranker cold`, which needs none"
-        )
-    if len(counts) < 2 or NOMINAL not in counts:
-        found = ", ".join(f"{count} {label}" for label, count in counts.items())
-        missing = ANOMALY if NOMINAL in counts else NOMINAL
-        raise TrainingError(
-            f"{path} has only one side labelled ({found}): label at least one object as {missing}, "
-            f"or run `astroanomaly train {path} --ranker cold`, which needs no labels"
-        )

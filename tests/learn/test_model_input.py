@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import InputConfig, StretchConfig
 from astroanomaly.errors import BandError, CheckpointError, ConfigError
-from astroanomaly.learn.model_input import ModelInput, resize
+from astroanomaly.learn.preprocessing import resize
 from astroanomaly.records import Layout
 
 

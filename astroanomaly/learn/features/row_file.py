@@ -24,8 +24,8 @@ except ImportError:  # not a POSIX system: unfinished files are then never taken
 
 __all__ = ["RowFile", "open_rows"]
 
-_LARGEST = float(np.finfo(np.float16).max)
-_STEP = 8192  # rows looked at or written together
+_MAX_FLOAT16 = float(np.finfo(np.float16).max)
+_ROWS_PER_CHUNK = 8192  # rows looked at or written together
 _log = logging.getLogger(__name__)
 
 
@@ -128,8 +128,8 @@ class RowFile:
         if self.complete or self.array is None or self._mask is None:
             return 0
         new = int((~self._mask[rows]).sum())
-        finite = np.nan_to_num(values, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
-        self.array[rows] = np.clip(finite, -_LARGEST, _LARGEST).astype(np.float16)
+        finite = np.nan_to_num(values, nan=0.0, posinf=_MAX_FLOAT16, neginf=-_MAX_FLOAT16)
+        self.array[rows] = np.clip(finite, -_MAX_FLOAT16, _MAX_FLOAT16).astype(np.float16)
         self._mask[rows] = True
         return new
 
@@ -185,9 +185,11 @@ class RowFile:
         try:
             _lock(handle)
             npy.write_array_header_1_0(handle, {"descr": "<f2", "fortran_order": False, "shape": (self.count, length)})
-            blank = np.full((min(_STEP, self.count), length), np.nan, "<f2")
-            for start in range(0, self.count, _STEP):  # written, not left sparse: a full disk shows now, not as SIGBUS
-                handle.write(blank[: min(_STEP, self.count - start)].tobytes())
+            blank = np.full((min(_ROWS_PER_CHUNK, self.count), length), np.nan, "<f2")
+            for start in range(
+                0, self.count, _ROWS_PER_CHUNK
+            ):  # written, not left sparse: a full disk shows now, not as SIGBUS
+                handle.write(blank[: min(_ROWS_PER_CHUNK, self.count - start)].tobytes())
             handle.flush()
             os.fsync(handle.fileno())
         except OSError as error:
@@ -209,15 +211,15 @@ def _partials(folders: Sequence[Path], name: str) -> list[Path]:
 
 
 def _steps(rows: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), _STEP):
-        yield rows[start : start + _STEP]
+    for start in range(0, len(rows), _ROWS_PER_CHUNK):
+        yield rows[start : start + _ROWS_PER_CHUNK]
 
 
 def _present(array: np.ndarray) -> np.ndarray:
     """``(n,)`` boolean: rows without a NaN."""
     mask = np.zeros(len(array), bool)
-    for start in range(0, len(array), _STEP):
-        mask[start : start + _STEP] = np.isfinite(array[start : start + _STEP]).all(axis=1)
+    for start in range(0, len(array), _ROWS_PER_CHUNK):
+        mask[start : start + _ROWS_PER_CHUNK] = np.isfinite(array[start : start + _ROWS_PER_CHUNK]).all(axis=1)
     return mask
 
 

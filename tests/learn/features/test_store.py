@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, StorageError, UnknownObjectError
@@ -19,9 +20,8 @@ from astroanomaly.learn.engine import engine as engines
 from astroanomaly.learn.features import store as features
 from astroanomaly.learn.features.projection import Projection, principal_axes
 from astroanomaly.learn.features.row_file import open_rows
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore, unit_length
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.records import CutoutBlock, Layout
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
@@ -268,10 +268,10 @@ def test_principal_axes_agree_with_scikit_learn():
 def test_a_projection_is_kept_and_found_again(cache):
     store = FeatureStore(cache, see(cache), TINY, device="cpu")
     drain(store)
-    points = Points.of(store, 0, frozenset())
+    points = FeatureScaler.of(store, 0, frozenset())
     one = Projection(store, 8, points)
     list(one.compute())
-    two = Projection(store, 8, Points.of(store, 1, frozenset({"o0003"})))  # what was kept decides
+    two = Projection(store, 8, FeatureScaler.of(store, 1, frozenset({"o0003"})))  # what was kept decides
     list(two.compute())
     np.testing.assert_array_equal(two.points.centre, points.centre)
     np.testing.assert_array_equal(one.axes, two.axes)

@@ -8,9 +8,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import BackboneConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, StorageError, UnreadableError
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from astroanomaly.learn.network.weights import load_state

@@ -5,11 +5,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
 from astroanomaly.hookspecs import Ranker, RankerContext
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.learn.rankers.cold import Cold, ColdOptions
 from astroanomaly.learn.rankers.isolation_forest import IsolationForest, IsolationForestOptions
 from astroanomaly.learn.rankers.lof import Lof, LofOptions

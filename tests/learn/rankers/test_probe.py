@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
 from astroanomaly.hookspecs import Ranker, RankerContext
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.learn.rankers.probe import Probe, ProbeOptions
 from astroanomaly.learn.scoring import log_odds, score_images
 from astroanomaly.records import CutoutBlock, Labelled, Layout

@@ -10,7 +10,7 @@ import torch
 
 from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
 from astroanomaly.hookspecs import Ranker
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.rankers.probe import Line, Probe, ProbeOptions
 from astroanomaly.learn.rankers.probe_head import ProbeHead
@@ -49,7 +49,7 @@ def test_the_head_computes_what_the_probe_does():
     rng = np.random.default_rng(0)
     features = np.abs(rng.normal(size=(200, 12))).astype(np.float32) * rng.uniform(0.01, 3, 12).astype(np.float32)
     features[:, 3] *= -1
-    points = Points.measure(features, (8, 4))
+    points = FeatureScaler.measure(features, (8, 4))
     line = Line(rng.normal(size=(12, 2)).astype(np.float32), rng.normal(size=2))
     head = ProbeHead(12, 3)
     head.begin(points, line, [0, 2])
