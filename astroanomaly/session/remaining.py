@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["forecast_scores", "provenance", "remaining"]
 
+_REGRESSION: dict[str, object] = {"c": 5.0, "balanced": True}  # as the probe, see `astroanomaly.learn.label_errors`
 _SAMPLED, _TOP = 1000, 500  # unlabelled objects that two rankings are compared on: at random, and from the top
 
 
@@ -33,7 +34,7 @@ def remaining(session: Session, depths: Sequence[int] = DEPTHS) -> Forecast:
         session.labels.audit,
         learnt=learnt,
         points=session.points,
-        regression=session.settings["probe"],
+        regression=session.settings.get("probe", {}),
         depths=depths,
         seed=session.settings["session"]["seed"],
     )
@@ -69,7 +70,7 @@ def forecast_scores(
     points
         ``(n, D)`` features of some objects on the scale of the survey; asked for only if labels were learnt from.
     regression
-        Settings of the probe: ``c`` and ``balanced``.
+        Settings of the regression, ``c`` and ``balanced``, where they are not those of the probe's defaults.
     depths, seed
         As for `astroanomaly.session.calibration.forecast`.
 
@@ -152,7 +153,7 @@ def _unseen(
     """
     from astroanomaly.learn.label_errors import held_out, odds
 
-    options: dict[str, object] = {"c": regression["c"], "balanced": regression["balanced"]}
+    options = {name: regression.get(name, usual) for name, usual in _REGRESSION.items()}
     names = [NOMINAL, *sorted({said[i] for i in learnt} - {NOMINAL})]
     places = np.array([names.index(said[i]) for i in learnt])
     if not (places == 0).any() or not (places > 0).any():  # taken back since
