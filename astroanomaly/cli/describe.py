@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.plan import plan_tasks
 from astroanomaly.cache.scores import count_tasks
-from astroanomaly.cache.writer import plan_tasks
 from astroanomaly.errors import UnreadableError
 from astroanomaly.session.rounds import SCORES
 from astroanomaly.session.session import Session

@@ -16,6 +16,7 @@ from astroanomaly.plugins import load_plugins
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
     from astroanomaly.fetch import Traffic
+    from astroanomaly.ingestion.request import SourceRequest
 
 __all__ = ["add"]
 
@@ -48,26 +49,23 @@ def _ingest(arguments: argparse.Namespace) -> None:
     from astroanomaly.cache import Cache
     from astroanomaly.cli.terminal import follow, say
     from astroanomaly.ingestion.ingest import ingest_steps
+    from astroanomaly.ingestion.request import SourceRequest
 
     source = arguments.source
     options, fetch = source_options(arguments, source)
-    if arguments.dry_run:
-        _show_dry_run(arguments, options, fetch)
-        return
-    report = follow(
-        ingest_steps(
-            source.name,
-            arguments.inputs,
-            out=arguments.out,
-            prefix=arguments.prefix,
-            workers=arguments.workers,
-            scheduler=arguments.scheduler,
-            compression=arguments.compression,
-            fetch=fetch,
-            retry_failed=arguments.retry_failed,
-            options=options,
-        )
+    request = SourceRequest.of(
+        source.name,
+        arguments.inputs,
+        options=options,
+        prefix=arguments.prefix,
+        fetch=fetch,
+        retry_failed=arguments.retry_failed,
+        compression=arguments.compression,
     )
+    if arguments.dry_run:
+        _show_dry_run(request)
+        return
+    report = follow(ingest_steps(request, arguments.out, workers=arguments.workers, scheduler=arguments.scheduler))
     cache = Cache.open(arguments.out)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
     say(
@@ -105,11 +103,11 @@ def _nothing_cut(cache: Cache, out: Path) -> CacheError:
     )
 
 
-def _show_dry_run(arguments: argparse.Namespace, options: dict[str, Any], fetch: dict[str, Any]) -> None:
+def _show_dry_run(request: SourceRequest) -> None:
     from astroanomaly.cli.terminal import say, show_table
     from astroanomaly.ingestion.ingest import dry_run
 
-    found = dry_run(arguments.source.name, arguments.inputs, fetch=fetch, options=options)
+    found = dry_run(request)
     say(
         f"{many(found.objects, 'object') if found.objects else 'an unknown number of objects'} in "
         f"{many(found.tasks, 'task')}"

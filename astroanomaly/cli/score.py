@@ -49,6 +49,7 @@ def _score_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     from astroanomaly.cli.terminal import follow, say
+    from astroanomaly.ingestion.request import SourceRequest
     from astroanomaly.learn.engine.device import tune_allocator
     from astroanomaly.parallel.cores import available_cores
     from astroanomaly.session.session import Session
@@ -69,17 +70,20 @@ def _score(arguments: argparse.Namespace) -> None:
         return
     source = arguments.source_plugin
     options, fetch = source_options(arguments, source)
-    survey = session.score_source_steps(
+    request = SourceRequest.of(
         source.name,
         arguments.source[1:],
-        out=arguments.out,
-        top=arguments.top or 1000,
+        options=options,
         prefix=arguments.prefix or "",
-        workers=arguments.workers or available_cores(),
-        scheduler=arguments.scheduler,
         fetch=fetch,
         retry_failed=arguments.retry_failed,
-        options=options,
+    )
+    survey = session.score_source_steps(
+        request,
+        out=arguments.out,
+        top=arguments.top or 1000,
+        workers=arguments.workers or available_cores(),
+        scheduler=arguments.scheduler,
     )
     report = follow(survey)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""

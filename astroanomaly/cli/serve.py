@@ -48,7 +48,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     from astroanomaly.app.web.server import AppServer
     from astroanomaly.cli.terminal import say
-    from astroanomaly.session.session import user_name
+    from astroanomaly.session.folder import user_name
 
     server = AppServer(
         arguments.session,

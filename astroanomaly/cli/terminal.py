@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from astroanomaly.records import Progress
+from astroanomaly.records import Progress, drain
 
 __all__ = ["error", "follow", "out", "say", "show_table"]
 
@@ -56,7 +56,7 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
     Without a terminal, a line is written at the end of each stage and for every message.
     """
     if not _side.is_terminal:
-        return _follow_plainly(steps)
+        return drain(steps, _show_plainly)
     with Bars(
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -68,11 +68,8 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
         transient=False,
     ) as bars:
         tasks: dict[str, TaskID] = {}
-        while True:
-            try:
-                report = next(steps)
-            except StopIteration as end:
-                return end.value
+
+        def show(report: Progress) -> None:
             if report.message:
                 bars.console.print(escape(report.message))
             if report.stage not in tasks:
@@ -84,14 +81,11 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
                 figures=escape("  ".join(f"{name} {value:.3g}" for name, value in list(report.values.items())[:4])),
             )
 
+        return drain(steps, show)
 
-def _follow_plainly(steps: Generator[Progress, None, Result]) -> Result:
-    while True:
-        try:
-            report = next(steps)
-        except StopIteration as end:
-            return end.value
-        if report.message:
-            print(report.message, file=sys.stderr, flush=True)  # noqa: T201
-        if report.total and report.done == report.total:
-            print(f"{report.stage}: {report.done}", file=sys.stderr, flush=True)  # noqa: T201
+
+def _show_plainly(report: Progress) -> None:
+    if report.message:
+        print(report.message, file=sys.stderr, flush=True)  # noqa: T201
+    if report.total and report.done == report.total:
+        print(f"{report.stage}: {report.done}", file=sys.stderr, flush=True)  # noqa: T201

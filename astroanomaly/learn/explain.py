@@ -15,7 +15,7 @@ from torch.nn import functional
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.preprocessing import to_tensor
-from astroanomaly.parallel.threads import ahead
+from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import ShardScores
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class ImageScore:
         def send(start: int) -> Sent:
             return transfer.send(shard.stored(slice(start, start + size)))
 
-        for _, sent in ahead(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
+        for _, sent in prefetch(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
             with torch.inference_mode():
                 images = to_tensor(transfer.receive(sent), self.model_input, self.engine.device, self._planes)
                 parts.append(self.log_odds(images))

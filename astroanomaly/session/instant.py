@@ -5,19 +5,19 @@ from __future__ import annotations
 from astroanomaly.config import SessionConfig, build, to_plain
 from astroanomaly.errors import ConfigError
 from astroanomaly.hookspecs import InstantRanker
-from astroanomaly.session.session import Session
+from astroanomaly.session.folder import SessionFolder
 
 __all__ = ["cold_start_ranker", "instant_ranker", "instant_ranker_name"]
 
 _MIN_OBJECTS = 10
 
 
-def instant_ranker_name(session: Session) -> str:
+def instant_ranker_name(session: SessionFolder) -> str:
     """Return the name of the ranker that is fitted again after every verdict."""
     return build(SessionConfig, session.settings["session"], "session").instant_ranker
 
 
-def instant_ranker(session: Session, name: str) -> InstantRanker:
+def instant_ranker(session: SessionFolder, name: str) -> InstantRanker:
     """Make the ranker that is fitted again after every verdict.
 
     Parameters
@@ -35,7 +35,7 @@ def instant_ranker(session: Session, name: str) -> InstantRanker:
     return _instant(session, "instant_ranker", name)
 
 
-def cold_start_ranker(session: Session, objects: int | None = None) -> InstantRanker:
+def cold_start_ranker(session: SessionFolder, objects: int | None = None) -> InstantRanker:
     """Make the ranker that ranks before there are labels.
 
     Parameters
@@ -61,7 +61,7 @@ def cold_start_ranker(session: Session, objects: int | None = None) -> InstantRa
     return _instant(session, "cold_start_ranker", name, sample=compared)
 
 
-def _instant(session: Session, setting: str, name: str, **options: object) -> InstantRanker:
+def _instant(session: SessionFolder, setting: str, name: str, **options: object) -> InstantRanker:
     ranker = session.ranker(name, **options)
     if not isinstance(ranker, InstantRanker):
         raise ConfigError(

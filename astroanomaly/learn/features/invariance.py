@@ -14,7 +14,7 @@ import numpy as np
 from astroanomaly.errors import StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.learn.features.store import FeatureStore
-from astroanomaly.parallel.threads import ahead
+from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import Progress
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class RotatedFeatures:
             [missing[start : start + _OBJECTS_PER_BATCH] for start in range(0, len(missing), _OBJECTS_PER_BATCH)]
         )
         try:
-            for batch, block in ahead(lambda batch: store.cache.read([i for i, _ in batch]), batches):
+            for batch, block in prefetch(lambda batch: store.cache.read([i for i, _ in batch]), batches):
                 with torch.inference_mode():
                     seen = to_tensor(block, store.model_input, engine.device, planes)  # (n, 3, S, S)
                     features = (
