@@ -119,10 +119,11 @@ class InputConfig:
     views: Literal["auto", "sky", "picture"] = option(
         "auto", "sky: there is no up, all flips and quarter turns are equal; picture: keep the up; auto: by pixel kind"
     )
-    turns: int = option(
+    tta_views: int = option(
         2,
-        "views of an object that are averaged for its features and score, in as much more time: on the sky 1, 2 or 4 "
-        "turned ones; of a picture 1, or 2 with its mirror image",
+        "views of an object that are averaged at test time (test-time augmentation), in as much more time: on the sky "
+        "1, 2 or 4 rotated ones; of a picture 1, or 2 with its mirror image",
+        formerly=("turns",),
     )
     channels: str = option(
         "", "bands for red, green and blue, as in 'i,r,g' or 'z,i+r,g'; empty: longest wavelength is red"
@@ -131,13 +132,13 @@ class InputConfig:
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 1024:
             raise ConfigError(f"input.size={self.size}: expected 32 to 1024 pixels")
-        if self.turns not in (1, 2, 4):
-            raise ConfigError(f"input.turns={self.turns}: expected 1, 2 or 4")
+        if self.tta_views not in (1, 2, 4):
+            raise ConfigError(f"input.tta_views={self.tta_views}: expected 1, 2 or 4")
 
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
-    """Which network looks, and with what weights."""
+    """The neural network and its weights."""
 
     name: str = option("tf_efficientnet_lite2", "any timm model name, or hf_hub:OWNER/MODEL")
     weights: str = option(
@@ -159,7 +160,7 @@ class BackboneConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SessionConfig:
-    """Settings of the search as a whole."""
+    """Settings of the session as a whole."""
 
     seed: int = option(0, "seed of everything random")
     device: str = option("auto", "torch device: auto, cpu, cuda, cuda:1 ...")
@@ -168,13 +169,15 @@ class SessionConfig:
             "auto", "what computes features and scores of networks; auto: OpenVINO on the CPU if installed, else torch"
         )
     )
+    instant_ranker: str = option("probe", "ranker on frozen features that the app fits again after every verdict")
+    cold_start_ranker: str = option("cold", "ranker without labels that the app begins with")
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"session.seed={self.seed}: expected 0 or more")
 
 
-# ------------------------------------------------------------------------------------------------------- the network
+# ---------------------------------------------------------------------------------------------------------- archives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,16 +347,7 @@ def parse_value(kind: Any, text: str, name: str) -> Any:
     if origin is tuple:
         return tuple(parse_value(args[0], part.strip(), name) for part in text.split(",") if part.strip())
     if kind is bool:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
+        words = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
         if text.lower() not in words:
             raise ConfigError(f"{name}={text!r}: expected true or false")
         return words[text.lower()]

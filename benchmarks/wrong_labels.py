@@ -37,7 +37,7 @@ def measure(session, store, ids, points, odd, initial, share, seed):
         classes = tuple("anomaly" if word else "nominal" for word in said)
         for _ in probe.fit(session.cache, Labelled(tuple(ids[k] for k in rows), classes)):
             pass
-        logits = probe.line[1].at(points[rest])
+        logits = probe.head[1].logits(points[rest])
         found.append(metrics.auprc(odd[rest], logits[:, 1] - logits[:, 0]))
     first = np.argsort(confidence(points[rows], said.astype(int)), kind="stable")[: -(-len(rows) // 10)]
     return [*found, wrong[first].sum() / wrong.sum() if wrong.any() else np.nan]

@@ -17,8 +17,11 @@ from astroanomaly.benchmark.pools import Case
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.store import KeptRound, UnitFolder
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import SessionConfig
-from astroanomaly.hookspecs import RankerContext
+from astroanomaly.hookspecs import Ranker, RankerContext
+from astroanomaly.learn.features.scaling import FeatureScaler
+from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.plugins import load_plugins
 from astroanomaly.ranking import order
 from astroanomaly.records import NOMINAL, Progress
@@ -56,7 +59,7 @@ class Unit:
     seed: int
     truth: Mapping[str, str]
     folder: UnitFolder
-    _made: dict[str, Any] = field(default_factory=dict)
+    _rankers: dict[str, Ranker] = field(default_factory=dict)
 
     def run(self) -> Generator[Progress, None, list[dict[str, Any]]]:
         """Do the rounds that are not there yet; return the rows of all."""
@@ -118,7 +121,7 @@ class Unit:
             for name, there, counted, figures, top in measured
         ]
         kept = KeptRound(cycle, dict(expert.shown), rows)
-        lasts = fitted.has_weights and fitted is self._made[self.ranker] and cycle < self.protocol.cycles
+        lasts = fitted.has_weights and fitted is self._rankers[self.ranker] and cycle < self.protocol.cycles
         self.folder.keep(kept, fitted.save if lasts else None)
         return kept
 
@@ -158,8 +161,6 @@ class Unit:
 
     @cached_property
     def _context(self) -> RankerContext:
-        from astroanomaly.learn.model_input import ModelInput
-
         session: SessionConfig = replace(self.settings["session"], seed=self.seed)
         seen = ModelInput.measure(
             self.cache, self.settings["stretch"], self.settings["input"], np.random.default_rng((self.seed, 0))
@@ -174,24 +175,24 @@ class Unit:
             return frozenset()
         return frozenset(i for i in self.cache.ids if i not in self.truth)
 
-    def _ranker(self, name: str) -> Any:
-        if name not in self._made:
+    def _ranker(self, name: str) -> Ranker:
+        if name not in self._rankers:
             kind = load_plugins().ranker(name)
-            self._made[name] = kind(self.settings[kind.section], self._context)
-        return self._made[name]
+            self._rankers[name] = kind(self.settings[kind.section], self._context)
+        return self._rankers[name]
+
+    @cached_property
+    def _scaled_features(self) -> tuple[FeatureStore, FeatureScaler]:
+        """Frozen features of all objects, and their scale."""
+        store = FeatureStore.of(self.cache, self._context)
+        for _ in store.compute():
+            pass
+        return store, FeatureScaler.of(store, self.seed, self._outside)
 
     def _points(self, ids: Sequence[str]) -> np.ndarray:
         """Frozen features of some objects on the scale of the survey, for an order that compares them."""
-        from astroanomaly.learn.features.scaling import Points
-        from astroanomaly.learn.features.store import FeatureStore
-
-        if "points" not in self._made:
-            store = FeatureStore.of(self.cache, self._context)
-            for _ in store.compute():
-                pass
-            self._made["points"] = store, Points.of(store, self.seed, self._outside)
-        store, points = self._made["points"]
-        return points.apply(store.get(ids))
+        store, scaler = self._scaled_features
+        return scaler.transform(store.get(ids))
 
 
 def _figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
