@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from astroanomaly.cache import Cache
+from astroanomaly.errors import UnreadableError
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Task
 from astroanomaly.tables.column_names import TASK_ID_NAMES
 
-__all__ = ["exposed", "failed_tasks", "keep_only", "reading_again"]
+__all__ = ["exposed", "failed_rest", "failed_tasks", "keep_only", "reading_again"]
 
 
 def failed_tasks(cache: Cache, tasks: Sequence[Task], prefix: str) -> tuple[list[tuple[int, Task]], frozenset[str]]:
@@ -66,6 +68,26 @@ def exposed(item: CutoutBlock | Cutout | Failure | None, ids: Container[str]) ->
     return {_object_of(name, ids) for name in names if name not in ids}
 
 
+def failed_rest(task: Task, told: Iterable[str], reason: str) -> Iterator[Failure]:
+    """Yield a failure for every object of a task of which nothing was told, not even by an exposure of it.
+
+    Raises
+    ------
+    UnreadableError
+        If the task does not name its objects.
+    """
+    column = next((name for name in TASK_ID_NAMES if name in task.table), None)
+    if column is None:
+        raise UnreadableError(f"the task {task.key!r} of the plan {reason}")
+    ids = _plain_ids(task.table[column])
+    wanted = set(ids)
+    done = {_object_of(name, wanted) for name in told}
+    ra, dec = (np.asarray(task.table.get(name, np.full(len(ids), np.nan)), np.float64) for name in ("ra", "dec"))
+    for name, lon, lat in zip(ids, ra.tolist(), dec.tolist(), strict=True):
+        if name not in done:
+            yield Failure(name, reason, lon, lat)
+
+
 def _object_of(name: str, ids: Container[str]) -> str:
     """Return the id that a cutout belongs to: its own, or that of the object it is an exposure of; else empty."""
     while name and name not in ids:
@@ -78,6 +100,11 @@ def _rows_of(task: Task, ids: set[str]) -> tuple[np.ndarray, set[str]]:
     column = next((name for name in TASK_ID_NAMES if name in task.table), None)
     if column is None:
         return np.zeros(0, np.int64), set()
-    names = [value.decode() if isinstance(value, bytes) else str(value) for value in np.asarray(task.table[column])]
+    names = _plain_ids(task.table[column])
     places = [place for place, name in enumerate(names) if name in ids]
     return np.array(places, np.int64), {names[place] for place in places}
+
+
+def _plain_ids(column: Any) -> list[str]:
+    """Return the ids in a column of a task's table as text."""
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in np.asarray(column)]

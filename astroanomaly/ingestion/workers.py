@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,10 @@ from typing import TypeVar
 from astroanomaly.cache.schema import CACHE_FILE
 from astroanomaly.cache.writer import ShardWriter, commit_staged
 from astroanomaly.config import FetchConfig
+from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.fetch import Traffic, traffic, using
 from astroanomaly.hookspecs import Source
-from astroanomaly.ingestion.retry import exposed, keep_only
+from astroanomaly.ingestion.retry import exposed, failed_rest, keep_only
 from astroanomaly.parallel.dask import Cluster, need
 from astroanomaly.parallel.processes import run, workers_end_at_interrupt
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
@@ -24,6 +26,7 @@ from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
 __all__ = ["IngestContext", "IngestReport", "in_batches", "read_batch", "read_tasks"]
 
 Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
 _BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
 
 
@@ -130,7 +133,7 @@ def read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[I
 def _items(context: IngestContext, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
     """Yield what a source reads, without the objects that are not wanted."""
     resolved: set[str] = set()
-    for item in context.source.read(task):
+    for item in _read(context.source, task):
         kept: CutoutBlock | Cutout | Failure | None = item
         if context.only is not None:
             kept = keep_only(item, context.only)
@@ -141,6 +144,27 @@ def _items(context: IngestContext, task: Task) -> Iterator[CutoutBlock | Cutout 
         if kept is not None:
             yield kept
     yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))
+
+
+def _read(source: Source, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
+    """Yield what a source reads; objects of the task that it has not come to when it breaks off are failures.
+
+    Raises
+    ------
+    UnreadableError
+        If it breaks off at a task that does not name its objects.
+    """
+    told: set[str] = set()
+    try:
+        for item in source.read(task):
+            told.update(item.ids if isinstance(item, CutoutBlock) else [item.object_id])
+            yield item
+    except AstroAnomalyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a plugin and its libraries may raise anything on a damaged file
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        _log.warning("source %s broke off at its task %s: %s", source.name, task.key, reason, exc_info=True)
+        yield from failed_rest(task, told, f"cannot be read: {reason}")
 
 
 def read_tasks(

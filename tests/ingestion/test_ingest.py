@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -305,6 +306,28 @@ def test_of_two_ingests_into_one_folder_one_is_refused(tmp_path):
     assert Cache.open(tmp_path / "c").digest() == ingest(Noise(), out=tmp_path / "d", tasks=2).digest()
     with pytest.raises(CacheError, match="made by another request"):
         ingest(Noise(), out=tmp_path / "c", tasks=3)
+
+
+class Brittle(Noise):
+    """Breaks off in the middle of some tasks, as a library does at a damaged file."""
+
+    def read(self, task):
+        for number, item in enumerate(super().read(task)):
+            if task.payload["seed"] % 2 and number == 2:
+                raise struct.error("unpack requires a buffer of 4 bytes\nand more")
+            yield item
+
+
+def test_a_source_that_breaks_off_costs_the_rest_of_its_task(tmp_path):
+    whole = ingest(Noise(), out=tmp_path / "whole", tasks=4)
+    cache = ingest(Brittle(), out=tmp_path / "c", tasks=4)
+    lost = [f for f in cache.failures if f.reason == "cannot be read: error: unpack requires a buffer of 4 bytes"]
+    assert lost
+    assert len(cache) + len(cache.failures) == len(whole) + len(whole.failures)
+    assert {item.object_id.partition("-")[0] for item in lost} == {"1", "3"}
+    again = ingest(Noise(), out=tmp_path / "c", tasks=4, retry_failed=True)
+    assert len(again) + len(again.failures) == len(whole) + len(whole.failures)
+    assert {failure.reason for failure in again.failures} == {"every seventh"}
 
 
 def test_a_plan_that_fails_leaves_no_folder(tmp_path):

@@ -569,3 +569,29 @@ def test_from_the_cache_pixels_and_wcs_are_those_of_the_file(mosaic, tmp_path):
     expected = Cutout2D(image(1), cutout.coord, 16, wcs, mode="partial", fill_value=np.nan).data
     np.testing.assert_array_equal(cutout.band("r"), expected)
     assert cutout.columns["mag"] == 22
+
+
+def damage(path):
+    """Spoil the compressed pixels in the second half of a file, and nothing else."""
+    content = bytearray(path.read_bytes())
+    start = len(content) // 2
+    for place in range(start, start + 400):
+        content[place] ^= 0x5A
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["GZIP_1", "RICE_1"])
+def test_a_damaged_compressed_file_is_its_own_failure(tmp_path, kind):
+    """What the decompressor raises is no error of FITS: the other files and tiles are cut all the same."""
+    rng = np.random.default_rng(5)
+    for number in range(4):
+        pixels = rng.integers(0, 30_000, (60, 60)).astype(np.int16)
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(pixels, compression_type=kind)]).writeto(
+            tmp_path / f"stamp{number}.fits"
+        )
+    damage(tmp_path / "stamp2.fits")
+    cache = ingest("fits", tmp_path, out=tmp_path / "cache", workers=2)
+    assert sorted(cache.ids) == ["stamp0.fits", "stamp1.fits", "stamp3.fits"]
+    (failure,) = cache.failures
+    assert failure.object_id == "stamp2.fits"
+    assert "stamp2.fits: the pixels cannot be read" in failure.reason

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 
 from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
 from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, quiet
 
-__all__ = ["BROKEN", "Image", "clean", "describe", "find_files", "open_plane", "scan", "select"]
+__all__ = ["BROKEN", "Image", "clean", "describe", "find_files", "first_line", "open_plane", "scan", "select"]
 
-# What astropy raises on damaged headers, cut-short data and bad compression.
-BROKEN = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, VerifyError, MemoryError)
+# What libraries raise on damaged headers, cut-short data and bad compression: anything, zlib.error and struct.error too
+BROKEN: tuple[type[Exception], ...] = (Exception,)
 
 _SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|fz|z))?$|\.fz$", re.IGNORECASE)
 _BAND_KEYS = (
@@ -177,7 +176,7 @@ def scan(path: Path, root: Path) -> list[Image]:
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from error
     except BROKEN as error:
-        raise UnreadableError(f"{path} cannot be read as FITS: {_first_line(error)}") from error
+        raise UnreadableError(f"{path} cannot be read as FITS: {first_line(error)}") from error
     return images
 
 
@@ -188,7 +187,8 @@ def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
@@ -269,7 +269,7 @@ def open_plane(path: Path, number: int) -> tuple[Plane, Grid | None]:
     except AstroAnomalyError:
         raise
     except BROKEN as error:
-        raise UnreadableError(f"{path}: the pixels cannot be read: {_first_line(error)}") from error
+        raise UnreadableError(f"{path}: the pixels cannot be read: {first_line(error)}") from error
 
 
 def _open_plane(path: Path, number: int) -> tuple[Plane, Grid | None]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly import CutoutBlock, Failure, Grid, Task, UnreadableError
+from astroanomaly import AstroAnomalyError, CutoutBlock, Failure, Grid, Task, UnreadableError
 from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, quiet, sky_to_pixel, tan_grid
-from astroanomaly_plugins.mosaics.files import open_plane
+from astroanomaly_plugins.mosaics.files import BROKEN, first_line, open_plane
 from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["read_stamps", "read_tile"]
@@ -150,8 +150,8 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
     try:
         used[0] = _open_tile(payload["tiles"][0])
         images, offsets, coverage = _cut_tile(used[0], np.asarray(table["x"]), np.asarray(table["y"]), payload)
-    except UnreadableError as error:
-        reason = str(error)
+    except BROKEN as error:
+        reason = _reason(error, payload["tiles"][0])
     for number, rows in _alternatives(table, coverage):
         try:
             tile = _open_tile(payload["tiles"][number])
@@ -160,7 +160,7 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
             x, y = sky_to_pixel(tile.grid, ra[rows], dec[rows])
             rows, x, y = rows[np.isfinite(x)], x[np.isfinite(x)], y[np.isfinite(x)]
             found = _cut_tile(tile, x, y, payload)
-        except UnreadableError:
+        except BROKEN:
             continue  # the tile's own task reports it
         better = found[2].mean(axis=1) > coverage[rows].mean(axis=1)
         chosen = rows[better]
@@ -211,6 +211,14 @@ def _alternatives(table: Mapping[str, np.ndarray], coverage: np.ndarray) -> Iter
             yield number, left
 
 
+def _reason(error: Exception, plain: Mapping[str, Any]) -> str:
+    """Say why a tile cannot be read: whatever goes wrong while its files are read is their failure."""
+    if isinstance(error, AstroAnomalyError):
+        return str(error)
+    names = ", ".join(dict.fromkeys(path for path, _ in plain["bands"].values()))
+    return f"{names}: the pixels cannot be read: {first_line(error)}"
+
+
 def _refusal(share: float, least: float, reason: str) -> str:
     if share <= 0:
         return reason or "no pixel with data"
@@ -221,15 +229,16 @@ def read_stamps(task: Task) -> Iterator[CutoutBlock | Failure]:
     """Read whole images as cutouts: cropped or padded around their middle to the size of the cache."""
     payload = task.payload
     for object_id, text in zip(task.table["id"], task.table["tile"], strict=True):
+        plain = json.loads(str(text))
         try:
-            tile = _open_tile(json.loads(str(text)))
+            tile = _open_tile(plain)
             rows, columns = tile.shape
             x, y = np.array([(columns - 1) / 2]), np.array([(rows - 1) / 2])
             images, offsets, coverage = _cut_tile(tile, x, y, payload)
-        except UnreadableError as error:
-            yield Failure(str(object_id), str(error))
+            ra, dec = (np.full(1, np.nan),) * 2 if tile.grid is None else pixel_to_sky(tile.grid, x, y)
+        except BROKEN as error:
+            yield Failure(str(object_id), _reason(error, plain))
             continue
-        ra, dec = (np.full(1, np.nan),) * 2 if tile.grid is None else pixel_to_sky(tile.grid, x, y)
         why = _refusal(float(coverage.max()), payload["min_coverage"], "")
         if why:
             yield Failure(str(object_id), why, float(ra[0]), float(dec[0]))
