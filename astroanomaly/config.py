@@ -234,9 +234,33 @@ def former_names(cls: type) -> dict[str, str]:
 
 
 def current_names(cls: type, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values that an earlier version may have stored under the present names of their fields."""
+    """Return values that an earlier version may have stored as they are stored now.
+
+    Fields have their present names, and those that came later have their defaults.
+    """
+    current = {
+        item.name: _as_plain(item.default)
+        for item in dataclasses.fields(cls)
+        if item.default is not dataclasses.MISSING and item.default is not None
+    }
     renamed = former_names(cls)
-    return {renamed.get(name, name): value for name, value in stored.items()}
+    for name, value in stored.items():
+        current[renamed[name] if _is_former(cls, name, value) else name] = value
+    return current
+
+
+def _is_former(cls: type, name: str, value: Any) -> bool:
+    """Whether a name is meant as an earlier version had it: another field has it today, and the value does not fit."""
+    if name not in former_names(cls):
+        return False
+    known = option_types(cls)
+    if name not in known:
+        return True
+    try:
+        _check(known[name], value, name)
+    except ConfigError:
+        return True
+    return False
 
 
 def _unknown(cls: type, key: str, where: str) -> ConfigError:
@@ -260,7 +284,7 @@ def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
     where = f"{section}." if section else ""
     checked = {}
     for key, value in values.items():
-        if key not in known:
+        if key not in known or _is_former(cls, key, value):
             raise _unknown(cls, key, where)
         checked[key] = _check(known[key], value, f"{where}{key}")
     missing = [
@@ -386,11 +410,12 @@ def to_plain(options: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for item in dataclasses.fields(options):
         value = getattr(options, item.name)
-        if value is None:
-            continue
-        if isinstance(value, tuple):
-            value = list(value)
-        elif isinstance(value, Path):
-            value = str(value)
-        plain[item.name] = value
+        if value is not None:
+            plain[item.name] = _as_plain(value)
     return plain
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

@@ -1,4 +1,4 @@
-"""Frozen values that cross module borders: grids, cutouts, failures, tasks, labels, progress, and how it is drained."""
+"""Frozen values that cross module borders: grids, cutouts, failures, tasks, labels, progress."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from astroanomaly.errors import ConfigError
+from astroanomaly.sky import read_angle
 
 if TYPE_CHECKING:
     from astroanomaly.session.session import Session
@@ -96,20 +97,7 @@ def many(number: int, what: str, several: str = "") -> str:
 
 def arcsec(text: str, flag: str) -> float:
     """Read an angle, ``1.5`` or ``1.5arcsec``, in arcseconds."""
-    from astropy.coordinates import Angle
-
-    try:
-        return float(Angle(text).arcsec) if not _is_number(text) else float(text)
-    except ValueError:
-        raise ConfigError(f"{flag} {text!r}: expected an angle such as 1arcsec") from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return read_angle(text, "arcsec", plain="arcsec", name=flag)
 
 
 def say_unfinished(session: Session) -> None:

@@ -14,15 +14,14 @@ from astroanomaly.config import current_names
 from astroanomaly.errors import CacheError, PluginError, StorageError
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Plan, Request, Task
+from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Plan, Task
 
 __all__ = ["make_plan", "refuse_other_request", "refuse_strange_folder"]
 
 
 def make_plan(request: SourceRequest) -> tuple[Layout, list[Task]]:
     """Ask the source for its tasks; find the layout; split tasks that would not fit a shard."""
-    source = request.source
-    plan = source.plan(Request(request.inputs), request.options)
+    source, plan = request.source, request.plan()
     tasks = list(plan)
     keys = Counter(task.key for task in tasks)
     doubled = [key for key, count in keys.items() if count > 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 from astroanomaly.config import FetchConfig, build, to_plain
 from astroanomaly.hookspecs import Source
 from astroanomaly.plugins import load_plugins
+from astroanomaly.records import Request, Task
 
 __all__ = ["SourceRequest"]
 
@@ -76,6 +77,10 @@ class SourceRequest:
             retry_failed,
             compression,
         )
+
+    def plan(self) -> Iterable[Task]:
+        """Ask the source for its tasks."""
+        return self.source.plan(Request(self.inputs), self.options)
 
     @property
     def description(self) -> dict[str, Any]:

@@ -244,7 +244,15 @@ class Session(SessionFolder):
         workers: int | None = None,
         scheduler: str | None = None,
     ) -> Generator[Progress, None, SurveyReport]:
-        """As `score_source`, as a generator of progress reports."""
+        """As `score_source`, as a generator of progress reports.
+
+        Parameters
+        ----------
+        request
+            The survey, as `astroanomaly.ingestion.request.SourceRequest.of` makes it.
+        out, top, workers, scheduler
+            As in `score_source`.
+        """
         last = self._trained[-1]
         fitted = yield from fitted_steps(self, last)
         report = yield from score_source(

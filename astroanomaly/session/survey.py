@@ -23,7 +23,7 @@ from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Traffic
 from astroanomaly.hookspecs import ImageRanker, Ranker
-from astroanomaly.ingestion.ingest import plan_ingest
+from astroanomaly.ingestion.ingest import hold_folder, plan_ingest
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import IngestContext, in_batches, read_batch
 from astroanomaly.parallel.dask import Cluster, connect, need
@@ -122,14 +122,14 @@ def score_source(
         )
     began = time.time()
     out = out.resolve()  # workers may be elsewhere
-    context, planning = yield from plan_ingest(request, out)
     target = last.in_survey(out)
     scores, kept = target / SCORES, target / _BEST
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
-    Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
-    session.model_input.check(Cache.open(out))
-    best, objects = BestObjects(top, Cache.open(*others)), plan_length(out)
-    with write_lock(out), connect(scheduler, workers) as cluster:
+    with hold_folder(out), connect(scheduler, workers) as cluster:
+        context, planning = yield from plan_ingest(request, out)
+        Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
+        session.model_input.check(Cache.open(out))
+        best, objects = BestObjects(top, Cache.open(*others)), plan_length(out)
         survey = _Survey(context, scores, objects, tuple(session.classes))
         if request.retry_failed:
             survey.forget_failed()
@@ -146,7 +146,7 @@ def score_source(
             with write_lock(kept):
                 there = Cache.open(kept).find(list(chosen)) >= 0
                 missing = {name: chosen[name] for name, has in zip(chosen, there.tolist(), strict=True) if not has}
-                keeping = replace(context, out=kept, stage=cluster is not None)
+                keeping = replace(context, out=kept)
                 traffic = yield from cut_again(keeping, out, missing, cluster or workers or 1)
                 load_index(kept)
             found = int((Cache.open(kept).find(list(chosen)) >= 0).sum())
