@@ -12,9 +12,10 @@ from PIL import Image
 
 from astroanomaly.cache import model_input
 from astroanomaly.cache.model_input import ModelInput
-from astroanomaly.config import InputConfig, StretchConfig
+from astroanomaly.config import InputConfig, StretchConfig, current_names, parse_assignments
 from astroanomaly.errors import BandError, CheckpointError, ConfigError
 from astroanomaly.learn.preprocessing import average_views, resize, to_tensor
+from astroanomaly.learn.settings import settings_sections
 from astroanomaly.records import Layout
 
 
@@ -274,3 +275,9 @@ def test_bytes_become_fractions_of_255_in_channels_last_order():
     shown = to_tensor(images, ModelInput(("r", "g", "b"), "display", ((1, 0, 0), (0, 1, 0), (0, 0, 1)), 32, "picture"))
     np.testing.assert_array_equal(shown.numpy(), images.astype(np.float32) / np.float32(255))
     assert shown.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_averaged_views_had_another_name():
+    with pytest.raises(ConfigError, match=r"the setting input\.turns is called input\.tta_views now"):
+        parse_assignments(["input.turns=2"], settings_sections())
+    assert current_names(InputConfig, {"turns": 4}) == {"tta_views": 4}

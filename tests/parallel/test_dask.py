@@ -293,7 +293,7 @@ def test_features_are_computed_by_the_workers(tmp_path, survey, address, tiny, m
         raise AssertionError("computed here")
 
     session = labelled(tmp_path / "s", shutil.copytree(survey, tmp_path / "cache"), tiny)
-    monkeypatch.setattr(FeatureStore, "look", refuse)
+    monkeypatch.setattr(FeatureStore, "_computed", refuse)
     session.train("probe", scheduler=address)
     assert session.is_scored
 

@@ -228,7 +228,7 @@ def test_a_contact_sheet_is_drawn(session, tmp_path):
 
 def test_training_without_labels_or_with_one_side_offers_cold(tmp_path):
     made = Session.create(tmp_path / "s", make_cache(tmp_path / "c"), settings=TINY)
-    with pytest.raises(TrainingError, match=r"no labels.*cold"):
+    with pytest.raises(TrainingError, match=r"found: none\..*labels import .*--ranker cold"):
         made.train("fixmatch")
     made.label("o000", "anomaly")
     with pytest.raises(TrainingError, match=r"found: 1 anomaly.*as nominal.*cold"):

@@ -282,11 +282,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_cut(trained, sky, tmp_p
     assert not list((tmp_path / "c").rglob("scores"))
 
 
-def test_a_ranker_that_knows_caches_only_says_so(trained, sky, tmp_path, monkeypatch):
-    from astroanomaly.learn.rankers.probe import Probe
+class CachesOnly:
+    """A ranker without what `ImageRanker` asks for."""
 
-    monkeypatch.delattr("astroanomaly.learn.rankers.feature_ranker.FeatureRanker.image_score")
-    monkeypatch.delattr(Probe, "image_score")
+    name, needs_labels, has_weights = "probe", True, False
+
+
+def test_a_ranker_that_knows_caches_only_says_so(trained, sky, tmp_path):
+    trained.fitted = (trained.last_round.number, CachesOnly())
     with pytest.raises(SessionError, match="'probe' cannot score images that are in no cache: ingest the survey"):
         run(trained, sky, tmp_path / "out")
     assert not (tmp_path / "out").exists()
