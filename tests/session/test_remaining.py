@@ -12,7 +12,7 @@ from bokeh.document import Document
 
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.forecast import look_ahead
-from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
+from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.cli import main
 from astroanomaly.errors import ConfigError, SessionError, TrainingError
@@ -143,11 +143,11 @@ def test_labels_of_one_side_cannot_be_doubted(new_session):
 
 def test_the_app_says_the_same(session):
     session.train("probe")
-    search = Search(session)
-    learner = Learner(search, background=False)
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
     try:
         learner._running.result(60)
-        found = look_ahead(search, LATEST)
+        found = look_ahead(shared, LATEST)
         assert found.why_not == ""
         alike = session.remaining(found.left.depths)
         assert found.left.total == alike.total
@@ -155,10 +155,10 @@ def test_the_app_says_the_same(session):
         assert [i for i, *_ in found.suspects] == [
             str(row["object_id"]) for row in session.suspects(99) if row["label"] != row["looks_like"]
         ][:20]
-        assert look_ahead(search, COLD).why_not == "There is no ranking yet."
+        assert look_ahead(shared, COLD).why_not == "There is no ranking yet."
     finally:
         learner.close()
-        search.close()
+        shared.close()
 
 
 def test_a_robust_probe_ranks_too(session):
@@ -170,12 +170,12 @@ def test_a_robust_probe_ranks_too(session):
 
 def test_the_page_says_what_is_left(session):
     session.train("cold")
-    search = Search(session)
-    learner = Learner(search, background=False)
-    page = Page(Document(), search, learner, "ann")
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
+    page = Page(Document(), shared, learner, "ann")
     try:
         learner._running.result(60)
-        search.withdraw(PROBE)
+        shared.withdraw(PROBE)
         page.state.open_view("is it working?")
         page.flush()
         view = page.views["is it working?"]
@@ -192,15 +192,15 @@ def test_the_page_says_what_is_left(session):
         assert (np.array(ahead["precision"]) <= ahead["high"]).all()
     finally:
         learner.close()
-        search.close()
+        shared.close()
 
 
 def test_the_page_says_what_is_missing(new_session):
     session = new_session()
     session.train("cold")
-    search = Search(session)
-    learner = Learner(search, background=False)
-    page = Page(Document(), search, learner, "ann")
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
+    page = Page(Document(), shared, learner, "ann")
     try:
         page.state.open_view("is it working?")
         page.flush()
@@ -210,4 +210,4 @@ def test_the_page_says_what_is_missing(new_session):
         assert page.views["is it working?"].ahead.data["depth"] == []
     finally:
         learner.close()
-        search.close()
+        shared.close()

@@ -1,4 +1,4 @@
-"""Long work in processes of its own, so that pages stay quick: frozen features, training. No Bokeh."""
+"""Long work in processes of its own, so that pages stay quick: frozen features, training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What learns while people label: features in the background, the probe at once, networks on request. No Bokeh."""
+"""What learns while people label: features in the background, the probe at once, networks on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from astroanomaly.app.background.jobs import ColdScores, FeatureMap, Job, compute_features, map_features, train
-from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
+from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
 from astroanomaly.records import NOMINAL, Progress
 
@@ -43,11 +43,11 @@ def _be_nice() -> None:
 
 
 class Learner:
-    """One for all pages of a search.
+    """One for all pages of a session.
 
     Parameters
     ----------
-    search
+    shared
         Where scores are published.
     background
         Whether to compute features at once.
@@ -68,8 +68,8 @@ class Learner:
         The latest feature map, and the work that makes one, or None.
     """
 
-    def __init__(self, search: Search, *, background: bool = True) -> None:
-        self.search = search
+    def __init__(self, shared: SharedState, *, background: bool = True) -> None:
+        self.shared = shared
         self.refit_every = 1
         self.computed = 0
         self.fitted = ""
@@ -99,11 +99,11 @@ class Learner:
     def compute(self) -> None:
         """Compute the features that are missing, in the background, unless that is being done."""
         if self._features is None or self._features.state != "running":
-            self._features = Job("features", compute_features, self.search.session.path)
+            self._features = Job("features", compute_features, self.shared.session.path)
 
     def _there_may_be_features(self) -> bool:
-        folders = [folder / "derived" for folder in self.search.cache.folders]
-        return any(folder.is_dir() for folder in (*folders, self.search.session.path / "features"))
+        folders = [folder / "derived" for folder in self.shared.cache.folders]
+        return any(folder.is_dir() for folder in (*folders, self.shared.session.path / "features"))
 
     @property
     def computing(self) -> bool:
@@ -138,7 +138,7 @@ class Learner:
 
     def _publish(self, name: str, scores: np.ndarray, described: str) -> None:
         try:
-            self.search.publish(name, scores, described)
+            self.shared.publish(name, scores, described)
         except SessionError as error:
             _log.warning("%s", error)
             self.problem = _NEW_CACHES
@@ -147,37 +147,37 @@ class Learner:
         if not self.computed:
             return False
         now = time.monotonic()
-        if now - self.search.heard < _QUIET_S and now - self._started < _LONGEST_S:
+        if now - self.shared.heard < _QUIET_S and now - self._started < _LONGEST_S:
             return False  # somebody is in full swing, and keys come first
-        new = self.search.verdicts - max(self._fitted_verdicts, 0)
+        new = self.shared.verdicts - max(self._fitted_verdicts, 0)
         first = self._fitted_verdicts < 0
         grown = self.computed >= _GROWN * self._fitted_features or (
-            self.computed == len(self.search.cache) > self._fitted_features
+            self.computed == len(self.shared.cache) > self._fitted_features
         )
         return new >= self.refit_every or first or grown
 
     def _refit(self) -> None:
         """Fit the probe on what has labels and features, and rank whatever has features."""
-        search, started = self.search, time.monotonic()
+        shared, started = self.shared, time.monotonic()
         self._started = started
-        verdicts, computed = search.verdicts, self.computed
+        verdicts, computed = shared.verdicts, self.computed
         try:
-            labelled = search.labels.labelled()
+            labelled = shared.labels.labelled()
             store = self._open_store()
             self._ask(labelled.ids, store)
             there = set(self._with_features(labelled.ids, store))
             pairs = [(i, c) for i, c in zip(labelled.ids, labelled.classes, strict=True) if i in there]
             known = {c for _, c in pairs}
-            search.features = self._vectors
+            shared.features = self._vectors
             if NOMINAL in known and len(known) > 1:
                 from astroanomaly.records import Labelled
 
-                probe: Any = search.session.ranker("probe")
+                probe: Any = shared.session.ranker("probe")
                 probe.share(store)
                 chosen = Labelled(tuple(i for i, _ in pairs), tuple(c for _, c in pairs))
-                for _ in probe.fit(search.cache, chosen, search.audit, complete=False):
+                for _ in probe.fit(shared.cache, chosen, shared.audit, complete=False):
                     pass
-                scores = [-part.log_odds[:, 0] for part in probe.score(search.cache, complete=False)]
+                scores = [-part.log_odds[:, 0] for part in probe.score(shared.cache, complete=False)]
                 described = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
                 self._probe = probe
@@ -185,7 +185,7 @@ class Learner:
                 self.fitted = described  # last: who sees it may look at the scores
             else:  # undone, or not there yet
                 self.fitted, self._probe = "", None
-                search.withdraw(PROBE)
+                shared.withdraw(PROBE)
             self.problem = _NEW_CACHES if self.problem == _NEW_CACHES else ""
         except AstroAnomalyError as error:
             self.problem = f"probe: {error}"
@@ -200,16 +200,16 @@ class Learner:
         from astroanomaly.learn.features.scaling import Points
         from astroanomaly.learn.features.store import FeatureStore
 
-        if self._store is None or self._store.done < len(self.search.cache):
-            self._store = FeatureStore.of(self.search.cache, self.search.session.context)
+        if self._store is None or self._store.done < len(self.shared.cache):
+            self._store = FeatureStore.of(self.shared.cache, self.shared.session.context)
             self.computed = max(self.computed, self._store.done)
             if self._store.done:
-                self._points = Points.of(self._store, self.search.session.context.seed, frozenset(self.search.audit))
+                self._points = Points.of(self._store, self.shared.session.context.seed, frozenset(self.shared.audit))
         return self._store
 
     def _with_features(self, ids: Sequence[str], store: FeatureStore) -> list[str]:
-        numbers, places = self.search.cache.locate(ids)
-        shards = self.search.cache.shards
+        numbers, places = self.shared.cache.locate(ids)
+        shards = self.shared.cache.shards
         there = [store.computed(shards[n].uuid)[p] for n, p in zip(numbers, places, strict=True)]
         return [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
 
@@ -256,14 +256,14 @@ class Learner:
             raise ConfigError(f"the features of {object_id} are not computed yet: try again in a moment")
         wanted = self._vectors([object_id])[0]
         likeness = []
-        for shard in self.search.cache.shards:
+        for shard in self.shared.cache.shards:
             rows = store.shard(shard.uuid)
             for start in range(0, len(shard), _STEP):
                 likeness.append(points.apply(rows[start : start + _STEP]) @ wanted)
         whole = np.nan_to_num(np.concatenate(likeness), nan=-2.0)
-        whole[self.search.cache.rows(sorted(self.search.audit))] = -2.0
+        whole[self.shared.cache.rows(sorted(self.shared.audit))] = -2.0
         best = np.argsort(-whole, kind="stable")[:n]
-        return self.search.cache.ids_at(best[whole[best] > -2])
+        return self.shared.cache.ids_at(best[whole[best] > -2])
 
     def saliency(self, object_id: str, by: str = LATEST) -> np.ndarray:
         """``(height, width)``: what an object's score rests on, the live probe's or that of the latest round.
@@ -284,13 +284,13 @@ class Learner:
         """
         probe = self._probe
         if by == PROBE and probe is not None:
-            return probe.saliency(self.search.cache, object_id)
+            return probe.saliency(self.shared.cache, object_id)
         if by == COLD:
             raise ConfigError(
                 "these scores rest on no label, and what they rest on is not shown here: label objects of both kinds, "
                 "or train a round"
             )
-        return self.search.session.saliency(object_id)
+        return self.shared.session.saliency(object_id)
 
     def map_features(self, method: str) -> None:
         """Start to draw a feature map, ``neighbours`` or ``principal``, unless that is being done.
@@ -304,8 +304,8 @@ class Learner:
             return
         if self.computed < 10:
             raise ConfigError("there are too few features for a map yet: try again in a moment")
-        labelled = [i for i, o in self.search.consensus.opinions().items() if o.label and i not in self.search.audit]
-        self.map_job = Job("feature map", map_features, self.search.session.path, method, labelled)
+        labelled = [i for i, o in self.shared.consensus.opinions().items() if o.label and i not in self.shared.audit]
+        self.map_job = Job("feature map", map_features, self.shared.session.path, method, labelled)
 
     # -------------------------------------------------------------------------------------------------------- training
 
@@ -319,7 +319,7 @@ class Learner:
         """
         if self.training is not None and self.training.state == "running":
             raise SessionError("a training is running: cancel it first, or wait for its end")
-        self.training = Job(f"training {ranker}", train, self.search.session.path, ranker, options)
+        self.training = Job(f"training {ranker}", train, self.shared.session.path, ranker, options)
 
     def time_left_s(self) -> float | None:
         """Seconds to the end of the stage that the training is in, None while unknown."""

@@ -1,4 +1,4 @@
-"""Curves of a ranking and of many samples drawn from it with replacement, from one sorting. No Bokeh."""
+"""Curves of a ranking and of many samples drawn from it with replacement, from one sorting."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from astroanomaly.app.review.display import Display, Sheet, bin_pixels
 from astroanomaly.app.review.report import report
-from astroanomaly.app.review.shared_state import Search
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.theme import palette
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.session.candidates import describe
@@ -42,7 +42,7 @@ _PICTURE = 128
 
 
 def choose(
-    search: Search,
+    shared: SharedState,
     which: str,
     page: Sequence[str],
     free: np.ndarray,
@@ -67,25 +67,25 @@ def choose(
     selected
         The objects that are selected on it.
     """
-    opinions = search.opinions()
-    if which in ("anomalies", *search.classes):
-        wanted = set(search.classes[1:]) if which == "anomalies" else {which}
-        ids = search.known([i for i, o in opinions.items() if o.label in wanted])
+    opinions = shared.opinions()
+    if which in ("anomalies", *shared.classes):
+        wanted = set(shared.classes[1:]) if which == "anomalies" else {which}
+        ids = shared.known([i for i, o in opinions.items() if o.label in wanted])
     elif which in ("page", "selection"):
-        ids = [i for i in (page if which == "page" else selected) if i not in search.audit]
+        ids = [i for i in (page if which == "page" else selected) if i not in shared.audit]
     elif which in ("filter", "top"):
         rows = np.flatnonzero(free)
-        scores = search.scores.get(by)
+        scores = shared.scores.get(by)
         keys = np.zeros(len(rows)) if scores is None else -np.nan_to_num(scores[rows], nan=-np.inf)
         rows = rows[np.argsort(keys, kind="stable")]
-        return search.cache.ids_at(rows[:top] if which == "top" else rows)
+        return shared.cache.ids_at(rows[:top] if which == "top" else rows)
     else:
-        raise ConfigError(f"there is no selection {which!r} (known: {', '.join((*SELECTIONS, *search.classes))})")
-    scores_of = np.nan_to_num(search.score_of(ids, by), nan=-np.inf) if ids else []
+        raise ConfigError(f"there is no selection {which!r} (known: {', '.join((*SELECTIONS, *shared.classes))})")
+    scores_of = np.nan_to_num(shared.score_of(ids, by), nan=-np.inf) if ids else []
     return [i for _, i in sorted(zip((-float(s) for s in scores_of), ids, strict=True))]
 
 
-def catalogue(search: Search, ids: Sequence[str], by: str, merge_radius_arcsec: float) -> QTable:
+def catalogue(shared: SharedState, ids: Sequence[str], by: str, merge_radius_arcsec: float) -> QTable:
     """Make the catalogue of some objects.
 
     Raises
@@ -95,27 +95,27 @@ def catalogue(search: Search, ids: Sequence[str], by: str, merge_radius_arcsec: 
     """
     if not ids:
         raise ConfigError("there is nothing to export: no object is in this selection")
-    scores = search.scores.get(by)
-    whole = np.full(len(search.cache), np.nan, np.float32) if scores is None else scores
+    scores = shared.scores.get(by)
+    whole = np.full(len(shared.cache), np.nan, np.float32) if scores is None else scores
     table = describe(
-        search.session, ids, whole, opinions=search.opinions(),
-        provenance={"ranker": search.described.get(by, "none"), "scores": by or "none"},
+        shared.session, ids, whole, opinions=shared.opinions(),
+        provenance={"ranker": shared.described.get(by, "none"), "scores": by or "none"},
     )  # fmt: skip
     return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table
 
 
-def file_of(search: Search, table: QTable, suffix: str, display: Display) -> bytes:
+def file_of(shared: SharedState, table: QTable, suffix: str, display: Display) -> bytes:
     """Return a catalogue as the content of a file."""
     if suffix not in FORMATS:
         raise ConfigError(f"{suffix!r} is no format (known: {', '.join(FORMATS)})")
     if suffix == ".html":
         ids = [str(object_id) for object_id in table["object_id"][:_MOST_PICTURES]]
-        images = bin_pixels(search.cache.read(ids), _PICTURE)
-        painted = Sheet(images, search.cache.bands, search.levels).paint(display, palette)
+        images = bin_pixels(shared.cache.read(ids), _PICTURE)
+        painted = Sheet(images, shared.cache.bands, shared.levels).paint(display, palette)
         about = {**table.meta, "objects": str(len(table))}
         if len(table) > len(ids):
             about["shown"] = f"the first {len(ids)}"
-        return report(table[: len(ids)], painted, f"{search.session.path.name}: {len(table)} objects", about).encode(
+        return report(table[: len(ids)], painted, f"{shared.session.path.name}: {len(table)} objects", about).encode(
             "utf-8"
         )
     with tempfile.TemporaryDirectory() as folder:

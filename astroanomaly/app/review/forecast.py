@@ -1,4 +1,4 @@
-"""What is left to find, and labels that look wrong: takes a second or more, so it is asked in a thread. No Bokeh."""
+"""What is left to find, and labels that look wrong: takes a second or more, so it is asked in a thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astroanomaly.app.review.shared_state import COLD, LATEST, Search
+from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.labels.consensus import DISPUTED, Consensus
 from astroanomaly.session.calibration import DEPTHS, Forecast
@@ -36,7 +36,7 @@ class Outlook:
     suspects: tuple[tuple[str, str, float, str], ...]
 
 
-def look_ahead(search: Search, by: str, n: int = 20) -> Outlook:
+def look_ahead(shared: SharedState, by: str, n: int = 20) -> Outlook:
     """Look at one ranking; may be called from any thread.
 
     Parameters
@@ -46,45 +46,45 @@ def look_ahead(search: Search, by: str, n: int = 20) -> Outlook:
     n
         Most labels that look wrong; those that the others speak for are left out.
     """
-    consensus = Consensus(search.labels.events())  # one of its own: that of the search changes meanwhile
+    consensus = Consensus(shared.labels.events())  # one of its own: that of the shared state changes meanwhile
     left, why_not = None, "There is no ranking yet."
-    if by in search.scores:
+    if by in shared.scores:
         try:
-            left, why_not = _left(search, by, consensus), ""
+            left, why_not = _left(shared, by, consensus), ""
         except AstroAnomalyError as error:
             why_not = f"{str(error)[:1].upper()}{str(error)[1:]}."
-    return Outlook(left, why_not, tuple(_suspects(search, consensus, n)))
+    return Outlook(left, why_not, tuple(_suspects(shared, consensus, n)))
 
 
-def _left(search: Search, by: str, consensus: Consensus) -> Forecast:
-    session = search.session
+def _left(shared: SharedState, by: str, consensus: Consensus) -> Forecast:
+    session = shared.session
     until = None
     learnt: tuple[str, ...] = ()
     if by == LATEST:
-        last = session.rounds[search.rounds - 1]
+        last = session.rounds[shared.rounds - 1]
         until = last.last_event
     if by != COLD and (by != LATEST or session.ranker(last.ranker, **last.recipe["options"]).needs_labels):
-        learnt = search.labels.labelled(until=until).ids
+        learnt = shared.labels.labelled(until=until).ids
     return forecast_scores(
-        search.cache,
-        search.scores[by],
+        shared.cache,
+        shared.scores[by],
         consensus,
-        search.audit,
+        shared.audit,
         learnt=learnt,
-        points=search.features or session.points,
+        points=shared.features or session.points,
         regression=session.settings["probe"],
         depths=sorted({*DEPTHS, *_DEPTHS}),
     )
 
 
-def _suspects(search: Search, consensus: Consensus, n: int) -> list[tuple[str, str, float, str]]:
+def _suspects(shared: SharedState, consensus: Consensus, n: int) -> list[tuple[str, str, float, str]]:
     from astroanomaly.learn.label_errors import suspects
 
     said = {i: o.label for i, o in sorted(consensus.opinions().items()) if o.label not in ("", DISPUTED)}
-    ids = [i for i in search.known(list(said)) if i not in search.audit]
-    if search.features is None or not ids:
+    ids = [i for i in shared.known(list(said)) if i not in shared.audit]
+    if shared.features is None or not ids:
         return []
-    points = search.features(ids)
+    points = shared.features(ids)
     there = np.flatnonzero(points.any(axis=1))  # without features: zero
     found = suspects(points[there], [said[ids[k]] for k in there])
     named = [(ids[there[k]], said[ids[there[k]]], sure, likely) for k, sure, likely in found]

@@ -1,4 +1,4 @@
-"""How large images can be in the place there is for them. No Bokeh."""
+"""How large images can be in the place there is for them."""
 
 from __future__ import annotations
 

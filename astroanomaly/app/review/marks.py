@@ -1,4 +1,4 @@
-"""How verdicts look: a colour and a shape for each word, told apart with every kind of colour vision. No Bokeh."""
+"""How verdicts look: a colour and a shape for each word, told apart with every kind of colour vision."""
 
 from __future__ import annotations
 

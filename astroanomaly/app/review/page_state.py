@@ -1,4 +1,4 @@
-"""What one page shows and what its keys do: cursor, pages, verdicts. No Bokeh."""
+"""What one page shows and what its keys do: cursor, pages, verdicts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from astroanomaly.app.review.display import Display
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.grid_layout import fit_grid
-from astroanomaly.app.review.paging import ORDERINGS, Dealt, deal
-from astroanomaly.app.review.shared_state import LATEST, Search
+from astroanomaly.app.review.paging import ORDERINGS, ObjectPage, next_page
+from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.records import ANOMALY, NOMINAL
@@ -40,7 +40,7 @@ class ViewState:
 
     Parameters
     ----------
-    search
+    shared
         What all pages share.
     annotator
         Who sits at this page.
@@ -53,9 +53,9 @@ class ViewState:
         Why the cutouts of the page cannot be shown; while they are not seen, no verdict is taken.
     """
 
-    def __init__(self, search: Search, annotator: str, seed: int | None = None) -> None:
-        self.search = search
-        self.verdicts = Verdicts(search, annotator)
+    def __init__(self, shared: SharedState, annotator: str, seed: int | None = None) -> None:
+        self.shared = shared
+        self.verdicts = Verdicts(shared, annotator)
         self.rng = np.random.default_rng(seed)
         self.ordering = "score"
         self.by = ""
@@ -67,8 +67,8 @@ class ViewState:
         self.auto_advance = True
         self.click_marks = ANOMALY
         self.repeat_share = 0.0
-        self.display = Display.for_pixels(search.cache.layout.pixel_kind)
-        self.pages: list[Dealt] = []
+        self.display = Display.for_pixels(shared.cache.layout.pixel_kind)
+        self.pages: list[ObjectPage] = []
         self.number = -1
         self.cursor = 0
         self.selection: frozenset[int] = frozenset()
@@ -84,9 +84,9 @@ class ViewState:
     # ------------------------------------------------------------------------------------------------- what is shown
 
     @property
-    def page(self) -> Dealt:
+    def page(self) -> ObjectPage:
         """The page shown."""
-        return self.pages[self.number] if self.pages else Dealt((), "", None)
+        return self.pages[self.number] if self.pages else ObjectPage((), "", None)
 
     @property
     def current(self) -> str:
@@ -102,20 +102,20 @@ class ViewState:
     def by_name(self) -> str:
         """Name of the scores that order the next page."""
         fixed = ORDERINGS[self.ordering][2]
-        return fixed or (self.by if self.by in self.search.scores else self.search.best_scores())
+        return fixed or (self.by if self.by in self.shared.scores else self.shared.best_scores())
 
     @property
     def is_outdated(self) -> bool:
-        """Whether there is another ranking than the one the page was dealt from."""
+        """Whether there is another ranking than the one the page was made from."""
         page = self.page
         if self.audit or not page.left:
             return False
-        return (page.by, page.ranked) != (self.by_name, self.search.told(self.by_name))
+        return (page.by, page.ranked) != (self.by_name, self.shared.told(self.by_name))
 
     def why_empty(self) -> str:
         """Say why there is no object on the page, and what to do."""
         if self.audit:
-            return "You have labelled the whole audit set: see *is it working?*, or go back to the search."
+            return "You have labelled the whole audit set: see *is it working?*, or show the candidates again."
         if self.filters == Filters():
             return "Every object has a verdict. Choose 'everything' under 'only' to see them again."
         return "No object passes the filters: clear them, or widen them."
@@ -131,11 +131,11 @@ class ViewState:
     # ---------------------------------------------------------------------------------------------------------- pages
 
     def restart(self) -> None:
-        """Deal the first page anew, from the latest ranking."""
+        """Begin again with a first page from the latest ranking."""
         before = (self.pages, self.number, self.cursor)
         self.pages, self.number, self.cursor = [], -1, 0
         try:
-            self._deal()
+            self._add_page()
         except Exception:
             self.pages, self.number, self.cursor = before
             raise
@@ -144,13 +144,13 @@ class ViewState:
         self.dirty |= {"page", "marks", "cursor", "options"}
 
     def turn(self, step: int) -> None:
-        """Go to the next or to an earlier page. Earlier pages stay as they were dealt."""
+        """Go to the next or to an earlier page. Earlier pages stay as they were."""
         self.say("")
         wanted = self.number + step
         if wanted < 0:
             self.say("this is the first page")
             return
-        if wanted >= len(self.pages) and not self._deal():
+        if wanted >= len(self.pages) and not self._add_page():
             self.say(
                 "the audit set is complete: see *is it working?*"
                 if self.audit
@@ -166,17 +166,17 @@ class ViewState:
     def show(self, ids: Sequence[str], ordering: str) -> None:
         """Show given objects as a page of their own: a selection on a map, the nearest to another object."""
         for start in range(0, len(ids), self.page_size):
-            page = Dealt.chosen(self.search, ids[start : start + self.page_size], ordering, self.by_name)
+            page = ObjectPage.of(self.shared, ids[start : start + self.page_size], ordering, self.by_name)
             self.pages.insert(self.number + 1 + start // self.page_size, page)
         if ids:
             self.inspecting = False
             self.open_view(CANDIDATES)
             self.turn(1)
 
-    def _deal(self) -> bool:
+    def _add_page(self) -> bool:
         """Add a page of objects that were not shown yet; return whether there were any."""
-        dealt = deal(
-            self.search,
+        page = next_page(
+            self.shared,
             self.pages,
             self.page_size,
             annotator=self.annotator,
@@ -186,11 +186,11 @@ class ViewState:
             repeat_share=self.repeat_share,
             rng=self.rng,
         )
-        if not dealt.ids and self.pages:
+        if not page.ids and self.pages:
             return False
-        self.pages.append(dealt)
+        self.pages.append(page)
         self.number = max(self.number, 0)
-        return bool(dealt.ids)
+        return bool(page.ids)
 
     def set_shape(self, width: float, height: float) -> None:
         """Tell how large the place for the images is on the screen; the grid follows."""
@@ -200,7 +200,7 @@ class ViewState:
             self._fit()
 
     def _fit(self) -> None:
-        layout = self.search.cache.layout
+        layout = self.shared.cache.layout
         width, height = self.shape[0] / layout.width, self.shape[1] / layout.height  # in cutouts, which may be oblong
         grid = fit_grid(len(self.page.ids) or self.page_size, width, height)
         if grid != (self.columns, self.rows):
@@ -211,7 +211,7 @@ class ViewState:
         """Order by a round that has just been scored, from the next page on."""
         if self.by:
             self.by = LATEST
-        described = self.search.described.get(LATEST, "")
+        described = self.shared.described.get(LATEST, "")
         self.say(f"{described}: trained and scored; the next pages are ranked by it")
         self.dirty.add("options")
 
@@ -229,7 +229,7 @@ class ViewState:
     # ------------------------------------------------------------------------------------------------------- options
 
     def choose(self, **changes: Any) -> None:
-        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``repeat_share`` or ``filters``, and deal anew.
+        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``repeat_share`` or ``filters``, and begin again.
 
         Nothing changes where a value cannot be, and a message says why.
         """
@@ -261,7 +261,7 @@ class ViewState:
             raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(str, known[name]))}")
         if name == "repeat_share" and not 0 <= value <= 0.5:
             raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
-        if name == "audit" and value and not self.search.audit:
+        if name == "audit" and value and not self.shared.audit:
             raise ConfigError(
                 "this session has no audit set: `astroanomaly init --audit N` draws one when a session is made"
             )
@@ -278,7 +278,7 @@ class ViewState:
             made = dataclasses.replace(
                 self.display, **rest, stretch=dataclasses.replace(rest.get("stretch", self.display.stretch), **stretch)
             ) if "stretch" not in rest else dataclasses.replace(self.display, **rest)  # fmt: skip
-            made.rows(self.search.cache.bands)
+            made.rows(self.shared.cache.bands)
         except AstroAnomalyError as error:
             self.say(str(error), "error")
             return
@@ -419,7 +419,7 @@ class ViewState:
         if taken[0] is None:
             self.say("there is nothing left to take back")
             return
-        ids = self.search.consensus.members(taken[0])
+        ids = self.shared.consensus.members(taken[0])
         self._go_to(ids)
         self.selection = frozenset()
         self.say(f"took back what was said of {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
@@ -460,7 +460,7 @@ class ViewState:
         self.say("")
         self.dirty |= {"marks"}
         try:
-            self.search.refresh()
+            self.shared.refresh()
         except AstroAnomalyError as error:
             self.say(f"this {what} is saved, but cannot be read back yet: {error}", "error")
         return True

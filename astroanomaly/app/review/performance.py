@@ -1,4 +1,4 @@
-"""Is it working? Curves with intervals, and what was found for how many verdicts. No Bokeh."""
+"""Is it working? Curves with intervals, and what was found for how many verdicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from astroanomaly.app.review.bootstrap import GRID, ranking_curves, resampled_curves
-from astroanomaly.app.review.shared_state import Search
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.labels.consensus import DISPUTED, audit_labels
 from astroanomaly.records import NOMINAL
 
@@ -73,41 +73,41 @@ class Curves:
     audit_size: int
 
 
-def sample(search: Search, by: str) -> Sample:
+def sample(shared: SharedState, by: str) -> Sample:
     """Return the labelled objects to judge a ranking on: the audit set if enough of it is labelled, else all others.
 
     Enough are 20 objects, or all of a smaller set, with both nominal ones and anomalies. For which verdicts count, see
     `astroanomaly.labels.consensus.audit_labels`.
     """
-    audit = {i for i, row in zip(search.audit, search.cache.find(list(search.audit)), strict=True) if row >= 0}
-    said = {i: o.label for i, o in search.consensus.opinions().items() if o.label}
-    known = audit_labels(search.consensus, audit)
+    audit = {i for i, row in zip(shared.audit, shared.cache.find(list(shared.audit)), strict=True) if row >= 0}
+    said = {i: o.label for i, o in shared.consensus.opinions().items() if o.label}
+    known = audit_labels(shared.consensus, audit)
     sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
     unbiased = len(sides) == 2 and len(known) >= min(_LEAST, len(audit))
-    chosen = known if unbiased else {i: label for i, label in said.items() if i not in search.audit}
-    ids, truth, scores = _scored(search, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
+    chosen = known if unbiased else {i: label for i, label in said.items() if i not in shared.audit}
+    ids, truth, scores = _scored(shared, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
     return Sample(ids, truth, scores, not unbiased, len(known), len(audit))
 
 
-def _scored(search: Search, labels: dict[str, str], by: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _scored(shared: SharedState, labels: dict[str, str], by: str) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ids, ``(n,)`` whether they are anomalies, ``(n,)`` scores; those without a score are left out."""
     ids = sorted(labels)
-    rows = search.cache.find(ids)
+    rows = shared.cache.find(ids)
     scores = np.full(len(ids), np.nan)
-    if by in search.scores and len(ids):
-        scores = np.where(rows >= 0, search.scores[by][rows].astype(float), np.nan)
+    if by in shared.scores and len(ids):
+        scores = np.where(rows >= 0, shared.scores[by][rows].astype(float), np.nan)
     there = np.isfinite(scores)
     truth = np.array([labels[i] != NOMINAL for i in ids], bool)
     return [i for i, yes in zip(ids, there, strict=True) if yes], truth[there], scores[there]
 
 
-def _labels(search: Search) -> dict[str, str]:
-    return {i: o.label for i, o in search.consensus.opinions().items() if o.label not in ("", DISPUTED)}
+def _labels(shared: SharedState) -> dict[str, str]:
+    return {i: o.label for i, o in shared.consensus.opinions().items() if o.label not in ("", DISPUTED)}
 
 
-def curves(search: Search, by: str) -> Curves | None:
+def curves(shared: SharedState, by: str) -> Curves | None:
     """Measure a ranking; None while there are not verdicts on both sides."""
-    known = sample(search, by)
+    known = sample(shared, by)
     truth, scores = known.truth, known.scores
     if not truth.any() or truth.all():
         return None
@@ -120,16 +120,16 @@ def curves(search: Search, by: str) -> Curves | None:
     )  # fmt: skip
 
 
-def histogram(search: Search, by: str, bins: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def histogram(shared: SharedState, by: str, bins: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Count the scores: edges ``(bins + 1,)``, and ``(bins,)`` of all objects, of nominal and of anomalous ones."""
-    scores = search.scores.get(by)
+    scores = shared.scores.get(by)
     known = np.zeros(0) if scores is None else scores[np.isfinite(scores)]
     if not len(known):
         empty = np.zeros(bins)
         return np.linspace(0, 1, bins + 1), empty, empty, empty
     low, high = np.percentile(known, [0.05, 99.95])
     edges = np.linspace(min(low, high - 1e-6), high, bins + 1)
-    _, anomalous, own = _scored(search, _labels(search), by)
+    _, anomalous, own = _scored(shared, _labels(shared), by)
     clipped = np.clip(own, edges[0], edges[-1])
     return (
         edges,
@@ -141,7 +141,7 @@ def histogram(search: Search, by: str, bins: int = 60) -> tuple[np.ndarray, np.n
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """How a search went.
+    """How the labelling went.
 
     Attributes
     ----------
@@ -156,15 +156,15 @@ class Pace:
     per_minute: float
 
 
-def pace(search: Search, annotator: str = "") -> Pace:
+def pace(shared: SharedState, annotator: str = "") -> Pace:
     """Follow the verdicts of everybody, or of one person. Those of the audit set are left out of what was found."""
-    standing = (event for object_id in search.consensus.opinions() for event in search.consensus.standing(object_id))
+    standing = (event for object_id in shared.consensus.opinions() for event in shared.consensus.standing(object_id))
     events = sorted((event for event in standing if event.kind == "verdict"), key=lambda event: event.number)
     own = [event for event in events if annotator in ("", event.annotator)]
     seen: dict[str, bool] = {}
     found, anomalies = [], 0
     for event in own:
-        if event.object_id not in search.audit:
+        if event.object_id not in shared.audit:
             anomalous = event.value != NOMINAL
             anomalies += anomalous - seen.get(event.object_id, False)
             seen[event.object_id] = anomalous

@@ -1,4 +1,4 @@
-"""One search as every page of the app sees it: cutouts, verdicts and scores, held once for all browsers. No Bokeh."""
+"""One session as every page of the app sees it: cutouts, verdicts and scores, held once for all browsers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from astroanomaly.labels.consensus import DISPUTED, Consensus, Opinion
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.session.session import Session
 
-__all__ = ["COLD", "LATEST", "PROBE", "Search"]
+__all__ = ["COLD", "LATEST", "PROBE", "SharedState"]
 
 PROBE = "probe"
 LATEST = "round"
@@ -35,7 +35,7 @@ _DISPUTED_CODE = -1
 _FRESH = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
 
 
-class Search:
+class SharedState:
     """What all pages of one session share.
 
     Per object it holds a label code (1 byte) and up to three scores (4 bytes each) beside what the cache's index needs.

@@ -1,4 +1,4 @@
-"""What the keys do. No Bokeh."""
+"""What the keys do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def press(state: ViewState, key: str) -> None:
     if state.view != CANDIDATES and key not in _ANYWHERE:
         return
     if key.isdigit() and key != "0":
-        own = state.search.classes[2:]
+        own = state.shared.classes[2:]
         if int(key) <= len(own):
             state.verdict(own[int(key) - 1])
         else:

@@ -17,7 +17,7 @@ from astroanomaly.app.review.display import Display
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
-from astroanomaly.app.review.shared_state import LATEST, Search
+from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.view.browser import connect, remembered_name
 from astroanomaly.app.view.keys import press
 from astroanomaly.app.view.panels.chrome import Footer, Header, KeyTable
@@ -51,7 +51,7 @@ class Page:
     ----------
     document
         The Bokeh document to fill.
-    search, learner
+    shared, learner
         What all pages share.
     annotator
         Who sits here, until they say otherwise.
@@ -64,7 +64,7 @@ class Page:
     def __init__(
         self,
         document: Document,
-        search: Search,
+        shared: SharedState,
         learner: Learner,
         annotator: str,
         *,
@@ -72,13 +72,13 @@ class Page:
         same_host: bool = True,
     ) -> None:
         self.document = document
-        self.search = search
+        self.shared = shared
         self.learner = learner
-        self.state = ViewState(search, annotator)
+        self.state = ViewState(shared, annotator)
         if alone:
             self.state.set_annotator(remembered_name(document, annotator))
-        self._revision = search.revision
-        self._scores = dict(search.described)
+        self._revision = shared.revision
+        self._scores = dict(shared.described)
         self._zoom = 1.0
         self._owed: dict[Any, set[str]] = {}
         self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
@@ -98,7 +98,7 @@ class Page:
         }
         self.views: dict[str, Any] = {}
         self.header = Header(state, self.act, [CANDIDATES, *self._makers])
-        self.footer = Footer(state, _what_the_model_sees(search))
+        self.footer = Footer(state, _what_the_model_sees(shared))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
             self.mosaic, self.inspector, self.stretch_bar, self.sidebar, self.header, self.footer, self.keys,
@@ -117,7 +117,7 @@ class Page:
             css_classes=["aa-app"], sizing_mode="stretch_both" if alone else "stretch_width", spacing=0, **size,
         )  # fmt: skip
         dress_page(self.root)
-        document.title = f"{search.session.path.name} · AstroAnomaly"
+        document.title = f"{shared.session.path.name} · AstroAnomaly"
         with document.models.freeze():  # else Bokeh walks through all models again after each of these
             document.add_root(self.root)
             self.bus = connect(
@@ -191,18 +191,18 @@ class Page:
             self.state.say(f"the page could not be drawn: {error}", "error")
 
     def _tick(self) -> None:
-        """Take in what others said and what was computed meanwhile; the page on show stays as it was dealt."""
-        search = self.search
-        search.refresh(at_most_every_s=_TICK_MS / 2000)
-        search.read_round()
+        """Take in what others said and what was computed meanwhile; the objects on show stay as they are."""
+        shared = self.shared
+        shared.refresh(at_most_every_s=_TICK_MS / 2000)
+        shared.read_round()
         self.learner.tick()
-        if search.revision != self._revision:
-            self._revision = search.revision
+        if shared.revision != self._revision:
+            self._revision = shared.revision
             self.state.dirty.add("marks")
-        if search.described != self._scores:
-            if search.described.get(LATEST) != self._scores.get(LATEST):
+        if shared.described != self._scores:
+            if shared.described.get(LATEST) != self._scores.get(LATEST):
                 self.state.take_round()
-            self._scores = dict(search.described)
+            self._scores = dict(shared.described)
             self.state.dirty |= {"scores", "options"}
         self._answers()
         self.header.tell(self.learner)
@@ -237,7 +237,7 @@ class Page:
         now = (self.state.annotator, self._kept())
         if now != self._written:
             if now[0] == self._written[0]:
-                save_preferences(self.search.session.path, *now)
+                save_preferences(self.shared.session.path, *now)
                 self._written = now
             else:
                 self._recall()
@@ -245,11 +245,11 @@ class Page:
     def _recall(self) -> None:
         """Take up what this person chose on an earlier visit; what cannot be is left out."""
         state = self.state
-        kept = load_preferences(self.search.session.path, state.annotator)
+        kept = load_preferences(self.shared.session.path, state.annotator)
         try:
             if "display" in kept:
                 display = Display.from_plain(kept["display"])
-                display.rows(self.search.cache.bands)
+                display.rows(self.shared.cache.bands)
                 state.display = display
                 state.dirty |= {"display", "options"}
             changes: dict[str, Any] = {name: kept[name] for name in ("page_size", "ordering", "by") if name in kept}
@@ -258,7 +258,7 @@ class Page:
             if changes:
                 state.choose(**changes)
             state.auto_advance = bool(kept.get("auto_advance", state.auto_advance))
-            if kept.get("click_marks") in ("", *self.search.classes):
+            if kept.get("click_marks") in ("", *self.shared.classes):
                 state.click_marks = kept["click_marks"]
         except (AstroAnomalyError, TypeError, AttributeError) as error:
             _log.warning("the preferences of %s are left out: %s", state.annotator, error)
@@ -278,11 +278,11 @@ class Page:
             panel.root.visible = name == chosen
 
 
-def _what_the_model_sees(search: Search) -> str:
+def _what_the_model_sees(shared: SharedState) -> str:
     """Say what the network gets, in a line."""
-    size = search.session.settings["input"]["size"]
-    stretch = search.session.settings["stretch"]
-    if search.cache.layout.pixel_kind == "display":
+    size = shared.session.settings["input"]["size"]
+    stretch = shared.session.settings["stretch"]
+    if shared.cache.layout.pixel_kind == "display":
         what = "the pictures as they are"
     else:
         scope = "all cutouts" if stretch["scope"] == "survey" else "each cutout"

@@ -8,7 +8,7 @@ from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review import agreement
 from astroanomaly.app.review.exports import choose
 from astroanomaly.app.review.filters import NOT_MINE
-from astroanomaly.app.review.shared_state import PROBE, Search
+from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.records import ANOMALY, NOMINAL
 
@@ -18,16 +18,16 @@ def make_page(new_session):
     made = []
 
     def make(session, annotator="ann"):
-        search = Search(session)
-        search.publish(PROBE, np.linspace(-3, 3, len(session.cache)), "test")
-        page = Page(Document(), search, Learner(search, background=False), annotator)
+        shared = SharedState(session)
+        shared.publish(PROBE, np.linspace(-3, 3, len(session.cache)), "test")
+        page = Page(Document(), shared, Learner(shared, background=False), annotator)
         made.append(page)
         return page
 
     yield make
     for page in made:
         page.learner.close()
-        page.search.close()
+        page.shared.close()
 
 
 def press(page, *keys):
@@ -76,10 +76,10 @@ def test_objects_of_the_audit_set_are_nowhere_else(new_session, make_page):
     drawn = page.views["maps"].near.data["object_id"]
     assert drawn
     assert not set(drawn) & set(audit)
-    assert agreement.disagreements(page.search) == []
-    free = page.search.matching(page.state.filters, PROBE)
+    assert agreement.disagreements(page.shared) == []
+    free = page.shared.matching(page.state.filters, PROBE)
     for which in ("page", "selection", "filter", "top"):
-        assert not set(choose(page.search, which, audit, free, PROBE, 10_000, audit)) & set(audit)
+        assert not set(choose(page.shared, which, audit, free, PROBE, 10_000, audit)) & set(audit)
     page.state.show(audit[:5], "map")  # however they came there
     page.flush()
     assert set(page.mosaic.cells.data["caption"]) == {""}
@@ -131,26 +131,26 @@ def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_p
     page = make_page(new_session())
     dealt = repeated(page)
     object_id = next(iter(dealt.repeats))
-    before = page.search.opinion(object_id).votes
+    before = page.shared.opinion(object_id).votes
     place = dealt.ids.index(object_id)
     page.state.click(place)
     assert page.state.mark(object_id).word == ANOMALY
     page.state.click(place)
     assert page.state.mark(object_id).word == ""
-    assert page.search.opinion(object_id).votes == before
+    assert page.shared.opinion(object_id).votes == before
 
 
 def test_a_slip_on_a_repeat_that_is_put_right_counts_once(new_session, make_page):
     page = make_page(new_session())
     dealt = repeated(page)
     object_id = next(iter(dealt.repeats))
-    first = page.search.opinion(object_id).votes["ann"]
+    first = page.shared.opinion(object_id).votes["ann"]
     other = {"n": "a", "a": "n"}
     key = {NOMINAL: "n", ANOMALY: "a"}[first]
     page.state.auto_advance = False
     page.state.place_cursor(dealt.ids.index(object_id))
     press(page, other[key], key)
-    (ann,) = agreement.annotators(page.search)
+    (ann,) = agreement.annotators(page.shared)
     assert (ann.repeats, ann.repeated_alike) == (1, 1)
 
 
@@ -180,9 +180,9 @@ def test_what_others_skipped_is_theirs(new_session, make_page):
     session = new_session()
     page = make_page(session)
     object_id = page.state.current
-    page.search.labels.skip([object_id], annotator="ben")
-    page.search.refresh()
+    page.shared.labels.skip([object_id], annotator="ben")
+    page.shared.refresh()
     mark = page.state.mark(object_id)
     assert (mark.word, mark.own) == ("skipped", False)
     page.state.click(0)
-    assert page.search.opinion(object_id).votes == {"ann": ANOMALY}
+    assert page.shared.opinion(object_id).votes == {"ann": ANOMALY}

@@ -20,7 +20,7 @@ class Header:
 
     def __init__(self, state: ViewState, act: Any, views: list[str]) -> None:
         self.state = state
-        title = escape(state.search.session.path.name)
+        title = escape(state.shared.session.path.name)
         self.title = Div(
             text=f"<b style='font-size:15px'>AstroAnomaly</b> <span class=muted>{title}</span>",
             disable_math=True, margin=(8, 10, 0, 10),
@@ -56,7 +56,7 @@ class Header:
 
     def tell(self, learner: Learner) -> None:
         """Say how far the work in the background is."""
-        total = len(self.state.search.cache)
+        total = len(self.state.shared.cache)
         parts = []
         if learner.computed < total:
             parts.append(f"features {learner.computed:,} / {total:,}")
@@ -120,7 +120,7 @@ class KeyTable:
 
     def __init__(self, state: ViewState, act: Any) -> None:
         self.state = state
-        own = state.search.classes[2:]
+        own = state.shared.classes[2:]
         rows = "".join(
             f"<tr><td><kbd>{escape(shown)}</kbd></td><td>{escape(meaning)}</td></tr>" for _, shown, meaning in KEYS
         )

@@ -20,7 +20,7 @@ class Export:
     def __init__(self, state: ViewState, act: Any, save: Any, *, same_host: bool) -> None:
         self.state = state
         self._save = save
-        classes = [(name, f"all that were called {name}") for name in state.search.classes]
+        classes = [(name, f"all that were called {name}") for name in state.shared.classes]
         self.which = Select(
             title="objects", options=[*SELECTIONS.items(), *classes], value="anomalies", width=300, name="export_which"
         )
@@ -56,25 +56,25 @@ class Export:
     def _table(self) -> Any:
         state = self.state
         by = state.by_name
-        free = state.search.matching(state.filters, by)
+        free = state.shared.matching(state.filters, by)
         selected = [state.page.ids[place] for place in sorted(state.selection)]
         top = int(self.top.value or 100)
-        ids = choose(state.search, str(self.which.value), state.page.ids, free, by, top, selected)
-        return catalogue(state.search, ids, by, float(self.merge.value or 0))
+        ids = choose(state.shared, str(self.which.value), state.page.ids, free, by, top, selected)
+        return catalogue(state.shared, ids, by, float(self.merge.value or 0))
 
     def _download(self) -> None:
         self.words.text = ""
         table = self._table()
         suffix = str(self.suffix.value)
-        content = file_of(self.state.search, table, suffix, self.state.display)
-        name = f"{self.state.search.session.path.name}-{self.which.value}{suffix}"
+        content = file_of(self.state.shared, table, suffix, self.state.display)
+        name = f"{self.state.shared.session.path.name}-{self.which.value}{suffix}"
         self._save(name, FORMATS[suffix][1], content)
         self.words.text = f"<span class=good>{len(table):,} objects in {escape(name)}</span>"
 
     def _send(self) -> None:
         self.words.text = ""
         table = self._table()
-        reached = send(table, self.state.search.session.path.name)
+        reached = send(table, self.state.shared.session.path.name)
         self.words.text = (
             f"<span class=good>{len(table):,} objects sent to {reached} program{'s' if reached != 1 else ''}</span>"
         )

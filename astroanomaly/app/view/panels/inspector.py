@@ -52,7 +52,7 @@ class Inspector:
         self._cutout: Cutout | None = None
         self._sheet: Sheet | None = None
         self._compass: Compass | None = None
-        layout = state.search.cache.layout
+        layout = state.shared.cache.layout
         self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
         self.pictures: list[ColumnDataSource] = []
         self.figures: list[Any] = []
@@ -112,8 +112,8 @@ class Inspector:
         self.whole = Button(label="fit", width=50)
         self.whole.on_click(act(self._fit))
         self.say = []
-        for word in state.search.classes:
-            button = Button(label=f"{look_of(word, state.search.classes).letter} {word}")
+        for word in state.shared.classes:
+            button = Button(label=f"{look_of(word, state.shared.classes).letter} {word}")
             button.on_click(act(lambda word=word: state.verdict(word)))
             self.say.append(button)
         self.back = Button(label="back to the page", width=120)
@@ -169,7 +169,7 @@ class Inspector:
         self.state.say("bright: covering this part lowers the score most")
 
     def _fit(self) -> None:
-        layout = self.state.search.cache.layout
+        layout = self.state.shared.cache.layout
         self.x_range.update(start=-0.5, end=layout.width - 0.5)
         self.y_range.update(start=-0.5, end=layout.height - 0.5)
 
@@ -214,7 +214,7 @@ class Inspector:
     def _load(self) -> None:
         current = self.state.current
         try:
-            cutout = self.state.search.cache[current]
+            cutout = self.state.shared.cache[current]
         except AstroAnomalyError as error:
             self._shown, self._cutout, self._sheet, self.state.unreadable = "", None, None, str(error)
             for source in (*self.pictures, self.heat):
@@ -223,7 +223,7 @@ class Inspector:
             return
         self._shown, self.state.unreadable = current, ""
         self._cutout = cutout
-        self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.search.levels)
+        self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.shared.levels)
         self.why.active = False
         self.take.disabled = True
         self.readout.text = _POINT
@@ -256,7 +256,7 @@ class Inspector:
 
     def _arrange(self) -> None:
         """Make the figures as large as the place for them allows; their pixels stay square."""
-        layout = self.state.search.cache.layout
+        layout = self.state.shared.cache.layout
         width, height = self.state.shape
         if width < 50:  # not laid out yet
             return
@@ -310,7 +310,7 @@ class Inspector:
         score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
         if mark.word:
-            look = look_of(mark.word, state.search.classes)
+            look = look_of(mark.word, state.shared.classes)
             lines.append(f"<span style='color:{look.colour}'>{look.letter} {escape(mark.word)}</span>")
         if hidden:
             lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
@@ -321,9 +321,9 @@ class Inspector:
         if hidden:
             self.history.text = ""
             return
-        standing = {event.number for event in state.search.consensus.standing(object_id)}
+        standing = {event.number for event in state.shared.consensus.standing(object_id)}
         rows = []
-        for event in state.search.consensus.said(object_id):
+        for event in state.shared.consensus.said(object_id):
             said = event.value if event.kind in ("verdict", "note") else event.kind
             style = "" if event.number in standing else " style='text-decoration:line-through;opacity:.6'"
             rows.append(

@@ -35,7 +35,7 @@ class Learning:
         self.state = state
         self.learner = learner
         self._seen: Any = None
-        self._steps = {name: _steps(made, state.search.session.settings) for name, made in rankers.items()}
+        self._steps = {name: _steps(made, state.shared.session.settings) for name, made in rankers.items()}
         first = DEFAULT_RANKER if DEFAULT_RANKER in rankers else next(iter(rankers))
         self.ranker = Select(title="ranker", options=list(rankers), value=first, width=130)
         self.iterations = NumericInput(title="training steps", low=1, high=1_000_000, width=110)
@@ -110,7 +110,7 @@ class Learning:
         running = job is not None and job.state == "running"
         self.start.disabled, self.cancel.disabled = running, not running
         self.status.text = self._status()
-        total = len(self.state.search.cache)
+        total = len(self.state.shared.cache)
         lines = [f"features of {learner.computed:,} of {total:,} objects ({learner.computed / max(total, 1):.0%})"]
         if learner.fitted:
             lines.append(f"fitted on {escape(learner.fitted)}, ranked again in {learner.seconds:.2f} s")
@@ -137,7 +137,7 @@ class Learning:
             rows = "".join(
                 f"<tr><td class=number>{item.number}</td><td>{escape(item.ranker)}</td>"
                 f"<td class=muted>{escape(str(item.recipe.get('created', ''))[:16].replace('T', ' '))}</td></tr>"
-                for item in reversed(self.state.search.session.rounds[-12:])
+                for item in reversed(self.state.shared.session.rounds[-12:])
             )
             self.rounds.text = f"<table>{rows}</table>" if rows else "<p class=muted>none yet</p>"
 
@@ -149,7 +149,7 @@ class Learning:
             )
         warnings = "".join(f"<p class=bad>{escape(step.message)}</p>" for step in job.reports[-400:] if step.message)
         if job.state == "failed":
-            stays = "<p class=muted>The last good model stays.</p>" if self.state.search.session.rounds else ""
+            stays = "<p class=muted>The last good model stays.</p>" if self.state.shared.session.rounds else ""
             return f"<p class=bad>{escape(f'{job.name} failed: {job.error}')}</p>{stays}"
         if job.state in ("cancelled", "done"):
             return f"<p>{escape(job.name)}: {job.state}</p>{warnings}"

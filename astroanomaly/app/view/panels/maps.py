@@ -107,7 +107,7 @@ class Maps:
             Row(whole, Div(text=_legend(state), disable_math=True, width=220)),
             name="maps",
         )  # fmt: skip
-        on_sky = bool(np.isfinite(state.search.cache.positions[0]).any())
+        on_sky = bool(np.isfinite(state.shared.cache.positions[0]).any())
         near.visible = whole.visible = on_sky
 
     def _chart(self, title: str, x: str, y: str) -> Any:
@@ -156,15 +156,15 @@ class Maps:
         if not self.root.visible:
             return
         learner = self.learner
-        whole = len(self.state.search.cache)  # for who waits here
+        whole = len(self.state.shared.cache)  # for who waits here
         enough = _ENOUGH if "view" in dirty else max(_ENOUGH, whole)
         if learner.map_job is None and learner.computed >= enough:
             learner.map_features(str(self.method.value))
         self._tell()
-        search = self.state.search
+        shared = self.state.shared
         seen = (
-            search.verdicts,
-            search.described.get(self.state.by_name),
+            shared.verdicts,
+            shared.described.get(self.state.by_name),
             self.learner.map is not None and id(self.learner.map),
         )
         if seen == self._seen:
@@ -175,13 +175,13 @@ class Maps:
         ids = self._which()
         if not ids:
             return
-        scores = search.score_of(ids, self.state.by_name)
+        scores = shared.score_of(ids, self.state.by_name)
         known = scores[np.isfinite(scores)]
         if len(known):
             low, high = np.percentile(known, [2, 98])
             self.colours.update(low=float(low), high=float(max(high, low + 1e-6)))
-        rows = search.cache.rows(ids)
-        ra, dec = (values[rows] for values in search.cache.positions)
+        rows = shared.cache.rows(ids)
+        ra, dec = (values[rows] for values in shared.cache.positions)
         there = np.isfinite(ra) & np.isfinite(dec)
         data = self._columns(ids, scores)
         picked = np.flatnonzero(there)
@@ -197,15 +197,15 @@ class Maps:
         found = self.learner.map
         if found is None:
             return
-        scores = self.state.search.score_of(found.ids, self.state.by_name)
+        scores = self.state.shared.score_of(found.ids, self.state.by_name)
         self.features.data = self._columns(found.ids, scores) | {
             "x": found.points[:, 0].tolist(), "y": found.points[:, 1].tolist()
         }  # fmt: skip
 
     def _columns(self, ids: list[str], scores: np.ndarray) -> dict[str, list[Any]]:
         state = self.state
-        words = [state.search.opinion(i).label for i in ids]
-        looks = [look_of(word, state.search.classes) if word else None for word in words]
+        words = [state.shared.opinion(i).label for i in ids]
+        looks = [look_of(word, state.shared.classes) if word else None for word in words]
         return {
             "object_id": list(ids), "score": scores.astype(float).tolist(), "word": words,
             "marker": [look.marker if look else "circle" for look in looks],
@@ -215,16 +215,16 @@ class Maps:
 
     def _which(self) -> list[str]:
         """Return the objects to draw: all with a label, the highest scores, some at random; none of the audit set."""
-        search = self.state.search
-        labelled = search.known([i for i, o in search.opinions().items() if o.label])
-        scores = search.scores.get(self.state.by_name)
+        shared = self.state.shared
+        labelled = shared.known([i for i, o in shared.opinions().items() if o.label])
+        scores = shared.scores.get(self.state.by_name)
         best: list[str] = []
         if scores is not None:
             order = np.argsort(-np.nan_to_num(scores, nan=-np.inf))[: _MOST // 2]
-            best = search.cache.ids_at(order[np.isfinite(scores[order])])
+            best = shared.cache.ids_at(order[np.isfinite(scores[order])])
         rng = np.random.default_rng(0)
-        found = dict.fromkeys([*labelled, *best, *search.cache.sample(_MOST // 2, rng)])
-        return [object_id for object_id in found if object_id not in search.audit]
+        found = dict.fromkeys([*labelled, *best, *shared.cache.sample(_MOST // 2, rng)])
+        return [object_id for object_id in found if object_id not in shared.audit]
 
     def _tell(self) -> None:
         learner = self.learner
@@ -238,7 +238,7 @@ class Maps:
             text = (
                 f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to choose.</span>"
             )
-        if not np.isfinite(self.state.search.cache.positions[0]).any():
+        if not np.isfinite(self.state.shared.cache.positions[0]).any():
             text += " <span class=muted>These objects have no positions on the sky.</span>"
         self.words.text = text
 
@@ -247,6 +247,6 @@ def _legend(state: ViewState) -> str:
     """Say what the marks mean."""
     rows = [
         f"<tr><td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td></tr>"
-        for word, look in ((word, look_of(word, state.search.classes)) for word in state.search.classes)
+        for word, look in ((word, look_of(word, state.shared.classes)) for word in state.shared.classes)
     ]
     return f"<h3>labels</h3><table>{''.join(rows)}</table><p class=muted>colour of a point: its score</p>"

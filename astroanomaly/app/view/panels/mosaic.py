@@ -91,7 +91,7 @@ class Mosaic:
         """Keep pixels square: the ranges have the shape of the figure, in cells of one cutout each."""
         columns, rows = self.state.columns, self.state.rows
         width, height = self.state.shape
-        layout = self.state.search.cache.layout
+        layout = self.state.shared.cache.layout
         pixel = min(width / (columns * layout.width), height / (rows * layout.height))  # on the screen
         extra_x = width / (pixel * layout.width) - columns
         extra_y = height / (pixel * layout.height) - rows
@@ -121,8 +121,8 @@ class Mosaic:
         if ids:
             largest = max(32, _SIDE // max(state.columns, state.rows))
             try:
-                images = bin_pixels(state.search.cache.read(ids), largest)
-                self.sheet = Sheet(images, state.search.cache.bands, state.search.levels)
+                images = bin_pixels(state.shared.cache.read(ids), largest)
+                self.sheet = Sheet(images, state.shared.cache.bands, state.shared.levels)
             except AstroAnomalyError as error:
                 state.unreadable = str(error)
         text = state.unreadable if ids else f"Nothing to show. {state.why_empty()}"
@@ -147,7 +147,7 @@ class Mosaic:
         state = self.state
         ids = state.page.ids
         marks = [state.mark(object_id) for object_id in ids]
-        looks = [look_of(mark.word, state.search.classes) if mark.word else None for mark in marks]
+        looks = [look_of(mark.word, state.shared.classes) if mark.word else None for mark in marks]
         scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
         captions = [f"{score:+.2f}" if np.isfinite(score) else "" for score in scores]
         self.cells.data = _cells(marks, looks, captions, ids, state.columns, state.rows, state.zoom)

@@ -39,15 +39,15 @@ class People:
 
     def update(self, dirty: set[str]) -> None:
         """Count again while the view is open."""
-        search = self.state.search
-        if not self.root.visible or self._seen == search.verdicts:
+        shared = self.state.shared
+        if not self.root.visible or self._seen == shared.verdicts:
             return
-        self._seen = search.verdicts
+        self._seen = shared.verdicts
         rows = "".join(
             f"<tr><td>{escape(a.name)}</td><td class=number>{a.verdicts:,}</td><td class=number>{a.repeats}</td>"
             f"<td class=number>{f'{a.repeated_alike / a.repeats:.0%}' if a.repeats else ''}</td>"
             f"<td class=number>{_kappa(a.self_kappa)}</td></tr>"
-            for a in agreement.annotators(search)
+            for a in agreement.annotators(shared)
         )
         head = (
             "<tr><th>name</th><th>objects</th><th>blind repeats</th><th>said the same</th><th>κ with oneself</th></tr>"
@@ -58,17 +58,17 @@ class People:
         rows = "".join(
             f"<tr><td>{escape(p.first)} and {escape(p.second)}</td><td class=number>{p.shared:,}</td>"
             f"<td class=number>{p.alike / p.shared:.0%}</td><td class=number>{_kappa(p.kappa)}</td></tr>"
-            for p in agreement.pairs(search)
+            for p in agreement.pairs(shared)
         )
         head = "<tr><th>pair</th><th>objects of both</th><th>said the same</th><th>κ (Cohen)</th></tr>"
         self.pairs.text = f"<table>{head}{rows}</table>" if rows else (
             "<p class=muted>Agreement is measured on objects that two people labelled. Everybody needs a name of their "
             "own, at the top right.</p>"
         )  # fmt: skip
-        self._ids = agreement.disagreements(search)
+        self._ids = agreement.disagreements(shared)
         rows = "".join(
             f"<tr><td class=mono>{escape(object_id)}</td><td>"
-            + ", ".join(f"{escape(who)}: {escape(value)}" for who, value in search.opinion(object_id).votes.items())
+            + ", ".join(f"{escape(who)}: {escape(value)}" for who, value in shared.opinion(object_id).votes.items())
             + "</td></tr>"
             for object_id in self._ids[:50]
         )

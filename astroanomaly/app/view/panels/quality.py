@@ -96,7 +96,7 @@ class Quality:
         """Measure again what has changed, now and then, while the view is open."""
         state = self.state
         by = state.by_name
-        seen = (state.search.revision, by)
+        seen = (state.shared.revision, by)
         now = time.monotonic()
         if not self.root.visible or seen == self._seen or ("view" not in dirty and now < self._when):
             return
@@ -106,7 +106,7 @@ class Quality:
 
     def _measure(self, by: str) -> None:
         state = self.state
-        measured = quality.curves(state.search, by)
+        measured = quality.curves(state.shared, by)
         if measured is None:
             self.curves.data = {name: [] for name in self.curves.data}
             self.words.text = (
@@ -130,18 +130,18 @@ class Quality:
                 f"{name} <b>{value:.3f}</b> <span class=muted>({low:.3f} to {high:.3f})</span>"
                 for name, (value, low, high) in (("AUROC", measured.auroc), ("AUPRC", measured.auprc))
             )
-            ranked = state.search.told(by)
+            ranked = state.shared.told(by)
             self.words.text = (
                 f"<p>{where}</p><p>{figures} <span class=muted>on {measured.anomalies} anomalies and "
                 f"{measured.nominal} nominal objects; 90 % bootstrap intervals; ranked by {escape(ranked)}</span></p>"
             )
-        edges, everything, nominal, anomaly = quality.histogram(state.search, by)
+        edges, everything, nominal, anomaly = quality.histogram(state.shared, by)
         self.bars.data = {
             "left": edges[:-1], "right": edges[1:], "all": everything + 1, "nominal": np.maximum(nominal, 0) + 1 - 1e-9,
             "anomaly": anomaly + 1 - 1e-9,
         }  # fmt: skip
-        went = quality.pace(state.search)
-        own = quality.pace(state.search, state.annotator)
+        went = quality.pace(state.shared)
+        own = quality.pace(state.shared, state.annotator)
         self.steps.data = {"verdicts": went.verdicts, "found": went.found}
         if np.isfinite(own.per_minute):
             self.words.text += f"<p class=muted>your pace: {own.per_minute:.0f} verdicts a minute</p>"
@@ -152,7 +152,7 @@ class Quality:
     def _look(self, by: str) -> Outlook | str:
         """Find out in a thread; what goes wrong must not keep the view from asking again."""
         try:
-            return look_ahead(self.state.search, by)
+            return look_ahead(self.state.shared, by)
         except Exception as error:  # noqa: BLE001 - the page says it
             _log.exception("nothing can be said of what is left")
             return f"{type(error).__name__}: {error}"

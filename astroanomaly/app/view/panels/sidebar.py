@@ -30,10 +30,10 @@ class Sidebar:
     def __init__(self, state: ViewState, act: Any) -> None:
         self.state = state
         self._syncing = False
-        classes = list(state.search.classes)
+        classes = list(state.shared.classes)
         kinds = [UNLABELLED, NOT_MINE, EVERYTHING, LABELLED, *classes, DISPUTED, "skipped", "flagged"]
         self.mode = Select(
-            title="show", options=[("search", "the search"), ("audit", "the audit set, blind")], width=_WIDTH
+            title="show", options=[("candidates", "candidates"), ("audit", "the audit set, blind")], width=_WIDTH
         )
         self.ordering = Select(title="order", options=[(k, v[0]) for k, v in ORDERINGS.items()], width=_WIDTH)
         self.by = Select(title="ranked by", options=[("", _AUTOMATIC)], width=_WIDTH)
@@ -104,20 +104,20 @@ class Sidebar:
             try:
                 names = {PROBE: "the live probe", LATEST: "the latest round", COLD: "no labels"}
                 self.by.options = [("", _AUTOMATIC)] + [
-                    (name, f"{names[name]} ({state.search.described[name]})")
+                    (name, f"{names[name]} ({state.shared.described[name]})")
                     for name in names
-                    if name in state.search.scores
+                    if name in state.shared.scores
                 ]
-                self.by.value = state.by if state.by in state.search.scores else ""
-                self.mode.value = "audit" if state.audit else "search"
+                self.by.value = state.by if state.by in state.shared.scores else ""
+                self.mode.value = "audit" if state.audit else "candidates"
                 for widget in (self.ordering, self.by, self.labels, self.annotator, self.lowest, self.highest,
                                self.region, self.expression, self.repeats):  # fmt: skip
                     widget.disabled = state.audit
                 self.clear.disabled = state.audit or state.filters == Filters()
-                judges = {who for opinion in state.search.opinions().values() for who in opinion.votes}
+                judges = {who for opinion in state.shared.opinions().values() for who in opinion.votes}
                 people: list[Any] = [("", "anybody"), *((who, who) for who in sorted(judges))]
                 self.annotator.options = people
-                self.mode.visible = bool(state.search.audit)
+                self.mode.visible = bool(state.shared.audit)
                 self.ordering.value = state.ordering
                 self.page_size.value = str(state.page_size)
                 self.repeats.value = round(state.repeat_share * 100, 1)
@@ -144,7 +144,7 @@ class Sidebar:
         state, page = self.state, self.state.page
         if not page.ids:
             return "<b>Nothing to show.</b>"
-        total = len(state.search.cache)
+        total = len(state.shared.cache)
         if not page.left:
             kind, _, what = page.ordering.partition(":")
             told = f"like {what}, nearest first" if kind == "like" else _BY_HAND.get(kind, kind)
@@ -157,12 +157,12 @@ class Sidebar:
         return f"<b>page {state.number + 1}</b> <span class=muted>{escape(told)}</span>"
 
     def _counts(self) -> str:
-        search = self.state.search
-        counts = search.counts()
+        shared = self.state.shared
+        counts = shared.counts()
         rows = []
-        for word in [*search.classes, DISPUTED, "skipped", "flagged"]:
-            if word in search.classes or word in counts:
-                look = look_of(word, search.classes)
+        for word in [*shared.classes, DISPUTED, "skipped", "flagged"]:
+            if word in shared.classes or word in counts:
+                look = look_of(word, shared.classes)
                 rows.append(
                     f"<td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td>"
                     f"<td class=number>{counts.get(word, 0):,}</td>"
