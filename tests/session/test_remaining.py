@@ -11,7 +11,7 @@ from astropy.table import Table
 from bokeh.document import Document
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.forecast import look_ahead
+from astroanomaly.app.review.forecast import forecast_and_suspects
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.cli import main
@@ -147,7 +147,7 @@ def test_the_app_says_the_same(session):
     learner = Learner(shared, background=False)
     try:
         learner._running.result(60)
-        found = look_ahead(shared, LATEST)
+        found = forecast_and_suspects(shared, LATEST)
         assert found.why_not == ""
         alike = session.remaining(found.left.depths)
         assert found.left.total == alike.total
@@ -155,7 +155,7 @@ def test_the_app_says_the_same(session):
         assert [i for i, *_ in found.suspects] == [
             str(row["object_id"]) for row in session.suspects(99) if row["label"] != row["looks_like"]
         ][:20]
-        assert look_ahead(shared, COLD).why_not == "There is no ranking yet."
+        assert forecast_and_suspects(shared, COLD).why_not == "There is no ranking yet."
     finally:
         learner.close()
         shared.close()

@@ -20,7 +20,7 @@ import numpy as np
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.records import Progress
 
-__all__ = ["ColdScores", "FeatureMap", "Job", "compute_features", "map_features", "train"]
+__all__ = ["BackgroundJob", "ColdScores", "FeatureMap", "compute_features", "map_features", "train"]
 
 _NICE = 10  # pages come first
 _FIRST_LOOK = 400  # objects after which there is a first ranking without labels
@@ -45,7 +45,7 @@ class FeatureMap:
     points: np.ndarray
 
 
-class Job:
+class BackgroundJob:
     """Work in another process, that reports and can be stopped at any time.
 
     Parameters
@@ -167,14 +167,14 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
         os.nice(_NICE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def heard() -> list[Any]:
+    def received() -> list[Any]:
         messages = []
         while connection.poll():
             messages.append(connection.recv())
         return messages
 
     try:
-        with contextlib.closing(work(*arguments, heard)) as reports:  # type: ignore[type-var]
+        with contextlib.closing(work(*arguments, received)) as reports:  # type: ignore[type-var]
             for report in reports:
                 connection.send(report)
         connection.send(_End())
@@ -202,7 +202,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Progress | ColdScores]:
+def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[Progress | ColdScores]:
     """Compute the frozen features that are missing, in random order, and rank without labels as they come.
 
     Messages are lists of ids whose features are wanted at once.
@@ -232,7 +232,7 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
         return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(cache, complete=False)]).astype(np.float32)
 
     def listen() -> None:
-        for wanted in heard():
+        for wanted in received():
             for _ in store.compute(first=wanted, only=()):
                 pass
 
@@ -259,7 +259,7 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
     store.close()
 
 
-def train(path: Path, ranker: str, options: dict[str, Any], heard: Callable[[], list[Any]]) -> Iterator[Progress]:
+def train(path: Path, ranker: str, options: dict[str, Any], received: Callable[[], list[Any]]) -> Iterator[Progress]:
     """Train a ranker and score everything: one round."""
     yield Progress("loading the libraries", 0)
     from astroanomaly.learn.engine.device import tune_allocator
@@ -273,7 +273,9 @@ def train(path: Path, ranker: str, options: dict[str, Any], heard: Callable[[], 
     yield from session.train_steps(ranker, **options)
 
 
-def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[], list[Any]]) -> Iterator[FeatureMap]:
+def map_features(
+    path: Path, method: str, labelled: list[str], received: Callable[[], list[Any]]
+) -> Iterator[FeatureMap]:
     """Project the features of a sample, and of some labelled objects, on a plane."""
     from astroanomaly.learn.features.projection import plane
     from astroanomaly.learn.features.scaling import Points

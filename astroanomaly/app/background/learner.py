@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from astroanomaly.app.background.jobs import ColdScores, FeatureMap, Job, compute_features, map_features, train
+from astroanomaly.app.background.jobs import (
+    BackgroundJob,
+    ColdScores,
+    FeatureMap,
+    compute_features,
+    map_features,
+    train,
+)
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
 from astroanomaly.records import NOMINAL, Progress
@@ -75,10 +82,10 @@ class Learner:
         self.fitted = ""
         self.seconds = 0.0
         self.problem = ""
-        self.training: Job | None = None
+        self.training: BackgroundJob | None = None
         self.map: FeatureMap | None = None
-        self.map_job: Job | None = None
-        self._features: Job | None = None
+        self.map_job: BackgroundJob | None = None
+        self._features: BackgroundJob | None = None
         self._store: FeatureStore | None = None
         self._points: Points | None = None
         self._probe: Any = None  # as it was last fitted
@@ -99,7 +106,7 @@ class Learner:
     def compute(self) -> None:
         """Compute the features that are missing, in the background, unless that is being done."""
         if self._features is None or self._features.state != "running":
-            self._features = Job("features", compute_features, self.shared.session.path)
+            self._features = BackgroundJob("features", compute_features, self.shared.session.path)
 
     def _there_may_be_features(self) -> bool:
         folders = [folder / "derived" for folder in self.shared.cache.folders]
@@ -147,7 +154,7 @@ class Learner:
         if not self.computed:
             return False
         now = time.monotonic()
-        if now - self.shared.heard < _QUIET_S and now - self._started < _LONGEST_S:
+        if now - self.shared.received < _QUIET_S and now - self._started < _LONGEST_S:
             return False  # somebody is in full swing, and keys come first
         new = self.shared.verdicts - max(self._fitted_verdicts, 0)
         first = self._fitted_verdicts < 0
@@ -305,7 +312,7 @@ class Learner:
         if self.computed < 10:
             raise ConfigError("there are too few features for a map yet: try again in a moment")
         labelled = [i for i, o in self.shared.consensus.opinions().items() if o.label and i not in self.shared.audit]
-        self.map_job = Job("feature map", map_features, self.shared.session.path, method, labelled)
+        self.map_job = BackgroundJob("feature map", map_features, self.shared.session.path, method, labelled)
 
     # -------------------------------------------------------------------------------------------------------- training
 
@@ -319,7 +326,7 @@ class Learner:
         """
         if self.training is not None and self.training.state == "running":
             raise SessionError("a training is running: cancel it first, or wait for its end")
-        self.training = Job(f"training {ranker}", train, self.shared.session.path, ranker, options)
+        self.training = BackgroundJob(f"training {ranker}", train, self.shared.session.path, ranker, options)
 
     def time_left_s(self) -> float | None:
         """Seconds to the end of the stage that the training is in, None while unknown."""

@@ -15,7 +15,7 @@ from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.bands import default_channels, parse_channels
 from astroanomaly.imaging.stretch import Limits, Stretch, lupton_rgb
 
-__all__ = ["COLOUR_MAPS", "Display", "Sheet", "bin_pixels", "tile"]
+__all__ = ["COLOUR_MAPS", "Display", "Sheet", "arrange_in_grid", "bin_pixels"]
 
 COLOUR_MAPS = ("grey", "viridis", "magma", "inferno", "cividis", "turbo")
 _STEPS = 65536  # levels between black and white: fine enough for the steepest curve on an 8-bit screen
@@ -305,7 +305,7 @@ def bin_pixels(images: np.ndarray, largest: int) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def tile(painted: np.ndarray, columns: int, rows: int) -> np.ndarray:
+def arrange_in_grid(painted: np.ndarray, columns: int, rows: int) -> np.ndarray:
     """Lay pictures out as one, row by row from the top left; places without one are transparent.
 
     Parameters

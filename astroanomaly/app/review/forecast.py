@@ -12,13 +12,13 @@ from astroanomaly.labels.consensus import DISPUTED, Consensus
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.remaining import forecast_scores
 
-__all__ = ["Outlook", "look_ahead"]
+__all__ = ["ForecastAndSuspects", "forecast_and_suspects"]
 
 _DEPTHS = np.unique(np.geomspace(10, 1e6, 41).astype(int)).tolist()
 
 
 @dataclass(frozen=True)
-class Outlook:
+class ForecastAndSuspects:
     """What could be said.
 
     Attributes
@@ -36,7 +36,7 @@ class Outlook:
     suspects: tuple[tuple[str, str, float, str], ...]
 
 
-def look_ahead(shared: SharedState, by: str, n: int = 20) -> Outlook:
+def forecast_and_suspects(shared: SharedState, by: str, n: int = 20) -> ForecastAndSuspects:
     """Look at one ranking; may be called from any thread.
 
     Parameters
@@ -53,7 +53,7 @@ def look_ahead(shared: SharedState, by: str, n: int = 20) -> Outlook:
             left, why_not = _left(shared, by, consensus), ""
         except AstroAnomalyError as error:
             why_not = f"{str(error)[:1].upper()}{str(error)[1:]}."
-    return Outlook(left, why_not, tuple(_suspects(shared, consensus, n)))
+    return ForecastAndSuspects(left, why_not, tuple(_suspects(shared, consensus, n)))
 
 
 def _left(shared: SharedState, by: str, consensus: Consensus) -> Forecast:

@@ -11,7 +11,7 @@ import numpy as np
 
 from astroanomaly.app.review.display import Display
 from astroanomaly.app.review.filters import Filters
-from astroanomaly.app.review.grid_layout import fit_grid
+from astroanomaly.app.review.grid_layout import grid_shape
 from astroanomaly.app.review.paging import ORDERINGS, ObjectPage, next_page
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
@@ -62,7 +62,7 @@ class ViewState:
         self.filters = Filters()
         self.audit = False
         self.page_size = 25
-        self.columns, self.rows = fit_grid(self.page_size, 1.5, 1)
+        self.columns, self.rows = grid_shape(self.page_size, 1.5, 1)
         self.shape = (1.5, 1.0)
         self.auto_advance = True
         self.click_marks = ANOMALY
@@ -202,7 +202,7 @@ class ViewState:
     def _fit(self) -> None:
         layout = self.shared.cache.layout
         width, height = self.shape[0] / layout.width, self.shape[1] / layout.height  # in cutouts, which may be oblong
-        grid = fit_grid(len(self.page.ids) or self.page_size, width, height)
+        grid = grid_shape(len(self.page.ids) or self.page_size, width, height)
         if grid != (self.columns, self.rows):
             self.columns, self.rows = grid
             self.dirty |= {"page", "marks", "cursor"}

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astroanomaly.app.review.bootstrap import GRID, ranking_curves, resampled_curves
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.labels.consensus import DISPUTED, audit_labels
+from astroanomaly.metrics import CURVE_GRID, bootstrap_curves, ranking_curves
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.calibration import LEAST
 
 __all__ = ["Curves", "Pace", "Sample", "curves", "histogram", "pace", "sample"]
 
-_LEAST = 20  # labelled objects of the audit set without which it says nothing
 _PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
 
 
@@ -83,7 +83,7 @@ def sample(shared: SharedState, by: str) -> Sample:
     said = {i: o.label for i, o in shared.consensus.opinions().items() if o.label}
     known = audit_labels(shared.consensus, audit)
     sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
-    unbiased = len(sides) == 2 and len(known) >= min(_LEAST, len(audit))
+    unbiased = len(sides) == 2 and len(known) >= min(LEAST, len(audit))
     chosen = known if unbiased else {i: label for i, label in said.items() if i not in shared.audit}
     ids, truth, scores = _scored(shared, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
     return Sample(ids, truth, scores, not unbiased, len(known), len(audit))
@@ -111,11 +111,11 @@ def curves(shared: SharedState, by: str) -> Curves | None:
     truth, scores = known.truth, known.scores
     if not truth.any() or truth.all():
         return None
-    low, high = resampled_curves(truth, scores, np.random.default_rng(0))
+    low, high = bootstrap_curves(truth, scores, np.random.default_rng(0))
     values = np.stack([ranking_curves(truth, scores), low, high])
-    roc, precision, efficiency = (values[:, k * len(GRID) : (k + 1) * len(GRID)] for k in range(3))
+    roc, precision, efficiency = (values[:, k * len(CURVE_GRID) : (k + 1) * len(CURVE_GRID)] for k in range(3))
     return Curves(
-        known.biased, int(truth.sum()), int((~truth).sum()), GRID, roc, precision, efficiency,
+        known.biased, int(truth.sum()), int((~truth).sum()), CURVE_GRID, roc, precision, efficiency,
         tuple(values[:, -2].tolist()), tuple(values[:, -1].tolist()), known.audit_labelled, known.audit_size,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import ConfigError, LabelError, SessionError
+from astroanomaly.imaging.sampling import sample_pixels
 from astroanomaly.imaging.stretch import Limits, Stretch
 from astroanomaly.labels.consensus import DISPUTED, Consensus, Opinion
 from astroanomaly.labels.log import LabelLog
@@ -68,7 +69,7 @@ class SharedState:
         self.features: Callable[[Sequence[str]], np.ndarray] | None = None  # (n, D) float32, once there are some
         self.revision = 0
         self.verdicts = 0  # events that change what can be learnt
-        self.heard = 0.0  # when the last of them came, on the monotonic clock
+        self.received = 0.0  # when the last of them came, on the monotonic clock
         self._codes = np.zeros(len(self.cache), np.int8)
         self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
@@ -95,7 +96,7 @@ class SharedState:
             if not events:
                 return set()
             changed = self.consensus.add(events)
-            self.heard = now
+            self.received = now
             self._verdict_numbers += [event.number for event in events if event.kind in ("verdict", "undo", "skip")]
             self.verdicts = len(self._verdict_numbers)
             self.revision += 1
@@ -339,12 +340,7 @@ class SharedState:
     def _sample(self) -> np.ndarray:
         """``(1, B, 1, P)`` pixels of random cutouts."""
         rng = np.random.default_rng(0)
-        ids = self.cache.sample(_SAMPLED, rng)
-        images = self.cache.read(ids)
-        flat = images.reshape(*images.shape[:2], -1).swapaxes(0, 1).reshape(images.shape[1], -1)
-        if flat.shape[1] > _SAMPLED_PIXELS:
-            flat = flat[:, rng.choice(flat.shape[1], _SAMPLED_PIXELS, replace=False)]
-        return np.ascontiguousarray(flat, np.float32)[None, :, None, :]
+        return sample_pixels(self.cache, rng, cutouts=_SAMPLED, pixels=_SAMPLED_PIXELS, evenly=False)
 
     def close(self) -> None:
         """Close the label file."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from astroanomaly import Session
-from astroanomaly.app.background.jobs import FeatureMap, Job, map_features, train
+from astroanomaly.app.background.jobs import BackgroundJob, FeatureMap, map_features, train
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.errors import ConfigError, SessionError
@@ -233,7 +233,7 @@ def test_a_killed_process_is_told_from_one_that_is_done(new_session):
     ids = list(session.cache.ids)
     session.label(ids[:3], "anomaly")
     session.label(ids[3:6], "nominal")
-    job = Job("training", train, session.path, "fixmatch", {"iterations": 100_000})
+    job = BackgroundJob("training", train, session.path, "fixmatch", {"iterations": 100_000})
     end = time.monotonic() + 60
     while not job.reports and time.monotonic() < end:
         time.sleep(0.05)
@@ -247,7 +247,7 @@ def test_reports_arrive_in_order_whoever_reads_them(new_session):
     session = new_session()
     session.label(list(session.cache.ids)[:4], "anomaly")
     session.label(list(session.cache.ids)[4:8], "nominal")
-    job = Job("training", train, session.path, "fixmatch", {"iterations": 25})
+    job = BackgroundJob("training", train, session.path, "fixmatch", {"iterations": 25})
     job.wait(120)  # nobody looks meanwhile: the pipe must not fill up
     assert job.state == "done"
     steps = [report.done for report in job.reports if report.stage == "training"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from astroanomaly.app.review.filters import Filters
-from astroanomaly.app.review.grid_layout import fit_grid, fit_inspector
+from astroanomaly.app.review.grid_layout import grid_shape, inspector_sizes
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.shared_state import COLD, PROBE, SharedState
 from astroanomaly.app.review.verdicts import Mark
@@ -359,7 +359,7 @@ def test_objects_of_a_selection_are_shown_as_pages_of_their_own(shared, state):
 def test_a_grid_makes_cells_as_large_as_can_be():
     for n in (9, 25, 49, 100):
         for width, height in ((1000, 600), (600, 1000), (500, 500)):
-            columns, rows = fit_grid(n, width, height)
+            columns, rows = grid_shape(n, width, height)
             assert columns * rows >= n
             side = min(width / columns, height / rows)
             others = (min(width / c, height / -(-n // c)) for c in range(1, n + 1))
@@ -370,7 +370,7 @@ def test_the_inspector_shares_its_place_between_one_large_and_several_small_imag
     for bands in (0, 1, 3, 8):
         for width, height in ((2400, 1600), (670, 590), (500, 900)):
             for aspect in (1.0, 0.5, 2.0):
-                large, small, area = fit_inspector(bands, aspect, width, height)
+                large, small, area = inspector_sizes(bands, aspect, width, height)
                 assert large <= width
                 assert large * aspect <= height
                 if not bands:

@@ -1,7 +1,5 @@
 """Curves, agreement and maps: figures that agree with the library's own, and say when they are biased."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,8 +8,7 @@ from hypothesis import strategies as st
 from astroanomaly import metrics
 from astroanomaly.app.review import agreement
 from astroanomaly.app.review import performance as quality
-from astroanomaly.app.review.bootstrap import GRID, ranking_curves, resampled_curves
-from astroanomaly.app.review.forecast import look_ahead
+from astroanomaly.app.review.forecast import forecast_and_suspects
 from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.panels.maps import mollweide
 from astroanomaly.labels.log import LabelLog
@@ -82,53 +79,6 @@ def test_one_side_of_the_audit_set_is_not_enough(shared):
     assert quality.sample(shared, PROBE).biased
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60), st.integers(0, 5))
-def test_samples_from_one_sorting_give_what_sorting_each_anew_gives(rows, seed):
-    truth, scores = np.array(rows).T.astype(float)
-    truth = truth > 0
-    if truth.all() or not truth.any():
-        return
-    order = np.argsort(-scores, kind="stable")
-    truth, scores = truth[order], scores[order]
-
-    def plain(t, s):
-        false, true = metrics.roc_curve(t, s)
-        precision, recall = metrics.precision_recall_curve(t, s)
-        found = metrics.found_at(t, s, np.maximum(GRID * len(t), 1)) / t.sum()
-        areas = [metrics.auroc(t, s), metrics.auprc(t, s)]
-        return np.concatenate(
-            [np.interp(GRID, false, true), np.interp(GRID, recall[::-1], precision[::-1]), found, areas]
-        )
-
-    np.testing.assert_allclose(ranking_curves(truth, scores), plain(truth, scores), atol=1e-9)
-    for place in range(2):
-        np.testing.assert_allclose(
-            resampled_curves(truth, scores, np.random.default_rng(seed), resamples=15)[place],
-            metrics.bootstrap(truth, scores, plain, np.random.default_rng(seed), resamples=15)[place],
-            atol=1e-9,
-        )
-
-
-def test_twenty_thousand_labels_are_measured_at_once():
-    rng = np.random.default_rng(0)
-    truth = rng.random(20_000) < 0.1
-    scores = rng.normal(truth, 1)
-    started = time.process_time()
-    resampled_curves(truth, scores, rng)
-    assert time.process_time() - started < 2  # about .3 s; one sorting for each sample takes 5
-
-
-def test_the_interval_holds_what_it_says():
-    """Of 90 % intervals about nine in ten hold the true value, here 0.76 for two normals one deviation apart."""
-    inside, rng = 0, np.random.default_rng(1)
-    for _ in range(60):
-        truth = np.arange(120) < 40
-        scores = rng.normal(truth.astype(float), 1)
-        low, high = metrics.bootstrap(truth, scores, metrics.auroc, rng, resamples=80)
-        inside += low <= 0.7602 <= high
-    assert 0.8 <= inside / 60 <= 0.98
-
-
 def test_the_histogram_counts_every_object(shared):
     ids = list(shared.cache.ids)
     shared.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
@@ -179,7 +129,7 @@ def test_labels_of_objects_that_are_gone_do_no_harm(new_session):
     shared = SharedState(session)
     shared.publish(PROBE, np.zeros(len(session.cache)), "test")
     assert quality.curves(shared, PROBE) is None
-    assert look_ahead(shared, PROBE).suspects == ()
+    assert forecast_and_suspects(shared, PROBE).suspects == ()
     assert agreement.annotators(shared)[0].verdicts == 2
     shared.close()
 

@@ -10,7 +10,6 @@ from bokeh.events import ButtonClick
 
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.filters import Filters
-from astroanomaly.app.review.marks import look_of
 from astroanomaly.app.review.preferences import load_preferences
 from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.app.view.page import Page
@@ -268,12 +267,6 @@ def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
     assert "a handler failed" in caplog.text
     press(page, "a")
     assert page.mosaic.cells.data["word"][0] == "anomaly"
-
-
-def test_words_have_looks_of_their_own():
-    classes = ("nominal", "anomaly", "ring", "arc", "merger")
-    looks = [look_of(word, classes) for word in (*classes, "disputed", "skipped")]
-    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == len(looks)
 
 
 def test_memory_does_not_grow_with_pages(page):

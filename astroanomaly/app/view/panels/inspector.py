@@ -25,12 +25,12 @@ from bokeh.models import (
 from astroanomaly.app.assets import asset
 from astroanomaly.app.review.compass import Compass, compass_of, sexagesimal, sky_at
 from astroanomaly.app.review.display import Sheet
-from astroanomaly.app.review.grid_layout import fit_inspector
+from astroanomaly.app.review.grid_layout import inspector_sizes
 from astroanomaly.app.review.links import links
-from astroanomaly.app.review.marks import look_of
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.records import Cutout
 
 __all__ = ["Inspector"]
@@ -113,7 +113,7 @@ class Inspector:
         self.whole.on_click(act(self._fit))
         self.say = []
         for word in state.shared.classes:
-            button = Button(label=f"{look_of(word, state.shared.classes).letter} {word}")
+            button = Button(label=f"{mark_style(word, state.shared.classes).letter} {word}")
             button.on_click(act(lambda word=word: state.verdict(word)))
             self.say.append(button)
         self.back = Button(label="back to the page", width=120)
@@ -263,7 +263,7 @@ class Inspector:
         bands = len(self.figures) - 1 if self.bands.children else 0
         aspect = layout.height / layout.width
         zoom = self.state.zoom
-        large, small, area = fit_inspector(bands, aspect, width - (_INFO + 50) * zoom - 24, height - 72 * zoom - 16)
+        large, small, area = inspector_sizes(bands, aspect, width - (_INFO + 50) * zoom - 24, height - 72 * zoom - 16)
         for number, figure in enumerate(self.figures):
             side = max(small, 40) if number else max(large, 80)
             figure.update(width=side, height=max(1, round(side * aspect)))
@@ -310,8 +310,8 @@ class Inspector:
         score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
         if mark.word:
-            look = look_of(mark.word, state.shared.classes)
-            lines.append(f"<span style='color:{look.colour}'>{look.letter} {escape(mark.word)}</span>")
+            marked = mark_style(mark.word, state.shared.classes)
+            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.word)}</span>")
         if hidden:
             lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
         elif np.isfinite(score):

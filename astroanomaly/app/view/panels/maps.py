@@ -24,9 +24,9 @@ from bokeh.models import (
 )
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.marks import look_of
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import INK, PALE, plot_figure, view
+from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["Maps", "mollweide"]
 
@@ -205,12 +205,12 @@ class Maps:
     def _columns(self, ids: list[str], scores: np.ndarray) -> dict[str, list[Any]]:
         state = self.state
         words = [state.shared.opinion(i).label for i in ids]
-        looks = [look_of(word, state.shared.classes) if word else None for word in words]
+        styles = [mark_style(word, state.shared.classes) if word else None for word in words]
         return {
             "object_id": list(ids), "score": scores.astype(float).tolist(), "word": words,
-            "marker": [look.marker if look else "circle" for look in looks],
-            "size": [11 if look else 5 for look in looks],
-            "edge": [look.colour if look else "rgba(0,0,0,0)" for look in looks],
+            "marker": [style.marker if style else "circle" for style in styles],
+            "size": [11 if style else 5 for style in styles],
+            "edge": [style.colour if style else "rgba(0,0,0,0)" for style in styles],
         }  # fmt: skip
 
     def _which(self) -> list[str]:
@@ -246,7 +246,7 @@ class Maps:
 def _legend(state: ViewState) -> str:
     """Say what the marks mean."""
     rows = [
-        f"<tr><td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td></tr>"
-        for word, look in ((word, look_of(word, state.shared.classes)) for word in state.shared.classes)
+        f"<tr><td style='color:{style.colour}'>{style.letter}</td><td>{escape(word)}</td></tr>"
+        for word, style in ((word, mark_style(word, state.shared.classes)) for word in state.shared.classes)
     ]
     return f"<h3>labels</h3><table>{''.join(rows)}</table><p class=muted>colour of a point: its score</p>"

@@ -11,7 +11,7 @@ import numpy as np
 from bokeh.models import Button, Column, ColumnDataSource, Div, Row
 
 from astroanomaly.app.review import performance as quality
-from astroanomaly.app.review.forecast import Outlook, look_ahead
+from astroanomaly.app.review.forecast import ForecastAndSuspects, forecast_and_suspects
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import legend_above, plot_figure, view
 from astroanomaly.session.calibration import Forecast
@@ -149,15 +149,15 @@ class Quality:
             self._asking = True
             self._later(self._told, self._look, by)
 
-    def _look(self, by: str) -> Outlook | str:
+    def _look(self, by: str) -> ForecastAndSuspects | str:
         """Find out in a thread; what goes wrong must not keep the view from asking again."""
         try:
-            return look_ahead(self.state.shared, by)
+            return forecast_and_suspects(self.state.shared, by)
         except Exception as error:  # noqa: BLE001 - the page says it
             _log.exception("nothing can be said of what is left")
             return f"{type(error).__name__}: {error}"
 
-    def _told(self, found: Outlook | str) -> None:
+    def _told(self, found: ForecastAndSuspects | str) -> None:
         self._asking = False
         if isinstance(found, str):
             self.left.text = f"<p class=bad>{escape(found)}</p>"

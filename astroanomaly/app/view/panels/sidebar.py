@@ -8,10 +8,10 @@ from typing import Any
 from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch, TextInput, Widget
 
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters
-from astroanomaly.app.review.marks import look_of
 from astroanomaly.app.review.page_state import PAGE_SIZES, ViewState
 from astroanomaly.app.review.paging import ORDERINGS
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE
+from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import NOMINAL
 
@@ -162,9 +162,9 @@ class Sidebar:
         rows = []
         for word in [*shared.classes, DISPUTED, "skipped", "flagged"]:
             if word in shared.classes or word in counts:
-                look = look_of(word, shared.classes)
+                style = mark_style(word, shared.classes)
                 rows.append(
-                    f"<td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td>"
+                    f"<td style='color:{style.colour}'>{style.letter}</td><td>{escape(word)}</td>"
                     f"<td class=number>{counts.get(word, 0):,}</td>"
                 )
         pairs = [f"<tr>{''.join(rows[k : k + 2])}</tr>" for k in range(0, len(rows), 2)]
