@@ -150,7 +150,7 @@ def measure(session, count):
                     time.sleep(between)
                 return found
 
-            page.evaluate(DRAWN, ["page_image", SET.format("per page", "'100'")])
+            page.evaluate(DRAWN, ["page_image", SET.format("objects per page", "'100'")])
             time.sleep(2)
             figures["verdict to next cursor position"] = timed("cursor", KEY.format("n"), count, 0.12)
             figures["page of 100"] = timed("page_image", KEY.format("PageDown"), 20, 1.0)

@@ -30,7 +30,9 @@ __all__ = [
     "text_width",
 ]
 
-INK, PALE, GRID = "#222222", "#888888", "#E4E4E4"
+INK = "#222222"
+PALE = "#888888"
+GRID = "#E4E4E4"
 _SUFFIXES = (".png", ".svg", ".pdf")
 FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
 DPI = 100  # of contact sheets: one pixel of layout is one pixel of the file

@@ -148,14 +148,14 @@ def test_the_app_says_the_same(session):
     try:
         learner._running.result(60)
         found = forecast_and_suspects(shared, LATEST)
-        assert found.why_not == ""
-        alike = session.remaining(found.left.depths)
-        assert found.left.total == alike.total
-        assert [i.high for i in found.left.within] == pytest.approx([i.high for i in alike.within], abs=2)
+        assert found.why_none == ""
+        alike = session.remaining(found.forecast.depths)
+        assert found.forecast.total == alike.total
+        assert [i.high for i in found.forecast.within] == pytest.approx([i.high for i in alike.within], abs=2)
         assert [i for i, *_ in found.suspects] == [
             str(row["object_id"]) for row in session.suspects(99) if row["label"] != row["looks_like"]
         ][:20]
-        assert forecast_and_suspects(shared, COLD).why_not == "There is no ranking yet."
+        assert forecast_and_suspects(shared, COLD).why_none == "There is no ranking yet."
     finally:
         learner.close()
         shared.close()
@@ -176,17 +176,17 @@ def test_the_page_says_what_is_left(session):
     try:
         learner._running.result(60)
         shared.withdraw(PROBE)
-        page.state.open_view("is it working?")
+        page.state.open_view("performance")
         page.flush()
-        view = page.views["is it working?"]
+        view = page.views["performance"]
         for future, _ in page._asked:
             future.result(60)
         page._answers()
         found = session.remaining()
-        assert f"about <b>{found.total.expected:,.0f}</b> anomalies" in view.left.text
-        assert f"among {found.unlabelled} unlabelled objects" in view.left.text
-        assert "the next" in view.left.text
-        ahead = view.ahead.data
+        assert f"about <b>{found.total.expected:,.0f}</b> anomalies" in view.remaining.text
+        assert f"among {found.unlabelled} unlabelled objects" in view.remaining.text
+        assert "the next" in view.remaining.text
+        ahead = view.forecast.data
         assert len(ahead["depth"]) > 3
         assert (np.array(ahead["low"]) <= ahead["precision"]).all()
         assert (np.array(ahead["precision"]) <= ahead["high"]).all()
@@ -202,12 +202,12 @@ def test_the_page_says_what_is_missing(new_session):
     learner = Learner(shared, background=False)
     page = Page(Document(), shared, learner, "ann")
     try:
-        page.state.open_view("is it working?")
+        page.state.open_view("performance")
         page.flush()
         page._asked[0][0].result(60)
         page._answers()
-        assert "This session has no audit set" in page.views["is it working?"].left.text
-        assert page.views["is it working?"].ahead.data["depth"] == []
+        assert "This session has no audit set" in page.views["performance"].remaining.text
+        assert page.views["performance"].forecast.data["depth"] == []
     finally:
         learner.close()
         shared.close()

@@ -18,14 +18,18 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.learn.engine.device import tune_allocator
+from astroanomaly.learn.features.projection import plane
+from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import Progress
 
 __all__ = ["BackgroundJob", "ColdScores", "FeatureMap", "compute_features", "map_features", "train"]
 
 _NICE = 10  # pages come first
-_FIRST_LOOK = 400  # objects after which there is a first ranking without labels
-_MOST_REPORTS = 20_000
-_MAPPED = 3000  # objects on a feature map
+_FIRST_SAMPLE = 400  # objects after which there is a first ranking without labels
+_MAX_REPORTS = 20_000
+_MAX_MAPPED = 3000  # objects on a feature map
 _PATIENCE_S = 15.0  # a process that is told to stop is killed after this time
 
 
@@ -46,7 +50,7 @@ class FeatureMap:
 
 
 class BackgroundJob:
-    """Work in another process, that reports and can be stopped at any time.
+    """Work in a process of its own, that reports and can be stopped at any time.
 
     Parameters
     ----------
@@ -91,8 +95,8 @@ class BackgroundJob:
             while True:
                 said = self._connection.recv()
                 if isinstance(said, Progress):
-                    if len(self.reports) >= _MOST_REPORTS:
-                        del self.reports[: _MOST_REPORTS // 2]
+                    if len(self.reports) >= _MAX_REPORTS:
+                        del self.reports[: _MAX_REPORTS // 2]
                     self.reports.append(said)
                 elif isinstance(said, _End):
                     break
@@ -207,8 +211,6 @@ def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[
 
     Messages are lists of ids whose features are wanted at once.
     """
-    from astroanomaly.learn.engine.device import tune_allocator
-    from astroanomaly.learn.features.store import FeatureStore
     from astroanomaly.session.session import Session
 
     tune_allocator()
@@ -231,7 +233,7 @@ def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[
     def _scores(ranker: Any, cache: Any) -> np.ndarray:
         return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(cache, complete=False)]).astype(np.float32)
 
-    def listen() -> None:
+    def compute_wanted() -> None:
         for wanted in received():
             for _ in store.compute(first=wanted, only=()):
                 pass
@@ -240,16 +242,16 @@ def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[
     usual = int(session.settings["cold"]["sample"])
     enough = len(cache) >= 10
     if enough and store.done < len(cache):
-        yield from rank(_FIRST_LOOK)
+        yield from rank(_FIRST_SAMPLE)
     yield Progress("features", store.done, len(cache))
     if session.settings["probe"]["invariance"]:  # for the live probe
         for step in store.turned.compute(store.turned.sample(exclude)):
             yield step
-            listen()
+            compute_wanted()
     again = 2 * store.done
     for step in store.compute(first=session.labels.labelled().ids):
         yield step
-        listen()
+        compute_wanted()
         if rankers and store.done >= again and store.done < len(cache):
             yield ColdScores(_scores(rankers[0], cache), store.done)
             again = 2 * store.done
@@ -262,7 +264,6 @@ def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[
 def train(path: Path, ranker: str, options: dict[str, Any], received: Callable[[], list[Any]]) -> Iterator[Progress]:
     """Train a ranker and score everything: one round."""
     yield Progress("loading the libraries", 0)
-    from astroanomaly.learn.engine.device import tune_allocator
     from astroanomaly.session.session import Session
 
     tune_allocator()
@@ -277,9 +278,6 @@ def map_features(
     path: Path, method: str, labelled: list[str], received: Callable[[], list[Any]]
 ) -> Iterator[FeatureMap]:
     """Project the features of a sample, and of some labelled objects, on a plane."""
-    from astroanomaly.learn.features.projection import plane
-    from astroanomaly.learn.features.scaling import Points
-    from astroanomaly.learn.features.store import FeatureStore
     from astroanomaly.session.session import Session
 
     session = Session.open(path)
@@ -287,7 +285,7 @@ def map_features(
     store = FeatureStore.of(cache, session.context)
     rng = np.random.default_rng(0)
     known = [object_id for object_id in labelled if cache.find([object_id])[0] >= 0]
-    ids = list(dict.fromkeys([*known[:_MAPPED], *cache.sample(_MAPPED, rng, session.labels.audit)]))
+    ids = list(dict.fromkeys([*known[:_MAX_MAPPED], *cache.sample(_MAX_MAPPED, rng, session.labels.audit)]))
     features = store.get(ids)
     there = np.isfinite(features).all(axis=1)
     ids = [object_id for object_id, yes in zip(ids, there, strict=True) if yes]

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,19 +24,17 @@ from astroanomaly.app.background.jobs import (
 )
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
-from astroanomaly.records import NOMINAL, Progress
-
-if TYPE_CHECKING:
-    from astroanomaly.learn.features.scaling import Points
-    from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.records import NOMINAL, Labelled, Progress
 
 __all__ = ["Learner"]
 
-_LOOK_S = 0.4
+_TICK_S = 0.4  # ticks that come sooner after the last do nothing
 _QUIET_S = 0.4  # the probe is fitted when no verdict came for so long
-_LONGEST_S = 3.0  # or when the last fit is as old as this
-_GROWN = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
-_STEP = 256  # rows compared together: they stay in the processor's own memory meanwhile
+_MAX_WAIT_S = 3.0  # or when the last fit began so long ago
+_FEATURE_GROWTH = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
+_ROWS_PER_CHUNK = 256  # rows compared together: they stay in the processor's own memory meanwhile
 _NEW_CACHES = "the session has new caches: restart the server"
 _AnswerT = TypeVar("_AnswerT")
 _log = logging.getLogger(__name__)
@@ -65,7 +63,7 @@ class Learner:
         Verdicts after which the probe is fitted again.
     computed
         Number of objects whose features exist, as far as is known.
-    fitted
+    fitted_on
         What the probe was last fitted on, in words; empty before, and again when there are no labels on both sides.
     seconds
         How long that took, ranking included.
@@ -79,7 +77,7 @@ class Learner:
         self.shared = shared
         self.refit_every = 1
         self.computed = 0
-        self.fitted = ""
+        self.fitted_on = ""
         self.seconds = 0.0
         self.problem = ""
         self.training: BackgroundJob | None = None
@@ -94,8 +92,8 @@ class Learner:
         self._running: Future[None] | None = None
         self._fitted_verdicts = -1
         self._fitted_features = 0
-        self._asked: set[str] = set()
-        self._looked = 0.0
+        self._requested: set[str] = set()
+        self._ticked = 0.0
         self._started = 0.0
         self._lock = threading.RLock()
         if background:
@@ -123,9 +121,9 @@ class Learner:
         """Take in what jobs report, and fit the probe if it is time; cheap, and called by every page."""
         with self._lock:
             now = time.monotonic()
-            if now - self._looked < _LOOK_S:
+            if now - self._ticked < _TICK_S:
                 return
-            self._looked = now
+            self._ticked = now
             if self._features is not None:
                 last = self._features.last
                 if last is not None and last.stage == "features":
@@ -154,11 +152,11 @@ class Learner:
         if not self.computed:
             return False
         now = time.monotonic()
-        if now - self.shared.received < _QUIET_S and now - self._started < _LONGEST_S:
+        if now - self.shared.last_verdict_at < _QUIET_S and now - self._started < _MAX_WAIT_S:
             return False  # somebody is in full swing, and keys come first
         new = self.shared.verdicts - max(self._fitted_verdicts, 0)
         first = self._fitted_verdicts < 0
-        grown = self.computed >= _GROWN * self._fitted_features or (
+        grown = self.computed >= _FEATURE_GROWTH * self._fitted_features or (
             self.computed == len(self.shared.cache) > self._fitted_features
         )
         return new >= self.refit_every or first or grown
@@ -171,14 +169,12 @@ class Learner:
         try:
             labelled = shared.labels.labelled()
             store = self._open_store()
-            self._ask(labelled.ids, store)
+            self._request(labelled.ids, store)
             there = set(self._with_features(labelled.ids, store))
             pairs = [(i, c) for i, c in zip(labelled.ids, labelled.classes, strict=True) if i in there]
             known = {c for _, c in pairs}
             shared.features = self._vectors
             if NOMINAL in known and len(known) > 1:
-                from astroanomaly.records import Labelled
-
                 probe: Any = shared.session.ranker("probe")
                 probe.share(store)
                 chosen = Labelled(tuple(i for i, _ in pairs), tuple(c for _, c in pairs))
@@ -189,9 +185,9 @@ class Learner:
                 self.seconds = time.monotonic() - started
                 self._probe = probe
                 self._publish(PROBE, np.concatenate(scores), described)
-                self.fitted = described  # last: who sees it may look at the scores
+                self.fitted_on = described  # last: who sees it may look at the scores
             else:  # undone, or not there yet
-                self.fitted, self._probe = "", None
+                self.fitted_on, self._probe = "", None
                 shared.withdraw(PROBE)
             self.problem = _NEW_CACHES if self.problem == _NEW_CACHES else ""
         except AstroAnomalyError as error:
@@ -204,9 +200,6 @@ class Learner:
 
     def _open_store(self) -> FeatureStore:
         """Return the features, opened anew while others are still filling them."""
-        from astroanomaly.learn.features.scaling import Points
-        from astroanomaly.learn.features.store import FeatureStore
-
         if self._store is None or self._store.done < len(self.shared.cache):
             self._store = FeatureStore.of(self.shared.cache, self.shared.session.context)
             self.computed = max(self.computed, self._store.done)
@@ -220,13 +213,13 @@ class Learner:
         there = [store.computed(shards[n].uuid)[p] for n, p in zip(numbers, places, strict=True)]
         return [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
 
-    def _ask(self, ids: Sequence[str], store: FeatureStore) -> None:
+    def _request(self, ids: Sequence[str], store: FeatureStore) -> None:
         """Have the features of labelled objects computed before those of others."""
         if self._features is None or self._features.state != "running":
             return
-        missing = set(ids) - set(self._with_features(ids, store)) - self._asked
+        missing = set(ids) - set(self._with_features(ids, store)) - self._requested
         if missing:
-            self._asked |= missing
+            self._requested |= missing
             self._features.send(sorted(missing))
 
     # ------------------------------------------------------------------------------------------------------- questions
@@ -265,8 +258,8 @@ class Learner:
         likeness = []
         for shard in self.shared.cache.shards:
             rows = store.shard(shard.uuid)
-            for start in range(0, len(shard), _STEP):
-                likeness.append(points.apply(rows[start : start + _STEP]) @ wanted)
+            for start in range(0, len(shard), _ROWS_PER_CHUNK):
+                likeness.append(points.apply(rows[start : start + _ROWS_PER_CHUNK]) @ wanted)
         whole = np.nan_to_num(np.concatenate(likeness), nan=-2.0)
         whole[self.shared.cache.rows(sorted(self.shared.audit))] = -2.0
         best = np.argsort(-whole, kind="stable")[:n]

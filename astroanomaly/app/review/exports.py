@@ -1,9 +1,9 @@
-"""What leaves the app: catalogues and reports of chosen objects, and messages to other programs on the same desktop."""
+"""Exports: catalogues and reports of chosen objects, and tables sent to other programs on the same desktop."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ import numpy as np
 from astroanomaly.app.review.display import Display, Sheet, bin_pixels
 from astroanomaly.app.review.report import report
 from astroanomaly.app.review.shared_state import SharedState
-from astroanomaly.app.view.theme import palette
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.session.candidates import describe
 from astroanomaly.tables.write import merge_duplicates, write_catalog
@@ -20,7 +19,7 @@ from astroanomaly.tables.write import merge_duplicates, write_catalog
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["FORMATS", "SELECTIONS", "catalogue", "choose", "file_of", "send"]
+__all__ = ["FORMATS", "SELECTIONS", "catalogue", "file_content", "select", "send_by_samp"]
 
 FORMATS = {  # suffix -> name, type of content
     ".vot": ("VOTable", "application/x-votable+xml"),
@@ -31,17 +30,17 @@ FORMATS = {  # suffix -> name, type of content
     ".html": ("report with thumbnails", "text/html"),
 }
 SELECTIONS = {
-    "anomalies": "all that were called anomalous",
-    "page": "the page on show",
-    "selection": "what is selected on the page",
-    "filter": "all that pass the filters, best first",
+    "anomalies": "all anomalies",
+    "page": "objects on the page",
+    "selection": "objects selected on the page",
+    "filter": "all that pass the filters, highest score first",
     "top": "the highest scores",
 }
-_MOST_PICTURES = 500
-_PICTURE = 128
+_MAX_THUMBNAILS = 500
+_THUMBNAIL_PX = 128
 
 
-def choose(
+def select(
     shared: SharedState,
     which: str,
     page: Sequence[str],
@@ -65,7 +64,7 @@ def choose(
     top
         How many of the highest scores.
     selected
-        The objects that are selected on it.
+        The objects that are selected on the page.
     """
     opinions = shared.opinions()
     if which in ("anomalies", *shared.classes):
@@ -104,14 +103,31 @@ def catalogue(shared: SharedState, ids: Sequence[str], by: str, merge_radius_arc
     return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table
 
 
-def file_of(shared: SharedState, table: QTable, suffix: str, display: Display) -> bytes:
-    """Return a catalogue as the content of a file."""
+def file_content(
+    shared: SharedState, table: QTable, suffix: str, display: Display, palette: Callable[[str], np.ndarray]
+) -> bytes:
+    """Return a catalogue as the content of a file.
+
+    Parameters
+    ----------
+    table
+        What `catalogue` made.
+    suffix
+        One of `FORMATS`.
+    display, palette
+        How the thumbnails of a report look; as in `Sheet.paint`.
+
+    Raises
+    ------
+    ConfigError
+        For another suffix.
+    """
     if suffix not in FORMATS:
         raise ConfigError(f"{suffix!r} is no format (known: {', '.join(FORMATS)})")
     if suffix == ".html":
-        ids = [str(object_id) for object_id in table["object_id"][:_MOST_PICTURES]]
-        images = bin_pixels(shared.cache.read(ids), _PICTURE)
-        painted = Sheet(images, shared.cache.bands, shared.levels).paint(display, palette)
+        ids = [str(object_id) for object_id in table["object_id"][:_MAX_THUMBNAILS]]
+        images = bin_pixels(shared.cache.read(ids), _THUMBNAIL_PX)
+        painted = Sheet(images, shared.cache.bands, shared.survey_limits).paint(display, palette)
         about = {**table.meta, "objects": str(len(table))}
         if len(table) > len(ids):
             about["shown"] = f"the first {len(ids)}"
@@ -124,7 +140,7 @@ def file_of(shared: SharedState, table: QTable, suffix: str, display: Display) -
         return path.read_bytes()
 
 
-def send(table: QTable, name: str) -> int:
+def send_by_samp(table: QTable, name: str) -> int:
     """Send a catalogue by SAMP to the programs on this computer (TOPCAT, Aladin, DS9); return how many got it.
 
     The table lies in the folder for temporary files, since the others read it when they like.

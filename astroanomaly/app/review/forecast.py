@@ -1,4 +1,4 @@
-"""What is left to find, and labels that look wrong: takes a second or more, so it is asked in a thread."""
+"""Forecast of the anomalies that are left, and suspect labels: takes a second or more, so it is asked in a thread."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.labels.consensus import DISPUTED, Consensus
+from astroanomaly.learn.label_errors import suspects
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.remaining import forecast_scores
 
@@ -19,44 +20,44 @@ _DEPTHS = np.unique(np.geomspace(10, 1e6, 41).astype(int)).tolist()
 
 @dataclass(frozen=True)
 class ForecastAndSuspects:
-    """What could be said.
+    """How many anomalies are left, and which labels look wrong.
 
     Attributes
     ----------
-    left
+    forecast
         How many anomalies are left, or None.
-    why_not
-        What is missing to say it, and what to do; empty with ``left``.
+    why_none
+        What is missing for a forecast, and what to do; empty with one.
     suspects
         Id, label, confidence in it and the class that looks likelier; the most doubtful first.
     """
 
-    left: Forecast | None
-    why_not: str
+    forecast: Forecast | None
+    why_none: str
     suspects: tuple[tuple[str, str, float, str], ...]
 
 
 def forecast_and_suspects(shared: SharedState, by: str, n: int = 20) -> ForecastAndSuspects:
-    """Look at one ranking; may be called from any thread.
+    """Forecast by one ranking, and find suspect labels; may be called from any thread.
 
     Parameters
     ----------
     by
         Name of the scores.
     n
-        Most labels that look wrong; those that the others speak for are left out.
+        Most suspect labels; those that all other labels agree with are left out.
     """
     consensus = Consensus(shared.labels.events())  # one of its own: that of the shared state changes meanwhile
-    left, why_not = None, "There is no ranking yet."
+    forecast, why_none = None, "There is no ranking yet."
     if by in shared.scores:
         try:
-            left, why_not = _left(shared, by, consensus), ""
+            forecast, why_none = _forecast(shared, by, consensus), ""
         except AstroAnomalyError as error:
-            why_not = f"{str(error)[:1].upper()}{str(error)[1:]}."
-    return ForecastAndSuspects(left, why_not, tuple(_suspects(shared, consensus, n)))
+            why_none = f"{str(error)[:1].upper()}{str(error)[1:]}."
+    return ForecastAndSuspects(forecast, why_none, tuple(_suspects(shared, consensus, n)))
 
 
-def _left(shared: SharedState, by: str, consensus: Consensus) -> Forecast:
+def _forecast(shared: SharedState, by: str, consensus: Consensus) -> Forecast:
     session = shared.session
     until = None
     learnt: tuple[str, ...] = ()
@@ -78,8 +79,6 @@ def _left(shared: SharedState, by: str, consensus: Consensus) -> Forecast:
 
 
 def _suspects(shared: SharedState, consensus: Consensus, n: int) -> list[tuple[str, str, float, str]]:
-    from astroanomaly.learn.label_errors import suspects
-
     said = {i: o.label for i, o in sorted(consensus.opinions().items()) if o.label not in ("", DISPUTED)}
     ids = [i for i in shared.known(list(said)) if i not in shared.audit]
     if shared.features is None or not ids:

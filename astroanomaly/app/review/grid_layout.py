@@ -6,7 +6,7 @@ import math
 
 __all__ = ["grid_shape", "inspector_sizes"]
 
-_TRIED = 40
+_SIZES_TRIED = 40
 
 
 def grid_shape(n: int, width: float, height: float) -> tuple[int, int]:
@@ -39,8 +39,8 @@ def inspector_sizes(bands: int, aspect: float, width: float, height: float, gap:
     """
     largest = min(width, height / aspect)
     best = (-1.0, int(largest), 0, int(width))
-    for step in range(_TRIED if bands else 0):
-        large = largest * (1 - step / _TRIED)
+    for step in range(_SIZES_TRIED if bands else 0):
+        large = largest * (1 - step / _SIZES_TRIED)
         for area_width, area_height in ((width, height - large * aspect - gap), (width - large - gap, height)):
             for columns in range(1, bands + 1):
                 rows = math.ceil(bands / columns)

@@ -110,14 +110,14 @@ class ViewState:
         page = self.page
         if self.audit or not page.left:
             return False
-        return (page.by, page.ranked) != (self.by_name, self.shared.told(self.by_name))
+        return (page.by, page.ranked) != (self.by_name, self.shared.describe_scores(self.by_name))
 
     def why_empty(self) -> str:
         """Say why there is no object on the page, and what to do."""
         if self.audit:
-            return "You have labelled the whole audit set: see *is it working?*, or show the candidates again."
+            return "You have labelled the whole audit set: see *performance*, or choose *show: candidates*."
         if self.filters == Filters():
-            return "Every object has a verdict. Choose 'everything' under 'only' to see them again."
+            return "Every object has a verdict. Choose *show only: everything* to see them again."
         return "No object passes the filters: clear them, or widen them."
 
     def mark(self, object_id: str) -> Mark:
@@ -140,7 +140,7 @@ class ViewState:
             self.pages, self.number, self.cursor = before
             raise
         self.selection = frozenset()
-        self._fit()
+        self._lay_out()
         self.dirty |= {"page", "marks", "cursor", "options"}
 
     def turn(self, step: int) -> None:
@@ -152,13 +152,13 @@ class ViewState:
             return
         if wanted >= len(self.pages) and not self._add_page():
             self.say(
-                "the audit set is complete: see *is it working?*"
+                "the audit set is complete: see *performance*"
                 if self.audit
                 else "there is nothing more to show in this order and with these filters"
             )
             return
         self.number = min(wanted, len(self.pages) - 1)
-        self._fit()
+        self._lay_out()
         self.cursor = 0
         self.selection = frozenset()
         self.dirty |= {"page", "marks", "cursor"}
@@ -197,9 +197,9 @@ class ViewState:
         if width > 0 and height > 0 and self.shape != (width, height):
             self.shape = (width, height)
             self.dirty.add("shape")
-            self._fit()
+            self._lay_out()
 
-    def _fit(self) -> None:
+    def _lay_out(self) -> None:
         layout = self.shared.cache.layout
         width, height = self.shape[0] / layout.width, self.shape[1] / layout.height  # in cutouts, which may be oblong
         grid = grid_shape(len(self.page.ids) or self.page_size, width, height)
@@ -228,7 +228,7 @@ class ViewState:
 
     # ------------------------------------------------------------------------------------------------------- options
 
-    def choose(self, **changes: Any) -> None:
+    def set_options(self, **changes: Any) -> None:
         """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``repeat_share`` or ``filters``, and begin again.
 
         Nothing changes where a value cannot be, and a message says why.
@@ -238,7 +238,7 @@ class ViewState:
             for name, value in changes.items():
                 self._check(name, value)
                 setattr(self, name, value)
-            self._fit()
+            self._lay_out()
             self.restart()
             self.say("")
         except AstroAnomalyError as error:
@@ -253,7 +253,7 @@ class ViewState:
     def _restore(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
             setattr(self, name, value)
-        self._fit()
+        self._lay_out()
 
     def _check(self, name: str, value: Any) -> None:
         known: dict[str, Iterable[Any]] = {"ordering": ORDERINGS, "page_size": PAGE_SIZES, "audit": (False, True)}
@@ -268,23 +268,19 @@ class ViewState:
 
     def set_filters(self, **changes: Any) -> None:
         """Change some of the filters."""
-        self.choose(filters=dataclasses.replace(self.filters, **changes))
+        self.set_options(filters=dataclasses.replace(self.filters, **changes))
 
     def set_display(self, **changes: Any) -> None:
-        """Change the look; fields of the stretch are meant where the display has none of that name."""
-        stretch = {name: value for name, value in changes.items() if not hasattr(self.display, name)}
-        rest = {name: value for name, value in changes.items() if hasattr(self.display, name)}
+        """Change how cutouts are displayed, see `Display.changed`."""
         try:
-            made = dataclasses.replace(
-                self.display, **rest, stretch=dataclasses.replace(rest.get("stretch", self.display.stretch), **stretch)
-            ) if "stretch" not in rest else dataclasses.replace(self.display, **rest)  # fmt: skip
-            made.rows(self.shared.cache.bands)
+            display = self.display.changed(**changes)
+            display.rows(self.shared.cache.bands)
         except AstroAnomalyError as error:
             self.say(str(error), "error")
             return
         self.say("")
-        if made != self.display:
-            self.display = made
+        if display != self.display:
+            self.display = display
             self.dirty |= {"display", "options"}
 
     def set_annotator(self, name: str) -> None:
@@ -383,12 +379,12 @@ class ViewState:
             self._advance()
 
     def rest_nominal(self) -> None:
-        """Call all objects of this page nominal that nobody has decided on here; one action, undone as one."""
+        """Label all objects of this page nominal that have no mark yet; one action, undone as one."""
         rest = [object_id for object_id in self.page.ids if not self.mark(object_id).word]
         if not rest:
-            self.say("nothing on this page is left to decide")
+            self.say("every object on this page has a verdict or is skipped")
         elif self._give(rest, NOMINAL):
-            self.say(f"{len(rest)} objects called nominal; u takes all of it back")
+            self.say(f"{len(rest)} objects labelled nominal; u undoes all of them")
 
     def skip(self) -> None:
         """Say that these objects were seen and not decided."""
@@ -417,12 +413,12 @@ class ViewState:
         if not self._write("undo", None, lambda: taken.append(self.verdicts.undo())):
             return
         if taken[0] is None:
-            self.say("there is nothing left to take back")
+            self.say("there is nothing left to undo")
             return
         ids = self.shared.consensus.members(taken[0])
         self._go_to(ids)
         self.selection = frozenset()
-        self.say(f"took back what was said of {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
+        self.say(f"undid your action on {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
 
     def _go_to(self, ids: Sequence[str]) -> None:
         """Put the cursor on the first of some objects, on the latest page that shows it."""
@@ -431,7 +427,7 @@ class ViewState:
             if shown:
                 if number != self.number:
                     self.number = number
-                    self._fit()
+                    self._lay_out()
                     self.dirty |= {"page", "marks"}
                 self.place_cursor(shown[0])
                 return
@@ -450,7 +446,7 @@ class ViewState:
         if ids is not None and not ids:
             return False
         if ids is not None and self.unreadable:
-            self.say(f"no {what} on cutouts that cannot be seen: {self.unreadable}", "error")
+            self.say(f"no {what} on cutouts that cannot be shown: {self.unreadable}", "error")
             return False
         try:
             write()

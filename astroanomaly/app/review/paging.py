@@ -18,15 +18,15 @@ ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it alway
     "score": ("most anomalous", "score", ""),
     "uncertain": ("most uncertain", "uncertain", ""),
     "diverse": ("anomalous and diverse", "diverse", ""),
-    "novel": ("unlike all that is labelled", "novel", ""),
-    "mixed": ("some anomalous, some to learn from", "mixed", ""),
+    "novel": ("unlike any labelled object", "novel", ""),
+    "mixed": ("mixed: candidates and informative objects", "mixed", ""),
     "random": ("random", "random", ""),
     "median": ("near the median score", "median", ""),
     "mean": ("near the mean score", "mean", ""),
     "nominal": ("most nominal", "nominal", ""),
-    "cold": ("unusual, without labels", "score", COLD),
+    "cold": ("outliers, without labels", "score", COLD),
 }
-_LEAST_AGE = 2  # pages before a labelled object may come back as a blind repeat
+_PAGES_BEFORE_REPEAT = 2  # pages before a labelled object may come back as a blind repeat
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ObjectPage:
     def of(cls, shared: SharedState, ids: Sequence[str], ordering: str, by: str, **more: Any) -> ObjectPage:
         """Make a page of given objects, with the scores as they are now."""
         return cls(
-            tuple(ids), ordering, more.pop("probability", None), by=by, ranked=shared.told(by),
+            tuple(ids), ordering, more.pop("probability", None), by=by, ranked=shared.describe_scores(by),
             scores=shared.score_of(ids, by), since=shared.consensus.last, **more,
         )  # fmt: skip
 
@@ -147,7 +147,7 @@ def _draw_repeats(
     count = int(rng.binomial(size, share)) if share else 0
     if not count:
         return []
-    recent = {object_id for page in pages[-_LEAST_AGE:] for object_id in page.ids}
+    recent = {object_id for page in pages[-_PAGES_BEFORE_REPEAT:] for object_id in page.ids}
     said = {i for i, opinion in shared.opinions().items() if annotator in opinion.votes}
     free = shared.known(sorted(said - recent - shared.audit))
     return [str(i) for i in rng.permutation(free)[:count]]

@@ -13,14 +13,14 @@ from astroanomaly.metrics import CURVE_GRID, bootstrap_curves, ranking_curves
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.calibration import LEAST
 
-__all__ = ["Curves", "Pace", "Sample", "curves", "histogram", "pace", "sample"]
+__all__ = ["Curves", "EvaluationSet", "Pace", "curves", "evaluation_set", "histogram", "pace"]
 
 _PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """Labelled objects to judge a ranking on; those without a score are left out.
+class EvaluationSet:
+    """Labelled objects to measure a ranking on; those without a score are left out.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Curves:
     auroc, auprc
         Value, lower and upper end.
     audit_labelled, audit_size
-        As in `Sample`.
+        As in `EvaluationSet`.
     """
 
     biased: bool
@@ -73,8 +73,8 @@ class Curves:
     audit_size: int
 
 
-def sample(shared: SharedState, by: str) -> Sample:
-    """Return the labelled objects to judge a ranking on: the audit set if enough of it is labelled, else all others.
+def evaluation_set(shared: SharedState, by: str) -> EvaluationSet:
+    """Return the labelled objects to measure a ranking on: the audit set if enough of it is labelled, else all others.
 
     Enough are 20 objects, or all of a smaller set, with both nominal ones and anomalies. For which verdicts count, see
     `astroanomaly.labels.consensus.audit_labels`.
@@ -86,7 +86,7 @@ def sample(shared: SharedState, by: str) -> Sample:
     unbiased = len(sides) == 2 and len(known) >= min(LEAST, len(audit))
     chosen = known if unbiased else {i: label for i, label in said.items() if i not in shared.audit}
     ids, truth, scores = _scored(shared, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
-    return Sample(ids, truth, scores, not unbiased, len(known), len(audit))
+    return EvaluationSet(ids, truth, scores, not unbiased, len(known), len(audit))
 
 
 def _scored(shared: SharedState, labels: dict[str, str], by: str) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ def _labels(shared: SharedState) -> dict[str, str]:
 
 def curves(shared: SharedState, by: str) -> Curves | None:
     """Measure a ranking; None while there are not verdicts on both sides."""
-    known = sample(shared, by)
+    known = evaluation_set(shared, by)
     truth, scores = known.truth, known.scores
     if not truth.any() or truth.all():
         return None

@@ -69,7 +69,7 @@ def test_the_probe_follows_the_verdicts(started):
     wait_for(learner, lambda: learner._fitted_verdicts == 2)
     assert PROBE not in shared.scores
     shared.labels.verdict(ids[2:6], "nominal", annotator="ann")
-    wait_for(learner, lambda: learner.fitted == "6 verdicts")
+    wait_for(learner, lambda: learner.fitted_on == "6 verdicts")
     first = shared.scores[PROBE]
     assert np.isfinite(first).all()
     session = shared.session
@@ -79,7 +79,7 @@ def test_the_probe_follows_the_verdicts(started):
     wait_for(learner, lambda: learner._fitted_verdicts == 11)
     np.testing.assert_array_equal(shared.scores[PROBE], first)  # nothing is learnt from the audit set
     shared.labels.verdict(ids[6:9], "nominal", annotator="ann")
-    wait_for(learner, lambda: learner.fitted == "9 verdicts")
+    wait_for(learner, lambda: learner.fitted_on == "9 verdicts")
     assert not np.array_equal(shared.scores[PROBE], first)
 
 
@@ -93,7 +93,7 @@ def test_a_ranking_that_rests_on_nothing_any_more_is_withdrawn(started):
     before = shared.revision
     shared.labels.undo(annotator="ann")
     wait_for(learner, lambda: PROBE not in shared.scores)
-    assert learner.fitted == ""
+    assert learner.fitted_on == ""
     assert PROBE not in shared.described
     assert shared.revision > before
 
@@ -148,7 +148,7 @@ def test_the_probe_can_wait_for_more_verdicts(started):
         time.sleep(0.1)
     assert PROBE not in shared.scores
     shared.labels.verdict(ids[2:5], "nominal", annotator="ann")
-    wait_for(learner, lambda: learner.fitted == "5 verdicts")
+    wait_for(learner, lambda: learner.fitted_on == "5 verdicts")
 
 
 def test_features_can_wait_until_they_are_asked_for(started):

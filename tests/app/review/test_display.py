@@ -159,7 +159,7 @@ def test_binning_leaves_out_what_is_not_there():
     np.testing.assert_array_equal(bin_pixels(images, 2)[0, 0], [[1, 1], [1, np.nan]])
 
 
-def test_tiles_lie_row_by_row_from_the_top_left():
+def test_pictures_lie_row_by_row_from_the_top_left():
     pages = np.arange(1, 6, dtype=np.uint32)[:, None, None].repeat(2, 1).repeat(3, 2)
     whole = arrange_in_grid(pages, 3, 2)
     assert whole.shape == (4, 9)

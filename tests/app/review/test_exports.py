@@ -1,4 +1,4 @@
-"""What leaves the app: catalogues in every format, a report that is text and pictures only, SAMP to a real hub."""
+"""Exports: catalogues in every format, a report that is text and pictures only, SAMP to a real hub."""
 
 import io
 import time
@@ -12,9 +12,10 @@ from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
 from astroanomaly.app.review.compass import compass_of, sexagesimal, sky_at
 from astroanomaly.app.review.display import Display
-from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, choose, file_of, send
+from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select, send_by_samp
 from astroanomaly.app.review.links import links
 from astroanomaly.app.review.shared_state import PROBE, SharedState
+from astroanomaly.app.view.theme import palette
 from astroanomaly.errors import ConfigError, StorageError
 
 
@@ -37,7 +38,7 @@ def test_selections(shared):
     free[10:20] = True
 
     def chosen(which, **more):
-        return choose(shared, which, ids[30:33], free, PROBE, **{"top": 3, **more})
+        return select(shared, which, ids[30:33], free, PROBE, **{"top": 3, **more})
 
     assert chosen("anomalies") == [ids[3], ids[2], ids[0]]
     assert chosen("ring") == [ids[2]]
@@ -53,8 +54,8 @@ def test_selections(shared):
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
 def test_every_format_holds_the_selection(shared, suffix):
-    ids = choose(shared, "anomalies", (), np.zeros(0, bool), PROBE, 1)
-    content = file_of(shared, catalogue(shared, ids, PROBE, 1.0), suffix, Display.for_pixels("flux"))
+    ids = select(shared, "anomalies", (), np.zeros(0, bool), PROBE, 1)
+    content = file_content(shared, catalogue(shared, ids, PROBE, 1.0), suffix, Display.for_pixels("flux"), palette)
     if suffix == ".vot":
         table = parse_single_table(io.BytesIO(content)).to_table()
         assert list(table["object_id"]) == ids
@@ -70,7 +71,9 @@ def test_nothing_chosen_is_an_error_that_says_so(shared):
     with pytest.raises(ConfigError, match="nothing to export"):
         catalogue(shared, [], PROBE, 1.0)
     with pytest.raises(ConfigError, match="no format"):
-        file_of(shared, catalogue(shared, list(shared.cache.ids)[:1], PROBE, 0), ".exe", Display.for_pixels("flux"))
+        file_content(
+            shared, catalogue(shared, list(shared.cache.ids)[:1], PROBE, 0), ".exe", Display.for_pixels("flux"), palette
+        )
 
 
 class Reader(HTMLParser):
@@ -89,7 +92,7 @@ class Reader(HTMLParser):
 
 def test_the_report_is_pictures_and_escaped_text(shared):
     ids = list(shared.cache.ids)[:7]
-    content = file_of(shared, catalogue(shared, ids, PROBE, 0.0), ".html", Display.for_pixels("flux"))
+    content = file_content(shared, catalogue(shared, ids, PROBE, 0.0), ".html", Display.for_pixels("flux"), palette)
     reader = Reader()
     reader.feed(content.decode("utf-8"))
     assert reader.tags.count("img") == 7
@@ -103,12 +106,12 @@ def test_a_table_is_sent_to_programs_on_the_desktop(shared, tmp_path, monkeypatc
     monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'hub').as_uri()}")
     table = catalogue(shared, list(shared.cache.ids)[:3], PROBE, 0.0)
     with pytest.raises(StorageError, match="no SAMP hub"):
-        send(table, "search")
+        send_by_samp(table, "search")
     hub = SAMPHubServer(web_profile=False, addr="127.0.0.1", lockfile=str(tmp_path / "hub"), label="test")
     hub.start()
     try:
         with pytest.raises(StorageError, match="no program there takes tables"):
-            send(table, "search")
+            send_by_samp(table, "search")
         topcat = SAMPIntegratedClient(name="a program that takes tables", addr="127.0.0.1")
         topcat.connect()
         try:
@@ -118,7 +121,7 @@ def test_a_table_is_sent_to_programs_on_the_desktop(shared, tmp_path, monkeypatc
                 received.append(params)
 
             topcat.bind_receive_notification("table.load.votable", take)
-            assert send(table, "search") == 1
+            assert send_by_samp(table, "search") == 1
             end = time.monotonic() + 20
             while not received and time.monotonic() < end:
                 time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What keys and clicks do to one page, without a browser: a mark follows the disk, and pages stay as dealt."""
+"""What keys and clicks do to one page, without a browser: a mark follows the disk, and pages stay as they are."""
 
 import contextlib
 import os
@@ -80,7 +80,7 @@ def test_verdicts_carry_how_the_object_was_shown(shared, state):
     press(state, "a")
     event = shared.labels.events()[-1]
     assert (event.ordering, event.probability, event.blind_repeat) == ("score:cold", None, False)
-    state.choose(ordering="random")
+    state.set_options(ordering="random")
     press(state, "a")
     event = shared.labels.events()[-1]
     assert event.ordering == "random"
@@ -268,10 +268,10 @@ def test_filters_by_sky_and_by_catalogue(shared, state):
 @pytest.mark.parametrize(
     "ordering", ["score", "uncertain", "novel", "mixed", "random", "median", "mean", "nominal", "cold"]
 )
-def test_every_order_deals_each_object_once(shared, state, ordering):
+def test_every_order_shows_each_object_once(shared, state, ordering):
     drawn = np.random.default_rng(0).normal(size=(len(shared.cache), 8))
     shared.features = lambda ids: drawn[shared.cache.rows(ids)]
-    state.choose(ordering=ordering, page_size=49)
+    state.set_options(ordering=ordering, page_size=49)
     while state.number < 5 and state._add_page():
         state.number += 1
     shown = [i for page in state.pages for i in page.ids]
@@ -280,24 +280,24 @@ def test_every_order_deals_each_object_once(shared, state, ordering):
 
 def test_a_diverse_order_waits_for_features(shared, state):
     before = state.page.ids
-    state.choose(ordering="diverse")
+    state.set_options(ordering="diverse")
     assert "features" in state.message.text
     assert (state.ordering, state.page.ids) == ("score", before)
     shared.features = lambda ids: np.eye(len(ids), dtype=np.float32)
-    state.choose(ordering="diverse")
+    state.set_options(ordering="diverse")
     assert (state.ordering, len(state.page.ids)) == ("diverse", 25)
 
 
 def test_the_audit_set_is_shown_blind_and_once(shared, state):
     shared.labels.verdict(sorted(shared.audit)[:3], ANOMALY, annotator="ben")
     shared.refresh()
-    state.choose(audit=True)
+    state.set_options(audit=True)
     assert set(state.page.ids) == shared.audit
     assert all(state.is_hidden(i) for i in state.page.ids)
     for _ in range(12):
         press(state, "n")
     assert shared.labels.events()[-1].ordering == "audit"
-    state.choose(audit=True)
+    state.set_options(audit=True)
     assert state.page.ids == ()
 
 
@@ -323,9 +323,9 @@ def test_blind_repeats_come_back_unmarked_and_are_recorded(shared, state):
 
 def test_options_that_cannot_be_are_refused_with_a_message(state):
     before = (state.page_size, state.repeat_share, state.ordering, state.annotator, state.display)
-    state.choose(page_size=7)
-    state.choose(repeat_share=0.9)
-    state.choose(ordering="best")
+    state.set_options(page_size=7)
+    state.set_options(repeat_share=0.9)
+    state.set_options(ordering="best")
     state.set_annotator("  ")
     state.set_annotator("a\x00b")
     state.set_display(contrast=-1.0)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from astroanomaly import metrics
 from astroanomaly.app.review import agreement
-from astroanomaly.app.review import performance as quality
 from astroanomaly.app.review.forecast import forecast_and_suspects
+from astroanomaly.app.review.performance import curves, evaluation_set, histogram, pace
 from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.panels.maps import mollweide
 from astroanomaly.labels.log import LabelLog
@@ -25,19 +25,19 @@ def shared(new_session):
 
 
 def test_curves_come_from_the_audit_set_or_are_called_biased(shared):
-    assert quality.curves(shared, PROBE) is None
+    assert curves(shared, PROBE) is None
     others = [i for i in shared.cache.ids if i not in shared.audit]
     shared.labels.verdict(others[:10], ["anomaly", "nominal"] * 5, annotator="ann")
     shared.refresh()
-    found = quality.curves(shared, PROBE)
+    found = curves(shared, PROBE)
     assert (found.biased, found.anomalies, found.nominal) == (True, 5, 5)
     audit = sorted(shared.audit)
     shared.labels.verdict(audit[:30], "nominal", annotator="ann")
     shared.refresh()
-    assert quality.curves(shared, PROBE).biased  # one side only
+    assert curves(shared, PROBE).biased  # one side only
     shared.labels.verdict(audit[30:], "anomaly", annotator="ann")
     shared.refresh()
-    found = quality.curves(shared, PROBE)
+    found = curves(shared, PROBE)
     assert (found.biased, found.anomalies, found.nominal) == (False, 10, 30)
     scores = shared.score_of(audit, PROBE)
     truth = np.arange(40) >= 30
@@ -57,33 +57,33 @@ def test_only_blind_verdicts_on_enough_of_the_audit_set_count(shared):
     shared.labels.verdict(others[:10], ["anomaly", "nominal"] * 5, annotator="ann", ordering="score:probe")
     shared.labels.verdict(audit[:30], ["anomaly", "nominal"] * 15, annotator="ann", ordering="import")
     shared.refresh()
-    found = quality.curves(shared, PROBE)  # of a table nobody knows how its rows were chosen
+    found = curves(shared, PROBE)  # of a table nobody knows how its rows were chosen
     assert (found.biased, found.anomalies, found.audit_labelled, found.audit_size) == (True, 5, 0, 40)
     shared.labels.verdict(audit[:19], ["anomaly", "nominal"] * 9 + ["nominal"], annotator="ben", ordering="audit")
     shared.refresh()
-    found = quality.curves(shared, PROBE)
+    found = curves(shared, PROBE)
     assert (found.biased, found.audit_labelled) == (True, 19)
     shared.labels.verdict(audit[19:20], "nominal", annotator="ben", ordering="audit")
     shared.refresh()
-    found = quality.curves(shared, PROBE)
+    found = curves(shared, PROBE)
     assert (found.biased, found.anomalies, found.nominal, found.audit_labelled) == (False, 9, 11, 20)
     shared.labels.verdict(audit[30:], "nominal", annotator="ann")  # now all of it is labelled: nothing was chosen
     shared.refresh()
-    found = quality.sample(shared, PROBE)
+    found = evaluation_set(shared, PROBE)
     assert (found.biased, found.audit_labelled, found.audit_size) == (False, 40, 40)
 
 
 def test_one_side_of_the_audit_set_is_not_enough(shared):
     shared.labels.verdict(sorted(shared.audit), "nominal", annotator="ann", ordering="audit")
     shared.refresh()
-    assert quality.sample(shared, PROBE).biased
+    assert evaluation_set(shared, PROBE).biased
 
 
 def test_the_histogram_counts_every_object(shared):
     ids = list(shared.cache.ids)
     shared.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
     shared.refresh()
-    edges, everything, nominal, anomaly = quality.histogram(shared, PROBE)
+    edges, everything, nominal, anomaly = histogram(shared, PROBE)
     assert (everything.sum(), nominal.sum(), anomaly.sum()) == (len(ids), 4, 2)
     assert (np.diff(edges) > 0).all()
 
@@ -96,11 +96,11 @@ def test_what_was_found_for_how_many_verdicts(shared):
         shared.labels.verdict(object_id, word, annotator="ann", time=when)
     shared.labels.verdict(sorted(shared.audit)[0], "anomaly", annotator="ann", time="2026-01-01T05:00:02")
     shared.refresh()
-    went = quality.pace(shared)
+    went = pace(shared)
     assert went.verdicts.tolist() == list(range(1, 13))
     assert went.found.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6]
     assert went.per_minute == pytest.approx(60)  # one a second; the long pause is none of the work
-    assert np.isnan(quality.pace(shared, "ben").per_minute)
+    assert np.isnan(pace(shared, "ben").per_minute)
 
 
 def test_agreement_with_oneself_and_with_others(shared):
@@ -128,7 +128,7 @@ def test_labels_of_objects_that_are_gone_do_no_harm(new_session):
         log.verdict(["gone", "gone too"], ["anomaly", "nominal"], annotator="ann")
     shared = SharedState(session)
     shared.publish(PROBE, np.zeros(len(session.cache)), "test")
-    assert quality.curves(shared, PROBE) is None
+    assert curves(shared, PROBE) is None
     assert forecast_and_suspects(shared, PROBE).suspects == ()
     assert agreement.annotators(shared)[0].verdicts == 2
     shared.close()

@@ -1,6 +1,7 @@
 """Panels without a browser: what their sources hold follows the state, and controls change it."""
 
 import contextlib
+import json
 import sqlite3
 
 import numpy as np
@@ -9,7 +10,7 @@ from bokeh.document import Document
 from bokeh.events import ButtonClick
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.filters import Filters
+from astroanomaly.app.review.filters import NOT_MINE, Filters
 from astroanomaly.app.review.preferences import load_preferences
 from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.app.view.page import Page
@@ -124,6 +125,15 @@ def test_what_somebody_chose_is_there_on_the_next_visit(page):
     assert (other.state.display.stretch.curve, other.state.page_size) == ("asinh", 25)
 
 
+def test_a_filter_that_was_renamed_is_read_by_its_former_name(page):
+    kept = {"ann": {"filters": {"labels": "not judged by me", "lowest": 3.0}, "page_size": 16}}
+    (page.shared.session.path / "app.json").write_text(json.dumps(kept))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.filters.labels, again.state.filters.lowest, again.state.page_size) == (NOT_MINE, 3.0, 16)
+    assert again.sidebar.labels.value == NOT_MINE
+    assert again.state.message.kind == "info"
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"ann": 3}', '{"ann": {"display": {"curve": 1}, "page_size": "x"}}'])
 def test_damaged_preferences_are_left_out(page, content):
     (page.shared.session.path / "app.json").write_text(content)
@@ -134,7 +144,7 @@ def test_damaged_preferences_are_left_out(page, content):
     assert load_preferences(page.shared.session.path, "ann")["display"]["invert"] is True
 
 
-def test_the_sidebar_changes_what_is_dealt(page):
+def test_the_sidebar_changes_what_is_shown(page):
     side = page.sidebar
     side.ordering.value = "nominal"
     assert page.state.page.ids == tuple(page.shared.cache.ids)[:25]
@@ -159,7 +169,7 @@ def test_the_sidebar_changes_what_is_dealt(page):
 def test_an_empty_page_says_what_to_do(page):
     page.sidebar.region.value = "10 10 1arcsec"
     assert page.state.page.ids == ()
-    assert "Nothing to show" in page.sidebar.where.text
+    assert "Nothing to show" in page.sidebar.summary.text
     assert "clear them" in page.mosaic.words.data["text"][0]
     assert page.mosaic.image.data["image"] == []
     press(page, "a", "n", "r", "Enter", "ArrowRight", "f", "s", "u", "End")
@@ -186,12 +196,12 @@ def test_the_inspector_follows_the_cursor_and_paints_when_it_is_open(page):
 
 
 def test_the_inspector_has_the_size_of_its_place(page):
-    page.bus.place = [1000, 700]
+    page.bus.area = [1000, 700]
     press(page, "Enter")
     large = page.inspector.figures[0].width
-    page.bus.place = [700, 400]  # while it is open: a window made smaller, another row of the bar
+    page.bus.area = [700, 400]  # while it is open: a window made smaller, another row of the bar
     assert page.inspector.figures[0].width < large
-    page.bus.place = [1000, 700]
+    page.bus.area = [1000, 700]
     assert page.inspector.figures[0].width == large
 
 
@@ -287,7 +297,7 @@ def test_no_verdict_on_cutouts_that_cannot_be_read(page, monkeypatch):
     assert "vanished" in page.mosaic.words.data["text"][0]
     press(page, "a", "r", "s", "f")
     assert page.shared.verdicts == before
-    assert "cannot be seen" in page.footer.error.text
+    assert "cannot be shown" in page.footer.error.text
     monkeypatch.setattr(type(page.shared.cache), "read", read)
     press(page, "PageDown", "a")
     assert page.shared.verdicts == before + 1
@@ -310,19 +320,19 @@ def test_a_panel_that_fails_stops_no_other_and_is_drawn_later(page, monkeypatch,
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_scores_on_a_page_are_those_it_was_dealt_by(page):
+def test_scores_on_a_page_are_those_it_was_made_with(page):
     captions = list(page.mosaic.cells.data["caption"])
     first = page.state.page.ids
-    assert page.sidebar.again.label == "start again from the top"
+    assert page.sidebar.restart.label == "restart from the top"
     page.shared.publish(COLD, -np.arange(len(page.shared.cache), dtype=np.float32), "another")
     page._tick()
     page.flush()
     assert page.state.page.ids == first
     assert list(page.mosaic.cells.data["caption"]) == captions
-    assert page.sidebar.again.label == "deal again: newer ranking"
-    page.sidebar.again._trigger_event(ButtonClick(page.sidebar.again))
+    assert page.sidebar.restart.label == "use newer ranking"
+    page.sidebar.restart._trigger_event(ButtonClick(page.sidebar.restart))
     assert page.state.page.ids != first
-    assert page.sidebar.again.label == "start again from the top"
+    assert page.sidebar.restart.label == "restart from the top"
 
 
 def test_a_new_round_is_used_and_said(page):

@@ -43,7 +43,7 @@ class Learning:
         self.ranker.on_change("value", lambda attr, old, new: self._choose())
         self.start = Button(label="train and score a round", button_type="primary", width=180, name="train")
         self.cancel = Button(label="cancel", width=80, disabled=True, name="cancel")
-        self.every = NumericInput(title="fit the probe after every … verdicts", value=1, low=1, high=10_000, width=240)
+        self.every = NumericInput(title="fit the probe after every N verdicts", value=1, low=1, high=10_000, width=240)
         self.status = Div(disable_math=True, sizing_mode="stretch_width", name="training_status")
         self.probe = Div(disable_math=True, sizing_mode="stretch_width", name="probe_status")
         self.rounds = Div(disable_math=True, sizing_mode="stretch_width", name="rounds")
@@ -60,7 +60,7 @@ class Learning:
             "unlabelled images", "step", "share", min_height=240, sizing_mode="stretch_both", y_range=(-0.02, 1.02)
         )
         for name, colour, label in (
-            ("confident", _BLUE, "pass the threshold"),
+            ("confident", _BLUE, "confident: pass the threshold"),
             ("anomalous", _ORANGE, "of those, not nominal"),
         ):
             shares.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=label)
@@ -98,7 +98,7 @@ class Learning:
             self.state.say(
                 "the scoring was cancelled; the round is kept: `astroanomaly score` goes on with it"
                 if scoring
-                else "the training was cancelled; the model of the round before stays"
+                else "the training was cancelled; the model of the previous round is kept"
             )
 
     def update(self, dirty: set[str]) -> None:
@@ -112,10 +112,10 @@ class Learning:
         self.status.text = self._status()
         total = len(self.state.shared.cache)
         lines = [f"features of {learner.computed:,} of {total:,} objects ({learner.computed / max(total, 1):.0%})"]
-        if learner.fitted:
-            lines.append(f"fitted on {escape(learner.fitted)}, ranked again in {learner.seconds:.2f} s")
+        if learner.fitted_on:
+            lines.append(f"fitted on {escape(learner.fitted_on)}, ranked again in {learner.seconds:.2f} s")
         else:
-            lines.append("<span class=muted>fitted as soon as there is a nominal and an anomalous verdict</span>")
+            lines.append("<span class=muted>fitted as soon as nominal objects and anomalies are labelled</span>")
         if learner.problem:
             lines.append(f"<span class=bad>{escape(learner.problem)}</span>")
         self.probe.text = "<br>".join(lines)
@@ -149,7 +149,11 @@ class Learning:
             )
         warnings = "".join(f"<p class=bad>{escape(step.message)}</p>" for step in job.reports[-400:] if step.message)
         if job.state == "failed":
-            stays = "<p class=muted>The last good model stays.</p>" if self.state.shared.session.rounds else ""
+            stays = (
+                "<p class=muted>The model of the previous round is kept.</p>"
+                if self.state.shared.session.rounds
+                else ""
+            )
             return f"<p class=bad>{escape(f'{job.name} failed: {job.error}')}</p>{stays}"
         if job.state in ("cancelled", "done"):
             return f"<p>{escape(job.name)}: {job.state}</p>{warnings}"

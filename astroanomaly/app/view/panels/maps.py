@@ -1,4 +1,4 @@
-"""Maps: where candidates and labels lie on the sky, and how objects lie to one another in the space of features."""
+"""Maps: where candidates and labels lie on the sky, and which objects are similar in feature space."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["Maps", "mollweide"]
 
-_MOST = 4000  # objects drawn beside those with a label
-_ENOUGH = 100  # features for a first map
+_MAX_POINTS = 4000  # objects drawn beside those with a label
+_MIN_FEATURES = 100  # features for a first map
 _COLUMNS = ("object_id", "x", "y", "score", "word", "marker", "size", "edge")
 
 
@@ -61,23 +61,22 @@ def mollweide(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Maps:
-    """``sky``, ``near`` and ``features`` hold one row per object drawn; a lasso on the last two chooses objects."""
+    """``sky``, ``near`` and ``features`` hold one row per object drawn; a lasso on the last two selects objects."""
 
     def __init__(self, state: ViewState, act: Any, go: Any, learner: Learner) -> None:
         self.state = state
         self.learner = learner
         self._seen: Any = None
-        self._drawn: Any = None
         self.sky, self.near, self.features = (ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(3))
         self.colours = LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="#5A6475")
         whole = plot_figure(
-            "all sky, equal areas", "", "", width=580, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15)
+            "all sky (Mollweide)", "", "", width=580, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15)
         )
         whole.axis.visible = whole.grid.visible = False
         self._graticule(whole)
-        near = self._chart("the survey", "right ascension [deg]", "declination [deg]")
+        near = self._chart("survey area", "right ascension [deg]", "declination [deg]")
         near.x_range.flipped = True
-        space = self._chart("features: alike is near", "", "")
+        space = self._chart("feature space: similar objects are close", "", "")
         space.axis.visible = False
         for figure, source in ((whole, self.sky), (near, self.near), (space, self.features)):
             figure.scatter(
@@ -90,12 +89,12 @@ class Maps:
         )  # fmt: skip
         self.method = Select(
             title="feature map", value="neighbours", width=170,
-            options=[("neighbours", "neighbours kept (t-SNE)"), ("principal", "principal components")],
+            options=[("neighbours", "t-SNE"), ("principal", "principal components (PCA)")],
         )  # fmt: skip
         self.make = Button(label="draw the feature map", width=160, name="feature_map")
         self.make.on_click(act(self._make))
         self.chosen = Button(
-            label="show the selection", width=170, disabled=True, button_type="primary", name="show_selection"
+            label="show the selected objects", width=200, disabled=True, button_type="primary", name="show_selection"
         )
         self.chosen.on_click(act(lambda: go(self._selection(), "map")))
         self.words = Div(disable_math=True, sizing_mode="stretch_width", name="map_words")
@@ -145,7 +144,7 @@ class Maps:
     def _count(self) -> None:
         n = len(self._selection())
         self.chosen.disabled = n == 0
-        self.chosen.label = f"show the selection ({n:,})" if n else "show the selection"
+        self.chosen.label = f"show the selected objects ({n:,})" if n else "show the selected objects"
 
     def _make(self) -> None:
         self.learner.map_features(str(self.method.value))
@@ -157,7 +156,7 @@ class Maps:
             return
         learner = self.learner
         whole = len(self.state.shared.cache)  # for who waits here
-        enough = _ENOUGH if "view" in dirty else max(_ENOUGH, whole)
+        enough = _MIN_FEATURES if "view" in dirty else max(_MIN_FEATURES, whole)
         if learner.map_job is None and learner.computed >= enough:
             learner.map_features(str(self.method.value))
         self._tell()
@@ -220,10 +219,10 @@ class Maps:
         scores = shared.scores.get(self.state.by_name)
         best: list[str] = []
         if scores is not None:
-            order = np.argsort(-np.nan_to_num(scores, nan=-np.inf))[: _MOST // 2]
+            order = np.argsort(-np.nan_to_num(scores, nan=-np.inf))[: _MAX_POINTS // 2]
             best = shared.cache.ids_at(order[np.isfinite(scores[order])])
         rng = np.random.default_rng(0)
-        found = dict.fromkeys([*labelled, *best, *shared.cache.sample(_MOST // 2, rng)])
+        found = dict.fromkeys([*labelled, *best, *shared.cache.sample(_MAX_POINTS // 2, rng)])
         return [object_id for object_id in found if object_id not in shared.audit]
 
     def _tell(self) -> None:
@@ -233,10 +232,10 @@ class Maps:
         elif learner.map_job is not None and learner.map_job.state == "failed":
             text = f"<span class=bad>{escape(learner.map_job.error)}</span>"
         elif learner.map is None:
-            text = "<span class=muted>Drag a lasso around objects to show them. Draw the feature map first.</span>"
+            text = "<span class=muted>Drag a lasso around objects to select them. Draw the feature map first.</span>"
         else:
             text = (
-                f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to choose.</span>"
+                f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to select.</span>"
             )
         if not np.isfinite(self.state.shared.cache.positions[0]).any():
             text += " <span class=muted>These objects have no positions on the sky.</span>"

@@ -17,7 +17,7 @@ from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["Mosaic"]
 
-_SIDE = 1800  # pixels of the longer side of the whole image, at most about
+_MAX_SIDE = 1800  # pixels of the longer side of the whole image, at most about
 _INSET = 0.02
 _NO_MARK = "rgba(0,0,0,0)"
 
@@ -32,7 +32,7 @@ class Mosaic:
         self.cursor = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []}, name="cursor")
         self.chosen = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []})
         self.sheet: Sheet | None = None
-        self._missed: set[str] = set()
+        self._pending: set[str] = set()
         self._size: dict[str, int] = {}
         figure = plain_figure(
             background_fill_color=DARK,
@@ -85,9 +85,9 @@ class Mosaic:
         self._size[side] = pixels
         if len(self._size) == 2:
             self.state.set_shape(self._size["inner_width"], self._size["inner_height"])
-            self._fit()
+            self._square_pixels()
 
-    def _fit(self) -> None:
+    def _square_pixels(self) -> None:
         """Keep pixels square: the ranges have the shape of the figure, in cells of one cutout each."""
         columns, rows = self.state.columns, self.state.rows
         width, height = self.state.shape
@@ -100,10 +100,10 @@ class Mosaic:
 
     def update(self, dirty: set[str]) -> None:
         """Show what has changed in the state."""
-        self._missed |= dirty
+        self._pending |= dirty
         if self.state.inspecting:  # painted when it is seen again
             return
-        dirty, self._missed = self._missed, set()
+        dirty, self._pending = self._pending, set()
         if "page" in dirty:
             self._load()
         if dirty & {"page", "display"}:
@@ -116,13 +116,13 @@ class Mosaic:
     def _load(self) -> None:
         state = self.state
         ids = list(state.page.ids)
-        self._fit()
+        self._square_pixels()
         self.sheet, state.unreadable = None, ""
         if ids:
-            largest = max(32, _SIDE // max(state.columns, state.rows))
+            largest = max(32, _MAX_SIDE // max(state.columns, state.rows))
             try:
                 images = bin_pixels(state.shared.cache.read(ids), largest)
-                self.sheet = Sheet(images, state.shared.cache.bands, state.shared.levels)
+                self.sheet = Sheet(images, state.shared.cache.bands, state.shared.survey_limits)
             except AstroAnomalyError as error:
                 state.unreadable = str(error)
         text = state.unreadable if ids else f"Nothing to show. {state.why_empty()}"

@@ -1,4 +1,4 @@
-"""The stretch bar: how cutouts look, live; nothing here reaches the cache or the model."""
+"""The stretch bar: how cutouts are displayed, live; nothing here reaches the cache or the model."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class StretchBar:
             "interval": Select(title="interval", options=_INTERVALS, width=95),
             "brightness": Slider(title="brightness", start=-1, end=1, step=0.01, value=0, width=120),
             "contrast": Slider(title="contrast", start=0.1, end=5, step=0.05, value=1, width=120),
-            "scope": Select(title="levels of", options=_SCOPES, width=105),
-            "strength": NumericInput(title="strength (0: usual)", mode="float", low=0, width=105),
+            "scope": Select(title="measured on", options=_SCOPES, width=105),
+            "strength": NumericInput(title="strength (0: default)", mode="float", low=0, width=105),
             "lupton_q": NumericInput(title="Lupton Q", mode="float", low=0.01, high=100, width=70),
             "lupton_stretch": NumericInput(title="Lupton stretch", mode="float", low=0.001, high=100, width=85),
             "channels": TextInput(title="red, green, blue bands", placeholder="by wavelength", width=150),
@@ -115,7 +115,7 @@ class StretchBar:
         self.state.set_display(**{name: getattr(usual, name) for name in usual.__dataclass_fields__})
 
     def update(self, dirty: set[str]) -> None:
-        """Show the look of the state in the controls."""
+        """Show the display of the state in the controls."""
         if not dirty & {"options", "display"}:
             return
         display = self.state.display
