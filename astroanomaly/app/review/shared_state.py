@@ -100,10 +100,10 @@ class SharedState:
             self._verdict_numbers += [event.number for event in events if event.kind in ("verdict", "undo", "skip")]
             self.verdicts = len(self._verdict_numbers)
             self.revision += 1
-            self._note(changed)
+            self._update_codes(changed)
             return changed
 
-    def _note(self, changed: Iterable[str]) -> None:
+    def _update_codes(self, changed: Iterable[str]) -> None:
         ids = sorted(changed)
         for object_id, row in zip(ids, self.cache.find(ids), strict=True):
             opinion = self.consensus.opinion(object_id)
