@@ -7,18 +7,19 @@ finite, higher is more anomalous.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from astroanomaly.errors import ConfigError, LabelError
 
 __all__ = [
+    "CURVE_GRID",
     "FIGURES",
     "auprc",
     "auroc",
     "average_precision",
-    "bootstrap",
+    "bootstrap_curves",
     "cohen_kappa",
     "efficiency_at_fraction",
     "efficiency_curve",
@@ -27,6 +28,7 @@ __all__ = [
     "precision_at",
     "precision_at_fraction",
     "precision_recall_curve",
+    "ranking_curves",
     "roc_curve",
 ]
 
@@ -43,6 +45,8 @@ FIGURES = (  # what `evaluate` returns
     "precision_1pct",
     "efficiency_1pct",
 )
+CURVE_GRID = np.linspace(0, 1, 51)  # of `ranking_curves`
+_NUMBERS_PER_CHUNK = 2_000_000  # that are held at a time
 
 
 def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
@@ -159,23 +163,32 @@ def efficiency_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
     return inspected, found_at(truth, scores, inspected) / truth.sum()
 
 
-def bootstrap(
-    truth: np.ndarray,
-    scores: np.ndarray,
-    figure: Callable[[np.ndarray, np.ndarray], np.ndarray | float],
-    rng: np.random.Generator,
-    *,
-    resamples: int = 200,
-    level: float = 0.9,
+def ranking_curves(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Measure the three curves of a ranking on one grid, and the areas.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(3 * 51 + 2,)``: on `CURVE_GRID` the true positive rate against the false positive rate, the precision against
+        the recall, the share of anomalies found against the share inspected; then AUROC and AUPRC.
+    """
+    truth, scores = _checked(truth, scores)
+    order, ends = _sorted(scores)
+    return _curves_of_samples(truth[order], np.ones((1, len(truth)), np.int32), ends)[0]
+
+
+def bootstrap_curves(
+    truth: np.ndarray, scores: np.ndarray, rng: np.random.Generator, *, resamples: int = 200, level: float = 0.9
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return an interval of a figure or a curve: percentiles over samples drawn with replacement (Efron 1979).
+    """Return intervals of all that `ranking_curves` measures: percentiles over samples with replacement (Efron 1979).
+
+    A sample is a number of times for each object, so that the objects are sorted once for all samples: 20,000 of them
+    take .3 s instead of 5 s.
 
     Parameters
     ----------
     truth, scores
         As everywhere here.
-    figure
-        Gives a number, or an array whose shape does not depend on the sample.
     rng
         Draws the samples.
     resamples
@@ -186,15 +199,18 @@ def bootstrap(
     Returns
     -------
     tuple of two numpy.ndarray
-        Lower and upper end.
+        Lower and upper end, ``(3 * 51 + 2,)`` each.
     """
     truth, scores = _checked(truth, scores)
-    found = []
-    for _ in range(resamples):
-        rows = rng.integers(0, len(truth), len(truth))
-        if truth[rows].any() and not truth[rows].all():
-            found.append(np.asarray(figure(truth[rows], scores[rows]), np.float64))
-    low, high = np.percentile(np.stack(found), [50 * (1 - level), 50 * (1 + level)], axis=0)
+    order, ends = _sorted(scores)
+    truth, n = truth[order], len(truth)
+    found, step = [], max(1, _NUMBERS_PER_CHUNK // n)
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        times = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(count)]).astype(np.int32)
+        anomalies = times @ truth.astype(np.int32)
+        found.append(_curves_of_samples(truth, times[(anomalies > 0) & (anomalies < n)], ends))
+    low, high = np.percentile(np.concatenate(found), [50 * (1 - level), 50 * (1 + level)], axis=0)
     return low, high
 
 
@@ -213,6 +229,32 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:
     from sklearn.metrics import cohen_kappa_score
 
     return float(cohen_kappa_score(list(first), list(second)))
+
+
+def _sorted(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order from the highest score, and the last places of runs of equal scores in it."""
+    order = np.argsort(-scores, kind="stable")
+    return order, np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
+
+
+def _curves_of_samples(truth: np.ndarray, times: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """``(b, 155)`` figures of b samples: ``truth (n,)`` in the order of scores, ``times (b, n)`` each object counts."""
+    zero = np.zeros((len(times), 1))
+    true = np.hstack([zero, np.cumsum(times * truth, axis=1)[:, ends]])  # (b, m + 1)
+    seen = np.hstack([zero, np.cumsum(times, axis=1)[:, ends]])
+    false = seen - true
+    recall, wrong = true / true[:, -1:], false / false[:, -1:]
+    with np.errstate(invalid="ignore"):
+        precision = np.where(seen > 0, true / seen, 1.0)
+    depth = np.maximum(CURVE_GRID * len(truth), 1)
+    figures = np.empty((len(times), 3 * len(CURVE_GRID) + 2))
+    for row, out in enumerate(figures):
+        out[: len(CURVE_GRID)] = np.interp(CURVE_GRID, wrong[row], recall[row])
+        out[len(CURVE_GRID) : 2 * len(CURVE_GRID)] = np.interp(CURVE_GRID, recall[row], precision[row])
+        out[2 * len(CURVE_GRID) : -2] = np.interp(depth, seen[row], recall[row])
+    figures[:, -2] = (np.diff(wrong, axis=1) * (recall[:, 1:] + recall[:, :-1])).sum(1) / 2
+    figures[:, -1] = (np.diff(recall, axis=1) * (precision[:, 1:] + precision[:, :-1])).sum(1) / 2
+    return figures
 
 
 def _depth(count: int, fraction: float) -> int:

@@ -150,7 +150,7 @@ def measure(session, count):
                     time.sleep(between)
                 return found
 
-            page.evaluate(DRAWN, ["page_image", SET.format("per page", "'100'")])
+            page.evaluate(DRAWN, ["page_image", SET.format("objects per page", "'100'")])
             time.sleep(2)
             figures["verdict to next cursor position"] = timed("cursor", KEY.format("n"), count, 0.12)
             figures["page of 100"] = timed("page_image", KEY.format("PageDown"), 20, 1.0)
@@ -195,42 +195,42 @@ def held(session):
 
     from astroanomaly import Session
     from astroanomaly.app.review.page_state import ViewState
-    from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
+    from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 
     def hold():
-        search = Search(Session.open(session.path))
+        shared = SharedState(Session.open(session.path))
         for name in (PROBE, LATEST, COLD):
-            search.publish(name, np.random.default_rng(0).normal(size=len(search.cache)), "made up")
-        state = ViewState(search, "ann")
+            shared.publish(name, np.random.default_rng(0).normal(size=len(shared.cache)), "made up")
+        state = ViewState(shared, "ann")
         for _ in range(20):
             state.turn(1)
-        return search
+        return shared
 
     hold().close()
     tracemalloc.start()
-    search = hold()
+    shared = hold()
     total = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    search.close()
-    return total / len(search.cache)
+    shared.close()
+    return total / len(shared.cache)
 
 
 def refit(session):
     """Seconds to fit the probe and to rank everything again, five times."""
     from astroanomaly.app.background.learner import Learner
-    from astroanomaly.app.review.shared_state import Search
+    from astroanomaly.app.review.shared_state import SharedState
 
-    search = Search(session)
-    learner = Learner(search, background=False)
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
     found = []
     for _ in range(6):
-        learner.computed = len(search.cache)
+        learner.computed = len(shared.cache)
         learner._refit()
         found.append(learner.seconds)
         if learner.problem:
             raise SystemExit(learner.problem)
     learner.close()
-    search.close()
+    shared.close()
     return found[1:]  # the first one imports torch
 
 

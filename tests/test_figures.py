@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from astroanomaly.errors import ConfigError, StorageError
-from astroanomaly.figures import contact_sheet, costs, learning_curves, performance_curves, shorten, training_curves
+from astroanomaly.figures import contact_sheet, costs, learning_curves, performance_curves, training_curves
+from astroanomaly.figures.canvas import shorten
+from astroanomaly.imaging.class_marks import mark_style
 
 HOSTILE = ["$x_{", "$\\frac{1}{0}$", "_hidden", "<b>&amp;", "星系 🌌", "tab\there\x00\x07", "", "x" * 3000, "100%^#~{}"]
 BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # frames of nominal and anomaly (Okabe & Ito 2008)
@@ -90,7 +92,29 @@ def test_frames_have_the_colour_of_their_label(tmp_path, images):
     framed = pixels(path)
     assert has(framed, BLUE).sum() > 1.8 * one
     assert has(framed, ORANGE).any()
-    assert has(framed, (0, 158, 115)).any()
+    assert has(framed, tuple(bytes.fromhex(mark_style("ring", ["ring"]).colour[1:]))).any()
+
+
+def test_own_classes_have_the_colours_of_the_session_whichever_of_them_occur(tmp_path, images):
+    dark, path = np.zeros_like(images), tmp_path / "sheet.png"
+    classes = ["nominal", "anomaly", "ring", "arc", "merger"]
+    colours = {name: tuple(bytes.fromhex(mark_style(name, classes).colour[1:])) for name in classes}
+    assert len(set(colours.values())) == len(classes)
+    contact_sheet(dark, [""] * 7, path, labels=["merger", "arc", *[None] * 5], classes=classes)
+    seen = {name for name, colour in colours.items() if has(pixels(path), colour).sum() > 500}
+    assert seen == {"arc", "merger"}
+
+
+def test_every_kind_of_mark_can_be_drawn_and_seen_on_white(tmp_path):
+    own = [f"class {number}" for number in range(6)]
+    words = ["nominal", "anomaly", "disputed", "skipped", "flagged", *own]
+    dark, path = np.zeros((len(words), 16, 16, 3), np.uint8), tmp_path / "sheet.png"
+    contact_sheet(dark, [""] * len(words), path, labels=words, classes=["nominal", "anomaly", *own])
+    for word in words:
+        style = mark_style(word, own)
+        colour = bytes.fromhex((style.on_white or style.colour)[1:])
+        assert has(pixels(path), tuple(colour)).sum() > 500
+        assert min(colour) < 200
 
 
 def test_large_pictures_are_reduced(tmp_path):
@@ -222,7 +246,7 @@ def test_costs_stand_where_time_and_figure_say(tmp_path):
 )
 def test_times_have_a_unit_and_ticks_that_can_be_read(tmp_path, monkeypatch, seconds, heading, named):
     drawn = []
-    monkeypatch.setattr("astroanomaly.figures._save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("astroanomaly.figures.curves.save", lambda figure, path: drawn.append(figure))
     rows = [{"ranker": str(n), "round": 1, "seconds": time, "auprc": 0.5} for n, time in enumerate(seconds)]
     costs(rows, tmp_path / "cost.png")
     drawn[0].draw_without_rendering()

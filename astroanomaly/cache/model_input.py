@@ -17,6 +17,7 @@ import numpy as np
 from astroanomaly.config import InputConfig, StretchConfig, build, nearest, to_plain
 from astroanomaly.errors import CheckpointError, ConfigError
 from astroanomaly.imaging.bands import default_channels, parse_channels
+from astroanomaly.imaging.sampling import sample_pixels
 from astroanomaly.imaging.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class ModelInput:
             views = "picture" if layout.pixel_kind == "display" and not layout.stretch else "sky"
         limits = None
         if layout.pixel_kind == "flux" and stretch_config.scope == "survey":
-            limits = Stretch.measure(stretch_config, _some_pixels(cache, rng)).limits
+            sample = sample_pixels(cache, rng, cutouts=MEASURED_ON, pixels=_MEASURED_PIXELS)
+            limits = Stretch.measure(stretch_config, sample).limits
         return cls(
             bands=layout.bands,
             pixel_kind=layout.pixel_kind,

@@ -25,7 +25,7 @@ from astroanomaly.imaging.arrays import (
 __all__ = ["measure_levels"]
 
 _MAD_TO_SIGMA = 1.482602218505602
-_TOGETHER = 500_000  # pixels whose running sums stay in the processor's cache
+_PIXELS_PER_CHUNK = 500_000  # pixels whose running sums stay in the processor's cache
 _ZSCALE_SAMPLES = 1000  # per image, as in astropy
 
 
@@ -36,7 +36,7 @@ def measure_levels(values: Any, config: StretchConfig) -> tuple[Any, Any]:
     if config.interval == "zscale":
         return _zscale(values)
     if config.interval == "sigma":
-        rows = max(1, _TOGETHER // max(1, values.shape[1]))
+        rows = max(1, _PIXELS_PER_CHUNK // max(1, values.shape[1]))
         parts = [_clipped_moments(values[start : start + rows]) for start in range(0, max(1, len(values)), rows)]
         centre, spread = (joined(pieces) for pieces in zip(*parts, strict=True))
         return centre - config.sigma_low * spread, centre + config.sigma_high * spread

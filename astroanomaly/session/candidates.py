@@ -72,9 +72,8 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
         f"{rank}  {score:+.2f}\n{object_id}"
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
-    figures.contact_sheet(
-        thumbnails(session, ids), captions, path, labels=[str(label) or None for label in table["label"]]
-    )
+    labels = [str(label) or None for label in table["label"]]
+    figures.contact_sheet(thumbnails(session, ids), captions, path, labels=labels, classes=session.classes)
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

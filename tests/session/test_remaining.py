@@ -11,8 +11,8 @@ from astropy.table import Table
 from bokeh.document import Document
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.forecast import look_ahead
-from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
+from astroanomaly.app.review.forecast import forecast_and_suspects
+from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.cli import main
 from astroanomaly.errors import ConfigError, SessionError, TrainingError
@@ -143,22 +143,22 @@ def test_labels_of_one_side_cannot_be_doubted(new_session):
 
 def test_the_app_says_the_same(session):
     session.train("probe")
-    search = Search(session)
-    learner = Learner(search, background=False)
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
     try:
         learner._running.result(60)
-        found = look_ahead(search, LATEST)
-        assert found.why_not == ""
-        alike = session.remaining(found.left.depths)
-        assert found.left.total == alike.total
-        assert [i.high for i in found.left.within] == pytest.approx([i.high for i in alike.within], abs=2)
+        found = forecast_and_suspects(shared, LATEST)
+        assert found.why_none == ""
+        alike = session.remaining(found.forecast.depths)
+        assert found.forecast.total == alike.total
+        assert [i.high for i in found.forecast.within] == pytest.approx([i.high for i in alike.within], abs=2)
         assert [i for i, *_ in found.suspects] == [
             str(row["object_id"]) for row in session.suspects(99) if row["label"] != row["looks_like"]
         ][:20]
-        assert look_ahead(search, COLD).why_not == "There is no ranking yet."
+        assert forecast_and_suspects(shared, COLD).why_none == "There is no ranking yet."
     finally:
         learner.close()
-        search.close()
+        shared.close()
 
 
 def test_a_robust_probe_ranks_too(session):
@@ -170,44 +170,44 @@ def test_a_robust_probe_ranks_too(session):
 
 def test_the_page_says_what_is_left(session):
     session.train("cold")
-    search = Search(session)
-    learner = Learner(search, background=False)
-    page = Page(Document(), search, learner, "ann")
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
+    page = Page(Document(), shared, learner, "ann")
     try:
         learner._running.result(60)
-        search.withdraw(PROBE)
-        page.state.open_view("is it working?")
+        shared.withdraw(PROBE)
+        page.state.open_view("performance")
         page.flush()
-        view = page.views["is it working?"]
+        view = page.views["performance"]
         for future, _ in page._asked:
             future.result(60)
         page._answers()
         found = session.remaining()
-        assert f"about <b>{found.total.expected:,.0f}</b> anomalies" in view.left.text
-        assert f"among {found.unlabelled} unlabelled objects" in view.left.text
-        assert "the next" in view.left.text
-        ahead = view.ahead.data
+        assert f"about <b>{found.total.expected:,.0f}</b> anomalies" in view.remaining.text
+        assert f"among {found.unlabelled} unlabelled objects" in view.remaining.text
+        assert "the next" in view.remaining.text
+        ahead = view.forecast.data
         assert len(ahead["depth"]) > 3
         assert (np.array(ahead["low"]) <= ahead["precision"]).all()
         assert (np.array(ahead["precision"]) <= ahead["high"]).all()
     finally:
         learner.close()
-        search.close()
+        shared.close()
 
 
 def test_the_page_says_what_is_missing(new_session):
     session = new_session()
     session.train("cold")
-    search = Search(session)
-    learner = Learner(search, background=False)
-    page = Page(Document(), search, learner, "ann")
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
+    page = Page(Document(), shared, learner, "ann")
     try:
-        page.state.open_view("is it working?")
+        page.state.open_view("performance")
         page.flush()
         page._asked[0][0].result(60)
         page._answers()
-        assert "This session has no audit set" in page.views["is it working?"].left.text
-        assert page.views["is it working?"].ahead.data["depth"] == []
+        assert "This session has no audit set" in page.views["performance"].remaining.text
+        assert page.views["performance"].forecast.data["depth"] == []
     finally:
         learner.close()
-        search.close()
+        shared.close()

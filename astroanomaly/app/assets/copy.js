@@ -1,5 +1,5 @@
 // Copies a position; works without a secure context, too.
-const text = place.tags[0] || ""
+const text = position.tags[0] || ""
 const done = () => { const before = button.label; button.label = "copied"; setTimeout(() => { button.label = before }, 900) }
 if (navigator.clipboard && window.isSecureContext) navigator.clipboard.writeText(text).then(done)
 else {

@@ -13,19 +13,19 @@ if (alone) {
     history.replaceState(null, "", address)
   }
 }
-const fit = () => {  // at 2000 CSS pixels and less text has its usual size
+const fitZoom = () => {  // at 2000 CSS pixels and less text has its usual size
   const zoom = alone ? Math.min(2, Math.max(1, Math.round(innerWidth / 100) / 20)) : 1
   document.documentElement.style.setProperty("--aa-zoom", zoom)
   if (zoom != bus.zoom) bus.zoom = zoom
 }
-fit()
-let fitting
-window.addEventListener("resize", () => { clearTimeout(fitting); fitting = setTimeout(fit, 150) })
-let placing
+fitZoom()
+let resized
+window.addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(fitZoom, 150) })
+let measured
 new ResizeObserver(([entry]) => {  // of a window, or of the bar above; it is hidden while it has no size
   const {offsetWidth: width, offsetHeight: height} = entry.target
-  clearTimeout(placing)
-  if (width > 0 && height > 0) placing = setTimeout(() => { bus.place = [width, height] }, 100)
+  clearTimeout(measured)
+  if (width > 0 && height > 0) measured = setTimeout(() => { bus.area = [width, height] }, 100)
 }).observe(inspector.document.views_manager.find_one(inspector).el)
 let active = alone
 const root = document.documentElement

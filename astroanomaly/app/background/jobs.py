@@ -1,4 +1,4 @@
-"""Long work in processes of its own, so that pages stay quick: frozen features, training. No Bokeh."""
+"""Long work in processes of its own, so that pages stay quick: frozen features, training."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.hookspecs import Ranker
+from astroanomaly.learn.engine.device import tune_allocator
+from astroanomaly.learn.features.projection import plane
+from astroanomaly.learn.features.scaling import FeatureScaler
+from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import Progress
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
 
-__all__ = ["ColdScores", "FeatureMap", "Job", "compute_features", "map_features", "train"]
+__all__ = ["BackgroundJob", "ColdScores", "FeatureMap", "compute_features", "map_features", "train"]
 
 _NICE = 10  # pages come first
-_FIRST_LOOK = 400  # objects after which there is a first ranking without labels
-_MOST_REPORTS = 20_000
-_MAPPED = 3000  # objects on a feature map
+_FIRST_SAMPLE = 400  # objects after which there is a first ranking without labels
+_MAX_REPORTS = 20_000
+_MAX_MAPPED = 3000  # objects on a feature map
 _PATIENCE_S = 15.0  # a process that is told to stop is killed after this time
 
 
@@ -49,8 +53,8 @@ class FeatureMap:
     points: np.ndarray
 
 
-class Job:
-    """Work in another process, that reports and can be stopped at any time.
+class BackgroundJob:
+    """Work in a process of its own, that reports and can be stopped at any time.
 
     Parameters
     ----------
@@ -95,8 +99,8 @@ class Job:
             while True:
                 said = self._connection.recv()
                 if isinstance(said, Progress):
-                    if len(self.reports) >= _MOST_REPORTS:
-                        del self.reports[: _MOST_REPORTS // 2]
+                    if len(self.reports) >= _MAX_REPORTS:
+                        del self.reports[: _MAX_REPORTS // 2]
                     self.reports.append(said)
                 elif isinstance(said, _End):
                     break
@@ -171,14 +175,14 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
         os.nice(_NICE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def heard() -> list[Any]:
+    def received() -> list[Any]:
         messages = []
         while connection.poll():
             messages.append(connection.recv())
         return messages
 
     try:
-        with contextlib.closing(work(*arguments, heard)) as reports:  # type: ignore[type-var]
+        with contextlib.closing(work(*arguments, received)) as reports:  # type: ignore[type-var]
             for report in reports:
                 connection.send(report)
         connection.send(_End())
@@ -206,13 +210,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Progress | ColdScores]:
+def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[Progress | ColdScores]:
     """Compute the frozen features that are missing, in random order, and rank without labels as they come.
 
     Messages are lists of ids whose features are wanted at once.
     """
-    from astroanomaly.learn.engine.device import tune_allocator
-    from astroanomaly.learn.features.store import FeatureStore
     from astroanomaly.session.instant import cold_start_ranker, instant_ranker, instant_ranker_name
     from astroanomaly.session.session import Session
 
@@ -233,25 +235,25 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
     def _scores(ranker: Ranker, cache: Cache) -> np.ndarray:
         return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(cache)]).astype(np.float32)
 
-    def listen() -> None:
-        for wanted in heard():
+    def compute_wanted() -> None:
+        for wanted in received():
             for _ in store.compute(first=wanted, only=()):
                 pass
 
     rankers: list[Ranker] = []
     enough = len(cache) >= 10
     if enough and store.done < len(cache):
-        yield from rank(_FIRST_LOOK)
+        yield from rank(_FIRST_SAMPLE)
     yield Progress("features", store.done, len(cache))
     instant = instant_ranker(session, instant_ranker_name(session))
     instant.share(store, complete=False)
     for step in instant.prepare(cache, exclude):
         yield step
-        listen()
+        compute_wanted()
     again = 2 * store.done
     for step in store.compute(first=session.labels.labelled().ids):
         yield step
-        listen()
+        compute_wanted()
         if rankers and store.done >= again and store.done < len(cache):
             yield ColdScores(_scores(rankers[0], cache), store.done)
             again = 2 * store.done
@@ -261,10 +263,9 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
     store.close()
 
 
-def train(path: Path, ranker: str, options: dict[str, Any], heard: Callable[[], list[Any]]) -> Iterator[Progress]:
+def train(path: Path, ranker: str, options: dict[str, Any], received: Callable[[], list[Any]]) -> Iterator[Progress]:
     """Train a ranker and score everything: one round."""
     yield Progress("loading the libraries", 0)
-    from astroanomaly.learn.engine.device import tune_allocator
     from astroanomaly.session.session import Session
 
     tune_allocator()
@@ -275,11 +276,10 @@ def train(path: Path, ranker: str, options: dict[str, Any], heard: Callable[[], 
     yield from session.train_steps(ranker, **options)
 
 
-def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[], list[Any]]) -> Iterator[FeatureMap]:
+def map_features(
+    path: Path, method: str, labelled: list[str], received: Callable[[], list[Any]]
+) -> Iterator[FeatureMap]:
     """Project the features of a sample, and of some labelled objects, on a plane."""
-    from astroanomaly.learn.features.projection import plane
-    from astroanomaly.learn.features.scaling import FeatureScaler
-    from astroanomaly.learn.features.store import FeatureStore
     from astroanomaly.session.session import Session
 
     session = Session.open(path)
@@ -287,7 +287,7 @@ def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[
     store = FeatureStore.of(cache, session.context)
     rng = np.random.default_rng(0)
     known = [object_id for object_id in labelled if cache.find([object_id])[0] >= 0]
-    ids = list(dict.fromkeys([*known[:_MAPPED], *cache.sample(_MAPPED, rng, session.labels.audit)]))
+    ids = list(dict.fromkeys([*known[:_MAX_MAPPED], *cache.sample(_MAX_MAPPED, rng, session.labels.audit)]))
     features = store.get(ids)
     there = np.isfinite(features).all(axis=1)
     ids = [object_id for object_id, yes in zip(ids, there, strict=True) if yes]

@@ -1,4 +1,4 @@
-"""What learns while people label: features in the background, the probe at once, networks on request. No Bokeh."""
+"""What learns while people label: features in the background, the probe at once, networks on request."""
 
 from __future__ import annotations
 
@@ -10,28 +10,33 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from astroanomaly.app.background.jobs import ColdScores, FeatureMap, Job, compute_features, map_features, train
-from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
+from astroanomaly.app.background.jobs import (
+    BackgroundJob,
+    ColdScores,
+    FeatureMap,
+    compute_features,
+    map_features,
+    train,
+)
+from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
 from astroanomaly.hookspecs import ImageRanker, InstantRanker
+from astroanomaly.learn.features.scaling import FeatureScaler
+from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import NOMINAL, Labelled, Progress
 from astroanomaly.session.instant import instant_ranker
 
-if TYPE_CHECKING:
-    from astroanomaly.learn.features.scaling import FeatureScaler
-    from astroanomaly.learn.features.store import FeatureStore
-
 __all__ = ["Learner"]
 
-_LOOK_S = 0.4
+_TICK_S = 0.4  # ticks that come sooner after the last do nothing
 _QUIET_S = 0.4  # the probe is fitted when no verdict came for so long
-_LONGEST_S = 3.0  # or when the last fit is as old as this
-_GROWN = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
-_STEP = 256  # rows compared together: they stay in the processor's own memory meanwhile
+_MAX_WAIT_S = 3.0  # or when the last fit began so long ago
+_FEATURE_GROWTH = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
+_ROWS_PER_CHUNK = 256  # rows compared together: they stay in the processor's own memory meanwhile
 _NEW_CACHES = "the session has new caches: restart the server"
 _AnswerT = TypeVar("_AnswerT")
 _log = logging.getLogger(__name__)
@@ -45,11 +50,11 @@ def _be_nice() -> None:
 
 
 class Learner:
-    """One for all pages of a search.
+    """One for all pages of a session.
 
     Parameters
     ----------
-    search
+    shared
         Where scores are published.
     background
         Whether to compute features at once.
@@ -60,7 +65,7 @@ class Learner:
         Verdicts after which the probe is fitted again.
     computed
         Number of objects whose features exist, as far as is known.
-    fitted
+    fitted_on
         What the probe was last fitted on, in words; empty before, and again when there are no labels on both sides.
     seconds
         How long that took, ranking included.
@@ -70,17 +75,17 @@ class Learner:
         The latest feature map, and the work that makes one, or None.
     """
 
-    def __init__(self, search: Search, *, background: bool = True) -> None:
-        self.search = search
+    def __init__(self, shared: SharedState, *, background: bool = True) -> None:
+        self.shared = shared
         self.refit_every = 1
         self.computed = 0
-        self.fitted = ""
+        self.fitted_on = ""
         self.seconds = 0.0
         self.problem = ""
-        self.training: Job | None = None
+        self.training: BackgroundJob | None = None
         self.map: FeatureMap | None = None
-        self.map_job: Job | None = None
-        self._features: Job | None = None
+        self.map_job: BackgroundJob | None = None
+        self._features: BackgroundJob | None = None
         self._store: FeatureStore | None = None
         self._scaler: FeatureScaler | None = None
         self._probe: InstantRanker | None = None  # as it was last fitted
@@ -89,8 +94,8 @@ class Learner:
         self._running: Future[None] | None = None
         self._fitted_verdicts = -1
         self._fitted_features = 0
-        self._asked: set[str] = set()
-        self._looked = 0.0
+        self._requested: set[str] = set()
+        self._ticked = 0.0
         self._started = 0.0
         self._lock = threading.RLock()
         if background:
@@ -101,11 +106,11 @@ class Learner:
     def compute(self) -> None:
         """Compute the features that are missing, in the background, unless that is being done."""
         if self._features is None or self._features.state != "running":
-            self._features = Job("features", compute_features, self.search.session.path)
+            self._features = BackgroundJob("features", compute_features, self.shared.session.path)
 
     def _there_may_be_features(self) -> bool:
-        folders = [folder / "derived" for folder in self.search.cache.folders]
-        return any(folder.is_dir() for folder in (*folders, self.search.session.path / "features"))
+        folders = [folder / "derived" for folder in self.shared.cache.folders]
+        return any(folder.is_dir() for folder in (*folders, self.shared.session.path / "features"))
 
     @property
     def computing(self) -> bool:
@@ -118,9 +123,9 @@ class Learner:
         """Take in what jobs report, and fit the probe if it is time; cheap, and called by every page."""
         with self._lock:
             now = time.monotonic()
-            if now - self._looked < _LOOK_S:
+            if now - self._ticked < _TICK_S:
                 return
-            self._looked = now
+            self._ticked = now
             if self._features is not None:
                 last = self._features.last
                 if last is not None and last.stage == "features":
@@ -140,7 +145,7 @@ class Learner:
 
     def _publish(self, name: str, scores: np.ndarray, described: str) -> None:
         try:
-            self.search.publish(name, scores, described)
+            self.shared.publish(name, scores, described)
         except SessionError as error:
             _log.warning("%s", error)
             self.problem = _NEW_CACHES
@@ -149,43 +154,43 @@ class Learner:
         if not self.computed:
             return False
         now = time.monotonic()
-        if now - self.search.heard < _QUIET_S and now - self._started < _LONGEST_S:
+        if now - self.shared.last_verdict_at < _QUIET_S and now - self._started < _MAX_WAIT_S:
             return False  # somebody is in full swing, and keys come first
-        new = self.search.verdicts - max(self._fitted_verdicts, 0)
+        new = self.shared.verdicts - max(self._fitted_verdicts, 0)
         first = self._fitted_verdicts < 0
-        grown = self.computed >= _GROWN * self._fitted_features or (
-            self.computed == len(self.search.cache) > self._fitted_features
+        grown = self.computed >= _FEATURE_GROWTH * self._fitted_features or (
+            self.computed == len(self.shared.cache) > self._fitted_features
         )
         return new >= self.refit_every or first or grown
 
     def _refit(self) -> None:
         """Fit the probe on what has labels and features, and rank whatever has features."""
-        search, started = self.search, time.monotonic()
+        shared, started = self.shared, time.monotonic()
         self._started = started
-        verdicts, computed = search.verdicts, self.computed
+        verdicts, computed = shared.verdicts, self.computed
         try:
-            labelled = search.labels.labelled()
+            labelled = shared.labels.labelled()
             store = self._open_store()
-            self._ask(labelled.ids, store)
+            self._request(labelled.ids, store)
             there = set(self._with_features(labelled.ids, store))
             pairs = [(i, c) for i, c in zip(labelled.ids, labelled.classes, strict=True) if i in there]
             known = {c for _, c in pairs}
-            search.features = self._vectors
+            shared.features = self._vectors
             if NOMINAL in known and len(known) > 1:
-                probe = instant_ranker(search.session, search.instant_ranker)
+                probe = instant_ranker(shared.session, shared.instant_ranker)
                 probe.share(store, complete=False)
                 chosen = Labelled(tuple(i for i, _ in pairs), tuple(c for _, c in pairs))
-                for _ in probe.fit(search.cache, chosen, search.audit):
+                for _ in probe.fit(shared.cache, chosen, shared.audit):
                     pass
-                scores = [-part.log_odds[:, 0] for part in probe.score(search.cache)]
+                scores = [-part.log_odds[:, 0] for part in probe.score(shared.cache)]
                 described = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
                 self._probe = probe
                 self._publish(PROBE, np.concatenate(scores), described)
-                self.fitted = described  # last: who sees it may look at the scores
+                self.fitted_on = described  # last: who sees it may look at the scores
             else:  # undone, or not there yet
-                self.fitted, self._probe = "", None
-                search.withdraw(PROBE)
+                self.fitted_on, self._probe = "", None
+                shared.withdraw(PROBE)
             self.problem = _NEW_CACHES if self.problem == _NEW_CACHES else ""
         except AstroAnomalyError as error:
             self.problem = f"probe: {error}"
@@ -197,31 +202,28 @@ class Learner:
 
     def _open_store(self) -> FeatureStore:
         """Return the features, opened anew while others are still filling them."""
-        from astroanomaly.learn.features.scaling import FeatureScaler
-        from astroanomaly.learn.features.store import FeatureStore
-
-        if self._store is None or self._store.done < len(self.search.cache):
-            self._store = FeatureStore.of(self.search.cache, self.search.session.context)
+        if self._store is None or self._store.done < len(self.shared.cache):
+            self._store = FeatureStore.of(self.shared.cache, self.shared.session.context)
             self.computed = max(self.computed, self._store.done)
             if self._store.done:
                 self._scaler = FeatureScaler.of(
-                    self._store, self.search.session.context.seed, frozenset(self.search.audit)
+                    self._store, self.shared.session.context.seed, frozenset(self.shared.audit)
                 )
         return self._store
 
     def _with_features(self, ids: Sequence[str], store: FeatureStore) -> list[str]:
-        numbers, places = self.search.cache.locate(ids)
-        shards = self.search.cache.shards
+        numbers, places = self.shared.cache.locate(ids)
+        shards = self.shared.cache.shards
         there = [store.computed(shards[n].uuid)[p] for n, p in zip(numbers, places, strict=True)]
         return [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
 
-    def _ask(self, ids: Sequence[str], store: FeatureStore) -> None:
+    def _request(self, ids: Sequence[str], store: FeatureStore) -> None:
         """Have the features of labelled objects computed before those of others."""
         if self._features is None or self._features.state != "running":
             return
-        missing = set(ids) - set(self._with_features(ids, store)) - self._asked
+        missing = set(ids) - set(self._with_features(ids, store)) - self._requested
         if missing:
-            self._asked |= missing
+            self._requested |= missing
             self._features.send(sorted(missing))
 
     # ------------------------------------------------------------------------------------------------------- questions
@@ -258,14 +260,14 @@ class Learner:
             raise ConfigError(f"the features of {object_id} are not computed yet: try again in a moment")
         wanted = self._vectors([object_id])[0]
         likeness = []
-        for shard in self.search.cache.shards:
+        for shard in self.shared.cache.shards:
             rows = store.shard(shard.uuid)
-            for start in range(0, len(shard), _STEP):
-                likeness.append(points.transform(rows[start : start + _STEP]) @ wanted)
+            for start in range(0, len(shard), _ROWS_PER_CHUNK):
+                likeness.append(points.transform(rows[start : start + _ROWS_PER_CHUNK]) @ wanted)
         whole = np.nan_to_num(np.concatenate(likeness), nan=-2.0)
-        whole[self.search.cache.rows(sorted(self.search.audit))] = -2.0
+        whole[self.shared.cache.rows(sorted(self.shared.audit))] = -2.0
         best = np.argsort(-whole, kind="stable")[:n]
-        return self.search.cache.ids_at(best[whole[best] > -2])
+        return self.shared.cache.ids_at(best[whole[best] > -2])
 
     def saliency(self, object_id: str, by: str = LATEST) -> np.ndarray:
         """``(height, width)``: what an object's score rests on, the live probe's or that of the latest round.
@@ -288,13 +290,13 @@ class Learner:
         if by == PROBE and probe is not None:
             if not isinstance(probe, ImageRanker):
                 raise ConfigError(f"the ranker {probe.name} cannot say what its scores rest on")
-            return probe.saliency(self.search.cache, object_id)
+            return probe.saliency(self.shared.cache, object_id)
         if by == COLD:
             raise ConfigError(
                 "these scores rest on no label, and what they rest on is not shown here: label objects of both kinds, "
                 "or train a round"
             )
-        return self.search.session.saliency(object_id)
+        return self.shared.session.saliency(object_id)
 
     def map_features(self, method: str) -> None:
         """Start to draw a feature map, ``neighbours`` or ``principal``, unless that is being done.
@@ -308,8 +310,8 @@ class Learner:
             return
         if self.computed < 10:
             raise ConfigError("there are too few features for a map yet: try again in a moment")
-        labelled = [i for i, o in self.search.consensus.current().items() if o.label and i not in self.search.audit]
-        self.map_job = Job("feature map", map_features, self.search.session.path, method, labelled)
+        labelled = [i for i, o in self.shared.consensus.current().items() if o.label and i not in self.shared.audit]
+        self.map_job = BackgroundJob("feature map", map_features, self.shared.session.path, method, labelled)
 
     # -------------------------------------------------------------------------------------------------------- training
 
@@ -323,7 +325,7 @@ class Learner:
         """
         if self.training is not None and self.training.state == "running":
             raise SessionError("a training is running: cancel it first, or wait for its end")
-        self.training = Job(f"training {ranker}", train, self.search.session.path, ranker, options)
+        self.training = BackgroundJob(f"training {ranker}", train, self.shared.session.path, ranker, options)
 
     def time_left_s(self) -> float | None:
         """Seconds to the end of the stage that the training is in, None while unknown."""

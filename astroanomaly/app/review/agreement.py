@@ -1,4 +1,4 @@
-"""How far people agree, with one another and with themselves. No Bokeh."""
+"""How far people agree, with one another and with themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime
 import itertools
 from dataclasses import dataclass
 
-from astroanomaly.app.review.shared_state import Search
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.metrics import cohen_kappa
 
 __all__ = ["Annotator", "Pair", "annotators", "disagreements", "pairs"]
@@ -36,16 +36,16 @@ class Pair:
     kappa: float
 
 
-def annotators(search: Search) -> list[Annotator]:
+def annotators(shared: SharedState) -> list[Annotator]:
     """Return everybody who gave a verdict that stands, the most diligent first."""
     said: dict[str, set[str]] = {}
     before: dict[str, list[str]] = {}
     after: dict[str, list[str]] = {}
-    for object_id, opinion in search.opinions().items():
+    for object_id, opinion in shared.opinions().items():
         for who in opinion.votes:
             said.setdefault(who, set()).add(object_id)
         showings: dict[str, list[tuple[str, bool, float]]] = {}  # word, blind, when; the last word of each showing
-        for event in search.consensus.standing(object_id):
+        for event in shared.consensus.standing(object_id):
             if event.kind != "verdict":
                 continue
             known = showings.setdefault(event.annotator, [])
@@ -67,9 +67,9 @@ def annotators(search: Search) -> list[Annotator]:
     return sorted(found, key=lambda item: (-item.verdicts, item.name))
 
 
-def pairs(search: Search) -> list[Pair]:
+def pairs(shared: SharedState) -> list[Pair]:
     """Return all pairs of people who gave verdicts on the same objects."""
-    votes = [opinion.votes for opinion in search.opinions().values() if len(opinion.votes) > 1]
+    votes = [opinion.votes for opinion in shared.opinions().values() if len(opinion.votes) > 1]
     names = sorted({who for both in votes for who in both})
     found = []
     for first, second in itertools.combinations(names, 2):
@@ -80,11 +80,11 @@ def pairs(search: Search) -> list[Pair]:
     return found
 
 
-def disagreements(search: Search) -> list[str]:
+def disagreements(shared: SharedState) -> list[str]:
     """Return the objects on which people differ, the most divided first; those of the audit set stay hidden."""
     divided = {
         object_id: len(set(opinion.votes.values()))
-        for object_id, opinion in search.opinions().items()
-        if len(set(opinion.votes.values())) > 1 and object_id not in search.audit
+        for object_id, opinion in shared.opinions().items()
+        if len(set(opinion.votes.values())) > 1 and object_id not in shared.audit
     }
-    return search.known(sorted(divided, key=lambda object_id: (-divided[object_id], object_id)))
+    return shared.known(sorted(divided, key=lambda object_id: (-divided[object_id], object_id)))

@@ -15,13 +15,13 @@ from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.bands import default_channels, parse_channels
 from astroanomaly.imaging.stretch import Limits, Stretch, lupton_rgb
 
-__all__ = ["COLOUR_MAPS", "Display", "Sheet", "bin_pixels", "tile"]
+__all__ = ["COLOUR_MAPS", "Display", "Sheet", "arrange_in_grid", "bin_pixels"]
 
 COLOUR_MAPS = ("grey", "viridis", "magma", "inferno", "cividis", "turbo")
-_STEPS = 65536  # levels between black and white: fine enough for the steepest curve on an 8-bit screen
+_GREY_STEPS = 65536  # levels between black and white: fine enough for the steepest curve on an 8-bit screen
 _OPAQUE = np.uint32(0xFF000000)
 _NO_DATA = np.uint32(0xFF4A3B33)  # slate, 0x333B4A as red, green, blue: no sky looks like it
-Levels = Callable[[StretchConfig], Limits]
+SurveyLimits = Callable[[StretchConfig], Limits]
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,23 @@ class Display:
 
     @classmethod
     def for_pixels(cls, pixel_kind: str) -> Display:
-        """Return the look to begin with: pictures as they are, flux with asinh between percentiles of each cutout."""
+        """Return the first display: pictures as they are, flux with asinh between percentiles of each cutout."""
         if pixel_kind == "display":
             return cls(StretchConfig(curve="linear", interval="manual", black=0, white=255, scope="cutout"))
         return cls(StretchConfig(curve="asinh", interval="percentile", low=1, high=99.7, scope="cutout"))
+
+    def changed(self, **changes: Any) -> Display:
+        """Return it with other values; fields of the stretch are meant where it has none of that name itself.
+
+        Raises
+        ------
+        ConfigError
+            If a value cannot be.
+        """
+        own = {name: value for name, value in changes.items() if hasattr(self, name)}
+        others = {name: value for name, value in changes.items() if name not in own}
+        stretch = dataclasses.replace(own.pop("stretch", self.stretch), **others)
+        return dataclasses.replace(self, **own, stretch=stretch)
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as values that JSON holds."""
@@ -149,14 +162,14 @@ class Sheet:
         ``(n, B, H, W)`` flux with NaN where there is no data, or 8-bit pixels.
     bands
         Their names.
-    levels
+    survey_limits
         Gives black and white of every band for a stretch that is the same for the whole survey.
     """
 
-    def __init__(self, images: np.ndarray, bands: Sequence[str], levels: Levels) -> None:
+    def __init__(self, images: np.ndarray, bands: Sequence[str], survey_limits: SurveyLimits) -> None:
         self.bands = tuple(bands)
         self.images = images
-        self._levels = levels
+        self._survey_limits = survey_limits
         self._finite = np.isfinite(images) if images.dtype.kind == "f" else None  # (n, B, H, W)
         self._groups = _alike(self._finite.any(axis=(2, 3)) if self._finite is not None else None, len(images))
         self._key: Any = None
@@ -212,7 +225,7 @@ class Sheet:
         if key == self._key:
             return
         survey = config.scope == "survey" and config.interval != "manual" and curve != "histogram"
-        stretch = Stretch(key[0], self._levels(key[0]) if survey else None)
+        stretch = Stretch(key[0], self._survey_limits(key[0]) if survey else None)
         if curve == "histogram":
             scaled = stretch(self.images)
         else:
@@ -227,12 +240,12 @@ class Sheet:
             blurred = gaussian_filter(scaled, (0, 0, display.radius, display.radius))
             scaled = scaled + np.float32(display.sharpen) * (scaled - blurred)
         self._scaled = scaled.astype(np.float32, copy=False)
-        self._steps = (np.clip(self._scaled, 0, 1) * (_STEPS - 1) + 0.5).astype(np.uint16)
+        self._steps = (np.clip(self._scaled, 0, 1) * (_GREY_STEPS - 1) + 0.5).astype(np.uint16)
         self._key = key
 
     def _tone(self, display: Display) -> np.ndarray:
         """``(65536,)`` uint8: what the curve, brightness, contrast and inversion make of each level."""
-        levels = np.linspace(0, 1, _STEPS, dtype=np.float32)
+        levels = np.linspace(0, 1, _GREY_STEPS, dtype=np.float32)
         if display.stretch.curve != "histogram":
             levels = Stretch(display.stretch).curve(levels)
         return _finish(levels, display)
@@ -305,7 +318,7 @@ def bin_pixels(images: np.ndarray, largest: int) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def tile(painted: np.ndarray, columns: int, rows: int) -> np.ndarray:
+def arrange_in_grid(painted: np.ndarray, columns: int, rows: int) -> np.ndarray:
     """Lay pictures out as one, row by row from the top left; places without one are transparent.
 
     Parameters

@@ -1,9 +1,9 @@
-"""What leaves the app: catalogues and reports of chosen objects, and messages to other programs on the same desktop."""
+"""Exports: catalogues and reports of chosen objects, and tables sent to other programs on the same desktop."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,7 @@ import numpy as np
 
 from astroanomaly.app.review.display import Display, Sheet, bin_pixels
 from astroanomaly.app.review.report import report
-from astroanomaly.app.review.shared_state import Search
-from astroanomaly.app.view.theme import palette
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.session.export import describe
 from astroanomaly.tables.write import merge_duplicates, write_catalog
@@ -20,7 +19,7 @@ from astroanomaly.tables.write import merge_duplicates, write_catalog
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["FORMATS", "SELECTIONS", "catalogue", "choose", "file_of", "send"]
+__all__ = ["FORMATS", "SELECTIONS", "catalogue", "file_content", "select", "send_by_samp"]
 
 FORMATS = {  # suffix -> name, type of content
     ".vot": ("VOTable", "application/x-votable+xml"),
@@ -31,18 +30,18 @@ FORMATS = {  # suffix -> name, type of content
     ".html": ("report with thumbnails", "text/html"),
 }
 SELECTIONS = {
-    "anomalies": "all that were called anomalous",
-    "page": "the page on show",
-    "selection": "what is selected on the page",
-    "filter": "all that pass the filters, best first",
+    "anomalies": "all anomalies",
+    "page": "objects on the page",
+    "selection": "objects selected on the page",
+    "filter": "all that pass the filters, highest score first",
     "top": "the highest scores",
 }
-_MOST_PICTURES = 500
-_PICTURE = 128
+_MAX_THUMBNAILS = 500
+_THUMBNAIL_PX = 128
 
 
-def choose(
-    search: Search,
+def select(
+    shared: SharedState,
     which: str,
     page: Sequence[str],
     free: np.ndarray,
@@ -65,27 +64,27 @@ def choose(
     top
         How many of the highest scores.
     selected
-        The objects that are selected on it.
+        The objects that are selected on the page.
     """
-    opinions = search.opinions()
-    if which in ("anomalies", *search.classes):
-        wanted = set(search.classes[1:]) if which == "anomalies" else {which}
-        ids = search.known([i for i, o in opinions.items() if o.label in wanted])
+    opinions = shared.opinions()
+    if which in ("anomalies", *shared.classes):
+        wanted = set(shared.classes[1:]) if which == "anomalies" else {which}
+        ids = shared.known([i for i, o in opinions.items() if o.label in wanted])
     elif which in ("page", "selection"):
-        ids = [i for i in (page if which == "page" else selected) if i not in search.audit]
+        ids = [i for i in (page if which == "page" else selected) if i not in shared.audit]
     elif which in ("filter", "top"):
         rows = np.flatnonzero(free)
-        scores = search.scores.get(by)
+        scores = shared.scores.get(by)
         keys = np.zeros(len(rows)) if scores is None else -np.nan_to_num(scores[rows], nan=-np.inf)
         rows = rows[np.argsort(keys, kind="stable")]
-        return search.cache.ids_at(rows[:top] if which == "top" else rows)
+        return shared.cache.ids_at(rows[:top] if which == "top" else rows)
     else:
-        raise ConfigError(f"there is no selection {which!r} (known: {', '.join((*SELECTIONS, *search.classes))})")
-    scores_of = np.nan_to_num(search.score_of(ids, by), nan=-np.inf) if ids else []
+        raise ConfigError(f"there is no selection {which!r} (known: {', '.join((*SELECTIONS, *shared.classes))})")
+    scores_of = np.nan_to_num(shared.score_of(ids, by), nan=-np.inf) if ids else []
     return [i for _, i in sorted(zip((-float(s) for s in scores_of), ids, strict=True))]
 
 
-def catalogue(search: Search, ids: Sequence[str], by: str, merge_radius_arcsec: float) -> QTable:
+def catalogue(shared: SharedState, ids: Sequence[str], by: str, merge_radius_arcsec: float) -> QTable:
     """Make the catalogue of some objects.
 
     Raises
@@ -95,27 +94,44 @@ def catalogue(search: Search, ids: Sequence[str], by: str, merge_radius_arcsec: 
     """
     if not ids:
         raise ConfigError("there is nothing to export: no object is in this selection")
-    scores = search.scores.get(by)
-    whole = np.full(len(search.cache), np.nan, np.float32) if scores is None else scores
+    scores = shared.scores.get(by)
+    whole = np.full(len(shared.cache), np.nan, np.float32) if scores is None else scores
     table = describe(
-        search.session, ids, whole, opinions=search.opinions(),
-        provenance={"ranker": search.described.get(by, "none"), "scores": by or "none"},
+        shared.session, ids, whole, opinions=shared.opinions(),
+        provenance={"ranker": shared.described.get(by, "none"), "scores": by or "none"},
     )  # fmt: skip
     return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table
 
 
-def file_of(search: Search, table: QTable, suffix: str, display: Display) -> bytes:
-    """Return a catalogue as the content of a file."""
+def file_content(
+    shared: SharedState, table: QTable, suffix: str, display: Display, palette: Callable[[str], np.ndarray]
+) -> bytes:
+    """Return a catalogue as the content of a file.
+
+    Parameters
+    ----------
+    table
+        What `catalogue` made.
+    suffix
+        One of `FORMATS`.
+    display, palette
+        How the thumbnails of a report look; as in `Sheet.paint`.
+
+    Raises
+    ------
+    ConfigError
+        For another suffix.
+    """
     if suffix not in FORMATS:
         raise ConfigError(f"{suffix!r} is no format (known: {', '.join(FORMATS)})")
     if suffix == ".html":
-        ids = [str(object_id) for object_id in table["object_id"][:_MOST_PICTURES]]
-        images = bin_pixels(search.cache.read(ids), _PICTURE)
-        painted = Sheet(images, search.cache.bands, search.levels).paint(display, palette)
+        ids = [str(object_id) for object_id in table["object_id"][:_MAX_THUMBNAILS]]
+        images = bin_pixels(shared.cache.read(ids), _THUMBNAIL_PX)
+        painted = Sheet(images, shared.cache.bands, shared.survey_limits).paint(display, palette)
         about = {**table.meta, "objects": str(len(table))}
         if len(table) > len(ids):
             about["shown"] = f"the first {len(ids)}"
-        return report(table[: len(ids)], painted, f"{search.session.path.name}: {len(table)} objects", about).encode(
+        return report(table[: len(ids)], painted, f"{shared.session.path.name}: {len(table)} objects", about).encode(
             "utf-8"
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +140,7 @@ def file_of(search: Search, table: QTable, suffix: str, display: Display) -> byt
         return path.read_bytes()
 
 
-def send(table: QTable, name: str) -> int:
+def send_by_samp(table: QTable, name: str) -> int:
     """Send a catalogue by SAMP to the programs on this computer (TOPCAT, Aladin, DS9); return how many got it.
 
     The table lies in the folder for temporary files, since the others read it when they like.

@@ -18,9 +18,9 @@ from astroanomaly.sky import read_angle, read_position
 __all__ = ["Filters", "evaluate", "within"]
 
 UNLABELLED, LABELLED, EVERYTHING = "unlabelled", "labelled", "everything"
-NOT_MINE = "not judged by me"  # blind: what others said is hidden
-_LONGEST = 1000  # characters of an expression
-_LARGEST = 2**63  # whole numbers beyond it are not exact any more
+NOT_MINE = "not labelled by me"  # blind: the verdicts of others are hidden
+_MAX_CHARACTERS = 1000  # characters of an expression
+_MAX_INTEGER = 2**63  # whole numbers beyond it are not exact any more
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -42,12 +42,12 @@ class Filters:
     Attributes
     ----------
     labels
-        ``unlabelled``, ``labelled``, ``everything``, ``not judged by me``, ``skipped``, ``flagged``, ``disputed``, or a
-        label class.
+        ``unlabelled``, ``labelled``, ``everything``, ``not labelled by me``, ``skipped``, ``flagged``, ``disputed``, or
+        a label class.
     annotator
         Only objects this person gave a verdict on; empty: anybody's.
     without
-        Only objects this person has not judged or skipped; empty: whoever did.
+        Only objects this person has neither labelled nor skipped; empty: whoever did.
     lowest, highest
         Range of the score; None: open.
     region
@@ -122,8 +122,8 @@ def evaluate(expression: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     ConfigError
         If it cannot be read, names an unknown column, or is no comparison.
     """
-    if len(expression) > _LONGEST:
-        raise ConfigError(f"the expression has {len(expression)} characters: expected at most {_LONGEST}")
+    if len(expression) > _MAX_CHARACTERS:
+        raise ConfigError(f"the expression has {len(expression)} characters: expected at most {_MAX_CHARACTERS}")
     names, text = dict(columns), expression.strip()
     parts = text.split("`")
     if len(parts) % 2 == 0:
@@ -160,7 +160,7 @@ def _value(node: ast.AST, names: Mapping[str, Any], whole: str) -> Any:
             raise _unknown(node.id, names)
         return _readable(np.asarray(names[node.id]))
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
-        if isinstance(node.value, int) and not -_LARGEST < node.value < _LARGEST:
+        if isinstance(node.value, int) and not -_MAX_INTEGER < node.value < _MAX_INTEGER:
             raise ConfigError(f"{whole!r} has a number of more than 63 bits: write it as in 1e30")
         return node.value
     if isinstance(node, ast.Compare):
@@ -203,7 +203,7 @@ def _number(value: Any, whole: str) -> Any:
         raise ConfigError(f"{whole!r} calculates with text: expected numbers")
     if array.dtype.kind == "f":
         return value
-    if array.dtype.kind == "u" and array.size and array.max() >= _LARGEST:
+    if array.dtype.kind == "u" and array.size and array.max() >= _MAX_INTEGER:
         return array.astype(np.float64)
     return array if array.dtype == bool else array.astype(np.int64)
 
@@ -215,7 +215,7 @@ def _calculate(operation: type, a: Any, b: Any, whole: str) -> Any:
     real = [np.asarray(v, np.float64) if np.asarray(v).dtype.kind in "biu" and np.ndim(v) else v for v in (a, b)]
     result = _REAL[operation](*real)
     if operation in _WHOLE and all(np.asarray(v).dtype.kind in "biu" for v in (a, b)):
-        fits = np.isfinite(result) & (np.abs(result) < 0.99 * _LARGEST)
+        fits = np.isfinite(result) & (np.abs(result) < 0.99 * _MAX_INTEGER)
         if np.all(fits):
             return _WHOLE[operation](np.asarray(a, np.int64), np.asarray(b, np.int64))
     return result

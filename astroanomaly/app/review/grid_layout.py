@@ -1,15 +1,15 @@
-"""How large images can be in the place there is for them. No Bokeh."""
+"""How large images can be in the place there is for them."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["fit_grid", "fit_inspector"]
+__all__ = ["grid_shape", "inspector_sizes"]
 
-_TRIED = 40
+_SIZES_TRIED = 40
 
 
-def fit_grid(n: int, width: float, height: float) -> tuple[int, int]:
+def grid_shape(n: int, width: float, height: float) -> tuple[int, int]:
     """Columns and rows for which n square cells in a rectangle are largest."""
     best = (0.0, 1, max(1, n))
     for columns in range(1, max(1, n) + 1):
@@ -18,7 +18,7 @@ def fit_grid(n: int, width: float, height: float) -> tuple[int, int]:
     return best[1], best[2]
 
 
-def fit_inspector(bands: int, aspect: float, width: float, height: float, gap: float = 4) -> tuple[int, int, int]:
+def inspector_sizes(bands: int, aspect: float, width: float, height: float, gap: float = 4) -> tuple[int, int, int]:
     """Share a rectangle between one large image and one small image per band, which stand below it or at its right.
 
     Parameters
@@ -39,8 +39,8 @@ def fit_inspector(bands: int, aspect: float, width: float, height: float, gap: f
     """
     largest = min(width, height / aspect)
     best = (-1.0, int(largest), 0, int(width))
-    for step in range(_TRIED if bands else 0):
-        large = largest * (1 - step / _TRIED)
+    for step in range(_SIZES_TRIED if bands else 0):
+        large = largest * (1 - step / _SIZES_TRIED)
         for area_width, area_height in ((width, height - large * aspect - gap), (width - large - gap, height)):
             for columns in range(1, bands + 1):
                 rows = math.ceil(bands / columns)

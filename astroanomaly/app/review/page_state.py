@@ -1,4 +1,4 @@
-"""What one page shows and what its keys do: cursor, pages, verdicts. No Bokeh."""
+"""What one page shows and what its keys do: cursor, pages, verdicts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from astroanomaly.app.review.display import Display
 from astroanomaly.app.review.filters import Filters
-from astroanomaly.app.review.grid_layout import fit_grid
-from astroanomaly.app.review.paging import ORDERINGS, Dealt, deal
-from astroanomaly.app.review.shared_state import LATEST, Search
+from astroanomaly.app.review.grid_layout import grid_shape
+from astroanomaly.app.review.paging import ORDERINGS, ObjectPage, next_page
+from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.records import ANOMALY, NOMINAL
@@ -40,7 +40,7 @@ class ViewState:
 
     Parameters
     ----------
-    search
+    shared
         What all pages share.
     annotator
         Who sits at this page.
@@ -53,22 +53,22 @@ class ViewState:
         Why the cutouts of the page cannot be shown; while they are not seen, no verdict is taken.
     """
 
-    def __init__(self, search: Search, annotator: str, seed: int | None = None) -> None:
-        self.search = search
-        self.verdicts = Verdicts(search, annotator)
+    def __init__(self, shared: SharedState, annotator: str, seed: int | None = None) -> None:
+        self.shared = shared
+        self.verdicts = Verdicts(shared, annotator)
         self.rng = np.random.default_rng(seed)
         self.ordering = "score"
         self.by = ""
         self.filters = Filters()
         self.audit = False
         self.page_size = 25
-        self.columns, self.rows = fit_grid(self.page_size, 1.5, 1)
+        self.columns, self.rows = grid_shape(self.page_size, 1.5, 1)
         self.shape = (1.5, 1.0)
         self.auto_advance = True
         self.click_marks = ANOMALY
         self.repeat_share = 0.0
-        self.display = Display.for_pixels(search.cache.layout.pixel_kind)
-        self.pages: list[Dealt] = []
+        self.display = Display.for_pixels(shared.cache.layout.pixel_kind)
+        self.pages: list[ObjectPage] = []
         self.number = -1
         self.cursor = 0
         self.selection: frozenset[int] = frozenset()
@@ -84,9 +84,9 @@ class ViewState:
     # ------------------------------------------------------------------------------------------------- what is shown
 
     @property
-    def page(self) -> Dealt:
+    def page(self) -> ObjectPage:
         """The page shown."""
-        return self.pages[self.number] if self.pages else Dealt((), "", None)
+        return self.pages[self.number] if self.pages else ObjectPage((), "", None)
 
     @property
     def current(self) -> str:
@@ -102,22 +102,22 @@ class ViewState:
     def by_name(self) -> str:
         """Name of the scores that order the next page."""
         fixed = ORDERINGS[self.ordering][2]
-        return fixed or (self.by if self.by in self.search.scores else self.search.best_scores())
+        return fixed or (self.by if self.by in self.shared.scores else self.shared.best_scores())
 
     @property
     def is_outdated(self) -> bool:
-        """Whether there is another ranking than the one the page was dealt from."""
+        """Whether there is another ranking than the one the page was made from."""
         page = self.page
         if self.audit or not page.left:
             return False
-        return (page.by, page.ranked) != (self.by_name, self.search.told(self.by_name))
+        return (page.by, page.ranked) != (self.by_name, self.shared.describe_scores(self.by_name))
 
     def why_empty(self) -> str:
         """Say why there is no object on the page, and what to do."""
         if self.audit:
-            return "You have labelled the whole audit set: see *is it working?*, or go back to the search."
+            return "You have labelled the whole audit set: see *performance*, or choose *show: candidates*."
         if self.filters == Filters():
-            return "Every object has a verdict. Choose 'everything' under 'only' to see them again."
+            return "Every object has a verdict. Choose *show only: everything* to see them again."
         return "No object passes the filters: clear them, or widen them."
 
     def mark(self, object_id: str) -> Mark:
@@ -131,34 +131,34 @@ class ViewState:
     # ---------------------------------------------------------------------------------------------------------- pages
 
     def restart(self) -> None:
-        """Deal the first page anew, from the latest ranking."""
+        """Begin again with a first page from the latest ranking."""
         before = (self.pages, self.number, self.cursor)
         self.pages, self.number, self.cursor = [], -1, 0
         try:
-            self._deal()
+            self._add_page()
         except Exception:
             self.pages, self.number, self.cursor = before
             raise
         self.selection = frozenset()
-        self._fit()
+        self._lay_out()
         self.dirty |= {"page", "marks", "cursor", "options"}
 
     def turn(self, step: int) -> None:
-        """Go to the next or to an earlier page. Earlier pages stay as they were dealt."""
+        """Go to the next or to an earlier page. Earlier pages stay as they were."""
         self.say("")
         wanted = self.number + step
         if wanted < 0:
             self.say("this is the first page")
             return
-        if wanted >= len(self.pages) and not self._deal():
+        if wanted >= len(self.pages) and not self._add_page():
             self.say(
-                "the audit set is complete: see *is it working?*"
+                "the audit set is complete: see *performance*"
                 if self.audit
                 else "there is nothing more to show in this order and with these filters"
             )
             return
         self.number = min(wanted, len(self.pages) - 1)
-        self._fit()
+        self._lay_out()
         self.cursor = 0
         self.selection = frozenset()
         self.dirty |= {"page", "marks", "cursor"}
@@ -166,17 +166,17 @@ class ViewState:
     def show(self, ids: Sequence[str], ordering: str) -> None:
         """Show given objects as a page of their own: a selection on a map, the nearest to another object."""
         for start in range(0, len(ids), self.page_size):
-            page = Dealt.chosen(self.search, ids[start : start + self.page_size], ordering, self.by_name)
+            page = ObjectPage.of(self.shared, ids[start : start + self.page_size], ordering, self.by_name)
             self.pages.insert(self.number + 1 + start // self.page_size, page)
         if ids:
             self.inspecting = False
             self.open_view(CANDIDATES)
             self.turn(1)
 
-    def _deal(self) -> bool:
+    def _add_page(self) -> bool:
         """Add a page of objects that were not shown yet; return whether there were any."""
-        dealt = deal(
-            self.search,
+        page = next_page(
+            self.shared,
             self.pages,
             self.page_size,
             annotator=self.annotator,
@@ -186,23 +186,23 @@ class ViewState:
             repeat_share=self.repeat_share,
             rng=self.rng,
         )
-        if not dealt.ids and self.pages:
+        if not page.ids and self.pages:
             return False
-        self.pages.append(dealt)
+        self.pages.append(page)
         self.number = max(self.number, 0)
-        return bool(dealt.ids)
+        return bool(page.ids)
 
     def set_shape(self, width: float, height: float) -> None:
         """Tell how large the place for the images is on the screen; the grid follows."""
         if width > 0 and height > 0 and self.shape != (width, height):
             self.shape = (width, height)
             self.dirty.add("shape")
-            self._fit()
+            self._lay_out()
 
-    def _fit(self) -> None:
-        layout = self.search.cache.layout
+    def _lay_out(self) -> None:
+        layout = self.shared.cache.layout
         width, height = self.shape[0] / layout.width, self.shape[1] / layout.height  # in cutouts, which may be oblong
-        grid = fit_grid(len(self.page.ids) or self.page_size, width, height)
+        grid = grid_shape(len(self.page.ids) or self.page_size, width, height)
         if grid != (self.columns, self.rows):
             self.columns, self.rows = grid
             self.dirty |= {"page", "marks", "cursor"}
@@ -211,7 +211,7 @@ class ViewState:
         """Order by a round that has just been scored, from the next page on."""
         if self.by:
             self.by = LATEST
-        described = self.search.described.get(LATEST, "")
+        described = self.shared.described.get(LATEST, "")
         self.say(f"{described}: trained and scored; the next pages are ranked by it")
         self.dirty.add("options")
 
@@ -228,8 +228,8 @@ class ViewState:
 
     # ------------------------------------------------------------------------------------------------------- options
 
-    def choose(self, **changes: Any) -> None:
-        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``repeat_share`` or ``filters``, and deal anew.
+    def set_options(self, **changes: Any) -> None:
+        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``repeat_share`` or ``filters``, and begin again.
 
         Nothing changes where a value cannot be, and a message says why.
         """
@@ -238,7 +238,7 @@ class ViewState:
             for name, value in changes.items():
                 self._check(name, value)
                 setattr(self, name, value)
-            self._fit()
+            self._lay_out()
             self.restart()
             self.say("")
         except AstroAnomalyError as error:
@@ -253,7 +253,7 @@ class ViewState:
     def _restore(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
             setattr(self, name, value)
-        self._fit()
+        self._lay_out()
 
     def _check(self, name: str, value: Any) -> None:
         known: dict[str, Iterable[Any]] = {"ordering": ORDERINGS, "page_size": PAGE_SIZES, "audit": (False, True)}
@@ -261,30 +261,26 @@ class ViewState:
             raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(str, known[name]))}")
         if name == "repeat_share" and not 0 <= value <= 0.5:
             raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
-        if name == "audit" and value and not self.search.audit:
+        if name == "audit" and value and not self.shared.audit:
             raise ConfigError(
                 "this session has no audit set: `astroanomaly init --audit N` draws one when a session is made"
             )
 
     def set_filters(self, **changes: Any) -> None:
         """Change some of the filters."""
-        self.choose(filters=dataclasses.replace(self.filters, **changes))
+        self.set_options(filters=dataclasses.replace(self.filters, **changes))
 
     def set_display(self, **changes: Any) -> None:
-        """Change the look; fields of the stretch are meant where the display has none of that name."""
-        stretch = {name: value for name, value in changes.items() if not hasattr(self.display, name)}
-        rest = {name: value for name, value in changes.items() if hasattr(self.display, name)}
+        """Change how cutouts are displayed, see `Display.changed`."""
         try:
-            made = dataclasses.replace(
-                self.display, **rest, stretch=dataclasses.replace(rest.get("stretch", self.display.stretch), **stretch)
-            ) if "stretch" not in rest else dataclasses.replace(self.display, **rest)  # fmt: skip
-            made.rows(self.search.cache.bands)
+            display = self.display.changed(**changes)
+            display.rows(self.shared.cache.bands)
         except AstroAnomalyError as error:
             self.say(str(error), "error")
             return
         self.say("")
-        if made != self.display:
-            self.display = made
+        if display != self.display:
+            self.display = display
             self.dirty |= {"display", "options"}
 
     def set_annotator(self, name: str) -> None:
@@ -383,12 +379,12 @@ class ViewState:
             self._advance()
 
     def rest_nominal(self) -> None:
-        """Call all objects of this page nominal that nobody has decided on here; one action, undone as one."""
+        """Label all objects of this page nominal that have no mark yet; one action, undone as one."""
         rest = [object_id for object_id in self.page.ids if not self.mark(object_id).word]
         if not rest:
-            self.say("nothing on this page is left to decide")
+            self.say("every object on this page has a verdict or is skipped")
         elif self._give(rest, NOMINAL):
-            self.say(f"{len(rest)} objects called nominal; u takes all of it back")
+            self.say(f"{len(rest)} objects labelled nominal; u undoes all of them")
 
     def skip(self) -> None:
         """Say that these objects were seen and not decided."""
@@ -417,12 +413,12 @@ class ViewState:
         if not self._write("undo", None, lambda: taken.append(self.verdicts.undo())):
             return
         if taken[0] is None:
-            self.say("there is nothing left to take back")
+            self.say("there is nothing left to undo")
             return
-        ids = self.search.consensus.members(taken[0])
+        ids = self.shared.consensus.members(taken[0])
         self._go_to(ids)
         self.selection = frozenset()
-        self.say(f"took back what was said of {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
+        self.say(f"undid your action on {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
 
     def _go_to(self, ids: Sequence[str]) -> None:
         """Put the cursor on the first of some objects, on the latest page that shows it."""
@@ -431,7 +427,7 @@ class ViewState:
             if shown:
                 if number != self.number:
                     self.number = number
-                    self._fit()
+                    self._lay_out()
                     self.dirty |= {"page", "marks"}
                 self.place_cursor(shown[0])
                 return
@@ -450,7 +446,7 @@ class ViewState:
         if ids is not None and not ids:
             return False
         if ids is not None and self.unreadable:
-            self.say(f"no {what} on cutouts that cannot be seen: {self.unreadable}", "error")
+            self.say(f"no {what} on cutouts that cannot be shown: {self.unreadable}", "error")
             return False
         try:
             write()
@@ -460,7 +456,7 @@ class ViewState:
         self.say("")
         self.dirty |= {"marks"}
         try:
-            self.search.refresh()
+            self.shared.refresh()
         except AstroAnomalyError as error:
             self.say(f"this {what} is saved, but cannot be read back yet: {error}", "error")
         return True

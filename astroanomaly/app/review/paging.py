@@ -1,4 +1,4 @@
-"""Dealing pages: which objects come next, from the latest ranking, without those that were shown already. No Bokeh."""
+"""Pages of objects: which come next, from the latest ranking, without those that were shown already."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 import numpy as np
 
 from astroanomaly.app.review.filters import NOT_MINE, UNLABELLED, Filters
-from astroanomaly.app.review.shared_state import COLD, Search
+from astroanomaly.app.review.shared_state import COLD, SharedState
 from astroanomaly.labels.consensus import AUDIT
 
-__all__ = ["ORDERINGS", "Dealt", "deal"]
+__all__ = ["ORDERINGS", "ObjectPage", "next_page"]
 
 ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it always takes
     "score": ("most anomalous", "score", ""),
     "uncertain": ("most uncertain", "uncertain", ""),
     "diverse": ("anomalous and diverse", "diverse", ""),
-    "novel": ("unlike all that is labelled", "novel", ""),
-    "mixed": ("some anomalous, some to learn from", "mixed", ""),
+    "novel": ("unlike any labelled object", "novel", ""),
+    "mixed": ("mixed: candidates and informative objects", "mixed", ""),
     "random": ("random", "random", ""),
     "median": ("near the median score", "median", ""),
     "mean": ("near the mean score", "mean", ""),
     "nominal": ("most nominal", "nominal", ""),
-    "cold": ("unusual, without labels", "score", COLD),
+    "cold": ("outliers, without labels", "score", COLD),
 }
-_LEAST_AGE = 2  # pages before a labelled object may come back as a blind repeat
+_PAGES_BEFORE_REPEAT = 2  # pages before a labelled object may come back as a blind repeat
 
 
 @dataclass(frozen=True)
-class Dealt:
-    """One page as it was dealt; it never changes afterwards.
+class ObjectPage:
+    """The objects of one page; once made it never changes.
 
     Attributes
     ----------
@@ -44,11 +44,11 @@ class Dealt:
     left
         Objects there were to choose from; 0 where they were chosen by hand.
     by, ranked
-        Name of the scores, and what they came from, in words, when it was dealt; empty without.
+        Name of the scores, and what they came from, in words, when it was made; empty without.
     scores
         ``(n,)`` these scores, NaN where there was none: what is shown, since a ranking goes on changing.
     since
-        Number of the last event of the log when it was dealt.
+        Number of the last event of the log when it was made.
     blind
         Whether earlier verdicts, scores and the catalogue of its objects are hidden.
     """
@@ -65,21 +65,21 @@ class Dealt:
     blind: bool = False
 
     def score(self, object_id: str) -> float:
-        """Score of one of its objects when it was dealt, NaN where there was none."""
+        """Score of one of its objects when it was made, NaN where there was none."""
         return float(self.scores[self.ids.index(object_id)]) if object_id in self.ids else float("nan")
 
     @classmethod
-    def chosen(cls, search: Search, ids: Sequence[str], ordering: str, by: str, **more: Any) -> Dealt:
+    def of(cls, shared: SharedState, ids: Sequence[str], ordering: str, by: str, **more: Any) -> ObjectPage:
         """Make a page of given objects, with the scores as they are now."""
         return cls(
-            tuple(ids), ordering, more.pop("probability", None), by=by, ranked=search.told(by),
-            scores=search.score_of(ids, by), since=search.consensus.last, **more,
+            tuple(ids), ordering, more.pop("probability", None), by=by, ranked=shared.describe_scores(by),
+            scores=shared.score_of(ids, by), since=shared.consensus.last, **more,
         )  # fmt: skip
 
 
-def deal(
-    search: Search,
-    pages: Sequence[Dealt],
+def next_page(
+    shared: SharedState,
+    pages: Sequence[ObjectPage],
     size: int,
     *,
     annotator: str,
@@ -88,15 +88,15 @@ def deal(
     filters: Filters,
     repeat_share: float,
     rng: np.random.Generator,
-) -> Dealt:
-    """Deal the next page.
+) -> ObjectPage:
+    """Choose the objects of the next page.
 
     Parameters
     ----------
-    search
+    shared
         What all pages share.
     pages
-        Those dealt before; their objects do not come again.
+        Those made before; their objects do not come again.
     size
         Objects wanted.
     annotator
@@ -119,35 +119,35 @@ def deal(
     """
     seen = [object_id for page in pages for object_id in page.ids]
     if ordering == AUDIT:
-        free = [i for i in sorted(search.audit.difference(seen)) if annotator not in search.opinion(i).votes]
+        free = [i for i in sorted(shared.audit.difference(seen)) if annotator not in shared.opinion(i).votes]
         ids = [str(i) for i in rng.permutation(free)[:size]]
         chance = len(ids) / len(free) if free else None
-        return Dealt.chosen(search, ids, AUDIT, "", probability=chance, left=len(free), blind=True)
+        return ObjectPage.of(shared, ids, AUDIT, "", probability=chance, left=len(free), blind=True)
     alone = filters.labels == NOT_MINE
     if alone:
         filters = replace(filters, without=annotator)
     among = repeat_share if filters.labels == UNLABELLED else 0.0  # where everything else has no mark either
-    repeats = _draw_repeats(search, pages, size, annotator, among, rng)
-    how = ORDERINGS[ordering][1] if by in search.scores else "random"  # until there is a first ranking
-    ids, left = search.choose(size - len(repeats), how, by, filters, seen=[*seen, *repeats], rng=rng)
+    repeats = _draw_repeats(shared, pages, size, annotator, among, rng)
+    how = ORDERINGS[ordering][1] if by in shared.scores else "random"  # until there is a first ranking
+    ids, left = shared.choose(size - len(repeats), how, by, filters, seen=[*seen, *repeats], rng=rng)
     probability = min(1.0, len(ids) / left) if left and how == "random" else None
     if ids and repeats:
         ids = [str(i) for i in rng.permutation([*ids, *repeats])]
     said = how if how == "random" else f"{ordering}:{by}"
-    return Dealt.chosen(
-        search, ids, said, by, probability=probability, repeats=frozenset(repeats) & set(ids), left=left,
+    return ObjectPage.of(
+        shared, ids, said, by, probability=probability, repeats=frozenset(repeats) & set(ids), left=left,
         blind=bool(among) or alone,
     )  # fmt: skip
 
 
 def _draw_repeats(
-    search: Search, pages: Sequence[Dealt], size: int, annotator: str, share: float, rng: np.random.Generator
+    shared: SharedState, pages: Sequence[ObjectPage], size: int, annotator: str, share: float, rng: np.random.Generator
 ) -> list[str]:
     """Draw objects of somebody's own to show again, a random share of a page, none from the last pages."""
     count = int(rng.binomial(size, share)) if share else 0
     if not count:
         return []
-    recent = {object_id for page in pages[-_LEAST_AGE:] for object_id in page.ids}
-    said = {i for i, opinion in search.opinions().items() if annotator in opinion.votes}
-    free = search.known(sorted(said - recent - search.audit))
+    recent = {object_id for page in pages[-_PAGES_BEFORE_REPEAT:] for object_id in page.ids}
+    said = {i for i, opinion in shared.opinions().items() if annotator in opinion.votes}
+    free = shared.known(sorted(said - recent - shared.audit))
     return [str(i) for i in rng.permutation(free)[:count]]

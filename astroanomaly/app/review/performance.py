@@ -1,4 +1,4 @@
-"""Is it working? Curves with intervals, and what was found for how many verdicts. No Bokeh."""
+"""Is it working? Curves with intervals, and what was found for how many verdicts."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astroanomaly.app.review.bootstrap import GRID, ranking_curves, resampled_curves
-from astroanomaly.app.review.shared_state import Search
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.labels.consensus import DISPUTED, audit_labels
+from astroanomaly.metrics import CURVE_GRID, bootstrap_curves, ranking_curves
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.calibration import MIN_AUDIT_LABELS
 
-__all__ = ["Curves", "Pace", "Sample", "curves", "histogram", "pace", "sample"]
+__all__ = ["Curves", "EvaluationSet", "Pace", "curves", "evaluation_set", "histogram", "pace"]
 
 _PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """Labelled objects to judge a ranking on; those without a score are left out.
+class EvaluationSet:
+    """Labelled objects to measure a ranking on; those without a score are left out.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Curves:
     auroc, auprc
         Value, lower and upper end.
     audit_labelled, audit_size
-        As in `Sample`.
+        As in `EvaluationSet`.
     """
 
     biased: bool
@@ -73,63 +73,63 @@ class Curves:
     audit_size: int
 
 
-def sample(search: Search, by: str) -> Sample:
-    """Return the labelled objects to judge a ranking on: the audit set if enough of it is labelled, else all others.
+def evaluation_set(shared: SharedState, by: str) -> EvaluationSet:
+    """Return the labelled objects to measure a ranking on: the audit set if enough of it is labelled, else all others.
 
     Enough are 20 objects, or all of a smaller set, with both nominal ones and anomalies. For which verdicts count, see
     `astroanomaly.labels.consensus.audit_labels`.
     """
-    audit = {i for i, row in zip(search.audit, search.cache.find(list(search.audit)), strict=True) if row >= 0}
-    said = {i: o.label for i, o in search.consensus.current().items() if o.label}
-    known = audit_labels(search.consensus, audit)
+    audit = {i for i, row in zip(shared.audit, shared.cache.find(list(shared.audit)), strict=True) if row >= 0}
+    said = {i: o.label for i, o in shared.consensus.current().items() if o.label}
+    known = audit_labels(shared.consensus, audit)
     sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
     unbiased = len(sides) == 2 and len(known) >= min(MIN_AUDIT_LABELS, len(audit))
-    chosen = known if unbiased else {i: label for i, label in said.items() if i not in search.audit}
-    ids, truth, scores = _scored(search, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
-    return Sample(ids, truth, scores, not unbiased, len(known), len(audit))
+    chosen = known if unbiased else {i: label for i, label in said.items() if i not in shared.audit}
+    ids, truth, scores = _scored(shared, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
+    return EvaluationSet(ids, truth, scores, not unbiased, len(known), len(audit))
 
 
-def _scored(search: Search, labels: dict[str, str], by: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _scored(shared: SharedState, labels: dict[str, str], by: str) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ids, ``(n,)`` whether they are anomalies, ``(n,)`` scores; those without a score are left out."""
     ids = sorted(labels)
-    rows = search.cache.find(ids)
+    rows = shared.cache.find(ids)
     scores = np.full(len(ids), np.nan)
-    if by in search.scores and len(ids):
-        scores = np.where(rows >= 0, search.scores[by][rows].astype(float), np.nan)
+    if by in shared.scores and len(ids):
+        scores = np.where(rows >= 0, shared.scores[by][rows].astype(float), np.nan)
     there = np.isfinite(scores)
     truth = np.array([labels[i] != NOMINAL for i in ids], bool)
     return [i for i, yes in zip(ids, there, strict=True) if yes], truth[there], scores[there]
 
 
-def _labels(search: Search) -> dict[str, str]:
-    return {i: o.label for i, o in search.consensus.current().items() if o.label not in ("", DISPUTED)}
+def _labels(shared: SharedState) -> dict[str, str]:
+    return {i: o.label for i, o in shared.consensus.current().items() if o.label not in ("", DISPUTED)}
 
 
-def curves(search: Search, by: str) -> Curves | None:
+def curves(shared: SharedState, by: str) -> Curves | None:
     """Measure a ranking; None while there are not verdicts on both sides."""
-    known = sample(search, by)
+    known = evaluation_set(shared, by)
     truth, scores = known.truth, known.scores
     if not truth.any() or truth.all():
         return None
-    low, high = resampled_curves(truth, scores, np.random.default_rng(0))
+    low, high = bootstrap_curves(truth, scores, np.random.default_rng(0))
     values = np.stack([ranking_curves(truth, scores), low, high])
-    roc, precision, efficiency = (values[:, k * len(GRID) : (k + 1) * len(GRID)] for k in range(3))
+    roc, precision, efficiency = (values[:, k * len(CURVE_GRID) : (k + 1) * len(CURVE_GRID)] for k in range(3))
     return Curves(
-        known.biased, int(truth.sum()), int((~truth).sum()), GRID, roc, precision, efficiency,
+        known.biased, int(truth.sum()), int((~truth).sum()), CURVE_GRID, roc, precision, efficiency,
         tuple(values[:, -2].tolist()), tuple(values[:, -1].tolist()), known.audit_labelled, known.audit_size,
     )  # fmt: skip
 
 
-def histogram(search: Search, by: str, bins: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def histogram(shared: SharedState, by: str, bins: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Count the scores: edges ``(bins + 1,)``, and ``(bins,)`` of all objects, of nominal and of anomalous ones."""
-    scores = search.scores.get(by)
+    scores = shared.scores.get(by)
     known = np.zeros(0) if scores is None else scores[np.isfinite(scores)]
     if not len(known):
         empty = np.zeros(bins)
         return np.linspace(0, 1, bins + 1), empty, empty, empty
     low, high = np.percentile(known, [0.05, 99.95])
     edges = np.linspace(min(low, high - 1e-6), high, bins + 1)
-    _, anomalous, own = _scored(search, _labels(search), by)
+    _, anomalous, own = _scored(shared, _labels(shared), by)
     clipped = np.clip(own, edges[0], edges[-1])
     return (
         edges,
@@ -141,7 +141,7 @@ def histogram(search: Search, by: str, bins: int = 60) -> tuple[np.ndarray, np.n
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """How a search went.
+    """How the labelling went.
 
     Attributes
     ----------
@@ -156,15 +156,15 @@ class Pace:
     per_minute: float
 
 
-def pace(search: Search, annotator: str = "") -> Pace:
+def pace(shared: SharedState, annotator: str = "") -> Pace:
     """Follow the verdicts of everybody, or of one person. Those of the audit set are left out of what was found."""
-    standing = (event for object_id in search.consensus.current() for event in search.consensus.standing(object_id))
+    standing = (event for object_id in shared.consensus.current() for event in shared.consensus.standing(object_id))
     events = sorted((event for event in standing if event.kind == "verdict"), key=lambda event: event.number)
     own = [event for event in events if annotator in ("", event.annotator)]
     seen: dict[str, bool] = {}
     found, anomalies = [], 0
     for event in own:
-        if event.object_id not in search.audit:
+        if event.object_id not in shared.audit:
             anomalous = event.value != NOMINAL
             anomalies += anomalous - seen.get(event.object_id, False)
             seen[event.object_id] = anomalous

@@ -7,13 +7,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from astroanomaly.app.review.filters import NOT_MINE
 from astroanomaly.errors import ConfigError
 from astroanomaly.files import atomic_path
 
 __all__ = ["load_preferences", "save_preferences"]
 
-_FILE, _ASIDE = "app.json", "app-damaged.json"
-_LARGEST = 1_000_000  # bytes
+_FILE, _DAMAGED_FILE = "app.json", "app-damaged.json"
+_MAX_BYTES = 1_000_000  # bytes
+_FORMER_FILTERS = {"not judged by me": NOT_MINE}  # words that were written before they were renamed
 _log = logging.getLogger(__name__)
 
 
@@ -24,7 +26,12 @@ def load_preferences(session: Path, annotator: str) -> dict[str, Any]:
     except ConfigError as error:
         _log.warning("preferences are left out: %s", error)
         return {}
-    return kept if isinstance(kept, dict) else {}
+    if not isinstance(kept, dict):
+        return {}
+    filters = kept.get("filters")
+    if isinstance(filters, dict) and str(filters.get("labels")) in _FORMER_FILTERS:
+        kept["filters"] = filters | {"labels": _FORMER_FILTERS[filters["labels"]]}
+    return kept
 
 
 def save_preferences(session: Path, annotator: str, values: dict[str, Any]) -> None:
@@ -37,11 +44,11 @@ def save_preferences(session: Path, annotator: str, values: dict[str, Any]) -> N
     try:
         kept = _read(path)
         text = json.dumps((kept or {}) | {annotator: values}, indent=1)
-        if len(text) > _LARGEST:
-            raise ConfigError(f"{path} would have {len(text)} bytes: expected at most {_LARGEST}")
+        if len(text) > _MAX_BYTES:
+            raise ConfigError(f"{path} would have {len(text)} bytes: expected at most {_MAX_BYTES}")
         if kept is None:
-            path.replace(session / _ASIDE)
-            _log.warning("%s was damaged and is now %s", path, _ASIDE)
+            path.replace(session / _DAMAGED_FILE)
+            _log.warning("%s was damaged and is now %s", path, _DAMAGED_FILE)
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except (OSError, ConfigError) as error:
@@ -58,8 +65,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     """
     try:
         size = path.stat().st_size
-        if size > _LARGEST:
-            raise ConfigError(f"{path} has {size} bytes, expected at most {_LARGEST}: remove it")
+        if size > _MAX_BYTES:
+            raise ConfigError(f"{path} has {size} bytes, expected at most {_MAX_BYTES}: remove it")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}

@@ -1,4 +1,4 @@
-"""A report of objects with thumbnails: one file of HTML that can be printed or sent. No Bokeh."""
+"""A report of objects with thumbnails: one file of HTML that can be printed or sent."""
 
 from __future__ import annotations
 

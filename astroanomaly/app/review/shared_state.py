@@ -1,4 +1,4 @@
-"""One search as every page of the app sees it: cutouts, verdicts and scores, held once for all browsers. No Bokeh."""
+"""One session as every page of the app sees it: cutouts, verdicts and scores, held once for all browsers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import ConfigError, LabelError, SessionError
+from astroanomaly.imaging.sampling import sample_pixels
 from astroanomaly.imaging.stretch import Limits, Stretch
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.session.instant import instant_ranker_name
 from astroanomaly.session.session import Session
 
-__all__ = ["COLD", "LATEST", "PROBE", "Search"]
+__all__ = ["COLD", "LATEST", "PROBE", "SharedState"]
 
 PROBE = "probe"
 LATEST = "round"
 COLD = "cold"
 _BUSY_S = 2.0  # a page waits no longer for another process that writes labels
-_SAMPLED = 300  # random cutouts that a survey-wide stretch is measured on
-_SAMPLED_PIXELS = 1_000_000  # per band
-_KEPT_LEVELS = 32
-_KEPT_FILTERS = 8
+_STRETCH_CUTOUTS = 300  # random cutouts that a survey-wide stretch is measured on
+_STRETCH_PIXELS = 1_000_000  # per band
+_CACHED_LIMITS = 32
+_CACHED_FILTERS = 8
 _DISPUTED_CODE = -1
-_FRESH = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
+_FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
 
 
-class Search:
+class SharedState:
     """What all pages of one session share.
 
     Per object it holds a label code (1 byte) and up to three scores (4 bytes each) beside what the cache's index needs.
@@ -69,17 +70,17 @@ class Search:
         self.features: Callable[[Sequence[str]], np.ndarray] | None = None  # (n, D) float32, once there are some
         self.revision = 0
         self.verdicts = 0  # events that change what can be learnt
-        self.heard = 0.0  # when the last of them came, on the monotonic clock
+        self.last_verdict_at = 0.0  # when the last of them came, on the monotonic clock
         self._codes = np.zeros(len(self.cache), np.int8)
         self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
-        self._kept: OrderedDict[StretchConfig, Limits] = OrderedDict()
-        self._selected: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._limits: OrderedDict[StretchConfig, Limits] = OrderedDict()
+        self._matching: OrderedDict[str, np.ndarray] = OrderedDict()
         self._opinions: tuple[int, dict[str, ObjectConsensus]] | None = None
         self._verdict_numbers: list[int] = []
         self._lock = threading.RLock()
         self._round = self._round_event = 0
-        self._looked = 0.0
+        self._refreshed = 0.0
         self.refresh()
         self.read_round()
 
@@ -89,21 +90,21 @@ class Search:
         """Take in what was said meanwhile, here or in other processes; return the objects concerned."""
         with self._lock:
             now = time.monotonic()
-            if now - self._looked < at_most_every_s:
+            if now - self._refreshed < at_most_every_s:
                 return set()
-            first, self._looked = not self._looked, now
+            first, self._refreshed = not self._refreshed, now
             events = self.labels.events() if first else self.labels.news(after=self.consensus.last)
             if not events:
                 return set()
             changed = self.consensus.add(events)
-            self.heard = now
+            self.last_verdict_at = now
             self._verdict_numbers += [event.number for event in events if event.kind in ("verdict", "undo", "skip")]
             self.verdicts = len(self._verdict_numbers)
             self.revision += 1
-            self._note(changed)
+            self._update_codes(changed)
             return changed
 
-    def _note(self, changed: Iterable[str]) -> None:
+    def _update_codes(self, changed: Iterable[str]) -> None:
         ids = sorted(changed)
         for object_id, row in zip(ids, self.cache.find(ids), strict=True):
             opinion = self.consensus.of(object_id)
@@ -190,7 +191,7 @@ class Search:
         The latest round while it knows nine tenths of what was said, else the live probe, else what needs no labels.
         """
         known = bisect.bisect_right(self._verdict_numbers, self._round_event)
-        fresh = self.verdicts and known >= _FRESH * self.verdicts
+        fresh = self.verdicts and known >= _FRESH_SHARE * self.verdicts
         names = (LATEST, PROBE, COLD) if fresh else (PROBE, LATEST, COLD)
         return next((name for name in names if name in self.scores), "")
 
@@ -199,7 +200,7 @@ class Search:
         """Name of the ranker that is fitted again after every verdict."""
         return instant_ranker_name(self.session)
 
-    def told(self, name: str) -> str:
+    def describe_scores(self, name: str) -> str:
         """Say whose scores these are, as in *ranked by* ...; empty while there are none."""
         kind = {PROBE: f"the {self.instant_ranker} on ", COLD: "unlikeness, "}.get(name, "")
         return kind + self.described[name] if name in self.described else ""
@@ -276,9 +277,9 @@ class Search:
             if filters.highest is not None and scores is not None:
                 free &= scores <= filters.highest
         if filters.region:
-            free &= self._keep(f"region {filters.region}", lambda: within(filters.region, *self.cache.positions))
+            free &= self._cached(f"region {filters.region}", lambda: within(filters.region, *self.cache.positions))
         if filters.expression:
-            free &= self._keep(f"where {filters.expression}", lambda: self._where(filters.expression))
+            free &= self._cached(f"where {filters.expression}", lambda: self._where(filters.expression))
         return free
 
     def _by_label(self, labels: str) -> np.ndarray:
@@ -311,13 +312,13 @@ class Search:
         rows = self.cache.find(list(ids))
         return rows[rows >= 0]
 
-    def _keep(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def _cached(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return what was made for this key before; a page asks for the same again and again."""
-        if key not in self._selected:
-            self._selected[key] = make()
-            if len(self._selected) > _KEPT_FILTERS:
-                self._selected.popitem(last=False)
-        return self._selected[key]
+        if key not in self._matching:
+            self._matching[key] = make()
+            if len(self._matching) > _CACHED_FILTERS:
+                self._matching.popitem(last=False)
+        return self._matching[key]
 
     def _where(self, expression: str) -> np.ndarray:
         ra, dec = self.cache.positions
@@ -332,25 +333,20 @@ class Search:
 
     # ------------------------------------------------------------------------------------------------------ the look
 
-    def levels(self, config: StretchConfig) -> Limits:
+    def survey_limits(self, config: StretchConfig) -> Limits:
         """Black and white of each band for a stretch that is the same for the whole survey, measured on a sample."""
-        if config not in self._kept:
-            measured = Stretch.measure(config, self._sample).limits
-            self._kept[config] = measured or ()
-            if len(self._kept) > _KEPT_LEVELS:
-                self._kept.popitem(last=False)
-        return self._kept[config]
+        if config not in self._limits:
+            measured = Stretch.measure(config, self._pixels).limits
+            self._limits[config] = measured or ()
+            if len(self._limits) > _CACHED_LIMITS:
+                self._limits.popitem(last=False)
+        return self._limits[config]
 
     @cached_property
-    def _sample(self) -> np.ndarray:
+    def _pixels(self) -> np.ndarray:
         """``(1, B, 1, P)`` pixels of random cutouts."""
         rng = np.random.default_rng(0)
-        ids = self.cache.sample(_SAMPLED, rng)
-        images = self.cache.read(ids)
-        flat = images.reshape(*images.shape[:2], -1).swapaxes(0, 1).reshape(images.shape[1], -1)
-        if flat.shape[1] > _SAMPLED_PIXELS:
-            flat = flat[:, rng.choice(flat.shape[1], _SAMPLED_PIXELS, replace=False)]
-        return np.ascontiguousarray(flat, np.float32)[None, :, None, :]
+        return sample_pixels(self.cache, rng, cutouts=_STRETCH_CUTOUTS, pixels=_STRETCH_PIXELS, evenly=False)
 
     def close(self) -> None:
         """Close the label file."""

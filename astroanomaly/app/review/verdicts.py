@@ -1,12 +1,12 @@
-"""What one person says of objects, and what may be shown of an object before they say it. No Bokeh."""
+"""What one person says of objects, and what may be shown of an object before they say it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from astroanomaly.app.review.paging import Dealt
-from astroanomaly.app.review.shared_state import Search
+from astroanomaly.app.review.paging import ObjectPage
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
 
@@ -25,37 +25,37 @@ class Mark:
 
 
 class Verdicts:
-    """Writes to the log of a search under one name.
+    """Writes to the label log of a session under one name.
 
     Every method that writes raises an `astroanomaly.AstroAnomalyError` if nothing was written.
 
     Parameters
     ----------
-    search
-        The search.
+    shared
+        What all pages share.
     annotator
         Whose word it is; may change.
     """
 
-    def __init__(self, search: Search, annotator: str) -> None:
-        self.search = search
+    def __init__(self, shared: SharedState, annotator: str) -> None:
+        self.shared = shared
         self.annotator = annotator
 
-    def is_hidden(self, object_id: str, page: Dealt) -> bool:
-        """Whether scores, catalogue, and what was said of an object before the page was dealt, must not be shown."""
-        return page.blind or object_id in self.search.audit
+    def is_hidden(self, object_id: str, page: ObjectPage) -> bool:
+        """Whether scores, catalogue, and what was said of an object before the page was made, must not be shown."""
+        return page.blind or object_id in self.shared.audit
 
-    def mark(self, object_id: str, page: Dealt) -> Mark:
-        """Return what to draw on an object; where it is hidden, only what was said since the page was dealt."""
+    def mark(self, object_id: str, page: ObjectPage) -> Mark:
+        """Return what to draw on an object; where it is hidden, only what was said since the page was made."""
         if self.is_hidden(object_id, page):
             own = [
                 event
-                for event in self.search.consensus.standing(object_id)
+                for event in self.shared.consensus.standing(object_id)
                 if event.annotator == self.annotator and event.number > page.since
             ]
             words = ["skipped" if event.kind == "skip" else event.value for event in own if event.kind in _WORDS]
             return Mark(words[-1] if words else "", True, any(event.kind == "flag" for event in own))
-        opinion = self.search.opinion(object_id)
+        opinion = self.shared.opinion(object_id)
         vote = opinion.votes.get(self.annotator, "")
         if vote:
             return Mark(vote, True, opinion.flagged)
@@ -65,39 +65,39 @@ class Verdicts:
             return Mark("skipped", False, opinion.flagged)
         return Mark(opinion.label, False, opinion.flagged)
 
-    def verdict(self, ids: Sequence[str], value: str, page: Dealt) -> None:
+    def verdict(self, ids: Sequence[str], value: str, page: ObjectPage) -> None:
         """Call objects a label class, as one action."""
-        if value not in self.search.classes:
-            raise LabelError(f"{value!r} is no label class{nearest(value, self.search.classes)}")
-        self.search.labels.verdict(
+        if value not in self.shared.classes:
+            raise LabelError(f"{value!r} is no label class{nearest(value, self.shared.classes)}")
+        self.shared.labels.verdict(
             ids,
             value,
             annotator=self.annotator,
-            round=self.search.rounds,
+            round=self.shared.rounds,
             ordering=page.ordering,
             probability=page.probability,
             blind_repeat=[object_id in page.repeats for object_id in ids],
         )
 
-    def skip(self, ids: Sequence[str], page: Dealt) -> None:
+    def skip(self, ids: Sequence[str], page: ObjectPage) -> None:
         """Say that objects were seen and not decided."""
-        self.search.labels.skip(
-            ids, annotator=self.annotator, round=self.search.rounds, ordering=page.ordering
+        self.shared.labels.skip(
+            ids, annotator=self.annotator, round=self.shared.rounds, ordering=page.ordering
         )  # fmt: skip
 
-    def flag(self, ids: Sequence[str], page: Dealt) -> None:
+    def flag(self, ids: Sequence[str], page: ObjectPage) -> None:
         """Flag objects for another look."""
-        self.search.labels.flag(ids, annotator=self.annotator, round=self.search.rounds, ordering=page.ordering)
+        self.shared.labels.flag(ids, annotator=self.annotator, round=self.shared.rounds, ordering=page.ordering)
 
     def note(self, object_id: str, text: str) -> None:
         """Write a note to an object."""
-        self.search.labels.note([object_id], text, annotator=self.annotator, round=self.search.rounds)
+        self.shared.labels.note([object_id], text, annotator=self.annotator, round=self.shared.rounds)
 
-    def clear(self, ids: Sequence[str], page: Dealt) -> None:
-        """Take back one's own word on objects; of hidden ones only what was said since the page was dealt."""
+    def clear(self, ids: Sequence[str], page: ObjectPage) -> None:
+        """Take back one's own word on objects; of hidden ones only what was said since the page was made."""
         after = page.since if any(self.is_hidden(object_id, page) for object_id in ids) else 0
-        self.search.labels.clear(ids, annotator=self.annotator, round=self.search.rounds, after=after)
+        self.shared.labels.clear(ids, annotator=self.annotator, round=self.shared.rounds, after=after)
 
     def undo(self) -> int | None:
         """Take back one's own latest action; return its batch, None when nothing is left."""
-        return self.search.labels.undo(annotator=self.annotator, round=self.search.rounds)
+        return self.shared.labels.undo(annotator=self.annotator, round=self.shared.rounds)

@@ -1,4 +1,4 @@
-"""Keys from the browser to Python, and files from Python to the browser: Bokeh has no key event of its own."""
+"""What goes between browser and Python: keys and sizes here, files there. Bokeh has no key event of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COOKIE = "astroanomaly-name"
 class Bus(DataModel):
     """What travels beside the widgets.
 
-    ``key``, with a counter ``n`` so that a repeat arrives; the ``zoom`` of the page, the ``place`` (width and height)
+    ``key``, with a counter ``n`` so that a repeat arrives; the ``zoom`` of the page, the ``area`` (width and height)
     for what is inspected, and the ``annotator``, which the browser remembers; a ``file`` to save, with a counter
     ``files``.
     """
@@ -30,7 +30,7 @@ class Bus(DataModel):
     key = String(default="")
     n = Int(default=0)
     zoom = Float(default=1.0)
-    place = Any(default=None)
+    area = Any(default=None)
     annotator = String(default="")
     file = Any(default=None)
     files = Int(default=0)
@@ -47,7 +47,7 @@ def connect(
     inspector: UIElement,
     press: Callable[[str], None],
     zoom: Callable[[float], None],
-    place: Callable[[float, float], None],
+    area: Callable[[float, float], None],
     *,
     annotator: str,
     alone: bool,
@@ -66,7 +66,7 @@ def connect(
         Name that the server was started with.
     zoom
         Called with how much larger than usual text has to be on a large screen.
-    place
+    area
         Called with width and height of the inspector, while it is open.
     alone
         Whether the app is the whole page; else keys count only after a click into it.
@@ -89,7 +89,7 @@ def connect(
     bus.js_on_change("files", CustomJS(args={"bus": bus}, code=asset("save.js")))
     bus.on_change("n", lambda attr, old, new: press(bus.key))
     bus.on_change("zoom", lambda attr, old, new: zoom(new))
-    bus.on_change("place", lambda attr, old, new: place(*new))
+    bus.on_change("area", lambda attr, old, new: area(*new))
     return bus
 
 

@@ -1,4 +1,4 @@
-"""What the keys do. No Bokeh."""
+"""What the keys do."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("a",), "a", "anomaly"),
     (("n",), "n", "nominal"),
     (tuple("123456789"), "1 … 9", "the session's own classes, in their order"),
-    (("s",), "s", "skip: seen, not decided"),
-    (("f",), "f", "flag for another look"),
+    (("s",), "s", "skip: seen, no verdict"),
+    (("f",), "f", "flag for a second look"),
     (("u", "Backspace"), "u or Backspace", "undo, without limit"),
-    (("r",), "r", "the rest of this page is nominal"),
+    (("r",), "r", "label the rest of the page nominal"),
     (("PageDown", " "), "PageDown or Space", "next page"),
     (("PageUp",), "PageUp", "previous page"),
     (("Home", "End"), "Home, End", "first, last object of the page"),
     (("Enter",), "Enter", "open or close the inspector"),
     (("i",), "i", "invert the colours"),
-    (("Escape",), "Esc", "close what is open, drop the selection, back to the candidates"),
+    (("Escape",), "Esc", "close what is open, clear the selection, back to the candidates"),
     (("?",), "?", "show or hide the keys"),
 )
 _ANYWHERE = ("?", "Escape")  # keys that mean something on every view
@@ -33,7 +33,7 @@ def press(state: ViewState, key: str) -> None:
     if state.view != CANDIDATES and key not in _ANYWHERE:
         return
     if key.isdigit() and key != "0":
-        own = state.search.classes[2:]
+        own = state.shared.classes[2:]
         if int(key) <= len(own):
             state.verdict(own[int(key) - 1])
         else:

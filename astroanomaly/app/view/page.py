@@ -17,17 +17,17 @@ from astroanomaly.app.review.display import Display
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
-from astroanomaly.app.review.shared_state import LATEST, Search
+from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.view.browser import connect, remembered_name
 from astroanomaly.app.view.keys import press
+from astroanomaly.app.view.panels.annotators import Annotators
 from astroanomaly.app.view.panels.chrome import Footer, Header, KeyTable
 from astroanomaly.app.view.panels.export import Export
 from astroanomaly.app.view.panels.inspector import Inspector
 from astroanomaly.app.view.panels.learning import Learning
 from astroanomaly.app.view.panels.maps import Maps
 from astroanomaly.app.view.panels.mosaic import Mosaic
-from astroanomaly.app.view.panels.people import People
-from astroanomaly.app.view.panels.quality import Quality
+from astroanomaly.app.view.panels.performance import Performance
 from astroanomaly.app.view.panels.sidebar import Sidebar
 from astroanomaly.app.view.panels.stretch_bar import StretchBar
 from astroanomaly.app.view.theme import dress, dress_page, scale_text
@@ -51,7 +51,7 @@ class Page:
     ----------
     document
         The Bokeh document to fill.
-    search, learner
+    shared, learner
         What all pages share.
     annotator
         Who sits here, until they say otherwise.
@@ -64,7 +64,7 @@ class Page:
     def __init__(
         self,
         document: Document,
-        search: Search,
+        shared: SharedState,
         learner: Learner,
         annotator: str,
         *,
@@ -72,33 +72,33 @@ class Page:
         same_host: bool = True,
     ) -> None:
         self.document = document
-        self.search = search
+        self.shared = shared
         self.learner = learner
-        self.state = ViewState(search, annotator)
+        self.state = ViewState(shared, annotator)
         if alone:
             self.state.set_annotator(remembered_name(document, annotator))
-        self._revision = search.revision
-        self._scores = dict(search.described)
+        self._revision = shared.revision
+        self._scores = dict(shared.described)
         self._zoom = 1.0
-        self._owed: dict[Any, set[str]] = {}
+        self._pending: dict[Any, set[str]] = {}
         self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
-        self._written: tuple[str, dict[str, Any]] = ("", {})
-        self._recall()
+        self._saved: tuple[str, dict[str, Any]] = ("", {})
+        self._restore_preferences()
         state = self.state
         self.mosaic = Mosaic(state, self.act)
         self.stretch_bar = StretchBar(state, self.act)
         self.sidebar = Sidebar(state, self.act)
         self.inspector = Inspector(state, self.act, self.later, learner)
-        self._makers: dict[str, Callable[[], Any]] = {
+        self._panels_of_views: dict[str, Callable[[], Any]] = {
             "learning": lambda: Learning(state, self.act, learner, load_plugins().rankers),
-            "is it working?": lambda: Quality(state, self.act, self.later, self._go),
-            "maps": lambda: Maps(state, self.act, self._go, learner),
-            "people": lambda: People(state, self.act, self._go),
-            "export": lambda: Export(state, self.act, self._save, same_host=same_host),
+            "performance": lambda: Performance(state, self.act, self.later, self._show_objects),
+            "maps": lambda: Maps(state, self.act, self._show_objects, learner),
+            "annotators": lambda: Annotators(state, self.act, self._show_objects),
+            "export": lambda: Export(state, self.act, self._save_file, same_host=same_host),
         }
         self.views: dict[str, Any] = {}
-        self.header = Header(state, self.act, [CANDIDATES, *self._makers])
-        self.footer = Footer(state, _what_the_model_sees(search))
+        self.header = Header(state, self.act, [CANDIDATES, *self._panels_of_views])
+        self.footer = Footer(state, _model_input_text(shared))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
             self.mosaic, self.inspector, self.stretch_bar, self.sidebar, self.header, self.footer, self.keys,
@@ -117,7 +117,7 @@ class Page:
             css_classes=["aa-app"], sizing_mode="stretch_both" if alone else "stretch_width", spacing=0, **size,
         )  # fmt: skip
         dress_page(self.root)
-        document.title = f"{search.session.path.name} · AstroAnomaly"
+        document.title = f"{shared.session.path.name} · AstroAnomaly"
         with document.models.freeze():  # else Bokeh walks through all models again after each of these
             document.add_root(self.root)
             self.bus = connect(
@@ -129,7 +129,7 @@ class Page:
                 annotator=annotator,
                 alone=alone,
             )
-        document.on_session_destroyed(lambda context: self._keep())
+        document.on_session_destroyed(lambda context: self._save_preferences())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)
         self.flush()
 
@@ -181,46 +181,46 @@ class Page:
 
     def _follow(self, panel: Any, dirty: set[str]) -> None:
         """Let one panel follow; what goes wrong there is said, tried again next time, and stops no other panel."""
-        dirty = dirty | self._owed.pop(panel, set())
+        dirty = dirty | self._pending.pop(panel, set())
         try:
             panel.update(dirty)
         except Exception as error:  # noqa: BLE001 - the other panels must follow, and the page must say it
             if not isinstance(error, AstroAnomalyError):
                 _log.exception("a panel failed")
-            self._owed[panel] = dirty
+            self._pending[panel] = dirty
             self.state.say(f"the page could not be drawn: {error}", "error")
 
     def _tick(self) -> None:
-        """Take in what others said and what was computed meanwhile; the page on show stays as it was dealt."""
-        search = self.search
-        search.refresh(at_most_every_s=_TICK_MS / 2000)
-        search.read_round()
+        """Take in what others said and what was computed meanwhile; the objects on show stay as they are."""
+        shared = self.shared
+        shared.refresh(at_most_every_s=_TICK_MS / 2000)
+        shared.read_round()
         self.learner.tick()
-        if search.revision != self._revision:
-            self._revision = search.revision
+        if shared.revision != self._revision:
+            self._revision = shared.revision
             self.state.dirty.add("marks")
-        if search.described != self._scores:
-            if search.described.get(LATEST) != self._scores.get(LATEST):
+        if shared.described != self._scores:
+            if shared.described.get(LATEST) != self._scores.get(LATEST):
                 self.state.take_round()
-            self._scores = dict(search.described)
+            self._scores = dict(shared.described)
             self.state.dirty |= {"scores", "options"}
         self._answers()
-        self.header.tell(self.learner)
+        self.header.show_progress(self.learner)
         self.sidebar.settle()
         self.footer.settle()
         if self.state.view in self.views:
             self._follow(self.views[self.state.view], self.state.dirty)
-        self._keep()
+        self._save_preferences()
 
-    def _save(self, name: str, mime: str, content: bytes) -> None:
+    def _save_file(self, name: str, mime: str, content: bytes) -> None:
         """Let the browser save a file."""
         self.bus.save(name, mime, content)
 
-    def _go(self, ids: list[str], ordering: str) -> None:
+    def _show_objects(self, ids: list[str], ordering: str) -> None:
         """Show objects on the first view."""
         self.state.show(ids, ordering)
 
-    def _kept(self) -> dict[str, Any]:
+    def _preferences(self) -> dict[str, Any]:
         state = self.state
         return {
             "display": state.display.to_plain(),
@@ -232,43 +232,43 @@ class Page:
             "click_marks": state.click_marks,
         }
 
-    def _keep(self) -> None:
+    def _save_preferences(self) -> None:
         """Write down what this person chose, if it has changed."""
-        now = (self.state.annotator, self._kept())
-        if now != self._written:
-            if now[0] == self._written[0]:
-                save_preferences(self.search.session.path, *now)
-                self._written = now
+        now = (self.state.annotator, self._preferences())
+        if now != self._saved:
+            if now[0] == self._saved[0]:
+                save_preferences(self.shared.session.path, *now)
+                self._saved = now
             else:
-                self._recall()
+                self._restore_preferences()
 
-    def _recall(self) -> None:
+    def _restore_preferences(self) -> None:
         """Take up what this person chose on an earlier visit; what cannot be is left out."""
         state = self.state
-        kept = load_preferences(self.search.session.path, state.annotator)
+        kept = load_preferences(self.shared.session.path, state.annotator)
         try:
             if "display" in kept:
                 display = Display.from_plain(kept["display"])
-                display.rows(self.search.cache.bands)
+                display.rows(self.shared.cache.bands)
                 state.display = display
                 state.dirty |= {"display", "options"}
             changes: dict[str, Any] = {name: kept[name] for name in ("page_size", "ordering", "by") if name in kept}
             if "filters" in kept:
                 changes["filters"] = build(Filters, kept["filters"], "filters")
             if changes:
-                state.choose(**changes)
+                state.set_options(**changes)
             state.auto_advance = bool(kept.get("auto_advance", state.auto_advance))
-            if kept.get("click_marks") in ("", *self.search.classes):
+            if kept.get("click_marks") in ("", *self.shared.classes):
                 state.click_marks = kept["click_marks"]
         except (AstroAnomalyError, TypeError, AttributeError) as error:
             _log.warning("the preferences of %s are left out: %s", state.annotator, error)
-        self._written = (state.annotator, self._kept())
+        self._saved = (state.annotator, self._preferences())
 
     def _arrange(self) -> None:
         """Show the view that was chosen, made when it is first asked for, and hide the others."""
         chosen = self.state.view
-        if chosen in self._makers and chosen not in self.views:
-            panel = self.views[chosen] = self._makers[chosen]()
+        if chosen in self._panels_of_views and chosen not in self.views:
+            panel = self.views[chosen] = self._panels_of_views[chosen]()
             dress(panel.root)
             scale_text(panel.root, self._zoom)
             self.center.children = [*self.center.children, panel.root]
@@ -278,11 +278,11 @@ class Page:
             panel.root.visible = name == chosen
 
 
-def _what_the_model_sees(search: Search) -> str:
+def _model_input_text(shared: SharedState) -> str:
     """Say what the network gets, in a line."""
-    size = search.session.settings["input"]["size"]
-    stretch = search.session.settings["stretch"]
-    if search.cache.layout.pixel_kind == "display":
+    size = shared.session.settings["input"]["size"]
+    stretch = shared.session.settings["stretch"]
+    if shared.cache.layout.pixel_kind == "display":
         what = "the pictures as they are"
     else:
         scope = "all cutouts" if stretch["scope"] == "survey" else "each cutout"

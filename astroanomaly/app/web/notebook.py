@@ -8,7 +8,7 @@ from bokeh.io import output_notebook, show
 from bokeh.resources import INLINE
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.shared_state import Search
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.page import Page
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["NotebookApp"]
 
 
 class NotebookApp:
-    """What the cells of one notebook share: however often the app is shown, there is one search.
+    """What the cells of one notebook share: however often the app is shown, its state is one.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ class NotebookApp:
     """
 
     def __init__(self, session: Session) -> None:
-        self.search = Search(session)
-        self.learner = Learner(self.search)
+        self.shared = SharedState(session)
+        self.learner = Learner(self.shared)
 
     def show(self, annotator: str, origin: str) -> None:
         """Show the app below the current cell.
@@ -44,7 +44,7 @@ class NotebookApp:
         """
 
         def make(document: Document) -> None:
-            Page(document, self.search, self.learner, annotator, alone=False, same_host=origin.startswith("localhost"))
+            Page(document, self.shared, self.learner, annotator, alone=False, same_host=origin.startswith("localhost"))
 
         output_notebook(INLINE, hide_banner=True)
         show(make, notebook_url=origin, address="127.0.0.1")

@@ -29,7 +29,7 @@ from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.shared_state import Search
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.app.web.address import LOOPBACK, Prefix, allowed_origins, visible_host
 from astroanomaly.app.web.token import FILE, keep_token
@@ -118,7 +118,7 @@ class AppServer:
                 f"cannot listen on {address}:{port}: {error.strerror or error}; try another --port"
             ) from error
         try:
-            self.search = Search(Session.open(session))
+            self.shared = SharedState(Session.open(session))
         except BaseException:
             for bound in sockets:
                 bound.close()
@@ -129,7 +129,7 @@ class AppServer:
             self.token_kept = (
                 f"it stays the same until {Path(session) / FILE} is removed" if kept else "the next start has another"
             )
-        self.learner = Learner(self.search, background=background)
+        self.learner = Learner(self.shared, background=background)
         allowed = allowed_origins(address, self.port, origins)
         application = _Application(
             {"/": Application(FunctionHandler(self._page(annotator, local and not origins)))},
@@ -151,7 +151,7 @@ class AppServer:
 
     def _page(self, annotator: str, same_host: bool) -> Callable[[Document], None]:
         def make(document: Document) -> None:
-            Page(document, self.search, self.learner, annotator, same_host=same_host)
+            Page(document, self.shared, self.learner, annotator, same_host=same_host)
 
         return make
 
@@ -169,7 +169,7 @@ class AppServer:
             learning.stop()
             self._server.stop()
             self.learner.close()
-            self.search.close()
+            self.shared.close()
 
 
 class _Application(BokehTornado):

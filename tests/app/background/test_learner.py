@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from astroanomaly import Session
-from astroanomaly.app.background.jobs import FeatureMap, Job, map_features, train
+from astroanomaly.app.background.jobs import BackgroundJob, FeatureMap, map_features, train
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
+from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.records import Progress
 
@@ -24,21 +24,21 @@ def started(new_session):
 
     def start(background=True, **more):
         session = new_session(**more)
-        search = Search(session)
-        learner = Learner(search, background=background)
-        made.append((search, learner))
-        return search, learner
+        shared = SharedState(session)
+        learner = Learner(shared, background=background)
+        made.append((shared, learner))
+        return shared, learner
 
     yield start
-    for search, learner in made:
+    for shared, learner in made:
         learner.close()
-        search.close()
+        shared.close()
 
 
 def wait_for(learner, what, seconds=90):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        learner.search.refresh()
+        learner.shared.refresh()
         learner.tick()
         if what():
             return
@@ -47,12 +47,12 @@ def wait_for(learner, what, seconds=90):
 
 
 def test_features_are_computed_in_the_background_and_rank_without_labels(started):
-    search, learner = started()
-    wait_for(learner, lambda: learner.computed == len(search.cache) and COLD in search.scores)
-    wait_for(learner, lambda: np.isfinite(search.scores[COLD]).all())
-    ids, left = search.choose(5, "score", COLD, filters())
-    assert left == len(search.cache)
-    assert search.score_of(ids, COLD).tolist() == sorted(search.scores[COLD].tolist(), reverse=True)[:5]
+    shared, learner = started()
+    wait_for(learner, lambda: learner.computed == len(shared.cache) and COLD in shared.scores)
+    wait_for(learner, lambda: np.isfinite(shared.scores[COLD]).all())
+    ids, left = shared.choose(5, "score", COLD, filters())
+    assert left == len(shared.cache)
+    assert shared.score_of(ids, COLD).tolist() == sorted(shared.scores[COLD].tolist(), reverse=True)[:5]
 
 
 def filters():
@@ -62,124 +62,124 @@ def filters():
 
 
 def test_the_probe_follows_the_verdicts(started):
-    search, learner = started(audit=5)
-    ids = [i for i in search.cache.ids if i not in search.audit]
-    wait_for(learner, lambda: learner.computed == len(search.cache))
-    search.labels.verdict(ids[:2], "anomaly", annotator="ann")
+    shared, learner = started(audit=5)
+    ids = [i for i in shared.cache.ids if i not in shared.audit]
+    wait_for(learner, lambda: learner.computed == len(shared.cache))
+    shared.labels.verdict(ids[:2], "anomaly", annotator="ann")
     wait_for(learner, lambda: learner._fitted_verdicts == 2)
-    assert PROBE not in search.scores
-    search.labels.verdict(ids[2:6], "nominal", annotator="ann")
-    wait_for(learner, lambda: learner.fitted == "6 verdicts")
-    first = search.scores[PROBE]
+    assert PROBE not in shared.scores
+    shared.labels.verdict(ids[2:6], "nominal", annotator="ann")
+    wait_for(learner, lambda: learner.fitted_on == "6 verdicts")
+    first = shared.scores[PROBE]
     assert np.isfinite(first).all()
-    session = search.session
+    session = shared.session
     session.train("probe")
-    np.testing.assert_allclose(first, -session.last_round.read_log_odds(search.cache)[:, 0], atol=1e-4)
-    search.labels.verdict(sorted(search.audit), "anomaly", annotator="ann")
+    np.testing.assert_allclose(first, -session.last_round.read_log_odds(shared.cache)[:, 0], atol=1e-4)
+    shared.labels.verdict(sorted(shared.audit), "anomaly", annotator="ann")
     wait_for(learner, lambda: learner._fitted_verdicts == 11)
-    np.testing.assert_array_equal(search.scores[PROBE], first)  # nothing is learnt from the audit set
-    search.labels.verdict(ids[6:9], "nominal", annotator="ann")
-    wait_for(learner, lambda: learner.fitted == "9 verdicts")
-    assert not np.array_equal(search.scores[PROBE], first)
+    np.testing.assert_array_equal(shared.scores[PROBE], first)  # nothing is learnt from the audit set
+    shared.labels.verdict(ids[6:9], "nominal", annotator="ann")
+    wait_for(learner, lambda: learner.fitted_on == "9 verdicts")
+    assert not np.array_equal(shared.scores[PROBE], first)
 
 
 def test_a_ranking_that_rests_on_nothing_any_more_is_withdrawn(started):
-    search, learner = started()
-    ids = list(search.cache.ids)
-    wait_for(learner, lambda: learner.computed == len(search.cache))
-    search.labels.verdict(ids[0], "nominal", annotator="ann")
-    search.labels.verdict(ids[1], "anomaly", annotator="ann")
-    wait_for(learner, lambda: PROBE in search.scores)
-    before = search.revision
-    search.labels.undo(annotator="ann")
-    wait_for(learner, lambda: PROBE not in search.scores)
-    assert learner.fitted == ""
-    assert PROBE not in search.described
-    assert search.revision > before
+    shared, learner = started()
+    ids = list(shared.cache.ids)
+    wait_for(learner, lambda: learner.computed == len(shared.cache))
+    shared.labels.verdict(ids[0], "nominal", annotator="ann")
+    shared.labels.verdict(ids[1], "anomaly", annotator="ann")
+    wait_for(learner, lambda: PROBE in shared.scores)
+    before = shared.revision
+    shared.labels.undo(annotator="ann")
+    wait_for(learner, lambda: PROBE not in shared.scores)
+    assert learner.fitted_on == ""
+    assert PROBE not in shared.described
+    assert shared.revision > before
 
 
 def test_scores_of_other_objects_are_refused(started):
-    search, learner = started(background=False)
-    with pytest.raises(SessionError, match=rf"^{len(search.cache) + 1} scores .* {len(search.cache)} objects"):
-        search.publish(PROBE, np.zeros(len(search.cache) + 1), "test")
-    assert PROBE not in search.scores
+    shared, learner = started(background=False)
+    with pytest.raises(SessionError, match=rf"^{len(shared.cache) + 1} scores .* {len(shared.cache)} objects"):
+        shared.publish(PROBE, np.zeros(len(shared.cache) + 1), "test")
+    assert PROBE not in shared.scores
     learner._publish(COLD, np.zeros(3), "test")  # as a job does that opened the session after a cache had joined it
     assert learner.problem == "the session has new caches: restart the server"
-    assert COLD not in search.scores
+    assert COLD not in shared.scores
 
 
 def test_a_locked_label_file_does_not_stop_a_page(started):
-    search, learner = started(background=False)
-    search.labels.verdict(search.cache.ids[0], "nominal", annotator="ann")
-    with contextlib.closing(sqlite3.connect(search.labels.path, isolation_level=None)) as other:
+    shared, learner = started(background=False)
+    shared.labels.verdict(shared.cache.ids[0], "nominal", annotator="ann")
+    with contextlib.closing(sqlite3.connect(shared.labels.path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         begun = time.monotonic()
         for _ in range(4):
-            assert search.refresh() == set()
+            assert shared.refresh() == set()
             learner.tick()
         assert time.monotonic() - begun < 1
         other.execute("ROLLBACK")
-    assert search.refresh() == {search.cache.ids[0]}
+    assert shared.refresh() == {shared.cache.ids[0]}
 
 
 def test_questions_are_answered_on_a_thread_of_their_own(started):
-    search, learner = started()
+    shared, learner = started()
     first, second = threading.Event(), threading.Event()
     slow = learner.ask(lambda: first.set() or second.wait(30))
     assert first.wait(30)
     assert not slow.done()
-    answer = learner.ask(learner.nearest, search.cache.ids[0], 5)
+    answer = learner.ask(learner.nearest, shared.cache.ids[0], 5)
     second.set()
     with pytest.raises(ConfigError, match="not computed yet"):
         answer.result(30)
-    wait_for(learner, lambda: learner._fitted_features == len(search.cache))
-    assert len(learner.ask(learner.nearest, str(search.cache.ids[0]), 5).result(30)) == 5
+    wait_for(learner, lambda: learner._fitted_features == len(shared.cache))
+    assert len(learner.ask(learner.nearest, str(shared.cache.ids[0]), 5).result(30)) == 5
 
 
 def test_the_probe_can_wait_for_more_verdicts(started):
-    search, learner = started()
-    wait_for(learner, lambda: learner.computed == len(search.cache) and learner._fitted_features == len(search.cache))
+    shared, learner = started()
+    wait_for(learner, lambda: learner.computed == len(shared.cache) and learner._fitted_features == len(shared.cache))
     learner.refit_every = 5
-    ids = list(search.cache.ids)
-    search.labels.verdict(ids[:2], ["anomaly", "nominal"], annotator="ann")
+    ids = list(shared.cache.ids)
+    shared.labels.verdict(ids[:2], ["anomaly", "nominal"], annotator="ann")
     for _ in range(10):
-        search.refresh()
+        shared.refresh()
         learner.tick()
         time.sleep(0.1)
-    assert PROBE not in search.scores
-    search.labels.verdict(ids[2:5], "nominal", annotator="ann")
-    wait_for(learner, lambda: learner.fitted == "5 verdicts")
+    assert PROBE not in shared.scores
+    shared.labels.verdict(ids[2:5], "nominal", annotator="ann")
+    wait_for(learner, lambda: learner.fitted_on == "5 verdicts")
 
 
 def test_features_can_wait_until_they_are_asked_for(started):
-    search, learner = started(background=False)
+    shared, learner = started(background=False)
     for _ in range(3):
         learner.tick()
         time.sleep(0.45)
     assert (learner.computed, learner.computing) == (0, False)
     learner.compute()
     assert learner.computing
-    wait_for(learner, lambda: learner.computed == len(search.cache))
+    wait_for(learner, lambda: learner.computed == len(shared.cache))
 
 
 def test_more_like_this(started):
-    search, learner = started()
+    shared, learner = started()
     with pytest.raises(ConfigError, match="not computed yet"):
-        learner.nearest(search.cache.ids[0], 5)
-    wait_for(learner, lambda: learner._fitted_features == len(search.cache))
-    features = search.session.points(list(search.cache.ids))
-    wanted = str(search.cache.ids[7])
+        learner.nearest(shared.cache.ids[0], 5)
+    wait_for(learner, lambda: learner._fitted_features == len(shared.cache))
+    features = shared.session.points(list(shared.cache.ids))
+    wanted = str(shared.cache.ids[7])
     found = learner.nearest(wanted, 5)
     assert found[0] == wanted
     likeness = features @ features[7]
-    assert found == [str(search.cache.ids[k]) for k in np.argsort(-likeness, kind="stable")[:5]]
+    assert found == [str(shared.cache.ids[k]) for k in np.argsort(-likeness, kind="stable")[:5]]
 
 
 def test_a_network_is_trained_in_a_process_of_its_own(started):
-    search, learner = started(background=False)
-    ids = list(search.cache.ids)
-    search.labels.verdict(ids[:3], "anomaly", annotator="ann")
-    search.labels.verdict(ids[3:9], "nominal", annotator="ann")
+    shared, learner = started(background=False)
+    ids = list(shared.cache.ids)
+    shared.labels.verdict(ids[:3], "anomaly", annotator="ann")
+    shared.labels.verdict(ids[3:9], "nominal", annotator="ann")
     learner.train("fixmatch", {"iterations": 3})
     assert learner.training.stage == "starting a process"
     assert learner.training.elapsed_s < 5
@@ -191,41 +191,41 @@ def test_a_network_is_trained_in_a_process_of_its_own(started):
     early = ["loading the libraries", "loading the session", "preparing the ranker"]
     assert [step.stage for step in learner.training.reports[:3]] == early
     assert {"loss", "confident", "seconds"} <= set(learner.history()[0].values)
-    assert search.read_round()
-    assert search.described[LATEST] == "round 1, fixmatch"
-    assert np.isfinite(search.scores[LATEST]).all()
+    assert shared.read_round()
+    assert shared.described[LATEST] == "round 1, fixmatch"
+    assert np.isfinite(shared.scores[LATEST]).all()
     saliency = learner.saliency(ids[0])
     assert saliency.shape == (48, 48)
     assert np.isfinite(saliency).all()
 
 
 def test_a_training_that_fails_says_why_and_leaves_the_last_round(started):
-    search, learner = started(background=False)
-    ids = list(search.cache.ids)
-    search.labels.verdict(ids[:3], "anomaly", annotator="ann")
+    shared, learner = started(background=False)
+    ids = list(shared.cache.ids)
+    shared.labels.verdict(ids[:3], "anomaly", annotator="ann")
     learner.train("fixmatch", {})
     learner.training.wait(60)
     assert learner.training.state == "failed"
     assert "needs labels on both sides" in learner.training.error
-    assert search.session.rounds == []
+    assert shared.session.rounds == []
     with pytest.raises(SessionError, match="no trained ranker"):
         learner.saliency(ids[0])
 
 
 def test_a_training_can_be_cancelled_at_any_time(started):
-    search, learner = started(background=False)
-    ids = list(search.cache.ids)
-    search.labels.verdict(ids[:6], ["anomaly", "nominal"] * 3, annotator="ann")
-    search.session.train("probe")
+    shared, learner = started(background=False)
+    ids = list(shared.cache.ids)
+    shared.labels.verdict(ids[:6], ["anomaly", "nominal"] * 3, annotator="ann")
+    shared.session.train("probe")
     learner.train("fixmatch", {"iterations": 100_000})
     wait_for(learner, lambda: len(learner.history()) > 2)
     assert learner.time_left_s() > 1
-    assert list((search.session.path / "rounds").glob(".tmp-*"))
+    assert list((shared.session.path / "rounds").glob(".tmp-*"))
     learner.training.cancel()
     learner.training._process.join(20)
     assert learner.training.state == "cancelled"
-    assert not list((search.session.path / "rounds").glob(".tmp-*"))
-    assert [item.ranker for item in search.session.rounds] == ["probe"]
+    assert not list((shared.session.path / "rounds").glob(".tmp-*"))
+    assert [item.ranker for item in shared.session.rounds] == ["probe"]
 
 
 def test_a_killed_process_is_told_from_one_that_is_done(new_session):
@@ -233,7 +233,7 @@ def test_a_killed_process_is_told_from_one_that_is_done(new_session):
     ids = list(session.cache.ids)
     session.label(ids[:3], "anomaly")
     session.label(ids[3:6], "nominal")
-    job = Job("training", train, session.path, "fixmatch", {"iterations": 100_000})
+    job = BackgroundJob("training", train, session.path, "fixmatch", {"iterations": 100_000})
     end = time.monotonic() + 60
     while not job.reports and time.monotonic() < end:
         time.sleep(0.05)
@@ -247,7 +247,7 @@ def test_reports_arrive_in_order_whoever_reads_them(new_session):
     session = new_session()
     session.label(list(session.cache.ids)[:4], "anomaly")
     session.label(list(session.cache.ids)[4:8], "nominal")
-    job = Job("training", train, session.path, "fixmatch", {"iterations": 25})
+    job = BackgroundJob("training", train, session.path, "fixmatch", {"iterations": 25})
     job.wait(120)  # nobody looks meanwhile: the pipe must not fill up
     assert job.state == "done"
     steps = [report.done for report in job.reports if report.stage == "training"]

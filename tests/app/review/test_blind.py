@@ -6,9 +6,9 @@ from bokeh.document import Document
 
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review import agreement
-from astroanomaly.app.review.exports import choose
+from astroanomaly.app.review.exports import select
 from astroanomaly.app.review.filters import NOT_MINE
-from astroanomaly.app.review.shared_state import PROBE, Search
+from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.records import ANOMALY, NOMINAL
 
@@ -18,16 +18,16 @@ def make_page(new_session):
     made = []
 
     def make(session, annotator="ann"):
-        search = Search(session)
-        search.publish(PROBE, np.linspace(-3, 3, len(session.cache)), "test")
-        page = Page(Document(), search, Learner(search, background=False), annotator)
+        shared = SharedState(session)
+        shared.publish(PROBE, np.linspace(-3, 3, len(session.cache)), "test")
+        page = Page(Document(), shared, Learner(shared, background=False), annotator)
         made.append(page)
         return page
 
     yield make
     for page in made:
         page.learner.close()
-        page.search.close()
+        page.shared.close()
 
 
 def press(page, *keys):
@@ -45,13 +45,13 @@ def said_on(page):
     ])  # fmt: skip
 
 
-def test_the_audit_set_is_judged_without_seeing_scores_catalogue_or_what_others_said(new_session, make_page):
+def test_the_audit_set_is_labelled_without_seeing_scores_catalogue_or_what_others_said(new_session, make_page):
     session = new_session(audit=40)
     audit = sorted(session.labels.audit)
     session.labels.verdict(audit, ANOMALY, annotator="ben")
     session.labels.note(audit, "secret", annotator="ben")
     page = make_page(session)
-    page.state.choose(audit=True)
+    page.state.set_options(audit=True)
     page.flush()
     press(page, "Enter")
     assert set(page.state.page.ids) <= set(audit)
@@ -76,10 +76,10 @@ def test_objects_of_the_audit_set_are_nowhere_else(new_session, make_page):
     drawn = page.views["maps"].near.data["object_id"]
     assert drawn
     assert not set(drawn) & set(audit)
-    assert agreement.disagreements(page.search) == []
-    free = page.search.matching(page.state.filters, PROBE)
+    assert agreement.disagreements(page.shared) == []
+    free = page.shared.matching(page.state.filters, PROBE)
     for which in ("page", "selection", "filter", "top"):
-        assert not set(choose(page.search, which, audit, free, PROBE, 10_000, audit)) & set(audit)
+        assert not set(select(page.shared, which, audit, free, PROBE, 10_000, audit)) & set(audit)
     page.state.show(audit[:5], "map")  # however they came there
     page.flush()
     assert set(page.mosaic.cells.data["caption"]) == {""}
@@ -87,11 +87,11 @@ def test_objects_of_the_audit_set_are_nowhere_else(new_session, make_page):
 
 
 def repeated(page, share=0.5):
-    """Give a page of verdicts, then deal pages with blind repeats among them."""
-    page.state.choose(page_size=16)
+    """Give a page of verdicts, then make pages with blind repeats among them."""
+    page.state.set_options(page_size=16)
     for _ in range(3):
         press(page, *["n", "a"] * 8)
-    page.state.choose(repeat_share=share)
+    page.state.set_options(repeat_share=share)
     page.flush()
     while not page.state.page.repeats:
         press(page, "PageDown")
@@ -100,22 +100,22 @@ def repeated(page, share=0.5):
 
 def test_a_blind_repeat_looks_like_any_other_object(new_session, make_page):
     page = make_page(new_session())
-    dealt = repeated(page)
-    assert 0 < len(dealt.repeats) < len(dealt.ids)
-    assert len(set(dealt.ids)) == len(dealt.ids)  # none is there twice
+    shown = repeated(page)
+    assert 0 < len(shown.repeats) < len(shown.ids)
+    assert len(set(shown.ids)) == len(shown.ids)  # none is there twice
     cells = page.mosaic.cells.data
     for name in ("caption", "word", "edge", "width", "dash", "colour", "size", "flag"):
         assert len(set(cells[name])) == 1, name
     press(page, "Enter")
     places = [
-        dealt.ids.index(next(iter(dealt.repeats))),
-        next(k for k, i in enumerate(dealt.ids) if i not in dealt.repeats),
+        shown.ids.index(next(iter(shown.repeats))),
+        next(k for k, i in enumerate(shown.ids) if i not in shown.repeats),
     ]
     told = []
     for place in places:
         page.state.place_cursor(place)
         page.flush()
-        told.append(said_on(page).replace(dealt.ids[place], "ID"))
+        told.append(said_on(page).replace(shown.ids[place], "ID"))
     assert told[0] == told[1]
 
 
@@ -129,28 +129,28 @@ def test_no_repeats_among_objects_with_marks(new_session, make_page):
 
 def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_page):
     page = make_page(new_session())
-    dealt = repeated(page)
-    object_id = next(iter(dealt.repeats))
-    before = page.search.opinion(object_id).votes
-    place = dealt.ids.index(object_id)
+    shown = repeated(page)
+    object_id = next(iter(shown.repeats))
+    before = page.shared.opinion(object_id).votes
+    place = shown.ids.index(object_id)
     page.state.click(place)
     assert page.state.mark(object_id).word == ANOMALY
     page.state.click(place)
     assert page.state.mark(object_id).word == ""
-    assert page.search.opinion(object_id).votes == before
+    assert page.shared.opinion(object_id).votes == before
 
 
 def test_a_slip_on_a_repeat_that_is_put_right_counts_once(new_session, make_page):
     page = make_page(new_session())
-    dealt = repeated(page)
-    object_id = next(iter(dealt.repeats))
-    first = page.search.opinion(object_id).votes["ann"]
+    shown = repeated(page)
+    object_id = next(iter(shown.repeats))
+    first = page.shared.opinion(object_id).votes["ann"]
     other = {"n": "a", "a": "n"}
     key = {NOMINAL: "n", ANOMALY: "a"}[first]
     page.state.auto_advance = False
-    page.state.place_cursor(dealt.ids.index(object_id))
+    page.state.place_cursor(shown.ids.index(object_id))
     press(page, other[key], key)
-    (ann,) = agreement.annotators(page.search)
+    (ann,) = agreement.annotators(page.shared)
     assert (ann.repeats, ann.repeated_alike) == (1, 1)
 
 
@@ -161,7 +161,7 @@ def test_a_second_opinion_is_given_without_seeing_the_first(new_session, make_pa
     session.labels.verdict(ids[5:8], NOMINAL, annotator="ann")
     session.labels.skip(ids[8:9], annotator="ann")
     page = make_page(session)
-    page.state.choose(page_size=100)
+    page.state.set_options(page_size=100)
     page.state.set_filters(labels=NOT_MINE)
     page.flush()
     shown = set(page.state.page.ids)
@@ -180,9 +180,9 @@ def test_what_others_skipped_is_theirs(new_session, make_page):
     session = new_session()
     page = make_page(session)
     object_id = page.state.current
-    page.search.labels.skip([object_id], annotator="ben")
-    page.search.refresh()
+    page.shared.labels.skip([object_id], annotator="ben")
+    page.shared.refresh()
     mark = page.state.mark(object_id)
     assert (mark.word, mark.own) == ("skipped", False)
     page.state.click(0)
-    assert page.search.opinion(object_id).votes == {"ann": ANOMALY}
+    assert page.shared.opinion(object_id).votes == {"ann": ANOMALY}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astroanomaly.app.review.display import COLOUR_MAPS, Display, Sheet, bin_pixels, tile
+from astroanomaly.app.review.display import COLOUR_MAPS, Display, Sheet, arrange_in_grid, bin_pixels
 from astroanomaly.app.view.theme import palette
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import BandError, ConfigError
@@ -159,9 +159,9 @@ def test_binning_leaves_out_what_is_not_there():
     np.testing.assert_array_equal(bin_pixels(images, 2)[0, 0], [[1, 1], [1, np.nan]])
 
 
-def test_tiles_lie_row_by_row_from_the_top_left():
+def test_pictures_lie_row_by_row_from_the_top_left():
     pages = np.arange(1, 6, dtype=np.uint32)[:, None, None].repeat(2, 1).repeat(3, 2)
-    whole = tile(pages, 3, 2)
+    whole = arrange_in_grid(pages, 3, 2)
     assert whole.shape == (4, 9)
     assert whole[::2, ::3].tolist() == [[1, 2, 3], [4, 5, 0]]
 

@@ -1,4 +1,4 @@
-"""What leaves the app: catalogues in every format, a report that is text and pictures only, SAMP to a real hub."""
+"""Exports: catalogues in every format, a report that is text and pictures only, SAMP to a real hub."""
 
 import io
 import time
@@ -12,16 +12,17 @@ from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
 from astroanomaly.app.review.compass import compass_of, sexagesimal, sky_at
 from astroanomaly.app.review.display import Display
-from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, choose, file_of, send
+from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select, send_by_samp
 from astroanomaly.app.review.links import links
-from astroanomaly.app.review.shared_state import PROBE, Search
+from astroanomaly.app.review.shared_state import PROBE, SharedState
+from astroanomaly.app.view.theme import palette
 from astroanomaly.errors import ConfigError, StorageError
 
 
 @pytest.fixture
-def search(new_session):
+def shared(new_session):
     session = new_session(classes=["ring"])
-    made = Search(session)
+    made = SharedState(session)
     made.publish(PROBE, np.arange(len(session.cache), dtype=np.float32), "26 verdicts")
     ids = list(session.cache.ids)
     made.labels.verdict(ids[:5], ["anomaly", "nominal", "ring", "anomaly", "nominal"], annotator="ann")
@@ -31,13 +32,13 @@ def search(new_session):
     made.close()
 
 
-def test_selections(search):
-    ids = list(search.cache.ids)
+def test_selections(shared):
+    ids = list(shared.cache.ids)
     free = np.zeros(len(ids), bool)
     free[10:20] = True
 
     def chosen(which, **more):
-        return choose(search, which, ids[30:33], free, PROBE, **{"top": 3, **more})
+        return select(shared, which, ids[30:33], free, PROBE, **{"top": 3, **more})
 
     assert chosen("anomalies") == [ids[3], ids[2], ids[0]]
     assert chosen("ring") == [ids[2]]
@@ -52,9 +53,9 @@ def test_selections(search):
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
-def test_every_format_holds_the_selection(search, suffix):
-    ids = choose(search, "anomalies", (), np.zeros(0, bool), PROBE, 1)
-    content = file_of(search, catalogue(search, ids, PROBE, 1.0), suffix, Display.for_pixels("flux"))
+def test_every_format_holds_the_selection(shared, suffix):
+    ids = select(shared, "anomalies", (), np.zeros(0, bool), PROBE, 1)
+    content = file_content(shared, catalogue(shared, ids, PROBE, 1.0), suffix, Display.for_pixels("flux"), palette)
     if suffix == ".vot":
         table = parse_single_table(io.BytesIO(content)).to_table()
         assert list(table["object_id"]) == ids
@@ -66,11 +67,13 @@ def test_every_format_holds_the_selection(search, suffix):
         assert all(object_id in content.decode() for object_id in ids)
 
 
-def test_nothing_chosen_is_an_error_that_says_so(search):
+def test_nothing_chosen_is_an_error_that_says_so(shared):
     with pytest.raises(ConfigError, match="nothing to export"):
-        catalogue(search, [], PROBE, 1.0)
+        catalogue(shared, [], PROBE, 1.0)
     with pytest.raises(ConfigError, match="no format"):
-        file_of(search, catalogue(search, list(search.cache.ids)[:1], PROBE, 0), ".exe", Display.for_pixels("flux"))
+        file_content(
+            shared, catalogue(shared, list(shared.cache.ids)[:1], PROBE, 0), ".exe", Display.for_pixels("flux"), palette
+        )
 
 
 class Reader(HTMLParser):
@@ -87,9 +90,9 @@ class Reader(HTMLParser):
         self.text.append(data)
 
 
-def test_the_report_is_pictures_and_escaped_text(search):
-    ids = list(search.cache.ids)[:7]
-    content = file_of(search, catalogue(search, ids, PROBE, 0.0), ".html", Display.for_pixels("flux"))
+def test_the_report_is_pictures_and_escaped_text(shared):
+    ids = list(shared.cache.ids)[:7]
+    content = file_content(shared, catalogue(shared, ids, PROBE, 0.0), ".html", Display.for_pixels("flux"), palette)
     reader = Reader()
     reader.feed(content.decode("utf-8"))
     assert reader.tags.count("img") == 7
@@ -99,16 +102,16 @@ def test_the_report_is_pictures_and_escaped_text(search):
     assert all(object_id in "".join(reader.text) for object_id in ids)
 
 
-def test_a_table_is_sent_to_programs_on_the_desktop(search, tmp_path, monkeypatch):
+def test_a_table_is_sent_to_programs_on_the_desktop(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMP_HUB", f"std-lockurl:{(tmp_path / 'hub').as_uri()}")
-    table = catalogue(search, list(search.cache.ids)[:3], PROBE, 0.0)
+    table = catalogue(shared, list(shared.cache.ids)[:3], PROBE, 0.0)
     with pytest.raises(StorageError, match="no SAMP hub"):
-        send(table, "search")
+        send_by_samp(table, "search")
     hub = SAMPHubServer(web_profile=False, addr="127.0.0.1", lockfile=str(tmp_path / "hub"), label="test")
     hub.start()
     try:
         with pytest.raises(StorageError, match="no program there takes tables"):
-            send(table, "search")
+            send_by_samp(table, "search")
         topcat = SAMPIntegratedClient(name="a program that takes tables", addr="127.0.0.1")
         topcat.connect()
         try:
@@ -118,7 +121,7 @@ def test_a_table_is_sent_to_programs_on_the_desktop(search, tmp_path, monkeypatc
                 received.append(params)
 
             topcat.bind_receive_notification("table.load.votable", take)
-            assert send(table, "search") == 1
+            assert send_by_samp(table, "search") == 1
             end = time.monotonic() + 20
             while not received and time.monotonic() < end:
                 time.sleep(0.05)
@@ -130,8 +133,8 @@ def test_a_table_is_sent_to_programs_on_the_desktop(search, tmp_path, monkeypatc
         hub.stop()
 
 
-def test_where_north_is_and_how_long_an_arcsecond(search):
-    cutout = search.cache[search.cache.ids[0]]
+def test_where_north_is_and_how_long_an_arcsecond(shared):
+    cutout = shared.cache[shared.cache.ids[0]]
     height, width = cutout.data.shape[-2:]
     compass = compass_of(cutout.wcs, width, height)
     x, y = (width - 1) / 2, (height - 1) / 2

@@ -1,7 +1,5 @@
 """Curves, agreement and maps: figures that agree with the library's own, and say when they are biased."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,40 +7,39 @@ from hypothesis import strategies as st
 
 from astroanomaly import metrics
 from astroanomaly.app.review import agreement
-from astroanomaly.app.review import performance as quality
-from astroanomaly.app.review.bootstrap import GRID, ranking_curves, resampled_curves
-from astroanomaly.app.review.forecast import look_ahead
-from astroanomaly.app.review.shared_state import PROBE, Search
+from astroanomaly.app.review.forecast import forecast_and_suspects
+from astroanomaly.app.review.performance import curves, evaluation_set, histogram, pace
+from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.panels.maps import mollweide
 from astroanomaly.labels.log import LabelLog
 
 
 @pytest.fixture
-def search(new_session):
+def shared(new_session):
     session = new_session(audit=40)
-    made = Search(session)
+    made = SharedState(session)
     rng = np.random.default_rng(0)
     made.publish(PROBE, rng.normal(size=len(session.cache)), "test")
     yield made
     made.close()
 
 
-def test_curves_come_from_the_audit_set_or_are_called_biased(search):
-    assert quality.curves(search, PROBE) is None
-    others = [i for i in search.cache.ids if i not in search.audit]
-    search.labels.verdict(others[:10], ["anomaly", "nominal"] * 5, annotator="ann")
-    search.refresh()
-    found = quality.curves(search, PROBE)
+def test_curves_come_from_the_audit_set_or_are_called_biased(shared):
+    assert curves(shared, PROBE) is None
+    others = [i for i in shared.cache.ids if i not in shared.audit]
+    shared.labels.verdict(others[:10], ["anomaly", "nominal"] * 5, annotator="ann")
+    shared.refresh()
+    found = curves(shared, PROBE)
     assert (found.biased, found.anomalies, found.nominal) == (True, 5, 5)
-    audit = sorted(search.audit)
-    search.labels.verdict(audit[:30], "nominal", annotator="ann")
-    search.refresh()
-    assert quality.curves(search, PROBE).biased  # one side only
-    search.labels.verdict(audit[30:], "anomaly", annotator="ann")
-    search.refresh()
-    found = quality.curves(search, PROBE)
+    audit = sorted(shared.audit)
+    shared.labels.verdict(audit[:30], "nominal", annotator="ann")
+    shared.refresh()
+    assert curves(shared, PROBE).biased  # one side only
+    shared.labels.verdict(audit[30:], "anomaly", annotator="ann")
+    shared.refresh()
+    found = curves(shared, PROBE)
     assert (found.biased, found.anomalies, found.nominal) == (False, 10, 30)
-    scores = search.score_of(audit, PROBE)
+    scores = shared.score_of(audit, PROBE)
     truth = np.arange(40) >= 30
     assert found.auroc[0] == pytest.approx(metrics.auroc(truth, scores))
     assert found.auprc[0] == pytest.approx(metrics.auprc(truth, scores))
@@ -54,134 +51,87 @@ def test_curves_come_from_the_audit_set_or_are_called_biased(search):
     assert found.efficiency[0, -1] == 1
 
 
-def test_only_blind_verdicts_on_enough_of_the_audit_set_count(search):
-    audit = sorted(search.audit)
-    others = [i for i in search.cache.ids if i not in search.audit]
-    search.labels.verdict(others[:10], ["anomaly", "nominal"] * 5, annotator="ann", ordering="score:probe")
-    search.labels.verdict(audit[:30], ["anomaly", "nominal"] * 15, annotator="ann", ordering="import")
-    search.refresh()
-    found = quality.curves(search, PROBE)  # of a table nobody knows how its rows were chosen
+def test_only_blind_verdicts_on_enough_of_the_audit_set_count(shared):
+    audit = sorted(shared.audit)
+    others = [i for i in shared.cache.ids if i not in shared.audit]
+    shared.labels.verdict(others[:10], ["anomaly", "nominal"] * 5, annotator="ann", ordering="score:probe")
+    shared.labels.verdict(audit[:30], ["anomaly", "nominal"] * 15, annotator="ann", ordering="import")
+    shared.refresh()
+    found = curves(shared, PROBE)  # of a table nobody knows how its rows were chosen
     assert (found.biased, found.anomalies, found.audit_labelled, found.audit_size) == (True, 5, 0, 40)
-    search.labels.verdict(audit[:19], ["anomaly", "nominal"] * 9 + ["nominal"], annotator="ben", ordering="audit")
-    search.refresh()
-    found = quality.curves(search, PROBE)
+    shared.labels.verdict(audit[:19], ["anomaly", "nominal"] * 9 + ["nominal"], annotator="ben", ordering="audit")
+    shared.refresh()
+    found = curves(shared, PROBE)
     assert (found.biased, found.audit_labelled) == (True, 19)
-    search.labels.verdict(audit[19:20], "nominal", annotator="ben", ordering="audit")
-    search.refresh()
-    found = quality.curves(search, PROBE)
+    shared.labels.verdict(audit[19:20], "nominal", annotator="ben", ordering="audit")
+    shared.refresh()
+    found = curves(shared, PROBE)
     assert (found.biased, found.anomalies, found.nominal, found.audit_labelled) == (False, 9, 11, 20)
-    search.labels.verdict(audit[30:], "nominal", annotator="ann")  # now all of it is labelled: nothing was chosen
-    search.refresh()
-    found = quality.sample(search, PROBE)
+    shared.labels.verdict(audit[30:], "nominal", annotator="ann")  # now all of it is labelled: nothing was chosen
+    shared.refresh()
+    found = evaluation_set(shared, PROBE)
     assert (found.biased, found.audit_labelled, found.audit_size) == (False, 40, 40)
 
 
-def test_one_side_of_the_audit_set_is_not_enough(search):
-    search.labels.verdict(sorted(search.audit), "nominal", annotator="ann", ordering="audit")
-    search.refresh()
-    assert quality.sample(search, PROBE).biased
+def test_one_side_of_the_audit_set_is_not_enough(shared):
+    shared.labels.verdict(sorted(shared.audit), "nominal", annotator="ann", ordering="audit")
+    shared.refresh()
+    assert evaluation_set(shared, PROBE).biased
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60), st.integers(0, 5))
-def test_samples_from_one_sorting_give_what_sorting_each_anew_gives(rows, seed):
-    truth, scores = np.array(rows).T.astype(float)
-    truth = truth > 0
-    if truth.all() or not truth.any():
-        return
-    order = np.argsort(-scores, kind="stable")
-    truth, scores = truth[order], scores[order]
-
-    def plain(t, s):
-        false, true = metrics.roc_curve(t, s)
-        precision, recall = metrics.precision_recall_curve(t, s)
-        found = metrics.found_at(t, s, np.maximum(GRID * len(t), 1)) / t.sum()
-        areas = [metrics.auroc(t, s), metrics.auprc(t, s)]
-        return np.concatenate(
-            [np.interp(GRID, false, true), np.interp(GRID, recall[::-1], precision[::-1]), found, areas]
-        )
-
-    np.testing.assert_allclose(ranking_curves(truth, scores), plain(truth, scores), atol=1e-9)
-    for place in range(2):
-        np.testing.assert_allclose(
-            resampled_curves(truth, scores, np.random.default_rng(seed), resamples=15)[place],
-            metrics.bootstrap(truth, scores, plain, np.random.default_rng(seed), resamples=15)[place],
-            atol=1e-9,
-        )
-
-
-def test_twenty_thousand_labels_are_measured_at_once():
-    rng = np.random.default_rng(0)
-    truth = rng.random(20_000) < 0.1
-    scores = rng.normal(truth, 1)
-    started = time.process_time()
-    resampled_curves(truth, scores, rng)
-    assert time.process_time() - started < 2  # about .3 s; one sorting for each sample takes 5
-
-
-def test_the_interval_holds_what_it_says():
-    """Of 90 % intervals about nine in ten hold the true value, here 0.76 for two normals one deviation apart."""
-    inside, rng = 0, np.random.default_rng(1)
-    for _ in range(60):
-        truth = np.arange(120) < 40
-        scores = rng.normal(truth.astype(float), 1)
-        low, high = metrics.bootstrap(truth, scores, metrics.auroc, rng, resamples=80)
-        inside += low <= 0.7602 <= high
-    assert 0.8 <= inside / 60 <= 0.98
-
-
-def test_the_histogram_counts_every_object(search):
-    ids = list(search.cache.ids)
-    search.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
-    search.refresh()
-    edges, everything, nominal, anomaly = quality.histogram(search, PROBE)
+def test_the_histogram_counts_every_object(shared):
+    ids = list(shared.cache.ids)
+    shared.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
+    shared.refresh()
+    edges, everything, nominal, anomaly = histogram(shared, PROBE)
     assert (everything.sum(), nominal.sum(), anomaly.sum()) == (len(ids), 4, 2)
     assert (np.diff(edges) > 0).all()
 
 
-def test_what_was_found_for_how_many_verdicts(search):
-    ids = [i for i in search.cache.ids if i not in search.audit]
+def test_what_was_found_for_how_many_verdicts(shared):
+    ids = [i for i in shared.cache.ids if i not in shared.audit]
     times = [f"2026-01-01T00:00:{k:02d}" for k in range(10)] + ["2026-01-01T05:00:00", "2026-01-01T05:00:01"]
     said = ["nominal", "anomaly"] * 6
     for object_id, word, when in zip(ids, said, times, strict=False):
-        search.labels.verdict(object_id, word, annotator="ann", time=when)
-    search.labels.verdict(sorted(search.audit)[0], "anomaly", annotator="ann", time="2026-01-01T05:00:02")
-    search.refresh()
-    went = quality.pace(search)
+        shared.labels.verdict(object_id, word, annotator="ann", time=when)
+    shared.labels.verdict(sorted(shared.audit)[0], "anomaly", annotator="ann", time="2026-01-01T05:00:02")
+    shared.refresh()
+    went = pace(shared)
     assert went.verdicts.tolist() == list(range(1, 13))
     assert went.found.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6]
     assert went.per_minute == pytest.approx(60)  # one a second; the long pause is none of the work
-    assert np.isnan(quality.pace(search, "ben").per_minute)
+    assert np.isnan(pace(shared, "ben").per_minute)
 
 
-def test_agreement_with_oneself_and_with_others(search):
-    ids = list(search.cache.ids)[:20]
-    search.labels.verdict(ids, ["anomaly"] * 10 + ["nominal"] * 10, annotator="ann")
-    search.labels.verdict(ids, ["anomaly"] * 8 + ["nominal"] * 12, annotator="ben")
-    search.labels.verdict(ids[:4], ["anomaly", "anomaly", "anomaly", "nominal"], annotator="ann", blind_repeat=True)
-    search.refresh()
-    ann, ben = agreement.annotators(search)
+def test_agreement_with_oneself_and_with_others(shared):
+    ids = list(shared.cache.ids)[:20]
+    shared.labels.verdict(ids, ["anomaly"] * 10 + ["nominal"] * 10, annotator="ann")
+    shared.labels.verdict(ids, ["anomaly"] * 8 + ["nominal"] * 12, annotator="ben")
+    shared.labels.verdict(ids[:4], ["anomaly", "anomaly", "anomaly", "nominal"], annotator="ann", blind_repeat=True)
+    shared.refresh()
+    ann, ben = agreement.annotators(shared)
     assert (ann.name, ann.verdicts, ann.repeats, ann.repeated_alike) == ("ann", 20, 4, 3)
     assert (ben.repeats, np.isnan(ben.self_kappa)) == (0, True)
-    (pair,) = agreement.pairs(search)
+    (pair,) = agreement.pairs(shared)
     first = ["anomaly"] * 3 + ["nominal"] + ["anomaly"] * 6 + ["nominal"] * 10
     second = ["anomaly"] * 8 + ["nominal"] * 12
     observed = np.mean([a == b for a, b in zip(first, second, strict=True)])
     expected = 9 / 20 * 8 / 20 + 11 / 20 * 12 / 20
     assert pair.alike == round(observed * 20)
     assert pair.kappa == pytest.approx((observed - expected) / (1 - expected))
-    assert set(agreement.disagreements(search)) == {ids[3], ids[8], ids[9]} - search.audit
+    assert set(agreement.disagreements(shared)) == {ids[3], ids[8], ids[9]} - shared.audit
 
 
 def test_labels_of_objects_that_are_gone_do_no_harm(new_session):
     session = new_session()
     with LabelLog.open(session.labels.path) as log:
         log.verdict(["gone", "gone too"], ["anomaly", "nominal"], annotator="ann")
-    search = Search(session)
-    search.publish(PROBE, np.zeros(len(session.cache)), "test")
-    assert quality.curves(search, PROBE) is None
-    assert look_ahead(search, PROBE).suspects == ()
-    assert agreement.annotators(search)[0].verdicts == 2
-    search.close()
+    shared = SharedState(session)
+    shared.publish(PROBE, np.zeros(len(session.cache)), "test")
+    assert curves(shared, PROBE) is None
+    assert forecast_and_suspects(shared, PROBE).suspects == ()
+    assert agreement.annotators(shared)[0].verdicts == 2
+    shared.close()
 
 
 @given(st.lists(st.tuples(st.floats(0, 360), st.floats(-90, 90)), min_size=1, max_size=20))

@@ -54,6 +54,12 @@ def test_what_is_no_table_is_nothing(tmp_path, kept):
     assert load_preferences(tmp_path, "ann") == {}
 
 
+@pytest.mark.parametrize("labels", [[], {}, None, 7, "ring"])
+def test_filters_that_were_not_renamed_stay_as_they_are(tmp_path, labels):
+    save_preferences(tmp_path, "ann", {"filters": {"labels": labels}})
+    assert load_preferences(tmp_path, "ann") == {"filters": {"labels": labels}}
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from(["rgb", "asinh"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

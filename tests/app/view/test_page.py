@@ -249,7 +249,7 @@ def test_the_probe_learns_and_the_order_follows(new_session, sky, serve, open_ta
     tab.wait_for(lambda: "probe: 26 verdicts" in tab.text() and "features 1" not in tab.text(), 60)
     time.sleep(1.5)  # the last features come with a last fit
     before = tab.column("cells", "object_id")
-    tab.page.get_by_text("deal again: newer ranking").click()
+    tab.page.get_by_text("use newer ranking").click()
     tab.wait_for(lambda: tab.column("cells", "object_id") != before)
 
     def in_order():
@@ -345,7 +345,7 @@ def test_text_from_data_is_text(hostile_session, serve, open_tab):
         log.note([HOSTILE], "<img src=y onerror=alert(4)>", annotator="<svg onload=alert(5)>")
         log.verdict([HOSTILE], "<b>ring</b>", annotator="<svg onload=alert(5)>")
     tab = open_tab(serve(hostile_session.path).url)
-    tab.page.get_by_label("only").select_option("everything")
+    tab.page.get_by_label("show only").select_option("everything")
     tab.wait_for(lambda: HOSTILE in tab.column("cells", "object_id"))
     place = tab.column("cells", "object_id").index(HOSTILE)
     tab.press("Home", *["ArrowRight"] * place, "Enter")
@@ -357,7 +357,7 @@ def test_text_from_data_is_text(hostile_session, serve, open_tab):
         "<b>ring</b>",
     ):
         tab.wait_for(lambda word=word: word in tab.text())
-    for view in ("learning", "is it working?", "maps", "people", "export"):
+    for view in ("learning", "performance", "maps", "annotators", "export"):
         tab.page.get_by_role("button", name=view, exact=True).click()
         time.sleep(0.3)
     found = tab.page.evaluate(
@@ -548,7 +548,7 @@ def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
     words = f"probe: {len(odd) // 2 + 60} verdicts"
     tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], 120)
     time.sleep(3 if keep else 1)
-    tab.page.get_by_text("deal again: newer ranking").click()
+    tab.page.get_by_text("use newer ranking").click()
     time.sleep(0.5)
     for object_id in tab.column("cells", "object_id")[:9]:
         tab.press("a" if truth[object_id] != "nominal" else "n")
@@ -578,7 +578,7 @@ def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
     tab.wait_for(lambda: "on the feature map" in tab.text(), 120)
     time.sleep(1.5)
     take("maps")
-    tab.page.get_by_role("button", name="is it working?").click()
-    tab.wait_for(lambda: "labels that look wrong" in tab.text() and "comparing" not in tab.text(), 120)
+    tab.page.get_by_role("button", name="performance").click()
+    tab.wait_for(lambda: "suspect labels" in tab.text() and "comparing" not in tab.text(), 120)
     time.sleep(1)
-    take("quality")
+    take("performance")

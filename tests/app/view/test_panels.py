@@ -1,6 +1,7 @@
 """Panels without a browser: what their sources hold follows the state, and controls change it."""
 
 import contextlib
+import json
 import sqlite3
 
 import numpy as np
@@ -9,10 +10,9 @@ from bokeh.document import Document
 from bokeh.events import ButtonClick
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.filters import Filters
-from astroanomaly.app.review.marks import look_of
+from astroanomaly.app.review.filters import NOT_MINE, Filters
 from astroanomaly.app.review.preferences import load_preferences
-from astroanomaly.app.review.shared_state import COLD, LATEST, Search
+from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import UnreadableError
@@ -21,12 +21,12 @@ from astroanomaly.errors import UnreadableError
 @pytest.fixture
 def page(new_session):
     session = new_session(classes=["ring", "arc"])
-    search = Search(session)
-    search.publish(COLD, np.arange(len(session.cache), dtype=np.float32), "test")
-    learner = Learner(search, background=False)
-    yield Page(Document(), search, learner, "ann")
+    shared = SharedState(session)
+    shared.publish(COLD, np.arange(len(session.cache), dtype=np.float32), "test")
+    learner = Learner(shared, background=False)
+    yield Page(Document(), shared, learner, "ann")
     learner.close()
-    search.close()
+    shared.close()
 
 
 def press(page, *keys):
@@ -49,8 +49,8 @@ def test_a_key_reaches_the_sources(page):
 
 
 def test_marks_of_others_are_hollow(page):
-    page.search.labels.verdict(page.state.page.ids[0], "anomaly", annotator="ben")
-    page.search.refresh()  # a tick alone may come too soon after the last look at the log
+    page.shared.labels.verdict(page.state.page.ids[0], "anomaly", annotator="ben")
+    page.shared.refresh()  # a tick alone may come too soon after the last look at the log
     page._tick()
     page.flush()
     cells = page.mosaic.cells.data
@@ -64,7 +64,7 @@ def test_marks_of_others_are_hollow(page):
 def test_one_image_for_a_whole_page(page):
     press(page, "PageDown")
     assert len(page.mosaic.image.data["image"]) == 1
-    side = page.search.cache.layout.width
+    side = page.shared.cache.layout.width
     assert image(page).shape == (page.state.rows * side, page.state.columns * side)
     assert image(page).dtype == np.uint32
     assert len(page.mosaic.root.renderers) == 10  # glyphs, however many cutouts
@@ -118,31 +118,40 @@ def test_what_somebody_chose_is_there_on_the_next_visit(page):
     page.stretch_bar.widgets["curve"].value = "sqrt"
     page.sidebar.page_size.value = "49"
     page._tick()
-    assert load_preferences(page.search.session.path, "ann")["page_size"] == 49
-    again = Page(Document(), page.search, page.learner, "ann")
+    assert load_preferences(page.shared.session.path, "ann")["page_size"] == 49
+    again = Page(Document(), page.shared, page.learner, "ann")
     assert (again.state.display.stretch.curve, again.state.page_size) == ("sqrt", 49)
-    other = Page(Document(), page.search, page.learner, "ben")
+    other = Page(Document(), page.shared, page.learner, "ben")
     assert (other.state.display.stretch.curve, other.state.page_size) == ("asinh", 25)
+
+
+def test_a_filter_that_was_renamed_is_read_by_its_former_name(page):
+    kept = {"ann": {"filters": {"labels": "not judged by me", "lowest": 3.0}, "page_size": 16}}
+    (page.shared.session.path / "app.json").write_text(json.dumps(kept))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.filters.labels, again.state.filters.lowest, again.state.page_size) == (NOT_MINE, 3.0, 16)
+    assert again.sidebar.labels.value == NOT_MINE
+    assert again.state.message.kind == "info"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"ann": 3}', '{"ann": {"display": {"curve": 1}, "page_size": "x"}}'])
 def test_damaged_preferences_are_left_out(page, content):
-    (page.search.session.path / "app.json").write_text(content)
-    again = Page(Document(), page.search, page.learner, "ann")
+    (page.shared.session.path / "app.json").write_text(content)
+    again = Page(Document(), page.shared, page.learner, "ann")
     assert again.state.display == type(again.state.display).for_pixels("flux")
     again.state.set_display(invert=True)
     again._tick()
-    assert load_preferences(page.search.session.path, "ann")["display"]["invert"] is True
+    assert load_preferences(page.shared.session.path, "ann")["display"]["invert"] is True
 
 
-def test_the_sidebar_changes_what_is_dealt(page):
+def test_the_sidebar_changes_what_is_shown(page):
     side = page.sidebar
     side.ordering.value = "nominal"
-    assert page.state.page.ids == tuple(page.search.cache.ids)[:25]
+    assert page.state.page.ids == tuple(page.shared.cache.ids)[:25]
     side.page_size.value = "9"
     assert len(page.state.page.ids) == 9
     side.lowest.value = 50.0
-    assert (page.search.score_of(page.state.page.ids, COLD) >= 50).all()
+    assert (page.shared.score_of(page.state.page.ids, COLD) >= 50).all()
     side.expression.value = "nonsense <"
     assert "cannot read" in page.footer.error.text
     assert page.footer.error.visible
@@ -160,11 +169,11 @@ def test_the_sidebar_changes_what_is_dealt(page):
 def test_an_empty_page_says_what_to_do(page):
     page.sidebar.region.value = "10 10 1arcsec"
     assert page.state.page.ids == ()
-    assert "Nothing to show" in page.sidebar.where.text
+    assert "Nothing to show" in page.sidebar.summary.text
     assert "clear them" in page.mosaic.words.data["text"][0]
     assert page.mosaic.image.data["image"] == []
     press(page, "a", "n", "r", "Enter", "ArrowRight", "f", "s", "u", "End")
-    assert page.search.labels.events() == []
+    assert page.shared.labels.events() == []
     page.sidebar.region.value = ""
     assert len(page.state.page.ids) == 25
 
@@ -174,7 +183,7 @@ def test_the_inspector_follows_the_cursor_and_paints_when_it_is_open(page):
     first = page.inspector.pictures[0].data["image"][0].copy()
     assert page.inspector.root.visible
     assert not page.mosaic.root.visible
-    assert len(page.inspector.pictures) == 1 + len(page.search.cache.bands)
+    assert len(page.inspector.pictures) == 1 + len(page.shared.cache.bands)
     press(page, "ArrowRight")
     assert not np.array_equal(page.inspector.pictures[0].data["image"][0], first)
     press(page, "a")
@@ -187,12 +196,12 @@ def test_the_inspector_follows_the_cursor_and_paints_when_it_is_open(page):
 
 
 def test_the_inspector_has_the_size_of_its_place(page):
-    page.bus.place = [1000, 700]
+    page.bus.area = [1000, 700]
     press(page, "Enter")
     large = page.inspector.figures[0].width
-    page.bus.place = [700, 400]  # while it is open: a window made smaller, another row of the bar
+    page.bus.area = [700, 400]  # while it is open: a window made smaller, another row of the bar
     assert page.inspector.figures[0].width < large
-    page.bus.place = [1000, 700]
+    page.bus.area = [1000, 700]
     assert page.inspector.figures[0].width == large
 
 
@@ -209,7 +218,7 @@ def test_what_is_written_on_images_moves_with_what_is_seen(page):
 
 def test_what_was_said_is_shown_while_another_process_holds_the_label_file(page):
     press(page, "a", "ArrowLeft", "n", "ArrowLeft", "u")
-    with contextlib.closing(sqlite3.connect(page.search.labels.path, isolation_level=None)) as other:
+    with contextlib.closing(sqlite3.connect(page.shared.labels.path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         press(page, "Enter")
@@ -220,7 +229,7 @@ def test_what_was_said_is_shown_while_another_process_holds_the_label_file(page)
 
 def test_cutouts_without_a_score_have_no_caption(page):
     assert np.isfinite(page.mosaic.cells.data["text_x"]).all()
-    page.search.withdraw(COLD)
+    page.shared.withdraw(COLD)
     page.state.restart()
     page.flush()
     assert set(page.mosaic.cells.data["caption"]) == {""}
@@ -239,10 +248,10 @@ def test_who_waits_for_the_features_gets_their_map(page, monkeypatch):
     asked = []
     monkeypatch.setattr(page.learner, "map_features", asked.append)
     page.header.views.active = page.header.views.labels.index("maps")
-    page.learner.computed = len(page.search.cache) - 1
+    page.learner.computed = len(page.shared.cache) - 1
     page._tick()
     assert asked == []
-    page.learner.computed = len(page.search.cache)
+    page.learner.computed = len(page.shared.cache)
     page._tick()
     assert asked == ["neighbours"]
 
@@ -251,7 +260,7 @@ def test_a_lasso_on_a_map_shows_its_objects(page):
     page.header.views.active = page.header.views.labels.index("maps")
     maps = page.views["maps"]
     ids = maps.near.data["object_id"]
-    assert set(ids) <= set(page.search.cache.ids)
+    assert set(ids) <= set(page.shared.cache.ids)
     assert len(maps.sky.data["x"]) == len(ids)
     maps.near.selected.indices = [3, 5, 8]
     assert not maps.chosen.disabled
@@ -259,7 +268,7 @@ def test_a_lasso_on_a_map_shows_its_objects(page):
     assert page.state.page.ids == (ids[3], ids[5], ids[8])
     assert page.header.views.active == 0
     press(page, "a")
-    assert page.search.labels.events()[-1].ordering == "map"
+    assert page.shared.labels.events()[-1].ordering == "map"
 
 
 def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
@@ -268,12 +277,6 @@ def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
     assert "a handler failed" in caplog.text
     press(page, "a")
     assert page.mosaic.cells.data["word"][0] == "anomaly"
-
-
-def test_words_have_looks_of_their_own():
-    classes = ("nominal", "anomaly", "ring", "arc", "merger")
-    looks = [look_of(word, classes) for word in (*classes, "disputed", "skipped")]
-    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == len(looks)
 
 
 def test_memory_does_not_grow_with_pages(page):
@@ -285,19 +288,19 @@ def test_memory_does_not_grow_with_pages(page):
 
 def test_no_verdict_on_cutouts_that_cannot_be_read(page, monkeypatch):
     """As when a shard vanishes: the reader is made to fail where a disk would, since open shards stay mapped."""
-    before = page.search.verdicts
-    shards = page.search.cache.folders[0] / "shards"
-    read = type(page.search.cache).read
-    monkeypatch.setattr(type(page.search.cache), "read", lambda cache, ids: lost(shards))
+    before = page.shared.verdicts
+    shards = page.shared.cache.folders[0] / "shards"
+    read = type(page.shared.cache).read
+    monkeypatch.setattr(type(page.shared.cache), "read", lambda cache, ids: lost(shards))
     press(page, "PageDown")
     assert page.mosaic.image.data["image"] == []
     assert "vanished" in page.mosaic.words.data["text"][0]
     press(page, "a", "r", "s", "f")
-    assert page.search.verdicts == before
-    assert "cannot be seen" in page.footer.error.text
-    monkeypatch.setattr(type(page.search.cache), "read", read)
+    assert page.shared.verdicts == before
+    assert "cannot be shown" in page.footer.error.text
+    monkeypatch.setattr(type(page.shared.cache), "read", read)
     press(page, "PageDown", "a")
-    assert page.search.verdicts == before + 1
+    assert page.shared.verdicts == before + 1
     assert len(page.mosaic.image.data["image"]) == 1
 
 
@@ -317,24 +320,24 @@ def test_a_panel_that_fails_stops_no_other_and_is_drawn_later(page, monkeypatch,
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_scores_on_a_page_are_those_it_was_dealt_by(page):
+def test_scores_on_a_page_are_those_it_was_made_with(page):
     captions = list(page.mosaic.cells.data["caption"])
     first = page.state.page.ids
-    assert page.sidebar.again.label == "start again from the top"
-    page.search.publish(COLD, -np.arange(len(page.search.cache), dtype=np.float32), "another")
+    assert page.sidebar.restart.label == "restart from the top"
+    page.shared.publish(COLD, -np.arange(len(page.shared.cache), dtype=np.float32), "another")
     page._tick()
     page.flush()
     assert page.state.page.ids == first
     assert list(page.mosaic.cells.data["caption"]) == captions
-    assert page.sidebar.again.label == "deal again: newer ranking"
-    page.sidebar.again._trigger_event(ButtonClick(page.sidebar.again))
+    assert page.sidebar.restart.label == "use newer ranking"
+    page.sidebar.restart._trigger_event(ButtonClick(page.sidebar.restart))
     assert page.state.page.ids != first
-    assert page.sidebar.again.label == "start again from the top"
+    assert page.sidebar.restart.label == "restart from the top"
 
 
 def test_a_new_round_is_used_and_said(page):
     page.sidebar.by.value = COLD
-    page.search.publish(LATEST, np.arange(len(page.search.cache), dtype=np.float32), "round 1, fixmatch")
+    page.shared.publish(LATEST, np.arange(len(page.shared.cache), dtype=np.float32), "round 1, fixmatch")
     page._tick()
     page.flush()
     assert page.state.by_name == LATEST
@@ -345,10 +348,10 @@ def test_order_and_filters_are_there_again_on_the_next_visit(page):
     page.sidebar.ordering.value = "nominal"
     page.sidebar.expression.value = "snr > -1"
     page._tick()
-    again = Page(Document(), page.search, page.learner, "ann")
+    again = Page(Document(), page.shared, page.learner, "ann")
     assert again.state.ordering == "nominal"
     assert again.sidebar.expression.value == "snr > -1"
-    assert Page(Document(), page.search, page.learner, "ben").state.ordering == "score"
+    assert Page(Document(), page.shared, page.learner, "ben").state.ordering == "score"
 
 
 def test_text_grows_with_the_screen(page):

@@ -402,7 +402,7 @@ def test_behind_a_reverse_proxy_with_a_path(new_session, start, chromium, tmp_pa
         page.keyboard.press("n")
         wait_for(lambda: verdicts(session) == ["nominal"])
         page.keyboard.press("u")
-        wait_for(lambda: "took back" in text_of(page))
+        wait_for(lambda: "undid your action" in text_of(page))
         assert [address for address in failed if "favicon" not in address] == []
     finally:
         context.close()

@@ -16,11 +16,11 @@ __all__ = ["Footer", "Header", "KeyTable"]
 
 
 class Header:
-    """Name of the session, the views, who one is, theme and help."""
+    """Name of the session, the views, the annotator, theme and help."""
 
     def __init__(self, state: ViewState, act: Any, views: list[str]) -> None:
         self.state = state
-        title = escape(state.search.session.path.name)
+        title = escape(state.shared.session.path.name)
         self.title = Div(
             text=f"<b style='font-size:15px'>AstroAnomaly</b> <span class=muted>{title}</span>",
             disable_math=True, margin=(8, 10, 0, 10),
@@ -38,7 +38,7 @@ class Header:
         self.progress = Div(disable_math=True, margin=(10, 10, 0, 10))
         self.root = Row(
             self.title, self.views, Spacer(sizing_mode="stretch_width"), self.progress,
-            Div(text="<span class=muted>you are</span>", margin=(10, 6, 0, 0)), self.annotator, self.theme, self.help,
+            Div(text="<span class=muted>annotator</span>", margin=(10, 6, 0, 0)), self.annotator, self.theme, self.help,
             css_classes=["aa-header", "aa-zoom"], height=42, sizing_mode="stretch_width", spacing=0,
         )  # fmt: skip
 
@@ -54,14 +54,14 @@ class Header:
         if "view" in dirty:
             self.views.active = self.views.labels.index(self.state.view)
 
-    def tell(self, learner: Learner) -> None:
+    def show_progress(self, learner: Learner) -> None:
         """Say how far the work in the background is."""
-        total = len(self.state.search.cache)
+        total = len(self.state.shared.cache)
         parts = []
         if learner.computed < total:
             parts.append(f"features {learner.computed:,} / {total:,}")
-        if learner.fitted:
-            parts.append(f"probe: {learner.fitted}")
+        if learner.fitted_on:
+            parts.append(f"probe: {learner.fitted_on}")
         job = learner.training
         if job is not None and job.state == "running":
             last = job.last
@@ -120,12 +120,12 @@ class KeyTable:
 
     def __init__(self, state: ViewState, act: Any) -> None:
         self.state = state
-        own = state.search.classes[2:]
+        own = state.shared.classes[2:]
         rows = "".join(
             f"<tr><td><kbd>{escape(shown)}</kbd></td><td>{escape(meaning)}</td></tr>" for _, shown, meaning in KEYS
         )
         named = ", ".join(f"<kbd>{k}</kbd> {escape(name)}" for k, name in enumerate(own[:9], 1))
-        mouse = "A click marks, a click on one's own mark clears it, shift-click selects a range for the next key."
+        mouse = "A click labels an object, a click on your own mark clears it, shift-click selects up to there."
         text = f"<h3>keys</h3><table>{rows}</table><p>{named}</p><p class=muted>{mouse}</p>"
         close = Button(label="close", width=70)
         close.on_click(act(state.escape))

@@ -25,18 +25,18 @@ from bokeh.models import (
 from astroanomaly.app.assets import asset
 from astroanomaly.app.review.compass import Compass, compass_of, sexagesimal, sky_at
 from astroanomaly.app.review.display import Sheet
-from astroanomaly.app.review.grid_layout import fit_inspector
+from astroanomaly.app.review.grid_layout import inspector_sizes
 from astroanomaly.app.review.links import links
-from astroanomaly.app.review.marks import look_of
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.records import Cutout
 
 __all__ = ["Inspector"]
 
 _INFO = 320  # pixels, width of the column of text
-_MOST_COLUMNS = 200
+_MAX_COLUMNS = 200
 _POINT = "<span class=muted>position and flux under the pointer</span>"
 _WRAPS = {"flex-wrap": "wrap", "align-content": "start"}
 
@@ -52,7 +52,7 @@ class Inspector:
         self._cutout: Cutout | None = None
         self._sheet: Sheet | None = None
         self._compass: Compass | None = None
-        layout = state.search.cache.layout
+        layout = state.shared.cache.layout
         self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
         self.pictures: list[ColumnDataSource] = []
         self.figures: list[Any] = []
@@ -94,28 +94,29 @@ class Inspector:
             text_font_size="12px", text_align="center", text_baseline="middle",
         )  # fmt: skip
         self.readout = Div(disable_math=True, height=18, sizing_mode="stretch_width", name="readout", text=_POINT)
-        self.take = Button(label="copy", width=60, disabled=True, name="copy_pointed")
-        self.take.js_on_click(CustomJS(args={"place": self.readout, "button": self.take}, code=asset("copy.js")))
+        self.copy_pointed = Button(label="copy", width=60, disabled=True, name="copy_pointed")
+        pointed = {"position": self.readout, "button": self.copy_pointed}
+        self.copy_pointed.js_on_click(CustomJS(args=pointed, code=asset("copy.js")))
         self.title = Div(disable_math=True, width=_INFO)
-        self.place = Div(disable_math=True, width=_INFO, name="place")
+        self.position = Div(disable_math=True, width=_INFO, name="position")
         self.copy = Button(label="copy position", width=110)
-        self.copy.js_on_click(CustomJS(args={"place": self.place, "button": self.copy}, code=asset("copy.js")))
+        self.copy.js_on_click(CustomJS(args={"position": self.position, "button": self.copy}, code=asset("copy.js")))
         self.links = Div(disable_math=True, width=_INFO, name="links")
         self.note = TextInput(
             placeholder="write a note, Enter saves it", width=_INFO, name="note", css_classes=["aa-drop"]
         )
         self.note.on_change("value", lambda attr, old, new: act(lambda: self._note(new))())
-        self.alike = Button(label="more like this", width=110)
-        self.alike.on_click(act(self._more_like_this))
-        self.why = Toggle(label="what its score rests on", width=180)
-        self.why.on_change("active", lambda attr, old, new: act(self._saliency)())
-        self.whole = Button(label="fit", width=50)
-        self.whole.on_click(act(self._fit))
-        self.say = []
-        for word in state.search.classes:
-            button = Button(label=f"{look_of(word, state.search.classes).letter} {word}")
+        self.similar = Button(label="similar objects", width=115)
+        self.similar.on_click(act(self._show_similar))
+        self.saliency = Toggle(label="saliency map", width=110)
+        self.saliency.on_change("active", lambda attr, old, new: act(self._map_saliency)())
+        self.reset_zoom = Button(label="reset zoom", width=90)
+        self.reset_zoom.on_click(act(self._reset_zoom))
+        self.verdicts = []
+        for word in state.shared.classes:
+            button = Button(label=f"{mark_style(word, state.shared.classes).letter} {word}")
             button.on_click(act(lambda word=word: state.verdict(word)))
-            self.say.append(button)
+            self.verdicts.append(button)
         self.back = Button(label="back to the page", width=120)
         self.back.on_click(act(state.inspect))
         self.history = Div(disable_math=True, width=_INFO, name="history")
@@ -123,14 +124,14 @@ class Inspector:
         single = len(layout.bands) == 1  # the same again
         self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAPS)
         info = Column(
-            self.title, Row(*self.say, spacing=2, styles={"flex-wrap": "wrap"}), self.place,
-            Row(self.copy, self.alike, spacing=6), self.links, self.note, self.history, self.columns,
+            self.title, Row(*self.verdicts, spacing=2, styles={"flex-wrap": "wrap"}), self.position,
+            Row(self.copy, self.similar, spacing=6), self.links, self.note, self.history, self.columns,
             width=_INFO + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
             styles={"padding": "8px 10px"},
         )  # fmt: skip
         left = Column(
-            Row(self.back, self.whole, self.why, spacing=6),
-            Row(self.take, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
+            Row(self.back, self.reset_zoom, self.saliency, spacing=6),
+            Row(self.copy_pointed, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
             Row(main, self.bands, spacing=4, styles=_WRAPS, sizing_mode="stretch_width"),
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
@@ -146,30 +147,30 @@ class Inspector:
             self.state.note(text)
             self.note.value = ""
 
-    def _more_like_this(self) -> None:
+    def _show_similar(self) -> None:
         current = self.state.current
-        self.state.say(f"looking for objects like {current} …")
+        self.state.say(f"finding objects similar to {current} …")
         self._later(
             lambda found: self.state.show(found, f"like:{current}"), self.learner.nearest, current, self.state.page_size
         )
 
-    def _saliency(self) -> None:
-        if not self.why.active:
+    def _map_saliency(self) -> None:
+        if not self.saliency.active:
             self.heat.data = {"image": []}
             return
         current = self.state.current
-        self.state.say("covering one part after another …")
+        self.state.say("computing the saliency map: covering one part after another …")
         self._later(lambda fall: self._heat(current, fall), self.learner.saliency, current, self.state.by_name)
 
     def _heat(self, object_id: str, fall: np.ndarray) -> None:
-        if object_id != self.state.current or not self.why.active:
+        if object_id != self.state.current or not self.saliency.active:
             return  # somebody has gone on meanwhile
         top = float(np.percentile(fall, 99.5))
         self.heat.data = {"image": [np.clip(fall / top if top > 0 else fall * 0, 0, 1).astype(np.float32)]}
         self.state.say("bright: covering this part lowers the score most")
 
-    def _fit(self) -> None:
-        layout = self.state.search.cache.layout
+    def _reset_zoom(self) -> None:
+        layout = self.state.shared.cache.layout
         self.x_range.update(start=-0.5, end=layout.width - 0.5)
         self.y_range.update(start=-0.5, end=layout.height - 0.5)
 
@@ -187,7 +188,7 @@ class Inspector:
             degrees = f"{sky.ra.deg:.6f} {sky.dec.deg:+.6f}"
             parts.append(f"{sexagesimal(sky.ra.deg, sky.dec.deg)} &nbsp; {degrees}")
             self.readout.tags = [degrees]
-            self.take.disabled = False
+            self.copy_pointed.disabled = False
         values = [
             f"{escape(band)} {float(flux):.4g}" for band, flux in zip(cutout.bands, cutout.data[:, y, x], strict=True)
         ]
@@ -214,7 +215,7 @@ class Inspector:
     def _load(self) -> None:
         current = self.state.current
         try:
-            cutout = self.state.search.cache[current]
+            cutout = self.state.shared.cache[current]
         except AstroAnomalyError as error:
             self._shown, self._cutout, self._sheet, self.state.unreadable = "", None, None, str(error)
             for source in (*self.pictures, self.heat):
@@ -223,9 +224,9 @@ class Inspector:
             return
         self._shown, self.state.unreadable = current, ""
         self._cutout = cutout
-        self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.search.levels)
-        self.why.active = False
-        self.take.disabled = True
+        self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.shared.survey_limits)
+        self.saliency.active = False
+        self.copy_pointed.disabled = True
         self.readout.text = _POINT
         self.heat.data = {"image": []}
         self._compass = compass_of(cutout.wcs, cutout.data.shape[-1], cutout.data.shape[-2])
@@ -235,12 +236,12 @@ class Inspector:
         ra, dec = cutout.ra, cutout.dec
         if cutout.coord is not None:
             text = f"{sexagesimal(ra, dec)}\n{ra:.6f} {dec:+.6f}"
-            self.place.text = (
+            self.position.text = (
                 f"<span class=mono>{escape(text).replace(chr(10), '<br>')}</span> <span class=muted>ICRS</span>"
             )
-            self.place.tags = [f"{ra:.6f} {dec:+.6f}"]
+            self.position.tags = [f"{ra:.6f} {dec:+.6f}"]
         else:
-            self.place.text, self.place.tags = "<span class=muted>no position on the sky</span>", [""]
+            self.position.text, self.position.tags = "<span class=muted>no position on the sky</span>", [""]
         self.copy.visible = cutout.coord is not None
         field = 2 * self._compass.scale_arcsec * cutout.data.shape[-1] if self._compass else 60.0
         self.links.text = " · ".join(
@@ -249,21 +250,21 @@ class Inspector:
         )
         rows = "".join(
             f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(entry))}</td></tr>"
-            for name, entry in list(cutout.columns.items())[:_MOST_COLUMNS]
+            for name, entry in list(cutout.columns.items())[:_MAX_COLUMNS]
         )
         hidden = self.state.is_hidden(current)
         self.columns.text = f"<h3>catalogue</h3><table>{rows}</table>" if rows and not hidden else ""
 
     def _arrange(self) -> None:
         """Make the figures as large as the place for them allows; their pixels stay square."""
-        layout = self.state.search.cache.layout
+        layout = self.state.shared.cache.layout
         width, height = self.state.shape
         if width < 50:  # not laid out yet
             return
         bands = len(self.figures) - 1 if self.bands.children else 0
         aspect = layout.height / layout.width
         zoom = self.state.zoom
-        large, small, area = fit_inspector(bands, aspect, width - (_INFO + 50) * zoom - 24, height - 72 * zoom - 16)
+        large, small, area = inspector_sizes(bands, aspect, width - (_INFO + 50) * zoom - 24, height - 72 * zoom - 16)
         for number, figure in enumerate(self.figures):
             side = max(small, 40) if number else max(large, 80)
             figure.update(width=side, height=max(1, round(side * aspect)))
@@ -310,8 +311,8 @@ class Inspector:
         score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
         if mark.word:
-            look = look_of(mark.word, state.search.classes)
-            lines.append(f"<span style='color:{look.colour}'>{look.letter} {escape(mark.word)}</span>")
+            marked = mark_style(mark.word, state.shared.classes)
+            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.word)}</span>")
         if hidden:
             lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
         elif np.isfinite(score):
@@ -321,16 +322,16 @@ class Inspector:
         if hidden:
             self.history.text = ""
             return
-        standing = {event.number for event in state.search.consensus.standing(object_id)}
+        standing = {event.number for event in state.shared.consensus.standing(object_id)}
         rows = []
-        for event in state.search.consensus.said(object_id):
+        for event in state.shared.consensus.said(object_id):
             said = event.value if event.kind in ("verdict", "note") else event.kind
             style = "" if event.number in standing else " style='text-decoration:line-through;opacity:.6'"
             rows.append(
                 f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"
                 f"<td>{escape(event.annotator)}</td><td>{escape(said)}</td></tr>"
             )
-        self.history.text = f"<h3>said of it</h3><table>{''.join(rows)}</table>" if rows else ""
+        self.history.text = f"<h3>verdicts and notes</h3><table>{''.join(rows)}</table>" if rows else ""
 
 
 def _shown(value: Any) -> str:

@@ -36,7 +36,7 @@ class Learning:
         self.state = state
         self.learner = learner
         self._seen: Any = None
-        self._steps = {name: _steps(made, state.search.session.settings) for name, made in rankers.items()}
+        self._steps = {name: _steps(made, state.shared.session.settings) for name, made in rankers.items()}
         first = DEFAULT_RANKER if DEFAULT_RANKER in rankers else next(iter(rankers))
         self.ranker = Select(title="ranker", options=list(rankers), value=first, width=130)
         self.iterations = NumericInput(title="training steps", low=1, high=1_000_000, width=110)
@@ -44,7 +44,7 @@ class Learning:
         self.ranker.on_change("value", lambda attr, old, new: self._choose())
         self.start = Button(label="train and score a round", button_type="primary", width=180, name="train")
         self.cancel = Button(label="cancel", width=80, disabled=True, name="cancel")
-        self.every = NumericInput(title="fit the probe after every … verdicts", value=1, low=1, high=10_000, width=240)
+        self.every = NumericInput(title="fit the probe after every N verdicts", value=1, low=1, high=10_000, width=240)
         self.status = Div(disable_math=True, sizing_mode="stretch_width", name="training_status")
         self.probe = Div(disable_math=True, sizing_mode="stretch_width", name="probe_status")
         self.rounds = Div(disable_math=True, sizing_mode="stretch_width", name="rounds")
@@ -61,14 +61,14 @@ class Learning:
             "unlabelled images", "step", "share", min_height=240, sizing_mode="stretch_both", y_range=(-0.02, 1.02)
         )
         for name, colour, label in (
-            ("confident", _BLUE, "pass the threshold"),
+            ("confident", _BLUE, "confident: pass the threshold"),
             ("anomalous", _ORANGE, "of those, not nominal"),
         ):
             shares.line("step", name, source=self.curves, color=colour, line_width=2, legend_label=label)
         for figure in (loss, shares):
             legend_above(figure)
         self.plots = Row(loss, shares, sizing_mode="stretch_both", spacing=10, visible=False)
-        live = Div(text=f"<h3>the live {escape(state.search.instant_ranker)}</h3>")
+        live = Div(text=f"<h3>the live {escape(state.shared.instant_ranker)}</h3>")
         self.root = view(
             Row(
                 Column(Div(text="<h3>train</h3>"), Row(self.ranker, self.iterations, spacing=6),
@@ -100,7 +100,7 @@ class Learning:
             self.state.say(
                 "the scoring was cancelled; the round is kept: `astroanomaly score` goes on with it"
                 if scoring
-                else "the training was cancelled; the model of the round before stays"
+                else "the training was cancelled; the model of the previous round is kept"
             )
 
     def update(self, dirty: set[str]) -> None:
@@ -112,12 +112,12 @@ class Learning:
         running = job is not None and job.state == "running"
         self.start.disabled, self.cancel.disabled = running, not running
         self.status.text = self._status()
-        total = len(self.state.search.cache)
+        total = len(self.state.shared.cache)
         lines = [f"features of {learner.computed:,} of {total:,} objects ({learner.computed / max(total, 1):.0%})"]
-        if learner.fitted:
-            lines.append(f"fitted on {escape(learner.fitted)}, ranked again in {learner.seconds:.2f} s")
+        if learner.fitted_on:
+            lines.append(f"fitted on {escape(learner.fitted_on)}, ranked again in {learner.seconds:.2f} s")
         else:
-            lines.append("<span class=muted>fitted as soon as there is a nominal and an anomalous verdict</span>")
+            lines.append("<span class=muted>fitted as soon as nominal objects and anomalies are labelled</span>")
         if learner.problem:
             lines.append(f"<span class=bad>{escape(learner.problem)}</span>")
         self.probe.text = "<br>".join(lines)
@@ -139,7 +139,7 @@ class Learning:
             rows = "".join(
                 f"<tr><td class=number>{item.number}</td><td>{escape(item.ranker)}</td>"
                 f"<td class=muted>{escape(str(item.recipe.get('created', ''))[:16].replace('T', ' '))}</td></tr>"
-                for item in reversed(self.state.search.session.rounds[-12:])
+                for item in reversed(self.state.shared.session.rounds[-12:])
             )
             self.rounds.text = f"<table>{rows}</table>" if rows else "<p class=muted>none yet</p>"
 
@@ -151,7 +151,11 @@ class Learning:
             )
         warnings = "".join(f"<p class=bad>{escape(step.message)}</p>" for step in job.reports[-400:] if step.message)
         if job.state == "failed":
-            stays = "<p class=muted>The last good model stays.</p>" if self.state.search.session.rounds else ""
+            stays = (
+                "<p class=muted>The model of the previous round is kept.</p>"
+                if self.state.shared.session.rounds
+                else ""
+            )
             return f"<p class=bad>{escape(f'{job.name} failed: {job.error}')}</p>{stays}"
         if job.state in ("cancelled", "done"):
             return f"<p>{escape(job.name)}: {job.state}</p>{warnings}"

@@ -1,4 +1,4 @@
-"""Maps: where candidates and labels lie on the sky, and how objects lie to one another in the space of features."""
+"""Maps: where candidates and labels lie on the sky, and which objects are similar in feature space."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from bokeh.models import (
 )
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.marks import look_of
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import INK, PALE, plot_figure, view
+from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["Maps", "mollweide"]
 
-_MOST = 4000  # objects drawn beside those with a label
-_ENOUGH = 100  # features for a first map
+_MAX_POINTS = 4000  # objects drawn beside those with a label
+_MIN_FEATURES = 100  # features for a first map
 _COLUMNS = ("object_id", "x", "y", "score", "word", "marker", "size", "edge")
 
 
@@ -61,23 +61,22 @@ def mollweide(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Maps:
-    """``sky``, ``near`` and ``features`` hold one row per object drawn; a lasso on the last two chooses objects."""
+    """``sky``, ``near`` and ``features`` hold one row per object drawn; a lasso on the last two selects objects."""
 
     def __init__(self, state: ViewState, act: Any, go: Any, learner: Learner) -> None:
         self.state = state
         self.learner = learner
         self._seen: Any = None
-        self._drawn: Any = None
         self.sky, self.near, self.features = (ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(3))
         self.colours = LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="#5A6475")
         whole = plot_figure(
-            "all sky, equal areas", "", "", width=580, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15)
+            "all sky (Mollweide)", "", "", width=580, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15)
         )
         whole.axis.visible = whole.grid.visible = False
         self._graticule(whole)
-        near = self._chart("the survey", "right ascension [deg]", "declination [deg]")
+        near = self._chart("survey area", "right ascension [deg]", "declination [deg]")
         near.x_range.flipped = True
-        space = self._chart("features: alike is near", "", "")
+        space = self._chart("feature space: similar objects are close", "", "")
         space.axis.visible = False
         for figure, source in ((whole, self.sky), (near, self.near), (space, self.features)):
             figure.scatter(
@@ -90,12 +89,12 @@ class Maps:
         )  # fmt: skip
         self.method = Select(
             title="feature map", value="neighbours", width=170,
-            options=[("neighbours", "neighbours kept (t-SNE)"), ("principal", "principal components")],
+            options=[("neighbours", "t-SNE"), ("principal", "principal components (PCA)")],
         )  # fmt: skip
         self.make = Button(label="draw the feature map", width=160, name="feature_map")
         self.make.on_click(act(self._make))
         self.chosen = Button(
-            label="show the selection", width=170, disabled=True, button_type="primary", name="show_selection"
+            label="show the selected objects", width=200, disabled=True, button_type="primary", name="show_selection"
         )
         self.chosen.on_click(act(lambda: go(self._selection(), "map")))
         self.words = Div(disable_math=True, sizing_mode="stretch_width", name="map_words")
@@ -107,7 +106,7 @@ class Maps:
             Row(whole, Div(text=_legend(state), disable_math=True, width=220)),
             name="maps",
         )  # fmt: skip
-        on_sky = bool(np.isfinite(state.search.cache.positions[0]).any())
+        on_sky = bool(np.isfinite(state.shared.cache.positions[0]).any())
         near.visible = whole.visible = on_sky
 
     def _chart(self, title: str, x: str, y: str) -> Any:
@@ -145,7 +144,7 @@ class Maps:
     def _count(self) -> None:
         n = len(self._selection())
         self.chosen.disabled = n == 0
-        self.chosen.label = f"show the selection ({n:,})" if n else "show the selection"
+        self.chosen.label = f"show the selected objects ({n:,})" if n else "show the selected objects"
 
     def _make(self) -> None:
         self.learner.map_features(str(self.method.value))
@@ -156,15 +155,15 @@ class Maps:
         if not self.root.visible:
             return
         learner = self.learner
-        whole = len(self.state.search.cache)  # for who waits here
-        enough = _ENOUGH if "view" in dirty else max(_ENOUGH, whole)
+        whole = len(self.state.shared.cache)  # for who waits here
+        enough = _MIN_FEATURES if "view" in dirty else max(_MIN_FEATURES, whole)
         if learner.map_job is None and learner.computed >= enough:
             learner.map_features(str(self.method.value))
         self._tell()
-        search = self.state.search
+        shared = self.state.shared
         seen = (
-            search.verdicts,
-            search.described.get(self.state.by_name),
+            shared.verdicts,
+            shared.described.get(self.state.by_name),
             self.learner.map is not None and id(self.learner.map),
         )
         if seen == self._seen:
@@ -175,13 +174,13 @@ class Maps:
         ids = self._which()
         if not ids:
             return
-        scores = search.score_of(ids, self.state.by_name)
+        scores = shared.score_of(ids, self.state.by_name)
         known = scores[np.isfinite(scores)]
         if len(known):
             low, high = np.percentile(known, [2, 98])
             self.colours.update(low=float(low), high=float(max(high, low + 1e-6)))
-        rows = search.cache.rows(ids)
-        ra, dec = (values[rows] for values in search.cache.positions)
+        rows = shared.cache.rows(ids)
+        ra, dec = (values[rows] for values in shared.cache.positions)
         there = np.isfinite(ra) & np.isfinite(dec)
         data = self._columns(ids, scores)
         picked = np.flatnonzero(there)
@@ -197,34 +196,34 @@ class Maps:
         found = self.learner.map
         if found is None:
             return
-        scores = self.state.search.score_of(found.ids, self.state.by_name)
+        scores = self.state.shared.score_of(found.ids, self.state.by_name)
         self.features.data = self._columns(found.ids, scores) | {
             "x": found.points[:, 0].tolist(), "y": found.points[:, 1].tolist()
         }  # fmt: skip
 
     def _columns(self, ids: list[str], scores: np.ndarray) -> dict[str, list[Any]]:
         state = self.state
-        words = [state.search.opinion(i).label for i in ids]
-        looks = [look_of(word, state.search.classes) if word else None for word in words]
+        words = [state.shared.opinion(i).label for i in ids]
+        styles = [mark_style(word, state.shared.classes) if word else None for word in words]
         return {
             "object_id": list(ids), "score": scores.astype(float).tolist(), "word": words,
-            "marker": [look.marker if look else "circle" for look in looks],
-            "size": [11 if look else 5 for look in looks],
-            "edge": [look.colour if look else "rgba(0,0,0,0)" for look in looks],
+            "marker": [style.marker if style else "circle" for style in styles],
+            "size": [11 if style else 5 for style in styles],
+            "edge": [style.colour if style else "rgba(0,0,0,0)" for style in styles],
         }  # fmt: skip
 
     def _which(self) -> list[str]:
         """Return the objects to draw: all with a label, the highest scores, some at random; none of the audit set."""
-        search = self.state.search
-        labelled = search.known([i for i, o in search.opinions().items() if o.label])
-        scores = search.scores.get(self.state.by_name)
+        shared = self.state.shared
+        labelled = shared.known([i for i, o in shared.opinions().items() if o.label])
+        scores = shared.scores.get(self.state.by_name)
         best: list[str] = []
         if scores is not None:
-            order = np.argsort(-np.nan_to_num(scores, nan=-np.inf))[: _MOST // 2]
-            best = search.cache.ids_at(order[np.isfinite(scores[order])])
+            order = np.argsort(-np.nan_to_num(scores, nan=-np.inf))[: _MAX_POINTS // 2]
+            best = shared.cache.ids_at(order[np.isfinite(scores[order])])
         rng = np.random.default_rng(0)
-        found = dict.fromkeys([*labelled, *best, *search.cache.sample(_MOST // 2, rng)])
-        return [object_id for object_id in found if object_id not in search.audit]
+        found = dict.fromkeys([*labelled, *best, *shared.cache.sample(_MAX_POINTS // 2, rng)])
+        return [object_id for object_id in found if object_id not in shared.audit]
 
     def _tell(self) -> None:
         learner = self.learner
@@ -233,12 +232,12 @@ class Maps:
         elif learner.map_job is not None and learner.map_job.state == "failed":
             text = f"<span class=bad>{escape(learner.map_job.error)}</span>"
         elif learner.map is None:
-            text = "<span class=muted>Drag a lasso around objects to show them. Draw the feature map first.</span>"
+            text = "<span class=muted>Drag a lasso around objects to select them. Draw the feature map first.</span>"
         else:
             text = (
-                f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to choose.</span>"
+                f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to select.</span>"
             )
-        if not np.isfinite(self.state.search.cache.positions[0]).any():
+        if not np.isfinite(self.state.shared.cache.positions[0]).any():
             text += " <span class=muted>These objects have no positions on the sky.</span>"
         self.words.text = text
 
@@ -246,7 +245,7 @@ class Maps:
 def _legend(state: ViewState) -> str:
     """Say what the marks mean."""
     rows = [
-        f"<tr><td style='color:{look.colour}'>{look.letter}</td><td>{escape(word)}</td></tr>"
-        for word, look in ((word, look_of(word, state.search.classes)) for word in state.search.classes)
+        f"<tr><td style='color:{style.colour}'>{style.letter}</td><td>{escape(word)}</td></tr>"
+        for word, style in ((word, mark_style(word, state.shared.classes)) for word in state.shared.classes)
     ]
     return f"<h3>labels</h3><table>{''.join(rows)}</table><p class=muted>colour of a point: its score</p>"

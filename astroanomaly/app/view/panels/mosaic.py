@@ -9,15 +9,15 @@ import numpy as np
 from bokeh.events import DoubleTap, Tap
 from bokeh.models import ColumnDataSource, Range1d
 
-from astroanomaly.app.review.display import Sheet, bin_pixels, tile
-from astroanomaly.app.review.marks import look_of
+from astroanomaly.app.review.display import Sheet, arrange_in_grid, bin_pixels
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["Mosaic"]
 
-_SIDE = 1800  # pixels of the longer side of the whole image, at most about
+_MAX_SIDE = 1800  # pixels of the longer side of the whole image, at most about
 _INSET = 0.02
 _NO_MARK = "rgba(0,0,0,0)"
 
@@ -32,7 +32,7 @@ class Mosaic:
         self.cursor = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []}, name="cursor")
         self.chosen = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []})
         self.sheet: Sheet | None = None
-        self._missed: set[str] = set()
+        self._pending: set[str] = set()
         self._size: dict[str, int] = {}
         figure = plain_figure(
             background_fill_color=DARK,
@@ -85,13 +85,13 @@ class Mosaic:
         self._size[side] = pixels
         if len(self._size) == 2:
             self.state.set_shape(self._size["inner_width"], self._size["inner_height"])
-            self._fit()
+            self._square_pixels()
 
-    def _fit(self) -> None:
+    def _square_pixels(self) -> None:
         """Keep pixels square: the ranges have the shape of the figure, in cells of one cutout each."""
         columns, rows = self.state.columns, self.state.rows
         width, height = self.state.shape
-        layout = self.state.search.cache.layout
+        layout = self.state.shared.cache.layout
         pixel = min(width / (columns * layout.width), height / (rows * layout.height))  # on the screen
         extra_x = width / (pixel * layout.width) - columns
         extra_y = height / (pixel * layout.height) - rows
@@ -100,10 +100,10 @@ class Mosaic:
 
     def update(self, dirty: set[str]) -> None:
         """Show what has changed in the state."""
-        self._missed |= dirty
+        self._pending |= dirty
         if self.state.inspecting:  # painted when it is seen again
             return
-        dirty, self._missed = self._missed, set()
+        dirty, self._pending = self._pending, set()
         if "page" in dirty:
             self._load()
         if dirty & {"page", "display"}:
@@ -116,13 +116,13 @@ class Mosaic:
     def _load(self) -> None:
         state = self.state
         ids = list(state.page.ids)
-        self._fit()
+        self._square_pixels()
         self.sheet, state.unreadable = None, ""
         if ids:
-            largest = max(32, _SIDE // max(state.columns, state.rows))
+            largest = max(32, _MAX_SIDE // max(state.columns, state.rows))
             try:
-                images = bin_pixels(state.search.cache.read(ids), largest)
-                self.sheet = Sheet(images, state.search.cache.bands, state.search.levels)
+                images = bin_pixels(state.shared.cache.read(ids), largest)
+                self.sheet = Sheet(images, state.shared.cache.bands, state.shared.survey_limits)
             except AstroAnomalyError as error:
                 state.unreadable = str(error)
         text = state.unreadable if ids else f"Nothing to show. {state.why_empty()}"
@@ -140,17 +140,17 @@ class Mosaic:
             self.image.data = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
             return
         columns, rows = self.state.columns, self.state.rows
-        whole = tile(self.sheet.paint(self.state.display, palette), columns, rows)[::-1]
+        whole = arrange_in_grid(self.sheet.paint(self.state.display, palette), columns, rows)[::-1]
         self.image.data = {"image": [np.ascontiguousarray(whole)], "x": [0], "y": [0], "dw": [columns], "dh": [rows]}
 
     def _mark(self) -> None:
         state = self.state
         ids = state.page.ids
         marks = [state.mark(object_id) for object_id in ids]
-        looks = [look_of(mark.word, state.search.classes) if mark.word else None for mark in marks]
+        styles = [mark_style(mark.word, state.shared.classes) if mark.word else None for mark in marks]
         scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
         captions = [f"{score:+.2f}" if np.isfinite(score) else "" for score in scores]
-        self.cells.data = _cells(marks, looks, captions, ids, state.columns, state.rows, state.zoom)
+        self.cells.data = _cells(marks, styles, captions, ids, state.columns, state.rows, state.zoom)
 
     def _point(self) -> None:
         state = self.state
@@ -171,27 +171,28 @@ def _boxes(places: list[int], columns: int, rows: int, inset: float) -> dict[str
 
 
 def _cells(
-    marks: Any, looks: Any, captions: Any, ids: Any, columns: int, rows: int, zoom: float
+    marks: Any, styles: Any, captions: Any, ids: Any, columns: int, rows: int, zoom: float
 ) -> dict[str, list[Any]]:
     """Columns of the source of cells: one row per cutout."""
     data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET))
     data["object_id"] = list(ids)
     data["word"] = [mark.word for mark in marks]
-    data["edge"] = [look.colour if look else "#2d3643" for look in looks]
-    data["width"] = [4 * zoom if look else 1 for look in looks]
+    data["edge"] = [style.colour if style else "#2d3643" for style in styles]
+    data["width"] = [4 * zoom if style else 1 for style in styles]
     data["dash"] = ["solid" if mark.own or not mark.word else "dashed" for mark in marks]
-    data["marker"] = [look.marker if look else "circle" for look in looks]
+    data["marker"] = [style.marker if style else "circle" for style in styles]
     data["colour"] = [
-        (look.colour if mark.own else _NO_MARK) if look else _NO_MARK for mark, look in zip(marks, looks, strict=True)
+        (style.colour if mark.own else _NO_MARK) if style else _NO_MARK
+        for mark, style in zip(marks, styles, strict=True)
     ]
     data["rim"] = [
-        look.colour if look and (not mark.own or look.marker in ("dash", "x")) else DARK
-        for mark, look in zip(marks, looks, strict=True)
+        style.colour if style and (not mark.own or style.marker in ("dash", "x")) else DARK
+        for mark, style in zip(marks, styles, strict=True)
     ]
-    data["size"] = [20 * zoom if look else 0 for look in looks]
+    data["size"] = [20 * zoom if style else 0 for style in styles]
     data["outline"] = [
-        1 if mark.own and not (look and look.marker in ("dash", "x")) else 3
-        for mark, look in zip(marks, looks, strict=True)
+        1 if mark.own and not (style and style.marker in ("dash", "x")) else 3
+        for mark, style in zip(marks, styles, strict=True)
     ]
     data["flag"] = [14 * zoom if mark.flagged else 0 for mark in marks]
     data["mark_x"] = [x + 0.12 for x in data["left"]]

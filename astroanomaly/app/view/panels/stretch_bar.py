@@ -1,4 +1,4 @@
-"""The stretch bar: how cutouts look, live; nothing here reaches the cache or the model."""
+"""The stretch bar: how cutouts are displayed, live; nothing here reaches the cache or the model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StretchBar:
         self.state = state
         self._act = act
         self._syncing = False
-        bands = list(state.search.cache.bands)
+        bands = list(state.shared.cache.bands)
         self.widgets: dict[str, Any] = {
             "colours": Select(title="colours", options=_COLOURS, width=105),
             "band": Select(title="band", options=bands, width=90),
@@ -52,8 +52,8 @@ class StretchBar:
             "interval": Select(title="interval", options=_INTERVALS, width=95),
             "brightness": Slider(title="brightness", start=-1, end=1, step=0.01, value=0, width=120),
             "contrast": Slider(title="contrast", start=0.1, end=5, step=0.05, value=1, width=120),
-            "scope": Select(title="levels of", options=_SCOPES, width=105),
-            "strength": NumericInput(title="strength (0: usual)", mode="float", low=0, width=105),
+            "scope": Select(title="measured on", options=_SCOPES, width=105),
+            "strength": NumericInput(title="strength (0: default)", mode="float", low=0, width=105),
             "lupton_q": NumericInput(title="Lupton Q", mode="float", low=0.01, high=100, width=70),
             "lupton_stretch": NumericInput(title="Lupton stretch", mode="float", low=0.001, high=100, width=85),
             "channels": TextInput(title="red, green, blue bands", placeholder="by wavelength", width=150),
@@ -104,18 +104,18 @@ class StretchBar:
 
     def _bands(self, attr: str, old: list[int], new: list[int]) -> None:
         if not self._syncing:
-            hidden = tuple(band for k, band in enumerate(self.state.search.cache.bands) if k not in new)
+            hidden = tuple(band for k, band in enumerate(self.state.shared.cache.bands) if k not in new)
             self._act(lambda: self.state.set_display(hidden=hidden))()
 
     def _second_row(self) -> None:
         self.below.visible = bool(self.more.active)
 
     def _reset(self) -> None:
-        usual = Display.for_pixels(self.state.search.cache.layout.pixel_kind)
+        usual = Display.for_pixels(self.state.shared.cache.layout.pixel_kind)
         self.state.set_display(**{name: getattr(usual, name) for name in usual.__dataclass_fields__})
 
     def update(self, dirty: set[str]) -> None:
-        """Show the look of the state in the controls."""
+        """Show the display of the state in the controls."""
         if not dirty & {"options", "display"}:
             return
         display = self.state.display
@@ -125,7 +125,7 @@ class StretchBar:
             for name, widget in self.widgets.items():
                 value = getattr(display if hasattr(display, name) else stretch, name)
                 if name == "band":
-                    value = value or self.state.search.cache.bands[0]
+                    value = value or self.state.shared.cache.bands[0]
                 if widget.value != value:
                     widget.value = value
             bounds = _BOUNDS.get(stretch.interval, ())
@@ -134,7 +134,7 @@ class StretchBar:
                 widget.update(title=title, value=getattr(stretch, field))
             self.invert.active = display.invert
             self.shared.active = stretch.shared
-            bands = self.state.search.cache.bands
+            bands = self.state.shared.cache.bands
             self.shown.active = [k for k, band in enumerate(bands) if band not in display.hidden]
             w, single = self.widgets, display.colours == "single"
             w["band"].visible = w["colour_map"].visible = single

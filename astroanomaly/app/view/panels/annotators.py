@@ -1,4 +1,4 @@
-"""Several people: who said how much, how far they agree, and where they do not."""
+"""Annotators: who labelled how much, how far they agree, and where they do not."""
 
 from __future__ import annotations
 
@@ -12,67 +12,67 @@ from astroanomaly.app.review import agreement
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import view
 
-__all__ = ["People"]
+__all__ = ["Annotators"]
 
 
-class People:
-    """Tables of people and of pairs."""
+class Annotators:
+    """Tables of annotators, of pairs, and of the objects they disagree on."""
 
     def __init__(self, state: ViewState, act: Any, go: Any) -> None:
         self.state = state
         self._seen: Any = None
         self._ids: list[str] = []
-        self.who = Div(disable_math=True, sizing_mode="stretch_width", name="people")
+        self.people = Div(disable_math=True, sizing_mode="stretch_width", name="annotators")
         self.pairs = Div(disable_math=True, sizing_mode="stretch_width", name="pairs")
         self.divided = Div(disable_math=True, sizing_mode="stretch_width", name="divided")
-        self.show = Button(label="show the objects in dispute", width=200)
+        self.show = Button(label="show these objects", width=140)
         self.show.on_click(act(lambda: go(self._ids, "disagreement")))
         self.root = view(
             Row(
-                Column(Div(text="<h3>people</h3>"), self.who, sizing_mode="stretch_width"),
+                Column(Div(text="<h3>annotators</h3>"), self.people, sizing_mode="stretch_width"),
                 Column(Div(text="<h3>agreement</h3>"), self.pairs, sizing_mode="stretch_width"),
                 sizing_mode="stretch_width", spacing=24,
             ),
-            Div(text="<h3>where people differ</h3>"), self.divided, self.show,
-            name="people_view",
+            Div(text="<h3>disagreements</h3>"), self.divided, self.show,
+            name="annotators_view",
         )  # fmt: skip
 
     def update(self, dirty: set[str]) -> None:
         """Count again while the view is open."""
-        search = self.state.search
-        if not self.root.visible or self._seen == search.verdicts:
+        shared = self.state.shared
+        if not self.root.visible or self._seen == shared.verdicts:
             return
-        self._seen = search.verdicts
+        self._seen = shared.verdicts
         rows = "".join(
             f"<tr><td>{escape(a.name)}</td><td class=number>{a.verdicts:,}</td><td class=number>{a.repeats}</td>"
             f"<td class=number>{f'{a.repeated_alike / a.repeats:.0%}' if a.repeats else ''}</td>"
             f"<td class=number>{_kappa(a.self_kappa)}</td></tr>"
-            for a in agreement.annotators(search)
+            for a in agreement.annotators(shared)
         )
         head = (
-            "<tr><th>name</th><th>objects</th><th>blind repeats</th><th>said the same</th><th>κ with oneself</th></tr>"
+            "<tr><th>name</th><th>objects</th><th>blind repeats</th><th>same verdict</th><th>self-agreement κ</th></tr>"
         )
-        self.who.text = f"<table>{head}{rows}</table>" if rows else (
-            "<p class=muted>Nobody has given a verdict yet.</p>"
+        self.people.text = f"<table>{head}{rows}</table>" if rows else (
+            "<p class=muted>Nobody has labelled an object yet.</p>"
         )  # fmt: skip
         rows = "".join(
             f"<tr><td>{escape(p.first)} and {escape(p.second)}</td><td class=number>{p.shared:,}</td>"
             f"<td class=number>{p.alike / p.shared:.0%}</td><td class=number>{_kappa(p.kappa)}</td></tr>"
-            for p in agreement.pairs(search)
+            for p in agreement.pairs(shared)
         )
-        head = "<tr><th>pair</th><th>objects of both</th><th>said the same</th><th>κ (Cohen)</th></tr>"
+        head = "<tr><th>pair</th><th>objects in common</th><th>same verdict</th><th>κ (Cohen)</th></tr>"
         self.pairs.text = f"<table>{head}{rows}</table>" if rows else (
             "<p class=muted>Agreement is measured on objects that two people labelled. Everybody needs a name of their "
             "own, at the top right.</p>"
         )  # fmt: skip
-        self._ids = agreement.disagreements(search)
+        self._ids = agreement.disagreements(shared)
         rows = "".join(
             f"<tr><td class=mono>{escape(object_id)}</td><td>"
-            + ", ".join(f"{escape(who)}: {escape(value)}" for who, value in search.opinion(object_id).votes.items())
+            + ", ".join(f"{escape(who)}: {escape(value)}" for who, value in shared.opinion(object_id).votes.items())
             + "</td></tr>"
             for object_id in self._ids[:50]
         )
-        self.divided.text = f"<table>{rows}</table>" if rows else "<p class=muted>nowhere</p>"
+        self.divided.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
         self.show.visible = bool(self._ids)
 
 

@@ -1,4 +1,4 @@
-"""Is it working? Curves, what is left, the histogram of scores, what was found for how many verdicts, odd labels."""
+"""Performance: curves, the forecast, the histogram of scores, anomalies found against verdicts, suspect labels."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Any
 import numpy as np
 from bokeh.models import Button, Column, ColumnDataSource, Div, Row
 
-from astroanomaly.app.review import performance as quality
-from astroanomaly.app.review.forecast import Outlook, look_ahead
+from astroanomaly.app.review.forecast import ForecastAndSuspects, forecast_and_suspects
 from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.review.performance import Curves, curves, histogram, pace
 from astroanomaly.app.view.theme import legend_above, plot_figure, view
 from astroanomaly.session.calibration import Forecast
 
-__all__ = ["Quality"]
+__all__ = ["Performance"]
 
 _log = logging.getLogger(__name__)
 _BLUE, _ORANGE, _GREY = "#56B4E9", "#E69F00", "#8A94A6"
-_AGAIN_S = 2.0  # and ten times as long as it takes: keys come first
+_MIN_PAUSE_S = 2.0  # and ten times as long as it takes: keys come first
 _CURVES = (
     ("roc", "ROC", "false positive rate", "true positive rate"),
     ("precision", "precision and recall", "recall", "precision"),
-    ("efficiency", "efficiency", "share of the objects inspected, best first", "share of the anomalies found"),
+    ("efficiency", "efficiency", "share of the objects inspected, highest score first", "share of the anomalies found"),
 )
 
 
-class Quality:
+class Performance:
     """``curves`` has the three curves with their intervals, ``bars`` the histogram, ``steps`` what was found.
 
-    ``ahead`` has what the next objects hold, by how many are looked at.
+    ``forecast`` has the share of anomalies among the next objects, by how many are looked at.
     """
 
     def __init__(self, state: ViewState, act: Any, later: Any, go: Any) -> None:
         self.state = state
         self._later = later
-        self._asking = False
+        self._is_waiting = False
         self._seen: Any = None
         self._when = 0.0
         self.curves = ColumnDataSource({"x": []} | {f"{n}{e}": [] for n, *_ in _CURVES for e in ("", "_low", "_high")})
         self.bars = ColumnDataSource({"left": [], "right": [], "all": [], "nominal": [], "anomaly": []})
         self.steps = ColumnDataSource({"verdicts": [], "found": []})
-        self.ahead = ColumnDataSource({"depth": [], "precision": [], "low": [], "high": []})
+        self.forecast = ColumnDataSource({"depth": [], "precision": [], "low": [], "high": []})
         figures = []
         for name, title, x, y in _CURVES:
             figure = plot_figure(
@@ -64,54 +64,54 @@ class Quality:
             )  # fmt: skip
         legend_above(bars)
         steps = plot_figure(
-            "anomalies found", "verdicts given", "anomalies", min_height=230, sizing_mode="stretch_both"
+            "anomalies found", "verdicts given", "anomalies found", min_height=230, sizing_mode="stretch_both"
         )
         steps.line("verdicts", "found", source=self.steps, color=_ORANGE, line_width=2)
         ahead = plot_figure(
-            "what the next hold", "unlabelled objects, best first", "share of anomalies", min_height=230,
-            sizing_mode="stretch_both", x_axis_type="log", y_range=(-0.02, 1.04), visible=False,
+            "anomalies among the next objects", "unlabelled objects, highest score first", "share of anomalies",
+            min_height=230, sizing_mode="stretch_both", x_axis_type="log", y_range=(-0.02, 1.04), visible=False,
         )  # fmt: skip
-        ahead.varea("depth", "low", "high", source=self.ahead, fill_color=_BLUE, fill_alpha=0.25)
-        ahead.line("depth", "precision", source=self.ahead, color=_BLUE, line_width=2)
+        ahead.varea("depth", "low", "high", source=self.forecast, fill_color=_BLUE, fill_alpha=0.25)
+        ahead.line("depth", "precision", source=self.forecast, color=_BLUE, line_width=2)
         self.curve = ahead
-        self.left = Div(disable_math=True, sizing_mode="stretch_width", name="quality_left")
-        self.words = Div(disable_math=True, sizing_mode="stretch_width", name="quality_words")
-        self.doubts = Div(
-            text="<p class=muted>comparing …</p>", disable_math=True, sizing_mode="stretch_width", name="doubts"
+        self.remaining = Div(disable_math=True, sizing_mode="stretch_width", name="remaining")
+        self.words = Div(disable_math=True, sizing_mode="stretch_width", name="performance_words")
+        self.suspects = Div(
+            text="<p class=muted>comparing …</p>", disable_math=True, sizing_mode="stretch_width", name="suspects"
         )
-        self.show = Button(label="show these", width=100, visible=False)
+        self.show = Button(label="show these objects", width=140, visible=False)
         self._ids: list[str] = []
         self.show.on_click(act(lambda: go(self._ids, "doubted")))
-        heading = Div(text="<h3>labels that look wrong</h3>")
-        doubts = Column(heading, self.doubts, self.show, sizing_mode="stretch_width")
+        heading = Div(text="<h3>suspect labels</h3>")
+        suspects = Column(heading, self.suspects, self.show, sizing_mode="stretch_width")
         self.root = view(
             self.words,
-            self.left,
+            self.remaining,
             Row(*figures, sizing_mode="stretch_both", spacing=8),
-            Row(bars, steps, ahead, doubts, sizing_mode="stretch_both", spacing=8),
-            name="quality",
+            Row(bars, steps, ahead, suspects, sizing_mode="stretch_both", spacing=8),
+            name="performance",
         )  # fmt: skip
 
     def update(self, dirty: set[str]) -> None:
         """Measure again what has changed, now and then, while the view is open."""
         state = self.state
         by = state.by_name
-        seen = (state.search.revision, by)
+        seen = (state.shared.revision, by)
         now = time.monotonic()
         if not self.root.visible or seen == self._seen or ("view" not in dirty and now < self._when):
             return
         self._seen = seen
         self._measure(by)
-        self._when = time.monotonic() + max(_AGAIN_S, 10 * (time.monotonic() - now))
+        self._when = time.monotonic() + max(_MIN_PAUSE_S, 10 * (time.monotonic() - now))
 
     def _measure(self, by: str) -> None:
         state = self.state
-        measured = quality.curves(state.search, by)
+        measured = curves(state.shared, by)
         if measured is None:
             self.curves.data = {name: [] for name in self.curves.data}
             self.words.text = (
-                "<p class=muted>Curves appear as soon as there are verdicts on both sides, nominal and anomalous, "
-                "and a ranking.</p>"
+                "<p class=muted>Curves appear as soon as there is a ranking, and nominal objects and anomalies are "
+                "labelled.</p>"
             )
         else:
             data: dict[str, Any] = {"x": measured.x}
@@ -120,8 +120,8 @@ class Quality:
                 data |= {name: values[0], f"{name}_low": values[1], f"{name}_high": values[2]}
             self.curves.data = data
             where = (
-                "<span class=bad>labelled set only, biased:</span> these objects were shown because of their scores, "
-                f"and the probe has learnt from them. {_way_out(measured)}"
+                "<span class=bad>labelled objects only, biased:</span> they were shown because of their scores, "
+                f"and the probe has learnt from them. {_what_to_do(measured)}"
                 if measured.biased
                 else f"<span class=good>audit set, {measured.audit_labelled} of {measured.audit_size} labelled:</span> "
                 "drawn at random, labelled blind, never trained on."
@@ -130,51 +130,53 @@ class Quality:
                 f"{name} <b>{value:.3f}</b> <span class=muted>({low:.3f} to {high:.3f})</span>"
                 for name, (value, low, high) in (("AUROC", measured.auroc), ("AUPRC", measured.auprc))
             )
-            ranked = state.search.told(by)
+            ranked = state.shared.describe_scores(by)
             self.words.text = (
                 f"<p>{where}</p><p>{figures} <span class=muted>on {measured.anomalies} anomalies and "
                 f"{measured.nominal} nominal objects; 90 % bootstrap intervals; ranked by {escape(ranked)}</span></p>"
             )
-        edges, everything, nominal, anomaly = quality.histogram(state.search, by)
+        edges, everything, nominal, anomaly = histogram(state.shared, by)
         self.bars.data = {
             "left": edges[:-1], "right": edges[1:], "all": everything + 1, "nominal": np.maximum(nominal, 0) + 1 - 1e-9,
             "anomaly": anomaly + 1 - 1e-9,
         }  # fmt: skip
-        went = quality.pace(state.search)
-        own = quality.pace(state.search, state.annotator)
+        went = pace(state.shared)
+        own = pace(state.shared, state.annotator)
         self.steps.data = {"verdicts": went.verdicts, "found": went.found}
         if np.isfinite(own.per_minute):
-            self.words.text += f"<p class=muted>your pace: {own.per_minute:.0f} verdicts a minute</p>"
-        if not self._asking:
-            self._asking = True
-            self._later(self._told, self._look, by)
+            self.words.text += f"<p class=muted>your rate: {own.per_minute:.0f} verdicts a minute</p>"
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._later(self._show, self._ask, by)
 
-    def _look(self, by: str) -> Outlook | str:
+    def _ask(self, by: str) -> ForecastAndSuspects | str:
         """Find out in a thread; what goes wrong must not keep the view from asking again."""
         try:
-            return look_ahead(self.state.search, by)
+            return forecast_and_suspects(self.state.shared, by)
         except Exception as error:  # noqa: BLE001 - the page says it
-            _log.exception("nothing can be said of what is left")
+            _log.exception("the forecast failed")
             return f"{type(error).__name__}: {error}"
 
-    def _told(self, found: Outlook | str) -> None:
-        self._asking = False
+    def _show(self, found: ForecastAndSuspects | str) -> None:
+        self._is_waiting = False
         if isinstance(found, str):
-            self.left.text = f"<p class=bad>{escape(found)}</p>"
+            self.remaining.text = f"<p class=bad>{escape(found)}</p>"
             return
         self._ids = [object_id for object_id, *_ in found.suspects]
         rows = "".join(
-            f"<tr><td class=mono>{escape(i)}</td><td>{escape(said)}</td><td>looks like {escape(like)}</td>"
+            f"<tr><td class=mono>{escape(i)}</td><td>{escape(said)}</td><td>more likely {escape(like)}</td>"
             f"<td class=number>{sure:.2f}</td></tr>"
             for i, said, sure, like in found.suspects[:8]
         )
-        self.doubts.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
+        self.suspects.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
         self.show.visible = bool(rows)
-        left = found.left
-        self.left.text = f"<p class=muted>{escape(found.why_not)}</p>" if left is None else f"<p>{_told_left(left)}</p>"
-        pairs = [] if left is None else list(zip(left.depths, left.within, strict=True))
+        forecast = found.forecast
+        self.remaining.text = (
+            f"<p class=muted>{escape(found.why_none)}</p>" if forecast is None else f"<p>{_forecast_text(forecast)}</p>"
+        )
+        pairs = [] if forecast is None else list(zip(forecast.depths, forecast.within, strict=True))
         self.curve.visible = bool(pairs)
-        self.ahead.data = {
+        self.forecast.data = {
             "depth": [depth for depth, _ in pairs],
             "precision": [item.expected / depth for depth, item in pairs],
             "low": [item.low / depth for depth, item in pairs],
@@ -182,24 +184,24 @@ class Quality:
         }
 
 
-def _told_left(left: Forecast) -> str:
+def _forecast_text(forecast: Forecast) -> str:
     """Say what is left in one sentence."""
-    total = left.total
+    total = forecast.total
     text = (
         f"about <b>{total.expected:,.0f}</b> anomalies ({total.low:,.0f} to {total.high:,.0f}) are left among "
-        f"{left.unlabelled:,} unlabelled objects"
+        f"{forecast.unlabelled:,} unlabelled objects"
     )
-    places = [k for k, depth in enumerate(left.depths) if depth <= 100]
+    places = [k for k, depth in enumerate(forecast.depths) if depth <= 100]
     if places:
-        depth, item = left.depths[places[-1]], left.within[places[-1]]
+        depth, item = forecast.depths[places[-1]], forecast.within[places[-1]]
         text += f"; the next {depth} hold about <b>{item.expected:.0f}</b> ({item.low:.0f} to {item.high:.0f})"
     return (
-        f"{text} <span class=muted>90 % intervals, from {left.audit} objects of the audit set, "
-        f"{left.audit_anomalies} of them anomalies</span>"
+        f"{text} <span class=muted>90 % intervals, from {forecast.audit} objects of the audit set, "
+        f"{forecast.audit_anomalies} of them anomalies</span>"
     )
 
 
-def _way_out(measured: quality.Curves) -> str:
+def _what_to_do(measured: Curves) -> str:
     """Say how to get an honest answer."""
     if not measured.audit_size:
         return "<code>init --audit N</code> draws a set for an honest answer."

@@ -1,0 +1,10 @@
+"""Curves and contact sheets as pictures: the only place of matplotlib.
+
+Every figure is an object of its own on the Agg canvas; pyplot and its global state are never touched. Text that comes
+from data (ids, names) is drawn as it is: no mathtext, no markup, glyphs that the font lacks replaced by a mark.
+"""
+
+from astroanomaly.figures.curves import costs, learning_curves, performance_curves, training_curves
+from astroanomaly.figures.sheets import contact_sheet
+
+__all__ = ["contact_sheet", "costs", "learning_curves", "performance_curves", "training_curves"]

@@ -1,0 +1,63 @@
+"""Pixels of random cutouts, which black and white levels of a whole survey are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["sample_pixels"]
+
+_CUTOUTS_PER_READ = 64
+
+
+class _Cutouts(Protocol):
+    """What is asked of a cache."""
+
+    @property
+    def bands(self) -> Sequence[str]: ...
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[str]: ...
+
+    def read(self, ids: Sequence[str]) -> np.ndarray: ...
+
+
+def sample_pixels(
+    cache: _Cutouts, rng: np.random.Generator, *, cutouts: int, pixels: int, evenly: bool = True
+) -> np.ndarray:
+    """Draw pixels of random cutouts.
+
+    Parameters
+    ----------
+    cache
+        The cutouts.
+    rng
+        Draws the cutouts, then the pixels.
+    cutouts
+        How many cutouts, at most.
+    pixels
+        How many pixels of each band, at most about.
+    evenly
+        Whether each cutout gives as many pixels, so that no more are held at a time; else they are drawn from those of
+        all cutouts at once.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(1, B, 1, P)`` float32, for `Stretch.measure`.
+    """
+    ids = cache.sample(cutouts, rng)
+    parts = [np.empty((len(cache.bands), 0), np.float32)]
+    for start in range(0, len(ids), _CUTOUTS_PER_READ):
+        images = cache.read(ids[start : start + _CUTOUTS_PER_READ])  # (n, B, H, W)
+        flat = images.reshape(*images.shape[:2], -1)  # (n, B, H * W)
+        area = flat.shape[2]
+        share = min(area, max(1, pixels // len(ids)))
+        if evenly and share < area:
+            flat = flat[:, :, rng.choice(area, share, replace=False)]
+        parts.append(flat.swapaxes(0, 1).reshape(flat.shape[1], -1))
+    drawn = np.concatenate(parts, axis=1)  # (B, P)
+    if not evenly and drawn.shape[1] > pixels:
+        drawn = drawn[:, rng.choice(drawn.shape[1], pixels, replace=False)]
+    return np.ascontiguousarray(drawn, np.float32)[None, :, None, :]
