@@ -137,7 +137,7 @@ class InputConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
-    """Which network looks, and with what weights."""
+    """Which neural network computes features and scores, and with what weights."""
 
     name: str = option("tf_efficientnet_lite2", "any timm model name, or hf_hub:OWNER/MODEL")
     weights: str = option(
@@ -174,7 +174,7 @@ class SessionConfig:
             raise ConfigError(f"session.seed={self.seed}: expected 0 or more")
 
 
-# ------------------------------------------------------------------------------------------------------- the network
+# ---------------------------------------------------------------------------------------------------------- archives
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command, count, set_flag
+from astroanomaly.cli.common import count, set_flag
+from astroanomaly.cli.terminal import follow, say, show_table
 from astroanomaly.config import parse_assignments
 from astroanomaly.errors import ConfigError
+from astroanomaly.learn.engine.device import tune_allocator
+from astroanomaly.learn.settings import settings_sections
 from astroanomaly.ranking import STRATEGIES
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "benchmark", _benchmark, "measure rankers on a labelled image set", _benchmark_flags)
-
-
-def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_benchmark)
     parser.add_argument("cache", type=Path, nargs="?", metavar="CACHE", help="folder of the cache")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="table with the true class of every object (needed)")
     parser.add_argument("--column", default="label", metavar="NAME", help="its column with the class (default: label)")
@@ -103,9 +102,6 @@ def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
 
 def _benchmark(arguments: argparse.Namespace) -> None:
     from astroanomaly.benchmark import Protocol, benchmark_steps, compare
-    from astroanomaly.cli.terminal import follow, say, show_table
-    from astroanomaly.learn.engine.device import tune_allocator
-    from astroanomaly.learn.settings import settings_sections
 
     if arguments.compare:
         lines, files = compare(arguments.compare, arguments.out)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import arcsec, command, count, say_unfinished
+from astroanomaly.cli.common import arcsec, count, say_unfinished
+from astroanomaly.cli.terminal import follow, say
 from astroanomaly.errors import ConfigError
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "export", _export, "write a catalogue of anomalies", _export_flags)
-
-
-def _export_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_export)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "--out",
@@ -49,7 +46,6 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import follow, say
     from astroanomaly.session.score_table import export_scores
     from astroanomaly.session.session import Session
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from astroanomaly.records import Progress
+if TYPE_CHECKING:
+    from astroanomaly.records import Progress  # not needed to run, and brings numpy: an error message would wait
 
 __all__ = ["error", "follow", "out", "say", "show_table"]
 
