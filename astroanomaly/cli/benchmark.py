@@ -6,7 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from astroanomaly.benchmark.compare import compare
+from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.cli.common import count, set_flag
+from astroanomaly.cli.flags import add_renamed
 from astroanomaly.cli.terminal import follow, say, show_table
 from astroanomaly.config import parse_assignments
 from astroanomaly.errors import ConfigError
@@ -77,14 +80,15 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--wrong", type=float, default=0.0, metavar="SHARE", help="flip this share of all labels (default: 0)"
     )
     parser.add_argument(
-        "--together", action="store_true", help="the anomaly classes are label classes of their own in one benchmark"
+        "--all-kinds", action="store_true", help="the anomaly classes are label classes of their own in one benchmark"
     )
+    add_renamed(parser, "--together", "--all-kinds")
     parser.add_argument(
         "--unlabelled-kind",
         action="append",
         default=[],
         metavar="CLASS",
-        help="with --together: a further class of anomalies, none labelled at first; may be repeated",
+        help="with --all-kinds: a further class of anomalies, none labelled at first; may be repeated",
     )
     parser.add_argument(
         "--seeds", type=count, default=5, metavar="N", help="repeats with other initial labels (default: 5)"
@@ -101,8 +105,6 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
-    from astroanomaly.benchmark import Protocol, benchmark_steps, compare
-
     if arguments.compare:
         lines, files = compare(arguments.compare, arguments.out)
         for line in lines:
@@ -112,6 +114,8 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         return
     if arguments.cache is None or arguments.truth is None or not arguments.anomaly:
         raise ConfigError("a benchmark needs CACHE, --truth and --anomaly; only --compare does without them")
+    from astroanomaly.benchmark.run import benchmark_steps
+
     tune_allocator()
     protocol = Protocol(
         initial=tuple(arguments.initial),
@@ -125,7 +129,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         rate=arguments.rate,
         pool=None if arguments.pool is None else tuple(arguments.pool),
         wrong=arguments.wrong,
-        together=arguments.together,
+        all_kinds=arguments.all_kinds,
         unlabelled_kinds=tuple(arguments.unlabelled_kind),
     )
     result = follow(

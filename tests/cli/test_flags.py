@@ -97,3 +97,10 @@ def test_the_commands_that_take_settings_know_old_ones(renaming, capsys, command
     assert main([*command, *typed]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "the setting renaming.trim is called renaming.cut_edges now" in said
+
+
+def test_a_flag_of_the_benchmark_was_renamed(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["benchmark", "cache", "--together", "--out", "x"])
+    assert left.value.code == 2
+    assert "error: --together is called --all-kinds now" in capsys.readouterr().err
