@@ -20,9 +20,9 @@ import numpy as np
 from distributed import Client, LocalCluster
 from ingest_speed import make_catalog, make_mosaics
 
+import astroanomaly.ingestion.workers
 from astroanomaly import Cache, Session
-from astroanomaly.ingestion import ingest as ingestion
-from astroanomaly.ingestion import workers as reading
+from astroanomaly.ingestion.ingest import ingest_steps
 from astroanomaly.learn.engine.device import tune_allocator
 
 ALONE, ONE, TWO, KILLED = "this process", "1 worker", "2 workers", "2 workers, one killed half-way"
@@ -76,7 +76,7 @@ def run_ingest(way, folder, made):
     paths, catalog = made
     shutil.rmtree(folder / "cache", ignore_errors=True)
     with workers(way) as cluster:
-        steps = ingestion.ingest_steps(
+        steps = ingest_steps(
             "fits",
             paths,
             out=folder / "cache",
@@ -133,7 +133,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     tune_allocator()
-    reading._BATCH_BYTES = int(arguments.batch_mb * 2**20)
+    astroanomaly.ingestion.workers._BATCH_BYTES = int(arguments.batch_mb * 2**20)
     folder = Path(tempfile.mkdtemp(prefix="astroanomaly-"))
     try:
         paths, wcs = make_mosaics(folder, arguments.side, 1)
