@@ -34,7 +34,7 @@ KINDS = {"disc": 40, "bar": 40, "ring": 40, "cross": 12, "spot": 12}  # the last
 SETTINGS = {
     "input": {"size": 32},
     "backbone": {"name": "test_efficientnet", "weights": "random"},
-    "train": {"iterations": 12, "labelled_batch": 4, "pool": 40},
+    "train": {"iterations": 5, "labelled_batch": 4, "pool": 40},
 }
 
 
@@ -104,16 +104,14 @@ def untimed(rows):
 # ------------------------------------------------------------------------------------------------------ killed, resumed
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_table(world, tmp_path):
-    def words(out):
-        flags = "--column kind --anomaly cross --initial 3 20 --add 2 4 --cycles 3 --seeds 2 --ranker fixmatch"
-        sets = [f"{section}.{key}={value}" for section, options in SETTINGS.items() for key, value in options.items()]
-        given = [sys.executable, "-m", "astroanomaly", "benchmark", "cache", "--truth", "truth.csv"]
-        return [*given, *flags.split(), "--out", str(out), *(word for item in sets for word in ("--set", item))]
-
-    out, whole = tmp_path / "killed", tmp_path / "whole"
+def test_a_killed_run_goes_on_and_gives_the_same_table(world, measure, tmp_path):
+    flags = "--column kind --anomaly cross --initial 3 20 --add 2 4 --cycles 3 --seeds 2 --ranker fixmatch"
+    sets = [f"{section}.{key}={value}" for section, options in SETTINGS.items() for key, value in options.items()]
+    words = [sys.executable, "-m", "astroanomaly", "benchmark", str(world / "cache"), "--truth", "truth.csv"]
+    words += [*flags.split(), "--out", str(tmp_path / "killed"), *(word for item in sets for word in ("--set", item))]
+    out = tmp_path / "killed"
     mark = out / "units" / "fixmatch" / "cross" / "seed-1" / "round-001.json"
-    started = subprocess.Popen(words(out), cwd=world, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen(words, cwd=world, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         limit = time.monotonic() + 200
         while not mark.exists():
@@ -124,17 +122,17 @@ def test_a_killed_run_goes_on_and_gives_the_same_table(world, tmp_path):
     finally:
         started.kill()
         started.wait(20)
-    kept = {path: path.stat().st_mtime_ns for path in rounds_in(out)}
-    assert mark in kept
+    finished = {path: path.stat().st_mtime_ns for path in rounds_in(out)}
+    assert mark in finished
     assert not (mark.parent / "round-003.json").exists()
     assert len(list(mark.parent.glob("*.safetensors"))) >= 1
     assert list((mark.parent.parent / "seed-0").glob("*.safetensors")) == []
-    for folder in (out, whole):
-        subprocess.run(words(folder), cwd=world, check=True, capture_output=True, timeout=300)
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished round was measured again"
+    for name in ("killed", "whole"):
+        measure(out=name, rankers=["fixmatch"], cycles=3)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "a finished round was measured again"
     assert len(rounds_in(out)) == 6
     assert list(out.rglob("*.safetensors")) == list(out.rglob(".tmp-*")) == []
-    assert untimed(table(out / "results.csv")) == untimed(table(whole / "results.csv"))
+    assert untimed(table(out / "results.csv")) == untimed(table(tmp_path / "whole" / "results.csv"))
     assert len(table(out / "results.csv")) == 6
 
 
