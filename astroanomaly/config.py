@@ -39,6 +39,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
 
 def option(
     default: Any = dataclasses.MISSING,
@@ -320,19 +322,9 @@ def parse_value(kind: Any, text: str, name: str) -> Any:
     if origin is tuple:
         return tuple(parse_value(args[0], part.strip(), name) for part in text.split(",") if part.strip())
     if kind is bool:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        if text.lower() not in words:
+        if text.lower() not in (*_YES, *_NO):
             raise ConfigError(f"{name}={text!r}: expected true or false")
-        return words[text.lower()]
+        return text.lower() in _YES
     if kind in (int, float):
         try:
             return _check(kind, kind(text), name)

@@ -1,27 +1,49 @@
-"""Write a file whole or not at all, hold a lock: the one place of fsync, rename and flock."""
+"""Write a file whole or not at all, hold a lock: the one place of fsync and flock, and of temporary files."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
+import logging
 import os
 import uuid
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from astroanomaly.errors import AstroAnomalyError, CacheError, StorageError, UnreadableError
+from astroanomaly.errors import AstroAnomalyError, BusyError, CacheError, StorageError, UnreadableError
 
-__all__ = ["atomic_path", "read_json", "sync_folder", "write_json"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
-_JSON_LIMIT = 64 * 2**20  # bytes; a strange cache.json must not fill the memory
+__all__ = ["FileLock", "atomic_path", "is_held", "locked", "read_json", "sync_file", "sync_folder", "write_json"]
+
+_MAX_JSON_BYTES = 64 * 2**20  # a strange cache.json must not fill the memory
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # what flock says where another has the lock
+_log = logging.getLogger(__name__)
+
+
+# ----------------------------------------------------------------------------------------------------------- writing
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
+def atomic_path(path: Path, *, sync: bool = True, private: bool = False) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success flush, sync and rename it, else remove it.
 
-    Without ``sync`` a power cut may lose it: for files that will not be needed then.
+    Parameters
+    ----------
+    path
+        The file to be written or replaced.
+    sync
+        False: a power cut may lose it. For files that will not be needed then.
+    private
+        True: the temporary file is there already, empty, and only its owner may read it.
 
     Raises
     ------
@@ -30,14 +52,14 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
     try:
+        if private:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield temporary
-        if not sync:
-            temporary.replace(path)
-            return
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
+        if sync:
+            sync_file(temporary)
         temporary.replace(path)
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     except AstroAnomalyError:
         raise
     except OSError as error:
@@ -47,6 +69,12 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Have the disk know what is in a file."""
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
 
 
 def sync_folder(path: Path) -> None:
@@ -75,8 +103,8 @@ def read_json(path: Path) -> dict[str, Any]:
         If it is not a JSON object.
     """
     try:
-        if path.stat().st_size > _JSON_LIMIT:
-            raise CacheError(f"{path} has more than {_JSON_LIMIT} bytes: it is no file of ours")
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise CacheError(f"{path} has more than {_MAX_JSON_BYTES} bytes: it is no file of ours")
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -85,3 +113,133 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CacheError(f"{path} is damaged: expected an object, found {type(content).__name__}")
     return content
+
+
+# ------------------------------------------------------------------------------------------------------------- locks
+
+
+class FileLock:
+    """A file or folder that is held, until it is closed or the process ends, however that happens.
+
+    Made by `locked`. It is closed at the end of a ``with`` block, by `close`, or when nothing refers to it any more.
+
+    Attributes
+    ----------
+    exclusive : bool
+        False where there are no locks, so that nobody is kept out.
+    """
+
+    def __init__(self, handle: int, exclusive: bool) -> None:
+        self.exclusive = exclusive
+        self._finalize = weakref.finalize(self, os.close, handle)
+
+    def close(self) -> None:
+        """Let go of it; once is enough."""
+        self._finalize()
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def locked(path: Path, *, wait: bool = True, create: bool = True) -> FileLock:
+    """Hold a file (``flock``): no other thread or process of those that ask holds it at the same time.
+
+    Whoever holds it may remove or rename it: those that wait then ask for the file that is at this path now.
+
+    **Without locks.** A system without ``flock`` and some network file systems (Lustre without the mount option
+    ``flock``) have none. Then the work goes on as if nobody else were there, with one warning, and `FileLock.exclusive`
+    is False. So two rules hold for all who use locks. What is wrong without one, such as two writers in one cache, is
+    refused with an error where ``exclusive`` is False. And what a dead process may have left is not touched, or only
+    once nobody has written to it for a day, where `is_held` is None.
+
+    Parameters
+    ----------
+    path
+        The file; its content does not matter.
+    wait
+        Whether to wait until others let go.
+    create
+        Whether to make the file if it is missing. Without, ``path`` may also be a folder.
+
+    Returns
+    -------
+    FileLock
+        To be closed, best by ``with``.
+
+    Raises
+    ------
+    BusyError
+        If another holds it and ``wait`` is False.
+    OSError
+        If it cannot be opened.
+    """
+    while True:
+        handle = _open(path, create)
+        try:
+            exclusive = _flock(handle, path, wait)
+            current = not exclusive or _is_at(path, handle)
+        except BaseException:
+            os.close(handle)
+            raise
+        if current:
+            return FileLock(handle, exclusive)
+        os.close(handle)  # whoever held it has removed or renamed it
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether another thread or process holds an existing file or folder; None where there are no locks.
+
+    Raises
+    ------
+    OSError
+        If it is missing or cannot be opened.
+    """
+    try:
+        with locked(path, wait=False, create=False) as lock:
+            return False if lock.exclusive else None
+    except BusyError:
+        return True
+
+
+def _open(path: Path, create: bool) -> int:
+    """Open for writing, since NFS wants that for an exclusive lock; a folder can be opened for reading only."""
+    if create:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        return os.open(path, os.O_RDWR)
+    except IsADirectoryError:
+        return os.open(path, os.O_RDONLY)
+
+
+def _flock(handle: int, path: Path, wait: bool) -> bool:
+    """Take the lock of an open file; False where there are none."""
+    if fcntl is None:
+        _warn_without_locks("the system has no flock")
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if not wait and error.errno in _HELD:
+            raise BusyError(f"{path} is held by another process") from None
+        _warn_without_locks(f"{path.parent}: {error.strerror or error}")
+        return False
+    return True
+
+
+@functools.cache
+def _warn_without_locks(reason: str) -> None:
+    """Say once for each folder that nobody is kept out."""
+    _log.warning("files cannot be locked here (%s): let only one process at a time write to this folder", reason)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether a path leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -36,11 +36,14 @@ __all__ = [
     "Request",
     "ShardScores",
     "Task",
+    "drain",
 ]
 
 NOMINAL = "nominal"
 ANOMALY = "anomaly"
 DEFAULT_RANKER = "tuned"
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -429,6 +432,25 @@ class Progress:
     total: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
+
+
+def drain(steps: Generator[Progress, None, Result], progress: Callable[[Progress], None] | None = None) -> Result:
+    """Run a generator of reports to its end; return what it returns.
+
+    Parameters
+    ----------
+    steps
+        The piece of work.
+    progress
+        Called with every report.
+    """
+    while True:
+        try:
+            report = next(steps)
+        except StopIteration as end:
+            return end.value
+        if progress is not None:
+            progress(report)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the local archive of the tests
 from astroanomaly import Cache
 from astroanomaly.ingestion.ingest import ingest_steps
+from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.records import drain
 from astroanomaly_plugins.euclid.source import EuclidSource
 from servers.euclid import EuclidServer
 from servers.mer import make_survey
@@ -32,14 +34,8 @@ def run(catalog, out, *, retry_failed=False):
     """Ingest everything, as a command would, in a hurry: two tries, short waits. Return the report."""
     options = {"catalog": catalog, "size": "32", "bands": ("VIS", "Y"), "via": "esa"}
     fetch = {"attempts": 2, "first_wait_s": 0.05, "timeout_s": 20, "keep": f"{out}-fetched"}
-    steps = ingest_steps(
-        EuclidSource(), (), out=out, workers=2, options=options, fetch=fetch, retry_failed=retry_failed
-    )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    request = SourceRequest.of(EuclidSource(), options=options, fetch=fetch, retry_failed=retry_failed)
+    return drain(ingest_steps(request, out, workers=2))
 
 
 def spoil(server, share, seed):

@@ -23,6 +23,7 @@ from ingest_speed import make_catalog, make_mosaics
 import astroanomaly.ingestion.workers
 from astroanomaly import Cache, Session
 from astroanomaly.ingestion.ingest import ingest_steps
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.learn.engine.device import tune_allocator
 
 ALONE, ONE, TWO, KILLED = "this process", "1 worker", "2 workers", "2 workers, one killed half-way"
@@ -76,13 +77,8 @@ def run_ingest(way, folder, made):
     paths, catalog = made
     shutil.rmtree(folder / "cache", ignore_errors=True)
     with workers(way) as cluster:
-        steps = ingest_steps(
-            "fits",
-            paths,
-            out=folder / "cache",
-            scheduler=cluster and cluster.scheduler_address,
-            options={"catalog": catalog, "size": "64"},
-        )
+        request = SourceRequest.of("fits", paths, options={"catalog": catalog, "size": "64"})
+        steps = ingest_steps(request, folder / "cache", scheduler=cluster and cluster.scheduler_address)
         seconds = timed(steps, cluster, way == KILLED, "cutting")
     return seconds, Cache.open(folder / "cache").digest()
 

@@ -87,6 +87,7 @@ def seen_by_the_network():
 
 def straight(folder, objects, workers):
     """Score a generated survey straight through; return seconds."""
+    from astroanomaly.ingestion.request import SourceRequest
     from astroanomaly.session.survey import score_source
 
     known = Path(folder) / "known"
@@ -96,10 +97,9 @@ def straight(folder, objects, workers):
         SimpleNamespace(cache=Cache.open(known), classes=("nominal", "anomaly"), model_input=seen_by_the_network()),
         SimpleNamespace(in_survey=lambda out: out / "round"),
         Nothing(seen_by_the_network()),
-        Noise(),
+        SourceRequest.of(Noise(), options={"objects": objects}),
         out=survey,
         workers=workers,
-        options={"objects": objects},
     )
     began = time.perf_counter()
     for _ in steps:

@@ -14,6 +14,8 @@ import numpy as np
 
 from astroanomaly import Session
 from astroanomaly.learn.explain import Deletion
+from astroanomaly.records import drain
+from astroanomaly.session.fitted import fitted_steps
 
 
 def main() -> None:
@@ -27,11 +29,14 @@ def main() -> None:
     ids = [str(i) for i in session.candidates(arguments.objects, include_labelled=True)["object_id"]]
     print("| ranker | score | salient | moved | scattered | salient - moved, 95 % | salient - scattered, 95 % |")
     print("|---|---|---|---|---|---|---|")
-    show(session.last_round.ranker, session.deletion_check(ids, share=arguments.share))
+    last = session.last_round
+    rankers = [(last.ranker, drain(fitted_steps(session, last)))]
     for name in arguments.ranker:
         ranker = session.ranker(name)
         for _ in ranker.fit(session.cache, session.labels.labelled(), frozenset(session.labels.audit)):
             pass
+        rankers.append((name, ranker))
+    for name, ranker in rankers:
         score, rng = ranker.image_score(session.cache), np.random.default_rng(0)
         show(name, [score.deletion(object_id, rng, share=arguments.share) for object_id in ids])
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from astroanomaly import CutoutBlock, Failure, Layout, Plan, Task, option
 from astroanomaly.errors import PluginError
-from astroanomaly.ingestion import workers as reading
-from astroanomaly.session import cluster_tasks as shard_work
+from astroanomaly.ingestion import workers
+from astroanomaly.session import cluster_tasks
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Noise:
 
 def small_batches():
     """Have every task of `Noise` be a batch, and so a shard, of its own."""
-    reading._BATCH_BYTES = 4096
+    workers._BATCH_BYTES = 4096
 
 
 def die(folder, deaths):
@@ -73,23 +73,23 @@ def die(folder, deaths):
 def die_after_writing_shards(folder, deaths):
     """Die when a batch is read and its shard written, before anybody knows."""
 
-    class Mortal(reading.ShardWriter):
+    class Mortal(workers.ShardWriter):
         def __exit__(self, *how):
             super().__exit__(*how)
             die(folder, deaths)
 
-    reading.ShardWriter = Mortal
+    workers.ShardWriter = Mortal
 
 
 def die_after_writing_scores(folder, deaths):
     """Die when the scores of a shard are written, before anybody knows."""
-    write = shard_work.write_scores
+    write = cluster_tasks.write_scores
 
     def mortal(*arguments):
         write(*arguments)
         die(folder, deaths)
 
-    shard_work.write_scores = mortal
+    cluster_tasks.write_scores = mortal
 
 
 def kill_yourself(_):

@@ -23,7 +23,7 @@ from astroanomaly.files import write_json
 from astroanomaly.labels.tables import match_ids, read_truth_column
 from astroanomaly.learn.settings import build_settings
 from astroanomaly.plugins import load_plugins
-from astroanomaly.records import Progress
+from astroanomaly.records import Progress, drain
 
 __all__ = ["BenchmarkResult", "benchmark", "benchmark_steps"]
 
@@ -54,14 +54,7 @@ def benchmark(
     cache: str | Path, *, progress: Callable[[Progress], None] | None = None, **arguments: Any
 ) -> BenchmarkResult:
     """Run `benchmark_steps` to its end."""
-    steps = benchmark_steps(cache, **arguments)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value
-        if progress is not None:
-            progress(step)
+    return drain(benchmark_steps(cache, **arguments), progress)
 
 
 def benchmark_steps(

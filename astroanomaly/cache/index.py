@@ -17,9 +17,9 @@ from astroanomaly.errors import CacheError, StorageError, UnreadableError
 __all__ = ["Index", "hash_ids", "load_index"]
 
 _log = logging.getLogger(__name__)
-_MAPPED = 8 * 2**20  # bytes of a dataset from which on it is mapped: a million objects
-_PRIME = np.uint64(0x100000001B3)
-_BASIS = np.uint64(0xCBF29CE484222325)
+_MIN_MAPPED_BYTES = 8 * 2**20  # of a dataset of a million objects: smaller ones are read
+_FNV_PRIME = np.uint64(0x100000001B3)
+_FNV_BASIS = np.uint64(0xCBF29CE484222325)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +72,9 @@ def hash_ids(ids: Sequence[bytes] | np.ndarray) -> np.ndarray:
         return np.zeros(0, np.uint64)
     letters = texts.view(np.uint8).reshape(len(texts), -1)
     lengths = np.char.str_len(texts)
-    hashes = np.full(len(texts), _BASIS, np.uint64)
+    hashes = np.full(len(texts), _FNV_BASIS, np.uint64)
     for position in range(letters.shape[1]):
-        mixed = (hashes ^ letters[:, position]) * _PRIME
+        mixed = (hashes ^ letters[:, position]) * _FNV_PRIME
         hashes = np.where(position < lengths, mixed, hashes)
     return hashes
 
@@ -127,12 +127,13 @@ def _mapped(dataset: h5py.Dataset) -> np.ndarray:
     They are mapped from the file that is open, whatever its path leads to meanwhile.
     """
     offset = dataset.id.get_offset() if dataset.chunks is None else None
-    if dataset.nbytes < _MAPPED or offset is None or offset % dataset.dtype.itemsize or not dataset.dtype.isnative:
+    dtype = dataset.dtype
+    if dataset.nbytes < _MIN_MAPPED_BYTES or offset is None or offset % dtype.itemsize or not dtype.isnative:
         return dataset[...]
     with os.fdopen(os.dup(dataset.file.id.get_vfd_handle()), "rb") as file:
         if offset + dataset.nbytes > os.fstat(file.fileno()).st_size:
             raise CacheError(f"{dataset.file.filename}, dataset {dataset.name}: ends beyond the end of the file")
-        return np.memmap(file, dataset.dtype, "r", offset, dataset.shape)
+        return np.memmap(file, dtype, "r", offset, dataset.shape)
 
 
 def _build(folder: Path, names: list[str]) -> Index:

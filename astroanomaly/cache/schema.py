@@ -58,7 +58,7 @@ def new_hdf5(path: Path, *, sync: bool = True) -> Iterator[h5py.File]:
     """Write a new HDF5 file in one step, as `atomic_path`."""
     with atomic_path(path, sync=sync) as temporary:
         try:
-            with h5py.File(temporary, "w") as file:
+            with h5py.File(temporary, "w", locking=False) as file:  # nobody else knows its name
                 yield file
         except RuntimeError as error:  # what h5py raises when closing a file on a full disk
             raise OSError(f"HDF5 says: {error}") from error

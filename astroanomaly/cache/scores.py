@@ -1,4 +1,8 @@
-"""Score files: one small HDF5 file per shard and ranker, so that scoring resumes and nothing joins by position."""
+"""Score files: small HDF5 files of one ranker's scores, so that scoring resumes and nothing joins by position.
+
+There are two kinds: scores of a shard of a cache, and scores of a part of the plan of a survey whose cutouts are not
+kept.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +20,15 @@ from astroanomaly.records import Failure, ShardScores
 
 __all__ = ["PartScores", "count_tasks", "has_scores", "list_parts", "read_part", "read_scores", "write_scores"]
 
-_PART_KIND = "part-scores"
+_SHARD_KIND, _PART_KIND = "scores", "part-scores"  # of file format
 
 
-def _path(folder: Path, shard: str) -> Path:
-    return folder / f"{shard}.h5"
+# ------------------------------------------------------------------------------------------------ scores of a shard
 
 
 def has_scores(folder: Path, shard: str) -> bool:
     """Whether the scores of a shard are there, whole."""
-    return _path(folder, shard).is_file()
+    return _shard_path(folder, shard).is_file()
 
 
 def write_scores(folder: Path, scores: ShardScores, classes: Sequence[str], ranker: str) -> None:
@@ -40,17 +44,9 @@ def write_scores(folder: Path, scores: ShardScores, classes: Sequence[str], rank
         Hash or recipe of the ranker, kept with the scores.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with schema.new_hdf5(_path(folder, scores.shard)) as file:
-        file.attrs.update(
-            {
-                "format": "astroanomaly-scores",
-                "version": schema.VERSION,
-                "shard": scores.shard,
-                "ranker": ranker,
-                "classes": json.dumps(list(classes)),
-                "engine": scores.engine,
-            }
-        )
+    with schema.new_hdf5(_shard_path(folder, scores.shard)) as file:
+        file.attrs.update(_attributes(_SHARD_KIND, classes, ranker, scores.engine))
+        file.attrs["shard"] = scores.shard
         schema.put_texts(file, "object_id", scores.ids)
         file["log_odds"] = np.asarray(scores.log_odds, dtype=np.float32)
 
@@ -65,9 +61,9 @@ def read_scores(folder: Path, shard: str) -> ShardScores:
     CacheError
         If the file is damaged.
     """
-    path = _path(folder, shard)
+    path = _shard_path(folder, shard)
     with schema.open_hdf5(path) as file:
-        schema.check_format(file.attrs, "scores", path)
+        schema.check_format(file.attrs, _SHARD_KIND, path)
         ids = schema.read_texts(schema.check_dataset(file, "object_id", (None,), "S", path))
         log_odds = schema.check_dataset(file, "log_odds", (len(ids), None), "f", path)[...]
         if file.attrs["shard"] != shard:
@@ -76,9 +72,16 @@ def read_scores(folder: Path, shard: str) -> ShardScores:
     return ShardScores(shard, ids, log_odds, engine)
 
 
+def _shard_path(folder: Path, shard: str) -> Path:
+    return folder / f"{shard}.h5"
+
+
+# ------------------------------------------------------------------------------------- scores of a part of a survey
+
+
 @dataclass(frozen=True, eq=False)
 class PartScores:
-    """Scores of the objects of some tasks.
+    """Scores of the objects of some tasks of a survey's plan, which are scored together.
 
     Parameters
     ----------
@@ -125,15 +128,7 @@ class PartScores:
         """
         folder.mkdir(parents=True, exist_ok=True)
         with schema.new_hdf5(self.path(folder)) as file:
-            file.attrs.update(
-                {
-                    "format": f"astroanomaly-{_PART_KIND}",
-                    "version": schema.VERSION,
-                    "ranker": ranker,
-                    "classes": json.dumps(list(classes)),
-                    "engine": self.engine,
-                }
-            )
+            file.attrs.update(_attributes(_PART_KIND, classes, ranker, self.engine))
             file["tasks"] = np.asarray(self.tasks, np.int64)
             schema.put_texts(file, "object_id", self.ids)
             file["ra"], file["dec"] = np.asarray(self.ra, np.float64), np.asarray(self.dec, np.float64)
@@ -212,3 +207,14 @@ def _read_part(path: Path, classes: Sequence[str]) -> PartScores:
         if not len(part.tasks) or not np.isin(part.task, part.tasks).all():
             raise CacheError(f"{path}, dataset task: is of tasks that the part does not have")
         return part
+
+
+def _attributes(kind: str, classes: Sequence[str], ranker: str, engine: str) -> dict[str, Any]:
+    """Return the attributes that both kinds of file have."""
+    return {
+        "format": f"astroanomaly-{kind}",
+        "version": schema.VERSION,
+        "ranker": ranker,
+        "classes": json.dumps(list(classes)),
+        "engine": engine,
+    }

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astroanomaly.cli.common import count
-from astroanomaly.cli.terminal import follow, say, show_table
+from astroanomaly.cli.progress import follow
+from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.learn.engine.device import tune_allocator
 
 __all__ = ["add"]

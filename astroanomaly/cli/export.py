@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astroanomaly.cli.common import arcsec, count, say_unfinished
-from astroanomaly.cli.terminal import follow, say
+from astroanomaly.cli.progress import follow
+from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
 
 __all__ = ["add"]

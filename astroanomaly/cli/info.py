@@ -57,8 +57,8 @@ def _installation() -> list[tuple[str, str]]:
 
 def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
     from astroanomaly.cache import Cache
+    from astroanomaly.cache.plan import plan_tasks
     from astroanomaly.cache.scores import count_tasks
-    from astroanomaly.cache.writer import plan_tasks
     from astroanomaly.session.rounds import SCORES
 
     cache = Cache.open(path)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cli.common import many, scheduler_flag, workers_flag
+from astroanomaly.cli.progress import follow
 from astroanomaly.cli.source_flags import source_flags, source_options
-from astroanomaly.cli.terminal import follow, say, show_table
+from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import CacheError
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -49,23 +51,19 @@ def _ingest(arguments: argparse.Namespace) -> None:
 
     source = arguments.source
     options, fetch = source_options(arguments, source)
-    if arguments.dry_run:
-        _show_dry_run(arguments, options, fetch)
-        return
-    report = follow(
-        ingest_steps(
-            source.name,
-            arguments.inputs,
-            out=arguments.out,
-            prefix=arguments.prefix,
-            workers=arguments.workers,
-            scheduler=arguments.scheduler,
-            compression=arguments.compression,
-            fetch=fetch,
-            retry_failed=arguments.retry_failed,
-            options=options,
-        )
+    request = SourceRequest.of(
+        source.name,
+        arguments.inputs,
+        options=options,
+        prefix=arguments.prefix,
+        fetch=fetch,
+        retry_failed=arguments.retry_failed,
+        compression=arguments.compression,
     )
+    if arguments.dry_run:
+        _show_dry_run(request)
+        return
+    report = follow(ingest_steps(request, arguments.out, workers=arguments.workers, scheduler=arguments.scheduler))
     cache = Cache.open(arguments.out)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
     say(
@@ -103,10 +101,10 @@ def _nothing_cut(cache: Cache, out: Path) -> CacheError:
     )
 
 
-def _show_dry_run(arguments: argparse.Namespace, options: dict[str, Any], fetch: dict[str, Any]) -> None:
+def _show_dry_run(request: SourceRequest) -> None:
     from astroanomaly.ingestion.ingest import dry_run
 
-    found = dry_run(arguments.source.name, arguments.inputs, fetch=fetch, options=options)
+    found = dry_run(request)
     say(
         f"{many(found.objects, 'object') if found.objects else 'an unknown number of objects'} in "
         f"{many(found.tasks, 'task')}"

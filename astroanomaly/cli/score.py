@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astroanomaly.cli.common import cluster_flags, count, many, refuse_idle_workers
+from astroanomaly.cli.progress import follow
 from astroanomaly.cli.source_flags import named_source, source_flags, source_options
-from astroanomaly.cli.terminal import follow, say
+from astroanomaly.cli.terminal import say
 from astroanomaly.errors import CacheError, ConfigError
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.learn.engine.device import tune_allocator
 from astroanomaly.parallel.cores import available_cores
 
@@ -75,17 +77,20 @@ def _score_caches(session: Session, arguments: argparse.Namespace) -> None:
 def _score_survey(session: Session, arguments: argparse.Namespace) -> None:
     source = arguments.source_plugin
     options, fetch = source_options(arguments, source)
-    survey = session.score_source_steps(
+    request = SourceRequest.of(
         source.name,
         arguments.source[1:],
-        out=arguments.out,
-        top=arguments.top or 1000,
+        options=options,
         prefix=arguments.prefix or "",
-        workers=arguments.workers or available_cores(),
-        scheduler=arguments.scheduler,
         fetch=fetch,
         retry_failed=arguments.retry_failed,
-        options=options,
+    )
+    survey = session.score_source_steps(
+        request,
+        out=arguments.out,
+        top=arguments.top or 1000,
+        workers=arguments.workers or available_cores(),
+        scheduler=arguments.scheduler,
     )
     report = follow(survey)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""

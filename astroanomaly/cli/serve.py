@@ -42,7 +42,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     from astroanomaly.app.web.server import AppServer
-    from astroanomaly.session.session import user_name
+    from astroanomaly.session.folder import user_name
 
     server = AppServer(
         arguments.session,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astroanomaly.cli.common import cluster_flags, count, refuse_idle_workers
-from astroanomaly.cli.terminal import follow, say
+from astroanomaly.cli.progress import follow
+from astroanomaly.cli.terminal import say
 from astroanomaly.learn.engine.device import tune_allocator
 from astroanomaly.records import DEFAULT_RANKER
 

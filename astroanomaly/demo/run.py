@@ -15,6 +15,7 @@ from astroanomaly.benchmark.expert import Expert
 from astroanomaly.demo.simulate import simulate
 from astroanomaly.errors import StorageError
 from astroanomaly.ingestion.ingest import ingest_steps
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.records import ANOMALY, DEFAULT_RANKER, NOMINAL, Progress
 from astroanomaly.session.session import Session
 
@@ -78,9 +79,8 @@ def demo_steps(
     yield Progress("simulating", 0, 1)
     sky = simulate(out / "sky", n_objects=objects, anomaly_rate=0.01, seed=seed)
     yield Progress("simulating", 1, 1)
-    yield from ingest_steps(
-        "fits", sky.mosaics, out=out / "cache", options={"catalog": sky.catalog, "size": str(_SIZE)}
-    )
+    options = {"catalog": sky.catalog, "size": str(_SIZE)}
+    yield from ingest_steps(SourceRequest.of("fits", sky.mosaics, options=options), out / "cache")
     session = Session.create(
         out / "session",
         out / "cache",

@@ -1,4 +1,4 @@
-"""Ask archives politely, try again what is worth it, and keep what was fetched: what archive plugins share.
+"""Ask archives within limits, try again where that may help, and cache the files: what archive plugins share.
 
 A plugin calls `cached` for every product it needs and `each` where many are independent; the rest is for services with
 clients of their own. How (parallel requests, waits, folder) is the user's choice: a `FetchConfig`, never part of a

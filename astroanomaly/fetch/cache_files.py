@@ -1,9 +1,8 @@
-"""Keep what was fetched, under the request it answers: checked, limited in size, shared by all processes."""
+"""The cache of fetched files, each under the request it answers: checked, limited in size, shared by all processes."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -14,21 +13,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from astroanomaly.errors import FetchError, StorageError
-from astroanomaly.fetch.context import current, folder, run_began
+from astroanomaly.fetch.context import cache_folder, current, run_began
 from astroanomaly.fetch.retry import attempt
-from astroanomaly.fetch.traffic import Traffic, add, count_bytes, trying
+from astroanomaly.fetch.traffic import Traffic, add_traffic, count_bytes, current_attempt
+from astroanomaly.files import locked, sync_file
 
 __all__ = ["cached"]
 
 _log = logging.getLogger(__name__)
 _IN_USE_S = 60.0  # what was handed out so recently may not have been opened yet: it stays
-_LEFT_OVER_S = 86_400.0  # a folder of a fetch that was killed
+_LEFT_OVER_S = 86_400.0  # a folder so old is of a fetch that was killed
+_UNMEASURED_SHARE = 0.02  # of the limit of the cache: its size is measured again once so much was written
 _verified: dict[Path, tuple[int, int]] = {}  # size and time of change of files whose checksum was right
-_written: dict[Path, int] = {}  # bytes written since the folder was last weighed; at first it is weighed at once
-_weighing = threading.Lock()
+_written: dict[Path, int] = {}  # bytes since the folder was last measured; at first it is measured at once
+_written_lock = threading.Lock()
 
 
 def cached(
@@ -40,10 +41,10 @@ def cached(
     check: Callable[[Path], None] | None = None,
     suffix: str = "",
 ) -> Path:
-    """Return the file that answers a request: the one that is kept, or a new one.
+    """Return the file that answers a request: the cached one, or a new one.
 
-    Of several threads or processes that ask for the same, one fetches and the others wait. A kept file whose checksum
-    is wrong is fetched anew.
+    Of several threads or processes that ask for the same, one fetches and the others wait (where files cannot be
+    locked, each may fetch it). A cached file whose checksum is wrong is fetched anew.
 
     Parameters
     ----------
@@ -76,17 +77,17 @@ def cached(
     """
     text = json.dumps(request, sort_keys=True, separators=(",", ":"), allow_nan=False)
     key = hashlib.sha256(text.encode()).hexdigest()
-    path = folder(f"products/{key[:2]}") / f"{key}{suffix}"
-    if _is_kept(path):
+    path = cache_folder(f"products/{key[:2]}") / f"{key}{suffix}"
+    if _is_cached(path):
         return path
-    with _alone(folder("locks") / key):
-        if not _is_kept(path):
+    with _one_at_a_time(cache_folder("locks") / key):
+        if not _is_cached(path):
             attempt(lambda: _fetch(path, request, make, check), host=host, what=what)
-            _make_room(path)
+            _remove_unused(path)
     return path
 
 
-def _is_kept(path: Path) -> bool:
+def _is_cached(path: Path) -> bool:
     """Whether a good file is there; that it was used is noted."""
     about = _about(path)
     try:
@@ -107,7 +108,7 @@ def _is_kept(path: Path) -> bool:
     except (ValueError, KeyError, TypeError) as error:
         _log.warning("%s is damaged and %s is fetched anew: %s", about, path, error)
         return False
-    add(Traffic(cached=1))
+    add_traffic(Traffic(cached=1))
     return True
 
 
@@ -115,14 +116,14 @@ def _fetch(
     path: Path, request: Mapping[str, Any], make: Callable[[Path], None], check: Callable[[Path], None] | None
 ) -> None:
     """Fetch into a fresh folder; move the file to its place once it is whole and checked."""
-    fresh = Path(tempfile.mkdtemp(dir=folder("new")))
+    fresh = Path(tempfile.mkdtemp(dir=cache_folder("new")))
     try:
         target = fresh / f"product{path.suffix}"
         make(target)
         if not target.is_file():
             raise FetchError("nothing came", retryable=True)
-        under_way = trying()
-        if under_way is not None and not under_way.nbytes:  # the service's own client does not count
+        this_try = current_attempt()
+        if this_try is not None and not this_try.nbytes:  # the service's own client does not count
             count_bytes(target.stat().st_size)
         if check is not None:
             check(target)
@@ -134,9 +135,8 @@ def _fetch(
         }
         note = fresh / "about.json"
         note.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        for part in (target, note):
-            with part.open("rb+") as handle:
-                os.fsync(handle.fileno())
+        sync_file(target)
+        sync_file(note)
         _about(path).unlink(missing_ok=True)
         target.replace(path)
         note.replace(_about(path))
@@ -146,31 +146,31 @@ def _fetch(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _make_room(newest: Path) -> None:
-    """Remove what was not used for longest, where there is more than may be kept; weighed now and then."""
+def _remove_unused(newest: Path) -> None:
+    """Remove the files that were not used for longest where the cache is too large; it is measured now and then."""
     limit = current().keep_gb * 1e9
-    products = folder("products")
-    with _weighing:
+    products = cache_folder("products")
+    with _written_lock:
         written = _written.get(products)
-        if written is not None and written + newest.stat().st_size < limit / 50:
+        if written is not None and written + newest.stat().st_size < limit * _UNMEASURED_SHARE:
             _written[products] = written + newest.stat().st_size
             return
         _written[products] = 0
-    weighed = sorted(_weigh(products), key=lambda item: item[0])
-    total = sum(size for _, size, _ in weighed)
-    for used, size, files in weighed:
+    found = sorted(_list_products(products), key=lambda item: item[0])
+    total = sum(size for _, size, _ in found)
+    for used, size, files in found:
         if total <= limit or used > time.time() - _IN_USE_S:
             break
         for path in files:
             path.unlink(missing_ok=True)
         total -= size
-    for leftover in folder("new").iterdir():
+    for leftover in cache_folder("new").iterdir():
         with contextlib.suppress(FileNotFoundError):
             if leftover.stat().st_mtime < time.time() - _LEFT_OVER_S:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _weigh(products: Path) -> Iterator[tuple[float, int, list[Path]]]:
+def _list_products(products: Path) -> Iterator[tuple[float, int, list[Path]]]:
     """Yield when each product was last used, its bytes and its files, the one that describes it first."""
     for place in products.iterdir():
         files: dict[str, list[os.DirEntry[str]]] = {}
@@ -184,32 +184,20 @@ def _weigh(products: Path) -> Iterator[tuple[float, int, list[Path]]]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock of this name; the file is gone afterwards."""
-    while True:
-        with _open(path) as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            try:
-                same = os.stat(path).st_ino == os.fstat(handle.fileno()).st_ino
-            except FileNotFoundError:
-                same = False
-            if not same:  # whoever held it before has removed it
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
-def _open(path: Path) -> IO[str]:
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one thread of all processes in; its lock file is gone afterwards."""
     try:
-        return path.open("w")
+        lock = locked(path)
     except OSError as error:
         raise StorageError(
             f"{path} cannot be made: {error.strerror or error}; free some space, or choose another folder with --keep. "
             "What was finished is kept"
         ) from error
+    with lock:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _about(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Look at what came before it is believed: a page of HTML is no image, and half a file is none either."""
+"""Check what services send: a page of HTML is no image, and half a file is none either."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from astroanomaly.fetch.classify_errors import clean, words_of_page
 
 __all__ = ["is_fits", "is_votable"]
 
-_BLOCK = 2880
-_MOST_HEADER = 20_000 * _BLOCK
-_ENTITIES = {11, 18, 28, 43}  # of expat: undefined, external, or more than the limit of what they grow to
-_PIECE = 2**20
-_MOST_RATIO = 100  # of unpacked to packed bytes; more is no image but a trap
-_ALWAYS_UNPACKED = 2**28  # so much may come out of any file: masks and empty images pack well
+_MAX_HEADER_BYTES = 20_000 * 2880  # blocks of a FITS file
+_ENTITY_ERRORS = {11, 18, 28, 43}  # of expat: undefined, external, or more than the limit of what they grow to
+_CHUNK_BYTES = 2**20
+_MAX_UNPACK_RATIO = 100  # of unpacked to packed bytes; more is no image but a trap
+_ALWAYS_UNPACKED_BYTES = 2**28  # so much may come out of any file: masks and empty images pack well
 
 
 def is_fits(content: Path | bytes, what: str) -> None:
@@ -46,9 +45,9 @@ def is_fits(content: Path | bytes, what: str) -> None:
     if head[:2] != b"\x1f\x8b" and not head.startswith(b"SIMPLE  ="):
         raise _error(what, "the answer is no FITS file", retryable=True)
     try:
-        with _opened(content, packed=head[:2] == b"\x1f\x8b") as file:
-            whole = _walk(file)
-    except _TooMuchError as error:
+        with _open(content, packed=head[:2] == b"\x1f\x8b") as file:
+            whole = _is_whole(file)
+    except _UnpacksTooFarError as error:
         raise _error(what, str(error)) from error
     except (EOFError, zlib.error, gzip.BadGzipFile):
         whole = False
@@ -70,11 +69,11 @@ def is_votable(content: Path | bytes, what: str) -> None:
     if b"VOTABLE" not in head:
         _refuse_text(head, what, "VOTable")
         raise _error(what, "the answer is no VOTable", retryable=True)
-    with _opened(content) as file:
+    with _open(content) as file:
         try:
             _refuse_stated_error(file, what)
         except ElementTree.ParseError as error:
-            if error.code in _ENTITIES:
+            if error.code in _ENTITY_ERRORS:
                 raise _error(what, "the VOTable declares entities of its own, which are refused") from error
             raise _error(what, "the VOTable is cut short or damaged", retryable=True) from error
 
@@ -107,7 +106,7 @@ def _refuse_stated_error(file: IO[bytes], what: str) -> None:
             element.clear()
 
 
-def _walk(file: IO[bytes]) -> bool:
+def _is_whole(file: IO[bytes]) -> bool:
     """Whether the file is as long as the headers of all its HDUs say."""
     from astropy.io.fits import Header, VerifyError
 
@@ -123,7 +122,7 @@ def _walk(file: IO[bytes]) -> bool:
             header = Header.fromfile(file, padding=False)
         except OSError:  # the header itself breaks off
             return False
-        if file.tell() - place > _MOST_HEADER:
+        if file.tell() - place > _MAX_HEADER_BYTES:
             raise ValueError("its header is too long")
         try:
             size, padded = header.data_size, header.data_size_padded
@@ -145,26 +144,26 @@ def _head(content: Path | bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def _opened(content: Path | bytes, packed: bool = False) -> Iterator[IO[bytes]]:
+def _open(content: Path | bytes, packed: bool = False) -> Iterator[IO[bytes]]:
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as raw:
         if packed:
-            most = max(_ALWAYS_UNPACKED, _MOST_RATIO * raw.seek(0, io.SEEK_END))
+            limit = max(_ALWAYS_UNPACKED_BYTES, _MAX_UNPACK_RATIO * raw.seek(0, io.SEEK_END))
             raw.seek(0)
-            with _Unpacked(fileobj=raw) as file:
-                file.most = most
+            with _BoundedGzip(fileobj=raw) as file:
+                file.max_bytes = limit
                 yield file  # type: ignore[misc]
         else:
             yield raw
 
 
-class _TooMuchError(Exception):
+class _UnpacksTooFarError(Exception):
     """More came out of a packed file than may."""
 
 
-class _Unpacked(gzip.GzipFile):
+class _BoundedGzip(gzip.GzipFile):
     """What a file packed with gzip holds, up to a size."""
 
-    most = 0
+    max_bytes = 0  # set when it is opened
 
     def read(self, size: int | None = -1) -> bytes:
         content = super().read(size)
@@ -173,18 +172,18 @@ class _Unpacked(gzip.GzipFile):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END:  # the only way to the end of what is packed: unpack it, in pieces
-            while super().read(_PIECE):
+            while super().read(_CHUNK_BYTES):
                 self._refuse_more()
             return self.tell() + offset
         return super().seek(offset, whence)
 
     def _refuse_more(self) -> None:
-        if self.tell() > self.most:
+        if self.tell() > self.max_bytes:
             reason = (
-                f"the file unpacks to more than {self.most / 1e6:.0f} MB, the larger of "
-                f"{_ALWAYS_UNPACKED / 1e6:.0f} MB and {_MOST_RATIO} times its size: it is refused"
+                f"the file unpacks to more than {self.max_bytes / 1e6:.0f} MB, the larger of "
+                f"{_ALWAYS_UNPACKED_BYTES / 1e6:.0f} MB and {_MAX_UNPACK_RATIO} times its size: it is refused"
             )
-            raise _TooMuchError(reason)
+            raise _UnpacksTooFarError(reason)
 
 
 def _error(what: str, reason: str, *, retryable: bool = False) -> FetchError:

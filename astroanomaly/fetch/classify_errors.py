@@ -1,4 +1,4 @@
-"""Say what went wrong on the network: whether it is worth another try, and why in few words without secrets."""
+"""Classify the errors of the network: whether another try may help, and why in few words without secrets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 from astroanomaly.errors import FetchError, UnreadableError
 from astroanomaly.fetch.context import current
 
-__all__ = ["Judgement", "clean", "full_disk", "judge", "judge_status", "words_of_page"]
+__all__ = ["Problem", "classify_error", "classify_status", "clean", "is_disk_full", "words_of_page"]
 
 _TIMEOUTS = {"TimeoutError", "Timeout", "ReadTimeoutError", "ConnectTimeoutError", "ReadTimeout", "ServerTimeoutError"}
-_BREAKS = {
+_BROKEN_CONNECTIONS = {
     "BadStatusLine",
     "ChunkedEncodingError",
     "ClientConnectionError",
@@ -35,22 +35,38 @@ _BREAKS = {
     "SSLError",
     "gaierror",
 }
-_UNREACHED = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET}
-_ADDRESSES = {"InvalidURL", "InvalidSchema", "MissingSchema", "LocationParseError", "LocationValueError"}
-_NO_FITS = ("Header missing END card", "Empty or corrupt FITS file", "No SIMPLE card found")  # as astropy says it
+_UNREACHABLE_ERRNOS = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET}
+_INVALID_ADDRESSES = {"InvalidURL", "InvalidSchema", "MissingSchema", "LocationParseError", "LocationValueError"}
+_NO_FITS_MESSAGES = (
+    "Header missing END card",
+    "Empty or corrupt FITS file",
+    "No SIMPLE card found",
+)  # as astropy says it
 _SECRET = re.compile(  # a name that says so, and its value: quoted, or up to the next separator
     r"(?i)([\w.-]*(?:password|passwd|pwd|token|secret|api[-_]?key|access[-_]?key|signature|authorization|cookie|session[-_]?id)"
     r"[\w.-]*|(?<![a-z0-9])(?:user(?:name)?|pass|login|auth)(?==))"
     r"(['\"]?\s*[:=]\s*)(?:(?:Bearer|Basic)\s+)?(?:\"[^\"]*\"|'[^']*'|[^\s,;&'\"]*)"
 )
-_LOGIN = {401, 403, 407}
-_WORTH_IT = {408, 425, 429}
-_MOST_WORDS = 160  # letters of a service's own text in a message
+_LOGIN_STATUS = {401, 403, 407}
+_RETRYABLE_STATUS = {408, 425, 429}
+_MAX_WORDS_LETTERS = 160  # of a service's own text in a message
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What an error means: whether another try may help, why, the HTTP status, and the wait the service asked for."""
+class Problem:
+    """What went wrong.
+
+    Attributes
+    ----------
+    retryable
+        Whether another try may help.
+    reason
+        Why it failed, on one line without secrets.
+    status
+        HTTP status; 0 where there was no response.
+    wait_s
+        Seconds the service asked to wait before the next request.
+    """
 
     retryable: bool
     reason: str
@@ -58,49 +74,51 @@ class Judgement:
     wait_s: float = 0.0
 
 
-def judge(error: BaseException) -> Judgement:
-    """Judge whatever a client of the network raised, by its class, its causes and the status of the answer."""
+def classify_error(error: BaseException) -> Problem:
+    """Classify whatever a client of the network raised, by its class, its causes and the status of the response."""
     chain = list(_chain(error))
     for one in chain:
         if isinstance(one, FetchError):
-            return Judgement(one.retryable, one.reason, one.status, one.wait_s)
+            return Problem(one.retryable, one.reason, one.status, one.wait_s)
     for one in chain:
-        status, headers, text = _answer_of(one)
+        status, headers, text = _response_of(one)
         if status:
-            return judge_status(status, headers, text)
+            return classify_status(status, headers, text)
     names = {cls.__name__ for one in chain for cls in type(one).__mro__}
     text = clean(str(error))
     if isinstance(error, UnreadableError):
-        return Judgement(False, text)
-    if isinstance(error, OSError) and any(words in text for words in _NO_FITS):
-        return Judgement(True, "no readable FITS file")
+        return Problem(False, text)
+    if isinstance(error, OSError) and any(words in text for words in _NO_FITS_MESSAGES):
+        return Problem(True, "no readable FITS file")
     if "TooManyRedirects" in names:
-        return Judgement(False, "it sends from one address to the next without end")
-    if names & _ADDRESSES or "Invalid IPv6 URL" in text:
-        return Judgement(False, "the address, or one it leads to, is not valid")
+        return Problem(False, "it sends from one address to the next without end")
+    if names & _INVALID_ADDRESSES or "Invalid IPv6 URL" in text:
+        return Problem(False, "the address, or one it leads to, is not valid")
     if "certificate" in text.lower() and names & {"SSLError", "SSLCertVerificationError"}:
-        return Judgement(False, "its certificate is not trusted")
+        return Problem(False, "its certificate is not trusted")
     if any(isinstance(one, ConnectionRefusedError) for one in chain) or "Connection refused" in text:
-        return Judgement(True, "the connection was refused")
+        return Problem(True, "the connection was refused")
     if names & _TIMEOUTS:
-        return Judgement(True, f"no answer within {current().timeout_s:g} s")
-    if names & _BREAKS or any(isinstance(one, OSError) and one.errno in _UNREACHED for one in chain):
+        return Problem(True, f"no answer within {current().timeout_s:g} s")
+    if names & _BROKEN_CONNECTIONS or any(
+        isinstance(one, OSError) and one.errno in _UNREACHABLE_ERRNOS for one in chain
+    ):
         unknown = "gaierror" in names or "NameResolutionError" in names or "resolve" in text
-        return Judgement(True, "the host was not found" if unknown else "the connection broke")
-    return Judgement(False, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+        return Problem(True, "the host was not found" if unknown else "the connection broke")
+    return Problem(False, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
-def judge_status(status: int, headers: Mapping[str, str] | None = None, text: str = "") -> Judgement:
-    """Judge an HTTP status other than success."""
+def classify_status(status: int, headers: Mapping[str, str] | None = None, text: str = "") -> Problem:
+    """Classify an HTTP status other than success."""
     phrase = http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else ""
     words = words_of_page(text)
     reason = f"HTTP {status} {phrase}".strip() + (f": {words}" if words and words != phrase else "")
-    if status in _LOGIN:
+    if status in _LOGIN_STATUS:
         reason += " (are these data public? see the source's page on login)"
-    return Judgement(status in _WORTH_IT or status >= 500, reason, status, _retry_after(headers))
+    return Problem(status in _RETRYABLE_STATUS or status >= 500, reason, status, _retry_after(headers))
 
 
-def full_disk(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether an error is that of our own disk, so that every further request would be in vain."""
     return any(
         isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) for one in _chain(error)
@@ -113,7 +131,7 @@ def words_of_page(text: str) -> str:
     head = re.sub(r"(?is)<(script|style|head)\b.*?</\1\s*>", " ", head) if "<body" in head.lower() else head
     head = re.sub(r"(?is)<(script|style)\b.*?</\1\s*>", " ", head)
     words = clean(html.unescape(re.sub(r"(?s)<[^>]*>", " ", head)))
-    return words if len(words) <= _MOST_WORDS else words[:_MOST_WORDS].rsplit(" ", 1)[0] + " ..."
+    return words if len(words) <= _MAX_WORDS_LETTERS else words[:_MAX_WORDS_LETTERS].rsplit(" ", 1)[0] + " ..."
 
 
 def clean(text: str) -> str:
@@ -146,8 +164,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         ]
 
 
-def _answer_of(error: BaseException) -> tuple[int, Mapping[str, str] | None, str]:
-    """Find status, headers and text of the answer that an error is about; status 0 where there is none."""
+def _response_of(error: BaseException) -> tuple[int, Mapping[str, str] | None, str]:
+    """Find status, headers and text of the HTTP response that an error is about; status 0 where there is none."""
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):  # botocore
         about = response.get("ResponseMetadata", {})

@@ -14,16 +14,18 @@ from pathlib import Path
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import FetchError, StorageError
 
-__all__ = ["current", "folder", "run_began", "stopping", "using", "wait"]
+__all__ = ["cache_folder", "current", "run_began", "stopping", "using", "wait"]
 
 
 @dataclass(frozen=True)
-class _Setting:
+class _Run:
+    """The configuration in force, and when the run began, in seconds since 1970."""
+
     config: FetchConfig = field(default_factory=FetchConfig)
     began: float = 0.0
 
 
-_setting: ContextVar[_Setting] = ContextVar("astroanomaly_fetch", default=_Setting())  # noqa: B039 - it is frozen
+_run: ContextVar[_Run] = ContextVar("astroanomaly_fetch", default=_Run())  # noqa: B039 - it is frozen
 _stop: ContextVar[threading.Event | None] = ContextVar("astroanomaly_fetch_stop", default=None)
 
 
@@ -34,28 +36,28 @@ def using(config: FetchConfig, began: float | None = None) -> Iterator[None]:
     Parameters
     ----------
     began
-        When the run began, in seconds since 1970, where it has several processes: with ``refresh``, what is kept since
-        then is fresh. Default: now.
+        When the run began, in seconds since 1970, where it has several processes: with ``refresh``, files fetched since
+        then are fresh. Default: now.
     """
-    token = _setting.set(_Setting(config, time.time() if began is None else began))
+    token = _run.set(_Run(config, time.time() if began is None else began))
     try:
         yield
     finally:
-        _setting.reset(token)
+        _run.reset(token)
 
 
 def current() -> FetchConfig:
     """Return the configuration in force; outside of `using`, the default one."""
-    return _setting.get().config
+    return _run.get().config
 
 
 def run_began() -> float:
     """Return when the run in force began, in seconds since 1970."""
-    return _setting.get().began
+    return _run.get().began
 
 
-def folder(name: str) -> Path:
-    """Return a folder among those of what is kept; made if there is none.
+def cache_folder(name: str) -> Path:
+    """Return a folder below that of the cached files; made if there is none.
 
     Raises
     ------

@@ -1,107 +1,102 @@
-"""Slots per host, shared by all threads and processes of a computer: at most so many requests at once, with pauses."""
+"""Limits of a host, for all threads and processes of a computer: at most so many requests at once, with pauses."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import random
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
-from astroanomaly.errors import StorageError
-from astroanomaly.fetch.context import current, folder, wait
+from astroanomaly.errors import BusyError, StorageError
+from astroanomaly.fetch.context import cache_folder, current, wait
+from astroanomaly.files import FileLock, locked
 
-__all__ = ["hold_back", "locked", "name_of_host", "slot"]
+__all__ = ["delay_requests", "host_name", "limit_requests"]
 
-_LOOK_AGAIN_S = 0.02  # between two looks for a free slot
+_POLL_S = 0.02  # between two looks whether another request has ended
 
 
-def name_of_host(host: str) -> str:
+def host_name(host: str) -> str:
     """Return the host of an address, or the host itself: ``name:port`` without user and path."""
     return (urlsplit(host).netloc if "://" in host else host.split("/")[0]).rpartition("@")[2].lower()
 
 
 @contextlib.contextmanager
-def slot(host: str) -> Iterator[None]:
-    """Hold one of the host's slots; waits for a free one, and until the pause since the last start is over."""
-    place = _place(host)
+def limit_requests(host: str) -> Iterator[None]:
+    """Wait until a request to the host may begin, and count it among the parallel ones until the block ends.
+
+    Each parallel request holds the lock of one file. Where files cannot be locked, each process has the limits for
+    itself.
+    """
+    folder = _host_folder(host)
     numbers = list(range(current().requests))
     while True:
         random.shuffle(numbers)
         for number in numbers:
-            with _open(place / f"slot-{number}") as handle:
-                if _take(handle):
-                    _await_start(place)
-                    yield
-                    return
-        wait(_LOOK_AGAIN_S * random.uniform(0.5, 1.5))
+            try:
+                lock = _locked(folder / f"slot-{number}", wait=False)
+            except BusyError:
+                continue
+            with lock:
+                _await_pause(folder)
+                yield
+                return
+        wait(_POLL_S * random.uniform(0.5, 1.5))
 
 
-def hold_back(host: str, seconds: float) -> None:
+def delay_requests(host: str, seconds: float) -> None:
     """Let no request to the host begin for some time, in any process: the service asked for it."""
-    with locked(_place(host) / "next") as handle:
-        _write(handle, max(_read(handle), time.time() + seconds))
+    path = _next_request(_host_folder(host))
+    with _locked(path):
+        _write_time(path, max(_read_time(path), time.time() + seconds))
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[IO[str]]:
-    """Hold a file alone, over threads and processes."""
-    with _open(path) as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
-
-
-def _await_start(place: Path) -> None:
-    """Wait until the next request may begin, and book the time of the one after it."""
+def _await_pause(folder: Path) -> None:
+    """Wait until the next request may begin, and note when the one after it may."""
     config = current()
+    path = _next_request(folder)
     while True:
-        with locked(place / "next") as handle:
+        with _locked(path):
             now = time.time()
-            left = min(_read(handle) - now, max(config.pause_s, config.longest_wait_s))  # a clock may be set back
+            left = min(_read_time(path) - now, max(config.pause_s, config.longest_wait_s))  # a clock may be set back
             if left <= 0:
                 if config.pause_s:
-                    _write(handle, now + config.pause_s)
+                    _write_time(path, now + config.pause_s)
                 return
         wait(left)
 
 
-def _place(host: str) -> Path:
-    return folder("hosts/" + (re.sub(r"[^\w.-]", "_", name_of_host(host)) or "unnamed"))
+def _host_folder(host: str) -> Path:
+    return cache_folder("hosts/" + (re.sub(r"[^\w.-]", "_", host_name(host)) or "unnamed"))
 
 
-def _open(path: Path) -> IO[str]:
+def _next_request(folder: Path) -> Path:
+    """Return the file with the time at which the next request may begin, in seconds since 1970."""
+    return folder / "next"
+
+
+def _locked(path: Path, *, wait: bool = True) -> FileLock:
     try:
-        return path.open("a+")
+        return locked(path, wait=wait)
     except OSError as error:
         raise StorageError(f"{path} cannot be opened: {error.strerror or error}; choose another --keep") from error
 
 
-def _take(handle: IO[str]) -> bool:
+def _read_time(path: Path) -> float:
+    with path.open("rb") as file:
+        try:
+            return float(file.read(64) or 0)
+        except ValueError:  # killed while writing
+            return 0.0
+
+
+def _write_time(path: Path, moment: float) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _read(handle: IO[str]) -> float:
-    handle.seek(0)
-    try:
-        return float(handle.read(64) or 0)
-    except ValueError:  # killed while writing
-        return 0.0
-
-
-def _write(handle: IO[str], moment: float) -> None:
-    try:
-        os.ftruncate(handle.fileno(), 0)
-        os.write(handle.fileno(), f"{moment:.6f}".encode())
+        path.write_text(f"{moment:.6f}", encoding="ascii")
     except OSError as error:
         raise StorageError(
-            f"{handle.name} cannot be written: {error.strerror or error}; free some space, or choose another --keep"
+            f"{path} cannot be written: {error.strerror or error}; free some space, or choose another --keep"
         ) from error

@@ -1,4 +1,4 @@
-"""Hear what a client says when it returns None instead of raising: its log records and what it prints."""
+"""Capture what a client logs and prints, for those that return None instead of raising an error."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from astroanomaly.errors import FetchError
-from astroanomaly.fetch.classify_errors import clean, judge
+from astroanomaly.fetch.classify_errors import classify_error, clean
 
 __all__ = ["Said", "answer", "expect"]
 
 _LIBRARIES = ("astroquery", "astropy", "pyvo")
-_TRANSIENT = (  # words of clients that log an error as text only
+_TRANSIENT_WORDS = (  # words of clients that log an error as text only
     "timed out",
     "timeout",
     "time-out",
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Said:
-    """What a client said while it was called.
+    """What a client logged and printed while it was called.
 
     Attributes
     ----------
@@ -60,9 +60,9 @@ class Said:
 
     @property
     def reason(self) -> str:
-        """What it said, the gravest first."""
+        """The errors it logged; else its warnings; else what it printed."""
         for level in (logging.ERROR, logging.WARNING):
-            texts = [text for grade, text in self._records if grade >= level]
+            texts = [text for its_level, text in self._records if its_level >= level]
             if texts:
                 return clean("; ".join(dict.fromkeys(texts)))
         return clean(self._printed.getvalue() or "; ".join(text for _, text in self._records))
@@ -72,7 +72,7 @@ class Said:
 def answer(what: str) -> Iterator[Said]:
     """Collect what the libraries of archives log and print in this thread while the block runs; none of it is shown.
 
-    Import the client before: what it logs while it is imported for the first time is not heard.
+    Import the client before: what it logs while it is imported for the first time is not collected.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def answer(what: str) -> Iterator[Said]:
     said = Said(what)
     thread = threading.get_ident()
 
-    def listen(record: logging.LogRecord) -> bool:
+    def collect(record: logging.LogRecord) -> bool:
         if record.thread != thread:
             return True
         said._records.append((record.levelno, record.getMessage()))
@@ -99,14 +99,14 @@ def answer(what: str) -> Iterator[Said]:
         if name.split(".")[0] in _LIBRARIES and isinstance(logger, logging.Logger)
     ]
     for logger in loggers:
-        logger.addFilter(listen)
-    _printing.listen(thread, said._printed)
+        logger.addFilter(collect)
+    _stdout.collect(thread, said._printed)
     try:
         yield said
     finally:
-        _printing.leave(thread)
+        _stdout.leave(thread)
         for logger in loggers:
-            logger.removeFilter(listen)
+            logger.removeFilter(collect)
 
 
 def expect(value: T | None, said: Said, what: str = "") -> T:
@@ -120,41 +120,41 @@ def expect(value: T | None, said: Said, what: str = "") -> T:
     if value is not None:
         return value
     reason = said.reason or "the service's client gave nothing and no reason"
-    found = judge(said.error) if said.error is not None else None
-    transient = any(word in reason.lower() for word in _TRANSIENT)
+    problem = classify_error(said.error) if said.error is not None else None
+    transient = any(words in reason.lower() for words in _TRANSIENT_WORDS)
     raise FetchError(
-        f"{what or said.what}: {reason}", retryable=transient or bool(found and found.retryable), reason=reason
+        f"{what or said.what}: {reason}", retryable=transient or bool(problem and problem.retryable), reason=reason
     )
 
 
-class _Printing:
-    """Stands in for standard output while anybody listens: what a listened-to thread prints is collected."""
+class _ThreadStdout:
+    """Replaces standard output while what some threads print is collected; other threads print as before."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._heard: dict[int, list[io.StringIO]] = {}
+        self._collected: dict[int, list[io.StringIO]] = {}
         self._real: Any = None
 
-    def listen(self, thread: int, into: io.StringIO) -> None:
+    def collect(self, thread: int, into: io.StringIO) -> None:
         with self._lock:
             if sys.stdout is not self:
                 self._real, sys.stdout = sys.stdout, self
-            self._heard.setdefault(thread, []).append(into)
+            self._collected.setdefault(thread, []).append(into)
 
     def leave(self, thread: int) -> None:
         with self._lock:
-            self._heard[thread].pop()
-            if not self._heard[thread]:
-                del self._heard[thread]
-            if not self._heard and sys.stdout is self:
+            self._collected[thread].pop()
+            if not self._collected[thread]:
+                del self._collected[thread]
+            if not self._collected and sys.stdout is self:
                 sys.stdout = self._real
 
     def write(self, text: str) -> int:
-        heard = self._heard.get(threading.get_ident())
-        return heard[-1].write(text) if heard else self._real.write(text)
+        collected = self._collected.get(threading.get_ident())
+        return collected[-1].write(text) if collected else self._real.write(text)
 
     def __getattr__(self, name: str) -> Any:  # flush, isatty, encoding ...
         return getattr(self._real, name)
 
 
-_printing = _Printing()
+_stdout = _ThreadStdout()

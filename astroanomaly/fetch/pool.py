@@ -1,4 +1,4 @@
-"""Ask for many independent things at once."""
+"""Fetch many independent things at once, in threads."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
             except BaseException as error:  # noqa: BLE001 - it is raised where the items are asked for
                 done.put((item, error))
 
-    def submit(most: int) -> int:
-        some = list(itertools.islice(waiting, most))
-        for item in some:
+    def submit(number: int) -> int:
+        taken = list(itertools.islice(waiting, number))
+        for item in taken:
             todo.put((contextvars.copy_context(), item))
-        return len(some)
+        return len(taken)
 
     # Daemons: the threads of concurrent.futures would hold up the end of the process until their sockets time out.
     threads = [threading.Thread(target=work, name=f"fetch-{number}", daemon=True) for number in range(count)]

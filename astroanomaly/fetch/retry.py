@@ -1,4 +1,4 @@
-"""Try, wait, try again: politely, and only what is worth it."""
+"""Try again what another try may help: after a wait that grows, within the limits of the host."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from astroanomaly.errors import AstroAnomalyError, FetchError, StorageError, UnreadableError
-from astroanomaly.fetch.classify_errors import Judgement, full_disk, judge
+from astroanomaly.fetch.classify_errors import Problem, classify_error, is_disk_full
 from astroanomaly.fetch.context import current, wait
-from astroanomaly.fetch.host_limits import hold_back, name_of_host, slot
-from astroanomaly.fetch.traffic import Traffic, add, counted_try, trying
+from astroanomaly.fetch.host_limits import delay_requests, host_name, limit_requests
+from astroanomaly.fetch.traffic import Traffic, add_traffic, count_attempt, current_attempt
 
 __all__ = ["attempt"]
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def attempt(call: Callable[[], T], *, host: str, what: str) -> T:
-    """Make a call to a service in one of its host's slots; repeat it while that may help.
+    """Make a call to a service within the limits of its host; repeat it while that may help.
 
     Worth another try are time-outs, broken connections, HTTP 408, 429 and 5xx, and a `FetchError` that says so, in
     whatever class requests, urllib, urllib3, pyvo, aiohttp or botocore wrap them. The wait doubles each time, with
@@ -46,44 +46,44 @@ def attempt(call: Callable[[], T], *, host: str, what: str) -> T:
         Whatever else of that kind the call raises, as it is.
     """
     config = current()
-    host = name_of_host(host)
-    outer = trying()
+    host = host_name(host)
+    outer = current_attempt()
     tries = config.attempts if outer is None else 1
     number = 1
     while True:
         try:
             if outer is not None and outer.host == host:
-                with counted_try(host):
+                with count_attempt(host):
                     return call()
-            with slot(host), counted_try(host):
+            with limit_requests(host), count_attempt(host):
                 return call()
         except Exception as error:
             if isinstance(error, AstroAnomalyError) and not isinstance(error, FetchError | UnreadableError):
                 raise
-            if full_disk(error):
+            if is_disk_full(error):
                 raise StorageError(
                     f"{what} could not be kept: no space left; free some, or choose another folder with --keep. "
                     "What was finished is kept: run the same command again"
                 ) from error
-            found = judge(error)
-            if not found.retryable or number == tries:
-                raise _final(found, host, what, number) from error
+            problem = classify_error(error)
+            if not problem.retryable or number == tries:
+                raise _final_error(problem, host, what, number) from error
             pause = config.first_wait_s * 2 ** (number - 1) * random.uniform(0.5, 1.5)
-            asked = min(found.wait_s, config.longest_wait_s)
+            asked = min(problem.wait_s, config.longest_wait_s)
             pause = max(min(pause, config.longest_wait_s), asked)
-            _log.info("%s: %s (%s); try %d in %.1f s", what, found.reason, host, number + 1, pause)
+            _log.info("%s: %s (%s); try %d in %.1f s", what, problem.reason, host, number + 1, pause)
         if asked:
-            hold_back(host, asked)
+            delay_requests(host, asked)
         wait(pause)
-        add(Traffic(retries=1))
+        add_traffic(Traffic(retries=1))
         number += 1
 
 
-def _final(found: Judgement, host: str, what: str, tries: int) -> FetchError:
+def _final_error(problem: Problem, host: str, what: str, tries: int) -> FetchError:
     """Make the error that ends the tries. Inside another call it stays short: the outer one says what and where."""
-    outer = trying()
-    about = found.reason if outer is not None and outer.host == host else f"{found.reason} ({host})"
+    outer = current_attempt()
+    about = problem.reason if outer is not None and outer.host == host else f"{problem.reason} ({host})"
     message = about if outer is not None else f"{what}: {about}"
-    if outer is None and found.retryable:
+    if outer is None and problem.retryable:
         message += f"; tried {tries} times. Try again later: what was fetched is kept"
-    return FetchError(message, retryable=found.retryable, reason=about, status=found.status, wait_s=found.wait_s)
+    return FetchError(message, retryable=problem.retryable, reason=about, status=problem.status, wait_s=problem.wait_s)

@@ -1,4 +1,4 @@
-"""Count what was asked of the network, for the summary at the end."""
+"""Count requests and bytes, for the summary at the end."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import astuple, dataclass
 
-__all__ = ["Traffic", "Trying", "add", "count_bytes", "counted_try", "traffic", "trying"]
+__all__ = ["Attempt", "Traffic", "add_traffic", "count_attempt", "count_bytes", "current_attempt", "traffic"]
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What was asked of the network.
+    """Requests to archives and what came of them.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Traffic:
     nbytes
         Bytes that came.
     cached
-        Requests that were spared, because the answer was kept.
+        Requests that were spared, because the answer was in the cache of files.
     """
 
     requests: int = 0
@@ -40,8 +40,8 @@ class Traffic:
 
 
 @dataclass
-class Trying:
-    """The try that is under way in this thread: what requests inside it have counted already."""
+class Attempt:
+    """The try under way in this thread, and what requests inside it have counted already."""
 
     host: str
     requests: int = 0
@@ -50,50 +50,50 @@ class Trying:
 
 _lock = threading.Lock()
 _total = Traffic()
-_trying: ContextVar[Trying | None] = ContextVar("astroanomaly_fetch_trying", default=None)
+_attempt: ContextVar[Attempt | None] = ContextVar("astroanomaly_fetch_trying", default=None)
 
 
 def traffic() -> Traffic:
-    """Return what this process has asked of the network since it began."""
+    """Return the traffic of this process since it began."""
     return _total
 
 
-def add(some: Traffic) -> None:
-    """Add to the count of this process, and to the try under way."""
+def add_traffic(some: Traffic) -> None:
+    """Add to the traffic of this process, and to that of the try under way."""
     global _total
     with _lock:
         _total = _total + some
-        under_way = _trying.get()
-        if under_way is not None:
-            under_way.requests += some.requests
-            under_way.nbytes += some.nbytes
+        attempt = _attempt.get()
+        if attempt is not None:
+            attempt.requests += some.requests
+            attempt.nbytes += some.nbytes
 
 
 def count_bytes(nbytes: int) -> None:
-    """Count bytes that came through a client of its own, as in reads of parts of a file."""
-    add(Traffic(nbytes=nbytes))
+    """Count bytes that a client of its own has read, as parts of a file."""
+    add_traffic(Traffic(nbytes=nbytes))
 
 
-def trying() -> Trying | None:
+def current_attempt() -> Attempt | None:
     """Return the try under way, None outside of one."""
-    return _trying.get()
+    return _attempt.get()
 
 
 @contextlib.contextmanager
-def counted_try(host: str) -> Iterator[Trying]:
+def count_attempt(host: str) -> Iterator[Attempt]:
     """Count one request, unless what runs inside counts requests of its own."""
-    outer = _trying.get()
-    under_way = Trying(host)
-    token = _trying.set(under_way)
+    outer = _attempt.get()
+    attempt = Attempt(host)
+    token = _attempt.set(attempt)
     try:
-        yield under_way
+        yield attempt
     finally:
-        _trying.reset(token)
-        if under_way.requests == 0:
-            add(Traffic(requests=1))
+        _attempt.reset(token)
+        if attempt.requests == 0:
+            add_traffic(Traffic(requests=1))
         elif outer is not None:
             with _lock:
-                outer.requests += under_way.requests
+                outer.requests += attempt.requests
         if outer is not None:
             with _lock:
-                outer.nbytes += under_way.nbytes
+                outer.nbytes += attempt.nbytes

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 
 from astroanomaly._version import __version__
 from astroanomaly.errors import FetchError
-from astroanomaly.fetch.classify_errors import judge_status
+from astroanomaly.fetch.classify_errors import classify_status
 from astroanomaly.fetch.context import current, wait
 from astroanomaly.fetch.retry import attempt
 from astroanomaly.fetch.traffic import count_bytes
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["download", "get"]
 
-_MOST_BYTES = 64 * 2**30
-_MOST_IN_MEMORY = 2**30
-_PIECE = 2**16
-_LEAST_RATE = 1000  # bytes a second, on average over the longest wait for an answer: less is no use to anybody
-_HEAD = 4096  # bytes of an error page that are read
+_MAX_BYTES = 64 * 2**30
+_MAX_BYTES_IN_MEMORY = 2**30
+_CHUNK_BYTES = 2**16
+_MIN_BYTES_PER_S = 1000  # on average over the longest wait for an answer: less is no use to anybody
+_MAX_ERROR_PAGE_BYTES = 4096  # that are read
 
 
 def get(
@@ -36,7 +36,7 @@ def get(
     check: Callable[[bytes], None] | None = None,
     headers: Mapping[str, str] | None = None,
     allow: Callable[[str], None] | None = None,
-    most_bytes: int = _MOST_IN_MEMORY,
+    most_bytes: int = _MAX_BYTES_IN_MEMORY,
 ) -> bytes:
     """Fetch an address through `attempt`; return the body.
 
@@ -81,7 +81,7 @@ def download(
     what: str,
     headers: Mapping[str, str] | None = None,
     allow: Callable[[str], None] | None = None,
-    most_bytes: int = _MOST_BYTES,
+    most_bytes: int = _MAX_BYTES,
 ) -> None:
     """Fetch an address into a file, as `get` into memory: for what is large.
 
@@ -94,8 +94,8 @@ def download(
 
     def ask() -> None:
         with path.open("wb") as file:
-            for piece in _stream(url, params, headers, allow, most_bytes):
-                file.write(piece)
+            for chunk in _stream(url, params, headers, allow, most_bytes):
+                file.write(chunk)
 
     attempt(ask, host=url, what=what)
 
@@ -107,10 +107,10 @@ def _stream(
     allow: Callable[[str], None] | None,
     most_bytes: int,
 ) -> Iterator[bytes]:
-    """Yield the body in pieces; end with an error where it is not whole."""
+    """Yield the body in chunks; end with an error where it is not whole."""
     wait_s = current().timeout_s
 
-    def look(response: Response, **_: Any) -> None:
+    def check_redirect(response: Response, **_: Any) -> None:
         if allow is not None and response.is_redirect:
             try:
                 allow(urljoin(response.url, response.headers["Location"]))
@@ -119,44 +119,45 @@ def _stream(
                 raise
 
     with _session().get(
-        url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s), hooks={"response": look}
+        url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s), hooks={"response": check_redirect}
     ) as response:
         if response.status_code >= 400 or response.status_code == 204:  # an answer that says it has no content
             head = b""
-            for piece in _pieces(response, wait_s):
-                head += piece
-                if len(head) >= _HEAD:
+            for chunk in _chunks(response, wait_s):
+                head += chunk
+                if len(head) >= _MAX_ERROR_PAGE_BYTES:
                     break
-            found = judge_status(response.status_code, response.headers, head[:_HEAD].decode("utf-8", "replace"))
-            raise FetchError(found.reason, retryable=found.retryable, status=found.status, wait_s=found.wait_s)
+            page = head[:_MAX_ERROR_PAGE_BYTES].decode("utf-8", "replace")
+            problem = classify_status(response.status_code, response.headers, page)
+            raise FetchError(problem.reason, retryable=problem.retryable, status=problem.status, wait_s=problem.wait_s)
         size = 0
-        for piece in _pieces(response, wait_s):
-            size += len(piece)
-            count_bytes(len(piece))
+        for chunk in _chunks(response, wait_s):
+            size += len(chunk)
+            count_bytes(len(chunk))
             if size > most_bytes:
                 raise FetchError(f"the answer has more than {most_bytes / 1e6:.4g} MB: that was not asked for")
-            yield piece
+            yield chunk
         promised = response.headers.get("Content-Length", "")
         if promised.isdigit() and response.raw.tell() != int(promised):
             raise FetchError("the connection broke before all bytes had come", retryable=True)
 
 
-def _pieces(response: Response, wait_s: float) -> Iterator[bytes]:
+def _chunks(response: Response, wait_s: float) -> Iterator[bytes]:
     """Yield what has come as soon as it has; end where it comes too slowly, or when the work has been stopped."""
     began, came = time.monotonic(), 0
-    while piece := response.raw.read1(_PIECE, decode_content=True):
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
         wait(0)
-        came += len(piece)
+        came += len(chunk)
         passed = time.monotonic() - began
         if passed >= wait_s:
-            if came < _LEAST_RATE * passed:
+            if came < _MIN_BYTES_PER_S * passed:
                 raise FetchError(
-                    f"too slow: {came} bytes came in {passed:.3g} s, less than {_LEAST_RATE / 1e3:g} kB/s",
+                    f"too slow: {came} bytes came in {passed:.3g} s, less than {_MIN_BYTES_PER_S / 1e3:g} kB/s",
                     retryable=True,
-                    reason=f"too slow: less than {_LEAST_RATE / 1e3:g} kB/s came",
+                    reason=f"too slow: less than {_MIN_BYTES_PER_S / 1e3:g} kB/s came",
                 )
             began, came = time.monotonic(), 0
-        yield piece
+        yield chunk
 
 
 @functools.lru_cache(maxsize=1)

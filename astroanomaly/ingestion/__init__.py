@@ -1,1 +1,1 @@
-"""From a source to a cache: plan, workers, retries."""
+"""From a source to a cache: request, plan, workers, retries."""

@@ -1,38 +1,27 @@
-"""From what a user asks for to a plan: source, options, tasks; and whether a cache was made by the same request."""
+"""From a request to the plan of a cache: layout and tasks; and whether a cache was made by the same request."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from astroanomaly.cache.writer import SHARD_BYTES
-from astroanomaly.config import build, current_names
+from astroanomaly.config import current_names
 from astroanomaly.errors import CacheError, PluginError, StorageError
 from astroanomaly.hookspecs import Source
-from astroanomaly.plugins import load_plugins
-from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Plan, Request, Task
+from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Plan, Task
 
-__all__ = ["make_plan", "read_request", "refuse_other_request", "refuse_strange_folder"]
-
-
-def read_request(
-    source: str | Source, inputs: str | Path | Sequence[str | Path], options: dict[str, Any] | None
-) -> tuple[Source, Request, Any]:
-    """Find the source, and check inputs and options."""
-    loaded = load_plugins().source(source) if isinstance(source, str) else source
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    chosen = _absolute(build(loaded.Options, options or {}))
-    return loaded, Request(tuple(_absolute_path(item) for item in given)), chosen
+__all__ = ["make_plan", "refuse_other_request", "refuse_strange_folder"]
 
 
-def make_plan(source: Source, request: Request, options: Any) -> tuple[Layout, list[Task]]:
+def make_plan(request: SourceRequest) -> tuple[Layout, list[Task]]:
     """Ask the source for its tasks; find the layout; split tasks that would not fit a shard."""
-    plan = source.plan(request, options)
+    source, plan = request.source, request.plan()
     tasks = list(plan)
     keys = Counter(task.key for task in tasks)
     doubled = [key for key, count in keys.items() if count > 1]
@@ -68,17 +57,6 @@ def _layout_of_first(source: Source, tasks: Iterable[Task]) -> Layout:
     raise CacheError(f"source {source.name!r} gave no cutout at all, {reasons.total()} failures{why}")
 
 
-def _absolute(options: Any) -> Any:
-    """Make paths among the options absolute, so that a resumed run finds them from anywhere."""
-    changed = {name: value.absolute() for name, value in vars(options).items() if isinstance(value, Path)}
-    return replace(options, **changed) if changed else options
-
-
-def _absolute_path(item: str | Path) -> str:
-    text = str(item)
-    return text if "://" in text else str(Path(text).absolute())
-
-
 def refuse_strange_folder(out: Path) -> None:
     """Refuse to make a cache where something else is."""
     if out.exists() and not out.is_dir():
@@ -88,11 +66,12 @@ def refuse_strange_folder(out: Path) -> None:
         raise StorageError(f"{out} is not empty and holds no cache: choose another --out")
 
 
-def refuse_other_request(content: dict[str, Any], description: dict[str, Any], options: type, out: Path) -> None:
+def refuse_other_request(content: dict[str, Any], request: SourceRequest, out: Path) -> None:
     """Refuse to resume a cache that was made by another request: one cache, one plan."""
+    description = request.description
     known = dict(content.get("request", {}))
     if isinstance(known.get("options"), dict):
-        known["options"] = current_names(options, known["options"])
+        known["options"] = current_names(request.source.Options, known["options"])
     for part in ("source", "inputs", "prefix", "options"):
         before, now = known.get(part), description[part]
         if before == now:

@@ -8,10 +8,9 @@ import numpy as np
 
 from astroanomaly.cache import Cache
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Task
+from astroanomaly.tables.column_names import TASK_ID_NAMES
 
 __all__ = ["exposed", "failed_tasks", "keep_only", "reading_again"]
-
-_ID_COLUMNS = ("object_id", "id", "ids")
 
 
 def failed_tasks(cache: Cache, tasks: Sequence[Task], prefix: str) -> tuple[list[tuple[int, Task]], frozenset[str]]:
@@ -76,7 +75,7 @@ def _object_of(name: str, ids: Container[str]) -> str:
 
 def _rows_of(task: Task, ids: set[str]) -> tuple[np.ndarray, set[str]]:
     """Places of objects in the task's table, and which were found there."""
-    column = next((name for name in _ID_COLUMNS if name in task.table), None)
+    column = next((name for name in TASK_ID_NAMES if name in task.table), None)
     if column is None:
         return np.zeros(0, np.int64), set()
     names = [value.decode() if isinstance(value, bytes) else str(value) for value in np.asarray(task.table[column])]

@@ -17,11 +17,11 @@ from astroanomaly.config import FetchConfig
 from astroanomaly.fetch import Traffic, traffic, using
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.retry import exposed, keep_only
-from astroanomaly.parallel import dask as clusters
-from astroanomaly.parallel import processes as parallel
+from astroanomaly.parallel.dask import Cluster, need
+from astroanomaly.parallel.processes import run, workers_end_at_interrupt
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
 
-__all__ = ["IngestReport", "Job", "in_batches", "read_batch", "read_tasks"]
+__all__ = ["IngestContext", "IngestReport", "in_batches", "read_batch", "read_tasks"]
 
 Result = TypeVar("Result")
 _BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
@@ -56,7 +56,7 @@ class IngestReport:
 
 
 @dataclass(frozen=True)
-class Job:
+class IngestContext:
     """What a worker needs to know beside its tasks.
 
     Attributes
@@ -98,50 +98,54 @@ class Job:
     stage: bool = False
 
 
-def read_batch(job: Job, batch: list[tuple[int, Task]]) -> tuple[IngestReport, list[str]]:
+def read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[IngestReport, list[str]]:
     """Read some tasks and write them; the process that reads writes. Return the shards that are still to commit."""
     cut = no_coverage = 0
     failed: Counter[str] = Counter()
     before = traffic()
-    if job.stage:
-        clusters.need(job.out / CACHE_FILE)
-    new = ShardWriter(job.out, job.layout, compression=job.compression, sync=job.sync, stage=job.stage)
-    with using(job.fetch, job.began), new as writer:
+    if context.stage:
+        need(context.out / CACHE_FILE)
+    new = ShardWriter(
+        context.out, context.layout, compression=context.compression, sync=context.sync, stage=context.stage
+    )
+    with using(context.fetch, context.began), new as writer:
         for ordinal, task in batch:
-            writer.begin(ordinal, task.key if job.only is None else None)
-            for item in _items(job, task):
+            writer.begin(ordinal, task.key if context.only is None else None)
+            for item in _items(context, task):
                 if isinstance(item, Failure):
-                    writer.add(replace(item, object_id=job.prefix + item.object_id))
+                    writer.add(replace(item, object_id=context.prefix + item.object_id))
                     no_coverage += item.kind == "no coverage"
                     if item.kind == "failed":
                         failed[item.reason] += 1
                     continue
                 block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
-                if job.prefix:
-                    block = replace(block, ids=[job.prefix + object_id for object_id in block.ids])
+                if context.prefix:
+                    block = replace(block, ids=[context.prefix + object_id for object_id in block.ids])
                 writer.add(block)
                 cut += len(block)
             writer.commit()
     return IngestReport(cut, failed, no_coverage=no_coverage, traffic=traffic() - before), writer.staged
 
 
-def _items(job: Job, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
+def _items(context: IngestContext, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
     """Yield what a source reads, without the objects that are not wanted."""
     resolved: set[str] = set()
-    for item in job.source.read(task):
+    for item in context.source.read(task):
         kept: CutoutBlock | Cutout | Failure | None = item
-        if job.only is not None:
-            kept = keep_only(item, job.only)
-            resolved |= exposed(kept, job.only)
-        elif job.barred:
+        if context.only is not None:
+            kept = keep_only(item, context.only)
+            resolved |= exposed(kept, context.only)
+        elif context.barred:
             ids = item.ids if isinstance(item, CutoutBlock) else [item.object_id]
-            kept = keep_only(item, set(ids) - job.barred)
+            kept = keep_only(item, set(ids) - context.barred)
         if kept is not None:
             yield kept
     yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))
 
 
-def read_tasks(job: Job, tasks: Iterable[tuple[int, Task]], workers: int | clusters.Cluster) -> Iterator[IngestReport]:
+def read_tasks(
+    context: IngestContext, tasks: Iterable[tuple[int, Task]], workers: int | Cluster
+) -> Iterator[IngestReport]:
     """Read tasks into a cache and yield what came of each batch of them.
 
     Parameters
@@ -151,27 +155,27 @@ def read_tasks(job: Job, tasks: Iterable[tuple[int, Task]], workers: int | clust
     workers
         Number of processes, or a cluster.
     """
-    for report, staged in in_batches(read_batch, job, tasks, workers):
-        commit_staged(job.out, staged)
+    for report, staged in in_batches(read_batch, context, tasks, workers):
+        commit_staged(context.out, staged)
         yield report
 
 
 def in_batches(
-    function: Callable[[Job, list[tuple[int, Task]]], Result],
-    job: Job,
+    function: Callable[[IngestContext, list[tuple[int, Task]]], Result],
+    context: IngestContext,
     tasks: Iterable[tuple[int, Task]],
-    workers: int | clusters.Cluster,
+    workers: int | Cluster,
 ) -> Iterator[Result]:
     """Call a function, which must be importable by name, for one batch of tasks after another; as `read_tasks`."""
-    fetches = getattr(job.source, "fetches", False)
-    batches = _batches(tasks, job.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
+    fetches = getattr(context.source, "fetches", False)
+    batches = _batches(tasks, context.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
     waits = False
     if isinstance(workers, int):
         first = list(itertools.islice(batches, workers))
         workers, batches = min(workers, len(first)), itertools.chain(first, batches)
         waits = fetches and workers > 1
-    with parallel.workers_end_at_interrupt() if waits else contextlib.nullcontext():
-        yield from parallel.run(functools.partial(function, job), batches, workers)
+    with workers_end_at_interrupt() if waits else contextlib.nullcontext():
+        yield from run(functools.partial(function, context), batches, workers)
 
 
 def _batches(left: Iterable[tuple[int, Task]], layout: Layout, limit: int) -> Iterator[list[tuple[int, Task]]]:

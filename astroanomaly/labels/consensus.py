@@ -1,4 +1,4 @@
-"""What stands of all that was said: opinions, folded from the events of a label log one after another."""
+"""The consensus of annotators: what stands of the verdicts in a label log, one event after another."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["AUDIT", "DISPUTED", "Consensus", "Event", "Opinion", "audit_labels", "majority"]
+__all__ = ["AUDIT", "DISPUTED", "Consensus", "Event", "ObjectConsensus", "audit_labels", "majority"]
 
 AUDIT = "audit"  # ordering of verdicts given when score and other verdicts were hidden
 
-DISPUTED = "disputed"
+DISPUTED = "disputed"  # consensus label where as many annotators say one thing as another
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Opinion:
+class ObjectConsensus:
     """What all annotators together say of one object.
 
     Attributes
     ----------
     label
-        The majority's label class, ``disputed`` on a tie, empty without a verdict.
+        The consensus label: the label class that most annotators chose, ``disputed`` on a tie, empty without a verdict.
     votes
         Last verdict of each annotator who has not skipped the object since.
     time
@@ -90,11 +90,11 @@ class Opinion:
 
 
 class Consensus:
-    """What stands after some events: add them in their order, ask at any time.
+    """The consensus on every object after some events: add them in their order, ask at any time.
 
-    The last verdict of each annotator counts, unless it was taken back or the annotator skipped the object afterwards;
-    the majority of annotators decides, and a tie is disputed. An undo takes back a whole batch, or what a batch says of
-    one object; the latter is a batch itself, which can be taken back.
+    The last verdict of each annotator is a vote, unless it was taken back or the annotator skipped the object
+    afterwards; the majority of votes is the label, and a tie is disputed. An undo takes back a whole batch, or what a
+    batch says of one object; the latter is a batch itself, which can be taken back.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Consensus:
         self._members: dict[int, list[str]] = {}  # batch -> its objects
         self._undone: set[int] = set()
         self._cleared: dict[tuple[int, str], list[int]] = {}  # (batch, object) -> batches that took it back
-        self._known: dict[str, Opinion] = {}  # what stands, of objects asked for since something was said of them
+        self._cached: dict[str, ObjectConsensus] = {}  # of objects asked for since something was said of them
         self.add(events)
 
     def add(self, events: Iterable[Event]) -> set[str]:
@@ -129,7 +129,7 @@ class Consensus:
             self._members.setdefault(event.batch, []).append(event.object_id)
             changed.add(event.object_id)
         for object_id in changed:
-            self._known.pop(object_id, None)
+            self._cached.pop(object_id, None)
         return changed
 
     def members(self, batch: int) -> tuple[str, ...]:
@@ -149,16 +149,16 @@ class Consensus:
             and all(batch in self._undone for batch in self._cleared.get((event.batch, object_id), ()))
         ]
 
-    def opinion(self, object_id: str) -> Opinion:
+    def of(self, object_id: str) -> ObjectConsensus:
         """Return what all annotators together say of one object."""
-        known = self._known.get(object_id)
-        if known is None:
-            known = self._fold(object_id)
+        cached = self._cached.get(object_id)
+        if cached is None:
+            cached = self._count_votes(object_id)
             if object_id in self._said:
-                self._known[object_id] = known
-        return known
+                self._cached[object_id] = cached
+        return cached
 
-    def _fold(self, object_id: str) -> Opinion:
+    def _count_votes(self, object_id: str) -> ObjectConsensus:
         words: dict[str, Event] = {}
         flagged, notes, time = False, [], ""
         for event in self.standing(object_id):
@@ -171,12 +171,12 @@ class Consensus:
                 notes.append(event.value)
         votes = {who: event.value for who, event in words.items() if event.kind == "verdict"}
         skipped = frozenset(who for who, event in words.items() if event.kind == "skip")
-        return Opinion(majority(votes), votes, time if votes else "", skipped, flagged, tuple(notes))
+        return ObjectConsensus(majority(votes), votes, time if votes else "", skipped, flagged, tuple(notes))
 
-    def opinions(self) -> dict[str, Opinion]:
-        """Return what stands of every object of which anything stands."""
-        every = ((object_id, self.opinion(object_id)) for object_id in self._said)
-        return {i: o for i, o in every if o.votes or o.skipped_by or o.flagged or o.notes}
+    def current(self) -> dict[str, ObjectConsensus]:
+        """Return the consensus on every object of which anything stands."""
+        every = ((object_id, self.of(object_id)) for object_id in self._said)
+        return {i: one for i, one in every if one.votes or one.skipped_by or one.flagged or one.notes}
 
 
 def majority(votes: Mapping[str, str]) -> str:
@@ -193,7 +193,7 @@ def audit_labels(consensus: Consensus, audit: Collection[str]) -> dict[str, str]
     Only verdicts given blind count, on the audit pages of the app: what somebody chose to label, having seen its score
     or in a table, is no random part of it. Once the whole set is labelled, nothing was chosen: every verdict counts.
     """
-    said = {object_id: consensus.opinion(object_id).label for object_id in audit}
+    said = {object_id: consensus.of(object_id).label for object_id in audit}
     if not all(said.values()):
         said = {object_id: _blind(consensus, object_id) for object_id in audit if said[object_id]}
     return {object_id: label for object_id, label in said.items() if label}

@@ -1,25 +1,23 @@
-"""What people said of the objects: an append-only log of events in SQLite, durable at each verdict.
+"""What people said of the objects: an append-only log of events, durable at each verdict.
 
-Nothing is ever changed or removed. The last verdict of each annotator counts, an undo takes back one's own latest
-batch, and the majority of annotators decides; ties are disputed and not trained on.
+Nothing is ever changed or removed. The last verdict of each annotator is a vote, an undo takes back one's own latest
+batch, and the majority of votes is the consensus label; ties are disputed and not trained on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import math
-import os
-import sqlite3
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableError
-from astroanomaly.labels.consensus import DISPUTED, Consensus, Event, Opinion
+from astroanomaly.errors import LabelError
+from astroanomaly.labels.consensus import DISPUTED, Consensus, Event, ObjectConsensus
+from astroanomaly.labels.database import BUSY_S, EVENT_COLUMNS, LabelDatabase
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
 __all__ = ["IMPORTED", "WORDS", "LabelLog"]
@@ -34,46 +32,8 @@ WORDS = {  # how tables of labels also call the first two classes, in lower case
     "1": ANOMALY,
     "true": ANOMALY,
 }
-_VERSION = 1
-_APPLICATION = 0x41414C42  # marks the file as a label log of ours
-_BUSY_S = 30.0
-_GLANCE_S = 0.05
-_OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
-_NESTED = ("SAVEPOINT nested", "RELEASE nested", ("ROLLBACK TO nested", "RELEASE nested"))
-_KINDS = ("verdict", "skip", "flag", "note", "undo")
-_SCHEMA = f"""
-CREATE TABLE event (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    object_id TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN {_KINDS}),
-    value TEXT NOT NULL,
-    annotator TEXT NOT NULL,
-    time TEXT NOT NULL,
-    round INTEGER NOT NULL,
-    batch INTEGER NOT NULL,
-    refers_to INTEGER,
-    ordering TEXT NOT NULL,
-    probability REAL,
-    blind_repeat INTEGER NOT NULL
-);
-CREATE INDEX event_object ON event (object_id);
-CREATE INDEX event_batch ON event (annotator, batch);
-CREATE INDEX event_undone ON event (refers_to) WHERE refers_to IS NOT NULL;
-CREATE TABLE label_class (place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE audit (object_id TEXT PRIMARY KEY);
-"""
-_PROTECTED = "".join(
-    f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} "
-    f"BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;"
-    for table in ("event", "label_class", "audit")
-    for verb in ("UPDATE", "DELETE")
-) + "".join(  # INSERT OR REPLACE removes the old row without asking the triggers above
-    f"CREATE TRIGGER {table}_INSERT BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {clash}) "
-    f"BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;"
-    for table, clash in (("event", "number >= NEW.number"), ("label_class", "place = NEW.place OR name = NEW.name"))
-)
-_COLUMNS = "object_id, kind, value, annotator, time, round, batch, refers_to, ordering, probability, blind_repeat"
-_AFTER = f"SELECT number, {_COLUMNS} FROM event WHERE number > ? ORDER BY number"
+_COLUMNS = ", ".join(EVENT_COLUMNS)
+_EVENTS_AFTER = f"SELECT {_COLUMNS} FROM event WHERE number > ? ORDER BY number"
 
 
 class LabelLog:
@@ -82,20 +42,9 @@ class LabelLog:
     Make one with `LabelLog.create`, come back with `LabelLog.open`.
     """
 
-    def __init__(self, path: Path, busy_s: float = _BUSY_S) -> None:
-        self.path = path
-        self._lock = threading.RLock()
-        self._glance: sqlite3.Connection | None = None  # for `news`, which waits neither for files nor for threads
-        self._glance_lock = threading.Lock()
-        self._connection = _connect(path, busy_s)
-        try:
-            self._connection.execute("PRAGMA trusted_schema=OFF")
-            # A rollback journal, unlike a write-ahead log, also works on network file systems.
-            self._connection.execute("PRAGMA journal_mode=DELETE")
-            self._connection.execute("PRAGMA synchronous=FULL")
-        except sqlite3.Error:
-            self._connection.close()
-            raise
+    def __init__(self, database: LabelDatabase) -> None:
+        self.path = database.path
+        self._database = database
 
     @classmethod
     def create(cls, path: str | Path, classes: Sequence[str] = (NOMINAL, ANOMALY)) -> LabelLog:
@@ -113,37 +62,14 @@ class LabelLog:
         StorageError
             If the file cannot be made.
         """
-        path = Path(path)
         if tuple(classes[:2]) != (NOMINAL, ANOMALY):
             raise LabelError(f"label classes {list(classes)}: expected {NOMINAL!r} and {ANOMALY!r} first")
         for place, name in enumerate(classes[2:], 2):
             _check_class(name, classes[:place])
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
-        except FileExistsError:
-            raise LabelError(f"{path} exists already: open it instead") from None
-        except OSError as error:
-            raise StorageError(f"the label file {path} cannot be made: {error.strerror or error}") from error
-        log = None
-        try:
-            log = cls(path)
-            # one transaction: a label file has its classes and its protection, or is no label file
-            names = "".join(f"INSERT INTO label_class VALUES ({k}, '{_quoted(n)}');" for k, n in enumerate(classes, 1))
-            log._connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} {names} {_PROTECTED} PRAGMA user_version={_VERSION}; "
-                f"PRAGMA application_id={_APPLICATION}; COMMIT;"
-            )
-        except BaseException as error:
-            if log is not None:
-                log.close()
-            path.unlink(missing_ok=True)
-            if isinstance(error, sqlite3.Error):
-                raise StorageError(f"the label file {path} cannot be made: {error}") from error
-            raise
-        return log
+        return cls(LabelDatabase.create(Path(path), classes))
 
     @classmethod
-    def open(cls, path: str | Path, *, busy_s: float = _BUSY_S) -> LabelLog:
+    def open(cls, path: str | Path, *, busy_s: float = BUSY_S) -> LabelLog:
         """Open an existing log.
 
         Parameters
@@ -160,47 +86,11 @@ class LabelLog:
         BusyError
             If another process holds it for too long.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise UnreadableError(f"the label file {path} does not exist")
-        try:
-            log = cls(path, busy_s)
-        except sqlite3.Error as error:
-            raise _reading_error(path, error) from error
-        try:
-            log._check_format()
-        except BaseException:
-            log.close()
-            raise
-        return log
-
-    def _check_format(self) -> None:
-        path = self.path
-        if self._read("PRAGMA application_id")[0][0] != _APPLICATION:
-            raise LabelError(f"{path} is an SQLite file, but not a label file of AstroAnomaly")
-        version = self._read("PRAGMA user_version")[0][0]
-        if version > _VERSION:
-            raise LabelError(f"{path} has version {version}, newer than {_VERSION}: update astroanomaly")
-        expected = {
-            "event": ("number", *_COLUMNS.split(", ")),
-            "label_class": ("place", "name"),
-            "audit": ("object_id",),
-        }
-        for table, columns in expected.items():
-            found = tuple(row[0] for row in self._read("SELECT name FROM pragma_table_info(?)", (table,)))
-            if version < 1 or found != columns:
-                raise LabelError(
-                    f"{path} is a damaged label file: its table {table!r} has the columns {list(found)}, "
-                    f"expected {list(columns)}; restore it from a copy"
-                )
+        return cls(LabelDatabase.open(Path(path), busy_s))
 
     def close(self) -> None:
         """Close the file."""
-        with self._glance_lock:
-            if self._glance is not None:
-                self._glance.close()
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     def __enter__(self) -> LabelLog:
         return self
@@ -281,14 +171,12 @@ class LabelLog:
         """Write a note to objects."""
         return self._append("note", _pairs(ids, text), annotator, round, ordering)
 
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[object]:
         """Write everything said inside a ``with`` block at its end, all of it or nothing; batches stay separate.
 
         Other processes wait meanwhile: keep the block short.
         """
-        with self._transaction():
-            yield
+        return self._database.transaction()
 
     def undo(self, *, annotator: str, round: int = 0, imports: bool = False) -> int | None:
         """Take back one's own latest batch that is not taken back yet; return its number, None when nothing is left.
@@ -300,7 +188,7 @@ class LabelLog:
             it would be a surprise if one more of them took back hundreds of labels that came from a file.
         """
         by_hand = "" if imports else "AND ordering != :imported "
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT max(batch) FROM event WHERE annotator = :who AND (kind != 'undo' OR object_id != '') "
                 f"{by_hand}AND batch "
@@ -309,7 +197,7 @@ class LabelLog:
             ).fetchone()
             if row[0] is None:
                 return None
-            self._insert(connection, [("", "undo", "", annotator, _now(), int(round), row[0], "", None, False)])
+            self._insert([("", "undo", "", annotator, _now(), int(round), row[0], "", None, False)])
         return int(row[0])
 
     def clear(self, ids: str | Iterable[str], *, annotator: str, round: int = 0, after: int = 0) -> int | None:
@@ -319,7 +207,7 @@ class LabelLog:
         None when there is nothing to take back.
         """
         chosen = [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
-        with self._transaction() as connection:
+        with self._database.transaction():
             rows = []
             for object_id in chosen:
                 standing = Consensus(self.history(object_id)).standing(object_id)
@@ -332,25 +220,12 @@ class LabelLog:
                     (object_id, "undo", "", annotator, _now(), int(round), batch, "", None, False)
                     for batch in sorted(own)
                 ]
-            return self._insert(connection, rows) if rows else None
-
-    def add_class(self, name: str) -> None:
-        """Add an anomaly class of the session's own.
-
-        Raises
-        ------
-        LabelError
-            If the name is empty, taken (whatever the case), or one of the words with a meaning of their own.
-        """
-        with self._transaction() as connection:
-            known = self.classes
-            _check_class(name, known)
-            connection.execute("INSERT INTO label_class VALUES (?, ?)", (len(known) + 1, name))
+            return self._insert(rows) if rows else None
 
     def set_audit(self, ids: Iterable[str]) -> None:
         """Add objects to the audit set: labelled blind, never trained on."""
         chosen = [(_checked_text(object_id, "object id"),) for object_id in ids]
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO audit VALUES (?)", chosen)
 
     # ------------------------------------------------------------------------------------------------------- reading
@@ -358,22 +233,22 @@ class LabelLog:
     @property
     def classes(self) -> tuple[str, ...]:
         """Label classes, ``nominal`` first."""
-        return tuple(row[0] for row in self._read("SELECT name FROM label_class ORDER BY place"))
+        return tuple(row[0] for row in self._database.read("SELECT name FROM label_class ORDER BY place"))
 
     @property
     def audit(self) -> frozenset[str]:
         """Ids of the audit set."""
-        return frozenset(row[0] for row in self._read("SELECT object_id FROM audit"))
+        return frozenset(row[0] for row in self._database.read("SELECT object_id FROM audit"))
 
     @property
     def last_event(self) -> int:
         """Number of the last event, 0 without any."""
-        return int(self._read("SELECT coalesce(max(number), 0) FROM event")[0][0])
+        return int(self._database.read("SELECT coalesce(max(number), 0) FROM event")[0][0])
 
     def history(self, object_id: str) -> list[Event]:
         """All events of one object, oldest first, undone ones and the undos that concern it included."""
-        rows = self._read(
-            f"SELECT number, {_COLUMNS} FROM event WHERE object_id = :it OR (object_id = '' AND "
+        rows = self._database.read(
+            f"SELECT {_COLUMNS} FROM event WHERE object_id = :it OR (object_id = '' AND "
             "refers_to IN (SELECT batch FROM event WHERE object_id = :it)) ORDER BY number",
             {"it": object_id},
         )
@@ -381,7 +256,7 @@ class LabelLog:
 
     def events(self, *, after: int = 0) -> list[Event]:
         """All events after a given number, oldest first."""
-        return [_event(row) for row in self._read(_AFTER, (after,))]
+        return [_event(row) for row in self._database.read(_EVENTS_AFTER, (after,))]
 
     def news(self, *, after: int) -> list[Event]:
         """As `events`, for somebody who asks again and again and must not be kept waiting.
@@ -394,26 +269,17 @@ class LabelLog:
         UnreadableError, LabelError
             If the file cannot be read for any other reason.
         """
-        with self._glance_lock:
-            try:
-                if self._glance is None:
-                    self._glance = _connect(self.path, _GLANCE_S)
-                rows = self._glance.execute(_AFTER, (after,)).fetchall()
-            except sqlite3.Error as error:
-                if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    return []
-                raise _reading_error(self.path, error) from error
-        return [_event(row) for row in rows]
+        return [_event(row) for row in self._database.glance(_EVENTS_AFTER, (after,))]
 
-    def current(self, *, until: int | None = None) -> dict[str, Opinion]:
-        """Return what stands, by object id.
+    def current(self, *, until: int | None = None) -> dict[str, ObjectConsensus]:
+        """Return the consensus on every object of which anything stands, by object id.
 
         Parameters
         ----------
         until
             Number of the last event to take into account; None: all.
         """
-        return Consensus(event for event in self.events() if until is None or event.number <= until).opinions()
+        return Consensus(event for event in self.events() if until is None or event.number <= until).current()
 
     def labelled(self, *, until: int | None = None, exclude: Iterable[str] = ()) -> Labelled:
         """Labelled objects to learn from: neither disputed nor of the audit set, in the order of their ids.
@@ -427,15 +293,16 @@ class LabelLog:
         """
         audit = self.audit.union(exclude)
         chosen = sorted(
-            (object_id, opinion.label)
-            for object_id, opinion in self.current(until=until).items()
-            if opinion.label not in ("", DISPUTED) and object_id not in audit
+            (object_id, consensus.label)
+            for object_id, consensus in self.current(until=until).items()
+            if consensus.label not in ("", DISPUTED) and object_id not in audit
         )
         return Labelled(tuple(i for i, _ in chosen), tuple(label for _, label in chosen))
 
     def counts(self) -> dict[str, int]:
         """Count the objects with each label, ``disputed`` included, the most frequent first."""
-        return dict(Counter(opinion.label for opinion in self.current().values() if opinion.label).most_common())
+        labels = (consensus.label for consensus in self.current().values())
+        return dict(Counter(label for label in labels if label).most_common())
 
     # -------------------------------------------------------------------------------------------------------- inside
 
@@ -469,69 +336,17 @@ class LabelLog:
              _utc(when) if when else now, int(round), None, shown, probability, repeat)
             for (object_id, value), when, repeat in zip(pairs, said, repeats, strict=True)
         ]  # fmt: skip
-        with self._transaction() as connection:
-            return self._insert(connection, rows)
+        return self._insert(rows)
 
-    def _insert(self, connection: sqlite3.Connection, rows: Sequence[tuple]) -> int:
+    def _insert(self, rows: Sequence[tuple]) -> int:
         """Insert the events of one action; their batch is the number of the first."""
-        batch = int(connection.execute("SELECT coalesce(max(number), 0) + 1 FROM event").fetchone()[0])
-        marks = ", ".join("?" * 12)
-        connection.executemany(
-            f"INSERT INTO event (number, {_COLUMNS}) VALUES ({marks})",
-            ((number, *row[:6], batch, *row[6:]) for number, row in enumerate(rows, batch)),
-        )
+        with self._database.transaction() as connection:
+            batch = int(connection.execute("SELECT coalesce(max(number), 0) + 1 FROM event").fetchone()[0])
+            connection.executemany(
+                f"INSERT INTO event ({_COLUMNS}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})",
+                ((number, *row[:6], batch, *row[6:]) for number, row in enumerate(rows, batch)),
+            )
         return batch
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; on disk when the outermost one ends."""
-        with self._lock:
-            try:
-                inner = self._connection.in_transaction
-                begin, commit, rollback = _NESTED if inner else _OUTERMOST
-                self._connection.execute(begin)
-                try:
-                    yield self._connection
-                    self._connection.execute(commit)
-                except BaseException:
-                    if self._connection.in_transaction:  # SQLite itself takes some failures back, all of it
-                        for statement in rollback:
-                            self._connection.execute(statement)
-                    raise
-            except sqlite3.Error as error:
-                if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    raise BusyError(
-                        f"{self.path} is locked by another process; nothing was written: try again"
-                    ) from error
-                raise StorageError(f"{self.path}: nothing was written: {error}") from error
-
-    def _read(self, query: str, values: Mapping[str, object] | tuple = ()) -> list[tuple]:
-        with self._lock:
-            try:
-                return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise _reading_error(self.path, error) from error
-
-
-def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
-    # mode=rw: a file that has just vanished must not come back empty
-    address = f"{path.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Primary result code of SQLite, -1 where the error is Python's own."""
-    return error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else -1
-
-
-def _reading_error(path: Path, error: sqlite3.Error) -> LabelError | BusyError | UnreadableError:
-    if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return BusyError(f"{path} is locked by another process: try again")
-    if _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY):
-        return UnreadableError(f"{path} cannot be read: {error}")
-    if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return LabelError(f"{path} is not a label file, or is damaged: {error}")
-    return LabelError(f"{path} cannot be read: {error}")
 
 
 def _check_class(name: str, known: Sequence[str]) -> None:
@@ -568,10 +383,6 @@ def _utc(time: str) -> str:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds")
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def _event(row: tuple) -> Event:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import datetime
 import itertools
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import ConfigError, LabelError, StorageError, UnreadableError
+from astroanomaly.errors import LabelError, StorageError, UnreadableError
+from astroanomaly.files import atomic_path
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
+from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
+from astroanomaly.tables.matching import match_positions
+from astroanomaly.tables.positions import sky_positions
+from astroanomaly.tables.read import read_table
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["ImportReport", "export_labels", "import_labels", "match_ids", "match_positions", "read_truth_column"]
+__all__ = ["ImportReport", "export_labels", "import_labels", "match_ids", "read_truth_column"]
 
-_ID_COLUMNS = ("object_id", "id", "objid", "filename", "file", "path", "name")
-_LABEL_COLUMNS = ("label", "class", "verdict", "classification")
-_RA_COLUMNS, _DEC_COLUMNS = ("ra", "raj2000", "right_ascension"), ("dec", "dej2000", "decj2000", "declination")
-_SHOWN = 5  # examples named in a message
-_LIMIT = 2**30  # bytes
+_EXAMPLES = 5  # named in a message
+_MAX_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def import_labels(
 ) -> ImportReport:
     """Write the labels of a table into the log, as one batch for each annotator.
 
-    Rows are matched by ``object_id`` (or ``filename`` ...), else by unique base name; a table without ids but with
-    ``ra`` and ``dec`` labels the nearest object within the radius.
+    Rows are matched by ``object_id`` (or ``filename`` ...), else by unique base name; a table without ids labels the
+    nearest object within the radius of its sky positions, which are found as in `read_catalog`.
 
     Parameters
     ----------
@@ -86,16 +87,18 @@ def import_labels(
     LabelError
         For an unknown word, an unknown or ambiguous object, a position without an object, or two labels by one
         annotator that contradict each other. Nothing is written then.
+    UnreadableError, CatalogError
+        If the file holds no table that can be read, or a column of positions holds no angles.
     """
-    table = _read(path)
-    label_column = _find(table, _LABEL_COLUMNS)
+    table = _read(path, lambda table: find_name(table.colnames, LABEL_NAMES) is not None)
+    label_column = find_name(table.colnames, LABEL_NAMES)
     if label_column is None:
         raise LabelError(
-            f"{path} has no column with labels: expected one of {', '.join(_LABEL_COLUMNS)}; "
+            f"{path} has no column with labels: expected one of {', '.join(LABEL_NAMES)}; "
             f"it has {', '.join(table.colnames)}"
         )
     labels = _words(table, label_column, log.classes, path)
-    id_column = _find(table, _ID_COLUMNS)
+    id_column = find_name(table.colnames, LABELLED_ID_NAMES)
     messages: list[str] = []
     if id_column is not None:
         given = _texts(table[id_column])
@@ -110,7 +113,7 @@ def import_labels(
     for k, who in enumerate(annotators):
         by_annotator.setdefault(who, []).append(k)
     more: dict[str, Any] = {"round": round, "ordering": IMPORTED}
-    with log.together():
+    with log.transaction():
         for who, mine in by_annotator.items():
             for k in mine:  # before the verdicts, so that one undo takes back the labels
                 if notes[k]:
@@ -135,37 +138,43 @@ def export_labels(
     StorageError
         If the file exists and must not be replaced, or cannot be written.
     """
-    from astroanomaly.files import atomic_path
-
     if path.exists() and not overwrite:
         raise StorageError(f"{path} exists already: choose another name, or --overwrite")
-    standing = {i: opinion for i, opinion in sorted(log.current().items()) if opinion.label}
-    place = {object_id: k for k, object_id in enumerate(ids) if object_id in standing}
+    labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
+    place = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
     audit = log.audit
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(("object_id", "label", "votes", "annotators", "time", "ra", "dec", "audit", "note"))
-        for object_id, opinion in standing.items():
+        for object_id, consensus in labelled.items():
             k = place.get(object_id)
             ra, dec = ("", "") if k is None else (_number(positions[0][k]), _number(positions[1][k]))
-            votes = ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
+            votes = ";".join(f"{label}:{count}" for label, count in Counter(consensus.votes.values()).most_common())
             writer.writerow(
-                (object_id, opinion.label, votes, ";".join(opinion.votes), opinion.time, ra, dec,
-                 int(object_id in audit), " | ".join(opinion.notes))
+                (object_id, consensus.label, votes, ";".join(consensus.votes), consensus.time, ra, dec,
+                 int(object_id in audit), " | ".join(consensus.notes))
             )  # fmt: skip
-    return len(standing)
+    return len(labelled)
 
 
 def read_truth_column(path: Path, column: str) -> dict[str, str]:
-    """Read the value of one column for every object of a table, by the name the table gives it."""
-    table = _read(path)
+    """Read the value of one column for every object of a table, by the name the table gives it.
+
+    Raises
+    ------
+    LabelError
+        If the table lacks the column, or ids.
+    UnreadableError, CatalogError
+        If the file holds no table that can be read.
+    """
+    table = _read(path, lambda table: column in table.colnames)
     if column not in table.colnames:
         raise LabelError(
             f"{path} has no column {column!r}{nearest(column, table.colnames)} (it has {', '.join(table.colnames)})"
         )
-    id_column = _find(table, _ID_COLUMNS)
+    id_column = find_name(table.colnames, LABELLED_ID_NAMES)
     if id_column is None:
-        raise LabelError(f"{path} has no column with ids: expected one of {', '.join(_ID_COLUMNS)}")
+        raise LabelError(f"{path} has no column with ids: expected one of {', '.join(LABELLED_ID_NAMES)}")
     return dict(zip(_texts(table[id_column]), _texts(table[column]), strict=True))
 
 
@@ -205,51 +214,13 @@ def match_ids(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
         else:
             unknown.append(name)
     if unknown:
-        some = ", ".join(map(repr, unknown[:_SHOWN]))
+        some = ", ".join(map(repr, unknown[:_EXAMPLES]))
         raise LabelError(
             f"{len(unknown)} of {len(wanted)} labelled objects are unknown: {some}"
-            f"{' ...' if len(unknown) > _SHOWN else ''}{nearest(unknown[0], list(exact)[:10_000])}. Nothing was written"
+            f"{' ...' if len(unknown) > _EXAMPLES else ''}{nearest(unknown[0], list(exact)[:10_000])}. "
+            "Nothing was written"
         )
     return matched
-
-
-def match_positions(
-    ra: np.ndarray, dec: np.ndarray, known_ra: np.ndarray, known_dec: np.ndarray, radius_arcsec: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest known position within a radius of each given one.
-
-    Parameters
-    ----------
-    ra, dec
-        ``(n,)`` ICRS degrees.
-    known_ra, known_dec
-        ``(N,)`` ICRS degrees; NaN where unknown.
-    radius_arcsec
-        The radius.
-
-    Returns
-    -------
-    nearest, count
-        ``(n,)`` index of the nearest known position, -1 without any, and how many lie within the radius.
-
-    Raises
-    ------
-    ConfigError
-        If the radius is not between 0 and 180 degrees.
-    """
-    if not 0 < radius_arcsec <= 180 * 3600:
-        raise ConfigError(f"a match radius of {radius_arcsec} arcsec: expected more than 0 and at most 180 degrees")
-    from scipy.spatial import KDTree
-
-    there = np.flatnonzero(np.isfinite(known_ra) & np.isfinite(known_dec))
-    if not len(there):
-        return np.full(len(ra), -1), np.zeros(len(ra), int)
-    tree = KDTree(_unit_vectors(known_ra[there], known_dec[there]))
-    points = _unit_vectors(np.asarray(ra, float), np.asarray(dec, float))
-    chord = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2)
-    _, index = tree.query(points, distance_upper_bound=chord * (1 + 1e-12))
-    count = np.asarray(tree.query_ball_point(points, chord, return_length=True))
-    return np.where(index < len(there), there[np.minimum(index, len(there) - 1)], -1), count
 
 
 # ------------------------------------------------------------------------------------------------------------- inside
@@ -258,20 +229,19 @@ def match_positions(
 def _by_position(
     table: Table, path: Path, ids: Sequence[str], positions: tuple[np.ndarray, np.ndarray], radius_arcsec: float
 ) -> tuple[list[str], list[str]]:
-    if _find(table, _RA_COLUMNS) is None or _find(table, _DEC_COLUMNS) is None:
+    given = sky_positions(table, where=str(path))
+    if given is None:
         raise LabelError(
-            f"{path} says of no object which it is: expected a column {', '.join(_ID_COLUMNS)}, or ra and dec; "
+            f"{path} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
             f"it has {', '.join(table.colnames)}"
         )
-    from astroanomaly.tables.catalog import read_catalog
-
-    catalog = read_catalog(path)
-    if catalog.ra is None or catalog.dec is None or not np.isfinite(catalog.ra + catalog.dec).all():
+    ra, dec, _ = given
+    if not np.isfinite(ra + dec).all():
         raise LabelError(f"{path}: some rows have no position")
-    found, count = match_positions(catalog.ra, catalog.dec, *positions, radius_arcsec)
+    found, count = match_positions(ra, dec, *positions, radius_arcsec)
     if (found < 0).any():
         missing = np.flatnonzero(found < 0)
-        some = "; ".join(f"{catalog.ra[k]:.6f} {catalog.dec[k]:+.6f}" for k in missing[:_SHOWN])
+        some = "; ".join(f"{ra[k]:.6f} {dec[k]:+.6f}" for k in missing[:_EXAMPLES])
         raise LabelError(
             f"{len(missing)} of {len(found)} labelled positions have no object within {radius_arcsec:g} arcsec: "
             f"{some}. "
@@ -279,30 +249,24 @@ def _by_position(
         )
     objects = [ids[int(k)] for k in found]
     return objects, [
-        f"{count[k]} objects within {radius_arcsec:g} arcsec of {catalog.ra[k]:.6f} {catalog.dec[k]:+.6f}: "
+        f"{count[k]} objects within {radius_arcsec:g} arcsec of {ra[k]:.6f} {dec[k]:+.6f}: "
         f"the nearest, {objects[k]!r}, was taken"
         for k in np.flatnonzero(count > 1)
     ]
 
 
-def _read(path: Path) -> Table:
-    """Read a table of any format astropy knows; CSV as plain text, so that an id such as 007 stays as it is."""
-    from astropy.table import Table
-
+def _read(path: Path, wanted: Callable[[Table], bool]) -> Table:
+    """Read a table of any format; CSV as plain text, so that an id such as 007 stays as it is."""
     try:
-        if path.stat().st_size > _LIMIT:
-            raise LabelError(f"{path} has more than {_LIMIT >> 20} MiB: too large for a table of labels")
+        if path.stat().st_size > _MAX_BYTES:
+            raise LabelError(f"{path} has more than {_MAX_BYTES >> 20} MiB: too large for a table of labels")
         if path.suffix.lower() in (".csv", ".txt"):
             return _read_csv(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # astropy comments on other people's units and headers
-            return Table.read(path)
-    except LabelError:
-        raise
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # readers of a dozen formats raise whatever they like
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UnreadableError(f"{path} cannot be read as a table: {error}") from error
+    return read_table(path, wanted, lambda names: find_name(names, LABELLED_ID_NAMES))
 
 
 def _read_csv(path: Path) -> Table:
@@ -323,12 +287,6 @@ def _read_csv(path: Path) -> Table:
     return Table({name: np.array([row[k].strip() for row in rows[1:]], dtype=str) for k, name in enumerate(names)})
 
 
-def _find(table: Table, usual: Sequence[str]) -> str | None:
-    """Return the first column with one of the usual names, whatever its case."""
-    by_lower = {name.lower(): name for name in reversed(table.colnames)}
-    return next((by_lower[name] for name in usual if name in by_lower), None)
-
-
 def _texts(column: Any) -> list[str]:
     mask = getattr(column, "mask", None)
     values = np.ma.getdata(column).tolist()
@@ -338,7 +296,7 @@ def _texts(column: Any) -> list[str]:
 
 
 def _column_or(table: Table, name: str, default: str) -> list[str]:
-    column = _find(table, (name,))
+    column = find_name(table.colnames, (name,))
     texts = [""] * len(table) if column is None else _texts(table[column])
     return [text or default for text in texts]
 
@@ -381,11 +339,6 @@ def _refuse_contradictions(
                 f"{path} says both {said[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
                 "No label was written"
             )
-
-
-def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
 
 
 def _base(name: str) -> str:

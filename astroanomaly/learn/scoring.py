@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroanomaly.parallel.threads import Shared, ahead, together
+from astroanomaly.parallel.threads import SharedIterator, merged, prefetch
 from astroanomaly.records import ShardScores
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def score_images(
     planes = model_input.check(cache)
     shards = [shard for shard in cache.shards if len(shard) and (only is None or shard.uuid in only)]
     engines = engines or [Engine()]
-    todo = Shared(shards)
+    todo = SharedIterator(shards)
     training = model.training
 
     def plain(placed: nn.Module, engine: Engine) -> Judge:
@@ -112,7 +112,7 @@ def score_images(
         engine.expect(-(-sum(map(len, shards)) // len(engines)))
     try:
         parts = [scored(engine, engine.place(model, own=number > 0)) for number, engine in enumerate(engines)]
-        yield from parts[0] if len(parts) == 1 else together(parts)
+        yield from parts[0] if len(parts) == 1 else merged(parts)
     finally:
         model.train(training)
 
@@ -148,7 +148,7 @@ def _scored(
                 yield ShardScores(shard.uuid, shard.ids, found, engine.label)
 
     steps = ((shard, start) for shard in shards for start in range(0, len(shard), size))
-    for (shard, start), sent in ahead(read, steps, transfer.ahead, transfer.readers):
+    for (shard, start), sent in prefetch(read, steps, transfer.ahead, transfer.readers):
         model.eval()  # between two shards the caller may have put it into another mode
         with torch.inference_mode():
             seen = model_input.tensor(transfer.receive(sent), engine.device, planes)  # (n, 3, S, S)

@@ -24,7 +24,7 @@ __all__ = ["LOCAL", "Cluster", "connect", "need"]
 
 LOCAL = "local"
 _CONNECT_S = 10  # a scheduler that does not answer for so long is not there
-_AHEAD = 2  # items handed out for every thread of the cluster: the next one is there when one ends
+_ITEMS_PER_THREAD = 2  # items handed out for every thread of the cluster: the next one is there when one ends
 
 _IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # Ctrl-C is for the command
 _UNPACKING = "Error during deserialization"  # how Dask's message begins
@@ -135,7 +135,7 @@ class Cluster:
         done = as_completed(loop=self._client.loop, raise_errors=False)
         try:
             while True:
-                wanted = max(1, _AHEAD * self._threads_or_lost())
+                wanted = max(1, _ITEMS_PER_THREAD * self._threads_or_lost())
                 for item in itertools.islice(waiting, max(0, wanted - len(running))):
                     future = self._client.submit(call, item, pure=False)
                     running.add(future)

@@ -9,20 +9,25 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from astroanomaly.errors import StorageError
 
-if TYPE_CHECKING:
-    from astroanomaly.parallel.dask import Cluster
-
-__all__ = ["run", "workers_end_at_interrupt"]
+__all__ = ["Mapper", "run", "workers_end_at_interrupt"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int | Cluster = 1) -> Iterator[Result]:
+class Mapper(Protocol):
+    """Whatever applies a function to many items, such as the workers of a cluster."""
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Apply a function to every item; yield each item's result once, as they are done."""
+        ...
+
+
+def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int | Mapper = 1) -> Iterator[Result]:
     """Apply a function to every item; yield results as they are done, in any order.
 
     Parameters
@@ -31,7 +36,7 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int 
         For more than one worker it has to be importable by name, and so do its arguments' types. On a cluster it may be
         called twice for the same item, but each item has one result.
     workers
-        Number of processes; 1 runs everything here, in order. Or a cluster.
+        Number of processes; 1 runs everything here, in order. Or a cluster, or whatever else has ``map``.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Shared", "ahead", "together"]
+__all__ = ["SharedIterator", "merged", "prefetch"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 _END: Any = object()
 
 
-def ahead(
+def prefetch(
     fetch: Callable[[Item], Result], items: Iterable[Item], depth: int = 2, threads: int = 1
 ) -> Iterator[tuple[Item, Result]]:
     """Fetch something for each item in other threads, while the caller is busy with what was fetched before.
@@ -38,7 +38,7 @@ def ahead(
         An item and what was fetched for it, in order. An error of `fetch` is raised in its place. When the generator
         ends, or is closed, the threads have ended.
     """
-    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="prefetch") as pool:
         waiting: deque[tuple[Item, Future[Result]]] = deque()
         try:
             for item in items:
@@ -54,7 +54,7 @@ def ahead(
                 future.cancel()
 
 
-class Shared(Generic[Item]):
+class SharedIterator(Generic[Item]):
     """An iterator that several threads take from: every item is given once, to whoever asks first."""
 
     def __init__(self, items: Iterable[Item]) -> None:
@@ -69,13 +69,13 @@ class Shared(Generic[Item]):
             return next(self._items)
 
 
-def together(generators: Sequence[Iterator[Result]]) -> Iterator[Result]:
+def merged(generators: Sequence[Iterator[Result]]) -> Iterator[Result]:
     """Run several generators at once, each in a thread, and give their results as they come.
 
     Each is at most one result ahead of the caller, and works on the next one while the caller uses the last. The first
     error ends all of them. When this generator ends, or is closed, all of them are closed and the threads have ended.
     """
-    with ThreadPoolExecutor(len(generators), thread_name_prefix="together") as threads:
+    with ThreadPoolExecutor(len(generators), thread_name_prefix="merged") as threads:
         running = {threads.submit(next, generator, _END): generator for generator in generators}
         try:
             while running:

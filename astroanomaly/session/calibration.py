@@ -30,23 +30,23 @@ from scipy.stats import hypergeom
 
 from astroanomaly.errors import LabelError
 
-__all__ = ["DEPTHS", "Forecast", "Interval", "forecast", "interval_of_total"]
+__all__ = ["DEPTHS", "MIN_AUDIT_LABELS", "Forecast", "Interval", "forecast", "interval_of_total"]
 
 DEPTHS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
-LEAST = 20  # labelled objects of the audit set without which it says nothing
-_GRID = np.arange(-11.0, 6.51, 0.35)  # log-odds of the probability
+MIN_AUDIT_LABELS = 20  # labelled objects of the audit set without which it says nothing
+_LOG_ODDS_GRID = np.arange(-11.0, 6.51, 0.35)  # log-odds of the probability
 _KNOTS = np.array(
     [0, 0.15, 0.3, 0.45, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8]
 )  # -log10 of the share above
-_STEPS = (0.1, 0.6, 2.0, 6.0)  # half-Cauchy scales of a step in log-odds per decade, each as likely
-_START = (-5.0, 4.0)  # prior mean and scatter of the log-odds at the lower end of the ranking
-_FALL, _FEW = 0.3, 8  # chance that a step goes down, where the audit set has fewer objects above
-_PARTS = 8  # places within a segment that objects are gathered at
-_DRAWS, _MORE_DRAWS = 1000, 6000  # without and with other labels, which many draws contradict
-_ENOUGH = 200  # draws that are kept at least: those that contradict least
+_STEP_SCALES = (0.1, 0.6, 2.0, 6.0)  # half-Cauchy scales of a step in log-odds per decade, each as likely
+_LOWEST_PRIOR = (-5.0, 4.0)  # prior mean and scatter of the log-odds at the lower end of the ranking
+_FALL_CHANCE, _SPARSE_COUNT = 0.3, 8  # chance that a step goes down, where the audit set has fewer objects above
+_PARTS_PER_SEGMENT = 8  # places within a segment that objects are gathered at
+_DRAWS, _DRAWS_WITH_LABELS = 1000, 6000  # without and with other labels, which many draws contradict
+_MIN_KEPT_DRAWS = 200  # draws that are kept at least: those that contradict least
 _EDGES_PER_DECADE = 24
-_POINTS = 12  # objects at which the curve is looked up within a stretch of the ranking
-_STRETCH = 100
+_POINTS_PER_STRETCH = 12  # objects at which the curve is looked up within a stretch of the ranking
+_MIN_STRETCH = 100
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,15 @@ class Forecast:
         found = np.interp(scores, self.limits[::-1], self.probabilities[::-1])
         return np.where(np.isfinite(scores), found, np.nan)
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where probabilities come from in words, for the header of a catalogue."""
+        return {
+            "calibration": f"audit set of {self.audit} labelled objects, {self.audit_anomalies} of them anomalies",
+            "anomalies_left": f"{self.total.expected:.0f} ({self.total.low:.0f} to {self.total.high:.0f}, 90 %) among "
+            f"{self.unlabelled} unlabelled objects",
+        }
+
 
 def interval_of_total(anomalies: int, audit: int, pool: int, level: float = 0.9) -> tuple[int, int]:
     """Return the exact interval of the number of anomalies in a pool, from a sample drawn without replacement.
@@ -169,9 +178,10 @@ def forecast(
         If fewer than 20 objects of the audit set are labelled.
     """
     audit_truth, known_truth = np.asarray(audit_truth, bool), np.asarray(known_truth, bool)
-    if len(audit_truth) < LEAST:
+    if len(audit_truth) < MIN_AUDIT_LABELS:
         raise LabelError(
-            f"{len(audit_truth)} objects of the audit set are labelled: at least {LEAST} are needed to say anything"
+            f"{len(audit_truth)} objects of the audit set are labelled: at least {MIN_AUDIT_LABELS} are needed to say "
+            "anything"
         )
     scores, audit_scores, known_scores = (np.asarray(s, np.float64) for s in (scores, audit_scores, known_scores))
     found, known = int(audit_truth.sum()), int(known_truth.sum())
@@ -182,7 +192,7 @@ def forecast(
     rng = np.random.default_rng(seed)
     everyone = np.sort(np.concatenate([scores, audit_scores, known_scores]))
     knots = _knots(len(everyone))
-    draws = _MORE_DRAWS if known else _DRAWS
+    draws = _DRAWS_WITH_LABELS if known else _DRAWS
     curves = _draw_curves(_place(audit_scores, everyone), audit_truth, knots, draws, rng)
     order = np.argsort(-scores, kind="stable")
     wanted = tuple(d for d in dict.fromkeys(depths) if 0 < d < len(scores))
@@ -222,56 +232,56 @@ def _draw_curves(
 ) -> np.ndarray:
     """``(draws, knots)`` log-odds, from their posterior: backward messages, then draws forward."""
     fits = _likelihood(places, truth, knots)
-    message = np.zeros(len(_GRID))
+    message = np.zeros(len(_LOG_ODDS_GRID))
     chances = []
     for number in reversed(range(len(knots) - 1)):
-        few = int((places >= knots[number]).sum()) < _FEW
+        few = int((places >= knots[number]).sum()) < _SPARSE_COUNT
         with np.errstate(divide="ignore"):
             joint = np.log(_step_prior(knots[number + 1] - knots[number], few)) + fits[number] + message
         top = joint.max(axis=1)
         weights = np.exp(joint - top[:, None])
         message = top + np.log(weights.sum(axis=1))
         chances.append(np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1))
-    start = message - 0.5 * ((_GRID - _START[0]) / _START[1]) ** 2
+    start = message - 0.5 * ((_LOG_ODDS_GRID - _LOWEST_PRIOR[0]) / _LOWEST_PRIOR[1]) ** 2
     start = np.exp(start - start.max())
-    state = rng.choice(len(_GRID), draws, p=start / start.sum())
+    state = rng.choice(len(_LOG_ODDS_GRID), draws, p=start / start.sum())
     path = [state]
     for chance in reversed(chances):
-        state = (rng.random(draws)[:, None] > chance[state]).sum(axis=1).clip(0, len(_GRID) - 1)
+        state = (rng.random(draws)[:, None] > chance[state]).sum(axis=1).clip(0, len(_LOG_ODDS_GRID) - 1)
         path.append(state)
-    return _GRID[np.stack(path, axis=1)]
+    return _LOG_ODDS_GRID[np.stack(path, axis=1)]
 
 
 def _likelihood(places: np.ndarray, truth: np.ndarray, knots: np.ndarray) -> np.ndarray:
     """``(segments, G, G)`` log-likelihood of the objects of each segment by the values at its lower and upper knot."""
-    found = np.zeros((len(knots) - 1, len(_GRID), len(_GRID)))
+    found = np.zeros((len(knots) - 1, len(_LOG_ODDS_GRID), len(_LOG_ODDS_GRID)))
     segment = np.clip(np.searchsorted(knots, places, side="right") - 1, 0, len(knots) - 2)
     share = np.clip((places - knots[segment]) / np.diff(knots)[segment], 0, 1)
-    part = np.minimum((share * _PARTS).astype(int), _PARTS - 1)
+    part = np.minimum((share * _PARTS_PER_SEGMENT).astype(int), _PARTS_PER_SEGMENT - 1)
     for number, where, odd in sorted(set(zip(segment.tolist(), part.tolist(), truth.tolist(), strict=True))):
         those = (segment == number) & (part == where) & (truth == odd)
         middle = share[those].mean()
-        value = _GRID[:, None] * (1 - middle) + _GRID[None, :] * middle
+        value = _LOG_ODDS_GRID[:, None] * (1 - middle) + _LOG_ODDS_GRID[None, :] * middle
         found[number] -= those.sum() * np.logaddexp(0, -value if odd else value)
     return found
 
 
 def _step_prior(width: float, few: bool) -> np.ndarray:
     """``(G, G)`` chances of the value at the next knot, given that at this one."""
-    step = _GRID[None, :] - _GRID[:, None]
+    step = _LOG_ODDS_GRID[None, :] - _LOG_ODDS_GRID[:, None]
     up = _mixture(step, width)
     if not few:
         return up
-    mixed = (1 - _FALL) * up + _FALL * _mixture(-step, width)
+    mixed = (1 - _FALL_CHANCE) * up + _FALL_CHANCE * _mixture(-step, width)
     return mixed / mixed.sum(axis=1, keepdims=True)
 
 
 def _mixture(step: np.ndarray, width: float) -> np.ndarray:
     mixed = np.zeros_like(step)
-    for scale in _STEPS:
+    for scale in _STEP_SCALES:
         density = np.where(step >= -1e-9, 1 / (1 + (step / (scale * width)) ** 2), 0.0)
         mixed += density / density.sum(axis=1, keepdims=True)
-    return mixed / len(_STEPS)
+    return mixed / len(_STEP_SCALES)
 
 
 # ----------------------------------------------------------------------------------------------------------- counts
@@ -311,20 +321,21 @@ def _counts(
     for number, stop in enumerate(seen):
         for first in _stretches(start, stop):
             last = min(stop, first[1])
-            picked = np.linspace(first[0], last - 1, min(last - first[0], _POINTS)).astype(int)
+            picked = np.linspace(first[0], last - 1, min(last - first[0], _POINTS_PER_STRETCH)).astype(int)
             chance = expit(_at(places[picked], knots, curves)).mean(axis=1)
             run += rng.binomial(last - first[0], chance)
         start = stop
         counts[:, number] = run - taken[stop]
     beyond = (np.maximum(-counts, 0) + np.maximum(counts - edges, 0)).max(axis=1)
-    kept = beyond <= max(0.0, np.partition(beyond, min(_ENOUGH, len(beyond)) - 1)[min(_ENOUGH, len(beyond)) - 1])
+    enough = min(_MIN_KEPT_DRAWS, len(beyond)) - 1
+    kept = beyond <= max(0.0, np.partition(beyond, enough)[enough])
     counts = np.clip(counts, 0, edges)
     return np.maximum.accumulate(counts, axis=1), kept
 
 
 def _stretches(start: int, stop: int) -> list[tuple[int, int]]:
     """Cut a part of the ranking where the curve may bend within it; deep down it is long and flat."""
-    step = max(_STRETCH, (stop - start) // 8)
+    step = max(_MIN_STRETCH, (stop - start) // 8)
     return [(first, min(stop, first + step)) for first in range(start, stop, step)]
 
 

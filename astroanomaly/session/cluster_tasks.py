@@ -9,29 +9,30 @@ import uuid
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, read_scores, write_scores
 from astroanomaly.errors import ClusterError
 from astroanomaly.hookspecs import Ranker
-from astroanomaly.parallel import dask as clusters
-from astroanomaly.parallel import processes as parallel
-from astroanomaly.records import Progress
+from astroanomaly.learn.engine.device import tune_allocator
+from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
+from astroanomaly.parallel.dask import Cluster, need
+from astroanomaly.parallel.processes import run
+from astroanomaly.records import Progress, drain
+from astroanomaly.session.fitted import fitted_steps
+from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import Round
 
-if TYPE_CHECKING:
-    from astroanomaly.learn.features.store import FeatureStore
-    from astroanomaly.session.session import Session
+__all__ = ["SessionRef", "compute_features", "fitted_ranker", "score_shards"]
 
-__all__ = ["Search", "compute_features", "fitted_ranker", "score_shards", "search_of"]
-
-_TOGETHER = 16  # shards a worker scores in one go, where there are many: the network is built once for all of them
+_SHARDS_PER_GROUP = 16  # that a worker scores in one go, where there are many: the network is built once for them
 
 
 @dataclass(frozen=True)
-class Search:
-    """What a worker needs to know of a search; it opens the session and the caches itself.
+class SessionRef:
+    """What a worker needs to know of a session; it opens the session and the caches itself.
 
     Attributes
     ----------
@@ -45,9 +46,14 @@ class Search:
     caches: tuple[Path, ...]
     token: str
 
+    @classmethod
+    def of(cls, session: SessionFolder, cache: Cache) -> Self:
+        """Refer to a session and the caches that are worked on."""
+        return cls(session.path.absolute(), tuple(path.absolute() for path in cache.folders), uuid.uuid4().hex)
+
 
 def compute_features(
-    session: Session, ranker: Ranker, cache: Cache, cluster: clusters.Cluster
+    session: SessionFolder, ranker: Ranker, cache: Cache, cluster: Cluster
 ) -> Generator[Progress, None, None]:
     """Compute the features that are missing on a cluster, if the ranker is one on frozen features: it needs them all.
 
@@ -56,8 +62,6 @@ def compute_features(
     ClusterError
         If workers have computed features that are not to be seen here.
     """
-    from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
-
     if not isinstance(ranker, FeatureRanker):
         return
     left = _without_features(session, cache)
@@ -65,7 +69,7 @@ def compute_features(
         return
     done = len(cache) - sum(left.values())
     yield Progress("features", done, len(cache), message=cluster.announce())
-    for shard in parallel.run(functools.partial(_compute, search_of(session, cache)), left, cluster):
+    for shard in run(functools.partial(_compute, SessionRef.of(session, cache)), left, cluster):
         done += left[shard]
         yield Progress("features", done, len(cache))
     lost = len(_without_features(session, cache))
@@ -77,14 +81,14 @@ def compute_features(
 
 
 def score_shards(
-    session: Session, target: Round, cache: Cache, left: Mapping[str, int], cluster: clusters.Cluster
+    session: SessionFolder, target: Round, cache: Cache, left: Mapping[str, int], cluster: Cluster
 ) -> Generator[Progress, None, None]:
     """Score shards with the checkpoint of a round on a cluster.
 
     Parameters
     ----------
     session, target
-        The search and the round.
+        The session and the round.
     cache
         The cutouts.
     left
@@ -100,10 +104,10 @@ def score_shards(
     done = len(cache) - sum(left.values())
     yield Progress("scoring", done, len(cache), message=cluster.announce())
     shards = list(left)
-    together = min(_TOGETHER, max(1, len(shards) // (4 * max(1, cluster.threads))))
+    size = min(_SHARDS_PER_GROUP, max(1, len(shards) // (4 * max(1, cluster.threads))))
     said = False
-    groups = (shards[start : start + together] for start in range(0, len(shards), together))
-    for group in parallel.run(functools.partial(_score, search_of(session, cache), target.absolute()), groups, cluster):
+    groups = (shards[start : start + size] for start in range(0, len(shards), size))
+    for group in run(functools.partial(_score, SessionRef.of(session, cache), target.absolute()), groups, cluster):
         done += sum(left[shard] for shard in group)
         _look_again(target.scores)
         message, first = "", next(iter(group))
@@ -118,15 +122,8 @@ def score_shards(
         )
 
 
-def search_of(session: Session, cache: Cache) -> Search:
-    """Say what workers have to open."""
-    return Search(session.path.absolute(), tuple(path.absolute() for path in cache.folders), uuid.uuid4().hex)
-
-
-def _without_features(session: Session, cache: Cache) -> dict[str, int]:
+def _without_features(session: SessionFolder, cache: Cache) -> dict[str, int]:
     """Uuids of the shards that lack features, and their numbers of objects."""
-    from astroanomaly.learn.features.store import FeatureStore
-
     store = FeatureStore.of(cache, session.context)
     for folder in dict.fromkeys(folder for shard in cache.shards for folder in store.folders(shard.uuid)):
         _look_again(folder)
@@ -142,18 +139,18 @@ def _look_again(folder: Path) -> None:
 # -------------------------------------------------------------------------------------------------- in the workers
 
 
-def _compute(search: Search, shard: str) -> str:
+def _compute(ref: SessionRef, shard: str) -> str:
     """Compute the features of a shard."""
-    store = _store(search)
+    store = _store(ref)
     store.compute_shard(shard)
     store.close()
     return shard
 
 
-def _score(search: Search, target: Round, shards: Collection[str]) -> Collection[str]:
+def _score(ref: SessionRef, target: Round, shards: Collection[str]) -> Collection[str]:
     """Score some shards; those that another worker has written meanwhile are not scored again."""
-    session, cache = _opened(search)
-    ranker = fitted_ranker(search, target)
+    session, cache = _opened(ref)
+    ranker = fitted_ranker(ref, target)
     left = [shard for shard in shards if not has_scores(target.scores, shard)]
     for scores in ranker.score(cache, left) if left else ():
         write_scores(target.scores, scores, session.classes, ranker.name)
@@ -161,25 +158,20 @@ def _score(search: Search, target: Round, shards: Collection[str]) -> Collection
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(search: Search) -> tuple[Session, Cache]:
-    from astroanomaly.learn.engine.device import tune_allocator
-    from astroanomaly.session.session import Session
-
-    for folder in (search.session, *search.caches):
-        clusters.need(folder)
+def _opened(ref: SessionRef) -> tuple[SessionFolder, Cache]:
+    for folder in (ref.session, *ref.caches):
+        need(folder)
     tune_allocator()
-    return Session.open(search.session), Cache.open(*search.caches)
+    return SessionFolder.open(ref.session), Cache.open(*ref.caches)
 
 
 @functools.lru_cache(maxsize=1)
-def _store(search: Search) -> FeatureStore:
-    from astroanomaly.learn.features.store import FeatureStore
-
-    session, cache = _opened(search)
+def _store(ref: SessionRef) -> FeatureStore:
+    session, cache = _opened(ref)
     return FeatureStore.of(cache, session.context)
 
 
 @functools.lru_cache(maxsize=1)
-def fitted_ranker(search: Search, target: Round) -> Ranker:
+def fitted_ranker(ref: SessionRef, target: Round) -> Ranker:
     """Bring the ranker of a round back, once in a process."""
-    return _opened(search)[0].fitted(target)
+    return drain(fitted_steps(_opened(ref)[0], target))

@@ -1,37 +1,40 @@
-"""The catalogue of anomalies of a session."""
+"""Catalogues of objects of a session: how they are made, and which objects are exported."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly import ranking
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, SessionError
-from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
 from astroanomaly.records import NOMINAL
-from astroanomaly.session.candidates import describe
-from astroanomaly.tables.write import merge_duplicates, write_catalog
+from astroanomaly.session.calibration import Forecast
+from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.remaining import remaining
+from astroanomaly.session.rounds import Round
+from astroanomaly.tables.write import build_catalog, merge_duplicates, write_catalog
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-    from astroanomaly.session.calibration import Forecast
-    from astroanomaly.session.session import Session
-
-__all__ = ["export"]
+__all__ = ["describe", "export", "origin"]
 
 _log = logging.getLogger(__name__)
 
-_TOP = 100  # what is exported when nobody says how much
+_DEFAULT_TOP = 100  # what is exported when nobody says how much
 _NOT_CALIBRATED = "that takes an audit set, labelled blind, with anomalies in it (`astroanomaly init --audit N`)"
 
 
 def export(
-    session: Session,
+    session: SessionFolder,
     path: Path,
     top: int | None,
     threshold: float | None,
@@ -50,7 +53,7 @@ def export(
         )
     opinions = session.labels.current()
     if session.is_scored:
-        ids, log_odds = session.scores()
+        ids, log_odds = session.last_round.read_scores(session.cache)
     elif labelled is not None:  # labels can be written out before anything was trained
         ids = list(session.cache.ids)
         log_odds = np.full((len(ids), len(session.classes)), np.nan, np.float32)
@@ -63,7 +66,9 @@ def export(
         chosen = [ids[k] for k in sorted(places, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
     else:
         nominal = {object_id for object_id, opinion in opinions.items() if opinion.label == NOMINAL}
-        chosen = ranking.order(ids, scores, n=len(ids) if threshold is not None else top or _TOP, exclude=nominal)
+        chosen = ranking.order(
+            ids, scores, n=len(ids) if threshold is not None else top or _DEFAULT_TOP, exclude=nominal
+        )
         if threshold is not None:
             if found is None:
                 _log.warning("probability >= %g is not calibrated: %s", threshold, _NOT_CALIBRATED)
@@ -80,10 +85,8 @@ def export(
     return table
 
 
-def _calibrated(session: Session) -> Forecast | None:
+def _calibrated(session: SessionFolder) -> Forecast | None:
     """Return what the audit set says of the latest round's scores; None if too little of it is labelled."""
-    from astroanomaly.session.remaining import remaining
-
     if not session.labels.audit or not session.is_scored:
         return None
     try:
@@ -92,3 +95,82 @@ def _calibrated(session: Session) -> Forecast | None:
         _log.info("no probabilities: %s", error)
         return None
     return found if found.calibrated else None
+
+
+def describe(
+    session: SessionFolder,
+    chosen: Sequence[str],
+    scores: np.ndarray,
+    log_odds: np.ndarray | None = None,
+    opinions: Mapping[str, ObjectConsensus] | None = None,
+    provenance: Mapping[str, str] | None = None,
+    found: Forecast | None = None,
+) -> QTable:
+    """Make the catalogue of some objects: positions, scores, labels, catalogue columns.
+
+    Parameters
+    ----------
+    session
+        The session.
+    chosen
+        Ids, in the order of the rows.
+    scores
+        ``(N,)`` of all objects in the order of the cache, NaN where there is none.
+    log_odds
+        ``(N, classes)`` of all objects; None leaves the columns of the classes out.
+    opinions
+        What stands; None reads it.
+    provenance
+        Where the scores come from; None: the latest round.
+    found
+        What the audit set says of the scores; None leaves the probability out.
+    """
+    rows = session.cache.rows(chosen)
+    ra, dec = session.cache.positions
+    order = np.argsort(np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"), kind="stable")
+    standing = session.labels.current() if opinions is None else opinions
+    said = [standing.get(object_id, ObjectConsensus("", {})) for object_id in chosen]
+    columns: dict[str, Any] = {
+        "object_id": np.array(list(chosen), dtype=str),
+        "ra": ra[rows],
+        "dec": dec[rows],
+        "score": scores[rows],
+        "rank": order[rows] + 1,
+        "label": np.array([opinion.label for opinion in said], dtype=str),
+        "votes": np.array([_votes(opinion) for opinion in said], dtype=str),
+        "note": np.array([" | ".join(opinion.notes) for opinion in said], dtype=str),
+    }
+    if found is not None:
+        free = np.array([opinion.label in ("", DISPUTED) for opinion in said], bool)
+        columns["probability"] = np.where(free, found.probability(scores[rows]), np.nan)
+    for number, name in enumerate(session.classes if log_odds is not None else ()):
+        columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
+    for name, values in session.cache.columns(chosen).items() if chosen else ():
+        columns[name if name not in columns else f"catalog_{name}"] = values
+    last = session.last_round if provenance is None and session.is_scored else None
+    where_from = {**origin(session, last), **(provenance or {})}
+    if found is not None:
+        where_from |= found.provenance
+    return build_catalog(columns, where_from)
+
+
+def _votes(opinion: ObjectConsensus) -> str:
+    return ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
+
+
+def origin(session: SessionFolder, last: Round | None) -> dict[str, str]:
+    """Return where scores come from: software, session, caches, label event and, where there is one, the round."""
+    found = {
+        "software": f"astroanomaly {importlib.metadata.version('astroanomaly')}",
+        "session": str(session.path),
+        "caches": ", ".join(map(str, session.cache.folders)),
+        "label_event": str(session.labels.last_event),
+    }
+    if last is not None:
+        found |= {
+            "round": str(last.number),
+            "ranker": last.ranker,
+            "trained": str(last.recipe.get("created", "")),
+            "trained_on_event": str(last.last_event),
+        }
+    return found

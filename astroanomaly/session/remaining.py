@@ -1,27 +1,25 @@
-"""What is left to find: a search's scores and audit set brought together with `astroanomaly.session.calibration`."""
+"""What is left to find: a session's scores and audit set brought together with `astroanomaly.session.calibration`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from astroanomaly.cache import Cache
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, audit_labels
+from astroanomaly.learn.label_errors import held_out, odds
 from astroanomaly.records import NOMINAL
-from astroanomaly.session.calibration import DEPTHS, LEAST, Forecast, forecast
+from astroanomaly.session.calibration import DEPTHS, MIN_AUDIT_LABELS, Forecast, forecast
+from astroanomaly.session.folder import SessionFolder
 
-if TYPE_CHECKING:
-    from astroanomaly.cache import Cache
-    from astroanomaly.session.session import Session
+__all__ = ["forecast_scores", "remaining"]
 
-__all__ = ["forecast_scores", "provenance", "remaining"]
-
-_SAMPLED, _TOP = 1000, 500  # unlabelled objects that two rankings are compared on: at random, and from the top
+_COMPARED_AT_RANDOM, _COMPARED_AT_TOP = 1000, 500  # unlabelled objects that two rankings are compared on
 
 
-def remaining(session: Session, depths: Sequence[int] = DEPTHS) -> Forecast:
+def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecast:
     """Say how many anomalies are left by the latest round's scores; see `Session.remaining`."""
     last = session.last_round
     ranker = session.ranker(last.ranker, **last.recipe["options"])
@@ -84,9 +82,9 @@ def forecast_scores(
         raise ConfigError(f"a depth of {min(depths)} objects: expected 1 or more")
     drawn = [i for i, row in zip(sorted(audit), cache.find(sorted(audit)), strict=True) if row >= 0]
     checked = {i: label for i, label in audit_labels(consensus, drawn).items() if label != DISPUTED}
-    if len(checked) < LEAST:
+    if len(checked) < MIN_AUDIT_LABELS:
         raise SessionError(_too_few(len(drawn), len(checked)))
-    said = {i: o.label for i, o in consensus.opinions().items() if o.label not in ("", DISPUTED) and i not in audit}
+    said = {i: o.label for i, o in consensus.current().items() if o.label not in ("", DISPUTED) and i not in audit}
     there = cache.find(list(said))
     known = [i for i, row in zip(said, there, strict=True) if row >= 0]
     audit_rows, known_rows = cache.rows(list(checked)), cache.rows(known)
@@ -115,21 +113,12 @@ def forecast_scores(
     )
 
 
-def provenance(found: Forecast) -> dict[str, str]:
-    """Say in words where probabilities come from, for the header of a catalogue."""
-    return {
-        "calibration": f"audit set of {found.audit} labelled objects, {found.audit_anomalies} of them anomalies",
-        "anomalies_left": f"{found.total.expected:.0f} ({found.total.low:.0f} to {found.total.high:.0f}, 90 %) among "
-        f"{found.unlabelled} unlabelled objects",
-    }
-
-
 def _compared(scores: np.ndarray, free: np.ndarray, audit_rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Choose objects to compare two rankings on: rows, and for how many objects each stands."""
     pool = np.union1d(np.flatnonzero(free), audit_rows[np.isfinite(scores[audit_rows])])
     order = pool[np.argsort(-scores[pool], kind="stable")]
-    top, rest = order[:_TOP], order[_TOP:]
-    drawn = np.random.default_rng(seed).permutation(rest)[:_SAMPLED]
+    top, rest = order[:_COMPARED_AT_TOP], order[_COMPARED_AT_TOP:]
+    drawn = np.random.default_rng(seed).permutation(rest)[:_COMPARED_AT_RANDOM]
     weights = np.r_[np.ones(len(top)), np.full(len(drawn), len(rest) / max(len(drawn), 1))]
     return np.r_[top, drawn], weights
 
@@ -150,8 +139,6 @@ def _unseen(
     Log-odds out of fold, of a regression like the probe's, tell the place: an object would stand as high in the ranking
     as it does in that of the regression.
     """
-    from astroanomaly.learn.label_errors import held_out, odds
-
     options: dict[str, object] = {"c": regression["c"], "balanced": regression["balanced"]}
     names = [NOMINAL, *sorted({said[i] for i in learnt} - {NOMINAL})]
     places = np.array([names.index(said[i]) for i in learnt])
@@ -159,13 +146,13 @@ def _unseen(
         return own
     known = points(learnt)
     held = -held_out(known, places, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
-    judged = np.isfinite(held)
-    spoken = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
-    order = np.argsort(-spoken, kind="stable")
-    above = np.cumsum(weights[order])[np.searchsorted(-spoken[order], -held[judged], side="right").clip(1) - 1]
+    finite = np.isfinite(held)
+    sampled = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
+    order = np.argsort(-sampled, kind="stable")
+    above = np.cumsum(weights[order])[np.searchsorted(-sampled[order], -held[finite], side="right").clip(1) - 1]
     order = np.argsort(-sample_scores, kind="stable")
-    held[judged] = np.interp(above, np.cumsum(weights[order]), sample_scores[order])
-    return np.where(judged, held, own)
+    held[finite] = np.interp(above, np.cumsum(weights[order]), sample_scores[order])
+    return np.where(finite, held, own)
 
 
 def _too_few(drawn: int, checked: int) -> str:
@@ -175,6 +162,6 @@ def _too_few(drawn: int, checked: int) -> str:
             "start a session with `astroanomaly init --audit N` and label those objects blind, in the app"
         )
     return (
-        f"{checked} of the {drawn} objects of the audit set are labelled, {LEAST} are needed: in the app, choose "
-        "'show: the audit set, blind', or import labels of the whole set"
+        f"{checked} of the {drawn} objects of the audit set are labelled, {MIN_AUDIT_LABELS} are needed: in the app, "
+        "choose 'show: the audit set, blind', or import labels of the whole set"
     )

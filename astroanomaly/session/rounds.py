@@ -19,13 +19,8 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, read_scores
 from astroanomaly.errors import SessionError, StorageError
-from astroanomaly.files import read_json, write_json
+from astroanomaly.files import is_held, locked, read_json, write_json
 from astroanomaly.records import ShardScores
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["ROUNDS", "SCORES", "Draft", "Round", "list_rounds", "new_round"]
 
@@ -35,6 +30,7 @@ _RECIPE, _WEIGHTS = "ranker.json", "model.safetensors"
 _UNFINISHED, _LOCK = ".tmp-", "lock"
 _NEW_S = 600.0  # a folder without a lock file is not swept before: its maker may be about to write one
 _OLD_S = 86400.0  # where files cannot be locked, what nobody has touched for a day is left over
+_LOCKING_S = 1.0  # between making the lock file and locking it
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Round:
         return replace(self, path=self.path.absolute())
 
     def in_survey(self, folder: Path) -> Path:
-        """Where the folder of a survey that is scored straight through has what this round makes of it.
+        """Where the folder of a survey has what this round makes of it.
 
         The name has the number of the round and a hash of its recipe and checkpoint, so that several sessions may use
         one folder.
@@ -160,7 +156,7 @@ def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         unfinished.mkdir()
-        with _held(unfinished):
+        with locked(unfinished / _LOCK):  # the system lets go of it with the process, however that ends
             yield draft
             draft.recipe.setdefault("created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
             write_json(unfinished / _RECIPE, draft.recipe)
@@ -189,16 +185,6 @@ def _settle(unfinished: Path, folder: Path) -> int:
             return number
 
 
-@contextlib.contextmanager
-def _held(unfinished: Path) -> Iterator[None]:
-    """Hold the lock of a round in the making: the system lets go of it with the process, however that ends."""
-    with (unfinished / _LOCK).open("w") as handle:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
 def _sweep(folder: Path) -> None:
     """Remove rounds that were being made by processes that are gone."""
     for path in folder.glob(f"{_UNFINISHED}*"):
@@ -211,13 +197,9 @@ def _is_left_over(path: Path) -> bool:
         age = time.time() - max(item.stat().st_mtime for item in (path, *path.rglob("*")))
         if not (path / _LOCK).exists():
             return age > _NEW_S
-        with (path / _LOCK).open("r+") as handle:
-            if fcntl is None:
-                return age > _OLD_S
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:  # somebody holds it, or it cannot be locked here at all
-                return error.errno not in (errno.EWOULDBLOCK, errno.EACCES) and age > _OLD_S
-            return age > 1  # between making the file and locking it
+        held = is_held(path / _LOCK)
+        if held is None:
+            return age > _OLD_S
+        return not held and age > _LOCKING_S
     except OSError:  # it is gone meanwhile, or not ours
         return False

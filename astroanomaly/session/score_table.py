@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly.cache import Cache
+from astroanomaly.cache.plan import plan_tasks
 from astroanomaly.cache.scores import count_tasks, list_parts
-from astroanomaly.cache.writer import plan_tasks
 from astroanomaly.errors import CatalogError, SessionError
+from astroanomaly.files import atomic_path
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import Progress
-from astroanomaly.session.candidates import origin
+from astroanomaly.session.export import origin
+from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.tables.escape import ascii_text
 from astroanomaly.tables.stream import STREAMS
 from astroanomaly.tables.write import build_catalog, check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from astropy.table import QTable
-
-    from astroanomaly.cache import Cache
-    from astroanomaly.session.session import Session
 
 __all__ = ["ScoreBlock", "export_scores", "widest", "write_score_table"]
 
@@ -108,8 +106,6 @@ def write_score_table(
     CatalogError
         If there are more or fewer objects than ``total``, or a text is wider than was said.
     """
-    from astroanomaly.files import atomic_path
-
     path = Path(path)
     stream = STREAMS[check_target(path, tuple(STREAMS), overwrite=overwrite)]
     done = 0
@@ -131,7 +127,7 @@ def write_score_table(
 
 
 def export_scores(
-    session: Session, path: Path, *, survey: Path | None = None, overwrite: bool = False
+    session: SessionFolder, path: Path, *, survey: Path | None = None, overwrite: bool = False
 ) -> Generator[Progress, None, int]:
     """Write the scores of all objects by the latest round, see `Session.export_scores`; return how many."""
     check_target(path, tuple(STREAMS), overwrite=overwrite)  # ids are looked through only for a file that can be
@@ -180,8 +176,8 @@ def _blocks(cache: Cache, last: Round, labels: Mapping[str, str]) -> Iterator[Sc
         yield ScoreBlock(scores.ids, *shard.positions, scores.log_odds, given)
 
 
-def _scored_with(session: Session, survey: Path) -> tuple[Round, Path]:
-    """Return the latest round that has scored objects of a survey straight through, and the folder of these scores."""
+def _scored_with(session: SessionFolder, survey: Path) -> tuple[Round, Path]:
+    """Return the latest round that has scored objects of a survey, and the folder of these scores."""
     for item in reversed(session.rounds):
         folder = item.in_survey(survey) / SCORES
         if folder.is_dir():
@@ -192,7 +188,7 @@ def _scored_with(session: Session, survey: Path) -> tuple[Round, Path]:
     )
 
 
-def _refuse_unfinished(session: Session, survey: Path, folder: Path) -> None:
+def _refuse_unfinished(session: SessionFolder, survey: Path, folder: Path) -> None:
     done, tasks = count_tasks(folder), plan_tasks(survey)
     if done != tasks:
         raise SessionError(

@@ -1,4 +1,4 @@
-"""Straight through a survey: cut, score, forget. Scores and positions of all are kept, and the cutouts of the best."""
+"""A whole survey: cut, score, forget. Scores and positions of all are kept, and the cutouts of the best."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,36 +17,36 @@ import numpy as np
 
 from astroanomaly.cache import Cache, Shard
 from astroanomaly.cache.index import load_index
+from astroanomaly.cache.plan import plan_length, read_description, read_plan_parts
 from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
 from astroanomaly.cache.scores import PartScores, list_parts, read_part
-from astroanomaly.cache.writer import create_cache, plan_length, read_description, read_plan_parts, write_lock
-from astroanomaly.config import FetchConfig
+from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Traffic
-from astroanomaly.hookspecs import Source
-from astroanomaly.ingestion.ingest import open_job
-from astroanomaly.ingestion.workers import Job, in_batches, read_batch
-from astroanomaly.parallel import dask as clusters
-from astroanomaly.parallel.threads import ahead
+from astroanomaly.ingestion.ingest import plan_ingest
+from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.ingestion.workers import IngestContext, in_batches, read_batch
+from astroanomaly.parallel.dask import Cluster, connect, need
+from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import Progress, Task
-from astroanomaly.session import cluster_tasks as shard_work
+from astroanomaly.session.cluster_tasks import SessionRef, fitted_ranker
+from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
-from astroanomaly.session.survey_best import Best, keep
+from astroanomaly.session.survey_best import BestObjects, cut_again
 
 if TYPE_CHECKING:
     from astroanomaly.learn.explain import ImageScore
-    from astroanomaly.session.session import Session
 
 __all__ = ["SurveyReport", "score_source"]
 
 _BEST = "best"  # folder of the cache of the best
 _CUTTING = "cutting"  # folder of cutouts that wait to be scored
-_MANY = 10**6  # objects of a plan that does not know how many they are
+_EXPECTED_OBJECTS = 10**6  # objects of a plan that does not know how many they are
 
 
 @dataclass(frozen=True)
 class SurveyReport:
-    """What came of a survey that was scored straight through.
+    """What came of a survey that was scored.
 
     Attributes
     ----------
@@ -79,37 +79,33 @@ class SurveyReport:
 
 
 def score_source(
-    session: Session,
+    session: SessionFolder,
     last: Round,
     ranker: Any,
-    source: str | Source,
-    inputs: str | Path | Sequence[str | Path] = (),
+    request: SourceRequest,
     *,
     out: Path,
     top: int = 1000,
-    prefix: str = "",
     workers: int | None = None,
     scheduler: str | None = None,
-    fetch: FetchConfig | Mapping[str, Any] | None = None,
-    retry_failed: bool = False,
-    options: dict[str, Any] | None = None,
 ) -> Generator[Progress, None, SurveyReport]:
     """Score the objects of a survey without keeping their cutouts, or go on where an earlier call stopped.
 
     Parameters
     ----------
     session
-        The search. Its objects are not among the best.
+        The session. Its objects are not among the best.
     last, ranker
         The round, and its ranker, which scores images.
-    source, inputs, prefix, workers, scheduler, fetch, options
-        As in `astroanomaly.ingest`. Without a scheduler, ``workers`` processes cut, and this one scores.
+    request
+        The survey. To retry what has failed, the scores of parts in which objects have failed are forgotten first, so
+        that they are cut and scored again.
     out
         Folder with the plan of the survey, made when missing; `Round.in_survey` gets the scores and the best.
     top
         How many of the highest scores are cut once more, and kept.
-    retry_failed
-        First forget the scores of parts in which objects have failed, so that they are cut and scored again.
+    workers, scheduler
+        As in `astroanomaly.ingest`. Without a scheduler, ``workers`` processes cut, and this one scores.
 
     Raises
     ------
@@ -129,32 +125,32 @@ def score_source(
         )
     began = time.time()
     out = out.resolve()  # workers may be elsewhere
-    job, planning = yield from open_job(source, inputs, out, prefix=prefix, fetch=fetch, options=options)
+    context, planning = yield from plan_ingest(request, out)
     target = last.in_survey(out)
     scores, kept = target / SCORES, target / _BEST
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
     Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
     session.model_input.check(Cache.open(out))
-    best, objects = Best(top, Cache.open(*others)), plan_length(out)
-    with write_lock(out), clusters.connect(scheduler, workers) as cluster:
-        survey = _Survey(job, scores, objects, tuple(session.classes))
-        if retry_failed:
+    best, objects = BestObjects(top, Cache.open(*others)), plan_length(out)
+    with write_lock(out), connect(scheduler, workers) as cluster:
+        survey = _Survey(context, scores, objects, tuple(session.classes))
+        if request.retry_failed:
             survey.forget_failed()
         if cluster is None:
             parts = _in_this_process(survey, ranker, workers or 1)
         else:
-            parts = _on_cluster(survey, shard_work.search_of(session, session.cache), last.absolute(), cluster)
+            parts = _on_cluster(survey, SessionRef.of(session, session.cache), last.absolute(), cluster)
         report = yield from _follow(survey, parts, best, "" if cluster is None else cluster.announce())
         report = replace(report, best=kept, traffic=planning + report.traffic)
         chosen = best.tasks
         if chosen:
             if not (kept / CACHE_FILE).is_file():
-                create_cache(kept, job.layout, (), read_description(out)["request"])
+                create_cache(kept, context.layout, (), read_description(out)["request"])
             with write_lock(kept):
                 there = Cache.open(kept).find(list(chosen)) >= 0
                 missing = {name: chosen[name] for name, has in zip(chosen, there.tolist(), strict=True) if not has}
-                keeping = replace(job, out=kept, stage=cluster is not None)
-                traffic = yield from keep(keeping, out, missing, cluster or workers or 1)
+                keeping = replace(context, out=kept, stage=cluster is not None)
+                traffic = yield from cut_again(keeping, out, missing, cluster or workers or 1)
                 load_index(kept)
             found = int((Cache.open(kept).find(list(chosen)) >= 0).sum())
             report = replace(report, kept=found, traffic=report.traffic + traffic)
@@ -165,14 +161,14 @@ def score_source(
 class _Survey:
     """A survey and what is known of its scores; plain data, for workers too."""
 
-    job: Job
+    context: IngestContext
     scores: Path  # folder of the score files
     objects: int  # 0: the plan does not know
     classes: tuple[str, ...]
 
     @property
     def expected(self) -> int:
-        return self.objects or _MANY
+        return self.objects or _EXPECTED_OBJECTS
 
     def parts(self) -> Iterator[PartScores]:
         """Give the scores that are there; what a killed writer has left is removed."""
@@ -188,7 +184,7 @@ class _Survey:
 
 
 def _follow(
-    survey: _Survey, parts: Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]], best: Best, message: str
+    survey: _Survey, parts: Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]], best: BestObjects, message: str
 ) -> Generator[Progress, None, SurveyReport]:
     """Take the scores that are there, then those that come; tell how many."""
     done: set[int] = set()
@@ -220,14 +216,14 @@ def _follow(
 
 def _part(survey: _Survey, score: ImageScore, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
     """Score what was cut, write it down, and throw the cutouts away."""
-    shards = [Shard(path, survey.job.layout) for path in sorted((cut / SHARD_FOLDER).glob("*.h5"))]
+    shards = [Shard(path, survey.context.layout) for path in sorted((cut / SHARD_FOLDER).glob("*.h5"))]
     none = np.empty((0, len(survey.classes)), np.float32)
     part = PartScores(
         tasks=np.array(tasks, np.int64),
         ids=[name for shard in shards for name in shard.ids],
         ra=np.concatenate([shard.positions[0] for shard in shards]),
         dec=np.concatenate([shard.positions[1] for shard in shards]),
-        log_odds=np.concatenate([none, *(some for shard in shards for some in _judged(shard, score))]),
+        log_odds=np.concatenate([none, *(some for shard in shards for some in _log_odds(shard, score))]),
         task=np.concatenate([shard.row_tasks() for shard in shards]),
         failures=[failure for shard in shards for failure in shard.failures()[1]],
         engine=score.engine.label,
@@ -239,21 +235,21 @@ def _part(survey: _Survey, score: ImageScore, ranker: str, cut: Path, tasks: Seq
     return part
 
 
-def _judged(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
+def _log_odds(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
     size, transfer = score.together, score.engine.transfer
 
     def send(start: int) -> Any:
         return transfer.send(shard.stored(slice(start, start + size)))
 
-    for _, sent in ahead(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
+    for _, sent in prefetch(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
         yield score.of_cutouts(transfer.receive(sent))
 
 
-def _cut(job: Job, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Traffic]:
+def _cut(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Traffic]:
     """Cut some tasks into a folder of their own."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{batch[0][0]:010d}-", dir=job.out))
+    folder = Path(tempfile.mkdtemp(prefix=f"{batch[0][0]:010d}-", dir=context.out))
     (folder / SHARD_FOLDER).mkdir()
-    report, _ = read_batch(replace(job, out=folder), batch)
+    report, _ = read_batch(replace(context, out=folder), batch)
     return folder, [ordinal for ordinal, _ in batch], report.traffic
 
 
@@ -264,13 +260,13 @@ def _in_this_process(
     survey: _Survey, ranker: Any, workers: int
 ) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
     """Cut in some processes, and score here."""
-    job = survey.job
-    score = ranker.image_score(Cache.open(job.out), expected=survey.expected)
+    context = survey.context
+    score = ranker.image_score(Cache.open(context.out), expected=survey.expected)
 
     def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
-        left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
-        with _cutting(job.out) as folder:
-            for cut, tasks, traffic in in_batches(_cut, replace(job, out=folder, sync=False), left, workers):
+        left = read_plan_parts(context.out, lambda ordinal: ordinal not in done)
+        with _cutting(context.out) as folder:
+            for cut, tasks, traffic in in_batches(_cut, replace(context, out=folder, sync=False), left, workers):
                 yield _part(survey, score, ranker.name, cut, tasks), traffic
 
     return parts
@@ -292,33 +288,33 @@ def _cutting(out: Path) -> Iterator[Path]:
 
 
 def _on_cluster(
-    survey: _Survey, search: shard_work.Search, last: Round, cluster: clusters.Cluster
+    survey: _Survey, ref: SessionRef, last: Round, cluster: Cluster
 ) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
     """Cut and score in the workers of a cluster; what they have written is read here."""
-    job = survey.job
-    function = functools.partial(_cut_and_score, survey, search, last)
+    context = survey.context
+    function = functools.partial(_cut_and_score, survey, ref, last)
 
     def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
-        left = read_plan_parts(job.out, lambda ordinal: ordinal not in done)
-        with _cutting(job.out):
-            for first, traffic in in_batches(function, job, left, cluster):
+        left = read_plan_parts(context.out, lambda ordinal: ordinal not in done)
+        with _cutting(context.out):
+            for first, traffic in in_batches(function, context, left, cluster):
                 yield read_part(survey.scores, first, survey.classes), traffic
 
     return parts
 
 
 def _cut_and_score(
-    survey: _Survey, search: shard_work.Search, last: Round, job: Job, batch: list[tuple[int, Task]]
+    survey: _Survey, ref: SessionRef, last: Round, context: IngestContext, batch: list[tuple[int, Task]]
 ) -> tuple[int, Traffic]:
     """Cut and score some tasks, in a worker; return the first of them. Another may do the same: both write the same."""
-    clusters.need(job.out / CACHE_FILE)
-    score = _image_score(search, last, job.out, survey.expected)
-    cut, tasks, traffic = _cut(replace(job, out=job.out / _CUTTING, sync=False), batch)
+    need(context.out / CACHE_FILE)
+    score = _image_score(ref, last, context.out, survey.expected)
+    cut, tasks, traffic = _cut(replace(context, out=context.out / _CUTTING, sync=False), batch)
     return int(_part(survey, score, last.ranker, cut, tasks).tasks.min()), traffic
 
 
 @functools.lru_cache(maxsize=1)
-def _image_score(search: shard_work.Search, last: Round, out: Path, expected: int) -> ImageScore:
-    ranker: Any = shard_work.fitted_ranker(search, last)
+def _image_score(ref: SessionRef, last: Round, out: Path, expected: int) -> ImageScore:
+    ranker: Any = fitted_ranker(ref, last)
     score: ImageScore = ranker.image_score(Cache.open(out), expected=expected)
     return score

@@ -1,32 +1,28 @@
-"""The cutouts worth keeping of a survey that is scored straight through: those of the highest scores."""
+"""The cutouts worth keeping of a survey: those of the highest scores."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.plan import read_plan_parts
 from astroanomaly.cache.scores import PartScores
-from astroanomaly.cache.writer import read_plan_parts
 from astroanomaly.fetch import Traffic
 from astroanomaly.ingestion.retry import reading_again
-from astroanomaly.ingestion.workers import Job, read_tasks
-from astroanomaly.parallel import dask as clusters
+from astroanomaly.ingestion.workers import IngestContext, read_tasks
+from astroanomaly.parallel.dask import Cluster
 from astroanomaly.records import Progress
 
-if TYPE_CHECKING:
-    from astroanomaly.cache import Cache
+__all__ = ["BestObjects", "TopK", "cut_again"]
 
-__all__ = ["Best", "TopK", "keep"]
-
-_SPARE = 4  # times as many objects as are wanted whose tasks are remembered
+_SPARE_FACTOR = 4  # times as many objects as are wanted whose tasks are remembered
 
 
-class Best:
+class BestObjects:
     """The highest scores among objects that are not there already.
 
     Parameters
@@ -45,13 +41,13 @@ class Best:
     def add(self, part: PartScores) -> None:
         """Take the scores of a part."""
         scores = -part.log_odds[:, 0].astype(np.float64)
-        chosen = np.flatnonzero(scores >= self._top.least)  # NaN is not
+        chosen = np.flatnonzero(scores >= self._top.lowest)  # NaN is not
         ids = [part.ids[place] for place in chosen.tolist()]
         new = np.flatnonzero(self._known.find(ids) < 0)
         ids = [ids[place] for place in new.tolist()]
         self._top.add(scores[chosen[new]], ids)
         self._tasks.update(zip(ids, part.task[chosen[new]].tolist(), strict=True))
-        if len(self._tasks) > _SPARE * self._top.k:
+        if len(self._tasks) > _SPARE_FACTOR * self._top.k:
             self._tasks = self.tasks
 
     @property
@@ -60,14 +56,14 @@ class Best:
         return {name: self._tasks[name] for _, name in self._top.result()}
 
 
-def keep(
-    job: Job, survey: Path, places: Mapping[str, int], workers: int | clusters.Cluster
+def cut_again(
+    context: IngestContext, survey: Path, places: Mapping[str, int], workers: int | Cluster
 ) -> Generator[Progress, None, Traffic]:
     """Cut some objects once more, each from its task, and keep them.
 
     Parameters
     ----------
-    job
+    context
         Whose cache they go to.
     survey
         Folder with the plan.
@@ -79,12 +75,12 @@ def keep(
     tasks = dict(read_plan_parts(survey, set(places.values()).__contains__))
     suspects: dict[str, set[str]] = {}
     for name, ordinal in places.items():
-        suspects.setdefault(tasks[ordinal].key, set()).add(name.removeprefix(job.prefix))
+        suspects.setdefault(tasks[ordinal].key, set()).add(name.removeprefix(context.prefix))
     again = reading_again(tasks.items(), suspects)
-    only = frozenset(name.removeprefix(job.prefix) for name in places)
+    only = frozenset(name.removeprefix(context.prefix) for name in places)
     traffic, done = Traffic(), 0
     yield Progress("keeping", 0, len(places))
-    for part in read_tasks(replace(job, only=only), again, workers):
+    for part in read_tasks(replace(context, only=only), again, workers):
         traffic += part.traffic
         done += part.cut + part.failed.total() + part.no_coverage
         yield Progress("keeping", done, max(done, len(places)))
@@ -126,7 +122,7 @@ class TopK:
         self._scores, self._ids = all_scores[order], all_ids[order]
 
     @property
-    def least(self) -> float:
+    def lowest(self) -> float:
         """The lowest score that may still be kept: minus infinity until there are ``k``."""
         return float(self._scores[-1]) if len(self._scores) == self.k and self.k else -np.inf
 

@@ -1,4 +1,4 @@
-"""What a round of a session is made of: a ranker learns, is brought back later, and scores."""
+"""The two halves of a round of a session: a ranker learns, and scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +14,14 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, write_scores
 from astroanomaly.config import to_plain
 from astroanomaly.errors import TrainingError
-from astroanomaly.hookspecs import Ranker
-from astroanomaly.parallel import dask as clusters
+from astroanomaly.figures import training_curves
+from astroanomaly.parallel.dask import Cluster
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, ShardScores
-from astroanomaly.session import cluster_tasks as shard_work
+from astroanomaly.session.cluster_tasks import compute_features, score_shards
+from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 
-if TYPE_CHECKING:
-    from astroanomaly.session.session import Session
-
-__all__ = ["TrainReport", "bring_back", "score", "train"]
+__all__ = ["TrainReport", "score", "train"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class TrainReport:
 
 
 def train(
-    session: Session, ranker: Any, cluster: clusters.Cluster | None = None
+    session: SessionFolder, ranker: Any, cluster: Cluster | None = None
 ) -> Generator[Progress, None, TrainReport]:
     """Let a ranker learn from the labels of a session, and add the round.
 
@@ -79,7 +77,7 @@ def train(
     history: list[dict[str, float]] = []
     messages: list[str] = []
     if cluster is not None:
-        yield from shard_work.compute_features(session, ranker, session.cache, cluster)
+        yield from compute_features(session, ranker, session.cache, cluster)
     with new_round(session.path / ROUNDS, ranker.name, last_event) as draft:
         for step in ranker.fit(session.cache, labelled, frozenset(session.labels.audit)):
             if step.stage == "training":
@@ -97,39 +95,13 @@ def train(
         if ranker.has_weights:
             ranker.save(draft.round.weights)
         if history:
-            from astroanomaly.figures import training_curves
-
             curves = [{name: value for name, value in step.items() if name != "seconds"} for step in history]
             training_curves(curves, draft.round.path / "training.png")
     return TrainReport(draft.round, dict(counts), history, messages)
 
 
-def bring_back(session: Session, last: Round) -> Generator[Progress, None, Ranker]:
-    """Return the ranker of a round: from its checkpoint, or fitted again from its recipe.
-
-    Parameters
-    ----------
-    session, last
-        The session, and the round.
-
-    Raises
-    ------
-    CheckpointError
-        If its checkpoint is damaged or belongs to something else.
-    """
-    recipe = last.recipe
-    ranker: Any = session.ranker(last.ranker, **recipe["options"])
-    if ranker.has_weights:
-        ranker.load(last.weights)
-    else:
-        labelled = session.labels.labelled(until=last.last_event)
-        cache = yield from _cache_of(session, recipe.get("caches", {}), last.number)
-        yield from ranker.fit(cache, labelled, frozenset(session.labels.audit))
-    return ranker
-
-
 def score(
-    session: Session, fitted: Any, target: Round, cache: Cache, cluster: clusters.Cluster | None = None
+    session: SessionFolder, fitted: Any, target: Round, cache: Cache, cluster: Cluster | None = None
 ) -> Generator[Progress, None, None]:
     """Score the shards that have no scores yet; what is done is kept, whenever this ends.
 
@@ -154,7 +126,7 @@ def score(
     left = {shard.uuid: len(shard) for shard in missing if len(shard)}
     done = len(cache) - sum(left.values())
     if cluster is not None and fitted.has_weights:
-        yield from shard_work.score_shards(session, target, cache, left, cluster)
+        yield from score_shards(session, target, cache, left, cluster)
         return
     engine = ""
     yield Progress("scoring", done, len(cache))
@@ -164,22 +136,6 @@ def score(
         said = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
         engine = scores.engine
         yield Progress("scoring", done, len(cache), message=said)
-
-
-def _cache_of(session: Session, counts: Mapping[str, int], number: int) -> Generator[Progress, None, Cache]:
-    """Open the caches that a round was fitted on, of which others may have joined since; say what has grown."""
-    folders = [folder for folder in session.cache.folders if str(folder) in counts] or list(session.cache.folders)
-    cache = session.cache if folders == list(session.cache.folders) else Cache.open(*folders)
-    before = sum(counts.get(str(folder), 0) for folder in folders)
-    if before and len(cache) != before:
-        yield Progress(
-            "fitting",
-            0,
-            message=f"round {number} was fitted when its caches held {before} objects; now they hold "
-            f"{len(cache)}, and it is fitted again on these: scores may differ a little from those it gave "
-            "before. Train again to have one scale for all",
-        )
-    return cache
 
 
 def _check_labels(path: Path, counts: Mapping[str, int]) -> None:

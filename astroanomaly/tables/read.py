@@ -1,4 +1,4 @@
-"""Read the table of a catalogue file: FITS, VOTable, ECSV, CSV, SExtractor and other text."""
+"""Read a table from a file of any format: FITS, VOTable, ECSV, CSV, SExtractor and other text."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ _REFERENCE = re.compile(rb"<!ENTITY|<(\w+:)?STREAM\b[^>]*\bhref", re.IGNORECASE)
 _CHUNK, _OVERLAP = 2**20, 2**16  # bytes; the start tag of a STREAM is far shorter than the overlap
 
 
-def read_table(
-    path: Path, has_positions: Callable[[Table], bool], id_column: Callable[[list[str]], str | None]
-) -> Table:
-    """Read a catalogue of any format; its content, not its suffix, decides which.
+def read_table(path: Path, wanted: Callable[[Table], bool], id_column: Callable[[list[str]], str | None]) -> Table:
+    """Read a table of any format; its content, not its suffix, decides which.
 
     Parameters
     ----------
-    has_positions
-        Says whether a table has positions: of several tables in a file the first with positions is taken.
+    wanted
+        Says whether a table has what is looked for: of several tables in a file the first that has is taken, else the
+        first.
     id_column
         Picks the name of the id column, whose values stay text in formats that have no types.
 
@@ -40,21 +39,21 @@ def read_table(
     UnreadableError
         If the file is missing, empty or no table.
     CatalogError
-        If it holds no table, or no rows.
+        If it holds no table.
     """
     if not path.is_file():
-        raise UnreadableError(f"the catalogue {path} does not exist" if not path.exists() else f"{path} is no file")
+        raise UnreadableError(f"the table {path} does not exist" if not path.exists() else f"{path} is no file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # astropy's remarks on units, headers and XML of strangers' files
-            return _parse(path, _sniff(path), has_positions, id_column)
+            return _parse(path, _sniff(path), wanted, id_column)
     except AstroAnomalyError:
         raise
     except MemoryError:
         raise
     except Exception as error:  # the parsers of a dozen formats raise whatever they like on damaged input
         raise UnreadableError(
-            f"the catalogue {path} cannot be read: {str(error).strip().splitlines()[0] if str(error) else error!r}. "
+            f"the table {path} cannot be read: {str(error).strip().splitlines()[0] if str(error) else error!r}. "
             "Expected a FITS table, VOTable, ECSV, CSV or a text table"
         ) from error
 
@@ -81,16 +80,14 @@ def _sniff(path: Path) -> str:
     if re.match(rb"#\s+1\s+\w+", start):
         return "ascii.sextractor"
     if not start.strip():
-        raise UnreadableError(f"the catalogue {path} is empty")
+        raise UnreadableError(f"the table {path} is empty")
     if b"\0" in start:
-        raise UnreadableError(
-            f"the catalogue {path} is no table that astropy reads: expected FITS, VOTable, ECSV, CSV or text"
-        )
+        raise UnreadableError(f"{path} is no table that astropy reads: expected FITS, VOTable, ECSV, CSV or text")
     return "ascii.csv" if re.search(r"\.csv(\.gz|\.bz2)?$", path.name.lower()) else "ascii"
 
 
 def _parse(
-    path: Path, kind: str, has_positions: Callable[[Table], bool], id_column: Callable[[list[str]], str | None]
+    path: Path, kind: str, wanted: Callable[[Table], bool], id_column: Callable[[list[str]], str | None]
 ) -> Table:
     from astropy.table import Table
 
@@ -99,12 +96,13 @@ def _parse(
 
         _refuse_references(path)
         tables = list(votable.parse(path, verify="ignore").iter_tables())
-        filled = [found.to_table(use_names_over_ids=True) for found in tables if len(found.array)]  # nrows is a claim
-        if not filled:
-            raise CatalogError(f"{path} has no rows: there is nothing to cut")
-        return next((found for found in filled if has_positions(found)), filled[0])
+        if not tables:
+            raise CatalogError(f"{path} holds no table")
+        filled = [found for found in tables if len(found.array)] or tables[:1]  # nrows is a claim
+        candidates = [found.to_table(use_names_over_ids=True) for found in filled]
+        return next((found for found in candidates if wanted(found)), candidates[0])
     if kind == "fits":
-        return _read_fits(path, has_positions)
+        return _read_fits(path, wanted)
     comment = {"comment": "#"} if kind == "ascii.csv" else {}
     table = Table.read(path, format=kind, **comment)
     name = id_column(table.colnames)
@@ -124,14 +122,14 @@ def _refuse_references(path: Path) -> None:
         while part := content.read(_CHUNK):
             if _REFERENCE.search(kept + part):
                 raise UnreadableError(
-                    f"the catalogue {path} points to data outside the file (STREAM href) or defines XML entities: "
+                    f"the table {path} points to data outside the file (STREAM href) or defines XML entities: "
                     "save it as a VOTable that holds its own data"
                 )
             kept = part[-_OVERLAP:]
 
 
-def _read_fits(path: Path, has_positions: Callable[[Table], bool]) -> Table:
-    """Read the first table of a FITS file that has positions, else the first; UCDs come from ``TUCDn``."""
+def _read_fits(path: Path, wanted: Callable[[Table], bool]) -> Table:
+    """Read the first table of a FITS file that is wanted, else the first; UCDs come from ``TUCDn``."""
     from astropy.io import fits
     from astropy.table import Table
 
@@ -145,9 +143,9 @@ def _read_fits(path: Path, has_positions: Callable[[Table], bool]) -> Table:
                 ucd = hdu.header.get(f"TUCD{number}")
                 if ucd and hasattr(table[name], "meta"):
                     table[name].meta["ucd"] = ucd
-            if has_positions(table):
+            if wanted(table):
                 return table
             first = table if first is None else first
     if first is None:
-        raise CatalogError(f"{path} holds no table: a catalogue is expected, images go before it on the command line")
+        raise CatalogError(f"{path} holds no table (on the command line, images go before the catalogue)")
     return first

@@ -13,7 +13,9 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError, StorageError
+from astroanomaly.files import atomic_path
 from astroanomaly.tables.escape import ascii_text, fits_name, line_text, unicode_text, xml_name, xml_text
+from astroanomaly.tables.matching import find_duplicates
 
 if TYPE_CHECKING:
     from astropy.io.fits import BinTableHDU
@@ -127,29 +129,15 @@ def merge_duplicates(table: QTable, radius_arcsec: float) -> QTable:
     ConfigError
         If the radius is negative or above 180 degrees.
     """
-    from scipy.spatial import KDTree
-
-    if not 0 <= radius_arcsec <= 180 * 3600:
-        raise ConfigError(f"a merge radius of {radius_arcsec} arcsec: expected 0 (merge nothing) to 180 degrees")
-    taken = np.full(len(table), -1)
-    members: list[list[int]] = [[] for _ in range(len(table))]
-    ra, dec = np.radians(table["ra"].to_value("deg")), np.radians(table["dec"].to_value("deg"))
-    there = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if radius_arcsec > 0 and len(there):
-        points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)[there]
-        near = KDTree(points).query_ball_point(points, 2 * np.sin(np.radians(radius_arcsec / 3600) / 2))
-        close = {int(row): [int(there[k]) for k in others] for row, others in zip(there, near, strict=True)}
-        for row in np.argsort(-np.asarray(table["score"], float), kind="stable"):
-            if taken[row] >= 0 or int(row) not in close:
-                continue
-            taken[row] = row
-            members[row] = [other for other in sorted(close[int(row)]) if taken[other] < 0]
-            taken[members[row]] = row
-    kept = np.flatnonzero((taken < 0) | (taken == np.arange(len(table))))
-    merged = table[kept]
+    ra, dec = table["ra"].to_value("deg"), table["dec"].to_value("deg")
+    kept_as = find_duplicates(ra, dec, np.asarray(table["score"], float), radius_arcsec)
+    members: dict[int, list[int]] = {row: [] for row, first in enumerate(kept_as.tolist()) if row == first}
+    for row in np.flatnonzero(kept_as != np.arange(len(table))).tolist():
+        members[kept_as[row]].append(row)
+    merged = table[list(members)]
     ids = [str(object_id) for object_id in table["object_id"]]
-    merged["n_merged"] = np.array([1 + len(members[row]) for row in kept], dtype=np.int32)
-    merged["merged_ids"] = np.array([" ".join(ids[other] for other in members[row]) for row in kept], dtype=str)
+    merged["n_merged"] = np.array([1 + len(others) for others in members.values()], dtype=np.int32)
+    merged["merged_ids"] = np.array([" ".join(ids[row] for row in others) for others in members.values()], dtype=str)
     for name in ("n_merged", "merged_ids"):
         ucd, description = _DESCRIBED[name]
         merged[name].info.meta = {"ucd": ucd}
@@ -180,8 +168,6 @@ def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False) -
     StorageError
         If the file exists and must not be replaced, or cannot be written.
     """
-    from astroanomaly.files import atomic_path
-
     path = Path(path)
     writers = {".fits": _write_fits, ".ecsv": _write_ecsv, ".csv": _write_csv, ".reg": _write_regions}
     suffix = check_target(path, SUFFIXES, overwrite=overwrite)

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from astroanomaly import files
 from astroanomaly.cache import Cache, index
 from astroanomaly.cache.index import hash_ids, load_index
-from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.cache.writer import ShardWriter, create_cache, write_lock
 from astroanomaly.cutting.grids import Grid
-from astroanomaly.errors import BandError, CacheError, UnknownObjectError, UnreadableError
+from astroanomaly.errors import BandError, BusyError, CacheError, StorageError, UnknownObjectError, UnreadableError
 from astroanomaly.records import CutoutBlock, Failure, Layout, Task
 from folders import TESTS
 
@@ -241,7 +242,7 @@ def test_the_index_is_only_a_shortcut(tmp_path):
 
 
 def test_the_index_of_a_large_cache_stays_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(index, "_MAPPED", 1)
+    monkeypatch.setattr(index, "_MIN_MAPPED_BYTES", 1)
     write_cache(tmp_path / "a", [make_blocks(), make_blocks(prefix="p", seed=2)])
     Cache.open(tmp_path / "a")
     mapped = load_index(tmp_path / "a")
@@ -298,6 +299,34 @@ def test_a_newer_version_says_so(tmp_path, what):
             file.attrs["version"] = 99
     with pytest.raises(CacheError, match=r"version 99, newer than 1.*update"):
         Cache.open(tmp_path / "a")
+
+
+def test_one_writer_at_a_time_which_removes_what_killed_ones_left(tmp_path):
+    path = tmp_path / "c"
+    write_cache(path, [make_blocks(3)])
+    left = [path / ".tmp-1", path / "shards" / ".tmp-2.h5", path / "shards" / ".tmp-staged-3.h5"]
+    for item in left:
+        item.write_text("half")
+    digest = Cache.open(path).digest()
+    with write_lock(path):
+        assert not any(item.exists() for item in left)
+        with pytest.raises(BusyError, match="another ingest is writing to"), write_lock(path):
+            pass
+        assert Cache.open(path).digest() == digest  # readers need no lock
+    with write_lock(path):
+        pass
+
+
+def test_a_cache_is_not_written_where_files_cannot_be_locked(tmp_path, monkeypatch):
+    """Two writers would cut objects twice, and remove each other's unfinished shards."""
+    path = tmp_path / "c"
+    write_cache(path, [make_blocks(3)])
+    (path / ".tmp-1").write_text("of another writer, perhaps")
+    monkeypatch.setattr(files, "fcntl", None)
+    with pytest.raises(StorageError, match="files cannot be locked there"), write_lock(path):
+        pass
+    assert (path / ".tmp-1").exists()
+    assert len(Cache.open(path)) == 3
 
 
 def test_pixels_that_lie_outside_the_shard_are_refused(tmp_path):

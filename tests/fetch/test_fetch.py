@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astroanomaly import ConfigError, FetchConfig, FetchError, StorageError, UnreadableError, fetch
+from astroanomaly import ConfigError, FetchConfig, FetchError, StorageError, UnreadableError, fetch, files
 from astroanomaly.fetch.classify_errors import clean
 from folders import TESTS
 from servers.base import NOT_FOUND, Answer, Server
@@ -337,6 +337,17 @@ def test_never_more_requests_at_once_than_allowed_over_processes(server, config)
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert server.count() == 24
     assert server.busiest == 2
+
+
+def test_without_file_locks_each_process_has_the_limits_for_itself(server, config, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)
+    server.misbehave("slow", math.inf)
+    server.slow_s = 0.05
+    with fetch.using(FetchConfig(requests=2, pause_s=0.001, keep=config.keep)):
+        found = dict(fetch.each(lambda n: keep_image(server, n), range(6)))
+    assert [found[n].read_bytes() for n in range(6)] == [image(n) for n in range(6)]
+    assert server.busiest == 2
+    assert not list((Path(config.keep) / "locks").iterdir())
 
 
 def test_requests_keep_their_distance(server, config):

@@ -15,6 +15,7 @@ import pytest
 from astroanomaly import Cache, CutoutBlock, Failure, Layout, Plan, Task, ingest, option
 from astroanomaly.errors import CacheError, ConfigError, PluginError, StorageError
 from astroanomaly.ingestion.ingest import ingest_steps
+from astroanomaly.ingestion.request import SourceRequest
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 
 def test_an_interrupt_keeps_what_was_committed(tmp_path):
-    steps = ingest_steps(Noise(), out=tmp_path / "c", options={"tasks": 50, "count": 9})
+    steps = ingest_steps(SourceRequest.of(Noise(), options={"tasks": 50, "count": 9}), tmp_path / "c")
     undisturbed = ingest(Noise(), out=tmp_path / "other", tasks=50, count=9).digest()
     for step in steps:
         if step.done:
@@ -238,8 +239,8 @@ import sys, time
 sys.path.insert(0, {here!r})
 import test_ingest
 from astroanomaly import ingest
-from astroanomaly.ingestion import workers as reading
-reading._BATCH_BYTES = 4096
+from astroanomaly.ingestion import workers
+workers._BATCH_BYTES = 4096
 
 
 class Slow(test_ingest.Noise):
@@ -288,8 +289,8 @@ sys.path.insert(0, {here!r})
 import numpy as np
 import test_ingest
 from astroanomaly import Layout, Plan, ingest
-from astroanomaly.ingestion import workers as reading
-reading._BATCH_BYTES = 4096
+from astroanomaly.ingestion import workers
+workers._BATCH_BYTES = 4096
 
 
 class Stuck(test_ingest.Noise):

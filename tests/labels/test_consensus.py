@@ -64,13 +64,13 @@ def test_what_stands_is_what_a_replay_gives(tmp_path_factory, actions):
             consensus.add(log.events(after=consensus.last))
         words, flags = replay(actions)
         for object_id in IDS:
-            opinion = consensus.opinion(object_id)
-            assert opinion.votes == {w: word for i, w, word in words if i == object_id and word != "skip"}
-            assert opinion.skipped == bool(opinion.skipped_by)
-            assert opinion.skipped == any(i == object_id and word == "skip" for i, _, word in words)
-            assert opinion.flagged == any(i == object_id for i, _ in flags)
-            assert opinion.label == majority(opinion.votes)
-        assert consensus.opinions() == Consensus(log.events()).opinions() == log.current()
+            one = consensus.of(object_id)
+            assert one.votes == {w: word for i, w, word in words if i == object_id and word != "skip"}
+            assert one.skipped == bool(one.skipped_by)
+            assert one.skipped == any(i == object_id and word == "skip" for i, _, word in words)
+            assert one.flagged == any(i == object_id for i, _ in flags)
+            assert one.label == majority(one.votes)
+        assert consensus.current() == Consensus(log.events()).current() == log.current()
 
 
 def test_a_tie_is_disputed():
@@ -110,6 +110,6 @@ def test_it_is_known_who_skipped(tmp_path):
         log.skip("a", annotator="ann")
         log.skip("a", annotator="ben")
         log.verdict("a", "nominal", annotator="ben")
-        opinion = log.current()["a"]
-    assert opinion.skipped_by == {"ann"}
-    assert opinion.skipped
+        one = log.current()["a"]
+    assert one.skipped_by == {"ann"}
+    assert one.skipped

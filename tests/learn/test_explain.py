@@ -9,7 +9,8 @@ import torch
 from astroanomaly import Session
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.learn.explain import deletion, occlusion
-from astroanomaly.records import Progress, ShardScores
+from astroanomaly.records import Progress, ShardScores, drain
+from astroanomaly.session.fitted import fitted_steps
 
 SETTINGS = {
     "input": {"size": 48},
@@ -40,7 +41,9 @@ def test_covering_the_salient_tenth_lowers_the_score_more_than_covering_another(
     for seed in seeds:
         session, odd = trained(sky, truth, tmp_path / str(seed), ranker, seed)
         top = [str(i) for i in session.candidates(8, include_labelled=True)["object_id"]]
-        found = session.deletion_check([*odd, *top])
+        score = drain(fitted_steps(session, session.last_round)).image_score(session.cache)
+        rng = np.random.default_rng(seed)
+        found = [score.deletion(object_id, rng) for object_id in [*odd, *top]]
         falls += [(one.salient, one.moved, one.scattered) for one in found]
         assert all(np.isfinite(one.score) for one in found)
     salient, moved, scattered = np.array(falls).T
@@ -96,6 +99,6 @@ def test_the_round_says_who_explains(new_session, sky):
     session.train("isolation-forest", trees=20)
     assert session.saliency(some).shape == (48, 48)
     np.testing.assert_allclose(Session.open(session.path).saliency(some), session.saliency(some), atol=1e-5)
-    session._fitted = (1, Mute())
+    session.fitted = (1, Mute())
     with pytest.raises(SessionError, match=r"'isolation-forest' of round 1 cannot say.*these can: .*probe"):
         session.saliency(some)

@@ -17,10 +17,12 @@ import cluster_parts
 from astroanomaly import Cache, Session, ingest
 from astroanomaly.cache.scores import has_scores, list_parts
 from astroanomaly.errors import ClusterError, ConfigError, PluginError, StorageError
-from astroanomaly.ingestion import workers as reading
 from astroanomaly.ingestion.ingest import ingest_steps
-from astroanomaly.parallel import dask as clusters
-from astroanomaly.parallel import processes as parallel
+from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.parallel import dask
+from astroanomaly.parallel.dask import connect, need
+from astroanomaly.parallel.processes import run
+from astroanomaly.records import drain
 from cluster_parts import Noise
 from planted import TRUTH, plant
 
@@ -54,27 +56,27 @@ def run_everywhere(cluster):
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(reading, "_BATCH_BYTES", 4096)
+    monkeypatch.setattr("astroanomaly.ingestion.workers._BATCH_BYTES", 4096)
 
 
 # ------------------------------------------------------------------------------------------------------------ the map
 
 
 def test_every_item_has_one_result(address):
-    with clusters.connect(address) as workers:
-        assert sorted(parallel.run(cluster_parts.double, range(50), workers)) == list(range(0, 100, 2))
+    with connect(address) as workers:
+        assert sorted(run(cluster_parts.double, range(50), workers)) == list(range(0, 100, 2))
 
 
 def test_every_item_is_done_however_many_workers_are_seen(address, monkeypatch):
     """Workers that are killed for real are in the tests of ingest and scoring below."""
     counts = iter([4, 4, 1, 1, 0, 0, 8])
-    monkeypatch.setattr(clusters.Cluster, "threads", property(lambda self: next(counts, 2)))
-    with clusters.connect(address) as workers:
-        assert sorted(parallel.run(cluster_parts.double, range(50), workers)) == list(range(0, 100, 2))
+    monkeypatch.setattr(dask.Cluster, "threads", property(lambda self: next(counts, 2)))
+    with connect(address) as workers:
+        assert sorted(run(cluster_parts.double, range(50), workers)) == list(range(0, 100, 2))
 
 
 def test_the_address_and_the_dashboard_are_said_once(address):
-    with clusters.connect(address) as workers:
+    with connect(address) as workers:
         said = workers.announce()
         assert address in said
         assert "2 workers" in said
@@ -84,12 +86,12 @@ def test_the_address_and_the_dashboard_are_said_once(address):
 
 def test_what_is_no_scheduler_is_refused(monkeypatch):
     def connected(scheduler):
-        with clusters.connect(scheduler):
+        with connect(scheduler):
             pass
 
     with pytest.raises(ConfigError, match="expected local, or an address such as tcp://host:8786"):
         connected("host")
-    monkeypatch.setattr(clusters, "_CONNECT_S", 1)
+    monkeypatch.setattr(dask, "_CONNECT_S", 1)
     with pytest.raises(ClusterError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
         connected("tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -98,18 +100,18 @@ def test_what_is_no_scheduler_is_refused(monkeypatch):
 
 
 def test_errors_of_the_work_are_raised_here(address, monkeypatch):
-    with clusters.connect(address) as workers:
+    with connect(address) as workers:
         with pytest.raises(TypeError, match="unsupported operand"):
-            list(parallel.run(cluster_parts.fail_to_add, [1], workers))
-        monkeypatch.setattr(clusters, "__version__", "0.0.1")
+            list(run(cluster_parts.fail_to_add, [1], workers))
+        monkeypatch.setattr(dask, "__version__", "0.0.1")
         with pytest.raises(ClusterError, match=r"a worker of the cluster has astroanomaly .*, here it is 0\.0\.1"):
-            list(parallel.run(cluster_parts.double, [1], workers))
+            list(run(cluster_parts.double, [1], workers))
 
 
 def test_work_that_kills_its_workers_is_given_up(cluster, address, monkeypatch):
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
-    with clusters.connect(address) as workers, pytest.raises(ClusterError, match="most likely for want of memory"):
-        list(parallel.run(cluster_parts.kill_yourself, [1], workers))
+    with connect(address) as workers, pytest.raises(ClusterError, match="most likely for want of memory"):
+        list(run(cluster_parts.kill_yourself, [1], workers))
 
 
 @contextlib.contextmanager
@@ -133,22 +135,22 @@ def scheduler_alone(folder, **environment):
 def test_a_lost_scheduler_is_an_error(tmp_path):
     with (
         scheduler_alone(tmp_path, PYTHONPATH=EVERYTHING) as (process, address),
-        clusters.connect(address) as workers,
+        connect(address) as workers,
     ):
         assert workers.announce().startswith(f"cluster {address}, 0 workers; work begins when the first one joins")
         threading.Timer(0.5, process.kill).start()
         with pytest.raises(ClusterError, match="the scheduler of the cluster is lost"):
-            next(parallel.run(cluster_parts.double, [1], workers))
+            next(run(cluster_parts.double, [1], workers))
 
 
 def test_a_scheduler_without_what_is_needed_is_an_error(tmp_path):
     """It lacks the module of the function, as one without this package would lack that."""
     with (
         scheduler_alone(tmp_path, PYTHONPATH="") as (_, address),
-        clusters.connect(address) as workers,
+        connect(address) as workers,
         pytest.raises(ClusterError, match="must be installed for its scheduler, its workers and here"),
     ):
-        next(parallel.run(cluster_parts.double, [1], workers))
+        next(run(cluster_parts.double, [1], workers))
 
 
 # ------------------------------------------------------------------------------------------------------------- ingest
@@ -166,8 +168,7 @@ def test_a_cluster_gives_the_same_cache(tmp_path, address, small_batches):
 def test_workers_killed_after_writing_count_once(tmp_path, address, run_everywhere, small_batches):
     calm = ingest(Noise(), out=tmp_path / "calm")
     run_everywhere(cluster_parts.die_after_writing_shards, str(tmp_path), 2)
-    steps = ingest_steps(Noise(), out=tmp_path / "c", scheduler=address)
-    report = drain(steps)
+    report = drain(ingest_steps(SourceRequest.of(Noise()), tmp_path / "c", scheduler=address))
     assert (tmp_path / "death-1").exists()
     cache = Cache.open(tmp_path / "c")
     assert cache.digest() == calm.digest()
@@ -176,17 +177,9 @@ def test_workers_killed_after_writing_count_once(tmp_path, address, run_everywhe
     assert not list((tmp_path / "c").rglob(".tmp-*"))
 
 
-def drain(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 def test_what_workers_of_a_stopped_run_still_write_counts_for_nothing(tmp_path, address, small_batches):
     options = {"wait": 0.5, "count": 9}
-    steps = ingest_steps(Noise(), out=tmp_path / "c", scheduler=address, options=options)
+    steps = ingest_steps(SourceRequest.of(Noise(), options=options), tmp_path / "c", scheduler=address)
     while next(steps).done == 0:
         pass
     steps.close()  # two tasks are being read
@@ -210,7 +203,7 @@ def test_an_error_of_a_source_reaches_the_user_and_the_rest_is_kept(tmp_path, ad
 
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
     with pytest.raises(ClusterError, match=r"does not see .*cache.json: all workers must see the same folders"):
-        clusters.need(tmp_path / "cache.json")
+        need(tmp_path / "cache.json")
 
 
 def test_a_shard_that_was_written_elsewhere_is_an_error(tmp_path):
@@ -224,9 +217,11 @@ def test_a_shard_that_was_written_elsewhere_is_an_error(tmp_path):
 STUCK = """
 from cluster_parts import Noise, small_batches
 from astroanomaly.ingestion.ingest import ingest_steps
+from astroanomaly.ingestion.request import SourceRequest
 small_batches()
 if __name__ == "__main__":
-    for step in ingest_steps(Noise(), out={out!r}, scheduler="local", workers=2, options={{"wait": 0.2, "tasks": 500}}):
+    request = SourceRequest.of(Noise(), options={{"wait": 0.2, "tasks": 500}})
+    for step in ingest_steps(request, {out!r}, scheduler="local", workers=2):
         print(step.done, step.message, flush=True)
 """
 
@@ -304,13 +299,13 @@ def test_features_are_computed_by_the_workers(tmp_path, survey, address, tiny, m
 
 
 @pytest.mark.parametrize("ranker", ["probe", "tuned"])
-def test_a_survey_goes_straight_through_on_the_workers(tmp_path, sky, new_session, address, monkeypatch, ranker):
+def test_the_workers_cut_and_score_a_survey(tmp_path, sky, new_session, address, monkeypatch, ranker):
     session = new_session()
     ids = list(session.cache.ids)
     session.label(ids[:6], "anomaly", annotator="ann")
     session.label(ids[6:20], "nominal", annotator="ann")
     session.train(ranker)
-    monkeypatch.setattr(reading, "_BATCH_BYTES", 40 * session.cache.layout.nbytes)
+    monkeypatch.setattr("astroanomaly.ingestion.workers._BATCH_BYTES", 40 * session.cache.layout.nbytes)
     known, expected = session.scores()
     given = {"catalog": sky[0].catalog, "size": "48", "prefix": "survey/", "top": 20, "scheduler": address}
     report = session.score_source("fits", sky[0].mosaics, out=tmp_path / "out", **given)

@@ -17,7 +17,7 @@ from astroanomaly import Cache
 from astroanomaly.learn.engine.engine import Engine
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.scoring import score_images
-from astroanomaly.parallel.threads import Shared, ahead, together
+from astroanomaly.parallel.threads import SharedIterator, merged, prefetch
 
 
 @pytest.fixture(autouse=True)
@@ -32,20 +32,20 @@ def cache(tmp_path_factory):
     return planted.plant(tmp_path_factory.mktemp("pipeline") / "cache")
 
 
-# ---------------------------------------------------------------------------------------------------------------- ahead
+# ------------------------------------------------------------------------------------------------------------- prefetch
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(), max_size=20), st.integers(0, 5))
 def test_what_is_fetched_ahead_is_what_a_loop_would_fetch(items, depth):
-    assert list(ahead(lambda item: item**2, items, depth)) == [(item, item**2) for item in items]
+    assert list(prefetch(lambda item: item**2, items, depth)) == [(item, item**2) for item in items]
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 20), st.integers(1, 4))
 def test_no_more_is_fetched_than_may_wait(stop, depth):
     fetched = []
-    items = ahead(lambda item: fetched.append(item), range(20), depth)
+    items = prefetch(lambda item: fetched.append(item), range(20), depth)
     for number, _ in zip(range(stop), items, strict=False):
         assert len(fetched) <= number + 1 + depth
     items.close()
@@ -60,7 +60,7 @@ def test_fetching_goes_on_while_the_caller_works():
             begun.set()
         return item
 
-    items = ahead(fetch, range(3))
+    items = prefetch(fetch, range(3))
     next(items)
     assert begun.wait(10)  # nobody has asked for it yet
     items.close()
@@ -74,21 +74,21 @@ def test_an_error_comes_in_its_place():
 
     found = []
     with pytest.raises(OSError, match="the disk is gone"):
-        found.extend(result for _, result in ahead(fetch, range(9)))
-    items = ahead(fetch, range(9))
+        found.extend(result for _, result in prefetch(fetch, range(9)))
+    items = prefetch(fetch, range(9))
     assert [next(items)[1] for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match="the disk is gone"):
         next(items)
 
 
-# ------------------------------------------------------------------------------------------------------------- together
+# --------------------------------------------------------------------------------------------------------------- merged
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 30), st.integers(1, 5))
-def test_together_every_item_is_taken_once(count, workers):
-    items = Shared(range(count))
-    found = list(together([(item for item in items) for _ in range(workers)]))
+def test_every_item_of_merged_generators_is_taken_once(count, workers):
+    items = SharedIterator(range(count))
+    found = list(merged([(item for item in items) for _ in range(workers)]))
     assert sorted(found) == list(range(count))
 
 
@@ -108,9 +108,9 @@ def test_the_first_error_closes_all():
         raise ValueError("no more memory")
 
     with pytest.raises(ValueError, match="no more memory"):
-        list(together([counting(), failing(), counting()]))
+        list(merged([counting(), failing(), counting()]))
     assert closed == [True, True]
-    half = together([counting(), counting()])
+    half = merged([counting(), counting()])
     next(half)
     half.close()
     assert len(closed) == 4

@@ -15,6 +15,8 @@ from astropy.table import Table
 
 from astroanomaly import Cache, ConfigError, FetchConfig, FetchError, fetch, ingest
 from astroanomaly.ingestion.ingest import dry_run, ingest_steps
+from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.records import drain
 from folders import TESTS
 from servers.stamps import StampServer
 
@@ -170,12 +172,8 @@ def test_the_summary_counts_requests_bytes_and_what_was_kept(server, plugin, tmp
     server.misbehave("503", times=4)
 
     def run(name, workers=1):
-        steps = ingest_steps(Stamps(), out=tmp_path / name, options=options, fetch=config, workers=workers)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+        request = SourceRequest.of(Stamps(), options=options, fetch=config)
+        return drain(ingest_steps(request, tmp_path / name, workers=workers))
 
     report = run("one")
     assert (report.cut, report.no_coverage, report.failed.total()) == (OBJECTS - UNSEEN, UNSEEN, 0)
@@ -191,7 +189,7 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(server, plugin, tmp_path):
     from my_stamps import Stamps
 
     options = {"url": f"{server.url}/stamp", "catalog": plugin / "positions.csv", "pixels": 12}
-    found = dry_run(Stamps(), options=options, fetch={"keep": str(tmp_path / "kept")})
+    found = dry_run(SourceRequest.of(Stamps(), options=options, fetch={"keep": str(tmp_path / "kept")}))
     assert (found.objects, found.tasks) == (OBJECTS, 3)
     assert [(item.product, item.requests) for item in found.downloads] == [("cutouts", OBJECTS)]
     assert server.count() == 0

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from astroanomaly import files
 from astroanomaly.errors import StorageError
 from astroanomaly.session.rounds import list_rounds, new_round
 
@@ -87,3 +88,17 @@ def test_a_folder_from_before_there_were_locks_is_swept_when_it_is_old(tmp_path)
     with new_round(tmp_path, "cold", 0):
         pass
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_where_files_cannot_be_locked_what_is_a_day_old_is_left_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)
+    paths = {hours: tmp_path / f".tmp-{hours}" for hours in (23, 25)}
+    for hours, path in paths.items():
+        path.mkdir()
+        (path / "lock").write_text("")
+        for item in (path / "lock", path):
+            os.utime(item, (time.time() - 3600 * hours,) * 2)
+    with new_round(tmp_path, "cold", 0) as made:
+        pass
+    assert made.round.number == 1
+    assert {hours: path.exists() for hours, path in paths.items()} == {23: True, 25: False}

@@ -1,7 +1,9 @@
 """All scores as one table, block by block: what astropy reads back is what the session has, in memory of a shard."""
 
+import contextlib
 import csv
 import io
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -30,7 +32,7 @@ SUFFIXES = (".fits", ".parquet", ".csv")
 IDS = ["tile 1/é 星", "=1+1", "<b>&amp;", 'comma, "quote"', "new\nline", " blank ", "back\\slash", "x" * 90, "bell\x07"]
 
 
-def search(folder, shards=3, per_shard=20, ids=(), score=True):
+def make_session(folder, shards=3, per_shard=20, ids=(), score=True):
     """Make a session on tiny pictures in several shards, with scores made up."""
     layout = Layout(("r",), 2, 2, dtype="uint8", pixel_kind="display")
     create_cache(folder / "cache", layout, [Task(f"t{number}") for number in range(shards)], {})
@@ -45,8 +47,8 @@ def search(folder, shards=3, per_shard=20, ids=(), score=True):
             images = rng.integers(0, 255, (len(here), 1, 2, 2), dtype=np.uint8)
             writer.add(CutoutBlock(here, images, layout.bands, ra=ra, dec=dec))
             writer.commit()
-    session = Session.create(folder / "search", folder / "cache", classes=["lens"], settings={"input": {"size": 32}})
-    with new_round(folder / "search" / "rounds", "probe", 0) as draft:
+    session = Session.create(folder / "session", folder / "cache", classes=["lens"], settings={"input": {"size": 32}})
+    with new_round(folder / "session" / "rounds", "probe", 0) as draft:
         draft.recipe.update({"options": {}, "created": "now"})
     for shard in session.cache.shards if score else ():
         log_odds = rng.normal(0, 3, (len(shard), 3)).astype(np.float32)
@@ -73,11 +75,12 @@ def numbers(column):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_table_holds_the_scores_of_the_session(tmp_path, suffix):
-    session = search(tmp_path, ids=IDS)
+    session = make_session(tmp_path, ids=IDS)
     session.label(["=1+1", "object-0000040"], "lens", annotator="ann")
     session.label("new\nline", "nominal", annotator="ann")
     session.label("new\nline", "anomaly", annotator="bob")
-    session.labels.add_class("gravitational lens")  # no ranker knows it yet
+    with contextlib.closing(sqlite3.connect(session.labels.path)) as file, file:  # no ranker knows this class
+        file.execute("INSERT INTO label_class VALUES (4, 'gravitational lens')")
     session.label("<b>&amp;", "gravitational lens", annotator="ann")
     reports = []
     assert session.export_scores(tmp_path / f"all{suffix}", progress=reports.append) == 60
@@ -101,7 +104,7 @@ def test_the_table_holds_the_scores_of_the_session(tmp_path, suffix):
 
 
 def test_fits_has_the_words_of_the_catalogue_and_right_checksums(tmp_path):
-    session = search(tmp_path, per_shard=11, ids=IDS)
+    session = make_session(tmp_path, per_shard=11, ids=IDS)
     session.export_scores(tmp_path / "all.fits")
     session.export(tmp_path / "top.fits", top=3)
     words = []
@@ -131,7 +134,7 @@ def test_fits_has_the_words_of_the_catalogue_and_right_checksums(tmp_path):
 
 
 def test_parquet_has_a_row_group_for_each_shard_and_describes_its_columns(tmp_path):
-    session = search(tmp_path)
+    session = make_session(tmp_path)
     session.export_scores(tmp_path / "all.parquet")
     file = parquet.ParquetFile(tmp_path / "all.parquet")
     assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [20, 20, 20]
@@ -198,7 +201,7 @@ def peak(folder, path):
 
 def test_memory_does_not_grow_with_the_number_of_shards(tmp_path):
     rows = 1000
-    few, many = (search(tmp_path / str(shards), shards, rows).path for shards in (2, 12))
+    few, many = (make_session(tmp_path / str(shards), shards, rows).path for shards in (2, 12))
     for suffix in SUFFIXES:
         peak(few, tmp_path / f"warm{suffix}")  # what is imported once
         small, large = (peak(folder, tmp_path / f"all{suffix}") for folder in (few, many))
@@ -230,7 +233,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_left(tmp_path, suffix):
 
 
 def test_bad_requests_say_the_way_out(tmp_path, monkeypatch):
-    session = search(tmp_path)
+    session = make_session(tmp_path)
     kept = tmp_path / "kept.fits"
     kept.write_text("precious")
     with pytest.raises(ConfigError, match=r"expected one of \.fits, \.parquet, \.csv; did you mean '\.parquet'"):
@@ -245,13 +248,13 @@ def test_bad_requests_say_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match=r"pip install 'astroanomaly\[parquet\]'"):
         session.export_scores(tmp_path / "all.parquet")
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["cache", "kept.fits", "search"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["cache", "kept.fits", "session"]
 
 
 def test_scores_of_a_part_or_of_other_objects_are_no_table(tmp_path):
     with pytest.raises(SessionError, match="has not scored all objects yet"):
-        search(tmp_path / "part", score=False).export_scores(tmp_path / "all.csv")
-    session = search(tmp_path / "other")
+        make_session(tmp_path / "part", score=False).export_scores(tmp_path / "all.csv")
+    session = make_session(tmp_path / "other")
     last, shard = session.last_round, session.cache.shards[1]
     swapped = ShardScores(shard.uuid, shard.ids[::-1], np.zeros((20, 3), np.float32))
     write_scores(last.scores, swapped, session.classes, "probe")

@@ -1,4 +1,4 @@
-"""A whole search on a small cache: labels in, rounds, candidates, catalogue out; and what goes wrong on the way."""
+"""A whole session on a small cache: labels in, rounds, candidates, catalogue out; and what goes wrong on the way."""
 
 import json
 import shutil
@@ -149,7 +149,7 @@ def test_a_probe_is_refitted_from_the_labels_it_knew(session):
     np.testing.assert_allclose(again.scores()[1], before, atol=1e-4)
 
 
-def test_another_cache_joins_the_search(session, tmp_path):
+def test_another_cache_joins_the_session(session, tmp_path):
     session.train("fixmatch")
     other = make_cache(tmp_path / "more", n=20, prefix="more", seed=3)
     session.score(other)

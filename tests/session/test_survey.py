@@ -1,4 +1,4 @@
-"""A survey scored straight through: the scores of an ingested one, the best cutouts kept, nothing lost to a kill."""
+"""A whole survey scored: the scores of an ingested one, the best cutouts kept, nothing lost to a kill."""
 
 import csv
 import os
@@ -16,7 +16,7 @@ from astroanomaly import Cache, CutoutBlock, Failure, Session, ingest
 from astroanomaly.cache.scores import list_parts
 from astroanomaly.cli import main
 from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, SessionError
-from astroanomaly.ingestion import workers as reading
+from astroanomaly.ingestion import workers
 
 SURVEY = "survey/"  # put before the ids: the same objects as those of the session, under other names
 
@@ -136,7 +136,7 @@ def test_all_scores_come_out_as_one_table(trained, sky, tmp_path, suffix):
 
 
 def test_two_processes_give_the_same(trained, sky, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "_BATCH_BYTES", 40 * 3 * 48 * 48 * 4)
+    monkeypatch.setattr(workers, "_BATCH_BYTES", 40 * 3 * 48 * 48 * 4)
     one = run(trained, sky, tmp_path / "one")
     other = Session.open(trained.path)
     two = run(other, sky, tmp_path / "two", workers=2, prefix="other/")
@@ -149,12 +149,11 @@ SLOW = """
 import sys
 import time
 from astroanomaly import Session
-from astroanomaly.ingestion import plan as planning
-from astroanomaly.ingestion import workers as reading
-from astroanomaly.session import survey as straight_through
-reading._BATCH_BYTES = 1
-planning.SHARD_BYTES = 4 * 10 * 3 * 48 * 48 * 4  # ten objects in a task
-before = straight_through._part
+from astroanomaly.ingestion import plan, workers
+from astroanomaly.session import survey
+workers._BATCH_BYTES = 1
+plan.SHARD_BYTES = 4 * 10 * 3 * 48 * 48 * 4  # ten objects in a task
+before = survey._part
 
 
 def slow(*arguments):
@@ -162,7 +161,7 @@ def slow(*arguments):
     return before(*arguments)
 
 
-straight_through._part = slow
+survey._part = slow
 session = Session.open(sys.argv[1])
 print("started", flush=True)
 session.score_source(
@@ -188,7 +187,7 @@ def test_a_killed_run_goes_on_and_loses_nothing(trained, sky, tmp_path, monkeypa
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("*/scores/[0-9]*.h5")}
-    monkeypatch.setattr(reading, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(workers, "_BATCH_BYTES", 1)
     report = run(trained, sky, out)
     ids, log_odds, parts = survey_scores(report)
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("*/scores/[0-9]*.h5")}.items() >= written.items()

@@ -304,7 +304,7 @@ class Learner:
             return
         if self.computed < 10:
             raise ConfigError("there are too few features for a map yet: try again in a moment")
-        labelled = [i for i, o in self.search.consensus.opinions().items() if o.label and i not in self.search.audit]
+        labelled = [i for i, o in self.search.consensus.current().items() if o.label and i not in self.search.audit]
         self.map_job = Job("feature map", map_features, self.search.session.path, method, labelled)
 
     # -------------------------------------------------------------------------------------------------------- training

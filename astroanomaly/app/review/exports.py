@@ -14,7 +14,7 @@ from astroanomaly.app.review.report import report
 from astroanomaly.app.review.shared_state import Search
 from astroanomaly.app.view.theme import palette
 from astroanomaly.errors import ConfigError, StorageError
-from astroanomaly.session.candidates import describe
+from astroanomaly.session.export import describe
 from astroanomaly.tables.write import merge_duplicates, write_catalog
 
 if TYPE_CHECKING:

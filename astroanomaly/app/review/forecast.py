@@ -80,7 +80,7 @@ def _left(search: Search, by: str, consensus: Consensus) -> Forecast:
 def _suspects(search: Search, consensus: Consensus, n: int) -> list[tuple[str, str, float, str]]:
     from astroanomaly.learn.label_errors import suspects
 
-    said = {i: o.label for i, o in sorted(consensus.opinions().items()) if o.label not in ("", DISPUTED)}
+    said = {i: o.label for i, o in sorted(consensus.current().items()) if o.label not in ("", DISPUTED)}
     ids = [i for i in search.known(list(said)) if i not in search.audit]
     if search.features is None or not ids:
         return []

@@ -11,10 +11,10 @@ from astroanomaly.app.review.bootstrap import GRID, ranking_curves, resampled_cu
 from astroanomaly.app.review.shared_state import Search
 from astroanomaly.labels.consensus import DISPUTED, audit_labels
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.calibration import MIN_AUDIT_LABELS
 
 __all__ = ["Curves", "Pace", "Sample", "curves", "histogram", "pace", "sample"]
 
-_LEAST = 20  # labelled objects of the audit set without which it says nothing
 _PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
 
 
@@ -80,10 +80,10 @@ def sample(search: Search, by: str) -> Sample:
     `astroanomaly.labels.consensus.audit_labels`.
     """
     audit = {i for i, row in zip(search.audit, search.cache.find(list(search.audit)), strict=True) if row >= 0}
-    said = {i: o.label for i, o in search.consensus.opinions().items() if o.label}
+    said = {i: o.label for i, o in search.consensus.current().items() if o.label}
     known = audit_labels(search.consensus, audit)
     sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
-    unbiased = len(sides) == 2 and len(known) >= min(_LEAST, len(audit))
+    unbiased = len(sides) == 2 and len(known) >= min(MIN_AUDIT_LABELS, len(audit))
     chosen = known if unbiased else {i: label for i, label in said.items() if i not in search.audit}
     ids, truth, scores = _scored(search, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
     return Sample(ids, truth, scores, not unbiased, len(known), len(audit))
@@ -102,7 +102,7 @@ def _scored(search: Search, labels: dict[str, str], by: str) -> tuple[list[str],
 
 
 def _labels(search: Search) -> dict[str, str]:
-    return {i: o.label for i, o in search.consensus.opinions().items() if o.label not in ("", DISPUTED)}
+    return {i: o.label for i, o in search.consensus.current().items() if o.label not in ("", DISPUTED)}
 
 
 def curves(search: Search, by: str) -> Curves | None:
@@ -158,7 +158,7 @@ class Pace:
 
 def pace(search: Search, annotator: str = "") -> Pace:
     """Follow the verdicts of everybody, or of one person. Those of the audit set are left out of what was found."""
-    standing = (event for object_id in search.consensus.opinions() for event in search.consensus.standing(object_id))
+    standing = (event for object_id in search.consensus.current() for event in search.consensus.standing(object_id))
     events = sorted((event for event in standing if event.kind == "verdict"), key=lambda event: event.number)
     own = [event for event in events if annotator in ("", event.annotator)]
     seen: dict[str, bool] = {}

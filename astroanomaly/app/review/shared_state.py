@@ -17,7 +17,7 @@ from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLA
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import ConfigError, LabelError, SessionError
 from astroanomaly.imaging.stretch import Limits, Stretch
-from astroanomaly.labels.consensus import DISPUTED, Consensus, Opinion
+from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.session.session import Session
 
@@ -74,7 +74,7 @@ class Search:
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
         self._kept: OrderedDict[StretchConfig, Limits] = OrderedDict()
         self._selected: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._opinions: tuple[int, dict[str, Opinion]] | None = None
+        self._opinions: tuple[int, dict[str, ObjectConsensus]] | None = None
         self._verdict_numbers: list[int] = []
         self._lock = threading.RLock()
         self._round = self._round_event = 0
@@ -105,7 +105,7 @@ class Search:
     def _note(self, changed: Iterable[str]) -> None:
         ids = sorted(changed)
         for object_id, row in zip(ids, self.cache.find(ids), strict=True):
-            opinion = self.consensus.opinion(object_id)
+            opinion = self.consensus.of(object_id)
             for name, there in (("skipped", opinion.skipped), ("flagged", opinion.flagged)):
                 (self._special[name].add if there else self._special[name].discard)(object_id)
             if row >= 0:  # labels of a cache that is no longer part of the session
@@ -116,19 +116,19 @@ class Search:
             return _DISPUTED_CODE
         return self.classes.index(label) + 1 if label in self.classes else 0
 
-    def opinions(self) -> dict[str, Opinion]:
+    def opinions(self) -> dict[str, ObjectConsensus]:
         """Return what stands of every object of which anything stands (kept until something new is said)."""
         if self._opinions is None or self._opinions[0] != self.consensus.last:
-            self._opinions = (self.consensus.last, self.consensus.opinions())
+            self._opinions = (self.consensus.last, self.consensus.current())
         return self._opinions[1]
 
     def known(self, ids: Sequence[str]) -> list[str]:
         """Return those of some objects that the caches hold."""
         return [object_id for object_id, row in zip(ids, self.cache.find(ids), strict=True) if row >= 0]
 
-    def opinion(self, object_id: str) -> Opinion:
+    def opinion(self, object_id: str) -> ObjectConsensus:
         """Return what stands of an object."""
-        return self.consensus.opinion(object_id)
+        return self.consensus.of(object_id)
 
     def counts(self) -> dict[str, int]:
         """Count the objects of each label class, disputed, skipped and flagged ones; what has none is left out."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
 from pathlib import Path
+
+from astroanomaly.files import atomic_path, locked
 
 __all__ = ["FILE", "keep_token"]
 
@@ -26,36 +25,17 @@ def keep_token(session: Path) -> tuple[str, bool]:
     """
     path = session / FILE
     try:
-        with _alone(session):
+        with locked(session, create=False):  # servers started at the same moment keep one token
             token = _read(path)
             if token:
                 return token, True
             token = secrets.token_urlsafe(24)
-            temporary = session / f".tmp-{secrets.token_hex(8)}"
-            try:
-                handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    file.write(token + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with atomic_path(path, private=True) as temporary:
+                temporary.write_text(token + "\n", encoding="ascii")
             return token, bool(_read(path))
     except OSError as error:
         _log.warning("the token is not kept, browsers need a new one next time: %s", error)
         return secrets.token_urlsafe(24), False
-
-
-@contextlib.contextmanager
-def _alone(session: Path) -> Iterator[None]:
-    """Hold the session's folder, so that servers started at the same moment keep one token."""
-    folder = os.open(session, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path) -> str:

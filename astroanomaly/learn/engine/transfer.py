@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from astroanomaly.cache.reader import Stored
+    from astroanomaly.cache.shard import Stored
 
 __all__ = ["Sent", "Transfer"]
 
@@ -25,7 +25,7 @@ class Sent:
     pixels
         ``(n, B, H, W)``: uint8, float32 or, with a scale, float16; on a CUDA device, else in memory.
     scale, zero
-        As in `astroanomaly.cache.reader.Stored`.
+        As in `astroanomaly.cache.shard.Stored`.
     arrived
         When they are there; None: now.
     """

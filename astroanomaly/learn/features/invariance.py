@@ -13,7 +13,7 @@ import numpy as np
 
 from astroanomaly.errors import StorageError
 from astroanomaly.files import atomic_path
-from astroanomaly.parallel.threads import ahead
+from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import Progress
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Turned:
         store.expect(len(missing) * len(ways))
         batches = iter([missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)])
         try:
-            for batch, block in ahead(lambda batch: store.cache.read([i for i, _ in batch]), batches):
+            for batch, block in prefetch(lambda batch: store.cache.read([i for i, _ in batch]), batches):
                 with torch.inference_mode():
                     seen = store.model_input.tensor(block, engine.device, planes)  # (n, 3, S, S)
                     features = torch.stack([store.look(way(seen)) for way in ways], 1).half().cpu().numpy()  # (n, v, D)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly.errors import ConfigError
+from astroanomaly.files import atomic_path
 from astroanomaly.learn.features.row_file import RowFile, open_rows
 from astroanomaly.learn.features.scaling import Points
 from astroanomaly.learn.features.store import FeatureStore
@@ -175,11 +174,10 @@ class Projection:
         axes = principal_axes(self._given.apply(self._store.get(ids)), self._count)
         axes = axes if self._given.is_plain else np.concatenate([self._given.rows, axes])
         for path in self._files():
-            temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.npy")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                np.save(temporary, axes)
-                os.replace(temporary, path)
+                with atomic_path(path, sync=False) as temporary:
+                    np.save(temporary, axes)
             except OSError:  # cannot be kept here: the next place, or found again next time
                 continue
             break

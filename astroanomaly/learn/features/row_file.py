@@ -5,27 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import secrets
-import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
-from astroanomaly.errors import StorageError
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: unfinished files are then never taken over
-    fcntl = None  # type: ignore[assignment]
+from astroanomaly.errors import BusyError, StorageError
+from astroanomaly.files import FileLock, locked, sync_file
 
 __all__ = ["RowFile", "open_rows"]
 
-_LARGEST = float(np.finfo(np.float16).max)
-_STEP = 8192  # rows looked at or written together
+_MAX_FLOAT16 = float(np.finfo(np.float16).max)
+_ROWS_PER_CHUNK = 8192  # looked at or written together
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +64,7 @@ class RowFile:
         self.complete = finished is not None or count == 0
         self._folders = list(folders)
         self._path: Path | None = None
-        self._handle: BinaryIO | None = None
+        self._lock: FileLock | None = None
         self._writing = False
         self._mask = None if self.complete else np.zeros(count, bool)
         if not self.complete:
@@ -110,11 +103,9 @@ class RowFile:
             _log.info("features of shard %s are kept in memory: no folder can be written to", self.name)
             self.array = np.full((self.count, length), np.nan, np.float16)
         self._writing = True
-        if self._handle is not None:  # the lock is let go with this object, whoever forgets to close it
-            weakref.finalize(self, self._handle.close)
         mask = _present(self.array)
         if seen is not None and seen.shape == self.array.shape:  # keep what another process has computed
-            for rows in _steps(np.flatnonzero(_present(seen) & ~mask)):
+            for rows in _chunks(np.flatnonzero(_present(seen) & ~mask)):
                 self.array[rows] = seen[rows]
                 mask[rows] = True
         self._mask = mask
@@ -128,8 +119,8 @@ class RowFile:
         if self.complete or self.array is None or self._mask is None:
             return 0
         new = int((~self._mask[rows]).sum())
-        finite = np.nan_to_num(values, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
-        self.array[rows] = np.clip(finite, -_LARGEST, _LARGEST).astype(np.float16)
+        finite = np.nan_to_num(values, nan=0.0, posinf=_MAX_FLOAT16, neginf=-_MAX_FLOAT16)
+        self.array[rows] = np.clip(finite, -_MAX_FLOAT16, _MAX_FLOAT16).astype(np.float16)
         self._mask[rows] = True
         return new
 
@@ -142,7 +133,7 @@ class RowFile:
             final = self._path.with_name(f"{self.name}.npy")
             try:
                 self.array.flush()
-                os.replace(self._path, final)
+                self._path.replace(final)
             except OSError as error:
                 raise StorageError(f"features {final} cannot be written: {error.strerror or error}") from error
             self.close()
@@ -151,25 +142,25 @@ class RowFile:
 
     def close(self) -> None:
         """Let go of the files."""
-        if self._handle is not None:
-            self._handle.close()
-        self.array = self._handle = self._path = None
+        if self._lock is not None:
+            self._lock.close()
+        self.array = self._lock = self._path = None
         self._writing = False
 
     def _take_over(self, folder: Path, length: int) -> bool:
         """Go on with a file that a dead process left in a folder."""
         for path in _partials([folder], self.name):
             try:
-                handle = path.open("r+b")
-            except OSError:
+                lock = locked(path, wait=False, create=False)
+            except (BusyError, OSError):
                 continue
-            if _lock(handle) and _same_file(handle, path):
+            if lock.exclusive:
                 found = _map_partial(path, self.count, "r+")
                 if found is not None and found.shape[1] == length:
-                    self.array, self._handle, self._path = found, handle, path
+                    self.array, self._lock, self._path = found, lock, path
                     return True
                 path.unlink(missing_ok=True)  # cut short, or of another network
-            handle.close()
+            lock.close()
         return False
 
     def _create(self, folder: Path, length: int) -> bool:
@@ -177,26 +168,27 @@ class RowFile:
         path = folder / f"{self.name}.{secrets.token_hex(4)}.partial"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = path.open("x+b")
+            lock = locked(path)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
                 return False
             raise StorageError(f"features {path} cannot be written: {error.strerror or error}") from error
         try:
-            _lock(handle)
-            npy.write_array_header_1_0(handle, {"descr": "<f2", "fortran_order": False, "shape": (self.count, length)})
-            blank = np.full((min(_STEP, self.count), length), np.nan, "<f2")
-            for start in range(0, self.count, _STEP):  # written, not left sparse: a full disk shows now, not as SIGBUS
-                handle.write(blank[: min(_STEP, self.count - start)].tobytes())
-            handle.flush()
-            os.fsync(handle.fileno())
+            with path.open("wb") as file:
+                header = {"descr": "<f2", "fortran_order": False, "shape": (self.count, length)}
+                npy.write_array_header_1_0(file, header)
+                blank = np.full((min(_ROWS_PER_CHUNK, self.count), length), np.nan, "<f2")
+                # written, not left sparse: a full disk shows now, not as SIGBUS
+                for start in range(0, self.count, _ROWS_PER_CHUNK):
+                    file.write(blank[: min(_ROWS_PER_CHUNK, self.count - start)].tobytes())
+            sync_file(path)
         except OSError as error:
-            handle.close()
             path.unlink(missing_ok=True)
+            lock.close()
             raise StorageError(
                 f"features {path} cannot be written: {error.strerror or error}; free some space and run it again"
             ) from error
-        self.array, self._handle, self._path = np.load(path, mmap_mode="r+"), handle, path
+        self.array, self._lock, self._path = np.load(path, mmap_mode="r+"), lock, path
         return True
 
 
@@ -208,16 +200,16 @@ def _partials(folders: Sequence[Path], name: str) -> list[Path]:
     return found
 
 
-def _steps(rows: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), _STEP):
-        yield rows[start : start + _STEP]
+def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _ROWS_PER_CHUNK):
+        yield rows[start : start + _ROWS_PER_CHUNK]
 
 
 def _present(array: np.ndarray) -> np.ndarray:
     """``(n,)`` boolean: rows without a NaN."""
     mask = np.zeros(len(array), bool)
-    for start in range(0, len(array), _STEP):
-        mask[start : start + _STEP] = np.isfinite(array[start : start + _STEP]).all(axis=1)
+    for start in range(0, len(array), _ROWS_PER_CHUNK):
+        mask[start : start + _ROWS_PER_CHUNK] = np.isfinite(array[start : start + _ROWS_PER_CHUNK]).all(axis=1)
     return mask
 
 
@@ -242,22 +234,3 @@ def _read_finished(path: Path, count: int) -> np.ndarray | None:
 
 def _fits(array: np.ndarray, count: int) -> bool:
     return array.ndim == 2 and array.dtype == np.float16 and len(array) == count
-
-
-def _lock(handle: BinaryIO) -> bool:
-    """Take the lock that is held as long as a writer lives; False where another has it or there are no locks."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _same_file(handle: BinaryIO, path: Path) -> bool:
-    """Whether a path still is the file that was opened: its writer may have renamed it meanwhile."""
-    try:
-        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
-    except OSError:
-        return False

@@ -16,7 +16,7 @@ import numpy as np
 from astroanomaly.config import BackboneConfig
 from astroanomaly.learn.features.invariance import Turned
 from astroanomaly.learn.features.row_file import RowFile, open_rows
-from astroanomaly.parallel.threads import Shared, ahead, together
+from astroanomaly.parallel.threads import SharedIterator, merged, prefetch
 from astroanomaly.records import Progress
 
 if TYPE_CHECKING:
@@ -356,9 +356,9 @@ class FeatureStore:
         first = next(batches, None)
         if first is None:
             return
-        todo = Shared(itertools.chain([first], batches))
+        todo = SharedIterator(itertools.chain([first], batches))
         parts = [self._computed(engine, network, todo) for engine, network in self._engines_for(images)]
-        for uuid, rows, features in parts[0] if len(parts) == 1 else together(parts):
+        for uuid, rows, features in parts[0] if len(parts) == 1 else merged(parts):
             yield uuid, self._open(uuid, for_writing=features.shape[1]).put(rows, features)
 
     def _computed(
@@ -373,7 +373,7 @@ class FeatureStore:
         def read(batch: Batch) -> Sent:
             return transfer.send(self._shards[batch[0]].stored(batch[1]))
 
-        for batch, sent in ahead(read, batches, transfer.ahead, transfer.readers):
+        for batch, sent in prefetch(read, batches, transfer.ahead, transfer.readers):
             with torch.inference_mode():
                 seen = self.model_input.tensor(transfer.receive(sent), engine.device, self._planes)  # (n, 3, S, S)
                 waiting.append((batch, transfer.fetch(look(seen))))  # (n, D)

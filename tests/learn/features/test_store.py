@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from astroanomaly import files
 from astroanomaly.cache import Cache
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
@@ -239,6 +240,27 @@ def test_a_half_written_row_is_not_there(tmp_path):
     rows.array[1, :3] = 1  # a kill in the middle of a row
     rows.array.flush()
     assert open_rows([tmp_path], "s", 4).computed.tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_an_unfinished_file_is_taken_over_only_where_locks_tell_that_nobody_writes_to_it(tmp_path, monkeypatch, locks):
+    if not locks:
+        monkeypatch.setattr(files, "fcntl", None)
+    first = open_rows([tmp_path], "s", 2)
+    first.begin(3)
+    first.put(np.array([0]), np.ones((1, 3)))
+    alive = open_rows([tmp_path], "s", 2)
+    alive.begin(3)  # while the first writer lives
+    assert alive.done == 1
+    assert len(list(tmp_path.glob("s.*.partial"))) == 2
+    first.close()
+    alive.close()
+    second = open_rows([tmp_path], "s", 2)
+    second.begin(3)
+    assert len(list(tmp_path.glob("s.*.partial"))) == (2 if locks else 3)
+    second.put(np.array([1]), np.ones((1, 3)))
+    second.finish()
+    assert open_rows([tmp_path], "s", 2).complete
 
 
 def test_numbers_beyond_float16_stay_finite(tmp_path):

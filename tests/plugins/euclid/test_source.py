@@ -26,6 +26,7 @@ from astroanomaly import (
     ingest,
 )
 from astroanomaly.ingestion.ingest import dry_run
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly_plugins.euclid import source as euclid_archive
 from astroanomaly_plugins.euclid.bands import band_name, fits_band, is_wanted
 from astroanomaly_plugins.euclid.mosaics import Mosaic, areas, mosaic_extent
@@ -413,7 +414,8 @@ def test_several_processes_give_the_same_cache(mer, esa, fill):
 def test_a_dry_run_says_what_would_be_fetched(mer, esa, irsa, bucket, tmp_path):
     options = {"catalog": mer.folder / "sky" / "catalogue.ecsv", "size": "3.2arcsec", "bands": ("VIS", "H")}
     for via in ("esa", "irsa"):
-        said = dry_run(EuclidSource(), fetch={"keep": str(tmp_path / via)}, options={**options, "via": via})
+        fetch = {"keep": str(tmp_path / via)}
+        said = dry_run(SourceRequest.of(EuclidSource(), fetch=fetch, options={**options, "via": via}))
         assert said.objects == len(mer.catalogue)
         assert sum(item.requests for item in said.downloads) == 2 * len(mer.catalogue)
         assert {item.product for item in said.downloads} == {

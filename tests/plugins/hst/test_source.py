@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from astroanomaly import Cache, CatalogError, ConfigError, FetchConfig, fetch, ingest
 from astroanomaly.cutting import grid_from_hdu, pixel_to_sky, quiet, tan_grid
 from astroanomaly.ingestion.ingest import dry_run
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly_plugins.hst.headers import describe
 from astroanomaly_plugins.hst.products import (
     Product as Listed,
@@ -365,7 +366,7 @@ def test_the_bucket_gives_only_the_parts_that_are_needed(quick, tmp_path):
     table.write(tmp_path / "two.csv")
     with served("s3", [product]) as archives:
         options = {"catalog": tmp_path / "two.csv", "size": "1arcsec", "filters": ["F814W"], "via": "s3"}
-        dry_run(HstSource(), fetch=quick, options=options)  # what planning takes is not counted here
+        dry_run(SourceRequest.of(HstSource(), fetch=quick, options=options))  # what planning takes is not counted here
         before = fetch.traffic()
         cache = ingest(HstSource(), out=tmp_path / "cache", fetch=quick, **options)
         ranges = [asked.headers["Range"] for asked in archives["s3"].asked if "Range" in asked.headers]
@@ -380,9 +381,9 @@ def test_the_bucket_gives_only_the_parts_that_are_needed(quick, tmp_path):
 def test_a_dry_run_says_what_would_be_fetched(catalog, quick):
     options = {"catalog": catalog, "size": "1arcsec", "filters": ["F814W"]}
     with served("all") as archives:
-        cuts = dry_run(HstSource(), fetch=quick, options=options)
-        parts = dry_run(HstSource(), fetch=quick, options={**options, "via": "s3"})
-        files = dry_run(HstSource(), fetch=quick, options={**options, "via": "esa"})
+        cuts = dry_run(SourceRequest.of(HstSource(), fetch=quick, options=options))
+        parts = dry_run(SourceRequest.of(HstSource(), fetch=quick, options={**options, "via": "s3"}))
+        files = dry_run(SourceRequest.of(HstSource(), fetch=quick, options={**options, "via": "esa"}))
         assert archives["mast"].count("astrocut") == 0
         assert archives["s3"].count() == 0
         assert archives["esa"].count("/data") == 0

@@ -1,0 +1,102 @@
+"""What a cache is made from: its description (``cache.json``) and the tasks of its plan (``plan.h5``)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroanomaly.cache import schema
+from astroanomaly.errors import UnreadableError
+from astroanomaly.files import read_json
+from astroanomaly.records import Task
+
+__all__ = ["plan_length", "plan_tasks", "read_description", "read_plan", "read_plan_parts", "write_plan"]
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Return what ``cache.json`` says, checked.
+
+    Raises
+    ------
+    UnreadableError
+        If there is no cache at this path.
+    CacheError
+        If it is damaged or of a newer version.
+    """
+    if not path.is_dir():
+        raise UnreadableError(f"{path} is no cache: there is no such folder; make one with `astroanomaly ingest`")
+    if not (path / schema.CACHE_FILE).is_file():
+        raise UnreadableError(f"{path} is no cache: it has no {schema.CACHE_FILE}; make one with `astroanomaly ingest`")
+    content = read_json(path / schema.CACHE_FILE)
+    schema.check_format(content, "cache", path / schema.CACHE_FILE)
+    return content
+
+
+def write_plan(path: Path, tasks: Iterable[Task]) -> None:
+    """Write all tasks of a cache, so that a later run resumes from them instead of planning again."""
+    with schema.new_hdf5(path / schema.PLAN_FILE) as file:
+        file.attrs.update({"format": "astroanomaly-plan", "version": schema.VERSION})
+        for number, task in enumerate(tasks):
+            group = file.create_group(f"{number:08d}")
+            group.attrs["key"] = task.key
+            payload = group.create_dataset("payload", data=np.frombuffer(task.payload_json.encode(), np.uint8))
+            payload.attrs["content"] = "JSON"
+            table = group.create_group("table", track_order=True)
+            for name, values in task.table.items():
+                schema.put(table, schema.column_key(name), values)
+
+
+def read_plan(path: Path) -> Iterator[Task]:
+    """Read back the tasks of a cache in their order."""
+    return (task for _, task in read_plan_parts(path))
+
+
+def plan_length(path: Path) -> int:
+    """Return how many objects the plan of a cache knows, without reading it all."""
+    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
+        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
+        total = 0
+        for group in file.values():
+            for column in itertools.islice(group["table"], 1):
+                total += len(schema.check_dataset(group["table"], column, (None,), "biufSO", path / schema.PLAN_FILE))
+        return total
+
+
+def plan_tasks(path: Path) -> int:
+    """Return how many tasks the plan of a cache has."""
+    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
+        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
+        return len(file)
+
+
+def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: True) -> Iterator[tuple[int, Task]]:
+    """Read back the wanted tasks of a cache one after another, each with its place in the plan."""
+    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
+        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
+        for ordinal, name in enumerate(sorted(file)):
+            if not wanted(ordinal):
+                continue
+            group = file[name]
+            table = {}
+            for key, dataset in group["table"].items():
+                values = schema.read_texts(dataset) if dataset.dtype.kind in "SO" else dataset[...]
+                table[schema.column_name(key)] = _with_attributes(np.asarray(values), dataset.attrs)
+            yield ordinal, Task(str(group.attrs["key"]), json.loads(group["payload"][...].tobytes()), table)
+
+
+def _with_attributes(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
+    """Give a column back the unit and description it was stored with."""
+    if not attributes:
+        return values
+    from astropy.table import Column
+    from astropy.units import Unit
+
+    unit = attributes.get("unit")
+    return Column(
+        values, unit=Unit(unit, parse_strict="silent") if unit else None, description=attributes.get("description")
+    )

@@ -1,0 +1,257 @@
+"""The SQLite file of a label log: its tables, to which rows can only be added, and safe ways to read and write them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableError
+
+__all__ = ["BUSY_S", "EVENT_COLUMNS", "LabelDatabase"]
+
+BUSY_S = 30.0
+EVENT_COLUMNS = (
+    "number", "object_id", "kind", "value", "annotator", "time", "round", "batch", "refers_to", "ordering",
+    "probability", "blind_repeat",
+)  # fmt: skip
+_VERSION = 1
+_APPLICATION = 0x41414C42  # marks the file as a label log of ours
+_GLANCE_S = 0.05
+_OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_NESTED = ("SAVEPOINT nested", "RELEASE nested", ("ROLLBACK TO nested", "RELEASE nested"))
+_KINDS = ("verdict", "skip", "flag", "note", "undo")
+_SCHEMA = f"""
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    object_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN {_KINDS}),
+    value TEXT NOT NULL,
+    annotator TEXT NOT NULL,
+    time TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    batch INTEGER NOT NULL,
+    refers_to INTEGER,
+    ordering TEXT NOT NULL,
+    probability REAL,
+    blind_repeat INTEGER NOT NULL
+);
+CREATE INDEX event_object ON event (object_id);
+CREATE INDEX event_batch ON event (annotator, batch);
+CREATE INDEX event_undone ON event (refers_to) WHERE refers_to IS NOT NULL;
+CREATE TABLE label_class (place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE audit (object_id TEXT PRIMARY KEY);
+"""
+_PROTECTED = "".join(
+    f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} "
+    f"BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;"
+    for table in ("event", "label_class", "audit")
+    for verb in ("UPDATE", "DELETE")
+) + "".join(  # INSERT OR REPLACE removes the old row without asking the triggers above
+    f"CREATE TRIGGER {table}_INSERT BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {clash}) "
+    f"BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;"
+    for table, clash in (("event", "number >= NEW.number"), ("label_class", "place = NEW.place OR name = NEW.name"))
+)
+
+
+class LabelDatabase:
+    """The open file. Several processes and threads may use one at the same time.
+
+    Parameters
+    ----------
+    path
+        The file.
+    busy_s
+        How long to wait, in seconds, for another process that is writing.
+    """
+
+    def __init__(self, path: Path, busy_s: float = BUSY_S) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._glance: sqlite3.Connection | None = None  # a connection that waits neither for files nor for threads
+        self._glance_lock = threading.Lock()
+        self._connection = _connect(path, busy_s)
+        try:
+            self._connection.execute("PRAGMA trusted_schema=OFF")
+            # A rollback journal, unlike a write-ahead log, also works on network file systems.
+            self._connection.execute("PRAGMA journal_mode=DELETE")
+            self._connection.execute("PRAGMA synchronous=FULL")
+        except sqlite3.Error:
+            self._connection.close()
+            raise
+
+    @classmethod
+    def create(cls, path: Path, classes: Sequence[str]) -> LabelDatabase:
+        """Make a new file with its label classes and no events.
+
+        Raises
+        ------
+        LabelError
+            If the file exists.
+        StorageError
+            If the file cannot be made. Nothing is left behind.
+        """
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+        except FileExistsError:
+            raise LabelError(f"{path} exists already: open it instead") from None
+        except OSError as error:
+            raise StorageError(f"the label file {path} cannot be made: {error.strerror or error}") from error
+        made = None
+        try:
+            made = cls(path)
+            # one transaction: a label file has its classes and its protection, or is no label file
+            names = "".join(f"INSERT INTO label_class VALUES ({k}, '{_quoted(n)}');" for k, n in enumerate(classes, 1))
+            made._connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} {names} {_PROTECTED} PRAGMA user_version={_VERSION}; "
+                f"PRAGMA application_id={_APPLICATION}; COMMIT;"
+            )
+        except BaseException as error:
+            if made is not None:
+                made.close()
+            path.unlink(missing_ok=True)
+            if isinstance(error, sqlite3.Error):
+                raise StorageError(f"the label file {path} cannot be made: {error}") from error
+            raise
+        return made
+
+    @classmethod
+    def open(cls, path: Path, busy_s: float) -> LabelDatabase:
+        """Open an existing file.
+
+        Raises
+        ------
+        UnreadableError
+            If there is none, or it cannot be read.
+        LabelError
+            If the file is something else, damaged, or of a newer version.
+        BusyError
+            If another process holds it for too long.
+        """
+        if not path.is_file():
+            raise UnreadableError(f"the label file {path} does not exist")
+        try:
+            opened = cls(path, busy_s)
+        except sqlite3.Error as error:
+            raise _reading_error(path, error) from error
+        try:
+            opened._check_format()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def _check_format(self) -> None:
+        path = self.path
+        if self.read("PRAGMA application_id")[0][0] != _APPLICATION:
+            raise LabelError(f"{path} is an SQLite file, but not a label file of AstroAnomaly")
+        version = self.read("PRAGMA user_version")[0][0]
+        if version > _VERSION:
+            raise LabelError(f"{path} has version {version}, newer than {_VERSION}: update astroanomaly")
+        expected = {"event": EVENT_COLUMNS, "label_class": ("place", "name"), "audit": ("object_id",)}
+        for table, columns in expected.items():
+            found = tuple(row[0] for row in self.read("SELECT name FROM pragma_table_info(?)", (table,)))
+            if version < 1 or found != columns:
+                raise LabelError(
+                    f"{path} is a damaged label file: its table {table!r} has the columns {list(found)}, "
+                    f"expected {list(columns)}; restore it from a copy"
+                )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._glance_lock:
+            if self._glance is not None:
+                self._glance.close()
+        with self._lock:
+            self._connection.close()
+
+    def read(self, query: str, values: Mapping[str, object] | tuple = ()) -> list[tuple]:
+        """Return the rows that a query gives.
+
+        Raises
+        ------
+        BusyError
+            If another process holds the file for too long.
+        UnreadableError, LabelError
+            If the file cannot be read for any other reason.
+        """
+        with self._lock:
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise _reading_error(self.path, error) from error
+
+    def glance(self, query: str, values: tuple = ()) -> list[tuple]:
+        """As `read`, but wait for nobody: there are no rows while another process holds the file.
+
+        That takes 50 ms at most, whatever other threads are doing with the file.
+        """
+        with self._glance_lock:
+            try:
+                if self._glance is None:
+                    self._glance = _connect(self.path, _GLANCE_S)
+                return self._glance.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                if _is_busy(error):
+                    return []
+                raise _reading_error(self.path, error) from error
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write all that happens inside the ``with`` block, or nothing; it is on disk when the outermost block ends.
+
+        Raises
+        ------
+        StorageError, BusyError
+            If it could not be made durable; nothing is written.
+        """
+        with self._lock:
+            try:
+                begin, commit, rollback = _NESTED if self._connection.in_transaction else _OUTERMOST
+                self._connection.execute(begin)
+                try:
+                    yield self._connection
+                    self._connection.execute(commit)
+                except BaseException:
+                    if self._connection.in_transaction:  # SQLite itself takes some failures back, all of it
+                        for statement in rollback:
+                            self._connection.execute(statement)
+                    raise
+            except sqlite3.Error as error:
+                if _is_busy(error):
+                    raise BusyError(
+                        f"{self.path} is locked by another process; nothing was written: try again"
+                    ) from error
+                raise StorageError(f"{self.path}: nothing was written: {error}") from error
+
+
+def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
+    # mode=rw: a file that has just vanished must not come back empty
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Primary result code of SQLite, -1 where the error is Python's own."""
+    return error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else -1
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _reading_error(path: Path, error: sqlite3.Error) -> LabelError | BusyError | UnreadableError:
+    if _is_busy(error):
+        return BusyError(f"{path} is locked by another process: try again")
+    if _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY):
+        return UnreadableError(f"{path} cannot be read: {error}")
+    if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return LabelError(f"{path} is not a label file, or is damaged: {error}")
+    return LabelError(f"{path} cannot be read: {error}")
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")

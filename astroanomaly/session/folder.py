@@ -1,0 +1,351 @@
+"""What a session has on disk: settings, caches, labels, rounds and features, and what is made of them alone."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import getpass
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import tomli_w
+
+from astroanomaly.cache import Cache
+from astroanomaly.config import (
+    BackboneConfig,
+    SessionConfig,
+    build,
+    current_names,
+    read_toml,
+    replace_many,
+    to_plain,
+)
+from astroanomaly.errors import CheckpointError, ConfigError, SessionError, StorageError, UnreadableError
+from astroanomaly.files import atomic_path
+from astroanomaly.hookspecs import Ranker, RankerContext
+from astroanomaly.labels.log import LabelLog
+from astroanomaly.labels.tables import import_labels
+from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.settings import build_settings, settings_sections
+from astroanomaly.plugins import load_plugins
+from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.session.rounds import ROUNDS, Round, list_rounds, new_round
+
+if TYPE_CHECKING:
+    from astroanomaly.learn.model_input import ModelInput
+
+__all__ = ["SessionFolder", "user_name"]
+
+_VERSION = 1
+_CONFIG, _LABELS = "session.toml", "labels.sqlite"
+
+
+class SessionFolder:
+    """The folder of a session. `astroanomaly.Session` adds the verbs.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    classes
+        Label classes: ``nominal``, ``anomaly``, then the session's own anomaly classes.
+    fitted
+        Number of the round whose ranker was used last in this process, and that ranker; see
+        `astroanomaly.session.fitted`.
+    """
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        self.path = path
+        self._content = dict(content)
+        self.classes: tuple[str, ...] = tuple(content["classes"])
+        self.fitted: tuple[int, Ranker] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.path}, {len(self.rounds)} rounds, on {', '.join(self._content['caches'])}>"
+
+    # ------------------------------------------------------------------------------------------------ create and open
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        caches: str | Path | Sequence[str | Path],
+        *,
+        classes: Sequence[str] = (),
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        labels: str | Path | None = None,
+        audit: int = 0,
+        start_from: str | Path | None = None,
+    ) -> Self:
+        """Make a session.
+
+        Parameters
+        ----------
+        path
+            Folder of the new session; must not exist, or be empty.
+        caches
+            One or more caches.
+        classes
+            Anomaly classes of your own beside ``nominal`` and ``anomaly``.
+        settings
+            Settings by section, as in ``{"train": {"iterations": 50}}``.
+        labels
+            Label table to import.
+        audit
+            Number of objects to draw at random for a blind check: never trained on.
+        start_from
+            Checkpoint of another session: its network becomes the first round; its classes, stretch and channels hold
+            here too.
+
+        Raises
+        ------
+        AstroAnomalyError
+            If anything given does not fit; then no session is left behind.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise SessionError(f"{path} exists already: open it, or choose another folder")
+        folders = [caches] if isinstance(caches, str | Path) else list(caches)
+        cache = Cache.open(*(Path(folder).absolute() for folder in folders))
+        if not len(cache):
+            raise SessionError(f"{folders[0]} holds no cutout: there is nothing to search in")
+        if not 0 <= audit < len(cache):
+            raise ConfigError(f"an audit set of {audit} objects: expected 0 to {len(cache) - 1}")
+        chosen = build_settings(settings or {})
+        seed = chosen["session"].seed
+        seen, own, ranker = _what_the_model_sees(cache, chosen, classes, start_from)
+        content = {
+            "format": "astroanomaly-session",
+            "version": _VERSION,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "caches": [str(folder) for folder in cache.folders],
+            "classes": list(own),
+            "settings": {section: to_plain(options) for section, options in chosen.items()},
+            "seen": seen.to_plain(),
+        }
+        with _all_or_nothing(path):
+            LabelLog.create(path / _LABELS, own).close()
+            session = cls(path, content)
+            session.cache = cache
+            if audit:
+                session.labels.set_audit(cache.sample(audit, np.random.default_rng((seed, 1))))
+            if labels is not None:
+                import_labels(session.labels, Path(labels), cache.ids, cache.positions, annotator=user_name())
+            if start_from is not None:
+                made: Any = session.ranker(ranker)
+                with new_round(path / ROUNDS, ranker, 0) as first:
+                    shutil.copyfile(start_from, first.round.weights)
+                    first.recipe.update({"options": to_plain(made.options), "from": str(start_from)})
+            session._save()
+        return session
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a session.
+
+        Raises
+        ------
+        UnreadableError
+            If there is no session.
+        SessionError
+            If it is of a newer version or damaged.
+        """
+        path = Path(path)
+        if not (path / _CONFIG).is_file():
+            raise UnreadableError(f"{path} is no session: it has no {_CONFIG}; make one with `astroanomaly init`")
+        content = read_toml(path / _CONFIG)
+        version = content.get("version")
+        if content.get("format") != "astroanomaly-session" or not isinstance(version, int):
+            raise SessionError(f"{path / _CONFIG} is not the description of a session")
+        if version > _VERSION:
+            raise SessionError(
+                f"{path} has version {version}, newer than {_VERSION}, the newest known here: update astroanomaly"
+            )
+        missing = [key for key in ("caches", "classes", "settings", "seen") if key not in content]
+        if missing:
+            raise SessionError(f"{path / _CONFIG} is damaged: it has no {missing[0]!r}")
+        return cls(path, content)
+
+    def _save(self) -> None:
+        with atomic_path(self.path / _CONFIG) as temporary:
+            temporary.write_text(tomli_w.dumps(self._content), encoding="utf-8")
+
+    def _join(self, folder: Path) -> None:
+        """Make a cache part of the session; others may have joined by another process meanwhile."""
+        self._content["caches"] = read_toml(self.path / _CONFIG)["caches"]
+        if str(folder) not in self._content["caches"]:
+            self._content["caches"].append(str(folder))
+        self._save()
+        self.cache = Cache.open(*self._content["caches"])
+
+    # ------------------------------------------------------------------------------------------------- what there is
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The cutouts of its caches."""
+        return Cache.open(*self._content["caches"])
+
+    @cached_property
+    def labels(self) -> LabelLog:
+        """The log of all verdicts."""
+        return LabelLog.open(self.path / _LABELS)
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Settings by section, as plain values."""
+        known = settings_sections()
+        return {
+            section: current_names(known[section], values) if section in known else dict(values)
+            for section, values in self._content["settings"].items()
+        }
+
+    @cached_property
+    def model_input(self) -> ModelInput:
+        """What the model sees: stretch, channels and size, frozen when the session was made."""
+        from astroanomaly.learn.model_input import ModelInput
+
+        return ModelInput.from_plain(self._content["seen"])
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The rounds so far, oldest first."""
+        return list_rounds(self.path / ROUNDS)
+
+    @property
+    def last_round(self) -> Round:
+        """The latest round that has scored all objects; that of `unfinished_round` is not.
+
+        Raises
+        ------
+        SessionError
+            If nothing has been trained, or nothing scored to the end yet.
+        """
+        rounds = self._trained
+        for item in reversed(rounds):
+            if item.is_scored(self.cache):
+                return item
+        raise SessionError(
+            f"round {rounds[-1].number} of {self.path} has not scored all objects yet: run "
+            f"`astroanomaly score {self.path}`, which goes on where it stopped"
+        )
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is a round that has scored all objects."""
+        return any(item.is_scored(self.cache) for item in reversed(self.rounds))
+
+    @property
+    def unfinished_round(self) -> Round | None:
+        """The latest round, if it was trained but has not scored all objects: `score` goes on with it."""
+        rounds = self.rounds
+        return rounds[-1] if rounds and not rounds[-1].is_scored(self.cache) else None
+
+    @property
+    def _trained(self) -> list[Round]:
+        """The rounds, of which there is at least one."""
+        rounds = self.rounds
+        if not rounds:
+            raise SessionError(
+                f"{self.path} has no trained ranker yet: run `astroanomaly train {self.path}`, "
+                "or with --ranker cold, which needs no labels"
+            )
+        return rounds
+
+    # ------------------------------------------------------------------------------------------ rankers and features
+
+    def ranker(self, name: str, **options: Any) -> Ranker:
+        """Make an unfitted ranker with this session's settings.
+
+        Raises
+        ------
+        PluginError
+            If there is no such ranker.
+        ConfigError
+            For an unknown option.
+        """
+        made: Any = load_plugins().ranker(name)
+        base = build(made.Options, self.settings.get(made.section, {}), made.section)
+        return made(replace_many(base, options, made.section), self.context)
+
+    @property
+    def context(self) -> RankerContext:
+        """What rankers and frozen features are made with."""
+        general = build(SessionConfig, self.settings["session"], "session")
+        return RankerContext(
+            classes=self.classes,
+            input=self.model_input,
+            backbone=build(BackboneConfig, self.settings["backbone"], "backbone"),
+            seed=general.seed,
+            device=general.device,
+            features=self.path / "features",
+            engine=general.engine,
+        )
+
+    def features(self, ids: Sequence[str]) -> np.ndarray:
+        """Frozen features of some objects, computed where they are missing: ``(n, D)`` float32."""
+        store = FeatureStore.of(self.cache, self.context)
+        for _ in store.compute(first=ids, only=()):
+            pass
+        return store.get(ids)
+
+    def points(self, ids: Sequence[str]) -> np.ndarray:
+        """Frozen features on the scale of the survey: ``(n, D)`` float32 of length 1, to compare objects by.
+
+        Features are computed where they are missing, of the random sample too that the scale is measured on.
+        """
+        store = FeatureStore.of(self.cache, self.context)
+        seed, audit = self.context.seed, frozenset(self.labels.audit)
+        for _ in store.compute(first=[*Points.sample(store, seed, audit), *ids], only=()):
+            pass
+        return Points.of(store, seed, audit).apply(store.get(ids))
+
+
+def _what_the_model_sees(
+    cache: Cache, chosen: Mapping[str, Any], classes: Sequence[str], start_from: str | Path | None
+) -> tuple[ModelInput, tuple[str, ...], str]:
+    """Measure the stretch on the cache, or take stretch, classes and name of the ranker from a checkpoint."""
+    from astroanomaly.learn.model_input import ModelInput
+
+    own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
+    if start_from is None:
+        rng = np.random.default_rng((chosen["session"].seed, 0))
+        return ModelInput.measure(cache, chosen["stretch"], chosen["input"], rng), own, ""
+    from astroanomaly.learn.network.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.load(Path(start_from))
+    checkpoint.model_input.check(cache)
+    if classes and tuple(checkpoint.classes) != own:
+        raise CheckpointError(
+            f"{start_from} knows the classes {', '.join(checkpoint.classes)}, not {', '.join(own)}: "
+            "leave --classes out, or start without --from"
+        )
+    return checkpoint.model_input, tuple(checkpoint.classes), checkpoint.ranker
+
+
+@contextlib.contextmanager
+def _all_or_nothing(path: Path) -> Iterator[None]:
+    """Make a folder; take it away again if what follows fails."""
+    was_there = path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        shutil.rmtree(path, ignore_errors=True)
+        if was_there:
+            path.mkdir()
+        if isinstance(error, OSError) and not isinstance(error, StorageError | UnreadableError):
+            raise StorageError(f"the session {path} cannot be made: {error.strerror or error}") from error
+        raise
+
+
+def user_name() -> str:
+    """Return the name of whoever runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no user name in this container
+        return "unknown"

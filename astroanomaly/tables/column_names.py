@@ -1,0 +1,81 @@
+"""Usual names of the columns of ids, positions and labels, in lower case, in the order they are looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = [
+    "ID_NAMES",
+    "LABELLED_ID_NAMES",
+    "LABEL_NAMES",
+    "PIXEL_NAMES",
+    "SKY_NAMES",
+    "SKY_UCDS",
+    "TASK_ID_NAMES",
+    "find_name",
+    "find_pair",
+    "ucd_of",
+]
+
+# Longitude, latitude and the frame they imply.
+SKY_NAMES = (
+    ("ra", "dec", "icrs"), ("raj2000", "dej2000", "icrs"), ("raj2000", "decj2000", "icrs"),
+    ("_raj2000", "_dej2000", "icrs"), ("ra_icrs", "de_icrs", "icrs"), ("ra_icrs", "dec_icrs", "icrs"),
+    ("alpha_j2000", "delta_j2000", "icrs"), ("alphawin_j2000", "deltawin_j2000", "icrs"),
+    ("right_ascension", "declination", "icrs"), ("ra_deg", "dec_deg", "icrs"), ("radeg", "dedeg", "icrs"),
+    ("radeg", "decdeg", "icrs"), ("ra_j2000", "dec_j2000", "icrs"), ("s_ra", "s_dec", "icrs"),
+    ("ramean", "decmean", "icrs"), ("ra2000", "dec2000", "icrs"), ("x_world", "y_world", "icrs"),
+    ("xwin_world", "ywin_world", "icrs"), ("alpha", "delta", "icrs"), ("target_ra", "target_dec", "icrs"),
+    ("glon", "glat", "galactic"), ("l", "b", "galactic"), ("elon", "elat", "barycentrictrueecliptic"),
+    ("rab1950", "deb1950", "fk4"),
+)  # fmt: skip
+SKY_UCDS = (
+    ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main", "icrs"),
+    ("pos_eq_ra_main", "pos_eq_dec_main", "icrs"),
+    ("pos.eq.ra", "pos.eq.dec", "icrs"),
+    ("pos.galactic.lon;meta.main", "pos.galactic.lat;meta.main", "galactic"),
+    ("pos.galactic.lon", "pos.galactic.lat", "galactic"),
+    ("pos.ecliptic.lon", "pos.ecliptic.lat", "barycentrictrueecliptic"),
+)
+PIXEL_NAMES = (
+    ("x", "y"), ("x_image", "y_image"), ("xwin_image", "ywin_image"), ("xcentroid", "ycentroid"),
+    ("x_centroid", "y_centroid"), ("xpix", "ypix"),
+)  # fmt: skip
+ID_NAMES = (
+    "object_id", "objectid", "obj_id", "objid", "id", "source_id", "sourceid", "src_id", "number", "coadd_object_id",
+    "galaxy_id", "target_id", "designation", "name",
+)  # fmt: skip
+# In a table of labels. Fewer: the number or source id of another catalogue may be that of another object of ours; such
+# rows are matched by position.
+LABELLED_ID_NAMES = ("object_id", "id", "objid", "filename", "file", "path", "name")
+LABEL_NAMES = ("label", "class", "verdict", "classification")
+TASK_ID_NAMES = ("object_id", "id", "ids")  # in the table of a source's task
+
+
+def find_name(names: Iterable[str], usual: Iterable[str]) -> str | None:
+    """Return the first of some column names that is one of the usual ones, whatever its case."""
+    by_lower = _by_lower(names)
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def find_pair(names: Iterable[str], usual: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Return two column names that are a usual pair, whatever their case, and whatever else stands with the pair."""
+    by_lower = _by_lower(names)
+    for first, second, *rest in usual:
+        if first in by_lower and second in by_lower:
+            return (by_lower[first], by_lower[second], *rest)
+    return None
+
+
+def ucd_of(column: Any) -> str:
+    """Return the UCD of a column of an astropy table in lower case, empty without one."""
+    return str((getattr(column, "meta", None) or {}).get("ucd", "")).strip().lower()
+
+
+def _by_lower(names: Iterable[str]) -> dict[str, str]:
+    """Names by their lower case; of several that differ in case only, the first."""
+    by_lower: dict[str, str] = {}
+    for name in names:
+        by_lower.setdefault(name.lower(), name)
+    return by_lower

@@ -1,0 +1,194 @@
+"""Tables of labels: matched to objects by id or by position, all rows or none; written and read again."""
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import QTable, Table
+
+from astroanomaly import read_catalog
+from astroanomaly.errors import CatalogError, LabelError, StorageError, UnreadableError
+from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.labels.log import LabelLog
+from astroanomaly.labels.tables import export_labels, import_labels, match_ids, read_truth_column
+from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.tables.column_names import ID_NAMES, LABELLED_ID_NAMES, SKY_NAMES
+
+IDS = [f"field/obj-{i}.fits" for i in range(20)]
+RA, DEC = np.linspace(10, 10.1, 20), np.linspace(-5, -4.9, 20)
+SKY = SkyCoord(RA, DEC, unit="deg")
+
+
+@pytest.fixture
+def log(tmp_path):
+    with LabelLog.create(tmp_path / "labels.sqlite", (NOMINAL, ANOMALY, "lens")) as made:
+        yield made
+
+
+def table(tmp_path, text, name="labels.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def take(log, path, **extra):
+    return import_labels(log, path, IDS, (RA, DEC), annotator="me", **extra)
+
+
+def said(log):
+    return {object_id: consensus.label for object_id, consensus in log.current().items()}
+
+
+def test_labels_by_id_and_by_base_name(log, tmp_path):
+    path = table(tmp_path, "filename,Class\nfield/obj-1.fits,Anomaly\nobj-2.fits,0\nobj-3.fits,LENS\n")
+    assert take(log, path).added == 3
+    assert said(log) == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[3]: "lens"}
+
+
+def test_labels_by_position_take_the_nearest_and_say_when_there_were_several(log, tmp_path):
+    path = table(tmp_path, f"ra,dec,label\n{RA[4]},{DEC[4] + 0.5 / 3600},anomaly\n")
+    assert take(log, path).messages == ()
+    assert set(log.current()) == {IDS[4]}
+    report = take(log, path, radius_arcsec=60.0)
+    assert "objects within 60 arcsec" in report.messages[0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".fits"])
+@pytest.mark.parametrize(("lon", "lat", "frame"), SKY_NAMES)
+def test_every_position_column_that_a_catalogue_may_have_labels_objects(log, tmp_path, lon, lat, frame, suffix):
+    there = SKY[[3, 7]].transform_to(frame).spherical
+    path = tmp_path / f"labels{suffix}"
+    columns = {"NUMBER": [1, 2], lon.upper(): there.lon.deg, lat: there.lat.deg, "label": [ANOMALY, "lens"]}
+    Table(columns).write(path)
+    assert take(log, path, radius_arcsec=0.1).added == 2
+    assert said(log) == {IDS[3]: ANOMALY, IDS[7]: "lens"}
+    catalog = read_catalog(path)
+    assert SkyCoord(catalog.ra, catalog.dec, unit="deg").separation(SKY[[3, 7]]).arcsec.max() < 0.1
+
+
+def test_positions_are_told_by_ucd_unit_or_kind_of_column_too(log, tmp_path):
+    hdu = fits.table_to_hdu(Table({"lon": RA[:1], "lat": DEC[:1], "ra": [0.0], "dec": [0.0], "label": [ANOMALY]}))
+    hdu.header["TUCD1"], hdu.header["TUCD2"] = "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
+    hdu.writeto(tmp_path / "ucd.fits")
+    QTable({"where": SKY.galactic[1:2], "label": [ANOMALY]}).write(tmp_path / "skycoord.ecsv")
+    QTable({"p": [RA[2] / 15] * u.hourangle, "q": [DEC[2]] * u.deg, "label": [ANOMALY]}).write(tmp_path / "units.ecsv")
+    words = SKY[3].to_string("hmsdms", precision=6).split()
+    table(tmp_path, f"RA,DEC,label\n{words[0]},{words[1]},anomaly\n", "words.csv")
+    for number, name in enumerate(("ucd.fits", "skycoord.ecsv", "units.ecsv", "words.csv")):
+        assert take(log, tmp_path / name, radius_arcsec=0.1).added == 1
+        assert set(log.current()) == set(IDS[: number + 1])
+
+
+@pytest.mark.parametrize("name", LABELLED_ID_NAMES)
+def test_a_table_with_ids_and_positions_is_matched_by_id(log, tmp_path, name):
+    take(log, table(tmp_path, f"{name},ra,dec,label\n{IDS[1]},{RA[2]},{DEC[2]},anomaly\n"))
+    assert set(log.current()) == {IDS[1]}
+
+
+@pytest.mark.parametrize("name", sorted(set(ID_NAMES) - set(LABELLED_ID_NAMES)))
+def test_ids_of_another_catalogue_do_not_stand_in_the_way_of_positions(log, tmp_path, name):
+    rows = [f"7,{RA[2]},{DEC[2]},anomaly,{who}\n" for who in ("ann", "bob")]
+    take(log, table(tmp_path, f"{name},ra,dec,label,annotator\n{''.join(rows)}"))
+    assert log.current()[IDS[2]].votes == {"ann": ANOMALY, "bob": ANOMALY}
+
+
+def test_of_several_tables_the_one_with_labels_is_taken(log, tmp_path):
+    other, labels = Table({"ra": RA, "dec": DEC}), Table({"object_id": IDS[:2], "label": [ANOMALY, "lens"]})
+    hdus = [fits.PrimaryHDU(np.zeros((3, 3))), fits.table_to_hdu(other), fits.table_to_hdu(labels)]
+    fits.HDUList(hdus).writeto(tmp_path / "labels.fits")
+    assert take(log, tmp_path / "labels.fits").added == 2
+    assert said(log) == {IDS[0]: ANOMALY, IDS[1]: "lens"}
+    assert read_truth_column(tmp_path / "labels.fits", "label") == said(log)
+
+
+def test_a_votable_of_labels_may_not_point_elsewhere(log, tmp_path):
+    fields = "".join(f'<FIELD name="{name}" datatype="char" arraysize="*"/>' for name in ("object_id", "label"))
+    stream = f'<STREAM encoding="base64" href="file://{tmp_path}/labels.sqlite"/>'
+    text = f"<VOTABLE><RESOURCE><TABLE>{fields}<DATA><BINARY>{stream}</BINARY></DATA></TABLE></RESOURCE></VOTABLE>"
+    with pytest.raises(UnreadableError, match="outside the file"):
+        take(log, table(tmp_path, text, "labels.vot"))
+
+
+def test_what_is_no_table_of_labels_is_refused(log, tmp_path):
+    with pytest.raises(UnreadableError, match="cannot be read"):
+        take(log, tmp_path / "none.csv")
+    (tmp_path / "latin.csv").write_bytes(b"object_id,label\n\xe9,anomaly\n")
+    with pytest.raises(UnreadableError, match="cannot be read as a table"):
+        take(log, tmp_path / "latin.csv")
+    fits.PrimaryHDU(np.zeros((3, 3))).writeto(tmp_path / "image.fits")
+    with pytest.raises(CatalogError, match="holds no table"):
+        take(log, tmp_path / "image.fits")
+    Table({"ra": [1.0] * u.m, "dec": [1.0], "label": [ANOMALY]}).write(tmp_path / "metres.fits")
+    with pytest.raises(CatalogError, match="expected an angle"):
+        take(log, tmp_path / "metres.fits")
+    with pytest.raises(LabelError, match="some rows have no position"):
+        take(log, table(tmp_path, "ra,dec,label\n1,2,anomaly\n,,anomaly\n"))
+    assert log.last_event == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("object_id,label\nfield/obj-1.fits,anomaly\nfield/obj-2.fits,anomalie\n", "row 2: label is 'anomalie'"),
+        ("object_id,label\nobj-1.fits,anomaly\nobj-99.fits,nominal\n", "1 of 2 labelled objects are unknown"),
+        ("object_id,label\nobj-1.fits,anomaly\n#obj-2.fits,nominal\n", "'#obj-2.fits'"),
+        ("object_id,label,time\nobj-1.fits,anomaly,59000.5\n", "row 1: time is '59000.5'"),
+        ("object_id,label\nobj-1.fits,anomaly\nobj-1.fits,nominal\n", "says both 'anomaly' and 'nominal'"),
+        ("object_id,colour\nobj-1.fits,red\n", "no column with labels"),
+        ("number,label\n1,anomaly\n", "says of no object which it is"),
+        ("object_id,label\nobj-1.fits\n", "line 2: 1 values for 2 columns"),
+        ("ra,dec,label\n200,10,anomaly\n", r"1 of 1 labelled positions have no object within 1 arcsec: 200.000000"),
+        ("", "is empty"),
+    ],
+)
+def test_one_wrong_row_and_nothing_is_written(log, tmp_path, text, message):
+    with pytest.raises(LabelError, match=message):
+        take(log, table(tmp_path, text))
+    assert log.last_event == 0
+
+
+def test_an_ambiguous_name_is_refused():
+    with pytest.raises(LabelError, match=r"'x\.png' could be 'a/x\.png' or 'b/x\.png'"):
+        match_ids(["x.png"], ["a/x.png", "b/x.png"])
+
+
+def test_what_is_exported_can_be_imported_again(log, tmp_path):
+    log.verdict(IDS[:2], ANOMALY, annotator="ann")
+    log.verdict(IDS[1:3], NOMINAL, annotator="bob")
+    log.note(IDS[:1], 'a "strange", one', annotator="ann")
+    assert export_labels(log, tmp_path / "out.csv", IDS, (RA, DEC)) == 3
+    header, first = (tmp_path / "out.csv").read_text().splitlines()[:2]
+    assert header == "object_id,label,votes,annotators,time,ra,dec,audit,note"
+    assert first.startswith(f"{IDS[0]},anomaly,anomaly:1,ann,")
+    assert read_truth_column(tmp_path / "out.csv", "label") == {IDS[0]: ANOMALY, IDS[1]: DISPUTED, IDS[2]: NOMINAL}
+    with pytest.raises(StorageError, match="exists already"):
+        export_labels(log, tmp_path / "out.csv", IDS, (RA, DEC))
+
+
+def test_times_notes_and_annotators_come_with_a_table_and_one_undo_takes_back_ones_labels(log, tmp_path):
+    path = table(
+        tmp_path,
+        "# made by hand\nobject_id,label,annotator,time,note\n"
+        "obj-1.fits, anomaly ,ann,2026-01-31T12:00:00Z,ring?\nobj-2.fits,normal,bob,,\nobj-3.fits,1,ann,,\n",
+    )
+    assert take(log, path).added == 3
+    assert log.history(IDS[1])[-1].time == "2026-01-31T12:00:00.000000+00:00"
+    assert log.current()[IDS[1]].notes == ("ring?",)
+    assert log.current()[IDS[2]].votes == {"bob": NOMINAL}
+    assert log.undo(annotator="ann") is None  # an undo by hand leaves tables alone
+    log.verdict(IDS[2], ANOMALY, annotator="ann")
+    assert log.undo(annotator="ann") is not None
+    assert log.undo(annotator="ann") is None
+    assert said(log) == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[3]: ANOMALY}
+    log.undo(annotator="ann", imports=True)
+    assert said(log) == {IDS[1]: "", IDS[2]: NOMINAL}
+
+
+@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".vot"])
+def test_labels_come_in_any_table_format(log, tmp_path, suffix):
+    path = tmp_path / f"labels{suffix}"
+    made = Table({"object_id": [IDS[1], IDS[2]], "label": ["LENS", "nominal"]})
+    made.write(path, format={".vot": "votable", ".ecsv": "ascii.ecsv", ".fits": "fits"}[suffix])
+    assert take(log, path).added == 2
+    assert said(log) == {IDS[1]: "lens", IDS[2]: NOMINAL}
