@@ -1,4 +1,4 @@
-"""Settings: small frozen dataclasses, one per consumer, read from TOML and from ``section.key=value``.
+"""Settings: small frozen dataclasses, one per consumer, checked wherever they come from.
 
 A field made by `option` carries its help text, so that the same dataclass becomes TOML keys, command-line flags and
 keyword arguments. Unknown keys are rejected with the nearest valid one.
@@ -25,21 +25,19 @@ __all__ = [
     "SessionConfig",
     "StretchConfig",
     "build",
+    "check_value",
     "current_names",
     "former_names",
     "nearest",
     "option",
     "option_types",
-    "parse_assignments",
-    "parse_value",
     "read_toml",
     "replace_many",
     "to_plain",
+    "unknown_setting",
 ]
 
 T = TypeVar("T")
-
-_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def option(
@@ -121,10 +119,11 @@ class InputConfig:
     views: Literal["auto", "sky", "picture"] = option(
         "auto", "sky: there is no up, all flips and quarter turns are equal; picture: keep the up; auto: by pixel kind"
     )
-    turns: int = option(
+    tta_views: int = option(
         2,
-        "views of an object that are averaged for its features and score, in as much more time: on the sky 1, 2 or 4 "
-        "turned ones; of a picture 1, or 2 with its mirror image",
+        "views of an object that are averaged at test time (test-time augmentation), in as much more time: on the sky "
+        "1, 2 or 4 rotated ones; of a picture 1, or 2 with its mirror image",
+        formerly=("turns",),
     )
     channels: str = option(
         "", "bands for red, green and blue, as in 'i,r,g' or 'z,i+r,g'; empty: longest wavelength is red"
@@ -133,13 +132,13 @@ class InputConfig:
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 1024:
             raise ConfigError(f"input.size={self.size}: expected 32 to 1024 pixels")
-        if self.turns not in (1, 2, 4):
-            raise ConfigError(f"input.turns={self.turns}: expected 1, 2 or 4")
+        if self.tta_views not in (1, 2, 4):
+            raise ConfigError(f"input.tta_views={self.tta_views}: expected 1, 2 or 4")
 
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
-    """Which neural network computes features and scores, and with what weights."""
+    """The neural network and its weights."""
 
     name: str = option("tf_efficientnet_lite2", "any timm model name, or hf_hub:OWNER/MODEL")
     weights: str = option(
@@ -161,7 +160,7 @@ class BackboneConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SessionConfig:
-    """Settings of the search as a whole."""
+    """Settings of the session as a whole."""
 
     seed: int = option(0, "seed of everything random")
     device: str = option("auto", "torch device: auto, cpu, cuda, cuda:1 ...")
@@ -170,6 +169,8 @@ class SessionConfig:
             "auto", "what computes features and scores of networks; auto: OpenVINO on the CPU if installed, else torch"
         )
     )
+    instant_ranker: str = option("probe", "ranker on frozen features that the app fits again after every verdict")
+    cold_start_ranker: str = option("cold", "ranker without labels that the app begins with")
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -233,12 +234,36 @@ def former_names(cls: type) -> dict[str, str]:
 
 
 def current_names(cls: type, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values that an earlier version may have stored under the present names of their fields."""
+    """Return values that an earlier version may have stored as they are stored now.
+
+    Fields have their present names, and those that came later have their defaults.
+    """
+    current = {
+        item.name: _as_plain(item.default)
+        for item in dataclasses.fields(cls)
+        if item.default is not dataclasses.MISSING and item.default is not None
+    }
     renamed = former_names(cls)
-    return {renamed.get(name, name): value for name, value in stored.items()}
+    for name, value in stored.items():
+        current[renamed[name] if _is_former(cls, name, value) else name] = value
+    return current
 
 
-def _unknown(cls: type, key: str, where: str) -> ConfigError:
+def _is_former(cls: type, name: str, value: Any) -> bool:
+    """Whether a name is meant as an earlier version had it: another field has it today, and the value does not fit."""
+    if name not in former_names(cls):
+        return False
+    known = option_types(cls)
+    if name not in known:
+        return True
+    try:
+        check_value(known[name], value, name)
+    except ConfigError:
+        return True
+    return False
+
+
+def unknown_setting(cls: type, key: str, where: str) -> ConfigError:
     """Make the error for a key that is no field: its new name, else the nearest."""
     renamed = former_names(cls)
     if key in renamed:
@@ -259,9 +284,9 @@ def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
     where = f"{section}." if section else ""
     checked = {}
     for key, value in values.items():
-        if key not in known:
-            raise _unknown(cls, key, where)
-        checked[key] = _check(known[key], value, f"{where}{key}")
+        if key not in known or _is_former(cls, key, value):
+            raise unknown_setting(cls, key, where)
+        checked[key] = check_value(known[key], value, f"{where}{key}")
     missing = [
         item.name
         for item in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -281,13 +306,13 @@ def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
     return cls(**checked)
 
 
-def _check(kind: Any, value: Any, name: str) -> Any:
+def check_value(kind: Any, value: Any, name: str) -> Any:
     """Bring a TOML or JSON value to the declared type, or say what was expected."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        return _check(next(arg for arg in args if arg is not type(None)), value, name)
+        return check_value(next(arg for arg in args if arg is not type(None)), value, name)
     if origin is Literal:
         if value not in args:
             raise ConfigError(
@@ -297,7 +322,7 @@ def _check(kind: Any, value: Any, name: str) -> Any:
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise ConfigError(f"{name}={value!r}: expected a list")
-        return tuple(_check(args[0], item, name) for item in value)
+        return tuple(check_value(args[0], item, name) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is float and isinstance(value, float) and not math.isfinite(value):
@@ -312,54 +337,6 @@ def _check(kind: Any, value: Any, name: str) -> Any:
 def _describe(kind: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
-
-
-def parse_value(kind: Any, text: str, name: str) -> Any:
-    """Turn the text of a flag or of ``key=value`` into a value of the declared type."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return parse_value(next(arg for arg in args if arg is not type(None)), text, name)
-    if origin is tuple:
-        return tuple(parse_value(args[0], part.strip(), name) for part in text.split(",") if part.strip())
-    if kind is bool:
-        if text.lower() not in (*_YES, *_NO):
-            raise ConfigError(f"{name}={text!r}: expected true or false")
-        return text.lower() in _YES
-    if kind in (int, float):
-        try:
-            return _check(kind, kind(text), name)
-        except ValueError as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"{name}={text!r}: expected {_describe(kind)}") from None
-    return _check(kind, text, name)
-
-
-def parse_assignments(assignments: Iterable[str], sections: Mapping[str, type]) -> dict[str, dict[str, Any]]:
-    """Read ``section.key=value`` words into ``{section: {key: value}}``.
-
-    Raises
-    ------
-    ConfigError
-        For a word of another shape, an unknown section or key, or a value of the wrong kind.
-    """
-    settings: dict[str, dict[str, Any]] = {}
-    for word in assignments:
-        name, equals, text = word.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot and key):
-            raise ConfigError(
-                f"cannot read the setting {word!r}: expected section.key=value, as in train.iterations=50"
-            )
-        if section not in sections:
-            raise ConfigError(
-                f"unknown section {section!r} in {word!r}{nearest(section, sections)} (known: {', '.join(sections)})"
-            )
-        known = option_types(sections[section])
-        if key not in known:
-            raise _unknown(sections[section], key, f"{section}.")
-        settings.setdefault(section, {})[key] = parse_value(known[key], text.strip(), f"{section}.{key}")
-    return settings
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -384,11 +361,12 @@ def to_plain(options: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for item in dataclasses.fields(options):
         value = getattr(options, item.name)
-        if value is None:
-            continue
-        if isinstance(value, tuple):
-            value = list(value)
-        elif isinstance(value, Path):
-            value = str(value)
-        plain[item.name] = value
+        if value is not None:
+            plain[item.name] = _as_plain(value)
     return plain
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

@@ -7,19 +7,33 @@ learn from labels and give every object a score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import pluggy
 
+from astroanomaly.config import BackboneConfig
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Labelled, Progress, Request, ShardScores, Task
 
 if TYPE_CHECKING:
-    from astroanomaly.cache import Cache
+    import numpy as np
 
-__all__ = ["GROUP", "HookSpecs", "Ranker", "RankerContext", "Source", "hookimpl"]
+    from astroanomaly.cache import Cache, Shard
+    from astroanomaly.cache.model_input import ModelInput
+
+__all__ = [
+    "GROUP",
+    "FrozenFeatures",
+    "HookSpecs",
+    "ImageRanker",
+    "InstantRanker",
+    "Ranker",
+    "RankerContext",
+    "Source",
+    "hookimpl",
+]
 
 GROUP = "astroanomaly"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -68,9 +82,9 @@ class RankerContext:
     classes
         Label classes, ``nominal`` first, then the anomaly classes.
     input
-        What the model sees of a cutout (`astroanomaly.learn.model_input.ModelInput`).
+        What the network sees of a cutout.
     backbone
-        The network (`astroanomaly.config.BackboneConfig`).
+        The neural network and its weights.
     seed
         Seed of everything random.
     device
@@ -82,8 +96,8 @@ class RankerContext:
     """
 
     classes: tuple[str, ...]
-    input: Any
-    backbone: Any
+    input: ModelInput
+    backbone: BackboneConfig
     seed: int = 0
     device: str = "auto"
     features: Path | None = None
@@ -108,14 +122,21 @@ class Ranker(Protocol):
         Whether `fit` needs at least two label classes.
     has_weights
         Whether the fitted ranker is saved as a checkpoint; else it is refitted from its recipe.
+    options
+        The options it was made with.
     """
 
-    name: str
-    summary: str
-    section: str
-    Options: type
-    needs_labels: bool
-    has_weights: bool
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    section: ClassVar[str]
+    Options: ClassVar[Any]
+    needs_labels: ClassVar[bool]
+    has_weights: ClassVar[bool]
+    options: Any
+
+    def __init__(self, options: Any, context: RankerContext) -> None:
+        """Take the settings; nothing is read or computed yet."""
+        ...
 
     def fit(self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
         """Learn; drain the generator to run it. Objects in ``exclude`` (the audit set) are never learned from."""
@@ -134,6 +155,79 @@ class Ranker(Protocol):
         ...
 
 
+class FrozenFeatures(Protocol):
+    """Frozen features of a cache, computed once and kept (`astroanomaly.learn.features.store.FeatureStore`)."""
+
+    cache: Cache
+
+    @property
+    def done(self) -> int:
+        """Number of objects whose features exist."""
+        ...
+
+    def compute(self, first: Sequence[str] = (), only: Sequence[str] | None = None) -> Iterator[Progress]:
+        """Compute what is missing, of objects in ``first`` to begin with; ``only`` of the shards with these uuids."""
+        ...
+
+    def computed(self, uuid: str) -> np.ndarray:
+        """``(n,)`` boolean: which objects of a shard have features."""
+        ...
+
+    def shard(self, uuid: str) -> np.ndarray:
+        """``(n, D)`` float16 features of a shard; NaN where there are none yet."""
+        ...
+
+    def get(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n, D)`` float32 features of some objects, in the order given; NaN where there are none yet."""
+        ...
+
+
+@runtime_checkable
+class InstantRanker(Ranker, Protocol):
+    """A ranker on frozen features that is quick enough to be fitted again after every verdict.
+
+    The app makes a new one for every fit: what was fitted before goes on answering meanwhile.
+    """
+
+    def share(self, features: FrozenFeatures, *, complete: bool = True) -> None:
+        """Use these features of a cache, which somebody else keeps open, instead of opening them.
+
+        Parameters
+        ----------
+        features
+            The features; of other caches nothing changes.
+        complete
+            False: others are still computing them. `fit` then computes those of the objects it learns from only, and
+            `score` none: objects without features get NaN.
+        """
+        ...
+
+    def prepare(self, cache: Cache, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
+        """Compute and keep what `fit` needs beside features and labels and takes long; none of it of ``exclude``."""
+        ...
+
+
+@runtime_checkable
+class ImageRanker(Protocol):
+    """What a ranker has beside the methods of `Ranker` that scores what it sees, wherever it lies."""
+
+    def image_score(self, cache: Cache, *, expected: int = 0) -> Callable[[Shard], ShardScores]:
+        """Return what scores shards that are in no cache, but have the layout of this one.
+
+        Parameters
+        ----------
+        cache
+            A cache, which may be empty.
+        expected
+            About how many images are to be scored; 0: a few.
+        """
+        ...
+
+    def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
+        """``(height, width)`` float32 of a cutout: how much its score falls when that part is covered."""
+        ...
+
+
 class HookSpecs:
     """The hooks a plugin may implement."""
 
@@ -142,5 +236,5 @@ class HookSpecs:
         """Call ``register(source)`` for every source this plugin brings."""
 
     @hookspec
-    def register_rankers(self, register: Callable[[type], None]) -> None:
+    def register_rankers(self, register: Callable[[type[Ranker]], None]) -> None:
         """Call ``register(ranker_class)`` for every ranker this plugin brings."""

@@ -14,7 +14,7 @@ import pluggy
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import PluginError
-from astroanomaly.hookspecs import GROUP, HookSpecs, Source
+from astroanomaly.hookspecs import GROUP, HookSpecs, Ranker, Source
 
 __all__ = ["ENVIRONMENT_VARIABLE", "BrokenPlugin", "Registry", "load_plugins"]
 
@@ -47,7 +47,7 @@ class Registry:
     """
 
     sources: dict[str, Source] = field(default_factory=dict)
-    rankers: dict[str, Any] = field(default_factory=dict)
+    rankers: dict[str, type[Ranker]] = field(default_factory=dict)
     packages: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
 
@@ -55,7 +55,7 @@ class Registry:
         """Return a source by name, or say which there are."""
         return self._get("source", self.sources, name)
 
-    def ranker(self, name: str) -> Any:
+    def ranker(self, name: str) -> type[Ranker]:
         """Return a ranker class by name, or say which there are."""
         return self._get("ranker", self.rankers, name)
 
@@ -113,7 +113,7 @@ def _register(registry: Registry, point: importlib.metadata.EntryPoint, package:
     manager.register(point.load(), name=point.name)
     manager.check_pending()
     sources: list[Source] = []
-    rankers: list[Any] = []
+    rankers: list[type[Ranker]] = []
     manager.hook.register_sources(register=sources.append)
     manager.hook.register_rankers(register=rankers.append)
     if not sources and not rankers:

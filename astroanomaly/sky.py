@@ -1,13 +1,275 @@
-"""Positions and angles: unit vectors, angles as text, cells of the sky."""
+"""Positions and angles: unit vectors, circles and cells of the sky; angles, positions and sizes read from text.
+
+All positions are ICRS degrees.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
+import re
+from collections.abc import Callable
+
 import numpy as np
 
-__all__ = ["unit_vectors"]
+from astroanomaly.errors import ConfigError
+
+__all__ = [
+    "cells",
+    "enclosing_circle",
+    "mean_position",
+    "read_angle",
+    "read_position",
+    "size_in_pixels",
+    "size_or_angle",
+    "unit_vectors",
+]
+
+_MAX_PIXELS = 16384  # side of a cutout
+_MAX_ANGLE_ARCSEC = 90 * 3600
+_NUMBER_AND_UNIT = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\W\d_]+)")
+_SEXAGESIMAL = re.compile(r"[-+\d.:\shdms°'\"′″]+")
+
+
+# ---------------------------------------------------------------------------------------------------------- positions
 
 
 def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Turn ICRS degrees, ``(n,)`` each, into ``(n, 3)`` unit vectors."""
+    """Turn positions into unit vectors.
+
+    Parameters
+    ----------
+    ra, dec
+        ``(n,)`` degrees.
+
+    Returns
+    -------
+    ndarray
+        ``(n, 3)`` float64; NaN where a position is.
+    """
     ra, dec = np.radians(ra), np.radians(dec)
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+
+
+def mean_position(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
+    """Return the mean direction of some positions: that of the sum of their unit vectors.
+
+    Parameters
+    ----------
+    ra, dec
+        ``(n,)`` degrees, finite, n at least 1.
+
+    Returns
+    -------
+    tuple of float
+        Right ascension from 0 to 360 and declination, degrees.
+    """
+    x, y, z = np.ascontiguousarray(unit_vectors(ra, dec).T).mean(axis=1)
+    return float(np.degrees(np.arctan2(y, x)) % 360), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
+
+
+def enclosing_circle(ra: np.ndarray, dec: np.ndarray, decimals: int | None = None) -> tuple[float, float, float]:
+    """Return a circle around the `mean_position` of some positions that reaches the farthest of them.
+
+    Parameters
+    ----------
+    ra, dec
+        ``(n,)`` degrees, finite, n at least 1.
+    decimals
+        Decimals of a degree to which the middle is rounded before the radius is measured: a request to an archive is
+        the same to the letter whenever it is planned.
+
+    Returns
+    -------
+    tuple of float
+        Right ascension, at least 0 and less than 360, declination, and radius; degrees.
+    """
+    from astropy.coordinates import angular_separation
+
+    lon, lat = mean_position(ra, dec)
+    if decimals is not None:
+        lon, lat = round(lon, decimals), round(lat, decimals)
+    lon %= 360  # a little less than 0 has become 360
+    distance = angular_separation(np.radians(lon), np.radians(lat), np.radians(ra), np.radians(dec))
+    return lon, lat, float(np.degrees(distance.max()))
+
+
+def cells(ra: np.ndarray, dec: np.ndarray, side_deg: float) -> list[np.ndarray]:
+    """Group positions by cells of the sky: bands of declination, cut into pieces of about the same width.
+
+    Parameters
+    ----------
+    ra, dec
+        ``(n,)`` degrees; those that are not finite are in no cell.
+    side_deg
+        Side of a cell in degrees.
+
+    Returns
+    -------
+    list of ndarray
+        For each cell that holds any, the rows of its positions, rising. Neighbours follow one another: bands from south
+        to north, back and forth in right ascension.
+    """
+    rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if not len(rows):
+        return []
+    band = np.floor((dec[rows] + 90) / side_deg).astype(int)
+    cosine = np.cos(np.radians((band + 0.5) * side_deg - 90))
+    width = side_deg / np.clip(cosine, side_deg / 360, None)
+    column = np.floor((ra[rows] % 360) / width).astype(int)
+    column = np.where(band % 2, -column, column)
+    order = np.lexsort((rows, column, band))
+    keys = np.stack([band, column], axis=1)[order]
+    starts = np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1)) + 1
+    return np.split(rows[order], starts)
+
+
+# ---------------------------------------------------------------------------------------------------------- from text
+
+
+def read_angle(text: str, unit: str, *, plain: str = "", name: str = "") -> float:
+    """Read an angle: a number and a unit (``10arcsec``, ``0.5 arcmin``) or sexagesimal (``1d30m``, ``02:12:00``).
+
+    Parameters
+    ----------
+    text
+        The angle.
+    unit
+        Unit of the result, as astropy calls it.
+    plain
+        Unit of a number without one, and of sexagesimal numbers without marks; empty: these are refused.
+    name
+        What the angle is, for the message: a setting or a flag.
+
+    Returns
+    -------
+    float
+        In ``unit``; finite, of any sign and size.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
+    from astropy.coordinates import Angle
+    from astropy.units import Quantity, UnitsError
+
+    text = text.strip()
+    number = _NUMBER_AND_UNIT.fullmatch(text)  # never Quantity(text): it calculates what a text says, however long
+    readings: list[Callable[[], Quantity]] = [lambda: Quantity(float(text), plain)]
+    if number is not None:
+        readings.append(lambda: Quantity(float(number[1]), number[2]))
+    if number is not None or _SEXAGESIMAL.fullmatch(text):
+        readings += [lambda: Angle(text), lambda: Angle(text, plain)]  # a unit of its own counts
+    for reading in readings:
+        with contextlib.suppress(TypeError, ValueError, UnitsError):
+            angle = float(reading().to_value(unit))
+            if math.isfinite(angle):
+                return angle
+    where = f"{name}={text!r}" if name else repr(text)
+    raise ConfigError(f"{where}: expected an angle with its unit, as in 30arcsec or 0.5arcmin")
+
+
+def read_position(text: str) -> tuple[float, float]:
+    """Read a position: degrees (``150.1 +2.2``) or sexagesimal hours and degrees (``10:00:24 +02:12:00``).
+
+    Parameters
+    ----------
+    text
+        Right ascension and declination, separated by blanks or a comma. A right ascension with colons, blanks, or the
+        marks h, m and s is in hours; any other number is in degrees.
+
+    Returns
+    -------
+    tuple of float
+        Right ascension from 0 to 360 and declination, degrees.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is no place on the sky.
+    """
+    from astropy.coordinates import SkyCoord
+
+    words = text.replace(",", " ").split()
+    half = len(words) // 2
+    first, second = " ".join(words[:half]), " ".join(words[half:])
+    try:
+        if first:
+            hours = any(mark in first for mark in ":hms ")
+            lon = read_angle(first, "deg", plain="hourangle" if hours else "deg")
+            place = SkyCoord(lon, read_angle(second, "deg", plain="deg"), unit="deg")
+        else:  # one word, as in 17h58m48s+66d00m00s
+            place = SkyCoord(second, unit=("hourangle", "deg"))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{text!r}: expected a position, as in '150.1 +2.2' (degrees) or '10:00:24 +02:12:00'"
+        ) from error
+    return float(place.ra.deg), float(place.dec.deg)
+
+
+def size_or_angle(text: str) -> tuple[int | None, float | None]:
+    """Read the side of a cutout: pixels (``64``) or an angle (``10arcsec``).
+
+    Returns
+    -------
+    pixels : int or None
+        1 to 16384.
+    angle : float or None
+        Arcseconds, more than 0 and less than 90 degrees. One of both is None.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+    """
+    pixels, angle = _length(text.strip())
+    if (pixels is not None and 1 <= pixels <= _MAX_PIXELS) or (angle is not None and 0 < angle < _MAX_ANGLE_ARCSEC):
+        return pixels, angle
+    raise ConfigError(f"size={text!r}: expected pixels (64) or an angle (10arcsec, 0.5arcmin)")
+
+
+def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
+    """Read the size of a cutout: pixels (``64``, ``64x48`` as width x height) or an angle (``10arcsec x 5arcsec``).
+
+    Parameters
+    ----------
+    text
+        One length for a square, or width and height.
+    scale
+        Pixel scale in arcsec; None without a WCS.
+
+    Returns
+    -------
+    tuple of int
+        ``(height, width)``, 1 to 16384 each.
+
+    Raises
+    ------
+    ConfigError
+        For anything else, or an angle without a WCS.
+    """
+    lengths = []
+    for part in re.split(r"\s*[x,]\s*", text.strip(), maxsplit=1):
+        pixels, angle = _length(part)
+        if pixels is None and angle is None:
+            raise ConfigError(
+                f"size={text!r}: expected pixels (64, or 64x48 as width x height) or an angle (10arcsec, 0.5arcmin)"
+            )
+        if pixels is None and scale is None:
+            raise ConfigError(f"size={text!r} is an angle, but the images have no WCS: give the size in pixels")
+        lengths.append(pixels if pixels is not None else round((angle or 0.0) / (scale or 1.0)))
+    width, height = lengths if len(lengths) == 2 else lengths * 2
+    if not (1 <= width <= _MAX_PIXELS and 1 <= height <= _MAX_PIXELS):
+        raise ConfigError(f"size={text!r} is {width} x {height} pixels: expected 1 to {_MAX_PIXELS}")
+    return height, width
+
+
+def _length(text: str) -> tuple[int | None, float | None]:
+    """Read pixels or arcseconds; None for both where it is neither."""
+    if re.fullmatch(r"\d+", text):
+        return int(text), None
+    try:
+        return None, read_angle(text, "arcsec")
+    except ConfigError:
+        return None, None

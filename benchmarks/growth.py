@@ -76,11 +76,14 @@ class Nothing:
             values = images[:, 0, 0, 0].numpy()
             return np.stack([-values, values], axis=1)
 
-        return ImageScore(cache, self.seen, log_odds, Engine())
+        return ImageScore(cache, self.seen, log_odds, Engine(), 2)
+
+    def saliency(self, cache, object_id):  # noqa: D102
+        return np.zeros((SIDE, SIDE), np.float32)
 
 
 def seen_by_the_network():
-    from astroanomaly.learn.model_input import ModelInput
+    from astroanomaly.cache.model_input import ModelInput
 
     return ModelInput(LAYOUT.bands, "display", ((1, 0, 0), (0, 1, 0), (0, 0, 1)), SIDE, "picture")
 

@@ -57,11 +57,11 @@ def turn(session, store, rng):
     labels: Labelled = session.labels.labelled()
     times.append(time.perf_counter())
     probe = session.ranker("probe")
-    probe.share(store)
-    for _ in probe.fit(cache, labels, complete=False):
+    probe.share(store, complete=False)
+    for _ in probe.fit(cache, labels):
         pass
     times.append(time.perf_counter())
-    scores = np.concatenate([-part.log_odds[:, 0] for part in probe.score(cache, complete=False)])
+    scores = np.concatenate([-part.log_odds[:, 0] for part in probe.score(cache)])
     times.append(time.perf_counter())
     first = order(cache.ids, scores, n=100, among=~np.isin(np.arange(len(cache)), cache.rows(labels.ids)))
     times.append(time.perf_counter())

@@ -99,7 +99,7 @@ def ours(folder, network, side, engine_name, device):
     from astroanomaly.learn.scoring import score_images
     from astroanomaly.session.survey_best import TopK
 
-    model, seen = build(network, side), what_is_seen(Cache.open(folder / "cache"), side, turns=1)
+    model, seen = build(network, side), what_is_seen(Cache.open(folder / "cache"), side, tta_views=1)
     began = time.perf_counter()
     top = TopK(TOP)
     with tempfile.TemporaryDirectory(dir=folder) as scores:

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.learn.engine.device import pick_devices, tune_allocator
 from astroanomaly.learn.engine.engine import Engine
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.learn.network.backbone import build_backbone
+from astroanomaly.learn.preprocessing import to_tensor
 from astroanomaly.learn.scoring import score_images
 from astroanomaly.records import CutoutBlock, Layout, Task
 from astroanomaly.session.survey_best import TopK
@@ -79,7 +80,7 @@ def main():
     device = pick_devices(arguments.device)[0]
     with tempfile.TemporaryDirectory() as folder:
         cache = make_cache(Path(folder) / "cache", arguments.count, arguments.side)
-        seen = what_is_seen(cache, size, turns=1)
+        seen = what_is_seen(cache, size, tta_views=1)
         for name in arguments.engine or ["torch"]:
             compare(cache, seen, Engine(name, device), arguments)
 
@@ -90,7 +91,7 @@ def compare(cache, seen, engine, arguments):
     model = engine.place(build_backbone(BackboneConfig(arguments.network), 2, size=seen.size))
     run = engine.run(model)
     batch = min(arguments.batch or engine.batch_size(run, seen.size), IN_A_SHARD)
-    at_hand = [seen.tensor(noise(batch, arguments.side, k), device) for k in range(AT_HAND)]
+    at_hand = [to_tensor(noise(batch, arguments.side, k), seen, device) for k in range(AT_HAND)]
 
     def bare():
         done = 0

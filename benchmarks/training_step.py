@@ -25,7 +25,7 @@ from astroanomaly.learn.engine.device import pick_device, tune_allocator
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.rankers.fixmatch import FixMatch
 from astroanomaly.learn.training.fixmatch import StepBatch, fixmatch_loss, set_training
-from astroanomaly.learn.training.options import TrainConfig
+from astroanomaly.learn.training.options import FixMatchOptions
 from astroanomaly.learn.training.trainer import STAGE, fit_micro_batch
 from astroanomaly.records import Labelled
 
@@ -36,7 +36,7 @@ LABELLED = 40  # every fourth of them an anomaly
 def training(cache, size, steps, device, memory_gb):
     """Return the ranker and its generator of training steps."""
     context = RankerContext(("nominal", "anomaly"), what_is_seen(cache, size, views="sky"), NETWORK, device=device)
-    ranker = FixMatch(TrainConfig(iterations=steps, memory_gb=memory_gb), context)
+    ranker = FixMatch(FixMatchOptions(iterations=steps, memory_gb=memory_gb), context)
     ids = tuple(cache.ids[:LABELLED])
     labels = Labelled(ids, tuple("nominal" if k % 4 else "anomaly" for k in range(len(ids))))
     return ranker, (step for step in ranker.fit(cache, labels) if step.stage == STAGE)
@@ -87,7 +87,7 @@ def main():
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--memory-gb", type=float, default=TrainConfig.memory_gb)
+    parser.add_argument("--memory-gb", type=float, default=FixMatchOptions.memory_gb)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

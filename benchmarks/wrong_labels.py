@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly import Session, metrics
-from astroanomaly.config import parse_assignments
+from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.labels.tables import match_ids, read_truth_column
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.label_errors import confidence
@@ -37,7 +37,7 @@ def measure(session, store, ids, points, odd, initial, share, seed):
         classes = tuple("anomaly" if word else "nominal" for word in said)
         for _ in probe.fit(session.cache, Labelled(tuple(ids[k] for k in rows), classes)):
             pass
-        logits = probe.line[1].at(points[rest])
+        logits = probe.head[1].logits(points[rest])
         found.append(metrics.auprc(odd[rest], logits[:, 1] - logits[:, 0]))
     first = np.argsort(confidence(points[rows], said.astype(int)), kind="stable")[: -(-len(rows) // 10)]
     return [*found, wrong[first].sum() / wrong.sum() if wrong.any() else np.nan]

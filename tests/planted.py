@@ -3,10 +3,10 @@
 import numpy as np
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.hookspecs import RankerContext
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.records import CutoutBlock, Labelled, Layout
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
@@ -44,8 +44,8 @@ def plant(path, truth=TRUTH):
     return Cache.open(path)
 
 
-def context(cache, classes=("nominal", "anomaly"), seed=0, turns=2):
-    shown = InputConfig(size=32, views="sky", turns=turns)
+def context(cache, classes=("nominal", "anomaly"), seed=0, tta_views=2):
+    shown = InputConfig(size=32, views="sky", tta_views=tta_views)
     seen = ModelInput.measure(cache, StretchConfig(), shown, np.random.default_rng(0))
     return RankerContext(classes, seen, TINY, seed=seed, device="cpu")
 

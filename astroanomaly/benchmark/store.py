@@ -194,14 +194,16 @@ def read_results(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def _read_setup(path: Path) -> dict[str, Any]:
-    """Read what was measured; what an earlier version called otherwise has its present name."""
+    """Read what was measured; what an earlier version wrote is as it would be written now."""
     stored = read_json(path)
     sections = settings_sections()
     settings = {
         name: current_names(sections[name], values) if name in sections else values
         for name, values in stored["settings"].items()
     }
-    return {**stored, "protocol": current_names(Protocol, stored["protocol"]), "settings": settings}
+    protocol = current_names(Protocol, stored["protocol"])
+    protocol.pop("seeds", None)  # a folder takes further ones
+    return {**stored, "protocol": protocol, "settings": settings}
 
 
 def _parsed(key: str, text: str) -> Any:

@@ -17,9 +17,10 @@ from astroanomaly.benchmark.pools import Case
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.store import FinishedRound, TrialFolder
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import SessionConfig
-from astroanomaly.hookspecs import RankerContext
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.hookspecs import Ranker, RankerContext
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.plugins import load_plugins
 from astroanomaly.ranking import order
@@ -58,7 +59,7 @@ class Trial:
     seed: int
     truth: Mapping[str, str]
     folder: TrialFolder
-    _rankers: dict[str, Any] = field(default_factory=dict)  # those that were used so far, by name
+    _rankers: dict[str, Ranker] = field(default_factory=dict)  # those that were used so far, by name
 
     def run(self) -> Generator[Progress, None, list[dict[str, Any]]]:
         """Do the rounds that are not there yet; return the rows of all."""
@@ -160,8 +161,6 @@ class Trial:
 
     @cached_property
     def _context(self) -> RankerContext:
-        from astroanomaly.learn.model_input import ModelInput
-
         session: SessionConfig = replace(self.settings["session"], seed=self.seed)
         seen = ModelInput.measure(
             self.cache, self.settings["stretch"], self.settings["input"], np.random.default_rng((self.seed, 0))
@@ -176,24 +175,24 @@ class Trial:
             return frozenset()
         return frozenset(i for i in self.cache.ids if i not in self.truth)
 
-    def _ranker(self, name: str) -> Any:
+    def _ranker(self, name: str) -> Ranker:
         if name not in self._rankers:
             kind = load_plugins().ranker(name)
             self._rankers[name] = kind(self.settings[kind.section], self._context)
         return self._rankers[name]
 
     @cached_property
-    def _features(self) -> tuple[FeatureStore, Points]:
-        """Frozen features of all objects, and the scale of the survey."""
+    def _features(self) -> tuple[FeatureStore, FeatureScaler]:
+        """Frozen features of all objects, and their scale."""
         store = FeatureStore.of(self.cache, self._context)
         for _ in store.compute():
             pass
-        return store, Points.of(store, self.seed, self._outside)
+        return store, FeatureScaler.of(store, self.seed, self._outside)
 
     def _scaled_features(self, ids: Sequence[str]) -> np.ndarray:
         """Return features of some objects on the scale of the survey, for an order that compares them."""
-        store, points = self._features
-        return points.apply(store.get(ids))
+        store, scaler = self._features
+        return scaler.transform(store.get(ids))
 
 
 def _figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -38,6 +38,8 @@ class Index:
         ``(N,)`` int64 row of each hash.
     ra, dec
         ``(N,)`` float64 ICRS degrees by row, NaN where unknown.
+    ignored
+        File names of shards that hold a task which another shard holds too: they do not count.
 
     All but the counts are read-only and memory-mapped where the index was read from its file.
     """
@@ -48,6 +50,7 @@ class Index:
     rows: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
+    ignored: tuple[str, ...] = ()
 
     def candidates(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Places in ``ids``, and rows whose hash is that of the id there; the id itself must still be compared."""
@@ -85,13 +88,13 @@ def load_index(folder: Path) -> Index:
     Raises
     ------
     CacheError
-        If a shard is damaged or an id occurs twice.
+        If a shard is damaged, or an id occurs twice and its shards hold different tasks.
     """
     names = sorted(path.name for path in (folder / schema.SHARD_FOLDER).glob("*.h5") if path.name[0] != ".")
     path = folder / schema.INDEX_FILE
     if path.is_file():
         index = _read(path)
-        if index is not None and sorted(index.shards) == names:
+        if index is not None and sorted((*index.shards, *index.ignored)) == names:
             return index
     index = _build(folder, names)
     try:
@@ -115,6 +118,9 @@ def _read(path: Path) -> Index | None:
                 rows=_mapped(schema.check_dataset(file, "row", (total,), "i", path)),
                 ra=_mapped(schema.check_dataset(file, "ra", (total,), "f", path)),
                 dec=_mapped(schema.check_dataset(file, "dec", (total,), "f", path)),
+                ignored=tuple(schema.read_texts(schema.check_dataset(file, "ignored", (None,), "S", path)))
+                if "ignored" in file
+                else (),
             )
     except (CacheError, UnreadableError) as error:
         _log.info("the index %s is rebuilt: %s", path, error)
@@ -136,49 +142,95 @@ def _mapped(dataset: h5py.Dataset) -> np.ndarray:
         return np.memmap(file, dtype, "r", offset, dataset.shape)
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What the index needs of one shard."""
+
+    first_task: int
+    name: str
+    ids: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+
+
 def _build(folder: Path, names: list[str]) -> Index:
-    parts = []
-    for name in names:
-        path = folder / schema.SHARD_FOLDER / name
-        with schema.open_hdf5(path) as file:
-            schema.check_format(file.attrs, "shard", path)
-            ids = schema.check_dataset(file, "object_id", (None,), "S", path)[...]
-            ra = schema.check_dataset(file, "ra", (len(ids),), "f", path)[...]
-            dec = schema.check_dataset(file, "dec", (len(ids),), "f", path)[...]
-            parts.append((int(file.attrs["first_task"]), name, ids, ra, dec))
-    parts.sort(key=lambda part: part[:2])
-    hashes = np.concatenate([hash_ids(part[2]) for part in parts] or [np.zeros(0, np.uint64)])
-    rows = np.argsort(hashes, kind="stable")
-    index = Index(
-        shards=tuple(part[1] for part in parts),
-        counts=np.array([len(part[2]) for part in parts], np.int64),
-        hashes=hashes[rows],
-        rows=rows.astype(np.int64),
-        ra=np.concatenate([part[3] for part in parts] or [np.zeros(0)]),
-        dec=np.concatenate([part[4] for part in parts] or [np.zeros(0)]),
-    )
-    _refuse_doubles(index, parts, folder)
+    parts = sorted((_read_part(folder, name) for name in names), key=lambda part: (part.first_task, part.name))
+    index = _assemble(parts)
+    if _doubled_id(index, parts) is not None:
+        kept = _without_doubled_tasks(folder, parts)
+        ignored = tuple(part.name for part in parts if part not in kept)
+        index = replace(_assemble(kept), ignored=ignored)
+        doubled = _doubled_id(index, kept)
+        if doubled is not None:
+            raise CacheError(
+                f"object {doubled.decode('utf-8', 'replace')!r} occurs twice in {folder}: ids must be unique in a cache"
+            )
+        _log.warning("%s: %d shards hold tasks that others hold too, and are ignored", folder, len(ignored))
     return index
 
 
-def _refuse_doubles(
-    index: Index, parts: list[tuple[int, str, np.ndarray, np.ndarray, np.ndarray]], folder: Path
-) -> None:
-    same = np.flatnonzero(index.hashes[1:] == index.hashes[:-1])
-    if not len(same):
-        return
+def _read_part(folder: Path, name: str) -> _Part:
+    path = folder / schema.SHARD_FOLDER / name
+    with schema.open_hdf5(path) as file:
+        schema.check_format(file.attrs, "shard", path)
+        ids = schema.check_dataset(file, "object_id", (None,), "S", path)[...]
+        ra = schema.check_dataset(file, "ra", (len(ids),), "f", path)[...]
+        dec = schema.check_dataset(file, "dec", (len(ids),), "f", path)[...]
+        return _Part(int(file.attrs["first_task"]), name, ids, ra, dec)
+
+
+def _assemble(parts: Sequence[_Part]) -> Index:
+    hashes = np.concatenate([hash_ids(part.ids) for part in parts] or [np.zeros(0, np.uint64)])
+    rows = np.argsort(hashes, kind="stable")
+    return Index(
+        shards=tuple(part.name for part in parts),
+        counts=np.array([len(part.ids) for part in parts], np.int64),
+        hashes=hashes[rows],
+        rows=rows.astype(np.int64),
+        ra=np.concatenate([part.ra for part in parts] or [np.zeros(0)]),
+        dec=np.concatenate([part.dec for part in parts] or [np.zeros(0)]),
+    )
+
+
+def _doubled_id(index: Index, parts: Sequence[_Part]) -> bytes | None:
+    """Return an id that occurs twice; None where there is none."""
     ends = np.cumsum(index.counts)
 
     def identify(row: int) -> bytes:
         shard = int(np.searchsorted(ends, row, "right"))
-        return bytes(parts[shard][2][row - (ends[shard] - index.counts[shard])])
+        return bytes(parts[shard].ids[row - (ends[shard] - index.counts[shard])])
 
-    for position in same:
+    for position in np.flatnonzero(index.hashes[1:] == index.hashes[:-1]):
         first, second = identify(int(index.rows[position])), identify(int(index.rows[position + 1]))
         if first == second:
-            raise CacheError(
-                f"object {first.decode('utf-8', 'replace')!r} occurs twice in {folder}: ids must be unique in a cache"
-            )
+            return first
+    return None
+
+
+def _without_doubled_tasks(folder: Path, parts: Sequence[_Part]) -> list[_Part]:
+    """Leave out shards that hold a task of another one; of two, the one with more tasks stays.
+
+    Tasks that only a shard left out holds count as not done. A shard without tasks, of objects that were tried again,
+    is left out where others hold all its objects.
+    """
+    keys = {}
+    for part in parts:
+        path = folder / schema.SHARD_FOLDER / part.name
+        with schema.open_hdf5(path) as file:
+            keys[part.name] = set(schema.read_texts(schema.check_dataset(file, "tasks/key", (None,), "S", path)))
+    chosen: list[_Part] = []
+    done: set[str] = set()
+    for part in sorted(parts, key=lambda part: (part.first_task, -len(keys[part.name]), part.name)):
+        if keys[part.name] and not keys[part.name] & done:
+            chosen.append(part)
+            done |= keys[part.name]
+    known = {bytes(name) for part in chosen for name in part.ids}
+    for part in parts:
+        ids = {bytes(name) for name in part.ids}
+        if not keys[part.name] and not ids <= known:
+            chosen.append(part)
+            known |= ids
+    return [part for part in parts if part in chosen]
 
 
 def _write(path: Path, index: Index) -> None:
@@ -189,4 +241,7 @@ def _write(path: Path, index: Index) -> None:
         file["row"] = index.rows
         file["ra"] = index.ra
         file["dec"] = index.dec
-        schema.put_texts(file, "shard", index.shards)  # last, or its odd length would keep the others from being mapped
+        schema.put_texts(
+            file, "shard", index.shards
+        )  # texts last: an odd length would keep what follows from being mapped
+        schema.put_texts(file, "ignored", index.ignored)

@@ -92,6 +92,12 @@ class Cache:
         return tuple(self._shard(number) for number in range(len(self._paths)))
 
     @property
+    def ignored(self) -> tuple[Path, ...]:
+        """Shards that do not count, since others hold their tasks; `astroanomaly info --repair` moves them aside."""
+        pairs = zip(self.folders, self._indices, strict=True)
+        return tuple(folder / schema.SHARD_FOLDER / name for folder, index in pairs for name in index.ignored)
+
+    @property
     def ids(self) -> Sequence[str]:
         """All object ids, as a sequence that reads them when asked."""
         return _Ids(self)

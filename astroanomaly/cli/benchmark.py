@@ -8,11 +8,11 @@ from pathlib import Path
 
 from astroanomaly.benchmark.compare import compare
 from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import count, set_flag
 from astroanomaly.cli.flags import add_renamed
 from astroanomaly.cli.progress import follow
 from astroanomaly.cli.terminal import say, show_table
-from astroanomaly.config import parse_assignments
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.engine.device import tune_allocator
 from astroanomaly.learn.settings import settings_sections

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_command",
-    "arcsec",
     "cluster_flags",
     "count",
     "many",
@@ -91,24 +90,6 @@ def count(text: str) -> int:
 def many(number: int, what: str, several: str = "") -> str:
     """Count things in words: ``1 object``, ``2 objects``."""
     return f"{number} {what}" if number == 1 else f"{number} {several or what + 's'}"
-
-
-def arcsec(text: str, flag: str) -> float:
-    """Read an angle, ``1.5`` or ``1.5arcsec``, in arcseconds."""
-    from astropy.coordinates import Angle
-
-    try:
-        return float(Angle(text).arcsec) if not _is_number(text) else float(text)
-    except ValueError:
-        raise ConfigError(f"{flag} {text!r}: expected an angle such as 1arcsec") from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def say_unfinished(session: Session) -> None:

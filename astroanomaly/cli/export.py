@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.common import arcsec, count, say_unfinished
+from astroanomaly.cli.common import count, say_unfinished
 from astroanomaly.cli.progress import follow
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
+from astroanomaly.sky import read_angle
 
 __all__ = ["add"]
 
@@ -66,7 +67,9 @@ def _export(arguments: argparse.Namespace) -> None:
         top=arguments.top,
         threshold=arguments.threshold,
         labelled=arguments.labelled,
-        merge_radius_arcsec=arcsec(arguments.merge_radius or "1arcsec", "--merge-radius"),
+        merge_radius_arcsec=read_angle(
+            arguments.merge_radius or "1arcsec", "arcsec", plain="arcsec", name="--merge-radius"
+        ),
         overwrite=arguments.overwrite,
     )
     say(f"{len(table)} objects written to {arguments.out}")

@@ -8,7 +8,8 @@ import types
 import typing
 from typing import Any, Literal
 
-from astroanomaly.config import former_names, option_types, parse_value
+from astroanomaly.cli.assignments import parse_value
+from astroanomaly.config import former_names, option_types
 
 __all__ = ["add_flags", "add_renamed", "describe_options", "given_options"]
 

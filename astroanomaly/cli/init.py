@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import set_flag
 from astroanomaly.cli.terminal import say
-from astroanomaly.config import parse_assignments
 from astroanomaly.learn.settings import settings_sections
 from astroanomaly.records import DEFAULT_RANKER
 

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.common import add_command, arcsec, count
+from astroanomaly.cli.common import add_command, count
 from astroanomaly.cli.terminal import say, show_table
+from astroanomaly.sky import read_angle
 
 __all__ = ["add"]
 
@@ -38,7 +39,7 @@ def _import(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
     session = Session.open(arguments.session)
-    radius = arcsec(arguments.match_radius, "--match-radius")
+    radius = read_angle(arguments.match_radius, "arcsec", plain="arcsec", name="--match-radius")
     report = session.import_labels(arguments.file, match_radius_arcsec=radius, annotator=arguments.annotator)
     say(f"{report.added} labels added from {arguments.file}")
     for line in report.messages:

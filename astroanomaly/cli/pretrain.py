@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import set_flag
 from astroanomaly.cli.flags import add_flags, given_options
 from astroanomaly.cli.progress import follow
 from astroanomaly.cli.terminal import say
-from astroanomaly.config import parse_assignments
 from astroanomaly.learn.engine.device import tune_allocator
 from astroanomaly.learn.settings import settings_sections
 from astroanomaly.learn.training.options import PretrainOptions

@@ -15,6 +15,7 @@ import numpy as np
 
 from astroanomaly.cutting.remarks import quiet
 from astroanomaly.errors import UnreadableError
+from astroanomaly.sky import mean_position
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -43,7 +44,7 @@ _WCS_KEYWORD = re.compile(
     r"C[PQ](DIS|ERR)\d+|D[PQ]\d+(\..*)?|D2IM(DIS|ERR)?\d+(\..*)?|AXISCORR|D2IMEXT|NPOLEXT|DVERR|"
     r"WAT\d_\d+|AMD[XY]\d+|PPO\d+|PLTRA[HMS]|PLTDEC(SN|D|M|S)|PLTSCALE|CNPIX\d|[XY]PIXELSZ|OBJCTX|OBJCTY"
 )
-_BLOCK = 2880  # bytes of a FITS block
+_BLOCK_BYTES = 2880  # of FITS
 
 
 def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
@@ -80,11 +81,11 @@ def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
             return None
         content = _header_block(text)
         if re.search(r"LOOKUP|AXISCORR|-TAB", text, re.IGNORECASE):
-            kept = fits.Header.fromstring(text)
-            tables = [_copy_table(hdulist, name, version) for name, version in _table_names(kept)]
+            wcs_header = fits.Header.fromstring(text)
+            tables = [_copy_table(hdulist, name, version) for name, version in _table_names(wcs_header)]
             buffer = io.BytesIO()
             fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(buffer, output_verify="ignore")
-            content += buffer.getvalue()[_BLOCK:]  # the empty primary header is one block
+            content += buffer.getvalue()[_BLOCK_BYTES:]  # the empty primary header is one block
     shape = (int(header.get("NAXIS2", 0)), int(header.get("NAXIS1", 0)))
     if hdu.shape is not None:
         squeezed = [length for length in hdu.shape if length != 1]
@@ -105,7 +106,7 @@ def _header_block(cards: str) -> bytes:
         )
     )
     text = start + cards + "END".ljust(80)
-    return text.encode("ascii", "replace").ljust(-(-len(text) // _BLOCK) * _BLOCK)
+    return text.encode("ascii", "replace").ljust(-(-len(text) // _BLOCK_BYTES) * _BLOCK_BYTES)
 
 
 def _table_names(header: Any) -> list[tuple[str, int]]:
@@ -250,15 +251,14 @@ def covering_tan_grid(grids: Sequence[Grid], pixel_scale: float) -> Grid:
         Side of a pixel in arcseconds.
     """
     sky = [pixel_to_sky(grid, *_border(grid)) for grid in grids]
-    ra, dec = (np.radians(np.concatenate(parts)) for parts in zip(*sky, strict=True))
+    ra, dec = (np.concatenate(parts) for parts in zip(*sky, strict=True))
     good = np.isfinite(ra) & np.isfinite(dec)
     if not good.any():
         raise UnreadableError("the WCS of the image gives no position for any of its border pixels")
-    ra, dec = ra[good], dec[good]
-    x, y, z = (np.cos(dec) * np.cos(ra)).mean(), (np.cos(dec) * np.sin(ra)).mean(), np.sin(dec).mean()
-    center = (float(np.degrees(np.arctan2(y, x)) % 360), float(np.degrees(np.arctan2(z, np.hypot(x, y)))))
-    trial = tan_grid(center, pixel_scale, (1, 1))
-    px, py = sky_to_pixel(trial, np.degrees(ra), np.degrees(dec))
+    center = mean_position(ra[good], dec[good])
+    # by way of radians, whose last digit decides a size that is rounded up: grids of earlier plans come out the same
+    border = (np.degrees(np.radians(part[good])) for part in (ra, dec))
+    px, py = sky_to_pixel(tan_grid(center, pixel_scale, (1, 1)), *border)
     half_width, half_height = np.nanmax(np.abs(px)) + 0.5, np.nanmax(np.abs(py)) + 0.5
     return tan_grid(center, pixel_scale, (int(np.ceil(2 * half_height)), int(np.ceil(2 * half_width))))
 

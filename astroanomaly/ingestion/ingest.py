@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from astroanomaly.cache.plan import read_description, read_plan
 from astroanomaly.cache.schema import CACHE_FILE, layout_from_plain
 from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.config import FetchConfig
+from astroanomaly.errors import StorageError
 from astroanomaly.fetch import Traffic, traffic, using
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.plan import make_plan, refuse_other_request, refuse_strange_folder
@@ -23,7 +26,7 @@ from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tas
 from astroanomaly.parallel.dask import Cluster, connect
 from astroanomaly.records import Download, Plan, Progress, drain
 
-__all__ = ["DryRun", "dry_run", "ingest", "ingest_steps", "plan_ingest"]
+__all__ = ["DryRun", "dry_run", "hold_folder", "ingest", "ingest_steps", "plan_ingest"]
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,43 @@ def ingest_steps(
 ) -> Generator[Progress, None, IngestReport]:
     """As `ingest`, as a generator of progress reports that returns an `IngestReport`."""
     began = time.time()
-    context, planning = yield from plan_ingest(request, Path(out))
-    with write_lock(context.out), connect(scheduler, workers) as cluster:
+    with hold_folder(Path(out)), connect(scheduler, workers) as cluster:
+        context, planning = yield from plan_ingest(request, Path(out))
         if cluster is not None:
-            context = replace(context, out=context.out.absolute(), stage=True)  # workers may be elsewhere
+            context = replace(context, out=context.out.absolute())  # workers may be elsewhere
         report = yield from _run(context, cluster or workers, request.retry_failed)
         load_index(context.out)
     return replace(report, traffic=planning + report.traffic, seconds=time.time() - began)
 
 
+@contextlib.contextmanager
+def hold_folder(out: Path) -> Iterator[None]:
+    """Hold the folder of a cache for writing, from before its plan is made; a folder that stays without one is removed.
+
+    Raises
+    ------
+    BusyError
+        If another process is writing to it.
+    StorageError
+        If something else is there, or it cannot be written to.
+    """
+    if not (out / CACHE_FILE).is_file():
+        refuse_strange_folder(out)
+    was_there = out.is_dir()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the cache folder {out} cannot be made: {error.strerror or error}") from error
+    with write_lock(out):
+        try:
+            yield
+        finally:
+            if not was_there and not (out / CACHE_FILE).is_file():
+                shutil.rmtree(out, ignore_errors=True)
+
+
 def plan_ingest(request: SourceRequest, out: Path) -> Generator[Progress, None, tuple[IngestContext, Traffic]]:
-    """Make the plan of a request in a folder, or check that the plan there is of the same request.
+    """Make the plan of a request in a folder that is held, or check that the plan there is of the same request.
 
     Returns
     -------
@@ -139,7 +168,6 @@ def plan_ingest(request: SourceRequest, out: Path) -> Generator[Progress, None, 
     began = time.time()
     planning = Traffic()
     if not (out / CACHE_FILE).is_file():
-        refuse_strange_folder(out)
         yield Progress("planning", 0)
         before = traffic()
         with using(request.fetch, began):

@@ -155,7 +155,8 @@ def read_tasks(
     workers
         Number of processes, or a cluster.
     """
-    for report, staged in in_batches(read_batch, context, tasks, workers):
+    staging = replace(context, stage=context.stage or workers != 1)  # only who holds the lock takes shards in
+    for report, staged in in_batches(read_batch, staging, tasks, workers):
         commit_staged(context.out, staged)
         yield report
 

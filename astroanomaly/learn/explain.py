@@ -1,4 +1,4 @@
-"""Why an object is found anomalous: which part of the image its score rests on, and whether that is so."""
+"""Explain a score by occlusion: which part of the image it rests on, and whether that is so."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from torch.nn import functional
 
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.preprocessing import to_tensor
+from astroanomaly.parallel.threads import prefetch
+from astroanomaly.records import ShardScores
 
 if TYPE_CHECKING:
-    from astroanomaly.cache import Cache
+    from astroanomaly.cache import Cache, Shard
+    from astroanomaly.cache.model_input import ModelInput
     from astroanomaly.learn.engine.engine import Engine
-    from astroanomaly.learn.model_input import ModelInput
+    from astroanomaly.learn.engine.transfer import Sent
 
 __all__ = ["Deletion", "ImageScore", "deletion", "feature_score", "occlusion"]
 
-_TOGETHER = 64  # covered images that pass together
+_MASKS_PER_BATCH = 64  # covered images that pass together
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class ImageScore:
         Maps images ``(n, 3, S, S)`` in [0, 1] to log-odds ``(n, classes)`` float32, ``nominal`` first.
     engine
         What it runs on; the images have to be on its device.
+    classes
+        Number of label classes.
 
     Raises
     ------
@@ -72,6 +78,7 @@ class ImageScore:
     model_input: ModelInput
     log_odds: Callable[[Tensor], np.ndarray]
     engine: Engine
+    classes: int
 
     def __post_init__(self) -> None:
         self._planes  # noqa: B018  a cache that does not fit is refused at once
@@ -81,7 +88,7 @@ class ImageScore:
         return self.model_input.check(self.cache)
 
     @cached_property
-    def together(self) -> int:
+    def batch_size(self) -> int:
         """How many images should pass at once."""
         return self.engine.batch_size(lambda seen: torch.from_numpy(self.log_odds(seen)), self.model_input.size)
 
@@ -89,10 +96,19 @@ class ImageScore:
         """``(n,)`` scores of images ``(n, 3, S, S)``: the log-odds of not being nominal."""
         return torch.from_numpy(-self.log_odds(images)[:, 0])
 
-    def of_cutouts(self, images: np.ndarray | Tensor) -> np.ndarray:
-        """``(n, classes)`` float32 log-odds of cutouts ``(n, B, H, W)`` as the cache holds them."""
-        with torch.inference_mode():
-            return self.log_odds(self.model_input.tensor(images, self.engine.device, self._planes))
+    def __call__(self, shard: Shard) -> ShardScores:
+        """Score the cutouts of a shard with the layout of the cache, which need not be part of it."""
+        transfer, size = self.engine.transfer, self.batch_size
+        parts = [np.empty((0, self.classes), np.float32)]
+
+        def send(start: int) -> Sent:
+            return transfer.send(shard.stored(slice(start, start + size)))
+
+        for _, sent in prefetch(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
+            with torch.inference_mode():
+                images = to_tensor(transfer.receive(sent), self.model_input, self.engine.device, self._planes)
+                parts.append(self.log_odds(images))
+        return ShardScores(shard.uuid, shard.ids, np.concatenate(parts), self.engine.label)
 
     def image(self, object_id: str) -> Tensor:
         """``(3, S, S)``: what is seen of an object.
@@ -102,7 +118,7 @@ class ImageScore:
         UnknownObjectError
             For an id that is not in the cache.
         """
-        return self.model_input.tensor(self.cache.read([object_id]), self.engine.device, self._planes)[0]
+        return to_tensor(self.cache.read([object_id]), self.model_input, self.engine.device, self._planes)[0]
 
     def saliency(self, object_id: str) -> np.ndarray:
         """``(height, width)`` float32 of the cutout: how much the score falls when that part is covered."""
@@ -119,24 +135,28 @@ class ImageScore:
         return deletion(self.score, image, occlusion(self.score, image), rng, share=share)
 
 
-def feature_score(store: FeatureStore, judge: Callable[[np.ndarray], np.ndarray], *, expected: int = 0) -> ImageScore:
-    """Score images by their frozen features, averaged over turned views as those of the store are.
+def feature_score(
+    store: FeatureStore, log_odds: Callable[[np.ndarray], np.ndarray], classes: int, *, expected: int = 0
+) -> ImageScore:
+    """Score images by their frozen features, averaged over the same views as those of the store.
 
     Parameters
     ----------
     store
         Features of the cache, and the network that computes them.
-    judge
+    log_odds
         Maps features ``(n, D)`` to log-odds ``(n, classes)``.
+    classes
+        Number of label classes.
     expected
         About how many images are to be scored.
     """
     store.engine.expect(expected)
 
-    def log_odds(images: Tensor) -> np.ndarray:
-        return judge(store.look(images).half().cpu().numpy())  # as precise as features are kept
+    def of_images(images: Tensor) -> np.ndarray:
+        return log_odds(store.embed(images).half().cpu().numpy())  # as precise as features are kept
 
-    return ImageScore(store.cache, store.model_input, log_odds, store.engine)
+    return ImageScore(store.cache, store.model_input, of_images, store.engine, classes)
 
 
 def occlusion(score: Callable[[Tensor], Tensor], image: Tensor, *, window: float = 0.25, steps: int = 12) -> Tensor:
@@ -231,7 +251,7 @@ def _falls(score: Callable[[Tensor], Tensor], image: Tensor, masks: Tensor) -> T
     parts = []
     with torch.inference_mode():
         whole = float(score(image[None])[0])
-        for some in masks.split(_TOGETHER):
+        for some in masks.split(_MASKS_PER_BATCH):
             covered = torch.where(some[:, None].to(image.device), fill, image)  # (n, 3, S, S)
             parts.append(whole - score(covered.contiguous(memory_format=torch.channels_last)).float().cpu())
     return torch.cat(parts)

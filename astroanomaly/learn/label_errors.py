@@ -1,6 +1,6 @@
-"""Labels that look wrong: those that a model which did not see them contradicts, and a fit that leans on them less.
+"""Label errors: labels that a model which did not see them contradicts, and a fit that leans on them less.
 
-Labels are left out in turn (stratified folds, several times over), the instant ranker's logistic regression learns from
+Labels are left out in turn (stratified folds, several times over), a logistic regression on frozen features learns from
 the others, and what it says of those left out is compared with what people said: the out-of-fold probability of the
 given label, called self-confidence in confident learning (Northcutt et al. 2021, JAIR 70, 1373).
 """
@@ -13,11 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import expit
 
+from astroanomaly.learn.scoring import log_odds
+
 __all__ = ["confidence", "held_out", "odds", "suspects", "trust"]
 
 _FOLDS, _REPEATS = 5, 3
-_C = 10.0  # of the regression that judges labels; without balance, as in a rare class most errors are false alarms
-_LEAST = 0.02  # weight that every label keeps
+_REGRESSION_C = 10.0  # inverse regularisation; without balance, as in a rare class most errors are false alarms
+_MIN_WEIGHT = 0.02  # of any label
 _one_at_a_time = threading.Lock()  # the number of threads of the linear algebra is the whole process's
 
 
@@ -31,7 +33,7 @@ def held_out(points: np.ndarray, places: np.ndarray, *, c: float, balanced: bool
     places
         ``(n,)`` class numbers from 0; of each smaller one there is at least one.
     c, balanced
-        As in the settings of the probe.
+        Inverse regularisation, and whether every label class weighs alike, as in the settings of the probe.
     seed
         Draws the folds.
 
@@ -54,7 +56,7 @@ def held_out(points: np.ndarray, places: np.ndarray, *, c: float, balanced: bool
     total = np.zeros((len(several), len(counts)))
     # many small fits: threads that wait for one another on a busy machine make .3 s of 550 labels 3 to 12
     with _one_at_a_time, threadpool_limits(1, user_api="blas"):
-        points = _turned(points)
+        points = _on_own_axes(points)
         for draw in range(_REPEATS):
             parts = StratifiedKFold(folds, shuffle=True, random_state=seed + draw)
             for learn, ask in parts.split(points[several], places[several]):
@@ -66,13 +68,13 @@ def held_out(points: np.ndarray, places: np.ndarray, *, c: float, balanced: bool
 
 def confidence(points: np.ndarray, places: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """``(n,)`` probability of each given label by models that did not see it; NaN where none can be left out."""
-    odds = held_out(points, places, c=_C, balanced=False, seed=seed)
+    odds = held_out(points, places, c=_REGRESSION_C, balanced=False, seed=seed)
     return expit(odds[np.arange(len(places)), places])
 
 
 def trust(points: np.ndarray, places: np.ndarray) -> np.ndarray:
     """``(n,)`` weights of labels for a fit that wrong ones harm less: the probability of each, at least 0.02."""
-    return np.maximum(np.nan_to_num(confidence(points, places), nan=1.0), _LEAST)
+    return np.maximum(np.nan_to_num(confidence(points, places), nan=1.0), _MIN_WEIGHT)
 
 
 def suspects(points: np.ndarray, labels: Sequence[str]) -> list[tuple[int, float, str]]:
@@ -95,7 +97,7 @@ def suspects(points: np.ndarray, labels: Sequence[str]) -> list[tuple[int, float
     places = np.array([names.index(label) for label in labels], int)
     if not len(places):
         return []
-    found = held_out(points, places, c=_C, balanced=False)
+    found = held_out(points, places, c=_REGRESSION_C, balanced=False)
     sure = expit(found[np.arange(len(places)), places])
     order = [int(k) for k in np.argsort(sure, kind="stable") if np.isfinite(sure[k])]
     return [(k, float(sure[k]), names[int(found[k].argmax())]) for k in order]
@@ -105,14 +107,12 @@ def odds(points: np.ndarray, places: np.ndarray, asked: np.ndarray, *, c: float,
     """``(k, classes)`` log-odds of further points ``(k, D)`` by a regression on labelled ones."""
     from sklearn.linear_model import LogisticRegression
 
-    from astroanomaly.learn.scoring import log_odds
-
     model = LogisticRegression(C=c, class_weight="balanced" if balanced else None, max_iter=2000)
     logits = model.fit(points.astype(np.float64), places).decision_function(asked)
     return log_odds(np.stack([np.zeros_like(logits), logits], axis=1) if logits.ndim == 1 else logits)
 
 
-def _turned(points: np.ndarray) -> np.ndarray:
+def _on_own_axes(points: np.ndarray) -> np.ndarray:
     """``(n, n)`` where n is less than D: the same points on their own axes; a regression is the same there."""
     if len(points) >= points.shape[1]:
         return points.astype(np.float64)

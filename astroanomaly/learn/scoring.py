@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from astroanomaly.cache import Cache, Shard
+    from astroanomaly.cache.model_input import ModelInput
     from astroanomaly.learn.engine.engine import Engine
     from astroanomaly.learn.engine.transfer import Sent
-    from astroanomaly.learn.model_input import ModelInput
 
-__all__ = ["Judge", "log_odds", "score_images"]
+__all__ = ["Logits", "all_classes", "log_odds", "score_images"]
 
-Judge = Callable[["Tensor", str, int], "Tensor"]
+Logits = Callable[["Tensor", str, int], "Tensor"]
 """Maps images ``(n, 3, S, S)``, the uuid of their shard (empty for none) and the place of the first one to logits."""
 
 
@@ -49,13 +49,30 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
     return result
 
 
+def all_classes(known: np.ndarray, columns: Sequence[int], count: int) -> np.ndarray:
+    """Bring log-odds ``(n, k)`` of some label classes to ``(n, count)`` float32; NaN for the others.
+
+    Parameters
+    ----------
+    known
+        Log-odds of the label classes that have labels.
+    columns
+        Places of these k classes among all of them.
+    count
+        How many label classes there are.
+    """
+    result = np.full((len(known), count), np.nan, np.float32)
+    result[:, columns] = known
+    return result
+
+
 def score_images(
     model: nn.Module,
     cache: Cache,
     model_input: ModelInput,
     batch_size: int = 0,
     engines: Sequence[Engine] = (),
-    judge: Callable[[nn.Module, Engine], Judge] | None = None,
+    logits: Callable[[nn.Module, Engine], Logits] | None = None,
     only: Collection[str] | None = None,
 ) -> Iterator[ShardScores]:
     """Score every object of a cache with a network; memory is bounded by a few batches and the scores of one shard.
@@ -75,9 +92,9 @@ def score_images(
         Cutouts per pass; 0: what suits the device.
     engines
         Where to compute, one for each device; none: torch on the processor.
-    judge
-        Gives the `Judge` of a network on an engine. None: what the network says, averaged over the views of
-        ``model_input``.
+    logits
+        Gives the `Logits` of a network on an engine. None: those of the network, averaged over the views of
+        ``model_input`` (test-time augmentation).
     only
         Uuids of the shards to score; None: all.
 
@@ -92,6 +109,7 @@ def score_images(
         If the model cannot look at this cache.
     """
     from astroanomaly.learn.engine.engine import Engine
+    from astroanomaly.learn.preprocessing import average_views
 
     planes = model_input.check(cache)
     shards = [shard for shard in cache.shards if len(shard) and (only is None or shard.uuid in only)]
@@ -99,14 +117,14 @@ def score_images(
     todo = SharedIterator(shards)
     training = model.training
 
-    def plain(placed: nn.Module, engine: Engine) -> Judge:
+    def averaged(placed: nn.Module, engine: Engine) -> Logits:
         run = engine.run(placed)
-        return lambda seen, shard, start: model_input.averaged(run, seen)
+        return lambda seen, shard, start: average_views(run, seen, model_input)
 
     def scored(engine: Engine, placed: nn.Module) -> Iterator[ShardScores]:
-        judged = (judge or plain)(placed, engine)
-        size = batch_size or engine.batch_size(lambda seen: judged(seen, "", 0), model_input.size)
-        return _scored(engine, placed, judged, model_input, planes, todo, size)
+        made = (logits or averaged)(placed, engine)
+        size = batch_size or engine.batch_size(lambda seen: made(seen, "", 0), model_input.size)
+        return _scored(engine, placed, made, model_input, planes, todo, size)
 
     for engine in engines:
         engine.expect(-(-sum(map(len, shards)) // len(engines)))
@@ -120,7 +138,7 @@ def score_images(
 def _scored(
     engine: Engine,
     model: nn.Module,
-    judge: Judge,
+    logits: Logits,
     model_input: ModelInput,
     planes: tuple[int, ...] | None,
     shards: Iterator[Shard],
@@ -129,9 +147,11 @@ def _scored(
     """Score shards on one engine, as long as there are any left."""
     import torch
 
+    from astroanomaly.learn.preprocessing import to_tensor
+
     transfer = engine.transfer
     waiting: deque[tuple[Shard, int, Callable[[], np.ndarray]]] = deque()
-    logits: list[np.ndarray] = []
+    fetched: list[np.ndarray] = []
 
     def read(step: tuple[Shard, int]) -> Sent:
         return transfer.send(step[0].stored(slice(step[1], step[1] + size)))
@@ -139,11 +159,11 @@ def _scored(
     def finish(most: int) -> Iterator[ShardScores]:
         """Wait for the oldest batches until at most so many are on their way."""
         while len(waiting) > most:
-            shard, start, fetched = waiting.popleft()
-            logits.append(fetched())  # (n, classes)
+            shard, start, fetch = waiting.popleft()
+            fetched.append(fetch())  # (n, classes)
             if start + size >= len(shard):
-                found = log_odds(np.concatenate(logits))
-                logits.clear()
+                found = log_odds(np.concatenate(fetched))
+                fetched.clear()
                 shard.release()
                 yield ShardScores(shard.uuid, shard.ids, found, engine.label)
 
@@ -151,7 +171,7 @@ def _scored(
     for (shard, start), sent in prefetch(read, steps, transfer.ahead, transfer.readers):
         model.eval()  # between two shards the caller may have put it into another mode
         with torch.inference_mode():
-            seen = model_input.tensor(transfer.receive(sent), engine.device, planes)  # (n, 3, S, S)
-            waiting.append((shard, start, transfer.fetch(judge(seen, shard.uuid, start).float())))
+            seen = to_tensor(transfer.receive(sent), model_input, engine.device, planes)  # (n, 3, S, S)
+            waiting.append((shard, start, transfer.fetch(logits(seen, shard.uuid, start).float())))
         yield from finish(transfer.behind)
     yield from finish(0)

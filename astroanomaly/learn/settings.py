@@ -1,4 +1,4 @@
-"""All settings of a search by section: the fixed sections, and one for every installed ranker."""
+"""All settings of a session by section: the fixed sections, and one for every installed ranker."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import concurrent.futures
 import contextlib
 import itertools
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -52,7 +54,7 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int 
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")  # threads of torch and HDF5 do not survive a fork
-    pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
     waiting = iter(items)
     try:
         running = {pool.submit(function, item) for item in itertools.islice(waiting, 2 * workers)}
@@ -70,9 +72,18 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which lets running pieces finish and starts no more."""
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, which lets running pieces finish and starts no more; end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as its parent has ended, however that happened."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 @contextlib.contextmanager

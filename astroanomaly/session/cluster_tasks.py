@@ -14,10 +14,9 @@ from typing import Self
 from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, read_scores, write_scores
 from astroanomaly.errors import ClusterError
-from astroanomaly.hookspecs import Ranker
+from astroanomaly.hookspecs import InstantRanker, Ranker
 from astroanomaly.learn.engine.device import tune_allocator
 from astroanomaly.learn.features.store import FeatureStore
-from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
 from astroanomaly.parallel.dask import Cluster, need
 from astroanomaly.parallel.processes import run
 from astroanomaly.records import Progress, drain
@@ -62,7 +61,7 @@ def compute_features(
     ClusterError
         If workers have computed features that are not to be seen here.
     """
-    if not isinstance(ranker, FeatureRanker):
+    if not isinstance(ranker, InstantRanker):
         return
     left = _without_features(session, cache)
     if not left:

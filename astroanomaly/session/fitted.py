@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import Any
 
 from astroanomaly.cache import Cache
 from astroanomaly.hookspecs import Ranker
@@ -30,7 +29,7 @@ def fitted_steps(session: SessionFolder, last: Round) -> Generator[Progress, Non
 
 def _bring_back(session: SessionFolder, last: Round) -> Generator[Progress, None, Ranker]:
     recipe = last.recipe
-    ranker: Any = session.ranker(last.ranker, **recipe["options"])
+    ranker = session.ranker(last.ranker, **recipe["options"])
     if ranker.has_weights:
         ranker.load(last.weights)
     else:

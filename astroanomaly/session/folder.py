@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import tomli_w
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import (
     BackboneConfig,
     SessionConfig,
@@ -29,15 +30,12 @@ from astroanomaly.files import atomic_path
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.tables import import_labels
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.session.rounds import ROUNDS, Round, list_rounds, new_round
-
-if TYPE_CHECKING:
-    from astroanomaly.learn.model_input import ModelInput
 
 __all__ = ["SessionFolder", "user_name"]
 
@@ -137,7 +135,7 @@ class SessionFolder:
             if labels is not None:
                 import_labels(session.labels, Path(labels), cache.ids, cache.positions, annotator=user_name())
             if start_from is not None:
-                made: Any = session.ranker(ranker)
+                made = session.ranker(ranker)
                 with new_round(path / ROUNDS, ranker, 0) as first:
                     shutil.copyfile(start_from, first.round.weights)
                     first.recipe.update({"options": to_plain(made.options), "from": str(start_from)})
@@ -207,8 +205,6 @@ class SessionFolder:
     @cached_property
     def model_input(self) -> ModelInput:
         """What the model sees: stretch, channels and size, frozen when the session was made."""
-        from astroanomaly.learn.model_input import ModelInput
-
         return ModelInput.from_plain(self._content["seen"])
 
     @property
@@ -268,8 +264,8 @@ class SessionFolder:
         ConfigError
             For an unknown option.
         """
-        made: Any = load_plugins().ranker(name)
-        base = build(made.Options, self.settings.get(made.section, {}), made.section)
+        made = load_plugins().ranker(name)
+        base: Any = build(made.Options, self.settings.get(made.section, {}), made.section)
         return made(replace_many(base, options, made.section), self.context)
 
     @property
@@ -300,17 +296,15 @@ class SessionFolder:
         """
         store = FeatureStore.of(self.cache, self.context)
         seed, audit = self.context.seed, frozenset(self.labels.audit)
-        for _ in store.compute(first=[*Points.sample(store, seed, audit), *ids], only=()):
+        for _ in store.compute(first=[*FeatureScaler.sample(store, seed, audit), *ids], only=()):
             pass
-        return Points.of(store, seed, audit).apply(store.get(ids))
+        return FeatureScaler.of(store, seed, audit).transform(store.get(ids))
 
 
 def _what_the_model_sees(
     cache: Cache, chosen: Mapping[str, Any], classes: Sequence[str], start_from: str | Path | None
 ) -> tuple[ModelInput, tuple[str, ...], str]:
     """Measure the stretch on the cache, or take stretch, classes and name of the ranker from a checkpoint."""
-    from astroanomaly.learn.model_input import ModelInput
-
     own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
     if start_from is None:
         rng = np.random.default_rng((chosen["session"].seed, 0))

@@ -16,6 +16,7 @@ from astroanomaly.session.folder import SessionFolder
 
 __all__ = ["forecast_scores", "remaining"]
 
+_REGRESSION: dict[str, object] = {"c": 5.0, "balanced": True}  # as the probe, see `astroanomaly.learn.label_errors`
 _COMPARED_AT_RANDOM, _COMPARED_AT_TOP = 1000, 500  # unlabelled objects that two rankings are compared on
 
 
@@ -31,7 +32,7 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
         session.labels.audit,
         learnt=learnt,
         points=session.points,
-        regression=session.settings["probe"],
+        regression=session.settings.get("probe", {}),
         depths=depths,
         seed=session.settings["session"]["seed"],
     )
@@ -67,7 +68,7 @@ def forecast_scores(
     points
         ``(n, D)`` features of some objects on the scale of the survey; asked for only if labels were learnt from.
     regression
-        Settings of the probe: ``c`` and ``balanced``.
+        Settings of the regression, ``c`` and ``balanced``, where they are not those of the probe's defaults.
     depths, seed
         As for `astroanomaly.session.calibration.forecast`.
 
@@ -139,7 +140,7 @@ def _unseen(
     Log-odds out of fold, of a regression like the probe's, tell the place: an object would stand as high in the ranking
     as it does in that of the regression.
     """
-    options: dict[str, object] = {"c": regression["c"], "balanced": regression["balanced"]}
+    options = {name: regression.get(name, usual) for name, usual in _REGRESSION.items()}
     names = [NOMINAL, *sorted({said[i] for i in learnt} - {NOMINAL})]
     places = np.array([names.index(said[i]) for i in learnt])
     if not (places == 0).any() or not (places > 0).any():  # taken back since

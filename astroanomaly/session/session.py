@@ -11,7 +11,7 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import SessionError
-from astroanomaly.hookspecs import Source
+from astroanomaly.hookspecs import ImageRanker, Source
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.labels.tables import ImportReport, export_labels, import_labels
 from astroanomaly.parallel.dask import connect
@@ -415,14 +415,14 @@ class Session(SessionFolder):
         SessionError
             If nothing was trained yet, or the latest ranker cannot say.
         """
-        return self._explaining("saliency").saliency(self.cache, object_id)
+        return self._explaining().saliency(self.cache, object_id)
 
-    def _explaining(self, ability: str) -> Any:
-        """Return the latest round's ranker if it has an optional method."""
+    def _explaining(self) -> ImageRanker:
+        """Return the latest round's ranker if it can say what its scores rest on."""
         last = self.last_round
         fitted = drain(fitted_steps(self, last))
-        if not hasattr(fitted, ability):
-            able = [name for name, made in load_plugins().rankers.items() if hasattr(made, ability)]
+        if not isinstance(fitted, ImageRanker):
+            able = [name for name, made in load_plugins().rankers.items() if issubclass(made, ImageRanker)]
             raise SessionError(
                 f"the ranker {last.ranker!r} of round {last.number} cannot say what its scores rest on; these can: "
                 f"{', '.join(able)}"

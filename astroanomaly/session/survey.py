@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,25 +22,23 @@ from astroanomaly.cache.scores import PartScores, list_parts, read_part
 from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Traffic
-from astroanomaly.ingestion.ingest import plan_ingest
+from astroanomaly.hookspecs import ImageRanker, Ranker
+from astroanomaly.ingestion.ingest import hold_folder, plan_ingest
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import IngestContext, in_batches, read_batch
 from astroanomaly.parallel.dask import Cluster, connect, need
-from astroanomaly.parallel.threads import prefetch
-from astroanomaly.records import Progress, Task
+from astroanomaly.records import Progress, ShardScores, Task
 from astroanomaly.session.cluster_tasks import SessionRef, fitted_ranker
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.survey_best import BestObjects, cut_again
-
-if TYPE_CHECKING:
-    from astroanomaly.learn.explain import ImageScore
 
 __all__ = ["SurveyReport", "score_source"]
 
 _BEST = "best"  # folder of the cache of the best
 _CUTTING = "cutting"  # folder of cutouts that wait to be scored
 _EXPECTED_OBJECTS = 10**6  # objects of a plan that does not know how many they are
+_Score = Callable[[Shard], ShardScores]
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class SurveyReport:
 def score_source(
     session: SessionFolder,
     last: Round,
-    ranker: Any,
+    ranker: Ranker,
     request: SourceRequest,
     *,
     out: Path,
@@ -118,26 +115,26 @@ def score_source(
     """
     if top < 1:
         raise ConfigError(f"top={top}: expected at least 1")
-    if not hasattr(ranker, "image_score"):
+    if not isinstance(ranker, ImageRanker):
         raise SessionError(
             f"the ranker {ranker.name!r} cannot score images that are in no cache: ingest the survey, then run "
             "`astroanomaly score SESSION --cache CACHE`"
         )
     began = time.time()
     out = out.resolve()  # workers may be elsewhere
-    context, planning = yield from plan_ingest(request, out)
     target = last.in_survey(out)
     scores, kept = target / SCORES, target / _BEST
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
-    Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
-    session.model_input.check(Cache.open(out))
-    best, objects = BestObjects(top, Cache.open(*others)), plan_length(out)
-    with write_lock(out), connect(scheduler, workers) as cluster:
+    with hold_folder(out), connect(scheduler, workers) as cluster:
+        context, planning = yield from plan_ingest(request, out)
+        Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
+        session.model_input.check(Cache.open(out))
+        best, objects = BestObjects(top, Cache.open(*others)), plan_length(out)
         survey = _Survey(context, scores, objects, tuple(session.classes))
         if request.retry_failed:
             survey.forget_failed()
         if cluster is None:
-            parts = _in_this_process(survey, ranker, workers or 1)
+            parts = _in_this_process(survey, ranker, last.ranker, workers or 1)
         else:
             parts = _on_cluster(survey, SessionRef.of(session, session.cache), last.absolute(), cluster)
         report = yield from _follow(survey, parts, best, "" if cluster is None else cluster.announce())
@@ -149,7 +146,7 @@ def score_source(
             with write_lock(kept):
                 there = Cache.open(kept).find(list(chosen)) >= 0
                 missing = {name: chosen[name] for name, has in zip(chosen, there.tolist(), strict=True) if not has}
-                keeping = replace(context, out=kept, stage=cluster is not None)
+                keeping = replace(context, out=kept)
                 traffic = yield from cut_again(keeping, out, missing, cluster or workers or 1)
                 load_index(kept)
             found = int((Cache.open(kept).find(list(chosen)) >= 0).sum())
@@ -214,35 +211,26 @@ def _follow(
     return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic)
 
 
-def _part(survey: _Survey, score: ImageScore, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
+def _part(survey: _Survey, score: _Score, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
     """Score what was cut, write it down, and throw the cutouts away."""
     shards = [Shard(path, survey.context.layout) for path in sorted((cut / SHARD_FOLDER).glob("*.h5"))]
+    found = [score(shard) for shard in shards]
     none = np.empty((0, len(survey.classes)), np.float32)
     part = PartScores(
         tasks=np.array(tasks, np.int64),
         ids=[name for shard in shards for name in shard.ids],
         ra=np.concatenate([shard.positions[0] for shard in shards]),
         dec=np.concatenate([shard.positions[1] for shard in shards]),
-        log_odds=np.concatenate([none, *(some for shard in shards for some in _log_odds(shard, score))]),
+        log_odds=np.concatenate([none, *(scores.log_odds for scores in found)]),
         task=np.concatenate([shard.row_tasks() for shard in shards]),
         failures=[failure for shard in shards for failure in shard.failures()[1]],
-        engine=score.engine.label,
+        engine=found[0].engine if found else "",
     )
     part.write(survey.scores, survey.classes, ranker)
     for shard in shards:
         shard.release()  # a network file system keeps what is still mapped
     shutil.rmtree(cut, ignore_errors=True)
     return part
-
-
-def _log_odds(shard: Shard, score: ImageScore) -> Iterator[np.ndarray]:
-    size, transfer = score.together, score.engine.transfer
-
-    def send(start: int) -> Any:
-        return transfer.send(shard.stored(slice(start, start + size)))
-
-    for _, sent in prefetch(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
-        yield score.of_cutouts(transfer.receive(sent))
 
 
 def _cut(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Traffic]:
@@ -257,7 +245,7 @@ def _cut(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[Path, l
 
 
 def _in_this_process(
-    survey: _Survey, ranker: Any, workers: int
+    survey: _Survey, ranker: ImageRanker, name: str, workers: int
 ) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
     """Cut in some processes, and score here."""
     context = survey.context
@@ -267,7 +255,7 @@ def _in_this_process(
         left = read_plan_parts(context.out, lambda ordinal: ordinal not in done)
         with _cutting(context.out) as folder:
             for cut, tasks, traffic in in_batches(_cut, replace(context, out=folder, sync=False), left, workers):
-                yield _part(survey, score, ranker.name, cut, tasks), traffic
+                yield _part(survey, score, name, cut, tasks), traffic
 
     return parts
 
@@ -314,7 +302,8 @@ def _cut_and_score(
 
 
 @functools.lru_cache(maxsize=1)
-def _image_score(ref: SessionRef, last: Round, out: Path, expected: int) -> ImageScore:
-    ranker: Any = fitted_ranker(ref, last)
-    score: ImageScore = ranker.image_score(Cache.open(out), expected=expected)
-    return score
+def _image_score(ref: SessionRef, last: Round, out: Path, expected: int) -> _Score:
+    ranker = fitted_ranker(ref, last)
+    if not isinstance(ranker, ImageRanker):
+        raise TypeError(f"the ranker {last.ranker} scores no images")  # has been checked before
+    return ranker.image_score(Cache.open(out), expected=expected)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, write_scores
 from astroanomaly.config import to_plain
-from astroanomaly.errors import TrainingError
 from astroanomaly.figures import training_curves
+from astroanomaly.hookspecs import Ranker
+from astroanomaly.learn.rankers.label_check import check_labels
 from astroanomaly.parallel.dask import Cluster
-from astroanomaly.records import ANOMALY, NOMINAL, Progress, ShardScores
+from astroanomaly.records import Progress, ShardScores
 from astroanomaly.session.cluster_tasks import compute_features, score_shards
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
@@ -47,7 +46,7 @@ class TrainReport:
 
 
 def train(
-    session: SessionFolder, ranker: Any, cluster: Cluster | None = None
+    session: SessionFolder, ranker: Ranker, cluster: Cluster | None = None
 ) -> Generator[Progress, None, TrainReport]:
     """Let a ranker learn from the labels of a session, and add the round.
 
@@ -70,7 +69,7 @@ def train(
     counts: Counter[str] = Counter()
     if ranker.needs_labels:
         counts.update(labelled.classes)
-        _check_labels(session.path, counts)
+        check_labels(labelled.classes, session.classes, ranker.name, session.path)
     earlier = [item for item in session.rounds if item.ranker == ranker.name]
     if ranker.has_weights and earlier:
         ranker.load(earlier[-1].weights)
@@ -101,7 +100,7 @@ def train(
 
 
 def score(
-    session: SessionFolder, fitted: Any, target: Round, cache: Cache, cluster: Cluster | None = None
+    session: SessionFolder, fitted: Ranker, target: Round, cache: Cache, cluster: Cluster | None = None
 ) -> Generator[Progress, None, None]:
     """Score the shards that have no scores yet; what is done is kept, whenever this ends.
 
@@ -136,18 +135,3 @@ def score(
         said = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
         engine = scores.engine
         yield Progress("scoring", done, len(cache), message=said)
-
-
-def _check_labels(path: Path, counts: Mapping[str, int]) -> None:
-    if not counts:
-        raise TrainingError(
-            f"{path} has no labels to learn from: import some with `astroanomaly labels import {path} FILE`, "
-            f"or run `astroanomaly train {path} --ranker cold`, which needs none"
-        )
-    if len(counts) < 2 or NOMINAL not in counts:
-        found = ", ".join(f"{count} {label}" for label, count in counts.items())
-        missing = ANOMALY if NOMINAL in counts else NOMINAL
-        raise TrainingError(
-            f"{path} has only one side labelled ({found}): label at least one object as {missing}, "
-            f"or run `astroanomaly train {path} --ranker cold`, which needs no labels"
-        )

@@ -2,9 +2,9 @@
 
 * **Files.** Plain, .gz, .bz2, .fz, any number of extensions; folders are searched. Images that are a weight, rms, psf,
   quality, mask, variance or the like, by a word in the name of the extension or the file, are never bands unless
-  ``--ext`` or ``--band`` names them. Degenerate axes are dropped.
+  ``--ext`` or ``--bands`` names them. Degenerate axes are dropped.
 * **Bands and tiles.** Within a file, images on one grid are bands, on disjoint footprints tiles. Files that show the
-  same area are bands of one tile, several areas are several tiles. How bands are named: `fits_bands`.
+  same area are bands of one tile, several areas are several tiles. How bands are named: `mosaics.bands`.
 * **Grids.** Cutouts are integer crops of the tile's own grid. Bands on different grids, and all tiles if
   ``--pixel-scale`` is given, are resampled (bilinear) to an explicit TAN grid without distortions, north up.
 * **Objects.** Each is cut once: from the tile that covers most of its cutout, then from that where it is farthest from
@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -45,12 +45,15 @@ from astroanomaly import (
     read_catalog,
 )
 from astroanomaly.cutting import pixel_to_sky
+from astroanomaly.sky import size_in_pixels
 from astroanomaly_plugins.mosaics.bands import BandRule, name_bands, sort_bands
 from astroanomaly_plugins.mosaics.files import Image, describe, find_files, scan, select
 from astroanomaly_plugins.mosaics.objects import Assignment, assign, assign_pixels, footprint
-from astroanomaly_plugins.mosaics.reading import OUTSIDE, read_failures, read_stamps, read_tile
-from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile, size_in_pixels
+from astroanomaly_plugins.mosaics.reading import read_stamps, read_tile
+from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile
 from astroanomaly_plugins.shared.columns import COLUMN, carried
+from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
+from astroanomaly_plugins.shared.options import PositionOptions
 
 __all__ = ["FitsOptions", "FitsSource", "register_sources"]
 
@@ -59,7 +62,7 @@ _STAMPS_PER_TASK = 256
 
 
 @dataclass(frozen=True)
-class FitsOptions:
+class FitsOptions(PositionOptions):
     """Options of the source ``fits``."""
 
     catalog: Path | None = option(  # noqa: RUF009 - option() makes a dataclass field
@@ -68,25 +71,19 @@ class FitsOptions:
     size: str = option(
         "", "size of a cutout: pixels (64, or 64x48 as width x height) or an angle (10arcsec)", metavar="SIZE"
     )
-    band: tuple[str, ...] = option(
-        (), "which image is which band: NAME=FILE, NAME=FILE[EXTENSION] or NAME=PATTERN, separated by commas"
+    bands: tuple[str, ...] = option(
+        (),
+        "which image is which band: NAME=FILE, NAME=FILE[EXTENSION] or NAME=PATTERN, separated by commas",
+        formerly=("band",),
     )
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
-    ra: str = option("", "catalogue column of the longitude (right ascension)")
-    dec: str = option("", "catalogue column of the latitude (declination)")
-    frame: str = option("", "frame of the positions, as astropy calls it: icrs, fk5, galactic ...; default: by column")
     x: str = option("", "catalogue column of the pixel x, counted from 0 (from 1 if it ends in _IMAGE)")
     y: str = option("", "catalogue column of the pixel y")
-    id: str = option("", "catalogue column of the object id")
-    carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
-    min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
     nodata: float | None = option(None, "pixel value that stands for no data")
     pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec")
-    dtype: Literal["float32", "float16"] = option("float32", "how flux is stored")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_coverage <= 1:
-            raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
+        super().__post_init__()
         if self.pixel_scale is not None and not self.pixel_scale > 0:
             raise ConfigError(f"pixel_scale={self.pixel_scale}: expected arcseconds, more than 0")
 
@@ -119,7 +116,7 @@ class FitsSource:
                 id=options.id or None,
                 frame=options.frame or None,
             )
-        rule = BandRule(options.band)
+        rule = BandRule(options.bands)
         files = find_files([*request.inputs, *rule.files], options.catalog)
         images, broken = _scan_all(files, tolerant=catalog is None and len(files) > 1)
         chosen, given = _choose(images, options, rule)
@@ -181,7 +178,7 @@ def _choose(images: list[Image], options: FitsOptions, rule: BandRule) -> tuple[
     chosen = select(images, options.ext)
     if not chosen:
         what = f"--ext {','.join(options.ext)} matches none of these" if options.ext else "none of these is a band"
-        raise BandError(f"{what}:{describe(images)}\nChoose with --ext NAME or --band NAME=FILE[EXTENSION]")
+        raise BandError(f"{what}:{describe(images)}\nChoose with --ext NAME or --bands NAME=FILE[EXTENSION]")
     return chosen, {}
 
 
@@ -218,13 +215,8 @@ def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, A
         table = {"id": np.array([ids[k] for k in rows]), "tile": np.array([texts[k] for k in rows])}
         tasks.append(Task(f"stamps-{start:08d}", {**payload, "kind": "stamps"}, table))
     if broken:
-        nowhere = np.full(len(broken), np.nan)
-        tasks.append(_failures("unreadable files", np.array(list(broken)), list(broken.values()), nowhere, nowhere))
+        tasks += failure_tasks("unreadable files", list(broken), np.nan, np.nan, list(broken.values()), "failed")
     return tasks
-
-
-def _failures(key: str, ids: np.ndarray, reasons: Sequence[str], ra: np.ndarray, dec: np.ndarray) -> Task:
-    return Task(key, {"kind": "failures"}, {"id": ids, "reason": np.array(reasons), "ra": ra, "dec": dec})
 
 
 def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, payload: dict[str, Any]) -> list[Task]:
@@ -258,12 +250,11 @@ def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, pa
         table.update({COLUMN + name: values[rows] for name, values in columns.items()})
         plain = [tile.plain, *(tiles[other].plain for other in others)]
         tasks.append(Task(tile.key, {**payload, "kind": "tile", "tiles": plain}, table))
-    if not placed.all():
-        rows = np.flatnonzero(~placed)
-        known = np.isfinite(ra[rows]) if catalog.ra is not None else np.isfinite(found.x[rows])
-        reasons = np.where(known, OUTSIDE, "no valid position in the catalogue").tolist()
-        tasks.append(_failures("outside", catalog.ids[rows], reasons, ra[rows], dec[rows]))
-    return tasks
+    rows = np.flatnonzero(~placed)
+    known = np.isfinite(ra[rows]) if catalog.ra is not None else np.isfinite(found.x[rows])
+    reasons = np.where(known, "outside all images", NO_POSITION).tolist()
+    kinds = np.where(known, "no coverage", "failed").tolist()
+    return [*tasks, *failure_tasks("outside", catalog.ids[rows], ra[rows], dec[rows], reasons, kinds)]
 
 
 def _place(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from astroanomaly import ConfigError, OutlierOptions, OutlierRanker, hookimpl, option
+from astroanomaly import ConfigError, OutlierOptions, OutlierRanker, Ranker, hookimpl, option
 
 __all__ = ["Pyod", "PyodOptions", "register_rankers"]
 
@@ -78,6 +78,6 @@ class Pyod(OutlierRanker):
 
 
 @hookimpl
-def register_rankers(register: Callable[[type], None]) -> None:
+def register_rankers(register: Callable[[type[Ranker]], None]) -> None:
     """Register the ranker ``pyod``; PyOD itself is imported when it learns."""
     register(Pyod)

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from astroanomaly import files
 from astroanomaly.cache import Cache, index
 from astroanomaly.cache.index import hash_ids, load_index
+from astroanomaly.cache.repair import repair_cache
 from astroanomaly.cache.writer import ShardWriter, create_cache, write_lock
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import BandError, BusyError, CacheError, StorageError, UnknownObjectError, UnreadableError
@@ -386,3 +387,52 @@ def test_version_1_stays_readable(tmp_path):
     cutout = cache["first-0"]
     assert cutout.coord.ra.deg == pytest.approx(expected["ra"])
     assert cutout.wcs.pixel_to_world(0, 0).ra.deg == pytest.approx(expected["corner_ra"], abs=1e-9)
+
+
+def double(folder, blocks, *numbers):
+    """Write some tasks once more, as one shard."""
+    with ShardWriter(folder, Cache.open(folder).layout) as writer:
+        for number in numbers:
+            writer.begin(number, f"task-{number}")
+            writer.add(blocks[number])
+            writer.commit()
+
+
+@pytest.mark.parametrize("doubled", [[(0,)], [(1,), (1,)], [(0, 1, 2)], [(1, 2), (0,)], [(0, 1), (1, 2)]])
+def test_shards_that_double_tasks_are_ignored_and_can_be_moved_aside(tmp_path, doubled):
+    """As an orphan of a killed ingest of version 0.1.0 could leave them behind."""
+    blocks = [make_blocks(4, seed=number, prefix=f"p{number}") for number in range(3)]
+    folder = tmp_path / "a"
+    expected = write_cache(folder, blocks).digest()
+    for numbers in doubled:
+        double(folder, blocks, *numbers)
+    files = sorted(path.name for path in (folder / "shards").iterdir())
+    cache = Cache.open(folder)
+    assert cache.digest() == expected
+    assert len(cache) == 12
+    assert cache.ignored
+    assert sorted(path.name for path in (folder / "shards").iterdir()) == files
+    assert Cache.open(folder).ignored == cache.ignored  # from the index, too
+    moved = repair_cache(folder)
+    assert len(moved) == len(cache.ignored)
+    assert all(path.is_file() and path.parent == folder / "set-aside" for path in moved)
+    assert Cache.open(folder).digest() == expected
+    assert Cache.open(folder).ignored == ()
+    assert repair_cache(folder) == []
+
+
+def test_tasks_that_only_an_ignored_shard_holds_are_not_done(tmp_path):
+    blocks = [make_blocks(4, seed=number, prefix=f"p{number}") for number in range(3)]
+    folder = tmp_path / "a"
+    write_cache(folder, blocks[:2], tasks_per_shard=2)
+    double(folder, blocks, 1, 2)
+    cache = Cache.open(folder)
+    assert len(cache.ignored) == 1
+    done = sorted(key for shard in cache.shards for key in shard.task_keys())
+    assert done == ["task-0", "task-1"]
+
+
+def test_one_id_in_different_tasks_is_an_error_still(tmp_path):
+    blocks = [make_blocks(4, prefix="same"), make_blocks(4, prefix="same")]
+    with pytest.raises(CacheError, match="occurs twice"):
+        write_cache(tmp_path / "a", blocks)

@@ -8,8 +8,9 @@ import pytest
 
 from astroanomaly import ConfigError, option
 from astroanomaly.cli import main
+from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.flags import add_flags
-from astroanomaly.config import build, current_names, parse_assignments
+from astroanomaly.config import build, current_names
 
 PLUGIN = """
 from dataclasses import dataclass

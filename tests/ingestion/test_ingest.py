@@ -10,12 +10,14 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import pytest
 
 from astroanomaly import Cache, CutoutBlock, Failure, Layout, Plan, Task, ingest, option
-from astroanomaly.errors import CacheError, ConfigError, PluginError, StorageError
+from astroanomaly.errors import AstroAnomalyError, BusyError, CacheError, ConfigError, PluginError, StorageError
 from astroanomaly.ingestion.ingest import ingest_steps
 from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.records import drain
 
 
 @dataclass(frozen=True)
@@ -251,25 +253,33 @@ class Slow(test_ingest.Noise):
 
 if __name__ == "__main__":
     print("started", flush=True)
-    ingest(Slow(), out={out!r}, tasks=60, count=9)
+    ingest(Slow(), out={out!r}, tasks=60, count=9, workers={workers})
     print("finished", flush=True)
 """
 
 
-def test_a_killed_ingest_resumes_to_the_same_digest(tmp_path):
-    """Kill -9 at random moments, again and again: the cache ends the same as an undisturbed one."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_ingest_resumes_to_the_same_digest(tmp_path, workers):
+    """Kill -9 at random moments, again and again: the cache ends the same as an undisturbed one, and nobody is left."""
     undisturbed = ingest(Noise(), out=tmp_path / "calm", tasks=60, count=9)
     script = tmp_path / "slow.py"
-    script.write_text(SLOW.format(here=os.path.dirname(__file__), out=str(tmp_path / "c")))
+    script.write_text(SLOW.format(here=os.path.dirname(__file__), out=str(tmp_path / "c"), workers=workers))
     generator = random.Random(4)
     kills = 0
-    for _ in range(12):
+    shards = tmp_path / "c" / "shards"
+    for attempt in range(12 if workers == 1 else 4):
         process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "started\n"
+        before = len(list(shards.glob("[!.]*")))
+        if workers > 1:  # which take a while to begin: the kill comes while they write
+            while process.poll() is None and attempt and len(list(shards.glob("[!.]*"))) == before:
+                time.sleep(0.01)
         time.sleep(generator.uniform(0.05, 0.6))
         if process.poll() is None:
+            children = psutil.Process(process.pid).children(recursive=True)
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
+            assert not psutil.wait_procs(children, timeout=20)[1]
         rest = process.stdout.read()
         process.stdout.close()
         process.wait()
@@ -281,6 +291,30 @@ def test_a_killed_ingest_resumes_to_the_same_digest(tmp_path):
     assert {f.object_id for f in cache.failures} == {f.object_id for f in undisturbed.failures}
     assert not list((tmp_path / "c").rglob(".tmp-*"))
     assert isinstance(cache, Cache)
+    assert cache.ignored == ()
+
+
+def test_of_two_ingests_into_one_folder_one_is_refused(tmp_path):
+    """Whoever comes second is told, before it has planned anything, and the cache is that of the first alone."""
+    first = ingest_steps(SourceRequest.of(Noise(), options={"tasks": 2}), tmp_path / "c")
+    next(first)  # it has not even made its plan
+    for request in (SourceRequest.of(Noise(), options={"tasks": 3}), SourceRequest.of(Noise(), options={"tasks": 2})):
+        with pytest.raises(BusyError, match="another ingest is writing to"):
+            drain(ingest_steps(request, tmp_path / "c"))
+    drain(first)
+    assert Cache.open(tmp_path / "c").digest() == ingest(Noise(), out=tmp_path / "d", tasks=2).digest()
+    with pytest.raises(CacheError, match="made by another request"):
+        ingest(Noise(), out=tmp_path / "c", tasks=3)
+
+
+def test_a_plan_that_fails_leaves_no_folder(tmp_path):
+    with pytest.raises(AstroAnomalyError):
+        ingest("fits", tmp_path / "nothing", out=tmp_path / "deep" / "c")
+    assert not (tmp_path / "deep" / "c").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(AstroAnomalyError):
+        ingest("fits", tmp_path / "nothing", out=tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
 
 
 STUCK = """

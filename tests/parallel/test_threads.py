@@ -135,21 +135,21 @@ def test_several_devices_share_the_shards(cache):
 
 
 def test_every_device_takes_part_with_a_network_of_its_own(cache):
-    """Neither judge can go on before the other one has begun."""
+    """Neither network can go on before the other one has begun."""
     both = threading.Barrier(2, timeout=30)
     used = {}
 
-    def judge(network, engine):
-        def judged(images, shard, start):
+    def logits(network, engine):
+        def of_images(images, shard, start):
             if engine not in used:
                 used[engine] = network
                 both.wait()
             return network(images)
 
-        return judged
+        return of_images
 
     model = build_backbone(planted.TINY, 2)
-    parts = list(score_images(model, cache, planted.context(cache).input, 50, [Engine(), Engine()], judge))
+    parts = list(score_images(model, cache, planted.context(cache).input, 50, [Engine(), Engine()], logits))
     assert sum(len(part.ids) for part in parts) == planted.COUNT
     first, second = used.values()
     assert first is not second

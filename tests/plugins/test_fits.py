@@ -280,25 +280,25 @@ def test_clashing_headers_fall_back_to_file_names(data_folder):
 def test_band_overrides_are_by_file_extension_or_pattern(mosaic, tmp_path):
     folder, catalog = mosaic
     options = {"catalog": catalog, "size": "9"}
-    planned = plan([], band=(f"two={folder}/m_r.fits", f"one={folder}/m_g.fits[0]"), **options)
+    planned = plan([], bands=(f"two={folder}/m_r.fits", f"one={folder}/m_g.fits[0]"), **options)
     assert planned.layout.bands == ("two", "one")
     block, row = read(planned)[0]["o1"]
     np.testing.assert_array_equal(block.images[row, 1], image(0)[56:65, 66:75])
-    assert plan(folder, band=("blue=*_g.fits",), **options).layout.bands == ("blue",)
+    assert plan(folder, bands=("blue=*_g.fits",), **options).layout.bands == ("blue",)
     with pytest.raises(BandError, match="named twice"):
-        plan(folder, band=("a=*_g.fits", "a=*_r.fits"), **options)
+        plan(folder, bands=("a=*_g.fits", "a=*_r.fits"), **options)
     with pytest.raises(BandError, match=r"(?s)matches no image.*m_g\.fits"):
-        plan(folder, band=("a=*_z.fits",), **options)
+        plan(folder, bands=("a=*_z.fits",), **options)
     with pytest.raises(BandError, match="expected NAME="):
-        plan(folder, band=("z",), **options)
-    with pytest.raises(BandError, match="named twice by --band"):
-        plan(folder, band=("a=*_g.fits", "b=m_*"), **options)
+        plan(folder, bands=("z",), **options)
+    with pytest.raises(BandError, match="named twice by --bands"):
+        plan(folder, bands=("a=*_g.fits", "b=m_*"), **options)
 
 
 def test_two_images_of_one_band_on_one_grid_are_an_error(tmp_path):
     for name in ("first", "second", "third"):
         write(tmp_path / f"{name}{'x-1' if name == 'third' else ''}.fits", image(), header(FILTER="g"))
-    with pytest.raises(BandError, match=r"(?s)cannot be told.*--band NAME1="):
+    with pytest.raises(BandError, match=r"(?s)cannot be told.*--bands NAME1="):
         plan(tmp_path, size="9")
 
 
@@ -334,7 +334,7 @@ def test_any_other_mixture_is_an_error_that_lists_the_extensions(tmp_path):
     shifted = header(ra=150 - 60 * 0.2 / 3600)
     parts = [fits.ImageHDU(image(0), header(), name="ONE"), fits.ImageHDU(image(1), shifted, name="TWO")]
     fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "m.fits")
-    with pytest.raises(BandError, match=r"(?s)ONE,1.*TWO,1.*--ext ONE.*--band"):
+    with pytest.raises(BandError, match=r"(?s)ONE,1.*TWO,1.*--ext ONE.*--bands"):
         plan(tmp_path / "m.fits", size="10")
     assert plan(tmp_path / "m.fits", size="10", ext=("TWO",)).layout.bands == ("TWO",)
 
@@ -459,7 +459,7 @@ def test_euclid_stamps(data_folder):
             block.images[row, planned.layout.bands.index("HSC_g")], hdulist["HSC_G_FLUX"].data
         )
     assert (block.coverage[row] > 0).sum() == 8
-    mapped = plan(data_folder / "fits/euclid-q1", band=("g=*_G_*,1", "vis=VIS_[BF]*,1"))
+    mapped = plan(data_folder / "fits/euclid-q1", bands=("g=*_G_*,1", "vis=VIS_[BF]*,1"))
     assert mapped.layout.bands == ("g", "vis")
     assert all((block.coverage[row] == 1).all() for block, row in read(mapped)[0].values())
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,7 +10,9 @@ import textwrap
 import numpy as np
 import pytest
 
-from astroanomaly import Cache
+from astroanomaly import Cache, Session
+from astroanomaly.errors import ConfigError
+from astroanomaly.session.instant import cold_start_ranker, instant_ranker, instant_ranker_name
 from folders import ROOT
 
 README = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
@@ -169,6 +172,137 @@ def test_the_short_ranker_of_the_guide_works(sky, tmp_path):
     auroc, shape = done.stdout.split(" ", 1)
     assert float(auroc) > 0.7
     assert shape.strip() == "(48, 48)"
+
+
+STAND_INS = """
+    from dataclasses import dataclass
+
+    import numpy as np
+
+    from astroanomaly import OutlierOptions, OutlierRanker, Progress, ShardScores, hookimpl
+
+
+    @dataclass(frozen=True)
+    class NoOptions:
+        pass
+
+
+    class Nearest:
+        name, summary, section, Options = "nearest", "like an anomaly, unlike a nominal object", "nearest", NoOptions
+        needs_labels, has_weights = True, False
+
+        def __init__(self, options, context):
+            self.options, self.context = options, context
+
+        def share(self, features, *, complete=True):
+            self.features, self.complete = features, complete
+
+        def prepare(self, cache, exclude=frozenset()):
+            yield from ()
+
+        def fit(self, cache, labels, exclude=frozenset()):
+            known = {i: c for i, c in zip(labels.ids, labels.classes) if i not in exclude}
+            yield from self.features.compute(list(known), None if self.complete else ())
+            rows, odd = self.features.get(list(known)), np.array([c != "nominal" for c in known.values()])
+            self.way = rows[odd].mean(axis=0) - rows[~odd].mean(axis=0)
+            yield Progress("nearest", 1, 1)
+
+        def score(self, cache, only=None):
+            for shard in cache.shards:
+                found = self.features.shard(shard.uuid).astype(np.float32) @ self.way
+                yield ShardScores(shard.uuid, shard.ids, np.stack([-found, found], axis=1))
+
+        def save(self, path, metrics=None):
+            raise NotImplementedError
+
+        def load(self, path):
+            raise NotImplementedError
+
+
+    class Far(OutlierRanker):
+        name, summary, section, Options = "far", "far from the mean of all", "far", OutlierOptions
+
+        def learn(self, points):
+            self.mean = points.mean(axis=0)
+
+        def unlikeness(self, points):
+            return np.linalg.norm(points - self.mean, axis=1)
+
+
+    @hookimpl
+    def register_rankers(register):
+        register(Nearest)
+        register(Far)
+"""
+
+
+@pytest.mark.parametrize("instant", ["nearest", "trees"])
+def test_rankers_of_a_plugin_stand_in_for_the_probe_and_for_the_one_without_labels(sky, tiny, tmp_path, instant):
+    """In the app: of the contract alone (nearest, which no class of ours helps), or the 20 lines of the guide."""
+    install_by_hand(tmp_path, "package-trees", {"trees": "my_trees"}, {"my_trees": code_block("python", "class Trees")})
+    install_by_hand(tmp_path, "package-stand-ins", {"stand-ins": "stand_ins"}, {"stand_ins": STAND_INS})
+    cache = shutil.copytree(sky[1], tmp_path / "cache", ignore=shutil.ignore_patterns("derived"))
+    settings = {section: tiny[section] for section in ("input", "backbone")}  # there is no other ranker
+    script = f"""
+        import time
+        import numpy as np
+        from astroanomaly import Session
+        from astroanomaly.app.background.learner import Learner
+        from astroanomaly.app.review.shared_state import COLD, PROBE, Search
+        from astroanomaly.learn.features.store import FeatureStore
+
+        settings = {settings!r} | {{"session": {{"instant_ranker": {instant!r}, "cold_start_ranker": "far"}}}}
+        session = Session.create({str(tmp_path / "s")!r}, {str(cache)!r}, settings=settings)
+        search = Search(session)
+        learner = Learner(search)
+
+        def wait_for(what):
+            end = time.monotonic() + 90
+            while not what():
+                assert time.monotonic() < end, learner.problem
+                search.refresh()
+                learner.tick()
+                time.sleep(0.1)
+
+        def scores(name):
+            ranker = session.ranker(name)
+            ranker.share(FeatureStore.of(session.cache, session.context))
+            for _ in ranker.fit(session.cache, session.labels.labelled()):
+                pass
+            return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(session.cache)])
+
+        wait_for(lambda: COLD in search.scores and np.isfinite(search.scores[COLD]).all() and not learner.computing)
+        np.testing.assert_allclose(search.scores[COLD], scores("far"), rtol=1e-3, atol=1e-3)
+        ids = list(session.cache.ids)
+        session.label(ids[:3], "anomaly")
+        session.label(ids[3:9], "nominal")
+        wait_for(lambda: learner.fitted == "9 verdicts")
+        np.testing.assert_allclose(search.scores[PROBE], scores({instant!r}), rtol=1e-3, atol=1e-3)
+        print(search.told(PROBE))
+        try:
+            print(learner.saliency(ids[0], PROBE).shape)
+        except Exception as error:
+            print(error)
+        learner.close()
+    """
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environment |= {"ASTROANOMALY_PLUGINS": "trees,stand-ins", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, env=environment, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    told, explained = done.stdout.splitlines()
+    assert told == f"the {instant} on 9 verdicts"
+    assert explained == ("(48, 48)" if instant == "trees" else "the ranker nearest cannot say what its scores rest on")
+
+
+def test_a_ranker_that_cannot_stand_in_is_refused(sky, tiny, tmp_path):
+    wrong = {"instant_ranker": "fixmatch", "cold_start_ranker": "probe"}
+    session = Session.create(tmp_path / "s", sky[1], settings=tiny | {"session": wrong})
+    with pytest.raises(ConfigError, match="instant_ranker=fixmatch: this ranker cannot learn while people label"):
+        instant_ranker(session, instant_ranker_name(session))
+    with pytest.raises(ConfigError, match="cold_start_ranker=probe: this ranker needs labels"):
+        cold_start_ranker(session)
 
 
 WORKS = """

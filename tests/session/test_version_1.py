@@ -13,7 +13,7 @@ from astroanomaly.cache.scores import list_parts
 from folders import TESTS
 
 OLD = "/home/astronomer"
-REQUEST = {"size": "24", "band": ("g=*_g.fits", "r=*_r.fits"), "id": "name", "min_coverage": 0.1}
+REQUEST = {"size": "24", "bands": ("g=*_g.fits", "r=*_r.fits"), "id": "name", "min_coverage": 0.1}
 
 
 @pytest.fixture

@@ -13,12 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.hookspecs import Ranker
 from astroanomaly.records import Progress
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache
 
 __all__ = ["ColdScores", "FeatureMap", "Job", "compute_features", "map_features", "train"]
 
@@ -209,6 +213,7 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
     """
     from astroanomaly.learn.engine.device import tune_allocator
     from astroanomaly.learn.features.store import FeatureStore
+    from astroanomaly.session.instant import cold_start_ranker, instant_ranker, instant_ranker_name
     from astroanomaly.session.session import Session
 
     tune_allocator()
@@ -217,35 +222,32 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
     store = FeatureStore.of(cache, session.context)
     exclude = frozenset(session.labels.audit)
 
-    def rank(sample: int) -> Iterator[Progress | ColdScores]:
-        ranker: Any = session.ranker("cold", sample=max(10, min(sample, len(cache))))
-        ranker.share(store)
-        yield from (
-            step
-            for step in ranker.fit(cache, session.labels.labelled(), exclude, complete=False)
-            if step.stage == "features"
-        )
+    def rank(sample: int | None = None) -> Iterator[Progress | ColdScores]:
+        ranker = cold_start_ranker(session, sample)
+        ranker.share(store, complete=False)
+        steps = ranker.fit(cache, session.labels.labelled(), exclude)
+        yield from (step for step in steps if step.stage == "features")
         yield ColdScores(_scores(ranker, cache), store.done)
         rankers.append(ranker)
 
-    def _scores(ranker: Any, cache: Any) -> np.ndarray:
-        return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(cache, complete=False)]).astype(np.float32)
+    def _scores(ranker: Ranker, cache: Cache) -> np.ndarray:
+        return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(cache)]).astype(np.float32)
 
     def listen() -> None:
         for wanted in heard():
             for _ in store.compute(first=wanted, only=()):
                 pass
 
-    rankers: list[Any] = []
-    usual = int(session.settings["cold"]["sample"])
+    rankers: list[Ranker] = []
     enough = len(cache) >= 10
     if enough and store.done < len(cache):
         yield from rank(_FIRST_LOOK)
     yield Progress("features", store.done, len(cache))
-    if session.settings["probe"]["invariance"]:  # for the live probe
-        for step in store.turned.compute(store.turned.sample(exclude)):
-            yield step
-            listen()
+    instant = instant_ranker(session, instant_ranker_name(session))
+    instant.share(store, complete=False)
+    for step in instant.prepare(cache, exclude):
+        yield step
+        listen()
     again = 2 * store.done
     for step in store.compute(first=session.labels.labelled().ids):
         yield step
@@ -255,7 +257,7 @@ def compute_features(path: Path, heard: Callable[[], list[Any]]) -> Iterator[Pro
             again = 2 * store.done
     yield Progress("features", store.done, len(cache))
     if enough:
-        yield from rank(usual)
+        yield from rank()
     store.close()
 
 
@@ -276,7 +278,7 @@ def train(path: Path, ranker: str, options: dict[str, Any], heard: Callable[[], 
 def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[], list[Any]]) -> Iterator[FeatureMap]:
     """Project the features of a sample, and of some labelled objects, on a plane."""
     from astroanomaly.learn.features.projection import plane
-    from astroanomaly.learn.features.scaling import Points
+    from astroanomaly.learn.features.scaling import FeatureScaler
     from astroanomaly.learn.features.store import FeatureStore
     from astroanomaly.session.session import Session
 
@@ -289,5 +291,5 @@ def map_features(path: Path, method: str, labelled: list[str], heard: Callable[[
     features = store.get(ids)
     there = np.isfinite(features).all(axis=1)
     ids = [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
-    points = Points.measure(features[there], store.widths)
-    yield FeatureMap(ids, plane(points.apply(features[there]), method))
+    scaler = FeatureScaler.measure(features[there], store.widths)
+    yield FeatureMap(ids, plane(scaler.transform(features[there]), method))

@@ -17,10 +17,12 @@ import numpy as np
 from astroanomaly.app.background.jobs import ColdScores, FeatureMap, Job, compute_features, map_features, train
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, Search
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
-from astroanomaly.records import NOMINAL, Progress
+from astroanomaly.hookspecs import ImageRanker, InstantRanker
+from astroanomaly.records import NOMINAL, Labelled, Progress
+from astroanomaly.session.instant import instant_ranker
 
 if TYPE_CHECKING:
-    from astroanomaly.learn.features.scaling import Points
+    from astroanomaly.learn.features.scaling import FeatureScaler
     from astroanomaly.learn.features.store import FeatureStore
 
 __all__ = ["Learner"]
@@ -80,8 +82,8 @@ class Learner:
         self.map_job: Job | None = None
         self._features: Job | None = None
         self._store: FeatureStore | None = None
-        self._points: Points | None = None
-        self._probe: Any = None  # as it was last fitted
+        self._scaler: FeatureScaler | None = None
+        self._probe: InstantRanker | None = None  # as it was last fitted
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe", initializer=_be_nice)
         self._questions = ThreadPoolExecutor(1, thread_name_prefix="questions", initializer=_be_nice)
         self._running: Future[None] | None = None
@@ -170,14 +172,12 @@ class Learner:
             known = {c for _, c in pairs}
             search.features = self._vectors
             if NOMINAL in known and len(known) > 1:
-                from astroanomaly.records import Labelled
-
-                probe: Any = search.session.ranker("probe")
-                probe.share(store)
+                probe = instant_ranker(search.session, search.instant_ranker)
+                probe.share(store, complete=False)
                 chosen = Labelled(tuple(i for i, _ in pairs), tuple(c for _, c in pairs))
-                for _ in probe.fit(search.cache, chosen, search.audit, complete=False):
+                for _ in probe.fit(search.cache, chosen, search.audit):
                     pass
-                scores = [-part.log_odds[:, 0] for part in probe.score(search.cache, complete=False)]
+                scores = [-part.log_odds[:, 0] for part in probe.score(search.cache)]
                 described = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
                 self._probe = probe
@@ -197,14 +197,16 @@ class Learner:
 
     def _open_store(self) -> FeatureStore:
         """Return the features, opened anew while others are still filling them."""
-        from astroanomaly.learn.features.scaling import Points
+        from astroanomaly.learn.features.scaling import FeatureScaler
         from astroanomaly.learn.features.store import FeatureStore
 
         if self._store is None or self._store.done < len(self.search.cache):
             self._store = FeatureStore.of(self.search.cache, self.search.session.context)
             self.computed = max(self.computed, self._store.done)
             if self._store.done:
-                self._points = Points.of(self._store, self.search.session.context.seed, frozenset(self.search.audit))
+                self._scaler = FeatureScaler.of(
+                    self._store, self.search.session.context.seed, frozenset(self.search.audit)
+                )
         return self._store
 
     def _with_features(self, ids: Sequence[str], store: FeatureStore) -> list[str]:
@@ -239,9 +241,9 @@ class Learner:
 
     def _vectors(self, ids: Sequence[str]) -> np.ndarray:
         """``(n, D)`` float32 features on the scale of the survey, of length 1; zero where there are none yet."""
-        if self._store is None or self._points is None:
+        if self._store is None or self._scaler is None:
             raise ConfigError("features are not there yet: try again in a moment")
-        return np.nan_to_num(self._points.apply(self._store.get(ids)))
+        return np.nan_to_num(self._scaler.transform(self._store.get(ids)))
 
     def nearest(self, object_id: str, n: int) -> list[str]:
         """Return the objects whose features are most like those of one object, itself first.
@@ -251,7 +253,7 @@ class Learner:
         ConfigError
             If there are no features yet.
         """
-        store, points = self._store, self._points
+        store, points = self._store, self._scaler
         if store is None or points is None or not np.isfinite(store.get([object_id])).all():
             raise ConfigError(f"the features of {object_id} are not computed yet: try again in a moment")
         wanted = self._vectors([object_id])[0]
@@ -259,7 +261,7 @@ class Learner:
         for shard in self.search.cache.shards:
             rows = store.shard(shard.uuid)
             for start in range(0, len(shard), _STEP):
-                likeness.append(points.apply(rows[start : start + _STEP]) @ wanted)
+                likeness.append(points.transform(rows[start : start + _STEP]) @ wanted)
         whole = np.nan_to_num(np.concatenate(likeness), nan=-2.0)
         whole[self.search.cache.rows(sorted(self.search.audit))] = -2.0
         best = np.argsort(-whole, kind="stable")[:n]
@@ -278,12 +280,14 @@ class Learner:
         Raises
         ------
         ConfigError
-            For the scores without labels, whose ranker lives in another process.
+            For the scores without labels, whose ranker lives in another process, or if the live ranker cannot say.
         SessionError
             If there is no round yet, or its ranker cannot say.
         """
         probe = self._probe
         if by == PROBE and probe is not None:
+            if not isinstance(probe, ImageRanker):
+                raise ConfigError(f"the ranker {probe.name} cannot say what its scores rest on")
             return probe.saliency(self.search.cache, object_id)
         if by == COLD:
             raise ConfigError(

@@ -13,6 +13,7 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError
+from astroanomaly.sky import read_angle, read_position
 
 __all__ = ["Filters", "evaluate", "within"]
 
@@ -80,39 +81,21 @@ def within(region: str, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     ConfigError
         If it cannot be read as a cone.
     """
-    from astropy.coordinates import SkyCoord
+    from astropy.coordinates import angular_separation
 
-    words = region.replace(",", " ").split()
+    *position, radius = region.replace(",", " ").split() or [""]
     try:
-        if len(words) < 3:
-            raise ValueError("too few words")
-        limit = _degrees(words[-1], "deg")
-        half = (len(words) - 1) // 2
-        first, second = " ".join(words[:half]), " ".join(words[half:-1])
-        hours = any(mark in first for mark in ":hms ")
-        centre = SkyCoord(_degrees(first, "hourangle" if hours else "deg"), _degrees(second, "deg"), unit="deg")
+        center = read_position(" ".join(position))
+        limit = read_angle(radius, "deg", plain="deg")
         if not 0 < limit <= 180:
-            raise ValueError("radius")
-    except (ValueError, TypeError) as error:
+            raise ConfigError(f"a radius of {limit:g} degrees")
+    except ConfigError as error:
         raise ConfigError(
             f"cannot read the region {region!r}: expected a position and a radius, as in '150.1 +2.2 0.5deg' or "
             "'10:00:24 +02:12:00 2arcmin'"
         ) from error
-    a, d = np.radians(ra), np.radians(dec)
-    a0, d0 = centre.ra.rad, centre.dec.rad
-    haversine = np.sin((d - d0) / 2) ** 2 + np.cos(d) * np.cos(d0) * np.sin((a - a0) / 2) ** 2
-    with np.errstate(invalid="ignore"):
-        return haversine <= np.sin(np.radians(limit) / 2) ** 2
-
-
-def _degrees(text: str, unit: str) -> float:
-    """Read an angle: a plain number is in degrees, other text in ``unit`` unless it says so itself."""
-    from astropy.coordinates import Angle
-
-    try:
-        return float(text)
-    except ValueError:
-        return float(Angle(text, unit).deg if not text[-1].isalpha() and text[-1] not in "'\"" else Angle(text).deg)
+    separation: np.ndarray = angular_separation(*np.radians(center), np.radians(ra), np.radians(dec))
+    return separation <= np.radians(limit)
 
 
 def evaluate(expression: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:

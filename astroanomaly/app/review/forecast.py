@@ -72,7 +72,7 @@ def _left(search: Search, by: str, consensus: Consensus) -> Forecast:
         search.audit,
         learnt=learnt,
         points=search.features or session.points,
-        regression=session.settings["probe"],
+        regression=session.settings.get("probe", {}),
         depths=sorted({*DEPTHS, *_DEPTHS}),
     )
 

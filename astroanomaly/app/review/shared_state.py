@@ -19,6 +19,7 @@ from astroanomaly.errors import ConfigError, LabelError, SessionError
 from astroanomaly.imaging.stretch import Limits, Stretch
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
+from astroanomaly.session.instant import instant_ranker_name
 from astroanomaly.session.session import Session
 
 __all__ = ["COLD", "LATEST", "PROBE", "Search"]
@@ -193,9 +194,14 @@ class Search:
         names = (LATEST, PROBE, COLD) if fresh else (PROBE, LATEST, COLD)
         return next((name for name in names if name in self.scores), "")
 
+    @cached_property
+    def instant_ranker(self) -> str:
+        """Name of the ranker that is fitted again after every verdict."""
+        return instant_ranker_name(self.session)
+
     def told(self, name: str) -> str:
         """Say whose scores these are, as in *ranked by* ...; empty while there are none."""
-        kind = {PROBE: "the probe on ", COLD: "unlikeness, "}.get(name, "")
+        kind = {PROBE: f"the {self.instant_ranker} on ", COLD: "unlikeness, "}.get(name, "")
         return kind + self.described[name] if name in self.described else ""
 
     def score_of(self, ids: Sequence[str], name: str) -> np.ndarray:

@@ -24,11 +24,11 @@ __all__ = ["Engine", "batch_within", "filled_up", "make_engines"]
 
 WORTH = 1000  # images: with fewer, making a network ready (a second or two) costs more than it saves
 WORTH_COMPILING = 2_000_000  # on an H100 compiling took 6 to 17 s and saved 10 to 15 s a million images
-_BATCH = 64  # images per pass on the processor
-_MOST = 1024  # and on a GPU, where more gain nothing
-_SHARE = 0.5  # of the free memory of a GPU that a pass may take
-_TRIED = 8  # images of the pass that measures it
-_COMPARED = 4  # images that a network has to judge as torch does before it is used
+_CPU_BATCH_SIZE = 64
+_MAX_GPU_BATCH_SIZE = 1024  # more gain nothing
+_GPU_MEMORY_SHARE = 0.5  # of what is free that a pass may take
+_TRIAL_IMAGES = 8  # of the pass that measures it
+_COMPARED_IMAGES = 4  # of which a network has to give what torch gives before it is used
 _log = logging.getLogger(__name__)
 
 
@@ -167,9 +167,11 @@ class Engine:
     def batch_size(self, run: Callable[[Tensor], Tensor], size: int) -> int:
         """How many images of ``size`` pixels should pass together: 64 on the processor, on a GPU what fits."""
         if self.device.type != "cuda":
-            self._usual = _BATCH
+            self._usual = _CPU_BATCH_SIZE
             return self._usual
-        images = torch.zeros(_TRIED, 3, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
+        images = torch.zeros(_TRIAL_IMAGES, 3, size, size, device=self.device).contiguous(
+            memory_format=torch.channels_last
+        )
         self.measuring = True
         try:
             with torch.inference_mode():
@@ -180,7 +182,7 @@ class Engine:
         finally:
             self.measuring = False
         needed = torch.cuda.max_memory_allocated(self.device) - before
-        self._usual = batch_within(free_memory(self.device), needed / _TRIED)
+        self._usual = batch_within(free_memory(self.device), needed / _TRIAL_IMAGES)
         return self._usual
 
     def give_up(self, why: RefusedError) -> None:
@@ -222,7 +224,7 @@ class Engine:
 
 def batch_within(free: float, each: float) -> int:
     """How many images of ``each`` bytes pass together in half of ``free`` bytes: a power of two, see `filled_up`."""
-    fitting = int(min(_MOST, _SHARE * free / max(each, 1.0)))
+    fitting = int(min(_MAX_GPU_BATCH_SIZE, _GPU_MEMORY_SHARE * free / max(each, 1.0)))
     return 1 << max(0, fitting.bit_length() - 1)
 
 
@@ -286,7 +288,7 @@ class _Run:
             return self._network
         if self._quick is None:
             made: nn.Module = self._network
-            first = images[:_COMPARED]
+            first = images[:_COMPARED_IMAGES]
             if self._engine.device.type == "cpu":
                 made = folded(self._network)
             if made is not self._network or self._engine.rounded:

@@ -12,8 +12,8 @@ from astroanomaly.learn.engine.precision import agree
 
 __all__ = ["RefusedError", "in_openvino", "short"]
 
-_COMPARED = 4  # images that it has to judge as torch does
-_QUOTED = 200  # last characters of what an error says
+_COMPARED_IMAGES = 4  # of which it has to give what torch gives
+_MAX_ERROR_CHARACTERS = 200  # last characters of what an error says
 
 
 class RefusedError(Exception):
@@ -52,7 +52,7 @@ def in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Calla
         given = seen.permute(0, 2, 3, 1).contiguous().numpy()  # (n, S, S, C)
         return torch.from_numpy(compiled(given, share_inputs=True)[0])  # (n, D)
 
-    first = images[:_COMPARED]
+    first = images[:_COMPARED_IMAGES]
     with torch.inference_mode():
         wanted = network(first).float()
     found = run(first)
@@ -66,7 +66,7 @@ def in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Calla
 def short(error: Exception) -> str:
     """Last line of what an error says."""
     lines = str(error).strip().splitlines()
-    return lines[-1][-_QUOTED:] if lines else type(error).__name__
+    return lines[-1][-_MAX_ERROR_CHARACTERS:] if lines else type(error).__name__
 
 
 def _converted(network: nn.Module, images: Tensor) -> Any:

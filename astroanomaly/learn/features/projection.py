@@ -12,14 +12,14 @@ import numpy as np
 from astroanomaly.errors import ConfigError
 from astroanomaly.files import atomic_path
 from astroanomaly.learn.features.row_file import RowFile, open_rows
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import Progress
 
 __all__ = ["Projection", "plane", "principal_axes"]
 
-_SAMPLE = 10_000  # objects the axes are found on
-_STEP = 8192  # rows projected together
+_SAMPLE_SIZE = 10_000  # objects the axes are found on
+_ROWS_PER_CHUNK = 8192  # rows projected together
 
 
 def principal_axes(features: np.ndarray, count: int) -> np.ndarray:
@@ -94,16 +94,16 @@ class Projection:
         Features that are all computed.
     count
         Number of axes.
-    points
+    scaler
         How features become points, unless axes were found before, which keep their own.
     """
 
-    def __init__(self, store: FeatureStore, count: int, points: Points) -> None:
+    def __init__(self, store: FeatureStore, count: int, scaler: FeatureScaler) -> None:
         self._store = store
-        self._given = points
+        self._given = scaler
         self._count = count
         self._rows: dict[str, RowFile] = {}
-        self._name = f"pca{count}" + ("-plain" if points.is_plain else "")
+        self._name = f"pca{count}" + ("-plain" if scaler.is_plain else "")
 
     @property
     def axes(self) -> np.ndarray:
@@ -111,9 +111,9 @@ class Projection:
         return self._kept[0 if self._given.is_plain else 2 :]
 
     @cached_property
-    def points(self) -> Points:
+    def scaler(self) -> FeatureScaler:
         """How features become the points that are projected."""
-        return self._given if self._given.is_plain else Points(*self._kept[:2])
+        return self._given if self._given.is_plain else FeatureScaler(*self._kept[:2])
 
     @cached_property
     def _kept(self) -> np.ndarray:
@@ -121,9 +121,9 @@ class Projection:
         found = self._load()
         return self._find() if found is None else found
 
-    def apply(self, features: np.ndarray) -> np.ndarray:
+    def transform(self, features: np.ndarray) -> np.ndarray:
         """Project features ``(n, D)`` to ``(n, k)`` float32; NaN rows stay NaN."""
-        return (self.points.apply(features) - self.axes[0]) @ self.axes[1:].T
+        return (self.scaler.transform(features) - self.axes[0]) @ self.axes[1:].T
 
     def compute(self) -> Iterator[Progress]:
         """Project what is not projected yet; one report per shard."""
@@ -133,9 +133,9 @@ class Projection:
             if not rows.complete:
                 rows.begin(len(self.axes) - 1)
                 features = self._store.shard(shard.uuid)
-                for start in range(0, len(shard), _STEP):
-                    places = np.arange(start, min(start + _STEP, len(shard)))
-                    rows.put(places, self.apply(features[places]))
+                for start in range(0, len(shard), _ROWS_PER_CHUNK):
+                    places = np.arange(start, min(start + _ROWS_PER_CHUNK, len(shard)))
+                    rows.put(places, self.transform(features[places]))
                 rows.finish()
             yield Progress("projection", number + 1, len(shards))
 
@@ -170,8 +170,8 @@ class Projection:
 
     def _find(self) -> np.ndarray:
         """Find the axes on a random sample and keep them where possible."""
-        ids = self._store.cache.sample(_SAMPLE, np.random.default_rng(self._store.seed))
-        axes = principal_axes(self._given.apply(self._store.get(ids)), self._count)
+        ids = self._store.cache.sample(_SAMPLE_SIZE, np.random.default_rng(self._store.seed))
+        axes = principal_axes(self._given.transform(self._store.get(ids)), self._count)
         axes = axes if self._given.is_plain else np.concatenate([self._given.rows, axes])
         for path in self._files():
             try:

@@ -1,4 +1,4 @@
-"""From frozen features to points that can be compared: every number on the scale of the survey at hand."""
+"""Standardise frozen features: every number on the scale of the survey at hand, every object of unit length."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from astroanomaly.learn.features.store import FeatureStore, unit_length
 
-__all__ = ["Points"]
+__all__ = ["FeatureScaler"]
 
-_SAMPLE = 2000  # objects that the scale of a survey is measured on
-_ENOUGH = 500
-_FLOOR = 1e-3  # of the median deviation: a feature that hardly varies is not blown up into noise
+_SAMPLE_SIZE = 2000  # objects that the scale of a survey is measured on
+_MIN_SAMPLE_SIZE = 500  # below it the labelled objects are looked at as well
+_MIN_RELATIVE_SPREAD = 1e-3  # of the median deviation: a feature that hardly varies is not blown up into noise
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class FeatureScaler:
     """A map from features to points of length 1.
 
     The square root (with the sign kept) takes away the long tail that pooled activations have (the power transform of
@@ -35,7 +35,7 @@ class Points:
     scale: np.ndarray
 
     @classmethod
-    def measure(cls, features: np.ndarray, widths: Sequence[int]) -> Points:
+    def measure(cls, features: np.ndarray, widths: Sequence[int]) -> FeatureScaler:
         """Measure the scale of a survey.
 
         Parameters
@@ -47,14 +47,14 @@ class Points:
         """
         roots = _root(features)
         centre, spread = roots.mean(axis=0), roots.std(axis=0)
-        floor = _FLOOR * float(np.median(spread)) or 1.0
+        floor = _MIN_RELATIVE_SPREAD * float(np.median(spread)) or 1.0
         weights = np.repeat(1 / np.sqrt(np.asarray(widths, np.float32)), widths)
         return cls(centre, (weights / np.maximum(spread, floor)).astype(np.float32))
 
     @classmethod
     def of(
         cls, store: FeatureStore, seed: int, exclude: frozenset[str] = frozenset(), known: Sequence[str] = ()
-    ) -> Points:
+    ) -> FeatureScaler:
         """Measure the scale of a survey on a random sample of the objects that have features.
 
         Parameters
@@ -71,17 +71,17 @@ class Points:
         ids = cls.sample(store, seed, exclude)
         features = store.get(ids)
         features = features[np.isfinite(features).all(axis=1)]
-        if len(features) < min(_ENOUGH, len(ids)):
+        if len(features) < min(_MIN_SAMPLE_SIZE, len(ids)):
             features = np.concatenate([features, store.get(known)])
         return cls.measure(features, store.widths)
 
     @staticmethod
     def sample(store: FeatureStore, seed: int, exclude: frozenset[str] = frozenset()) -> list[str]:
         """Draw the objects that the scale of a survey is measured on."""
-        return store.cache.sample(_SAMPLE, np.random.default_rng((seed, 3)), exclude)
+        return store.cache.sample(_SAMPLE_SIZE, np.random.default_rng((seed, 3)), exclude)
 
     @classmethod
-    def plain(cls) -> Points:
+    def plain(cls) -> FeatureScaler:
         """Leave features as they are, but for their length."""
         return cls(np.zeros(0, np.float32), np.zeros(0, np.float32))
 
@@ -95,16 +95,16 @@ class Points:
         """``(2, D)`` float32: centre and scale, to be kept."""
         return np.stack([self.centre, self.scale])
 
-    def apply(self, features: np.ndarray, *, keep_length: bool = False) -> np.ndarray:
-        """Return the points of features.
+    def transform(self, features: np.ndarray, *, sqrt_norm: bool = False) -> np.ndarray:
+        """Turn features into points.
 
         Parameters
         ----------
         features
             ``(n, D)``.
-        keep_length
-            Give each point the square root of its length instead of length 1: what is far out stays a little farther
-            out, without a few of them being all there is to see.
+        sqrt_norm
+            Divide each point by the square root of its norm instead of by its norm: what is far out stays a little
+            farther out, without a few of them being all there is to see.
 
         Returns
         -------
@@ -116,13 +116,13 @@ class Points:
         points = _root(features)
         points -= self.centre
         points *= self.scale
-        return _halved(points) if keep_length else unit_length(points, copy=False)
+        return _sqrt_norm(points) if sqrt_norm else unit_length(points, copy=False)
 
 
-def _halved(points: np.ndarray) -> np.ndarray:
-    """Give each row the square root of its length, in place."""
-    length = np.sqrt(np.einsum("ij,ij->i", points, points))
-    points /= np.where(length == 0, 1, np.sqrt(length))[:, None]
+def _sqrt_norm(points: np.ndarray) -> np.ndarray:
+    """Divide each row by the square root of its norm, in place."""
+    norm = np.sqrt(np.einsum("ij,ij->i", points, points))
+    points /= np.where(norm == 0, 1, np.sqrt(norm))[:, None]
     return points
 
 

@@ -1,4 +1,4 @@
-"""Frozen features: what the pretrained network makes of every object, computed once, kept on disk, memory-mapped."""
+"""Frozen features: the embedding of every object by the pretrained network, computed once, kept on disk, mapped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import BackboneConfig
-from astroanomaly.learn.features.invariance import Turned
 from astroanomaly.learn.features.row_file import RowFile, open_rows
 from astroanomaly.parallel.threads import SharedIterator, merged, prefetch
 from astroanomaly.records import Progress
@@ -23,17 +22,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from astroanomaly.cache import Cache, Shard
+    from astroanomaly.cache.model_input import ModelInput
     from astroanomaly.hookspecs import RankerContext
     from astroanomaly.learn.engine.engine import Engine
     from astroanomaly.learn.engine.transfer import Sent
-    from astroanomaly.learn.model_input import ModelInput
     from astroanomaly.learn.network.backbone import Backbone
 
 __all__ = ["FeatureStore", "unit_length"]
 
-_RUN = 32  # neighbouring objects of a shard that are read and computed together
+_NEIGHBOURS_PER_READ = 32  # neighbouring objects of a shard that are read and computed together
 _OPEN_SHARDS = 16  # shards that are filled at the same time
-_WORTH_A_DEVICE = 20_000  # images; for fewer, another device costs more than it brings
+_MIN_IMAGES_PER_DEVICE = 20_000  # for fewer, another device costs more than it brings
 Batch = tuple[str, np.ndarray]  # uuid of a shard, and places in it
 _VERSION = 2  # part of the key: raise it when the same inputs would give other features
 
@@ -47,10 +46,10 @@ def unit_length(features: np.ndarray, *, copy: bool = True) -> np.ndarray:
 
 
 class FeatureStore:
-    """Features of every object of a cache, float16, under a key of all that decides them.
+    """Frozen features of every object of a cache, float16, under a key of all that decides them.
 
-    They are the pooled features of the end of the network, and, where several layers are asked for, what its last
-    stages make of the object beside them (``widths`` says how many numbers each layer has).
+    They are the pooled features of the end of the network, and of its last stages where several layers are asked for
+    (``widths`` says how many numbers each layer has).
 
     Finished shards lie in ``derived/<key>/<shard uuid>.npy`` of the cache folder if that can be written to, else in
     ``<folder>/<key>/``, else in memory. Objects are computed in random order, so that a ranking may cover what
@@ -73,9 +72,8 @@ class FeatureStore:
     batch_size
         Cutouts per pass through the network; 0: what suits the device.
     engine
-        What the network runs on, see `astroanomaly.learn.engine`. Those that compute in float32 agree within
-        the last bits of float16, to which a GPU rounds the factors of its products (TF32), and share their features;
-        those of bfloat16 and float16 have keys of their own.
+        What the network runs on, see `astroanomaly.learn.engine`. Those of float32 agree within the last bits of
+        float16 and share their features; those of bfloat16 and float16 have keys of their own.
 
     Raises
     ------
@@ -107,7 +105,6 @@ class FeatureStore:
         self._numbers = [shard.uuid for shard in cache.shards]
         self._rows: dict[str, RowFile] = {}
         self._said = ""
-        self.turned = Turned(self)
 
     @classmethod
     def of(cls, cache: Cache, context: RankerContext) -> FeatureStore:
@@ -155,13 +152,15 @@ class FeatureStore:
         """How many features each layer has, the end of the network first; they add up to D."""
         return self.network.widths(self.model_input.size)
 
-    def look(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:
         """``(n, D)`` features of what the network sees ``(n, 3, S, S)``, averaged over its views."""
-        return self._look_on(self.engine, self.network)(images)
+        return self._embedding_on(self.engine, self.network)(images)
 
-    def _look_on(self, engine: Engine, network: Backbone) -> Callable[[Tensor], Tensor]:
+    def _embedding_on(self, engine: Engine, network: Backbone) -> Callable[[Tensor], Tensor]:
+        from astroanomaly.learn.preprocessing import average_views
+
         run = engine.run(network, "seen")
-        return lambda images: self.model_input.averaged(run, images)
+        return lambda images: average_views(run, images, self.model_input)
 
     @property
     def done(self) -> int:
@@ -237,7 +236,7 @@ class FeatureStore:
         unfinished = [uuid for uuid in wanted if not self._open(uuid).complete]
         left: Counter[str] = Counter()  # batches by shard
         for uuid in unfinished:
-            self._open(uuid).finish()  # whoever computed the last of it may have been killed then
+            self._open(uuid).finish()  # the process that computed the last of it may have been killed
 
         def batches() -> Iterator[Batch]:
             order = rng.permutation(len(unfinished))
@@ -306,7 +305,7 @@ class FeatureStore:
             engine.expect(-(-images // len(used)))
 
     def _worth(self, images: int) -> list[Engine]:
-        return self.engines[: max(1, images // _WORTH_A_DEVICE)]
+        return self.engines[: max(1, images // _MIN_IMAGES_PER_DEVICE)]
 
     def _batch_size(self, images: int) -> int:
         """How many cutouts pass together where so many are to be computed: what suits every device that is used."""
@@ -315,7 +314,8 @@ class FeatureStore:
         used = self._engines_for(images)
         if len(used) not in self._batch_sizes:
             sizes = [
-                engine.batch_size(self._look_on(engine, network), self.model_input.size) for engine, network in used
+                engine.batch_size(self._embedding_on(engine, network), self.model_input.size)
+                for engine, network in used
             ]
             self._batch_sizes[len(used)] = min(sizes)
         return self._batch_sizes[len(used)]
@@ -338,11 +338,11 @@ class FeatureStore:
 
     def _random_batches(self, uuids: list[str], rng: np.random.Generator, images: int) -> Iterator[Batch]:
         """Give the missing objects of some shards in random order, a few runs of neighbours at a time."""
-        runs_per_batch = max(1, self._batch_size(images) // _RUN)
+        runs_per_batch = max(1, self._batch_size(images) // _NEIGHBOURS_PER_READ)
         batches: list[Batch] = []
         for uuid in uuids:
             missing = np.flatnonzero(~self._open(uuid).computed)
-            runs = np.array_split(missing, max(1, -(-len(missing) // _RUN)))
+            runs = np.array_split(missing, max(1, -(-len(missing) // _NEIGHBOURS_PER_READ)))
             order = rng.permutation(len(runs))
             for start in range(0, len(runs), runs_per_batch):
                 rows = np.concatenate([runs[i] for i in order[start : start + runs_per_batch]])
@@ -353,8 +353,7 @@ class FeatureStore:
 
     def _fill(self, batches: Iterator[Batch], images: int) -> Iterator[tuple[str, int]]:
         """Compute and keep the features of some objects; give the shard of each batch, and how many of it are new."""
-        first = next(batches, None)
-        if first is None:
+        if (first := next(batches, None)) is None:
             return
         todo = SharedIterator(itertools.chain([first], batches))
         parts = [self._computed(engine, network, todo) for engine, network in self._engines_for(images)]
@@ -367,7 +366,9 @@ class FeatureStore:
         """Compute features on one engine, as long as there are batches left; give where they belong, too."""
         import torch
 
-        transfer, look = engine.transfer, self._look_on(engine, network)
+        from astroanomaly.learn.preprocessing import to_tensor
+
+        transfer, embed = engine.transfer, self._embedding_on(engine, network)
         waiting: deque[tuple[Batch, Callable[[], np.ndarray]]] = deque()
 
         def read(batch: Batch) -> Sent:
@@ -375,8 +376,8 @@ class FeatureStore:
 
         for batch, sent in prefetch(read, batches, transfer.ahead, transfer.readers):
             with torch.inference_mode():
-                seen = self.model_input.tensor(transfer.receive(sent), engine.device, self._planes)  # (n, 3, S, S)
-                waiting.append((batch, transfer.fetch(look(seen))))  # (n, D)
+                seen = to_tensor(transfer.receive(sent), self.model_input, engine.device, self._planes)  # (n, 3, S, S)
+                waiting.append((batch, transfer.fetch(embed(seen))))  # (n, D)
             while len(waiting) > transfer.behind:
                 done, fetched = waiting.popleft()
                 yield *done, fetched()

@@ -20,10 +20,10 @@ from astroanomaly.learn.network.weights import WORDS, load_weights, open_weights
 
 __all__ = ["LAYERS", "Backbone", "build_backbone", "weights_hash"]
 
-_MIDDLE = 0.15  # of the side
+_CENTRE_SIGMA = 0.15  # of the side
 LAYERS = 4  # last stages whose outputs are features beside those of the end
 _HUB = ("hf_hub:", "hf-hub:")
-_STRIDE = 32  # sides that most networks for one size can be made for are multiples of it
+_SIDE_MULTIPLE = 32  # sides that most networks for one size can be made for are multiples of it
 _log = logging.getLogger(__name__)
 
 
@@ -319,7 +319,7 @@ def _make_network(config: BackboneConfig, *, size: int, seed: int, drop_rate: fl
 
 def _sides(size: int, native: int) -> Iterator[int]:
     """Sides to try: the wanted one, the nearest one with many divisors, and what the network was made for."""
-    yield from dict.fromkeys((size, max(1, round(size / _STRIDE)) * _STRIDE, native))
+    yield from dict.fromkeys((size, max(1, round(size / _SIDE_MULTIPLE)) * _SIDE_MULTIPLE, native))
 
 
 def _patch(network: nn.Module) -> int:
@@ -363,7 +363,7 @@ def _central(output: Tensor, prefix: int) -> Tensor:
             return output.mean(2)
         output = output.unflatten(2, (side, side))
     across, along = (
-        torch.exp(-(((torch.arange(n, device=output.device) + 0.5) / n - 0.5) ** 2) / (2 * _MIDDLE**2))
+        torch.exp(-(((torch.arange(n, device=output.device) + 0.5) / n - 0.5) ** 2) / (2 * _CENTRE_SIGMA**2))
         for n in output.shape[2:]
     )
     weights = torch.outer(across, along)

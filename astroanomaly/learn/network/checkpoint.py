@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import BackboneConfig, build, to_plain
 from astroanomaly.errors import AstroAnomalyError, CheckpointError, StorageError, UnreadableError
 from astroanomaly.files import atomic_path
-from astroanomaly.learn.model_input import ModelInput
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -43,7 +41,7 @@ class Checkpoint:
     model_input
         What the network sees of a cutout.
     backbone
-        Which network it is; its weights are ``state``, whatever ``backbone.weights`` says they started from.
+        The neural network; its weights are ``state``, whatever ``backbone.weights`` says they started from.
     state
         State dictionary of the `~astroanomaly.learn.network.backbone.Backbone`.
     settings
@@ -70,23 +68,6 @@ class Checkpoint:
         object.__setattr__(self, "classes", tuple(self.classes))
         if not self.versions:
             object.__setattr__(self, "versions", {name: version(name) for name in _PACKAGES})
-
-    @cached_property
-    def hash(self) -> str:
-        """Hexadecimal SHA-256 of all that decides the scores: weights, input and label classes."""
-        digest = hashlib.sha256()
-        decisive = {
-            "ranker": self.ranker,
-            "classes": list(self.classes),
-            "input": self.model_input.key,
-            "backbone": self.backbone.name,
-        }
-        digest.update(json.dumps(decisive, sort_keys=True).encode())
-        for name in sorted(self.state):
-            tensor = self.state[name].detach().cpu().contiguous()
-            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write it, all or nothing.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from astroanomaly.hookspecs import RankerContext
 from astroanomaly.learn.rankers.fixmatch import FixMatch
 from astroanomaly.learn.rankers.probe import Probe, ProbeOptions
-from astroanomaly.learn.training.options import TrainConfig
+from astroanomaly.learn.training.options import FixMatchOptions
 
 __all__ = ["PlainProbe", "Supervised"]
 
@@ -27,7 +27,7 @@ class Supervised(FixMatch):
     name = "supervised"
     summary = "the same network fine-tuned on the labels only"
 
-    def __init__(self, options: TrainConfig, context: RankerContext) -> None:
+    def __init__(self, options: FixMatchOptions, context: RankerContext) -> None:
         super().__init__(dataclasses.replace(options, unlabelled_weight=0.0), context)
 
 
@@ -47,6 +47,6 @@ class PlainProbe(Probe):
 
     def __init__(self, options: ProbeOptions, context: RankerContext) -> None:
         plain = replace(
-            context, input=replace(context.input, turns=1), backbone=replace(context.backbone, layers="last")
+            context, input=replace(context.input, tta_views=1), backbone=replace(context.backbone, layers="last")
         )
         super().__init__(replace(options, c=1.0, scale="plain"), plain)

@@ -1,4 +1,4 @@
-"""Rank without labels by the distance to neighbours: the first ranking of a search."""
+"""Rank without labels by the distance to neighbours: the first ranking of a session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Cold", "ColdOptions"]
 
 @dataclass(frozen=True)
 class ColdOptions(OutlierOptions):
-    """Settings of the ranker that a search begins with: no labels, distances to neighbours."""
+    """Settings of the ranker that a session begins with: no labels, distances to neighbours."""
 
     section: ClassVar[str] = "cold"
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from astroanomaly.errors import CheckpointError, TrainingError
-from astroanomaly.hookspecs import RankerContext
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.hookspecs import FrozenFeatures, RankerContext
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.scoring import all_classes
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled, Progress, ShardScores
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureRanker"]
 
-_STEP = 2048  # rows scored together: against 10,000 neighbours 80 MB of distances
+_ROWS_PER_CHUNK = 2048  # scored together: against 10,000 neighbours 80 MB of distances
 
 
 class FeatureRanker:
-    """A ranker on frozen features without weights of its own; derive from it and add `fit` and `judge`.
+    """A ranker on frozen features without weights of its own; derive from it and add `fit` and `log_odds`.
 
     It is fitted again from its settings, seed and labels, which must give the same scores.
 
@@ -42,13 +43,14 @@ class FeatureRanker:
     Options: ClassVar[type]
     needs_labels: ClassVar[bool] = True
     has_weights: ClassVar[bool] = False
-    keep_length: ClassVar[bool] = False  # see `astroanomaly.learn.features.scaling.Points.apply`
+    sqrt_norm: ClassVar[bool] = False  # see `astroanomaly.learn.features.scaling.FeatureScaler.transform`
 
     def __init__(self, options: Any, context: RankerContext) -> None:
         self.options = options
         self.context = context
         self._stores: dict[int, FeatureStore] = {}
-        self._points: Points | None = None
+        self._incomplete: set[int] = set()  # whose features others are still computing, by the id of the cache
+        self._scaler: FeatureScaler | None = None
 
     # ------------------------------------------------------------------------------------------- what a ranker writes
 
@@ -56,7 +58,7 @@ class FeatureRanker:
         """Learn, and report; begin with ``yield from self.compute(cache, ids)``. Never learn from ``exclude``."""
         raise NotImplementedError
 
-    def judge(self, points: np.ndarray) -> np.ndarray:
+    def log_odds(self, points: np.ndarray) -> np.ndarray:
         """Give the log-odds of points ``(n, D)``, see `points`.
 
         Returns
@@ -70,40 +72,35 @@ class FeatureRanker:
     # ------------------------------------------------------------------------------------------------- what it is given
 
     def compute(
-        self,
-        cache: Cache,
-        first: Sequence[str] = (),
-        exclude: frozenset[str] = frozenset(),
-        *,
-        complete: bool = True,
+        self, cache: Cache, first: Sequence[str] = (), exclude: frozenset[str] = frozenset()
     ) -> Iterator[Progress]:
-        """Compute the features that are missing, of all objects or of some only, and measure their scale.
+        """Compute the features that are missing, and measure their scale.
 
         Parameters
         ----------
         cache
             The cutouts.
         first
-            Objects to begin with.
+            Objects to begin with; the only ones where others are still computing the features, see `share`.
         exclude
             Objects not to look at.
-        complete
-            False computes those of ``first`` only.
         """
         store = self._store(cache)
-        yield from store.compute(first=first, only=None if complete else ())
-        self._points = Points.of(store, self.context.seed, exclude, first)
+        yield from store.compute(first=first, only=None if self._completes(cache) else ())
+        self._scaler = FeatureScaler.of(store, self.context.seed, exclude, first)
 
     def points(self, cache: Cache, ids: Sequence[str]) -> np.ndarray:
         """``(n, D)`` float32 points of some objects, after `compute`; see `astroanomaly.learn.features.scaling`."""
-        return self._fitted().apply(self._store(cache).get(ids), keep_length=self.keep_length)
+        return self._fitted().transform(self._store(cache).get(ids), sqrt_norm=self.sqrt_norm)
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
-    def score(
-        self, cache: Cache, only: Collection[str] | None = None, *, complete: bool = True
-    ) -> Iterator[ShardScores]:
-        """Score every object.
+    def prepare(self, cache: Cache, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
+        """Compute what `fit` needs beside features and labels and takes long: here nothing."""
+        yield from ()
+
+    def score(self, cache: Cache, only: Collection[str] | None = None) -> Iterator[ShardScores]:
+        """Score every object; missing features are computed first, shard by shard.
 
         Parameters
         ----------
@@ -111,8 +108,11 @@ class FeatureRanker:
             The cutouts, those it was fitted on or others.
         only
             Uuids of the shards to score; None: all.
-        complete
-            Compute missing features first, shard by shard; False leaves the rows of such objects NaN.
+
+        Yields
+        ------
+        ShardScores
+            NaN for objects without features where others are still computing them, see `share`.
 
         Raises
         ------
@@ -124,13 +124,13 @@ class FeatureRanker:
         for shard in cache.shards:
             if only is not None and shard.uuid not in only:
                 continue
-            engine = store.compute_shard(shard.uuid) if complete else ""
+            engine = store.compute_shard(shard.uuid) if self._completes(cache) else ""
             rows, there = store.shard(shard.uuid), store.computed(shard.uuid)
             result = np.full((len(shard), len(self.context.classes)), np.nan, np.float32)
-            for start in range(0, len(shard), _STEP):
-                here = start + np.flatnonzero(there[start : start + _STEP])
+            for start in range(0, len(shard), _ROWS_PER_CHUNK):
+                here = start + np.flatnonzero(there[start : start + _ROWS_PER_CHUNK])
                 if len(here):
-                    result[here] = self._judged(rows[here])
+                    result[here] = self._of_features(rows[here])
             yield ShardScores(shard.uuid, shard.ids, result, engine)
 
     def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
@@ -144,7 +144,7 @@ class FeatureRanker:
         from astroanomaly.learn.explain import feature_score
 
         self._fitted()
-        return feature_score(self._store(cache), self._judged, expected=expected)
+        return feature_score(self._store(cache), self._of_features, len(self.context.classes), expected=expected)
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on.
@@ -171,9 +171,21 @@ class FeatureRanker:
         """Refuse: this ranker is refitted from its recipe."""
         raise CheckpointError(f"the ranker {self.name} has no weights to read from {path}: it is fitted again")
 
-    def share(self, store: FeatureStore) -> None:
-        """Use somebody else's features of a cache, instead of opening them again."""
-        self._stores[id(store.cache)] = store
+    def share(self, features: FrozenFeatures, *, complete: bool = True) -> None:
+        """Use features of a cache that somebody else keeps open, see `astroanomaly.hookspecs.InstantRanker.share`.
+
+        Raises
+        ------
+        TypeError
+            If they are no `FeatureStore`, whose network says what a score rests on.
+        """
+        if not isinstance(features, FeatureStore):
+            raise TypeError(f"{type(features).__name__} is no FeatureStore")
+        self._stores[id(features.cache)] = features
+        if complete:
+            self._incomplete.discard(id(features.cache))
+        else:
+            self._incomplete.add(id(features.cache))
 
     def _store(self, cache: Cache) -> FeatureStore:
         """Features of a cache; kept, because those in memory would be lost."""
@@ -181,26 +193,29 @@ class FeatureRanker:
             self._stores[id(cache)] = FeatureStore.of(cache, self.context)
         return self._stores[id(cache)]
 
-    def _fitted(self) -> Points:
-        if self._points is None:
+    def _completes(self, cache: Cache) -> bool:
+        """Whether missing features are computed here."""
+        return id(cache) not in self._incomplete
+
+    def _fitted(self) -> FeatureScaler:
+        if self._scaler is None:
             raise TrainingError(f"the ranker {self.name} has not looked at any objects yet: train it first")
-        return self._points
+        return self._scaler
 
-    def _judged(self, features: np.ndarray) -> np.ndarray:
+    def _of_features(self, features: np.ndarray) -> np.ndarray:
         """``(n, classes)`` log-odds of features ``(n, D)``."""
-        return self._in_columns(self.judge(self._fitted().apply(features, keep_length=self.keep_length)))
+        return self._in_columns(self.log_odds(self._fitted().transform(features, sqrt_norm=self.sqrt_norm)))
 
-    def _in_columns(self, judged: np.ndarray) -> np.ndarray:
-        """Bring what `judge` gave to ``(n, classes)``.
+    def _in_columns(self, log_odds: np.ndarray) -> np.ndarray:
+        """Bring what `log_odds` gave to ``(n, classes)``.
 
         A single number is the log-odds of the general anomaly class, or of the first one where there is none.
         """
-        if judged.ndim == 2:
-            return judged
+        if log_odds.ndim == 2:
+            return log_odds
         classes = self.context.classes
         nominal = classes.index(NOMINAL)
         general = classes.index(ANOMALY) if ANOMALY in classes else int(nominal == 0)
-        result = np.full((len(judged), len(classes)), np.nan, np.float32)
-        result[:, general] = judged
+        result = all_classes(log_odds[:, None], [general], len(classes))
         result[:, nominal] = -result[:, general]
         return result

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from astroanomaly.learn.rankers.network_ranker import Fitted, NetworkRanker
-from astroanomaly.learn.training.options import TrainConfig
-from astroanomaly.learn.training.sampling import Deck, fingerprint, labelled_decks
+from astroanomaly.learn.training.options import FixMatchOptions
+from astroanomaly.learn.training.sampling import Shuffler
 from astroanomaly.records import Labelled, Progress
 
 if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listing the rankers must stay quick
     from torch import Tensor
 
     from astroanomaly.cache import Cache
-    from astroanomaly.learn.model_input import ModelInput
     from astroanomaly.learn.training.fixmatch import StepBatch
 
 __all__ = ["FixMatch"]
 
-_PLAIN = 8, 64  # batches and images of each, to measure the statistics of batch normalisation on
+_NORM_BATCHES, _NORM_BATCH_SIZE = 8, 64  # images that the statistics of batch normalisation are measured on
 
 
 class FixMatch(NetworkRanker):
@@ -42,9 +39,9 @@ class FixMatch(NetworkRanker):
     name = "fixmatch"
     summary = "a network that learns from a few labels and from the unlabelled images (FixMatch)"
     section = "train"
-    Options = TrainConfig
+    Options = FixMatchOptions
 
-    options: TrainConfig
+    options: FixMatchOptions
 
     def fit(self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
         """Learn for ``iterations`` steps, from scratch or from where the last round ended.
@@ -75,68 +72,49 @@ class FixMatch(NetworkRanker):
         """
         import torch
 
-        from astroanomaly.learn.engine.device import pick_device
         from astroanomaly.learn.network.backbone import build_backbone
-        from astroanomaly.learn.training.augment import strong_views, weak_views
+        from astroanomaly.learn.training.data import TrainingData
         from astroanomaly.learn.training.fixmatch import StepBatch
         from astroanomaly.learn.training.trainer import fit_micro_batch, train
 
-        config = self.options
-        wanted = [(i, c) for i, c in zip(labels.ids, labels.classes, strict=True) if i not in exclude]
-        learnt = self._check([c for _, c in wanted])
-        before = self._fitted if config.start == "continue" else None
-        model_input: ModelInput = self.context.input if before is None else before.model_input
-        planes = model_input.check(cache)
-        device = pick_device(self.context.device)
-
-        seeds = np.random.SeedSequence([self.context.seed, fingerprint(wanted)])
-        rng = np.random.default_rng(seeds)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        options, context = self.options, self.context
+        before = self._fitted if options.start == "continue" else None
+        model_input = context.input if before is None else before.model_input
+        data = TrainingData(
+            cache, labels, exclude, context, model_input, self.name,
+            edge_share=options.edge_share, oversample=options.oversample,
+        )  # fmt: skip
         if before is None:
-            model = build_backbone(
-                self.context.backbone, len(self.context.classes), size=model_input.size, seed=self.context.seed
-            )
+            model = build_backbone(context.backbone, len(context.classes), size=model_input.size, seed=context.seed)
         else:
             model = self._network(before)
-        model.freeze(config.frozen_blocks)
-        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        micro_batch = fit_micro_batch(model, model_input.size, config)
-
-        pool = Deck(cache.sample(config.pool, rng, exclude), rng) if config.unlabelled_batch else None
-        decks = labelled_decks(wanted, rng, config.oversample)
-        classes = self.context.classes
-
-        def read(ids: Sequence[str]) -> Tensor:
-            return model_input.tensor(cache.read(ids), device, planes)  # (n, 3, S, S)
+        model.freeze(options.frozen_blocks)
+        model = model.to(data.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        micro_batch = fit_micro_batch(model, model_input.size, options)
+        pool = Shuffler(cache.sample(options.pool, data.rng, exclude), data.rng) if options.unlabelled_batch else None
 
         def batches() -> Iterator[StepBatch]:
-            more: dict[str, Any] = {"views": model_input.views, "edge_share": config.edge_share}
             while True:
-                drawn = [decks[k % len(decks)].draw() for k in range(config.labelled_batch)]  # classes in turn
-                labelled = weak_views(read([i for i, _ in drawn]), generator, **more)
-                targets = torch.tensor([classes.index(c) for _, c in drawn], device=device)
+                labelled, targets = data.labelled(options.labelled_batch)
                 weak = strong = labelled[:0]
                 if pool is not None:
-                    unlabelled = read([pool.draw() for _ in range(config.unlabelled_batch)])
-                    weak = weak_views(unlabelled, generator, **more)
-                    strong = strong_views(unlabelled, generator, **more)
+                    unlabelled = data.read([pool.draw() for _ in range(options.unlabelled_batch)])
+                    weak, strong = data.weak(unlabelled), data.strong(unlabelled)
                 yield StepBatch(labelled, targets, weak, strong)
 
-        def plain() -> Iterator[Tensor]:
-            source = pool or Deck(wanted, rng)
-            for _ in range(_PLAIN[0]):
-                drawn = [source.draw() for _ in range(_PLAIN[1])]
-                yield read(drawn if pool is not None else [i for i, _ in drawn])
+        def as_scored() -> Iterator[Tensor]:
+            source = pool or Shuffler([object_id for object_id, _ in data.pairs], data.rng)
+            for _ in range(_NORM_BATCHES):
+                yield data.read([source.draw() for _ in range(_NORM_BATCH_SIZE)])
 
-        mask = torch.tensor([c in learnt for c in classes], device=device)
         average = yield from train(
             model,
             batches(),
-            config,
+            options,
             micro_batch=micro_batch,
-            plain=plain,
-            learnt=None if bool(mask.all()) else mask,
+            as_scored=as_scored,
+            learnt=data.mask,
             fresh=before is None,
         )
         state = {name: tensor.detach() for name, tensor in average.state_dict().items()}
-        self._fitted = Fitted(state, learnt, model_input, micro_batch)
+        self._fitted = Fitted(state, data.learnt, model_input, micro_batch)

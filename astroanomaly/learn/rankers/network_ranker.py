@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,16 +12,16 @@ import numpy as np
 from astroanomaly.config import to_plain
 from astroanomaly.errors import CheckpointError, TrainingError
 from astroanomaly.hookspecs import RankerContext
-from astroanomaly.learn.scoring import Judge, log_odds, score_images
-from astroanomaly.records import NOMINAL, Labelled, Progress, ShardScores
+from astroanomaly.learn.scoring import Logits, all_classes, log_odds, score_images
+from astroanomaly.records import Labelled, Progress, ShardScores
 
 if TYPE_CHECKING:  # torch and what needs it is imported where it is used: listing the rankers must stay quick
     from torch import Tensor, nn
 
     from astroanomaly.cache import Cache
+    from astroanomaly.cache.model_input import ModelInput
     from astroanomaly.learn.engine.engine import Engine
     from astroanomaly.learn.explain import ImageScore
-    from astroanomaly.learn.model_input import ModelInput
     from astroanomaly.learn.training.fixmatch import Columns
 
 __all__ = ["Fitted", "NetworkRanker"]
@@ -92,10 +91,12 @@ class NetworkRanker:
         config = dataclasses.replace(self.context.backbone, weights="random")  # whatever it started from is overwritten
         return build_backbone(config, len(self.context.classes), size=model_input.size, seed=self.context.seed)
 
-    def judge(self, model: Columns, engine: Engine, cache: Cache) -> Judge:
-        """Give how images of a cache are judged by a network on an engine: here by the network alone."""
-        run, averaged = engine.run(model), self._need_fitted().model_input.averaged
-        return lambda seen, shard, start: averaged(run, seen)
+    def logits(self, model: Columns, engine: Engine, cache: Cache) -> Logits:
+        """Give the logits of images of a cache by a network on an engine: here those of the network alone."""
+        from astroanomaly.learn.preprocessing import average_views
+
+        run, model_input = engine.run(model), self._need_fitted().model_input
+        return lambda seen, shard, start: average_views(run, seen, model_input)
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
@@ -120,11 +121,12 @@ class NetworkRanker:
         columns = [self.context.classes.index(c) for c in fitted.learnt]
         model, engines = self._made(fitted, columns)
 
-        def judge(model: Any, engine: Engine) -> Judge:
-            return self.judge(model, engine, cache)
+        def logits(model: Any, engine: Engine) -> Logits:
+            return self.logits(model, engine, cache)
 
-        for scores in score_images(model, cache, fitted.model_input, engines=engines, judge=judge, only=only):
-            yield dataclasses.replace(scores, log_odds=self._wide(scores.log_odds, columns))
+        for scores in score_images(model, cache, fitted.model_input, engines=engines, logits=logits, only=only):
+            wide = all_classes(scores.log_odds, columns, len(self.context.classes))
+            yield dataclasses.replace(scores, log_odds=wide)
 
     def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
         """Return how it scores an image, see `astroanomaly.learn.explain`.
@@ -148,13 +150,12 @@ class NetworkRanker:
         model, (engine, *_) = self._made(fitted, columns)
         engine.expect(expected)
         engine.place(model)
-        judge = self.judge(model, engine, cache)
+        logits, count = self.logits(model, engine, cache), len(self.context.classes)
 
-        def judged(images: Tensor) -> np.ndarray:
-            logits = judge(images, "", 0)  # (n, learnt classes)
-            return self._wide(log_odds(logits.float().cpu().numpy()), columns)
+        def of_images(images: Tensor) -> np.ndarray:
+            return all_classes(log_odds(logits(images, "", 0).float().cpu().numpy()), columns, count)
 
-        return ImageScore(cache, fitted.model_input, judged, engine)
+        return ImageScore(cache, fitted.model_input, of_images, engine, count)
 
     def _made(self, fitted: Fitted, columns: list[int]) -> tuple[Any, list[Engine]]:
         """Return the network and what it runs on: the same for all scores of one fit."""
@@ -165,14 +166,6 @@ class NetworkRanker:
             engines = make_engines(self.context.engine, self.context.device)
             self._ready = fitted, Columns(self._network(fitted), columns), engines
         return self._ready[1:]
-
-    def _wide(self, known: np.ndarray, columns: list[int]) -> np.ndarray:
-        """``(n, classes)`` of log-odds of the label classes that have labels; NaN for the others."""
-        if len(columns) == len(self.context.classes):
-            return known
-        result = np.full((len(known), len(self.context.classes)), np.nan, np.float32)
-        result[:, columns] = known
-        return result
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on, see `astroanomaly.learn.explain.occlusion`.
@@ -268,19 +261,3 @@ class NetworkRanker:
         model = self.build(fitted.model_input)
         load_state(model, fitted.state, what)
         return model
-
-    def _check(self, found: list[str]) -> tuple[str, ...]:
-        """Return the label classes that have labels, in the context's order, or say what is missing."""
-        counts = Counter(found)
-        unknown = sorted(set(counts) - set(self.context.classes))
-        if unknown:
-            raise TrainingError(f"label class {unknown[0]!r} is not one of {', '.join(self.context.classes)}")
-        learnt = tuple(c for c in self.context.classes if counts[c])
-        if NOMINAL not in learnt or len(learnt) < 2:
-            text = ", ".join(f"{counts[c]} {c}" for c in learnt) or "none"
-            missing = NOMINAL if learnt and NOMINAL not in learnt else "anomaly"
-            raise TrainingError(
-                f"{self.name} needs labels on both sides, nominal and anomaly; found: {text}. Label at least one "
-                f"object as {missing}, or use --ranker cold, which needs no labels"
-            )
-        return learnt

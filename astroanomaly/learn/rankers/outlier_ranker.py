@@ -67,7 +67,7 @@ class OutlierRanker(FeatureRanker):
     """
 
     needs_labels = False
-    keep_length = True
+    sqrt_norm = True
 
     def __init__(self, options: Any, context: RankerContext) -> None:
         super().__init__(options, context)
@@ -96,10 +96,11 @@ class OutlierRanker(FeatureRanker):
         """Give the outlier scores ``(n,)`` of points ``(n, k)``, higher is more unusual."""
         raise NotImplementedError
 
-    def fit(
-        self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset(), *, complete: bool = True
-    ) -> Iterator[Progress]:
+    def fit(self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
         """Compute the features that are missing, then look at a random sample of them.
+
+        Where others are still computing them (`share`), those of the sample only, so that the first ranking comes
+        sooner.
 
         Parameters
         ----------
@@ -109,8 +110,6 @@ class OutlierRanker(FeatureRanker):
             Ignored, nominal ones too: a sample cleaned by hand would be another method.
         exclude
             Objects never to learn from.
-        complete
-            False computes the features of the sample only, so that the first ranking comes sooner.
 
         Raises
         ------
@@ -120,7 +119,7 @@ class OutlierRanker(FeatureRanker):
         ids = cache.sample(self.options.sample, np.random.default_rng(self.context.seed), exclude)
         if len(ids) < 3:
             raise TrainingError(f"there are {len(ids)} objects to compare; expected at least 3")
-        yield from self.compute(cache, () if complete else ids, exclude, complete=complete)
+        yield from self.compute(cache, () if self._completes(cache) else ids, exclude)
         points = self.points(cache, ids)
         self._axes = self._scale = None
         if self.options.components:
@@ -137,15 +136,13 @@ class OutlierRanker(FeatureRanker):
         self._spread = spread if spread > 0 else 1.0
         yield Progress(self.name, 1, 1, values={"sample": float(len(ids))})
 
-    def judge(self, points: np.ndarray) -> np.ndarray:
+    def log_odds(self, points: np.ndarray) -> np.ndarray:
         """Standardised outlier scores ``(n,)`` of points ``(n, D)``."""
         return (self.unlikeness(self._place(points)) - self._centre) / self._spread
 
-    def score(
-        self, cache: Cache, only: Collection[str] | None = None, *, complete: bool = True
-    ) -> Iterator[ShardScores]:
+    def score(self, cache: Cache, only: Collection[str] | None = None) -> Iterator[ShardScores]:
         """Score every object, those of the sample as they were among themselves; see `FeatureRanker.score`."""
-        for scores in super().score(cache, only, complete=complete):
+        for scores in super().score(cache, only):
             rows = [row for row, object_id in enumerate(scores.ids) if object_id in self._own]
             own = np.array([self._own[scores.ids[row]] for row in rows])
             log_odds = scores.log_odds.copy()

@@ -1,9 +1,9 @@
-"""The instant ranker: regularised logistic regression on frozen features."""
+"""The linear probe: regularised logistic regression on frozen features."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,22 +12,23 @@ import numpy as np
 from astroanomaly.config import option
 from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.hookspecs import RankerContext
-from astroanomaly.learn.features.invariance import Invariance
+from astroanomaly.learn.features.invariance import RotatedFeatures
 from astroanomaly.learn.features.projection import Projection
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.label_errors import trust
 from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
-from astroanomaly.learn.scoring import log_odds
-from astroanomaly.records import NOMINAL, Labelled, Progress, ShardScores
+from astroanomaly.learn.rankers.label_check import check_labels
+from astroanomaly.learn.scoring import all_classes, log_odds
+from astroanomaly.records import Labelled, Progress, ShardScores
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
     from astroanomaly.learn.explain import ImageScore
 
-__all__ = ["Line", "Probe", "ProbeOptions"]
+__all__ = ["LinearHead", "Probe", "ProbeOptions"]
 
-_STEP = 256  # rows scored together: they stay in the processor's own memory meanwhile
+_ROWS_PER_CHUNK = 256  # scored together: they stay in the processor's own memory meanwhile
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ProbeOptions:
         "survey: square roots of the features, each on the scale of the survey at hand; plain: features as they are",
     )
     invariance: float = option(
-        0.3, "strength of the penalty on differences between an object and its turned or mirrored images; 0: none"
+        0.3, "strength of the penalty on differences between an object and its rotated or mirrored images; 0: none"
     )
     balanced: bool = option(True, "weigh every label class alike, however rare")
     robust: bool = option(False, "lean less on labels that the others contradict: for when some may be wrong")
@@ -60,7 +61,8 @@ class Probe(FeatureRanker):
     """Logistic regression on frozen features, class-balanced; learns in under a second.
 
     Features become points of length 1 on the scale of the survey, see `astroanomaly.learn.features.scaling`. What
-    turning and mirroring objects changes in them counts less, see `astroanomaly.learn.features.invariance.Invariance`.
+    rotating and mirroring objects changes in them counts less, see
+    `astroanomaly.learn.features.invariance.Invariance`.
 
     Its scores are not calibrated probabilities. It has no weights worth keeping: a session saves its settings and the
     labels it learnt from, and fits it again.
@@ -81,15 +83,17 @@ class Probe(FeatureRanker):
     def __init__(self, options: ProbeOptions, context: RankerContext) -> None:
         super().__init__(options, context)
         self._columns: list[int] = []
-        self._line: Line | None = None  # on points
-        self._short_line: Line | None = None  # on their projection
+        self._head: LinearHead | None = None  # on points
+        self._projected_head: LinearHead | None = None  # on their projection
         self._projections: dict[int, Projection] = {}
-        self._measured: tuple[FeatureStore, int, Points] | None = None
+        self._rotated: RotatedFeatures | None = None
+        self._measured: tuple[FeatureStore, int, FeatureScaler] | None = None
 
-    def fit(
-        self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset(), *, complete: bool = True
-    ) -> Iterator[Progress]:
+    def fit(self, cache: Cache, labels: Labelled, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
         """Compute the features that are missing, then learn.
+
+        Where others are still computing them (`share`), those of the labelled objects only, so that the first ranking
+        comes at once; what rotation changes is then known only if it was measured before (`prepare`).
 
         Parameters
         ----------
@@ -99,9 +103,6 @@ class Probe(FeatureRanker):
             What to learn from: ``nominal`` and at least one anomaly class.
         exclude
             Objects never to learn from.
-        complete
-            False computes the features of the labelled objects only, so that the first ranking comes at once; what
-            turning changes is then known only if it was measured before.
 
         Raises
         ------
@@ -110,35 +111,35 @@ class Probe(FeatureRanker):
         """
         chosen = [(i, c) for i, c in zip(labels.ids, labels.classes, strict=True) if i not in exclude]
         ids, classes = [i for i, _ in chosen], [c for _, c in chosen]
-        learnt = self._check(classes)
+        learnt = check_labels(classes, self.context.classes, "the probe")
         store = self._store(cache)
-        yield from store.compute(first=ids, only=None if complete else ())
-        sample = self._turned(store, exclude)
-        if complete:
-            yield from store.turned.compute(sample)
+        yield from store.compute(first=ids, only=None if self._completes(cache) else ())
+        if self._completes(cache):
+            yield from self.prepare(cache, exclude)
         places = np.array([learnt.index(c) for c in classes])
         if len(cache) > self.options.project_above and store.done == len(cache):
             if id(cache) not in self._projections:
-                points = self._measure(store, ids, exclude)
-                self._projections[id(cache)] = Projection(store, self.options.components, points)
+                scaler = self._measure(store, ids, exclude)
+                self._projections[id(cache)] = Projection(store, self.options.components, scaler)
             projection = self._projections[id(cache)]
             yield from projection.compute()
-            self._points = projection.points
-            invariance = store.turned.invariance(sample, projection.apply, self.options.invariance)
-            self._short_line = self._learn(projection.apply(store.get(ids)), places, invariance)
-            self._line = self._short_line.before(projection.axes)
+            self._scaler = projection.scaler
+            self._projected_head = self._learn(projection.transform, store, ids, places, exclude)
+            self._head = self._projected_head.before_projection(projection.axes)
         else:
             self._projections.pop(id(cache), None)
-            self._points = self._measure(store, ids, exclude)
-            invariance = store.turned.invariance(sample, self._points.apply, self.options.invariance)
-            self._line = self._learn(self._points.apply(store.get(ids)), places, invariance)
+            self._scaler = self._measure(store, ids, exclude)
+            self._head = self._learn(self._scaler.transform, store, ids, places, exclude)
         self._columns = [self.context.classes.index(c) for c in learnt]
         counts = {name: float(count) for name, count in Counter(classes).items()}
         yield Progress("probe", 1, 1, values={"labels": float(len(ids)), **counts})
 
-    def score(
-        self, cache: Cache, only: Collection[str] | None = None, *, complete: bool = True
-    ) -> Iterator[ShardScores]:
+    def prepare(self, cache: Cache, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
+        """Compute features of rotated and mirrored views of a sample, unless they do not matter."""
+        store = self._store(cache)
+        yield from self._rotated_features(store).compute(self._sample(store, exclude))
+
+    def score(self, cache: Cache, only: Collection[str] | None = None) -> Iterator[ShardScores]:
         """Score every object; columns of label classes that have no label are NaN.
 
         Parameters
@@ -147,29 +148,32 @@ class Probe(FeatureRanker):
             The cutouts, those it learnt from or others.
         only
             Uuids of the shards to score; None: all.
-        complete
-            Compute missing features first, shard by shard; False leaves the rows of such objects NaN.
+
+        Yields
+        ------
+        ShardScores
+            NaN for objects without features where others are still computing them, see `share`.
 
         Raises
         ------
         TrainingError
             If it has not learnt yet.
         """
-        points, line = self.line
+        scaler, head = self.head
         store, projection = self._store(cache), self._projections.get(id(cache))
         for shard in cache.shards:
             if only is not None and shard.uuid not in only:
                 continue
-            engine = store.compute_shard(shard.uuid) if complete else ""
+            engine = store.compute_shard(shard.uuid) if self._completes(cache) else ""
             parts = [np.empty((0, len(self.context.classes)), np.float32)]
             rows = store.shard(shard.uuid) if projection is None else projection.shard(shard.uuid)
-            for start in range(0, len(shard), _STEP):
-                part = rows[start : start + _STEP]
-                if projection is not None and self._short_line is not None:
-                    logits = self._short_line.at(part.astype(np.float32))
+            for start in range(0, len(shard), _ROWS_PER_CHUNK):
+                part = rows[start : start + _ROWS_PER_CHUNK]
+                if projection is not None and self._projected_head is not None:
+                    logits = self._projected_head.logits(part.astype(np.float32))
                 else:
-                    logits = line.at(points.apply(part))
-                parts.append(self._wide(logits))
+                    logits = head.logits(scaler.transform(part))
+                parts.append(self._in_all_columns(logits))
             yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts), engine)
 
     def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
@@ -182,13 +186,15 @@ class Probe(FeatureRanker):
         """
         from astroanomaly.learn.explain import feature_score
 
-        points, line = self.line
-        return feature_score(
-            self._store(cache), lambda rows: self._wide(line.at(points.apply(rows))), expected=expected
-        )
+        scaler, head = self.head
+
+        def of_features(features: np.ndarray) -> np.ndarray:
+            return self._in_all_columns(head.logits(scaler.transform(features)))
+
+        return feature_score(self._store(cache), of_features, len(self.context.classes), expected=expected)
 
     @property
-    def line(self) -> tuple[Points, Line]:
+    def head(self) -> tuple[FeatureScaler, LinearHead]:
         """What it learnt: the scale of the features, and the logits of the label classes that have labels.
 
         Raises
@@ -196,82 +202,81 @@ class Probe(FeatureRanker):
         TrainingError
             If it has not learnt yet.
         """
-        if self._line is None or self._points is None:
+        if self._head is None or self._scaler is None:
             raise TrainingError("the probe has learnt nothing yet: train it first")
-        return self._points, self._line
+        return self._scaler, self._head
 
-    def _wide(self, logits: np.ndarray) -> np.ndarray:
+    def _in_all_columns(self, logits: np.ndarray) -> np.ndarray:
         """``(n, classes)`` float32 log-odds of logits of the classes that have labels; NaN for the others."""
-        result = np.full((len(logits), len(self.context.classes)), np.nan, np.float32)
-        result[:, self._columns] = log_odds(logits)
-        return result
+        return all_classes(log_odds(logits), self._columns, len(self.context.classes))
 
-    def _measure(self, store: FeatureStore, labelled: list[str], exclude: frozenset[str]) -> Points:
+    def _measure(self, store: FeatureStore, labelled: list[str], exclude: frozenset[str]) -> FeatureScaler:
         """Find the scale of the features; it is measured again only when there are more of them."""
         if self.options.scale == "plain":
-            return Points.plain()
+            return FeatureScaler.plain()
         if self._measured is None or self._measured[:2] != (store, store.done):
-            self._measured = store, store.done, Points.of(store, self.context.seed, exclude, labelled)
+            self._measured = store, store.done, FeatureScaler.of(store, self.context.seed, exclude, labelled)
         return self._measured[2]
 
-    def _turned(self, store: FeatureStore, exclude: frozenset[str]) -> list[str]:
-        """Choose the objects that tell what turning changes; none where that does not matter."""
+    def _rotated_features(self, store: FeatureStore) -> RotatedFeatures:
+        """Features of rotated views; kept, because those in memory would be lost."""
+        if self._rotated is None or self._rotated.store is not store:
+            self._rotated = RotatedFeatures(store)
+        return self._rotated
+
+    def _sample(self, store: FeatureStore, exclude: frozenset[str]) -> list[str]:
+        """Choose the objects that tell what rotation changes; none where that does not matter."""
         wanted = self.options.invariance > 0 and self.options.scale != "plain"
-        return store.turned.sample(exclude) if wanted else []
+        return self._rotated_features(store).sample(exclude) if wanted else []
 
-    def _check(self, classes: list[str]) -> list[str]:
-        """Return the label classes that have labels, in the context's order, or say what is missing."""
-        counts = Counter(classes)
-        unknown = sorted(set(counts) - set(self.context.classes))
-        if unknown:
-            raise TrainingError(f"label class {unknown[0]!r} is not one of {', '.join(self.context.classes)}")
-        learnt = [name for name in self.context.classes if counts[name]]
-        if NOMINAL not in learnt or len(learnt) < 2:
-            found = ", ".join(f"{counts[name]} {name}" for name in learnt) or "none"
-            missing = NOMINAL if learnt and NOMINAL not in learnt else "anomaly"
-            raise TrainingError(
-                f"the probe needs labels on both sides, nominal and anomaly; found: {found}. Label at least one "
-                f"object as {missing}, or use --ranker cold, which needs no labels"
-            )
-        return learnt
-
-    def _learn(self, points: np.ndarray, places: np.ndarray, invariance: Invariance | None) -> Line:
-        """Fit ``points`` (n, D) with class numbers ``places`` (n,)."""
+    def _learn(
+        self,
+        transform: Callable[[np.ndarray], np.ndarray],
+        store: FeatureStore,
+        ids: list[str],
+        places: np.ndarray,
+        exclude: frozenset[str],
+    ) -> LinearHead:
+        """Fit the points that ``transform`` makes of the features of labelled objects, of class numbers ``places``."""
         from sklearn.linear_model import LogisticRegression
 
+        invariance = self._rotated_features(store).invariance(
+            self._sample(store, exclude), transform, self.options.invariance
+        )
+        points = transform(store.get(ids))  # (n, D)
         model = LogisticRegression(
             C=self.options.c, class_weight="balanced" if self.options.balanced else None, max_iter=2000
         )
-        seen = points.astype(np.float64) if invariance is None else invariance.change(points)
+        seen = points.astype(np.float64) if invariance is None else invariance.transform(points)
         model.fit(seen, places, sample_weight=trust(points, places) if self.options.robust else None)
-        slope, offset = model.coef_.T, model.intercept_  # (D, 1 or classes)
+        weight, bias = model.coef_.T, model.intercept_  # (D, 1 or classes)
         if invariance is not None:
-            slope = invariance.slope(slope)
-        if slope.shape[1] == 1:  # two classes: one logit, of the second against the first
-            slope, offset = np.hstack([np.zeros_like(slope), slope]), np.array([0.0, offset[0]])
-        return Line(slope.astype(np.float32), offset)
+            weight = invariance.original_weight(weight)
+        if weight.shape[1] == 1:  # two classes: one logit, of the second against the first
+            weight, bias = np.hstack([np.zeros_like(weight), weight]), np.array([0.0, bias[0]])
+        return LinearHead(weight.astype(np.float32), bias)
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
-    """A linear function: logits = points @ slope + offset.
+class LinearHead:
+    """A linear function: logits = points @ weight + bias.
 
     Parameters
     ----------
-    slope
+    weight
         ``(D, classes)`` float32.
-    offset
+    bias
         ``(classes,)``.
     """
 
-    slope: np.ndarray
-    offset: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
 
-    def at(self, points: np.ndarray) -> np.ndarray:
+    def logits(self, points: np.ndarray) -> np.ndarray:
         """Return logits ``(n, classes)`` of points ``(n, D)``."""
-        return points @ self.slope + self.offset
+        return points @ self.weight + self.bias
 
-    def before(self, axes: np.ndarray) -> Line:
+    def before_projection(self, axes: np.ndarray) -> LinearHead:
         """Return the same function of the points before they were projected on ``axes`` (mean first)."""
-        slope = axes[1:].T @ self.slope
-        return Line(slope, self.offset - axes[0] @ slope)
+        weight = axes[1:].T @ self.weight
+        return LinearHead(weight, self.bias - axes[0] @ weight)

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astroanomaly.learn.features.scaling import Points
-from astroanomaly.learn.rankers.probe import Line
+from astroanomaly.learn.features.scaling import FeatureScaler
+from astroanomaly.learn.rankers.probe import LinearHead
 
-__all__ = ["Pair", "ProbeHead"]
+__all__ = ["ProbeHead", "TwoNetworks"]
 
-_SOFT = 1e-3  # of a feature's mean: below it the square root is made straight, or its slope would be infinite at 0
-_LEAST = 1e-8  # likewise, of a feature that is mostly 0
+_RELATIVE_OFFSET = 1e-3  # of a feature's mean, under the square root, or its slope would be infinite at 0
+_MIN_OFFSET = 1e-8  # likewise, of a feature that is mostly 0
 
 
 class ProbeHead(nn.Module):
-    """From features to points on the scale of the survey, as `Points` does, and on to logits.
+    """From features to points on the scale of the survey, as `FeatureScaler` does, and on to logits.
 
     Parameters
     ----------
@@ -35,37 +35,39 @@ class ProbeHead(nn.Module):
         super().__init__()
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
-        self.line = nn.utils.skip_init(nn.Linear, dim, num_classes)  # draws nothing from the global generator
+        self.line = nn.utils.skip_init(
+            nn.Linear, dim, num_classes
+        )  # draws no random numbers; checkpoints know it as line
         with torch.no_grad():
             self.line.weight.zero_()
             self.line.bias.zero_()
 
     @torch.no_grad()
-    def begin(self, points: Points, line: Line, columns: Sequence[int]) -> None:
+    def begin(self, scaler: FeatureScaler, head: LinearHead, columns: Sequence[int]) -> None:
         """Take over what the probe has learnt.
 
         Parameters
         ----------
-        points, line
-            The probe's own, see `astroanomaly.learn.rankers.probe.Probe.line`.
+        scaler, head
+            The probe's own, see `astroanomaly.learn.rankers.probe.Probe.head`.
         columns
             Places of its label classes among those of the head; the others stay at 0.
         """
-        self.centre.copy_(torch.from_numpy(points.centre))
-        self.scale.copy_(torch.from_numpy(points.scale))
-        self.line.weight[list(columns)] = torch.from_numpy(line.slope.T.copy()).to(self.centre)
-        self.line.bias[list(columns)] = torch.from_numpy(line.offset).to(self.centre)
+        self.centre.copy_(torch.from_numpy(scaler.centre))
+        self.scale.copy_(torch.from_numpy(scaler.scale))
+        self.line.weight[list(columns)] = torch.from_numpy(head.weight.T.copy()).to(self.centre)
+        self.line.bias[list(columns)] = torch.from_numpy(head.bias).to(self.centre)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits ``(n, num_classes)`` of features ``(n, dim)``."""
-        soft = _SOFT * self.centre.square() + _LEAST  # (dim,)
-        roots = features.sign() * ((features.abs() + soft).sqrt() - soft.sqrt())
+        offset = _RELATIVE_OFFSET * self.centre.square() + _MIN_OFFSET  # (dim,)
+        roots = features.sign() * ((features.abs() + offset).sqrt() - offset.sqrt())
         points = functional.normalize((roots - self.centre) * self.scale, dim=1)  # (n, dim)
         return self.line(points)
 
 
-class Pair(nn.Module):
-    """Two networks of one mind: the mean of their logits.
+class TwoNetworks(nn.Module):
+    """An ensemble of two networks: the mean of their logits.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ __all__ = ["OPERATIONS", "strong_views", "weak_views"]
 SHIFT = 1 / 16  # of the side; the eighth of FixMatch is for mirrored borders, ours are empty
 CUTOUT = 0.5  # largest side of the square that is cut out, of the side of the image
 EDGE = 0.3  # deepest missing edge, of the side
-_LAYERS = 2  # operations per strong view
-_VOID = 5  # an empty area at least this many pixels wide, or at the border, counts as without data
+_OPERATIONS_PER_VIEW = 2  # operations per strong view
+_MIN_EMPTY_WIDTH = 5  # an empty area at least this many pixels wide, or at the border, counts as without data
 
 # Operation -> largest magnitude, in the unit of the operation: degrees, share of the side, relative change ...
 OPERATIONS: dict[str, dict[str, float]] = {
@@ -137,8 +137,10 @@ def strong_views(
     """
     n, _, side, _ = images.shape
     limits = OPERATIONS[views]
-    chosen = torch.randint(len(limits), (_LAYERS, n), generator=generator)  # which operation, by layer and image
-    amounts = magnitude * _between(-1, 1, (_LAYERS, n), generator)
+    chosen = torch.randint(
+        len(limits), (_OPERATIONS_PER_VIEW, n), generator=generator
+    )  # which operation, by layer and image
+    amounts = magnitude * _between(-1, 1, (_OPERATIONS_PER_VIEW, n), generator)
 
     def total(name: str) -> Tensor:  # (n,) sum over the layers of a geometric operation
         return (amounts * (chosen == list(limits).index(name))).sum(0) * limits[name]
@@ -154,7 +156,7 @@ def strong_views(
     images = functional.grid_sample(images, _grid(matrix, side), padding_mode="zeros", align_corners=False)
 
     filled = _filled(images)
-    for layer in range(_LAYERS):
+    for layer in range(_OPERATIONS_PER_VIEW):
         for number, (name, limit) in enumerate(limits.items()):
             if name not in _PHOTOMETRIC:
                 continue
@@ -222,12 +224,15 @@ def _grid(matrix: Tensor, side: int) -> Tensor:
 def _filled(images: Tensor) -> Tensor:
     """``(n, 1, S, S)``: False in empty areas, True elsewhere. A lone black pixel inside the image is no empty area."""
     empty = images.amax(1, keepdim=True) <= 0
-    margin = _VOID // 2
+    margin = _MIN_EMPTY_WIDTH // 2
     area = functional.pad(empty, [2 * margin] * 4, value=True)  # beyond the border there is nothing
-    for combine in (torch.logical_and, torch.logical_or):  # erosion, then dilation, with a square of _VOID pixels
+    for combine in (
+        torch.logical_and,
+        torch.logical_or,
+    ):  # erosion, then dilation, with a square of _MIN_EMPTY_WIDTH pixels
         for axis in (2, 3):
             length = area.shape[axis] - 2 * margin
-            area = reduce(combine, [area.narrow(axis, k, length) for k in range(_VOID)])
+            area = reduce(combine, [area.narrow(axis, k, length) for k in range(_MIN_EMPTY_WIDTH)])
     return ~(area & empty)
 
 

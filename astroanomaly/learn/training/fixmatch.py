@@ -1,7 +1,7 @@
 """FixMatch: the loss and one step of it, as in the paper (Sohn et al. 2020, arXiv:2001.07685).
 
 A network learns from a few labelled images and, at the same time, from many unlabelled ones: where it is confident on a
-weak view of an unlabelled image, its verdict becomes the label of a strong view of the same image.
+weak view of an unlabelled image, its prediction becomes the pseudo-label of a strong view of the same image.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from typing import Literal
 from astroanomaly.config import option
 from astroanomaly.errors import ConfigError
 
-__all__ = ["PretrainOptions", "TrainConfig", "TuneOptions"]
+__all__ = ["FixMatchOptions", "PretrainOptions", "TuneOptions"]
 
-_NOW = 20  # steps that the labelled loss is averaged over
+_STEPS_AVERAGED = 20  # steps that the labelled loss is averaged over
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class FixMatchOptions:
     """Settings of FixMatch. The defaults are those of AnomalyMatch (Gomez & O'Ryan 2025, arXiv:2505.03509)."""
 
     iterations: int = option(100, "training steps of a round")
@@ -116,12 +116,12 @@ class TuneOptions:
 
     def enough(self, losses: Sequence[float]) -> bool:
         """Whether the labels are learnt, from the labelled losses of all steps so far."""
-        return len(losses) >= _NOW and sum(losses[-_NOW:]) / _NOW < self.stop
+        return len(losses) >= _STEPS_AVERAGED and sum(losses[-_STEPS_AVERAGED:]) / _STEPS_AVERAGED < self.stop
 
     @property
-    def training(self) -> TrainConfig:
+    def training(self) -> FixMatchOptions:
         """The same in terms of the training loop: labels only, batch normalisation as it came."""
-        return TrainConfig(
+        return FixMatchOptions(
             iterations=self.iterations,
             labelled_batch=self.batch,
             unlabelled_weight=0.0,

@@ -1,4 +1,4 @@
-"""Learn from the images of a survey alone, and write the weights that a search may begin with."""
+"""Learn from the images of a survey alone, and write the weights that a session may begin with."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import torch
 from torch import Tensor
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import build, to_plain
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.engine.device import pick_device
-from astroanomaly.learn.model_input import ModelInput
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.network.checkpoint import save_checkpoint
+from astroanomaly.learn.preprocessing import to_tensor
 from astroanomaly.learn.settings import build_settings
 from astroanomaly.learn.training.augment import strong_views
 from astroanomaly.learn.training.fixmatch import Norm
 from astroanomaly.learn.training.options import PretrainOptions
-from astroanomaly.learn.training.sampling import Deck
+from astroanomaly.learn.training.sampling import Shuffler
 from astroanomaly.learn.training.simsiam import pretrain_network
 from astroanomaly.records import Progress
 
 __all__ = ["pretrain", "pretrain_steps"]
 
-_PLAIN = 8, 64  # batches and images of each, to measure the statistics of batch normalisation on
+_NORM_BATCHES, _NORM_BATCH_SIZE = 8, 64  # images that the statistics of batch normalisation are measured on
 
 
 def pretrain(
@@ -45,7 +46,7 @@ def pretrain(
     cache
         Folder of the cache.
     out
-        File to write, ``.safetensors``, to be ``backbone.weights`` of a search. One of that name is replaced.
+        File to write, ``.safetensors``, to be ``backbone.weights`` of a session. One of that name is replaced.
     settings
         By section: ``input`` and ``stretch`` (what the network sees), ``backbone`` (the network and the weights it
         begins with), ``session`` (seed and device).
@@ -85,7 +86,7 @@ def pretrain_steps(
     yield from pretrain_network(
         network,
         _views(images, seen, how.batch, torch.Generator().manual_seed(seed)),
-        (images(_PLAIN[1]) for _ in range(_PLAIN[0])),
+        (images(_NORM_BATCH_SIZE) for _ in range(_NORM_BATCHES)),
         how,
         norm,
         seed,
@@ -99,10 +100,10 @@ def _images(
 ) -> Callable[[int], Tensor]:
     """Give what draws so many images ``(n, 3, S, S)`` at random, out of at most so many and each as often as any."""
     planes = seen.check(cache)
-    deck = Deck(cache.sample(most, rng), rng)
+    shuffler = Shuffler(cache.sample(most, rng), rng)
 
     def draw(count: int) -> Tensor:
-        return seen.tensor(cache.read([deck.draw() for _ in range(count)]), device, planes)
+        return to_tensor(cache.read([shuffler.draw() for _ in range(count)]), seen, device, planes)
 
     return draw
 

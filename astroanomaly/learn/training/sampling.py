@@ -1,4 +1,4 @@
-"""What a network learns from next: endless draws from labelled and unlabelled objects."""
+"""What a network learns from next: endless shuffled draws from labelled and unlabelled objects."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Deck", "fingerprint", "labelled_decks"]
+__all__ = ["Shuffler", "fingerprint", "labelled_shufflers"]
 
 
-class Deck:
+class Shuffler:
     """Endless draws: every item once in random order, then again in another."""
 
     def __init__(self, items: Sequence[Any], rng: np.random.Generator) -> None:
@@ -26,13 +26,15 @@ class Deck:
         return self._items[self._order.pop()]
 
 
-def labelled_decks(wanted: list[tuple[str, str]], rng: np.random.Generator, oversample: bool = True) -> list[Deck]:
-    """One deck of (id, class) for each class, to be drawn from in turn; or one for all."""
+def labelled_shufflers(
+    pairs: list[tuple[str, str]], rng: np.random.Generator, oversample: bool = True
+) -> list[Shuffler]:
+    """One shuffler of (id, class) for each class, to be drawn from in turn; or one for all."""
     if not oversample:
-        return [Deck(wanted, rng)]
-    return [Deck([pair for pair in wanted if pair[1] == c], rng) for c in sorted({c for _, c in wanted})]
+        return [Shuffler(pairs, rng)]
+    return [Shuffler([pair for pair in pairs if pair[1] == c], rng) for c in sorted({c for _, c in pairs})]
 
 
-def fingerprint(wanted: list[tuple[str, str]]) -> int:
+def fingerprint(pairs: list[tuple[str, str]]) -> int:
     """Make a number of the labels: further rounds draw other objects, repeated ones the same."""
-    return zlib.crc32("\n".join(sorted(f"{c}\t{i}" for i, c in wanted)).encode())
+    return zlib.crc32("\n".join(sorted(f"{c}\t{i}" for i, c in pairs)).encode())

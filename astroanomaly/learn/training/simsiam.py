@@ -22,7 +22,7 @@ from astroanomaly.records import Progress
 
 __all__ = ["SimSiam", "pretrain_network"]
 
-_COLLAPSED = 0.1  # of the spread that directions drawn at random would have
+_MIN_SPREAD = 0.1  # of the spread that directions drawn at random would have
 
 
 class SimSiam(nn.Module):
@@ -133,7 +133,7 @@ def pretrain_network(
         loss.backward()
         optimiser.step()
         yield Progress("training", step + 1, options.iterations, {"loss": float(loss.detach()), "spread": spread})
-    if spread < _COLLAPSED:
+    if spread < _MIN_SPREAD:
         raise TrainingError(
             f"after {options.iterations} steps the network calls all images the same (spread {spread:.2f}): set a "
             "smaller --learning-rate, or a larger --batch"

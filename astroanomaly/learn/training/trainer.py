@@ -1,4 +1,4 @@
-"""The training loop of FixMatch: settings, optimiser, moving average, memory, and an eye on the pseudo-labels."""
+"""The training loop of FixMatch: optimiser, exponential moving average, memory, and warnings of bad pseudo-labels."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from astroanomaly.learn.training.fixmatch import (
     set_training,
     train_step,
 )
-from astroanomaly.learn.training.options import TrainConfig
+from astroanomaly.learn.training.options import FixMatchOptions
 from astroanomaly.records import Progress
 
 __all__ = ["STAGE", "fit_micro_batch", "train"]
 
 STAGE = "training"
-_FLOOD = 0.95  # share of the unlabelled batch
-_EARLY = 5  # steps
-_OVERHEAD = 1.35  # peak memory of a step over what is kept for the gradient
-_USUAL = 6e9  # bytes that training may take on a processor where the settings do not say
-_SHARE = 0.8  # and on a GPU, of what is free
-_PROGRAM = 1.8e9  # bytes beside it: Python, torch, the weights, a batch of images, measuring the normalisation
+_MAX_EARLY_CONFIDENT_SHARE = 0.95  # of the unlabelled batch
+_EARLY_STEPS = 5
+_PEAK_MEMORY_RATIO = 1.35  # peak memory of a step over what is kept for the gradient
+_CPU_BYTES = 6e9  # that training may take on a processor where the settings do not say
+_GPU_MEMORY_SHARE = 0.8  # and on a GPU, of what is free
+_OTHER_BYTES = 1.8e9  # beside it: Python, torch, the weights, a batch of images, measuring the normalisation
 
 
 def train(
     model: nn.Module,
     batches: Iterable[StepBatch],
-    config: TrainConfig,
+    options: FixMatchOptions,
     *,
     micro_batch: int,
-    plain: Callable[[], Iterable[Tensor]] | None = None,
+    as_scored: Callable[[], Iterable[Tensor]] | None = None,
     learnt: Tensor | None = None,
     fresh: bool = True,
     section: str = "train",
@@ -55,12 +55,12 @@ def train(
     model
         Maps images ``(n, 3, S, S)`` in [0, 1] to logits ``(n, classes)``; class 0 is ``nominal``.
     batches
-        At least ``config.iterations`` of them.
-    config
+        At least ``options.iterations`` of them.
+    options
         The settings.
     micro_batch
         Images that pass together.
-    plain
+    as_scored
         Gives a few batches of images as they will be scored, ``(n, 3, S, S)``, on which ``norm="batch"`` measures the
         statistics of the average after training. None leaves those of training.
     learnt
@@ -81,8 +81,9 @@ def train(
     Returns
     -------
     torch.nn.Module
-        The moving average of the weights, for scoring. Its start is corrected for, as in Adam (Kingma & Ba 2015,
-        arXiv:1412.6980): of a round of 60 steps at a decay of .99, more than half would else be the untrained weights.
+        The exponential moving average of the weights, for scoring. Its start is corrected for, as in Adam (Kingma & Ba
+        2015, arXiv:1412.6980): of a round of 60 steps at a decay of .99, more than half would else be the untrained
+        weights.
 
     Raises
     ------
@@ -90,51 +91,51 @@ def train(
         If the loss is no longer finite.
     """
     average = MovingAverage(model)
-    optimiser = _optimiser(model, config)
-    watch = _Watch(config, fresh)
-    set_training(model, config.norm)
+    optimiser = _optimiser(model, options)
+    watch = _Watch(options, fresh)
+    set_training(model, options.norm)
     losses: list[float] = []
     started = time.perf_counter()
     prepared = _Prepared(batches, next(model.parameters()).device)
     batch = prepared.next()
-    for step in range(config.iterations):
+    for step in range(options.iterations):
         if batch is None:
             break
         for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * _schedule(config, step)
+            group["lr"] = options.learning_rate * _schedule(options, step)
         loss = train_step(
             model,
             optimiser,
             prepared.use(batch),
             micro_batch=micro_batch,
-            norm=config.norm,
+            norm=options.norm,
             learnt=learnt,
-            threshold=config.threshold,
-            temperature=config.temperature,
-            weight=config.unlabelled_weight,
-            max_grad_norm=config.max_grad_norm,
+            threshold=options.threshold,
+            temperature=options.temperature,
+            weight=options.unlabelled_weight,
+            max_grad_norm=options.max_grad_norm,
         )
-        average.move(config.ema * (1 - config.ema**step) / (1 - config.ema ** (step + 1)))
-        batch = prepared.next() if step + 1 < config.iterations else None  # while a GPU is busy with the step
+        average.move(options.ema * (1 - options.ema**step) / (1 - options.ema ** (step + 1)))
+        batch = prepared.next() if step + 1 < options.iterations else None  # while a GPU is busy with the step
         values = _figures(loss)
         if not math.isfinite(values["loss"]):
             raise TrainingError(
-                f"the loss is {values['loss']} at step {step + 1} of {config.iterations}: the weights ran away; set a "
-                f"smaller {section}.learning_rate than {config.learning_rate:g}"
+                f"the loss is {values['loss']} at step {step + 1} of {options.iterations}: the weights ran away; set a "
+                f"smaller {section}.learning_rate than {options.learning_rate:g}"
             )
         now = time.perf_counter()
         values["seconds"], started = now - started, now
-        yield Progress(STAGE, step + 1, config.iterations, values, watch.look(step, values))
+        yield Progress(STAGE, step + 1, options.iterations, values, watch.look(step, values))
         losses.append(values.get("supervised loss", values["loss"]))
         if enough is not None and enough(losses):
             break
-    if config.norm == "batch" and plain is not None:
-        measure_norm(average.model, plain())
+    if options.norm == "batch" and as_scored is not None:
+        measure_norm(average.model, as_scored())
     return average.model
 
 
-def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig, section: str = "train") -> int:
-    """Find how many images may pass together within ``config.memory_gb``: at most the whole step.
+def fit_micro_batch(model: nn.Module, size: int, options: FixMatchOptions, section: str = "train") -> int:
+    """Find how many images may pass together within ``options.memory_gb``: at most the whole step.
 
     The tensors that the network keeps for the gradient of two images are counted, so the answer depends on the network,
     the size of the images and the settings, and, unless ``memory_gb`` is given, on the free memory of a GPU.
@@ -145,7 +146,7 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig, section: s
         The network, on its device; unchanged afterwards.
     size
         Side of the images in pixels.
-    config
+    options
         The settings; a ``micro_batch`` there is taken as it is.
     section
         Section of the settings, for messages.
@@ -155,13 +156,13 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig, section: s
     ConfigError
         If the smallest parts, of one labelled image each, need more.
     """
-    whole = config.labelled_batch + 2 * config.unlabelled_batch
-    if config.micro_batch:
-        return min(config.micro_batch, whole)
+    whole = options.labelled_batch + 2 * options.unlabelled_batch
+    if options.micro_batch:
+        return min(options.micro_batch, whole)
     device = next(model.parameters()).device
-    allowed = config.memory_gb * 1e9 or _usual_memory(device)
+    allowed = options.memory_gb * 1e9 or _usual_memory(device)
     trial = copy.deepcopy(model)  # batch normalisation would change the model itself
-    set_training(trial, config.norm)
+    set_training(trial, options.norm)
     own = {parameter.untyped_storage().data_ptr() for parameter in trial.parameters()}
     kept: dict[int, int] = {}  # bytes by storage
 
@@ -175,13 +176,13 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig, section: s
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         output = trial(images)
     del output  # until here nothing that was counted may be freed, or addresses would be used twice
-    per_image = sum(kept.values()) / 2 * _OVERHEAD
-    if config.norm == "frozen":  # weak views keep nothing
-        per_image *= (config.labelled_batch + config.unlabelled_batch) / whole
-    smallest = -(-whole // config.labelled_batch)
-    room = allowed - _PROGRAM
+    per_image = sum(kept.values()) / 2 * _PEAK_MEMORY_RATIO
+    if options.norm == "frozen":  # weak views keep nothing
+        per_image *= (options.labelled_batch + options.unlabelled_batch) / whole
+    smallest = -(-whole // options.labelled_batch)
+    room = allowed - _OTHER_BYTES
     if room < smallest * per_image:
-        needed = math.ceil((smallest * per_image + _PROGRAM) / 1e8) / 10
+        needed = math.ceil((smallest * per_image + _OTHER_BYTES) / 1e8) / 10
         raise ConfigError(
             f"training at {size} px needs about {needed:g} GB, but may have {allowed / 1e9:.3g} GB: raise "
             f"{section}.memory_gb, or set a smaller input.size"
@@ -191,7 +192,7 @@ def fit_micro_batch(model: nn.Module, size: int, config: TrainConfig, section: s
 
 def _usual_memory(device: torch.device) -> float:
     """Bytes that training may take where the settings do not say: a GPU is there for it, a processor is not."""
-    return _SHARE * free_memory(device) if device.type == "cuda" else _USUAL
+    return _GPU_MEMORY_SHARE * free_memory(device) if device.type == "cuda" else _CPU_BYTES
 
 
 class _Prepared:
@@ -217,21 +218,21 @@ class _Prepared:
         return batch
 
 
-def _optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimiser(model: nn.Module, options: FixMatchOptions) -> torch.optim.Optimizer:
     """Stochastic gradient descent; weight decay on matrices and kernels only, as in the reference implementations."""
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     spared = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     return torch.optim.SGD(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
+        [{"params": decayed, "weight_decay": options.weight_decay}, {"params": spared, "weight_decay": 0.0}],
+        lr=options.learning_rate,
+        momentum=options.momentum,
+        nesterov=options.momentum > 0,
     )
 
 
-def _schedule(config: TrainConfig, step: int) -> float:
+def _schedule(options: FixMatchOptions, step: int) -> float:
     """Learning rate of a step, in units of the first; the cosine is that of the paper, section 2.3."""
-    return math.cos(7 * math.pi * step / (16 * config.iterations)) if config.schedule == "cosine" else 1.0
+    return math.cos(7 * math.pi * step / (16 * options.iterations)) if options.schedule == "cosine" else 1.0
 
 
 def _figures(loss: Loss) -> dict[str, float]:
@@ -250,8 +251,8 @@ def _figures(loss: Loss) -> dict[str, float]:
 class _Watch:
     """Tells when pseudo-labels come too early or not at all."""
 
-    def __init__(self, config: TrainConfig, fresh: bool) -> None:
-        self._config = config
+    def __init__(self, options: FixMatchOptions, fresh: bool) -> None:
+        self._options = options
         self._fresh = fresh
         self._warned = False
         self._most = 0.0
@@ -262,17 +263,17 @@ class _Watch:
         if confident is None:
             return ""
         self._most = max(self._most, confident)
-        if self._fresh and not self._warned and step < _EARLY and confident >= _FLOOD:
+        if self._fresh and not self._warned and step < _EARLY_STEPS and confident >= _MAX_EARLY_CONFIDENT_SHARE:
             self._warned = True
             return (
                 f"{confident:.0%} of the unlabelled images passed the confidence threshold at step {step + 1}: before "
                 "anything is learnt these pseudo-labels are near random. Raise train.threshold "
-                f"({self._config.threshold:g}) or train.temperature ({self._config.temperature:g})"
+                f"({self._options.threshold:g}) or train.temperature ({self._options.temperature:g})"
             )
-        if step == self._config.iterations - 1 and not self._most:
+        if step == self._options.iterations - 1 and not self._most:
             return (
-                f"no unlabelled image passed the confidence threshold in {self._config.iterations} steps: this round "
+                f"no unlabelled image passed the confidence threshold in {self._options.iterations} steps: this round "
                 "learnt from the labels only. Raise train.iterations, or lower train.threshold "
-                f"({self._config.threshold:g})"
+                f"({self._options.threshold:g})"
             )
         return ""

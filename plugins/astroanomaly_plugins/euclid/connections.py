@@ -14,7 +14,7 @@ from astroanomaly.fetch import Said
 
 __all__ = ["Connections"]
 
-_MOST_WORDS = 20_000  # bytes of an error page that are read
+_ERROR_PAGE_BYTES = 20_000  # that are read
 
 
 class Connections:
@@ -110,5 +110,5 @@ def _refuse(response: http.client.HTTPResponse) -> None:
     answer = requests.Response()
     answer.status_code = response.status
     answer.headers.update(response.getheaders())
-    answer.raw = io.BytesIO(response.read(_MOST_WORDS))
+    answer.raw = io.BytesIO(response.read(_ERROR_PAGE_BYTES))
     raise requests.HTTPError(f"HTTP {response.status} {response.reason}", response=answer)

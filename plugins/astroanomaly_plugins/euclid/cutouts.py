@@ -24,7 +24,7 @@ from astroanomaly_plugins.euclid.files import Band, open_band
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic
 from astroanomaly_plugins.shared.columns import COLUMN
 
-__all__ = ["Archive", "read_cutouts", "read_outside"]
+__all__ = ["Archive", "read_cutouts"]
 
 _SAME_PIXEL = 0.01  # pixels by which two bands may differ and still be crops of one grid
 _SAME_SCALE = 0.002
@@ -146,11 +146,3 @@ def _shift(first: Grid, other: Grid) -> tuple[int, int] | None:
     left, bottom = int(np.round(dx[0])), int(np.round(dy[0]))
     same = np.abs(dx - left).max() < _SAME_PIXEL and np.abs(dy - bottom).max() < _SAME_PIXEL
     return (left, bottom) if same else None
-
-
-def read_outside(task: Task) -> Iterator[Failure]:
-    """Report the objects that no mosaic shows, have no position or are not in the catalogue."""
-    table = task.table
-    for object_id, reason, ra, dec in zip(table["id"], table["reason"], table["ra"], table["dec"], strict=True):
-        placed = np.isfinite(ra) and np.isfinite(dec)  # of the others the survey has said nothing
-        yield Failure(str(object_id), str(reason), float(ra), float(dec), kind="no coverage" if placed else "failed")

@@ -11,13 +11,12 @@ import numpy as np
 from astroanomaly import BandError, Task, UnreadableError
 from astroanomaly_plugins.euclid.bands import fits_band
 from astroanomaly_plugins.euclid.files import header_of, image_of, zero_point
-from astroanomaly_plugins.euclid.mer_catalog import Positions
 from astroanomaly_plugins.euclid.mosaics import Tile
 from astroanomaly_plugins.mosaics.files import Image
 from astroanomaly_plugins.mosaics.objects import assign
 from astroanomaly_plugins.mosaics.tiles import Tile as LocalTile
 from astroanomaly_plugins.mosaics.tiles import make_tile
-from astroanomaly_plugins.shared.columns import COLUMN
+from astroanomaly_plugins.shared.positions import Positions
 
 __all__ = ["all_there", "plan_local"]
 
@@ -64,20 +63,13 @@ def plan_local(
         if not len(rows):
             continue
         rows = rows[np.lexsort((found.x[rows], np.floor(found.y[rows])))]  # in the order of the file
-        table: dict[str, Any] = {
-            "id": positions.ids[rows],
-            "ra": positions.ra[rows],
-            "dec": positions.dec[rows],
-            "x": found.x[rows],
-            "y": found.y[rows],
-        }
+        table = {**positions.table(rows), "x": found.x[rows], "y": found.y[rows]}
         others = sorted({other for k in rows.tolist() for other in found.others.get(k, ())})
         if others:
             place = {other: position for position, other in enumerate(others, 1)}
             table["others"] = np.array(
                 [" ".join(str(place[other]) for other in found.others.get(k, ())) for k in rows.tolist()]
             )
-        table.update({COLUMN + name: values[rows] for name, values in positions.columns.items()})
         plain = [{**local[one].plain, "columns": columns[one]} for one in (number, *others)]
         tasks.append(Task(f"tile-{tiles[number].number}", {**payload, "kind": "tile", "tiles": plain}, table))
     units = {band: image.unit for tile in reversed(local) for band, image in tile.bands.items()}

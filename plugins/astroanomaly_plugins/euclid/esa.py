@@ -30,11 +30,11 @@ __all__ = ["EsaArchive"]
 
 _log = logging.getLogger(__name__)
 _SERVER = "ASTROANOMALY_EUCLID_SERVER"
-_MARGIN = 2  # pixels more than a cutout needs on every side, whatever way the server rounds
-_MOST_RADIUS = 0.5  # degrees: what the service cuts at most
+_MARGIN_PIXELS = 2  # more than a cutout needs on every side, whatever way the server rounds
+_MAX_RADIUS_DEG = 0.5  # what the service cuts at most
 _JOB_S = 3600.0  # a query that takes longer is given up
 _FIRST_POLL_S, _LAST_POLL_S = 0.1, 5.0
-_BYTES_OF_HEADER = 8640
+_HEADER_BYTES = 8640
 T = TypeVar("T")
 _lock = threading.RLock()
 
@@ -141,17 +141,17 @@ class EsaArchive:
         ConfigError
             If the service does not cut that much.
         """
-        radius = (max(size_hw) / 2 + _MARGIN) * PIXEL_ARCSEC / 3600
-        if radius > _MOST_RADIUS:
+        radius = (max(size_hw) / 2 + _MARGIN_PIXELS) * PIXEL_ARCSEC / 3600
+        if radius > _MAX_RADIUS_DEG:
             raise ConfigError(
-                f"cutouts of {size_hw[1]} x {size_hw[0]} pixels are larger than the {2 * _MOST_RADIUS:g} degrees that "
-                "ESA's archive cuts: ask for smaller ones, or read mosaics in place with --via datalabs"
+                f"cutouts of {size_hw[1]} x {size_hw[0]} pixels are larger than the {2 * _MAX_RADIUS_DEG:g} degrees "
+                "that ESA's archive cuts: ask for smaller ones, or read mosaics in place with --via datalabs"
             )
         return radius
 
     def nbytes(self, size_hw: tuple[int, int]) -> int:
         """Estimate the bytes of one cutout."""
-        return 4 * (max(size_hw) + 2 * _MARGIN) ** 2 + _BYTES_OF_HEADER
+        return 4 * (max(size_hw) + 2 * _MARGIN_PIXELS) ** 2 + _HEADER_BYTES
 
     def cutout(self, mosaic: Mosaic, ra: float, dec: float, size_hw: tuple[int, int]) -> Path:
         """Fetch a cutout with a few pixels more than needed; return the file, which is kept."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Band", "check_cutout", "header_of", "image_of", "open_band", "read_votable", "zero_point"]
 
 
-_MOST_EXTRA = 6  # pixels that a cutout is longer than needed: two and a rounding at both ends
+_MAX_EXTRA_PIXELS = 6  # that a cutout is longer than needed: two and a rounding at both ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def _is_around(position: float, length: int, size: int) -> bool:
         return False
     first = int(first_pixels(np.array([position]), size)[0])
     missing = max(0, -first) + max(0, first + size - length)
-    return missing == 0 or (missing < size and length + missing <= size + _MOST_EXTRA)
+    return missing == 0 or (missing < size and length + missing <= size + _MAX_EXTRA_PIXELS)
 
 
 def _refusal(what: str, reason: str) -> FetchError:

@@ -28,7 +28,7 @@ _SERVER = "ASTROANOMALY_IRSA_SERVER"
 _COLLECTION = "euclid_DpdMerBksMosaic"
 _ROW_BYTES = 19_200 * 4
 _BLOCK_BYTES = 1_000_000
-_MOST_ROWS = 10_000_000
+_MAX_ROWS = 10_000_000
 
 
 class IrsaArchive:
@@ -70,9 +70,9 @@ class IrsaArchive:
         def ask(irsa: Any) -> Table:
             _look_up(irsa)
             where = (SkyCoord(ra, dec, unit="deg", frame="icrs"), radius * u.deg)
-            return irsa.query_sia(pos=where, collection=_COLLECTION, maxrec=_MOST_ROWS)
+            return irsa.query_sia(pos=where, collection=_COLLECTION, maxrec=_MAX_ROWS)
 
-        rows = self._kept({"service": "Euclid SIA2 at IRSA", "circle": [ra, dec, radius]}, ask, what)
+        rows = self._cached({"service": "Euclid SIA2 at IRSA", "circle": [ra, dec, radius]}, ask, what)
         found = []
         for row in rows:
             if "dataproduct_subtype" not in rows.colnames or str(row["dataproduct_subtype"]) != "science":
@@ -104,11 +104,11 @@ class IrsaArchive:
         """Run a query; its answer is kept."""
 
         def ask(irsa: Any) -> Table:
-            return irsa.query_tap(adql, maxrec=_MOST_ROWS).to_table()
+            return irsa.query_tap(adql, maxrec=_MAX_ROWS).to_table()
 
-        return self._kept({"service": "Euclid TAP at IRSA", "query": adql}, ask, what)
+        return self._cached({"service": "Euclid TAP at IRSA", "query": adql}, ask, what)
 
-    def _kept(self, request: dict[str, Any], ask: Any, what: str) -> Table:
+    def _cached(self, request: dict[str, Any], ask: Any, what: str) -> Table:
         def make(path: Path) -> None:
             from pyvo.dal import DALFormatError, DALOverflowWarning
 

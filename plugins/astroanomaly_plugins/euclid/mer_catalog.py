@@ -1,29 +1,27 @@
-"""Which objects to cut: from a catalogue, by the ids of the MER catalogue, or those of a cone in it."""
+"""Objects of the MER catalogue: by their ids, or those of a cone."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from astroanomaly import CatalogError, ConfigError, FetchError, read_catalog
+from astroanomaly import CatalogError, ConfigError, FetchError
+from astroanomaly.sky import read_angle, read_position
+from astroanomaly_plugins.shared.columns import carried
+from astroanomaly_plugins.shared.positions import Positions
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from astroanomaly import Catalog
-from astroanomaly_plugins.shared.columns import carried
-
-__all__ = ["MerCatalogue", "Positions", "from_catalog", "from_cone", "from_ids", "read_cone"]
+__all__ = ["MerCatalogue", "from_cone", "from_ids", "read_cone"]
 
 _log = logging.getLogger(__name__)
 _IDS_PER_QUERY = 500
-_USUAL = (  # columns that are kept where nothing else is asked for
+_USUAL_COLUMNS = (  # kept where nothing else is asked for
     "flux_detection_total",
     "fluxerr_detection_total",
     "flux_vis_psf",
@@ -36,7 +34,7 @@ _USUAL = (  # columns that are kept where nothing else is asked for
     "ellipticity",
     "mumax_minus_mag",
 )
-_MICROJANSKY = 23.9  # AB magnitude of one microjansky
+_MICROJANSKY_MAG = 23.9  # AB magnitude of one microjansky
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -58,40 +56,6 @@ class MerCatalogue(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Positions:
-    """Objects with positions, in ICRS degrees, and the catalogue columns that ride along."""
-
-    ids: np.ndarray
-    ra: np.ndarray
-    dec: np.ndarray
-    columns: dict[str, Any]
-    unknown: tuple[str, ...] = field(default=())
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-def from_catalog(
-    path: Path, *, ra: str = "", dec: str = "", id: str = "", frame: str = "", carry: Sequence[str] = ("*",)
-) -> Positions:
-    """Read positions from a table.
-
-    Raises
-    ------
-    CatalogError
-        If the table has no sky positions, or lacks a column that is to be carried.
-    """
-    catalog: Catalog = read_catalog(path, ra=ra or None, dec=dec or None, id=id or None, frame=frame or None)
-    if catalog.ra is None or catalog.dec is None:
-        raise CatalogError(
-            f"{path} has no sky positions, only pixels ({catalog.found.get('pixel', '')}): name its columns with --ra "
-            f"and --dec. There are: {', '.join(catalog.columns.colnames)}"
-        )
-    columns = carried(catalog.columns, carry)
-    return Positions(catalog.ids, np.asarray(catalog.ra), np.asarray(catalog.dec), columns)
-
-
 def read_cone(text: str, radius: str) -> tuple[float, float, float]:
     """Read ``--cone`` and ``--radius`` as degrees.
 
@@ -100,24 +64,19 @@ def read_cone(text: str, radius: str) -> tuple[float, float, float]:
     ConfigError
         If they are no position and no angle.
     """
-    from astropy.coordinates import SkyCoord
-    from astropy.units import Quantity, UnitsError
-
     if not radius:
         raise ConfigError(f"--cone {text!r} needs a radius: --radius 0.1deg")
-    numbers = text.replace(",", " ").split()
     try:
-        plain = len(numbers) == 2 and all(re.fullmatch(r"[-+]?\d+\.?\d*", number) for number in numbers)
-        place = SkyCoord(text.replace(",", " "), unit="deg" if plain else ("hourangle", "deg"), frame="icrs")
-        angle = float(Quantity(radius).to_value("deg"))
-    except (ValueError, TypeError, UnitsError) as error:
+        ra, dec = read_position(text)
+        angle = read_angle(radius, "deg")
+    except ConfigError as error:
         raise ConfigError(
             f"--cone {text!r} --radius {radius!r}: expected a position, as in '269.7 66.0' (degrees) or "
             f"'17h58m48s +66d00m00s', and an angle, as in 0.1deg: {error}"
         ) from None
     if not 0 < angle <= 90:
         raise ConfigError(f"--radius {radius!r} is {angle:g} degrees: expected more than 0 and at most 90")
-    return float(place.ra.deg), float(place.dec.deg), angle
+    return ra, dec, angle
 
 
 def from_cone(
@@ -143,7 +102,7 @@ def from_cone(
         f"CIRCLE('ICRS', {ra!r}, {dec!r}, {radius!r})) = 1"
     )
     if magnitude_limit is not None:
-        where += f" AND {_checked(flux_column)} >= {10 ** ((_MICROJANSKY - magnitude_limit) / 2.5)!r}"
+        where += f" AND {_checked(flux_column)} >= {10 ** ((_MICROJANSKY_MAG - magnitude_limit) / 2.5)!r}"
     counted = archive.query(f"SELECT COUNT(*) AS number FROM {archive.catalogue} WHERE {where}", "size of the cone")
     number = int(counted[counted.colnames[0]][0])
     if number == 0:
@@ -163,7 +122,7 @@ def from_cone(
 
 
 def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) -> Positions:
-    """Take objects of the MER catalogue by their ids; those it does not know are listed apart.
+    """Take objects of the MER catalogue by their ids; those it does not know are left out.
 
     Raises
     ------
@@ -176,11 +135,11 @@ def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) 
 
     for text in ids:
         if not re.fullmatch(r"-?\d+", text):
-            raise ConfigError(f"--id {text!r}: ids of the MER catalogue are whole numbers")
+            raise ConfigError(f"--mer-id {text!r}: ids of the MER catalogue are whole numbers")
     wanted = [str(int(text)) for text in ids]
     if len(set(wanted)) < len(wanted):
         twice = next(text for text in wanted if wanted.count(text) > 1)
-        raise ConfigError(f"--id {twice} is given twice")
+        raise ConfigError(f"--mer-id {twice} is given twice")
     names = _names(archive, columns)
     tables = []
     for start in range(0, len(wanted), _IDS_PER_QUERY):
@@ -190,8 +149,7 @@ def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) 
     found = _positions(archive, vstack(tables, metadata_conflicts="silent"))
     if not len(found):
         raise CatalogError(f"the MER catalogue at {archive.name} knows none of the {len(wanted)} ids, as {wanted[0]}")
-    known = set(found.ids.tolist())
-    return Positions(found.ids, found.ra, found.dec, found.columns, tuple(text for text in wanted if text not in known))
+    return found
 
 
 def _names(archive: MerCatalogue, columns: Sequence[str]) -> str:
@@ -199,7 +157,7 @@ def _names(archive: MerCatalogue, columns: Sequence[str]) -> str:
     if "*" in columns:
         return "*"
     wanted = [_checked(name) for name in columns if name not in ("usual", "none")]
-    usual = _USUAL if "usual" in columns else ()
+    usual = _USUAL_COLUMNS if "usual" in columns else ()
     if wanted or usual:
         adql = f"SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = '{archive.catalogue}'"
         there = {str(row[0]).lower() for row in archive.query(adql, "columns of the MER catalogue")}

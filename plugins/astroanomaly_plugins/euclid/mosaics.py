@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import BandError
+from astroanomaly.sky import cells, enclosing_circle, unit_vectors
 from astroanomaly_plugins.euclid.bands import is_wanted
 
 __all__ = ["PIXEL_ARCSEC", "Mosaic", "Placed", "Tile", "areas", "make_tiles", "mosaic_extent", "place"]
 
 PIXEL_ARCSEC = 0.1  # of every mosaic of the MER pipeline
 _HALF_TILE = 0.5 * 19_200 * PIXEL_ARCSEC / 3600  # degrees
-_CELL = 8.0  # degrees: one question to an archive asks for all mosaics of a piece of sky of this size
+_CELL_DEG = 8.0  # one question to an archive asks for all mosaics of a piece of sky of this size
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +39,7 @@ class Mosaic:
     instrument
         Instrument, as the archive needs it.
     band
-        As `euclid_bands.band_name` has it.
+        As `band_name` has it.
     ra, dec
         Middle, ICRS degrees.
     half_x, half_y
@@ -120,24 +121,9 @@ def areas(ra: np.ndarray, dec: np.ndarray, margin: float) -> Iterator[tuple[floa
     margin
         How far from a position a mosaic may lie and still be of interest, in degrees.
     """
-    good = np.isfinite(ra) & np.isfinite(dec)
-    ra, dec = ra[good] % 360, dec[good]
-    band = np.floor((dec + 90) / _CELL).astype(int)
-    width = _CELL / np.maximum(np.cos(np.radians((band + 0.5) * _CELL - 90)), 0.01)
-    cell = band * 100_000 + np.floor(ra / width).astype(int)
-    for number in np.unique(cell):
-        vectors = _unit_vectors(ra[cell == number], dec[cell == number])
-        center = vectors.mean(axis=0)
-        center /= np.linalg.norm(center)
-        chord = float(np.sqrt(((vectors - center) ** 2).sum(axis=1)).max())
-        radius = np.degrees(2 * np.arcsin(min(1.0, chord / 2))) + margin
-        lon, lat = np.degrees(np.arctan2(center[1], center[0])) % 360, np.degrees(np.arcsin(center[2]))
-        yield round(float(lon), 5), round(float(lat), 5), round(float(radius) + 2e-5, 5)
-
-
-def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+    for rows in cells(ra, dec, _CELL_DEG):
+        lon, lat, radius = enclosing_circle(ra[rows], dec[rows])
+        yield round(lon, 5), round(lat, 5), round(radius + margin + 2e-5, 5)
 
 
 def make_tiles(mosaics: Iterable[Mosaic], bands: Sequence[str]) -> list[Tile]:
@@ -146,7 +132,7 @@ def make_tiles(mosaics: Iterable[Mosaic], bands: Sequence[str]) -> list[Tile]:
     Parameters
     ----------
     bands
-        Bands that were asked for, as `euclid_bands.band_name` has them.
+        Bands that were asked for, as `band_name` has them.
 
     Raises
     ------
@@ -205,14 +191,14 @@ def place(tiles: Sequence[Tile], ra: np.ndarray, dec: np.ndarray, size_hw: tuple
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not len(known) or not tiles:
         return result
-    tree = cKDTree(_unit_vectors(ra[known], dec[known]))
+    tree = cKDTree(unit_vectors(ra[known], dec[known]))
     best = np.full((len(ra), 2), -np.inf)
     half_height, half_width = (0.5 * length * PIXEL_ARCSEC / 3600 for length in size_hw)
     most = max(len(tile.mosaics) for tile in tiles)
     for number, tile in enumerate(tiles):
         one = tile.first
         reach = np.radians(np.hypot(one.half_x + half_width, one.half_y + half_height)) * 1.05
-        center = _unit_vectors(np.array([one.ra]), np.array([one.dec]))[0]
+        center = unit_vectors(np.array([one.ra]), np.array([one.dec]))[0]
         near = known[np.asarray(tree.query_ball_point(center, min(2.0, reach)), dtype=np.int64)]
         if not len(near):
             continue

@@ -4,7 +4,7 @@
   ``datalabs``: mosaics are read in place, memory-mapped. ``auto`` takes the first that works: in place if all mosaics
   are there, ESA, else IRSA. The archive is chosen before the first cutout, stored in the plan and never changed.
 * **Objects.** Those of a catalogue, of ids of the MER catalogue, or of a cone in it down to a magnitude.
-* **Mosaics** are found by position, grouped by tile, and matched to bands by name (`euclid_bands`). Each object is cut
+* **Mosaics** are found by position, grouped by tile, and matched to bands by name (`band_name`). Each object is cut
   from the tile that shows most of it.
 * **Grids.** All bands of a tile share one grid, and cutouts are crops of it; where they do not, bands are resampled to
   an explicit TAN grid.
@@ -15,9 +15,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,17 +37,19 @@ from astroanomaly import (
     hookimpl,
     option,
 )
+from astroanomaly.sky import size_in_pixels
 from astroanomaly_plugins.euclid.bands import band_name
-from astroanomaly_plugins.euclid.cutouts import read_cutouts, read_outside
+from astroanomaly_plugins.euclid.cutouts import read_cutouts
 from astroanomaly_plugins.euclid.datalabs import all_there, plan_local
 from astroanomaly_plugins.euclid.esa import EsaArchive
 from astroanomaly_plugins.euclid.irsa import IrsaArchive
-from astroanomaly_plugins.euclid.mer_catalog import Positions, from_catalog, from_cone, from_ids, read_cone
+from astroanomaly_plugins.euclid.mer_catalog import from_cone, from_ids, read_cone
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Tile, areas, make_tiles, place
 from astroanomaly_plugins.mosaics.objects import footprint
 from astroanomaly_plugins.mosaics.reading import read_tile
-from astroanomaly_plugins.mosaics.tiles import size_in_pixels
-from astroanomaly_plugins.shared.columns import COLUMN
+from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
+from astroanomaly_plugins.shared.options import PositionOptions
+from astroanomaly_plugins.shared.positions import Positions, read_positions
 
 __all__ = ["EuclidOptions", "EuclidSource", "register_sources"]
 
@@ -57,7 +59,7 @@ _OWN_COLUMNS = ("tile", "archive")
 
 
 @dataclass(frozen=True)
-class EuclidOptions:
+class EuclidOptions(PositionOptions):
     """Options of the source ``euclid``."""
 
     size: str = option(
@@ -72,8 +74,8 @@ class EuclidOptions:
         "the archive: ESA cuts on its server, IRSA is read in the public cloud, datalabs reads mosaics in place; auto "
         "takes the first that works",
     )
-    catalog: Path | None = option(None, "table of the objects to cut")  # noqa: RUF009 - option() makes a dataclass field
-    id: tuple[str, ...] = option((), "ids of the MER catalogue to cut, in place of a table")
+    id: str = option("", "catalogue column of the object id", formerly=("id_column",))
+    mer_id: tuple[str, ...] = option((), "ids of the MER catalogue to cut, in place of a table", formerly=("id",))
     cone: str = option(
         "", "cut the objects of the MER catalogue around this position, as in '269.7 66.0'", metavar="POS"
     )
@@ -84,23 +86,20 @@ class EuclidOptions:
         ("usual",),
         "MER columns to keep with objects of a cone or by id; usual: fluxes, shape and flags; * for all, none for none",
     )
-    ra: str = option("", "column of the table with the longitude (right ascension)")
-    dec: str = option("", "column of the table with the latitude (declination)")
-    frame: str = option("", "frame of the table's positions, as astropy calls it; default: by column")
-    id_column: str = option("", "column of the table with the object id")
-    carry: tuple[str, ...] = option(("*",), "columns of the table to keep with the cutouts; * for all, none for none")
-    min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
     login: bool = option(
         False, "log in at ESA, with EUCLID_USER and EUCLID_PASSWORD or the file EUCLID_CREDENTIALS of the environment"
     )
     environment: Literal["PDR", "IDR", "OTF", "REG"] = option(
         "PDR", "which of ESA's archives: PDR is public, the others are for members of the consortium"
     )
-    dtype: Literal["float32", "float16"] = option("float32", "how flux is stored")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_coverage <= 1:
-            raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
+        super().__post_init__()
+        if re.fullmatch(r"[-+\s\d,]+", self.id):
+            raise ConfigError(
+                f"--id {self.id}: ids of the MER catalogue are given with --mer-id now; --id names the column of ids "
+                "in a table"
+            )
         if self.login and self.via == "irsa":
             raise ConfigError("--login is for ESA's archive; IRSA has no accounts")
         doubled = [name for name in self.names if self.names.count(name) > 1]
@@ -131,8 +130,8 @@ class EuclidSource:
         """
         if request.inputs:
             raise ConfigError(
-                f"the source euclid takes no files ({request.inputs[0]}): give a table with --catalog, or say --id or "
-                "--cone"
+                f"the source euclid takes no files ({request.inputs[0]}): give a table with --catalog, or say --mer-id "
+                "or --cone"
             )
         if not options.size:
             raise ConfigError("the size of the cutouts is missing: --size 10arcsec or --size 64 (pixels of 0.1 arcsec)")
@@ -149,24 +148,28 @@ class EuclidSource:
             "login": options.login,
         }
         tasks, downloads, units = _tasks(via, positions, tiles, payload)
+        known = set(positions.ids.tolist())
+        unknown = [text for text in (str(int(text)) for text in options.mer_id) if text not in known]
+        tasks += failure_tasks("unknown", unknown, np.nan, np.nan, "not in the MER catalogue", "failed")
         layout = Layout(bands=options.names, height=size[0], width=size[1], dtype=options.dtype, units=units)
         return Plan(tasks, layout, downloads)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""
         kind = task.payload["kind"]
-        if kind == "outside":
-            return read_outside(task)
+        if kind in ("failures", "outside"):  # the latter in plans of version 0.1.0
+            return read_failures(task)
         if kind == "tile":
             return read_tile(task)
         return read_cutouts(_archive(task.payload["via"], task.payload["environment"], task.payload["login"]), task)
 
 
 def _check_choice(options: EuclidOptions) -> None:
-    given = [name for name in ("catalog", "id", "cone") if getattr(options, name)]
+    choices = {"--catalog": options.catalog, "--mer-id": options.mer_id, "--cone": options.cone}
+    given = [flag for flag, value in choices.items() if value]
     if len(given) != 1:
-        named = " and ".join(f"--{name}" for name in given) or "nothing"
-        raise ConfigError(f"which objects to cut is said by one of --catalog, --id and --cone; {named} was given")
+        named = " and ".join(given) or "nothing"
+        raise ConfigError(f"which objects to cut is said by one of {', '.join(choices)}; {named} was given")
     if not options.cone and (options.radius or options.magnitude_limit is not None):
         raise ConfigError("--radius and --magnitude-limit belong to --cone")
 
@@ -208,19 +211,12 @@ def _ask(
 ) -> tuple[Positions, list[Tile]]:
     """Find the objects, and the mosaics that show any of them."""
     if options.catalog is not None:
-        positions = from_catalog(
-            options.catalog,
-            ra=options.ra,
-            dec=options.dec,
-            id=options.id_column,
-            frame=options.frame,
-            carry=options.carry,
-        )
+        positions = read_positions(options)
     elif options.cone:
         cone = read_cone(options.cone, options.radius)
         positions = from_cone(archive, cone, options.columns, options.magnitude_limit, options.flux_column)
     else:
-        positions = from_ids(archive, options.id, options.columns)
+        positions = from_ids(archive, options.mer_id, options.columns)
     margin = archive.radius_deg(size) * np.sqrt(2)
     mosaics = [
         mosaic for circle in areas(positions.ra, positions.dec, float(margin)) for mosaic in archive.mosaics(*circle)
@@ -275,8 +271,7 @@ def _tasks(
         raise FootprintError(
             f"none of the {len(positions)} positions lies on a mosaic: {footprint(positions.ra, positions.dec)} (ICRS)"
         )
-    lost = _lost(positions, outside)
-    return [*tasks, lost] if len(lost) else tasks, downloads, tuple(units[band] for band in bands)
+    return [*tasks, *_lost(positions, outside)], downloads, tuple(units[band] for band in bands)
 
 
 def _cutout_tasks(tile: Tile, rows: np.ndarray, positions: Positions, payload: dict[str, Any]) -> list[Task]:
@@ -285,9 +280,7 @@ def _cutout_tasks(tile: Tile, rows: np.ndarray, positions: Positions, payload: d
     tasks = []
     for start in range(0, len(rows), _OBJECTS_PER_TASK):
         part = rows[start : start + _OBJECTS_PER_TASK]
-        table: dict[str, Any] = {"id": positions.ids[part], "ra": positions.ra[part], "dec": positions.dec[part]}
-        table.update({COLUMN + name: values[part] for name, values in positions.columns.items()})
-        tasks.append(Task(f"tile-{tile.number}-{start:06d}", content, table))
+        tasks.append(Task(f"tile-{tile.number}-{start:06d}", content, positions.table(part)))
     return tasks
 
 
@@ -296,22 +289,15 @@ def _apart(positions: Positions, bands: Sequence[str]) -> Positions:
     kinds = ("product", "filter", "unit", "zero_point")
     own = {*_OWN_COLUMNS, *(f"{kind}_{band}" for kind in kinds for band in bands)}
     columns = {f"{name}_catalog" if name in own else name: values for name, values in positions.columns.items()}
-    return Positions(positions.ids, positions.ra, positions.dec, columns, positions.unknown)
+    return replace(positions, columns=columns)
 
 
-def _lost(positions: Positions, outside: np.ndarray) -> Task:
-    """Make the task of the objects that no mosaic shows, have no position, or are unknown to the MER catalogue."""
+def _lost(positions: Positions, outside: np.ndarray) -> list[Task]:
+    """Make the task of the objects that no mosaic shows or that have no position."""
     rows = np.flatnonzero(outside)
     known = np.isfinite(positions.ra[rows]) & np.isfinite(positions.dec[rows])
-    reasons = np.where(known, "outside all Euclid mosaics", "no valid position in the catalogue").tolist()
-    nowhere = np.full(len(positions.unknown), np.nan)
-    table = {
-        "id": np.array([*positions.ids[rows].tolist(), *positions.unknown]),
-        "reason": np.array([*reasons, *["not in the MER catalogue"] * len(positions.unknown)]),
-        "ra": np.concatenate([positions.ra[rows], nowhere]),
-        "dec": np.concatenate([positions.dec[rows], nowhere]),
-    }
-    return Task("outside", {"kind": "outside"}, table)
+    reasons = np.where(known, "outside all Euclid mosaics", NO_POSITION).tolist()
+    return positions.failures("outside", rows, reasons, np.where(known, "no coverage", "failed").tolist())
 
 
 @hookimpl

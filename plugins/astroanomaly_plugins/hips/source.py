@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -34,67 +33,57 @@ from astroanomaly import (
     option,
 )
 from astroanomaly.cutting import tan_grid
+from astroanomaly.sky import cells, read_angle
 from astroanomaly_plugins.hips.pixels import Pixels, read_pixels
 from astroanomaly_plugins.hips.service import ask, mirrors
 from astroanomaly_plugins.mosaics.files import clean
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.shared.columns import COLUMN
-from astroanomaly_plugins.shared.positions import (
-    Positions,
-    angle_arcsec,
-    read_failures,
-    read_positions,
-    unplaced,
-)
+from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
+from astroanomaly_plugins.shared.options import PositionOptions
+from astroanomaly_plugins.shared.positions import Positions, read_positions
 
 __all__ = ["HipsOptions", "HipsSource", "register_sources"]
 
 _log = logging.getLogger(__name__)
 _COLOURS = ("R", "G", "B")
-_PER_TASK = 128
+_OBJECTS_PER_TASK = 128
 _CELL_DEG = 1.0  # neighbours on the sky are asked for after one another: they share tiles of the survey
+_MAX_SIZE_ARCSEC = 90 * 3600
 _PROBES = 5
 _HEADER_BYTES = 5760
 
 
 @dataclass(frozen=True)
-class HipsOptions:
+class HipsOptions(PositionOptions):
     """Options of the source ``hips``."""
 
     survey: tuple[str, ...] = option((), "identifier of a HiPS, as in CDS/P/DSS2/red; several are bands", metavar="ID")
-    catalog: Path | None = option(None, "table of the positions")  # noqa: RUF009 - option() makes a field
     size: str = option("", "side of a cutout on the sky, as in 30arcsec", metavar="ANGLE")
     pixels: int = option(64, "side of a cutout in pixels")
     bands: tuple[str, ...] = option((), "names of the bands, one per survey; default: the last word of each identifier")
-    ra: str = option("", "catalogue column of the longitude (right ascension)")
-    dec: str = option("", "catalogue column of the latitude (declination)")
-    frame: str = option("", "frame of the positions, as astropy calls it; default: by column")
-    id: str = option("", "catalogue column of the object id")
-    carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
     kind: Literal["auto", "flux", "colour"] = option(
         "auto", "what the surveys hold; auto: found out by one image of each"
     )
     form: Literal["fits", "jpg", "png"] = option(
         "fits", "format asked of the service; pictures for colour surveys only"
     )
-    min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
     mirror: tuple[str, ...] = option(
         (), "address of a hips2fits service; several are asked in turn. Default: the CDS's two", metavar="URL"
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.survey:
             raise ConfigError("the survey is missing: --survey ID, as in --survey CDS/P/DSS2/red")
         if self.bands and len(self.bands) != len(self.survey):
             raise ConfigError(
                 f"{len(self.bands)} names in bands={','.join(self.bands)} for {len(self.survey)} surveys: give one each"
             )
-        if angle_arcsec(self.size) is None:
-            raise ConfigError(f"size={self.size!r}: expected an angle with its unit, as in 30arcsec or 0.5arcmin")
+        if not 0 < read_angle(self.size, "arcsec", name="size") < _MAX_SIZE_ARCSEC:
+            raise ConfigError(f"size={self.size!r}: expected an angle of more than 0 and less than 90 degrees")
         if not 1 <= self.pixels <= 4096:
             raise ConfigError(f"pixels={self.pixels}: expected 1 to 4096")
-        if not 0 <= self.min_coverage <= 1:
-            raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
         if self.form != "fits" and self.kind == "flux":
             raise ConfigError(
                 f"form={self.form} with kind=flux: the service would stretch each picture by itself; use form=fits"
@@ -120,10 +109,8 @@ class HipsSource:
         if request.inputs:
             raise ConfigError(f"hips reads no files, but {request.inputs[0]} was given: positions come with --catalog")
         urls = mirrors(options.mirror)
-        positions = read_positions(
-            options.catalog, ra=options.ra, dec=options.dec, id=options.id, frame=options.frame, carry=options.carry
-        )
-        scale = (angle_arcsec(options.size) or 0.0) / options.pixels
+        positions = read_positions(options)
+        scale = read_angle(options.size, "arcsec") / options.pixels
         asked = {"mirrors": list(urls), "scale": scale, "pixels": options.pixels, "form": options.form}
         colour, units = options.kind == "colour", [""] * len(options.survey)
         if options.kind == "auto":
@@ -138,7 +125,7 @@ class HipsSource:
             bands=bands,
             height=options.pixels,
             width=options.pixels,
-            dtype="uint8" if colour else "float32",
+            dtype="uint8" if colour else options.dtype,
             pixel_kind="display" if colour else "flux",
             units=("",) * 3 if colour else tuple(units),
         )
@@ -150,14 +137,15 @@ class HipsSource:
             "colour": colour,
             "min_coverage": options.min_coverage,
         }
-        rows = np.concatenate(list(positions.in_sky_order(positions.placed, _CELL_DEG)))
+        rows = np.concatenate(cells(positions.ra, positions.dec, _CELL_DEG))
         tasks = [
-            Task(f"hips-{start:08d}", payload, positions.table(rows[start : start + _PER_TASK]))
-            for start in range(0, len(rows), _PER_TASK)
+            Task(f"hips-{start:08d}", payload, positions.table(rows[start : start + _OBJECTS_PER_TASK]))
+            for start in range(0, len(rows), _OBJECTS_PER_TASK)
         ]
         nbytes = len(rows) * (options.pixels**2 * (3 if colour else 4) + _HEADER_BYTES)
         downloads = [Download(survey, len(rows), nbytes) for survey in options.survey]
-        return Plan([*tasks, *unplaced(positions)], layout, downloads)
+        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
+        return Plan(tasks, layout, downloads)
 
     def read(self, task: Task) -> Iterator[Cutout | Failure]:
         """Fetch the images of the objects of one task, several at once."""

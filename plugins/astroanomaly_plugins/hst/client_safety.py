@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trouble", "json_of", "prepare"]
 
-_SHOWN = 160  # letters of a page that are shown
+_SHOWN_LETTERS = 160  # of a page
 
 
 @dataclass
@@ -87,7 +87,7 @@ def json_of(response: Response) -> dict[str, Any]:
         value = json.loads(response.content)
     except ValueError:
         text = re.sub(r"(?s)<(head|script|style)\b.*?</\1>|<[^>]*>", " ", response.text[:20_000])
-        words = " ".join(html.unescape(text).split())[:_SHOWN]
+        words = " ".join(html.unescape(text).split())[:_SHOWN_LETTERS]
         raise FetchError(f"a page came instead of JSON: {words}", retryable=True) from None
     if not isinstance(value, dict):
         raise FetchError(f"JSON of another kind came: {type(value).__name__} instead of an object", retryable=True)

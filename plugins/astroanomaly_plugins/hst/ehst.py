@@ -22,9 +22,9 @@ from astroanomaly_plugins.hst.tables import rows_of
 
 __all__ = ["download", "find_products"]
 
-_AT_ONCE = 20  # observations in one request for their files
-_MOST_ROWS = 2000  # a synchronous answer of this length has been cut off
-_SIZES = {"bytes": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
+_OBSERVATIONS_PER_REQUEST = 20  # for their files
+_MAX_ROWS = 2000  # a synchronous answer of this length has been cut off
+_UNIT_BYTES = {"bytes": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
 _local = threading.local()
 
 
@@ -48,8 +48,8 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
     observations = {str(row["observation_id"]): row for row in json.loads(path.read_text(encoding="utf-8"))}
     names = sorted(observations)
     products = []
-    for start in range(0, len(names), _AT_ONCE):
-        part = names[start : start + _AT_ONCE]
+    for start in range(0, len(names), _OBSERVATIONS_PER_REQUEST):
+        part = names[start : start + _OBSERVATIONS_PER_REQUEST]
         for file in _files_of(part):
             owner = max((name for name in part if file["name"].startswith(name)), key=len, default="")
             if owner:
@@ -105,7 +105,7 @@ def _observations(
         )
 
     table = ask(False)
-    if len(table) >= _MOST_ROWS:  # only an asynchronous job gives them all
+    if len(table) >= _MAX_ROWS:  # only an asynchronous job gives them all
         table = ask(True)
     names = (
         "observation_id",
@@ -128,7 +128,7 @@ def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
     def ask(path: Path) -> None:
         table = _table(lambda archive: archive.get_associated_files(observation_id=list(observations)), what)
         files: list[dict[str, Any]] = []
-        if len(table) >= _MOST_ROWS and len(observations) > 1:
+        if len(table) >= _MAX_ROWS and len(observations) > 1:
             middle = len(observations) // 2
             files = [*_files_of(observations[:middle]), *_files_of(observations[middle:])]
             table = table[:0]
@@ -145,7 +145,7 @@ def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
 
 def _size(text: str) -> int:
     match = re.fullmatch(r"\s*([\d.]+)\s*(bytes|kb|mb|gb)\s*", text.lower())
-    return int(float(match.group(1)) * _SIZES[match.group(2)]) if match else 0
+    return int(float(match.group(1)) * _UNIT_BYTES[match.group(2)]) if match else 0
 
 
 def download(name: str) -> Path:

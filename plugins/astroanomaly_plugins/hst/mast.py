@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_products", "locate", "quiet_results", "server"]
 
-_AT_ONCE = 50  # observations, or addresses, in one request: longer ones are refused
+_ITEMS_PER_REQUEST = 50  # observations or addresses: longer requests are refused
 _COLUMNS = ("obs_id", "obsid", "filters", "instrument_name", "proposal_id", "project", "t_min", "t_max", "t_exptime")
 _local = threading.local()  # a client holds the state of its request: one for each thread
 
@@ -73,8 +73,8 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
     observations = {row["obsid"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
     files: list[dict[str, Any]] = []
     numbers = sorted(observations)
-    for start in range(0, len(numbers), _AT_ONCE):
-        files += _files_of(numbers[start : start + _AT_ONCE])
+    for start in range(0, len(numbers), _ITEMS_PER_REQUEST):
+        files += _files_of(numbers[start : start + _ITEMS_PER_REQUEST])
     products = []
     for row in files:
         about = observations.get(row["obsID"])
@@ -184,8 +184,8 @@ def locate(addresses: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     unique = sorted(set(addresses))
-    for start in range(0, len(unique), _AT_ONCE):
-        part = unique[start : start + _AT_ONCE]
+    for start in range(0, len(unique), _ITEMS_PER_REQUEST):
+        part = unique[start : start + _ITEMS_PER_REQUEST]
         request = {"service": "mast path lookup", "product": part, "position": None, "size": None}
 
         def ask(path: Path, part: list[str] = part) -> None:

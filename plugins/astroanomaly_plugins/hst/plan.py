@@ -10,17 +10,26 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import Download, FetchError, Task, fetch
-from astroanomaly_plugins.hst import ehst as hst_ehst
-from astroanomaly_plugins.hst import mast as hst_mast
-from astroanomaly_plugins.hst.products import Product, cells, covers, instrument_matches, unique_products
+from astroanomaly.sky import cells
+from astroanomaly_plugins.hst import ehst, mast
+from astroanomaly_plugins.hst.products import (
+    CELL_DEG,
+    Product,
+    covers,
+    instrument_matches,
+    search_circles,
+    unique_products,
+)
+from astroanomaly_plugins.shared.failures import NO_POSITION, Kind
+from astroanomaly_plugins.shared.positions import Positions
 
-__all__ = ["Objects", "Selection", "plan_positions", "plan_products"]
+__all__ = ["Selection", "plan_positions", "plan_products"]
 
 _log = logging.getLogger(__name__)
 _SEARCH_DEG = 0.2  # around a piece of sky: some archives search by the middle of products, and mosaics are large
 _POSITIONS_PER_TASK = 64
-_BYTES = 8  # of a pixel and its weight
-_HEADERS = 40_000  # bytes of a product's headers, about
+_BYTES_PER_PIXEL = 8  # of a pixel and its weight
+_HEADER_BYTES = 40_000  # of a product, about
 
 
 @dataclass(frozen=True)
@@ -92,103 +101,47 @@ class Selection:
         return criteria
 
 
-@dataclass(frozen=True, eq=False)
-class Objects:
-    """The objects to cut.
-
-    Attributes
-    ----------
-    ids, ra, dec
-        ``(n,)``; ICRS degrees, NaN where a row has no position.
-    columns
-        What rides along, under the names it has in a task's table.
-    """
-
-    ids: np.ndarray
-    ra: np.ndarray
-    dec: np.ndarray
-    columns: Mapping[str, Any]
-
-    def table(self, rows: np.ndarray, more: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the table of a task."""
-        table = {"id": self.ids[rows], "ra": self.ra[rows], "dec": self.dec[rows], **more}
-        return {**table, **{name: values[rows] for name, values in self.columns.items()}}
-
-    def failures(self, rows: Sequence[int], reasons: Sequence[str], kinds: Sequence[str]) -> list[Task]:
-        """Make the task that reports objects which cannot be cut; none where there are none."""
-        if not len(rows):
-            return []
-        places = np.asarray(rows)
-        table = {
-            "id": self.ids[places],
-            "reason": np.array(reasons),
-            "failure": np.array(kinds),
-            "ra": self.ra[places],
-            "dec": self.dec[places],
-        }
-        return [Task("not covered", {"kind": "failures"}, table)]
-
-    @property
-    def nowhere(self) -> np.ndarray:
-        """Rows without a position."""
-        return np.flatnonzero(~(np.isfinite(self.ra) & np.isfinite(self.dec)))
-
-
-def plan_positions(objects: Objects, payload: Mapping[str, Any]) -> tuple[list[Task], list[Download]]:
-    """Plan cutouts that the archive makes: one request for each object, neighbours together."""
-    known = [rows for rows, _, _ in cells(objects.ra, objects.dec)]
-    order = np.concatenate(known) if known else np.empty(0, np.int64)
+def plan_positions(positions: Positions, payload: Mapping[str, Any]) -> tuple[list[Task], list[Download]]:
+    """Plan cutouts that the archive makes: one request for each object, neighbours after one another."""
+    order = np.concatenate(cells(positions.ra, positions.dec, CELL_DEG))
     tasks = [
         Task(
             f"hap-{start:08d}",
             {**payload, "kind": "positions"},
-            objects.table(order[start : start + _POSITIONS_PER_TASK], {}),
+            positions.table(order[start : start + _POSITIONS_PER_TASK]),
         )
         for start in range(0, len(order), _POSITIONS_PER_TASK)
     ]
-    rows = objects.nowhere
-    count = len(rows)
-    tasks += objects.failures(rows.tolist(), ["no valid position in the catalogue"] * count, ["failed"] * count)
-    nbytes = int(np.prod(payload["size"])) * _BYTES * len(payload["bands"]) * len(order)
-    return tasks, [Download("HAP cutouts", len(order), nbytes)] if len(order) else []
+    tasks += positions.failures("not covered", positions.unplaced, NO_POSITION, "failed")
+    nbytes = int(np.prod(payload["size"])) * _BYTES_PER_PIXEL * len(payload["bands"]) * len(order)
+    return tasks, [Download("HAP cutouts", len(order), nbytes)]
 
 
 def plan_products(
-    objects: Objects, selection: Selection, payload: Mapping[str, Any]
+    positions: Positions, selection: Selection, payload: Mapping[str, Any]
 ) -> tuple[list[Task], list[Download]]:
     """Plan cutouts from whole products: one task for the objects whose deepest product is the same."""
     via = payload["via"]
-    candidates, hidden = _candidates(objects, selection, via, payload)
+    candidates, hidden = _candidates(positions, selection, via, payload)
     groups: dict[str, list[int]] = {}
-    lost, reasons, kinds = objects.nowhere.tolist(), [], []
-    reasons, kinds = ["no valid position in the catalogue"] * len(lost), ["failed"] * len(lost)
-    for row in np.flatnonzero(np.isfinite(objects.ra) & np.isfinite(objects.dec)).tolist():
+    failed: dict[int, tuple[str, Kind]] = dict.fromkeys(positions.unplaced.tolist(), (NO_POSITION, "failed"))
+    for row in positions.placed.tolist():
         found = candidates.get(row, [])
         if found:
             groups.setdefault(found[0].name, []).append(row)
-            continue
-        lost.append(row)
-        reasons.append(
-            "its products are not in the public bucket"
-            if row in hidden
-            else "no image of these filters at the position"
-        )
-        kinds.append("failed" if row in hidden else "no coverage")
+        elif row in hidden:
+            failed[row] = "its products are not in the public bucket", "failed"
+        else:
+            failed[row] = "no image of these filters at the position", "no coverage"
     tasks, downloads = [], []
     fetched: set[str] = set()
     for name, rows in sorted(groups.items()):
         unique = {product.name: number for number, product in enumerate(_union(candidates, rows))}
         products = {product.name: product for row in rows for product in candidates[row]}
-        places = np.array(rows)
         use = np.array([" ".join(str(unique[product.name]) for product in candidates[row]) for row in rows])
         plain = [products[each].plain for each in unique]
-        tasks.append(
-            Task(
-                f"{via}-{name}",
-                {**payload, "kind": "products", "products": plain},
-                objects.table(places, {"products": use}),
-            )
-        )
+        table = {**positions.table(np.array(rows)), "products": use}
+        tasks.append(Task(f"{via}-{name}", {**payload, "kind": "products", "products": plain}, table))
         wanted = products if payload["exposures"] == "all" else {name: products[name]}
         for each in sorted(wanted):
             if via == "s3":
@@ -196,7 +149,8 @@ def plan_products(
             elif each not in fetched:
                 downloads.append(Download(each, 1, products[each].nbytes))
                 fetched.add(each)
-    return [*tasks, *objects.failures(lost, reasons, kinds)], downloads
+    reasons, kinds = [reason for reason, _ in failed.values()], [kind for _, kind in failed.values()]
+    return [*tasks, *positions.failures("not covered", np.array(list(failed), np.int64), reasons, kinds)], downloads
 
 
 def _union(candidates: Mapping[int, Sequence[Product]], rows: Sequence[int]) -> list[Product]:
@@ -207,40 +161,40 @@ def _union(candidates: Mapping[int, Sequence[Product]], rows: Sequence[int]) -> 
 def _ranges(product: Product, count: int, size: Sequence[int]) -> Download:
     """Estimate reads of parts of a file: whole rows of pixels and weights, since that is how they lie in it."""
     row = 4 * np.sqrt(max(product.nbytes, 1) / 12)
-    nbytes = _HEADERS + count * int(2 * row * size[0])
+    nbytes = _HEADER_BYTES + count * int(2 * row * size[0])
     return Download(product.name, 1 + count, min(nbytes, product.nbytes or nbytes))
 
 
 def _candidates(
-    objects: Objects, selection: Selection, via: str, payload: Mapping[str, Any]
+    positions: Positions, selection: Selection, via: str, payload: Mapping[str, Any]
 ) -> tuple[dict[int, list[Product]], set[int]]:
     """Find the products that may show each object, the deepest first; and the objects whose products are not public."""
     margin = float(np.hypot(*payload["size"]) * payload["scale"] / 3600 / 2)
-    pieces = cells(objects.ra, objects.dec)
+    pieces = search_circles(positions.ra, positions.dec)
 
     def ask(number: int) -> list[Product]:
         _, center, radius = pieces[number]
         reach = round(radius + _SEARCH_DEG + margin, 4)
         if via == "s3":
-            return hst_mast.find_products(center, reach, selection.for_mast)
-        return hst_ehst.find_products(center, reach, selection.for_esa)
+            return mast.find_products(center, reach, selection.for_mast)
+        return ehst.find_products(center, reach, selection.for_esa)
 
     found: dict[int, list[Product]] = {}
-    with hst_mast.quiet_results():
+    with mast.quiet_results():
         for number, products in fetch.each(ask, range(len(pieces))):
             if isinstance(products, FetchError):
                 raise products
             found[number] = unique_products(product for product in products if selection.takes(product))
     paths: dict[str, str] = {}
     if via == "s3":
-        paths = hst_mast.locate([product.address for products in found.values() for product in products])
+        paths = mast.locate([product.address for products in found.values() for product in products])
     held: dict[int, list[Product]] = {}
     hidden: set[int] = set()
     missing: set[str] = set()
     for number, products in sorted(found.items()):
         rows = pieces[number][0]
         for product in products:
-            near = rows[covers(product, objects.ra[rows], objects.dec[rows])].tolist()
+            near = rows[covers(product, positions.ra[rows], positions.dec[rows])].tolist()
             if via == "s3" and product.address not in paths:
                 hidden.update(near)
                 missing.add(product.name)
@@ -256,6 +210,6 @@ def _candidates(
         "%d products show %d of %d objects",
         len({p.name for ps in held.values() for p in ps}),
         len(held),
-        len(objects.ids),
+        len(positions),
     )
     return held, hidden

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly_plugins.mosaics.tiles import unit_vectors
+from astroanomaly.sky import cells, enclosing_circle, unit_vectors
 
 __all__ = [
+    "CELL_DEG",
     "Product",
-    "cells",
     "collection_of",
     "covers",
     "exposure_of",
@@ -25,6 +25,7 @@ __all__ = [
     "filter_name",
     "instrument_matches",
     "mosaic_of",
+    "search_circles",
     "stem",
     "unique_products",
 ]
@@ -157,7 +158,7 @@ def unique_products(products: Iterable[Product]) -> list[Product]:
 # ---------------------------------------------------------------------------------------------------------- positions
 
 
-def cells(ra: np.ndarray, dec: np.ndarray) -> list[tuple[np.ndarray, tuple[float, float], float]]:
+def search_circles(ra: np.ndarray, dec: np.ndarray) -> list[tuple[np.ndarray, tuple[float, float], float]]:
     """Group positions into pieces of sky that one request can ask for.
 
     Returns
@@ -166,23 +167,10 @@ def cells(ra: np.ndarray, dec: np.ndarray) -> list[tuple[np.ndarray, tuple[float
         Rows of the positions, centre in ICRS degrees (rounded, so that a plan repeats its requests to the letter), and
         the radius in degrees that holds them all.
     """
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    band = np.floor((dec[known] + 90) / CELL_DEG).astype(np.int64)
-    middle = np.radians(np.clip((band + 0.5) * CELL_DEG - 90, -89.9, 89.9))
-    column = np.floor((ra[known] % 360) * np.cos(middle) / CELL_DEG).astype(np.int64)
-    keys = np.stack([band, column], axis=1)
     found = []
-    for key in np.unique(keys, axis=0):
-        rows = known[(keys == key).all(axis=1)]
-        vectors = unit_vectors(ra[rows], dec[rows])
-        x, y, z = vectors.mean(axis=0)
-        center = (
-            round(float(np.degrees(np.arctan2(y, x)) % 360), 5),
-            round(float(np.degrees(np.arctan2(z, np.hypot(x, y)))), 5),
-        )
-        chord = np.sqrt(((vectors - unit_vectors(np.array([center[0]]), np.array([center[1]]))) ** 2).sum(axis=1)).max()
-        radius = np.degrees(2 * np.arcsin(min(1.0, chord / 2)))
-        found.append((rows, center, float(np.ceil(radius * 1e4 + 1) / 1e4)))
+    for rows in cells(ra, dec, CELL_DEG):
+        lon, lat, radius = enclosing_circle(ra[rows], dec[rows], decimals=5)
+        found.append((rows, (lon, lat), float(np.ceil(radius * 1e4 + 1) / 1e4)))
     return found
 
 

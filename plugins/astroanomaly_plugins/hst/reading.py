@@ -12,50 +12,48 @@ import numpy as np
 
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, UnreadableError, fetch
 from astroanomaly.cutting import sky_to_pixel
-from astroanomaly_plugins.hst import ehst as hst_ehst
-from astroanomaly_plugins.hst import hapcut as hst_hapcut
-from astroanomaly_plugins.hst import mast as hst_mast
+from astroanomaly_plugins.hst import ehst, hapcut, mast
 from astroanomaly_plugins.hst.headers import UNIT, About
 from astroanomaly_plugins.hst.images import HstImage, cutout_images, open_file
 from astroanomaly_plugins.hst.products import exposure_of, filter_in_name, instrument_matches, mosaic_of
 from astroanomaly_plugins.hst.s3 import S3Product
-from astroanomaly_plugins.hst.stamps import Made, Wanted, holds, make
+from astroanomaly_plugins.hst.stamps import CutoutSpec, ObjectCutout, contains, cut_object
 from astroanomaly_plugins.shared.columns import COLUMN
 
-__all__ = ["own_columns", "read_failures", "read_positions", "read_products"]
+__all__ = ["own_columns", "read_cutouts", "read_products"]
 
-Result = tuple[str, Made]  # name of the exposure, empty where an object has one cutout only
+Result = tuple[str, ObjectCutout]  # name of the exposure, empty where an object has one cutout only
 _MARGIN_ARCSEC = 0.5  # around a cutout that is asked for: rounding, and pixels to interpolate between
 
 
-def _wanted(payload: Mapping[str, Any]) -> Wanted:
+def _spec(payload: Mapping[str, Any]) -> CutoutSpec:
     height, width = payload["size"]
-    return Wanted(tuple(payload["bands"]), (height, width), payload["scale"], payload["min_coverage"])
+    return CutoutSpec(tuple(payload["bands"]), (height, width), payload["scale"], payload["min_coverage"])
 
 
 # ------------------------------------------------------------------------------------------------------- HAP cutouts
 
 
-def read_positions(task: Task) -> Iterator[CutoutBlock | Failure]:
+def read_cutouts(task: Task) -> Iterator[CutoutBlock | Failure]:
     """Ask for the cutouts of each position, some at once."""
     payload, table = task.payload, task.table
-    wanted = _wanted(payload)
-    height, width = (side * wanted.scale + 2 * _MARGIN_ARCSEC for side in wanted.size)
+    spec = _spec(payload)
+    height, width = (side * spec.scale + 2 * _MARGIN_ARCSEC for side in spec.size)
 
     def cut(row: int) -> list[Result]:
         ra, dec = float(table["ra"][row]), float(table["dec"][row])
         images = [
-            image for image in cutout_images(hst_hapcut.cutouts(ra, dec, (height, width))) if _is_wanted(image, payload)
+            image for image in cutout_images(hapcut.cutouts(ra, dec, (height, width))) if _is_wanted(image, payload)
         ]
-        if images and not any(holds(image, ra, dec) for image in images):
+        if images and not any(contains(image, ra, dec) for image in images):
             raise FetchError("the cutouts that came do not show the position that was asked for: their WCS is off")
         if payload["exposures"] == "deepest":
-            return [("", make(_by_band(images), ra, dec, wanted))]
-        return _exposures(images, ra, dec, wanted)
+            return [("", cut_object(_by_band(images), ra, dec, spec))]
+        return _exposures(images, ra, dec, spec)
 
-    with hst_mast.quiet_results():
+    with mast.quiet_results():
         found = sorted(fetch.each(cut, range(len(table["id"]))), key=lambda item: item[0])
-    yield from _give_out(task, found, "MAST HAP cutouts")
+    yield from _results(task, found, "MAST HAP cutouts")
 
 
 def _is_wanted(image: HstImage, payload: Mapping[str, Any]) -> bool:
@@ -82,9 +80,9 @@ def _by_band(images: Iterable[HstImage]) -> dict[str, list[HstImage]]:
     return found
 
 
-def _exposures(images: Iterable[HstImage], ra: float, dec: float, wanted: Wanted) -> list[Result]:
+def _exposures(images: Iterable[HstImage], ra: float, dec: float, spec: CutoutSpec) -> list[Result]:
     """Cut an object out of each exposure by itself; mosaics of one exposure (tiles, pixel scales) count as one."""
-    several = len(wanted.bands) > 1
+    several = len(spec.bands) > 1
     groups: dict[tuple[str, bool], list[HstImage]] = {}
     images = list(images)
     for image in images:
@@ -94,8 +92,8 @@ def _exposures(images: Iterable[HstImage], ra: float, dec: float, wanted: Wanted
         groups.setdefault((exposure, across), []).append(image)
     found = []
     for (_, across), group in sorted(groups.items(), key=lambda item: item[0]):
-        made = make(_by_band(group), ra, dec, wanted)
-        shown = next(((b, a) for b, a in zip(wanted.bands, made.about, strict=True) if a is not None), None)
+        made = cut_object(_by_band(group), ra, dec, spec)
+        shown = next(((b, a) for b, a in zip(spec.bands, made.about, strict=True) if a is not None), None)
         name = "" if shown is None else exposure_of(shown[1].product, shown[0], several=several, across=across)
         found.append((name, made))
     return found
@@ -107,7 +105,7 @@ def _exposures(images: Iterable[HstImage], ra: float, dec: float, wanted: Wanted
 def read_products(task: Task) -> Iterator[CutoutBlock | Failure]:
     """Cut the objects of one product, and what other products show of them; every file is opened once."""
     payload, table = task.payload, task.table
-    wanted = _wanted(payload)
+    spec = _spec(payload)
     with ExitStack() as stack:
 
         @functools.cache
@@ -137,12 +135,12 @@ def read_products(task: Task) -> Iterator[CutoutBlock | Failure]:
             numbers = [int(word) for word in str(table["products"][row]).split()]
             try:
                 if payload["exposures"] == "deepest":
-                    found.append((row, [("", _deepest(numbers, payload, images, ra, dec, wanted))]))
+                    found.append((row, [("", _deepest(numbers, payload, images, ra, dec, spec))]))
                 else:
-                    found.append((row, _exposures(images(numbers), ra, dec, wanted)))
+                    found.append((row, _exposures(images(numbers), ra, dec, spec)))
             except FetchError as error:
                 found.append((row, error))
-        yield from _give_out(task, found, {"s3": "MAST S3", "esa": "ESA Hubble"}[payload["via"]])
+        yield from _results(task, found, {"s3": "MAST S3", "esa": "ESA Hubble"}[payload["via"]])
 
 
 def _in_order(table: Mapping[str, np.ndarray], image: Callable[[int], HstImage | FetchError]) -> list[int]:
@@ -161,18 +159,16 @@ def _deepest(
     images: Callable[[Iterable[int]], list[HstImage]],
     ra: float,
     dec: float,
-    wanted: Wanted,
-) -> Made:
+    spec: CutoutSpec,
+) -> ObjectCutout:
     """Cut an object out of the deepest product of each filter; others are opened only where that does not show it."""
     waiting: dict[str, list[int]] = {}
     for number in numbers:  # the deepest first
         waiting.setdefault(payload["products"][number]["filter"], []).append(number)
     used = dict.fromkeys(waiting, 1)
     while True:
-        made = make({band: images(waiting[band][: used[band]]) for band in waiting}, ra, dec, wanted)
-        short = [
-            band for band in waiting if used[band] < len(waiting[band]) and not made.seen[wanted.bands.index(band)]
-        ]
+        made = cut_object({band: images(waiting[band][: used[band]]) for band in waiting}, ra, dec, spec)
+        short = [band for band in waiting if used[band] < len(waiting[band]) and not made.seen[spec.bands.index(band)]]
         if not short:
             return made
         for band in short:
@@ -182,7 +178,7 @@ def _deepest(
 def _open(via: str, product: Mapping[str, Any], stack: ExitStack) -> HstImage:
     try:
         if via == "esa":
-            return open_file(hst_ehst.download(product["address"]), product["name"])
+            return open_file(ehst.download(product["address"]), product["name"])
         return stack.enter_context(S3Product(product["name"], product["address"])).image()
     except UnreadableError as error:
         raise FetchError(str(error), reason=str(error).partition(": ")[2] or str(error)) from error
@@ -191,7 +187,7 @@ def _open(via: str, product: Mapping[str, Any], stack: ExitStack) -> HstImage:
 # ------------------------------------------------------------------------------------------------------------ results
 
 
-def _give_out(
+def _results(
     task: Task, found: Iterable[tuple[int, list[Result] | FetchError]], archive: str
 ) -> Iterator[CutoutBlock | Failure]:
     """Yield a failure for each object without any cutout, then the cutouts, one block for each grid.
@@ -199,7 +195,7 @@ def _give_out(
     An exposure that misses an object is no failure where another shows it.
     """
     table = task.table
-    blocks: dict[str, list[tuple[int, str, Made]]] = {}
+    blocks: dict[str, list[tuple[int, str, ObjectCutout]]] = {}
     for row, result in found:
         catalog_id, ra, dec = str(table["id"][row]), float(table["ra"][row]), float(table["dec"][row])
         if isinstance(result, FetchError):
@@ -216,7 +212,7 @@ def _give_out(
         yield _block(task, items, archive)
 
 
-def _block(task: Task, items: list[tuple[int, str, Made]], archive: str) -> CutoutBlock:
+def _block(task: Task, items: list[tuple[int, str, ObjectCutout]], archive: str) -> CutoutBlock:
     table, bands = task.table, tuple(task.payload["bands"])
     rows = np.array([row for row, _, _ in items])
     columns = {name.removeprefix(COLUMN): values[rows] for name, values in table.items() if name.startswith(COLUMN)}
@@ -261,14 +257,3 @@ def _columns(band: str, about: list[About | None]) -> dict[str, Any]:
 def own_columns(bands: Iterable[str]) -> set[str]:
     """Name the columns that this source adds to those of the catalogue."""
     return {"archive", *(name for band in bands for name in _columns(band, []))}
-
-
-def read_failures(task: Task) -> Iterator[Failure]:
-    """Report the objects that no product shows, and rows without a position."""
-    table = task.table
-    for object_id, reason, ra, dec, kind in zip(
-        *(table[name] for name in ("id", "reason", "ra", "dec", "failure")), strict=True
-    ):
-        yield Failure(
-            str(object_id), str(reason), float(ra), float(dec), "failed" if kind == "failed" else "no coverage"
-        )

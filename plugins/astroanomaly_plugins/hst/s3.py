@@ -25,8 +25,8 @@ from astroanomaly_plugins.hst.images import HstImage, Weighted, take
 __all__ = ["BUCKET", "S3Product"]
 
 BUCKET = "stpubdata"
-_BLOCK = 1_000_000  # bytes that are read at once
-_BLOCKS = 64  # of them, held in memory
+_BLOCK_BYTES = 1_000_000  # that are read at once
+_BLOCKS_IN_MEMORY = 64
 _REGION = "us-east-1"
 
 
@@ -138,9 +138,9 @@ class S3Product:
             self._file = _bucket().open(
                 f"{BUCKET}/{self.key}",
                 "rb",
-                block_size=_BLOCK,
+                block_size=_BLOCK_BYTES,
                 cache_type="blockcache",
-                cache_options={"maxblocks": _BLOCKS},
+                cache_options={"maxblocks": _BLOCKS_IN_MEMORY},
             )
             head = self._file.read(80)
             if not head.startswith(b"SIMPLE  ="):

@@ -13,14 +13,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from astroanomaly import (
-    Catalog,
     CatalogError,
     ConfigError,
     CutoutBlock,
@@ -31,30 +28,29 @@ from astroanomaly import (
     Task,
     hookimpl,
     option,
-    read_catalog,
 )
+from astroanomaly.sky import size_in_pixels
 from astroanomaly_plugins.hst.headers import UNIT
-from astroanomaly_plugins.hst.plan import Objects, Selection, plan_positions, plan_products
+from astroanomaly_plugins.hst.plan import Selection, plan_positions, plan_products
 from astroanomaly_plugins.hst.products import filter_name
-from astroanomaly_plugins.hst.reading import own_columns, read_failures, read_positions, read_products
-from astroanomaly_plugins.mosaics.tiles import size_in_pixels
-from astroanomaly_plugins.shared.columns import COLUMN, carried
+from astroanomaly_plugins.hst.reading import own_columns, read_cutouts, read_products
+from astroanomaly_plugins.shared.failures import read_failures
+from astroanomaly_plugins.shared.options import PositionOptions
+from astroanomaly_plugins.shared.positions import read_positions
 
 __all__ = ["HstOptions", "HstSource", "register_sources"]
 
-_log = logging.getLogger(__name__)
 _COLLECTIONS = ("HAP", "HAP-MVM", "HST", "HLA")
 
 
 @dataclass(frozen=True)
-class HstOptions:
+class HstOptions(PositionOptions):
     """Options of the source ``hst``."""
 
-    catalog: Path = option(help="table of the objects to cut")  # noqa: RUF009 - option() makes a dataclass field
     size: str = option(
         help="size of a cutout: an angle (5arcsec) or pixels (64, or 64x48 as width x height)", metavar="SIZE"
     )
-    filters: tuple[str, ...] = option(help="filters, each a band: F814W, or F606W,F814W")
+    bands: tuple[str, ...] = option(help="filters, each a band: F814W, or F606W,F814W", formerly=("filters",))
     via: Literal["mast", "s3", "esa"] = option(
         "mast", "mast: cutouts made by MAST; s3: parts of MAST's public files; esa: whole files of the ESA archive"
     )
@@ -71,26 +67,16 @@ class HstOptions:
         "all", "all: every exposure of an object is a cutout of its own; deepest: the longest that shows it"
     )
     pixel_scale: float = option(0.04, "pixel scale of the cutouts in arcsec; images of another scale are resampled")
-    ra: str = option("", "catalogue column of the longitude (right ascension)")
-    dec: str = option("", "catalogue column of the latitude (declination)")
-    frame: str = option("", "frame of the positions, as astropy calls it: icrs, fk5, galactic ...; default: by column")
-    id: str = option("", "catalogue column of the object id")
-    carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
-    min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
-    dtype: Literal["float32", "float16"] = option("float32", "how flux is stored")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_coverage <= 1:
-            raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
+        super().__post_init__()
         if not self.pixel_scale > 0:
             raise ConfigError(f"pixel_scale={self.pixel_scale}: expected arcseconds, more than 0")
-        names = [filter_name(text) for text in self.filters]
+        names = [filter_name(text) for text in self.bands]
         if not names or not all(names):
-            raise ConfigError(
-                f"filters={','.join(self.filters)!r}: expected names of filters, as in F814W or F606W,F814W"
-            )
+            raise ConfigError(f"bands={','.join(self.bands)!r}: expected names of filters, as in F814W or F606W,F814W")
         if len(set(names)) < len(names):
-            raise ConfigError(f"filters={','.join(self.filters)!r}: a filter is named twice")
+            raise ConfigError(f"bands={','.join(self.bands)!r}: a filter is named twice")
         for name in self.collections:
             if name.upper() not in _COLLECTIONS:
                 raise ConfigError(f"collections={name!r}: expected some of {', '.join(_COLLECTIONS)}")
@@ -140,19 +126,14 @@ class HstSource:
         """
         if request.inputs:
             raise ConfigError(f"the source hst takes no files, but {request.inputs[0]!r} was given: use --catalog FILE")
-        catalog = read_catalog(
-            options.catalog,
-            ra=options.ra or None,
-            dec=options.dec or None,
-            id=options.id or None,
-            frame=options.frame or None,
-        )
-        if catalog.ra is None or catalog.dec is None:
+        positions = read_positions(options)
+        bands = tuple(filter_name(text) for text in options.bands)
+        taken = sorted(set(positions.columns) & own_columns(bands))
+        if taken:
             raise CatalogError(
-                f"{options.catalog} has pixel positions only: expected sky positions (--ra COLUMN --dec COLUMN). Its "
-                f"columns: {', '.join(catalog.columns.colnames)}"
+                f"the catalogue's column {taken[0]!r} has the name of one that the source adds: rename it, or leave it "
+                "out with --carry"
             )
-        bands = tuple(filter_name(text) for text in options.filters)
         height, width = size_in_pixels(options.size, options.pixel_scale)
         payload = {
             "via": options.via,
@@ -163,9 +144,8 @@ class HstSource:
             "exposures": options.exposures,
             "instruments": list(options.instruments),
         }
-        objects = Objects(catalog.ids, catalog.ra, catalog.dec, _carried(catalog, options.carry, bands))
         if options.via == "mast":
-            tasks, downloads = plan_positions(objects, payload)
+            tasks, downloads = plan_positions(positions, payload)
         else:
             selection = Selection(
                 filters=bands,
@@ -175,30 +155,18 @@ class HstSource:
                 end=_mjd(options.date_to, "date_to", 1),
                 collections=tuple(name.upper() for name in options.collections),
             )
-            tasks, downloads = plan_products(objects, selection, payload)
+            tasks, downloads = plan_products(positions, selection, payload)
         layout = Layout(bands=bands, height=height, width=width, dtype=options.dtype, units=(UNIT,) * len(bands))
         return Plan(tasks, layout, downloads)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""
         kinds: dict[str, Callable[[Task], Iterator[Any]]] = {
-            "positions": read_positions,
+            "positions": read_cutouts,
             "products": read_products,
             "failures": read_failures,
         }
         return kinds[task.payload["kind"]](task)
-
-
-def _carried(catalog: Catalog, wanted: Sequence[str], bands: Sequence[str]) -> dict[str, Any]:
-    """Pick the catalogue columns that ride along, under their names in a task."""
-    found = carried(catalog.columns, wanted)
-    taken = sorted(set(found) & set(own_columns(bands)))
-    if taken:
-        raise CatalogError(
-            f"the catalogue's column {taken[0]!r} has the name of one that the source adds: rename it, or leave it out "
-            "with --carry"
-        )
-    return {COLUMN + name: column for name, column in found.items()}
 
 
 @hookimpl

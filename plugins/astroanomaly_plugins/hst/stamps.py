@@ -18,13 +18,13 @@ from astroanomaly_plugins.hst.headers import About
 from astroanomaly_plugins.hst.images import HstImage
 from astroanomaly_plugins.hst.products import mosaic_of
 
-__all__ = ["Made", "Wanted", "holds", "make"]
+__all__ = ["CutoutSpec", "ObjectCutout", "contains", "cut_object"]
 
 _SAME_SCALE = 0.02
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CutoutSpec:
     """What all cutouts of a run have in common.
 
     Attributes
@@ -46,7 +46,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class ObjectCutout:
     """The cutout of one object, or why there is none.
 
     Attributes
@@ -102,14 +102,14 @@ class _Stamp:
         )
 
 
-def holds(image: HstImage, ra: float, dec: float) -> bool:
+def contains(image: HstImage, ra: float, dec: float) -> bool:
     """Whether a position is on an image, by its WCS."""
     x, y = _place(image.grid, ra, dec)
     height, width = image.grid.shape
     return -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
 
 
-def make(images: Mapping[str, Sequence[HstImage]], ra: float, dec: float, wanted: Wanted) -> Made:
+def cut_object(images: Mapping[str, Sequence[HstImage]], ra: float, dec: float, spec: CutoutSpec) -> ObjectCutout:
     """Cut an object out of the best image of each filter.
 
     Parameters
@@ -124,19 +124,19 @@ def make(images: Mapping[str, Sequence[HstImage]], ra: float, dec: float, wanted
     FetchError
         If pixels cannot be fetched.
     """
-    near = {band: [image for image in given if holds(image, ra, dec)] for band, given in images.items()}
-    near = {band: _nearest_scale(given, wanted.scale) for band, given in near.items() if given}
+    near = {band: [image for image in given if contains(image, ra, dec)] for band, given in images.items()}
+    near = {band: _nearest_scale(given, spec.scale) for band, given in near.items() if given}
     every = [image for given in near.values() for image in given]
-    together = len(near) < 2 or all(_same(every[0].grid, image.grid) for image in every[1:])
+    one_grid = len(near) < 2 or all(_same(every[0].grid, image.grid) for image in every[1:])
     best: dict[str, _Stamp] = {}
     for band, given in near.items():
         for image in sorted(given, key=lambda image: (-image.about.exptime, image.about.product)):
-            stamp = _cut(image, ra, dec, wanted, own_grid=together)
+            stamp = _cut(image, ra, dec, spec, own_grid=one_grid)
             if band not in best or stamp.rank < best[band].rank:
                 best[band] = stamp
             if best[band].coverage == 1 and best[band].image.about.exptime > 0:
                 break  # none that follows is deeper
-    return _stack(best, wanted)
+    return _stack(best, spec)
 
 
 def _nearest_scale(images: Sequence[HstImage], scale: float) -> list[HstImage]:
@@ -144,11 +144,11 @@ def _nearest_scale(images: Sequence[HstImage], scale: float) -> list[HstImage]:
     groups: dict[str, list[HstImage]] = {}
     for image in images:
         groups.setdefault(mosaic_of(image.about.product), []).append(image)
-    kept = []
+    nearest = []
     for group in groups.values():
         distances = [round(abs(np.log(_scale(image.grid) / scale)), 2) for image in group]
-        kept += [image for image, distance in zip(group, distances, strict=True) if distance == min(distances)]
-    return kept
+        nearest += [image for image, distance in zip(group, distances, strict=True) if distance == min(distances)]
+    return nearest
 
 
 @functools.lru_cache(maxsize=64)  # of one object: it is asked for more than once
@@ -167,22 +167,22 @@ def _same(first: Grid, second: Grid) -> bool:
     return same_grid(first, second)
 
 
-def _cut(image: HstImage, ra: float, dec: float, wanted: Wanted, *, own_grid: bool) -> _Stamp:
-    if own_grid and abs(_scale(image.grid) / wanted.scale - 1) < _SAME_SCALE:
+def _cut(image: HstImage, ra: float, dec: float, spec: CutoutSpec, *, own_grid: bool) -> _Stamp:
+    if own_grid and abs(_scale(image.grid) / spec.scale - 1) < _SAME_SCALE:
         x, y = _place(image.grid, ra, dec)
-        stamps, offsets, _ = cut([image.plane], x, y, wanted.size)
+        stamps, offsets, _ = cut([image.plane], x, y, spec.size)
         return _Stamp(image, stamps[0, 0], image.grid, (int(offsets[0, 0]), int(offsets[0, 1])))
-    target = tan_grid((ra, dec), wanted.scale, wanted.size)
+    target = tan_grid((ra, dec), spec.scale, spec.size)
     return _Stamp(image, align([image.plane], [image.grid], target)[0], target, (0, 0))
 
 
-def _stack(best: Mapping[str, _Stamp], wanted: Wanted) -> Made:
-    data = np.full((len(wanted.bands), *wanted.size), np.nan, np.float32)
-    coverage = np.zeros(len(wanted.bands), np.float32)
-    about: list[About | None] = [None] * len(wanted.bands)
-    seen = [False] * len(wanted.bands)
+def _stack(best: Mapping[str, _Stamp], spec: CutoutSpec) -> ObjectCutout:
+    data = np.full((len(spec.bands), *spec.size), np.nan, np.float32)
+    coverage = np.zeros(len(spec.bands), np.float32)
+    about: list[About | None] = [None] * len(spec.bands)
+    seen = [False] * len(spec.bands)
     for band, stamp in best.items():
-        number = wanted.bands.index(band)
+        number = spec.bands.index(band)
         data[number], coverage[number] = stamp.data, stamp.coverage
         about[number], seen[number] = stamp.image.about, stamp.seen
     first = next(iter(best.values()), None)
@@ -191,9 +191,9 @@ def _stack(best: Mapping[str, _Stamp], wanted: Wanted) -> Made:
         reason = "no image of these filters at the position"
     elif not coverage.any():
         reason = "no pixel with data"
-    elif coverage.max() < wanted.min_coverage:
-        reason = f"covered to less than {wanted.min_coverage:g} of its pixels"
-    return Made(
+    elif coverage.max() < spec.min_coverage:
+        reason = f"covered to less than {spec.min_coverage:g} of its pixels"
+    return ObjectCutout(
         data,
         coverage,
         None if first is None else first.grid,

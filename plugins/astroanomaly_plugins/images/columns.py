@@ -13,6 +13,7 @@ from astroanomaly_plugins.images.files import Listing
 from astroanomaly_plugins.images.members import open_container
 from astroanomaly_plugins.images.pixels import PictureError
 from astroanomaly_plugins.images.table import Table, match_rows, positions, read_table, typed_column
+from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["POSITION_NAMES", "ride_along"]
 
@@ -64,7 +65,7 @@ def ride_along(listings: list[Listing], ids: list[str], wanted: str, max_bytes: 
             column = texts.setdefault(name, [""] * len(ids))
             for picture in known.tolist():
                 column[start + picture] = table.rows[rows[picture]][number]
-    columns = {f"column:{name}": typed_column(values) for name, values in texts.items()}
+    columns = {COLUMN + name: typed_column(values) for name, values in texts.items()}
     return columns | sky if has_sky else columns
 
 

@@ -54,6 +54,7 @@ from astroanomaly_plugins.images.files import SUFFIXES, Listing, list_input
 from astroanomaly_plugins.images.members import Container, Place, open_container
 from astroanomaly_plugins.images.pixels import PictureError, PixelRule, decode, quiet
 from astroanomaly_plugins.images.rule import PictureOptions, find_rule
+from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["PictureOptions", "PictureSource", "register_sources"]
 
@@ -233,27 +234,27 @@ def _read_rows(
     places = np.stack([table.get(name, np.zeros(len(ids), np.int64)) for name in _PLACE_NAMES], axis=1)
     members = table.get("member", table["object_id"])
     images = np.empty((len(numbers), len(rule.bands), rule.height, rule.width), rule.dtype)
-    kept: list[int] = []
+    decoded: list[int] = []
     results: list[CutoutBlock | Failure] = []
     with quiet():
         for row, (member, place) in enumerate(zip(members, places.tolist(), strict=True)):
             try:
-                images[len(kept)] = decode(fetch(str(member), place), rule)
+                images[len(decoded)] = decode(fetch(str(member), place), rule)
             except PictureError as error:
                 results.append(Failure(ids[row], str(error), float(ra[row]), float(dec[row])))
             else:
-                kept.append(row)
-    if kept:
+                decoded.append(row)
+    if decoded:
         columns = {
-            name.removeprefix("column:"): values[kept] for name, values in table.items() if name.startswith("column:")
+            name.removeprefix(COLUMN): values[decoded] for name, values in table.items() if name.startswith(COLUMN)
         }
         results.append(
             CutoutBlock(
-                ids=[ids[row] for row in kept],
-                images=images[: len(kept)],
+                ids=[ids[row] for row in decoded],
+                images=images[: len(decoded)],
                 bands=rule.bands,
-                ra=ra[kept],
-                dec=dec[kept],
+                ra=ra[decoded],
+                dec=dec[decoded],
                 columns=columns,
             )
         )

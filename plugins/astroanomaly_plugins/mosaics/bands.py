@@ -1,6 +1,6 @@
 """Which band an image shows, by one rule for all images of a request.
 
-1. ``--band NAME=WHAT`` decides, where given. ``WHAT`` is a file, ``FILE[EXTENSION]``, or a pattern (``*`` and ``?``)
+1. ``--bands NAME=WHAT`` decides, where given. ``WHAT`` is a file, ``FILE[EXTENSION]``, or a pattern (``*`` and ``?``)
    for the path, the file name, the extension or the band in the header. Images that match no entry are left out.
 2. The header: ``BAND``, ``FILTER``, ``FILTNAM``, ``FILTER1`` ... of the extension, else of the primary header; empty
    and clear filters are skipped; of several words one that is a known band. A file's IRAC channel counts as well.
@@ -33,7 +33,7 @@ Named = list[dict[str, Image]]
 
 
 class BandRule:
-    """The entries of ``--band``, checked.
+    """The entries of ``--bands``, checked.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ class BandRule:
             name, equals, pattern = entry.partition("=")
             name = name.strip()
             if not equals or not name or not pattern.strip():
-                raise BandError(f"--band {entry!r}: expected NAME=FILE, NAME=FILE[EXTENSION] or NAME=PATTERN")
+                raise BandError(f"--bands {entry!r}: expected NAME=FILE, NAME=FILE[EXTENSION] or NAME=PATTERN")
             if name != clean(name):
-                raise BandError(f"--band {entry!r}: a band name has no blanks, commas, brackets or slashes")
+                raise BandError(f"--bands {entry!r}: a band name has no blanks, commas, brackets or slashes")
             if name in self.patterns:
                 raise BandError(f"band {name!r} is named twice: {self.patterns[name]!r} and {pattern.strip()!r}")
             self.patterns[name] = pattern.strip()
@@ -81,13 +81,13 @@ class BandRule:
         for image in images:
             names = [name for name, pattern in self.patterns.items() if _matches(image, pattern)]
             if len(names) > 1:
-                raise BandError(f"{image.place} is named twice by --band: as {' and as '.join(names)}")
+                raise BandError(f"{image.place} is named twice by --bands: as {' and as '.join(names)}")
             if names:
                 used.add(names[0])
                 chosen.append((image, names[0]))
         for name, pattern in self.patterns.items():
             if name not in used:
-                raise BandError(f"--band {name}={pattern} matches no image. There are:{describe(images)}")
+                raise BandError(f"--bands {name}={pattern} matches no image. There are:{describe(images)}")
         return chosen
 
 
@@ -121,7 +121,7 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> Na
     groups
         Images that show one sky area, per area.
     given
-        Bands that ``--band`` decided; empty without.
+        Bands that ``--bands`` decided; empty without.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> Na
     if given:
         named = _try(groups, lambda group: [given[image] for image in group])
         if named is None:
-            raise BandError(f"--band gives two images of one area the same name:{_clash(groups, given)}")
+            raise BandError(f"--bands gives two images of one area the same name:{_clash(groups, given)}")
         return named
     rules: tuple[Callable[[Sequence[Image]], list[str]], ...] = (
         lambda group: [image.header_band for image in group],
@@ -152,7 +152,7 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> Na
     clashing = (group for group in groups if len({image.header_band for image in group}) < len(group))
     nameless = (group for group in groups if not all(image.header_band for image in group))
     worst = next(clashing, None) or next(nameless, None) or groups[0]
-    example = " ".join(f"--band NAME{n}={image.place}" for n, image in enumerate(worst[:3], 1))
+    example = " ".join(f"--bands NAME{n}={image.place}" for n, image in enumerate(worst[:3], 1))
     raise BandError(
         f"the bands of these images cannot be told by header, extension or file name:{describe(worst)}\n"
         f"Name them, as in {example}, or choose extensions with --ext"
@@ -221,7 +221,7 @@ def _warn_of_doubt(groups: Sequence[Sequence[Image]]) -> None:
             header = group[0].header_band
             if named and named[0] != header and header in {"u", "g", "r", "i", "z", "y"} and len(named[0]) == 1:
                 _log.warning(
-                    "%s: the header says band %s, the file name %s; the header is believed. Else: --band %s=%s",
+                    "%s: the header says band %s, the file name %s; the header is believed. Else: --bands %s=%s",
                     group[0].path,
                     header,
                     named[0],

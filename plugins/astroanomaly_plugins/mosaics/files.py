@@ -80,7 +80,7 @@ class Image:
 
     @property
     def place(self) -> str:
-        """Path and extension, as messages and ``--band`` spell them."""
+        """Path and extension, as messages and ``--bands`` spell them."""
         return f"{self.path}[{self.extension}]"
 
     @property
@@ -229,13 +229,13 @@ def select(images: Sequence[Image], extensions: Sequence[str]) -> list[Image]:
         If nothing is left of a file, or what is left is no two-dimensional image.
     """
     if extensions:
-        kept = [image for image in images if any(image.is_extension(wanted) for wanted in extensions)]
+        chosen = [image for image in images if any(image.is_extension(wanted) for wanted in extensions)]
     else:
-        kept = [image for image in images if not image.auxiliary and len(image.shape) == 2]
-    for image in kept:
+        chosen = [image for image in images if not image.auxiliary and len(image.shape) == 2]
+    for image in chosen:
         if len(image.shape) != 2:
             raise BandError(f"{image.place} has {len(image.shape)} axes {image.shape}; expected an image of two axes")
-    return kept
+    return chosen
 
 
 def describe(images: Sequence[Image]) -> str:

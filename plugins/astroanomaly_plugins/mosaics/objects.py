@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from astroanomaly.cutting import first_pixels, pixel_scale_arcsec, sky_to_pixel
-from astroanomaly_plugins.mosaics.tiles import Tile, unit_vectors
+from astroanomaly.sky import unit_vectors
+from astroanomaly_plugins.mosaics.tiles import Tile
 
 __all__ = ["Assignment", "assign", "assign_pixels", "footprint"]
 

@@ -16,9 +16,8 @@ from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, 
 from astroanomaly_plugins.mosaics.files import open_plane
 from astroanomaly_plugins.shared.columns import COLUMN
 
-__all__ = ["OUTSIDE", "read_failures", "read_stamps", "read_tile"]
+__all__ = ["read_stamps", "read_tile"]
 
-OUTSIDE = "outside all images"  # the one failure that no second reading can mend
 _lock = threading.Lock()
 _last: dict[str, OpenTile] = {}  # the tile that this process read last: large tasks are split into several of one tile
 
@@ -168,17 +167,17 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
         images[chosen], offsets[chosen], coverage[chosen] = (part[better] for part in found)
         source[chosen] = number
         used[number] = tile
-    keep = np.zeros(len(ids), bool)
+    good = np.zeros(len(ids), bool)
     best = coverage.max(axis=1)
     for k, share in enumerate(best):
         why = _refusal(float(share), payload["min_coverage"], reason)
-        keep[k] = not why
+        good[k] = not why
         if why:
             yield Failure(ids[k], why, float(ra[k]), float(dec[k]))
     columns = {name.removeprefix(COLUMN): values for name, values in table.items() if name.startswith(COLUMN)}
     of_tile = [plain.get("columns", {}) for plain in payload["tiles"]]  # what a source says of all that is cut there
     for number, tile in used.items():
-        rows = np.flatnonzero(keep & (source == number))
+        rows = np.flatnonzero(good & (source == number))
         if len(rows):
             whole = len(rows) == len(ids)
             yield CutoutBlock(
@@ -246,11 +245,3 @@ def read_stamps(task: Task) -> Iterator[CutoutBlock | Failure]:
             coverage=coverage,
             units=tuple(tile.units.get(band, "") for band in payload["bands"]),
         )
-
-
-def read_failures(task: Task) -> Iterator[Failure]:
-    """Report the objects that no tile holds and the files that cannot be read."""
-    table = task.table
-    for object_id, reason, ra, dec in zip(table["id"], table["reason"], table["ra"], table["dec"], strict=True):
-        outside = str(reason) == OUTSIDE
-        yield Failure(str(object_id), str(reason), float(ra), float(dec), "no coverage" if outside else "failed")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +21,10 @@ from astroanomaly.cutting import (
     sky_to_pixel,
     tan_grid,
 )
+from astroanomaly.sky import unit_vectors
 from astroanomaly_plugins.mosaics.files import Image, describe
 
-__all__ = ["Tile", "check_scales", "group_images", "make_tile", "size_in_pixels", "unit_vectors"]
+__all__ = ["Tile", "check_scales", "group_images", "make_tile"]
 
 _SAME_AREA = 0.5  # share of the smaller footprint that two images of one area have in common
 _SAME_STAMP = 0.9  # the same for stamps: neighbours overlap, and are not one object
@@ -94,12 +94,6 @@ class Tile:
         return center, float(np.sqrt(((vectors - center) ** 2).sum(axis=1)).max())
 
 
-def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Turn degrees into ``(n, 3)`` unit vectors."""
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-
-
 # ----------------------------------------------------------------------------------------------------------- grouping
 
 
@@ -115,7 +109,7 @@ def group_images(images: Sequence[Image], *, stamps: bool, named: bool) -> list[
     stamps
         Whether whole files are cutouts.
     named
-        Whether ``--band`` named every image, which allows bands on different grids in one file.
+        Whether ``--bands`` named every image, which allows bands on different grids in one file.
 
     Raises
     ------
@@ -130,7 +124,7 @@ def group_images(images: Sequence[Image], *, stamps: bool, named: bool) -> list[
         if len(without) < len(sets):
             raise BandError(
                 "some images have a WCS and some have none, so they cannot be cut at the same positions:"
-                f"{describe([item[0] for item in sets])}\nGive only images of one kind, or name them with --band"
+                f"{describe([item[0] for item in sets])}\nGive only images of one kind, or name them with --bands"
             )
         if len({item[0].shape for item in without}) > 1:
             raise BandError(
@@ -162,7 +156,7 @@ def _sets_of_file(images: list[Image], named: bool) -> list[list[Image]]:
         raise BandError(
             f"the image extensions of {images[0].path} are neither on one grid (bands) nor on disjoint areas (tiles):"
             f"{describe(images)}\nChoose extensions with --ext, as in --ext {_ext_name(images[0])}, or name bands with "
-            f"--band, as in --band NAME={images[0].place}"
+            f"--bands, as in --bands NAME={images[0].place}"
         )
     return sets
 
@@ -268,43 +262,3 @@ def check_scales(tiles: Sequence[Tile]) -> float | None:
             "or ingest them into caches of their own"
         )
     return float(np.median([scale for scale, _ in scales]))
-
-
-def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
-    """Read ``--size``: pixels (``64``, ``64x48`` as width x height) or an angle (``10arcsec``, ``10arcsec x 5arcsec``).
-
-    Parameters
-    ----------
-    scale
-        Pixel scale in arcsec; None without a WCS.
-
-    Returns
-    -------
-    tuple of int
-        ``(height, width)``.
-
-    Raises
-    ------
-    ConfigError
-        For anything else, or an angle without a WCS.
-    """
-    lengths = []
-    for part in re.split(r"\s*[x,]\s*", text.strip(), maxsplit=1):
-        if re.fullmatch(r"\d+", part):
-            lengths.append(int(part))
-            continue
-        from astropy.units import Quantity, UnitsError
-
-        try:
-            angle = Quantity(part).to_value("arcsec")
-        except (TypeError, ValueError, UnitsError):
-            raise ConfigError(
-                f"size={text!r}: expected pixels (64, or 64x48 as width x height) or an angle (10arcsec, 0.5arcmin)"
-            ) from None
-        if scale is None:
-            raise ConfigError(f"size={text!r} is an angle, but the images have no WCS: give the size in pixels")
-        lengths.append(round(angle / scale))
-    width, height = lengths if len(lengths) == 2 else lengths * 2
-    if not (1 <= width <= 16384 and 1 <= height <= 16384):
-        raise ConfigError(f"size={text!r} is {width} x {height} pixels: expected 1 to 16384")
-    return height, width

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from astroanomaly.sky import mean_position
 from astroanomaly_plugins.vo.products import Product
 
 __all__ = ["signed_distance"]
@@ -41,7 +42,7 @@ def _shapes(region: str) -> Iterable[tuple[str, np.ndarray]]:
 
 
 def _inside(kind: str, numbers: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    center = (float(numbers[0]), float(numbers[1])) if kind == "CIRCLE" else _middle(numbers)
+    center = (float(numbers[0]), float(numbers[1])) if kind == "CIRCLE" else mean_position(*numbers.T)
     x, y = _tangent(ra, dec, center)
     if kind == "CIRCLE":
         return numbers[2] - np.hypot(x, y)
@@ -59,12 +60,6 @@ def _inside(kind: str, numbers: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> 
         if ay != by:
             inside ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * (bx - ax) / (by - ay))
     return np.where(inside, nearest, -nearest)
-
-
-def _middle(corners: np.ndarray) -> Sequence[float]:
-    a, d = np.radians(corners[:, 0]), np.radians(corners[:, 1])
-    x, y, z = (np.cos(d) * np.cos(a)).sum(), (np.cos(d) * np.sin(a)).sum(), np.sin(d).sum()
-    return float(np.degrees(np.arctan2(y, x))), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
 
 
 def _tangent(ra: np.ndarray, dec: np.ndarray, center: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly import FetchError, fetch
+from astroanomaly.sky import cells, enclosing_circle
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.shared.positions import Positions
 from astroanomaly_plugins.vo.areas import signed_distance
@@ -23,7 +24,7 @@ __all__ = ["Candidates", "find_candidates"]
 
 _log = logging.getLogger(__name__)
 _CELL_DEG = 0.25  # positions in one cell of the sky are searched for at once
-_MOST_EACH = 3  # images of a band that are tried for an object
+_IMAGES_PER_BAND = 3  # that are tried for an object
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def find_candidates(
     numbers: dict[str, int] = {}
     products: list[Product] = []
     rows: dict[int, dict[str, list[int]]] = {}
-    waiting = list(positions.in_sky_order(positions.placed, _CELL_DEG))
+    waiting = cells(positions.ra, positions.dec, _CELL_DEG)
     queries = 0
     while waiting:
         searches = [_circle(positions, cell, half_size_deg) for cell in waiting]
@@ -91,17 +92,8 @@ def _ask(service: Service, web: Web, wanted: Selection, circle: tuple[float, flo
 
 def _circle(positions: Positions, cell: np.ndarray, margin: float) -> tuple[float, float, float]:
     """Return the circle, in degrees, that holds the cutouts of a cell."""
-    from astropy.coordinates import angular_separation
-
-    ra, dec = np.radians(positions.ra[cell]), np.radians(positions.dec[cell])
-    vector = np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)]).mean(axis=1)
-    middle = float(np.arctan2(vector[1], vector[0])), float(np.arctan2(vector[2], np.hypot(vector[0], vector[1])))
-    radius = float(np.degrees(angular_separation(*middle, ra, dec).max())) + margin
-    return (
-        round(float(np.degrees(middle[0])) % 360, 9),
-        round(float(np.degrees(middle[1])), 9),
-        round(radius * 1.001, 9),
-    )
+    ra, dec, radius = enclosing_circle(positions.ra[cell], positions.dec[cell])
+    return round(ra, 9), round(dec, 9), round((radius + margin) * 1.001, 9)
 
 
 def _say(ra: float, dec: float, radius: float) -> str:
@@ -136,7 +128,7 @@ def _choose(
         yield (
             row,
             {
-                band: [item[2] for item in sorted(items, key=lambda item: item[:2])[:_MOST_EACH]]
+                band: [item[2] for item in sorted(items, key=lambda item: item[:2])[:_IMAGES_PER_BAND]]
                 for band, items in ranked.items()
             },
         )

@@ -17,8 +17,8 @@ __all__ = ["Selection", "Service", "find_service", "is_address"]
 
 _SIA2 = "ivo://ivoa.net/std/sia#query-2"
 _TAP = "ivo://ivoa.net/std/tap"
-_MOST_ROWS = 10_000
-_MOST_CAPABILITIES = 4 * 10**6
+_MAX_ROWS = 10_000
+_MAX_CAPABILITIES_BYTES = 4 * 10**6
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Service:
                 data_type="image",
                 collection=list(wanted.collections),
                 instrument=list(wanted.instruments),
-                maxrec=_MOST_ROWS,
+                maxrec=_MAX_ROWS,
             )
         else:
             from pyvo.dal.tap import TAPQuery
 
-            query = TAPQuery(self.url, _adql(ra, dec, radius, wanted), maxrec=_MOST_ROWS)
+            query = TAPQuery(self.url, _adql(ra, dec, radius, wanted), maxrec=_MAX_ROWS)
         return {name: _plain(value) for name, value in query.items()}
 
 
@@ -74,7 +74,7 @@ def _adql(ra: float, dec: float, radius: float, wanted: Selection) -> str:
         if names:
             texts = [f"'{escape(name)}'" for name in names]
             where.append(f"{column} IN ({', '.join(texts)})")
-    return f"SELECT TOP {_MOST_ROWS} * FROM ivoa.obscore WHERE {' AND '.join(where)}"
+    return f"SELECT TOP {_MAX_ROWS} * FROM ivoa.obscore WHERE {' AND '.join(where)}"
 
 
 def find_service(url: str, kind: str, web: Web) -> Service:
@@ -116,7 +116,7 @@ def _capabilities(base: str, web: Web) -> tuple[list[tuple[str, str]], str]:
     for address in _candidates(base):
         what = f"the capabilities of {base}"
         try:
-            content = fetch.get(address, what=what, allow=web.allow, most_bytes=_MOST_CAPABILITIES)
+            content = fetch.get(address, what=what, allow=web.allow, most_bytes=_MAX_CAPABILITIES_BYTES)
         except FetchError as error:
             if error.retryable:
                 raise

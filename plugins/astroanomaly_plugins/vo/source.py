@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -32,14 +31,11 @@ from astroanomaly import (
     hookimpl,
     option,
 )
+from astroanomaly.sky import size_or_angle
 from astroanomaly_plugins.mosaics.bands import sort_bands
-from astroanomaly_plugins.shared.positions import (
-    failures,
-    read_failures,
-    read_positions,
-    size_or_angle,
-    unplaced,
-)
+from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
+from astroanomaly_plugins.shared.options import PositionOptions
+from astroanomaly_plugins.shared.positions import read_positions
 from astroanomaly_plugins.vo.bands import BandChoice
 from astroanomaly_plugins.vo.plan import Candidates, find_candidates
 from astroanomaly_plugins.vo.probe import probe
@@ -54,11 +50,10 @@ _GUESS_DEG = 30 / 3600  # half of a cutout whose size in pixels is known and who
 
 
 @dataclass(frozen=True)
-class VoOptions:
+class VoOptions(PositionOptions):
     """Options of the source ``vo``."""
 
     service: str = option("", "address of an SIA2 or ObsTAP service, with or without /query, /sync", metavar="URL")
-    catalog: Path | None = option(None, "table of the positions")  # noqa: RUF009 - option() makes a field
     size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE")
     bands: tuple[str, ...] = option(
         (), "bands to take: NAME, NAME=PATTERN for filter or title, or NAME=400..550nm; default: all"
@@ -71,26 +66,19 @@ class VoOptions:
     )
     hosts: tuple[str, ...] = option((), "other hosts the data may come from, as in data.example.org or *.example.org")
     max_mb: float = option(4000.0, "largest file that is fetched, in megabytes")
-    ra: str = option("", "catalogue column of the longitude (right ascension)")
-    dec: str = option("", "catalogue column of the latitude (declination)")
-    frame: str = option("", "frame of the positions, as astropy calls it; default: by column")
-    id: str = option("", "catalogue column of the object id")
-    carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
     check_band: bool = option(True, "an image whose header names another band than the service does is a failure")
     pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec")
     nodata: float | None = option(None, "pixel value that stands for no data")
-    min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not is_address(self.service):
             raise ConfigError(f"service={self.service!r}: expected the http or https address of an SIA2 or TAP service")
         if urlsplit(self.service).password or urlsplit(self.service).username:
             raise ConfigError(
                 "the address of the service holds a password, which would be stored: services are anonymous"
             )
-        if not 0 <= self.min_coverage <= 1:
-            raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
         if self.pixel_scale is not None and not self.pixel_scale > 0:
             raise ConfigError(f"pixel_scale={self.pixel_scale}: expected arcseconds, more than 0")
         if not self.max_mb > 0:
@@ -123,9 +111,7 @@ class VoSource:
         pixels, angle = size_or_angle(options.size)
         host = str(urlsplit(options.service).hostname)
         web = Web((host, *options.hosts), options.max_mb)
-        positions = read_positions(
-            options.catalog, ra=options.ra, dec=options.dec, id=options.id, frame=options.frame, carry=options.carry
-        )
+        positions = read_positions(options)
         service = find_service(options.service, options.kind, web)
         half = _GUESS_DEG if angle is None else angle / 3600 / 2 * 2**0.5
         if pixels is not None and options.pixel_scale is not None:
@@ -161,11 +147,12 @@ class VoSource:
         if size > 16384:
             raise ConfigError(f"size={options.size!r} is {size} pixels: expected 1 to 16384")
         payload |= {"size": [size, size], "scale": known.scale}
-        layout = Layout(bands=tuple(bands), height=size, width=size, units=tuple(known.units))
+        layout = Layout(bands=tuple(bands), height=size, width=size, dtype=options.dtype, units=tuple(known.units))
         tasks = make_tasks(found, positions, bands, payload, ways)
         nowhere = np.array([row for row in positions.placed if not found.rows.get(int(row))], dtype=np.int64)
-        missing = failures("nowhere", positions, nowhere, "the service has no image here", "no coverage")
-        return Plan([*tasks, *missing, *unplaced(positions)], layout, downloads(found, bands, ways, size))
+        tasks += positions.failures("nowhere", nowhere, "the service has no image here", "no coverage")
+        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
+        return Plan(tasks, layout, downloads(found, bands, ways, size))
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Fetch and cut the objects of one task."""

@@ -22,7 +22,7 @@ from astroanomaly_plugins.vo.web import Web
 __all__ = ["downloads", "find_ways", "make_tasks"]
 
 _log = logging.getLogger(__name__)
-_PER_TASK = 128  # objects whose cutouts are fetched one by one; those of a whole file stay together
+_OBJECTS_PER_TASK = 128  # if cutouts are fetched one by one; those of a whole file are one task
 _HEADER_BYTES = 5760
 Ways = Mapping[int, Access]
 
@@ -75,7 +75,7 @@ def make_tasks(
     tasks = []
     for best, members in groups.items():
         single = any(number in ways and ways[number].soda for number in best)
-        step = _PER_TASK if single else len(members)
+        step = _OBJECTS_PER_TASK if single else len(members)
         name = " + ".join(found.products[number].did for number in best if number >= 0)
         for start in range(0, len(members), step):
             tasks.append((name, _task(found, positions, bands, payload, members[start : start + step])))

@@ -13,7 +13,7 @@ from astroanomaly import FetchError, fetch
 
 __all__ = ["Web", "error"]
 
-_MOST_TABLE = 256 * 10**6  # bytes of a VOTable
+_MAX_TABLE_BYTES = 256 * 10**6
 
 
 def error(what: str, reason: str, *, retryable: bool = False) -> FetchError:
@@ -87,7 +87,7 @@ class Web:
             raise error(what, reason)
 
         def make(path: Path) -> None:
-            fetch.download(url, path, params=params, what=what, allow=self.allow, most_bytes=_MOST_TABLE)
+            fetch.download(url, path, params=params, what=what, allow=self.allow, most_bytes=_MAX_TABLE_BYTES)
 
         def check(path: Path) -> None:
             fetch.is_votable(path, what)

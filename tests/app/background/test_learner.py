@@ -206,7 +206,7 @@ def test_a_training_that_fails_says_why_and_leaves_the_last_round(started):
     learner.train("fixmatch", {})
     learner.training.wait(60)
     assert learner.training.state == "failed"
-    assert "only one side labelled" in learner.training.error
+    assert "needs labels on both sides" in learner.training.error
     assert search.session.rounds == []
     with pytest.raises(SessionError, match="no trained ranker"):
         learner.saliency(ids[0])

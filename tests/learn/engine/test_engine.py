@@ -48,8 +48,8 @@ def real_network(**options):
     return build_backbone(BackboneConfig("tf_efficientnet_lite0"), 2, size=32, **options)
 
 
-def all_log_odds(model, cache, engine, turns=1):
-    seen = planted.context(cache, turns=turns).input
+def all_log_odds(model, cache, engine, tta_views=1):
+    seen = planted.context(cache, tta_views=tta_views).input
     parts = list(score_images(model, cache, seen, engines=[engine]))
     assert {part.engine for part in parts} == {engine.label}
     return np.concatenate([part.log_odds for part in parts])

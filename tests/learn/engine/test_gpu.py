@@ -23,7 +23,7 @@ from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.rankers.fixmatch import FixMatch
 from astroanomaly.learn.rankers.tuned import Tuned
 from astroanomaly.learn.scoring import score_images
-from astroanomaly.learn.training.options import TrainConfig, TuneOptions
+from astroanomaly.learn.training.options import FixMatchOptions, TuneOptions
 from astroanomaly.learn.training.trainer import fit_micro_batch
 from astroanomaly.metrics import evaluate
 from astroanomaly.records import CutoutBlock, Layout
@@ -177,7 +177,7 @@ def test_features_with_short_factors_are_close_enough_to_share_a_folder(tmp_path
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        (FixMatch, TrainConfig(iterations=50, labelled_batch=8, unlabelled_ratio=3, learning_rate=0.05)),
+        (FixMatch, FixMatchOptions(iterations=50, labelled_batch=8, unlabelled_ratio=3, learning_rate=0.05)),
         (Tuned, TuneOptions(iterations=20)),
     ],
 )
@@ -197,8 +197,8 @@ def test_it_learns_there_and_its_checkpoint_scores_the_same_here(tmp_path, exact
 def test_a_step_takes_what_the_gpu_has():
     model = build_backbone(BackboneConfig(), 2, size=128).to("cuda", memory_format=torch.channels_last)
     whole = 16 + 2 * 80
-    assert fit_micro_batch(model, 128, TrainConfig()) > fit_micro_batch(model, 128, TrainConfig(memory_gb=4))
-    assert fit_micro_batch(model, 32, TrainConfig()) == whole
+    assert fit_micro_batch(model, 128, FixMatchOptions()) > fit_micro_batch(model, 128, FixMatchOptions(memory_gb=4))
+    assert fit_micro_batch(model, 32, FixMatchOptions()) == whole
 
 
 def test_what_torch_keeps_for_itself_is_free():

@@ -13,6 +13,7 @@ import torch
 
 from astroanomaly import files
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, StorageError, UnknownObjectError
@@ -20,9 +21,9 @@ from astroanomaly.learn.engine import engine as engines
 from astroanomaly.learn.features import store as features
 from astroanomaly.learn.features.projection import Projection, principal_axes
 from astroanomaly.learn.features.row_file import open_rows
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore, unit_length
-from astroanomaly.learn.model_input import ModelInput
+from astroanomaly.learn.preprocessing import to_tensor
 from astroanomaly.records import CutoutBlock, Layout
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
@@ -63,8 +64,8 @@ def test_every_object_gets_the_features_the_network_gives_it_alone(cache):
     assert store.done == reports[-1].done == reports[-1].total == len(cache) == 60
     assert [r.done for r in reports] == sorted(r.done for r in reports)
     ids = ["o0059", "o0003", "o0027"]
-    assert seen.turns == 2
-    images = seen.tensor(cache.read(ids))
+    assert seen.tta_views == 2
+    images = to_tensor(cache.read(ids), seen)
     views = (torch.cat(store.network.layered(view), 1) for view in (images, images.rot90(2, (2, 3))))
     alone = sum(views).numpy() / 2
     np.testing.assert_allclose(store.get(ids), alone, rtol=2e-3, atol=2e-3)  # float16 keeps 11 bits
@@ -76,7 +77,7 @@ def test_several_devices_share_the_batches(tmp_path, monkeypatch):
     store = FeatureStore(alone, see(alone), TINY, device="cpu")
     drain(store)
     monkeypatch.setattr(engines, "pick_devices", lambda name: [torch.device("cpu")] * 2)
-    monkeypatch.setattr(features, "_WORTH_A_DEVICE", 30)
+    monkeypatch.setattr(features, "_MIN_IMAGES_PER_DEVICE", 30)
     both, began = threading.Barrier(2, timeout=30), set()
     run = engines.Engine.run
 
@@ -290,13 +291,13 @@ def test_principal_axes_agree_with_scikit_learn():
 def test_a_projection_is_kept_and_found_again(cache):
     store = FeatureStore(cache, see(cache), TINY, device="cpu")
     drain(store)
-    points = Points.of(store, 0, frozenset())
-    one = Projection(store, 8, points)
+    scaler = FeatureScaler.of(store, 0, frozenset())
+    one = Projection(store, 8, scaler)
     list(one.compute())
-    two = Projection(store, 8, Points.of(store, 1, frozenset({"o0003"})))  # what was kept decides
+    two = Projection(store, 8, FeatureScaler.of(store, 1, frozenset({"o0003"})))  # what was kept decides
     list(two.compute())
-    np.testing.assert_array_equal(two.points.centre, points.centre)
+    np.testing.assert_array_equal(two.scaler.centre, scaler.centre)
     np.testing.assert_array_equal(one.axes, two.axes)
     for shard in cache.shards:
         np.testing.assert_array_equal(one.shard(shard.uuid), two.shard(shard.uuid))
-        np.testing.assert_allclose(one.shard(shard.uuid), one.apply(store.shard(shard.uuid)), atol=1e-3)
+        np.testing.assert_allclose(one.shard(shard.uuid), one.transform(store.shard(shard.uuid)), atol=1e-3)

@@ -15,7 +15,7 @@ from astroanomaly.errors import CheckpointError, ConfigError
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.network.weights import read_weights
 from astroanomaly.learn.training.fixmatch import StepBatch, set_training, train_step
-from astroanomaly.learn.training.options import TrainConfig
+from astroanomaly.learn.training.options import FixMatchOptions
 from astroanomaly.learn.training.trainer import fit_micro_batch
 
 NETWORKS = ("test_efficientnet", "test_convnext", "test_vit", "test_resnet")
@@ -156,10 +156,10 @@ def test_what_is_refused(tmp_path):
     torch.save({"state_dict": {f"encoder.{name}": t for name, t in state.items()}}, tmp_path / "part.ckpt")
     with pytest.raises(CheckpointError, match=r"1 tensors are missing \(first: conv_stem\.weight\)"):
         build_backbone(BackboneConfig("test_efficientnet", str(tmp_path / "part.ckpt")))
-    torch.save({"state_dict": state, "hyper_parameters": TrainConfig()}, tmp_path / "code.ckpt")
+    torch.save({"state_dict": state, "hyper_parameters": FixMatchOptions()}, tmp_path / "code.ckpt")
     with pytest.raises(
         CheckpointError,
-        match=r"an object of astroanomaly\.learn\.training\.options\.TrainConfig; if you trust",
+        match=r"an object of astroanomaly\.learn\.training\.options\.FixMatchOptions; if you trust",
     ):
         read_weights(tmp_path / "code.ckpt")
 
@@ -203,7 +203,7 @@ def test_frozen_blocks_keep_their_weights_and_nothing_for_the_gradient(network):
 
 
 def test_frozen_blocks_leave_more_room_for_images():
-    config = TrainConfig(memory_gb=1.84)
+    config = FixMatchOptions(memory_gb=1.84)
     sizes = []
     for frozen in (0, 2):
         model = build_backbone(BackboneConfig("test_efficientnet", "random"), 2)
@@ -222,4 +222,4 @@ def test_more_blocks_than_there_are():
     with pytest.raises(ConfigError, match=r"train\.frozen_blocks=8: this network has 7 blocks"):
         model.freeze(8)
     with pytest.raises(ConfigError, match=r"train\.frozen_blocks=-1"):
-        TrainConfig(frozen_blocks=-1)
+        FixMatchOptions(frozen_blocks=-1)

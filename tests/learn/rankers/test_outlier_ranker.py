@@ -5,11 +5,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
-from astroanomaly.hookspecs import Ranker, RankerContext
-from astroanomaly.learn.model_input import ModelInput
+from astroanomaly.hookspecs import ImageRanker, InstantRanker, RankerContext
+from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.rankers.cold import Cold, ColdOptions
 from astroanomaly.learn.rankers.isolation_forest import IsolationForest, IsolationForestOptions
 from astroanomaly.learn.rankers.lof import Lof, LofOptions
@@ -93,9 +94,10 @@ def test_without_a_general_anomaly_class_the_first_one_stands_for_it(cache):
 def test_a_sample_is_enough_to_begin(tmp_path):
     cache = make_cache(tmp_path / "cache")
     ranker = make(cache, sample=40)
-    assert isinstance(ranker, Ranker)
-    list(ranker.fit(cache, NONE, complete=False))
-    found = np.concatenate([shard.log_odds for shard in ranker.score(cache, complete=False)])
+    assert isinstance(ranker, InstantRanker)
+    assert isinstance(ranker, ImageRanker)
+    ranker.share(FeatureStore.of(cache, ranker.context), complete=False)
+    found = run(ranker, cache)
     assert np.isfinite(found[:, 0]).sum() == 40
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import BackboneConfig, InputConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
 from astroanomaly.hookspecs import Ranker, RankerContext
-from astroanomaly.learn.model_input import ModelInput
+from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.preprocessing import to_tensor
 from astroanomaly.learn.rankers.probe import Probe, ProbeOptions
 from astroanomaly.learn.scoring import log_odds, score_images
 from astroanomaly.records import CutoutBlock, Labelled, Layout
@@ -97,11 +99,18 @@ def test_the_same_labels_give_the_same_scores_from_anew(cache):
 def test_the_labelled_objects_are_enough_to_begin(cache):
     probe = Probe(ProbeOptions(), context(cache))
     given = labels("o0000", "o0002", "o0060", "o0061")
-    list(probe.fit(cache, given, complete=False))
-    found = np.concatenate([shard.log_odds for shard in probe.score(cache, complete=False)])
+    store = FeatureStore.of(cache, probe.context)
+    probe.share(store, complete=False)
+    found = fit_and_score(probe, cache, given)[2]
     there = np.isfinite(found[:, 0])
     assert [i for i, t in zip(cache.ids, there, strict=True) if t] == sorted(given.ids)
+    probe.share(store)
     assert np.isfinite(np.concatenate([shard.log_odds for shard in probe.score(cache)])[:, 0]).all()
+
+
+def test_features_of_another_kind_are_refused(cache):
+    with pytest.raises(TypeError, match="Cache is no FeatureStore"):
+        Probe(ProbeOptions(), context(cache)).share(cache)
 
 
 def test_objects_of_the_audit_set_are_never_learnt_from(cache):
@@ -162,8 +171,8 @@ def test_the_network_scores_every_object_as_it_would_alone(cache):
     assert [shard.shard for shard in shards] == [shard.uuid for shard in cache.shards]
     assert [i for shard in shards for i in shard.ids] == list(cache.ids)
     model.eval()
-    image = asked.input.tensor(cache.read(["o0077"]))
-    assert asked.input.turns == 2
+    image = to_tensor(cache.read(["o0077"]), asked.input)
+    assert asked.input.tta_views == 2
     alone = ((model(image) + model(image.rot90(2, (2, 3)))) / 2).detach().numpy()
     np.testing.assert_allclose(shards[1].log_odds[27], log_odds(alone)[0], atol=1e-4)
 

@@ -10,9 +10,9 @@ import torch
 
 from astroanomaly.errors import CheckpointError, ConfigError, TrainingError
 from astroanomaly.hookspecs import Ranker
-from astroanomaly.learn.features.scaling import Points
+from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
-from astroanomaly.learn.rankers.probe import Line, Probe, ProbeOptions
+from astroanomaly.learn.rankers.probe import LinearHead, Probe, ProbeOptions
 from astroanomaly.learn.rankers.probe_head import ProbeHead
 from astroanomaly.learn.rankers.tuned import Tuned
 from astroanomaly.learn.scoring import score_images
@@ -29,8 +29,8 @@ def cache(tmp_path_factory):
     return plant(tmp_path_factory.mktemp("shapes") / "cache")
 
 
-def made(cache, options=QUICK, seed=0, classes=("nominal", "anomaly"), layers="auto", turns=2, **changes):
-    given = context(cache, classes, seed, turns)
+def made(cache, options=QUICK, seed=0, classes=("nominal", "anomaly"), layers="auto", tta_views=2, **changes):
+    given = context(cache, classes, seed, tta_views)
     given = dataclasses.replace(given, backbone=dataclasses.replace(given.backbone, layers=layers))
     return Tuned(dataclasses.replace(options, **changes), given)
 
@@ -49,13 +49,13 @@ def test_the_head_computes_what_the_probe_does():
     rng = np.random.default_rng(0)
     features = np.abs(rng.normal(size=(200, 12))).astype(np.float32) * rng.uniform(0.01, 3, 12).astype(np.float32)
     features[:, 3] *= -1
-    points = Points.measure(features, (8, 4))
-    line = Line(rng.normal(size=(12, 2)).astype(np.float32), rng.normal(size=2))
+    scaler = FeatureScaler.measure(features, (8, 4))
+    linear = LinearHead(rng.normal(size=(12, 2)).astype(np.float32), rng.normal(size=2))
     head = ProbeHead(12, 3)
-    head.begin(points, line, [0, 2])
+    head.begin(scaler, linear, [0, 2])
     with torch.no_grad():
         logits = head(torch.from_numpy(features)).numpy()
-    np.testing.assert_allclose(logits[:, [0, 2]], line.at(points.apply(features)), atol=0.15)
+    np.testing.assert_allclose(logits[:, [0, 2]], linear.logits(scaler.transform(features)), atol=0.15)
     assert not logits[:, 1].any()
 
 
@@ -70,7 +70,7 @@ def test_nothing_runs_away_where_a_feature_is_zero():
 
 @pytest.mark.parametrize("layers", ["last", "several"])
 def test_before_any_step_it_ranks_as_the_probe(cache, layers):
-    tuned = fitted(cache, layers=layers, turns=1)
+    tuned = fitted(cache, layers=layers, tta_views=1)
     probe = Probe(ProbeOptions(), tuned.context)
     for _ in probe.fit(cache, labels(TRUTH)):
         pass

@@ -12,13 +12,13 @@ from astroanomaly.hookspecs import Ranker
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.network.checkpoint import Checkpoint
 from astroanomaly.learn.rankers.fixmatch import FixMatch
-from astroanomaly.learn.training.options import TrainConfig
+from astroanomaly.learn.training.options import FixMatchOptions
 from astroanomaly.learn.training.trainer import fit_micro_batch
 from astroanomaly.metrics import evaluate
 from astroanomaly.records import Labelled
 from planted import TINY, TRUTH, Watched, context, labels, plant, scores
 
-QUICK = TrainConfig(iterations=2, labelled_batch=4, unlabelled_ratio=2, pool=40)
+QUICK = FixMatchOptions(iterations=2, labelled_batch=4, unlabelled_ratio=2, pool=40)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def made(cache, options=QUICK, **changes):
 
 def test_it_finds_a_planted_rarity_from_a_few_labels(cache, truth):
     known = labels(truth)
-    ranker = made(cache, TrainConfig(iterations=50, labelled_batch=8, unlabelled_ratio=3, learning_rate=0.05))
+    ranker = made(cache, FixMatchOptions(iterations=50, labelled_batch=8, unlabelled_ratio=3, learning_rate=0.05))
     reports = list(ranker.fit(cache, known))
     ids, log_odds = scores(ranker, cache)
     hidden = [k for k, i in enumerate(ids) if i not in known.ids]
@@ -99,15 +99,15 @@ def test_no_more_is_read_at_once_than_a_step_needs(cache, truth):
 
 
 def test_every_label_class_is_drawn_equally_often(cache, truth):
-    from astroanomaly.learn.training.sampling import labelled_decks
+    from astroanomaly.learn.training.sampling import labelled_shufflers
 
     wanted = [(f"a{k}", "anomaly") for k in range(3)] + [(f"n{k}", "nominal") for k in range(90)]
     rng = np.random.default_rng(0)
-    decks = labelled_decks(wanted, rng, True)
-    drawn = [decks[k % len(decks)].draw() for k in range(180)]
+    shufflers = labelled_shufflers(wanted, rng, True)
+    drawn = [shufflers[k % len(shufflers)].draw() for k in range(180)]
     assert sum(c == "anomaly" for _, c in drawn) == 90
     assert len({i for i, c in drawn if c == "nominal"}) == 90  # all are seen before one comes again
-    one = labelled_decks(wanted, rng, False)
+    one = labelled_shufflers(wanted, rng, False)
     assert len(one) == 1
     assert sum(one[0].draw()[1] == "anomaly" for _ in range(93)) == 3
 
@@ -235,7 +235,7 @@ def test_weights_that_run_away_are_an_error_and_are_not_kept(cache, truth):
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"train.{next(iter(wrong))}="):
-        TrainConfig(**wrong)
+        FixMatchOptions(**wrong)
 
 
 # -------------------------------------------------------------------------------------------------------------- memory
@@ -250,25 +250,25 @@ def test_training_on_the_processor_leaves_gpus_alone(cache, truth, monkeypatch):
 def test_the_micro_batch_follows_from_memory_and_size():
     model = build_backbone(TINY, 2).to(memory_format=torch.channels_last)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    small = fit_micro_batch(model, 64, TrainConfig(memory_gb=1.88))
-    half = fit_micro_batch(model, 64, TrainConfig(memory_gb=1.84))
-    large = fit_micro_batch(model, 128, TrainConfig(memory_gb=1.88))
+    small = fit_micro_batch(model, 64, FixMatchOptions(memory_gb=1.88))
+    half = fit_micro_batch(model, 64, FixMatchOptions(memory_gb=1.84))
+    large = fit_micro_batch(model, 128, FixMatchOptions(memory_gb=1.88))
     assert 11 < half < small < 176
     assert small == pytest.approx(2 * half, abs=2)
     assert large < small / 2
-    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1e6)) == 176
-    assert fit_micro_batch(model, 64, TrainConfig(micro_batch=44)) == 44
-    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1.84, norm="frozen")) > half
+    assert fit_micro_batch(model, 64, FixMatchOptions(memory_gb=1e6)) == 176
+    assert fit_micro_batch(model, 64, FixMatchOptions(micro_batch=44)) == 44
+    assert fit_micro_batch(model, 64, FixMatchOptions(memory_gb=1.84, norm="frozen")) > half
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_too_little_memory_is_an_error_that_says_how_much_is_needed():
     model = build_backbone(TINY, 2).to(memory_format=torch.channels_last)
     with pytest.raises(ConfigError, match=r"about [\d.]+ GB, but may have 1 GB: raise train\.memory_gb") as caught:
-        fit_micro_batch(model, 64, TrainConfig(memory_gb=1))
+        fit_micro_batch(model, 64, FixMatchOptions(memory_gb=1))
     enough = float(str(caught.value).split("about ")[1].split(" GB")[0])
-    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=enough)) >= 11  # a labelled image with its unlabelled ones
-    assert fit_micro_batch(model, 64, TrainConfig(memory_gb=1, micro_batch=5)) == 5
+    assert fit_micro_batch(model, 64, FixMatchOptions(memory_gb=enough)) >= 11  # one with its unlabelled ones
+    assert fit_micro_batch(model, 64, FixMatchOptions(memory_gb=1, micro_batch=5)) == 5
 
 
 def test_frozen_statistics_are_those_that_came_with_the_weights(cache, truth):
@@ -284,8 +284,8 @@ def test_frozen_statistics_are_those_that_came_with_the_weights(cache, truth):
 def test_the_cosine_ends_at_a_fifth_of_the_learning_rate():
     from astroanomaly.learn.training.trainer import _schedule
 
-    falling = [_schedule(TrainConfig(iterations=100, schedule="cosine"), step) for step in range(100)]
+    falling = [_schedule(FixMatchOptions(iterations=100, schedule="cosine"), step) for step in range(100)]
     assert falling[0] == 1
     assert falling == sorted(falling, reverse=True)
     assert falling[-1] == pytest.approx(0.2, abs=0.02)
-    assert _schedule(TrainConfig(), 50) == 1
+    assert _schedule(FixMatchOptions(), 50) == 1

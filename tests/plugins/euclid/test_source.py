@@ -1,6 +1,7 @@
 """The source ``euclid`` against local archives: positions, mosaics, bands, grids, login, choice of the archive."""
 
 import dataclasses
+import json
 import logging
 import os
 import subprocess
@@ -18,10 +19,12 @@ from hypothesis import strategies as st
 
 from astroanomaly import (
     BandError,
+    CacheError,
     CatalogError,
     ConfigError,
     FetchError,
     FootprintError,
+    Task,
     UnreadableError,
     ingest,
 )
@@ -85,7 +88,7 @@ def fill(mer, tmp_path):
     def run(name="cache", keep="kept", **options):
         config = {"first_wait_s": 0.01, "attempts": 3, "timeout_s": 2.0, "keep": str(tmp_path / keep)}
         config |= options.pop("fetch", {})
-        if not {"id", "cone", "catalog"} & set(options):
+        if not {"mer_id", "cone", "catalog"} & set(options):
             options["catalog"] = mer.folder / "sky" / "catalogue.ecsv"
         options = {"size": str(SIZE), "via": "esa", "bands": ("VIS", "H"), **options}
         return ingest(EuclidSource(), out=tmp_path / name, fetch=config, **options)
@@ -291,13 +294,29 @@ def test_a_cone_gives_the_objects_of_the_catalogue_down_to_a_magnitude(mer, esa,
 
 def test_objects_by_id_and_an_id_that_is_not_there(mer, esa, fill):
     known = [str(one) for one in mer.catalogue["object_id"][3:5]]
-    cache = fill(id=(*known, "-570040238507752998"), columns=("*",))
+    cache = fill(mer_id=(*known, "-570040238507752998"), columns=("*",))
     assert sorted(cache.ids) == sorted(known)
     assert cache[known[0]].columns["point_like_prob"] == pytest.approx(mer.catalogue["point_like_prob"][3])
     failure = cache.failures[0]
     assert (failure.object_id, failure.reason) == ("-570040238507752998", "not in the MER catalogue")
     with pytest.raises(CatalogError, match="knows none of the 1 ids"):
-        fill("none", id=("17",))
+        fill("none", mer_id=("17",))
+
+
+def test_a_cache_of_version_0_1_0_goes_on(mer, esa, fill, tmp_path):
+    """It stored the ids as ``id``, and a task of another kind for the objects that no mosaic shows."""
+    ids = (str(mer.catalogue["object_id"][3]), "-570040238507752998")
+    fill(mer_id=ids)
+    path = tmp_path / "cache" / "cache.json"
+    content = json.loads(path.read_text("utf-8"))
+    options = content["request"]["options"]
+    options["id_column"], options["id"] = options.pop("id"), options.pop("mer_id")
+    path.write_text(json.dumps(content), "utf-8")
+    assert list(fill(mer_id=ids).ids) == [ids[0]]
+    with pytest.raises(CacheError, match="its mer_id was"):
+        fill(mer_id=ids[:1])
+    table = {"id": np.array(["a"]), "reason": np.array(["outside all Euclid mosaics"]), "ra": [1.0], "dec": [2.0]}
+    assert next(EuclidSource().read(Task("outside", {"kind": "outside"}, table))).kind == "no coverage"
 
 
 def test_an_empty_cone_and_a_column_that_is_not_there(esa, fill):
@@ -324,8 +343,8 @@ def test_an_answer_that_was_cut_short_by_the_archive_is_noticed(mer, esa, fill):
         ({"cone": "everywhere", "radius": "1deg"}, "expected a position"),
         ({"cone": "1 2", "radius": "far"}, "an angle"),
         ({"cone": "1 2", "radius": "1deg", "columns": ("a; DROP TABLE b",)}, "no name of a column"),
-        ({"id": ("1 OR 1=1",)}, "whole numbers"),
-        ({"id": ("1", "01")}, "given twice"),
+        ({"mer_id": ("1 OR 1=1",)}, "whole numbers"),
+        ({"mer_id": ("1", "01")}, "given twice"),
         ({"catalog": "a.csv", "radius": "1deg"}, "belong to --cone"),
         ({"via": "irsa", "login": True}, "IRSA has no accounts"),
         ({"size": "1.1deg"}, "expected 1 to 16384|larger than"),

@@ -145,6 +145,12 @@ def test_flux_comes_on_the_grid_that_is_stored(server, catalog, tmp_path, net):
     assert np.isnan(edge.data[0]).any()
 
 
+def test_flux_may_be_stored_in_half_precision(server, catalog, tmp_path, net):
+    whole, half = (run(server, catalog, tmp_path / dtype, net, dtype=dtype) for dtype in ("float32", "float16"))
+    assert half.layout.dtype == "float16"
+    np.testing.assert_allclose(half["o0"].data, whole["o0"].data, atol=1e-3 * np.nanmax(np.abs(whole["o0"].data)))
+
+
 def test_nothing_there_is_no_coverage_and_final(server, catalog, tmp_path, net):
     found = failures(run(server, catalog, tmp_path / "cache", net))
     assert found["far"].kind == "no coverage"

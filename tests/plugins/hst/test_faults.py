@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from astroanomaly import ConfigError, FetchConfig, FetchError, fetch, ingest
-from astroanomaly_plugins.hst import ehst as hst_ehst
+from astroanomaly_plugins.hst import ehst
 from astroanomaly_plugins.hst.images import science
 from astroanomaly_plugins.hst.source import HstSource
 from servers.hst import served
@@ -30,13 +30,13 @@ def catalog(tmp_path):
 def cutting(catalog, tmp_path):
     """Cut all objects, in a folder for what is kept that each call of a test shares."""
 
-    def cut(name, via, *, retry_failed=False, timeout_s=3.0, keep="kept", filters=("F814W",), **options):
+    def cut(name, via, *, retry_failed=False, timeout_s=3.0, keep="kept", bands=("F814W",), **options):
         return ingest(
             HstSource(),
             out=tmp_path / name,
             catalog=catalog,
             size="20",
-            filters=list(filters),
+            bands=list(bands),
             via=via,
             retry_failed=retry_failed,
             fetch=FetchConfig(
@@ -256,7 +256,7 @@ def test_a_table_without_the_columns_needed_is_explained(cutting):
 # pyvo leaves the answer to the creation of a job unread; its socket is closed when it is forgotten
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_list_that_was_cut_off_is_asked_for_as_a_job(cutting, monkeypatch):
-    monkeypatch.setattr(hst_ehst, "_MOST_ROWS", 3)
+    monkeypatch.setattr(ehst, "_MAX_ROWS", 3)
     third = Product("hst_1_01_acs_wfc_f814w_jabc01_drc", "hst_1_01_acs_wfc_f814w_jabc01", "F814W", proposal="1")
     with served("esa", [*visits(), third]) as archives:
         archives["esa"].most_rows = 3

@@ -21,7 +21,7 @@ def test_a_galaxy_of_cosmos(via, tmp_path):
         out=tmp_path / "cache",
         catalog=tmp_path / "two.csv",
         size="5arcsec",
-        filters=["F814W"],
+        bands=["F814W"],
         via=via,
         exposures="deepest",
         fetch=FetchConfig(keep=str(tmp_path / "kept")),

@@ -18,11 +18,11 @@ from astroanomaly_plugins.hst.products import (
     Product as Listed,
 )
 from astroanomaly_plugins.hst.products import (
-    cells,
     covers,
     exposure_of,
     filter_name,
     instrument_matches,
+    search_circles,
     unique_products,
 )
 from astroanomaly_plugins.hst.source import HstSource
@@ -68,7 +68,7 @@ def test_cutouts_are_the_archives_pixels_with_wcs_units_zero_points_and_provenan
             out=tmp_path / "cache",
             catalog=catalog,
             size="2arcsec",
-            filters=["F814W"],
+            bands=["F814W"],
             via=via,
             proposal=[] if via == "mast" else ["9822"],
             exposures="deepest",
@@ -102,7 +102,7 @@ def test_cutouts_are_the_archives_pixels_with_wcs_units_zero_points_and_provenan
 def test_the_grid_of_a_product_is_stored_once_and_its_wcs_is_exact(catalog, quick, tmp_path):
     with served("s3", [visits()[2]]):
         cache = ingest(
-            HstSource(), out=tmp_path / "cache", catalog=catalog, size="40", filters=["F814W"], via="s3", fetch=quick
+            HstSource(), out=tmp_path / "cache", catalog=catalog, size="40", bands=["F814W"], via="s3", fetch=quick
         )
     grids = {cache[object_id].grid.key for object_id in cache.ids}
     assert len(cache) > 3
@@ -123,7 +123,7 @@ def test_every_exposure_is_a_cutout_of_its_own(via, catalog, quick, tmp_path):
             out=tmp_path / "cache",
             catalog=catalog,
             size="1arcsec",
-            filters=["F814W"],
+            bands=["F814W"],
             via=via,
             fetch=quick,
         )
@@ -147,7 +147,7 @@ def test_the_deepest_exposure_wins_where_it_has_data(via, catalog, quick, tmp_pa
             out=tmp_path / "cache",
             catalog=catalog,
             size="1arcsec",
-            filters=["F814W"],
+            bands=["F814W"],
             via=via,
             exposures="deepest",
             fetch=quick,
@@ -168,7 +168,7 @@ def test_filters_become_bands_on_one_grid(via, catalog, quick, tmp_path):
             out=tmp_path / "cache",
             catalog=catalog,
             size="2arcsec",
-            filters=["F606W", "F814W"],
+            bands=["F606W", "F814W"],
             via=via,
             exposures="deepest",
             carry=["none"],
@@ -196,7 +196,7 @@ def test_exposures_with_several_filters_are_visits(catalog, quick, tmp_path):
             out=tmp_path / "cache",
             catalog=catalog,
             size="1arcsec",
-            filters=["F814W", "F606W"],
+            bands=["F814W", "F606W"],
             via="s3",
             fetch=quick,
         )
@@ -216,7 +216,7 @@ def test_mosaics_of_all_visits_are_one_cutout_whatever_the_instruments(catalog, 
             out=tmp_path / "cache",
             catalog=catalog,
             size="2arcsec",
-            filters=["F160W", "F814W"],
+            bands=["F160W", "F814W"],
             fetch=quick,
         )
     cutout = cache["hst_skycell-p1234x05y06_all/s3"]
@@ -232,7 +232,7 @@ def test_the_mosaic_nearest_in_scale_is_taken_and_another_scale_is_resampled(cat
             out=tmp_path / "coarse",
             catalog=catalog,
             size="25",
-            filters=["F160W"],
+            bands=["F160W"],
             pixel_scale=0.12,
             exposures="deepest",
             fetch=quick,
@@ -242,7 +242,7 @@ def test_the_mosaic_nearest_in_scale_is_taken_and_another_scale_is_resampled(cat
             out=tmp_path / "between",
             catalog=catalog,
             size="30",
-            filters=["F814W"],
+            bands=["F814W"],
             pixel_scale=0.1,
             exposures="deepest",
             fetch=quick,
@@ -264,7 +264,7 @@ def test_pixels_without_weight_are_not_covered(catalog, quick, tmp_path):
             out=tmp_path / "cache",
             catalog=catalog,
             size="1arcsec",
-            filters=["F814W"],
+            bands=["F814W"],
             via="s3",
             exposures="deepest",
             fetch=quick,
@@ -274,7 +274,7 @@ def test_pixels_without_weight_are_not_covered(catalog, quick, tmp_path):
             out=tmp_path / "strict",
             catalog=catalog,
             size="1arcsec",
-            filters=["F814W"],
+            bands=["F814W"],
             via="s3",
             exposures="deepest",
             min_coverage=0.9,
@@ -311,7 +311,7 @@ def test_selections(via, options, products, catalog, quick, tmp_path):
             out=tmp_path / "cache",
             catalog=catalog,
             size="20",
-            filters=["F814W"],
+            bands=["F814W"],
             via=via,
             pixel_scale=0.05 if "collections" in options else 0.04,
             fetch=quick,
@@ -329,7 +329,7 @@ def test_instruments_select_among_hap_cutouts(catalog, quick, tmp_path):
             out=tmp_path / "cache",
             catalog=catalog,
             size="20",
-            filters=["F814W", "F160W"],
+            bands=["F814W", "F160W"],
             instruments=["WFC3/IR"],
             exposures="deepest",
             fetch=quick,
@@ -343,7 +343,7 @@ def test_instruments_select_among_hap_cutouts(catalog, quick, tmp_path):
 
 @pytest.mark.parametrize("via", ["mast", "s3", "esa"])
 def test_nothing_is_fetched_twice(via, catalog, quick, tmp_path):
-    options = {"catalog": catalog, "size": "1arcsec", "filters": ["F814W"], "via": via, "fetch": quick}
+    options = {"catalog": catalog, "size": "1arcsec", "bands": ["F814W"], "via": via, "fetch": quick}
     with served(via) as archives:
         first = ingest(HstSource(), out=tmp_path / "one", **options)
         asked = sum(archive.count() for archive in archives.values())
@@ -365,7 +365,7 @@ def test_the_bucket_gives_only_the_parts_that_are_needed(quick, tmp_path):
     table = Table(rows=[("one", *place(0, 0)), ("two", *place(0.5, 0.2))], names=["id", "ra", "dec"])
     table.write(tmp_path / "two.csv")
     with served("s3", [product]) as archives:
-        options = {"catalog": tmp_path / "two.csv", "size": "1arcsec", "filters": ["F814W"], "via": "s3"}
+        options = {"catalog": tmp_path / "two.csv", "size": "1arcsec", "bands": ["F814W"], "via": "s3"}
         dry_run(SourceRequest.of(HstSource(), fetch=quick, options=options))  # what planning takes is not counted here
         before = fetch.traffic()
         cache = ingest(HstSource(), out=tmp_path / "cache", fetch=quick, **options)
@@ -379,7 +379,7 @@ def test_the_bucket_gives_only_the_parts_that_are_needed(quick, tmp_path):
 
 
 def test_a_dry_run_says_what_would_be_fetched(catalog, quick):
-    options = {"catalog": catalog, "size": "1arcsec", "filters": ["F814W"]}
+    options = {"catalog": catalog, "size": "1arcsec", "bands": ["F814W"]}
     with served("all") as archives:
         cuts = dry_run(SourceRequest.of(HstSource(), fetch=quick, options=options))
         parts = dry_run(SourceRequest.of(HstSource(), fetch=quick, options={**options, "via": "s3"}))
@@ -395,7 +395,7 @@ def test_a_dry_run_says_what_would_be_fetched(catalog, quick):
 
 
 def test_workers_find_the_archive_by_astroquerys_configuration(catalog, quick, tmp_path, monkeypatch):
-    options = {"catalog": catalog, "size": "1arcsec", "filters": ["F814W"], "fetch": quick}
+    options = {"catalog": catalog, "size": "1arcsec", "bands": ["F814W"], "fetch": quick}
     with served("mast") as archives:
         here = ingest(HstSource(), out=tmp_path / "here", **options)
         (tmp_path / "config" / "astropy").mkdir(parents=True)
@@ -489,7 +489,7 @@ def test_pieces_of_sky_hold_all_positions_once():
     rng = np.random.default_rng(1)
     ra = np.concatenate([rng.uniform(359.8, 360.2, 60) % 360, rng.uniform(0, 360, 40), [np.nan]])
     dec = np.concatenate([rng.uniform(-0.2, 0.2, 60), rng.uniform(-90, 90, 40), [np.nan]])
-    found = cells(ra, dec)
+    found = search_circles(ra, dec)
     assert sorted(row for rows, _, _ in found for row in rows) == list(range(100))
     from astropy.coordinates import SkyCoord
 
@@ -504,9 +504,9 @@ def test_pieces_of_sky_hold_all_positions_once():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"filters": []}, "expected names of filters"),
-        ({"filters": ["CLEAR1L"]}, "expected names of filters"),
-        ({"filters": ["F814W", "f814w"]}, "named twice"),
+        ({"bands": []}, "expected names of filters"),
+        ({"bands": ["CLEAR1L"]}, "expected names of filters"),
+        ({"bands": ["F814W", "f814w"]}, "named twice"),
         ({"proposal": ["9822"]}, "--proposal needs --via s3 or --via esa"),
         ({"date_from": "2003-01-01"}, "--date-from needs --via s3"),
         ({"via": "s3", "date_from": "yesterday"}, "expected a day"),
@@ -519,20 +519,20 @@ def test_pieces_of_sky_hold_all_positions_once():
     ],
 )
 def test_wrong_options_are_explained(options, words, catalog, tmp_path):
-    given = {"catalog": catalog, "size": "1arcsec", "filters": ["F814W"], **options}
+    given = {"catalog": catalog, "size": "1arcsec", "bands": ["F814W"], **options}
     with pytest.raises(ConfigError, match=words):
         ingest(HstSource(), out=tmp_path / "cache", **given)
 
 
 def test_wrong_catalogues_are_explained(catalog, tmp_path):
-    options = {"size": "1arcsec", "filters": ["F814W"], "out": tmp_path / "cache"}
+    options = {"size": "1arcsec", "bands": ["F814W"], "out": tmp_path / "cache"}
     with pytest.raises(ConfigError, match="takes no files"):
         ingest(HstSource(), ["image.fits"], catalog=catalog, **options)
     with pytest.raises(CatalogError, match="no column 'seeing'"):
         ingest(HstSource(), catalog=catalog, carry=["seeing"], **options)
     pixels = tmp_path / "pixels.csv"
     Table(rows=[(1, 5.0, 6.0)], names=["id", "x", "y"]).write(pixels)
-    with pytest.raises(CatalogError, match="expected sky positions"):
+    with pytest.raises(CatalogError, match="pixel positions only"):
         ingest(HstSource(), catalog=pixels, **options)
     clash = tmp_path / "clash.csv"
     Table(rows=[(1, 5.0, 6.0, "mine")], names=["id", "ra", "dec", "archive"]).write(clash)
@@ -570,7 +570,7 @@ def test_a_real_image_of_hst(via, real_galaxy, quick, tmp_path):
             out=tmp_path / "cache",
             catalog=tmp_path / "one.csv",
             size="101",
-            filters=["F814W"],
+            bands=["F814W"],
             via=via,
             pixel_scale=round(scale, 4),
             exposures="deepest",
@@ -585,7 +585,7 @@ def test_a_real_image_of_hst(via, real_galaxy, quick, tmp_path):
 
 def test_a_zip_of_hapcut_is_kept_as_it_came(catalog, quick, tmp_path):
     with served("mast"):
-        ingest(HstSource(), out=tmp_path / "cache", catalog=catalog, size="20", filters=["F814W"], fetch=quick)
+        ingest(HstSource(), out=tmp_path / "cache", catalog=catalog, size="20", bands=["F814W"], fetch=quick)
     zips = [path for path in (tmp_path / "kept").rglob("*.zip") if zipfile.is_zipfile(path)]
     assert len(zips) == len(SOURCES)
     assert isinstance(Cache.open(tmp_path / "cache"), Cache)

@@ -179,6 +179,14 @@ def test_an_angle_becomes_pixels_of_the_archive(sky, tmp_path, net):
     assert_same_pixels(cache, by_fits(sky, tmp_path / "fits", bands=("r",)))
 
 
+def test_flux_may_be_stored_in_half_precision(sky, tmp_path, net):
+    with VoServer(sky.products) as server:
+        whole, half = (run(server, sky, tmp_path / dtype, net, dtype=dtype) for dtype in ("float32", "float16"))
+    assert half.layout.dtype == "float16"
+    name = whole.ids[0]
+    np.testing.assert_allclose(half[name].data, whole[name].data, atol=1e-3 * np.nanmax(np.abs(whole[name].data)))
+
+
 def test_nothing_but_its_header_tells_the_scale(sky, tmp_path, net):
     """A service that does not list the scale and gives no part of a file."""
     products = [replace(p, more={"s_pixel_scale": None}) for p in sky.products]

@@ -13,6 +13,7 @@ from bokeh.models import Button, Column, ColumnDataSource, Div, NumericInput, Ro
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import legend_above, plot_figure, view
+from astroanomaly.hookspecs import Ranker
 from astroanomaly.records import DEFAULT_RANKER
 
 __all__ = ["Learning"]
@@ -31,7 +32,7 @@ _EMPTY: dict[str, list[float]] = {
 class Learning:
     """``curves`` has one row per training step."""
 
-    def __init__(self, state: ViewState, act: Any, learner: Learner, rankers: Mapping[str, Any]) -> None:
+    def __init__(self, state: ViewState, act: Any, learner: Learner, rankers: Mapping[str, type[Ranker]]) -> None:
         self.state = state
         self.learner = learner
         self._seen: Any = None
@@ -67,11 +68,12 @@ class Learning:
         for figure in (loss, shares):
             legend_above(figure)
         self.plots = Row(loss, shares, sizing_mode="stretch_both", spacing=10, visible=False)
+        live = Div(text=f"<h3>the live {escape(state.search.instant_ranker)}</h3>")
         self.root = view(
             Row(
                 Column(Div(text="<h3>train</h3>"), Row(self.ranker, self.iterations, spacing=6),
                        Row(self.start, self.cancel, spacing=6), self.status, width=340, spacing=6),
-                Column(Div(text="<h3>the live probe</h3>"), self.every, self.probe, self.compute, width=340, spacing=6),
+                Column(live, self.every, self.probe, self.compute, width=340, spacing=6),
                 Column(Div(text="<h3>rounds</h3>"), self.rounds, sizing_mode="stretch_width", spacing=6),
                 sizing_mode="stretch_width", spacing=20, css_classes=["aa-zoom"],
             ),
@@ -164,7 +166,7 @@ class Learning:
         return f"<p>{', '.join(parts)}</p>{warnings}"
 
 
-def _steps(ranker: Any, settings: Mapping[str, Mapping[str, Any]]) -> int | None:
+def _steps(ranker: type[Ranker], settings: Mapping[str, Mapping[str, Any]]) -> int | None:
     """Training steps of a round by a session's settings; None for a ranker that has none."""
     fields = {item.name: item.default for item in dataclasses.fields(ranker.Options)}
     if "iterations" not in fields:

@@ -102,7 +102,11 @@ class Sidebar:
         if dirty & {"options", "scores"}:
             self._syncing = True
             try:
-                names = {PROBE: "the live probe", LATEST: "the latest round", COLD: "no labels"}
+                names = {
+                    PROBE: f"the live {state.search.instant_ranker}",
+                    LATEST: "the latest round",
+                    COLD: "no labels",
+                }
                 self.by.options = [("", _AUTOMATIC)] + [
                     (name, f"{names[name]} ({state.search.described[name]})")
                     for name in names

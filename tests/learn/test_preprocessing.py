@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from astroanomaly.cache import model_input
+from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import InputConfig, StretchConfig
 from astroanomaly.errors import BandError, CheckpointError, ConfigError
-from astroanomaly.learn.model_input import ModelInput, resize
+from astroanomaly.learn.preprocessing import average_views, resize, to_tensor
 from astroanomaly.records import Layout
 
 
@@ -64,7 +66,7 @@ def test_what_it_sees_is_finite_and_in_range(images, curve, scope):
         stretch=StretchConfig(curve=curve, scope=scope),
         limits=((0.0, 1.0), (-5.0, 100.0)) if scope == "survey" else None,
     )
-    tensor = seen.tensor(images)
+    tensor = to_tensor(images, seen)
     assert tensor.shape == (3, 3, 32, 32)
     assert tensor.dtype == torch.float32
     assert tensor.isfinite().all()
@@ -76,7 +78,7 @@ def test_what_it_sees_is_finite_and_in_range(images, curve, scope):
 def test_pictures_are_resized_as_pillow_resizes():
     cache = pictures()
     for size in (128, 64, 84):
-        found = measure(cache, size=size).tensor(cache.images).numpy() * 255
+        found = to_tensor(cache.images, measure(cache, size=size)).numpy() * 255
         for image, seen in zip(cache.images, found, strict=True):
             for plane, channel in zip(image, seen, strict=True):  # floating point: Pillow's bytes are rounded half-way
                 pillow = Image.fromarray(plane.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
@@ -88,18 +90,16 @@ def test_levels_are_measured_once_and_hold_for_every_cutout():
     seen = measure(cache, StretchConfig(curve="linear", low=0, high=100), size=40)
     low = min(seen.limits[1][0], cache.images[:, 1].min())
     assert seen.limits[1][0] == pytest.approx(low, rel=1e-6)
-    one, both = seen.tensor(cache.images[:1]), seen.tensor(cache.images[:2])
+    one, both = to_tensor(cache.images[:1], seen), to_tensor(cache.images[:2], seen)
     assert torch.equal(one[0], both[0])
     black, white = seen.limits[1]
     np.testing.assert_allclose(one[0, 1], (cache.images[0, 1] - black) / (white - black), atol=1e-5)
 
 
 def test_levels_of_large_cutouts_are_measured_on_some_of_their_pixels(monkeypatch):
-    from astroanomaly.learn import model_input as batches
-
     cache = flux(count=100)
     whole = measure(cache)
-    monkeypatch.setattr(batches, "_MEASURED_PIXELS", 20_000)
+    monkeypatch.setattr(model_input, "_MEASURED_PIXELS", 20_000)
     np.testing.assert_allclose(measure(cache).limits, whole.limits, atol=0.6)  # of a noise of 3
 
 
@@ -107,7 +107,7 @@ def test_missing_pixels_become_zero():
     cache = flux()
     cache.images[:, :, :10] = np.nan
     seen = measure(cache, size=40)
-    assert (seen.tensor(cache.images)[:, :, :10] == 0).all()
+    assert (to_tensor(cache.images, seen)[:, :, :10] == 0).all()
 
 
 def test_the_longest_wavelength_is_red_unless_the_user_says_otherwise():
@@ -127,9 +127,9 @@ def test_bands_in_another_order_are_put_right_by_name():
     planes = seen.check(other)
     assert planes == (1, 2, 0)
     assert seen.check(cache) is None
-    assert torch.equal(seen.tensor(other.images, planes=planes), seen.tensor(cache.images))
+    assert torch.equal(to_tensor(other.images, seen, planes=planes), to_tensor(cache.images, seen))
     more = Pixels(np.concatenate([cache.images, cache.images[:, :1]], axis=1), (*cache.bands, "y"))
-    assert torch.equal(seen.tensor(more.images, planes=seen.check(more)), seen.tensor(cache.images))
+    assert torch.equal(to_tensor(more.images, seen, planes=seen.check(more)), to_tensor(cache.images, seen))
 
 
 def test_what_does_not_fit_is_refused():
@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_refused():
         measure(photos).check(pictures(stretch="asinh"))
     measure(pictures(stretch="asinh")).check(pictures(stretch="asinh", seed=1))
     with pytest.raises(CheckpointError, match=r"expected \(n, 3, H, W\)"):
-        seen.tensor(np.zeros((2, 2, 8, 8), np.float32))
+        to_tensor(np.zeros((2, 2, 8, 8), np.float32), seen)
     with pytest.raises(ConfigError, match="for the eye only"):
         measure(flux(), StretchConfig(curve="histogram"))
 
@@ -157,26 +157,26 @@ def test_views_follow_the_pixels_unless_the_user_says_otherwise():
     assert measure(pictures(), views="sky").views == "sky"
 
 
-@pytest.mark.parametrize("turns", [1, 2, 4])
-def test_what_is_averaged_over_turns_does_not_know_where_up_is(turns):
-    seen = measure(flux(), turns=turns)
+@pytest.mark.parametrize("tta_views", [1, 2, 4])
+def test_what_is_averaged_over_rotated_views_does_not_know_where_up_is(tta_views):
+    seen = measure(flux(), tta_views=tta_views)
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     weights = torch.rand(3 * 8 * 8, 5, generator=torch.Generator().manual_seed(1))
 
     def network(batch):
         return batch.flatten(1) @ weights
 
-    turned = images.rot90(4 // turns, (2, 3))
-    torch.testing.assert_close(seen.averaged(network, images), seen.averaged(network, turned))
-    if turns == 1:
-        torch.testing.assert_close(seen.averaged(network, images), network(images))
+    rotated = images.rot90(4 // tta_views, (2, 3))
+    torch.testing.assert_close(average_views(network, images, seen), average_views(network, rotated, seen))
+    if tta_views == 1:
+        torch.testing.assert_close(average_views(network, images, seen), network(images))
     else:
-        assert not torch.allclose(seen.averaged(network, images), network(images))
+        assert not torch.allclose(average_views(network, images, seen), network(images))
 
 
-def test_turns_are_one_two_or_four():
-    with pytest.raises(ConfigError, match=r"input\.turns=3: expected 1, 2 or 4"):
-        InputConfig(turns=3)
+def test_averaged_views_are_one_two_or_four():
+    with pytest.raises(ConfigError, match=r"input\.tta_views=3: expected 1, 2 or 4"):
+        InputConfig(tta_views=3)
 
 
 @pytest.mark.parametrize("cache", [flux(), pictures(), pictures(stretch="asinh")])
@@ -185,15 +185,16 @@ def test_it_survives_json(cache):
     back = ModelInput.from_plain(json.loads(json.dumps(seen.to_plain())))
     assert back == seen
     assert back.key == seen.key
-    assert torch.equal(back.tensor(cache.images), seen.tensor(cache.images))
+    assert seen.to_plain()["turns"] == seen.tta_views  # as version 0.1.0 stored it
+    assert torch.equal(to_tensor(cache.images, back), to_tensor(cache.images, seen))
 
 
 def test_the_key_follows_the_pixels_and_nothing_else():
     cache = pictures()
     key = measure(cache).key
-    assert measure(cache, turns=4).key == key  # a picture keeps its up: only its mirror image is looked at too
+    assert measure(cache, tta_views=4).key == key  # a picture keeps its up: only its mirror image is looked at too
     assert measure(cache, views="sky").key != key  # half a turn is
-    assert measure(cache, views="sky", turns=1).key == measure(cache, turns=1).key != key
+    assert measure(cache, views="sky", tta_views=1).key == measure(cache, tta_views=1).key != key
     assert measure(cache, size=33).key != key
     assert measure(cache, channels="blue,green,red").key != key
 
@@ -204,9 +205,9 @@ def test_a_picture_is_averaged_with_its_mirror_image_and_the_sky_with_a_turned_v
     def first(seen):
         return seen[:, :, 0, 0]
 
-    picture = measure(pictures()).averaged(first, images)
+    picture = average_views(first, images, measure(pictures()))
     torch.testing.assert_close(picture, (images[:, :, 0, 0] + images[:, :, 0, -1]) / 2)
-    sky = measure(pictures(), views="sky").averaged(first, images)
+    sky = average_views(first, images, measure(pictures(), views="sky"))
     torch.testing.assert_close(sky, (images[:, :, 0, 0] + images[:, :, -1, -1]) / 2)
 
 
@@ -234,7 +235,7 @@ def test_read_only_images_are_welcome_and_left_alone():
     cache = flux()
     before = cache.images.copy()
     cache.images.flags.writeable = False
-    assert measure(cache).tensor(cache.images[:, ::1]).isfinite().all()
+    assert to_tensor(cache.images[:, ::1], measure(cache)).isfinite().all()
     np.testing.assert_array_equal(cache.images, before)
 
 
@@ -252,7 +253,7 @@ def test_the_aspect_is_kept():
 def test_single_bands_are_taken_as_they_are(channels):
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
     seen = ModelInput(("r", "g", "b"), "display", channels, 32, "picture")
-    tensor = seen.tensor(images)
+    tensor = to_tensor(images, seen)
     expected = torch.einsum("nbhw,cb->nchw", torch.from_numpy(images) / 255, torch.tensor(channels).float())
     assert torch.equal(tensor, expected)
     assert tensor.is_contiguous(memory_format=torch.channels_last)
@@ -263,13 +264,13 @@ def test_weights_that_add_up_to_more_than_one_stay_in_range(size):
     """As a checkpoint may have them, whether the image is resized or taken as it is."""
     images = np.full((2, 3, 40, 40), 200, np.uint8)
     seen = ModelInput(("r", "g", "b"), "display", ((1, 1, 1), (0, 1, 0), (1, 0, 0)), size, "picture")
-    shown = seen.tensor(images)
+    shown = to_tensor(images, seen)
     assert float(shown[:, 0].min()) == float(shown.max()) == 1
     assert float(shown[:, 1:].max()) < 0.8
 
 
 def test_bytes_become_fractions_of_255_in_channels_last_order():
     images = np.arange(1024, dtype=np.uint16).astype(np.uint8).reshape(1, 1, 32, 32).repeat(3, axis=1)
-    shown = ModelInput(("r", "g", "b"), "display", ((1, 0, 0), (0, 1, 0), (0, 0, 1)), 32, "picture").tensor(images)
+    shown = to_tensor(images, ModelInput(("r", "g", "b"), "display", ((1, 0, 0), (0, 1, 0), (0, 0, 1)), 32, "picture"))
     np.testing.assert_array_equal(shown.numpy(), images.astype(np.float32) / np.float32(255))
     assert shown.is_contiguous(memory_format=torch.channels_last)

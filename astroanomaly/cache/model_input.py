@@ -1,18 +1,18 @@
-"""What the network sees of a cutout: stretch, channels and size, frozen with every checkpoint."""
+"""What the network sees of a cutout: stretch, channels and size, frozen with every checkpoint.
+
+`astroanomaly.learn.preprocessing` makes the images.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from astroanomaly.config import InputConfig, StretchConfig, build, nearest, to_plain
 from astroanomaly.errors import CheckpointError, ConfigError
@@ -20,15 +20,15 @@ from astroanomaly.imaging.bands import default_channels, parse_channels
 from astroanomaly.imaging.stretch import Stretch
 
 if TYPE_CHECKING:
-    from astroanomaly.cache import Cache
-    from astroanomaly.records import Layout
+    from astroanomaly.cache.reader import Cache
 
-__all__ = ["MEASURED_ON", "ModelInput", "resize"]
+__all__ = ["MEASURED_ON", "ModelInput"]
 
 MEASURED_ON = 2000  # random cutouts that the black and white levels are measured on
 _MEASURED_PIXELS = 4_000_000  # per band; more do not change a percentile noticeably
-_READ_TOGETHER = 64
+_CUTOUTS_PER_READ = 64
 _RULE = "stretch, non-finite to 0, channel map, zero-pad to a square, antialiased bicubic, clamp"  # part of the key
+_STORED_TTA_VIEWS = "turns"  # in sessions, checkpoints and keys of features: what is stored keeps its name
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class ModelInput:
         Side of the square image in pixels.
     views
         ``sky``: there is no up; ``picture``: the up is kept. It decides how training varies the images.
-    turns
-        Views that features and scores are averaged over: on the sky 1, 2 (half a turn) or 4 (quarter turns); of a
-        picture 1 or 2 (mirrored).
+    tta_views
+        Views that features and scores are averaged over (test-time augmentation): on the sky 1, 2 (rotated by 180
+        degrees) or 4 (by multiples of 90 degrees); of a picture 1 or 2 (mirrored).
     stretch
         Interval and curve; meaningless for display pixels.
     limits
@@ -64,7 +64,7 @@ class ModelInput:
     channels: tuple[tuple[float, ...], ...]
     size: int
     views: Literal["sky", "picture"]
-    turns: int = 1
+    tta_views: int = 1
     stretch: StretchConfig = field(default_factory=StretchConfig)
     limits: tuple[tuple[float, float], ...] | None = None
     recorded_stretch: str = ""
@@ -123,7 +123,7 @@ class ModelInput:
             channels=channels,
             size=input_config.size,
             views=views,
-            turns=input_config.turns if views == "sky" else min(input_config.turns, 2),
+            tta_views=input_config.tta_views if views == "sky" else min(input_config.tta_views, 2),
             stretch=stretch_config,
             limits=limits,
             recorded_stretch=layout.stretch,
@@ -139,7 +139,7 @@ class ModelInput:
             "channels": [list(row) for row in self.channels],
             "size": self.size,
             "views": self.views,
-            "turns": self.turns,
+            _STORED_TTA_VIEWS: self.tta_views,
             "stretch": to_plain(self.stretch),
             "recorded_stretch": self.recorded_stretch,
         }
@@ -164,26 +164,28 @@ class ModelInput:
                 channels=tuple(tuple(row) for row in plain["channels"]),
                 size=int(plain["size"]),
                 views=plain["views"],
-                turns=int(plain["turns"]),
+                tta_views=int(plain[_STORED_TTA_VIEWS]),
                 stretch=build(StretchConfig, plain["stretch"], "stretch"),
                 limits=None if limits is None else tuple((pair[0], pair[1]) for pair in limits),
                 recorded_stretch=str(plain.get("recorded_stretch", "")),
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CheckpointError(f"what the model sees is recorded wrongly: {type(error).__name__} {error}") from error
-        known = made.pixel_kind in ("flux", "display") and made.views in ("sky", "picture") and made.turns in (1, 2, 4)
+        known = (
+            made.pixel_kind in ("flux", "display") and made.views in ("sky", "picture") and made.tta_views in (1, 2, 4)
+        )
         if not known or made.size < 1:
             raise CheckpointError(
-                f"what the model sees is recorded wrongly: {made.pixel_kind=}, {made.views=}, {made.turns=}, "
+                f"what the model sees is recorded wrongly: {made.pixel_kind=}, {made.views=}, {made.tta_views=}, "
                 f"{made.size=}"
             )
         return made
 
     @cached_property
     def key(self) -> str:
-        """Hexadecimal SHA-256 of all that decides the pixels the network gets, its averaged views included."""
+        """Hexadecimal SHA-256 of all that decides the pixels the network gets, and over which views it averages."""
         plain = self.to_plain() | {"rule": _RULE}
-        if self.turns == 1:
+        if self.tta_views == 1:
             del plain["views"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -195,14 +197,14 @@ class ModelInput:
         Returns
         -------
         tuple of int or None
-            Planes of the cache's images in the order of ``bands``, for `tensor`; None where they are in order already.
+            Planes of the cache's images in the order of ``bands``; None where they are in order already.
 
         Raises
         ------
         CheckpointError
             If the cache lacks a band, or holds other pixels than the model was made for.
         """
-        layout: Layout = cache.layout
+        layout = cache.layout
         missing = [band for band in self.bands if band not in layout.bands]
         if missing:
             raise CheckpointError(
@@ -222,81 +224,6 @@ class ModelInput:
         planes = tuple(layout.bands.index(band) for band in self.bands)
         return None if planes == tuple(range(len(layout.bands))) else planes
 
-    def tensor(
-        self, images: np.ndarray | Tensor, device: torch.device | str = "cpu", planes: Sequence[int] | None = None
-    ) -> Tensor:
-        """Turn cutouts into what the network sees.
-
-        Parameters
-        ----------
-        images
-            ``(n, B, H, W)`` float32 flux with NaN where there is no data, or uint8 display pixels. They travel to the
-            device as they are; from a tensor in pinned memory while the caller goes on.
-        device
-            Where to compute.
-        planes
-            What `check` returned, when the images come from a cache with another order of bands.
-
-        Returns
-        -------
-        torch.Tensor
-            ``(n, 3, size, size)`` float32 in [0, 1], finite, channels last in memory.
-        """
-        if planes is not None:
-            images = images[:, list(planes)]
-        if images.ndim != 4 or images.shape[1] != len(self.bands):
-            raise CheckpointError(f"images have the shape {images.shape}, expected (n, {len(self.bands)}, H, W)")
-        if isinstance(images, np.ndarray):
-            images = torch.from_numpy(np.require(images, requirements=["C", "W"]))  # torch wants to own its memory
-        pixels = images.to(device, non_blocking=True)  # (n, B, H, W)
-        if self.pixel_kind == "display":
-            pixels = pixels.contiguous(memory_format=torch.channels_last)  # first, while they are one byte each
-            pixels = pixels.to(torch.float32).div_(255)
-        else:
-            pixels = self._stretch(pixels.float())
-        if self._single is not None:
-            colours = pixels if self._single == tuple(range(pixels.shape[1])) else pixels[:, list(self._single)]
-        else:
-            weights = torch.tensor(self.channels, dtype=torch.float32).to(pixels.device, non_blocking=True)  # (3, B)
-            colours = torch.einsum("nbhw,cb->nchw", pixels, weights)  # (n, 3, H, W)
-        seen = resize(colours, self.size).contiguous(memory_format=torch.channels_last)  # (n, 3, S, S)
-        return seen if self._single is not None else seen.clamp_(0, 1)  # weights may add up to more than 1
-
-    def averaged(self, network: Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
-        """Mean of what a network makes of images and of their turned views, or of pictures and their mirror images.
-
-        Parameters
-        ----------
-        network
-            Maps ``(n, 3, S, S)`` to ``(n, D)``.
-        seen
-            What `tensor` returned.
-
-        Returns
-        -------
-        torch.Tensor
-            ``(n, D)``.
-        """
-        total = network(seen)
-        for turn in range(1, self.turns):
-            if self.views == "picture":
-                turned = seen.flip(3)
-            else:
-                turned = seen.rot90(turn * 4 // self.turns, (2, 3))  # counter-clockwise
-            total = total + network(turned.contiguous(memory_format=torch.channels_last))
-        return total / self.turns
-
-    @cached_property
-    def _single(self) -> tuple[int, ...] | None:
-        """Which band each of red, green and blue is; None where one of them is made of several."""
-        weights = np.asarray(self.channels, np.float32)  # (3, B)
-        single = ((weights == 1).sum(axis=1) == 1) & ((weights != 0).sum(axis=1) == 1)
-        return tuple(int(band) for band in weights.argmax(axis=1)) if single.all() else None
-
-    @cached_property
-    def _stretch(self) -> Stretch:
-        return Stretch(self.stretch, self.limits)
-
 
 def _some_pixels(cache: Cache, rng: np.random.Generator) -> np.ndarray:
     """Draw ``(1, B, 1, P)`` pixels of random cutouts, P at most about four million whatever the size of a cutout."""
@@ -304,37 +231,10 @@ def _some_pixels(cache: Cache, rng: np.random.Generator) -> np.ndarray:
     area = cache.layout.height * cache.layout.width
     wanted = min(area, max(1, _MEASURED_PIXELS // max(1, len(ids))))
     parts = [np.empty((len(cache.bands), 0), np.float32)]
-    for start in range(0, len(ids), _READ_TOGETHER):
-        images = cache.read(ids[start : start + _READ_TOGETHER])  # (n, B, H, W)
+    for start in range(0, len(ids), _CUTOUTS_PER_READ):
+        images = cache.read(ids[start : start + _CUTOUTS_PER_READ])  # (n, B, H, W)
         flat = images.reshape(*images.shape[:2], area)
         if wanted < area:
             flat = flat[:, :, rng.choice(area, wanted, replace=False)]
         parts.append(flat.swapaxes(0, 1).reshape(images.shape[1], -1))
     return np.concatenate(parts, axis=1)[None, :, None, :]
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """Resize images to a square, keeping their aspect: zeros are added around the shorter side.
-
-    Bicubic with antialiasing, which is the rule of Pillow; what overshoots is clamped to [0, 1].
-
-    Parameters
-    ----------
-    images
-        ``(n, C, H, W)`` in [0, 1].
-    size
-        Side of the result in pixels.
-
-    Returns
-    -------
-    torch.Tensor
-        ``(n, C, size, size)`` in [0, 1].
-    """
-    height, width = images.shape[-2:]
-    if height != width:
-        side = max(height, width)
-        left, top = (side - width) // 2, (side - height) // 2
-        images = functional.pad(images, (left, side - width - left, top, side - height - top))
-    if images.shape[-1] != size:
-        images = functional.interpolate(images, size=(size, size), mode="bicubic", antialias=True).clamp_(0, 1)
-    return images
