@@ -1,4 +1,4 @@
-"""Settings: small frozen dataclasses, one per consumer, read from TOML and from ``section.key=value``.
+"""Settings: small frozen dataclasses, one per consumer, checked wherever they come from.
 
 A field made by `option` carries its help text, so that the same dataclass becomes TOML keys, command-line flags and
 keyword arguments. Unknown keys are rejected with the nearest valid one.
@@ -25,16 +25,16 @@ __all__ = [
     "SessionConfig",
     "StretchConfig",
     "build",
+    "check_value",
     "current_names",
     "former_names",
     "nearest",
     "option",
     "option_types",
-    "parse_assignments",
-    "parse_value",
     "read_toml",
     "replace_many",
     "to_plain",
+    "unknown_setting",
 ]
 
 T = TypeVar("T")
@@ -257,13 +257,13 @@ def _is_former(cls: type, name: str, value: Any) -> bool:
     if name not in known:
         return True
     try:
-        _check(known[name], value, name)
+        check_value(known[name], value, name)
     except ConfigError:
         return True
     return False
 
 
-def _unknown(cls: type, key: str, where: str) -> ConfigError:
+def unknown_setting(cls: type, key: str, where: str) -> ConfigError:
     """Make the error for a key that is no field: its new name, else the nearest."""
     renamed = former_names(cls)
     if key in renamed:
@@ -285,8 +285,8 @@ def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
     checked = {}
     for key, value in values.items():
         if key not in known or _is_former(cls, key, value):
-            raise _unknown(cls, key, where)
-        checked[key] = _check(known[key], value, f"{where}{key}")
+            raise unknown_setting(cls, key, where)
+        checked[key] = check_value(known[key], value, f"{where}{key}")
     missing = [
         item.name
         for item in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -306,13 +306,13 @@ def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
     return cls(**checked)
 
 
-def _check(kind: Any, value: Any, name: str) -> Any:
+def check_value(kind: Any, value: Any, name: str) -> Any:
     """Bring a TOML or JSON value to the declared type, or say what was expected."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        return _check(next(arg for arg in args if arg is not type(None)), value, name)
+        return check_value(next(arg for arg in args if arg is not type(None)), value, name)
     if origin is Literal:
         if value not in args:
             raise ConfigError(
@@ -322,7 +322,7 @@ def _check(kind: Any, value: Any, name: str) -> Any:
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise ConfigError(f"{name}={value!r}: expected a list")
-        return tuple(_check(args[0], item, name) for item in value)
+        return tuple(check_value(args[0], item, name) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is float and isinstance(value, float) and not math.isfinite(value):
@@ -337,55 +337,6 @@ def _check(kind: Any, value: Any, name: str) -> Any:
 def _describe(kind: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
-
-
-def parse_value(kind: Any, text: str, name: str) -> Any:
-    """Turn the text of a flag or of ``key=value`` into a value of the declared type."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return parse_value(next(arg for arg in args if arg is not type(None)), text, name)
-    if origin is tuple:
-        return tuple(parse_value(args[0], part.strip(), name) for part in text.split(",") if part.strip())
-    if kind is bool:
-        words = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
-        if text.lower() not in words:
-            raise ConfigError(f"{name}={text!r}: expected true or false")
-        return words[text.lower()]
-    if kind in (int, float):
-        try:
-            return _check(kind, kind(text), name)
-        except ValueError as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"{name}={text!r}: expected {_describe(kind)}") from None
-    return _check(kind, text, name)
-
-
-def parse_assignments(assignments: Iterable[str], sections: Mapping[str, type]) -> dict[str, dict[str, Any]]:
-    """Read ``section.key=value`` words into ``{section: {key: value}}``.
-
-    Raises
-    ------
-    ConfigError
-        For a word of another shape, an unknown section or key, or a value of the wrong kind.
-    """
-    settings: dict[str, dict[str, Any]] = {}
-    for word in assignments:
-        name, equals, text = word.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot and key):
-            raise ConfigError(
-                f"cannot read the setting {word!r}: expected section.key=value, as in train.iterations=50"
-            )
-        if section not in sections:
-            raise ConfigError(
-                f"unknown section {section!r} in {word!r}{nearest(section, sections)} (known: {', '.join(sections)})"
-            )
-        known = option_types(sections[section])
-        if key not in known:
-            raise _unknown(sections[section], key, f"{section}.")
-        settings.setdefault(section, {})[key] = parse_value(known[key], text.strip(), f"{section}.{key}")
-    return settings
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -20,8 +20,8 @@ import numpy as np
 from distributed import Client, LocalCluster
 from ingest_speed import make_catalog, make_mosaics
 
+import astroanomaly.ingestion.workers
 from astroanomaly import Cache, Session
-from astroanomaly.ingestion import workers as reading
 from astroanomaly.ingestion.ingest import ingest_steps
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.learn.engine.device import tune_allocator
@@ -129,7 +129,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     tune_allocator()
-    reading._BATCH_BYTES = int(arguments.batch_mb * 2**20)
+    astroanomaly.ingestion.workers._BATCH_BYTES = int(arguments.batch_mb * 2**20)
     folder = Path(tempfile.mkdtemp(prefix="astroanomaly-"))
     try:
         paths, wcs = make_mosaics(folder, arguments.side, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly import Session, metrics
-from astroanomaly.config import parse_assignments
+from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.labels.tables import match_ids, read_truth_column
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.label_errors import confidence

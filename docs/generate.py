@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from astroanomaly.app.view.keys import KEYS
-from astroanomaly.cli import build_parser
+from astroanomaly.cli import COMMANDS, build_parser
 from astroanomaly.cli.flags import add_flags
 from astroanomaly.config import FetchConfig
 from astroanomaly.learn.settings import settings_sections
@@ -57,7 +57,7 @@ def command_parsers() -> dict[str, argparse.ArgumentParser]:
                 for word, below in action.choices.items():
                     visit(f"{name} {word}", below)
 
-    visit("astroanomaly", build_parser(("ingest",)))
+    visit("astroanomaly", build_parser(COMMANDS))
     return found
 
 
@@ -83,8 +83,8 @@ def render(text: str) -> str:
             table = _table(("key", "what it does"), [(f"`{shown}`", meaning) for _, shown, meaning in KEYS])
         elif what == "commands":
             table = _commands(parsers)
-        elif what == f"flags: {_INGEST} network":
-            table = _network()
+        elif what == f"flags: {_INGEST} archives":
+            table = _archives()
         else:
             table = _flags(what.removeprefix("flags: "), parsers)
         return f"{match[1]}\n{table}\n{match[3]}"
@@ -111,8 +111,8 @@ def _flags(command: str, parsers: dict[str, argparse.ArgumentParser]) -> str:
     return _table(("option", "meaning"), rows)
 
 
-def _network() -> str:
-    """List the flags of sources that ask the network."""
+def _archives() -> str:
+    """List the flags of sources that ask archives."""
     parser = argparse.ArgumentParser(add_help=False)
     add_flags(parser, FetchConfig)
     return _table(("option", "meaning"), [(_spelling(action), _meaning(action)) for action in _shown(parser)])
@@ -144,11 +144,10 @@ def _commands(parsers: dict[str, argparse.ArgumentParser]) -> str:
     rows = []
     for name, parser in parsers.items():
         word = name.split()[1:]
-        summary = parser.description
         if len(word) == 1 or (word and word[0] == "labels"):
             if any(isinstance(action, argparse._SubParsersAction) for action in parser._actions) and word != ["ingest"]:
                 continue
-            rows.append((f"[`{name}`]({word[0]}.md)", summary or "Cut the objects of a survey into a cache."))
+            rows.append((f"[`{name}`]({word[0]}.md)", str(parser.description)))
     return _table(("command", "what it does"), rows)
 
 

@@ -49,7 +49,7 @@ DOORS = {  # library -> where it may be imported
     "pyarrow": ("tables/stream.py",),
     "pyvo": ("astroanomaly_plugins/", "app/review/exports.py"),
     "requests": ("fetch/", "astroanomaly_plugins/"),
-    "rich": ("cli/terminal.py",),
+    "rich": ("cli/terminal.py", "cli/progress.py"),
     "argparse": ("cli/",),
     "sqlite3": ("labels/database.py",),
     "distributed": ("parallel/dask.py",),
@@ -77,7 +77,7 @@ HEAVY = (
 )
 CODE_RUNNERS = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 PLUGIN_DOORS = ("astroanomaly", "astroanomaly.cutting", "astroanomaly.fetch", "astroanomaly.sky")
-MAY_PRINT = ("cli/terminal.py", "cli/__init__.py")
+MAY_PRINT = ("cli/progress.py", "cli/__init__.py")
 MOST_LINES = 400
 LONG_FILES = {
     "records.py": "the values that cross module borders; most of it says what their fields mean",

@@ -11,6 +11,7 @@ import pytest
 
 import astroanomaly
 import astroanomaly.fetch
+from astroanomaly.cli import COMMANDS
 from astroanomaly.cli.flags import describe_options
 from astroanomaly.config import FetchConfig
 from astroanomaly.hookspecs import HookSpecs, Ranker, RankerContext, Source
@@ -53,6 +54,13 @@ def test_every_command_has_a_page_with_all_its_flags(generate):
             if not isinstance(action, argparse._HelpAction):
                 missing += [f"{command} {flag}" for flag in action.option_strings if not re.search(f"{flag}\\b", text)]
     assert not missing, missing
+
+
+def test_every_command_has_its_page_and_its_file_of_the_same_name():
+    own = {"__init__", "assignments", "common", "flags", "progress", "source_flags", "terminal"}  # what commands share
+    files = {path.stem for path in (ROOT / "astroanomaly" / "cli").glob("*.py")}
+    assert files - own == set(COMMANDS)
+    assert {path.stem for path in (DOCS / "commands").glob("*.md")} - {"index"} == set(COMMANDS)
 
 
 def test_every_command_is_in_the_list_of_commands(generate):
@@ -129,9 +137,7 @@ def test_flags_named_in_the_text_exist(generate):
         for action in parser._actions
         for flag in action.option_strings
     }
-    known |= {flag for flag, _, _ in describe_options(FetchConfig)} | {
-        "--no-refresh"
-    }  # of sources that ask the network
+    known |= {flag for flag, _, _ in describe_options(FetchConfig)} | {"--no-refresh"}  # of sources that ask archives
     known |= {"--max-missing", "--bands", "--flag", "--no-flag"}  # of the plugin guide
     wrong = []
     for path in PAGES:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from astroanomaly import figures
 from astroanomaly.benchmark.report import sections, write_page
 from astroanomaly.benchmark.statistics import chance_rate
 from astroanomaly.benchmark.store import read_results
@@ -35,8 +36,6 @@ def compare(folders: Sequence[str | Path], out: str | Path) -> tuple[list[str], 
     ConfigError
         If a folder holds no finished benchmark, or two have the same name.
     """
-    from astroanomaly import figures
-
     results: list[dict[str, Any]] = []
     setups: dict[str, dict[str, Any]] = {}
     for folder in map(Path, folders):

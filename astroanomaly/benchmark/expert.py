@@ -29,8 +29,8 @@ class Expert:
 
     Attributes
     ----------
-    shown
-        What was said of the objects so far, in the order given; may be wrong.
+    given
+        Label of every object that was labelled so far, in the order given; may be wrong.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Expert:
         self._kinds = tuple(kinds)
         self._wrong = wrong
         self._seed = seed
-        self.shown: dict[str, str] = {}
+        self.given: dict[str, str] = {}
 
-    def draw(self, anomalies: int, nominal: int, rng: np.random.Generator) -> None:
+    def label_random(self, anomalies: int, nominal: int, rng: np.random.Generator) -> None:
         """Label random objects, so many of each known kind and so many nominal ones, as if known beforehand.
 
         Raises
@@ -51,15 +51,15 @@ class Expert:
             If there are not that many.
         """
         for wanted, label in (*((anomalies, kind) for kind in self._kinds), (nominal, NOMINAL)):
-            pool = sorted(i for i, true in self._truth.items() if true == label and i not in self.shown)
+            pool = sorted(i for i, true in self._truth.items() if true == label and i not in self.given)
             if len(pool) < wanted:
                 raise LabelError(f"{wanted} objects were to be labelled {label}, but the truth has only {len(pool)}")
             for k in rng.choice(len(pool), wanted, replace=False) if wanted else ():
                 self._label(pool[k])
 
-    def review(self, ranked: Sequence[str], anomalies: int, nominal: int, how: str) -> None:
+    def label_ranked(self, ranked: Sequence[str], anomalies: int, nominal: int, how: str) -> None:
         """Go down a ranking and label; see `Protocol`. Objects without a truth are passed over."""
-        unseen = (i for i in ranked if i in self._truth and i not in self.shown)
+        unseen = (i for i in ranked if i in self._truth and i not in self.given)
         left = {True: anomalies, False: nominal}
         for count, object_id in enumerate(unseen):
             odd = self._truth[object_id] != NOMINAL
@@ -77,37 +77,37 @@ class Expert:
         true = self._truth[object_id]
         digest = hashlib.sha256(f"{self._seed}\n{object_id}".encode()).digest()
         if int.from_bytes(digest[:8], "big") / 2**64 >= self._wrong:
-            self.shown[object_id] = true
+            self.given[object_id] = true
         elif true != NOMINAL:
-            self.shown[object_id] = NOMINAL
+            self.given[object_id] = NOMINAL
         else:
-            self.shown[object_id] = self._kinds[int.from_bytes(digest[8:16], "big") % len(self._kinds)]
+            self.given[object_id] = self._kinds[int.from_bytes(digest[8:16], "big") % len(self._kinds)]
 
     @property
     def anomalies(self) -> int:
-        """Number of anomalies in all."""
+        """Number of true anomalies in all."""
         return sum(true != NOMINAL for true in self._truth.values())
 
     @property
     def labels(self) -> Labelled:
         """Labels given so far."""
-        return Labelled(tuple(self.shown), tuple(self.shown.values()))
+        return Labelled(tuple(self.given), tuple(self.given.values()))
 
     @property
-    def both_sides(self) -> bool:
+    def has_both_classes(self) -> bool:
         """Whether something was called nominal, and something else was not."""
-        said = set(self.shown.values())
+        said = set(self.given.values())
         return NOMINAL in said and len(said) > 1
 
-    def free(self, ids: Sequence[str]) -> np.ndarray:
+    def unlabelled(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` boolean: which objects have a truth and no label yet."""
-        return np.array([i in self._truth and i not in self.shown for i in ids], bool)
+        return np.array([i in self._truth and i not in self.given for i in ids], bool)
 
-    def judge(self, ids: Sequence[str], scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Truth and scores of the objects that have no label: for measuring only, after the ranker has finished."""
-        rest = np.flatnonzero(self.free(ids)).tolist()
+    def truth_and_scores(self, ids: Sequence[str], scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(m,)`` truth and scores of the objects without a label: for measuring only, once all is ranked."""
+        rest = np.flatnonzero(self.unlabelled(ids)).tolist()
         return np.array([self._truth[ids[k]] != NOMINAL for k in rest], bool), np.asarray(scores)[rest]
 
-    def kinds_of(self, ids: Sequence[str]) -> list[str]:
+    def true_classes(self, ids: Sequence[str]) -> list[str]:
         """Return the true label classes of some objects: for measuring only."""
         return [self._truth[i] for i in ids]

@@ -40,20 +40,20 @@ class Case:
         return tuple(kind for kind in self.kinds.values() if kind not in self.hidden)
 
     @property
-    def together(self) -> bool:
+    def all_kinds(self) -> bool:
         """Whether its kinds are label classes of their own."""
         return ANOMALY not in self.kinds.values() or len(self.kinds) > 1
 
 
 def list_cases(anomalies: Sequence[str], protocol: Protocol) -> list[Case]:
-    """Return one case for every class, or one for all together.
+    """Return one case for every class, or one for all kinds at once.
 
     Raises
     ------
     ConfigError
         If a kind is named twice, or as nominal objects are.
     """
-    if not protocol.together:
+    if not protocol.all_kinds:
         return [Case(name, {name: ANOMALY}) for name in dict.fromkeys(anomalies)]
     kinds = [*anomalies, *protocol.unlabelled_kinds]
     if len(set(kinds)) < len(kinds) or NOMINAL in kinds:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from astroanomaly.config import nearest
+from astroanomaly.config import nearest, option
 from astroanomaly.errors import ConfigError
 from astroanomaly.ranking import STRATEGIES
 
@@ -42,7 +42,7 @@ class Protocol:
         Classes drawn as nominal, objects of each, and anomalies of every kind: a small pool; None: all objects.
     wrong
         Share of the labels that are flipped, the initial ones too.
-    together
+    all_kinds
         Whether the anomaly classes are label classes of their own in one benchmark, instead of a benchmark each.
     unlabelled_kinds
         Classes beside them, anomalies too, of which none is labelled at the start.
@@ -64,7 +64,7 @@ class Protocol:
     rate: float | None = None
     pool: tuple[int, int, int] | None = None
     wrong: float = 0.0
-    together: bool = False
+    all_kinds: bool = option(False, formerly=("together",))
     unlabelled_kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,8 +91,8 @@ class Protocol:
             raise ConfigError("--rate and --pool both say how many anomalies there are: give one of them")
         if not 0 <= self.wrong < 1:
             raise ConfigError(f"a share of {self.wrong} wrong labels: expected 0 or more, and less than 1")
-        if self.unlabelled_kinds and not self.together:
-            raise ConfigError("an unlabelled kind stands beside labelled ones: add --together")
+        if self.unlabelled_kinds and not self.all_kinds:
+            raise ConfigError("an unlabelled kind stands beside labelled ones: add --all-kinds")
 
     @property
     def fraction(self) -> tuple[int, int]:

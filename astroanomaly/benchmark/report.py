@@ -57,8 +57,8 @@ def command_of(
         value = getattr(protocol, name)
         if value:
             words += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
-    if protocol.together:
-        words.append("--together")
+    if protocol.all_kinds:
+        words.append("--all-kinds")
     for kind in protocol.unlabelled_kinds:
         words += ["--unlabelled-kind", kind]
     for name in rankers:
@@ -175,8 +175,8 @@ def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str])
             found: dict[tuple[str, int], float] = {}
             times: dict[tuple[str, int], float] = {}
             for name, seed in sorted({(row["class"], row["seed"]) for row in results if row["ranker"] == ranker}):
-                unit = [row for row in results if (row["ranker"], row["class"], row["seed"]) == (ranker, name, seed)]
-                found[name, seed], chance = found_after(unit, depth)
+                trial = [row for row in results if (row["ranker"], row["class"], row["seed"]) == (ranker, name, seed)]
+                found[name, seed], chance = found_after(trial, depth)
                 times[name, seed] = found[name, seed] / chance if chance > 0 else math.nan
             for name in [*names, *([_ALL] if len(names) > 1 else [])]:
                 parts = [

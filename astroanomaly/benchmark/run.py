@@ -1,4 +1,4 @@
-"""Run a benchmark: all its units one after another, then the table, the figures and, on request, the report."""
+"""Run a benchmark: all its trials one after another, then the table, the figures and, on request, the report."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from astroanomaly import figures
 from astroanomaly.benchmark.pools import Case, draw_pool, list_cases
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.report import command_of, write_report
 from astroanomaly.benchmark.statistics import SHOWN, chance_rate, last_rounds, scatter
-from astroanomaly.benchmark.store import RESULTS, UnitFolder, check_setup, finished_units, unit_path, write_results
-from astroanomaly.benchmark.trial import Unit
+from astroanomaly.benchmark.store import RESULTS, TrialFolder, check_setup, finished_trials, trial_path, write_results
+from astroanomaly.benchmark.trial import Trial
 from astroanomaly.cache import Cache
 from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import write_json
@@ -80,7 +81,7 @@ def benchmark_steps(
     truth, column
         A table with the true class of every object, matched by id or by unique base name, and its column.
     anomalies
-        Values of the column that count as anomaly, one benchmark each unless the protocol takes them together.
+        Values of the column that count as anomaly, one benchmark each unless the protocol takes all kinds at once.
     out
         Folder for ``results.csv``, ``summary.json``, figures, and the rounds that are finished.
     rankers
@@ -124,18 +125,18 @@ def benchmark_steps(
     if protocol.pool is not None:  # which classes may be in a pool depends on all that are named
         setup["anomalies"] = named
     check_setup(out, setup)
-    rows = finished_units(out, protocol.cycles)
-    units = [(ranker, case, seed) for case in cases for ranker in rankers for seed in range(protocol.seeds)]
+    rows = finished_trials(out, protocol.cycles)
+    trials = [(ranker, case, seed) for case in cases for ranker in rankers for seed in range(protocol.seeds)]
     place = _places(cases, rankers)
-    for done, (ranker, case, seed) in enumerate(units):
-        yield Progress("benchmark", done, len(units))
-        folder = UnitFolder(unit_path(out, ranker, case.name, seed))
+    for done, (ranker, case, seed) in enumerate(trials):
+        yield Progress("benchmark", done, len(trials))
+        folder = TrialFolder(trial_path(out, ranker, case.name, seed))
         if len(folder.read()) == protocol.cycles:
             continue
         pool = draw_pool(classes, case, named, protocol, seed)
-        rows += yield from Unit(opened, chosen, protocol, ranker, case, seed, pool, folder).run()
+        rows += yield from Trial(opened, chosen, protocol, ranker, case, seed, pool, folder).run()
         write_results(out, sorted(rows, key=place))
-    yield Progress("benchmark", len(units), len(units))
+    yield Progress("benchmark", len(trials), len(trials))
     results = sorted(rows, key=place)
     write_results(out, results)
     names, seeds = _class_names(cases), range(protocol.seeds)  # the folder may hold more than what was asked for now
@@ -157,13 +158,13 @@ def _places(cases: Sequence[Case], rankers: Sequence[str]) -> Callable[[Mapping[
         kind, ranker = row["class"], row["ranker"]
         kinds = (names.index(kind) if kind in names else len(names), kind)
         others = (rankers.index(ranker) if ranker in rankers else len(rankers), ranker, row["seed"], row["round"])
-        return (*others, *kinds) if cases[0].together else (*kinds, *others)
+        return (*others, *kinds) if cases[0].all_kinds else (*kinds, *others)
 
     return place
 
 
 def _class_names(cases: Sequence[Case]) -> list[str]:
-    return [name for case in cases for name in (case.kinds.values() if case.together else [case.name])]
+    return [name for case in cases for name in (case.kinds.values() if case.all_kinds else [case.name])]
 
 
 def _true_classes(cache: Cache, path: Path, column: str) -> dict[str, str]:
@@ -182,8 +183,6 @@ def _finish(
     out: Path, results: Sequence[Mapping[str, Any]], rankers: Sequence[str], cases: Sequence[Case], honest: bool
 ) -> BenchmarkResult:
     """Write the summary and the figures, and make the table."""
-    from astroanomaly import figures
-
     files = [out / RESULTS, out / "summary.json"]
     summary, rows = [], []
     ends = last_rounds(results)
@@ -204,15 +203,15 @@ def _finish(
             cells = (f"{both[k][0]:.3f} +- {both[k][1]:.3f}" for k in SHOWN)
             rows.append((ranker, name, str(len(chosen)), *cells))
     write_json(out / "summary.json", {"results": summary})
-    judged: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    rankings: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # truth and scores of unlabelled objects
     for case in cases:
         for ranker in rankers:
-            pair = UnitFolder(unit_path(out, ranker, case.name, 0)).read_judged()
+            pair = TrialFolder(trial_path(out, ranker, case.name, 0)).read_scores()
             if pair is not None and np.isfinite(pair[1]).all() and len(pair[0]):
-                judged[f"{ranker}, {case.name}"] = pair
-    if any(there.any() and not there.all() for there, _ in judged.values()):
+                rankings[f"{ranker}, {case.name}"] = pair
+    if any(there.any() and not there.all() for there, _ in rankings.values()):
         files.append(out / "curves.png")
-        figures.performance_curves(judged, files[-1], title="first seed, last round, unlabelled objects")
+        figures.performance_curves(rankings, files[-1], title="first seed, last round, unlabelled objects")
     files.append(out / "learning.png")
     figures.learning_curves(results, files[-1], chance=chance_rate(results) if honest else 0.0)
     if len({row["ranker"] for row in results}) > 1:

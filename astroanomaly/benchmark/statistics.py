@@ -105,7 +105,7 @@ def differences(results: Sequence[Row], first: str, other: str, key: str) -> Int
 
 
 def chance_rate(results: Sequence[Row]) -> float:
-    """Return the share of anomalies among the objects without a label at the start, in the mean over all units."""
+    """Return the share of anomalies among the objects without a label at the start, in the mean over all trials."""
     starts = [row["unlabelled_anomaly"] / row["unlabelled"] for row in results if row["round"] == 1]
     return float(np.mean(starts))
 
@@ -116,7 +116,7 @@ def found_after(rows: Sequence[Row], verdicts: int) -> tuple[float, float]:
     Parameters
     ----------
     rows
-        All rounds of one unit. Between two of them the count is interpolated.
+        All rounds of one trial. Between two of them the count is interpolated.
     verdicts
         Verdicts given after the start.
 

@@ -1,4 +1,4 @@
-"""What a benchmark keeps on disk: every finished round of every unit, and the table of all finished units."""
+"""What a benchmark has on disk: every finished round of every trial, and the table of all finished trials."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from urllib.parse import quote
 import numpy as np
 
 from astroanomaly import metrics
+from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.config import current_names
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.files import atomic_path, read_json, write_json
+from astroanomaly.learn.settings import settings_sections
 
 __all__ = [
     "RESULTS",
-    "KeptRound",
-    "UnitFolder",
+    "FinishedRound",
+    "TrialFolder",
     "check_setup",
-    "finished_units",
+    "finished_trials",
     "read_results",
-    "unit_path",
+    "trial_path",
     "write_results",
 ]
 
 RESULTS = "results.csv"
-_UNITS, _SETTINGS = "units", "settings.json"
-_WEIGHTS, _JUDGED = ".safetensors", "judged.npy"
+_TRIALS, _SETTINGS = "units", "settings.json"
+_WEIGHTS, _SCORES = ".safetensors", "judged.npy"
 _TEXTS = ("ranker", "class")
 _COUNTS = {"seed", "round", "labelled_anomaly", "labelled_nominal", "unlabelled"}
 _COUNTS |= {"unlabelled_anomaly", "given", "found"}
@@ -40,12 +43,12 @@ _COLUMNS = (
     *metrics.FIGURES,
     *("seconds", "unlabelled_anomaly", "top_100", "given", "found"),
 )
-_LONGEST = 120  # characters of a folder's name
+_NAME_LENGTH = 120  # characters of a folder's name
 
 
 @dataclass(frozen=True)
-class KeptRound:
-    """One finished round of a unit.
+class FinishedRound:
+    """One finished round of a trial.
 
     Attributes
     ----------
@@ -62,19 +65,19 @@ class KeptRound:
     rows: Sequence[Mapping[str, Any]]
 
 
-class UnitFolder:
+class TrialFolder:
     """Rounds of one ranker on one case with one seed; a round is there whole, or not at all.
 
     Parameters
     ----------
     path
-        The folder, see `unit_path`.
+        The folder, see `trial_path`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self) -> list[KeptRound]:
+    def read(self) -> list[FinishedRound]:
         """Return the rounds that are finished."""
         found = []
         for path in sorted(self.path.glob("round-*.json")):
@@ -82,14 +85,14 @@ class UnitFolder:
             rows = [
                 {key: math.nan if value is None else value for key, value in row.items()} for row in content["rows"]
             ]
-            found.append(KeptRound(int(content["round"]), dict(content["labels"]), rows))
+            found.append(FinishedRound(int(content["round"]), dict(content["labels"]), rows))
         return found
 
     def weights(self, number: int) -> Path:
         """Checkpoint after a round; there only for rankers with weights, and only for the last round of several."""
         return self.path / f"round-{number:03d}{_WEIGHTS}"
 
-    def keep(self, kept: KeptRound, save: Callable[[Path], None] | None) -> None:
+    def write(self, finished: FinishedRound, save: Callable[[Path], None] | None) -> None:
         """Write a finished round: first its checkpoint, then what says that it is finished; older checkpoints go.
 
         Raises
@@ -99,15 +102,15 @@ class UnitFolder:
         """
         self.begin()
         if save is not None:
-            save(self.weights(kept.number))
+            save(self.weights(finished.number))
         rows = [
             {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-            for row in kept.rows
+            for row in finished.rows
         ]
-        content = {"round": kept.number, "labels": list(kept.labels.items()), "rows": rows}
-        write_json(self.path / f"round-{kept.number:03d}.json", content)
+        content = {"round": finished.number, "labels": list(finished.labels.items()), "rows": rows}
+        write_json(self.path / f"round-{finished.number:03d}.json", content)
         for path in self.path.glob(f"round-*{_WEIGHTS}"):
-            if save is None or path != self.weights(kept.number):
+            if save is None or path != self.weights(finished.number):
                 path.unlink(missing_ok=True)
 
     def begin(self) -> None:
@@ -119,33 +122,33 @@ class UnitFolder:
         except OSError as error:
             raise StorageError(f"{self.path} cannot be made: {error.strerror or error}") from error
 
-    def keep_judged(self, truth: np.ndarray, scores: np.ndarray) -> None:
+    def write_scores(self, truth: np.ndarray, scores: np.ndarray) -> None:
         """Write truth and scores of the last round, for the curves."""
-        with atomic_path(self.path / _JUDGED) as temporary, temporary.open("wb") as handle:
+        with atomic_path(self.path / _SCORES) as temporary, temporary.open("wb") as handle:
             np.save(handle, np.stack([truth, scores]).astype(np.float32))
 
-    def read_judged(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return truth and scores of the last round; None where they were not kept."""
-        path = self.path / _JUDGED
+    def read_scores(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return truth and scores of the last round; None where they were not written."""
+        path = self.path / _SCORES
         if not path.is_file():
             return None
         truth, scores = np.load(path, allow_pickle=False)
         return truth > 0, scores
 
 
-def unit_path(out: Path, ranker: str, case: str, seed: int) -> Path:
-    """Return the folder of a unit below that of the benchmark."""
+def trial_path(out: Path, ranker: str, case: str, seed: int) -> Path:
+    """Return the folder of a trial below that of the benchmark."""
     name = quote(case, safe=" +")
-    if len(name) > _LONGEST:
-        name = f"{name[:_LONGEST]}-{zlib.crc32(case.encode()):08x}"
-    return out / _UNITS / quote(ranker, safe="") / name / f"seed-{seed}"
+    if len(name) > _NAME_LENGTH:
+        name = f"{name[:_NAME_LENGTH]}-{zlib.crc32(case.encode()):08x}"
+    return out / _TRIALS / quote(ranker, safe="") / name / f"seed-{seed}"
 
 
-def finished_units(out: Path, rounds: int) -> list[dict[str, Any]]:
-    """Return the rows of all units below a folder that have all their rounds."""
+def finished_trials(out: Path, rounds: int) -> list[dict[str, Any]]:
+    """Return the rows of all trials below a folder that have all their rounds."""
     rows: list[dict[str, Any]] = []
-    for path in sorted((out / _UNITS).glob(f"*/*/seed-*/round-{rounds:03d}.json")):
-        rows += [dict(row) for kept in UnitFolder(path.parent).read() for row in kept.rows]
+    for path in sorted((out / _TRIALS).glob(f"*/*/seed-*/round-{rounds:03d}.json")):
+        rows += [dict(row) for finished in TrialFolder(path.parent).read() for row in finished.rows]
     return rows
 
 
@@ -159,7 +162,7 @@ def check_setup(out: Path, setup: Mapping[str, Any]) -> None:
     """
     path = out / _SETTINGS
     plain = json.loads(json.dumps(setup))
-    if path.is_file() and read_json(path) != plain:
+    if path.is_file() and _read_setup(path) != plain:
         raise ConfigError(f"{out} holds a benchmark with other settings: choose another --out")
     write_json(path, plain)
 
@@ -187,7 +190,20 @@ def read_results(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         raise ConfigError(f"{out} holds no finished benchmark: expected {RESULTS} and {_SETTINGS} there")
     with (out / RESULTS).open(newline="", encoding="utf-8") as handle:
         rows = [{key: _parsed(key, text) for key, text in row.items()} for row in csv.DictReader(handle)]
-    return rows, read_json(out / _SETTINGS)
+    return rows, _read_setup(out / _SETTINGS)
+
+
+def _read_setup(path: Path) -> dict[str, Any]:
+    """Read what was measured; what an earlier version wrote is as it would be written now."""
+    stored = read_json(path)
+    sections = settings_sections()
+    settings = {
+        name: current_names(sections[name], values) if name in sections else values
+        for name, values in stored["settings"].items()
+    }
+    protocol = current_names(Protocol, stored["protocol"])
+    protocol.pop("seeds", None)  # a folder takes further ones
+    return {**stored, "protocol": protocol, "settings": settings}
 
 
 def _parsed(key: str, text: str) -> Any:

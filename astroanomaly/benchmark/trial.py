@@ -15,7 +15,7 @@ from astroanomaly import metrics
 from astroanomaly.benchmark.expert import Expert
 from astroanomaly.benchmark.pools import Case
 from astroanomaly.benchmark.protocol import Protocol
-from astroanomaly.benchmark.store import KeptRound, UnitFolder
+from astroanomaly.benchmark.store import FinishedRound, TrialFolder
 from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import SessionConfig
@@ -26,13 +26,13 @@ from astroanomaly.plugins import load_plugins
 from astroanomaly.ranking import order
 from astroanomaly.records import NOMINAL, Progress
 
-__all__ = ["Unit"]
+__all__ = ["Trial"]
 
-_TOP = 100  # how far down a person is thought to look for a kind that nobody has named yet
+_TOP_DEPTH = 100  # how far down a person is thought to look for a kind that nobody has named yet
 
 
 @dataclass
-class Unit:
+class Trial:
     """One ranker on one case with one seed.
 
     Attributes
@@ -48,7 +48,7 @@ class Unit:
     truth
         True label class of the objects that take part.
     folder
-        Where its rounds are kept.
+        Where its rounds are written.
     """
 
     cache: Cache
@@ -58,28 +58,28 @@ class Unit:
     case: Case
     seed: int
     truth: Mapping[str, str]
-    folder: UnitFolder
-    _rankers: dict[str, Ranker] = field(default_factory=dict)
+    folder: TrialFolder
+    _rankers: dict[str, Ranker] = field(default_factory=dict)  # those that were used so far, by name
 
     def run(self) -> Generator[Progress, None, list[dict[str, Any]]]:
         """Do the rounds that are not there yet; return the rows of all."""
         expert = Expert(self.truth, self.case.known, wrong=self.protocol.wrong, seed=self.seed)
-        expert.draw(*self.protocol.initial, np.random.default_rng((self.seed, 7)))
-        start = len(expert.shown)
+        expert.label_random(*self.protocol.initial, np.random.default_rng((self.seed, 7)))
+        start = len(expert.given)
         done = self.folder.read()
         if done:
-            expert.shown = dict(done[-1].labels)
+            expert.given = dict(done[-1].labels)
             if self.folder.weights(done[-1].number).is_file():
                 self._ranker(self.ranker).load(self.folder.weights(done[-1].number))
         for cycle in range(len(done) + 1, self.protocol.cycles + 1):
             done.append((yield from self._round(cycle, expert, start)))
-        return [dict(row) for kept in done for row in kept.rows]
+        return [dict(row) for finished in done for row in finished.rows]
 
-    def _round(self, cycle: int, expert: Expert, start: int) -> Generator[Progress, None, KeptRound]:
-        """Train, score, measure, label, and keep all that."""
+    def _round(self, cycle: int, expert: Expert, start: int) -> Generator[Progress, None, FinishedRound]:
+        """Train, score, measure, label, and write all that."""
         began = time.perf_counter()
         fitted = self._ranker(self.ranker)
-        if fitted.needs_labels and not expert.both_sides:
+        if fitted.needs_labels and not expert.has_both_classes:
             fitted = self._ranker(self.protocol.start_with)
         yield from fitted.fit(self.cache, expert.labels, self._outside)
         ids: list[str] = []
@@ -90,9 +90,9 @@ class Unit:
             yield Progress("scoring", len(ids), len(self.cache))
         log_odds = np.concatenate(parts)
         seconds = round(time.perf_counter() - began, 2)
-        free = np.flatnonzero(expert.free(ids))
-        kinds = np.array(expert.kinds_of([ids[k] for k in free]), dtype=object)
-        said = list(expert.shown.values())
+        free = np.flatnonzero(expert.unlabelled(ids))
+        kinds = np.array(expert.true_classes([ids[k] for k in free]), dtype=object)
+        said = list(expert.given.values())
         labelled = {
             "labelled_anomaly": len(said) - said.count(NOMINAL),
             "labelled_nominal": said.count(NOMINAL),
@@ -101,9 +101,9 @@ class Unit:
         measured = list(self._measure(kinds, log_odds[free]))
         if self.seed == 0 and cycle == self.protocol.cycles:
             self.folder.begin()
-            self.folder.keep_judged(kinds != NOMINAL, -log_odds[free, 0])
-        expert.review(self._next(ids, -log_odds[:, 0], expert, cycle), *self.protocol.add, self.protocol.expert)
-        given = expert.kinds_of(list(expert.shown)[start:])
+            self.folder.write_scores(kinds != NOMINAL, -log_odds[free, 0])
+        expert.label_ranked(self._next(ids, -log_odds[:, 0], expert, cycle), *self.protocol.add, self.protocol.expert)
+        given = expert.true_classes(list(expert.given)[start:])
         rows = [
             {
                 "ranker": self.ranker,
@@ -120,10 +120,10 @@ class Unit:
             }
             for name, there, counted, figures, top in measured
         ]
-        kept = KeptRound(cycle, dict(expert.shown), rows)
+        finished = FinishedRound(cycle, dict(expert.given), rows)
         lasts = fitted.has_weights and fitted is self._rankers[self.ranker] and cycle < self.protocol.cycles
-        self.folder.keep(kept, fitted.save if lasts else None)
-        return kept
+        self.folder.write(finished, fitted.save if lasts else None)
+        return finished
 
     def _measure(
         self, kinds: np.ndarray, log_odds: np.ndarray
@@ -133,13 +133,13 @@ class Unit:
         known = np.isin(kinds, self.case.known)
         for number, kind in enumerate(self.case.kinds.values(), 1):
             there = kinds == kind
-            if not self.case.together:
+            if not self.case.all_kinds:
                 name, figures = self.case.name, _figures(there, general)
             elif kind in self.case.hidden:  # whoever looks for it has seen the others
                 name, figures = kind, _figures(there[~known], general[~known])
             else:
                 name, figures = kind, _figures(there, log_odds[:, number])
-            top = float(metrics.found_at(there, general, _TOP)) if _can_rank(there, general) else math.nan
+            top = float(metrics.found_at(there, general, _TOP_DEPTH)) if _can_rank(there, general) else math.nan
             yield name, there, (kind,), figures, top
 
     def _next(self, ids: Sequence[str], values: np.ndarray, expert: Expert, cycle: int) -> list[str]:
@@ -151,10 +151,10 @@ class Unit:
             values,
             self.protocol.strategy,
             n=sum(self.protocol.add),
-            among=expert.free(ids),
+            among=expert.unlabelled(ids),
             rng=np.random.default_rng((self.seed, 9, cycle)),
-            features=self._points,
-            labelled=list(expert.shown),
+            features=self._scaled_features,
+            labelled=list(expert.given),
         )
 
     # --------------------------------------------------------------------------------------- what is made when needed
@@ -182,16 +182,16 @@ class Unit:
         return self._rankers[name]
 
     @cached_property
-    def _scaled_features(self) -> tuple[FeatureStore, FeatureScaler]:
+    def _features(self) -> tuple[FeatureStore, FeatureScaler]:
         """Frozen features of all objects, and their scale."""
         store = FeatureStore.of(self.cache, self._context)
         for _ in store.compute():
             pass
         return store, FeatureScaler.of(store, self.seed, self._outside)
 
-    def _points(self, ids: Sequence[str]) -> np.ndarray:
-        """Frozen features of some objects on the scale of the survey, for an order that compares them."""
-        store, scaler = self._scaled_features
+    def _scaled_features(self, ids: Sequence[str]) -> np.ndarray:
+        """Return features of some objects on the scale of the survey, for an order that compares them."""
+        store, scaler = self._features
         return scaler.transform(store.get(ids))
 
 

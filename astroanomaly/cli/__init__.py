@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from astroanomaly._version import __version__
-from astroanomaly.cli import (
-    benchmark,
-    candidates,
-    demo,
-    export,
-    info,
-    ingest,
-    init,
-    labels,
-    pretrain,
-    remaining,
-    score,
-    serve,
-    sources,
-    train,
-)
+from astroanomaly.cli.common import add_command
+from astroanomaly.cli.terminal import error
 from astroanomaly.errors import AstroAnomalyError
 
-__all__ = ["build_parser", "main"]
+__all__ = ["COMMANDS", "build_parser", "main"]
 
-_COMMANDS = (  # in the order of a search
-    demo, sources, ingest, info, init, labels, train, score, serve, candidates, remaining, export, pretrain, benchmark,
-)  # fmt: skip
+COMMANDS = {  # in the order of the work; each is the file of its name beside this one
+    "demo": "run the whole job on a small simulated sky",
+    "sources": "list installed sources and rankers, and plugins that do not load",
+    "ingest": "cut the objects of a survey into a cache",
+    "info": "say what a cache, a session or this installation is",
+    "init": "start a session: one search in one or more caches",
+    "labels": "import, export or check labels",
+    "train": "train a ranker on the labels so far and score every object",
+    "score": "score objects that the latest ranker has not scored yet",
+    "serve": "open the labelling app in a browser",
+    "candidates": "list the objects to look at next",
+    "remaining": "say how many anomalies are left, and what the next N hold",
+    "export": "write a catalogue of anomalies",
+    "pretrain": "train a network on the images of a cache alone, as weights to begin with",
+    "benchmark": "measure rankers on a labelled image set",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,15 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _prepare_process()
         arguments.run(arguments)
     except AstroAnomalyError as problem:
-        from astroanomaly.cli.terminal import error
-
         error(str(problem))
         if "arguments" in locals() and arguments.verbose:
             raise
         return 2
     except KeyboardInterrupt:
-        from astroanomaly.cli.terminal import error
-
         error("stopped; what was finished is kept, and the same command goes on from there")
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
@@ -86,20 +82,24 @@ def _prepare_process() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def build_parser(words: Sequence[str] = ("ingest",)) -> argparse.ArgumentParser:
+def build_parser(words: Iterable[str]) -> argparse.ArgumentParser:
     """Make the parser.
 
     Parameters
     ----------
     words
-        The command line; the sources, which are plugins, are loaded only for ``ingest`` and ``score --source``.
+        The command line. Only the commands that are named there get their flags, so that none waits for what others
+        import; ``COMMANDS`` names them all.
     """
+    words = list(words)
     parser = argparse.ArgumentParser(
         prog="astroanomaly", description="Find the rare objects in an imaging survey from a handful of examples."
     )
     parser.add_argument("--version", action="version", version=f"astroanomaly {__version__}")
     parser.add_argument("--verbose", action="store_true", help="show log messages, and the traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        module.add(commands, words)
+    for name, summary in COMMANDS.items():
+        command = add_command(commands, name, summary)
+        if name in words:
+            importlib.import_module(f"astroanomaly.cli.{name}").add(command, words)
     return parser

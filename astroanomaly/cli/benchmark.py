@@ -5,22 +5,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command, count, set_flag
-from astroanomaly.config import parse_assignments
+from astroanomaly.benchmark.compare import compare
+from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.cli.assignments import parse_assignments
+from astroanomaly.cli.common import count, set_flag
+from astroanomaly.cli.flags import add_renamed
+from astroanomaly.cli.progress import follow
+from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import ConfigError
+from astroanomaly.learn.engine.device import tune_allocator
+from astroanomaly.learn.settings import settings_sections
 from astroanomaly.ranking import STRATEGIES
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "benchmark", _benchmark, "measure rankers on a labelled image set", _benchmark_flags)
-
-
-def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_benchmark)
     parser.add_argument("cache", type=Path, nargs="?", metavar="CACHE", help="folder of the cache")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="table with the true class of every object (needed)")
     parser.add_argument("--column", default="label", metavar="NAME", help="its column with the class (default: label)")
@@ -78,14 +81,15 @@ def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
         "--wrong", type=float, default=0.0, metavar="SHARE", help="flip this share of all labels (default: 0)"
     )
     parser.add_argument(
-        "--together", action="store_true", help="the anomaly classes are label classes of their own in one benchmark"
+        "--all-kinds", action="store_true", help="the anomaly classes are label classes of their own in one benchmark"
     )
+    add_renamed(parser, "--together", "--all-kinds")
     parser.add_argument(
         "--unlabelled-kind",
         action="append",
         default=[],
         metavar="CLASS",
-        help="with --together: a further class of anomalies, none labelled at first; may be repeated",
+        help="with --all-kinds: a further class of anomalies, none labelled at first; may be repeated",
     )
     parser.add_argument(
         "--seeds", type=count, default=5, metavar="N", help="repeats with other initial labels (default: 5)"
@@ -102,11 +106,6 @@ def _benchmark_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
-    from astroanomaly.benchmark import Protocol, benchmark_steps, compare
-    from astroanomaly.cli.terminal import follow, say, show_table
-    from astroanomaly.learn.engine.device import tune_allocator
-    from astroanomaly.learn.settings import settings_sections
-
     if arguments.compare:
         lines, files = compare(arguments.compare, arguments.out)
         for line in lines:
@@ -116,6 +115,8 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         return
     if arguments.cache is None or arguments.truth is None or not arguments.anomaly:
         raise ConfigError("a benchmark needs CACHE, --truth and --anomaly; only --compare does without them")
+    from astroanomaly.benchmark.run import benchmark_steps
+
     tune_allocator()
     protocol = Protocol(
         initial=tuple(arguments.initial),
@@ -129,7 +130,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         rate=arguments.rate,
         pool=None if arguments.pool is None else tuple(arguments.pool),
         wrong=arguments.wrong,
-        together=arguments.together,
+        all_kinds=arguments.all_kinds,
         unlabelled_kinds=tuple(arguments.unlabelled_kind),
     )
     result = follow(

@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command, count, say_unfinished
+import numpy as np
+
+from astroanomaly.cli.common import count, say_unfinished
+from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.ranking import ORDERS
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "candidates", _candidates, "list the objects to look at next", _candidates_flags)
-
-
-def _candidates_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_candidates)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("-n", type=count, default=50, metavar="N", help="how many (default: 50)")
     parser.add_argument("--order", choices=ORDERS, default="score", help="which first (default: score)")
@@ -26,9 +25,6 @@ def _candidates_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _candidates(arguments: argparse.Namespace) -> None:
-    import numpy as np
-
-    from astroanomaly.cli.terminal import say, show_table
     from astroanomaly.session.session import Session
 
     session = Session.open(arguments.session)

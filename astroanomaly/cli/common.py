@@ -5,40 +5,37 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
-from astroanomaly.sky import read_angle
+from astroanomaly.parallel.cores import available_cores
 
 if TYPE_CHECKING:
     from astroanomaly.session.session import Session
 
 __all__ = [
-    "arcsec",
+    "add_command",
     "cluster_flags",
-    "command",
     "count",
     "many",
     "refuse_idle_workers",
+    "say_unfinished",
     "scheduler_flag",
     "set_flag",
     "workers_flag",
 ]
 
 
-def command(commands: Any, name: str, run: Any, summary: str, flags: Any = None) -> None:
-    """Add a command that ``run`` does, with the flags that ``flags`` adds; flags are spelt whole."""
+def add_command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    """Add a command, or a verb of one, and return its parser; its flags are spelt whole."""
     description = f"{summary[0].upper()}{summary[1:]}."
-    parser = commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
-    parser.set_defaults(run=run)
-    if flags is not None:
-        flags(parser)
+    return commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
 
 
 def workers_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers``."""
-    from astroanomaly.parallel.cores import available_cores
-
-    cores = available_cores()
-    parser.add_argument("--workers", type=count, default=cores, metavar="N", help="processes (default: all cores)")
+    parser.add_argument(
+        "--workers", type=count, default=available_cores(), metavar="N", help="processes (default: all cores)"
+    )
 
 
 def scheduler_flag(parser: argparse.ArgumentParser) -> None:
@@ -95,15 +92,8 @@ def many(number: int, what: str, several: str = "") -> str:
     return f"{number} {what}" if number == 1 else f"{number} {several or what + 's'}"
 
 
-def arcsec(text: str, flag: str) -> float:
-    """Read an angle, ``1.5`` or ``1.5arcsec``, in arcseconds."""
-    return read_angle(text, "arcsec", plain="arcsec", name=flag)
-
-
 def say_unfinished(session: Session) -> None:
     """Say that there is a later round than the one that is looked at."""
-    from astroanomaly.cli.terminal import say
-
     later = session.unfinished_round
     if later is not None:
         say(f"round {later.number} has not scored all objects yet (`astroanomaly score {session.path}` goes on)")

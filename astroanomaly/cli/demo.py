@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command, count
+from astroanomaly.cli.common import count
+from astroanomaly.cli.progress import follow
+from astroanomaly.cli.terminal import say, show_table
+from astroanomaly.learn.engine.device import tune_allocator
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "demo", _demo, "run the whole job on a small simulated sky", _demo_flags)
-
-
-def _demo_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_demo)
     parser.add_argument(
         "--out",
         type=Path,
@@ -37,9 +36,7 @@ def _demo_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import follow, say, show_table
     from astroanomaly.demo.run import demo_steps
-    from astroanomaly.learn.engine.device import tune_allocator
 
     tune_allocator()
     say("This demo searches a SIMULATED sky: nothing in it was observed.")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import arcsec, command, count, say_unfinished
+from astroanomaly.cli.common import count, say_unfinished
+from astroanomaly.cli.progress import follow
+from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
+from astroanomaly.sky import read_angle
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "export", _export, "write a catalogue of anomalies", _export_flags)
-
-
-def _export_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_export)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "--out",
@@ -49,7 +48,6 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import follow, say
     from astroanomaly.session.score_table import export_scores
     from astroanomaly.session.session import Session
 
@@ -69,7 +67,9 @@ def _export(arguments: argparse.Namespace) -> None:
         top=arguments.top,
         threshold=arguments.threshold,
         labelled=arguments.labelled,
-        merge_radius_arcsec=arcsec(arguments.merge_radius or "1arcsec", "--merge-radius"),
+        merge_radius_arcsec=read_angle(
+            arguments.merge_radius or "1arcsec", "arcsec", plain="arcsec", name="--merge-radius"
+        ),
         overwrite=arguments.overwrite,
     )
     say(f"{len(table)} objects written to {arguments.out}")

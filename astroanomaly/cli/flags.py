@@ -8,9 +8,10 @@ import types
 import typing
 from typing import Any, Literal
 
-from astroanomaly.config import former_names, option_types, parse_value
+from astroanomaly.cli.assignments import parse_value
+from astroanomaly.config import former_names, option_types
 
-__all__ = ["add_flags", "describe_options", "given_options"]
+__all__ = ["add_flags", "add_renamed", "describe_options", "given_options"]
 
 
 def add_flags(
@@ -46,16 +47,31 @@ def add_flags(
     for old, name in former_names(options).items():
         flag = "--" + old.replace("_", "-")
         if flag not in present.values():
-            parser.add_argument(
-                flag, action=_Renamed, nargs="?", help=argparse.SUPPRESS, default=argparse.SUPPRESS, dest=present[name]
-            )
+            add_renamed(parser, flag, present[name])
+            if kinds[name] is bool:
+                add_renamed(parser, _negated(flag), _negated(present[name]))
+
+
+def add_renamed(parser: argparse.ArgumentParser | argparse._ArgumentGroup, old: str, new: str) -> None:
+    """Add a flag of an earlier version that is an error, with or without a value: it names the flag of today."""
+    parser.add_argument(
+        old,
+        action=_Renamed,
+        nargs="?",
+        help=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        const=new,
+    )
 
 
 class _Renamed(argparse.Action):
-    """A flag of an earlier version: the error names the one of today."""
-
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        parser.error(f"{self.option_strings[0]} is called {self.dest} now")
+        parser.error(f"{self.option_strings[0]} is called {self.const} now")
+
+
+def _negated(flag: str) -> str:
+    """Return the flag that says no, as `argparse.BooleanOptionalAction` spells it."""
+    return f"--no-{flag.removeprefix('--')}"
 
 
 def given_options(arguments: argparse.Namespace, options: type, *, prefix: str = "option") -> dict[str, Any]:

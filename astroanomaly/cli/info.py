@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import platform
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command
+from astroanomaly.cli.terminal import show_table
+from astroanomaly.errors import UnreadableError
+from astroanomaly.learn.engine.device import gpu_names
+from astroanomaly.parallel.cores import available_cores
 
 __all__ = ["add"]
 
-
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "info", _info, "say what a cache, a session or this installation is", _info_flags)
+_PACKAGES = ("astroanomaly", "numpy", "astropy", "h5py", "torch", "timm", "scikit-learn", "reproject", "pluggy")
+_EXTRAS = {"openvino": "fast", "distributed": "dask", "pyarrow": "parquet", "s3fs": "cloud", "pyod": "pyod"}
 
 
-def _info_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_info)
     parser.add_argument(
         "path", nargs="?", type=Path, metavar="PATH", help="a cache or a session; left out: this installation"
     )
@@ -25,8 +30,81 @@ def _info_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli import describe as info
-    from astroanomaly.cli.terminal import show_table
-
-    rows = info.describe(arguments.path, digest=arguments.digest)
+    path: Path | None = arguments.path
+    if path is None:
+        rows = _installation()
+    elif (path / "session.toml").is_file():
+        rows = _session(path)
+    elif (path / "cache.json").is_file():
+        rows = _cache(path, arguments.digest)
+    else:
+        raise UnreadableError(f"{path} is neither a cache (no cache.json) nor a session (no session.toml)")
     show_table("", ["", ""], rows)
+
+
+def _installation() -> list[tuple[str, str]]:
+    rows = [("python", platform.python_version())]
+    rows += [(name, importlib.metadata.version(name)) for name in _PACKAGES]
+    for name, extra in _EXTRAS.items():
+        try:
+            rows.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            rows.append((name, f"not installed: pip install 'astroanomaly[{extra}]'"))
+    rows.append(("cores", str(available_cores())))
+    rows.append(("gpus", ", ".join(gpu_names()) or "none"))
+    return rows
+
+
+def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
+    from astroanomaly.cache import Cache
+    from astroanomaly.cache.plan import plan_tasks
+    from astroanomaly.cache.scores import count_tasks
+    from astroanomaly.session.rounds import SCORES
+
+    cache = Cache.open(path)
+    layout, request = cache.layout, cache.request
+    reasons = Counter(failure.reason for failure in cache.failures)
+    size = sum(item.stat().st_size for item in (path / "shards").glob("*.h5"))
+    rows = [
+        ("cache", str(path)),
+        ("objects", str(len(cache))),
+        ("failures", str(reasons.total())),
+        *((f"  {count} x", reason) for reason, count in reasons.most_common(5)),
+        ("bands", ", ".join(f"{b} [{u}]" if u else b for b, u in zip(layout.bands, layout.units, strict=True))),
+        ("pixels", f"{layout.height} x {layout.width} {layout.dtype}, {layout.pixel_kind}"),
+        ("shards", f"{len(cache.shards)}, {size / 1e6:.1f} MB"),
+        ("source", str(request.get("source", ""))),
+        ("inputs", ", ".join(request.get("inputs", []))),
+        ("options", ", ".join(f"{key}={value}" for key, value in request.get("options", {}).items())),
+    ]
+    for folder in sorted(path.glob("round-*")):  # a survey that is scored straight through
+        rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} pieces scored"))
+    if digest:
+        rows.append(("digest", cache.digest()))
+    return rows
+
+
+def _session(path: Path) -> list[tuple[str, str]]:
+    from astroanomaly.session.session import Session
+
+    session = Session.open(path)
+    counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items())
+    seen = session.model_input
+    rows = [
+        ("session", str(path)),
+        ("caches", ", ".join(map(str, session.cache.folders))),
+        ("objects", str(len(session.cache))),
+        ("label classes", ", ".join(session.classes)),
+        ("labels", counts or "none"),
+        ("audit set", str(len(session.labels.audit))),
+        ("network", f"{session.settings['backbone']['name']} at {seen.size} pixels, {seen.views} views"),
+    ]
+    rows += [
+        (
+            f"round {item.number}",
+            f"{item.ranker}, {item.recipe.get('created', '')}"
+            + ("" if item.is_scored(session.cache) else ", not all scored"),
+        )
+        for item in session.rounds
+    ]
+    return rows

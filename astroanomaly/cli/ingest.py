@@ -9,28 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cli.common import many, scheduler_flag, workers_flag
+from astroanomaly.cli.progress import follow
 from astroanomaly.cli.source_flags import source_flags, source_options
+from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import CacheError
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.plugins import load_plugins
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
     from astroanomaly.fetch import Traffic
-    from astroanomaly.ingestion.request import SourceRequest
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command; the sources, which are plugins, are loaded only if ``ingest`` is among the words."""
-    ingest = commands.add_parser("ingest", help="cut the objects of a survey into a cache")
-    kinds = ingest.add_subparsers(title="sources", metavar="SOURCE", required=True)
-    if "ingest" in words:
-        for source in load_plugins().sources.values():
-            _ingest_flags(kinds.add_parser(source.name, help=source.summary, description=source.summary), source)
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add one parser for each source, with its flags, and what the command does."""
+    kinds = parser.add_subparsers(title="sources", metavar="SOURCE", required=True)
+    for source in load_plugins().sources.values():
+        _add_source(kinds.add_parser(source.name, help=source.summary, description=source.summary), source)
 
 
-def _ingest_flags(parser: argparse.ArgumentParser, source: Any) -> None:
+def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="files, folders or addresses")
     parser.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the new cache")
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
@@ -47,9 +47,7 @@ def _ingest_flags(parser: argparse.ArgumentParser, source: Any) -> None:
 
 def _ingest(arguments: argparse.Namespace) -> None:
     from astroanomaly.cache import Cache
-    from astroanomaly.cli.terminal import follow, say
     from astroanomaly.ingestion.ingest import ingest_steps
-    from astroanomaly.ingestion.request import SourceRequest
 
     source = arguments.source
     options, fetch = source_options(arguments, source)
@@ -104,7 +102,6 @@ def _nothing_cut(cache: Cache, out: Path) -> CacheError:
 
 
 def _show_dry_run(request: SourceRequest) -> None:
-    from astroanomaly.cli.terminal import say, show_table
     from astroanomaly.ingestion.ingest import dry_run
 
     found = dry_run(request)

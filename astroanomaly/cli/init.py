@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command, set_flag
-from astroanomaly.config import parse_assignments
+from astroanomaly.cli.assignments import parse_assignments
+from astroanomaly.cli.common import set_flag
+from astroanomaly.cli.terminal import say
+from astroanomaly.learn.settings import settings_sections
 from astroanomaly.records import DEFAULT_RANKER
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "init", _init, "start a session: one search in one or more caches", _init_flags)
-
-
-def _init_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_init)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the new session")
     parser.add_argument(
         "--cache", type=Path, action="append", required=True, help="a cache to search in; may be repeated"
@@ -38,8 +36,6 @@ def _init_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import say
-    from astroanomaly.learn.settings import settings_sections
     from astroanomaly.session.session import Session
 
     session = Session.create(

@@ -5,23 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import arcsec, command, count
+from astroanomaly.cli.common import add_command, count
+from astroanomaly.cli.terminal import say, show_table
+from astroanomaly.sky import read_angle
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command and its verbs."""
-    labels = commands.add_parser("labels", help="import, export or check labels")
-    verbs = labels.add_subparsers(title="verbs", metavar="VERB", required=True)
-    command(verbs, "import", _labels_import, "take labels from a table", _labels_import_flags)
-    command(verbs, "export", _labels_export, "write one row per labelled object", _labels_export_flags)
-    command(verbs, "suspects", _labels_suspects, "list the labels that look most wrong", _labels_suspects_flags)
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the verbs, and what each does."""
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_import(add_command(verbs, "import", "take labels from a table"))
+    _add_export(add_command(verbs, "export", "write one row per labelled object"))
+    _add_suspects(add_command(verbs, "suspects", "list the labels that look most wrong"))
 
 
-def _labels_import_flags(parser: argparse.ArgumentParser) -> None:
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_import)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="CSV, ECSV, FITS or VOTable with object_id (or ra, dec) and label"
@@ -34,39 +35,38 @@ def _labels_import_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _labels_import(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import say
+def _import(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
     session = Session.open(arguments.session)
-    radius = arcsec(arguments.match_radius, "--match-radius")
+    radius = read_angle(arguments.match_radius, "arcsec", plain="arcsec", name="--match-radius")
     report = session.import_labels(arguments.file, match_radius_arcsec=radius, annotator=arguments.annotator)
     say(f"{report.added} labels added from {arguments.file}")
     for line in report.messages:
         say(f"  {line}")
 
 
-def _labels_export_flags(parser: argparse.ArgumentParser) -> None:
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_export)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
-def _labels_export(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import say
+def _export(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
-    count = Session.open(arguments.session).export_labels(arguments.file, overwrite=arguments.overwrite)
-    say(f"{count} labelled objects written to {arguments.file}")
+    written = Session.open(arguments.session).export_labels(arguments.file, overwrite=arguments.overwrite)
+    say(f"{written} labelled objects written to {arguments.file}")
 
 
-def _labels_suspects_flags(parser: argparse.ArgumentParser) -> None:
+def _add_suspects(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_suspects)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("--top", type=count, default=50, metavar="N", help="how many (default: 50)")
 
 
-def _labels_suspects(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import show_table
+def _suspects(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
     table = Session.open(arguments.session).suspects(arguments.top)

@@ -5,28 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command, set_flag
+from astroanomaly.cli.assignments import parse_assignments
+from astroanomaly.cli.common import set_flag
 from astroanomaly.cli.flags import add_flags, given_options
-from astroanomaly.config import parse_assignments
+from astroanomaly.cli.progress import follow
+from astroanomaly.cli.terminal import say
+from astroanomaly.learn.engine.device import tune_allocator
+from astroanomaly.learn.settings import settings_sections
 from astroanomaly.learn.training.options import PretrainOptions
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(
-        commands,
-        "pretrain",
-        _pretrain,
-        "train a network on the images of a cache alone, as weights to begin with",
-        _pretrain_flags,
-    )
-
-
-def _pretrain_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_pretrain)
     parser.add_argument("cache", type=Path, metavar="CACHE", help="folder of the cache")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write, .safetensors")
     add_flags(parser, PretrainOptions)
@@ -34,9 +28,6 @@ def _pretrain_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import follow, say
-    from astroanomaly.learn.engine.device import tune_allocator
-    from astroanomaly.learn.settings import settings_sections
     from astroanomaly.learn.training.pretraining import pretrain_steps
 
     tune_allocator()

@@ -5,21 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command, count, many, say_unfinished
+from astroanomaly.cli.common import count, many, say_unfinished
+from astroanomaly.cli.terminal import say, show_table
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(
-        commands, "remaining", _remaining, "say how many anomalies are left, and what the next N hold", _remaining_flags
-    )
-
-
-def _remaining_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_remaining)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "--depth", type=count, nargs="+", metavar="N", help="how many are looked at (default: 10 20 50 100 ...)"
@@ -27,7 +22,6 @@ def _remaining_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _remaining(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import say, show_table
     from astroanomaly.session.session import Session
 
     session = Session.open(arguments.session)

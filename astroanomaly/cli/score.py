@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from astroanomaly.cli.common import cluster_flags, command, count, many, refuse_idle_workers
+from astroanomaly.cli.common import cluster_flags, count, many, refuse_idle_workers
+from astroanomaly.cli.progress import follow
 from astroanomaly.cli.source_flags import named_source, source_flags, source_options
+from astroanomaly.cli.terminal import say
 from astroanomaly.errors import CacheError, ConfigError
+from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.learn.engine.device import tune_allocator
+from astroanomaly.parallel.cores import available_cores
+
+if TYPE_CHECKING:
+    from astroanomaly.session.session import Session
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command, with the flags of the source that the words name."""
-    summary = "score objects that the latest ranker has not scored yet"
-    command(commands, "score", _score, summary, functools.partial(_score_flags, words=words))
-
-
-def _score_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, those of the source that the words name too, and what the command does."""
+    parser.set_defaults(run=_score)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--cache", type=Path, metavar="OTHER_CACHE", help="a further cache, which joins the session")
@@ -48,10 +51,6 @@ def _score_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import follow, say
-    from astroanomaly.ingestion.request import SourceRequest
-    from astroanomaly.learn.engine.device import tune_allocator
-    from astroanomaly.parallel.cores import available_cores
     from astroanomaly.session.session import Session
 
     if (arguments.source is None) != (arguments.out is None):
@@ -64,10 +63,18 @@ def _score(arguments: argparse.Namespace) -> None:
     tune_allocator()
     session = Session.open(arguments.session)
     if arguments.source is None:
-        steps = session.score_steps(arguments.cache, scheduler=arguments.scheduler, workers=arguments.workers)
-        last = follow(steps)
-        say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
-        return
+        _score_caches(session, arguments)
+    else:
+        _score_survey(session, arguments)
+
+
+def _score_caches(session: Session, arguments: argparse.Namespace) -> None:
+    steps = session.score_steps(arguments.cache, scheduler=arguments.scheduler, workers=arguments.workers)
+    last = follow(steps)
+    say(f"{len(session.cache)} objects scored by {last.ranker} of round {last.number}")
+
+
+def _score_survey(session: Session, arguments: argparse.Namespace) -> None:
     source = arguments.source_plugin
     options, fetch = source_options(arguments, source)
     request = SourceRequest.of(

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import command
+from astroanomaly.cli.terminal import say
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "serve", _serve, "open the labelling app in a browser", _serve_flags)
-
-
-def _serve_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_serve)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("--port", type=int, default=5006, metavar="N", help="port to listen on; 0: any (default: 5006)")
     parser.add_argument(
@@ -44,10 +41,7 @@ def _serve_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    import webbrowser
-
     from astroanomaly.app.web.server import AppServer
-    from astroanomaly.cli.terminal import say
     from astroanomaly.session.folder import user_name
 
     server = AppServer(

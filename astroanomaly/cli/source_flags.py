@@ -32,14 +32,14 @@ def named_source(words: Sequence[str]) -> Source | None:
 
 
 def source_flags(parser: argparse.ArgumentParser, source: Any) -> None:
-    """Add the flags of a source's options, and of the network if it fetches."""
+    """Add the flags of a source's options, and of how archives are asked if it fetches."""
     add_flags(parser.add_argument_group(f"options of {source.name}"), source.Options)
     if getattr(source, "fetches", False):
-        add_flags(parser.add_argument_group("network"), FetchConfig, prefix="fetch")
+        add_flags(parser.add_argument_group("archives"), FetchConfig, prefix="fetch")
 
 
 def source_options(arguments: argparse.Namespace, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what was given for a source's options, and for the network."""
+    """Return what was given for a source's options, and for how archives are asked."""
     fetches = getattr(source, "fetches", False)
     return (
         given_options(arguments, source.Options),

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
-from astroanomaly.cli.common import command
 from astroanomaly.cli.flags import describe_options
+from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.plugins import load_plugins
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "sources", _sources, "list installed sources and rankers, and plugins that do not load")
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Say what the command does; it has no flags."""
+    parser.set_defaults(run=_sources)
 
 
 def _sources(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import say, show_table
-
     registry = load_plugins()
     for source in registry.sources.values():
         say(f"{source.name}: {source.summary}  [{registry.packages['source', source.name]}]")

@@ -1,25 +1,17 @@
-"""What the command line shows: progress bars and tables. The library itself never prints."""
+"""What the command line shows: lines of text, errors and tables. The library itself never prints."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Generator, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
-from astroanomaly.records import Progress, drain
-
-__all__ = ["error", "follow", "out", "say", "show_table"]
-
-Result = TypeVar("Result")
+__all__ = ["err", "error", "out", "say", "show_table"]
 
 out = Console(highlight=False, soft_wrap=True)
-_side = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str = "") -> None:
@@ -29,7 +21,7 @@ def say(text: str = "") -> None:
 
 def error(text: str) -> None:
     """Print an error message."""
-    _side.print(f"[bold red]astroanomaly:[/] {escape(text)}")
+    err.print(f"[bold red]astroanomaly:[/] {escape(text)}")
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -48,44 +40,3 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     out.print(table)
-
-
-def follow(steps: Generator[Progress, None, Result]) -> Result:
-    """Run a generator of reports to its end behind progress bars; return what it returns.
-
-    Without a terminal, a line is written at the end of each stage and for every message.
-    """
-    if not _side.is_terminal:
-        return drain(steps, _show_plainly)
-    with Bars(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=_side,
-        transient=False,
-    ) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(report: Progress) -> None:
-            if report.message:
-                bars.console.print(escape(report.message))
-            if report.stage not in tasks:
-                tasks[report.stage] = bars.add_task(escape(report.stage), figures="")
-            bars.update(
-                tasks[report.stage],
-                completed=report.done,
-                total=report.total or None,
-                figures=escape("  ".join(f"{name} {value:.3g}" for name, value in list(report.values.items())[:4])),
-            )
-
-        return drain(steps, show)
-
-
-def _show_plainly(report: Progress) -> None:
-    if report.message:
-        print(report.message, file=sys.stderr, flush=True)  # noqa: T201
-    if report.total and report.done == report.total:
-        print(f"{report.stage}: {report.done}", file=sys.stderr, flush=True)  # noqa: T201

@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from astroanomaly.cli.common import cluster_flags, command, count, refuse_idle_workers
+from astroanomaly.cli.common import cluster_flags, count, refuse_idle_workers
+from astroanomaly.cli.progress import follow
+from astroanomaly.cli.terminal import say
+from astroanomaly.learn.engine.device import tune_allocator
 from astroanomaly.records import DEFAULT_RANKER
 
 __all__ = ["add"]
 
 
-def add(commands: Any, words: Sequence[str]) -> None:
-    """Add the command."""
-    command(commands, "train", _train, "train a ranker on the labels so far and score every object", _train_flags)
-
-
-def _train_flags(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_train)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "--ranker",
@@ -33,8 +32,6 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cli.terminal import follow, say
-    from astroanomaly.learn.engine.device import tune_allocator
     from astroanomaly.session.session import Session
 
     tune_allocator()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from astroanomaly import metrics
-from astroanomaly.benchmark import Expert
+from astroanomaly import figures, metrics
+from astroanomaly.benchmark.expert import Expert
 from astroanomaly.demo.simulate import simulate
 from astroanomaly.errors import StorageError
 from astroanomaly.ingestion.ingest import ingest_steps
@@ -21,8 +21,8 @@ from astroanomaly.session.session import Session
 
 __all__ = ["DemoResult", "demo_steps"]
 
-_KNOWN = (8, 100)  # anomalies and nominal objects that the expert has labelled
-_SHOWN = (
+_LABELLED = (8, 100)  # anomalies and nominal objects that the expert has labelled
+_FIGURES = (
     ("auroc", "AUROC"),
     ("auprc", "AUPRC"),
     ("precision_10", "P@10"),
@@ -96,18 +96,19 @@ def demo_steps(
         seconds[ranker] = time.perf_counter() - started
         ids, log_odds = session.scores()
         scores[ranker] = ids, -log_odds[:, 0]
-    judged = {ranker: expert.judge(*found) for ranker, found in scores.items()}
+    rankings = {ranker: expert.truth_and_scores(*found) for ranker, found in scores.items()}
+    measured = {ranker: metrics.evaluate(truth, values) for ranker, (truth, values) in rankings.items()}
     rows = [
-        (ranker, *(f"{figures[key]:.3f}" for key, _ in _SHOWN), f"{seconds[ranker]:.0f}")
-        for ranker, figures in ((name, metrics.evaluate(*pair)) for name, pair in judged.items())
+        (ranker, *(f"{found[key]:.3f}" for key, _ in _FIGURES), f"{seconds[ranker]:.0f}")
+        for ranker, found in measured.items()
     ]
     return DemoResult(
         len(session.cache),
         expert.anomalies,
-        len(expert.shown),
-        ("ranker", *(title for _, title in _SHOWN), "seconds"),
+        len(expert.given),
+        ("ranker", *(title for _, title in _FIGURES), "seconds"),
         rows,
-        _write(session, judged, out),
+        _write(session, rankings, out),
         _advice(out),
     )
 
@@ -117,7 +118,7 @@ def _expert(truth: Path, session: Session) -> Expert:
     with truth.open(newline="", encoding="utf-8") as handle:
         known = {row["object_id"]: row["class"] for row in csv.DictReader(handle)}
     expert = Expert({i: NOMINAL if kind == NOMINAL else ANOMALY for i, kind in known.items() if i in session.cache})
-    expert.draw(*_KNOWN, np.random.default_rng((session.settings["session"]["seed"], 11)))
+    expert.label_random(*_LABELLED, np.random.default_rng((session.settings["session"]["seed"], 11)))
     return expert
 
 
@@ -127,11 +128,9 @@ def _tell(session: Session, expert: Expert) -> None:
         session.label(expert.labels.of(label), label, annotator="simulated expert")
 
 
-def _write(session: Session, judged: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> list[Path]:
-    from astroanomaly import figures
-
+def _write(session: Session, rankings: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> list[Path]:
     session.contact_sheet(session.candidates(50, include_labelled=True), out / "candidates.png")
-    figures.performance_curves(judged, out / "curves.png", title="simulated sky, objects without a label")
+    figures.performance_curves(rankings, out / "curves.png", title="simulated sky, objects without a label")
     for name in ("anomalies.vot", "anomalies.fits"):
         session.export(out / name, top=50)
     names = ("candidates.png", "curves.png", "anomalies.vot", "anomalies.fits")

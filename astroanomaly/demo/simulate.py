@@ -33,7 +33,7 @@ _OVERLAP = 96  # pixels that two neighbouring tiles share
 _PIXEL_SCALE = 0.1  # arcsec
 _CENTRE = (150.1, 2.2)  # right ascension and declination of the middle of the sky, degrees
 _APERTURE = 30.0  # radius in pixels of the circle in which flux and half-light radius are measured
-_STEP = 0.5  # pixels between two points of the curve of growth
+_GROWTH_STEP = 0.5  # pixels between two points of the curve of growth
 _GAIN = 4.0  # electrons per adu
 _READ_NOISE = 5.0  # electrons
 _FAINTEST, _BRIGHTEST, _SLOPE = 1.3e4, 2.0e5, 1.1  # r-band flux in adu, and the power law of the number counts
@@ -279,8 +279,8 @@ def _paste(plane: np.ndarray, stamp: np.ndarray, left: int, bottom: int) -> None
 
 def _half_light(image: np.ndarray, radius: np.ndarray, limit: float) -> float:
     """Return the radius of half of the light inside ``limit``, from the curve of growth, in the unit of ``radius``."""
-    steps = int(limit / _STEP)
-    bins = np.minimum((radius / _STEP).astype(np.intp), steps).ravel()
+    steps = int(limit / _GROWTH_STEP)
+    bins = np.minimum((radius / _GROWTH_STEP).astype(np.intp), steps).ravel()
     growth = np.bincount(bins, image.ravel(), minlength=steps + 1)[:steps].cumsum()
     return float(_crossing(growth[None])[0])
 
@@ -293,7 +293,7 @@ def _crossing(growth: np.ndarray) -> np.ndarray:
     above = growth[rows, first]
     below = np.where(first > 0, growth[rows, np.maximum(first - 1, 0)], 0.0)
     part = (half[:, 0] - below) / np.where(above > below, above - below, 1.0)
-    return _STEP * (first + part)
+    return _GROWTH_STEP * (first + part)
 
 
 def _add_field(sky: np.ndarray, rng: np.random.Generator, n_objects: int) -> None:
@@ -385,8 +385,8 @@ def _measure(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> dict[str, np.n
     offset = np.arange(2 * half + 1)
     dx = offset[None, :] - half + (column - x)[:, None]  # (n, S)
     dy = offset[None, :] - half + (row - y)[:, None]
-    steps = int(_APERTURE / _STEP)
-    bins = np.minimum((np.hypot(dx[:, None, :], dy[:, :, None]) / _STEP).astype(np.intp), steps)  # (n, S, S)
+    steps = int(_APERTURE / _GROWTH_STEP)
+    bins = np.minimum((np.hypot(dx[:, None, :], dy[:, :, None]) / _GROWTH_STEP).astype(np.intp), steps)  # (n, S, S)
     bins += (steps + 1) * np.arange(len(x))[:, None, None]
     size = len(x) * (steps + 1)
     found: dict[str, np.ndarray] = {}

@@ -16,20 +16,25 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from astroanomaly.benchmark import Expert, Protocol, benchmark, compare
+from astroanomaly.benchmark.compare import compare
+from astroanomaly.benchmark.expert import Expert
 from astroanomaly.benchmark.pools import Case, draw_pool, in_part, list_cases
+from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.benchmark.run import benchmark
 from astroanomaly.benchmark.statistics import Interval, differences, found_after
+from astroanomaly.config import former_names
 from astroanomaly.errors import ConfigError, LabelError
 from astroanomaly.ingestion.ingest import ingest
 from astroanomaly.learn.rankers.cold import Cold
 from astroanomaly.learn.rankers.probe import Probe
+from astroanomaly.learn.settings import settings_sections
 from astroanomaly.records import ANOMALY, NOMINAL
 
 KINDS = {"disc": 40, "bar": 40, "ring": 40, "cross": 12, "spot": 12}  # the last two are rare
 SETTINGS = {
     "input": {"size": 32},
     "backbone": {"name": "test_efficientnet", "weights": "random"},
-    "train": {"iterations": 12, "labelled_batch": 4, "pool": 40},
+    "train": {"iterations": 5, "labelled_batch": 4, "pool": 40},
 }
 
 
@@ -83,7 +88,7 @@ def measure(world, tmp_path):
 
 
 def rounds_in(folder):
-    """Every kept round as JSON, by the path of its file."""
+    """Every finished round as JSON, by the path of its file."""
     return {path: json.loads(path.read_text()) for path in sorted(folder.glob("units/*/*/*/round-*.json"))}
 
 
@@ -99,16 +104,14 @@ def untimed(rows):
 # ------------------------------------------------------------------------------------------------------ killed, resumed
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_table(world, tmp_path):
-    def words(out):
-        flags = "--column kind --anomaly cross --initial 3 20 --add 2 4 --cycles 3 --seeds 2 --ranker fixmatch"
-        sets = [f"{section}.{key}={value}" for section, options in SETTINGS.items() for key, value in options.items()]
-        given = [sys.executable, "-m", "astroanomaly", "benchmark", "cache", "--truth", "truth.csv"]
-        return [*given, *flags.split(), "--out", str(out), *(word for item in sets for word in ("--set", item))]
-
-    out, whole = tmp_path / "killed", tmp_path / "whole"
+def test_a_killed_run_goes_on_and_gives_the_same_table(world, measure, tmp_path):
+    flags = "--column kind --anomaly cross --initial 3 20 --add 2 4 --cycles 3 --seeds 2 --ranker fixmatch"
+    sets = [f"{section}.{key}={value}" for section, options in SETTINGS.items() for key, value in options.items()]
+    words = [sys.executable, "-m", "astroanomaly", "benchmark", str(world / "cache"), "--truth", "truth.csv"]
+    words += [*flags.split(), "--out", str(tmp_path / "killed"), *(word for item in sets for word in ("--set", item))]
+    out = tmp_path / "killed"
     mark = out / "units" / "fixmatch" / "cross" / "seed-1" / "round-001.json"
-    started = subprocess.Popen(words(out), cwd=world, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen(words, cwd=world, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         limit = time.monotonic() + 200
         while not mark.exists():
@@ -119,17 +122,17 @@ def test_a_killed_run_goes_on_and_gives_the_same_table(world, tmp_path):
     finally:
         started.kill()
         started.wait(20)
-    kept = {path: path.stat().st_mtime_ns for path in rounds_in(out)}
-    assert mark in kept
+    finished = {path: path.stat().st_mtime_ns for path in rounds_in(out)}
+    assert mark in finished
     assert not (mark.parent / "round-003.json").exists()
     assert len(list(mark.parent.glob("*.safetensors"))) >= 1
     assert list((mark.parent.parent / "seed-0").glob("*.safetensors")) == []
-    for folder in (out, whole):
-        subprocess.run(words(folder), cwd=world, check=True, capture_output=True, timeout=300)
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished round was measured again"
+    for name in ("killed", "whole"):
+        measure(out=name, rankers=["fixmatch"], cycles=3)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "a finished round was measured again"
     assert len(rounds_in(out)) == 6
     assert list(out.rglob("*.safetensors")) == list(out.rglob(".tmp-*")) == []
-    assert untimed(table(out / "results.csv")) == untimed(table(whole / "results.csv"))
+    assert untimed(table(out / "results.csv")) == untimed(table(tmp_path / "whole" / "results.csv"))
     assert len(table(out / "results.csv")) == 6
 
 
@@ -200,7 +203,7 @@ def test_a_small_pool_holds_what_was_asked_for_and_no_class_that_is_named():
     "more", [{"part": "2/2", "initial": (2, 10)}, {"rate": 0.05}, {"pool": (2, 15, 8)}], ids=["part", "rate", "pool"]
 )
 @pytest.mark.parametrize("expert", ["paper", "top"])
-def test_nothing_outside_is_learnt_shown_or_judged(measure, monkeypatch, tmp_path, more, expert):
+def test_nothing_outside_is_learnt_shown_or_measured(measure, monkeypatch, tmp_path, more, expert):
     learnt, excluded = [], []
     fit = Probe.fit
 
@@ -226,16 +229,16 @@ def test_nothing_outside_is_learnt_shown_or_judged(measure, monkeypatch, tmp_pat
 def test_wrong_labels_have_their_share_and_follow_from_seed_and_object_alone():
     truth = {f"o{number}": ANOMALY if number % 10 == 0 else NOMINAL for number in range(4000)}
     one, two, other = (Expert(truth, wrong=0.1, seed=seed) for seed in (1, 1, 2))
-    one.draw(400, 3600, np.random.default_rng(0))
-    two.review(list(truth)[::-1], 2000, 2000, "top")
-    other.draw(400, 3600, np.random.default_rng(0))
-    assert one.shown == two.shown != other.shown
-    flipped = {i for i in truth if one.shown[i] != truth[i]}
+    one.label_random(400, 3600, np.random.default_rng(0))
+    two.label_ranked(list(truth)[::-1], 2000, 2000, "top")
+    other.label_random(400, 3600, np.random.default_rng(0))
+    assert one.given == two.given != other.given
+    flipped = {i for i in truth if one.given[i] != truth[i]}
     assert abs(len(flipped) - 400) < 80  # four standard deviations
     assert {truth[i] for i in flipped} == {NOMINAL, ANOMALY}
     known = Expert({i: "lens" if kind == ANOMALY else kind for i, kind in truth.items()}, ("lens", "ring"), wrong=0.2)
-    known.review(list(truth), 2000, 2000, "top")
-    said = Counter(label for i, label in known.shown.items() if truth[i] == NOMINAL)
+    known.label_ranked(list(truth), 2000, 2000, "top")
+    said = Counter(label for i, label in known.given.items() if truth[i] == NOMINAL)
     assert min(said["lens"], said["ring"]) > 200
 
 
@@ -291,9 +294,9 @@ def test_where_no_anomaly_is_left_figures_are_empty(measure, tmp_path):
 # -------------------------------------------------------------------------------------------------- kinds, side by side
 
 
-def test_kinds_together_have_a_row_each_and_the_unlabelled_one_its_own_measure(measure, tmp_path):
+def test_all_kinds_at_once_have_a_row_each_and_the_unlabelled_one_its_own_measure(measure, tmp_path):
     rows = measure(
-        anomalies=["ring", "cross"], together=True, unlabelled_kinds=("spot",), initial=(3, 20), seeds=1, cycles=1
+        anomalies=["ring", "cross"], all_kinds=True, unlabelled_kinds=("spot",), initial=(3, 20), seeds=1, cycles=1
     ).results
     assert [row["class"] for row in rows] == ["ring", "cross", "spot"]
     assert {(row["labelled_anomaly"], row["labelled_nominal"]) for row in rows} == {(6, 20)}
@@ -306,8 +309,7 @@ def test_kinds_together_have_a_row_each_and_the_unlabelled_one_its_own_measure(m
     for object_id, label in content["labels"]:
         kind = object_id[:-6]
         assert label == (kind if kind in ("ring", "cross", "spot") else NOMINAL)
-    judged = np.load(next((tmp_path / "out").rglob("judged.npy")))
-    truth, general = judged
+    truth, general = np.load(next((tmp_path / "out").rglob("judged.npy")))
     assert truth.sum() == 37 + 9 + 12
     assert all(0 <= row["top_100"] <= row["unlabelled_anomaly"] for row in rows)
     assert sum(row["top_100"] for row in rows) == truth[np.argsort(-general)[:100]].sum()
@@ -317,12 +319,12 @@ def test_kinds_together_have_a_row_each_and_the_unlabelled_one_its_own_measure(m
 
 
 def test_kinds_that_contradict_each_other_are_refused():
-    with pytest.raises(ConfigError, match="add --together"):
+    with pytest.raises(ConfigError, match="add --all-kinds"):
         Protocol(unlabelled_kinds=("spot",))
     with pytest.raises(ConfigError, match="named once"):
-        list_cases(["ring", "ring"], Protocol(together=True))
+        list_cases(["ring", "ring"], Protocol(all_kinds=True))
     with pytest.raises(ConfigError, match="none is 'nominal'"):
-        list_cases(["ring"], Protocol(together=True, unlabelled_kinds=("nominal",)))
+        list_cases(["ring"], Protocol(all_kinds=True, unlabelled_kinds=("nominal",)))
 
 
 @pytest.mark.parametrize(
@@ -427,3 +429,22 @@ def test_folders_are_compared_by_name(measure, tmp_path):
         compare([tmp_path / "few", tmp_path], tmp_path / "both")
     with pytest.raises(ConfigError, match="told apart"):
         compare([tmp_path / "few", tmp_path / "few"], tmp_path / "both")
+
+
+def test_a_benchmark_of_an_earlier_version_goes_on_and_is_compared(measure, monkeypatch, tmp_path):
+    first = measure(out="earlier", cycles=1)
+    measure(out="later", cycles=1)
+    path = tmp_path / "earlier" / "settings.json"
+    stored = json.loads(path.read_text())
+    earlier = {**stored["settings"], "protocol": stored["protocol"]}
+    for section, options in {**settings_sections(), "protocol": Protocol}.items():
+        for old, new in former_names(options).items():
+            earlier[section][old] = earlier[section].pop(new)
+    assert "all_kinds" not in stored["protocol"]
+    del stored["settings"]["probe"]["invariance"]  # as if it had come later
+    path.write_text(json.dumps(stored))
+    lines, _ = compare([tmp_path / "earlier", tmp_path / "later"], tmp_path / "both")
+    assert not [line for line in lines if "in earlier" in line], "a setting that was renamed is no difference"
+    monkeypatch.setattr(Probe, "fit", None)  # nothing is learnt again
+    assert measure(out="earlier", cycles=1).rows == first.rows
+    assert json.loads(path.read_text())["protocol"]["all_kinds"] is False
