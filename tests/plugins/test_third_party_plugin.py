@@ -248,12 +248,12 @@ def test_rankers_of_a_plugin_stand_in_for_the_probe_and_for_the_one_without_labe
         import numpy as np
         from astroanomaly import Session
         from astroanomaly.app.background.learner import Learner
-        from astroanomaly.app.review.shared_state import COLD, PROBE, Search
+        from astroanomaly.app.review.shared_state import COLD, PROBE, SharedState
         from astroanomaly.learn.features.store import FeatureStore
 
         settings = {settings!r} | {{"session": {{"instant_ranker": {instant!r}, "cold_start_ranker": "far"}}}}
         session = Session.create({str(tmp_path / "s")!r}, {str(cache)!r}, settings=settings)
-        search = Search(session)
+        search = SharedState(session)
         learner = Learner(search)
 
         def wait_for(what):
