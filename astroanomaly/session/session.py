@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from astropy.table import QTable
 
 __all__ = ["Session"]
+
+_APP = "astroanomaly.app.web.notebook"
 
 
 class Session(SessionFolder):
@@ -439,10 +442,8 @@ class Session(SessionFolder):
         origin
             ``HOST`` or ``HOST:PORT`` under which the browser sees the notebook, for instance ``hub.org``.
         """
-        from astroanomaly.app.web.notebook import NotebookApp
-
-        if self._app is None:
-            self._app = NotebookApp(self)
+        if self._app is None:  # the app lies above the session, which knows nothing of it but its name
+            self._app = importlib.import_module(_APP).NotebookApp(self)
         self._app.show(annotator or user_name(), origin)
 
     def contact_sheet(self, table: QTable, path: str | Path) -> None:
