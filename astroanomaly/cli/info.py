@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.terminal import show_table
+from astroanomaly.cli.common import many
+from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import UnreadableError
 from astroanomaly.learn.engine.device import gpu_names
 from astroanomaly.parallel.cores import available_cores
@@ -27,10 +28,15 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "path", nargs="?", type=Path, metavar="PATH", help="a cache or a session; left out: this installation"
     )
     parser.add_argument("--digest", action="store_true", help="also compute the digest of a cache (reads all pixels)")
+    parser.add_argument(
+        "--repair", action="store_true", help="move shards of a cache aside that double others; nothing is deleted"
+    )
 
 
 def _info(arguments: argparse.Namespace) -> None:
     path: Path | None = arguments.path
+    if arguments.repair:
+        _repair(path)
     if path is None:
         rows = _installation()
     elif (path / "session.toml").is_file():
@@ -40,6 +46,15 @@ def _info(arguments: argparse.Namespace) -> None:
     else:
         raise UnreadableError(f"{path} is neither a cache (no cache.json) nor a session (no session.toml)")
     show_table("", ["", ""], rows)
+
+
+def _repair(path: Path | None) -> None:
+    from astroanomaly.cache.repair import repair_cache
+
+    if path is None or not (path / "cache.json").is_file():
+        raise UnreadableError(f"--repair takes the folder of a cache, not {path or 'this installation'}")
+    for moved in repair_cache(path):
+        say(f"moved aside: {moved}")
 
 
 def _installation() -> list[tuple[str, str]]:
@@ -73,6 +88,7 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
         ("bands", ", ".join(f"{b} [{u}]" if u else b for b, u in zip(layout.bands, layout.units, strict=True))),
         ("pixels", f"{layout.height} x {layout.width} {layout.dtype}, {layout.pixel_kind}"),
         ("shards", f"{len(cache.shards)}, {size / 1e6:.1f} MB"),
+        *([("ignored", _ignored(len(cache.ignored), path))] if cache.ignored else []),
         ("source", str(request.get("source", ""))),
         ("inputs", ", ".join(request.get("inputs", []))),
         ("options", ", ".join(f"{key}={value}" for key, value in request.get("options", {}).items())),
@@ -82,6 +98,10 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
     if digest:
         rows.append(("digest", cache.digest()))
     return rows
+
+
+def _ignored(number: int, path: Path) -> str:
+    return f"{many(number, 'shard')} that double others: `astroanomaly info {path} --repair` moves them aside"
 
 
 def _session(path: Path) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from astroanomaly import Session
+from astroanomaly import Cache, Session
 from astroanomaly.cli import main
+from folders import TESTS
 
 SETTINGS = ["input.size=32", "backbone.name=test_efficientnet", "backbone.weights=random", "train.pool=20"]
 
@@ -307,3 +309,18 @@ def test_help_waits_for_no_other_command(words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert "usage: astroanomaly" in done.stdout
     assert done.stdout.splitlines()[-2:] == [" ".join(["loaded:", *words[:-1]]), "heavy:"]
+
+
+def test_info_moves_doubled_shards_aside(tmp_path):
+    folder = tmp_path / "cache"
+    shutil.copytree(TESTS / "data" / "cache-v1", folder)
+    cache = Cache.open(folder)
+    digest = cache.digest()
+    first = cache.shards[0]
+    shutil.copyfile(first.path, first.path.with_name("0" * 32 + ".h5"))
+    assert "1 shard that double others" in run("info", folder)
+    assert "moved aside" in run("info", folder, "--repair")
+    assert "double" not in run("info", folder)
+    assert len(list((folder / "set-aside").glob("*.h5"))) == 1
+    assert Cache.open(folder).digest() == digest
+    assert "takes the folder of a cache" in run("info", tmp_path, "--repair", check=2)
