@@ -320,7 +320,7 @@ def test_info_moves_doubled_shards_aside(tmp_path):
     shutil.copyfile(first.path, first.path.with_name("0" * 32 + ".h5"))
     assert "1 shard that double others" in run("info", folder)
     assert "moved aside" in run("info", folder, "--repair")
-    assert "double" not in run("info", folder)
+    assert "ignored" not in run("info", folder)
     assert len(list((folder / "set-aside").glob("*.h5"))) == 1
     assert Cache.open(folder).digest() == digest
     assert "takes the folder of a cache" in run("info", tmp_path, "--repair", check=2)
