@@ -98,7 +98,7 @@ def straight(folder, objects, workers):
     survey = Path(folder) / "survey"
     steps = score_source(
         SimpleNamespace(cache=Cache.open(known), classes=("nominal", "anomaly"), model_input=seen_by_the_network()),
-        SimpleNamespace(in_survey=lambda out: out / "round"),
+        SimpleNamespace(ranker="nothing", in_survey=lambda out: out / "round"),
         Nothing(seen_by_the_network()),
         SourceRequest.of(Noise(), options={"objects": objects}),
         out=survey,
