@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import re
 import subprocess
 import sys
@@ -286,6 +287,22 @@ def test_the_documentation_shows_every_folder():
     rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE))
     shown = {int(number): set(re.findall(r"`(\w+)`", names)) for number, names in rows.items()}
     assert shown == {number: set(names.split()) - {"__main__"} for number, names in enumerate(LAYERS[:-1])}
+
+
+def test_the_chains_of_files_in_the_documentation_are_there():
+    """Each file imports the next one, but for the four that reach it by a contract."""
+    page = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    chains = [re.findall(r"`([\w/]+\.py)`", line) for line in page.splitlines() if line.startswith("| ")]
+    chains = [chain for chain in chains if len(chain) > 2]
+    assert [len(chain) for chain in chains] == [5, 5, 3, 6]
+    known = {(item.file, target) for item, target in edges()}
+    by_contract = []
+    for chain in chains:
+        paths = [ROOT / name if name.startswith("plugins/") else PACKAGE / name for name in chain]
+        assert all(path.is_file() for path in paths), chain
+        by_contract += [f"{a.stem} -> {b.stem}" for a, b in itertools.pairwise(paths) if (a, b) not in known]
+    # through the registry of plugins twice, an event of the browser, and the session's log, which the shared state has
+    assert by_contract == ["workers -> fits", "training -> fixmatch", "browser -> page", "verdicts -> log"]
 
 
 @pytest.mark.parametrize("library", sorted(DOORS))
