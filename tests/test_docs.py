@@ -21,7 +21,7 @@ from folders import ROOT
 DOCS = ROOT / "docs"
 PAGES = [
     path
-    for path in (*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "plugins" / "README.md")
+    for path in (*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "plugins" / "README.md")
     if not {"_build", "generated"} & set(path.parts)
 ]
 
@@ -215,7 +215,8 @@ def test_the_readme_has_the_commands_that_ci_runs():
     assert lines.count("pip install '.[test]' && pytest") == 1
 
 
-def test_the_ci_script_is_a_program_without_errors_of_syntax():
-    script = ROOT / ".ci" / "run"
+@pytest.mark.parametrize("name", ["run", "oldest"])
+def test_a_ci_script_is_a_program_without_errors_of_syntax(name):
+    script = ROOT / ".ci" / name
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", str(script)], check=True)

@@ -23,7 +23,7 @@ SETTINGS = {
     "backbone": {"name": "test_efficientnet", "weights": "random"},
     "session": {"device": "cpu"},
 }
-FAST = {"iterations": 80, "learning_rate": 0.05}
+LONG = {"iterations": 240, "learning_rate": 0.02, "batch": 64}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 def learnt(folder):
     """What it reported, and the weights."""
     reports, weights = [], folder / "learnt.safetensors"
-    pretrain(folder / "cache", weights, settings=SETTINGS, progress=reports.append, **FAST)
+    pretrain(folder / "cache", weights, settings=SETTINGS, progress=reports.append, **LONG)
     return reports, weights
 
 
@@ -67,7 +67,7 @@ def test_no_gradient_flows_through_the_target():
 def test_it_learns_and_says_how_far_it_is(learnt):
     reports, _ = learnt
     losses, spreads = ([step.values[name] for step in reports] for name in ("loss", "spread"))
-    assert [step.done for step in reports] == list(range(1, 81))
+    assert [step.done for step in reports] == list(range(1, 241))
     assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.15
     assert all(-1 <= loss <= 1 and 0 < spread < 1.5 for loss, spread in zip(losses, spreads, strict=True))
 
@@ -98,20 +98,29 @@ def test_statistics_that_came_with_the_weights_stay_unless_asked_otherwise(folde
     assert not torch.equal(auto[kernel], first[kernel])
 
 
+@pytest.mark.slow
 def test_it_brings_out_what_few_labels_then_find(folder, learnt):
+    """With one anomaly and two others, drawn three times: what one draw finds hangs on the rounding of a version."""
     _, weights = learnt
-    known = labels(TRUTH, 3, 6)
+    draws = []
+    for seed in range(3):
+        ids = list(TRUTH)
+        np.random.default_rng(seed).shuffle(ids)
+        draws.append(labels({i: TRUTH[i] for i in ids}, 1, 2))
 
     def found(given):
         backbone = {"name": "test_efficientnet", "weights": given}
-        name = f"session-{Path(given).stem}"
-        session = Session.create(folder / name, folder / "cache", settings={**SETTINGS, "backbone": backbone})
-        for object_id, label in zip(known.ids, known.classes, strict=True):
-            session.label(object_id, label)
-        session.train("probe")
-        ids, log_odds = session.scores()
-        hidden = [k for k, i in enumerate(ids) if i not in known.ids]
-        return metrics.auprc(np.array([TRUTH[ids[k]] for k in hidden]), log_odds[hidden, 1])
+        figures = []
+        for number, known in enumerate(draws):
+            name = f"session-{Path(given).stem}-{number}"
+            session = Session.create(folder / name, folder / "cache", settings={**SETTINGS, "backbone": backbone})
+            for object_id, label in zip(known.ids, known.classes, strict=True):
+                session.label(object_id, label)
+            session.train("probe")
+            ids, log_odds = session.scores()
+            hidden = [k for k, i in enumerate(ids) if i not in known.ids]
+            figures.append(metrics.auprc(np.array([TRUTH[ids[k]] for k in hidden]), log_odds[hidden, 1]))
+        return np.mean(figures)
 
     assert found(str(weights)) > found("random") + 0.1
 
