@@ -117,7 +117,8 @@ class InputConfig:
 
     size: int = option(128, "side of the square image the network gets, in pixels; 224 is the published setting")
     views: Literal["auto", "sky", "picture"] = option(
-        "auto", "sky: there is no up, all flips and quarter turns are equal; picture: keep the up; auto: by pixel kind"
+        "auto",
+        "sky: there is no up, flips and 90 degree rotations are equal; picture: keep the up; auto: by pixel kind",
     )
     tta_views: int = option(
         2,

@@ -235,7 +235,7 @@ class CutoutBlock:
         return len(self.ids)
 
     def take(self, rows: np.ndarray) -> CutoutBlock:
-        """Return a block of some of its cutouts, by their places."""
+        """Return a block of some of its cutouts, by their indices."""
 
         def some(values: Any) -> Any:
             return None if values is None else values[rows]
@@ -295,7 +295,7 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One independent piece of a source's work, as plain data.
+    """One independent part of a source's work, as plain data.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def write_report(
     settings: Mapping[str, Mapping[str, Any]],
     files: Sequence[Path],
     *,
-    honest: bool,
+    honest_expert: bool,
 ) -> Path:
     """Write ``report.md``; see `sections`.
 
@@ -95,12 +95,12 @@ def write_report(
         All that held, by section and name: defaults change.
     files
         What else was written: pictures are shown.
-    honest
+    honest_expert
         Whether verdicts were given in the order shown, so that finding by chance is a measure.
     """
     head = ["# Benchmark", "", "```", command, "```", "", _circumstances(), ""]
     pictures = [path for path in files if path.suffix == ".png"]
-    tables = sections(results, rankers, honest=honest)
+    tables = sections(results, rankers, honest_expert=honest_expert)
     return write_page(out / "report.md", [*head, *tables, *_shown(pictures), *_settings(settings)])
 
 
@@ -111,7 +111,7 @@ def write_page(path: Path, lines: Sequence[str]) -> Path:
     return path
 
 
-def sections(results: Sequence[Row], rankers: Sequence[str], *, honest: bool) -> Iterator[str]:
+def sections(results: Sequence[Row], rankers: Sequence[str], *, honest_expert: bool) -> Iterator[str]:
     """Write the tables: last round, differences to the first ranker, anomalies found, every round."""
     names = list(dict.fromkeys(row["class"] for row in results))
     ends = last_rounds(results)
@@ -135,7 +135,7 @@ def sections(results: Sequence[Row], rankers: Sequence[str], *, honest: bool) ->
             count = max(one.count for one in found.values())
             rows.append((ranker, str(count), *(_signed(one) for one in found.values())))
         yield from _table(("ranker", "pairs", *map(_word, _COMPARED)), rows)
-    if honest:
+    if honest_expert:
         yield from _found(results, rankers, names)
     yield from (
         "## Every round",

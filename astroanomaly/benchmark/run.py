@@ -141,12 +141,12 @@ def benchmark_steps(
     write_results(out, results)
     names, seeds = _class_names(cases), range(protocol.seeds)  # the folder may hold more than what was asked for now
     mine = [row for row in results if row["ranker"] in rankers and row["class"] in names and row["seed"] in seeds]
-    honest = protocol.expert == "top"
-    result = _finish(out, mine, rankers, cases, honest)
+    honest_expert = protocol.expert == "top"
+    result = _finish(out, mine, rankers, cases, honest_expert)
     if not report:
         return result
-    told = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out)
-    path = write_report(out, mine, rankers, told, setup["settings"], result.files, honest=honest)
+    command = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out)
+    path = write_report(out, mine, rankers, command, setup["settings"], result.files, honest_expert=honest_expert)
     return replace(result, files=[path, *result.files])
 
 
@@ -180,7 +180,7 @@ def _some(values: set[str]) -> str:
 
 
 def _finish(
-    out: Path, results: Sequence[Mapping[str, Any]], rankers: Sequence[str], cases: Sequence[Case], honest: bool
+    out: Path, results: Sequence[Mapping[str, Any]], rankers: Sequence[str], cases: Sequence[Case], honest_expert: bool
 ) -> BenchmarkResult:
     """Write the summary and the figures, and make the table."""
     files = [out / RESULTS, out / "summary.json"]
@@ -213,7 +213,7 @@ def _finish(
         files.append(out / "curves.png")
         figures.performance_curves(rankings, files[-1], title="first seed, last round, unlabelled objects")
     files.append(out / "learning.png")
-    figures.learning_curves(results, files[-1], chance=chance_rate(results) if honest else 0.0)
+    figures.learning_curves(results, files[-1], chance=chance_rate(results) if honest_expert else 0.0)
     if len({row["ranker"] for row in results}) > 1:
         files.append(out / "cost.png")
         figures.costs(results, files[-1])

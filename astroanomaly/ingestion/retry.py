@@ -1,4 +1,4 @@
-"""Find the objects of a cache that failed but need not have, and the pieces of its plan that read them again."""
+"""Find the objects of a cache that failed but need not have, and the tasks of its plan that read them again."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def exposed(item: CutoutBlock | Cutout | Failure | None, ids: Container[str]) ->
     return {_object_of(name, ids) for name in names if name not in ids}
 
 
-def failed_rest(task: Task, told: Iterable[str], reason: str) -> Iterator[Failure]:
-    """Yield a failure for every object of a task of which nothing was told, not even by an exposure of it.
+def failed_rest(task: Task, reported: Iterable[str], reason: str) -> Iterator[Failure]:
+    """Yield a failure for every object of a task of which nothing was reported, not even by an exposure of it.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def failed_rest(task: Task, told: Iterable[str], reason: str) -> Iterator[Failur
         raise UnreadableError(f"the task {task.key!r} of the plan {reason}")
     ids = _plain_ids(task.table[column])
     wanted = set(ids)
-    done = {_object_of(name, wanted) for name in told}
+    done = {_object_of(name, wanted) for name in reported}
     ra, dec = (np.asarray(task.table.get(name, np.full(len(ids), np.nan)), np.float64) for name in ("ra", "dec"))
     for name, lon, lat in zip(ids, ra.tolist(), dec.tolist(), strict=True):
         if name not in done:

@@ -154,17 +154,17 @@ def _read(source: Source, task: Task) -> Iterator[CutoutBlock | Cutout | Failure
     UnreadableError
         If it breaks off at a task that does not name its objects.
     """
-    told: set[str] = set()
+    reported: set[str] = set()
     try:
         for item in source.read(task):
-            told.update(item.ids if isinstance(item, CutoutBlock) else [item.object_id])
+            reported.update(item.ids if isinstance(item, CutoutBlock) else [item.object_id])
             yield item
     except AstroAnomalyError:
         raise
     except Exception as error:  # noqa: BLE001 - a plugin and its libraries may raise anything on a damaged file
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         _log.warning("source %s broke off at its task %s: %s", source.name, task.key, reason, exc_info=True)
-        yield from failed_rest(task, told, f"cannot be read: {reason}")
+        yield from failed_rest(task, reported, f"cannot be read: {reason}")
 
 
 def read_tasks(

@@ -210,10 +210,10 @@ class LabelLog:
         with self._database.transaction():
             rows = []
             for object_id in chosen:
-                standing = Consensus(self.history(object_id)).standing(object_id)
+                valid = Consensus(self.history(object_id)).valid_events(object_id)
                 own = {
                     event.batch
-                    for event in standing
+                    for event in valid
                     if event.annotator == annotator and event.kind != "note" and event.number > after
                 }
                 rows += [
@@ -272,7 +272,7 @@ class LabelLog:
         return [_event(row) for row in self._database.glance(_EVENTS_AFTER, (after,))]
 
     def current(self, *, until: int | None = None) -> dict[str, ObjectConsensus]:
-        """Return the consensus on every object of which anything stands, by object id.
+        """Return the consensus on every object that has events which were not taken back, by object id.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""One map over independent pieces of work: in this process, in several, or on a cluster."""
+"""One map over independent items of work: in this process, in several, or on a cluster."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int 
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, which lets running pieces finish and starts no more; end with the parent."""
+    """Leave Ctrl-C to the parent, which lets running items finish and starts no more; end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
 

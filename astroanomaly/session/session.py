@@ -219,7 +219,7 @@ class Session(SessionFolder):
         top
             How many of the highest scores are kept as cutouts.
         retry_failed
-            First forget the scores of the pieces in which objects have failed, so that they are cut and scored again.
+            First forget the scores of the tasks in which objects have failed, so that they are cut and scored again.
         progress
             Called with a `Progress` now and then.
         **options

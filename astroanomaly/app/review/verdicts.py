@@ -50,20 +50,20 @@ class Verdicts:
         if self.is_hidden(object_id, page):
             own = [
                 event
-                for event in self.shared.consensus.standing(object_id)
+                for event in self.shared.consensus.valid_events(object_id)
                 if event.annotator == self.annotator and event.number > page.since
             ]
             words = ["skipped" if event.kind == "skip" else event.value for event in own if event.kind in _WORDS]
             return Mark(words[-1] if words else "", True, any(event.kind == "flag" for event in own))
-        opinion = self.shared.opinion(object_id)
-        vote = opinion.votes.get(self.annotator, "")
+        consensus = self.shared.consensus_of(object_id)
+        vote = consensus.votes.get(self.annotator, "")
         if vote:
-            return Mark(vote, True, opinion.flagged)
-        if self.annotator in opinion.skipped_by:
-            return Mark("skipped", True, opinion.flagged)
-        if opinion.skipped and not opinion.label:
-            return Mark("skipped", False, opinion.flagged)
-        return Mark(opinion.label, False, opinion.flagged)
+            return Mark(vote, True, consensus.flagged)
+        if self.annotator in consensus.skipped_by:
+            return Mark("skipped", True, consensus.flagged)
+        if consensus.skipped and not consensus.label:
+            return Mark("skipped", False, consensus.flagged)
+        return Mark(consensus.label, False, consensus.flagged)
 
     def verdict(self, ids: Sequence[str], value: str, page: ObjectPage) -> None:
         """Call objects a label class, as one action."""

@@ -131,20 +131,20 @@ def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_p
     page = make_page(new_session())
     shown = repeated(page)
     object_id = next(iter(shown.repeats))
-    before = page.shared.opinion(object_id).votes
+    before = page.shared.consensus_of(object_id).votes
     place = shown.ids.index(object_id)
     page.state.click(place)
     assert page.state.mark(object_id).word == ANOMALY
     page.state.click(place)
     assert page.state.mark(object_id).word == ""
-    assert page.shared.opinion(object_id).votes == before
+    assert page.shared.consensus_of(object_id).votes == before
 
 
 def test_a_slip_on_a_repeat_that_is_put_right_counts_once(new_session, make_page):
     page = make_page(new_session())
     shown = repeated(page)
     object_id = next(iter(shown.repeats))
-    first = page.shared.opinion(object_id).votes["ann"]
+    first = page.shared.consensus_of(object_id).votes["ann"]
     other = {"n": "a", "a": "n"}
     key = {NOMINAL: "n", ANOMALY: "a"}[first]
     page.state.auto_advance = False
@@ -185,4 +185,4 @@ def test_what_others_skipped_is_theirs(new_session, make_page):
     mark = page.state.mark(object_id)
     assert (mark.word, mark.own) == ("skipped", False)
     page.state.click(0)
-    assert page.shared.opinion(object_id).votes == {"ann": ANOMALY}
+    assert page.shared.consensus_of(object_id).votes == {"ann": ANOMALY}

@@ -35,7 +35,7 @@ def state(shared):
 
 def on_disk(shared):
     with LabelLog.open(shared.session.labels.path) as log:
-        return {object_id: opinion.votes for object_id, opinion in log.current().items() if opinion.votes}
+        return {object_id: consensus.votes for object_id, consensus in log.current().items() if consensus.votes}
 
 
 def test_pages_follow_the_ranking_and_never_show_audit_objects(shared, state):
@@ -51,7 +51,7 @@ def test_pages_follow_the_ranking_and_never_show_audit_objects(shared, state):
 
 def test_a_new_ranking_moves_nothing_on_show_and_orders_what_comes(shared, state):
     first = state.page.ids
-    shared.publish(PROBE, -np.arange(len(shared.cache), dtype=np.float32), "turned round")
+    shared.publish(PROBE, -np.arange(len(shared.cache), dtype=np.float32), "reversed")
     assert state.page.ids == first
     press(state, "PageDown")
     ranked = [i for i in shared.cache.ids if i not in shared.audit and i not in first]
@@ -213,7 +213,7 @@ def test_two_people_do_not_override_one_another(shared):
     assert ben.mark(first) == Mark(ANOMALY, False)
     press(ben, "n")
     assert on_disk(shared)[first] == {"ann": ANOMALY, "ben": NOMINAL}
-    assert shared.opinion(first).label == DISPUTED
+    assert shared.consensus_of(first).label == DISPUTED
     press(ben, "u")
     assert on_disk(shared)[first] == {"ann": ANOMALY}
     press(ben, "u")

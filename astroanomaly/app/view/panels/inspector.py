@@ -322,11 +322,11 @@ class Inspector:
         if hidden:
             self.history.text = ""
             return
-        standing = {event.number for event in state.shared.consensus.standing(object_id)}
+        valid = {event.number for event in state.shared.consensus.valid_events(object_id)}
         rows = []
-        for event in state.shared.consensus.said(object_id):
+        for event in state.shared.consensus.events_of(object_id):
             said = event.value if event.kind in ("verdict", "note") else event.kind
-            style = "" if event.number in standing else " style='text-decoration:line-through;opacity:.6'"
+            style = "" if event.number in valid else " style='text-decoration:line-through;opacity:.6'"
             rows.append(
                 f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"
                 f"<td>{escape(event.annotator)}</td><td>{escape(said)}</td></tr>"

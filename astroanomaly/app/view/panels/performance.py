@@ -202,9 +202,9 @@ def _forecast_text(forecast: Forecast) -> str:
 
 
 def _what_to_do(measured: Curves) -> str:
-    """Say how to get an honest answer."""
+    """Say how to get an unbiased answer."""
     if not measured.audit_size:
-        return "<code>init --audit N</code> draws a set for an honest answer."
+        return "<code>init --audit N</code> draws a set for an unbiased answer."
     return (
         f"{measured.audit_labelled} of the {measured.audit_size} objects of the audit set are labelled, which is too "
         "few: choose <i>show: the audit set, blind</i>."

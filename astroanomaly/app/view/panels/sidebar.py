@@ -119,7 +119,7 @@ class Sidebar:
                                self.region, self.expression, self.repeats):  # fmt: skip
                     widget.disabled = state.audit
                 self.clear.disabled = state.audit or state.filters == Filters()
-                annotators = {who for opinion in state.shared.opinions().values() for who in opinion.votes}
+                annotators = {who for consensus in state.shared.current_consensus().values() for who in consensus.votes}
                 people: list[Any] = [("", "anybody"), *((who, who) for who in sorted(annotators))]
                 self.annotator.options = people
                 self.mode.visible = bool(state.shared.audit)
@@ -152,14 +152,14 @@ class Sidebar:
         total = len(state.shared.cache)
         if not page.left:
             kind, _, what = page.ordering.partition(":")
-            told = f"similar to {what}, most similar first" if kind == "like" else _BY_HAND.get(kind, kind)
-            told += "; PageUp goes back"
+            text = f"similar to {what}, most similar first" if kind == "like" else _BY_HAND.get(kind, kind)
+            text += "; PageUp goes back"
         elif state.audit:
-            told = f"audit set, blind: {page.left:,} left"
+            text = f"audit set, blind: {page.left:,} left"
         else:
-            told = f"from {page.left:,} of {total:,} objects, "
-            told += f"ranked by {page.ranked}" if page.ranked else "in random order: no ranking yet"
-        return f"<b>page {state.number + 1}</b> <span class=muted>{escape(told)}</span>"
+            text = f"from {page.left:,} of {total:,} objects, "
+            text += f"ranked by {page.ranked}" if page.ranked else "in random order: no ranking yet"
+        return f"<b>page {state.number + 1}</b> <span class=muted>{escape(text)}</span>"
 
     def _counts(self) -> str:
         shared = self.state.shared
