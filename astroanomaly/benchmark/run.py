@@ -127,7 +127,7 @@ def benchmark_steps(
     check_setup(out, setup)
     rows = finished_trials(out, protocol.cycles)
     trials = [(ranker, case, seed) for case in cases for ranker in rankers for seed in range(protocol.seeds)]
-    place = _places(cases, rankers)
+    sort_key = _table_order(cases, rankers)
     for done, (ranker, case, seed) in enumerate(trials):
         yield Progress("benchmark", done, len(trials))
         folder = TrialFolder(trial_path(out, ranker, case.name, seed))
@@ -135,9 +135,9 @@ def benchmark_steps(
             continue
         pool = draw_pool(classes, case, named, protocol, seed)
         rows += yield from Trial(opened, chosen, protocol, ranker, case, seed, pool, folder).run()
-        write_results(out, sorted(rows, key=place))
+        write_results(out, sorted(rows, key=sort_key))
     yield Progress("benchmark", len(trials), len(trials))
-    results = sorted(rows, key=place)
+    results = sorted(rows, key=sort_key)
     write_results(out, results)
     names, seeds = _class_names(cases), range(protocol.seeds)  # the folder may hold more than what was asked for now
     mine = [row for row in results if row["ranker"] in rankers and row["class"] in names and row["seed"] in seeds]
@@ -150,17 +150,17 @@ def benchmark_steps(
     return replace(result, files=[path, *result.files])
 
 
-def _places(cases: Sequence[Case], rankers: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """Say where a row stands in the table: as the command names things; what others measured stands at the end."""
+def _table_order(cases: Sequence[Case], rankers: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Return the sort key of rows of the table: as the command names things, then what was measured before."""
     names = _class_names(cases)
 
-    def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    def sort_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
         kind, ranker = row["class"], row["ranker"]
         kinds = (names.index(kind) if kind in names else len(names), kind)
         others = (rankers.index(ranker) if ranker in rankers else len(rankers), ranker, row["seed"], row["round"])
         return (*others, *kinds) if cases[0].all_kinds else (*kinds, *others)
 
-    return place
+    return sort_key
 
 
 def _class_names(cases: Sequence[Case]) -> list[str]:

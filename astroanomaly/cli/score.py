@@ -32,7 +32,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--source",
         nargs="+",
         metavar=("NAME", "INPUT"),
-        help="a whole survey, without keeping its cutouts: its source and what that reads, then the source's own options",
+        help="score a survey without keeping its cutouts: its source and what that reads, then the source's options",
     )
     survey = parser.add_argument_group("a whole survey (--source)")
     survey.add_argument(

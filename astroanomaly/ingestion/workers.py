@@ -175,7 +175,7 @@ def read_tasks(
     Parameters
     ----------
     tasks
-        Tasks with their places in the plan; taken as they are needed.
+        Tasks with their indices in the plan; taken as they are needed.
     workers
         Number of processes, or a cluster.
     """

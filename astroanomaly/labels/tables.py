@@ -141,13 +141,13 @@ def export_labels(
     if path.exists() and not overwrite:
         raise StorageError(f"{path} exists already: choose another name, or --overwrite")
     labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
-    place = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
+    row_of = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
     audit = log.audit
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(("object_id", "label", "votes", "annotators", "time", "ra", "dec", "audit", "note"))
         for object_id, consensus in labelled.items():
-            k = place.get(object_id)
+            k = row_of.get(object_id)
             ra, dec = ("", "") if k is None else (_number(positions[0][k]), _number(positions[1][k]))
             votes = ";".join(f"{label}:{count}" for label, count in Counter(consensus.votes.values()).most_common())
             writer.writerow(

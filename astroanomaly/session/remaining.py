@@ -142,13 +142,13 @@ def _unseen(
     """
     options = {name: regression.get(name, usual) for name, usual in _REGRESSION.items()}
     names = [NOMINAL, *sorted({labels[i] for i in learnt} - {NOMINAL})]
-    classes = np.array([names.index(labels[i]) for i in learnt])
-    if not (classes == 0).any() or not (classes > 0).any():  # taken back since
+    class_indices = np.array([names.index(labels[i]) for i in learnt])
+    if not (class_indices == 0).any() or not (class_indices > 0).any():  # taken back since
         return own
     known = points(learnt)
-    held = -held_out(known, classes, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
+    held = -held_out(known, class_indices, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
     finite = np.isfinite(held)
-    sampled = -odds(known, classes, points(sample), **options)[:, 0]  # type: ignore[arg-type]
+    sampled = -odds(known, class_indices, points(sample), **options)[:, 0]  # type: ignore[arg-type]
     order = np.argsort(-sampled, kind="stable")
     above = np.cumsum(weights[order])[np.searchsorted(-sampled[order], -held[finite], side="right").clip(1) - 1]
     order = np.argsort(-sample_scores, kind="stable")

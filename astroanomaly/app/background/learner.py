@@ -212,9 +212,9 @@ class Learner:
         return self._store
 
     def _with_features(self, ids: Sequence[str], store: FeatureStore) -> list[str]:
-        numbers, places = self.shared.cache.locate(ids)
+        numbers, rows = self.shared.cache.locate(ids)
         shards = self.shared.cache.shards
-        there = [store.computed(shards[n].uuid)[p] for n, p in zip(numbers, places, strict=True)]
+        there = [store.computed(shards[n].uuid)[p] for n, p in zip(numbers, rows, strict=True)]
         return [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
 
     def _request(self, ids: Sequence[str], store: FeatureStore) -> None:

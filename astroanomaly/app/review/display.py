@@ -319,7 +319,7 @@ def bin_pixels(images: np.ndarray, largest: int) -> np.ndarray:
 
 
 def arrange_in_grid(painted: np.ndarray, columns: int, rows: int) -> np.ndarray:
-    """Lay pictures out as one, row by row from the top left; places without one are transparent.
+    """Lay pictures out as one, row by row from the top left; cells without one are transparent.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def next_page(
     filters
         What objects must be; the audit set is not filtered.
     repeat_share
-        Chance of each place to be a blind repeat.
+        Probability of each cell to be a blind repeat.
     rng
         For all that is random.
 

@@ -55,8 +55,8 @@ class OutlierRanker(FeatureRanker):
 
     It needs no labels and uses none. It learns from a bounded random sample of the objects, nominal and anomalous ones
     as they come. The outlier score s of the method becomes (s - median) / (1.4826 x median absolute deviation), both
-    measured on the sample: a number that grows with s and stands in for the log-odds of ``anomaly``, minus it for ``nominal``; it is no probability.
-    Columns of other label classes are NaN.
+    measured on the sample: a number that grows with s and is given as the log-odds of ``anomaly``, minus it as that of
+    ``nominal``; it is no probability. Columns of other label classes are NaN.
 
     Parameters
     ----------

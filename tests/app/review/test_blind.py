@@ -113,7 +113,7 @@ def test_a_blind_repeat_looks_like_any_other_object(new_session, make_page):
     ]
     told = []
     for place in places:
-        page.state.place_cursor(place)
+        page.state.move_cursor_to(place)
         page.flush()
         told.append(said_on(page).replace(shown.ids[place], "ID"))
     assert told[0] == told[1]
@@ -148,7 +148,7 @@ def test_a_slip_on_a_repeat_that_is_put_right_counts_once(new_session, make_page
     other = {"n": "a", "a": "n"}
     key = {NOMINAL: "n", ANOMALY: "a"}[first]
     page.state.auto_advance = False
-    page.state.place_cursor(shown.ids.index(object_id))
+    page.state.move_cursor_to(shown.ids.index(object_id))
     press(page, other[key], key)
     (ann,) = agreement.annotators(page.shared)
     assert (ann.repeats, ann.repeated_alike) == (1, 1)

@@ -126,7 +126,7 @@ def test_a_click_marks_and_a_second_one_clears(shared, state):
 
 
 def test_a_range_is_selected_and_a_key_applies_to_it(shared, state):
-    state.place_cursor(2)
+    state.move_cursor_to(2)
     state.click(6, extend=True)
     assert state.selection == {2, 3, 4, 5, 6}
     press(state, "1")
@@ -156,7 +156,7 @@ def test_every_key_that_is_promised_does_something(state):
     state.set_shape(1000, 1000)
     for names, _, _ in KEYS:
         for key in names:
-            state.place_cursor(12)
+            state.move_cursor_to(12)
             before = (state.cursor, state.number, state.message, state.inspecting, state.helping, state.display)
             state.dirty.clear()
             press(state, key)
@@ -312,7 +312,7 @@ def test_blind_repeats_come_back_unmarked_and_are_recorded(shared, state):
     assert not repeats & set(state.pages[-2].ids)
     assert all(state.mark(i) == Mark("", True) for i in repeats)
     place = state.page.ids.index(min(repeats))
-    state.place_cursor(place)
+    state.move_cursor_to(place)
     press(state, "a")
     assert state.mark(min(repeats)).word == ANOMALY
     assert shared.labels.events()[-1].blind_repeat

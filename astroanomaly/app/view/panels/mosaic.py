@@ -154,14 +154,14 @@ class Mosaic:
 
     def _point(self) -> None:
         state = self.state
-        places = [state.cursor] if state.page.ids else []
-        self.cursor.data = _boxes(places, state.columns, state.rows, 0.0)
+        cells = [state.cursor] if state.page.ids else []
+        self.cursor.data = _boxes(cells, state.columns, state.rows, 0.0)
         self.chosen.data = _boxes(sorted(state.selection), state.columns, state.rows, 0.0)
 
 
-def _boxes(places: list[int], columns: int, rows: int, inset: float) -> dict[str, list[float]]:
-    left = [place % columns for place in places]
-    bottom = [rows - 1 - place // columns for place in places]
+def _boxes(cells: list[int], columns: int, rows: int, inset: float) -> dict[str, list[float]]:
+    left = [cell % columns for cell in cells]
+    bottom = [rows - 1 - cell // columns for cell in cells]
     return {
         "left": [x + inset for x in left],
         "right": [x + 1 - inset for x in left],

@@ -191,9 +191,9 @@ def _forecast_text(forecast: Forecast) -> str:
         f"about <b>{total.expected:,.0f}</b> anomalies ({total.low:,.0f} to {total.high:,.0f}) are left among "
         f"{forecast.unlabelled:,} unlabelled objects"
     )
-    places = [k for k, depth in enumerate(forecast.depths) if depth <= 100]
-    if places:
-        depth, item = forecast.depths[places[-1]], forecast.within[places[-1]]
+    within_100 = [k for k, depth in enumerate(forecast.depths) if depth <= 100]
+    if within_100:
+        depth, item = forecast.depths[within_100[-1]], forecast.within[within_100[-1]]
         text += f"; the next {depth} hold about <b>{item.expected:.0f}</b> ({item.low:.0f} to {item.high:.0f})"
     return (
         f"{text} <span class=muted>90 % intervals, from {forecast.audit} objects of the audit set, "
