@@ -1,4 +1,4 @@
-"""The simulated expert: knows the truth and tells it one object at a time."""
+"""The simulated expert: knows the true labels and gives them one object at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Expert"]
 
 
 class Expert:
-    """Knows the truth and tells it one object at a time: nobody else may look.
+    """Knows the true labels and gives them one object at a time; nothing else reads them.
 
     Parameters
     ----------

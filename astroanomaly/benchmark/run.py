@@ -27,7 +27,7 @@ from astroanomaly.records import Progress, drain
 
 __all__ = ["BenchmarkResult", "benchmark", "benchmark_steps"]
 
-_PUBLISHED = Protocol()
+_PUBLISHED_PROTOCOL = Protocol()
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def benchmark_steps(
     anomalies: Sequence[str],
     out: str | Path,
     rankers: Sequence[str] = ("probe",),
-    protocol: Protocol = _PUBLISHED,
+    protocol: Protocol = _PUBLISHED_PROTOCOL,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     report: bool = False,
 ) -> Generator[Progress, None, BenchmarkResult]:

@@ -53,7 +53,7 @@ class Index:
     ignored: tuple[str, ...] = ()
 
     def candidates(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Indices into ``ids``, and rows whose hash is that of the id there; the id itself must still be compared."""
+        """Return indices into ``ids``, and rows whose hash is that of the id; the id itself must be compared."""
         wanted = hash_ids([object_id.encode("utf-8", "surrogatepass") for object_id in ids])
         starts = np.searchsorted(self.hashes, wanted, "left")
         stops = np.searchsorted(self.hashes, wanted, "right")

@@ -1,4 +1,4 @@
-"""Silence astropy's remarks on strangers' files, over threads."""
+"""Silence astropy's warnings on files from elsewhere, in all threads."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ DISPUTED = "disputed"  # consensus label where as many annotators say one thing 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing somebody said or did.
+    """One action of an annotator on an object: a verdict, a skip, a flag, a note or an undo.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Event:
 
 @dataclass(frozen=True)
 class ObjectConsensus:
-    """What all annotators together say of one object.
+    """The consensus of all annotators on one object.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class ObjectConsensus:
     time
         Of the last verdict.
     skipped_by
-        Those whose last word on it was to skip it.
+        Those who skipped it last.
     flagged
         Whether somebody flagged it.
     notes
@@ -85,7 +85,7 @@ class ObjectConsensus:
 
     @property
     def skipped(self) -> bool:
-        """Whether somebody's last word on it was to skip it."""
+        """Whether somebody skipped it last."""
         return bool(self.skipped_by)
 
 
@@ -150,7 +150,7 @@ class Consensus:
         ]
 
     def of(self, object_id: str) -> ObjectConsensus:
-        """Return what all annotators together say of one object."""
+        """Return the consensus on one object."""
         cached = self._cached.get(object_id)
         if cached is None:
             cached = self._count_votes(object_id)

@@ -1,4 +1,4 @@
-"""What people said of the objects: an append-only log of events, durable at each verdict.
+"""The label log: an append-only log of verdicts and other events, durable at each verdict.
 
 Nothing is ever changed or removed. The last verdict of each annotator is a vote, an undo takes back one's own latest
 batch, and the majority of votes is the consensus label; ties are disputed and not trained on.

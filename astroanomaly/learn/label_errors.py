@@ -1,4 +1,4 @@
-"""Label errors: labels that a model which did not see them contradicts, and a fit that leans on them less.
+"""Label errors: labels that models trained without them contradict, and weights for a fit robust against them.
 
 Labels are left out in turn (stratified folds, several times over), a logistic regression on frozen features learns from
 the others, and what it says of those left out is compared with what people said: the out-of-fold probability of the

@@ -1,4 +1,4 @@
-"""From cutouts to what the network sees, on its device; and test-time augmentation."""
+"""From cutouts to the network's input, on its device; and test-time augmentation."""
 
 from __future__ import annotations
 

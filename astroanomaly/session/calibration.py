@@ -51,7 +51,7 @@ _MIN_INTERVAL_OBJECTS = 100
 
 @dataclass(frozen=True)
 class Interval:
-    """A number that is not known: its expectation, and where it lies with 90 % and with 95 % probability."""
+    """An estimate: its expectation, and its intervals of 90 % and of 95 %."""
 
     expected: float
     low: float

@@ -44,7 +44,7 @@ _CONFIG, _LABELS = "session.toml", "labels.sqlite"
 
 
 class SessionFolder:
-    """The folder of a session. `astroanomaly.Session` adds the verbs.
+    """The folder of a session. `astroanomaly.Session` adds training, scoring and exports.
 
     Attributes
     ----------

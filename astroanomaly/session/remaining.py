@@ -1,4 +1,4 @@
-"""What is left to find: a session's scores and audit set brought together with `astroanomaly.session.calibration`."""
+"""Estimate how many anomalies are left, from scores and audit set; see `astroanomaly.session.calibration`."""
 
 from __future__ import annotations
 

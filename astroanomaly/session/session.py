@@ -1,4 +1,4 @@
-"""One session: the verbs to work with it. What lies on disk is in `astroanomaly.session.folder`."""
+"""The class `Session`: create, train, score, export. What lies on disk is in `astroanomaly.session.folder`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_APP = "astroanomaly.app.web.notebook"
+_NOTEBOOK_MODULE = "astroanomaly.app.web.notebook"
 
 
 class Session(SessionFolder):
@@ -443,7 +443,7 @@ class Session(SessionFolder):
             ``HOST`` or ``HOST:PORT`` under which the browser sees the notebook, for instance ``hub.org``.
         """
         if self._app is None:  # the app lies above the session, which knows nothing of it but its name
-            self._app = importlib.import_module(_APP).NotebookApp(self)
+            self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self)
         self._app.show(annotator or user_name(), origin)
 
     def contact_sheet(self, table: QTable, path: str | Path) -> None:

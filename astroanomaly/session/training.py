@@ -1,4 +1,4 @@
-"""The two halves of a round of a session: a ranker learns, and scores."""
+"""A round of a session: fit a ranker, then score all objects."""
 
 from __future__ import annotations
 

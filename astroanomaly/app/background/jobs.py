@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BackgroundJob", "ColdScores", "FeatureMap", "compute_features", "map_features", "train"]
 
-_NICE = 10  # pages come first
+_NICE_INCREMENT = 10  # pages come first
 _FIRST_SAMPLE = 400  # objects after which there is a first ranking without labels
 _MAX_REPORTS = 20_000
 _MAX_MAPPED = 3000  # objects on a feature map
-_PATIENCE_S = 15.0  # a process that is told to stop is killed after this time
+_STOP_TIMEOUT_S = 15.0  # a process that is told to stop is killed after this time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class ColdScores:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """Objects as points of a plane, ``(n, 2)``: alike is near."""
+    """Objects as points of a plane, ``(n, 2)``: similar objects are near one another."""
 
     ids: list[str]
     points: np.ndarray
@@ -150,7 +150,7 @@ class BackgroundJob:
 
     def _insist(self) -> None:
         """Kill the process if it does not stop: its thread may be deep in a library."""
-        self._process.join(_PATIENCE_S)
+        self._process.join(_STOP_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
 
@@ -172,7 +172,7 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its jobs
     signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICE)
+        os.nice(_NICE_INCREMENT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def received() -> list[Any]:

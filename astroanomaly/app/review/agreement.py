@@ -1,4 +1,4 @@
-"""How far people agree, with one another and with themselves."""
+"""Agreement of annotators: self-agreement on blind repeats, kappa of pairs, and objects they disagree on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from astroanomaly.metrics import cohen_kappa
 
 __all__ = ["Annotator", "Pair", "annotators", "disagreements", "pairs"]
 
-_SAME_SHOWING_S = 300.0  # a blind word within this time of the last corrects it
+_SAME_SHOWING_S = 300.0  # a blind verdict within this time of the last corrects it
 
 
 @dataclass(frozen=True)
 class Annotator:
-    """One person: objects with a verdict, blind repeats, how many agreed with the word before, and their kappa."""
+    """One annotator: objects with a verdict, blind repeats, how many of these agreed, and the kappa of self-agreement."""
 
     name: str
     verdicts: int

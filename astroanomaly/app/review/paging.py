@@ -1,4 +1,4 @@
-"""Pages of objects: which come next, from the latest ranking, without those that were shown already."""
+"""Paging: which objects come next, from the latest ranking, without those that were shown already."""
 
 from __future__ import annotations
 

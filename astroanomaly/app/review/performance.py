@@ -1,4 +1,4 @@
-"""Is it working? Curves with intervals, and what was found for how many verdicts."""
+"""Performance of a ranking: curves with intervals, and anomalies found against verdicts."""
 
 from __future__ import annotations
 

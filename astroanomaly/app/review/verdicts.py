@@ -1,4 +1,4 @@
-"""What one person says of objects, and what may be shown of an object before they say it."""
+"""Verdicts of one annotator, and what may be shown of an object before the verdict (blind labelling)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from astroanomaly.errors import LabelError
 
 __all__ = ["Mark", "Verdicts"]
 
-_WORDS = ("verdict", "skip")
+_VOTE_KINDS = ("verdict", "skip")
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What is drawn on a cell: a label class, ``disputed``, ``skipped`` or nothing; whose word it is; a flag."""
+    """What is drawn on a cell: a label class, ``disputed``, ``skipped`` or nothing; whether it is one's own; a flag."""
 
     word: str = ""
     own: bool = False
@@ -53,7 +53,7 @@ class Verdicts:
                 for event in self.shared.consensus.valid_events(object_id)
                 if event.annotator == self.annotator and event.number > page.since
             ]
-            words = ["skipped" if event.kind == "skip" else event.value for event in own if event.kind in _WORDS]
+            words = ["skipped" if event.kind == "skip" else event.value for event in own if event.kind in _VOTE_KINDS]
             return Mark(words[-1] if words else "", True, any(event.kind == "flag" for event in own))
         consensus = self.shared.consensus_of(object_id)
         vote = consensus.votes.get(self.annotator, "")

@@ -24,13 +24,13 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("Escape",), "Esc", "close what is open, clear the selection, back to the candidates"),
     (("?",), "?", "show or hide the keys"),
 )
-_ANYWHERE = ("?", "Escape")  # keys that mean something on every view
+_KEYS_OF_EVERY_VIEW = ("?", "Escape")  # keys that mean something on every view
 
 
 def press(state: ViewState, key: str) -> None:
     """Do what a key does; keys without a meaning do nothing, and no verdict is given on objects out of sight."""
     key = key.lower() if len(key) == 1 else key
-    if state.view != CANDIDATES and key not in _ANYWHERE:
+    if state.view != CANDIDATES and key not in _KEYS_OF_EVERY_VIEW:
         return
     if key.isdigit() and key != "0":
         own = state.shared.classes[2:]

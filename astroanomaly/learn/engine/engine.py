@@ -1,4 +1,4 @@
-"""What many images pass a network on: torch, or on the processor OpenVINO, where the extra ``fast`` is installed."""
+"""Inference engine: runs networks on torch, or on a processor on OpenVINO where the extra ``fast`` is installed."""
 
 from __future__ import annotations
 

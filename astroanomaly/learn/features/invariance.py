@@ -1,4 +1,4 @@
-"""Invariance to rotation and mirroring: how features of an object vary with it, and a penalty on what does."""
+"""Invariance to rotation and mirroring: how much features vary with them, and a penalty on directions that do."""
 
 from __future__ import annotations
 

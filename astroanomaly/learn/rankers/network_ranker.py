@@ -1,4 +1,4 @@
-"""What rankers with a network of their own have in common: scores, reasons, checkpoints."""
+"""Base class of rankers that train a network: scores, saliency maps, checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rankers without labels have in common: a random sample, the space it is compared in, a scale for its scores."""
+"""Base class of rankers without labels: a random sample, its principal components, standardised outlier scores."""
 
 from __future__ import annotations
 

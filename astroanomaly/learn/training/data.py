@@ -1,4 +1,4 @@
-"""What a round of training learns from: labelled objects in turn, and cutouts as the network sees them."""
+"""Training data of a round: shuffled labelled objects, and cutouts as the network's input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learn from the images of a survey alone, and write the weights that a session may begin with."""
+"""Self-supervised pretraining on the images of a survey; writes weights that a session may begin with."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Connections:
 
 
 class _Listening:
-    """What both kinds of connections do more than those of `http.client`."""
+    """What both kinds of connections add to those of `http.client`."""
 
     _owner: Connections
 

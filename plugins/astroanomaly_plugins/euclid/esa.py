@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["EsaArchive"]
 
 _log = logging.getLogger(__name__)
-_SERVER = "ASTROANOMALY_EUCLID_SERVER"
+_SERVER_VARIABLE = "ASTROANOMALY_EUCLID_SERVER"
 _MARGIN_PIXELS = 2  # more than a cutout needs on every side, whatever way the server rounds
 _MAX_RADIUS_DEG = 0.5  # what the service cuts at most
-_JOB_S = 3600.0  # a query that takes longer is given up
+_MAX_JOB_S = 3600.0  # a query that takes longer is given up
 _FIRST_POLL_S, _LAST_POLL_S = 0.1, 5.0
 _HEADER_BYTES = 8640
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class EsaArchive:
     @property
     def server(self) -> str:
         """Address of the archive, ending in a slash."""
-        address = os.environ.get(_SERVER) or _environments()[self.environment]["url_server"]
+        address = os.environ.get(_SERVER_VARIABLE) or _environments()[self.environment]["url_server"]
         return address.rstrip("/") + "/"
 
     @property
@@ -334,7 +334,7 @@ def _status(error: Exception) -> int:
 
 def _wait_for(job: Any, connections: Connections, what: str) -> None:
     """Wait until a job is done, asking less and less often."""
-    pause, end = _FIRST_POLL_S, time.monotonic() + _JOB_S
+    pause, end = _FIRST_POLL_S, time.monotonic() + _MAX_JOB_S
     while True:
         with connections.listening(what):
             phase = str(job.get_phase(update=True)).strip().upper()
@@ -345,6 +345,6 @@ def _wait_for(job: Any, connections: Connections, what: str) -> None:
                 reason = _words(str(job.get_error())) if phase == "ERROR" else "the job was aborted"
             raise FetchError(f"{what}: {reason}", reason=reason)
         if time.monotonic() > end:
-            raise FetchError(f"{what}: the query has not ended after {math.ceil(_JOB_S / 60)} minutes")
+            raise FetchError(f"{what}: the query has not ended after {math.ceil(_MAX_JOB_S / 60)} minutes")
         time.sleep(pause)
         pause = min(_LAST_POLL_S, pause * 1.5)

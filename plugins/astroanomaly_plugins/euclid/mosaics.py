@@ -17,7 +17,7 @@ from astroanomaly_plugins.euclid.bands import is_wanted
 __all__ = ["PIXEL_ARCSEC", "Mosaic", "Placed", "Tile", "areas", "make_tiles", "mosaic_extent", "place"]
 
 PIXEL_ARCSEC = 0.1  # of every mosaic of the MER pipeline
-_HALF_TILE = 0.5 * 19_200 * PIXEL_ARCSEC / 3600  # degrees
+_HALF_TILE_DEG = 0.5 * 19_200 * PIXEL_ARCSEC / 3600  # degrees
 _CELL_DEG = 8.0  # one question to an archive asks for all mosaics of a piece of sky of this size
 _log = logging.getLogger(__name__)
 
@@ -92,14 +92,14 @@ def mosaic_extent(region: str, ra: float, dec: float) -> tuple[float, float]:
     """Read half width and half height in degrees from a polygon; those of an ordinary tile where it is none."""
     numbers = np.array([float(text) for text in re.findall(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?", str(region))])
     if len(numbers) < 6 or len(numbers) % 2:
-        return _HALF_TILE, _HALF_TILE
+        return _HALF_TILE_DEG, _HALF_TILE_DEG
     corners = numbers.reshape(-1, 2)
     if np.abs(corners).max() <= 2 * np.pi and (ra > 6.5 or abs(dec) > 6.5):
         corners = np.degrees(corners)
     x, y = _project(corners[:, 0], corners[:, 1], ra, dec)
     half_x, half_y = float(np.abs(x).max()), float(np.abs(y).max())
     good = np.isfinite([half_x, half_y]).all() and 1e-4 < half_x < 5 and 1e-4 < half_y < 5
-    return (half_x, half_y) if good else (_HALF_TILE, _HALF_TILE)
+    return (half_x, half_y) if good else (_HALF_TILE_DEG, _HALF_TILE_DEG)
 
 
 def _project(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ _SHOWN_LETTERS = 160  # of a page
 
 @dataclass
 class Trouble:
-    """The last error of a session's requests, for clients that tell another one."""
+    """The last error of a session's requests, for clients that report another one."""
 
     last: Exception | None = None
 

@@ -26,7 +26,7 @@ _GAINS = ("ATODGAIN", "CCDGAIN", "ADCGAIN")
 
 @dataclass(frozen=True)
 class About:
-    """What is known of an image.
+    """What the headers of an image say.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ __all__ = [
 
 CELL_DEG = 0.2  # side of the pieces of sky that are asked for at once
 REACH_DEG = 0.1  # from the middle of a product to its farthest pixel, for archives that know only the middle
-_BLUR = np.radians(2 / 3600)  # of footprints, on the tangential plane
+_FOOTPRINT_TOLERANCE = np.radians(2 / 3600)  # of footprints, on the tangential plane
 _DRIZZLED = re.compile(r"_(drc|drz)(_sci)?(\.fits)?(\.gz)?$", re.IGNORECASE)
 _FILTER = re.compile(r"F\d{3,4}[A-Z]+\d?")
 _TILE = re.compile(r"skycell-p\d+x\d+y\d+_|coarse-", re.IGNORECASE)
@@ -233,5 +233,5 @@ def _near_side(x: np.ndarray, y: np.ndarray, start: tuple[float, float], end: tu
     step = (end[0] - start[0], end[1] - start[1])
     length = step[0] ** 2 + step[1] ** 2
     along = np.clip(((x - start[0]) * step[0] + (y - start[1]) * step[1]) / length, 0, 1) if length else 0.0
-    near: np.ndarray = np.hypot(x - start[0] - along * step[0], y - start[1] - along * step[1]) < _BLUR
+    near: np.ndarray = np.hypot(x - start[0] - along * step[0], y - start[1] - along * step[1]) < _FOOTPRINT_TOLERANCE
     return near

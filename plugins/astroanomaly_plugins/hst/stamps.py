@@ -20,7 +20,7 @@ from astroanomaly_plugins.hst.products import mosaic_of
 
 __all__ = ["CutoutSpec", "ObjectCutout", "contains", "cut_object"]
 
-_SAME_SCALE = 0.02
+_SCALE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _same(first: Grid, second: Grid) -> bool:
 
 
 def _cut(image: HstImage, ra: float, dec: float, spec: CutoutSpec, *, own_grid: bool) -> _Stamp:
-    if own_grid and abs(_scale(image.grid) / spec.scale - 1) < _SAME_SCALE:
+    if own_grid and abs(_scale(image.grid) / spec.scale - 1) < _SCALE_TOLERANCE:
         x, y = _place(image.grid, ra, dec)
         stamps, offsets, _ = cut([image.plane], x, y, spec.size)
         return _Stamp(image, stamps[0, 0], image.grid, (int(offsets[0, 0]), int(offsets[0, 1])))

@@ -12,8 +12,16 @@ from astroanomaly_plugins.mosaics.files import clean
 
 __all__ = ["BandChoice"]
 
-_RANGE = re.compile(r"\s*([\d.eE+-]+)\s*\.\.\s*([\d.eE+-]+)\s*([a-zA-Z]+)\s*")
-_SEARCHED = ("filter", "obs_id", "obs_publisher_did", "obs_title", "obs_collection", "instrument_name", "access_url")
+_WAVELENGTH_RANGE = re.compile(r"\s*([\d.eE+-]+)\s*\.\.\s*([\d.eE+-]+)\s*([a-zA-Z]+)\s*")
+_SEARCHED_COLUMNS = (
+    "filter",
+    "obs_id",
+    "obs_publisher_did",
+    "obs_title",
+    "obs_collection",
+    "instrument_name",
+    "access_url",
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def _rule(entry: str) -> _Rule:
         raise BandError(
             f"--bands {entry!r}: expected NAME, NAME=PATTERN or NAME=LOW..HIGH with a unit, as in g=400..550nm"
         )
-    match = _RANGE.fullmatch(pattern)
+    match = _WAVELENGTH_RANGE.fullmatch(pattern)
     if not match:
         return _Rule(name, pattern)
     from astropy.units import Quantity, UnitsError
@@ -91,7 +99,7 @@ def _fits(rule: _Rule, said: Mapping[str, str], low: float | None, high: float |
     if rule.high_nm:
         return middle is not None and rule.low_nm <= middle <= rule.high_nm
     if rule.pattern:
-        texts = [said[key] for key in _SEARCHED if said.get(key)]
+        texts = [said[key] for key in _SEARCHED_COLUMNS if said.get(key)]
         return any(fnmatchcase(text.lower(), rule.pattern.lower()) for text in texts)
     named = said.get("filter", "")
     if named:

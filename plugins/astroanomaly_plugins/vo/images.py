@@ -21,7 +21,7 @@ from astroanomaly_plugins.vo.web import Web, error
 
 __all__ = ["Asking", "cutout_images", "head_images", "whole_images", "zero_point"]
 
-_SAME_BAND = 0.1  # wavelengths that differ by less, relatively, are one band
+_WAVELENGTH_TOLERANCE = 0.1  # wavelengths that differ by less, relatively, are one band
 _HEAD_BYTES = 40 * 2880
 _ZERO_POINTS = (
     "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
@@ -31,7 +31,7 @@ _ZERO_POINTS = (
 
 @dataclass(frozen=True)
 class Asking:
-    """What the user said of all images: hosts, extensions to take, and whether the band in a header has to agree."""
+    """The user's options for all images: hosts, extensions to take, and whether the band in a header has to agree."""
 
     web: Web
     ext: tuple[str, ...]
@@ -148,10 +148,14 @@ def _check_band(images: Sequence[Image], product: Product, asking: Asking) -> No
         if said is None:
             continue
         if product.low_nm is not None and product.high_nm is not None:
-            wrong = not product.low_nm * (1 - _SAME_BAND) <= said <= product.high_nm * (1 + _SAME_BAND)
+            wrong = (
+                not product.low_nm * (1 - _WAVELENGTH_TOLERANCE)
+                <= said
+                <= product.high_nm * (1 + _WAVELENGTH_TOLERANCE)
+            )
         else:
             wave = wavelength_nm(product.band)
-            wrong = wave is not None and abs(wave - said) > _SAME_BAND * wave
+            wrong = wave is not None and abs(wave - said) > _WAVELENGTH_TOLERANCE * wave
         if wrong:
             raise error(
                 product.did,

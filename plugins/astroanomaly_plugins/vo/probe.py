@@ -20,13 +20,13 @@ from astroanomaly_plugins.vo.reading import asking_of, cutout_radius
 __all__ = ["Known", "probe"]
 
 _log = logging.getLogger(__name__)
-_TRIES = 3
-_GUESS_ARCSEC = 1.0
+_MAX_PROBED = 3
+_ASSUMED_PIXEL_ARCSEC = 1.0
 
 
 @dataclass(frozen=True)
 class Known:
-    """Side of a pixel in arcsec, and the unit of each band."""
+    """Pixel scale in arcsec, and the unit of each band."""
 
     scale: float
     units: tuple[str, ...]
@@ -79,7 +79,7 @@ def _first_image(
         try:
             access = access_to(product, asking.web, payload["via"])
             if access.soda:
-                scale = payload["pixel_scale"] or product.scale_arcsec or _GUESS_ARCSEC
+                scale = payload["pixel_scale"] or product.scale_arcsec or _ASSUMED_PIXEL_ARCSEC
                 side = size[0] or max(1, round((size[1] or 0.0) / scale))
                 ra, dec = float(positions.ra[row]), float(positions.dec[row])
                 images = cutout_images(product, access, ra, dec, cutout_radius((side, side), scale), asking)
@@ -106,5 +106,5 @@ def _some(found: Candidates, band: str) -> Iterator[tuple[int, Product]]:
         if number >= 0 and number not in seen:
             seen.add(number)
             yield row, found.products[number]
-        if len(seen) == _TRIES:
+        if len(seen) == _MAX_PROBED:
             return

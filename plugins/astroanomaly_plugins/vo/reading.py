@@ -24,8 +24,8 @@ from astroanomaly_plugins.vo.web import Web
 __all__ = ["CHOICE", "asking_of", "cutout_radius", "read_objects"]
 
 CHOICE = "products:"  # before the band in a table: the images of each object, best first, as numbers in the payload
-_SAME_SCALE = 0.02
-_NOTHING = ("no pixel with data", "covered to less than")  # how read_tile begins the reason when an image has no data
+_SCALE_TOLERANCE = 0.02
+_NO_DATA_PREFIXES = ("no pixel with data", "covered to less than")  # of the reasons of read_tile for an empty image
 Found = dict[tuple[int, int], "list[Image] | FetchError"]  # (row, number of the product) -> images
 
 
@@ -110,7 +110,7 @@ def _turn(work: _Work, rows: list[int], turn: int) -> Iterator[tuple[int, Cutout
         tile = make_tile({band: image for band, (image, _) in bands.items()}, work.task.payload["pixel_scale"])
         if tile.grid is not None:
             own = pixel_scale_arcsec(tile.grid)
-            if abs(own / scale - 1) > _SAME_SCALE:
+            if abs(own / scale - 1) > _SCALE_TOLERANCE:
                 reason = "the pixels of its image are of another size than those of the first: say --pixel-scale"
                 yield from ((row, _failure(work.task, row, reason)) for row in members)
                 continue
@@ -199,7 +199,7 @@ def _cut(
     row_of = {str(object_id): int(row) for object_id, row in zip(ids, at, strict=True)}
     for item in read_tile(Task("tile", cuts, {"id": ids, "ra": ra, "dec": dec, "x": x, "y": y, **own})):
         if isinstance(item, Failure):
-            nothing = item.reason.startswith(_NOTHING)
+            nothing = item.reason.startswith(_NO_DATA_PREFIXES)
             yield row_of[item.object_id], replace(item, kind="no coverage" if nothing else "failed")
         else:
             yield row_of[str(item.ids[0])], item

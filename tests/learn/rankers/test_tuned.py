@@ -1,4 +1,4 @@
-"""The tuned network: it starts where the probe stands, learns more, and is the same from the same labels and seed."""
+"""The tuned network: it starts from the probe, learns more, and is the same from the same labels and seed."""
 
 import copy
 import dataclasses

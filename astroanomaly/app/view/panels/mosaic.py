@@ -17,8 +17,8 @@ from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["Mosaic"]
 
-_MAX_SIDE = 1800  # pixels of the longer side of the whole image, at most about
-_INSET = 0.02
+_MAX_SIDE_PX = 1800  # pixels of the longer side of the whole image, at most about
+_INSET_CELLS = 0.02
 _NO_MARK = "rgba(0,0,0,0)"
 
 
@@ -119,7 +119,7 @@ class Mosaic:
         self._square_pixels()
         self.sheet, state.unreadable = None, ""
         if ids:
-            largest = max(32, _MAX_SIDE // max(state.columns, state.rows))
+            largest = max(32, _MAX_SIDE_PX // max(state.columns, state.rows))
             try:
                 images = bin_pixels(state.shared.cache.read(ids), largest)
                 self.sheet = Sheet(images, state.shared.cache.bands, state.shared.survey_limits)
@@ -174,7 +174,7 @@ def _cells(
     marks: Any, styles: Any, captions: Any, ids: Any, columns: int, rows: int, zoom: float
 ) -> dict[str, list[Any]]:
     """Columns of the source of cells: one row per cutout."""
-    data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET))
+    data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET_CELLS))
     data["object_id"] = list(ids)
     data["word"] = [mark.word for mark in marks]
     data["edge"] = [style.colour if style else "#2d3643" for style in styles]
