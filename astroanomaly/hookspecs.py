@@ -82,7 +82,7 @@ class RankerContext:
     classes
         Label classes, ``nominal`` first, then the anomaly classes.
     input
-        What the network sees of a cutout.
+        How a cutout becomes the network's input.
     backbone
         The neural network and its weights.
     seed

@@ -96,8 +96,8 @@ class Expert:
     @property
     def has_both_classes(self) -> bool:
         """Whether something was called nominal, and something else was not."""
-        said = set(self.given.values())
-        return NOMINAL in said and len(said) > 1
+        classes = set(self.given.values())
+        return NOMINAL in classes and len(classes) > 1
 
     def unlabelled(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` boolean: which objects have a truth and no label yet."""

@@ -35,7 +35,7 @@ _STORED_TTA_VIEWS = "turns"  # in sessions, checkpoints and keys of features: wh
 
 @dataclass(frozen=True)
 class ModelInput:
-    """How the cutouts of a cache become what the network sees; belongs to the checkpoint.
+    """How the cutouts of a cache become the network's input; belongs to the checkpoint.
 
     Parameters
     ----------

@@ -134,11 +134,11 @@ def learning_curves(
     rankers, classes = ([*dict.fromkeys(key[part] for key in series)] for part in (0, 1))
     figure = new_figure(13.2, 4.2 + 0.22 * len(series) + 0.3 * bool(title), constrained=True)
     panels = figure.subplots(1, 3)
-    told = {"auroc": "AUROC", "auprc": "AUPRC", "found": "anomalies found"}
+    titles = {"auroc": "AUROC", "auprc": "AUPRC", "found": "anomalies found"}
     if chance:
         most = max(row["given"] for row in results)
         panels[2].plot([0, most], [0, most * chance], color=PALE, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
-    for axes, (key, word) in zip(panels, told.items(), strict=True):
+    for axes, (key, word) in zip(panels, titles.items(), strict=True):
         dress_axes(axes, "labels given after the start" if key == "found" else "labels", word, f"{word} against labels")
         for (ranker, name), rows in series.items():
             style = line_style(rankers.index(ranker), classes.index(name))

@@ -127,7 +127,7 @@ class LabelLog:
         round, ordering, probability, blind_repeat
             See `Event`; ``blind_repeat`` for all or for each.
         time
-            When it was said, ISO 8601, UTC unless it says otherwise, for all or for each; None or empty text: now. The
+            Time of the verdict, ISO 8601, UTC unless it has another zone, for all or for each; None or empty: now. The
             order of events, not their time, decides which verdict is the last.
 
         Raises
@@ -325,16 +325,16 @@ class LabelLog:
             probability = float(probability)
             if not (math.isfinite(probability) and 0 <= probability <= 1):
                 raise LabelError(f"probability={probability} of having been shown: expected 0 to 1")
-        said = [time] * len(pairs) if time is None or isinstance(time, str) else list(time)
-        if len(said) != len(pairs):
-            raise LabelError(f"{len(said)} times for {len(pairs)} objects: give one for all, or one for each")
+        times = [time] * len(pairs) if time is None or isinstance(time, str) else list(time)
+        if len(times) != len(pairs):
+            raise LabelError(f"{len(times)} times for {len(pairs)} objects: give one for all, or one for each")
         repeats = [blind_repeat] * len(pairs) if isinstance(blind_repeat, bool) else list(blind_repeat)
         now = _now()
         who, shown = _checked_text(annotator, "annotator"), _checked_text(ordering, "ordering", empty=True)
         rows = [
             (_checked_text(object_id, "object id"), kind, _checked_text(value, kind, empty=True), who,
              _utc(when) if when else now, int(round), None, shown, probability, repeat)
-            for (object_id, value), when, repeat in zip(pairs, said, repeats, strict=True)
+            for (object_id, value), when, repeat in zip(pairs, times, repeats, strict=True)
         ]  # fmt: skip
         return self._insert(rows)
 

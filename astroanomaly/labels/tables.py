@@ -118,8 +118,8 @@ def import_labels(
             for k in mine:  # before the verdicts, so that one undo takes back the labels
                 if notes[k]:
                     log.note([objects[k]], notes[k], annotator=who, **more)
-            chosen, said = [objects[k] for k in mine], [labels[k] for k in mine]
-            log.verdict(chosen, said, annotator=who, time=[times[k] for k in mine], **more)
+            chosen, values = [objects[k] for k in mine], [labels[k] for k in mine]
+            log.verdict(chosen, values, annotator=who, time=[times[k] for k in mine], **more)
     return ImportReport(len(objects), tuple(messages))
 
 
@@ -332,11 +332,11 @@ def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> lis
 def _refuse_contradictions(
     objects: Sequence[str], labels: Sequence[str], annotators: Sequence[str], path: Path
 ) -> None:
-    said: dict[tuple[str, str], str] = {}
+    known: dict[tuple[str, str], str] = {}
     for object_id, label, who in zip(objects, labels, annotators, strict=True):
-        if said.setdefault((object_id, who), label) != label:
+        if known.setdefault((object_id, who), label) != label:
             raise LabelError(
-                f"{path} says both {said[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
+                f"{path} says both {known[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
                 "No label was written"
             )
 

@@ -87,7 +87,7 @@ def score_images(
     cache
         The cutouts.
     model_input
-        What the network sees of them.
+        How they become the network's input.
     batch_size
         Cutouts per pass; 0: what suits the device.
     engines

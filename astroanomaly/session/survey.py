@@ -188,7 +188,7 @@ def _follow(
     scored = no_coverage = 0
     failed: Counter[str] = Counter()
     traffic = Traffic()
-    said = ""
+    announced = ""
 
     def take(part: PartScores) -> None:
         nonlocal scored, no_coverage
@@ -205,8 +205,8 @@ def _follow(
         traffic += asked
         take(part)
         seen = scored + failed.total() + no_coverage
-        message = "" if part.engine in ("", said) else f"scored with {part.engine}"
-        said = part.engine
+        message = "" if part.engine in ("", announced) else f"scored with {part.engine}"
+        announced = part.engine
         yield Progress("scoring", seen, max(survey.objects, seen), {"failed": float(failed.total())}, message)
     return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic)
 

@@ -132,6 +132,6 @@ def score(
     for scores in fitted.score(cache, left) if left else ():
         write_scores(target.scores, scores, session.classes, fitted.name)
         done += len(scores.ids)
-        said = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
+        message = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
         engine = scores.engine
-        yield Progress("scoring", done, len(cache), message=said)
+        yield Progress("scoring", done, len(cache), message=message)

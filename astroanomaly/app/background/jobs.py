@@ -94,30 +94,30 @@ class BackgroundJob:
         threading.Thread(target=self._listen, daemon=True, name=f"listen-{name}").start()
 
     def _listen(self) -> None:
-        said = None
+        received = None
         with contextlib.suppress(EOFError, OSError):
             while True:
-                said = self._connection.recv()
-                if isinstance(said, Progress):
+                received = self._connection.recv()
+                if isinstance(received, Progress):
                     if len(self.reports) >= _MAX_REPORTS:
                         del self.reports[: _MAX_REPORTS // 2]
-                    self.reports.append(said)
-                elif isinstance(said, _End):
+                    self.reports.append(received)
+                elif isinstance(received, _End):
                     break
                 else:
-                    self.results.append(said)
+                    self.results.append(received)
         self._process.join()
         if self.state == "running":
-            if not isinstance(said, _End):
+            if not isinstance(received, _End):
                 code = self._process.exitcode or 0
                 self.error = (
                     f"its process was killed by signal {-code}, most likely for want of memory"
                     if code < 0
-                    else f"its process ended without a word (exit code {code})"
+                    else f"its process ended without a report (exit code {code})"
                 )
                 self.state = "failed"
-            elif said.error:
-                self.error, self.state = said.error, "failed"
+            elif received.error:
+                self.error, self.state = received.error, "failed"
             else:
                 self.state = "done"
 

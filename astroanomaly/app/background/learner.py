@@ -259,12 +259,12 @@ class Learner:
         if store is None or points is None or not np.isfinite(store.get([object_id])).all():
             raise ConfigError(f"the features of {object_id} are not computed yet: try again in a moment")
         wanted = self._vectors([object_id])[0]
-        likeness = []
+        similarity = []
         for shard in self.shared.cache.shards:
             rows = store.shard(shard.uuid)
             for start in range(0, len(shard), _ROWS_PER_CHUNK):
-                likeness.append(points.transform(rows[start : start + _ROWS_PER_CHUNK]) @ wanted)
-        whole = np.nan_to_num(np.concatenate(likeness), nan=-2.0)
+                similarity.append(points.transform(rows[start : start + _ROWS_PER_CHUNK]) @ wanted)
+        whole = np.nan_to_num(np.concatenate(similarity), nan=-2.0)
         whole[self.shared.cache.rows(sorted(self.shared.audit))] = -2.0
         best = np.argsort(-whole, kind="stable")[:n]
         return self.shared.cache.ids_at(best[whole[best] > -2])

@@ -16,7 +16,7 @@ _SAME_SHOWING_S = 300.0  # a blind verdict within this time of the last corrects
 
 @dataclass(frozen=True)
 class Annotator:
-    """One annotator: objects with a verdict, blind repeats, how many of these agreed, and the kappa of self-agreement."""
+    """One annotator: objects with a verdict, blind repeats, how many of these agreed, and kappa of self-agreement."""
 
     name: str
     verdicts: int

@@ -34,7 +34,7 @@ class Verdicts:
     shared
         What all pages share.
     annotator
-        Whose word it is; may change.
+        Name under which verdicts are written; may change.
     """
 
     def __init__(self, shared: SharedState, annotator: str) -> None:

@@ -60,7 +60,7 @@ class FeatureStore:
     cache
         The cutouts.
     model_input
-        What the network sees of them.
+        How they become the network's input.
     backbone_config
         The network and its weights.
     folder
@@ -153,7 +153,7 @@ class FeatureStore:
         return self.network.widths(self.model_input.size)
 
     def embed(self, images: Tensor) -> Tensor:
-        """``(n, D)`` features of what the network sees ``(n, 3, S, S)``, averaged over its views."""
+        """``(n, D)`` features of the network's input ``(n, 3, S, S)``, averaged over its views."""
         return self._embedding_on(self.engine, self.network)(images)
 
     def _embedding_on(self, engine: Engine, network: Backbone) -> Callable[[Tensor], Tensor]:

@@ -39,7 +39,7 @@ class Checkpoint:
     classes
         Label classes in the order of the head's outputs, ``nominal`` first.
     model_input
-        What the network sees of a cutout.
+        How a cutout becomes the network's input.
     backbone
         The neural network; its weights are ``state``, whatever ``backbone.weights`` says they started from.
     state

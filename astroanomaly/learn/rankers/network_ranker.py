@@ -40,7 +40,7 @@ class Fitted:
     learnt
         Label classes that had labels, in the order of the head's outputs.
     model_input
-        What the network sees of a cutout.
+        How a cutout becomes the network's input.
     micro_batch
         Images that passed together in training.
     features

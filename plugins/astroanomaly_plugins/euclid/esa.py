@@ -296,12 +296,12 @@ def _log_in(client: Any, connections: Connections) -> None:
             "--login needs a name and a password of ESA's archive: set EUCLID_USER and EUCLID_PASSWORD, or "
             "EUCLID_CREDENTIALS to a file with the name on the first line and the password on the second"
         )
-    with connections.listening("login at ESA") as said:
+    with connections.listening("login at ESA") as output:
         client.login(user=user, password=password)
     refused = connections.error
     if refused is not None and _status(refused) not in (401, 403):
         raise refused
-    if refused is not None or "rror" in said.reason:
+    if refused is not None or "rror" in output.reason:
         raise ConfigError("ESA's Euclid archive refused the login: check name and password") from None
     _log.info("logged in at ESA's Euclid archive")
 
@@ -310,7 +310,7 @@ def _call(
     connections: Connections, what: str, function: Callable[[], T | None], log_in: Callable[[], None] | None = None
 ) -> T:
     """Call a function of astroquery that returns None where it should raise; raise what it swallowed."""
-    with connections.listening(what) as said:
+    with connections.listening(what) as output:
         value = function()
     error = connections.error
     if value is None and error is not None:
@@ -318,7 +318,7 @@ def _call(
             log_in()
             raise FetchError("the session at ESA's archive has ended", retryable=True)
         raise error
-    return fetch.expect(value, said, what)
+    return fetch.expect(value, output, what)
 
 
 def _words(text: str) -> str:

@@ -144,18 +144,18 @@ def _check_band(images: Sequence[Image], product: Product, asking: Asking) -> No
     if not asking.check_band:
         return
     for image in images:
-        said = wavelength_nm(image.header_band) if image.header_band else None
-        if said is None:
+        header_nm = wavelength_nm(image.header_band) if image.header_band else None
+        if header_nm is None:
             continue
         if product.low_nm is not None and product.high_nm is not None:
             wrong = (
                 not product.low_nm * (1 - _WAVELENGTH_TOLERANCE)
-                <= said
+                <= header_nm
                 <= product.high_nm * (1 + _WAVELENGTH_TOLERANCE)
             )
         else:
             wave = wavelength_nm(product.band)
-            wrong = wave is not None and abs(wave - said) > _WAVELENGTH_TOLERANCE * wave
+            wrong = wave is not None and abs(wave - header_nm) > _WAVELENGTH_TOLERANCE * wave
         if wrong:
             raise error(
                 product.did,

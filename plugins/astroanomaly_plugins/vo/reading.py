@@ -207,15 +207,15 @@ def _cut(
 
 def _provenance(work: _Work, tile: Tile, numbers: Mapping[str, int]) -> dict[str, Any]:
     """Say where every band is from; bands without an image say nothing."""
-    said: dict[str, Any] = {"archive": work.task.payload["service"]}
+    origin: dict[str, Any] = {"archive": work.task.payload["service"]}
     for band in work.bands:
         product = work.products[numbers[band]] if band in numbers else None
-        said[f"product_{band}"] = product.did if product else ""
-        said[f"address_{band}"] = product.url if product else ""
-        said[f"instrument_{band}"] = product.instrument if product else ""
+        origin[f"product_{band}"] = product.did if product else ""
+        origin[f"address_{band}"] = product.url if product else ""
+        origin[f"instrument_{band}"] = product.instrument if product else ""
         image = tile.bands.get(band)
-        said[f"zero_point_{band}"] = zero_point(image.path, image.hdu) if image else np.nan
-    return said
+        origin[f"zero_point_{band}"] = zero_point(image.path, image.hdu) if image else np.nan
+    return origin
 
 
 def _failure(task: Task, row: int, reason: str, *, no_coverage: bool = False) -> Failure:

@@ -329,11 +329,11 @@ class Inspector:
         valid = {event.number for event in state.shared.consensus.valid_events(object_id)}
         rows = []
         for event in state.shared.consensus.events_of(object_id):
-            said = event.value if event.kind in ("verdict", "note") else event.kind
+            text = event.value if event.kind in ("verdict", "note") else event.kind
             style = "" if event.number in valid else " style='text-decoration:line-through;opacity:.6'"
             rows.append(
                 f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"
-                f"<td>{escape(event.annotator)}</td><td>{escape(said)}</td></tr>"
+                f"<td>{escape(event.annotator)}</td><td>{escape(text)}</td></tr>"
             )
         self.history.text = f"<h3>verdicts and notes</h3><table>{''.join(rows)}</table>" if rows else ""
 

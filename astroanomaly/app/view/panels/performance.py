@@ -164,9 +164,9 @@ class Performance:
             return
         self._ids = [object_id for object_id, *_ in found.suspects]
         rows = "".join(
-            f"<tr><td class=mono>{escape(i)}</td><td>{escape(said)}</td><td>more likely {escape(like)}</td>"
+            f"<tr><td class=mono>{escape(i)}</td><td>{escape(label)}</td><td>more likely {escape(like)}</td>"
             f"<td class=number>{sure:.2f}</td></tr>"
-            for i, said, sure, like in found.suspects[:8]
+            for i, label, sure, like in found.suspects[:8]
         )
         self.suspects.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
         self.show.visible = bool(rows)
