@@ -413,7 +413,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of a long piece of work.
+    """One report of a long computation.
 
     Parameters
     ----------
@@ -440,7 +440,7 @@ def drain(steps: Generator[Progress, None, Result], progress: Callable[[Progress
     Parameters
     ----------
     steps
-        The piece of work.
+        The generator.
     progress
         Called with every report.
     """

@@ -362,7 +362,7 @@ class ViewState:
         if not self.click_marks:
             return
         mark = self.mark(self.current)
-        if mark.own and mark.word:
+        if mark.own and mark.label:
             self.clear()
         else:
             self._give([self.current], self.click_marks)
@@ -380,7 +380,7 @@ class ViewState:
 
     def rest_nominal(self) -> None:
         """Label all objects of this page nominal that have no mark yet; one action, undone as one."""
-        rest = [object_id for object_id in self.page.ids if not self.mark(object_id).word]
+        rest = [object_id for object_id in self.page.ids if not self.mark(object_id).label]
         if not rest:
             self.say("every object on this page has a verdict or is skipped")
         elif self._give(rest, NOMINAL):

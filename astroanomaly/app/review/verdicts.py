@@ -19,7 +19,7 @@ _VOTE_KINDS = ("verdict", "skip")
 class Mark:
     """What is drawn on a cell: a label class, ``disputed``, ``skipped`` or nothing; whether it is one's own; a flag."""
 
-    word: str = ""
+    label: str = ""
     own: bool = False
     flagged: bool = False
 

@@ -30,7 +30,7 @@ __all__ = [
     "unique_products",
 ]
 
-CELL_DEG = 0.2  # side of the pieces of sky that are asked for at once
+CELL_DEG = 0.2  # side of the cells of the sky that are asked for at once
 REACH_DEG = 0.1  # from the middle of a product to its farthest pixel, for archives that know only the middle
 _FOOTPRINT_TOLERANCE = np.radians(2 / 3600)  # of footprints, on the tangential plane
 _DRIZZLED = re.compile(r"_(drc|drz)(_sci)?(\.fits)?(\.gz)?$", re.IGNORECASE)
@@ -129,7 +129,7 @@ def exposure_of(product: str, band: str, *, several: bool, across: bool = False)
     several
         Whether several filters were asked for: then products that differ only in the filter are one exposure.
     across
-        Whether mosaics of all visits to a piece of sky are one, whatever their instruments.
+        Whether mosaics of all visits to a cell of the sky are one, whatever their instruments.
     """
     if not several:
         return product
@@ -159,7 +159,7 @@ def unique_products(products: Iterable[Product]) -> list[Product]:
 
 
 def search_circles(ra: np.ndarray, dec: np.ndarray) -> list[tuple[np.ndarray, tuple[float, float], float]]:
-    """Group positions into pieces of sky that one request can ask for.
+    """Group positions into cells of the sky that one request can ask for.
 
     Returns
     -------

@@ -14,7 +14,7 @@ import numpy as np
 
 from astroanomaly import Grid
 from astroanomaly.cutting import align, cut, pixel_scale_arcsec, same_grid, sky_to_pixel, tan_grid
-from astroanomaly_plugins.hst.headers import About
+from astroanomaly_plugins.hst.headers import HeaderInfo
 from astroanomaly_plugins.hst.images import HstImage
 from astroanomaly_plugins.hst.products import mosaic_of
 
@@ -69,7 +69,7 @@ class ObjectCutout:
     coverage: np.ndarray
     grid: Grid | None
     offset: tuple[int, int]
-    about: tuple[About | None, ...]
+    about: tuple[HeaderInfo | None, ...]
     seen: tuple[bool, ...]
     reason: str = ""
 
@@ -179,7 +179,7 @@ def _cut(image: HstImage, ra: float, dec: float, spec: CutoutSpec, *, own_grid: 
 def _stack(best: Mapping[str, _Stamp], spec: CutoutSpec) -> ObjectCutout:
     data = np.full((len(spec.bands), *spec.size), np.nan, np.float32)
     coverage = np.zeros(len(spec.bands), np.float32)
-    about: list[About | None] = [None] * len(spec.bands)
+    about: list[HeaderInfo | None] = [None] * len(spec.bands)
     seen = [False] * len(spec.bands)
     for band, stamp in best.items():
         number = spec.bands.index(band)

@@ -62,7 +62,7 @@ def test_the_audit_set_is_labelled_without_seeing_scores_catalogue_or_what_other
         press(page, "ArrowRight")
     press(page, "n")
     page.flush()
-    assert page.state.verdicts.mark(page.state.page.ids[3], page.state.page).word == NOMINAL
+    assert page.state.verdicts.mark(page.state.page.ids[3], page.state.page).label == NOMINAL
 
 
 def test_objects_of_the_audit_set_are_nowhere_else(new_session, make_page):
@@ -134,9 +134,9 @@ def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_p
     before = page.shared.consensus_of(object_id).votes
     place = shown.ids.index(object_id)
     page.state.click(place)
-    assert page.state.mark(object_id).word == ANOMALY
+    assert page.state.mark(object_id).label == ANOMALY
     page.state.click(place)
-    assert page.state.mark(object_id).word == ""
+    assert page.state.mark(object_id).label == ""
     assert page.shared.consensus_of(object_id).votes == before
 
 
@@ -183,6 +183,6 @@ def test_what_others_skipped_is_theirs(new_session, make_page):
     page.shared.labels.skip([object_id], annotator="ben")
     page.shared.refresh()
     mark = page.state.mark(object_id)
-    assert (mark.word, mark.own) == ("skipped", False)
+    assert (mark.label, mark.own) == ("skipped", False)
     page.state.click(0)
     assert page.shared.consensus_of(object_id).votes == {"ann": ANOMALY}

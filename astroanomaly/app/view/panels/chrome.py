@@ -105,7 +105,7 @@ class Footer:
         parts = []
         if current:
             mark = self.state.mark(current)
-            label = f" · {mark.word}" if mark.word else ""
+            label = f" · {mark.label}" if mark.label else ""
             parts.append(f"<span class=mono>{escape(current)}</span><span class=muted>{escape(label)}</span>")
         wrong = message.kind == "error" and bool(message.text)
         if message.text and not wrong:

@@ -314,9 +314,9 @@ class Inspector:
         mark = state.mark(object_id)
         score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
-        if mark.word:
-            marked = mark_style(mark.word, state.shared.classes)
-            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.word)}</span>")
+        if mark.label:
+            marked = mark_style(mark.label, state.shared.classes)
+            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.label)}</span>")
         if hidden:
             lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
         elif np.isfinite(score):

@@ -147,7 +147,7 @@ class Mosaic:
         state = self.state
         ids = state.page.ids
         marks = [state.mark(object_id) for object_id in ids]
-        styles = [mark_style(mark.word, state.shared.classes) if mark.word else None for mark in marks]
+        styles = [mark_style(mark.label, state.shared.classes) if mark.label else None for mark in marks]
         scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
         captions = [f"{score:+.2f}" if np.isfinite(score) else "" for score in scores]
         self.cells.data = _cells(marks, styles, captions, ids, state.columns, state.rows, state.zoom)
@@ -176,10 +176,10 @@ def _cells(
     """Columns of the source of cells: one row per cutout."""
     data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET_CELLS))
     data["object_id"] = list(ids)
-    data["word"] = [mark.word for mark in marks]
+    data["word"] = [mark.label for mark in marks]
     data["edge"] = [style.colour if style else "#2d3643" for style in styles]
     data["width"] = [4 * zoom if style else 1 for style in styles]
-    data["dash"] = ["solid" if mark.own or not mark.word else "dashed" for mark in marks]
+    data["dash"] = ["solid" if mark.own or not mark.label else "dashed" for mark in marks]
     data["marker"] = [style.marker if style else "circle" for style in styles]
     data["colour"] = [
         (style.colour if mark.own else _NO_MARK) if style else _NO_MARK
