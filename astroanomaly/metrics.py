@@ -1,4 +1,4 @@
-"""How good a ranking is, where the truth is known: AUROC, AUPRC, precision and efficiency at a depth.
+"""Metrics of a ranking where the truth is known: AUROC, AUPRC, precision and efficiency at a depth.
 
 Ties are broken at random in the mean: a figure at a depth is its expectation over all orders of objects with equal
 scores, so that no result depends on the order of the input. ``truth`` is boolean, True for an anomaly; ``scores`` are

@@ -1,4 +1,4 @@
-"""Which objects to show next: pure functions of ids, scores and features."""
+"""Acquisition: which objects to show next, as pure functions of ids, scores and features."""
 
 from __future__ import annotations
 

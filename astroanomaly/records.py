@@ -48,7 +48,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Layout:
-    """What all cutouts of one cache have in common.
+    """Layout of all cutouts of one cache: bands, size, kind of pixels.
 
     Parameters
     ----------
@@ -418,7 +418,7 @@ class Progress:
     Parameters
     ----------
     stage
-        What is being done, in a word or two ("features", "training").
+        Name of the stage ("features", "training").
     done, total
         Count so far and at the end; ``total`` is 0 while unknown.
     values

@@ -32,7 +32,7 @@ _PUBLISHED_PROTOCOL = Protocol()
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What a benchmark gave.
+    """Result of a benchmark.
 
     Attributes
     ----------

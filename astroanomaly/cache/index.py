@@ -24,7 +24,7 @@ _FNV_BASIS = np.uint64(0xCBF29CE484222325)
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Where the objects of a cache are.
+    """Index of the objects of a cache by the hash of their id.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a cache is made from: its description (``cache.json``) and the tasks of its plan (``plan.h5``)."""
+"""Description and plan of a cache: ``cache.json`` and its tasks, ``plan.h5``."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _CUTOUT_PX = 64  # pixels
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Result of the demo.
 
     Attributes
     ----------

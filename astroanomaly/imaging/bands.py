@@ -1,4 +1,4 @@
-"""What band names mean: wavelengths, and which bands make red, green and blue."""
+"""Wavelengths of bands by their names, and which bands make red, green and blue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How label classes are marked, on pages and on figures: a colour and a shape, told apart with every colour vision."""
+"""Marks of label classes on pages and figures: a colour and a shape, distinct for every colour vision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["MarkStyle", "mark_style"]
 
 @dataclass(frozen=True)
 class MarkStyle:
-    """How one word is marked.
+    """Colour, shape and letter of one label class.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ _BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: wh
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What came of an ingest.
+    """Result of an ingest: counts of objects and failures.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class IngestContext:
-    """What a worker needs to know beside its tasks.
+    """Settings of a worker beside its tasks.
 
     Attributes
     ----------

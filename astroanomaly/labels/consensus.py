@@ -200,7 +200,7 @@ def audit_labels(consensus: Consensus, audit: Collection[str]) -> dict[str, str]
 
 
 def _blind(consensus: Consensus, object_id: str) -> str:
-    """Majority of what people said of an object when its score and other verdicts were hidden; empty if nobody did."""
+    """Majority of the verdicts on an object given blind, without its score and other verdicts; empty without any."""
     votes: dict[str, str] = {}
     for event in consensus.valid_events(object_id):
         if event.kind == "verdict" and event.ordering == AUDIT:

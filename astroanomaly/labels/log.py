@@ -133,7 +133,7 @@ class LabelLog:
         Raises
         ------
         LabelError
-            For a word that is no label class, or anything else that cannot be; nothing is written.
+            For an unknown label class or any other invalid value; nothing is written.
         StorageError, BusyError
             If it could not be made durable; nothing is written.
         """

@@ -33,7 +33,7 @@ _MAX_BYTES = 2**30
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What came of an import.
+    """Result of an import of labels.
 
     Attributes
     ----------

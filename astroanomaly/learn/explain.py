@@ -53,7 +53,7 @@ class Deletion:
 
 @dataclass(frozen=True, eq=False)
 class ImageScore:
-    """How a ranker scores what it sees of the cutouts of a cache, or of others with the same layout.
+    """The scoring of images by a ranker: cutouts of a cache, or others with the same layout.
 
     Parameters
     ----------

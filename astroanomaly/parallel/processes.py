@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class Mapper(Protocol):
-    """Whatever applies a function to many items, such as the workers of a cluster."""
+    """Protocol of what applies a function to many items, such as the workers of a cluster."""
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Apply a function to every item; yield each item's result once, as they are done."""

@@ -1,4 +1,4 @@
-"""What a session has found: tables of candidates, of doubtful labels, and contact sheets."""
+"""Tables of candidates, of doubtful labels, and contact sheets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workers of a cluster do for a session, shard by shard: frozen features, and scores of a trained network."""
+"""Tasks of a session for the workers of a cluster, shard by shard: frozen features, scores of a trained network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHARDS_PER_GROUP = 16  # that a worker scores in one go, where there are many: 
 
 @dataclass(frozen=True)
 class SessionRef:
-    """What a worker needs to know of a session; it opens the session and the caches itself.
+    """Reference to a session for a worker, which opens the session and the caches itself.
 
     Attributes
     ----------

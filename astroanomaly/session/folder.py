@@ -1,4 +1,4 @@
-"""What a session has on disk: settings, caches, labels, rounds and features, and what is made of them alone."""
+"""The folder of a session: settings, caches, labels, rounds and features, and what is made of them alone."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Session(SessionFolder):
         UnknownObjectError
             For an id that is in none of the caches; then no label is written.
         LabelError
-            For a word that is no label class.
+            For an unknown label class.
         """
         chosen = [ids] if isinstance(ids, str) else list(ids)
         self.cache.locate(chosen)

@@ -43,7 +43,7 @@ _Score = Callable[[Shard], ShardScores]
 
 @dataclass(frozen=True)
 class SurveyReport:
-    """What came of a survey that was scored.
+    """Result of scoring a survey.
 
     Attributes
     ----------

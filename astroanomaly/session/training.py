@@ -25,7 +25,7 @@ __all__ = ["TrainReport", "score", "train"]
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training gave.
+    """Result of a training.
 
     Attributes
     ----------

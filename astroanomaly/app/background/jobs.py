@@ -59,7 +59,7 @@ class BackgroundJob:
     Parameters
     ----------
     name
-        What it does, in a word.
+        Its name, such as ``training``.
     work
         A generator function of this module; it is given the arguments and a function that returns what was sent to it.
     arguments
@@ -123,7 +123,7 @@ class BackgroundJob:
 
     @property
     def stage(self) -> str:
-        """What it is doing, in a word or two, from the very start."""
+        """Name of the stage under way, known from the start."""
         return self.last.stage if self.last is not None else "starting a process"
 
     @property

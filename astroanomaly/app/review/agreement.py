@@ -44,7 +44,7 @@ def annotators(shared: SharedState) -> list[Annotator]:
     for object_id, consensus in shared.current_consensus().items():
         for who in consensus.votes:
             labelled_by.setdefault(who, set()).add(object_id)
-        showings: dict[str, list[tuple[str, bool, float]]] = {}  # word, blind, when; the last word of each showing
+        showings: dict[str, list[tuple[str, bool, float]]] = {}  # label, blind, when; the last of each showing
         for event in shared.consensus.valid_events(object_id):
             if event.kind != "verdict":
                 continue
@@ -55,9 +55,9 @@ def annotators(shared: SharedState) -> list[Annotator]:
                 known.pop()
             known.append((event.value, event.blind_repeat, now))
         for who, known in showings.items():
-            for (word, _, _), (again, blind, _) in itertools.pairwise(known):
+            for (label, _, _), (again, blind, _) in itertools.pairwise(known):
                 if blind:
-                    before.setdefault(who, []).append(word)
+                    before.setdefault(who, []).append(label)
                     after.setdefault(who, []).append(again)
     found = []
     for who, ids in labelled_by.items():

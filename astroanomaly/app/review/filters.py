@@ -41,7 +41,7 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Filters:
-    """What an object must be to be shown.
+    """Conditions on the objects that are shown.
 
     Attributes
     ----------

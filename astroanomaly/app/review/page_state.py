@@ -1,4 +1,4 @@
-"""What one page shows and what its keys do: cursor, pages, verdicts."""
+"""The state of one page: cursor, pages, selection, and the verdicts that its keys give."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def histogram(shared: SharedState, by: str, bins: int = 60) -> tuple[np.ndarray,
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """How the labelling went.
+    """Anomalies found against verdicts given, and verdicts a minute.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ _FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be prefe
 
 
 class SharedState:
-    """What all pages of one session share.
+    """State that all pages of one session share.
 
     Per object it holds a label code (1 byte) and up to three scores (4 bytes each) beside what the cache's index needs.
 
@@ -87,7 +87,7 @@ class SharedState:
     # -------------------------------------------------------------------------------------------------------- verdicts
 
     def refresh(self, *, at_most_every_s: float = 0.0) -> set[str]:
-        """Take in what was said meanwhile, here or in other processes; return the objects concerned."""
+        """Read new events, from here or from other processes; return the objects concerned."""
         with self._lock:
             now = time.monotonic()
             if now - self._refreshed < at_most_every_s:

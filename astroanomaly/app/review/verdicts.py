@@ -42,11 +42,11 @@ class Verdicts:
         self.annotator = annotator
 
     def is_hidden(self, object_id: str, page: ObjectPage) -> bool:
-        """Whether scores, catalogue, and what was said of an object before the page was made, must not be shown."""
+        """Whether scores, catalogue, and events on an object from before the page was made must not be shown."""
         return page.blind or object_id in self.shared.audit
 
     def mark(self, object_id: str, page: ObjectPage) -> Mark:
-        """Return what to draw on an object; where it is hidden, only what was said since the page was made."""
+        """Return what to draw on an object; where it is hidden, only events since the page was made."""
         if self.is_hidden(object_id, page):
             own = [
                 event
@@ -94,7 +94,7 @@ class Verdicts:
         self.shared.labels.note([object_id], text, annotator=self.annotator, round=self.shared.rounds)
 
     def clear(self, ids: Sequence[str], page: ObjectPage) -> None:
-        """Take back one's own word on objects; of hidden ones only what was said since the page was made."""
+        """Take back one's own verdicts on objects; of hidden ones only those since the page was made."""
         after = page.since if any(self.is_hidden(object_id, page) for object_id in ids) else 0
         self.shared.labels.clear(ids, annotator=self.annotator, round=self.shared.rounds, after=after)
 

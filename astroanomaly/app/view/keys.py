@@ -1,4 +1,4 @@
-"""What the keys do."""
+"""Keyboard shortcuts: the table of keys, and what each does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where pictures lie: folders, single files, zip and tar archives. Lists their names."""
+"""List pictures in folders, single files, zip and tar archives."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ImageOptions:
     check_band: bool
 
     def request(self, product: Product, **more: Any) -> dict[str, Any]:
-        """Return what stands for an image among what is kept."""
+        """Return the key of an image in the cache of files."""
         return {"product": product.did, **more, **({} if self.check_band else {"band": "not checked"})}
 
 
