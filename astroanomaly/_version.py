@@ -1,4 +1,4 @@
-"""The version, apart from the package's face so that any layer can read it."""
+"""The version, in a file of its own so that any layer can import it."""
 
 __all__ = ["__version__"]
 

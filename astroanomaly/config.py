@@ -82,7 +82,7 @@ def option(
 
 @dataclasses.dataclass(frozen=True)
 class StretchConfig:
-    """How linear flux becomes [0, 1]: an interval and a curve."""
+    """Stretch from linear flux to [0, 1]: an interval and a curve."""
 
     curve: Literal["linear", "sqrt", "log", "asinh", "sinh", "power", "squared", "histogram"] = option(
         "asinh", "shape of the curve; histogram equalisation is for the eye only"
@@ -113,11 +113,12 @@ class StretchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class InputConfig:
-    """What of a cutout reaches the network."""
+    """The network's input: bands, size and views of a cutout."""
 
     size: int = option(128, "side of the square image the network gets, in pixels; 224 is the published setting")
     views: Literal["auto", "sky", "picture"] = option(
-        "auto", "sky: there is no up, all flips and quarter turns are equal; picture: keep the up; auto: by pixel kind"
+        "auto",
+        "sky: there is no up, flips and 90 degree rotations are equal; picture: keep the up; auto: by pixel kind",
     )
     tta_views: int = option(
         2,
@@ -182,7 +183,7 @@ class SessionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class FetchConfig:
-    """How archives are asked. Never part of what was asked for: a cache is the same however it was fetched."""
+    """Requests to archives: limits, retries, cache of files. Not part of a request: caches do not depend on it."""
 
     requests: int = option(4, "parallel requests to one host, over all processes of this computer")
     pause_s: float = option(0.0, "least seconds between the starts of two requests to one host", flag="pause")

@@ -54,7 +54,7 @@ class LabelError(AstroAnomalyError, ValueError):
 
 
 class SessionError(AstroAnomalyError, ValueError):
-    """A session is missing a piece, or is asked for what it cannot do yet."""
+    """A session is incomplete, or is asked for what it cannot do yet."""
 
 
 class TrainingError(AstroAnomalyError, ValueError):

@@ -25,7 +25,7 @@ except ImportError:  # Windows
 __all__ = ["FileLock", "atomic_path", "is_held", "locked", "read_json", "sync_file", "sync_folder", "write_json"]
 
 _MAX_JSON_BYTES = 64 * 2**20  # a strange cache.json must not fill the memory
-_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # what flock says where another has the lock
+_LOCKED_ERRNOS = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # what flock says where another has the lock
 _log = logging.getLogger(__name__)
 
 
@@ -224,7 +224,7 @@ def _flock(handle: int, path: Path, wait: bool) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
-        if not wait and error.errno in _HELD:
+        if not wait and error.errno in _LOCKED_ERRNOS:
             raise BusyError(f"{path} is held by another process") from None
         _warn_without_locks(f"{path.parent}: {error.strerror or error}")
         return False

@@ -82,7 +82,7 @@ class RankerContext:
     classes
         Label classes, ``nominal`` first, then the anomaly classes.
     input
-        What the network sees of a cutout.
+        How a cutout becomes the network's input.
     backbone
         The neural network and its weights.
     seed
@@ -209,7 +209,7 @@ class InstantRanker(Ranker, Protocol):
 
 @runtime_checkable
 class ImageRanker(Protocol):
-    """What a ranker has beside the methods of `Ranker` that scores what it sees, wherever it lies."""
+    """A `Ranker` that scores images of any cache, and can explain a score by a saliency map."""
 
     def image_score(self, cache: Cache, *, expected: int = 0) -> Callable[[Shard], ShardScores]:
         """Return what scores shards that are in no cache, but have the layout of this one.

@@ -1,4 +1,4 @@
-"""How good a ranking is, where the truth is known: AUROC, AUPRC, precision and efficiency at a depth.
+"""Metrics of a ranking where the truth is known: AUROC, AUPRC, precision and efficiency at a depth.
 
 Ties are broken at random in the mean: a figure at a depth is its expectation over all orders of objects with equal
 scores, so that no result depends on the order of the input. ``truth`` is boolean, True for an anomaly; ``scores`` are
@@ -220,7 +220,7 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:
     Parameters
     ----------
     first, second
-        What each said, in the same order.
+        Labels by each of the two, in the same order.
     """
     if len(first) != len(second):
         raise LabelError(f"{len(first)} and {len(second)} verdicts: expected two lists of equal length")
@@ -232,7 +232,7 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:
 
 
 def _sorted(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order from the highest score, and the last places of runs of equal scores in it."""
+    """Order from the highest score, and the last index of each run of equal scores."""
     order = np.argsort(-scores, kind="stable")
     return order, np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
 

@@ -1,4 +1,4 @@
-"""Which objects to show next: pure functions of ids, scores and features."""
+"""Acquisition: which objects to show next, as pure functions of ids, scores and features."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["COMPARING", "ORDERS", "STRATEGIES", "order"]
 STRATEGIES = ("score", "uncertain", "diverse", "novel", "mixed", "random")  # to find anomalies and to learn
 COMPARING = ("diverse", "novel", "mixed")  # those that need features
 ORDERS = (*STRATEGIES, "nominal", "median", "mean")
-_POOL = 4  # diverse picks among this many times as many of the highest scores as are wanted, so that all stay high
-_TURNS = ("high", "high", "near", "novel")  # mixed: where one object after another is taken from
-_LOOKED_AT = 2000  # objects drawn at random among which the least like the labelled ones are found
-_REFERENCES = 1000  # labelled objects they are compared with, drawn at random where there are more
-_NEIGHBOURS = 5  # nearest labelled objects whose likeness counts
+_POOL_FACTOR = 4  # diverse picks among this many times the number wanted of the highest scores, so that all stay high
+_MIXED_CYCLE = ("high", "high", "near", "novel")  # where mixed takes one object after another from
+_MAX_COMPARED = 2000  # objects drawn at random among which the least like the labelled ones are found
+_MAX_REFERENCES = 1000  # labelled objects they are compared with, drawn at random where there are more
+_NEIGHBOURS = 5  # nearest labelled objects whose similarity counts
 
 
 def order(
@@ -90,22 +90,22 @@ def order(
     if how in ("random", "novel", "mixed") and rng is None:
         raise ConfigError(f"a {how} order needs a random generator")
     if how == "random" and rng is not None:
-        places = np.flatnonzero(free)
-        return [ids[k] for k in rng.permutation(places)[:n]]
-    places = np.flatnonzero(free & np.isfinite(scores))
-    if not len(places):
+        rows = np.flatnonzero(free)
+        return [ids[k] for k in rng.permutation(rows)[:n]]
+    rows = np.flatnonzero(free & np.isfinite(scores))
+    if not len(rows):
         return []
-    known = scores[places]
+    known = scores[rows]
     if how in COMPARING and features is None:
         raise ConfigError(f"a {how} order needs features of the objects")
     if how in ("novel", "mixed") and rng is not None and features is not None:
-        novel = _novel(ids, places, labelled, n, rng, features)
-        return novel if how == "novel" else _mixed(ids, places, known, novel, n)
+        novel = _novel(ids, rows, labelled, n, rng, features)
+        return novel if how == "novel" else _mixed(ids, rows, known, novel, n)
     centre = {"uncertain": 0.0, "median": float(np.median(known)), "mean": float(np.mean(known))}
     keys = -known if how in ("score", "diverse") else known if how == "nominal" else np.abs(known - centre[how])
     if features is None or how != "diverse":
-        return _lowest(ids, places, keys, n)
-    pool = _lowest(ids, places, keys, n * _POOL)
+        return _lowest(ids, rows, keys, n)
+    pool = _lowest(ids, rows, keys, n * _POOL_FACTOR)
     return [pool[k] for k in _spread(_directions(pool, features), n)]
 
 
@@ -119,36 +119,36 @@ def _directions(ids: Sequence[str], features: Callable[[Sequence[str]], np.ndarr
 
 def _novel(
     ids: Sequence[str],
-    places: np.ndarray,
+    rows: np.ndarray,
     labelled: Sequence[str],
     n: int,
     rng: np.random.Generator,
     features: Callable[[Sequence[str]], np.ndarray],
 ) -> list[str]:
     """Of the objects least like their nearest labelled ones, twice as many as are wanted, those that differ."""
-    drawn = [ids[k] for k in np.sort(rng.permutation(places)[:_LOOKED_AT])]
+    drawn = [ids[k] for k in np.sort(rng.permutation(rows)[:_MAX_COMPARED])]
     points = _directions(drawn, features)
-    against = [labelled[k] for k in np.sort(rng.permutation(len(labelled))[:_REFERENCES])]
+    against = [labelled[k] for k in np.sort(rng.permutation(len(labelled))[:_MAX_REFERENCES])]
     references = _directions(against, features) if against else points
-    likeness = points @ references.T  # (k, references); an object is like itself where there are no labels: all alike
-    nearest_ones = np.partition(likeness, -min(_NEIGHBOURS, likeness.shape[1]), axis=1)
-    keys = nearest_ones[:, -min(_NEIGHBOURS, likeness.shape[1]) :].mean(axis=1)
+    similarity = points @ references.T  # (k, references); an object is like itself where there are no labels: all alike
+    nearest_ones = np.partition(similarity, -min(_NEIGHBOURS, similarity.shape[1]), axis=1)
+    keys = nearest_ones[:, -min(_NEIGHBOURS, similarity.shape[1]) :].mean(axis=1)
     pool = np.lexsort((np.arange(len(drawn)), keys))[: 2 * n]
     return [drawn[pool[k]] for k in _spread(points[pool], n)]
 
 
-def _mixed(ids: Sequence[str], places: np.ndarray, known: np.ndarray, novel: Sequence[str], n: int) -> list[str]:
+def _mixed(ids: Sequence[str], rows: np.ndarray, known: np.ndarray, novel: Sequence[str], n: int) -> list[str]:
     """Take from the highest, the nearest to 0 and the novel ones in turn, nothing twice."""
-    piles = {
-        "high": iter(_lowest(ids, places, -known, n)),
-        "near": iter(_lowest(ids, places, np.abs(known), n)),
+    queues = {
+        "high": iter(_lowest(ids, rows, -known, n)),
+        "near": iter(_lowest(ids, rows, np.abs(known), n)),
         "novel": iter(novel),
     }
     chosen: dict[str, None] = {}
-    for turn in itertools.cycle(_TURNS):
-        found = next((i for i in piles[turn] if i not in chosen), None)
+    for kind in itertools.cycle(_MIXED_CYCLE):
+        found = next((i for i in queues[kind] if i not in chosen), None)
         if found is None:  # of the highest there are always enough
-            found = next((i for i in piles["high"] if i not in chosen), None)
+            found = next((i for i in queues["high"] if i not in chosen), None)
         if found is not None:
             chosen[found] = None
         if found is None or len(chosen) == n:
@@ -156,13 +156,13 @@ def _mixed(ids: Sequence[str], places: np.ndarray, known: np.ndarray, novel: Seq
     return list(chosen)
 
 
-def _lowest(ids: Sequence[str], places: np.ndarray, keys: np.ndarray, n: int) -> list[str]:
+def _lowest(ids: Sequence[str], rows: np.ndarray, keys: np.ndarray, n: int) -> list[str]:
     """Ids with the n lowest keys, in order; ties by id."""
     if n < len(keys):
         limit = np.partition(keys, n - 1)[n - 1]
         near = keys <= limit
-        places, keys = places[near], keys[near]
-    ranked = sorted(zip(keys.tolist(), (ids[k] for k in places), strict=True))
+        rows, keys = rows[near], keys[near]
+    ranked = sorted(zip(keys.tolist(), (ids[k] for k in rows), strict=True))
     return [object_id for _, object_id in ranked[:n]]
 
 

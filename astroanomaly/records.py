@@ -48,7 +48,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Layout:
-    """What all cutouts of one cache have in common.
+    """Layout of all cutouts of one cache: bands, size, kind of pixels.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ class CutoutBlock:
         return len(self.ids)
 
     def take(self, rows: np.ndarray) -> CutoutBlock:
-        """Return a block of some of its cutouts, by their places."""
+        """Return a block of some of its cutouts, by their indices."""
 
         def some(values: Any) -> Any:
             return None if values is None else values[rows]
@@ -295,7 +295,7 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One independent piece of a source's work, as plain data.
+    """One independent part of a source's work, as plain data.
 
     Parameters
     ----------
@@ -413,12 +413,12 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of a long piece of work.
+    """One report of a long computation.
 
     Parameters
     ----------
     stage
-        What is being done, in a word or two ("features", "training").
+        Name of the stage ("features", "training").
     done, total
         Count so far and at the end; ``total`` is 0 while unknown.
     values
@@ -440,7 +440,7 @@ def drain(steps: Generator[Progress, None, Result], progress: Callable[[Progress
     Parameters
     ----------
     steps
-        The piece of work.
+        The generator.
     progress
         Called with every report.
     """

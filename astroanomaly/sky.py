@@ -95,7 +95,7 @@ def enclosing_circle(ra: np.ndarray, dec: np.ndarray, decimals: int | None = Non
 
 
 def cells(ra: np.ndarray, dec: np.ndarray, side_deg: float) -> list[np.ndarray]:
-    """Group positions by cells of the sky: bands of declination, cut into pieces of about the same width.
+    """Group positions by cells of the sky: bands of declination, cut into cells of about the same width.
 
     Parameters
     ----------

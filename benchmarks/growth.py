@@ -1,7 +1,7 @@
 """How time and memory grow with the number of objects: ``python benchmarks/growth.py``.
 
 A cache of 32 px stamps is scored with a network that does nothing and with EfficientNet-Lite0; then stamps from a
-generator are scored straight through, with the network that does nothing. Every size runs in a fresh process.
+generator are scored without keeping cutouts, with the network that does nothing. Every size runs in a fresh process.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def seen_by_the_network():
 
 
 def straight(folder, objects, workers):
-    """Score a generated survey straight through; return seconds."""
+    """Score a generated survey without keeping its cutouts; return seconds."""
     from astroanomaly.ingestion.request import SourceRequest
     from astroanomaly.session.survey import score_source
 
@@ -196,7 +196,7 @@ def main():
         folder = Path(tempfile.mkdtemp(prefix="astroanomaly-", dir=arguments.folder))
         try:
             found = measure(what="straight", folder=str(folder), objects=objects, workers=arguments.workers)
-            tell(f"straight through, {arguments.workers} processes", objects, found)
+            tell(f"survey, {arguments.workers} processes", objects, found)
         finally:
             shutil.rmtree(folder)
 

@@ -1,7 +1,7 @@
 """Wrong labels: how far the probe falls, and how many of them are found: ``python benchmarks/wrong_labels.py``.
 
-A share of the labels is turned into their opposite. The probe ranks what has no label, as it is and with
-``probe.robust``; of the labels that look most wrong, the first tenth is searched for those that were turned.
+A share of the labels is flipped to their opposite. The probe ranks what has no label, as it is and with
+``probe.robust``; of the labels that look most wrong, the first tenth is searched for those that were flipped.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Reports of a long piece of work, drained."""
+"""Reports of a long computation, drained."""
 
 import pytest
 

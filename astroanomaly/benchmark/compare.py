@@ -47,14 +47,14 @@ def compare(folders: Sequence[str | Path], out: str | Path) -> tuple[list[str], 
         several = len({row["ranker"] for row in rows}) > 1
         results += [{**row, "ranker": f"{name}, {row['ranker']}" if several else name} for row in rows]
     rankers = list(dict.fromkeys(row["ranker"] for row in results))
-    honest = all(setup["protocol"]["expert"] == "top" for setup in setups.values())
+    honest_expert = all(setup["protocol"]["expert"] == "top" for setup in setups.values())
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{out} cannot be made: {error.strerror or error}") from error
-    lines = ["# Comparison", "", *_what_differs(setups), *sections(results, rankers, honest=honest)]
-    figures.learning_curves(results, out / "learning.png", chance=chance_rate(results) if honest else 0.0)
+    lines = ["# Comparison", "", *_what_differs(setups), *sections(results, rankers, honest_expert=honest_expert)]
+    figures.learning_curves(results, out / "learning.png", chance=chance_rate(results) if honest_expert else 0.0)
     figures.costs(results, out / "cost.png")
     pictures = ["![learning curves](learning.png)", "", "![AUPRC against time](cost.png)"]
     page = write_page(out / "compare.md", [*lines, *pictures])

@@ -1,4 +1,4 @@
-"""The simulated expert: knows the truth and tells it one object at a time."""
+"""The simulated expert: knows the true labels and gives them one object at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Expert"]
 
 
 class Expert:
-    """Knows the truth and tells it one object at a time: nobody else may look.
+    """Knows the true labels and gives them one object at a time; nothing else reads them.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ class Expert:
     @property
     def has_both_classes(self) -> bool:
         """Whether something was called nominal, and something else was not."""
-        said = set(self.given.values())
-        return NOMINAL in said and len(said) > 1
+        classes = set(self.given.values())
+        return NOMINAL in classes and len(classes) > 1
 
     def unlabelled(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` boolean: which objects have a truth and no label yet."""

@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark: halves, shares of anomalies, small pools. Drawn anew for every seed, always alike."""
+"""Objects that take part in a benchmark: halves, shares of anomalies, small pools; drawn by the seed, reproducibly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Case", "draw_pool", "in_part", "list_cases"]
 
 @dataclass(frozen=True)
 class Case:
-    """What one benchmark searches for.
+    """The classes that one benchmark counts as anomalies.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How a benchmark gives labels, and to whom: settings only."""
+"""The protocol of a benchmark: how many labels are given, when and by which expert; settings only."""
 
 from __future__ import annotations
 

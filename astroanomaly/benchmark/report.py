@@ -28,10 +28,10 @@ from astroanomaly.files import atomic_path
 
 __all__ = ["command_of", "sections", "write_page", "write_report"]
 
-_REPORTED = (*SHOWN, "top_100")
-_COMPARED = ("auroc", "auprc", "average_precision", "precision_20", "precision_100", "found")
+_REPORTED_METRICS = (*SHOWN, "top_100")
+_COMPARED_METRICS = ("auroc", "auprc", "average_precision", "precision_20", "precision_100", "found")
 _DEPTHS = (100, 200)  # verdicts
-_ALL = "mean of classes"
+_MEAN_OF_CLASSES = "mean of classes"
 
 
 def command_of(
@@ -77,7 +77,7 @@ def write_report(
     settings: Mapping[str, Mapping[str, Any]],
     files: Sequence[Path],
     *,
-    honest: bool,
+    honest_expert: bool,
 ) -> Path:
     """Write ``report.md``; see `sections`.
 
@@ -95,12 +95,12 @@ def write_report(
         All that held, by section and name: defaults change.
     files
         What else was written: pictures are shown.
-    honest
+    honest_expert
         Whether verdicts were given in the order shown, so that finding by chance is a measure.
     """
     head = ["# Benchmark", "", "```", command, "```", "", _circumstances(), ""]
     pictures = [path for path in files if path.suffix == ".png"]
-    tables = sections(results, rankers, honest=honest)
+    tables = sections(results, rankers, honest_expert=honest_expert)
     return write_page(out / "report.md", [*head, *tables, *_shown(pictures), *_settings(settings)])
 
 
@@ -111,7 +111,7 @@ def write_page(path: Path, lines: Sequence[str]) -> Path:
     return path
 
 
-def sections(results: Sequence[Row], rankers: Sequence[str], *, honest: bool) -> Iterator[str]:
+def sections(results: Sequence[Row], rankers: Sequence[str], *, honest_expert: bool) -> Iterator[str]:
     """Write the tables: last round, differences to the first ranker, anomalies found, every round."""
     names = list(dict.fromkeys(row["class"] for row in results))
     ends = last_rounds(results)
@@ -121,7 +121,7 @@ def sections(results: Sequence[Row], rankers: Sequence[str], *, honest: bool) ->
         "Mean ± standard deviation over the seeds; a seed without an unlabelled anomaly left has no figure.",
         "",
     )
-    yield from _table(("ranker", "class", "seeds", *map(_word, _REPORTED)), _figures(ends, rankers, names))
+    yield from _table(("ranker", "class", "seeds", *map(_word, _REPORTED_METRICS)), _figures(ends, rankers, names))
     if len(rankers) > 1:
         yield from (f"## Difference to {rankers[0]}", "")
         yield (
@@ -131,11 +131,11 @@ def sections(results: Sequence[Row], rankers: Sequence[str], *, honest: bool) ->
         yield ""
         rows = []
         for ranker in rankers[1:]:
-            found = {key: differences(results, rankers[0], ranker, key) for key in _COMPARED}
+            found = {key: differences(results, rankers[0], ranker, key) for key in _COMPARED_METRICS}
             count = max(one.count for one in found.values())
             rows.append((ranker, str(count), *(_signed(one) for one in found.values())))
-        yield from _table(("ranker", "pairs", *map(_word, _COMPARED)), rows)
-    if honest:
+        yield from _table(("ranker", "pairs", *map(_word, _COMPARED_METRICS)), rows)
+    if honest_expert:
         yield from _found(results, rankers, names)
     yield from (
         "## Every round",
@@ -151,12 +151,17 @@ def _figures(ends: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) 
         mine = [row for row in ends if row["ranker"] == ranker]
         for name in names:
             rows = [row for row in mine if row["class"] == name]
-            cells = (_spread(*scatter([float(row[key]) for row in rows]), key) for key in _REPORTED)
+            cells = (_spread(*scatter([float(row[key]) for row in rows]), key) for key in _REPORTED_METRICS)
             yield (ranker, name, str(len(rows)), *cells)
         if len(names) > 1:
-            means = {key: per_seed(of_round(mine, key)) for key in _REPORTED}
+            means = {key: per_seed(of_round(mine, key)) for key in _REPORTED_METRICS}
             count = max(map(len, means.values()))
-            yield (ranker, _ALL, str(count), *(_spread(*scatter(means[key]), key) for key in _REPORTED))
+            yield (
+                ranker,
+                _MEAN_OF_CLASSES,
+                str(count),
+                *(_spread(*scatter(means[key]), key) for key in _REPORTED_METRICS),
+            )
 
 
 def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) -> Iterator[str]:
@@ -178,9 +183,11 @@ def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str])
                 trial = [row for row in results if (row["ranker"], row["class"], row["seed"]) == (ranker, name, seed)]
                 found[name, seed], chance = found_after(trial, depth)
                 times[name, seed] = found[name, seed] / chance if chance > 0 else math.nan
-            for name in [*names, *([_ALL] if len(names) > 1 else [])]:
+            for name in [*names, *([_MEAN_OF_CLASSES] if len(names) > 1 else [])]:
                 parts = [
-                    per_seed(each) if name == _ALL else [value for (kind, _), value in each.items() if kind == name]
+                    per_seed(each)
+                    if name == _MEAN_OF_CLASSES
+                    else [value for (kind, _), value in each.items() if kind == name]
                     for each in (found, times)
                 ]
                 one, other = map(Interval.of, parts)

@@ -27,12 +27,12 @@ from astroanomaly.records import Progress, drain
 
 __all__ = ["BenchmarkResult", "benchmark", "benchmark_steps"]
 
-_PUBLISHED = Protocol()
+_PUBLISHED_PROTOCOL = Protocol()
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What a benchmark gave.
+    """Result of a benchmark.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ def benchmark_steps(
     anomalies: Sequence[str],
     out: str | Path,
     rankers: Sequence[str] = ("probe",),
-    protocol: Protocol = _PUBLISHED,
+    protocol: Protocol = _PUBLISHED_PROTOCOL,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     report: bool = False,
 ) -> Generator[Progress, None, BenchmarkResult]:
@@ -127,7 +127,7 @@ def benchmark_steps(
     check_setup(out, setup)
     rows = finished_trials(out, protocol.cycles)
     trials = [(ranker, case, seed) for case in cases for ranker in rankers for seed in range(protocol.seeds)]
-    place = _places(cases, rankers)
+    sort_key = _table_order(cases, rankers)
     for done, (ranker, case, seed) in enumerate(trials):
         yield Progress("benchmark", done, len(trials))
         folder = TrialFolder(trial_path(out, ranker, case.name, seed))
@@ -135,32 +135,32 @@ def benchmark_steps(
             continue
         pool = draw_pool(classes, case, named, protocol, seed)
         rows += yield from Trial(opened, chosen, protocol, ranker, case, seed, pool, folder).run()
-        write_results(out, sorted(rows, key=place))
+        write_results(out, sorted(rows, key=sort_key))
     yield Progress("benchmark", len(trials), len(trials))
-    results = sorted(rows, key=place)
+    results = sorted(rows, key=sort_key)
     write_results(out, results)
     names, seeds = _class_names(cases), range(protocol.seeds)  # the folder may hold more than what was asked for now
     mine = [row for row in results if row["ranker"] in rankers and row["class"] in names and row["seed"] in seeds]
-    honest = protocol.expert == "top"
-    result = _finish(out, mine, rankers, cases, honest)
+    honest_expert = protocol.expert == "top"
+    result = _finish(out, mine, rankers, cases, honest_expert)
     if not report:
         return result
-    told = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out)
-    path = write_report(out, mine, rankers, told, setup["settings"], result.files, honest=honest)
+    command = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out)
+    path = write_report(out, mine, rankers, command, setup["settings"], result.files, honest_expert=honest_expert)
     return replace(result, files=[path, *result.files])
 
 
-def _places(cases: Sequence[Case], rankers: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """Say where a row stands in the table: as the command names things; what others measured stands at the end."""
+def _table_order(cases: Sequence[Case], rankers: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Return the sort key of rows of the table: as the command names things, then what was measured before."""
     names = _class_names(cases)
 
-    def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    def sort_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
         kind, ranker = row["class"], row["ranker"]
         kinds = (names.index(kind) if kind in names else len(names), kind)
         others = (rankers.index(ranker) if ranker in rankers else len(rankers), ranker, row["seed"], row["round"])
         return (*others, *kinds) if cases[0].all_kinds else (*kinds, *others)
 
-    return place
+    return sort_key
 
 
 def _class_names(cases: Sequence[Case]) -> list[str]:
@@ -180,7 +180,7 @@ def _some(values: set[str]) -> str:
 
 
 def _finish(
-    out: Path, results: Sequence[Mapping[str, Any]], rankers: Sequence[str], cases: Sequence[Case], honest: bool
+    out: Path, results: Sequence[Mapping[str, Any]], rankers: Sequence[str], cases: Sequence[Case], honest_expert: bool
 ) -> BenchmarkResult:
     """Write the summary and the figures, and make the table."""
     files = [out / RESULTS, out / "summary.json"]
@@ -213,7 +213,7 @@ def _finish(
         files.append(out / "curves.png")
         figures.performance_curves(rankings, files[-1], title="first seed, last round, unlabelled objects")
     files.append(out / "learning.png")
-    figures.learning_curves(results, files[-1], chance=chance_rate(results) if honest else 0.0)
+    figures.learning_curves(results, files[-1], chance=chance_rate(results) if honest_expert else 0.0)
     if len({row["ranker"] for row in results}) > 1:
         files.append(out / "cost.png")
         figures.costs(results, files[-1])

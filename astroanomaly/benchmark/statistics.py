@@ -1,4 +1,4 @@
-"""What many repeats say: means, scatters, paired differences, anomalies found; with intervals by Student's t."""
+"""Statistics over repeats: means, scatters, paired differences, anomalies found; with intervals by Student's t."""
 
 from __future__ import annotations
 

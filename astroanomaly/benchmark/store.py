@@ -1,4 +1,4 @@
-"""What a benchmark has on disk: every finished round of every trial, and the table of all finished trials."""
+"""Files of a benchmark: every finished round of every trial, and the table of all finished trials."""
 
 from __future__ import annotations
 

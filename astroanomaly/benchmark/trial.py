@@ -92,10 +92,10 @@ class Trial:
         seconds = round(time.perf_counter() - began, 2)
         free = np.flatnonzero(expert.unlabelled(ids))
         kinds = np.array(expert.true_classes([ids[k] for k in free]), dtype=object)
-        said = list(expert.given.values())
+        labels = list(expert.given.values())
         labelled = {
-            "labelled_anomaly": len(said) - said.count(NOMINAL),
-            "labelled_nominal": said.count(NOMINAL),
+            "labelled_anomaly": len(labels) - labels.count(NOMINAL),
+            "labelled_nominal": labels.count(NOMINAL),
             "unlabelled": len(free),
         }
         measured = list(self._measure(kinds, log_odds[free]))

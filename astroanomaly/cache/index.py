@@ -24,7 +24,7 @@ _FNV_BASIS = np.uint64(0xCBF29CE484222325)
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Where the objects of a cache are.
+    """Index of the objects of a cache by the hash of their id.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Index:
     ignored: tuple[str, ...] = ()
 
     def candidates(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Places in ``ids``, and rows whose hash is that of the id there; the id itself must still be compared."""
+        """Return indices into ``ids``, and rows whose hash is that of the id; the id itself must be compared."""
         wanted = hash_ids([object_id.encode("utf-8", "surrogatepass") for object_id in ids])
         starts = np.searchsorted(self.hashes, wanted, "left")
         stops = np.searchsorted(self.hashes, wanted, "right")

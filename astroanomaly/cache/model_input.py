@@ -1,4 +1,4 @@
-"""What the network sees of a cutout: stretch, channels and size, frozen with every checkpoint.
+"""The network's input: how a cutout is stretched, mapped to channels and resized, frozen with every checkpoint.
 
 `astroanomaly.learn.preprocessing` makes the images.
 """
@@ -28,13 +28,14 @@ __all__ = ["MEASURED_ON", "ModelInput"]
 MEASURED_ON = 2000  # random cutouts that the black and white levels are measured on
 _MEASURED_PIXELS = 4_000_000  # per band; more do not change a percentile noticeably
 _CUTOUTS_PER_READ = 64
-_RULE = "stretch, non-finite to 0, channel map, zero-pad to a square, antialiased bicubic, clamp"  # part of the key
+# part of the key
+_PREPROCESSING_RULE = "stretch, non-finite to 0, channel map, zero-pad to a square, antialiased bicubic, clamp"
 _STORED_TTA_VIEWS = "turns"  # in sessions, checkpoints and keys of features: what is stored keeps its name
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """How the cutouts of a cache become what the network sees; belongs to the checkpoint.
+    """How the cutouts of a cache become the network's input; belongs to the checkpoint.
 
     Parameters
     ----------
@@ -186,7 +187,7 @@ class ModelInput:
     @cached_property
     def key(self) -> str:
         """Hexadecimal SHA-256 of all that decides the pixels the network gets, and over which views it averages."""
-        plain = self.to_plain() | {"rule": _RULE}
+        plain = self.to_plain() | {"rule": _PREPROCESSING_RULE}
         if self.tta_views == 1:
             del plain["views"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a cache is made from: its description (``cache.json``) and the tasks of its plan (``plan.h5``)."""
+"""Description and plan of a cache: ``cache.json`` and its tasks, ``plan.h5``."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def plan_tasks(path: Path) -> int:
 
 
 def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: True) -> Iterator[tuple[int, Task]]:
-    """Read back the wanted tasks of a cache one after another, each with its place in the plan."""
+    """Read back the wanted tasks of a cache one after another, each with its index in the plan."""
     with schema.open_hdf5(path / schema.PLAN_FILE) as file:
         schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
         for ordinal, name in enumerate(sorted(file)):

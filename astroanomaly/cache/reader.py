@@ -187,13 +187,13 @@ class Cache:
             self._shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
-            places = rows[chosen] - self._starts[number]
-            order = np.argsort(places)  # the disk likes to be read forwards
-            images[chosen[order]] = self._shard(int(number)).read_rows(places[order])
+            in_shard = rows[chosen] - self._starts[number]
+            order = np.argsort(in_shard)  # the disk likes to be read forwards
+            images[chosen[order]] = self._shard(int(number)).read_rows(in_shard[order])
         return images
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """``(n,)`` int64 places of objects in `ids` and `positions`.
+        """``(n,)`` int64 rows of objects in `ids` and `positions`.
 
         Raises
         ------
@@ -208,13 +208,13 @@ class Cache:
         return found
 
     def ids_at(self, rows: np.ndarray) -> list[str]:
-        """Ids of the objects at some places, in the order given; the inverse of `rows`."""
+        """Ids of the objects at some rows, in the order given; the inverse of `rows`."""
         numbers = np.searchsorted(self._ends, rows, "right")
         found: list[str] = [""] * len(rows)
         for number in np.unique(numbers):
             ids = self._shard_ids(int(number))
-            for place in np.flatnonzero(numbers == number):
-                found[place] = schema.decode_text(ids[int(rows[place] - self._starts[number])])
+            for k in np.flatnonzero(numbers == number):
+                found[k] = schema.decode_text(ids[int(rows[k] - self._starts[number])])
         return found
 
     def prefetch(self, ids: Sequence[str]) -> None:
@@ -225,12 +225,12 @@ class Cache:
         UnknownObjectError
             For an id that is in none of the caches.
         """
-        numbers, places = self.locate(ids)
+        numbers, rows = self.locate(ids)
         for number in np.unique(numbers):
-            self._shard(int(number)).prefetch(places[numbers == number])
+            self._shard(int(number)).prefetch(rows[numbers == number])
 
     def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Find where objects lie: ``(n,)`` numbers of their shards in `shards`, ``(n,)`` their places in the shard.
+        """Find where objects lie: ``(n,)`` indices of their shards in `shards`, ``(n,)`` their rows in the shard.
 
         Raises
         ------
@@ -323,19 +323,19 @@ class Cache:
         return self._ids[number]
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
-        """``(n,)`` int64 places as `rows` gives them, -1 for ids that are not here."""
+        """``(n,)`` int64 rows as `rows` gives them, -1 for ids that are not here."""
         rows = np.full(len(ids), -1, np.int64)
         base = 0
         for index in self._indices:
-            places, candidates = index.candidates(ids)
+            indices, candidates = index.candidates(ids)
             candidates = candidates + base
             numbers = np.searchsorted(self._ends, candidates, "right")
             for number in np.unique(numbers):
                 stored, start = self._shard_ids(int(number)), int(self._starts[number])
                 chosen = np.flatnonzero(numbers == number)
-                for place, row in zip(places[chosen].tolist(), candidates[chosen].tolist(), strict=True):
-                    if schema.decode_text(stored[row - start]) == ids[place]:
-                        rows[place] = row
+                for k, row in zip(indices[chosen].tolist(), candidates[chosen].tolist(), strict=True):
+                    if schema.decode_text(stored[row - start]) == ids[k]:
+                        rows[k] = row
             base += len(index.hashes)
         return rows
 

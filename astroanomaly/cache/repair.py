@@ -1,4 +1,4 @@
-"""Move aside what does not count in a cache; nothing is deleted."""
+"""Move shards aside that do not count in a cache, as they double others; nothing is deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from astroanomaly.files import sync_folder
 
 __all__ = ["repair_cache"]
 
-_ASIDE = "set-aside"  # folder of the cache for shards that do not count
+_ASIDE_FOLDER = "set-aside"  # folder of the cache for shards that do not count
 
 
 def repair_cache(path: Path) -> list[Path]:
@@ -38,7 +38,7 @@ def repair_cache(path: Path) -> list[Path]:
     read_description(path)
     with write_lock(path):
         moved = []
-        aside = path / _ASIDE
+        aside = path / _ASIDE_FOLDER
         try:
             for name in load_index(path).ignored:
                 aside.mkdir(exist_ok=True)

@@ -86,7 +86,7 @@ class PartScores:
     Parameters
     ----------
     tasks
-        ``(T,)`` int64 places in the plan of the tasks that it holds whole.
+        ``(T,)`` int64 indices in the plan of the tasks that it holds whole.
     ids
         The objects.
     ra, dec
@@ -94,7 +94,7 @@ class PartScores:
     log_odds
         ``(n, classes)`` float32.
     task
-        ``(n,)`` int64 place in the plan of the task that each object came from.
+        ``(n,)`` int64 index in the plan of the task that each object came from.
     failures
         Objects of these tasks that could not be cut.
     engine
@@ -172,7 +172,7 @@ def count_tasks(folder: Path) -> int:
 
 
 def read_part(folder: Path, first: int, classes: Sequence[str]) -> PartScores:
-    """Read the part whose first task has this place in the plan; as `list_parts`.
+    """Read the part whose first task has this index in the plan; as `list_parts`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One shard of a cache, read: cutouts by their place, memory-mapped where that is possible."""
+"""Read one shard of a cache: cutouts by row, memory-mapped where that is possible."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Shard:
         return self.stored(slice(start, stop)).plain()
 
     def read_rows(self, rows: np.ndarray) -> np.ndarray:
-        """Read cutouts by their place in the shard, in the order given; as `read`."""
+        """Read cutouts by their rows in the shard, in the order given; as `read`."""
         return self.stored(rows).plain()
 
     def release(self) -> None:
@@ -150,7 +150,7 @@ class Shard:
             self._map.madvise(mmap.MADV_WILLNEED, start, end - start)
 
     def stored(self, rows: slice | np.ndarray) -> Stored:
-        """Give cutouts as they are stored, by their places; of consecutive ones in a mapped file nothing is copied."""
+        """Give cutouts as they are stored, by row; of consecutive ones in a mapped file nothing is copied."""
         picked = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
         if self._pixels is not None:
             pixels = self._pixels[picked]
@@ -160,8 +160,8 @@ class Shard:
                     pixels = file["images"][picked]
                 else:  # HDF5 picks single chunks faster than a list of them
                     pixels = np.empty((len(picked), *file["images"].shape[1:]), self._dtype)
-                    for place, row in enumerate(picked):
-                        pixels[place] = file["images"][int(row)]
+                    for k, row in enumerate(picked):
+                        pixels[k] = file["images"][int(row)]
         if self._planes != list(range(len(self._stored.bands))):
             pixels = np.take(pixels, self._planes, axis=1)
         if self._stored.dtype != "float16":
@@ -216,7 +216,7 @@ class Shard:
             return str(file.attrs["created"]), schema.read_failures(file, self.path)
 
     def row_tasks(self) -> np.ndarray:
-        """``(n,)`` int64 place in the plan of the task that each cutout came from, of a shard that tells it.
+        """``(n,)`` int64 index in the plan of the task that each cutout came from, of a shard that stores it.
 
         Raises
         ------

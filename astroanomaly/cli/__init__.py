@@ -21,7 +21,7 @@ COMMANDS = {  # in the order of the work; each is the file of its name beside th
     "sources": "list installed sources and rankers, and plugins that do not load",
     "ingest": "cut the objects of a survey into a cache",
     "info": "say what a cache, a session or this installation is",
-    "init": "start a session: one search in one or more caches",
+    "init": "start a session in one or more caches",
     "labels": "import, export or check labels",
     "train": "train a ranker on the labels so far and score every object",
     "score": "score objects that the latest ranker has not scored yet",

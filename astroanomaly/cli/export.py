@@ -37,7 +37,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     which.add_argument("--labelled", metavar="LABEL", help="all that were given this label, as in anomaly")
     which.add_argument("--all", action="store_true", help="the scores of all objects, however many; none are merged")
     parser.add_argument(
-        "--survey", type=Path, metavar="FOLDER", help="with --all: of a survey that was scored straight through instead"
+        "--survey", type=Path, metavar="FOLDER", help="with --all: of a survey scored by `score --source` instead"
     )
     parser.add_argument(
         "--merge-radius",

@@ -93,8 +93,8 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
         ("inputs", ", ".join(request.get("inputs", []))),
         ("options", ", ".join(f"{key}={value}" for key, value in request.get("options", {}).items())),
     ]
-    for folder in sorted(path.glob("round-*")):  # a survey that is scored straight through
-        rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} pieces scored"))
+    for folder in sorted(path.glob("round-*")):  # a survey scored from its source
+        rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} tasks scored"))
     if digest:
         rows.append(("digest", cache.digest()))
     return rows

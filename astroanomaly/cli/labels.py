@@ -70,5 +70,5 @@ def _suspects(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
     table = Session.open(arguments.session).suspects(arguments.top)
-    rows = [(str(i), str(said), str(like), f"{sure:.3f}") for i, said, like, sure in table.iterrows()]
+    rows = [(str(i), str(label), str(like), f"{sure:.3f}") for i, label, like, sure in table.iterrows()]
     show_table("", ["object_id", "label", "looks like", "confidence"], rows)

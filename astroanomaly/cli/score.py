@@ -32,7 +32,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--source",
         nargs="+",
         metavar=("NAME", "INPUT"),
-        help="a whole survey, straight through: its source and what that reads, followed by the source's own options",
+        help="score a survey without keeping its cutouts: its source and what that reads, then the source's options",
     )
     survey = parser.add_argument_group("a whole survey (--source)")
     survey.add_argument(
@@ -41,7 +41,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     survey.add_argument("--top", type=count, metavar="K", help="how many of the best cutouts are kept (default: 1000)")
     survey.add_argument("--prefix", metavar="TEXT", help="put before every object id")
     survey.add_argument(
-        "--retry-failed", action="store_true", help="cut and score the pieces again in which objects have failed"
+        "--retry-failed", action="store_true", help="cut and score the tasks again in which objects have failed"
     )
     cluster_flags(parser, more=", or that cut a survey")
     source = named_source(words)

@@ -1,4 +1,4 @@
-"""Array + grid + positions -> cutouts."""
+"""Cut stamps: from an array, its pixel grid and positions to cutouts."""
 
 from astroanomaly.cutting.align import align
 from astroanomaly.cutting.cut import Plane, cut, first_pixels

@@ -45,7 +45,7 @@ class ConstantArea:
 def constant_areas(stored: np.ndarray) -> tuple[ConstantArea, ...]:
     """Find areas of exactly constant pixels that reach the edge of an image: the padding of a mosaic.
 
-    The four sides are looked at first, the left and right ones in at most 1,024 places: only where one value fills a
+    The four sides are looked at first, the left and right ones at most 1,024 pixels: only where one value fills a
     run of 32 pixels, or a whole side, is the rest of the image read. Areas are followed in blocks of 8 x 8 pixels and
     completed to single pixels in each cutout. NaN needs no such search.
 

@@ -1,4 +1,4 @@
-"""Silence astropy's remarks on strangers' files, over threads."""
+"""Silence astropy's warnings on files from elsewhere, in all threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _quiet_filters = contextlib.ExitStack()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence astropy's remarks on non-standard headers, units and file ends: they concern strangers' files.
+    """Silence astropy's warnings of non-standard headers, units and file ends: the files are not ours.
 
     Warning filters belong to the whole process, so blocks that overlap in several threads share one change of them.
     """

@@ -134,12 +134,12 @@ def _edge_on(rng: np.random.Generator) -> Shape:
 
 def _irregular(rng: np.random.Generator) -> Shape:
     angle, ratio, number = rng.uniform(0, np.pi), rng.uniform(0.35, 1), int(rng.integers(5, 15))
-    places, sizes = rng.normal(0, 0.8, (number, 2)).tolist(), rng.uniform(0.12, 0.4, number).tolist()
+    positions, sizes = rng.normal(0, 0.8, (number, 2)).tolist(), rng.uniform(0.12, 0.4, number).tolist()
     weights, lumps, clumpy = rng.dirichlet(np.ones(number)).tolist(), _lumps(rng, 0.4), rng.uniform(0.25, 0.6)
 
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u, v = turn(x, y, angle, ratio)
-        young = sum(w * _blob(u, v, a, b, s) / s**2 for (a, b), s, w in zip(places, sizes, weights, strict=True))
+        young = sum(w * _blob(u, v, a, b, s) / s**2 for (a, b), s, w in zip(positions, sizes, weights, strict=True))
         return (1 - clumpy) * unit_sum(_sersic(u, v, 0.8, 1.1) * lumps(u, v)), clumpy * unit_sum(np.asarray(young))
 
     return shape

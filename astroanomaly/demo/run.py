@@ -21,7 +21,7 @@ from astroanomaly.session.session import Session
 
 __all__ = ["DemoResult", "demo_steps"]
 
-_LABELLED = (8, 100)  # anomalies and nominal objects that the expert has labelled
+_LABEL_COUNTS = (8, 100)  # anomalies and nominal objects that the expert has labelled
 _FIGURES = (
     ("auroc", "AUROC"),
     ("auprc", "AUPRC"),
@@ -30,12 +30,12 @@ _FIGURES = (
     ("precision_50", "P@50"),
     ("precision_1pct", "P@1%"),
 )
-_SIZE = 64  # pixels
+_CUTOUT_PX = 64  # pixels
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Result of the demo.
 
     Attributes
     ----------
@@ -79,12 +79,12 @@ def demo_steps(
     yield Progress("simulating", 0, 1)
     sky = simulate(out / "sky", n_objects=objects, anomaly_rate=0.01, seed=seed)
     yield Progress("simulating", 1, 1)
-    options = {"catalog": sky.catalog, "size": str(_SIZE)}
+    options = {"catalog": sky.catalog, "size": str(_CUTOUT_PX)}
     yield from ingest_steps(SourceRequest.of("fits", sky.mosaics, options=options), out / "cache")
     session = Session.create(
         out / "session",
         out / "cache",
-        settings={"session": {"seed": seed}, "input": {"size": _SIZE}, "tune": {"iterations": iterations}},
+        settings={"session": {"seed": seed}, "input": {"size": _CUTOUT_PX}, "tune": {"iterations": iterations}},
     )
     expert = _expert(sky.truth, session)
     scores: dict[str, tuple[list[str], np.ndarray]] = {}
@@ -118,7 +118,7 @@ def _expert(truth: Path, session: Session) -> Expert:
     with truth.open(newline="", encoding="utf-8") as handle:
         known = {row["object_id"]: row["class"] for row in csv.DictReader(handle)}
     expert = Expert({i: NOMINAL if kind == NOMINAL else ANOMALY for i, kind in known.items() if i in session.cache})
-    expert.label_random(*_LABELLED, np.random.default_rng((session.settings["session"]["seed"], 11)))
+    expert.label_random(*_LABEL_COUNTS, np.random.default_rng((session.settings["session"]["seed"], 11)))
     return expert
 
 

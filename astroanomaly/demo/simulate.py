@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["RARITIES", "SimulatedSky", "simulate"]
 
-_SPACING = 64  # pixels between neighbouring objects of the jittered grid
-_JITTER = 8.0  # largest shift of an object from its grid point, pixels
-_MARGIN = 48  # pixels between the outermost grid points and the edge of the sky
-_OVERLAP = 96  # pixels that two neighbouring tiles share
-_PIXEL_SCALE = 0.1  # arcsec
-_CENTRE = (150.1, 2.2)  # right ascension and declination of the middle of the sky, degrees
-_APERTURE = 30.0  # radius in pixels of the circle in which flux and half-light radius are measured
-_GROWTH_STEP = 0.5  # pixels between two points of the curve of growth
+_SPACING_PX = 64  # pixels between neighbouring objects of the jittered grid
+_JITTER_PX = 8.0  # largest shift of an object from its grid point, pixels
+_MARGIN_PX = 48  # pixels between the outermost grid points and the edge of the sky
+_OVERLAP_PX = 96  # pixels that two neighbouring tiles share
+_PIXEL_SCALE_ARCSEC = 0.1  # arcsec
+_CENTRE_DEG = (150.1, 2.2)  # right ascension and declination of the middle of the sky, degrees
+_APERTURE_PX = 30.0  # radius in pixels of the circle in which flux and half-light radius are measured
+_GROWTH_STEP_PX = 0.5  # pixels between two points of the curve of growth
 _GAIN = 4.0  # electrons per adu
 _READ_NOISE = 5.0  # electrons
 _FAINTEST, _BRIGHTEST, _SLOPE = 1.3e4, 2.0e5, 1.1  # r-band flux in adu, and the power law of the number counts
@@ -56,7 +56,7 @@ class _Band:
 
 
 _BANDS = (_Band("g", 30.0, 30.0, 2.8), _Band("r", 30.0, 50.0, 2.5), _Band("i", 29.8, 60.0, 2.4))
-_REFERENCE = 1  # the band in which size and signal-to-noise are measured
+_REFERENCE_BAND = 1  # the band in which size and signal-to-noise are measured
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ def simulate(
     streams = iter(np.random.SeedSequence(seed).spawn(n_objects + 3 + tiles))
     drawn = _draw(np.random.default_rng(next(streams)), n_objects, anomaly_rate, columns)
     sky = np.zeros(
-        (len(_BANDS), 2 * _MARGIN + (rows - 1) * _SPACING + 1, 2 * _MARGIN + (columns - 1) * _SPACING + 1), np.float32
+        (len(_BANDS), 2 * _MARGIN_PX + (rows - 1) * _SPACING_PX + 1, 2 * _MARGIN_PX + (columns - 1) * _SPACING_PX + 1),
+        np.float32,
     )
     for number in range(n_objects):
         _add_object(sky, drawn, number, np.random.default_rng(next(streams)))
@@ -159,7 +160,7 @@ def simulate(
     for plane, band, trail in zip(sky, _BANDS, trails, strict=True):
         plane[:] = _convolve(plane, _psf(band)) + trail
     for tile in range(tiles):
-        low, high = max(0, edges[tile] - _OVERLAP // 2), min(width, edges[tile + 1] + _OVERLAP // 2)
+        low, high = max(0, edges[tile] - _OVERLAP_PX // 2), min(width, edges[tile + 1] + _OVERLAP_PX // 2)
         rng = np.random.default_rng(next(streams))
         mine = (drawn["x"] >= edges[tile]) & (drawn["x"] < edges[tile + 1])
         noisy = np.stack([_observe(plane[:, low:high], band, rng) for plane, band in zip(sky, _BANDS, strict=True)])
@@ -227,8 +228,8 @@ def _draw(rng: np.random.Generator, n: int, anomaly_rate: float, columns: int) -
     return {
         "class": kind.astype(str),
         "shape": shape.astype(str),
-        "x": _MARGIN + _SPACING * (place % columns) + rng.uniform(-_JITTER, _JITTER, n),
-        "y": _MARGIN + _SPACING * (place // columns) + rng.uniform(-_JITTER, _JITTER, n),
+        "x": _MARGIN_PX + _SPACING_PX * (place % columns) + rng.uniform(-_JITTER_PX, _JITTER_PX, n),
+        "y": _MARGIN_PX + _SPACING_PX * (place // columns) + rng.uniform(-_JITTER_PX, _JITTER_PX, n),
         "flux": np.stack([flux_g, flux_r, flux_i], axis=1),
         "r50": r50,
     }
@@ -244,7 +245,7 @@ def _add_object(sky: np.ndarray, drawn: Mapping[str, np.ndarray], number: int, r
     old, young = shape(axis[None, :], axis[:, None])
     total = old + young
     cx, cy = (float(total.sum(direction) @ axis / total.sum()) for direction in (0, 1))
-    sigma = _BANDS[_REFERENCE].fwhm / 2.355
+    sigma = _BANDS[_REFERENCE_BAND].fwhm / 2.355
     unit = _half_light(total, np.hypot(axis[None, :] - cx, axis[:, None] - cy) / 0.1, 45.0) * 0.1
     scale = float(np.sqrt(max(r50**2 - 1.4 * sigma**2, 1.0))) / unit  # pixels per unit
     half = int(np.clip(np.ceil(5.5 * r50), 36, 64))
@@ -256,11 +257,11 @@ def _add_object(sky: np.ndarray, drawn: Mapping[str, np.ndarray], number: int, r
     for _ in range(4):
         old, young = (part * taper for part in shape(dx / scale + cx, dy / scale + cy))
         seen = gaussian_filter(old + young, sigma, truncate=3)
-        got = _half_light(seen, radius, _APERTURE)
+        got = _half_light(seen, radius, _APERTURE_PX)
         if abs(got / r50 - 1) < 0.02:
             break
         scale *= (r50 / got) ** 1.15
-    inside = seen[radius < _APERTURE].sum()
+    inside = seen[radius < _APERTURE_PX].sum()
     share = young.sum() / (old.sum() + young.sum())
     for band, boost in enumerate((1.9, 1.0, 0.65)):  # odds of young light against old, relative to r
         young_share = boost * share / (1 + (boost - 1) * share)
@@ -279,8 +280,8 @@ def _paste(plane: np.ndarray, stamp: np.ndarray, left: int, bottom: int) -> None
 
 def _half_light(image: np.ndarray, radius: np.ndarray, limit: float) -> float:
     """Return the radius of half of the light inside ``limit``, from the curve of growth, in the unit of ``radius``."""
-    steps = int(limit / _GROWTH_STEP)
-    bins = np.minimum((radius / _GROWTH_STEP).astype(np.intp), steps).ravel()
+    steps = int(limit / _GROWTH_STEP_PX)
+    bins = np.minimum((radius / _GROWTH_STEP_PX).astype(np.intp), steps).ravel()
     growth = np.bincount(bins, image.ravel(), minlength=steps + 1)[:steps].cumsum()
     return float(_crossing(growth[None])[0])
 
@@ -293,7 +294,7 @@ def _crossing(growth: np.ndarray) -> np.ndarray:
     above = growth[rows, first]
     below = np.where(first > 0, growth[rows, np.maximum(first - 1, 0)], 0.0)
     part = (half[:, 0] - below) / np.where(above > below, above - below, 1.0)
-    return _GROWTH_STEP * (first + part)
+    return _GROWTH_STEP_PX * (first + part)
 
 
 def _add_field(sky: np.ndarray, rng: np.random.Generator, n_objects: int) -> None:
@@ -379,14 +380,14 @@ def _measure(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> dict[str, np.n
 
     The circle has a radius of 30 pixels; neighbours inside it are not removed.
     """
-    half = int(_APERTURE) + 1
+    half = int(_APERTURE_PX) + 1
     padded = np.pad(pixels, ((0, 0), (half, half), (half, half)))
     column, row = np.round(x).astype(int), np.round(y).astype(int)
     offset = np.arange(2 * half + 1)
     dx = offset[None, :] - half + (column - x)[:, None]  # (n, S)
     dy = offset[None, :] - half + (row - y)[:, None]
-    steps = int(_APERTURE / _GROWTH_STEP)
-    bins = np.minimum((np.hypot(dx[:, None, :], dy[:, :, None]) / _GROWTH_STEP).astype(np.intp), steps)  # (n, S, S)
+    steps = int(_APERTURE_PX / _GROWTH_STEP_PX)
+    bins = np.minimum((np.hypot(dx[:, None, :], dy[:, :, None]) / _GROWTH_STEP_PX).astype(np.intp), steps)  # (n, S, S)
     bins += (steps + 1) * np.arange(len(x))[:, None, None]
     size = len(x) * (steps + 1)
     found: dict[str, np.ndarray] = {}
@@ -397,7 +398,7 @@ def _measure(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> dict[str, np.n
         area = np.bincount(bins.ravel(), minlength=size).reshape(len(x), -1)[:, :steps].sum(1)
         found[f"flux_{band.name}"] = flux
         found[f"flux_{band.name}_error"] = np.sqrt(np.maximum(flux, 0) / _GAIN + area * band.noise**2)
-        if band is _BANDS[_REFERENCE]:
+        if band is _BANDS[_REFERENCE_BAND]:
             found["r50"] = _crossing(growth)
     return found
 
@@ -433,9 +434,9 @@ def _wcs(shape: tuple[int, ...], low: int = 0) -> Any:
 
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = _CENTRE
+    wcs.wcs.crval = _CENTRE_DEG
     wcs.wcs.crpix = [(shape[1] + 1) / 2 - low, (shape[0] + 1) / 2]
-    wcs.wcs.cdelt = [-_PIXEL_SCALE / 3600, _PIXEL_SCALE / 3600]
+    wcs.wcs.cdelt = [-_PIXEL_SCALE_ARCSEC / 3600, _PIXEL_SCALE_ARCSEC / 3600]
     wcs.wcs.cunit = ["deg", "deg"]
     wcs.wcs.radesys = "ICRS"
     return wcs
@@ -474,9 +475,11 @@ def _write_catalog(
         table[f"mag_{band.name}"] = Column(
             np.round(magnitude, 4), unit="mag", description=f"{band.name}-band AB magnitude within 30 pixels"
         )
-    reference = _BANDS[_REFERENCE].name
+    reference = _BANDS[_REFERENCE_BAND].name
     table["r50"] = Column(
-        np.round(measured["r50"] * _PIXEL_SCALE, 4), unit="arcsec", description=f"{reference}-band half-light radius"
+        np.round(measured["r50"] * _PIXEL_SCALE_ARCSEC, 4),
+        unit="arcsec",
+        description=f"{reference}-band half-light radius",
     )
     snr = measured[f"flux_{reference}"] / measured[f"flux_{reference}_error"]
     table["snr"] = Column(np.round(snr, 3), description=f"{reference}-band signal-to-noise ratio within 30 pixels")

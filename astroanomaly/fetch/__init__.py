@@ -8,14 +8,14 @@ cache's request.
 from astroanomaly.fetch.cache_files import cached
 from astroanomaly.fetch.checks import is_fits, is_votable
 from astroanomaly.fetch.context import current, using
-from astroanomaly.fetch.listen import Said, answer, expect
+from astroanomaly.fetch.listen import ClientOutput, answer, expect
 from astroanomaly.fetch.pool import each
 from astroanomaly.fetch.retry import attempt
 from astroanomaly.fetch.traffic import Traffic, count_bytes, traffic
 from astroanomaly.fetch.web import download, get
 
 __all__ = [
-    "Said",
+    "ClientOutput",
     "Traffic",
     "answer",
     "attempt",

@@ -54,7 +54,7 @@ _MAX_WORDS_LETTERS = 160  # of a service's own text in a message
 
 @dataclass(frozen=True)
 class Problem:
-    """What went wrong.
+    """An error of a request, classified.
 
     Attributes
     ----------

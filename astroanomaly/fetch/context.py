@@ -1,4 +1,4 @@
-"""The user's choice of how to fetch, for everything that runs inside a ``with`` block."""
+"""The fetch configuration in force, for everything that runs inside a ``with`` block."""
 
 from __future__ import annotations
 

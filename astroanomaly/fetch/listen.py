@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from astroanomaly.errors import FetchError
 from astroanomaly.fetch.classify_errors import classify_error, clean
 
-__all__ = ["Said", "answer", "expect"]
+__all__ = ["ClientOutput", "answer", "expect"]
 
 _LIBRARIES = ("astroquery", "astropy", "pyvo")
 _TRANSIENT_WORDS = (  # words of clients that log an error as text only
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Said:
+class ClientOutput:
     """What a client logged and printed while it was called.
 
     Attributes
@@ -69,7 +69,7 @@ class Said:
 
 
 @contextlib.contextmanager
-def answer(what: str) -> Iterator[Said]:
+def answer(what: str) -> Iterator[ClientOutput]:
     """Collect what the libraries of archives log and print in this thread while the block runs; none of it is shown.
 
     Import the client before: what it logs while it is imported for the first time is not collected.
@@ -78,18 +78,18 @@ def answer(what: str) -> Iterator[Said]:
     --------
     ::
 
-        with fetch.answer("the job") as said:
+        with fetch.answer("the job") as output:
             job = service.launch_job(query)
-        job = fetch.expect(job, said)
+        job = fetch.expect(job, output)
     """
-    said = Said(what)
+    output = ClientOutput(what)
     thread = threading.get_ident()
 
     def collect(record: logging.LogRecord) -> bool:
         if record.thread != thread:
             return True
-        said._records.append((record.levelno, record.getMessage()))
-        said.error = (record.exc_info or (None, None))[1] or said.error
+        output._records.append((record.levelno, record.getMessage()))
+        output.error = (record.exc_info or (None, None))[1] or output.error
         _log.debug("%s says: %s", record.name, clean(record.getMessage()))
         return False
 
@@ -100,16 +100,16 @@ def answer(what: str) -> Iterator[Said]:
     ]
     for logger in loggers:
         logger.addFilter(collect)
-    _stdout.collect(thread, said._printed)
+    _stdout.collect(thread, output._printed)
     try:
-        yield said
+        yield output
     finally:
         _stdout.leave(thread)
         for logger in loggers:
             logger.removeFilter(collect)
 
 
-def expect(value: T | None, said: Said, what: str = "") -> T:
+def expect(value: T | None, output: ClientOutput, what: str = "") -> T:
     """Return what a client gave, or raise the reason it gave nothing.
 
     Raises
@@ -119,11 +119,11 @@ def expect(value: T | None, said: Said, what: str = "") -> T:
     """
     if value is not None:
         return value
-    reason = said.reason or "the service's client gave nothing and no reason"
-    problem = classify_error(said.error) if said.error is not None else None
+    reason = output.reason or "the service's client gave nothing and no reason"
+    problem = classify_error(output.error) if output.error is not None else None
     transient = any(words in reason.lower() for words in _TRANSIENT_WORDS)
     raise FetchError(
-        f"{what or said.what}: {reason}", retryable=transient or bool(problem and problem.retryable), reason=reason
+        f"{what or output.what}: {reason}", retryable=transient or bool(problem and problem.retryable), reason=reason
     )
 
 

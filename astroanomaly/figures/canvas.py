@@ -1,4 +1,4 @@
-"""What every figure is drawn on: a canvas of its own, text taken as it is, a file written in one step."""
+"""The canvas of a figure: without global state, text taken literally, the file written in one step."""
 
 from __future__ import annotations
 

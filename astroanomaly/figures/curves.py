@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["costs", "learning_curves", "performance_curves", "training_curves"]
 
-_SHORTEST_S = 0.01  # what takes less stands there on an axis of logarithms
+_MIN_DRAWN_S = 0.01  # what takes less stands there on an axis of logarithms
 _MINUTE_S = 60.0
-_NARROW = 5  # longest over shortest time: below it an axis may have no power of ten, and names the ticks between
+_MAX_NARROW_RATIO = 5  # longest over shortest time: below it an axis may have no power of ten; ticks between are named
 
 
 def performance_curves(
@@ -134,11 +134,11 @@ def learning_curves(
     rankers, classes = ([*dict.fromkeys(key[part] for key in series)] for part in (0, 1))
     figure = new_figure(13.2, 4.2 + 0.22 * len(series) + 0.3 * bool(title), constrained=True)
     panels = figure.subplots(1, 3)
-    told = {"auroc": "AUROC", "auprc": "AUPRC", "found": "anomalies found"}
+    titles = {"auroc": "AUROC", "auprc": "AUPRC", "found": "anomalies found"}
     if chance:
         most = max(row["given"] for row in results)
         panels[2].plot([0, most], [0, most * chance], color=PALE, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
-    for axes, (key, word) in zip(panels, told.items(), strict=True):
+    for axes, (key, word) in zip(panels, titles.items(), strict=True):
         dress_axes(axes, "labels given after the start" if key == "found" else "labels", word, f"{word} against labels")
         for (ranker, name), rows in series.items():
             style = line_style(rankers.index(ranker), classes.index(name))
@@ -191,7 +191,7 @@ def costs(results: Sequence[Mapping[str, Any]], path: str | Path, *, title: str 
     figure = new_figure(7.2, 4.2 + 0.22 * len(rankers) + 0.3 * bool(title), constrained=True)
     axes = figure.subplots()
     rows_of = {ranker: [row for row in results if row["ranker"] == ranker] for ranker in rankers}
-    times = [max(float(np.median([row["seconds"] for row in rows])), _SHORTEST_S) for rows in rows_of.values()]
+    times = [max(float(np.median([row["seconds"] for row in rows])), _MIN_DRAWN_S) for rows in rows_of.values()]
     unit, length = ("seconds", 1) if max(times) < _MINUTE_S else ("minutes", _MINUTE_S)
     dress_axes(axes, f"{unit} of a round", "AUPRC", "AUPRC against time")
     for number, (rows, seconds) in enumerate(zip(rows_of.values(), times, strict=True)):
@@ -204,7 +204,7 @@ def costs(results: Sequence[Mapping[str, Any]], path: str | Path, *, title: str 
         axes.plot([seconds / length] * 2, [middle - scatter, middle + scatter], color=colour, linewidth=1.6, label="_")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}" if 1 < max(times) / min(times) < _NARROW else "")
+    axes.xaxis.set_minor_formatter("{x:g}" if 1 < max(times) / min(times) < _MAX_NARROW_RATIO else "")
     axes.margins(x=0.12, y=0.12)
     legend_below(axes, [shorten(clean(ranker), 40) for ranker in rankers])
     put_heading(figure, title)

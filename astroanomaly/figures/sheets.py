@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["contact_sheet"]
 
-_MAX_SIDE = 40_000  # pixels, longest side of a contact sheet
+_MAX_SIDE_PX = 40_000  # pixels, longest side of a contact sheet
 _MARKERS: dict[str, Any] = {  # of a style -> as matplotlib names it
     "circle": "o", "star": "*", "x": "X", "dash": "s", "inverted_triangle": "v", "diamond": "D", "triangle": "^",
     "square": "s", "hex": "h", "square_pin": (4, 1, 45), "cross": "P",
 }  # fmt: skip
-_POINTED = ("*", (4, 1, 45))  # drawn larger: most of their square is empty
+_POINTED_MARKERS = ("*", (4, 1, 45))  # drawn larger: most of their square is empty
 
 
 def contact_sheet(
@@ -100,10 +100,10 @@ def contact_sheet(
     styles = _frame_styles(marks, classes)
     top, foot = (52 if title else 20), (40 if styles else 14)
     total = (max(2 * side + columns * step_x - gap, 360), top + rows * step_y + foot)
-    if max(total) > _MAX_SIDE:
+    if max(total) > _MAX_SIDE_PX:
         raise ConfigError(
             f"a contact sheet of {n} images in {columns} columns would measure {total[0]} x {total[1]} pixels, more "
-            f"than {_MAX_SIDE}: draw fewer at a time"
+            f"than {_MAX_SIDE_PX}: draw fewer at a time"
         )
     canvas = np.full((total[1], total[0], 3), 255, np.uint8)
     figure = new_figure(total[0] / DPI, total[1] / DPI)
@@ -172,7 +172,7 @@ def _marker(figure: Figure, total: tuple[int, int], x: float, y: float, style: M
     from matplotlib.lines import Line2D
 
     marker = _MARKERS[style.marker]
-    size = 11 if marker in _POINTED else 7
+    size = 11 if marker in _POINTED_MARKERS else 7
     line = Line2D([x / total[0]], [1 - y / total[1]], marker=marker, markersize=size, color=_colour(style), zorder=6)
     line.set(markeredgecolor="white", markeredgewidth=0.8, transform=figure.transFigure, linestyle="none")
     figure.add_artist(line)

@@ -1,4 +1,4 @@
-"""What band names mean: wavelengths, and which bands make red, green and blue."""
+"""Wavelengths of bands by their names, and which bands make red, green and blue."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["default_channels", "parse_channels", "wavelength_nm"]
 
 Channels = tuple[tuple[float, ...], ...]
 
-_CASED = {  # lower and upper case are different filters
+_CASE_SENSITIVE_NM = {  # lower and upper case are different filters
     "u": 355, "g": 475, "r": 622, "i": 763, "z": 905, "y": 1000,
     "U": 365, "B": 445, "V": 551, "R": 658, "I": 806, "G": 551,
     "Y": 1020, "J": 1250, "H": 1650, "K": 2190, "L": 3450, "M": 4750, "Z": 880,
 }  # fmt: skip
-_WORDS = {
+_NAMED_BANDS_NM = {
     "fuv": 153, "nuv": 231, "vis": 715, "ks": 2150, "kp": 2120, "bp": 511, "rp": 777, "white": 600,
     "w1": 3353, "w2": 4603, "w3": 11561, "w4": 22088, "ch1": 3550, "ch2": 4490, "ch3": 5730, "ch4": 7870,
     "irac1": 3550, "irac2": 4490, "irac3": 5730, "irac4": 7870, "red": 658, "green": 551, "blue": 445,
@@ -57,12 +57,12 @@ def wavelength_nm(name: str) -> float | None:
             number = float(match.group(1))
             return number * 10 if number < 200 else number
     for part in parts:
-        if part.lower() in _WORDS:
-            return float(_WORDS[part.lower()])
+        if part.lower() in _NAMED_BANDS_NM:
+            return float(_NAMED_BANDS_NM[part.lower()])
     for part in parts:
-        single = part.lower() if in_survey and part.lower() in _CASED else part
-        if single in _CASED:
-            return float(_CASED[single])
+        single = part.lower() if in_survey and part.lower() in _CASE_SENSITIVE_NM else part
+        if single in _CASE_SENSITIVE_NM:
+            return float(_CASE_SENSITIVE_NM[single])
     return None
 
 

@@ -1,4 +1,4 @@
-"""How label classes are marked, on pages and on figures: a colour and a shape, told apart with every colour vision."""
+"""Marks of label classes on pages and figures: a colour and a shape, distinct for every colour vision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["MarkStyle", "mark_style"]
 
 @dataclass(frozen=True)
 class MarkStyle:
-    """How one word is marked.
+    """Colour, shape and letter of one label class.
 
     Attributes
     ----------
@@ -31,14 +31,14 @@ class MarkStyle:
 
 
 # Okabe & Ito (2008)
-_FIXED = {
+_BUILT_IN_STYLES = {
     "nominal": MarkStyle("#56B4E9", "circle", "●"),
     "anomaly": MarkStyle("#E69F00", "star", "★"),
     "disputed": MarkStyle("#F5F5F5", "x", "✕", on_white="#222222"),
     "skipped": MarkStyle("#9AA4B2", "dash", "–"),
     "flagged": MarkStyle("#D55E00", "inverted_triangle", "▼"),
 }
-_OWN = (
+_CUSTOM_CLASS_STYLES = (
     MarkStyle("#CC79A7", "diamond", "◆"),
     MarkStyle("#009E73", "triangle", "▲"),
     MarkStyle("#F0E442", "square", "■"),
@@ -58,7 +58,7 @@ def mark_style(word: str, classes: Sequence[str]) -> MarkStyle:
     classes
         All label classes of the session, in their order: its own classes take their styles in turn.
     """
-    if word in _FIXED:
-        return _FIXED[word]
-    own = [name for name in classes if name not in _FIXED]
-    return _OWN[own.index(word) % len(_OWN) if word in own else 0]
+    if word in _BUILT_IN_STYLES:
+        return _BUILT_IN_STYLES[word]
+    own = [name for name in classes if name not in _BUILT_IN_STYLES]
+    return _CUSTOM_CLASS_STYLES[own.index(word) % len(_CUSTOM_CLASS_STYLES) if word in own else 0]

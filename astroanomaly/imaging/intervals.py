@@ -62,25 +62,25 @@ def _sorted_rows(values: Any) -> tuple[Any, Any]:
 def _quantile(ordered: Any, count: Any, share: float, first: Any = 0) -> Any:
     """Linear interpolation between order statistics, as `numpy.percentile`; 0 for an empty row.
 
-    The ``count`` values of each row from place ``first`` on are meant.
+    The ``count`` values of each row from position ``first`` on are meant.
     """
     last = clip_low(count - 1)
     if is_torch(ordered):
         import torch
 
-        place = last.double() * share
-        low = place.floor().long()
+        position = last.double() * share
+        low = position.floor().long()
         high = torch.minimum(low + 1, last)
         below = ordered.gather(1, (low + first).clamp(max=ordered.shape[1] - 1)[:, None])[:, 0]
         above = ordered.gather(1, (high + first).clamp(max=ordered.shape[1] - 1)[:, None])[:, 0]
-        weight = (place - low).to(ordered.dtype)
+        weight = (position - low).to(ordered.dtype)
     else:
-        place = last * share
-        low = np.floor(place).astype(np.int64)
+        position = last * share
+        low = np.floor(position).astype(np.int64)
         high = np.minimum(low + 1, last)
         rows, most = np.arange(len(ordered)), ordered.shape[1] - 1
         below, above = ordered[rows, np.minimum(low + first, most)], ordered[rows, np.minimum(high + first, most)]
-        weight = (place - low).astype(ordered.dtype)
+        weight = (position - low).astype(ordered.dtype)
     there = count > 0
     below, above = where(there, below, 0.0), where(there, above, 0.0)
     return below + (above - below) * weight
@@ -109,12 +109,12 @@ def _clipped_moments(values: Any, clip: float = 3.0, rounds: int = 5) -> tuple[A
         mean = _between(once, low, high) / number
         spread = to_float32(clip_low(_between(twice, low, high) / number - mean * mean) ** 0.5)
         if step < rounds:
-            low = larger(low, _place(ordered, centre - clip * spread, "left"))
-            high = smaller(high, _place(ordered, centre + clip * spread, "right"))
+            low = larger(low, _insertion_index(ordered, centre - clip * spread, "left"))
+            high = smaller(high, _insertion_index(ordered, centre + clip * spread, "right"))
     return centre * unit, spread * unit
 
 
-def _place(ordered: Any, values: Any, side: str) -> Any:
+def _insertion_index(ordered: Any, values: Any, side: str) -> Any:
     """Where in each sorted row a value belongs, to the left or right of its equals."""
     if is_torch(ordered):
         import torch
@@ -125,7 +125,7 @@ def _place(ordered: Any, values: Any, side: str) -> Any:
 
 
 def _between(running: Any, low: Any, high: Any) -> Any:
-    """Sum of each row from place ``low`` to before ``high``, given its running sums."""
+    """Sum of each row from position ``low`` to before ``high``, given its running sums."""
     last, before = clip_low(high - 1), clip_low(low - 1)
     if is_torch(running):
         upper, lower = running.gather(1, last[:, None])[:, 0], running.gather(1, before[:, None])[:, 0]

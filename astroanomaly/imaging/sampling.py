@@ -13,7 +13,7 @@ _CUTOUTS_PER_READ = 64
 
 
 class _Cutouts(Protocol):
-    """What is asked of a cache."""
+    """The part of a cache that sampling needs."""
 
     @property
     def bands(self) -> Sequence[str]: ...

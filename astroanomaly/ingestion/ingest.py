@@ -31,7 +31,7 @@ __all__ = ["DryRun", "dry_run", "hold_folder", "ingest", "ingest_steps", "plan_i
 
 @dataclass(frozen=True)
 class DryRun:
-    """What an ingest would do.
+    """Tasks, objects and downloads of an ingest that is only planned.
 
     Attributes
     ----------

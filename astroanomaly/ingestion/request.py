@@ -1,4 +1,4 @@
-"""What a user asks of a source, checked."""
+"""The request of a user to a source, checked."""
 
 from __future__ import annotations
 

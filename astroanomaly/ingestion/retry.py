@@ -1,4 +1,4 @@
-"""Find the objects of a cache that failed but need not have, and the pieces of its plan that read them again."""
+"""Find the objects of a cache that failed but need not have, and the tasks of its plan that read them again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reading_again(tasks: Iterable[tuple[int, Task]], suspects: Mapping[str, set[
     Parameters
     ----------
     tasks
-        Tasks with their places in the plan.
+        Tasks with their indices in the plan.
     suspects
         Ids of the wanted objects, without the prefix, by the key of a task that may hold them. Where the table of one
         of these tasks names an object, it is read from there alone.
@@ -44,19 +44,19 @@ def reading_again(tasks: Iterable[tuple[int, Task]], suspects: Mapping[str, set[
     rows = [(item, _rows_of(item[1], suspects[item[1].key])) for item in tasks if item[1].key in suspects]
     placed = {name for _, (_, names) in rows for name in names}
     found = []
-    for (ordinal, task), (places, names) in rows:
+    for (ordinal, task), (chosen, names) in rows:
         if suspects[task.key] - placed:
             found.append((ordinal, task))
         elif names:
-            found.append((ordinal, task.take(places)))
+            found.append((ordinal, task.take(chosen)))
     return found
 
 
 def keep_only(item: CutoutBlock | Cutout | Failure, ids: Container[str]) -> CutoutBlock | Cutout | Failure | None:
     """Return what an item says of some objects and their exposures (``<product>/<id>``); None where it says nothing."""
     if isinstance(item, CutoutBlock):
-        places = np.array([place for place, name in enumerate(item.ids) if _object_of(name, ids)], np.int64)
-        return item if len(places) == len(item) else item.take(places) if len(places) else None
+        rows = np.array([row for row, name in enumerate(item.ids) if _object_of(name, ids)], np.int64)
+        return item if len(rows) == len(item) else item.take(rows) if len(rows) else None
     return item if _object_of(item.object_id, ids) else None
 
 
@@ -68,8 +68,8 @@ def exposed(item: CutoutBlock | Cutout | Failure | None, ids: Container[str]) ->
     return {_object_of(name, ids) for name in names if name not in ids}
 
 
-def failed_rest(task: Task, told: Iterable[str], reason: str) -> Iterator[Failure]:
-    """Yield a failure for every object of a task of which nothing was told, not even by an exposure of it.
+def failed_rest(task: Task, reported: Iterable[str], reason: str) -> Iterator[Failure]:
+    """Yield a failure for every object of a task of which nothing was reported, not even by an exposure of it.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def failed_rest(task: Task, told: Iterable[str], reason: str) -> Iterator[Failur
         raise UnreadableError(f"the task {task.key!r} of the plan {reason}")
     ids = _plain_ids(task.table[column])
     wanted = set(ids)
-    done = {_object_of(name, wanted) for name in told}
+    done = {_object_of(name, wanted) for name in reported}
     ra, dec = (np.asarray(task.table.get(name, np.full(len(ids), np.nan)), np.float64) for name in ("ra", "dec"))
     for name, lon, lat in zip(ids, ra.tolist(), dec.tolist(), strict=True):
         if name not in done:
@@ -96,13 +96,13 @@ def _object_of(name: str, ids: Container[str]) -> str:
 
 
 def _rows_of(task: Task, ids: set[str]) -> tuple[np.ndarray, set[str]]:
-    """Places of objects in the task's table, and which were found there."""
+    """Rows of objects in the task's table, and which were found there."""
     column = next((name for name in TASK_ID_NAMES if name in task.table), None)
     if column is None:
         return np.zeros(0, np.int64), set()
     names = _plain_ids(task.table[column])
-    places = [place for place, name in enumerate(names) if name in ids]
-    return np.array(places, np.int64), {names[place] for place in places}
+    rows = [row for row, name in enumerate(names) if name in ids]
+    return np.array(rows, np.int64), {names[row] for row in rows}
 
 
 def _plain_ids(column: Any) -> list[str]:

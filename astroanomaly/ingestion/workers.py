@@ -32,7 +32,7 @@ _BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: wh
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What came of an ingest.
+    """Result of an ingest: counts of objects and failures.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class IngestContext:
-    """What a worker needs to know beside its tasks.
+    """Settings of a worker beside its tasks.
 
     Attributes
     ----------
@@ -154,17 +154,17 @@ def _read(source: Source, task: Task) -> Iterator[CutoutBlock | Cutout | Failure
     UnreadableError
         If it breaks off at a task that does not name its objects.
     """
-    told: set[str] = set()
+    reported: set[str] = set()
     try:
         for item in source.read(task):
-            told.update(item.ids if isinstance(item, CutoutBlock) else [item.object_id])
+            reported.update(item.ids if isinstance(item, CutoutBlock) else [item.object_id])
             yield item
     except AstroAnomalyError:
         raise
     except Exception as error:  # noqa: BLE001 - a plugin and its libraries may raise anything on a damaged file
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         _log.warning("source %s broke off at its task %s: %s", source.name, task.key, reason, exc_info=True)
-        yield from failed_rest(task, told, f"cannot be read: {reason}")
+        yield from failed_rest(task, reported, f"cannot be read: {reason}")
 
 
 def read_tasks(
@@ -175,7 +175,7 @@ def read_tasks(
     Parameters
     ----------
     tasks
-        Tasks with their places in the plan; taken as they are needed.
+        Tasks with their indices in the plan; taken as they are needed.
     workers
         Number of processes, or a cluster.
     """

@@ -1,4 +1,4 @@
-"""The consensus of annotators: what stands of the verdicts in a label log, one event after another."""
+"""The consensus of annotators: the majority of the verdicts in a label log, kept up to date event by event."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DISPUTED = "disputed"  # consensus label where as many annotators say one thing 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing somebody said or did.
+    """One action of an annotator on an object: a verdict, a skip, a flag, a note or an undo.
 
     Attributes
     ----------
     number
-        Place in the log, from 1.
+        Number in the log, from 1.
     object_id
         The object; empty for an undo of a whole batch.
     kind
@@ -58,7 +58,7 @@ class Event:
 
 @dataclass(frozen=True)
 class ObjectConsensus:
-    """What all annotators together say of one object.
+    """The consensus of all annotators on one object.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class ObjectConsensus:
     time
         Of the last verdict.
     skipped_by
-        Those whose last word on it was to skip it.
+        Those who skipped it last.
     flagged
         Whether somebody flagged it.
     notes
@@ -85,7 +85,7 @@ class ObjectConsensus:
 
     @property
     def skipped(self) -> bool:
-        """Whether somebody's last word on it was to skip it."""
+        """Whether somebody skipped it last."""
         return bool(self.skipped_by)
 
 
@@ -104,20 +104,20 @@ class Consensus:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.last = 0
-        self._said: dict[str, list[Event]] = {}
+        self._events: dict[str, list[Event]] = {}
         self._members: dict[int, list[str]] = {}  # batch -> its objects
         self._undone: set[int] = set()
         self._cleared: dict[tuple[int, str], list[int]] = {}  # (batch, object) -> batches that took it back
-        self._cached: dict[str, ObjectConsensus] = {}  # of objects asked for since something was said of them
+        self._cached: dict[str, ObjectConsensus] = {}  # of objects without an event since
         self.add(events)
 
     def add(self, events: Iterable[Event]) -> set[str]:
-        """Take further events; return the objects of which something else may stand now."""
+        """Take further events; return the objects whose consensus may have changed."""
         changed: set[str] = set()
         for event in events:
             self.last = event.number
             if event.kind != "undo":
-                self._said.setdefault(event.object_id, []).append(event)
+                self._events.setdefault(event.object_id, []).append(event)
             elif event.refers_to is None:
                 continue
             elif event.object_id:
@@ -136,32 +136,32 @@ class Consensus:
         """Objects that a batch concerns."""
         return tuple(self._members.get(batch, ()))
 
-    def said(self, object_id: str) -> list[Event]:
+    def events_of(self, object_id: str) -> list[Event]:
         """Events of one object but for undos, oldest first, those that were taken back included."""
-        return list(self._said.get(object_id, ()))
+        return list(self._events.get(object_id, ()))
 
-    def standing(self, object_id: str) -> list[Event]:
+    def valid_events(self, object_id: str) -> list[Event]:
         """Events of one object that are not taken back, oldest first."""
         return [
             event
-            for event in self._said.get(object_id, ())
+            for event in self._events.get(object_id, ())
             if event.batch not in self._undone
             and all(batch in self._undone for batch in self._cleared.get((event.batch, object_id), ()))
         ]
 
     def of(self, object_id: str) -> ObjectConsensus:
-        """Return what all annotators together say of one object."""
+        """Return the consensus on one object."""
         cached = self._cached.get(object_id)
         if cached is None:
             cached = self._count_votes(object_id)
-            if object_id in self._said:
+            if object_id in self._events:
                 self._cached[object_id] = cached
         return cached
 
     def _count_votes(self, object_id: str) -> ObjectConsensus:
         words: dict[str, Event] = {}
         flagged, notes, time = False, [], ""
-        for event in self.standing(object_id):
+        for event in self.valid_events(object_id):
             if event.kind in ("verdict", "skip"):
                 words[event.annotator] = event
                 time = event.time if event.kind == "verdict" else time
@@ -174,8 +174,8 @@ class Consensus:
         return ObjectConsensus(majority(votes), votes, time if votes else "", skipped, flagged, tuple(notes))
 
     def current(self) -> dict[str, ObjectConsensus]:
-        """Return the consensus on every object of which anything stands."""
-        every = ((object_id, self.of(object_id)) for object_id in self._said)
+        """Return the consensus on every object with a vote, a skip, a flag or a note that was not taken back."""
+        every = ((object_id, self.of(object_id)) for object_id in self._events)
         return {i: one for i, one in every if one.votes or one.skipped_by or one.flagged or one.notes}
 
 
@@ -193,16 +193,16 @@ def audit_labels(consensus: Consensus, audit: Collection[str]) -> dict[str, str]
     Only verdicts given blind count, on the audit pages of the app: what somebody chose to label, having seen its score
     or in a table, is no random part of it. Once the whole set is labelled, nothing was chosen: every verdict counts.
     """
-    said = {object_id: consensus.of(object_id).label for object_id in audit}
-    if not all(said.values()):
-        said = {object_id: _blind(consensus, object_id) for object_id in audit if said[object_id]}
-    return {object_id: label for object_id, label in said.items() if label}
+    labels = {object_id: consensus.of(object_id).label for object_id in audit}
+    if not all(labels.values()):
+        labels = {object_id: _blind(consensus, object_id) for object_id in audit if labels[object_id]}
+    return {object_id: label for object_id, label in labels.items() if label}
 
 
 def _blind(consensus: Consensus, object_id: str) -> str:
-    """Majority of what people said of an object when its score and other verdicts were hidden; empty if nobody did."""
+    """Majority of the verdicts on an object given blind, without its score and other verdicts; empty without any."""
     votes: dict[str, str] = {}
-    for event in consensus.standing(object_id):
+    for event in consensus.valid_events(object_id):
         if event.kind == "verdict" and event.ordering == AUDIT:
             votes[event.annotator] = event.value
         elif event.kind == "skip":

@@ -19,8 +19,8 @@ EVENT_COLUMNS = (
     "probability", "blind_repeat",
 )  # fmt: skip
 _VERSION = 1
-_APPLICATION = 0x41414C42  # marks the file as a label log of ours
-_GLANCE_S = 0.05
+_APPLICATION_ID = 0x41414C42  # marks the file as a label log of ours
+_FIRST_TRY_S = 0.05
 _OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
 _NESTED = ("SAVEPOINT nested", "RELEASE nested", ("ROLLBACK TO nested", "RELEASE nested"))
 _KINDS = ("verdict", "skip", "flag", "note", "undo")
@@ -45,7 +45,7 @@ CREATE INDEX event_undone ON event (refers_to) WHERE refers_to IS NOT NULL;
 CREATE TABLE label_class (place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE audit (object_id TEXT PRIMARY KEY);
 """
-_PROTECTED = "".join(
+_TRIGGERS = "".join(
     f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} "
     f"BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;"
     for table in ("event", "label_class", "audit")
@@ -106,8 +106,8 @@ class LabelDatabase:
             # one transaction: a label file has its classes and its protection, or is no label file
             names = "".join(f"INSERT INTO label_class VALUES ({k}, '{_quoted(n)}');" for k, n in enumerate(classes, 1))
             made._connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} {names} {_PROTECTED} PRAGMA user_version={_VERSION}; "
-                f"PRAGMA application_id={_APPLICATION}; COMMIT;"
+                f"BEGIN IMMEDIATE; {_SCHEMA} {names} {_TRIGGERS} PRAGMA user_version={_VERSION}; "
+                f"PRAGMA application_id={_APPLICATION_ID}; COMMIT;"
             )
         except BaseException as error:
             if made is not None:
@@ -146,7 +146,7 @@ class LabelDatabase:
 
     def _check_format(self) -> None:
         path = self.path
-        if self.read("PRAGMA application_id")[0][0] != _APPLICATION:
+        if self.read("PRAGMA application_id")[0][0] != _APPLICATION_ID:
             raise LabelError(f"{path} is an SQLite file, but not a label file of AstroAnomaly")
         version = self.read("PRAGMA user_version")[0][0]
         if version > _VERSION:
@@ -192,7 +192,7 @@ class LabelDatabase:
         with self._glance_lock:
             try:
                 if self._glance is None:
-                    self._glance = _connect(self.path, _GLANCE_S)
+                    self._glance = _connect(self.path, _FIRST_TRY_S)
                 return self._glance.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 if _is_busy(error):

@@ -1,4 +1,4 @@
-"""What people said of the objects: an append-only log of events, durable at each verdict.
+"""The label log: an append-only log of verdicts and other events, durable at each verdict.
 
 Nothing is ever changed or removed. The last verdict of each annotator is a vote, an undo takes back one's own latest
 batch, and the majority of votes is the consensus label; ties are disputed and not trained on.
@@ -127,13 +127,13 @@ class LabelLog:
         round, ordering, probability, blind_repeat
             See `Event`; ``blind_repeat`` for all or for each.
         time
-            When it was said, ISO 8601, UTC unless it says otherwise, for all or for each; None or empty text: now. The
+            Time of the verdict, ISO 8601, UTC unless it has another zone, for all or for each; None or empty: now. The
             order of events, not their time, decides which verdict is the last.
 
         Raises
         ------
         LabelError
-            For a word that is no label class, or anything else that cannot be; nothing is written.
+            For an unknown label class or any other invalid value; nothing is written.
         StorageError, BusyError
             If it could not be made durable; nothing is written.
         """
@@ -210,10 +210,10 @@ class LabelLog:
         with self._database.transaction():
             rows = []
             for object_id in chosen:
-                standing = Consensus(self.history(object_id)).standing(object_id)
+                valid = Consensus(self.history(object_id)).valid_events(object_id)
                 own = {
                     event.batch
-                    for event in standing
+                    for event in valid
                     if event.annotator == annotator and event.kind != "note" and event.number > after
                 }
                 rows += [
@@ -272,7 +272,7 @@ class LabelLog:
         return [_event(row) for row in self._database.glance(_EVENTS_AFTER, (after,))]
 
     def current(self, *, until: int | None = None) -> dict[str, ObjectConsensus]:
-        """Return the consensus on every object of which anything stands, by object id.
+        """Return the consensus on every object that has events which were not taken back, by object id.
 
         Parameters
         ----------
@@ -325,16 +325,16 @@ class LabelLog:
             probability = float(probability)
             if not (math.isfinite(probability) and 0 <= probability <= 1):
                 raise LabelError(f"probability={probability} of having been shown: expected 0 to 1")
-        said = [time] * len(pairs) if time is None or isinstance(time, str) else list(time)
-        if len(said) != len(pairs):
-            raise LabelError(f"{len(said)} times for {len(pairs)} objects: give one for all, or one for each")
+        times = [time] * len(pairs) if time is None or isinstance(time, str) else list(time)
+        if len(times) != len(pairs):
+            raise LabelError(f"{len(times)} times for {len(pairs)} objects: give one for all, or one for each")
         repeats = [blind_repeat] * len(pairs) if isinstance(blind_repeat, bool) else list(blind_repeat)
         now = _now()
         who, shown = _checked_text(annotator, "annotator"), _checked_text(ordering, "ordering", empty=True)
         rows = [
             (_checked_text(object_id, "object id"), kind, _checked_text(value, kind, empty=True), who,
              _utc(when) if when else now, int(round), None, shown, probability, repeat)
-            for (object_id, value), when, repeat in zip(pairs, said, repeats, strict=True)
+            for (object_id, value), when, repeat in zip(pairs, times, repeats, strict=True)
         ]  # fmt: skip
         return self._insert(rows)
 

@@ -33,7 +33,7 @@ _MAX_BYTES = 2**30
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What came of an import.
+    """Result of an import of labels.
 
     Attributes
     ----------
@@ -118,8 +118,8 @@ def import_labels(
             for k in mine:  # before the verdicts, so that one undo takes back the labels
                 if notes[k]:
                     log.note([objects[k]], notes[k], annotator=who, **more)
-            chosen, said = [objects[k] for k in mine], [labels[k] for k in mine]
-            log.verdict(chosen, said, annotator=who, time=[times[k] for k in mine], **more)
+            chosen, values = [objects[k] for k in mine], [labels[k] for k in mine]
+            log.verdict(chosen, values, annotator=who, time=[times[k] for k in mine], **more)
     return ImportReport(len(objects), tuple(messages))
 
 
@@ -141,13 +141,13 @@ def export_labels(
     if path.exists() and not overwrite:
         raise StorageError(f"{path} exists already: choose another name, or --overwrite")
     labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
-    place = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
+    row_of = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
     audit = log.audit
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(("object_id", "label", "votes", "annotators", "time", "ra", "dec", "audit", "note"))
         for object_id, consensus in labelled.items():
-            k = place.get(object_id)
+            k = row_of.get(object_id)
             ra, dec = ("", "") if k is None else (_number(positions[0][k]), _number(positions[1][k]))
             votes = ";".join(f"{label}:{count}" for label, count in Counter(consensus.votes.values()).most_common())
             writer.writerow(
@@ -332,11 +332,11 @@ def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> lis
 def _refuse_contradictions(
     objects: Sequence[str], labels: Sequence[str], annotators: Sequence[str], path: Path
 ) -> None:
-    said: dict[tuple[str, str], str] = {}
+    known: dict[tuple[str, str], str] = {}
     for object_id, label, who in zip(objects, labels, annotators, strict=True):
-        if said.setdefault((object_id, who), label) != label:
+        if known.setdefault((object_id, who), label) != label:
             raise LabelError(
-                f"{path} says both {said[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
+                f"{path} says both {known[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
                 "No label was written"
             )
 

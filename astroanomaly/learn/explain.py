@@ -53,7 +53,7 @@ class Deletion:
 
 @dataclass(frozen=True, eq=False)
 class ImageScore:
-    """How a ranker scores what it sees of the cutouts of a cache, or of others with the same layout.
+    """The scoring of images by a ranker: cutouts of a cache, or others with the same layout.
 
     Parameters
     ----------
@@ -186,9 +186,9 @@ def occlusion(score: Callable[[Tensor], Tensor], image: Tensor, *, window: float
     size = image.shape[-1]
     side = max(1, round(window * size))
     starts = torch.linspace(0, size - side, max(2, steps)).round().int().tolist()
-    places = [(y, x) for y in starts for x in starts]
-    masks = torch.zeros(len(places), size, size, dtype=torch.bool)
-    for mask, (y, x) in zip(masks, places, strict=True):
+    corners = [(y, x) for y in starts for x in starts]
+    masks = torch.zeros(len(corners), size, size, dtype=torch.bool)
+    for mask, (y, x) in zip(masks, corners, strict=True):
         mask[y : y + side, x : x + side] = True
     falls = _falls(score, image, masks)  # (n,)
     total = torch.einsum("n,nyx->yx", falls, masks.float())

@@ -1,4 +1,4 @@
-"""Label errors: labels that a model which did not see them contradicts, and a fit that leans on them less.
+"""Label errors: labels that models trained without them contradict, and weights for a fit robust against them.
 
 Labels are left out in turn (stratified folds, several times over), a logistic regression on frozen features learns from
 the others, and what it says of those left out is compared with what people said: the out-of-fold probability of the
@@ -23,15 +23,15 @@ _MIN_WEIGHT = 0.02  # of any label
 _one_at_a_time = threading.Lock()  # the number of threads of the linear algebra is the whole process's
 
 
-def held_out(points: np.ndarray, places: np.ndarray, *, c: float, balanced: bool, seed: int = 0) -> np.ndarray:
-    """Say of labelled objects what models say that did not see their labels.
+def held_out(points: np.ndarray, class_indices: np.ndarray, *, c: float, balanced: bool, seed: int = 0) -> np.ndarray:
+    """Predict the classes of labelled objects by models that did not see their labels (cross-validation).
 
     Parameters
     ----------
     points
         ``(n, D)`` features of unit length.
-    places
-        ``(n,)`` class numbers from 0; of each smaller one there is at least one.
+    class_indices
+        ``(n,)`` class indices from 0; every index below the largest occurs.
     c, balanced
         Inverse regularisation, and whether every label class weighs alike, as in the settings of the probe.
     seed
@@ -46,11 +46,11 @@ def held_out(points: np.ndarray, places: np.ndarray, *, c: float, balanced: bool
     from sklearn.model_selection import StratifiedKFold
     from threadpoolctl import threadpool_limits
 
-    counts = np.bincount(places)
+    counts = np.bincount(class_indices)
     found = np.full((len(points), len(counts)), np.nan)
-    several = np.flatnonzero(counts[places] > 1)  # what is the only one of its class cannot be left out
-    alone = np.flatnonzero(counts[places] == 1)
-    if len(set(places[several].tolist())) < 2:
+    several = np.flatnonzero(counts[class_indices] > 1)  # what is the only one of its class cannot be left out
+    alone = np.flatnonzero(counts[class_indices] == 1)
+    if len(set(class_indices[several].tolist())) < 2:
         return found
     folds = min(_FOLDS, int(counts[counts > 1].min()))
     total = np.zeros((len(several), len(counts)))
@@ -59,22 +59,22 @@ def held_out(points: np.ndarray, places: np.ndarray, *, c: float, balanced: bool
         points = _on_own_axes(points)
         for draw in range(_REPEATS):
             parts = StratifiedKFold(folds, shuffle=True, random_state=seed + draw)
-            for learn, ask in parts.split(points[several], places[several]):
+            for learn, ask in parts.split(points[several], class_indices[several]):
                 rows = np.concatenate([several[learn], alone])
-                total[ask] += odds(points[rows], places[rows], points[several[ask]], c=c, balanced=balanced)
+                total[ask] += odds(points[rows], class_indices[rows], points[several[ask]], c=c, balanced=balanced)
     found[several] = total / _REPEATS
     return found
 
 
-def confidence(points: np.ndarray, places: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def confidence(points: np.ndarray, class_indices: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """``(n,)`` probability of each given label by models that did not see it; NaN where none can be left out."""
-    odds = held_out(points, places, c=_REGRESSION_C, balanced=False, seed=seed)
-    return expit(odds[np.arange(len(places)), places])
+    odds = held_out(points, class_indices, c=_REGRESSION_C, balanced=False, seed=seed)
+    return expit(odds[np.arange(len(class_indices)), class_indices])
 
 
-def trust(points: np.ndarray, places: np.ndarray) -> np.ndarray:
+def trust(points: np.ndarray, class_indices: np.ndarray) -> np.ndarray:
     """``(n,)`` weights of labels for a fit that wrong ones harm less: the probability of each, at least 0.02."""
-    return np.maximum(np.nan_to_num(confidence(points, places), nan=1.0), _MIN_WEIGHT)
+    return np.maximum(np.nan_to_num(confidence(points, class_indices), nan=1.0), _MIN_WEIGHT)
 
 
 def suspects(points: np.ndarray, labels: Sequence[str]) -> list[tuple[int, float, str]]:
@@ -90,25 +90,25 @@ def suspects(points: np.ndarray, labels: Sequence[str]) -> list[tuple[int, float
     Returns
     -------
     list of tuple
-        Place of the label, its confidence as in `confidence`, and the class that a model finds most likely which did
+        Index of the label, its confidence as in `confidence`, and the class that a model finds most likely which did
         not see it; the most doubtful first. Labels that cannot be left out are not among them.
     """
     names = sorted(set(labels))
-    places = np.array([names.index(label) for label in labels], int)
-    if not len(places):
+    class_indices = np.array([names.index(label) for label in labels], int)
+    if not len(class_indices):
         return []
-    found = held_out(points, places, c=_REGRESSION_C, balanced=False)
-    sure = expit(found[np.arange(len(places)), places])
+    found = held_out(points, class_indices, c=_REGRESSION_C, balanced=False)
+    sure = expit(found[np.arange(len(class_indices)), class_indices])
     order = [int(k) for k in np.argsort(sure, kind="stable") if np.isfinite(sure[k])]
     return [(k, float(sure[k]), names[int(found[k].argmax())]) for k in order]
 
 
-def odds(points: np.ndarray, places: np.ndarray, asked: np.ndarray, *, c: float, balanced: bool) -> np.ndarray:
+def odds(points: np.ndarray, class_indices: np.ndarray, asked: np.ndarray, *, c: float, balanced: bool) -> np.ndarray:
     """``(k, classes)`` log-odds of further points ``(k, D)`` by a regression on labelled ones."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=c, class_weight="balanced" if balanced else None, max_iter=2000)
-    logits = model.fit(points.astype(np.float64), places).decision_function(asked)
+    logits = model.fit(points.astype(np.float64), class_indices).decision_function(asked)
     return log_odds(np.stack([np.zeros_like(logits), logits], axis=1) if logits.ndim == 1 else logits)
 
 

@@ -1,4 +1,4 @@
-"""From cutouts to what the network sees, on its device; and test-time augmentation."""
+"""From cutouts to the network's input, on its device; and test-time augmentation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def to_tensor(
     device: torch.device | str = "cpu",
     planes: Sequence[int] | None = None,
 ) -> Tensor:
-    """Turn cutouts into what the network sees.
+    """Turn cutouts into the network's input.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def to_tensor(
         ``(n, B, H, W)`` float32 flux with NaN where there is no data, or uint8 display pixels. They travel to the
         device as they are; from a tensor in pinned memory while the caller goes on.
     model_input
-        What the network sees of them.
+        How they become the network's input.
     device
         Where to compute.
     planes

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Logits", "all_classes", "log_odds", "score_images"]
 
 Logits = Callable[["Tensor", str, int], "Tensor"]
-"""Maps images ``(n, 3, S, S)``, the uuid of their shard (empty for none) and the place of the first one to logits."""
+"""Maps images ``(n, 3, S, S)``, the uuid of their shard (empty for none) and the row of the first one to logits."""
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ def score_images(
     cache
         The cutouts.
     model_input
-        What the network sees of them.
+        How they become the network's input.
     batch_size
         Cutouts per pass; 0: what suits the device.
     engines

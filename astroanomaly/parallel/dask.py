@@ -190,7 +190,7 @@ def _result(future: Future) -> Any:
         return future.result()
     except KilledWorker as error:
         raise ClusterError(
-            "several workers were killed by the same piece of work, most likely for want of memory; what was finished "
+            "several workers were killed by the same item of work, most likely for want of memory; what was finished "
             "is kept: give the workers more memory, or start fewer of them, and run the same command again"
         ) from error
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""One map over independent pieces of work: in this process, in several, or on a cluster."""
+"""One map over independent items of work: in this process, in several, or on a cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class Mapper(Protocol):
-    """Whatever applies a function to many items, such as the workers of a cluster."""
+    """Protocol of what applies a function to many items, such as the workers of a cluster."""
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Apply a function to every item; yield each item's result once, as they are done."""
@@ -73,7 +73,7 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int 
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, which lets running pieces finish and starts no more; end with the parent."""
+    """Leave Ctrl-C to the parent, which lets running items finish and starts no more; end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
 

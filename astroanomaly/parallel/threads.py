@@ -13,7 +13,7 @@ __all__ = ["SharedIterator", "merged", "prefetch"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_END: Any = object()
+_END_MARKER: Any = object()
 
 
 def prefetch(
@@ -76,16 +76,16 @@ def merged(generators: Sequence[Iterator[Result]]) -> Iterator[Result]:
     error ends all of them. When this generator ends, or is closed, all of them are closed and the threads have ended.
     """
     with ThreadPoolExecutor(len(generators), thread_name_prefix="merged") as threads:
-        running = {threads.submit(next, generator, _END): generator for generator in generators}
+        running = {threads.submit(next, generator, _END_MARKER): generator for generator in generators}
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     generator = running.pop(future)
                     result = future.result()
-                    if result is _END:
+                    if result is _END_MARKER:
                         continue
-                    running[threads.submit(next, generator, _END)] = generator
+                    running[threads.submit(next, generator, _END_MARKER)] = generator
                     yield result
         finally:
             wait(running)

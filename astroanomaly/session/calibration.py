@@ -2,7 +2,7 @@
 
 The audit set is a simple random sample of the pool, so that it tells how many anomalies there are whatever the scores
 are worth: that interval is exact. Few of its objects stand high in the ranking. What the next 100 hold needs a curve of
-the probability against the place in the ranking, fitted to the audit set, and all the curves that fit it about as well.
+the probability against the rank, fitted to the audit set, and all the curves that fit it about as well.
 
 The curve is piecewise linear in log-odds of probability and logarithm of depth, and rises. Its steps between knots
 have a prior of heavy tails with much of its weight near none, so that plateaus and cliffs are both likely: one slope
@@ -12,7 +12,7 @@ grid this is a hidden Markov chain, whose posterior is drawn from exactly by bac
 (Rabiner 1989, Proc. IEEE 77, 257): nothing has to converge, not even with one anomaly, or with all in one place.
 
 Objects were labelled because they looked anomalous, which leaves fewer anomalies at the same score than the audit set
-has there. So the draws are made for all objects, labelled ones included at the place they would have if nobody had
+has there. So the draws are made for all objects, labelled ones included at the rank they would have if nobody had
 labelled them, and what is known to be among them is subtracted. Some draws have fewer anomalies than are known.
 Counting these as none left is right where next to all are found, and too low elsewhere; dropping them is too high where
 next to all are found. Intervals reach from the one to the other, and what is expected lies half-way.
@@ -41,17 +41,17 @@ _KNOTS = np.array(
 _STEP_SCALES = (0.1, 0.6, 2.0, 6.0)  # half-Cauchy scales of a step in log-odds per decade, each as likely
 _LOWEST_PRIOR = (-5.0, 4.0)  # prior mean and scatter of the log-odds at the lower end of the ranking
 _FALL_CHANCE, _SPARSE_COUNT = 0.3, 8  # chance that a step goes down, where the audit set has fewer objects above
-_PARTS_PER_SEGMENT = 8  # places within a segment that objects are gathered at
+_PARTS_PER_SEGMENT = 8  # bins within a segment that objects are gathered in
 _DRAWS, _DRAWS_WITH_LABELS = 1000, 6000  # without and with other labels, which many draws contradict
 _MIN_KEPT_DRAWS = 200  # draws that are kept at least: those that contradict least
 _EDGES_PER_DECADE = 24
-_POINTS_PER_STRETCH = 12  # objects at which the curve is looked up within a stretch of the ranking
-_MIN_STRETCH = 100
+_POINTS_PER_INTERVAL = 12  # objects at which the curve is looked up within an interval of ranks
+_MIN_INTERVAL_OBJECTS = 100
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number that is not known: its expectation, and where it lies with 90 % and with 95 % probability."""
+    """An estimate: its expectation, and its intervals of 90 % and of 95 %."""
 
     expected: float
     low: float
@@ -193,17 +193,17 @@ def forecast(
     everyone = np.sort(np.concatenate([scores, audit_scores, known_scores]))
     knots = _knots(len(everyone))
     draws = _DRAWS_WITH_LABELS if known else _DRAWS
-    curves = _draw_curves(_place(audit_scores, everyone), audit_truth, knots, draws, rng)
+    curves = _draw_curves(_log_rank(audit_scores, everyone), audit_truth, knots, draws, rng)
     order = np.argsort(-scores, kind="stable")
     wanted = tuple(d for d in dict.fromkeys(depths) if 0 < d < len(scores))
     edges = _edges(len(scores), wanted)
     counts, possible = _counts(scores[order], edges, known_scores, known_truth, everyone, knots, curves, rng)
     mean = (counts.mean(axis=0) + counts[possible].mean(axis=0)) / 2
     within = []
-    for place in np.searchsorted(edges, wanted):
-        low, low_95 = np.quantile(counts[:, place], [0.05, 0.025], method="inverted_cdf")
-        high, high_95 = np.quantile(counts[possible, place], [0.95, 0.975], method="inverted_cdf")
-        within.append(Interval(*(float(value) for value in (mean[place], low, high, low_95, high_95))))
+    for k in np.searchsorted(edges, wanted):
+        low, low_95 = np.quantile(counts[:, k], [0.05, 0.025], method="inverted_cdf")
+        high, high_95 = np.quantile(counts[possible, k], [0.95, 0.975], method="inverted_cdf")
+        within.append(Interval(*(float(value) for value in (mean[k], low, high, low_95, high_95))))
     steps = np.diff(mean, prepend=0.0)
     widths = np.diff(edges, prepend=0)
     falling = isotonic_regression(steps / widths, weights=widths, increasing=False).x
@@ -221,21 +221,21 @@ def _knots(count: int) -> np.ndarray:
     return np.r_[_KNOTS[last - 0.2 > _KNOTS], last]
 
 
-def _place(scores: np.ndarray, everyone: np.ndarray) -> np.ndarray:
-    """Place in the ranking of all: -log10 of the share of objects with such a score or a higher one."""
+def _log_rank(scores: np.ndarray, everyone: np.ndarray) -> np.ndarray:
+    """Rank among all: -log10 of the share of objects with such a score or a higher one."""
     above = len(everyone) - np.searchsorted(everyone, scores, side="left")
     return -np.log10((above + 0.5).clip(0.5) / (len(everyone) + 1))
 
 
 def _draw_curves(
-    places: np.ndarray, truth: np.ndarray, knots: np.ndarray, draws: int, rng: np.random.Generator
+    log_ranks: np.ndarray, truth: np.ndarray, knots: np.ndarray, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
     """``(draws, knots)`` log-odds, from their posterior: backward messages, then draws forward."""
-    fits = _likelihood(places, truth, knots)
+    fits = _likelihood(log_ranks, truth, knots)
     message = np.zeros(len(_LOG_ODDS_GRID))
     chances = []
     for number in reversed(range(len(knots) - 1)):
-        few = int((places >= knots[number]).sum()) < _SPARSE_COUNT
+        few = int((log_ranks >= knots[number]).sum()) < _SPARSE_COUNT
         with np.errstate(divide="ignore"):
             joint = np.log(_step_prior(knots[number + 1] - knots[number], few)) + fits[number] + message
         top = joint.max(axis=1)
@@ -252,11 +252,11 @@ def _draw_curves(
     return _LOG_ODDS_GRID[np.stack(path, axis=1)]
 
 
-def _likelihood(places: np.ndarray, truth: np.ndarray, knots: np.ndarray) -> np.ndarray:
+def _likelihood(log_ranks: np.ndarray, truth: np.ndarray, knots: np.ndarray) -> np.ndarray:
     """``(segments, G, G)`` log-likelihood of the objects of each segment by the values at its lower and upper knot."""
     found = np.zeros((len(knots) - 1, len(_LOG_ODDS_GRID), len(_LOG_ODDS_GRID)))
-    segment = np.clip(np.searchsorted(knots, places, side="right") - 1, 0, len(knots) - 2)
-    share = np.clip((places - knots[segment]) / np.diff(knots)[segment], 0, 1)
+    segment = np.clip(np.searchsorted(knots, log_ranks, side="right") - 1, 0, len(knots) - 2)
+    share = np.clip((log_ranks - knots[segment]) / np.diff(knots)[segment], 0, 1)
     part = np.minimum((share * _PARTS_PER_SEGMENT).astype(int), _PARTS_PER_SEGMENT - 1)
     for number, where, odd in sorted(set(zip(segment.tolist(), part.tolist(), truth.tolist(), strict=True))):
         those = (segment == number) & (part == where) & (truth == odd)
@@ -311,7 +311,7 @@ def _counts(
     every = np.concatenate([scores, known_scores])
     free = np.r_[np.ones(len(scores), bool), np.zeros(len(known_scores), bool)]
     order = np.lexsort((~free, -every))  # unlabelled objects first where scores are equal
-    places = _place(every[order], everyone)
+    log_ranks = _log_rank(every[order], everyone)
     seen = np.searchsorted(np.cumsum(free[order]), edges) + 1  # objects of both kinds above each edge
     seen[-1] = len(every)
     taken = np.r_[0, np.cumsum(np.r_[np.zeros(len(scores), bool), known_truth][order])]
@@ -319,10 +319,10 @@ def _counts(
     run = np.zeros(len(curves))
     start = 0
     for number, stop in enumerate(seen):
-        for first in _stretches(start, stop):
+        for first in _rank_intervals(start, stop):
             last = min(stop, first[1])
-            picked = np.linspace(first[0], last - 1, min(last - first[0], _POINTS_PER_STRETCH)).astype(int)
-            chance = expit(_at(places[picked], knots, curves)).mean(axis=1)
+            picked = np.linspace(first[0], last - 1, min(last - first[0], _POINTS_PER_INTERVAL)).astype(int)
+            chance = expit(_at(log_ranks[picked], knots, curves)).mean(axis=1)
             run += rng.binomial(last - first[0], chance)
         start = stop
         counts[:, number] = run - taken[stop]
@@ -333,16 +333,16 @@ def _counts(
     return np.maximum.accumulate(counts, axis=1), kept
 
 
-def _stretches(start: int, stop: int) -> list[tuple[int, int]]:
+def _rank_intervals(start: int, stop: int) -> list[tuple[int, int]]:
     """Cut a part of the ranking where the curve may bend within it; deep down it is long and flat."""
-    step = max(_MIN_STRETCH, (stop - start) // 8)
+    step = max(_MIN_INTERVAL_OBJECTS, (stop - start) // 8)
     return [(first, min(stop, first + step)) for first in range(start, stop, step)]
 
 
-def _at(places: np.ndarray, knots: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """``(draws, n)`` log-odds at some places."""
-    segment = np.clip(np.searchsorted(knots, places, side="right") - 1, 0, len(knots) - 2)
-    share = np.clip((places - knots[segment]) / np.diff(knots)[segment], 0, 1)
+def _at(log_ranks: np.ndarray, knots: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    """``(draws, n)`` log-odds at some ranks."""
+    segment = np.clip(np.searchsorted(knots, log_ranks, side="right") - 1, 0, len(knots) - 2)
+    share = np.clip((log_ranks - knots[segment]) / np.diff(knots)[segment], 0, 1)
     return curves[:, segment] * (1 - share) + curves[:, segment + 1] * share
 
 

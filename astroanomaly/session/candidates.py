@@ -1,4 +1,4 @@
-"""What a session has found: tables of candidates, of doubtful labels, and contact sheets."""
+"""Tables of candidates, of doubtful labels, and contact sheets."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
     """Make the table of the objects to look at next; see `Session.candidates`."""
     last = session.last_round
     ids, log_odds = last.read_scores(session.cache)
-    opinions = session.labels.current()
+    consensus = session.labels.current()
     barred = set(session.labels.audit)
     if not include_labelled:
-        barred |= {object_id for object_id, opinion in opinions.items() if opinion.label}
+        barred |= {object_id for object_id, one in consensus.items() if one.label}
     chosen = ranking.order(
         ids,
         -log_odds[:, 0],
@@ -39,9 +39,9 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
         exclude=barred,
         rng=np.random.default_rng((session.settings["session"]["seed"], last.number, 2)),
         features=session.points,
-        labelled=[object_id for object_id, opinion in opinions.items() if opinion.label],
+        labelled=[object_id for object_id, one in consensus.items() if one.label],
     )
-    return describe(session, chosen, -log_odds[:, 0], log_odds, opinions)
+    return describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
 
 
 def thumbnails(session: SessionFolder, ids: Sequence[str]) -> np.ndarray:

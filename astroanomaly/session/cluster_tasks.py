@@ -1,4 +1,4 @@
-"""What the workers of a cluster do for a session, shard by shard: frozen features, and scores of a trained network."""
+"""Tasks of a session for the workers of a cluster, shard by shard: frozen features, scores of a trained network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHARDS_PER_GROUP = 16  # that a worker scores in one go, where there are many: 
 
 @dataclass(frozen=True)
 class SessionRef:
-    """What a worker needs to know of a session; it opens the session and the caches itself.
+    """Reference to a session for a worker, which opens the session and the caches itself.
 
     Attributes
     ----------
@@ -104,14 +104,14 @@ def score_shards(
     yield Progress("scoring", done, len(cache), message=cluster.announce())
     shards = list(left)
     size = min(_SHARDS_PER_GROUP, max(1, len(shards) // (4 * max(1, cluster.threads))))
-    said = False
+    announced = False
     groups = (shards[start : start + size] for start in range(0, len(shards), size))
     for group in run(functools.partial(_score, SessionRef.of(session, cache), target.absolute()), groups, cluster):
         done += sum(left[shard] for shard in group)
         _look_again(target.scores)
         message, first = "", next(iter(group))
-        if not said and has_scores(target.scores, first):
-            message, said = f"scored with {read_scores(target.scores, first).engine}", True
+        if not announced and has_scores(target.scores, first):
+            message, announced = f"scored with {read_scores(target.scores, first).engine}", True
         yield Progress("scoring", done, len(cache), message=message)
     lost = sum(not has_scores(target.scores, shard) for shard in left)
     if lost:

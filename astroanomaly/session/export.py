@@ -51,7 +51,7 @@ def export(
         raise LabelError(
             f"{labelled!r} is no label class{nearest(labelled, session.classes)} (known: {', '.join(session.classes)})"
         )
-    opinions = session.labels.current()
+    consensus = session.labels.current()
     if session.is_scored:
         ids, log_odds = session.last_round.read_scores(session.cache)
     elif labelled is not None:  # labels can be written out before anything was trained
@@ -62,10 +62,10 @@ def export(
     scores = -log_odds[:, 0]
     found = _calibrated(session)
     if labelled is not None:
-        places = [k for k, i in enumerate(ids) if i in opinions and opinions[i].label == labelled]
-        chosen = [ids[k] for k in sorted(places, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
+        rows = [k for k, i in enumerate(ids) if i in consensus and consensus[i].label == labelled]
+        chosen = [ids[k] for k in sorted(rows, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
     else:
-        nominal = {object_id for object_id, opinion in opinions.items() if opinion.label == NOMINAL}
+        nominal = {object_id for object_id, one in consensus.items() if one.label == NOMINAL}
         chosen = ranking.order(
             ids, scores, n=len(ids) if threshold is not None else top or _DEFAULT_TOP, exclude=nominal
         )
@@ -75,10 +75,10 @@ def export(
             likely = 1 / (1 + np.exp(-scores.astype(np.float64))) if found is None else found.probability(scores)
             above = {ids[k] for k in np.flatnonzero(likely >= threshold)}
             if found is not None:  # what is known needs no estimate
-                known = {i: opinion.label for i, opinion in opinions.items() if opinion.label not in ("", DISPUTED)}
+                known = {i: one.label for i, one in consensus.items() if one.label not in ("", DISPUTED)}
                 above = (above - known.keys()) | {i for i, label in known.items() if label != NOMINAL}
             chosen = [object_id for object_id in chosen if object_id in above]
-    table = describe(session, chosen, scores, log_odds, opinions, found=found)
+    table = describe(session, chosen, scores, log_odds, consensus, found=found)
     if merge_radius_arcsec > 0:
         table = merge_duplicates(table, merge_radius_arcsec)
     write_catalog(table, path, overwrite=overwrite)
@@ -102,7 +102,7 @@ def describe(
     chosen: Sequence[str],
     scores: np.ndarray,
     log_odds: np.ndarray | None = None,
-    opinions: Mapping[str, ObjectConsensus] | None = None,
+    consensus: Mapping[str, ObjectConsensus] | None = None,
     provenance: Mapping[str, str] | None = None,
     found: Forecast | None = None,
 ) -> QTable:
@@ -118,8 +118,8 @@ def describe(
         ``(N,)`` of all objects in the order of the cache, NaN where there is none.
     log_odds
         ``(N, classes)`` of all objects; None leaves the columns of the classes out.
-    opinions
-        What stands; None reads it.
+    consensus
+        The consensus of annotators by object id; None reads it.
     provenance
         Where the scores come from; None: the latest round.
     found
@@ -128,20 +128,20 @@ def describe(
     rows = session.cache.rows(chosen)
     ra, dec = session.cache.positions
     order = np.argsort(np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"), kind="stable")
-    standing = session.labels.current() if opinions is None else opinions
-    said = [standing.get(object_id, ObjectConsensus("", {})) for object_id in chosen]
+    known = session.labels.current() if consensus is None else consensus
+    of_chosen = [known.get(object_id, ObjectConsensus("", {})) for object_id in chosen]
     columns: dict[str, Any] = {
         "object_id": np.array(list(chosen), dtype=str),
         "ra": ra[rows],
         "dec": dec[rows],
         "score": scores[rows],
         "rank": order[rows] + 1,
-        "label": np.array([opinion.label for opinion in said], dtype=str),
-        "votes": np.array([_votes(opinion) for opinion in said], dtype=str),
-        "note": np.array([" | ".join(opinion.notes) for opinion in said], dtype=str),
+        "label": np.array([one.label for one in of_chosen], dtype=str),
+        "votes": np.array([_votes(one) for one in of_chosen], dtype=str),
+        "note": np.array([" | ".join(one.notes) for one in of_chosen], dtype=str),
     }
     if found is not None:
-        free = np.array([opinion.label in ("", DISPUTED) for opinion in said], bool)
+        free = np.array([one.label in ("", DISPUTED) for one in of_chosen], bool)
         columns["probability"] = np.where(free, found.probability(scores[rows]), np.nan)
     for number, name in enumerate(session.classes if log_odds is not None else ()):
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
@@ -154,8 +154,8 @@ def describe(
     return build_catalog(columns, where_from)
 
 
-def _votes(opinion: ObjectConsensus) -> str:
-    return ";".join(f"{label}:{count}" for label, count in Counter(opinion.votes.values()).most_common())
+def _votes(consensus: ObjectConsensus) -> str:
+    return ";".join(f"{label}:{count}" for label, count in Counter(consensus.votes.values()).most_common())
 
 
 def origin(session: SessionFolder, last: Round | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The fitted ranker of a round: as it is at hand, from its checkpoint, or fitted again from its recipe."""
+"""The fitted ranker of a round: from memory, from its checkpoint, or fitted again by its recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session has on disk: settings, caches, labels, rounds and features, and what is made of them alone."""
+"""The folder of a session: settings, caches, labels, rounds and features, and what is made of them alone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CONFIG, _LABELS = "session.toml", "labels.sqlite"
 
 
 class SessionFolder:
-    """The folder of a session. `astroanomaly.Session` adds the verbs.
+    """The folder of a session. `astroanomaly.Session` adds training, scoring and exports.
 
     Attributes
     ----------

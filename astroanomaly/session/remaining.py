@@ -1,4 +1,4 @@
-"""What is left to find: a session's scores and audit set brought together with `astroanomaly.session.calibration`."""
+"""Estimate how many anomalies are left, from scores and audit set; see `astroanomaly.session.calibration`."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def forecast_scores(
     scores
         ``(N,)`` in the order of the cache, higher is more anomalous; objects with NaN are left out.
     consensus
-        What people said.
+        The consensus of annotators.
     audit
         The audit set.
     learnt
-        Objects whose labels the scores know. Where these would stand if they did not is told by the instant ranker,
+        Objects whose labels the scores know. What rank these would have otherwise is estimated by the instant ranker,
         which leaves them out in turn.
     points
         ``(n, D)`` features of some objects on the scale of the survey; asked for only if labels were learnt from.
@@ -85,9 +85,9 @@ def forecast_scores(
     checked = {i: label for i, label in audit_labels(consensus, drawn).items() if label != DISPUTED}
     if len(checked) < MIN_AUDIT_LABELS:
         raise SessionError(_too_few(len(drawn), len(checked)))
-    said = {i: o.label for i, o in consensus.current().items() if o.label not in ("", DISPUTED) and i not in audit}
-    there = cache.find(list(said))
-    known = [i for i, row in zip(said, there, strict=True) if row >= 0]
+    labels = {i: o.label for i, o in consensus.current().items() if o.label not in ("", DISPUTED) and i not in audit}
+    there = cache.find(list(labels))
+    known = [i for i, row in zip(labels, there, strict=True) if row >= 0]
     audit_rows, known_rows = cache.rows(list(checked)), cache.rows(known)
     scores = np.asarray(scores, np.float64)
     free = np.isfinite(scores)
@@ -98,7 +98,7 @@ def forecast_scores(
     if taught.any():
         rows = _compared(scores, free, audit_rows, seed)
         known_scores[taught] = _unseen(
-            points, [i for i in known if i in set(learnt)], said, cache.ids_at(rows[0]), scores[rows[0]], rows[1],
+            points, [i for i in known if i in set(learnt)], labels, cache.ids_at(rows[0]), scores[rows[0]], rows[1],
             regression, known_scores[taught], seed,
         )  # fmt: skip
     has = np.isfinite(known_scores)
@@ -108,7 +108,7 @@ def forecast_scores(
         scores[audit_rows][seen],
         np.array([label != NOMINAL for label in checked.values()], bool)[seen],
         known_scores[has],
-        np.array([said[i] != NOMINAL for i in known], bool)[has],
+        np.array([labels[i] != NOMINAL for i in known], bool)[has],
         depths=depths,
         seed=seed,
     )
@@ -127,7 +127,7 @@ def _compared(scores: np.ndarray, free: np.ndarray, audit_rows: np.ndarray, seed
 def _unseen(
     points: Callable[[Sequence[str]], np.ndarray],
     learnt: Sequence[str],
-    said: Mapping[str, str],
+    labels: Mapping[str, str],
     sample: Sequence[str],
     sample_scores: np.ndarray,
     weights: np.ndarray,
@@ -137,18 +137,18 @@ def _unseen(
 ) -> np.ndarray:
     """``(n,)`` scores that objects would have if their labels were not known.
 
-    Log-odds out of fold, of a regression like the probe's, tell the place: an object would stand as high in the ranking
+    Log-odds out of fold, of a regression like the probe's, give the rank: an object would stand as high in the ranking
     as it does in that of the regression.
     """
     options = {name: regression.get(name, usual) for name, usual in _REGRESSION.items()}
-    names = [NOMINAL, *sorted({said[i] for i in learnt} - {NOMINAL})]
-    places = np.array([names.index(said[i]) for i in learnt])
-    if not (places == 0).any() or not (places > 0).any():  # taken back since
+    names = [NOMINAL, *sorted({labels[i] for i in learnt} - {NOMINAL})]
+    class_indices = np.array([names.index(labels[i]) for i in learnt])
+    if not (class_indices == 0).any() or not (class_indices > 0).any():  # taken back since
         return own
     known = points(learnt)
-    held = -held_out(known, places, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
+    held = -held_out(known, class_indices, seed=seed, **options)[:, 0]  # type: ignore[arg-type]
     finite = np.isfinite(held)
-    sampled = -odds(known, places, points(sample), **options)[:, 0]  # type: ignore[arg-type]
+    sampled = -odds(known, class_indices, points(sample), **options)[:, 0]  # type: ignore[arg-type]
     order = np.argsort(-sampled, kind="stable")
     above = np.cumsum(weights[order])[np.searchsorted(-sampled[order], -held[finite], side="right").clip(1) - 1]
     order = np.argsort(-sample_scores, kind="stable")

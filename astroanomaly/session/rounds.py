@@ -28,9 +28,9 @@ ROUNDS = "rounds"  # folder of the rounds of a session
 SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
 _RECIPE, _WEIGHTS = "ranker.json", "model.safetensors"
 _UNFINISHED, _LOCK = ".tmp-", "lock"
-_NEW_S = 600.0  # a folder without a lock file is not swept before: its maker may be about to write one
-_OLD_S = 86400.0  # where files cannot be locked, what nobody has touched for a day is left over
-_LOCKING_S = 1.0  # between making the lock file and locking it
+_MIN_SWEEP_AGE_S = 600.0  # a folder without a lock file is not swept before: its maker may be about to write one
+_MAX_UNLOCKED_AGE_S = 86400.0  # where files cannot be locked, what nobody has touched for a day is left over
+_LOCK_GRACE_S = 1.0  # between making the lock file and locking it
 
 
 @dataclass(frozen=True)
@@ -196,10 +196,10 @@ def _is_left_over(path: Path) -> bool:
     try:
         age = time.time() - max(item.stat().st_mtime for item in (path, *path.rglob("*")))
         if not (path / _LOCK).exists():
-            return age > _NEW_S
+            return age > _MIN_SWEEP_AGE_S
         held = is_held(path / _LOCK)
         if held is None:
-            return age > _OLD_S
-        return not held and age > _LOCKING_S
+            return age > _MAX_UNLOCKED_AGE_S
+        return not held and age > _LOCK_GRACE_S
     except OSError:  # it is gone meanwhile, or not ours
         return False

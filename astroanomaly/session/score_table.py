@@ -131,7 +131,7 @@ def export_scores(
 ) -> Generator[Progress, None, int]:
     """Write the scores of all objects by the latest round, see `Session.export_scores`; return how many."""
     check_target(path, tuple(STREAMS), overwrite=overwrite)  # ids are looked through only for a file that can be
-    labels = {object_id: opinion.label for object_id, opinion in session.labels.current().items()}
+    labels = {object_id: consensus.label for object_id, consensus in session.labels.current().items()}
     if survey is None:
         last = session.last_round
         cache = session.cache
@@ -192,7 +192,7 @@ def _refuse_unfinished(session: SessionFolder, survey: Path, folder: Path) -> No
     done, tasks = count_tasks(folder), plan_tasks(survey)
     if done != tasks:
         raise SessionError(
-            f"{folder} has scores of {done} of {tasks} pieces of the survey: give the command `astroanomaly score "
+            f"{folder} has scores of {done} of {tasks} tasks of the survey: give the command `astroanomaly score "
             f"{session.path} --source ... --out {survey}` again, which goes on where it stopped"
         )
 

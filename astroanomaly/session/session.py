@@ -1,4 +1,4 @@
-"""One session: the verbs to work with it. What lies on disk is in `astroanomaly.session.folder`."""
+"""The class `Session`: create, train, score, export. What lies on disk is in `astroanomaly.session.folder`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_APP = "astroanomaly.app.web.notebook"
+_NOTEBOOK_MODULE = "astroanomaly.app.web.notebook"
 
 
 class Session(SessionFolder):
@@ -65,7 +65,7 @@ class Session(SessionFolder):
         UnknownObjectError
             For an id that is in none of the caches; then no label is written.
         LabelError
-            For a word that is no label class.
+            For an unknown label class.
         """
         chosen = [ids] if isinstance(ids, str) else list(ids)
         self.cache.locate(chosen)
@@ -219,7 +219,7 @@ class Session(SessionFolder):
         top
             How many of the highest scores are kept as cutouts.
         retry_failed
-            First forget the scores of the pieces in which objects have failed, so that they are cut and scored again.
+            First forget the scores of the tasks in which objects have failed, so that they are cut and scored again.
         progress
             Called with a `Progress` now and then.
         **options
@@ -443,7 +443,7 @@ class Session(SessionFolder):
             ``HOST`` or ``HOST:PORT`` under which the browser sees the notebook, for instance ``hub.org``.
         """
         if self._app is None:  # the app lies above the session, which knows nothing of it but its name
-            self._app = importlib.import_module(_APP).NotebookApp(self)
+            self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self)
         self._app.show(annotator or user_name(), origin)
 
     def contact_sheet(self, table: QTable, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""A whole survey: cut, score, forget. Scores and positions of all are kept, and the cutouts of the best."""
+"""Score a survey without keeping its cutouts: only scores and positions, and the cutouts of the best, are stored."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from astroanomaly.session.survey_best import BestObjects, cut_again
 
 __all__ = ["SurveyReport", "score_source"]
 
-_BEST = "best"  # folder of the cache of the best
-_CUTTING = "cutting"  # folder of cutouts that wait to be scored
+_BEST_FOLDER = "best"  # folder of the cache of the best
+_STAGING_FOLDER = "cutting"  # folder of cutouts that wait to be scored
 _EXPECTED_OBJECTS = 10**6  # objects of a plan that does not know how many they are
 _Score = Callable[[Shard], ShardScores]
 
 
 @dataclass(frozen=True)
 class SurveyReport:
-    """What came of a survey that was scored.
+    """Result of scoring a survey.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def score_source(
     began = time.time()
     out = out.resolve()  # workers may be elsewhere
     target = last.in_survey(out)
-    scores, kept = target / SCORES, target / _BEST
+    scores, kept = target / SCORES, target / _BEST_FOLDER
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
     with hold_folder(out), connect(scheduler, workers) as cluster:
         context, planning = yield from plan_ingest(request, out)
@@ -188,7 +188,7 @@ def _follow(
     scored = no_coverage = 0
     failed: Counter[str] = Counter()
     traffic = Traffic()
-    said = ""
+    announced = ""
 
     def take(part: PartScores) -> None:
         nonlocal scored, no_coverage
@@ -205,8 +205,8 @@ def _follow(
         traffic += asked
         take(part)
         seen = scored + failed.total() + no_coverage
-        message = "" if part.engine in ("", said) else f"scored with {part.engine}"
-        said = part.engine
+        message = "" if part.engine in ("", announced) else f"scored with {part.engine}"
+        announced = part.engine
         yield Progress("scoring", seen, max(survey.objects, seen), {"failed": float(failed.total())}, message)
     return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic)
 
@@ -263,7 +263,7 @@ def _in_this_process(
 @contextlib.contextmanager
 def _cutting(out: Path) -> Iterator[Path]:
     """Give an empty folder for cutouts that wait to be scored; it is gone afterwards."""
-    folder = out / _CUTTING
+    folder = out / _STAGING_FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(exist_ok=True)
@@ -297,7 +297,7 @@ def _cut_and_score(
     """Cut and score some tasks, in a worker; return the first of them. Another may do the same: both write the same."""
     need(context.out / CACHE_FILE)
     score = _image_score(ref, last, context.out, survey.expected)
-    cut, tasks, traffic = _cut(replace(context, out=context.out / _CUTTING, sync=False), batch)
+    cut, tasks, traffic = _cut(replace(context, out=context.out / _STAGING_FOLDER, sync=False), batch)
     return int(_part(survey, score, last.ranker, cut, tasks).tasks.min()), traffic
 
 

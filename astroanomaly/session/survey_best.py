@@ -42,9 +42,9 @@ class BestObjects:
         """Take the scores of a part."""
         scores = -part.log_odds[:, 0].astype(np.float64)
         chosen = np.flatnonzero(scores >= self._top.lowest)  # NaN is not
-        ids = [part.ids[place] for place in chosen.tolist()]
+        ids = [part.ids[row] for row in chosen.tolist()]
         new = np.flatnonzero(self._known.find(ids) < 0)
-        ids = [ids[place] for place in new.tolist()]
+        ids = [ids[k] for k in new.tolist()]
         self._top.add(scores[chosen[new]], ids)
         self._tasks.update(zip(ids, part.task[chosen[new]].tolist(), strict=True))
         if len(self._tasks) > _SPARE_FACTOR * self._top.k:
@@ -52,12 +52,12 @@ class BestObjects:
 
     @property
     def tasks(self) -> dict[str, int]:
-        """The ids of the best so far, highest first, with the place in the plan of the task each came from."""
+        """The ids of the best so far, highest first, with the index in the plan of the task each came from."""
         return {name: self._tasks[name] for _, name in self._top.result()}
 
 
 def cut_again(
-    context: IngestContext, survey: Path, places: Mapping[str, int], workers: int | Cluster
+    context: IngestContext, survey: Path, ordinals: Mapping[str, int], workers: int | Cluster
 ) -> Generator[Progress, None, Traffic]:
     """Cut some objects once more, each from its task, and keep them.
 
@@ -67,23 +67,23 @@ def cut_again(
         Whose cache they go to.
     survey
         Folder with the plan.
-    places
-        Ids of the objects, and the places in the plan of their tasks.
+    ordinals
+        Indices in the plan of the tasks that hold the objects, by object id.
     workers
         Number of processes, or a cluster.
     """
-    tasks = dict(read_plan_parts(survey, set(places.values()).__contains__))
+    tasks = dict(read_plan_parts(survey, set(ordinals.values()).__contains__))
     suspects: dict[str, set[str]] = {}
-    for name, ordinal in places.items():
+    for name, ordinal in ordinals.items():
         suspects.setdefault(tasks[ordinal].key, set()).add(name.removeprefix(context.prefix))
     again = reading_again(tasks.items(), suspects)
-    only = frozenset(name.removeprefix(context.prefix) for name in places)
+    only = frozenset(name.removeprefix(context.prefix) for name in ordinals)
     traffic, done = Traffic(), 0
-    yield Progress("keeping", 0, len(places))
+    yield Progress("keeping", 0, len(ordinals))
     for part in read_tasks(replace(context, only=only), again, workers):
         traffic += part.traffic
         done += part.cut + part.failed.total() + part.no_coverage
-        yield Progress("keeping", done, max(done, len(places)))
+        yield Progress("keeping", done, max(done, len(ordinals)))
     return traffic
 
 

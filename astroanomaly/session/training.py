@@ -1,4 +1,4 @@
-"""The two halves of a round of a session: a ranker learns, and scores."""
+"""A round of a session: fit a ranker, then score all objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["TrainReport", "score", "train"]
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training gave.
+    """Result of a training.
 
     Attributes
     ----------
@@ -132,6 +132,6 @@ def score(
     for scores in fitted.score(cache, left) if left else ():
         write_scores(target.scores, scores, session.classes, fitted.name)
         done += len(scores.ids)
-        said = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
+        message = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
         engine = scores.engine
-        yield Progress("scoring", done, len(cache), message=said)
+        yield Progress("scoring", done, len(cache), message=message)

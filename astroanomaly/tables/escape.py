@@ -1,4 +1,4 @@
-"""Text of strangers, spelt so that a file format can hold it: whatever it cannot hold as in a Python string."""
+"""Escape text for a file format: characters it cannot hold are written as in a Python string."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 __all__ = ["ascii_text", "fits_name", "line_text", "unicode_text", "xml_name", "xml_text"]
 
-_FITS_NAME = 60  # characters of a column name; a header card holds 68, and names that become one are numbered
+_MAX_FITS_NAME_CHARACTERS = 60  # of a column; a header card holds 68, and names that become one are numbered
 
 
 def xml_text(text: str) -> str:
@@ -22,7 +22,7 @@ def ascii_text(text: str) -> str:
 
 def fits_name(text: str) -> str:
     """Return what the FITS standard recommends as a column name: ASCII letters, digits and underscores."""
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text)[:_FITS_NAME]
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text)[:_MAX_FITS_NAME_CHARACTERS]
 
 
 def line_text(text: str) -> str:

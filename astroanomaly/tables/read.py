@@ -45,7 +45,7 @@ def read_table(path: Path, wanted: Callable[[Table], bool], id_column: Callable[
         raise UnreadableError(f"the table {path} does not exist" if not path.exists() else f"{path} is no file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # astropy's remarks on units, headers and XML of strangers' files
+            warnings.simplefilter("ignore")  # astropy's warnings of units, headers and XML of files that are not ours
             return _parse(path, _sniff(path), wanted, id_column)
     except AstroAnomalyError:
         raise

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["STREAMS"]
 
 Put = Callable[[Mapping[str, Any]], None]  # takes columns by name, arrays of numbers and lists of texts
-_BLOCK = 2880  # bytes; a FITS file is made of such blocks
-_WRAPPED = re.compile(rb"(?<=[^>\s])\s*\n\s*(?=[^<\s])")  # astropy breaks long descriptions into lines
+_BLOCK_BYTES = 2880  # bytes; a FITS file is made of such blocks
+_LINE_BREAKS = re.compile(rb"(?<=[^>\s])\s*\n\s*(?=[^<\s])")  # astropy breaks long descriptions into lines
 _NOT_IN_CHECKSUMS = frozenset(b":;<=>?@[\\]^_`")
 
 
@@ -64,7 +64,7 @@ def _fits(path: Path, template: QTable, total: int) -> Iterator[Put]:
         start = handle.tell()
         handle.write(header.tostring().encode("ascii"))
         yield put
-        handle.write(b"\0" * (-written % _BLOCK))
+        handle.write(b"\0" * (-written % _BLOCK_BYTES))
         header["DATASUM"] = str(sum_of_words).rjust(10)
         text = header.tostring().encode("ascii")
         header["CHECKSUM"] = _spelt_checksum(_add_words(sum_of_words, text, 0))
@@ -120,7 +120,7 @@ def _parquet(path: Path, template: QTable, total: int) -> Iterator[Put]:
     about = {
         "table_meta_yaml": "\n".join(get_yaml_from_table(plain)),
         "IVOA.VOTable-Parquet.version": "1.0",
-        "IVOA.VOTable-Parquet.content": _WRAPPED.sub(b" ", xml.getvalue()),
+        "IVOA.VOTable-Parquet.content": _LINE_BREAKS.sub(b" ", xml.getvalue()),
     }
     fields = []
     for column in plain.itercols():

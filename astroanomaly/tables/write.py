@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 SUFFIXES = (".vot", ".votable", ".xml", ".fits", ".ecsv", ".csv", ".reg")
-_REGION_ARCSEC = 3.0
-_REGION_TEXT = 200  # characters of an id that DS9 is given to draw
+_REGION_RADIUS_ARCSEC = 3.0
+_MAX_REGION_CHARACTERS = 200  # characters of an id that DS9 is given to draw
 _log = logging.getLogger(__name__)
 _DESCRIBED = {  # UCD and description of the columns every catalogue has
     "object_id": ("meta.id;meta.main", "object id"),
@@ -282,8 +282,8 @@ def _write_regions(table: QTable, path: Path) -> None:
     lines = ["# Region file format: DS9 version 4.1", 'global color=green dashlist="8 3"', "icrs"]
     names = [str(object_id) for object_id in table["object_id"][there]]
     for x, y, name in zip(ra[there], dec[there], names, strict=True):
-        text = "".join(c if c.isprintable() and c not in "{}" else " " for c in name)[:_REGION_TEXT]
-        lines.append(f'circle({x:.9f},{y:+.9f},{_REGION_ARCSEC:g}") # text={{{text}}}')
+        text = "".join(c if c.isprintable() and c not in "{}" else " " for c in name)[:_MAX_REGION_CHARACTERS]
+        lines.append(f'circle({x:.9f},{y:+.9f},{_REGION_RADIUS_ARCSEC:g}") # text={{{text}}}')
     if len(there) < len(table):
         message = f"{len(table) - len(there)} of {len(table)} objects have no position and are left out"
         _log.warning("%s of the regions", message)

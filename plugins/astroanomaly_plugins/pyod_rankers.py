@@ -47,7 +47,7 @@ class Pyod(OutlierRanker):
     section = PyodOptions.section
     Options = PyodOptions
 
-    def learn(self, points: np.ndarray) -> np.ndarray:
+    def fit_points(self, points: np.ndarray) -> np.ndarray:
         """Fit the detector; return what it says of the sample itself.
 
         Raises
@@ -72,7 +72,7 @@ class Pyod(OutlierRanker):
             ) from error
         return self._detector.decision_scores_
 
-    def unlikeness(self, points: np.ndarray) -> np.ndarray:
+    def outlier_score(self, points: np.ndarray) -> np.ndarray:
         """Outlier scores ``(n,)`` of the detector."""
         return self._detector.decision_function(points.astype(np.float64))
 

@@ -31,7 +31,7 @@ def test_an_own_class_has_the_colour_of_the_page_on_a_contact_sheet(new_session,
     session.train("cold")
     shared = SharedState(session)
     page = ViewState(shared, "ann")
-    on_the_page = mark_style(page.mark(shown[0]).word, shared.classes)
+    on_the_page = mark_style(page.mark(shown[0]).label, shared.classes)
     shared.close()
     table = session.candidates(len(session.cache), include_labelled=True)
     session.contact_sheet(table[[str(i) in shown for i in table["object_id"]]], tmp_path / "sheet.png")

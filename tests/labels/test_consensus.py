@@ -1,4 +1,4 @@
-"""What stands: folding events one by one is as replaying everything, whatever was said, cleared and undone."""
+"""The consensus of annotators: events added one by one give what replaying all of them gives."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""One map over pieces of work, whoever does them."""
+"""One map over items of work, whoever does them."""
 
 import concurrent.futures
 

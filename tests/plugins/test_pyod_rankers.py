@@ -36,12 +36,12 @@ def test_a_detector_finds_what_is_outside_and_gives_the_same_scores_again(detect
     found = []
     for _ in range(2):
         ranker = Pyod(PyodOptions(detector=detector), CONTEXT)
-        own = ranker.learn(points())
-        found.append(ranker.unlikeness(points(1)))
+        own = ranker.fit_points(points())
+        found.append(ranker.outlier_score(points(1)))
         assert roc_auc_score(np.arange(400) < 12, own) > 0.9
     assert roc_auc_score(np.arange(400) < 12, found[0]) > 0.9
     np.testing.assert_array_equal(*found)
-    alone = np.concatenate([ranker.unlikeness(part) for part in np.array_split(points(1), 40)])
+    alone = np.concatenate([ranker.outlier_score(part) for part in np.array_split(points(1), 40)])
     np.testing.assert_allclose(alone, found[0], rtol=1e-6, atol=1e-9)  # whatever is scored with it
 
 
@@ -61,7 +61,7 @@ def test_where_pyod_is_missing_the_way_out_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyod.models", None)
     monkeypatch.setitem(sys.modules, "pyod.models.inne", None)
     with pytest.raises(ConfigError, match=r"needs PyOD.*pip install 'astroanomaly\[pyod\]'"):
-        Pyod(PyodOptions(), CONTEXT).learn(points())
+        Pyod(PyodOptions(), CONTEXT).fit_points(points())
 
 
 def test_it_is_listed_without_importing_pyod():

@@ -222,10 +222,10 @@ STAND_INS = """
     class Far(OutlierRanker):
         name, summary, section, Options = "far", "far from the mean of all", "far", OutlierOptions
 
-        def learn(self, points):
+        def fit_points(self, points):
             self.mean = points.mean(axis=0)
 
-        def unlikeness(self, points):
+        def outlier_score(self, points):
             return np.linalg.norm(points - self.mean, axis=1)
 
 

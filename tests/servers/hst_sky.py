@@ -123,7 +123,7 @@ def _draw(filter, scale, shape, turn, center):
 
 
 def _grid(scale, shape, turn, center):
-    """A TAN grid, north turned by an angle in degrees."""
+    """A TAN grid, north rotated by an angle in degrees."""
     angle = np.radians(turn)
     header = fits.Header()
     header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
@@ -137,7 +137,7 @@ def _grid(scale, shape, turn, center):
 
 
 def visits():
-    """Two visits in F814W, the later one deeper and turned, the first in F606W too; and a product of the pipeline."""
+    """Two visits in F814W, the later one deeper and rotated, the first in F606W too; and a product of the pipeline."""
     return [
         Product("hst_9822_25_acs_wfc_f814w_j8pu25_drc", "hst_9822_25_acs_wfc_f814w_j8pu25", "F814W"),
         Product("hst_9822_25_acs_wfc_f606w_j8pu25_drc", "hst_9822_25_acs_wfc_f606w_j8pu25", "F606W", exptime=1500.0),

@@ -208,7 +208,7 @@ def test_objects_off_the_survey_are_counted(trained, sky, tmp_path):
     assert (resumed.scored, resumed.no_coverage, resumed.kept) == (130, 1, 20)
 
 
-def test_pieces_with_failures_are_done_again_on_request(trained, sky, tmp_path, monkeypatch):
+def test_tasks_with_failures_are_done_again_on_request(trained, sky, tmp_path, monkeypatch):
     from astroanomaly_plugins import fits as fits_images
 
     table = Table.read(sky[0].catalog)["object_id", "ra", "dec"]
@@ -305,7 +305,7 @@ def test_on_the_command_line(trained, sky, tmp_path, capsys):
     assert "7 cutouts with the highest scores kept in " in said
     assert len(Session.open(path).cache) == 137
     assert main(["info", out]) == 0
-    assert " 2 of 2 pieces scored" in capsys.readouterr().out
+    assert " 2 of 2 tasks scored" in capsys.readouterr().out
     assert main(["score", path, "--source", "fits", *mosaics]) == 2
     assert "--source and --out belong together" in capsys.readouterr().err
     assert main(["score", path, "--source", "fist", "--out", out]) == 2

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BackgroundJob", "ColdScores", "FeatureMap", "compute_features", "map_features", "train"]
 
-_NICE = 10  # pages come first
+_NICE_INCREMENT = 10  # pages come first
 _FIRST_SAMPLE = 400  # objects after which there is a first ranking without labels
 _MAX_REPORTS = 20_000
 _MAX_MAPPED = 3000  # objects on a feature map
-_PATIENCE_S = 15.0  # a process that is told to stop is killed after this time
+_STOP_TIMEOUT_S = 15.0  # a process that is told to stop is killed after this time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class ColdScores:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """Objects as points of a plane, ``(n, 2)``: alike is near."""
+    """Objects as points of a plane, ``(n, 2)``: similar objects are near one another."""
 
     ids: list[str]
     points: np.ndarray
@@ -59,7 +59,7 @@ class BackgroundJob:
     Parameters
     ----------
     name
-        What it does, in a word.
+        Its name, such as ``training``.
     work
         A generator function of this module; it is given the arguments and a function that returns what was sent to it.
     arguments
@@ -94,36 +94,36 @@ class BackgroundJob:
         threading.Thread(target=self._listen, daemon=True, name=f"listen-{name}").start()
 
     def _listen(self) -> None:
-        said = None
+        received = None
         with contextlib.suppress(EOFError, OSError):
             while True:
-                said = self._connection.recv()
-                if isinstance(said, Progress):
+                received = self._connection.recv()
+                if isinstance(received, Progress):
                     if len(self.reports) >= _MAX_REPORTS:
                         del self.reports[: _MAX_REPORTS // 2]
-                    self.reports.append(said)
-                elif isinstance(said, _End):
+                    self.reports.append(received)
+                elif isinstance(received, _End):
                     break
                 else:
-                    self.results.append(said)
+                    self.results.append(received)
         self._process.join()
         if self.state == "running":
-            if not isinstance(said, _End):
+            if not isinstance(received, _End):
                 code = self._process.exitcode or 0
                 self.error = (
                     f"its process was killed by signal {-code}, most likely for want of memory"
                     if code < 0
-                    else f"its process ended without a word (exit code {code})"
+                    else f"its process ended without a report (exit code {code})"
                 )
                 self.state = "failed"
-            elif said.error:
-                self.error, self.state = said.error, "failed"
+            elif received.error:
+                self.error, self.state = received.error, "failed"
             else:
                 self.state = "done"
 
     @property
     def stage(self) -> str:
-        """What it is doing, in a word or two, from the very start."""
+        """Name of the stage under way, known from the start."""
         return self.last.stage if self.last is not None else "starting a process"
 
     @property
@@ -150,7 +150,7 @@ class BackgroundJob:
 
     def _insist(self) -> None:
         """Kill the process if it does not stop: its thread may be deep in a library."""
-        self._process.join(_PATIENCE_S)
+        self._process.join(_STOP_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
 
@@ -172,7 +172,7 @@ def _run(connection: Connection, work: Callable[..., Iterator[Any]], arguments: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its jobs
     signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICE)
+        os.nice(_NICE_INCREMENT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def received() -> list[Any]:

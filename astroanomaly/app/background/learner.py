@@ -1,4 +1,4 @@
-"""What learns while people label: features in the background, the probe at once, networks on request."""
+"""Learning while people label: features in the background, an instant ranker, networks on request."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from astroanomaly.session.instant import instant_ranker
 __all__ = ["Learner"]
 
 _TICK_S = 0.4  # ticks that come sooner after the last do nothing
-_QUIET_S = 0.4  # the probe is fitted when no verdict came for so long
+_DEBOUNCE_S = 0.4  # the probe is fitted when no verdict came for so long
 _MAX_WAIT_S = 3.0  # or when the last fit began so long ago
 _FEATURE_GROWTH = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
 _ROWS_PER_CHUNK = 256  # rows compared together: they stay in the processor's own memory meanwhile
-_NEW_CACHES = "the session has new caches: restart the server"
+_NEW_CACHES_MESSAGE = "the session has new caches: restart the server"
 _AnswerT = TypeVar("_AnswerT")
 _log = logging.getLogger(__name__)
 
@@ -148,13 +148,13 @@ class Learner:
             self.shared.publish(name, scores, described)
         except SessionError as error:
             _log.warning("%s", error)
-            self.problem = _NEW_CACHES
+            self.problem = _NEW_CACHES_MESSAGE
 
     def _is_time(self) -> bool:
         if not self.computed:
             return False
         now = time.monotonic()
-        if now - self.shared.last_verdict_at < _QUIET_S and now - self._started < _MAX_WAIT_S:
+        if now - self.shared.last_verdict_at < _DEBOUNCE_S and now - self._started < _MAX_WAIT_S:
             return False  # somebody is in full swing, and keys come first
         new = self.shared.verdicts - max(self._fitted_verdicts, 0)
         first = self._fitted_verdicts < 0
@@ -191,7 +191,7 @@ class Learner:
             else:  # undone, or not there yet
                 self.fitted_on, self._probe = "", None
                 shared.withdraw(PROBE)
-            self.problem = _NEW_CACHES if self.problem == _NEW_CACHES else ""
+            self.problem = _NEW_CACHES_MESSAGE if self.problem == _NEW_CACHES_MESSAGE else ""
         except AstroAnomalyError as error:
             self.problem = f"probe: {error}"
         except Exception as error:  # noqa: BLE001 - the page says it; the next verdict tries again
@@ -212,9 +212,9 @@ class Learner:
         return self._store
 
     def _with_features(self, ids: Sequence[str], store: FeatureStore) -> list[str]:
-        numbers, places = self.shared.cache.locate(ids)
+        numbers, rows = self.shared.cache.locate(ids)
         shards = self.shared.cache.shards
-        there = [store.computed(shards[n].uuid)[p] for n, p in zip(numbers, places, strict=True)]
+        there = [store.computed(shards[n].uuid)[p] for n, p in zip(numbers, rows, strict=True)]
         return [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
 
     def _request(self, ids: Sequence[str], store: FeatureStore) -> None:
@@ -259,12 +259,12 @@ class Learner:
         if store is None or points is None or not np.isfinite(store.get([object_id])).all():
             raise ConfigError(f"the features of {object_id} are not computed yet: try again in a moment")
         wanted = self._vectors([object_id])[0]
-        likeness = []
+        similarity = []
         for shard in self.shared.cache.shards:
             rows = store.shard(shard.uuid)
             for start in range(0, len(shard), _ROWS_PER_CHUNK):
-                likeness.append(points.transform(rows[start : start + _ROWS_PER_CHUNK]) @ wanted)
-        whole = np.nan_to_num(np.concatenate(likeness), nan=-2.0)
+                similarity.append(points.transform(rows[start : start + _ROWS_PER_CHUNK]) @ wanted)
+        whole = np.nan_to_num(np.concatenate(similarity), nan=-2.0)
         whole[self.shared.cache.rows(sorted(self.shared.audit))] = -2.0
         best = np.argsort(-whole, kind="stable")[:n]
         return self.shared.cache.ids_at(best[whole[best] > -2])

@@ -1,1 +1,1 @@
-"""What a page knows and does: order, filters, verdicts, display, figures, exports. No Bokeh."""
+"""The state of pages: order, filters, verdicts, display, figures, exports. No Bokeh."""

@@ -1,4 +1,4 @@
-"""How far people agree, with one another and with themselves."""
+"""Agreement of annotators: self-agreement on blind repeats, kappa of pairs, and objects they disagree on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from astroanomaly.metrics import cohen_kappa
 
 __all__ = ["Annotator", "Pair", "annotators", "disagreements", "pairs"]
 
-_SAME_SHOWING_S = 300.0  # a blind word within this time of the last corrects it
+_SAME_SHOWING_S = 300.0  # a blind verdict within this time of the last corrects it
 
 
 @dataclass(frozen=True)
 class Annotator:
-    """One person: objects with a verdict, blind repeats, how many agreed with the word before, and their kappa."""
+    """One annotator: objects with a verdict, blind repeats, how many of these agreed, and kappa of self-agreement."""
 
     name: str
     verdicts: int
@@ -37,15 +37,15 @@ class Pair:
 
 
 def annotators(shared: SharedState) -> list[Annotator]:
-    """Return everybody who gave a verdict that stands, the most diligent first."""
-    said: dict[str, set[str]] = {}
+    """Return everybody who gave a verdict that was not taken back, the most diligent first."""
+    labelled_by: dict[str, set[str]] = {}
     before: dict[str, list[str]] = {}
     after: dict[str, list[str]] = {}
-    for object_id, opinion in shared.opinions().items():
-        for who in opinion.votes:
-            said.setdefault(who, set()).add(object_id)
-        showings: dict[str, list[tuple[str, bool, float]]] = {}  # word, blind, when; the last word of each showing
-        for event in shared.consensus.standing(object_id):
+    for object_id, consensus in shared.current_consensus().items():
+        for who in consensus.votes:
+            labelled_by.setdefault(who, set()).add(object_id)
+        showings: dict[str, list[tuple[str, bool, float]]] = {}  # label, blind, when; the last of each showing
+        for event in shared.consensus.valid_events(object_id):
             if event.kind != "verdict":
                 continue
             known = showings.setdefault(event.annotator, [])
@@ -55,12 +55,12 @@ def annotators(shared: SharedState) -> list[Annotator]:
                 known.pop()
             known.append((event.value, event.blind_repeat, now))
         for who, known in showings.items():
-            for (word, _, _), (again, blind, _) in itertools.pairwise(known):
+            for (label, _, _), (again, blind, _) in itertools.pairwise(known):
                 if blind:
-                    before.setdefault(who, []).append(word)
+                    before.setdefault(who, []).append(label)
                     after.setdefault(who, []).append(again)
     found = []
-    for who, ids in said.items():
+    for who, ids in labelled_by.items():
         first, second = before.get(who, []), after.get(who, [])
         alike = sum(a == b for a, b in zip(first, second, strict=True))
         found.append(Annotator(who, len(ids), len(first), alike, cohen_kappa(first, second)))
@@ -69,7 +69,7 @@ def annotators(shared: SharedState) -> list[Annotator]:
 
 def pairs(shared: SharedState) -> list[Pair]:
     """Return all pairs of people who gave verdicts on the same objects."""
-    votes = [opinion.votes for opinion in shared.opinions().values() if len(opinion.votes) > 1]
+    votes = [consensus.votes for consensus in shared.current_consensus().values() if len(consensus.votes) > 1]
     names = sorted({who for both in votes for who in both})
     found = []
     for first, second in itertools.combinations(names, 2):
@@ -83,8 +83,8 @@ def pairs(shared: SharedState) -> list[Pair]:
 def disagreements(shared: SharedState) -> list[str]:
     """Return the objects on which people differ, the most divided first; those of the audit set stay hidden."""
     divided = {
-        object_id: len(set(opinion.votes.values()))
-        for object_id, opinion in shared.opinions().items()
-        if len(set(opinion.votes.values())) > 1 and object_id not in shared.audit
+        object_id: len(set(consensus.votes.values()))
+        for object_id, consensus in shared.current_consensus().items()
+        if len(set(consensus.votes.values())) > 1 and object_id not in shared.audit
     }
     return shared.known(sorted(divided, key=lambda object_id: (-divided[object_id], object_id)))

@@ -1,4 +1,4 @@
-"""Where a pixel lies on the sky, how long an arcsecond is, and where north and east are, from a cutout's WCS."""
+"""Position of a pixel on the sky, length of an arcsecond, directions of north and east, from a cutout's WCS."""
 
 from __future__ import annotations
 

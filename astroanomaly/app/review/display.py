@@ -1,4 +1,4 @@
-"""How cutouts look on the screen: stretch, colours and sharpness, painted fast. Never changes cache or model."""
+"""Rendering of cutouts for the screen: stretch, colours and sharpness. Never changes cache or model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SurveyLimits = Callable[[StretchConfig], Limits]
 
 @dataclass(frozen=True)
 class Display:
-    """What the eye sees; free at any time.
+    """Settings of how cutouts are rendered; free to change at any time.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ class Display:
 
 
 class Sheet:
-    """The images of one page. What a stretch takes long to find out is kept until it changes.
+    """The images of one page. The limits of a stretch are cached until it changes.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def bin_pixels(images: np.ndarray, largest: int) -> np.ndarray:
 
 
 def arrange_in_grid(painted: np.ndarray, columns: int, rows: int) -> np.ndarray:
-    """Lay pictures out as one, row by row from the top left; places without one are transparent.
+    """Lay pictures out as one, row by row from the top left; cells without one are transparent.
 
     Parameters
     ----------

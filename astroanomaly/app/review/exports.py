@@ -66,10 +66,10 @@ def select(
     selected
         The objects that are selected on the page.
     """
-    opinions = shared.opinions()
+    current = shared.current_consensus()
     if which in ("anomalies", *shared.classes):
         wanted = set(shared.classes[1:]) if which == "anomalies" else {which}
-        ids = shared.known([i for i, o in opinions.items() if o.label in wanted])
+        ids = shared.known([i for i, o in current.items() if o.label in wanted])
     elif which in ("page", "selection"):
         ids = [i for i in (page if which == "page" else selected) if i not in shared.audit]
     elif which in ("filter", "top"):
@@ -97,7 +97,7 @@ def catalogue(shared: SharedState, ids: Sequence[str], by: str, merge_radius_arc
     scores = shared.scores.get(by)
     whole = np.full(len(shared.cache), np.nan, np.float32) if scores is None else scores
     table = describe(
-        shared.session, ids, whole, opinions=shared.opinions(),
+        shared.session, ids, whole, consensus=shared.current_consensus(),
         provenance={"ranker": shared.described.get(by, "none"), "scores": by or "none"},
     )  # fmt: skip
     return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table

@@ -21,15 +21,19 @@ UNLABELLED, LABELLED, EVERYTHING = "unlabelled", "labelled", "everything"
 NOT_MINE = "not labelled by me"  # blind: the verdicts of others are hidden
 _MAX_CHARACTERS = 1000  # characters of an expression
 _MAX_INTEGER = 2**63  # whole numbers beyond it are not exact any more
-_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+_COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }  # fmt: skip
-_WHOLE: dict[type, Callable[[Any, Any], Any]] = {  # exact on whole numbers
+_INTEGER_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {  # exact on whole numbers
     ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Mod: np.mod,
 }  # fmt: skip
-_REAL: dict[type, Callable[[Any, Any], Any]] = {**_WHOLE, ast.Div: np.true_divide, ast.Pow: np.float_power}
-_BITS: dict[type, Callable[[Any, Any], Any]] = {ast.BitAnd: np.bitwise_and, ast.BitOr: np.bitwise_or}
+_REAL_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+    **_INTEGER_OPERATORS,
+    ast.Div: np.true_divide,
+    ast.Pow: np.float_power,
+}
+_BIT_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {ast.BitAnd: np.bitwise_and, ast.BitOr: np.bitwise_or}
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "abs": np.abs, "sqrt": np.sqrt, "log": np.log, "log10": np.log10, "exp": np.exp, "isfinite": np.isfinite,
 }  # fmt: skip
@@ -37,7 +41,7 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Filters:
-    """What an object must be to be shown.
+    """Conditions on the objects that are shown.
 
     Attributes
     ----------
@@ -166,10 +170,10 @@ def _value(node: ast.AST, names: Mapping[str, Any], whole: str) -> Any:
     if isinstance(node, ast.Compare):
         values = [of(node.left), *map(of, node.comparators)]
         kinds = [type(item) for item in node.ops]
-        if all(kind in _COMPARE for kind in kinds):
+        if all(kind in _COMPARISONS for kind in kinds):
             if len({np.asarray(value).dtype.kind == "U" for value in values}) > 1:
                 raise ConfigError(f"{whole!r} compares what cannot be compared: text is written in quotes")
-            results = [_COMPARE[k](a, b) for k, a, b in zip(kinds, values[:-1], values[1:], strict=True)]
+            results = [_COMPARISONS[k](a, b) for k, a, b in zip(kinds, values[:-1], values[1:], strict=True)]
             return np.logical_and.reduce(np.broadcast_arrays(*results)) if len(results) > 1 else results[0]
     if isinstance(node, ast.BoolOp):
         combine = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
@@ -178,9 +182,9 @@ def _value(node: ast.AST, names: Mapping[str, Any], whole: str) -> Any:
         return ~_boolean(of(node.operand), whole)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         return np.negative(number(node.operand)) if isinstance(node.op, ast.USub) else number(node.operand)
-    if isinstance(node, ast.BinOp) and type(node.op) in _BITS:
-        return _BITS[type(node.op)](number(node.left), number(node.right))
-    if isinstance(node, ast.BinOp) and type(node.op) in _REAL:
+    if isinstance(node, ast.BinOp) and type(node.op) in _BIT_OPERATORS:
+        return _BIT_OPERATORS[type(node.op)](number(node.left), number(node.right))
+    if isinstance(node, ast.BinOp) and type(node.op) in _REAL_OPERATORS:
         return _calculate(type(node.op), number(node.left), number(node.right), whole)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and not node.keywords:
         if node.func.id in _FUNCTIONS:
@@ -213,11 +217,11 @@ def _calculate(operation: type, a: Any, b: Any, whole: str) -> Any:
     if operation in (ast.Div, ast.Mod) and np.ndim(b) == 0 and b == 0:
         raise ConfigError(f"{whole!r} divides by zero")
     real = [np.asarray(v, np.float64) if np.asarray(v).dtype.kind in "biu" and np.ndim(v) else v for v in (a, b)]
-    result = _REAL[operation](*real)
-    if operation in _WHOLE and all(np.asarray(v).dtype.kind in "biu" for v in (a, b)):
+    result = _REAL_OPERATORS[operation](*real)
+    if operation in _INTEGER_OPERATORS and all(np.asarray(v).dtype.kind in "biu" for v in (a, b)):
         fits = np.isfinite(result) & (np.abs(result) < 0.99 * _MAX_INTEGER)
         if np.all(fits):
-            return _WHOLE[operation](np.asarray(a, np.int64), np.asarray(b, np.int64))
+            return _INTEGER_OPERATORS[operation](np.asarray(a, np.int64), np.asarray(b, np.int64))
     return result
 
 

@@ -79,12 +79,12 @@ def _forecast(shared: SharedState, by: str, consensus: Consensus) -> Forecast:
 
 
 def _suspects(shared: SharedState, consensus: Consensus, n: int) -> list[tuple[str, str, float, str]]:
-    said = {i: o.label for i, o in sorted(consensus.current().items()) if o.label not in ("", DISPUTED)}
-    ids = [i for i in shared.known(list(said)) if i not in shared.audit]
+    labels = {i: o.label for i, o in sorted(consensus.current().items()) if o.label not in ("", DISPUTED)}
+    ids = [i for i in shared.known(list(labels)) if i not in shared.audit]
     if shared.features is None or not ids:
         return []
     points = shared.features(ids)
     there = np.flatnonzero(points.any(axis=1))  # without features: zero
-    found = suspects(points[there], [said[ids[k]] for k in there])
-    named = [(ids[there[k]], said[ids[there[k]]], sure, likely) for k, sure, likely in found]
+    found = suspects(points[there], [labels[ids[k]] for k in there])
+    named = [(ids[there[k]], labels[ids[there[k]]], sure, likely) for k, sure, likely in found]
     return [item for item in named if item[1] != item[3]][:n]

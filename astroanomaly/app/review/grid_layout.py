@@ -1,4 +1,4 @@
-"""How large images can be in the place there is for them."""
+"""The layout of a page: how large images can be, and in how many rows and columns."""
 
 from __future__ import annotations
 

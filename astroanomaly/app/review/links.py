@@ -1,4 +1,4 @@
-"""Other people's views of a position on the sky: addresses that the user's own browser opens."""
+"""Links to other services for a position on the sky (Aladin Lite, SIMBAD, ...), opened by the user's browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one page shows and what its keys do: cursor, pages, verdicts."""
+"""The state of one page: cursor, pages, selection, and the verdicts that its keys give."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class ViewState:
         return bool(page.ids)
 
     def set_shape(self, width: float, height: float) -> None:
-        """Tell how large the place for the images is on the screen; the grid follows."""
+        """Set how much room there is for the images on the screen; the grid follows."""
         if width > 0 and height > 0 and self.shape != (width, height):
             self.shape = (width, height)
             self.dirty.add("shape")
@@ -316,9 +316,9 @@ class ViewState:
                 return
         wanted = self.cursor + step
         if 0 <= wanted <= last:
-            self.place_cursor(wanted)
+            self.move_cursor_to(wanted)
         elif step > 1:  # down from the row above the last, where there is nothing below
-            self.place_cursor(last)
+            self.move_cursor_to(last)
 
     def inspect(self) -> None:
         """Open the inspector on the object under the cursor, or close it."""
@@ -342,27 +342,27 @@ class ViewState:
         self.say("")
         self.dirty |= {"view", "cursor"}
 
-    def place_cursor(self, place: int) -> None:
+    def move_cursor_to(self, cell: int) -> None:
         """Move the cursor to a cell."""
         self.say("")
-        self.cursor = place
+        self.cursor = cell
         self.dirty.add("cursor")
 
-    def click(self, place: int, *, extend: bool = False) -> None:
+    def click(self, cell: int, *, extend: bool = False) -> None:
         """Mark the cell that was clicked, or clear it; ``extend`` selects from the cursor to it instead."""
-        if not 0 <= place < len(self.page.ids):
+        if not 0 <= cell < len(self.page.ids):
             return
         if extend:
-            first, last = sorted((self.cursor, place))
+            first, last = sorted((self.cursor, cell))
             self.selection = frozenset(range(first, last + 1))
             self.dirty.add("cursor")
             return
         self.selection = frozenset()
-        self.place_cursor(place)
+        self.move_cursor_to(cell)
         if not self.click_marks:
             return
         mark = self.mark(self.current)
-        if mark.own and mark.word:
+        if mark.own and mark.label:
             self.clear()
         else:
             self._give([self.current], self.click_marks)
@@ -370,7 +370,7 @@ class ViewState:
     def targets(self) -> list[str]:
         """Objects that a key applies to: the selection, else the one under the cursor."""
         if self.selection:
-            return [self.page.ids[place] for place in sorted(self.selection)]
+            return [self.page.ids[cell] for cell in sorted(self.selection)]
         return [self.current] if self.current else []
 
     def verdict(self, value: str) -> None:
@@ -380,7 +380,7 @@ class ViewState:
 
     def rest_nominal(self) -> None:
         """Label all objects of this page nominal that have no mark yet; one action, undone as one."""
-        rest = [object_id for object_id in self.page.ids if not self.mark(object_id).word]
+        rest = [object_id for object_id in self.page.ids if not self.mark(object_id).label]
         if not rest:
             self.say("every object on this page has a verdict or is skipped")
         elif self._give(rest, NOMINAL):
@@ -423,13 +423,13 @@ class ViewState:
     def _go_to(self, ids: Sequence[str]) -> None:
         """Put the cursor on the first of some objects, on the latest page that shows it."""
         for number in range(len(self.pages) - 1, -1, -1):
-            shown = [place for place, object_id in enumerate(self.pages[number].ids) if object_id in ids[:1]]
+            shown = [cell for cell, object_id in enumerate(self.pages[number].ids) if object_id in ids[:1]]
             if shown:
                 if number != self.number:
                     self.number = number
                     self._lay_out()
                     self.dirty |= {"page", "marks"}
-                self.place_cursor(shown[0])
+                self.move_cursor_to(shown[0])
                 return
 
     def _give(self, ids: Sequence[str], value: str) -> bool:
@@ -463,13 +463,13 @@ class ViewState:
 
     def _advance(self) -> None:
         """Go on after a verdict: to the next object, or from the last one to the next page."""
-        place = max(self.selection) if self.selection else self.cursor
+        cell = max(self.selection) if self.selection else self.cursor
         self.selection = frozenset()
         self.dirty.add("cursor")
         if not self.auto_advance:
             return
-        if place + 1 < len(self.page.ids):
-            self.place_cursor(place + 1)
+        if cell + 1 < len(self.page.ids):
+            self.move_cursor_to(cell + 1)
         else:
             inspecting = self.inspecting
             self.turn(1)

@@ -1,4 +1,4 @@
-"""Pages of objects: which come next, from the latest ranking, without those that were shown already."""
+"""Paging: which objects come next, from the latest ranking, without those that were shown already."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def next_page(
     filters
         What objects must be; the audit set is not filtered.
     repeat_share
-        Chance of each place to be a blind repeat.
+        Probability of each cell to be a blind repeat.
     rng
         For all that is random.
 
@@ -119,7 +119,7 @@ def next_page(
     """
     seen = [object_id for page in pages for object_id in page.ids]
     if ordering == AUDIT:
-        free = [i for i in sorted(shared.audit.difference(seen)) if annotator not in shared.opinion(i).votes]
+        free = [i for i in sorted(shared.audit.difference(seen)) if annotator not in shared.consensus_of(i).votes]
         ids = [str(i) for i in rng.permutation(free)[:size]]
         chance = len(ids) / len(free) if free else None
         return ObjectPage.of(shared, ids, AUDIT, "", probability=chance, left=len(free), blind=True)
@@ -133,9 +133,9 @@ def next_page(
     probability = min(1.0, len(ids) / left) if left and how == "random" else None
     if ids and repeats:
         ids = [str(i) for i in rng.permutation([*ids, *repeats])]
-    said = how if how == "random" else f"{ordering}:{by}"
+    recorded = how if how == "random" else f"{ordering}:{by}"
     return ObjectPage.of(
-        shared, ids, said, by, probability=probability, repeats=frozenset(repeats) & set(ids), left=left,
+        shared, ids, recorded, by, probability=probability, repeats=frozenset(repeats) & set(ids), left=left,
         blind=bool(among) or alone,
     )  # fmt: skip
 
@@ -148,6 +148,6 @@ def _draw_repeats(
     if not count:
         return []
     recent = {object_id for page in pages[-_PAGES_BEFORE_REPEAT:] for object_id in page.ids}
-    said = {i for i, opinion in shared.opinions().items() if annotator in opinion.votes}
-    free = shared.known(sorted(said - recent - shared.audit))
+    labelled = {i for i, consensus in shared.current_consensus().items() if annotator in consensus.votes}
+    free = shared.known(sorted(labelled - recent - shared.audit))
     return [str(i) for i in rng.permutation(free)[:count]]

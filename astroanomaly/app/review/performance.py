@@ -1,4 +1,4 @@
-"""Is it working? Curves with intervals, and what was found for how many verdicts."""
+"""Performance of a ranking: curves with intervals, and anomalies found against verdicts."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def evaluation_set(shared: SharedState, by: str) -> EvaluationSet:
     `astroanomaly.labels.consensus.audit_labels`.
     """
     audit = {i for i, row in zip(shared.audit, shared.cache.find(list(shared.audit)), strict=True) if row >= 0}
-    said = {i: o.label for i, o in shared.consensus.current().items() if o.label}
+    labels = {i: o.label for i, o in shared.consensus.current().items() if o.label}
     known = audit_labels(shared.consensus, audit)
     sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
     unbiased = len(sides) == 2 and len(known) >= min(MIN_AUDIT_LABELS, len(audit))
-    chosen = known if unbiased else {i: label for i, label in said.items() if i not in shared.audit}
+    chosen = known if unbiased else {i: label for i, label in labels.items() if i not in shared.audit}
     ids, truth, scores = _scored(shared, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
     return EvaluationSet(ids, truth, scores, not unbiased, len(known), len(audit))
 
@@ -141,12 +141,12 @@ def histogram(shared: SharedState, by: str, bins: int = 60) -> tuple[np.ndarray,
 
 @dataclass(frozen=True, eq=False)
 class Pace:
-    """How the labelling went.
+    """Anomalies found against verdicts given, and verdicts a minute.
 
     Attributes
     ----------
     verdicts, found
-        ``(n,)``: verdicts given so far, and anomalies among them, after each verdict that still stands.
+        ``(n,)``: verdicts given so far, and anomalies among them, after each verdict that was not taken back.
     per_minute
         Verdicts per minute of work, pauses of more than two minutes left out; NaN with fewer than two.
     """
@@ -158,8 +158,8 @@ class Pace:
 
 def pace(shared: SharedState, annotator: str = "") -> Pace:
     """Follow the verdicts of everybody, or of one person. Those of the audit set are left out of what was found."""
-    standing = (event for object_id in shared.consensus.current() for event in shared.consensus.standing(object_id))
-    events = sorted((event for event in standing if event.kind == "verdict"), key=lambda event: event.number)
+    valid = (event for object_id in shared.consensus.current() for event in shared.consensus.valid_events(object_id))
+    events = sorted((event for event in valid if event.kind == "verdict"), key=lambda event: event.number)
     own = [event for event in events if annotator in ("", event.annotator)]
     seen: dict[str, bool] = {}
     found, anomalies = [], 0
@@ -170,10 +170,10 @@ def pace(shared: SharedState, annotator: str = "") -> Pace:
             seen[event.object_id] = anomalous
             found.append(anomalies)
     busy, count = 0.0, 0
-    said: dict[str, set[tuple[int, str]]] = {}
+    moments_of: dict[str, set[tuple[int, str]]] = {}
     for event in own:
-        said.setdefault(event.annotator, set()).add((event.batch, event.time))
-    for times in map(sorted, said.values()):
+        moments_of.setdefault(event.annotator, set()).add((event.batch, event.time))
+    for times in map(sorted, moments_of.values()):
         moments = [datetime.datetime.fromisoformat(time).timestamp() for _, time in times]
         gaps = np.diff(moments)
         busy += float(gaps[gaps <= _PAUSE_S].sum())

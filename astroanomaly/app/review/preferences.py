@@ -1,4 +1,4 @@
-"""What a person chose for the page, kept in the session until the next visit."""
+"""Preferences of a person for the page, kept in the session until the next visit."""
 
 from __future__ import annotations
 

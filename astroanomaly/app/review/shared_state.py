@@ -38,7 +38,7 @@ _FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be prefe
 
 
 class SharedState:
-    """What all pages of one session share.
+    """State that all pages of one session share.
 
     Per object it holds a label code (1 byte) and up to three scores (4 bytes each) beside what the cache's index needs.
 
@@ -76,7 +76,7 @@ class SharedState:
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
         self._limits: OrderedDict[StretchConfig, Limits] = OrderedDict()
         self._matching: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._opinions: tuple[int, dict[str, ObjectConsensus]] | None = None
+        self._current_consensus: tuple[int, dict[str, ObjectConsensus]] | None = None
         self._verdict_numbers: list[int] = []
         self._lock = threading.RLock()
         self._round = self._round_event = 0
@@ -87,7 +87,7 @@ class SharedState:
     # -------------------------------------------------------------------------------------------------------- verdicts
 
     def refresh(self, *, at_most_every_s: float = 0.0) -> set[str]:
-        """Take in what was said meanwhile, here or in other processes; return the objects concerned."""
+        """Read new events, from here or from other processes; return the objects concerned."""
         with self._lock:
             now = time.monotonic()
             if now - self._refreshed < at_most_every_s:
@@ -107,29 +107,29 @@ class SharedState:
     def _update_codes(self, changed: Iterable[str]) -> None:
         ids = sorted(changed)
         for object_id, row in zip(ids, self.cache.find(ids), strict=True):
-            opinion = self.consensus.of(object_id)
-            for name, there in (("skipped", opinion.skipped), ("flagged", opinion.flagged)):
+            consensus = self.consensus.of(object_id)
+            for name, there in (("skipped", consensus.skipped), ("flagged", consensus.flagged)):
                 (self._special[name].add if there else self._special[name].discard)(object_id)
             if row >= 0:  # labels of a cache that is no longer part of the session
-                self._codes[row] = self._code(opinion.label)
+                self._codes[row] = self._code(consensus.label)
 
     def _code(self, label: str) -> int:
         if label == DISPUTED:
             return _DISPUTED_CODE
         return self.classes.index(label) + 1 if label in self.classes else 0
 
-    def opinions(self) -> dict[str, ObjectConsensus]:
-        """Return what stands of every object of which anything stands (kept until something new is said)."""
-        if self._opinions is None or self._opinions[0] != self.consensus.last:
-            self._opinions = (self.consensus.last, self.consensus.current())
-        return self._opinions[1]
+    def current_consensus(self) -> dict[str, ObjectConsensus]:
+        """Return the consensus on every object that has events; computed anew when events come."""
+        if self._current_consensus is None or self._current_consensus[0] != self.consensus.last:
+            self._current_consensus = (self.consensus.last, self.consensus.current())
+        return self._current_consensus[1]
 
     def known(self, ids: Sequence[str]) -> list[str]:
         """Return those of some objects that the caches hold."""
         return [object_id for object_id, row in zip(ids, self.cache.find(ids), strict=True) if row >= 0]
 
-    def opinion(self, object_id: str) -> ObjectConsensus:
-        """Return what stands of an object."""
+    def consensus_of(self, object_id: str) -> ObjectConsensus:
+        """Return the consensus on an object."""
         return self.consensus.of(object_id)
 
     def counts(self) -> dict[str, int]:
@@ -188,7 +188,7 @@ class SharedState:
     def best_scores(self) -> str:
         """Name of the scores to order by unless somebody chooses: empty while there are none.
 
-        The latest round while it knows nine tenths of what was said, else the live probe, else what needs no labels.
+        The latest round while it knows nine tenths of the verdicts, else the live probe, else the outlier scores.
         """
         known = bisect.bisect_right(self._verdict_numbers, self._round_event)
         fresh = self.verdicts and known >= _FRESH_SHARE * self.verdicts
@@ -202,7 +202,7 @@ class SharedState:
 
     def describe_scores(self, name: str) -> str:
         """Say whose scores these are, as in *ranked by* ...; empty while there are none."""
-        kind = {PROBE: f"the {self.instant_ranker} on ", COLD: "unlikeness, "}.get(name, "")
+        kind = {PROBE: f"the {self.instant_ranker} on ", COLD: "outlier score, "}.get(name, "")
         return kind + self.described[name] if name in self.described else ""
 
     def score_of(self, ids: Sequence[str], name: str) -> np.ndarray:
@@ -256,7 +256,7 @@ class SharedState:
         scores = self.scores.get(by, np.full(len(self.cache), np.nan, np.float32))
         if how in ranking.COMPARING and self.features is None:
             raise ConfigError(f"the features that a {how} order compares are not there yet: try again in a moment")
-        labelled = [object_id for object_id, opinion in self.opinions().items() if opinion.label]
+        labelled = [object_id for object_id, consensus in self.current_consensus().items() if consensus.label]
         ids = ranking.order(
             self.cache.ids, scores, how, n=n, among=free, rng=rng, features=self.features, labelled=labelled
         )
@@ -300,12 +300,12 @@ class SharedState:
 
     def _by_annotator(self, annotator: str, *, skipped: bool = False) -> np.ndarray:
         free = np.zeros(len(self.cache), bool)
-        said = [
+        ids = [
             i
-            for i, opinion in self.opinions().items()
-            if annotator in opinion.votes or (skipped and annotator in opinion.skipped_by)
+            for i, consensus in self.current_consensus().items()
+            if annotator in consensus.votes or (skipped and annotator in consensus.skipped_by)
         ]
-        free[self._rows_of(said)] = True
+        free[self._rows_of(ids)] = True
         return free
 
     def _rows_of(self, ids: Iterable[str]) -> np.ndarray:

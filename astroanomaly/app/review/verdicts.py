@@ -1,4 +1,4 @@
-"""What one person says of objects, and what may be shown of an object before they say it."""
+"""Verdicts of one annotator, and what may be shown of an object before the verdict (blind labelling)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from astroanomaly.errors import LabelError
 
 __all__ = ["Mark", "Verdicts"]
 
-_WORDS = ("verdict", "skip")
+_VOTE_KINDS = ("verdict", "skip")
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What is drawn on a cell: a label class, ``disputed``, ``skipped`` or nothing; whose word it is; a flag."""
+    """What is drawn on a cell: a label class, ``disputed``, ``skipped`` or nothing; whether it is one's own; a flag."""
 
-    word: str = ""
+    label: str = ""
     own: bool = False
     flagged: bool = False
 
@@ -34,7 +34,7 @@ class Verdicts:
     shared
         What all pages share.
     annotator
-        Whose word it is; may change.
+        Name under which verdicts are written; may change.
     """
 
     def __init__(self, shared: SharedState, annotator: str) -> None:
@@ -42,28 +42,28 @@ class Verdicts:
         self.annotator = annotator
 
     def is_hidden(self, object_id: str, page: ObjectPage) -> bool:
-        """Whether scores, catalogue, and what was said of an object before the page was made, must not be shown."""
+        """Whether scores, catalogue, and events on an object from before the page was made must not be shown."""
         return page.blind or object_id in self.shared.audit
 
     def mark(self, object_id: str, page: ObjectPage) -> Mark:
-        """Return what to draw on an object; where it is hidden, only what was said since the page was made."""
+        """Return what to draw on an object; where it is hidden, only events since the page was made."""
         if self.is_hidden(object_id, page):
             own = [
                 event
-                for event in self.shared.consensus.standing(object_id)
+                for event in self.shared.consensus.valid_events(object_id)
                 if event.annotator == self.annotator and event.number > page.since
             ]
-            words = ["skipped" if event.kind == "skip" else event.value for event in own if event.kind in _WORDS]
+            words = ["skipped" if event.kind == "skip" else event.value for event in own if event.kind in _VOTE_KINDS]
             return Mark(words[-1] if words else "", True, any(event.kind == "flag" for event in own))
-        opinion = self.shared.opinion(object_id)
-        vote = opinion.votes.get(self.annotator, "")
+        consensus = self.shared.consensus_of(object_id)
+        vote = consensus.votes.get(self.annotator, "")
         if vote:
-            return Mark(vote, True, opinion.flagged)
-        if self.annotator in opinion.skipped_by:
-            return Mark("skipped", True, opinion.flagged)
-        if opinion.skipped and not opinion.label:
-            return Mark("skipped", False, opinion.flagged)
-        return Mark(opinion.label, False, opinion.flagged)
+            return Mark(vote, True, consensus.flagged)
+        if self.annotator in consensus.skipped_by:
+            return Mark("skipped", True, consensus.flagged)
+        if consensus.skipped and not consensus.label:
+            return Mark("skipped", False, consensus.flagged)
+        return Mark(consensus.label, False, consensus.flagged)
 
     def verdict(self, ids: Sequence[str], value: str, page: ObjectPage) -> None:
         """Call objects a label class, as one action."""
@@ -94,7 +94,7 @@ class Verdicts:
         self.shared.labels.note([object_id], text, annotator=self.annotator, round=self.shared.rounds)
 
     def clear(self, ids: Sequence[str], page: ObjectPage) -> None:
-        """Take back one's own word on objects; of hidden ones only what was said since the page was made."""
+        """Take back one's own verdicts on objects; of hidden ones only those since the page was made."""
         after = page.since if any(self.is_hidden(object_id, page) for object_id in ids) else 0
         self.shared.labels.clear(ids, annotator=self.annotator, round=self.shared.rounds, after=after)
 

@@ -1,4 +1,4 @@
-"""What goes between browser and Python: keys and sizes here, files there. Bokeh has no key event of its own."""
+"""Traffic between browser and Python: keys and sizes come in, files go out. Bokeh has no key event of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COOKIE = "astroanomaly-name"
 
 
 class Bus(DataModel):
-    """What travels beside the widgets.
+    """Messages between browser and Python beside the widgets.
 
     ``key``, with a counter ``n`` so that a repeat arrives; the ``zoom`` of the page, the ``area`` (width and height)
     for what is inspected, and the ``annotator``, which the browser remembers; a ``file`` to save, with a counter
@@ -59,7 +59,7 @@ def connect(
     document
         The page; the bus becomes a root of it.
     inspector
-        The part of the page whose size is told.
+        The part of the page whose size is reported.
     press
         Called with each key that has a meaning, unless somebody is typing in a field.
     annotator

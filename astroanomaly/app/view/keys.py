@@ -1,4 +1,4 @@
-"""What the keys do."""
+"""Keyboard shortcuts: the table of keys, and what each does."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("Escape",), "Esc", "close what is open, clear the selection, back to the candidates"),
     (("?",), "?", "show or hide the keys"),
 )
-_ANYWHERE = ("?", "Escape")  # keys that mean something on every view
+_KEYS_OF_EVERY_VIEW = ("?", "Escape")  # keys that mean something on every view
 
 
 def press(state: ViewState, key: str) -> None:
     """Do what a key does; keys without a meaning do nothing, and no verdict is given on objects out of sight."""
     key = key.lower() if len(key) == 1 else key
-    if state.view != CANDIDATES and key not in _ANYWHERE:
+    if state.view != CANDIDATES and key not in _KEYS_OF_EVERY_VIEW:
         return
     if key.isdigit() and key != "0":
         own = state.shared.classes[2:]
@@ -54,8 +54,8 @@ def press(state: ViewState, key: str) -> None:
         "ArrowRight": lambda: state.move(1),
         "ArrowUp": lambda: state.move(-state.columns),
         "ArrowDown": lambda: state.move(state.columns),
-        "Home": lambda: state.place_cursor(0),
-        "End": lambda: state.place_cursor(max(0, len(state.page.ids) - 1)),
+        "Home": lambda: state.move_cursor_to(0),
+        "End": lambda: state.move_cursor_to(max(0, len(state.page.ids) - 1)),
         "Enter": state.inspect,
         "i": lambda: state.set_display(invert=not state.display.invert),
         "?": state.help,

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AppServer"]
 
-_PARAMETER = "token"
+_TOKEN_PARAMETER = "token"
 _COMPONENTS = ("bokeh", "bokeh-gl", "bokeh-widgets")
 _TICK_MS = 500
 _UNUSED_MS = 30_000  # a closed page is forgotten after this time
-_SIGNED = re.compile(r"[\w-]+\.[\w-]+")  # the form of what a page of ours brings
-_GONE = 410  # the answer to pages of an earlier run of the server
+_SIGNED_VALUE = re.compile(r"[\w-]+\.[\w-]+")  # the form of what a page of ours brings
+_GONE_STATUS = 410  # the answer to pages of an earlier run of the server
 _log = logging.getLogger(__name__)
 
 
@@ -146,7 +146,7 @@ class AppServer:
         http = HTTPServer(application)
         http.add_sockets(sockets)
         self._server = BaseServer(IOLoop.current(), application, http)
-        query = f"?{_PARAMETER}={self.token}" if self.token else ""
+        query = f"?{_TOKEN_PARAMETER}={self.token}" if self.token else ""
         self.url = f"http://{visible_host(address, self.port, origins)}{below.path}/{query}"
 
     def _page(self, annotator: str, same_host: bool) -> Callable[[Document], None]:
@@ -193,7 +193,7 @@ class _Application(BokehTornado):
 
     def log_request(self, handler: RequestHandler) -> None:
         """Write the log, but for pages of an earlier run: they ask every few seconds until they are loaded again."""
-        if handler.get_status() != _GONE:
+        if handler.get_status() != _GONE_STATUS:
             super().log_request(handler)
 
     def resources(self, absolute_url: str | bool | None = None) -> Resources:
@@ -204,7 +204,7 @@ class _Application(BokehTornado):
 
 
 class _Gate(AuthProvider):
-    """Decides who comes in.
+    """Checks the access token of each request.
 
     A browser brings the token once, in the address; afterwards its cookie stands for it. A websocket has to come from a
     page of an address that was given: Tornado itself also lets in whoever names the same host twice, which a name
@@ -235,7 +235,7 @@ class _Gate(AuthProvider):
             if not self._token or self._is_right(handler.get_cookie(self._cookie, "") or ""):
                 self._refuse_old_page(handler)
                 return "annotator"
-            if self._is_right(handler.get_query_argument(_PARAMETER, "")):
+            if self._is_right(handler.get_query_argument(_TOKEN_PARAMETER, "")):
                 if not is_socket:
                     written = self._below.split(urlparse(handler.request.uri or "").path)
                     path = f"{written[0] if written else self._below.path}/"
@@ -253,8 +253,8 @@ class _Gate(AuthProvider):
             application: Any = handler.application
             protocols = handler.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
             token = protocols[-1].strip()
-            if _SIGNED.fullmatch(token) and not _is_signed(token, application.secret_key):
-                raise HTTPError(_GONE)
+            if _SIGNED_VALUE.fullmatch(token) and not _is_signed(token, application.secret_key):
+                raise HTTPError(_GONE_STATUS)
 
     def _is_right(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
@@ -280,7 +280,7 @@ def _is_signed(token: str, key: bytes | None) -> bool:
 
 
 class _NoEntry(RequestHandler):
-    """What somebody without the token sees."""
+    """The page for somebody without the token."""
 
     def get(self) -> None:
         self.set_status(403)

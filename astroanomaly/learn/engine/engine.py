@@ -1,4 +1,4 @@
-"""What many images pass a network on: torch, or on the processor OpenVINO, where the extra ``fast`` is installed."""
+"""Inference engine: runs networks on torch, or on a processor on OpenVINO where the extra ``fast`` is installed."""
 
 from __future__ import annotations
 
@@ -203,10 +203,10 @@ class Engine:
 
     def give_up_compiling(self, why: RuntimeError) -> None:
         """Go on without, or say so where it was asked for by name."""
-        said = f"torch cannot compile this network here ({short(why)})"
+        reason = f"torch cannot compile this network here ({short(why)})"
         if self._compiles:
-            raise ConfigError(f"session.engine: {said}; set session.engine=auto or torch") from why
-        _log.warning("%s: it runs as it is", said)
+            raise ConfigError(f"session.engine: {reason}; set session.engine=auto or torch") from why
+        _log.warning("%s: it runs as it is", reason)
         self._can_compile = False
 
     def is_whole(self, images: int) -> bool:

@@ -1,4 +1,4 @@
-"""Batch normalisation as a part of the convolution before it: one pass over the activations less."""
+"""Batch normalisation folded into the convolution before it: one pass over the activations less."""
 
 from __future__ import annotations
 

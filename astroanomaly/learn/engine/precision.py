@@ -1,4 +1,4 @@
-"""How exactly a network is computed, and how far two ways to compute it may be apart."""
+"""Numerical precision of networks, and how far two ways to compute one may differ."""
 
 from __future__ import annotations
 

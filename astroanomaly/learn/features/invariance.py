@@ -1,4 +1,4 @@
-"""Invariance to rotation and mirroring: how features of an object vary with it, and a penalty on what does."""
+"""Invariance to rotation and mirroring: how much features vary with them, and a penalty on directions that do."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class RotatedFeatures:
 
     def __init__(self, store: FeatureStore) -> None:
         self.store = store
-        self._known: dict[bytes, np.ndarray] = {}  # (v, D) float16 by shard and place in it
+        self._known: dict[bytes, np.ndarray] = {}  # (v, D) float16 by shard and row in it
 
     def sample(self, exclude: Collection[str] = ()) -> list[str]:
         """Draw the objects that are looked at: nearly the same ones when a few more are excluded."""
@@ -170,10 +170,10 @@ class RotatedFeatures:
     # ------------------------------------------------------------------------------------------------------ on disk
 
     def _rows(self, ids: Sequence[str]) -> list[bytes]:
-        """Name objects by their shard and their place in it: other caches may have others of the same id."""
-        numbers, places = self.store.cache.locate(ids)
+        """Name objects by their shard and their row in it: other caches may have others of the same id."""
+        numbers, rows = self.store.cache.locate(ids)
         uuids = [shard.uuid for shard in self.store.cache.shards]
-        return [f"{uuids[number]}/{place}".encode() for number, place in zip(numbers, places, strict=True)]
+        return [f"{uuids[number]}/{row}".encode() for number, row in zip(numbers, rows, strict=True)]
 
     @property
     def _count(self) -> int:

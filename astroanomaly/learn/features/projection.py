@@ -134,8 +134,8 @@ class Projection:
                 rows.begin(len(self.axes) - 1)
                 features = self._store.shard(shard.uuid)
                 for start in range(0, len(shard), _ROWS_PER_CHUNK):
-                    places = np.arange(start, min(start + _ROWS_PER_CHUNK, len(shard)))
-                    rows.put(places, self.transform(features[places]))
+                    chunk = np.arange(start, min(start + _ROWS_PER_CHUNK, len(shard)))
+                    rows.put(chunk, self.transform(features[chunk]))
                 rows.finish()
             yield Progress("projection", number + 1, len(shards))
 

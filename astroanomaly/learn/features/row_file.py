@@ -1,4 +1,4 @@
-"""Rows of float16 numbers, one per object of a shard, that fill up over time and survive a kill."""
+"""Rows of float16 numbers, one per object of a shard, filled in any order; what was written survives a kill."""
 
 from __future__ import annotations
 

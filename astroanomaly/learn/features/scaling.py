@@ -1,4 +1,4 @@
-"""Standardise frozen features: every number on the scale of the survey at hand, every object of unit length."""
+"""Standardise frozen features: each feature in units of its scatter in the survey, each object of unit length."""
 
 from __future__ import annotations
 

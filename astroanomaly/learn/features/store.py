@@ -33,7 +33,7 @@ __all__ = ["FeatureStore", "unit_length"]
 _NEIGHBOURS_PER_READ = 32  # neighbouring objects of a shard that are read and computed together
 _OPEN_SHARDS = 16  # shards that are filled at the same time
 _MIN_IMAGES_PER_DEVICE = 20_000  # for fewer, another device costs more than it brings
-Batch = tuple[str, np.ndarray]  # uuid of a shard, and places in it
+Batch = tuple[str, np.ndarray]  # uuid of a shard, and rows of it
 _VERSION = 2  # part of the key: raise it when the same inputs would give other features
 
 
@@ -60,7 +60,7 @@ class FeatureStore:
     cache
         The cutouts.
     model_input
-        What the network sees of them.
+        How they become the network's input.
     backbone_config
         The network and its weights.
     folder
@@ -104,7 +104,7 @@ class FeatureStore:
         self._shards: dict[str, Shard] = {shard.uuid: shard for shard in cache.shards}
         self._numbers = [shard.uuid for shard in cache.shards]
         self._rows: dict[str, RowFile] = {}
-        self._said = ""
+        self._announced = ""
 
     @classmethod
     def of(cls, cache: Cache, context: RankerContext) -> FeatureStore:
@@ -153,7 +153,7 @@ class FeatureStore:
         return self.network.widths(self.model_input.size)
 
     def embed(self, images: Tensor) -> Tensor:
-        """``(n, D)`` features of what the network sees ``(n, 3, S, S)``, averaged over its views."""
+        """``(n, D)`` features of the network's input ``(n, 3, S, S)``, averaged over its views."""
         return self._embedding_on(self.engine, self.network)(images)
 
     def _embedding_on(self, engine: Engine, network: Backbone) -> Callable[[Tensor], Tensor]:
@@ -195,14 +195,14 @@ class FeatureStore:
         UnknownObjectError
             For an id that is not in the cache.
         """
-        numbers, places = self.cache.locate(ids)
+        numbers, rows = self.cache.locate(ids)
         found: np.ndarray | None = None
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             features = self.shard(self._numbers[number])
             if found is None:
                 found = np.empty((len(ids), features.shape[1]), np.float32)
-            found[chosen] = features[places[chosen]]
+            found[chosen] = features[rows[chosen]]
         return np.empty((0, sum(self.widths)), np.float32) if found is None else found
 
     # ----------------------------------------------------------------------------------------------------- computing
@@ -322,19 +322,19 @@ class FeatureStore:
 
     def _remark(self) -> str:
         """Say what the network runs on, where that was not said before."""
-        before, self._said = self._said, self.engine.label
-        return "" if before == self._said else f"features are computed with {self._said}"
+        before, self._announced = self._announced, self.engine.label
+        return "" if before == self._announced else f"features are computed with {self._announced}"
 
     def _batches_of(self, ids: Sequence[str]) -> Iterator[Batch]:
         """Give the missing ones among some objects, shard by shard."""
-        numbers, places = self.cache.locate(ids)
+        numbers, rows = self.cache.locate(ids)
         for number in np.unique(numbers):
             uuid = self._numbers[number]
-            rows = np.unique(places[numbers == number])
-            rows = rows[~self._open(uuid).computed[rows]]
-            if len(rows):
+            missing = np.unique(rows[numbers == number])
+            missing = missing[~self._open(uuid).computed[missing]]
+            if len(missing):
                 size = self._batch_size(len(ids))
-                yield from ((uuid, rows[start : start + size]) for start in range(0, len(rows), size))
+                yield from ((uuid, missing[start : start + size]) for start in range(0, len(missing), size))
 
     def _random_batches(self, uuids: list[str], rng: np.random.Generator, images: int) -> Iterator[Batch]:
         """Give the missing objects of some shards in random order, a few runs of neighbours at a time."""

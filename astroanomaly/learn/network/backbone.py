@@ -1,4 +1,4 @@
-"""The network that looks: a timm model with pooled features, a fresh head, and weights from a checked place."""
+"""The backbone: a timm model with pooled features, a new linear head, and pretrained weights that were checked."""
 
 from __future__ import annotations
 

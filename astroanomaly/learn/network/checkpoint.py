@@ -22,15 +22,15 @@ from astroanomaly.files import atomic_path
 __all__ = ["FORMAT_VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
-_KEY = "astroanomaly"
-_MAX_META = 1 << 20  # bytes; ours has a few kB
-_MAX_HEADER = 1 << 24  # bytes; a network of 10,000 tensors needs about 1 MB
+_METADATA_KEY = "astroanomaly"
+_MAX_META_BYTES = 1 << 20  # bytes; ours has a few kB
+_MAX_HEADER_BYTES = 1 << 24  # bytes; a network of 10,000 tensors needs about 1 MB
 _PACKAGES = ("astroanomaly", "torch", "timm", "numpy")
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained network with what it sees, what it says and how it came to be.
+    """A trained network with its input, its label classes and how it was trained.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Checkpoint:
     classes
         Label classes in the order of the head's outputs, ``nominal`` first.
     model_input
-        What the network sees of a cutout.
+        How a cutout becomes the network's input.
     backbone
         The neural network; its weights are ``state``, whatever ``backbone.weights`` says they started from.
     state
@@ -147,10 +147,12 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], meta: Mapping[
         text = json.dumps({"format": FORMAT_VERSION, **meta}, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"metadata of checkpoint {path} cannot be written as JSON: {error}") from error
-    if len(text.encode()) > _MAX_META:
-        raise CheckpointError(f"metadata of checkpoint {path} has {len(text)} bytes, expected at most {_MAX_META}")
+    if len(text.encode()) > _MAX_META_BYTES:
+        raise CheckpointError(
+            f"metadata of checkpoint {path} has {len(text)} bytes, expected at most {_MAX_META_BYTES}"
+        )
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
-    content = save(tensors, metadata={_KEY: text})
+    content = save(tensors, metadata={_METADATA_KEY: text})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -177,7 +179,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > min(_MAX_HEADER, max(os.fstat(file.fileno()).st_size - 8, 0)):
+            if length > min(_MAX_HEADER_BYTES, max(os.fstat(file.fileno()).st_size - 8, 0)):
                 raise CheckpointError(f"{path} is no checkpoint: it is cut short or not a safetensors file")
             header = file.read(length)
             file.seek(0)
@@ -187,9 +189,11 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise
         raise UnreadableError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
     try:
-        text = json.loads(header)["__metadata__"][_KEY]
-        if len(text) > _MAX_META:
-            raise CheckpointError(f"metadata of checkpoint {path} has {len(text)} bytes, expected at most {_MAX_META}")
+        text = json.loads(header)["__metadata__"][_METADATA_KEY]
+        if len(text) > _MAX_META_BYTES:
+            raise CheckpointError(
+                f"metadata of checkpoint {path} has {len(text)} bytes, expected at most {_MAX_META_BYTES}"
+            )
         meta = json.loads(text)
         state = load(content)
     except CheckpointError:

@@ -1,4 +1,4 @@
-"""Weights from a file: read without running anything in it, brought to the network's names and size, all or nothing."""
+"""Weights from a file: read without executing code in it, matched to the network's parameters, all or none."""
 
 from __future__ import annotations
 

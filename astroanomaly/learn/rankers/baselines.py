@@ -1,4 +1,4 @@
-"""The network fine-tuned on the labels only: what FixMatch has to beat."""
+"""Baselines for comparison: FixMatch without unlabelled images, and a plain linear probe."""
 
 from __future__ import annotations
 

@@ -34,13 +34,13 @@ class Cold(OutlierRanker):
     section = ColdOptions.section
     Options = ColdOptions
 
-    def learn(self, points: np.ndarray) -> np.ndarray:
+    def fit_points(self, points: np.ndarray) -> np.ndarray:
         """Keep the sample; return its own mean distances."""
         from sklearn.neighbors import NearestNeighbors
 
         self._others: Any = NearestNeighbors(n_neighbors=min(self.options.neighbours, len(points) - 1)).fit(points)
         return self._others.kneighbors()[0].mean(axis=1)
 
-    def unlikeness(self, points: np.ndarray) -> np.ndarray:
+    def outlier_score(self, points: np.ndarray) -> np.ndarray:
         """Mean distance ``(n,)`` to the nearest objects of the sample."""
         return self._others.kneighbors(points)[0].mean(axis=1)

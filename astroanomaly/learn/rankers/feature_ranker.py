@@ -1,4 +1,4 @@
-"""What rankers on frozen features have in common: the features, the scores of one shard after another, why."""
+"""Base class of rankers on frozen features: computes features, scores shard by shard, explains scores."""
 
 from __future__ import annotations
 

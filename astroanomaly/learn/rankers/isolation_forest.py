@@ -34,7 +34,7 @@ class IsolationForest(OutlierRanker):
     section = IsolationForestOptions.section
     Options = IsolationForestOptions
 
-    def learn(self, points: np.ndarray) -> None:
+    def fit_points(self, points: np.ndarray) -> None:
         """Grow the trees."""
         from sklearn import ensemble
 
@@ -42,6 +42,6 @@ class IsolationForest(OutlierRanker):
             n_estimators=self.options.trees, random_state=self.context.seed
         ).fit(points)
 
-    def unlikeness(self, points: np.ndarray) -> np.ndarray:
+    def outlier_score(self, points: np.ndarray) -> np.ndarray:
         """Minus the score of the forest ``(n,)``, 0 to 1."""
         return -self._forest.score_samples(points)

@@ -1,4 +1,4 @@
-"""Whether there are labels on both sides, nominal and anomaly, to learn from."""
+"""Check that there are labels to learn from: nominal ones, and anomalies."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Lof(OutlierRanker):
     section = LofOptions.section
     Options = LofOptions
 
-    def learn(self, points: np.ndarray) -> np.ndarray:
+    def fit_points(self, points: np.ndarray) -> np.ndarray:
         """Measure densities; return the factors of the sample itself."""
         from sklearn.neighbors import LocalOutlierFactor
 
@@ -46,6 +46,6 @@ class Lof(OutlierRanker):
         self._factor: Any = LocalOutlierFactor(n_neighbors=count, novelty=True).fit(points)
         return -self._factor.negative_outlier_factor_
 
-    def unlikeness(self, points: np.ndarray) -> np.ndarray:
+    def outlier_score(self, points: np.ndarray) -> np.ndarray:
         """Local outlier factors ``(n,)``."""
         return -self._factor.score_samples(points)

@@ -1,4 +1,4 @@
-"""What rankers with a network of their own have in common: scores, reasons, checkpoints."""
+"""Base class of rankers that train a network: scores, saliency maps, checkpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Fitted:
     learnt
         Label classes that had labels, in the order of the head's outputs.
     model_input
-        What the network sees of a cutout.
+        How a cutout becomes the network's input.
     micro_batch
         Images that passed together in training.
     features

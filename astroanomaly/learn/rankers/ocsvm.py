@@ -41,12 +41,12 @@ class Ocsvm(OutlierRanker):
     section = OcsvmOptions.section
     Options = OcsvmOptions
 
-    def learn(self, points: np.ndarray) -> None:
+    def fit_points(self, points: np.ndarray) -> None:
         """Find the region."""
         from sklearn.svm import OneClassSVM
 
         self._machine: Any = OneClassSVM(nu=self.options.nu, gamma="scale").fit(points)
 
-    def unlikeness(self, points: np.ndarray) -> np.ndarray:
+    def outlier_score(self, points: np.ndarray) -> np.ndarray:
         """Signed distance ``(n,)`` to the region, positive outside."""
         return -self._machine.decision_function(points)

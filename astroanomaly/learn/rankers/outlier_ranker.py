@@ -1,4 +1,4 @@
-"""What rankers without labels have in common: a random sample, the space it is compared in, a scale for its scores."""
+"""Base class of rankers without labels: a random sample, its principal components, standardised outlier scores."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class OutlierOptions:
 
 
 class OutlierRanker(FeatureRanker):
-    """Unusual features first: no labels are needed, and none are used. Derive from it, add `learn` and `unlikeness`.
+    """Unusual features first, without labels: derive from it, add `fit_points` and `outlier_score`.
 
-    It learns from a bounded random sample of the objects, nominal and anomalous ones as they come. The outlier score s
-    of the method becomes (s - median) / (1.4826 x median absolute deviation), both measured on the sample: a number
-    that grows with s and stands in for the log-odds of ``anomaly``, minus it for ``nominal``; it is no probability.
-    Columns of other label classes are NaN.
+    It needs no labels and uses none. It learns from a bounded random sample of the objects, nominal and anomalous ones
+    as they come. The outlier score s of the method becomes (s - median) / (1.4826 x median absolute deviation), both
+    measured on the sample: a number that grows with s and is given as the log-odds of ``anomaly``, minus it as that of
+    ``nominal``; it is no probability. Columns of other label classes are NaN.
 
     Parameters
     ----------
@@ -73,11 +73,11 @@ class OutlierRanker(FeatureRanker):
         super().__init__(options, context)
         self._axes: np.ndarray | None = None
         self._scale: np.ndarray | None = None
-        self._own: dict[str, float] = {}
+        self._sample_scores: dict[str, float] = {}
         self._centre, self._spread = 0.0, 1.0
 
-    def learn(self, points: np.ndarray) -> np.ndarray | None:
-        """Learn from the sample.
+    def fit_points(self, points: np.ndarray) -> np.ndarray | None:
+        """Fit the detector to the sample; `fit` calls it.
 
         Parameters
         ----------
@@ -87,12 +87,12 @@ class OutlierRanker(FeatureRanker):
         Returns
         -------
         numpy.ndarray or None
-            ``(n,)`` outlier scores of the sample itself where `unlikeness` would not give them: an object is not its
+            ``(n,)`` outlier scores of the sample itself where `outlier_score` would not give them: an object is not its
             own neighbour.
         """
         raise NotImplementedError
 
-    def unlikeness(self, points: np.ndarray) -> np.ndarray:
+    def outlier_score(self, points: np.ndarray) -> np.ndarray:
         """Give the outlier scores ``(n,)`` of points ``(n, k)``, higher is more unusual."""
         raise NotImplementedError
 
@@ -127,10 +127,10 @@ class OutlierRanker(FeatureRanker):
             self._axes = principal_axes(points, min(self.options.components, max(2, len(points) // 5)))
             projected = (points - self._axes[0]) @ self._axes[1:].T
             self._scale = np.maximum(projected.std(axis=0), 1e-12) if self.options.whiten else None
-        points = self._place(points)
-        found = self.learn(points)
-        own = np.asarray(self.unlikeness(points) if found is None else found, np.float64)
-        self._own = dict(zip(ids, own.tolist(), strict=True))
+        points = self._project(points)
+        scores = self.fit_points(points)
+        own = np.asarray(self.outlier_score(points) if scores is None else scores, np.float64)
+        self._sample_scores = dict(zip(ids, own.tolist(), strict=True))
         self._centre = float(np.median(own))
         spread = 1.4826 * float(np.median(np.abs(own - self._centre)))
         self._spread = spread if spread > 0 else 1.0
@@ -138,18 +138,18 @@ class OutlierRanker(FeatureRanker):
 
     def log_odds(self, points: np.ndarray) -> np.ndarray:
         """Standardised outlier scores ``(n,)`` of points ``(n, D)``."""
-        return (self.unlikeness(self._place(points)) - self._centre) / self._spread
+        return (self.outlier_score(self._project(points)) - self._centre) / self._spread
 
     def score(self, cache: Cache, only: Collection[str] | None = None) -> Iterator[ShardScores]:
         """Score every object, those of the sample as they were among themselves; see `FeatureRanker.score`."""
         for scores in super().score(cache, only):
-            rows = [row for row, object_id in enumerate(scores.ids) if object_id in self._own]
-            own = np.array([self._own[scores.ids[row]] for row in rows])
+            rows = [row for row, object_id in enumerate(scores.ids) if object_id in self._sample_scores]
+            own = np.array([self._sample_scores[scores.ids[row]] for row in rows])
             log_odds = scores.log_odds.copy()
             log_odds[rows] = self._in_columns((own - self._centre) / self._spread)
             yield dataclasses.replace(scores, log_odds=log_odds)
 
-    def _place(self, points: np.ndarray) -> np.ndarray:
+    def _project(self, points: np.ndarray) -> np.ndarray:
         """Bring points to the space that objects are compared in."""
         if self._axes is None:
             return points

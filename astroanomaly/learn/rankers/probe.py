@@ -116,7 +116,7 @@ class Probe(FeatureRanker):
         yield from store.compute(first=ids, only=None if self._completes(cache) else ())
         if self._completes(cache):
             yield from self.prepare(cache, exclude)
-        places = np.array([learnt.index(c) for c in classes])
+        class_indices = np.array([learnt.index(c) for c in classes])
         if len(cache) > self.options.project_above and store.done == len(cache):
             if id(cache) not in self._projections:
                 scaler = self._measure(store, ids, exclude)
@@ -124,12 +124,12 @@ class Probe(FeatureRanker):
             projection = self._projections[id(cache)]
             yield from projection.compute()
             self._scaler = projection.scaler
-            self._projected_head = self._learn(projection.transform, store, ids, places, exclude)
+            self._projected_head = self._learn(projection.transform, store, ids, class_indices, exclude)
             self._head = self._projected_head.before_projection(projection.axes)
         else:
             self._projections.pop(id(cache), None)
             self._scaler = self._measure(store, ids, exclude)
-            self._head = self._learn(self._scaler.transform, store, ids, places, exclude)
+            self._head = self._learn(self._scaler.transform, store, ids, class_indices, exclude)
         self._columns = [self.context.classes.index(c) for c in learnt]
         counts = {name: float(count) for name, count in Counter(classes).items()}
         yield Progress("probe", 1, 1, values={"labels": float(len(ids)), **counts})
@@ -225,7 +225,7 @@ class Probe(FeatureRanker):
         return self._rotated
 
     def _sample(self, store: FeatureStore, exclude: frozenset[str]) -> list[str]:
-        """Choose the objects that tell what rotation changes; none where that does not matter."""
+        """Choose the objects on which the effect of rotation is measured; none where that does not matter."""
         wanted = self.options.invariance > 0 and self.options.scale != "plain"
         return self._rotated_features(store).sample(exclude) if wanted else []
 
@@ -234,10 +234,10 @@ class Probe(FeatureRanker):
         transform: Callable[[np.ndarray], np.ndarray],
         store: FeatureStore,
         ids: list[str],
-        places: np.ndarray,
+        class_indices: np.ndarray,
         exclude: frozenset[str],
     ) -> LinearHead:
-        """Fit the points that ``transform`` makes of the features of labelled objects, of class numbers ``places``."""
+        """Fit the points that ``transform`` makes of the features of labelled objects, by class index."""
         from sklearn.linear_model import LogisticRegression
 
         invariance = self._rotated_features(store).invariance(
@@ -248,7 +248,7 @@ class Probe(FeatureRanker):
             C=self.options.c, class_weight="balanced" if self.options.balanced else None, max_iter=2000
         )
         seen = points.astype(np.float64) if invariance is None else invariance.transform(points)
-        model.fit(seen, places, sample_weight=trust(points, places) if self.options.robust else None)
+        model.fit(seen, class_indices, sample_weight=trust(points, class_indices) if self.options.robust else None)
         weight, bias = model.coef_.T, model.intercept_  # (D, 1 or classes)
         if invariance is not None:
             weight = invariance.original_weight(weight)

@@ -1,4 +1,4 @@
-"""The probe as the head of a network, so that a network can go on learning from where the probe stands."""
+"""The probe as the head of a network, so that fine-tuning starts from the probe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MIN_OFFSET = 1e-8  # likewise, of a feature that is mostly 0
 
 
 class ProbeHead(nn.Module):
-    """From features to points on the scale of the survey, as `FeatureScaler` does, and on to logits.
+    """Scale features as `FeatureScaler` does, then apply the linear head of the probe.
 
     Parameters
     ----------

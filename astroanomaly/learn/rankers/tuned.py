@@ -47,7 +47,7 @@ class Tuned(NetworkRanker):
     """
 
     name = "tuned"
-    summary = "the network fine-tuned on the labels, from where the probe stands"
+    summary = "the network fine-tuned on the labels, starting from the probe"
     section = "tune"
     Options = TuneOptions
 

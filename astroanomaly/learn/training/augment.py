@@ -4,8 +4,8 @@ A weak view flips and shifts. A strong view does that too, then applies two oper
 2020, arXiv:1909.13719), drawn at random and with random magnitudes, and cuts out a square, as in FixMatch (Sohn et al.
 2020, arXiv:2001.07685). All geometric parts of a view are one affine map, so that every pixel is interpolated once.
 
-Two kinds of views exist. On the *sky* there is no up: all eight flips and quarter turns are equally likely, rotations
-reach half a quarter turn (with the turns: any angle), and what the atmosphere, the detector and the calibration do
+Two kinds of views exist. On the *sky* there is no up: all eight flips and rotations by 90 degrees are equally likely,
+further rotations reach 45 degrees (together: any angle), and what the atmosphere, the detector and the calibration do
 (noise, blur by the point spread function, scaling of the bands, a sky offset) stands where photographs have solarise,
 posterise, equalise and saturation. Those four are left out on the sky: they fold or flatten the brightness scale, by
 which a ring or an arc is told from the galaxy beneath it. *Pictures* keep their up, are only mirrored left to right,
@@ -84,7 +84,7 @@ def weak_views(
     generator
         Source of all randomness, on the CPU: one seed gives the same parameters on every device.
     views
-        ``sky``: all eight flips and quarter turns; ``picture``: left and right only.
+        ``sky``: all eight flips and rotations by 90 degrees; ``picture``: left and right only.
     shift
         Largest shift in either direction, in units of the side.
     edge_share
@@ -237,7 +237,7 @@ def _filled(images: Tensor) -> Tensor:
 
 
 def _cut_out(images: Tensor, largest: float, generator: torch.Generator) -> Tensor:
-    """Set a square of random size and place to 0 (Cutout, DeVries & Taylor 2017, arXiv:1708.04552)."""
+    """Set a square of random size and position to 0 (Cutout, DeVries & Taylor 2017, arXiv:1708.04552)."""
     n, _, side, _ = images.shape
     half = _between(0, largest / 2, (n, 1), generator)
     centre = _between(0, 1, (n, 2), generator)
@@ -250,7 +250,7 @@ def _cut_out(images: Tensor, largest: float, generator: torch.Generator) -> Tens
 def _lose_edges(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Set an edge or a corner of a share of the images to 0, as at the edge of a survey or of a detector.
 
-    Half of them lose what is beyond a straight line: parallel to a side, or at any angle as when images were turned.
+    Half of them lose what is beyond a straight line: parallel to a side, or at any angle as when images were rotated.
     The other half lose the corner that two perpendicular lines leave.
     """
     n, _, side, _ = images.shape

@@ -1,4 +1,4 @@
-"""What a round of training learns from: labelled objects in turn, and cutouts as the network sees them."""
+"""Training data of a round: shuffled labelled objects, and cutouts as the network's input."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrainingData:
     context
         Label classes, seed and device.
     model_input
-        What the network sees.
+        How cutouts become the network's input.
     who
         Name of the ranker, for messages.
     edge_share
@@ -97,7 +97,7 @@ class TrainingData:
         return torch.tensor([name in self.learnt for name in self._classes], device=self.device)
 
     def read(self, ids: Sequence[str]) -> Tensor:
-        """``(n, 3, S, S)``: what the network sees of some objects."""
+        """``(n, 3, S, S)``: the network's input for some objects."""
         return to_tensor(self._cache.read(ids), self._model_input, self.device, self._planes)
 
     def labelled(self, count: int) -> tuple[Tensor, Tensor]:

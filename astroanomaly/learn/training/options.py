@@ -78,7 +78,7 @@ class FixMatchOptions:
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """Settings of the network that goes on learning from where the probe stands."""
+    """Settings of the network that is fine-tuned, starting from the probe."""
 
     iterations: int = option(150, "training steps of a round, at most")
     stop: float = option(

@@ -1,4 +1,4 @@
-"""Learn from the images of a survey alone, and write the weights that a session may begin with."""
+"""Self-supervised pretraining on the images of a survey; writes weights that a session may begin with."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pretrain(
     out
         File to write, ``.safetensors``, to be ``backbone.weights`` of a session. One of that name is replaced.
     settings
-        By section: ``input`` and ``stretch`` (what the network sees), ``backbone`` (the network and the weights it
+        By section: ``input`` and ``stretch`` (the network's input), ``backbone`` (the network and the weights it
         begins with), ``session`` (seed and device).
     progress
         Called with a `Progress` per step.

@@ -1,4 +1,4 @@
-"""What a network learns from next: endless shuffled draws from labelled and unlabelled objects."""
+"""Sampling for training: endless shuffled draws from labelled and unlabelled objects."""
 
 from __future__ import annotations
 

@@ -59,10 +59,10 @@ class SimSiam(nn.Module):
             The loss, minus the mean cosine between prediction and target, a scalar from -1 (the same) to 1; and the
             spread of the targets, near 1 when they point everywhere and 0 when all are the same.
         """
-        made = self.projector(self.network.features(torch.cat([one, other])))  # (2n, width)
-        told = self.predictor(made)
-        first, second = made.detach().chunk(2)
-        from_first, from_second = told.chunk(2)
+        projected = self.projector(self.network.features(torch.cat([one, other])))  # (2n, width)
+        predicted = self.predictor(projected)
+        first, second = projected.detach().chunk(2)
+        from_first, from_second = predicted.chunk(2)
         loss = (
             -(
                 functional.cosine_similarity(from_first, second).mean()
@@ -70,7 +70,7 @@ class SimSiam(nn.Module):
             )
             / 2
         )
-        spread = functional.normalize(made.detach(), dim=1).std(dim=0).mean() * math.sqrt(made.shape[1])
+        spread = functional.normalize(projected.detach(), dim=1).std(dim=0).mean() * math.sqrt(projected.shape[1])
         return loss, float(spread)
 
 

@@ -249,7 +249,7 @@ def _figures(loss: Loss) -> dict[str, float]:
 
 
 class _Watch:
-    """Tells when pseudo-labels come too early or not at all."""
+    """Warns when pseudo-labels come too early or not at all."""
 
     def __init__(self, options: FixMatchOptions, fresh: bool) -> None:
         self._options = options

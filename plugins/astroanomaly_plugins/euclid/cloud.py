@@ -1,4 +1,4 @@
-"""A mosaic in the cloud, of which only the pixels are read that are needed."""
+"""A mosaic in cloud storage, of which only the needed pixels are read."""
 
 from __future__ import annotations
 

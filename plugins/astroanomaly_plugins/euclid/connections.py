@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from astroanomaly import fetch
-from astroanomaly.fetch import Said
+from astroanomaly.fetch import ClientOutput
 
 __all__ = ["Connections"]
 
@@ -30,13 +30,13 @@ class Connections:
         self._of_thread = threading.local()
 
     @contextlib.contextmanager
-    def listening(self, what: str) -> Iterator[Said]:
+    def listening(self, what: str) -> Iterator[ClientOutput]:
         """Forget the last error of this thread, hear what astroquery says, and close in the end what it leaves open."""
         self._of_thread.error = None
         self._of_thread.opened = []
         try:
-            with fetch.answer(what) as said:
-                yield said
+            with fetch.answer(what) as output:
+                yield output
         finally:
             for part in reversed(self._of_thread.opened):
                 part.close()
@@ -67,7 +67,7 @@ class Connections:
 
 
 class _Listening:
-    """What both kinds of connections do more than those of `http.client`."""
+    """What both kinds of connections add to those of `http.client`."""
 
     _owner: Connections
 

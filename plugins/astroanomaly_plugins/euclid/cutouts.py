@@ -26,8 +26,8 @@ from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["Archive", "read_cutouts"]
 
-_SAME_PIXEL = 0.01  # pixels by which two bands may differ and still be crops of one grid
-_SAME_SCALE = 0.002
+_GRID_TOLERANCE_PX = 0.01  # pixels by which two bands may differ and still be crops of one grid
+_SCALE_TOLERANCE = 0.002
 
 
 class Archive(Protocol):
@@ -118,7 +118,7 @@ def _assemble(bands: dict[str, Band], names: list[str], place: tuple[float, floa
     first = next(iter(bands.values()))
     shifts = {band: _shift(first.grid, item.grid) for band, item in bands.items()}
     rows = [names.index(band) for band in bands]
-    usual = abs(pixel_scale_arcsec(first.grid) / PIXEL_ARCSEC - 1) < _SAME_SCALE
+    usual = abs(pixel_scale_arcsec(first.grid) / PIXEL_ARCSEC - 1) < _SCALE_TOLERANCE
     if not usual or any(shift is None for shift in shifts.values()):
         grid = tan_grid(place, PIXEL_ARCSEC, size_hw)
         images[rows] = align([item.plane for item in bands.values()], [item.grid for item in bands.values()], grid)
@@ -144,5 +144,5 @@ def _shift(first: Grid, other: Grid) -> tuple[int, int] | None:
     if not (np.isfinite(dx).all() and np.isfinite(dy).all()):
         return None
     left, bottom = int(np.round(dx[0])), int(np.round(dy[0]))
-    same = np.abs(dx - left).max() < _SAME_PIXEL and np.abs(dy - bottom).max() < _SAME_PIXEL
+    same = np.abs(dx - left).max() < _GRID_TOLERANCE_PX and np.abs(dy - bottom).max() < _GRID_TOLERANCE_PX
     return (left, bottom) if same else None

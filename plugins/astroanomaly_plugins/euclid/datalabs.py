@@ -1,4 +1,4 @@
-"""Euclid's mosaics where they lie: on ESA Datalabs they are read in place, memory-mapped."""
+"""Euclid's mosaics on ESA Datalabs, read in place, memory-mapped."""
 
 from __future__ import annotations
 

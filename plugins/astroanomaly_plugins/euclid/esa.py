@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["EsaArchive"]
 
 _log = logging.getLogger(__name__)
-_SERVER = "ASTROANOMALY_EUCLID_SERVER"
+_SERVER_VARIABLE = "ASTROANOMALY_EUCLID_SERVER"
 _MARGIN_PIXELS = 2  # more than a cutout needs on every side, whatever way the server rounds
 _MAX_RADIUS_DEG = 0.5  # what the service cuts at most
-_JOB_S = 3600.0  # a query that takes longer is given up
+_MAX_JOB_S = 3600.0  # a query that takes longer is given up
 _FIRST_POLL_S, _LAST_POLL_S = 0.1, 5.0
 _HEADER_BYTES = 8640
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class EsaArchive:
     @property
     def server(self) -> str:
         """Address of the archive, ending in a slash."""
-        address = os.environ.get(_SERVER) or _environments()[self.environment]["url_server"]
+        address = os.environ.get(_SERVER_VARIABLE) or _environments()[self.environment]["url_server"]
         return address.rstrip("/") + "/"
 
     @property
@@ -296,12 +296,12 @@ def _log_in(client: Any, connections: Connections) -> None:
             "--login needs a name and a password of ESA's archive: set EUCLID_USER and EUCLID_PASSWORD, or "
             "EUCLID_CREDENTIALS to a file with the name on the first line and the password on the second"
         )
-    with connections.listening("login at ESA") as said:
+    with connections.listening("login at ESA") as output:
         client.login(user=user, password=password)
     refused = connections.error
     if refused is not None and _status(refused) not in (401, 403):
         raise refused
-    if refused is not None or "rror" in said.reason:
+    if refused is not None or "rror" in output.reason:
         raise ConfigError("ESA's Euclid archive refused the login: check name and password") from None
     _log.info("logged in at ESA's Euclid archive")
 
@@ -310,7 +310,7 @@ def _call(
     connections: Connections, what: str, function: Callable[[], T | None], log_in: Callable[[], None] | None = None
 ) -> T:
     """Call a function of astroquery that returns None where it should raise; raise what it swallowed."""
-    with connections.listening(what) as said:
+    with connections.listening(what) as output:
         value = function()
     error = connections.error
     if value is None and error is not None:
@@ -318,7 +318,7 @@ def _call(
             log_in()
             raise FetchError("the session at ESA's archive has ended", retryable=True)
         raise error
-    return fetch.expect(value, said, what)
+    return fetch.expect(value, output, what)
 
 
 def _words(text: str) -> str:
@@ -334,7 +334,7 @@ def _status(error: Exception) -> int:
 
 def _wait_for(job: Any, connections: Connections, what: str) -> None:
     """Wait until a job is done, asking less and less often."""
-    pause, end = _FIRST_POLL_S, time.monotonic() + _JOB_S
+    pause, end = _FIRST_POLL_S, time.monotonic() + _MAX_JOB_S
     while True:
         with connections.listening(what):
             phase = str(job.get_phase(update=True)).strip().upper()
@@ -345,6 +345,6 @@ def _wait_for(job: Any, connections: Connections, what: str) -> None:
                 reason = _words(str(job.get_error())) if phase == "ERROR" else "the job was aborted"
             raise FetchError(f"{what}: {reason}", reason=reason)
         if time.monotonic() > end:
-            raise FetchError(f"{what}: the query has not ended after {math.ceil(_JOB_S / 60)} minutes")
+            raise FetchError(f"{what}: the query has not ended after {math.ceil(_MAX_JOB_S / 60)} minutes")
         time.sleep(pause)
         pause = min(_LAST_POLL_S, pause * 1.5)

@@ -1,4 +1,4 @@
-"""Files that came from a Euclid archive: checked before they are believed, and read."""
+"""Files from a Euclid archive: checked, then read."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IrsaArchive"]
 
-_SERVER = "ASTROANOMALY_IRSA_SERVER"
+_SERVER_VARIABLE = "ASTROANOMALY_IRSA_SERVER"
 _COLLECTION = "euclid_DpdMerBksMosaic"
 _ROW_BYTES = 19_200 * 4
 _BLOCK_BYTES = 1_000_000
@@ -185,7 +185,7 @@ def _address(row: Any) -> str:
 def _tap_address() -> str:
     from astroquery.ipac.irsa import conf
 
-    server = os.environ.get(_SERVER, "").rstrip("/")
+    server = os.environ.get(_SERVER_VARIABLE, "").rstrip("/")
     return f"{server}/TAP" if server else str(conf.tap_url)
 
 
@@ -213,7 +213,7 @@ def _client() -> Any:
             return super().send(request, **{**more, "timeout": timeout})
 
     irsa = IrsaClass()
-    server = os.environ.get(_SERVER, "").rstrip("/")
+    server = os.environ.get(_SERVER_VARIABLE, "").rstrip("/")
     if server:
         irsa.sia_url, irsa.tap_url = f"{server}/SIA", f"{server}/TAP"
     for scheme in ("http://", "https://"):

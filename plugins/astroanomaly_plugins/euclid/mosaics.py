@@ -14,11 +14,11 @@ from astroanomaly import BandError
 from astroanomaly.sky import cells, enclosing_circle, unit_vectors
 from astroanomaly_plugins.euclid.bands import is_wanted
 
-__all__ = ["PIXEL_ARCSEC", "Mosaic", "Placed", "Tile", "areas", "make_tiles", "mosaic_extent", "place"]
+__all__ = ["PIXEL_ARCSEC", "Assignment", "Mosaic", "Tile", "areas", "assign", "make_tiles", "mosaic_extent"]
 
 PIXEL_ARCSEC = 0.1  # of every mosaic of the MER pipeline
-_HALF_TILE = 0.5 * 19_200 * PIXEL_ARCSEC / 3600  # degrees
-_CELL_DEG = 8.0  # one question to an archive asks for all mosaics of a piece of sky of this size
+_HALF_TILE_DEG = 0.5 * 19_200 * PIXEL_ARCSEC / 3600  # degrees
+_CELL_DEG = 8.0  # one question to an archive asks for all mosaics of a cell of the sky of this size
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +80,7 @@ class Tile:
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
+class Assignment:
     """Which tile each object is cut from: ``(n,)`` index of the tile, -1 for none, and position on it in degrees."""
 
     tile: np.ndarray
@@ -92,14 +92,14 @@ def mosaic_extent(region: str, ra: float, dec: float) -> tuple[float, float]:
     """Read half width and half height in degrees from a polygon; those of an ordinary tile where it is none."""
     numbers = np.array([float(text) for text in re.findall(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?", str(region))])
     if len(numbers) < 6 or len(numbers) % 2:
-        return _HALF_TILE, _HALF_TILE
+        return _HALF_TILE_DEG, _HALF_TILE_DEG
     corners = numbers.reshape(-1, 2)
     if np.abs(corners).max() <= 2 * np.pi and (ra > 6.5 or abs(dec) > 6.5):
         corners = np.degrees(corners)
     x, y = _project(corners[:, 0], corners[:, 1], ra, dec)
     half_x, half_y = float(np.abs(x).max()), float(np.abs(y).max())
     good = np.isfinite([half_x, half_y]).all() and 1e-4 < half_x < 5 and 1e-4 < half_y < 5
-    return (half_x, half_y) if good else (_HALF_TILE, _HALF_TILE)
+    return (half_x, half_y) if good else (_HALF_TILE_DEG, _HALF_TILE_DEG)
 
 
 def _project(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +175,7 @@ def _moment(name: str) -> str:
     return match.group(1) if match else ""
 
 
-def place(tiles: Sequence[Tile], ra: np.ndarray, dec: np.ndarray, size_hw: tuple[int, int]) -> Placed:
+def assign(tiles: Sequence[Tile], ra: np.ndarray, dec: np.ndarray, size_hw: tuple[int, int]) -> Assignment:
     """Give every object to the tile that shows most of its cutout, all bands counted; then where it is farthest inside.
 
     Parameters
@@ -187,7 +187,7 @@ def place(tiles: Sequence[Tile], ra: np.ndarray, dec: np.ndarray, size_hw: tuple
     """
     from scipy.spatial import cKDTree
 
-    result = Placed(np.full(len(ra), -1), np.full(len(ra), np.nan), np.full(len(ra), np.nan))
+    result = Assignment(np.full(len(ra), -1), np.full(len(ra), np.nan), np.full(len(ra), np.nan))
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not len(known) or not tiles:
         return result

@@ -44,7 +44,7 @@ from astroanomaly_plugins.euclid.datalabs import all_there, plan_local
 from astroanomaly_plugins.euclid.esa import EsaArchive
 from astroanomaly_plugins.euclid.irsa import IrsaArchive
 from astroanomaly_plugins.euclid.mer_catalog import from_cone, from_ids, read_cone
-from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Tile, areas, make_tiles, place
+from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Tile, areas, assign, make_tiles
 from astroanomaly_plugins.mosaics.objects import footprint
 from astroanomaly_plugins.mosaics.reading import read_tile
 from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
@@ -233,10 +233,10 @@ def _ask(
 
 def _try(archive: EsaArchive, positions: Positions, tiles: Sequence[Tile], size: tuple[int, int]) -> None:
     """Fetch one cutout: it is kept, so that it is not fetched again."""
-    placed = place(tiles, positions.ra, positions.dec, size)
-    rows = np.flatnonzero(placed.tile >= 0)
+    assigned = assign(tiles, positions.ra, positions.dec, size)
+    rows = np.flatnonzero(assigned.tile >= 0)
     if len(rows):
-        tile = tiles[int(placed.tile[rows[0]])]
+        tile = tiles[int(assigned.tile[rows[0]])]
         archive.cutout(tile.first, float(positions.ra[rows[0]]), float(positions.dec[rows[0]]), size)
 
 
@@ -254,15 +254,15 @@ def _tasks(
         tasks, outside, known = plan_local(tiles, positions, payload)
         units |= known
     else:
-        placed = place(tiles, positions.ra, positions.dec, size)
-        outside = placed.tile < 0
+        assigned = assign(tiles, positions.ra, positions.dec, size)
+        outside = assigned.tile < 0
         tasks = []
         archive = _archive(via, payload["environment"], payload["login"])
         for number, tile in enumerate(tiles):
-            rows = np.flatnonzero(placed.tile == number)
+            rows = np.flatnonzero(assigned.tile == number)
             if not len(rows):
                 continue
-            rows = rows[np.lexsort((placed.x[rows], placed.y[rows]))]  # in the order of the file
+            rows = rows[np.lexsort((assigned.x[rows], assigned.y[rows]))]  # in the order of the file
             downloads += [
                 Download(mosaic.name, len(rows), len(rows) * archive.nbytes(size)) for mosaic in tile.mosaics.values()
             ]

@@ -1,4 +1,4 @@
-"""What is in an answer of hips2fits: flux or colours, in which unit, and how much of it is covered."""
+"""Pixels of an image from hips2fits: flux or colours, in which unit, and how much of it is covered."""
 
 from __future__ import annotations
 

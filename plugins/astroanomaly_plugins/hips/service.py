@@ -138,14 +138,14 @@ def _check(path: Path, *, survey: str, grid: Grid, form: str, what: str) -> None
         hdu = hdulist[0]
         if not hdu.is_image or hdu.shape is None or hdu.shape[-2:] != grid.shape or len(hdu.shape) not in (2, 3):
             raise _error(what, f"the image has {say_size(hdu.shape)} pixels, {say_size(grid.shape)} were asked for")
-        said = re.search(r"From HiPS (\S+)", "".join(str(line) for line in hdu.header.get("HISTORY", [])))
+        named = re.search(r"From HiPS (\S+)", "".join(str(line) for line in hdu.header.get("HISTORY", [])))
         try:
             found = grid_from_hdu(hdu, hdulist)
         except UnreadableError as error:
             raise _error(what, "the WCS of the image cannot be understood") from error
-    if said and said[1].removeprefix("ivo://").casefold() != survey.removeprefix("ivo://").casefold():
+    if named and named[1].removeprefix("ivo://").casefold() != survey.removeprefix("ivo://").casefold():
         raise _error(
-            what, f"the image is of the survey {said[1]}, not of {survey}: give the full identifier with --survey"
+            what, f"the image is of the survey {named[1]}, not of {survey}: give the full identifier with --survey"
         )
     if found is None or not same_grid(grid, found):
         raise _error(what, "the WCS of the image is not the one that was asked for")

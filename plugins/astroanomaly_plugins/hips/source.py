@@ -50,7 +50,7 @@ _COLOURS = ("R", "G", "B")
 _OBJECTS_PER_TASK = 128
 _CELL_DEG = 1.0  # neighbours on the sky are asked for after one another: they share tiles of the survey
 _MAX_SIZE_ARCSEC = 90 * 3600
-_PROBES = 5
+_PROBED_POSITIONS = 5
 _HEADER_BYTES = 5760
 
 
@@ -176,7 +176,7 @@ def _find_kind(surveys: tuple[str, ...], asked: dict[str, Any], positions: Posit
     units: list[str] = []
     for survey in surveys:
         trouble: FetchError | None = None
-        for row in rows[np.linspace(0, len(rows) - 1, min(_PROBES, len(rows))).astype(int)]:
+        for row in rows[np.linspace(0, len(rows) - 1, min(_PROBED_POSITIONS, len(rows))).astype(int)]:
             try:
                 pixels = _fetch(asked, survey, float(positions.ra[row]), float(positions.dec[row]))
             except FetchError as error:

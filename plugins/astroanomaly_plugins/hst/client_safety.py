@@ -17,14 +17,14 @@ from astroanomaly import FetchError, fetch
 if TYPE_CHECKING:
     from requests import Response, Session
 
-__all__ = ["Trouble", "json_of", "prepare"]
+__all__ = ["LastError", "json_of", "prepare"]
 
 _SHOWN_LETTERS = 160  # of a page
 
 
 @dataclass
-class Trouble:
-    """The last error of a session's requests, for clients that tell another one."""
+class LastError:
+    """The last error of a session's requests, for clients that report another one."""
 
     last: Exception | None = None
 
@@ -32,7 +32,7 @@ class Trouble:
 class _Timed(HTTPAdapter):
     """Sends with the user's time limit where the client sets none, which would wait for ever."""
 
-    def __init__(self, trouble: Trouble) -> None:
+    def __init__(self, trouble: LastError) -> None:
         super().__init__()
         self._trouble = trouble
 
@@ -48,7 +48,7 @@ class _Timed(HTTPAdapter):
             raise
 
 
-def prepare(session: Session, look: Callable[[Response], None] | None = None) -> Trouble:
+def prepare(session: Session, look: Callable[[Response], None] | None = None) -> LastError:
     """Give a session the user's time limits; raise on every HTTP status that is an error, before its client sees it.
 
     Parameters
@@ -56,7 +56,7 @@ def prepare(session: Session, look: Callable[[Response], None] | None = None) ->
     look
         Looks at each answer before the client does, and raises `FetchError` where it is not what was asked for.
     """
-    trouble = Trouble()
+    trouble = LastError()
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Timed(trouble))
 

@@ -221,7 +221,7 @@ def _table(call: Callable[[Any], Any], what: str) -> Any:
 
     archive = _archive()
     _local.trouble.last = None
-    with fetch.answer(what) as said:
+    with fetch.answer(what) as output:
         try:
             table = call(archive)
         except DALQueryError as error:
@@ -232,4 +232,4 @@ def _table(call: Callable[[Any], Any], what: str) -> Any:
             if _local.trouble.last is not None:
                 raise _local.trouble.last from error
             raise
-    return fetch.expect(table, said)
+    return fetch.expect(table, output)

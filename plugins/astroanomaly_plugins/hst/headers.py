@@ -17,7 +17,7 @@ from typing import Any
 from astroanomaly import UnreadableError
 from astroanomaly_plugins.hst.products import filter_name, stem
 
-__all__ = ["UNIT", "About", "describe"]
+__all__ = ["UNIT", "HeaderInfo", "describe"]
 
 UNIT = "electron/s"
 _FILTERS = ("FILTER", "FILTER1", "FILTER2", "FILTNAM1", "FILTNAM2")
@@ -25,8 +25,8 @@ _GAINS = ("ATODGAIN", "CCDGAIN", "ADCGAIN")
 
 
 @dataclass(frozen=True)
-class About:
-    """What is known of an image.
+class HeaderInfo:
+    """What the headers of an image say.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class About:
     factor: float
 
 
-def describe(headers: Sequence[Any], product: str = "") -> About:
+def describe(headers: Sequence[Any], product: str = "") -> HeaderInfo:
     """Read the headers of an image.
 
     Parameters
@@ -89,7 +89,7 @@ def describe(headers: Sequence[Any], product: str = "") -> About:
     instrument = str(first("INSTRUME") or "").strip()
     if instrument and not detector.isdigit() and detector:
         instrument = f"{instrument}/{detector}"
-    return About(
+    return HeaderInfo(
         product=name,
         filter=filter_name(*(first(key) for key in _FILTERS)),
         instrument=instrument,

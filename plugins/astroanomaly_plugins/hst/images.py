@@ -12,7 +12,7 @@ import numpy as np
 
 from astroanomaly import FetchError, Grid, UnreadableError
 from astroanomaly.cutting import Plane, grid_from_hdu, quiet
-from astroanomaly_plugins.hst.headers import About, describe
+from astroanomaly_plugins.hst.headers import HeaderInfo, describe
 from astroanomaly_plugins.hst.products import filter_in_name
 
 __all__ = ["HstImage", "Weighted", "cutout_images", "open_file", "science", "take"]
@@ -62,13 +62,13 @@ class HstImage:
         Filter: of the headers, else of the name, else as the archive lists it.
     """
 
-    about: About
+    about: HeaderInfo
     grid: Grid
     plane: Plane
     band: str
 
     @classmethod
-    def of(cls, about: About, grid: Grid, pixels: Weighted) -> HstImage:
+    def of(cls, about: HeaderInfo, grid: Grid, pixels: Weighted) -> HstImage:
         """Make an image of pixels that are read window by window."""
         return cls(about, grid, Plane(cast("np.ndarray", pixels)), about.filter or filter_in_name(about.product))
 
@@ -96,7 +96,7 @@ def _shape(hdu: Any) -> tuple[int, int]:
     return int(hdu.header["NAXIS2"]), int(hdu.header["NAXIS1"])
 
 
-def take(hdulist: Any, name: str) -> tuple[About, Grid, Any, Any]:
+def take(hdulist: Any, name: str) -> tuple[HeaderInfo, Grid, Any, Any]:
     """Read the headers of an open file; return what they say, the grid, and the extensions of pixels and weights.
 
     Raises

@@ -1,4 +1,4 @@
-"""Plan which objects are cut from which products: ask the archive once for each piece of sky, then go by footprints."""
+"""Plan which objects are cut from which products: ask the archive once per cell of the sky, then go by footprints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from astroanomaly_plugins.shared.positions import Positions
 __all__ = ["Selection", "plan_positions", "plan_products"]
 
 _log = logging.getLogger(__name__)
-_SEARCH_DEG = 0.2  # around a piece of sky: some archives search by the middle of products, and mosaics are large
+_SEARCH_DEG = 0.2  # around a cell of the sky: some archives search by the middle of products, and mosaics are large
 _POSITIONS_PER_TASK = 64
 _BYTES_PER_PIXEL = 8  # of a pixel and its weight
 _HEADER_BYTES = 40_000  # of a product, about
@@ -170,10 +170,10 @@ def _candidates(
 ) -> tuple[dict[int, list[Product]], set[int]]:
     """Find the products that may show each object, the deepest first; and the objects whose products are not public."""
     margin = float(np.hypot(*payload["size"]) * payload["scale"] / 3600 / 2)
-    pieces = search_circles(positions.ra, positions.dec)
+    circles = search_circles(positions.ra, positions.dec)
 
     def ask(number: int) -> list[Product]:
-        _, center, radius = pieces[number]
+        _, center, radius = circles[number]
         reach = round(radius + _SEARCH_DEG + margin, 4)
         if via == "s3":
             return mast.find_products(center, reach, selection.for_mast)
@@ -181,7 +181,7 @@ def _candidates(
 
     found: dict[int, list[Product]] = {}
     with mast.quiet_results():
-        for number, products in fetch.each(ask, range(len(pieces))):
+        for number, products in fetch.each(ask, range(len(circles))):
             if isinstance(products, FetchError):
                 raise products
             found[number] = unique_products(product for product in products if selection.takes(product))
@@ -192,7 +192,7 @@ def _candidates(
     hidden: set[int] = set()
     missing: set[str] = set()
     for number, products in sorted(found.items()):
-        rows = pieces[number][0]
+        rows = circles[number][0]
         for product in products:
             near = rows[covers(product, positions.ra[rows], positions.dec[rows])].tolist()
             if via == "s3" and product.address not in paths:

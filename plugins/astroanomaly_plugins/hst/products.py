@@ -30,9 +30,9 @@ __all__ = [
     "unique_products",
 ]
 
-CELL_DEG = 0.2  # side of the pieces of sky that are asked for at once
+CELL_DEG = 0.2  # side of the cells of the sky that are asked for at once
 REACH_DEG = 0.1  # from the middle of a product to its farthest pixel, for archives that know only the middle
-_BLUR = np.radians(2 / 3600)  # of footprints, on the tangential plane
+_FOOTPRINT_TOLERANCE = np.radians(2 / 3600)  # of footprints, on the tangential plane
 _DRIZZLED = re.compile(r"_(drc|drz)(_sci)?(\.fits)?(\.gz)?$", re.IGNORECASE)
 _FILTER = re.compile(r"F\d{3,4}[A-Z]+\d?")
 _TILE = re.compile(r"skycell-p\d+x\d+y\d+_|coarse-", re.IGNORECASE)
@@ -129,7 +129,7 @@ def exposure_of(product: str, band: str, *, several: bool, across: bool = False)
     several
         Whether several filters were asked for: then products that differ only in the filter are one exposure.
     across
-        Whether mosaics of all visits to a piece of sky are one, whatever their instruments.
+        Whether mosaics of all visits to a cell of the sky are one, whatever their instruments.
     """
     if not several:
         return product
@@ -159,7 +159,7 @@ def unique_products(products: Iterable[Product]) -> list[Product]:
 
 
 def search_circles(ra: np.ndarray, dec: np.ndarray) -> list[tuple[np.ndarray, tuple[float, float], float]]:
-    """Group positions into pieces of sky that one request can ask for.
+    """Group positions into cells of the sky that one request can ask for.
 
     Returns
     -------
@@ -233,5 +233,5 @@ def _near_side(x: np.ndarray, y: np.ndarray, start: tuple[float, float], end: tu
     step = (end[0] - start[0], end[1] - start[1])
     length = step[0] ** 2 + step[1] ** 2
     along = np.clip(((x - start[0]) * step[0] + (y - start[1]) * step[1]) / length, 0, 1) if length else 0.0
-    near: np.ndarray = np.hypot(x - start[0] - along * step[0], y - start[1] - along * step[1]) < _BLUR
+    near: np.ndarray = np.hypot(x - start[0] - along * step[0], y - start[1] - along * step[1]) < _FOOTPRINT_TOLERANCE
     return near

@@ -13,7 +13,7 @@ import numpy as np
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, UnreadableError, fetch
 from astroanomaly.cutting import sky_to_pixel
 from astroanomaly_plugins.hst import ehst, hapcut, mast
-from astroanomaly_plugins.hst.headers import UNIT, About
+from astroanomaly_plugins.hst.headers import UNIT, HeaderInfo
 from astroanomaly_plugins.hst.images import HstImage, cutout_images, open_file
 from astroanomaly_plugins.hst.products import exposure_of, filter_in_name, instrument_matches, mosaic_of
 from astroanomaly_plugins.hst.s3 import S3Product
@@ -233,7 +233,7 @@ def _block(task: Task, items: list[tuple[int, str, ObjectCutout]], archive: str)
     )
 
 
-def _columns(band: str, about: list[About | None]) -> dict[str, Any]:
+def _columns(band: str, about: list[HeaderInfo | None]) -> dict[str, Any]:
     """Say of each cutout which image its band came from."""
     from astropy.table import Column
 

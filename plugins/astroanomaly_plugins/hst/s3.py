@@ -19,7 +19,7 @@ import numpy as np
 
 from astroanomaly import ConfigError, FetchError, Grid, UnreadableError, fetch
 from astroanomaly.cutting import quiet
-from astroanomaly_plugins.hst.headers import About
+from astroanomaly_plugins.hst.headers import HeaderInfo
 from astroanomaly_plugins.hst.images import HstImage, Weighted, take
 
 __all__ = ["BUCKET", "S3Product"]
@@ -78,7 +78,7 @@ class S3Product:
             suffix=".txt",
         )
         content = json.loads(path.read_text(encoding="utf-8"))
-        about = About(**{**content["about"], "zeropoint": float(content["about"]["zeropoint"])})
+        about = HeaderInfo(**{**content["about"], "zeropoint": float(content["about"]["zeropoint"])})
         shape = (int(content["shape"][0]), int(content["shape"][1]))
         grid = Grid(base64.b64decode(content["grid"]), shape)
         return HstImage.of(about, grid, Weighted(_Windows(self), None, about.factor, shape))

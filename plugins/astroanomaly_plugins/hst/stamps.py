@@ -14,13 +14,13 @@ import numpy as np
 
 from astroanomaly import Grid
 from astroanomaly.cutting import align, cut, pixel_scale_arcsec, same_grid, sky_to_pixel, tan_grid
-from astroanomaly_plugins.hst.headers import About
+from astroanomaly_plugins.hst.headers import HeaderInfo
 from astroanomaly_plugins.hst.images import HstImage
 from astroanomaly_plugins.hst.products import mosaic_of
 
 __all__ = ["CutoutSpec", "ObjectCutout", "contains", "cut_object"]
 
-_SAME_SCALE = 0.02
+_SCALE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ObjectCutout:
     coverage: np.ndarray
     grid: Grid | None
     offset: tuple[int, int]
-    about: tuple[About | None, ...]
+    about: tuple[HeaderInfo | None, ...]
     seen: tuple[bool, ...]
     reason: str = ""
 
@@ -168,7 +168,7 @@ def _same(first: Grid, second: Grid) -> bool:
 
 
 def _cut(image: HstImage, ra: float, dec: float, spec: CutoutSpec, *, own_grid: bool) -> _Stamp:
-    if own_grid and abs(_scale(image.grid) / spec.scale - 1) < _SAME_SCALE:
+    if own_grid and abs(_scale(image.grid) / spec.scale - 1) < _SCALE_TOLERANCE:
         x, y = _place(image.grid, ra, dec)
         stamps, offsets, _ = cut([image.plane], x, y, spec.size)
         return _Stamp(image, stamps[0, 0], image.grid, (int(offsets[0, 0]), int(offsets[0, 1])))
@@ -179,7 +179,7 @@ def _cut(image: HstImage, ra: float, dec: float, spec: CutoutSpec, *, own_grid: 
 def _stack(best: Mapping[str, _Stamp], spec: CutoutSpec) -> ObjectCutout:
     data = np.full((len(spec.bands), *spec.size), np.nan, np.float32)
     coverage = np.zeros(len(spec.bands), np.float32)
-    about: list[About | None] = [None] * len(spec.bands)
+    about: list[HeaderInfo | None] = [None] * len(spec.bands)
     seen = [False] * len(spec.bands)
     for band, stamp in best.items():
         number = spec.bands.index(band)

@@ -1,4 +1,4 @@
-"""Columns and positions that a CSV beside or inside the pictures gives them."""
+"""Catalogue columns and positions of pictures, from a CSV beside or inside them."""
 
 from __future__ import annotations
 

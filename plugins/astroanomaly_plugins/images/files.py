@@ -1,4 +1,4 @@
-"""Where pictures lie: folders, single files, zip and tar archives. Lists their names."""
+"""List pictures in folders, single files, zip and tar archives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["SUFFIXES", "Listing", "list_input"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff")
 
-_ENCRYPTED = 0x1 | 0x40
+_ENCRYPTED_FLAGS = 0x1 | 0x40
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
 _MAGIC = ((b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\0", "xz"))
 
@@ -163,7 +163,7 @@ def _list_zip(path: Path) -> Listing:
                 before = len(listing)
                 place = (info.header_offset, info.file_size, info.compress_size, info.CRC, info.compress_type)
                 listing.take(info.filename, place)
-                if info.flag_bits & _ENCRYPTED and (len(listing) > before or info.filename in listing.tables):
+                if info.flag_bits & _ENCRYPTED_FLAGS and (len(listing) > before or info.filename in listing.tables):
                     raise UnreadableError(
                         f"{path} is encrypted (member {info.filename!r}): decrypt it first, for instance by unpacking "
                         "it with its password, and give the folder"

@@ -21,10 +21,10 @@ _FORMATS = (
     TiffImagePlugin.TiffImageFile.format,
 )
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-_ORIENTATION = 0x0112
+_ORIENTATION_TAG = 0x0112
 _METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds an orientation
-_CUT_SHORT = "cut short: the file ends before the picture does"
-_FILLED_UP = bytes(16)
+_CUT_SHORT_REASON = "cut short: the file ends before the picture does"
+_TRAILING_ZEROS = bytes(16)
 _PERCENTILES = (0.5, 99.8)
 _BAND_NAMES = {"rgb": ("R", "G", "B"), "grey": ("I",)}
 
@@ -143,7 +143,7 @@ def read_header(data: bytes, max_pixels: int) -> Header:
                 colour = bool((levels != levels[:, :1]).any())
             width, height = image.size
             # A TIFF is turned upright by Pillow, which swaps its size already when it is opened.
-            if image.format != "TIFF" and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
+            if image.format != "TIFF" and image.getexif().get(_ORIENTATION_TAG) in (5, 6, 7, 8):
                 width, height = height, width
             return Header(height, width, colour, image.mode in ("I", "F") and not _is_sixteen_bit(image.mode, raw))
     except _DAMAGE as error:
@@ -197,13 +197,13 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Image.UnidentifiedImageError:
         raise PictureError(_why_unknown(data)) from None
     if (
-        data.endswith(_FILLED_UP)
+        data.endswith(_TRAILING_ZEROS)
         and image.format in ("JPEG", "MPO")
         and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
     ):
         # A JPEG without its end mark (0xFFD9) behind its last scan (0xFFDA): what a broken transfer left empty decodes
         # to plain grey.
-        raise PictureError(_CUT_SHORT)
+        raise PictureError(_CUT_SHORT_REASON)
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError(
@@ -232,7 +232,7 @@ def _reason(error: BaseException) -> str:
     """Say what went wrong in words that are the same for every picture with the same trouble."""
     text = str(error)
     if "truncated" in text.lower() or isinstance(error, EOFError):
-        return _CUT_SHORT
+        return _CUT_SHORT_REASON
     if isinstance(error, Image.DecompressionBombError):
         return "more pixels than Pillow allows (PIL.Image.MAX_IMAGE_PIXELS): perhaps a decompression bomb"
     if isinstance(error, MemoryError):

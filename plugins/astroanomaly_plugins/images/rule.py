@@ -19,7 +19,7 @@ from astroanomaly_plugins.images.pixels import Header, PictureError, PixelRule, 
 __all__ = ["PictureOptions", "find_rule"]
 
 _log = logging.getLogger(__name__)
-_SAMPLE = 64
+_SAMPLE_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _sample_headers(listings: list[Listing], options: PictureOptions) -> list[He
         If no picture can be read at all.
     """
     total = sum(map(len, listings))
-    chosen = np.unique(np.linspace(0, total - 1, _SAMPLE).round().astype(int))
+    chosen = np.unique(np.linspace(0, total - 1, _SAMPLE_SIZE).round().astype(int))
     reasons: Counter[str] = Counter()
     headers = list(_headers(listings, chosen, options, reasons))
     if not headers:

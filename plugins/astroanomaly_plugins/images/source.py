@@ -59,10 +59,12 @@ from astroanomaly_plugins.shared.columns import COLUMN
 __all__ = ["PictureOptions", "PictureSource", "register_sources"]
 
 _log = logging.getLogger(__name__)
-_TASK_PICTURES = 1000
+_PICTURES_PER_TASK = 1000
 _BLOCK_BYTES = 16 * 2**20
 _PLACE_NAMES = ("offset", "nbytes", "stored", "crc32", "method")
-_UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes of a name that are no UTF-8
+_UNFIT_CHARACTERS = re.compile(
+    "[\x00-\x1f\x7f\ud800-\udfff]"
+)  # control characters, and bytes of a name that are no UTF-8
 
 
 class PictureSource:
@@ -190,7 +192,7 @@ def _clean_id(member: str, kind: str) -> str:
         member = re.sub("^[A-Za-z]:", "", member.replace("\\", "/"))  # written under Windows
     if kind != "folder":
         member = "/".join(part for part in member.split("/") if part not in ("", ".", ".."))
-    return _UNFIT.sub(
+    return _UNFIT_CHARACTERS.sub(
         lambda sign: "".join(f"%{byte:02X}" for byte in sign[0].encode("utf-8", "surrogateescape")), member
     )
 
@@ -209,8 +211,8 @@ def _tasks(
             "max_bytes": options.max_bytes,
         }
         places = listing.place_table()
-        for part, start in enumerate(range(0, len(listing), _TASK_PICTURES)):
-            stop = min(start + _TASK_PICTURES, len(listing))
+        for part, start in enumerate(range(0, len(listing), _PICTURES_PER_TASK)):
+            stop = min(start + _PICTURES_PER_TASK, len(listing))
             here = slice(first + start, first + stop)
             table = {"object_id": np.array(ids[here], dtype=object)}
             members = listing.members[start:stop]

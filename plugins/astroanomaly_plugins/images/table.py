@@ -1,4 +1,4 @@
-"""A table that rides along with pictures: read a CSV, find each picture's row, type the columns."""
+"""The table of columns for pictures: read a CSV, find each picture's row, type the columns."""
 
 from __future__ import annotations
 

@@ -34,12 +34,14 @@ _BAND_KEYS = (
 )
 _NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|blank|mirror|-+)$", re.IGNORECASE)
 # Words in the name of an extension or of a file that say: these pixels are about an image, not an image.
-_AUXILIARY = re.compile(
+_AUXILIARY_WORDS = re.compile(
     r"weights?|wht|wgt|rms|psf|quality|qual|dq|masks?|msk|bpm|ivar|invvar|var|variance|err|errors?|sigma|unc|"
     r"uncertainty|flags?|wcsdvarr|d2imarr|oow|ood"
 )
-_AUXILIARY_EXTENSION = re.compile(_AUXILIARY.pattern + r"|ctx|con|exp|exptime|expmap|cov|coverage|nexp|sig|noise|stat")
-_GENERIC = re.compile(r"sci|flux|bgsub|image|img|data|primary|compressed|counts|science")
+_AUXILIARY_EXTENSION_WORDS = re.compile(
+    _AUXILIARY_WORDS.pattern + r"|ctx|con|exp|exptime|expmap|cov|coverage|nexp|sig|noise|stat"
+)
+_GENERIC_NAMES = re.compile(r"sci|flux|bgsub|image|img|data|primary|compressed|counts|science")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class Image:
     @property
     def usable_in_named_file(self) -> bool:
         """Whether this can be a band when its file, whatever its name, is named outright."""
-        return not _auxiliary_word(self.extension, _AUXILIARY_EXTENSION)
+        return not _auxiliary_word(self.extension, _AUXILIARY_EXTENSION_WORDS)
 
     def is_extension(self, wanted: str) -> bool:
         """Whether a name, ``NAME,VERSION`` or number (or a pattern with ``*``) means this extension."""
@@ -147,7 +149,7 @@ def scan(path: Path, root: Path) -> list[Image]:
     UnreadableError
         If the file is no FITS file, or damaged.
     """
-    word = _auxiliary_word(_SUFFIX.sub("", path.name), _AUXILIARY)
+    word = _auxiliary_word(_SUFFIX.sub("", path.name), _AUXILIARY_WORDS)
     images = []
     try:
         with quiet(), fits.open(path, memmap=True, do_not_scale_image_data=True) as hdulist:
@@ -170,7 +172,7 @@ def scan(path: Path, root: Path) -> list[Image]:
                         header_band=_header_band(header) or _header_band(primary),
                         extension_band=_extension_band(name),
                         unit=str(header.get("BUNIT", "")).strip(),
-                        auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSION),
+                        auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSION_WORDS),
                     )
                 )
     except UnreadableError as error:
@@ -216,7 +218,7 @@ def clean(name: str) -> str:
 
 def _extension_band(name: str) -> str:
     """Extension name without the words that only say that it is an image: ``DES_G_BGSUB`` is ``DES_G``."""
-    parts = [part for part in re.split(r"[^0-9A-Za-z]+", name) if part and not _GENERIC.fullmatch(part.lower())]
+    parts = [part for part in re.split(r"[^0-9A-Za-z]+", name) if part and not _GENERIC_NAMES.fullmatch(part.lower())]
     return clean("_".join(parts))
 
 

@@ -26,11 +26,11 @@ from astroanomaly_plugins.mosaics.files import Image, describe
 
 __all__ = ["Tile", "check_scales", "group_images", "make_tile"]
 
-_SAME_AREA = 0.5  # share of the smaller footprint that two images of one area have in common
-_SAME_STAMP = 0.9  # the same for stamps: neighbours overlap, and are not one object
-_DISJOINT = 0.02
-_SAME_SCALE = 0.02  # pixel scales that differ less count as one; within a distorted camera they differ by 1 %
-_SAMPLES = 12
+_MIN_SAME_AREA_OVERLAP = 0.5  # share of the smaller footprint that two images of one area have in common
+_MIN_SAME_STAMP_OVERLAP = 0.9  # the same for stamps: neighbours overlap, and are not one object
+_MAX_DISJOINT_OVERLAP = 0.02
+_SCALE_TOLERANCE = 0.02  # pixel scales that differ less count as one; within a distorted camera they differ by 1 %
+_SAMPLES_PER_SIDE = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,9 @@ class Tile:
         if self.grid is None:
             return np.array([1.0, 0, 0]), 2.0
         height, width = self.grid.shape
-        u, v = np.meshgrid(np.linspace(-0.5, width - 0.5, _SAMPLES), np.linspace(-0.5, height - 0.5, _SAMPLES))
+        u, v = np.meshgrid(
+            np.linspace(-0.5, width - 0.5, _SAMPLES_PER_SIDE), np.linspace(-0.5, height - 0.5, _SAMPLES_PER_SIDE)
+        )
         vectors = unit_vectors(*pixel_to_sky(self.grid, u.ravel(), v.ravel()))
         if not np.isfinite(vectors).any():
             raise FootprintError(f"{self.first.place}: its WCS gives no sky position for any pixel")
@@ -133,7 +135,7 @@ def group_images(images: Sequence[Image], *, stamps: bool, named: bool) -> list[
             )
         return [list(itertools.chain.from_iterable(without))]
     with_grid = [item for item in sets if item[0].grid is not None]
-    return _join_areas(with_grid, _SAME_STAMP if stamps else _SAME_AREA) + without
+    return _join_areas(with_grid, _MIN_SAME_STAMP_OVERLAP if stamps else _MIN_SAME_AREA_OVERLAP) + without
 
 
 def _sets_of_file(images: list[Image], named: bool) -> list[list[Image]]:
@@ -148,7 +150,7 @@ def _sets_of_file(images: list[Image], named: bool) -> list[list[Image]]:
     if len(sets) == 1:
         return sets
     apart = all(item[0].grid is not None for item in sets) and all(
-        _overlap(a[0], b[0]) < _DISJOINT for a, b in itertools.combinations(sets, 2)
+        _overlap(a[0], b[0]) < _MAX_DISJOINT_OVERLAP for a, b in itertools.combinations(sets, 2)
     )
     if named and all(item[0].grid is not None for item in sets):
         return sets
@@ -178,7 +180,7 @@ def _overlap(first: Image, second: Image) -> float:
     shares = []
     for one, other in ((first.grid, second.grid), (second.grid, first.grid)):
         height, width = one.shape
-        u = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
+        u = (np.arange(_SAMPLES_PER_SIDE) + 0.5) / _SAMPLES_PER_SIDE
         px, py = np.meshgrid(u * width - 0.5, u * height - 0.5)
         x, y = sky_to_pixel(other, *pixel_to_sky(one, px.ravel(), py.ravel()))
         shares.append(_inside(x, y, other.shape).mean())
@@ -255,7 +257,7 @@ def check_scales(tiles: Sequence[Tile]) -> float | None:
     if not scales:
         return None
     low, high = min(scales, key=lambda item: item[0]), max(scales, key=lambda item: item[0])
-    if high[0] > low[0] * (1 + _SAME_SCALE):
+    if high[0] > low[0] * (1 + _SCALE_TOLERANCE):
         raise ConfigError(
             f"the pixel scales differ: {low[0]:.4g} arcsec in {low[1].first.place}, {high[0]:.4g} arcsec in "
             f"{high[1].first.place}. Resample all to one with --pixel-scale, as in --pixel-scale {low[0]:.3g}, "

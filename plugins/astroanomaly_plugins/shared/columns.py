@@ -1,4 +1,4 @@
-"""Catalogue columns that ride along with the cutouts."""
+"""Catalogue columns that are stored with the cutouts."""
 
 from __future__ import annotations
 

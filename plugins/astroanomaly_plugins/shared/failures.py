@@ -13,7 +13,7 @@ __all__ = ["NO_POSITION", "Kind", "failure_tasks", "read_failures"]
 
 Kind = Literal["failed", "no coverage"]
 NO_POSITION = "no valid position in the catalogue"
-_OUTSIDE = "outside all "  # how the reasons of version 0.1.0 begin where it stored no kind and there is no coverage
+_NO_COVERAGE_PREFIX = "outside all "  # of reasons of version 0.1.0, which stored no kind, without coverage
 
 
 def failure_tasks(
@@ -52,7 +52,9 @@ def read_failures(task: Task) -> Iterator[Failure]:
         if "failure" in table:
             unseen = str(table["failure"][row]) == "no coverage"
         else:  # of version 0.1.0
-            unseen = payload["failure"] == "no coverage" if "failure" in payload else reason.startswith(_OUTSIDE)
+            unseen = (
+                payload["failure"] == "no coverage" if "failure" in payload else reason.startswith(_NO_COVERAGE_PREFIX)
+            )
         yield Failure(
             str(object_id),
             reason,

@@ -12,8 +12,16 @@ from astroanomaly_plugins.mosaics.files import clean
 
 __all__ = ["BandChoice"]
 
-_RANGE = re.compile(r"\s*([\d.eE+-]+)\s*\.\.\s*([\d.eE+-]+)\s*([a-zA-Z]+)\s*")
-_SEARCHED = ("filter", "obs_id", "obs_publisher_did", "obs_title", "obs_collection", "instrument_name", "access_url")
+_WAVELENGTH_RANGE = re.compile(r"\s*([\d.eE+-]+)\s*\.\.\s*([\d.eE+-]+)\s*([a-zA-Z]+)\s*")
+_SEARCHED_COLUMNS = (
+    "filter",
+    "obs_id",
+    "obs_publisher_did",
+    "obs_title",
+    "obs_collection",
+    "instrument_name",
+    "access_url",
+)
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,12 @@ class BandChoice:
         """Bands in the order given."""
         return tuple(rule.name for rule in self._rules)
 
-    def name_of(self, said: Mapping[str, str], low_nm: float | None, high_nm: float | None) -> str:
+    def name_of(self, values: Mapping[str, str], low_nm: float | None, high_nm: float | None) -> str:
         """Return the band of an image, empty if it is none of those wanted.
 
         Parameters
         ----------
-        said
+        values
             What the table says of it: ``filter`` and ObsCore's columns.
         low_nm, high_nm
             Its wavelengths, None where unknown.
@@ -63,8 +71,8 @@ class BandChoice:
         known = low_nm is not None and high_nm is not None and 0 < low_nm <= high_nm
         middle = (low_nm + high_nm) / 2 if known and low_nm is not None and high_nm is not None else None
         if not self._rules:
-            return clean(said.get("filter", "")) or (f"{middle:.0f}nm" if middle else "image")
-        return next((rule.name for rule in self._rules if _fits(rule, said, low_nm, high_nm, middle)), "")
+            return clean(values.get("filter", "")) or (f"{middle:.0f}nm" if middle else "image")
+        return next((rule.name for rule in self._rules if _fits(rule, values, low_nm, high_nm, middle)), "")
 
 
 def _rule(entry: str) -> _Rule:
@@ -73,7 +81,7 @@ def _rule(entry: str) -> _Rule:
         raise BandError(
             f"--bands {entry!r}: expected NAME, NAME=PATTERN or NAME=LOW..HIGH with a unit, as in g=400..550nm"
         )
-    match = _RANGE.fullmatch(pattern)
+    match = _WAVELENGTH_RANGE.fullmatch(pattern)
     if not match:
         return _Rule(name, pattern)
     from astropy.units import Quantity, UnitsError
@@ -87,13 +95,13 @@ def _rule(entry: str) -> _Rule:
     return _Rule(name, low_nm=low, high_nm=high)
 
 
-def _fits(rule: _Rule, said: Mapping[str, str], low: float | None, high: float | None, middle: float | None) -> bool:
+def _fits(rule: _Rule, values: Mapping[str, str], low: float | None, high: float | None, middle: float | None) -> bool:
     if rule.high_nm:
         return middle is not None and rule.low_nm <= middle <= rule.high_nm
     if rule.pattern:
-        texts = [said[key] for key in _SEARCHED if said.get(key)]
+        texts = [values[key] for key in _SEARCHED_COLUMNS if values.get(key)]
         return any(fnmatchcase(text.lower(), rule.pattern.lower()) for text in texts)
-    named = said.get("filter", "")
+    named = values.get("filter", "")
     if named:
         words = re.split(r"[^0-9A-Za-z]+", named)
         cased = rule.name in (named, *words)

@@ -19,9 +19,9 @@ from astroanomaly_plugins.vo.links import Access, area_parameter
 from astroanomaly_plugins.vo.products import Product
 from astroanomaly_plugins.vo.web import Web, error
 
-__all__ = ["Asking", "cutout_images", "head_images", "whole_images", "zero_point"]
+__all__ = ["ImageOptions", "cutout_images", "head_images", "whole_images", "zero_point"]
 
-_SAME_BAND = 0.1  # wavelengths that differ by less, relatively, are one band
+_WAVELENGTH_TOLERANCE = 0.1  # wavelengths that differ by less, relatively, are one band
 _HEAD_BYTES = 40 * 2880
 _ZERO_POINTS = (
     "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
@@ -30,19 +30,19 @@ _ZERO_POINTS = (
 
 
 @dataclass(frozen=True)
-class Asking:
-    """What the user said of all images: hosts, extensions to take, and whether the band in a header has to agree."""
+class ImageOptions:
+    """The user's options for all images: hosts, extensions to take, and whether the band in a header has to agree."""
 
     web: Web
     ext: tuple[str, ...]
     check_band: bool
 
     def request(self, product: Product, **more: Any) -> dict[str, Any]:
-        """Return what stands for an image among what is kept."""
+        """Return the key of an image in the cache of files."""
         return {"product": product.did, **more, **({} if self.check_band else {"band": "not checked"})}
 
 
-def whole_images(product: Product, access: Access, asking: Asking) -> list[Image]:
+def whole_images(product: Product, access: Access, image_options: ImageOptions) -> list[Image]:
     """Fetch the whole file once; return its images.
 
     Raises
@@ -50,28 +50,28 @@ def whole_images(product: Product, access: Access, asking: Asking) -> list[Image
     FetchError
         If it cannot be fetched, or is not what the service says.
     """
-    request = asking.request(product, service=access.whole)
-    check = functools.partial(_check_whole, product=product, asking=asking)
-    path = asking.web.file(access.whole, request, product.did, check=check)
-    return _images(path, asking.ext, product.did)
+    request = image_options.request(product, service=access.whole)
+    check = functools.partial(_check_whole, product=product, image_options=image_options)
+    path = image_options.web.file(access.whole, request, product.did, check=check)
+    return _images(path, image_options.ext, product.did)
 
 
-def head_images(product: Product, access: Access, asking: Asking) -> list[Image]:
+def head_images(product: Product, access: Access, image_options: ImageOptions) -> list[Image]:
     """Look at the first headers of the whole file without fetching it; empty if they do not tell."""
     import tempfile
 
-    content = asking.web.head(access.whole, _HEAD_BYTES, product.did)
+    content = image_options.web.head(access.whole, _HEAD_BYTES, product.did)
     with tempfile.TemporaryDirectory(prefix="astroanomaly-") as folder:
         path = Path(folder) / "head.fits"
         path.write_bytes(content)
         try:
-            return _images(path, asking.ext, product.did)
+            return _images(path, image_options.ext, product.did)
         except FetchError:
             return []
 
 
 def cutout_images(
-    product: Product, access: Access, ra: float, dec: float, radius_deg: float, asking: Asking
+    product: Product, access: Access, ra: float, dec: float, radius_deg: float, image_options: ImageOptions
 ) -> list[Image]:
     """Fetch a cutout by SODA; return its images, none where the service has no pixels there.
 
@@ -82,16 +82,18 @@ def cutout_images(
     """
     soda: Mapping[str, Any] = access.soda
     params = {**soda["params"], **area_parameter(soda["area"], ra, dec, radius_deg)}
-    request = asking.request(product, service=soda["url"], position=[ra, dec], size=radius_deg)
-    check = functools.partial(_check_cutout, product=product, ra=ra, dec=dec, radius_deg=radius_deg, asking=asking)
+    request = image_options.request(product, service=soda["url"], position=[ra, dec], size=radius_deg)
+    check = functools.partial(
+        _check_cutout, product=product, ra=ra, dec=dec, radius_deg=radius_deg, image_options=image_options
+    )
     what = f"a cutout of {product.did}"
     try:
-        path = asking.web.file(soda["url"], request, what, params=params, check=check)
+        path = image_options.web.file(soda["url"], request, what, params=params, check=check)
     except FetchError as problem:
         if problem.reason.startswith("HTTP 204"):  # how SODA says that it has no pixel there
             return []
         raise
-    return _images(path, asking.ext, what)
+    return _images(path, image_options.ext, what)
 
 
 def _images(path: Path, ext: Sequence[str], what: str) -> list[Image]:
@@ -118,10 +120,10 @@ def _alone(check: Callable[..., None]) -> Callable[..., None]:
 
 
 @_alone
-def _check_whole(path: Path, *, product: Product, asking: Asking) -> None:
+def _check_whole(path: Path, *, product: Product, image_options: ImageOptions) -> None:
     fetch.is_fits(path, product.did)
-    images = _images(path, asking.ext, product.did)
-    _check_band(images, product, asking)
+    images = _images(path, image_options.ext, product.did)
+    _check_band(images, product, image_options)
     if product.ra is None or product.dec is None:
         return
     reach = max(product.fov_deg or 0.0, *(_diagonal_deg(image) for image in images))
@@ -131,27 +133,33 @@ def _check_whole(path: Path, *, product: Product, asking: Asking) -> None:
 
 
 @_alone
-def _check_cutout(path: Path, *, product: Product, ra: float, dec: float, radius_deg: float, asking: Asking) -> None:
+def _check_cutout(
+    path: Path, *, product: Product, ra: float, dec: float, radius_deg: float, image_options: ImageOptions
+) -> None:
     what = f"a cutout of {product.did}"
     fetch.is_fits(path, what)
-    images = _images(path, asking.ext, what)
-    _check_band(images, product, asking)
+    images = _images(path, image_options.ext, what)
+    _check_band(images, product, image_options)
     if not any(_shows(image, ra, dec, radius_deg) for image in images):
         raise error(what, "the WCS of the cutout is not at the position that was asked for")
 
 
-def _check_band(images: Sequence[Image], product: Product, asking: Asking) -> None:
-    if not asking.check_band:
+def _check_band(images: Sequence[Image], product: Product, image_options: ImageOptions) -> None:
+    if not image_options.check_band:
         return
     for image in images:
-        said = wavelength_nm(image.header_band) if image.header_band else None
-        if said is None:
+        header_nm = wavelength_nm(image.header_band) if image.header_band else None
+        if header_nm is None:
             continue
         if product.low_nm is not None and product.high_nm is not None:
-            wrong = not product.low_nm * (1 - _SAME_BAND) <= said <= product.high_nm * (1 + _SAME_BAND)
+            wrong = (
+                not product.low_nm * (1 - _WAVELENGTH_TOLERANCE)
+                <= header_nm
+                <= product.high_nm * (1 + _WAVELENGTH_TOLERANCE)
+            )
         else:
             wave = wavelength_nm(product.band)
-            wrong = wave is not None and abs(wave - said) > _SAME_BAND * wave
+            wrong = wave is not None and abs(wave - header_nm) > _WAVELENGTH_TOLERANCE * wave
         if wrong:
             raise error(
                 product.did,

@@ -73,13 +73,13 @@ def _links_of(path: Path, what: str) -> tuple[str, dict[str, Any], int]:
     from pyvo.dal.adhoc import DatalinkResults
     from pyvo.dal.exceptions import DALFormatError, DALQueryError, DALServiceError
 
-    whole, nbytes, said = "", 0, ""
+    whole, nbytes, message = "", 0, ""
     soda: dict[str, Any] = {}
     try:
         with ASTROPY, quiet():
             results = DatalinkResults(parse(path, verify="ignore"))
             for row in results:
-                said = said or str(row.error_message or "")
+                message = message or str(row.error_message or "")
                 semantics = str(row.semantics or "")
                 if semantics == "#this" and row.get("access_url", decode=True):
                     whole = str(row.access_url)
@@ -95,7 +95,7 @@ def _links_of(path: Path, what: str) -> tuple[str, dict[str, Any], int]:
     except (ValueError, TypeError, KeyError, IndexError, OSError, AttributeError) as problem:
         raise error(what, "the datalink document cannot be read") from problem
     if not whole and not soda:
-        raise error(what, f"the datalink document leads to no image{': ' + said if said else ''}")
+        raise error(what, f"the datalink document leads to no image{': ' + message if message else ''}")
     return whole, soda, nbytes
 
 

@@ -110,10 +110,10 @@ def _choose(
     """
     ra, dec = positions.ra[cell], positions.dec[cell]
     distances = [signed_distance(product, ra, dec) for product in listed]
-    for place, row in enumerate(cell.tolist()):
+    for k, row in enumerate(cell.tolist()):
         ranked: dict[str, list[tuple[tuple[float, ...], str, Product]]] = {}
         for product, distance in zip(listed, distances, strict=True):
-            inside = float(distance[place])
+            inside = float(distance[k])
             if inside < -half_size_deg:
                 continue
             known = not np.isnan(inside)

@@ -11,22 +11,22 @@ from astroanomaly import FetchError
 from astroanomaly.cutting import pixel_scale_arcsec
 from astroanomaly_plugins.mosaics.files import Image
 from astroanomaly_plugins.shared.positions import Positions
-from astroanomaly_plugins.vo.images import Asking, cutout_images, head_images, whole_images
+from astroanomaly_plugins.vo.images import ImageOptions, cutout_images, head_images, whole_images
 from astroanomaly_plugins.vo.links import access_to
 from astroanomaly_plugins.vo.plan import Candidates
 from astroanomaly_plugins.vo.products import Product
-from astroanomaly_plugins.vo.reading import asking_of, cutout_radius
+from astroanomaly_plugins.vo.reading import cutout_radius, image_options_of
 
-__all__ = ["Known", "probe"]
+__all__ = ["PixelInfo", "probe"]
 
 _log = logging.getLogger(__name__)
-_TRIES = 3
-_GUESS_ARCSEC = 1.0
+_MAX_PROBED = 3
+_ASSUMED_PIXEL_ARCSEC = 1.0
 
 
 @dataclass(frozen=True)
-class Known:
-    """Side of a pixel in arcsec, and the unit of each band."""
+class PixelInfo:
+    """Pixel scale in arcsec, and the unit of each band."""
 
     scale: float
     units: tuple[str, ...]
@@ -34,7 +34,7 @@ class Known:
 
 def probe(
     found: Candidates, positions: Positions, payload: Mapping[str, Any], size: tuple[int | None, float | None]
-) -> Known:
+) -> PixelInfo:
     """Look at one image of each band: a SODA cutout, else the header of a file, else what the service lists.
 
     Raises
@@ -42,12 +42,12 @@ def probe(
     FetchError
         If the size of a pixel cannot be found out.
     """
-    asking = asking_of(payload)
+    image_options = image_options_of(payload)
     scales: list[float] = []
     units = []
     trouble: FetchError | None = None
     for band in payload["bands"]:
-        image, problem = _first_image(found, positions, band, payload, asking, size)
+        image, problem = _first_image(found, positions, band, payload, image_options, size)
         trouble = trouble or problem
         listed = next((p.scale_arcsec for p in found.products if p.band == band and p.scale_arcsec), None)
         if image is not None and image.grid is not None:
@@ -62,7 +62,7 @@ def probe(
             f"the size of a pixel could not be found out: {trouble}. Try again later, or give --pixel-scale",
             retryable=trouble is not None and trouble.retryable,
         ) from trouble
-    return Known(scale, tuple(units))
+    return PixelInfo(scale, tuple(units))
 
 
 def _first_image(
@@ -70,27 +70,27 @@ def _first_image(
     positions: Positions,
     band: str,
     payload: Mapping[str, Any],
-    asking: Asking,
+    image_options: ImageOptions,
     size: tuple[int | None, float | None],
 ) -> tuple[Image | None, FetchError | None]:
     """Return an image of a band, or None and why; a few objects with different images are tried."""
     trouble: FetchError | None = None
     for row, product in _some(found, band):
         try:
-            access = access_to(product, asking.web, payload["via"])
+            access = access_to(product, image_options.web, payload["via"])
             if access.soda:
-                scale = payload["pixel_scale"] or product.scale_arcsec or _GUESS_ARCSEC
+                scale = payload["pixel_scale"] or product.scale_arcsec or _ASSUMED_PIXEL_ARCSEC
                 side = size[0] or max(1, round((size[1] or 0.0) / scale))
                 ra, dec = float(positions.ra[row]), float(positions.dec[row])
-                images = cutout_images(product, access, ra, dec, cutout_radius((side, side), scale), asking)
+                images = cutout_images(product, access, ra, dec, cutout_radius((side, side), scale), image_options)
             else:
                 try:
-                    images = head_images(product, access, asking)
+                    images = head_images(product, access, image_options)
                 except FetchError as problem:
                     _log.info("the header of %s alone cannot be fetched: %s", product.did, problem.reason)
                     images = []
                 if not images and not product.scale_arcsec:
-                    images = whole_images(product, access, asking)
+                    images = whole_images(product, access, image_options)
         except FetchError as problem:
             trouble = problem
             continue
@@ -106,5 +106,5 @@ def _some(found: Candidates, band: str) -> Iterator[tuple[int, Product]]:
         if number >= 0 and number not in seen:
             seen.add(number)
             yield row, found.products[number]
-        if len(seen) == _TRIES:
+        if len(seen) == _MAX_PROBED:
             return

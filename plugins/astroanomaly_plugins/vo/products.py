@@ -116,25 +116,25 @@ def _products(results: Any, choice: BandChoice) -> list[Product]:
     column = next((names[name] for name in _FILTERS if name in names), "")
     found: dict[str, Product] = {}
     for row in results:
-        said = {low: _text(row.get(name)) for low, name in names.items()}
-        said["filter"] = _text(row.get(column)) if column else ""
-        if said.get("dataproduct_type", "image").lower() not in ("image", ""):
+        values = {low: _text(row.get(name)) for low, name in names.items()}
+        values["filter"] = _text(row.get(column)) if column else ""
+        if values.get("dataproduct_type", "image").lower() not in ("image", ""):
             continue
         low, high = (_number(row, names, name, 1e9) for name in ("em_min", "em_max"))
-        band = choice.name_of(said, low, high)
-        url, form = said.get("access_url", ""), said.get("access_format", "")
+        band = choice.name_of(values, low, high)
+        url, form = values.get("access_url", ""), values.get("access_format", "")
         usable = "content=datalink" in form.replace(" ", "").lower() or bool(_FITS.match(form)) or datalink or soda
         if not band or not url or not usable:
             continue
         level, kbytes = _number(row, names, "calib_level"), _number(row, names, "access_estsize")
         product = Product(
-            did=said.get("obs_publisher_did") or url,
+            did=values.get("obs_publisher_did") or url,
             band=band,
             url=url,
             form=form,
             datalink=asked_of(row, datalink),
             soda=asked_of(row, soda, area=True),
-            region=said.get("s_region", ""),
+            region=values.get("s_region", ""),
             ra=_number(row, names, "s_ra"),
             dec=_number(row, names, "s_dec"),
             fov_deg=_number(row, names, "s_fov"),
@@ -144,8 +144,8 @@ def _products(results: Any, choice: BandChoice) -> list[Product]:
             scale_arcsec=_number(row, names, "s_pixel_scale"),
             level=None if level is None else int(level),
             nbytes=int((kbytes or 0) * 1024),
-            instrument=said.get("instrument_name", ""),
-            unit=said.get("o_unit", ""),
+            instrument=values.get("instrument_name", ""),
+            unit=values.get("o_unit", ""),
         )
         found.setdefault(product.did, product)  # some services list a product twice
     return list(found.values())

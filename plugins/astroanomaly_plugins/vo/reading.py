@@ -16,16 +16,16 @@ from astroanomaly_plugins.mosaics.objects import assign
 from astroanomaly_plugins.mosaics.reading import read_tile
 from astroanomaly_plugins.mosaics.tiles import Tile, make_tile
 from astroanomaly_plugins.shared.columns import COLUMN
-from astroanomaly_plugins.vo.images import Asking, cutout_images, whole_images, zero_point
+from astroanomaly_plugins.vo.images import ImageOptions, cutout_images, whole_images, zero_point
 from astroanomaly_plugins.vo.links import Access, access_to
 from astroanomaly_plugins.vo.products import Product
 from astroanomaly_plugins.vo.web import Web
 
-__all__ = ["CHOICE", "asking_of", "cutout_radius", "read_objects"]
+__all__ = ["CHOICE", "cutout_radius", "image_options_of", "read_objects"]
 
 CHOICE = "products:"  # before the band in a table: the images of each object, best first, as numbers in the payload
-_SAME_SCALE = 0.02
-_NOTHING = ("no pixel with data", "covered to less than")  # how read_tile begins the reason when an image has no data
+_SCALE_TOLERANCE = 0.02
+_NO_DATA_PREFIXES = ("no pixel with data", "covered to less than")  # of the reasons of read_tile for an empty image
 Found = dict[tuple[int, int], "list[Image] | FetchError"]  # (row, number of the product) -> images
 
 
@@ -35,7 +35,7 @@ class _Work:
 
     task: Task
     products: Sequence[Product]
-    asking: Asking
+    image_options: ImageOptions
     size: tuple[int, int]
     choices: Mapping[str, list[list[int]]]  # band -> per row, the numbers of its products
 
@@ -55,10 +55,10 @@ class _Work:
         return max((len(rows[row]) for rows in self.choices.values()), default=0)
 
 
-def asking_of(payload: Mapping[str, Any]) -> Asking:
+def image_options_of(payload: Mapping[str, Any]) -> ImageOptions:
     """Rebuild what the user said of all images from a task's payload."""
     web = Web(tuple(payload["hosts"]), float(payload["most_mb"]))
-    return Asking(web, tuple(payload["ext"]), bool(payload["check_band"]))
+    return ImageOptions(web, tuple(payload["ext"]), bool(payload["check_band"]))
 
 
 def cutout_radius(size_hw: tuple[int, int], scale_arcsec: float) -> float:
@@ -72,7 +72,7 @@ def read_objects(task: Task) -> Iterator[CutoutBlock | Failure]:
     work = _Work(
         task=task,
         products=[Product(**plain) for plain in payload["products"]],
-        asking=asking_of(payload),
+        image_options=image_options_of(payload),
         size=(int(payload["size"][0]), int(payload["size"][1])),
         choices={
             band: [[int(word) for word in str(text).split()] for text in task.table[CHOICE + band]]
@@ -110,7 +110,7 @@ def _turn(work: _Work, rows: list[int], turn: int) -> Iterator[tuple[int, Cutout
         tile = make_tile({band: image for band, (image, _) in bands.items()}, work.task.payload["pixel_scale"])
         if tile.grid is not None:
             own = pixel_scale_arcsec(tile.grid)
-            if abs(own / scale - 1) > _SAME_SCALE:
+            if abs(own / scale - 1) > _SCALE_TOLERANCE:
                 reason = "the pixels of its image are of another size than those of the first: say --pixel-scale"
                 yield from ((row, _failure(work.task, row, reason)) for row in members)
                 continue
@@ -124,13 +124,13 @@ def _fetch(work: _Work, chosen: Mapping[int, Mapping[str, int]]) -> Found:
     failed: dict[int, FetchError] = {}
     payload = work.task.payload
     via = payload["via"]
-    for number, way in fetch.each(lambda n: access_to(work.products[n], work.asking.web, via), numbers):
+    for number, way in fetch.each(lambda n: access_to(work.products[n], work.image_options.web, via), numbers):
         if isinstance(way, FetchError):
             failed[number] = way
         else:
             access[number] = way
     whole = [number for number in numbers if number in access and not access[number].soda]
-    files = dict(fetch.each(lambda n: whole_images(work.products[n], access[n], work.asking), whole))
+    files = dict(fetch.each(lambda n: whole_images(work.products[n], access[n], work.image_options), whole))
     ra, dec = np.asarray(work.task.table["ra"], float), np.asarray(work.task.table["dec"], float)
 
     def cutout(item: tuple[int, int]) -> list[Image]:
@@ -138,7 +138,7 @@ def _fetch(work: _Work, chosen: Mapping[int, Mapping[str, int]]) -> Found:
         product = work.products[number]
         scale = max(payload["scale"], product.scale_arcsec or 0.0)
         radius = cutout_radius(work.size, scale)
-        return cutout_images(product, access[number], float(ra[row]), float(dec[row]), radius, work.asking)
+        return cutout_images(product, access[number], float(ra[row]), float(dec[row]), radius, work.image_options)
 
     wanted = {(row, number) for row, products in chosen.items() for number in products.values()}
     small = sorted(item for item in wanted if item[1] in access and access[item[1]].soda)
@@ -199,7 +199,7 @@ def _cut(
     row_of = {str(object_id): int(row) for object_id, row in zip(ids, at, strict=True)}
     for item in read_tile(Task("tile", cuts, {"id": ids, "ra": ra, "dec": dec, "x": x, "y": y, **own})):
         if isinstance(item, Failure):
-            nothing = item.reason.startswith(_NOTHING)
+            nothing = item.reason.startswith(_NO_DATA_PREFIXES)
             yield row_of[item.object_id], replace(item, kind="no coverage" if nothing else "failed")
         else:
             yield row_of[str(item.ids[0])], item
@@ -207,15 +207,15 @@ def _cut(
 
 def _provenance(work: _Work, tile: Tile, numbers: Mapping[str, int]) -> dict[str, Any]:
     """Say where every band is from; bands without an image say nothing."""
-    said: dict[str, Any] = {"archive": work.task.payload["service"]}
+    origin: dict[str, Any] = {"archive": work.task.payload["service"]}
     for band in work.bands:
         product = work.products[numbers[band]] if band in numbers else None
-        said[f"product_{band}"] = product.did if product else ""
-        said[f"address_{band}"] = product.url if product else ""
-        said[f"instrument_{band}"] = product.instrument if product else ""
+        origin[f"product_{band}"] = product.did if product else ""
+        origin[f"address_{band}"] = product.url if product else ""
+        origin[f"instrument_{band}"] = product.instrument if product else ""
         image = tile.bands.get(band)
-        said[f"zero_point_{band}"] = zero_point(image.path, image.hdu) if image else np.nan
-    return said
+        origin[f"zero_point_{band}"] = zero_point(image.path, image.hdu) if image else np.nan
+    return origin
 
 
 def _failure(task: Task, row: int, reason: str, *, no_coverage: bool = False) -> Failure:

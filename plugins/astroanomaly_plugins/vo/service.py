@@ -98,7 +98,7 @@ def find_service(url: str, kind: str, web: Web) -> Service:
             return Service("tap", f"{(address or base).rstrip('/')}/sync")
     if not capabilities:
         raise ConfigError(
-            f"what {base} is could not be told, for it states no capabilities ({trouble}). If it is a service, say "
+            f"what {base} is, is unknown, for it states no capabilities ({trouble}). If it is a service, say "
             "which: --kind sia2 or --kind tap"
         )
     standards = ", ".join(dict.fromkeys(standard for standard, _ in capabilities if standard)) or "nothing"

@@ -46,7 +46,7 @@ from astroanomaly_plugins.vo.web import Web
 
 __all__ = ["VoOptions", "VoSource", "register_sources"]
 
-_GUESS_DEG = 30 / 3600  # half of a cutout whose size in pixels is known and whose pixels are not
+_DEFAULT_HALF_SIZE_DEG = 30 / 3600  # half of a cutout whose size in pixels is known and whose pixels are not
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class VoSource:
         web = Web((host, *options.hosts), options.max_mb)
         positions = read_positions(options)
         service = find_service(options.service, options.kind, web)
-        half = _GUESS_DEG if angle is None else angle / 3600 / 2 * 2**0.5
+        half = _DEFAULT_HALF_SIZE_DEG if angle is None else angle / 3600 / 2 * 2**0.5
         if pixels is not None and options.pixel_scale is not None:
             half = pixels * options.pixel_scale / 3600 / 2 * 2**0.5
         wanted = Selection(options.collection, options.instrument)

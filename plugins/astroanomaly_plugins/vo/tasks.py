@@ -86,7 +86,7 @@ def _task(
     found: Candidates, positions: Positions, bands: tuple[str, ...], payload: Mapping[str, Any], members: list[int]
 ) -> Task:
     numbers = sorted({n for row in members for choice in found.rows[row].values() for n in choice})
-    local = {number: place for place, number in enumerate(numbers)}
+    local = {number: k for k, number in enumerate(numbers)}
     table = positions.table(np.array(members))
     for band in bands:
         texts = [" ".join(str(local[n]) for n in found.rows[row].get(band, ())) for row in members]

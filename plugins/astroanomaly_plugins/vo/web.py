@@ -23,7 +23,7 @@ def error(what: str, reason: str, *, retryable: bool = False) -> FetchError:
 
 @dataclass(frozen=True)
 class Web:
-    """What a service may lead to.
+    """Hosts that addresses from a service may lead to.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Web:
         check: Callable[[Path], None] | None = None,
         suffix: str = ".fits",
     ) -> Path:
-        """Return a file, kept or fetched; ``request`` is what stands for it among what is kept."""
+        """Return a file, kept or fetched; ``request`` is its key in the cache of files."""
         reason = self.refusal(url)
         if reason:
             raise error(what, reason)

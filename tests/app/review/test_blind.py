@@ -62,7 +62,7 @@ def test_the_audit_set_is_labelled_without_seeing_scores_catalogue_or_what_other
         press(page, "ArrowRight")
     press(page, "n")
     page.flush()
-    assert page.state.verdicts.mark(page.state.page.ids[3], page.state.page).word == NOMINAL
+    assert page.state.verdicts.mark(page.state.page.ids[3], page.state.page).label == NOMINAL
 
 
 def test_objects_of_the_audit_set_are_nowhere_else(new_session, make_page):
@@ -113,7 +113,7 @@ def test_a_blind_repeat_looks_like_any_other_object(new_session, make_page):
     ]
     told = []
     for place in places:
-        page.state.place_cursor(place)
+        page.state.move_cursor_to(place)
         page.flush()
         told.append(said_on(page).replace(shown.ids[place], "ID"))
     assert told[0] == told[1]
@@ -131,24 +131,24 @@ def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_p
     page = make_page(new_session())
     shown = repeated(page)
     object_id = next(iter(shown.repeats))
-    before = page.shared.opinion(object_id).votes
+    before = page.shared.consensus_of(object_id).votes
     place = shown.ids.index(object_id)
     page.state.click(place)
-    assert page.state.mark(object_id).word == ANOMALY
+    assert page.state.mark(object_id).label == ANOMALY
     page.state.click(place)
-    assert page.state.mark(object_id).word == ""
-    assert page.shared.opinion(object_id).votes == before
+    assert page.state.mark(object_id).label == ""
+    assert page.shared.consensus_of(object_id).votes == before
 
 
 def test_a_slip_on_a_repeat_that_is_put_right_counts_once(new_session, make_page):
     page = make_page(new_session())
     shown = repeated(page)
     object_id = next(iter(shown.repeats))
-    first = page.shared.opinion(object_id).votes["ann"]
+    first = page.shared.consensus_of(object_id).votes["ann"]
     other = {"n": "a", "a": "n"}
     key = {NOMINAL: "n", ANOMALY: "a"}[first]
     page.state.auto_advance = False
-    page.state.place_cursor(shown.ids.index(object_id))
+    page.state.move_cursor_to(shown.ids.index(object_id))
     press(page, other[key], key)
     (ann,) = agreement.annotators(page.shared)
     assert (ann.repeats, ann.repeated_alike) == (1, 1)
@@ -183,6 +183,6 @@ def test_what_others_skipped_is_theirs(new_session, make_page):
     page.shared.labels.skip([object_id], annotator="ben")
     page.shared.refresh()
     mark = page.state.mark(object_id)
-    assert (mark.word, mark.own) == ("skipped", False)
+    assert (mark.label, mark.own) == ("skipped", False)
     page.state.click(0)
-    assert page.shared.opinion(object_id).votes == {"ann": ANOMALY}
+    assert page.shared.consensus_of(object_id).votes == {"ann": ANOMALY}

@@ -70,8 +70,8 @@ def test_inverting_brightness_and_contrast():
 def test_bands_can_be_mapped_and_switched_off():
     page, plain = sheet(np.nan_to_num(flux())), Display(config())
     usual = rgb(page.paint(plain, palette))
-    turned = rgb(page.paint(dataclasses.replace(plain, channels="g,r,i"), palette))
-    np.testing.assert_array_equal(turned, usual[..., ::-1])
+    reversed_ = rgb(page.paint(dataclasses.replace(plain, channels="g,r,i"), palette))
+    np.testing.assert_array_equal(reversed_, usual[..., ::-1])
     without = rgb(page.paint(dataclasses.replace(plain, hidden=("r",)), palette))
     assert (without[..., 1] == 0).all()
     np.testing.assert_array_equal(without[..., ::2], usual[..., ::2])

@@ -35,7 +35,7 @@ def state(shared):
 
 def on_disk(shared):
     with LabelLog.open(shared.session.labels.path) as log:
-        return {object_id: opinion.votes for object_id, opinion in log.current().items() if opinion.votes}
+        return {object_id: consensus.votes for object_id, consensus in log.current().items() if consensus.votes}
 
 
 def test_pages_follow_the_ranking_and_never_show_audit_objects(shared, state):
@@ -51,7 +51,7 @@ def test_pages_follow_the_ranking_and_never_show_audit_objects(shared, state):
 
 def test_a_new_ranking_moves_nothing_on_show_and_orders_what_comes(shared, state):
     first = state.page.ids
-    shared.publish(PROBE, -np.arange(len(shared.cache), dtype=np.float32), "turned round")
+    shared.publish(PROBE, -np.arange(len(shared.cache), dtype=np.float32), "reversed")
     assert state.page.ids == first
     press(state, "PageDown")
     ranked = [i for i in shared.cache.ids if i not in shared.audit and i not in first]
@@ -67,7 +67,7 @@ def test_one_key_is_one_verdict_and_the_cursor_goes_on(shared, state):
     assert on_disk(shared) == {
         ids[0]: {"ann": ANOMALY}, ids[1]: {"ann": NOMINAL}, ids[2]: {"ann": "ring"}, ids[3]: {"ann": "merger"}
     }  # fmt: skip
-    assert [state.mark(i).word for i in ids[:6]] == [ANOMALY, NOMINAL, "ring", "merger", "skipped", ""]
+    assert [state.mark(i).label for i in ids[:6]] == [ANOMALY, NOMINAL, "ring", "merger", "skipped", ""]
     assert state.cursor == 5
     press(state, "3")
     assert "no class 3" in state.message.text
@@ -97,7 +97,7 @@ def test_undo_is_without_limit_and_goes_back_to_the_page(shared, state):
         press(state, "u")
     assert on_disk(shared) == {}
     assert (state.number, state.cursor) == (0, 0)
-    assert not any(state.mark(i).word for i in ids)
+    assert not any(state.mark(i).label for i in ids)
     press(state, "Backspace")
     assert "nothing left" in state.message.text
 
@@ -109,7 +109,7 @@ def test_the_rest_of_a_page_is_one_action(shared, state):
     assert sorted(map(str, (v["ann"] for v in on_disk(shared).values()))) == [ANOMALY] + [NOMINAL] * 23
     press(state, "u")
     assert on_disk(shared) == {state.page.ids[0]: {"ann": ANOMALY}}
-    assert state.mark(state.page.ids[1]).word == "skipped"
+    assert state.mark(state.page.ids[1]).label == "skipped"
 
 
 def test_a_click_marks_and_a_second_one_clears(shared, state):
@@ -126,7 +126,7 @@ def test_a_click_marks_and_a_second_one_clears(shared, state):
 
 
 def test_a_range_is_selected_and_a_key_applies_to_it(shared, state):
-    state.place_cursor(2)
+    state.move_cursor_to(2)
     state.click(6, extend=True)
     assert state.selection == {2, 3, 4, 5, 6}
     press(state, "1")
@@ -156,7 +156,7 @@ def test_every_key_that_is_promised_does_something(state):
     state.set_shape(1000, 1000)
     for names, _, _ in KEYS:
         for key in names:
-            state.place_cursor(12)
+            state.move_cursor_to(12)
             before = (state.cursor, state.number, state.message, state.inspecting, state.helping, state.display)
             state.dirty.clear()
             press(state, key)
@@ -177,7 +177,7 @@ def test_nothing_shows_that_is_not_on_disk(shared, state):
         other.execute("ROLLBACK")
     press(state, "a")
     assert state.message.text == ""
-    assert state.mark(state.page.ids[0]).word == ANOMALY
+    assert state.mark(state.page.ids[0]).label == ANOMALY
 
 
 def test_a_full_disk_is_said_and_loses_nothing(shared, state):
@@ -200,7 +200,7 @@ def test_a_full_disk_is_said_and_loses_nothing(shared, state):
     assert "NOT saved" in state.message.text
     assert state.cursor in (place, place + 1)
     assert first.items() <= on_disk(shared).items()
-    shown = {i for i in state.page.ids if state.mark(i).word}
+    shown = {i for i in state.page.ids if state.mark(i).label}
     assert shown <= set(on_disk(shared))
     press(state, "n")
     assert state.message.kind == "info"
@@ -213,7 +213,7 @@ def test_two_people_do_not_override_one_another(shared):
     assert ben.mark(first) == Mark(ANOMALY, False)
     press(ben, "n")
     assert on_disk(shared)[first] == {"ann": ANOMALY, "ben": NOMINAL}
-    assert shared.opinion(first).label == DISPUTED
+    assert shared.consensus_of(first).label == DISPUTED
     press(ben, "u")
     assert on_disk(shared)[first] == {"ann": ANOMALY}
     press(ben, "u")
@@ -312,9 +312,9 @@ def test_blind_repeats_come_back_unmarked_and_are_recorded(shared, state):
     assert not repeats & set(state.pages[-2].ids)
     assert all(state.mark(i) == Mark("", True) for i in repeats)
     place = state.page.ids.index(min(repeats))
-    state.place_cursor(place)
+    state.move_cursor_to(place)
     press(state, "a")
-    assert state.mark(min(repeats)).word == ANOMALY
+    assert state.mark(min(repeats)).label == ANOMALY
     assert shared.labels.events()[-1].blind_repeat
     press(state, "r")
     said = {event.object_id: event.blind_repeat for event in shared.labels.events()}

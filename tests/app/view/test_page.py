@@ -150,7 +150,7 @@ def open_tab(chromium):
 
 def votes(session):
     with LabelLog.open(session.labels.path) as log:
-        return {i: dict(opinion.votes) for i, opinion in log.current().items() if opinion.votes}
+        return {i: dict(consensus.votes) for i, consensus in log.current().items() if consensus.votes}
 
 
 def test_a_page_is_labelled_by_keyboard_and_undone(new_session, serve, open_tab):

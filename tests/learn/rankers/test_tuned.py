@@ -1,4 +1,4 @@
-"""The tuned network: it starts where the probe stands, learns more, and is the same from the same labels and seed."""
+"""The tuned network: it starts from the probe, learns more, and is the same from the same labels and seed."""
 
 import copy
 import dataclasses
@@ -110,7 +110,7 @@ def test_it_learns_more_than_the_probe(cache):
         hidden = [k for k, i in enumerate(ids) if i not in known.ids]
         return evaluate(np.array([TRUTH[ids[k]] for k in hidden]), log_odds[hidden, 1])["auprc"]
 
-    assert found(tuned) > found(probe) + 0.05  # the probe knows what turning changes, and is good already
+    assert found(tuned) > found(probe) + 0.05  # the probe knows what rotation changes, and is good already
 
 
 def test_it_is_a_ranker(cache):

@@ -23,9 +23,9 @@ def noise(n=8, side=32, seed=0):
 
 
 def symmetries(image):
-    """The eight flips and quarter turns of an image (3, S, S)."""
-    turned = [image.rot90(k, (1, 2)) for k in range(4)]
-    return turned + [t.flip(2) for t in turned]
+    """The eight flips and rotations by 90 degrees of an image (3, S, S)."""
+    rotated = [image.rot90(k, (1, 2)) for k in range(4)]
+    return rotated + [r.flip(2) for r in rotated]
 
 
 def which(view, candidates, tolerance=1e-5):
@@ -115,8 +115,8 @@ def test_a_quarter_turn_by_rotation_is_a_quarter_turn():
     no = torch.zeros(1, dtype=torch.bool)
     zero = torch.zeros(1)
     matrix = augment._affine((no, no, no), torch.zeros(1, 2), torch.tensor([torch.pi / 2]), zero, zero)
-    turned = torch.nn.functional.grid_sample(images, augment._grid(matrix, 32), align_corners=False)
-    assert which(turned[0], symmetries(images[0]), 1e-4)[0] in (1, 3)
+    rotated = torch.nn.functional.grid_sample(images, augment._grid(matrix, 32), align_corners=False)
+    assert which(rotated[0], symmetries(images[0]), 1e-4)[0] in (1, 3)
 
 
 # ------------------------------------------------------------------------------------------- no data stays no data

@@ -130,7 +130,7 @@ def test_every_exposure_is_a_cutout_of_its_own(via, catalog, quick, tmp_path):
     first, second = "hst_9822_25_acs_wfc_f814w_j8pu25_drc", "hst_13641_01_acs_wfc_f814w_jcoy01_drc"
     assert {f"{first}/s{number}" for number in range(len(SOURCES))} < set(cache.ids)
     shown = sorted(object_id for object_id in cache.ids if object_id.startswith(second))
-    assert 3 < len(shown) < len(SOURCES)  # the later visit is smaller and turned
+    assert 3 < len(shown) < len(SOURCES)  # the later visit is smaller and rotated
     assert cache[shown[0]].columns["product_F814W"] == second
     assert cache[shown[0]].columns["exptime_F814W"] == 5200.0
     assert {failure.object_id for failure in cache.failures} == {"far away", "nowhere"}
@@ -175,12 +175,12 @@ def test_filters_become_bands_on_one_grid(via, catalog, quick, tmp_path):
             fetch=quick,
         )
     assert cache.bands == ("F606W", "F814W")
-    turned = cache["s1"]  # F814W from the turned visit, F606W from the other
-    assert turned.columns["product_F814W"] != turned.columns["product_F606W"].replace("f606w", "f814w")
-    assert turned.grid.key == tan_grid((turned.ra, turned.dec), 0.04, (50, 50)).key
+    rotated = cache["s1"]  # F814W from the rotated visit, F606W from the other
+    assert rotated.columns["product_F814W"] != rotated.columns["product_F606W"].replace("f606w", "f814w")
+    assert rotated.grid.key == tan_grid((rotated.ra, rotated.dec), 0.04, (50, 50)).key
     y, x = np.mgrid[:50, :50]
     sky = 0.01 * np.array([1.5, 1.0])
-    light = turned.data - sky[:, None, None]
+    light = rotated.data - sky[:, None, None]
     centers = [((plane * x).sum() / plane.sum(), (plane * y).sum() / plane.sum()) for plane in light]
     np.testing.assert_allclose(centers, 24.5, atol=0.05)
     np.testing.assert_allclose(light.sum(axis=(1, 2)), [1.5 * 25.0, 25.0], rtol=5e-3)

@@ -132,7 +132,7 @@ def test_every_container_gives_the_same_pixels(tmp_path):
 
 
 def test_tasks_survive_storage_splitting_and_any_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("astroanomaly_plugins.images.source._TASK_PICTURES", 4)
+    monkeypatch.setattr("astroanomaly_plugins.images.source._PICTURES_PER_TASK", 4)
     files = files_of(11)
     expected = drain(as_folder(tmp_path / "f", files))[0]
     for container in (tmp_path / "f", as_zip(tmp_path / "a.zip", files), as_tar(tmp_path / "a.tar.gz", files, "w:gz")):
@@ -154,7 +154,7 @@ def test_tasks_survive_storage_splitting_and_any_order(tmp_path, monkeypatch):
 
 
 def test_compressed_tar_is_decompressed_once_for_all_tasks(tmp_path, monkeypatch):
-    monkeypatch.setattr("astroanomaly_plugins.images.source._TASK_PICTURES", 2)
+    monkeypatch.setattr("astroanomaly_plugins.images.source._PICTURES_PER_TASK", 2)
     archive = as_tar(tmp_path / "a.tar.gz", files_of(12), "w:gz")
     source = PictureSource()
     tasks = list(source.plan(Request((str(archive),)), PictureOptions()))

@@ -68,7 +68,7 @@ class Annotators:
         self._ids = agreement.disagreements(shared)
         rows = "".join(
             f"<tr><td class=mono>{escape(object_id)}</td><td>"
-            + ", ".join(f"{escape(who)}: {escape(value)}" for who, value in shared.opinion(object_id).votes.items())
+            + ", ".join(f"{escape(who)}: {escape(vote)}" for who, vote in shared.consensus_of(object_id).votes.items())
             + "</td></tr>"
             for object_id in self._ids[:50]
         )

@@ -105,8 +105,8 @@ class Footer:
         parts = []
         if current:
             mark = self.state.mark(current)
-            said = f" · {mark.word}" if mark.word else ""
-            parts.append(f"<span class=mono>{escape(current)}</span><span class=muted>{escape(said)}</span>")
+            label = f" · {mark.label}" if mark.label else ""
+            parts.append(f"<span class=mono>{escape(current)}</span><span class=muted>{escape(label)}</span>")
         wrong = message.kind == "error" and bool(message.text)
         if message.text and not wrong:
             parts.append(f"<span class=good>{escape(message.text)}</span>")

@@ -61,7 +61,7 @@ class Export:
         state = self.state
         by = state.by_name
         free = state.shared.matching(state.filters, by)
-        selected = [state.page.ids[place] for place in sorted(state.selection)]
+        selected = [state.page.ids[cell] for cell in sorted(state.selection)]
         top = int(self.top.value or 100)
         ids = select(state.shared, str(self.which.value), state.page.ids, free, by, top, selected)
         return catalogue(state.shared, ids, by, float(self.merge.value or 0))

@@ -35,10 +35,10 @@ from astroanomaly.records import Cutout
 
 __all__ = ["Inspector"]
 
-_INFO = 320  # pixels, width of the column of text
+_INFO_WIDTH_PX = 320  # pixels, width of the column of text
 _MAX_COLUMNS = 200
-_POINT = "<span class=muted>position and flux under the pointer</span>"
-_WRAPS = {"flex-wrap": "wrap", "align-content": "start"}
+_POINTER_PLACEHOLDER = "<span class=muted>position and flux under the pointer</span>"
+_WRAP_STYLE = {"flex-wrap": "wrap", "align-content": "start"}
 
 
 class Inspector:
@@ -93,17 +93,19 @@ class Inspector:
             background_fill_alpha=0.55, padding=2,
             text_font_size="12px", text_align="center", text_baseline="middle",
         )  # fmt: skip
-        self.readout = Div(disable_math=True, height=18, sizing_mode="stretch_width", name="readout", text=_POINT)
+        self.readout = Div(
+            disable_math=True, height=18, sizing_mode="stretch_width", name="readout", text=_POINTER_PLACEHOLDER
+        )
         self.copy_pointed = Button(label="copy", width=60, disabled=True, name="copy_pointed")
         pointed = {"position": self.readout, "button": self.copy_pointed}
         self.copy_pointed.js_on_click(CustomJS(args=pointed, code=asset("copy.js")))
-        self.title = Div(disable_math=True, width=_INFO)
-        self.position = Div(disable_math=True, width=_INFO, name="position")
+        self.title = Div(disable_math=True, width=_INFO_WIDTH_PX)
+        self.position = Div(disable_math=True, width=_INFO_WIDTH_PX, name="position")
         self.copy = Button(label="copy position", width=110)
         self.copy.js_on_click(CustomJS(args={"position": self.position, "button": self.copy}, code=asset("copy.js")))
-        self.links = Div(disable_math=True, width=_INFO, name="links")
+        self.links = Div(disable_math=True, width=_INFO_WIDTH_PX, name="links")
         self.note = TextInput(
-            placeholder="write a note, Enter saves it", width=_INFO, name="note", css_classes=["aa-drop"]
+            placeholder="write a note, Enter saves it", width=_INFO_WIDTH_PX, name="note", css_classes=["aa-drop"]
         )
         self.note.on_change("value", lambda attr, old, new: act(lambda: self._note(new))())
         self.similar = Button(label="similar objects", width=115)
@@ -119,20 +121,20 @@ class Inspector:
             self.verdicts.append(button)
         self.back = Button(label="back to the page", width=120)
         self.back.on_click(act(state.inspect))
-        self.history = Div(disable_math=True, width=_INFO, name="history")
-        self.columns = Div(disable_math=True, width=_INFO, name="columns")
+        self.history = Div(disable_math=True, width=_INFO_WIDTH_PX, name="history")
+        self.columns = Div(disable_math=True, width=_INFO_WIDTH_PX, name="columns")
         single = len(layout.bands) == 1  # the same again
-        self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAPS)
+        self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAP_STYLE)
         info = Column(
             self.title, Row(*self.verdicts, spacing=2, styles={"flex-wrap": "wrap"}), self.position,
             Row(self.copy, self.similar, spacing=6), self.links, self.note, self.history, self.columns,
-            width=_INFO + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
+            width=_INFO_WIDTH_PX + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
             styles={"padding": "8px 10px"},
         )  # fmt: skip
         left = Column(
             Row(self.back, self.reset_zoom, self.saliency, spacing=6),
             Row(self.copy_pointed, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
-            Row(main, self.bands, spacing=4, styles=_WRAPS, sizing_mode="stretch_width"),
+            Row(main, self.bands, spacing=4, styles=_WRAP_STYLE, sizing_mode="stretch_width"),
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         for seen in (self.x_range, self.y_range):  # their ends come one after the other
@@ -227,7 +229,7 @@ class Inspector:
         self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.shared.survey_limits)
         self.saliency.active = False
         self.copy_pointed.disabled = True
-        self.readout.text = _POINT
+        self.readout.text = _POINTER_PLACEHOLDER
         self.heat.data = {"image": []}
         self._compass = compass_of(cutout.wcs, cutout.data.shape[-1], cutout.data.shape[-2])
         self._arrange()
@@ -264,7 +266,9 @@ class Inspector:
         bands = len(self.figures) - 1 if self.bands.children else 0
         aspect = layout.height / layout.width
         zoom = self.state.zoom
-        large, small, area = inspector_sizes(bands, aspect, width - (_INFO + 50) * zoom - 24, height - 72 * zoom - 16)
+        large, small, area = inspector_sizes(
+            bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16
+        )
         for number, figure in enumerate(self.figures):
             side = max(small, 40) if number else max(large, 80)
             figure.update(width=side, height=max(1, round(side * aspect)))
@@ -310,9 +314,9 @@ class Inspector:
         mark = state.mark(object_id)
         score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
-        if mark.word:
-            marked = mark_style(mark.word, state.shared.classes)
-            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.word)}</span>")
+        if mark.label:
+            marked = mark_style(mark.label, state.shared.classes)
+            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.label)}</span>")
         if hidden:
             lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
         elif np.isfinite(score):
@@ -322,14 +326,14 @@ class Inspector:
         if hidden:
             self.history.text = ""
             return
-        standing = {event.number for event in state.shared.consensus.standing(object_id)}
+        valid = {event.number for event in state.shared.consensus.valid_events(object_id)}
         rows = []
-        for event in state.shared.consensus.said(object_id):
-            said = event.value if event.kind in ("verdict", "note") else event.kind
-            style = "" if event.number in standing else " style='text-decoration:line-through;opacity:.6'"
+        for event in state.shared.consensus.events_of(object_id):
+            text = event.value if event.kind in ("verdict", "note") else event.kind
+            style = "" if event.number in valid else " style='text-decoration:line-through;opacity:.6'"
             rows.append(
                 f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"
-                f"<td>{escape(event.annotator)}</td><td>{escape(said)}</td></tr>"
+                f"<td>{escape(event.annotator)}</td><td>{escape(text)}</td></tr>"
             )
         self.history.text = f"<h3>verdicts and notes</h3><table>{''.join(rows)}</table>" if rows else ""
 

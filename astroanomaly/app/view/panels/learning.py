@@ -1,4 +1,4 @@
-"""Learning: how far the features are, what the probe knows, and a network in training, live."""
+"""Learning: progress of the features, labels of the probe, and live curves of a network in training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from astroanomaly.records import DEFAULT_RANKER
 __all__ = ["Learning"]
 
 _BLUE, _ORANGE, _GREEN = "#56B4E9", "#E69F00", "#009E73"
-_EMPTY: dict[str, list[float]] = {
+_EMPTY_CURVES: dict[str, list[float]] = {
     "step": [],
     "loss": [],
     "supervised": [],
@@ -48,7 +48,7 @@ class Learning:
         self.status = Div(disable_math=True, sizing_mode="stretch_width", name="training_status")
         self.probe = Div(disable_math=True, sizing_mode="stretch_width", name="probe_status")
         self.rounds = Div(disable_math=True, sizing_mode="stretch_width", name="rounds")
-        self.curves = ColumnDataSource(dict(_EMPTY))
+        self.curves = ColumnDataSource(dict(_EMPTY_CURVES))
         self.compute = Button(label="compute the missing features", width=220, name="compute")
         self.compute.on_click(act(learner.compute))
         self.start.on_click(act(self._train))
@@ -128,7 +128,7 @@ class Learning:
             self._seen = seen
             names = {"supervised": "supervised loss", "unlabelled": "unlabelled loss"}
             data: dict[str, list[float]] = {"step": [float(step.done) for step in history]}
-            for name in list(_EMPTY)[1:]:
+            for name in list(_EMPTY_CURVES)[1:]:
                 data[name] = [step.values.get(names.get(name, name), float("nan")) for step in history]
             self.curves.data = data
             self.plots.visible = bool(history)

@@ -203,7 +203,7 @@ class Maps:
 
     def _columns(self, ids: list[str], scores: np.ndarray) -> dict[str, list[Any]]:
         state = self.state
-        words = [state.shared.opinion(i).label for i in ids]
+        words = [state.shared.consensus_of(i).label for i in ids]
         styles = [mark_style(word, state.shared.classes) if word else None for word in words]
         return {
             "object_id": list(ids), "score": scores.astype(float).tolist(), "word": words,
@@ -215,7 +215,7 @@ class Maps:
     def _which(self) -> list[str]:
         """Return the objects to draw: all with a label, the highest scores, some at random; none of the audit set."""
         shared = self.state.shared
-        labelled = shared.known([i for i, o in shared.opinions().items() if o.label])
+        labelled = shared.known([i for i, o in shared.current_consensus().items() if o.label])
         scores = shared.scores.get(self.state.by_name)
         best: list[str] = []
         if scores is not None:

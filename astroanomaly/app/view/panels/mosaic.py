@@ -17,8 +17,8 @@ from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["Mosaic"]
 
-_MAX_SIDE = 1800  # pixels of the longer side of the whole image, at most about
-_INSET = 0.02
+_MAX_SIDE_PX = 1800  # pixels of the longer side of the whole image, at most about
+_INSET_CELLS = 0.02
 _NO_MARK = "rgba(0,0,0,0)"
 
 
@@ -119,7 +119,7 @@ class Mosaic:
         self._square_pixels()
         self.sheet, state.unreadable = None, ""
         if ids:
-            largest = max(32, _MAX_SIDE // max(state.columns, state.rows))
+            largest = max(32, _MAX_SIDE_PX // max(state.columns, state.rows))
             try:
                 images = bin_pixels(state.shared.cache.read(ids), largest)
                 self.sheet = Sheet(images, state.shared.cache.bands, state.shared.survey_limits)
@@ -147,21 +147,21 @@ class Mosaic:
         state = self.state
         ids = state.page.ids
         marks = [state.mark(object_id) for object_id in ids]
-        styles = [mark_style(mark.word, state.shared.classes) if mark.word else None for mark in marks]
+        styles = [mark_style(mark.label, state.shared.classes) if mark.label else None for mark in marks]
         scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
         captions = [f"{score:+.2f}" if np.isfinite(score) else "" for score in scores]
         self.cells.data = _cells(marks, styles, captions, ids, state.columns, state.rows, state.zoom)
 
     def _point(self) -> None:
         state = self.state
-        places = [state.cursor] if state.page.ids else []
-        self.cursor.data = _boxes(places, state.columns, state.rows, 0.0)
+        cells = [state.cursor] if state.page.ids else []
+        self.cursor.data = _boxes(cells, state.columns, state.rows, 0.0)
         self.chosen.data = _boxes(sorted(state.selection), state.columns, state.rows, 0.0)
 
 
-def _boxes(places: list[int], columns: int, rows: int, inset: float) -> dict[str, list[float]]:
-    left = [place % columns for place in places]
-    bottom = [rows - 1 - place // columns for place in places]
+def _boxes(cells: list[int], columns: int, rows: int, inset: float) -> dict[str, list[float]]:
+    left = [cell % columns for cell in cells]
+    bottom = [rows - 1 - cell // columns for cell in cells]
     return {
         "left": [x + inset for x in left],
         "right": [x + 1 - inset for x in left],
@@ -174,12 +174,12 @@ def _cells(
     marks: Any, styles: Any, captions: Any, ids: Any, columns: int, rows: int, zoom: float
 ) -> dict[str, list[Any]]:
     """Columns of the source of cells: one row per cutout."""
-    data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET))
+    data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET_CELLS))
     data["object_id"] = list(ids)
-    data["word"] = [mark.word for mark in marks]
+    data["word"] = [mark.label for mark in marks]
     data["edge"] = [style.colour if style else "#2d3643" for style in styles]
     data["width"] = [4 * zoom if style else 1 for style in styles]
-    data["dash"] = ["solid" if mark.own or not mark.word else "dashed" for mark in marks]
+    data["dash"] = ["solid" if mark.own or not mark.label else "dashed" for mark in marks]
     data["marker"] = [style.marker if style else "circle" for style in styles]
     data["colour"] = [
         (style.colour if mark.own else _NO_MARK) if style else _NO_MARK

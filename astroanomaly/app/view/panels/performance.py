@@ -164,9 +164,9 @@ class Performance:
             return
         self._ids = [object_id for object_id, *_ in found.suspects]
         rows = "".join(
-            f"<tr><td class=mono>{escape(i)}</td><td>{escape(said)}</td><td>more likely {escape(like)}</td>"
+            f"<tr><td class=mono>{escape(i)}</td><td>{escape(label)}</td><td>more likely {escape(like)}</td>"
             f"<td class=number>{sure:.2f}</td></tr>"
-            for i, said, sure, like in found.suspects[:8]
+            for i, label, sure, like in found.suspects[:8]
         )
         self.suspects.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
         self.show.visible = bool(rows)
@@ -191,9 +191,9 @@ def _forecast_text(forecast: Forecast) -> str:
         f"about <b>{total.expected:,.0f}</b> anomalies ({total.low:,.0f} to {total.high:,.0f}) are left among "
         f"{forecast.unlabelled:,} unlabelled objects"
     )
-    places = [k for k, depth in enumerate(forecast.depths) if depth <= 100]
-    if places:
-        depth, item = forecast.depths[places[-1]], forecast.within[places[-1]]
+    within_100 = [k for k, depth in enumerate(forecast.depths) if depth <= 100]
+    if within_100:
+        depth, item = forecast.depths[within_100[-1]], forecast.within[within_100[-1]]
         text += f"; the next {depth} hold about <b>{item.expected:.0f}</b> ({item.low:.0f} to {item.high:.0f})"
     return (
         f"{text} <span class=muted>90 % intervals, from {forecast.audit} objects of the audit set, "
@@ -202,9 +202,9 @@ def _forecast_text(forecast: Forecast) -> str:
 
 
 def _what_to_do(measured: Curves) -> str:
-    """Say how to get an honest answer."""
+    """Say how to get an unbiased answer."""
     if not measured.audit_size:
-        return "<code>init --audit N</code> draws a set for an honest answer."
+        return "<code>init --audit N</code> draws a set for an unbiased answer."
     return (
         f"{measured.audit_labelled} of the {measured.audit_size} objects of the audit set are labelled, which is too "
         "few: choose <i>show: the audit set, blind</i>."

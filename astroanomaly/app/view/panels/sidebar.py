@@ -17,12 +17,12 @@ from astroanomaly.records import NOMINAL
 
 __all__ = ["Sidebar"]
 
-_WIDTH = 232
-_HALF = 112
+_WIDTH_PX = 232
+_HALF_WIDTH_PX = 112
 _CLICK_NOTHING = "nothing"
 _AUTOMATIC = "automatic (best informed)"
 _RESTART, _NEWER = "restart from the top", "use newer ranking"
-_BY_HAND = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree"}
+_FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree"}
 
 
 class Sidebar:
@@ -34,25 +34,27 @@ class Sidebar:
         classes = list(state.shared.classes)
         kinds = [UNLABELLED, NOT_MINE, EVERYTHING, LABELLED, *classes, DISPUTED, "skipped", "flagged"]
         self.mode = Select(
-            title="show", options=[("candidates", "candidates"), ("audit", "the audit set, blind")], width=_WIDTH
+            title="show", options=[("candidates", "candidates"), ("audit", "the audit set, blind")], width=_WIDTH_PX
         )
-        self.ordering = Select(title="order", options=[(k, v[0]) for k, v in ORDERINGS.items()], width=_WIDTH)
-        self.by = Select(title="ranked by", options=[("", _AUTOMATIC)], width=_WIDTH)
-        self.labels = Select(title="show only", options=kinds, width=_HALF)
-        self.annotator = Select(title="labelled by", options=[("", "anybody")], width=_HALF)
-        self.lowest = NumericInput(title="minimum score", mode="float", width=_HALF)
-        self.highest = NumericInput(title="maximum score", mode="float", width=_HALF)
-        self.region = TextInput(title="sky region: RA Dec radius", placeholder="150.1 +2.2 0.5deg", width=_WIDTH)
-        self.expression = TextInput(title="catalogue columns", placeholder="mag < 22 and size > 3", width=_WIDTH)
-        self.page_size = Select(title="objects per page", options=[str(n) for n in PAGE_SIZES], width=_HALF)
-        self.click = Select(title="a click labels as", options=[*classes[1:], NOMINAL, _CLICK_NOTHING], width=_HALF)
+        self.ordering = Select(title="order", options=[(k, v[0]) for k, v in ORDERINGS.items()], width=_WIDTH_PX)
+        self.by = Select(title="ranked by", options=[("", _AUTOMATIC)], width=_WIDTH_PX)
+        self.labels = Select(title="show only", options=kinds, width=_HALF_WIDTH_PX)
+        self.annotator = Select(title="labelled by", options=[("", "anybody")], width=_HALF_WIDTH_PX)
+        self.lowest = NumericInput(title="minimum score", mode="float", width=_HALF_WIDTH_PX)
+        self.highest = NumericInput(title="maximum score", mode="float", width=_HALF_WIDTH_PX)
+        self.region = TextInput(title="sky region: RA Dec radius", placeholder="150.1 +2.2 0.5deg", width=_WIDTH_PX)
+        self.expression = TextInput(title="catalogue columns", placeholder="mag < 22 and size > 3", width=_WIDTH_PX)
+        self.page_size = Select(title="objects per page", options=[str(n) for n in PAGE_SIZES], width=_HALF_WIDTH_PX)
+        self.click = Select(
+            title="a click labels as", options=[*classes[1:], NOMINAL, _CLICK_NOTHING], width=_HALF_WIDTH_PX
+        )
         self.advance = Switch(active=True)
-        self.repeats = NumericInput(title="blind repeats, %", mode="float", low=0, high=50, width=_HALF)
-        self.rest_nominal = Button(label="label rest of page nominal", width=_WIDTH, button_type="default")
-        self.restart = Button(label=_RESTART, width=_WIDTH - 98, name="restart")
+        self.repeats = NumericInput(title="blind repeats, %", mode="float", low=0, high=50, width=_HALF_WIDTH_PX)
+        self.rest_nominal = Button(label="label rest of page nominal", width=_WIDTH_PX, button_type="default")
+        self.restart = Button(label=_RESTART, width=_WIDTH_PX - 98, name="restart")
         self.clear = Button(label="clear filters", width=90, disabled=True, name="clear_filters")
-        self.counts = Div(width=_WIDTH, disable_math=True)
-        self.summary = Div(width=_WIDTH, height=34, disable_math=True)
+        self.counts = Div(width=_WIDTH_PX, disable_math=True)
+        self.summary = Div(width=_WIDTH_PX, height=34, disable_math=True)
 
         def on(widget: Any, what: Any, name: str = "value") -> None:
             def handle(attr: str, old: Any, new: Any) -> None:
@@ -119,7 +121,7 @@ class Sidebar:
                                self.region, self.expression, self.repeats):  # fmt: skip
                     widget.disabled = state.audit
                 self.clear.disabled = state.audit or state.filters == Filters()
-                annotators = {who for opinion in state.shared.opinions().values() for who in opinion.votes}
+                annotators = {who for consensus in state.shared.current_consensus().values() for who in consensus.votes}
                 people: list[Any] = [("", "anybody"), *((who, who) for who in sorted(annotators))]
                 self.annotator.options = people
                 self.mode.visible = bool(state.shared.audit)
@@ -152,14 +154,14 @@ class Sidebar:
         total = len(state.shared.cache)
         if not page.left:
             kind, _, what = page.ordering.partition(":")
-            told = f"similar to {what}, most similar first" if kind == "like" else _BY_HAND.get(kind, kind)
-            told += "; PageUp goes back"
+            text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)
+            text += "; PageUp goes back"
         elif state.audit:
-            told = f"audit set, blind: {page.left:,} left"
+            text = f"audit set, blind: {page.left:,} left"
         else:
-            told = f"from {page.left:,} of {total:,} objects, "
-            told += f"ranked by {page.ranked}" if page.ranked else "in random order: no ranking yet"
-        return f"<b>page {state.number + 1}</b> <span class=muted>{escape(told)}</span>"
+            text = f"from {page.left:,} of {total:,} objects, "
+            text += f"ranked by {page.ranked}" if page.ranked else "in random order: no ranking yet"
+        return f"<b>page {state.number + 1}</b> <span class=muted>{escape(text)}</span>"
 
     def _counts(self) -> str:
         shared = self.state.shared
