@@ -12,7 +12,8 @@ from PIL import Image
 
 from astroanomaly.cache import model_input
 from astroanomaly.cache.model_input import ModelInput
-from astroanomaly.config import InputConfig, StretchConfig, current_names, parse_assignments
+from astroanomaly.cli.assignments import parse_assignments
+from astroanomaly.config import InputConfig, StretchConfig, current_names
 from astroanomaly.errors import BandError, CheckpointError, ConfigError
 from astroanomaly.learn.preprocessing import average_views, resize, to_tensor
 from astroanomaly.learn.settings import settings_sections
@@ -280,4 +281,4 @@ def test_bytes_become_fractions_of_255_in_channels_last_order():
 def test_the_averaged_views_had_another_name():
     with pytest.raises(ConfigError, match=r"the setting input\.turns is called input\.tta_views now"):
         parse_assignments(["input.turns=2"], settings_sections())
-    assert current_names(InputConfig, {"turns": 4}) == {"tta_views": 4}
+    assert current_names(InputConfig, {"turns": 4})["tta_views"] == 4

@@ -276,9 +276,9 @@ def test_rankers_of_a_plugin_stand_in_for_the_probe_and_for_the_one_without_labe
         ids = list(session.cache.ids)
         session.label(ids[:3], "anomaly")
         session.label(ids[3:9], "nominal")
-        wait_for(lambda: learner.fitted == "9 verdicts")
+        wait_for(lambda: learner.fitted_on == "9 verdicts")
         np.testing.assert_allclose(search.scores[PROBE], scores({instant!r}), rtol=1e-3, atol=1e-3)
-        print(search.told(PROBE))
+        print(search.describe_scores(PROBE))
         try:
             print(learner.saliency(ids[0], PROBE).shape)
         except Exception as error:
