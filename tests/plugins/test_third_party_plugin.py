@@ -253,14 +253,14 @@ def test_rankers_of_a_plugin_stand_in_for_the_probe_and_for_the_one_without_labe
 
         settings = {settings!r} | {{"session": {{"instant_ranker": {instant!r}, "cold_start_ranker": "far"}}}}
         session = Session.create({str(tmp_path / "s")!r}, {str(cache)!r}, settings=settings)
-        search = SharedState(session)
-        learner = Learner(search)
+        shared = SharedState(session)
+        learner = Learner(shared)
 
         def wait_for(what):
             end = time.monotonic() + 90
             while not what():
                 assert time.monotonic() < end, learner.problem
-                search.refresh()
+                shared.refresh()
                 learner.tick()
                 time.sleep(0.1)
 
@@ -271,14 +271,14 @@ def test_rankers_of_a_plugin_stand_in_for_the_probe_and_for_the_one_without_labe
                 pass
             return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(session.cache)])
 
-        wait_for(lambda: COLD in search.scores and np.isfinite(search.scores[COLD]).all() and not learner.computing)
-        np.testing.assert_allclose(search.scores[COLD], scores("far"), rtol=1e-3, atol=1e-3)
+        wait_for(lambda: COLD in shared.scores and np.isfinite(shared.scores[COLD]).all() and not learner.computing)
+        np.testing.assert_allclose(shared.scores[COLD], scores("far"), rtol=1e-3, atol=1e-3)
         ids = list(session.cache.ids)
         session.label(ids[:3], "anomaly")
         session.label(ids[3:9], "nominal")
         wait_for(lambda: learner.fitted_on == "9 verdicts")
-        np.testing.assert_allclose(search.scores[PROBE], scores({instant!r}), rtol=1e-3, atol=1e-3)
-        print(search.describe_scores(PROBE))
+        np.testing.assert_allclose(shared.scores[PROBE], scores({instant!r}), rtol=1e-3, atol=1e-3)
+        print(shared.describe_scores(PROBE))
         try:
             print(learner.saliency(ids[0], PROBE).shape)
         except Exception as error:
@@ -291,8 +291,8 @@ def test_rankers_of_a_plugin_stand_in_for_the_probe_and_for_the_one_without_labe
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, env=environment, timeout=200
     )
     assert done.returncode == 0, done.stderr
-    told, explained = done.stdout.splitlines()
-    assert told == f"the {instant} on 9 verdicts"
+    described, explained = done.stdout.splitlines()
+    assert described == f"the {instant} on 9 verdicts"
     assert explained == ("(48, 48)" if instant == "trees" else "the ranker nearest cannot say what its scores rest on")
 
 
