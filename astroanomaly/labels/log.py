@@ -12,6 +12,7 @@ import math
 import os
 import sqlite3
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ class LabelLog:
         self._lock = threading.RLock()
         self._glance: sqlite3.Connection | None = None  # for `news`, which waits neither for files nor for threads
         self._glance_lock = threading.Lock()
-        self._connection = _connect(path, busy_s)
+        self._connection = self._connect(busy_s)
         try:
             self._connection.execute("PRAGMA trusted_schema=OFF")
             # A rollback journal, unlike a write-ahead log, also works on network file systems.
@@ -96,6 +97,14 @@ class LabelLog:
         except sqlite3.Error:
             self._connection.close()
             raise
+
+    def _connect(self, busy_s: float) -> sqlite3.Connection:
+        # mode=rw: a file that has just vanished must not come back empty
+        address = f"{self.path.absolute().as_uri()}?mode=rw"
+        made = sqlite3.connect(address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        # nobody closes the log of a session, and from Python 3.13 on a connection that is not closed is a warning
+        weakref.finalize(self, made.close).atexit = False
+        return made
 
     @classmethod
     def create(cls, path: str | Path, classes: Sequence[str] = (NOMINAL, ANOMALY)) -> LabelLog:
@@ -397,7 +406,7 @@ class LabelLog:
         with self._glance_lock:
             try:
                 if self._glance is None:
-                    self._glance = _connect(self.path, _GLANCE_S)
+                    self._glance = self._connect(_GLANCE_S)
                 rows = self._glance.execute(_AFTER, (after,)).fetchall()
             except sqlite3.Error as error:
                 if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -511,12 +520,6 @@ class LabelLog:
                 return self._connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 raise _reading_error(self.path, error) from error
-
-
-def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
-    # mode=rw: a file that has just vanished must not come back empty
-    address = f"{path.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
 
 
 def _code(error: sqlite3.Error) -> int:

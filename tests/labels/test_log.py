@@ -87,8 +87,11 @@ def test_marks_and_notes_stand_beside_verdicts(log):
 def test_nothing_can_be_changed_or_removed(log, sql):
     log.verdict(["a"], ANOMALY, annotator="ann")
     log.set_audit(["b"])
-    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        sqlite3.connect(log.path).execute(sql)
+    with (
+        contextlib.closing(sqlite3.connect(log.path)) as other,
+        pytest.raises(sqlite3.IntegrityError, match="append-only"),
+    ):
+        other.execute(sql)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +106,11 @@ def test_nothing_can_be_changed_or_removed(log, sql):
 def test_nothing_can_be_replaced(log, sql):
     log.verdict(["a"], ANOMALY, annotator="ann")
     before = log.events(), log.classes
-    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        sqlite3.connect(log.path).execute(sql)
+    with (
+        contextlib.closing(sqlite3.connect(log.path)) as other,
+        pytest.raises(sqlite3.IntegrityError, match="append-only"),
+    ):
+        other.execute(sql)
     assert (log.events(), log.classes) == before
 
 
@@ -286,7 +292,8 @@ def test_strange_files_are_refused(tmp_path):
     (tmp_path / "text").write_text("not a database, but long enough to be looked at " * 100)
     with pytest.raises(LabelError, match="not a label file"):
         LabelLog.open(tmp_path / "text")
-    sqlite3.connect(tmp_path / "other").executescript("CREATE TABLE t (x)")
+    with contextlib.closing(sqlite3.connect(tmp_path / "other")) as other:
+        other.executescript("CREATE TABLE t (x)")
     with pytest.raises(LabelError, match="SQLite file, but not a label file"):
         LabelLog.open(tmp_path / "other")
     with pytest.raises(UnreadableError, match="does not exist"):
