@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class LabelDatabase:
         self._lock = threading.RLock()
         self._glance: sqlite3.Connection | None = None  # a connection that waits neither for files nor for threads
         self._glance_lock = threading.Lock()
-        self._connection = _connect(path, busy_s)
+        self._connection = self._connect(busy_s)
         try:
             self._connection.execute("PRAGMA trusted_schema=OFF")
             # A rollback journal, unlike a write-ahead log, also works on network file systems.
@@ -82,6 +83,14 @@ class LabelDatabase:
         except sqlite3.Error:
             self._connection.close()
             raise
+
+    def _connect(self, busy_s: float) -> sqlite3.Connection:
+        # mode=rw: a file that has just vanished must not come back empty
+        address = f"{self.path.absolute().as_uri()}?mode=rw"
+        made = sqlite3.connect(address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        # nobody closes the log of a session, and from Python 3.13 on a connection that is not closed is a warning
+        weakref.finalize(self, made.close).atexit = False
+        return made
 
     @classmethod
     def create(cls, path: Path, classes: Sequence[str]) -> LabelDatabase:
@@ -192,7 +201,7 @@ class LabelDatabase:
         with self._glance_lock:
             try:
                 if self._glance is None:
-                    self._glance = _connect(self.path, _FIRST_TRY_S)
+                    self._glance = self._connect(_FIRST_TRY_S)
                 return self._glance.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 if _is_busy(error):
@@ -226,12 +235,6 @@ class LabelDatabase:
                         f"{self.path} is locked by another process; nothing was written: try again"
                     ) from error
                 raise StorageError(f"{self.path}: nothing was written: {error}") from error
-
-
-def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
-    # mode=rw: a file that has just vanished must not come back empty
-    address = f"{path.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
 
 
 def _code(error: sqlite3.Error) -> int:

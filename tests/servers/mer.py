@@ -1,5 +1,6 @@
 """A small Euclid survey for the tests: MER-like mosaics of two overlapping tiles, cut from the simulated sky."""
 
+import contextlib
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,22 +141,22 @@ def touches(product, ra, dec, radius):
 
 def query(tables, adql):
     """Run ADQL on tables by SQLite, with the geometry that archives have; raises `sqlite3.Error`."""
-    connection = sqlite3.connect(":memory:")
-    for schema in {name.partition(".")[0] for name in tables if "." in name}:
-        connection.execute(f"ATTACH DATABASE ':memory:' AS {schema}")
-    for name, table in tables.items():
-        connection.execute(f"CREATE TABLE {name} ({', '.join(table.colnames)})")
-        marks = ", ".join("?" * len(table.colnames))
-        rows = [tuple(value.item() if hasattr(value, "item") else value for value in row) for row in table]
-        connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
-    connection.create_function("POINT", 3, lambda frame, ra, dec: f"{ra!r} {dec!r}")
-    connection.create_function("CIRCLE", 4, lambda frame, ra, dec, radius: f"{ra!r} {dec!r} {radius!r}")
-    connection.create_function("CONTAINS", 2, _contains)
-    connection.create_function("INTERSECTS", 2, _intersects)
-    connection.row_factory = sqlite3.Row
-    cursor = connection.execute(adql)
-    names = [item[0] for item in cursor.description]
-    rows = cursor.fetchall()
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for schema in {name.partition(".")[0] for name in tables if "." in name}:
+            connection.execute(f"ATTACH DATABASE ':memory:' AS {schema}")
+        for name, table in tables.items():
+            connection.execute(f"CREATE TABLE {name} ({', '.join(table.colnames)})")
+            marks = ", ".join("?" * len(table.colnames))
+            rows = [tuple(value.item() if hasattr(value, "item") else value for value in row) for row in table]
+            connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
+        connection.create_function("POINT", 3, lambda frame, ra, dec: f"{ra!r} {dec!r}")
+        connection.create_function("CIRCLE", 4, lambda frame, ra, dec, radius: f"{ra!r} {dec!r} {radius!r}")
+        connection.create_function("CONTAINS", 2, _contains)
+        connection.create_function("INTERSECTS", 2, _intersects)
+        connection.row_factory = sqlite3.Row
+        cursor = connection.execute(adql)
+        names = [item[0] for item in cursor.description]
+        rows = cursor.fetchall()
     kinds = {}
     for table in tables.values():
         kinds.update({name: table[name].dtype for name in table.colnames})

@@ -6,6 +6,7 @@ run by SQLite, which gets the functions CIRCLE, POINT, INTERSECTS and CONTAINS.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import sqlite3
@@ -177,7 +178,7 @@ class VoServer(Server):
 
     def _select(self, sql: str, values: Sequence[Any], query: Mapping[str, str], asked: Asked) -> Answer:
         limit = int(query.get("MAXREC", 10_000))
-        with sqlite3.connect(":memory:") as database:
+        with contextlib.closing(sqlite3.connect(":memory:")) as database:
             database.execute("ATTACH ':memory:' AS ivoa")
             for name, count, function in (
                 ("CIRCLE", 4, lambda frame, *numbers: f"CIRCLE {' '.join(map(repr, numbers))}"),
