@@ -162,6 +162,7 @@ def test_without_locks_the_work_goes_on_and_says_so_once(tmp_path, monkeypatch, 
         monkeypatch.setattr(files, "fcntl", None)
     else:
         monkeypatch.setattr(files.fcntl, "flock", no_locks_here)
+    files._warn_without_locks.cache_clear()  # another test may have been told
     path = tmp_path / "lock"
     for wait in (True, False):
         with locked(path) as one, locked(path, wait=wait) as two:
