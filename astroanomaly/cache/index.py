@@ -158,7 +158,8 @@ def _build(folder: Path, names: list[str]) -> Index:
     index = _assemble(parts)
     if _doubled_id(index, parts) is not None:
         kept = _without_doubled_tasks(folder, parts)
-        ignored = tuple(part.name for part in parts if part not in kept)
+        names_kept = {part.name for part in kept}
+        ignored = tuple(part.name for part in parts if part.name not in names_kept)
         index = replace(_assemble(kept), ignored=ignored)
         doubled = _doubled_id(index, kept)
         if doubled is not None:
@@ -230,7 +231,8 @@ def _without_doubled_tasks(folder: Path, parts: Sequence[_Part]) -> list[_Part]:
         if not keys[part.name] and not ids <= known:
             chosen.append(part)
             known |= ids
-    return [part for part in parts if part in chosen]
+    names = {part.name for part in chosen}
+    return [part for part in parts if part.name in names]
 
 
 def _write(path: Path, index: Index) -> None:
