@@ -15,10 +15,12 @@ import numpy as np
 
 from astroanomaly.cache import schema
 from astroanomaly.cache.index import Index, load_index
+from astroanomaly.cache.pictures import Pictures
 from astroanomaly.cache.plan import read_description
 from astroanomaly.cache.shard import Shard
+from astroanomaly.cache.together import check_layouts, refuse_shared_ids
 from astroanomaly.config import nearest
-from astroanomaly.errors import BandError, CacheError, UnknownObjectError
+from astroanomaly.errors import UnknownObjectError
 from astroanomaly.records import Cutout, Failure, Layout
 
 __all__ = ["Cache"]
@@ -63,10 +65,10 @@ class Cache:
             content = read_description(folder)
             layout = schema.layout_from_plain(content.get("layout"), folder / schema.CACHE_FILE)
             folders.append((folder, layout, load_index(folder)))
-            _check_together(folders[0], folders[-1])
+            check_layouts(folders[0][:2], folders[-1][:2])
         cache = cls(folders)
         if len(folders) > 1:
-            cache._refuse_shared_ids()
+            refuse_shared_ids(cache.folders, cache._indices, cache.ids_at)
         return cache
 
     def __repr__(self) -> str:
@@ -125,6 +127,11 @@ class Cache:
             np.concatenate([index.ra for index in self._indices]),
             np.concatenate([index.dec for index in self._indices]),
         )
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Pictures of the cutouts for the eye."""
+        return Pictures(self)
 
     @property
     def failures(self) -> list[Failure]:
@@ -338,35 +345,6 @@ class Cache:
                         rows[k] = row
             base += len(index.hashes)
         return rows
-
-    def _refuse_shared_ids(self) -> None:
-        for later in range(1, len(self._indices)):
-            for earlier in range(later):
-                shared = np.intersect1d(self._indices[earlier].hashes, self._indices[later].hashes)
-                if not len(shared):
-                    continue
-                bases = np.cumsum([0, *(len(index.hashes) for index in self._indices)])
-                rows = self._indices[later].rows[np.isin(self._indices[later].hashes, shared)] + bases[later]
-                others = self._indices[earlier].rows[np.isin(self._indices[earlier].hashes, shared)] + bases[earlier]
-                doubled = set(self.ids_at(rows)) & set(self.ids_at(others))
-                if doubled:
-                    raise CacheError(
-                        f"object {min(doubled)!r} is in both {self.folders[earlier]} and {self.folders[later]} "
-                        f"({len(doubled)} shared ids): ingest one of them again with --prefix"
-                    )
-
-
-def _check_together(first: tuple[Path, Layout, Index], other: tuple[Path, Layout, Index]) -> None:
-    ours, theirs = first[1], other[1]
-    for name in ("pixel_kind", "height", "width", "stretch"):
-        if getattr(ours, name) != getattr(theirs, name):
-            raise CacheError(
-                f"{other[0]} cannot be used together with {first[0]}: "
-                f"{name} is {getattr(theirs, name)!r} there and {getattr(ours, name)!r} here"
-            )
-    missing = [band for band in ours.bands if band not in theirs.bands]
-    if missing:
-        raise BandError(f"{other[0]} has no band {missing[0]!r}; its bands are {list(theirs.bands)}")
 
 
 class _Ids(Sequence[str]):

@@ -7,24 +7,27 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["sample_pixels"]
+__all__ = ["Cutouts", "sample_pixels"]
 
 _CUTOUTS_PER_READ = 64
 
 
-class _Cutouts(Protocol):
+class Cutouts(Protocol):
     """The part of a cache that sampling needs."""
 
     @property
-    def bands(self) -> Sequence[str]: ...
+    def bands(self) -> Sequence[str]:
+        """Names of the bands."""
 
-    def sample(self, n: int, rng: np.random.Generator) -> list[str]: ...
+    def sample(self, n: int, rng: np.random.Generator) -> list[str]:
+        """Draw ids at random."""
 
-    def read(self, ids: Sequence[str]) -> np.ndarray: ...
+    def read(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n, B, H, W)`` pixels."""
 
 
 def sample_pixels(
-    cache: _Cutouts, rng: np.random.Generator, *, cutouts: int, pixels: int, evenly: bool = True
+    cache: Cutouts, rng: np.random.Generator, *, cutouts: int, pixels: int, evenly: bool = True
 ) -> np.ndarray:
     """Draw pixels of random cutouts.
 

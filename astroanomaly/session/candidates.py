@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astroanomaly import figures, ranking
-from astroanomaly.config import StretchConfig
 from astroanomaly.errors import TrainingError
-from astroanomaly.imaging.bands import default_channels, parse_channels
-from astroanomaly.imaging.stretch import Stretch, to_rgb
 from astroanomaly.learn import label_errors
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
@@ -20,7 +16,7 @@ from astroanomaly.session.folder import SessionFolder
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["candidates", "contact_sheet", "suspects", "thumbnails"]
+__all__ = ["candidates", "contact_sheet", "suspects"]
 
 
 def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: bool = False) -> QTable:
@@ -44,27 +40,6 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
     return describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
 
 
-def thumbnails(session: SessionFolder, ids: Sequence[str]) -> np.ndarray:
-    """Draw objects for the eye, each stretched on its own.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(n, height, width, 3)`` uint8.
-    """
-    cache, settings = session.cache, session.settings["input"]
-    channels = settings.get("channels", "")
-    rows = parse_channels(channels, cache.bands) if channels else default_channels(cache.bands)
-    images = cache.read(ids)
-    if cache.layout.pixel_kind == "display":
-        stretched = images.astype(np.float32) / 255
-    else:
-        stretched = Stretch(StretchConfig(curve="asinh", interval="percentile", low=1, high=99.7, scope="cutout"))(
-            images
-        )
-    return to_rgb(stretched, rows)
-
-
 def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
     """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
     ids = [str(object_id) for object_id in table["object_id"]]
@@ -73,7 +48,9 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    figures.contact_sheet(thumbnails(session, ids), captions, path, labels=labels, classes=session.classes)
+    pictures = session.cache.pictures
+    display = pictures.usual_display.changed(channels=session.settings["input"].get("channels", ""))
+    figures.contact_sheet(pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes)
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

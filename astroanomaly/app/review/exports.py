@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroanomaly.app.review.display import Display, Sheet, bin_pixels
 from astroanomaly.app.review.report import report
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.errors import ConfigError, StorageError
+from astroanomaly.imaging.display import Display
 from astroanomaly.session.export import describe
 from astroanomaly.tables.write import merge_duplicates, write_catalog
 
@@ -115,7 +115,7 @@ def file_content(
     suffix
         One of `FORMATS`.
     display, palette
-        How the thumbnails of a report look; as in `Sheet.paint`.
+        How the thumbnails of a report look; as in `Painter.paint`.
 
     Raises
     ------
@@ -126,8 +126,7 @@ def file_content(
         raise ConfigError(f"{suffix!r} is no format (known: {', '.join(FORMATS)})")
     if suffix == ".html":
         ids = [str(object_id) for object_id in table["object_id"][:_MAX_THUMBNAILS]]
-        images = bin_pixels(shared.cache.read(ids), _THUMBNAIL_PX)
-        painted = Sheet(images, shared.cache.bands, shared.survey_limits).paint(display, palette)
+        painted = shared.cache.pictures.painter(ids, _THUMBNAIL_PX).paint(display, palette)
         about = {**table.meta, "objects": str(len(table))}
         if len(table) > len(ids):
             about["shown"] = f"the first {len(ids)}"

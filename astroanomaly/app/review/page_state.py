@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from astroanomaly.app.review.display import Display
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.grid_layout import grid_shape
 from astroanomaly.app.review.paging import ORDERINGS, ObjectPage, next_page
@@ -67,7 +66,7 @@ class ViewState:
         self.auto_advance = True
         self.click_marks = ANOMALY
         self.repeat_share = 0.0
-        self.display = Display.for_pixels(shared.cache.layout.pixel_kind)
+        self.display = shared.cache.pictures.usual_display
         self.pages: list[ObjectPage] = []
         self.number = -1
         self.cursor = 0

@@ -14,10 +14,7 @@ import numpy as np
 
 from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
-from astroanomaly.config import StretchConfig
 from astroanomaly.errors import ConfigError, LabelError, SessionError
-from astroanomaly.imaging.sampling import sample_pixels
-from astroanomaly.imaging.stretch import Limits, Stretch
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.session.instant import instant_ranker_name
@@ -29,9 +26,6 @@ PROBE = "probe"
 LATEST = "round"
 COLD = "cold"
 _BUSY_S = 2.0  # a page waits no longer for another process that writes labels
-_STRETCH_CUTOUTS = 300  # random cutouts that a survey-wide stretch is measured on
-_STRETCH_PIXELS = 1_000_000  # per band
-_CACHED_LIMITS = 32
 _CACHED_FILTERS = 8
 _DISPUTED_CODE = -1
 _FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
@@ -74,7 +68,6 @@ class SharedState:
         self._codes = np.zeros(len(self.cache), np.int8)
         self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
-        self._limits: OrderedDict[StretchConfig, Limits] = OrderedDict()
         self._matching: OrderedDict[str, np.ndarray] = OrderedDict()
         self._current_consensus: tuple[int, dict[str, ObjectConsensus]] | None = None
         self._verdict_numbers: list[int] = []
@@ -330,23 +323,6 @@ class SharedState:
             parts.append(np.broadcast_to(evaluate(expression, columns), (len(shard),)))
             start = stop
         return np.concatenate(parts)
-
-    # ------------------------------------------------------------------------------------------------------ the look
-
-    def survey_limits(self, config: StretchConfig) -> Limits:
-        """Black and white of each band for a stretch that is the same for the whole survey, measured on a sample."""
-        if config not in self._limits:
-            measured = Stretch.measure(config, self._pixels).limits
-            self._limits[config] = measured or ()
-            if len(self._limits) > _CACHED_LIMITS:
-                self._limits.popitem(last=False)
-        return self._limits[config]
-
-    @cached_property
-    def _pixels(self) -> np.ndarray:
-        """``(1, B, 1, P)`` pixels of random cutouts."""
-        rng = np.random.default_rng(0)
-        return sample_pixels(self.cache, rng, cutouts=_STRETCH_CUTOUTS, pixels=_STRETCH_PIXELS, evenly=False)
 
     def close(self) -> None:
         """Close the label file."""

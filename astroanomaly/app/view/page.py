@@ -13,7 +13,6 @@ from bokeh.document import Document
 from bokeh.models import Column, Row
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.display import Display
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
@@ -33,6 +32,7 @@ from astroanomaly.app.view.panels.stretch_bar import StretchBar
 from astroanomaly.app.view.theme import dress, dress_page, scale_text
 from astroanomaly.config import build
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.imaging.display import Display
 from astroanomaly.plugins import load_plugins
 
 __all__ = ["Page"]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astroanomaly.app.review.display import Display
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
 from astroanomaly.errors import ConfigError
+from astroanomaly.imaging.display import Display
 
 
 def test_everybody_has_their_own(tmp_path):

@@ -23,14 +23,14 @@ from bokeh.models import (
 )
 
 from astroanomaly.app.assets import asset
-from astroanomaly.app.review.compass import Compass, compass_of, sexagesimal, sky_at
-from astroanomaly.app.review.display import Sheet
 from astroanomaly.app.review.grid_layout import inspector_sizes
 from astroanomaly.app.review.links import links
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
+from astroanomaly.imaging.compass import Compass, compass_of, sexagesimal, sky_at
+from astroanomaly.imaging.painting import Painter
 from astroanomaly.records import Cutout
 
 __all__ = ["Inspector"]
@@ -50,7 +50,7 @@ class Inspector:
         self.learner = learner
         self._shown = ""
         self._cutout: Cutout | None = None
-        self._sheet: Sheet | None = None
+        self._painter: Painter | None = None
         self._compass: Compass | None = None
         layout = state.shared.cache.layout
         self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
@@ -219,14 +219,14 @@ class Inspector:
         try:
             cutout = self.state.shared.cache[current]
         except AstroAnomalyError as error:
-            self._shown, self._cutout, self._sheet, self.state.unreadable = "", None, None, str(error)
+            self._shown, self._cutout, self._painter, self.state.unreadable = "", None, None, str(error)
             for source in (*self.pictures, self.heat):
                 source.data = {"image": []}
             self.state.say(str(error), "error")
             return
         self._shown, self.state.unreadable = current, ""
         self._cutout = cutout
-        self._sheet = Sheet(cutout.data[None], cutout.bands, self.state.shared.survey_limits)
+        self._painter = Painter(cutout.data[None], cutout.bands, self.state.shared.cache.pictures.survey_limits)
         self.saliency.active = False
         self.copy_pointed.disabled = True
         self.readout.text = _POINTER_PLACEHOLDER
@@ -275,13 +275,13 @@ class Inspector:
         self.bands.width = max(area, 44)
 
     def _paint(self) -> None:
-        if self._sheet is None:
+        if self._painter is None:
             return
         display = self.state.display
-        self.pictures[0].data = {"image": [self._sheet.paint(display, palette)[0]]}
-        for source, band in zip(self.pictures[1:], self._sheet.bands, strict=True):
+        self.pictures[0].data = {"image": [self._painter.paint(display, palette)[0]]}
+        for source, band in zip(self.pictures[1:], self._painter.bands, strict=True):
             single = dataclasses.replace(display, colours="single", band=band, hidden=())
-            source.data = {"image": [self._sheet.paint(single, palette)[0]]}
+            source.data = {"image": [self._painter.paint(single, palette)[0]]}
 
     def _draw_compass(self) -> None:
         """Draw names of bands, scale, north and east into the part of the image that is seen."""

@@ -9,11 +9,11 @@ import numpy as np
 from bokeh.events import DoubleTap, Tap
 from bokeh.models import ColumnDataSource, Range1d
 
-from astroanomaly.app.review.display import Sheet, arrange_in_grid, bin_pixels
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
+from astroanomaly.imaging.painting import Painter, arrange_in_grid
 
 __all__ = ["Mosaic"]
 
@@ -31,7 +31,7 @@ class Mosaic:
         self.cells = ColumnDataSource(_cells([], [], [], [], 1, 1, 1.0), name="cells")
         self.cursor = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []}, name="cursor")
         self.chosen = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []})
-        self.sheet: Sheet | None = None
+        self.painter: Painter | None = None
         self._pending: set[str] = set()
         self._size: dict[str, int] = {}
         figure = plain_figure(
@@ -117,17 +117,16 @@ class Mosaic:
         state = self.state
         ids = list(state.page.ids)
         self._square_pixels()
-        self.sheet, state.unreadable = None, ""
+        self.painter, state.unreadable = None, ""
         if ids:
             largest = max(32, _MAX_SIDE_PX // max(state.columns, state.rows))
             try:
-                images = bin_pixels(state.shared.cache.read(ids), largest)
-                self.sheet = Sheet(images, state.shared.cache.bands, state.shared.survey_limits)
+                self.painter = state.shared.cache.pictures.painter(ids, largest)
             except AstroAnomalyError as error:
                 state.unreadable = str(error)
         text = state.unreadable if ids else f"Nothing to show. {state.why_empty()}"
         middle = {"x": [state.columns / 2], "y": [state.rows / 2], "text": ["\n".join(textwrap.wrap(text, 70))]}
-        self.words.data = {"x": [], "y": [], "text": []} if self.sheet else middle
+        self.words.data = {"x": [], "y": [], "text": []} if self.painter else middle
         columns, rows = state.columns, state.rows
         across, down = list(range(1, columns)), list(range(1, rows))
         self.lines.data = {
@@ -136,11 +135,11 @@ class Mosaic:
         }  # fmt: skip
 
     def _paint(self) -> None:
-        if self.sheet is None:
+        if self.painter is None:
             self.image.data = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
             return
         columns, rows = self.state.columns, self.state.rows
-        whole = arrange_in_grid(self.sheet.paint(self.state.display, palette), columns, rows)[::-1]
+        whole = arrange_in_grid(self.painter.paint(self.state.display, palette), columns, rows)[::-1]
         self.image.data = {"image": [np.ascontiguousarray(whole)], "x": [0], "y": [0], "dw": [columns], "dh": [rows]}
 
     def _mark(self) -> None:

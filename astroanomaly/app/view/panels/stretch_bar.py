@@ -17,9 +17,9 @@ from bokeh.models import (
     Toggle,
 )
 
-from astroanomaly.app.review.display import COLOUR_MAPS, Display
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.config import StretchConfig
+from astroanomaly.imaging.display import COLOUR_MAPS
 
 __all__ = ["StretchBar"]
 
@@ -111,7 +111,7 @@ class StretchBar:
         self.below.visible = bool(self.more.active)
 
     def _reset(self) -> None:
-        usual = Display.for_pixels(self.state.shared.cache.layout.pixel_kind)
+        usual = self.state.shared.cache.pictures.usual_display
         self.state.set_display(**{name: getattr(usual, name) for name in usual.__dataclass_fields__})
 
     def update(self, dirty: set[str]) -> None:

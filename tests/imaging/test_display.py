@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astroanomaly.app.review.display import COLOUR_MAPS, Display, Sheet, arrange_in_grid, bin_pixels
 from astroanomaly.app.view.theme import palette
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import BandError, ConfigError
 from astroanomaly.imaging.bands import default_channels
+from astroanomaly.imaging.display import COLOUR_MAPS, Display
+from astroanomaly.imaging.painting import Painter, arrange_in_grid, bin_pixels
 from astroanomaly.imaging.stretch import Stretch, lupton_rgb, to_rgb
 
 BANDS = ("g", "r", "i")
@@ -28,7 +29,7 @@ def flux(n=4, bands=3, side=20, seed=0):
 
 def sheet(images=None):
     images = flux() if images is None else images
-    return Sheet(images, BANDS[: images.shape[1]], lambda config: Stretch.measure(config, images).limits)
+    return Painter(images, BANDS[: images.shape[1]], lambda config: Stretch.measure(config, images).limits)
 
 
 def rgb(painted):
@@ -123,7 +124,7 @@ def test_the_pixels_that_are_shown_stay_as_they_are():
 
 def test_pictures_begin_as_they_are():
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), dtype=np.uint8)
-    page = Sheet(images, ("R", "G", "B"), lambda config: ())
+    page = Painter(images, ("R", "G", "B"), lambda config: ())
     painted = rgb(page.paint(dataclasses.replace(Display.for_pixels("display"), channels="R,G,B"), palette))
     np.testing.assert_array_equal(painted, np.moveaxis(images, 1, -1))
 
