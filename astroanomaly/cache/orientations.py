@@ -21,7 +21,8 @@ from astroanomaly.records import Layout
 __all__ = ["Orientations", "Oriented"]
 
 _CACHED_OBJECTS = 20_000
-_CACHED_SHARDS = 64  # whose grid numbers are held: 20 bytes an object
+_CACHED_SHARDS = 64  # whose grid numbers are held, 20 bytes an object, and some of their grids
+_CACHED_GRIDS = 32  # of a shard; those of a mosaic are few and are asked for again
 _PICTURE_SOURCES = ("images",)  # files whose first row is on top, even where their pixels are kept as flux
 
 
@@ -47,13 +48,22 @@ class _Direction:
     scales: np.ndarray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Grids:
+    """Number of each cutout's grid in a shard, its offset on it, and grids that were read."""
+
+    numbers: np.ndarray
+    offsets: np.ndarray
+    read: dict[int, Grid]
+
+
 class Orientations:
     """Orientations of the cutouts of a cache. The WCS of an object is asked once, those of a page together."""
 
     def __init__(self, cache: Oriented) -> None:
         self._cache = cache
         self._known: OrderedDict[str, _Direction] = OrderedDict()
-        self._numbers: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._grids_of: OrderedDict[int, _Grids] = OrderedDict()
         self._sources: dict[Path, str] = {}
 
     def of(self, ids: Sequence[str], wanted: OrientationChoice) -> list[Orientation]:
@@ -105,15 +115,20 @@ class Orientations:
         """Grid (None without) and offset x, y of some rows of a shard."""
         if not shard.has_grids:
             return [None] * len(rows), [(0, 0)] * len(rows)
-        if index not in self._numbers:
-            self._numbers[index] = shard.grid_numbers()
-            if len(self._numbers) > _CACHED_SHARDS:
-                self._numbers.popitem(last=False)
-        self._numbers.move_to_end(index)
-        numbers, offsets = self._numbers[index]
-        wanted = sorted({number for number in numbers[rows].tolist() if number >= 0})
-        grids = dict(zip(wanted, shard.read_grids(wanted), strict=True))
-        return [grids.get(number) for number in numbers[rows].tolist()], [(x, y) for x, y in offsets[rows].tolist()]
+        if index not in self._grids_of:
+            self._grids_of[index] = _Grids(*shard.grid_numbers(), {})
+            if len(self._grids_of) > _CACHED_SHARDS:
+                self._grids_of.popitem(last=False)
+        self._grids_of.move_to_end(index)
+        known = self._grids_of[index]
+        numbers = known.numbers[rows].tolist()
+        new = sorted({number for number in numbers if number >= 0} - known.read.keys())
+        if new:
+            known.read.update(zip(new, shard.read_grids(new), strict=True))
+        grids = [known.read.get(number) for number in numbers]
+        if len(known.read) > _CACHED_GRIDS:
+            known.read.clear()
+        return grids, [(x, y) for x, y in known.offsets[rows].tolist()]
 
     def _source(self, folder: Path) -> str:
         if folder not in self._sources:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from astroanomaly.parallel.cores import available_cores
+
 __all__ = ["ORIENTATIONS", "Orientation", "OrientationChoice", "native", "orient", "show"]
 
 OrientationChoice = Literal["north", "north-quarter", "stored"]
 ORIENTATIONS: tuple[str, ...] = get_args(OrientationChoice)
 _UNNOTICED_PX = 1.0  # a turn that moves no pixel of the picture by more than this is left out
+_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Orientation:
         Parameters
         ----------
         images
-            ``(n, H, W)``: uint32 of four bytes each, or float32, as stored.
+            ``(n, H, W)`` as stored: uint32, bytes red, green, blue and 255; or float32.
         fill
             For what lies outside of the cutout.
 
@@ -173,11 +177,20 @@ def show(images: np.ndarray, orientations: Sequence[Orientation], fill: float | 
     alike: dict[Orientation, list[int]] = {}
     for number, orientation in enumerate(orientations):
         alike.setdefault(orientation, []).append(number)
-    if len(alike) == 1:
-        return next(iter(alike)).show(images, fill)
+    if len(alike) == 1 and not orientations[0].angle:
+        return orientations[0].show(images, fill)
     shown = np.empty_like(images)
-    for orientation, numbers in alike.items():
+
+    def turn(orientation: Orientation, numbers: list[int]) -> None:
         shown[numbers] = orientation.show(images[numbers], fill)
+
+    slanting = [number for number, orientation in enumerate(orientations) if orientation.angle]
+    for orientation, numbers in alike.items():
+        if not orientation.angle:
+            turn(orientation, numbers)
+    if slanting:  # interpolation takes most of the time, and needs no lock
+        with ThreadPoolExecutor(min(_THREADS, available_cores())) as pool:
+            list(pool.map(lambda number: turn(orientations[number], [number]), slanting))
     return shown
 
 
@@ -189,7 +202,9 @@ def _rotated(images: np.ndarray, angle: float, shape: tuple[int, int], fill: flo
     """Turn pictures ``(n, h, w)``, first row on top, about their middle by degrees counter-clockwise."""
     from PIL import Image
 
-    mode, colour = ("F", fill) if images.dtype == np.float32 else ("RGBX", tuple(int(fill).to_bytes(4, "little")))
+    colours = images.dtype == np.uint32
+    mode, raw = ("RGB", "RGBX") if colours else ("F", "F;32NF")
+    colour = tuple(int(fill).to_bytes(4, "little")[:3]) if colours else fill
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     (height, width), (h, w) = shape, images.shape[1:]
     back = (  # from a place in the result to one in the image, x to the right and y down, from the edge
@@ -198,10 +213,9 @@ def _rotated(images: np.ndarray, angle: float, shape: tuple[int, int], fill: flo
     )  # fmt: skip
     turned = np.empty((len(images), height, width), images.dtype)
     for target, image in zip(turned, images, strict=True):
-        data = np.ascontiguousarray(image).tobytes()
-        picture = Image.frombytes(mode, (w, h), data)
+        picture = Image.frombytes(mode, (w, h), np.ascontiguousarray(image).tobytes(), "raw", raw)
         picture = picture.transform(
             (width, height), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR, fillcolor=colour
         )
-        target[:] = np.frombuffer(picture.tobytes(), images.dtype).reshape(height, width)
+        target[:] = np.frombuffer(picture.tobytes("raw", raw), images.dtype).reshape(height, width)
     return turned

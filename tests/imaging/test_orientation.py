@@ -91,6 +91,7 @@ def test_colours_are_interpolated_and_the_rest_has_no_data():
     assert (shown[:, 10, 10] == colour).all()
     assert (shown == colour).mean() == pytest.approx(2 * math.sqrt(2) - 2, abs=0.03)  # what two squares have in common
     grey = np.random.default_rng(0).integers(0, 255, (1, 9, 9, 4), np.uint8)
+    grey[..., 3] = 255
     same = Orientation(angle=1e-9).show(grey.view(np.uint32)[..., 0])
     apart = same[:, ::-1].copy().view(np.uint8).reshape(grey.shape).astype(int) - grey
     assert np.abs(apart).max() <= 1  # interpolated levels are rounded down
