@@ -36,9 +36,9 @@ def write(folder, layout, blocks, source="test"):
 
 
 def stamps(count, layout, grids):
-    """One object for each grid, its first pixel bright."""
+    """One object for each grid, its first pixels bright."""
     images = np.zeros((1, 1, layout.height, layout.width), np.float32)
-    images[..., 0, 0] = 9
+    images[..., :3, :3] = 9
     return [
         CutoutBlock([f"o{k}"], images, layout.bands, grid=grid, ra=np.zeros(1), dec=np.zeros(1))
         for k, grid in zip(range(count), grids, strict=True)
