@@ -49,7 +49,8 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
     ]
     labels = [str(label) or None for label in table["label"]]
     pictures = session.cache.pictures
-    display = pictures.usual_display.changed(channels=session.settings["input"].get("channels", ""))
+    channels = session.settings["input"].get("channels", "")
+    display = pictures.usual_display.changed(channels=channels) if channels else pictures.usual_display
     figures.contact_sheet(pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes)
 
 
