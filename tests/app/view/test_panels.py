@@ -73,11 +73,11 @@ def test_one_image_for_a_whole_page(page):
 def test_every_control_of_the_stretch_changes_the_picture(page):
     bar = page.stretch_bar
     changes = {
-        "curve": "log", "interval": "minmax", "scope": "survey", "brightness": 0.3, "contrast": 2.0, "sharpen": 2.0,
-        "radius": 4.0, "strength": 30.0, "channels": "g,r,i", "colours": "lupton",
-        "lupton_q": 20.0, "lupton_stretch": 0.05,
+        "colours": "rgb", "curve": "log", "interval": "minmax", "scope": "cutout", "brightness": 0.3, "contrast": 2.0,
+        "sharpen": 2.0, "radius": 4.0, "strength": 30.0, "channels": "g,r,i", "scale": "band",
     }  # fmt: skip
-    for name, value in changes.items():
+    lupton = {"colours": "lupton", "lupton_q": 20.0, "lupton_stretch": 0.05, "brightness": -0.2, "contrast": 1.5}
+    for name, value in [*changes.items(), *lupton.items()]:
         before = image(page).copy()
         bar.widgets[name].value = value
         assert not np.array_equal(image(page), before), name
@@ -138,7 +138,7 @@ def test_a_filter_that_was_renamed_is_read_by_its_former_name(page):
 def test_damaged_preferences_are_left_out(page, content):
     (page.shared.session.path / "app.json").write_text(content)
     again = Page(Document(), page.shared, page.learner, "ann")
-    assert again.state.display == type(again.state.display).for_pixels("flux")
+    assert again.state.display == page.shared.cache.pictures.usual_display
     again.state.set_display(invert=True)
     again._tick()
     assert load_preferences(page.shared.session.path, "ann")["display"]["invert"] is True
@@ -282,7 +282,7 @@ def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
 def test_memory_does_not_grow_with_pages(page):
     for _ in range(4):
         press(page, "PageDown")
-    assert page.mosaic.sheet.images.shape[0] <= page.state.page_size
+    assert page.mosaic.painter.images.shape[0] <= page.state.page_size
     assert len(page.state.pages) == 5
 
 

@@ -26,6 +26,7 @@ from astroanomaly.app.assets import asset
 from astroanomaly.app.review.grid_layout import inspector_sizes
 from astroanomaly.app.review.links import links
 from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.view.panels.colour_bar import ColourBar
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
@@ -99,6 +100,7 @@ class Inspector:
         self.copy_pointed = Button(label="copy", width=60, disabled=True, name="copy_pointed")
         pointed = {"position": self.readout, "button": self.copy_pointed}
         self.copy_pointed.js_on_click(CustomJS(args=pointed, code=asset("copy.js")))
+        self.colour_bar = ColourBar()
         self.title = Div(disable_math=True, width=_INFO_WIDTH_PX)
         self.position = Div(disable_math=True, width=_INFO_WIDTH_PX, name="position")
         self.copy = Button(label="copy position", width=110)
@@ -134,6 +136,7 @@ class Inspector:
         left = Column(
             Row(self.back, self.reset_zoom, self.saliency, spacing=6),
             Row(self.copy_pointed, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
+            self.colour_bar.root,
             Row(main, self.bands, spacing=4, styles=_WRAP_STYLE, sizing_mode="stretch_width"),
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
@@ -191,8 +194,10 @@ class Inspector:
             parts.append(f"{sexagesimal(sky.ra.deg, sky.dec.deg)} &nbsp; {degrees}")
             self.readout.tags = [degrees]
             self.copy_pointed.disabled = False
+        units = cutout.units or ("",) * len(cutout.bands)
         values = [
-            f"{escape(band)} {float(flux):.4g}" for band, flux in zip(cutout.bands, cutout.data[:, y, x], strict=True)
+            f"{escape(band)} {float(flux):.4g}{f' {escape(unit)}' if unit and np.isfinite(flux) else ''}"
+            for band, flux, unit in zip(cutout.bands, cutout.data[:, y, x], units, strict=True)
         ]
         self.readout.text = f"<span class=mono>{' &nbsp; '.join([*parts, *values[:6]])}</span>"
 
@@ -226,7 +231,7 @@ class Inspector:
             return
         self._shown, self.state.unreadable = current, ""
         self._cutout = cutout
-        self._painter = Painter(cutout.data[None], cutout.bands, self.state.shared.cache.pictures.survey_limits)
+        self._painter = self.state.shared.cache.pictures.painter_of(cutout.data[None])
         self.saliency.active = False
         self.copy_pointed.disabled = True
         self.readout.text = _POINTER_PLACEHOLDER
@@ -267,8 +272,9 @@ class Inspector:
         aspect = layout.height / layout.width
         zoom = self.state.zoom
         large, small, area = inspector_sizes(
-            bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16
+            bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16 - self.colour_bar.height
         )
+        self.colour_bar.root.width = max(large, 240)
         for number, figure in enumerate(self.figures):
             side = max(small, 40) if number else max(large, 80)
             figure.update(width=side, height=max(1, round(side * aspect)))
@@ -282,6 +288,14 @@ class Inspector:
         for source, band in zip(self.pictures[1:], self._painter.bands, strict=True):
             single = dataclasses.replace(display, colours="single", band=band, hidden=())
             source.data = {"image": [self._painter.paint(single, palette)[0]]}
+        self._show_colour_bar()
+
+    def _show_colour_bar(self) -> None:
+        """Show which colour is which flux; the images make room for it."""
+        before = self.colour_bar.height
+        self.colour_bar.update(self._painter, self.state.display, self._cutout.units if self._cutout else ())
+        if self.colour_bar.height != before:
+            self._arrange()
 
     def _draw_compass(self) -> None:
         """Draw names of bands, scale, north and east into the part of the image that is seen."""
