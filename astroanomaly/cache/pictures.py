@@ -102,8 +102,10 @@ class Pictures:
     def survey_limits(self, config: StretchConfig) -> Limits:
         """Black and white of each band for a stretch that is the same for the whole survey, measured on a sample."""
         if config not in self._limits:
-            measured = Stretch.measure(config, self._sample).limits
-            self._limits[config] = measured or ()
+            if self._sample.size:
+                self._limits[config] = Stretch.measure(config, self._sample).limits or ()
+            else:
+                self._limits[config] = ((0.0, 0.0),) * len(self._cache.bands)
             if len(self._limits) > _CACHED_LIMITS:
                 self._limits.popitem(last=False)
         return self._limits[config]

@@ -9,9 +9,10 @@ import numpy as np
 __all__ = ["LuptonPixels", "softening", "white_level"]
 
 _DROPPED_BITS = 13  # of the 23 of a float32's mantissa: steps of 0.1 %, a quarter of a level of 8 bits
-_LOWEST, _HIGHEST = -24, 24  # powers of two of the intensity that the table covers, in units of the interval
+_LOWEST, _HIGHEST = -44, 24  # powers of two of the intensity that the table covers, in units of the interval
 _BASE = (127 + _LOWEST) << (23 - _DROPPED_BITS)
 _LARGEST = np.nextafter(np.float32(2.0**_HIGHEST), np.float32(0))
+_FULL = np.float32(255.002)  # cut off to 255 whatever the rounding
 _PIXELS_PER_PART = 40_000
 _STEPS = (_HIGHEST - _LOWEST) << (23 - _DROPPED_BITS)
 _MOST_Q, _LEAST_Q = 20.0, 0.1
@@ -54,7 +55,7 @@ class LuptonPixels:
                 np.maximum(plane, np.float32(0), out=plane)
             peak = np.maximum(np.maximum(red, green, out=intensity), blue, out=intensity)
             with np.errstate(divide="ignore", over="ignore"):
-                np.divide(np.float32(255), peak, out=self._most[part])
+                np.divide(_FULL, peak, out=self._most[part])
 
     def paint(self, q: float, stretch: float, gain: float = 1.0, contrast: float = 1.0) -> np.ndarray:
         """Colour the pixels.

@@ -41,11 +41,10 @@ def usual_display(bands: Sequence[str], sample: np.ndarray, scale: FluxScale | N
         The flux scale of the bands; None: nothing says how they compare.
     """
     usual = usual_map(bands)
-    flux = scale is not None
     begun = Display(
         StretchConfig(curve="asinh", interval="mad", sigma_low=0.0, scope="survey"),
         colours="lupton" if len(bands) > 1 else "single",
-        scale="flux" if flux and len(bands) > 1 else "band",
+        scale="flux" if scale is not None and len(bands) > 1 else "band",
         channels=usual.channels if usual else "",
     )
     rows = sample[0, :, 0]  # (B, P)
@@ -56,9 +55,9 @@ def usual_display(bands: Sequence[str], sample: np.ndarray, scale: FluxScale | N
     drawn = np.flatnonzero(weights.any(axis=0))
     sky, above = measure_levels(rows[drawn], _NOISE)
     noise = (above - sky).astype(np.float64)
-    factors = np.array(scale.factors, np.float64)[drawn] if scale is not None and begun.scale == "flux" else 1 / noise
     if not (noise > 0).all():
         return _without_noise(begun)
+    factors = np.array(scale.factors, np.float64)[drawn] if scale is not None and len(bands) > 1 else 1 / noise
     channels = weights[:, drawn] * factors
     common = math.sqrt(((channels @ noise) ** 2).mean())
     intensity = (channels.mean(axis=0) / common) @ (rows[drawn] - sky[:, None])  # (P,)

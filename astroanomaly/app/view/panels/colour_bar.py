@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FixedTicker
+from bokeh.models import ColumnDataSource, FixedTicker, PlainText
 
 from astroanomaly.app.view.theme import INK, PALE, palette, plain_figure
 from astroanomaly.imaging.colour_bar import bar_ticks
@@ -60,5 +60,5 @@ class ColourBar:
         axis.update(
             ticker=FixedTicker(ticks=[place for place, _ in ticks]),
             major_label_overrides={place: f"{flux:.10g}" for place, flux in ticks},
-            axis_label=f"{band} [{unit}]" if unit else band,
+            axis_label=PlainText(text=f"{band} [{unit}]" if unit else band),  # no TeX in names
         )

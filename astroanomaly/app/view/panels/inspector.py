@@ -136,8 +136,8 @@ class Inspector:
         left = Column(
             Row(self.back, self.reset_zoom, self.saliency, spacing=6),
             Row(self.copy_pointed, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
-            self.colour_bar.root,
             Row(main, self.bands, spacing=4, styles=_WRAP_STYLE, sizing_mode="stretch_width"),
+            self.colour_bar.root,
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         for seen in (self.x_range, self.y_range):  # their ends come one after the other
