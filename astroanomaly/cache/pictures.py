@@ -123,7 +123,11 @@ class Pictures:
         else:
             drawn = np.flatnonzero(display.rows(bands).any(axis=0)).tolist()
         pairs = pairs[[band for band in drawn if pairs[band, 0] < pairs[band, 1]]]
-        return (float(pairs[:, 0].min()), float(pairs[:, 1].max())) if len(pairs) else (0.0, 1.0)
+        if not len(pairs):
+            return 0.0, 1.0
+        black, white = float(pairs[:, 0].min()), float(pairs[:, 1].max())
+        digits = 3 - math.floor(math.log10(white - black))  # a thousandth of the range, which people like to read
+        return round(black, digits), round(white, digits)
 
     def _zero_points(self) -> list[float]:
         """AB magnitude of one stored unit of each band, the median of some cutouts; NaN where unknown."""
