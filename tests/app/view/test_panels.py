@@ -126,7 +126,7 @@ def test_a_manual_interval_begins_at_the_range_of_the_data(page):
 
 def test_the_bar_says_how_cutouts_are_coloured(page):
     bar = page.stretch_bar
-    assert "Lupton on flux in adu, R G B = i r g (gri), survey levels" in bar.words.text
+    assert "Lupton on flux in uJy, R G B = i r g (gri), survey levels" in bar.words.text
     assert bar.channel_map.value == "i,r,g"
     bar.widgets["channels"].value = "g,r,i"
     assert bar.channel_map.value == "own"
