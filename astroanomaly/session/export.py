@@ -17,10 +17,11 @@ from astroanomaly.errors import ConfigError, LabelError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.calibration import Forecast
+from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
-from astroanomaly.tables.write import build_catalog, merge_duplicates, write_catalog
+from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merged, write_catalog
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -61,15 +62,22 @@ def export(
         session.last_round  # noqa: B018 - says that nothing was trained, or scored, yet
     scores = -log_odds[:, 0]
     found = _calibrated(session)
+    distinct: Distinct | None = None
     if labelled is not None:
         rows = [k for k, i in enumerate(ids) if i in consensus and consensus[i].label == labelled]
         chosen = [ids[k] for k in sorted(rows, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
     else:
-        nominal = {object_id for object_id, one in consensus.items() if one.label == NOMINAL}
-        chosen = ranking.order(
-            ids, scores, n=len(ids) if threshold is not None else top or _DEFAULT_TOP, exclude=nominal
-        )
-        if threshold is not None:
+        free = np.ones(len(ids), bool)
+        nominal = session.cache.find([object_id for object_id, one in consensus.items() if one.label == NOMINAL])
+        free[nominal[nominal >= 0]] = False
+        if threshold is None:
+            distinct = first_distinct(
+                lambda n: ranking.order(ids, scores, n=n, among=free), top or _DEFAULT_TOP, session.cache,
+                merge_radius_arcsec, free, scores,
+            )  # fmt: skip
+            chosen = list(distinct.ids)
+        else:
+            chosen = ranking.order(ids, scores, n=len(ids), among=free)
             if found is None:
                 _log.warning("probability >= %g is not calibrated: %s", threshold, _NOT_CALIBRATED)
             likely = 1 / (1 + np.exp(-scores.astype(np.float64))) if found is None else found.probability(scores)
@@ -80,7 +88,7 @@ def export(
             chosen = [object_id for object_id in chosen if object_id in above]
     table = describe(session, chosen, scores, log_odds, consensus, found=found)
     if merge_radius_arcsec > 0:
-        table = merge_duplicates(table, merge_radius_arcsec)
+        table = name_merged(table, distinct.duplicates) if distinct else merge_duplicates(table, merge_radius_arcsec)
     write_catalog(table, path, overwrite=overwrite)
     return table
 

@@ -275,7 +275,14 @@ class Session(SessionFolder):
         """
         return self.last_round.read_scores(self.cache)
 
-    def candidates(self, n: int = 50, order: str = "score", *, include_labelled: bool = False) -> QTable:
+    def candidates(
+        self,
+        n: int = 50,
+        order: str = "score",
+        *,
+        include_labelled: bool = False,
+        merge_radius_arcsec: float = 1.0,
+    ) -> QTable:
         """Return the objects to look at next.
 
         Parameters
@@ -287,13 +294,16 @@ class Session(SessionFolder):
             ``median`` or ``mean``.
         include_labelled
             Whether objects that have a label already are among them. Audit objects never are.
+        merge_radius_arcsec
+            Of objects closer than this, as cutouts of one galaxy from overlapping images, only the first is listed;
+            ``merged_ids`` names the others. 0 lists all.
 
         Returns
         -------
         astropy.table.QTable
             One row per object: id, position, score, log-odds per class, label, catalogue columns.
         """
-        return candidates(self, n, order, include_labelled=include_labelled)
+        return candidates(self, n, order, include_labelled=include_labelled, merge_radius_arcsec=merge_radius_arcsec)
 
     def remaining(self, depths: Sequence[int] | None = None) -> Forecast:
         """Say how many anomalies are left among the unlabelled objects, and how many the next ones hold.
@@ -356,7 +366,7 @@ class Session(SessionFolder):
         path
             File to write.
         top
-            The so many highest scores; 100 when no selection is given.
+            The so many highest scores, duplicates merged before they are counted; 100 when no selection is given.
         threshold
             All objects whose probability is at least this, and those labelled as anomalies. Without a labelled audit
             set it is 1 / (1 + exp(-score)), which is not calibrated.
