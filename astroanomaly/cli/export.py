@@ -66,5 +66,7 @@ def _export(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     say(f"{len(table)} objects written to {arguments.out}")
+    if "without_probability" in table.meta:
+        say(f"without a probability: {table.meta['without_probability']}")
     if arguments.threshold is not None and "calibration" not in table.meta:
         say("the probability is NOT CALIBRATED: that takes an audit set, labelled blind, with anomalies in it")

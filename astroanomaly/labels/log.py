@@ -245,7 +245,7 @@ class LabelLog:
         return read_audit(self._database, draws)
 
     def count_draws(self) -> int:
-        """Number of the latest draw of the audit set; -1 while another process holds the file."""
+        """Count the draws of the audit set, without waiting: -1 while another process holds the file."""
         return count_draws(self._database)
 
     @property

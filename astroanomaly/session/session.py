@@ -19,6 +19,7 @@ from astroanomaly.parallel.dask import connect
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
+from astroanomaly.session.audit import AuditDraw, draw_audit
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.candidates import candidates, contact_sheet, suspects
 from astroanomaly.session.export import export
@@ -94,6 +95,34 @@ class Session(SessionFolder):
     def export_labels(self, path: str | Path, *, overwrite: bool = False) -> int:
         """Write one row per labelled object as CSV; return how many."""
         return export_labels(self.labels, Path(path), self.cache.ids, self.cache.positions, overwrite=overwrite)
+
+    def add_audit(self, n: int, *, replace: bool = False) -> AuditDraw:
+        """Draw an audit set at random from the objects that nobody has labelled, or draw more of the one there is.
+
+        It is then a sample of what had no label: `remaining`, probabilities and curves are about these objects, and
+        what was labelled before is known and added. Skipped objects have no label, and may be drawn.
+
+        Parameters
+        ----------
+        n
+            How many objects; they are never trained on from then on, and never shown as candidates.
+        replace
+            Give the audit set up that there is, whose labels are then ordinary ones, and begin a new one.
+
+        Returns
+        -------
+        AuditDraw
+            How many were drawn from how many; as text, what that means.
+
+        Raises
+        ------
+        ConfigError
+            If fewer objects have no label, or not a single one would be left.
+        SessionError
+            If there is an audit set, and objects beside it that it is a sample of have been labelled since: two such
+            samples cannot be put together exactly.
+        """
+        return draw_audit(self.labels, self.cache, n, self.context.seed, replace=replace)
 
     # ----------------------------------------------------------------------------------------------------- learning
 

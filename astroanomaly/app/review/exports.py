@@ -117,7 +117,7 @@ def catalogue(shared: SharedState, ids: Sequence[str], by: str, merge_radius_arc
     whole = np.full(len(shared.cache), np.nan, np.float32) if scores is None else scores
     table = describe(
         shared.session, ids, whole, consensus=shared.current_consensus(),
-        provenance={"ranker": shared.described.get(by, "none"), "scores": by or "none"},
+        provenance=shared.origin_of(by),
     )  # fmt: skip
     return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table
 
