@@ -24,7 +24,6 @@ from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 __all__ = ["IMPORTED", "WORDS", "LabelLog"]
 
 IMPORTED = "import"  # ordering of what came from a table of labels
-
 WORDS = {  # how tables of labels also call the first two classes, in lower case
     "normal": NOMINAL,
     "0": NOMINAL,
@@ -238,7 +237,7 @@ class LabelLog:
     @property
     def audit(self) -> frozenset[str]:
         """Ids of the audit set."""
-        return self.audit_set().ids
+        return read_audit(self._database).ids
 
     def audit_set(self, draws: int | None = None) -> AuditSet:
         """Return the audit set and what it is a sample of, as it was after so many draws; None: as it is."""

@@ -211,8 +211,8 @@ def ranker_origin(
     """
     return {
         "ranker": ranker,
-        "ranker_settings": ", ".join(f"{name}={value}" for name, value in options.items()) or "none",
-        "trained_on_labels": ", ".join(f"{count} {label}" for label, count in labels.items()) or "none",
+        "ranker_settings": ", ".join(f"{name}={value}" for name, value in sorted(options.items())) or "none",
+        "trained_on_labels": ", ".join(f"{count} {label}" for label, count in sorted(labels.items())) or "none",
         "trained": trained,
         "trained_on_event": str(event),
     }

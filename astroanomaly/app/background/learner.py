@@ -147,7 +147,7 @@ class Learner:
             elif self._running is not None and self._running.done():
                 self._running = None
 
-    def _publish(self, name: str, scores: np.ndarray, described: str, origin: Mapping[str, str]) -> None:
+    def _publish(self, name: str, scores: np.ndarray, described: str, origin: Mapping[str, str] | None = None) -> None:
         try:
             self.shared.publish(name, scores, described, origin)
         except SessionError as error:
