@@ -91,7 +91,7 @@ def export(
                 above = (above - known.keys()) | {i for i, label in known.items() if label != NOMINAL}
             chosen = [object_id for object_id in chosen if object_id in above]
     table = describe(session, chosen, scores, log_odds, consensus, found=found, within=within)
-    if merge_radius_arcsec > 0:
+    if merge_radius_arcsec != 0:
         table = name_merged(table, distinct.duplicates) if distinct else merge_duplicates(table, merge_radius_arcsec)
     write_catalog(table, path, overwrite=overwrite)
     return table

@@ -21,7 +21,7 @@ def has_learnt(shared: SharedState, by: str) -> bool:
     if by == LATEST:
         last = shared.session.rounds[shared.rounds - 1]
         return shared.session.ranker(last.ranker, **last.recipe["options"]).needs_labels
-    return by != COLD
+    return by != COLD and shared.session.ranker(shared.instant_ranker).needs_labels
 
 
 def held_out_scores(shared: SharedState, labels: Mapping[str, str]) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -83,7 +83,12 @@ class Performance:
         ahead.line("depth", "precision", source=self.forecast, color=_BLUE, line_width=2)
         self.curve = ahead
         self.remaining = Div(disable_math=True, sizing_mode="stretch_width", name="remaining")
-        self.words = Div(disable_math=True, sizing_mode="stretch_width", name="performance_words")
+        self.words = Div(
+            text="<p class=muted>measuring …</p>",
+            disable_math=True,
+            sizing_mode="stretch_width",
+            name="performance_words",
+        )
         self.audit_size = NumericInput(value=200, low=1, high=1_000_000, width=90, name="audit_size")
         self.draw = Button(label="", width=190, name="draw_audit")
         self.draw.on_click(act(lambda: later(self._drawn, state.shared.session.add_audit, self.audit_size.value or 0)))
@@ -110,6 +115,8 @@ class Performance:
         state = self.state
         by = state.by_name
         seen = (state.shared.revision, by)
+        if self._is_waiting:  # what has changed meanwhile is measured after the answer
+            return
         now = time.monotonic()
         self._offer_audit()
         if not self.root.visible or seen == self._seen or ("view" not in dirty and now < self._when):
@@ -147,9 +154,8 @@ class Performance:
             if np.isfinite(own.per_minute)
             else ""
         )
-        if not self._is_waiting:
-            self._is_waiting = True
-            self._later(self._show, self._ask, by)
+        self._is_waiting = True
+        self._later(self._show, self._ask, by)
 
     def _ask(self, by: str) -> tuple[ForecastAndSuspects, Curves | None, str] | str:
         """Find out in a thread; what goes wrong must not keep the view from asking again."""
