@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _BLUE, _ORANGE, _GREY = "#56B4E9", "#E69F00", "#8A94A6"
 _BAR_BOTTOM = 0.7  # of the histogram, whose axis is logarithmic: one object is a bar, none is nothing
 _MIN_PAUSE_S = 2.0  # and ten times as long as it takes: keys come first
+_USUAL_AUDIT = 200  # objects of an audit set that the view proposes
 _WHAT_AUDIT_IS = (
     "objects drawn at random from those that nobody has labelled, hidden until you label them blind, and never trained "
     "on: only they tell how many anomalies are left, and how well the ranking works"
@@ -89,7 +90,10 @@ class Performance:
             sizing_mode="stretch_width",
             name="performance_words",
         )
-        self.audit_size = NumericInput(value=200, low=1, high=1_000_000, width=90, name="audit_size")
+        left = len(state.shared.cache) - len(state.shared.current_consensus())
+        self.audit_size = NumericInput(
+            value=max(1, min(_USUAL_AUDIT, left // 2)), low=1, high=1_000_000, width=90, name="audit_size"
+        )
         self.draw = Button(label="", width=190, name="draw_audit")
         self.draw.on_click(act(lambda: later(self._drawn, state.shared.session.add_audit, self.audit_size.value or 0)))
         self.audit_words = Div(disable_math=True, sizing_mode="stretch_width", name="audit_words")
