@@ -105,18 +105,21 @@ def _ignored(number: int, path: Path) -> str:
 
 
 def _session(path: Path) -> list[tuple[str, str]]:
+    from astroanomaly.session.audit import describe_sample
     from astroanomaly.session.session import Session
 
     session = Session.open(path)
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items())
     seen = session.model_input
+    audit = session.labels.audit_set()
+    sample = describe_sample(audit)
     rows = [
         ("session", str(path)),
         ("caches", ", ".join(map(str, session.cache.folders))),
         ("objects", str(len(session.cache))),
         ("label classes", ", ".join(session.classes)),
         ("labels", counts or "none"),
-        ("audit set", str(len(session.labels.audit))),
+        ("audit set", str(len(audit.ids)) + (f", from {sample}" if sample else "")),
         ("network", f"{session.settings['backbone']['name']} at {seen.size} pixels, {seen.views} views"),
     ]
     rows += [

@@ -216,6 +216,11 @@ class ViewState:
         self.say(f"{described}: trained and scored; the next pages are ranked by it")
         self.dirty.add("options")
 
+    def take_audit(self) -> None:
+        """Begin again without the objects of an audit set that has just been drawn."""
+        self.restart()
+        self.say(f"there is an audit set of {len(self.shared.audit)} objects: see *show: the audit set, blind*")
+
     def set_zoom(self, zoom: float) -> None:
         """Tell by how much text and marks are larger than usual, on a large screen."""
         if zoom != self.zoom and 1 <= zoom <= 3:
@@ -264,7 +269,7 @@ class ViewState:
             raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
         if name == "audit" and value and not self.shared.audit:
             raise ConfigError(
-                "this session has no audit set: `astroanomaly init --audit N` draws one when a session is made"
+                "this session has no audit set: draw one in *performance*, or with `astroanomaly audit SESSION N`"
             )
 
     def set_filters(self, **changes: Any) -> None:

@@ -78,6 +78,7 @@ class Page:
         self.state.set_annotator(remembered_name(document, annotator))
         self._revision = shared.revision
         self._scores = dict(shared.described)
+        self._audit_draws = shared.audit_draws
         self._zoom = 1.0
         self._pending: dict[Any, set[str]] = {}
         self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
@@ -197,6 +198,9 @@ class Page:
         if shared.revision != self._revision:
             self._revision = shared.revision
             self.state.dirty.add("marks")
+        if shared.audit_draws != self._audit_draws:
+            self._audit_draws = shared.audit_draws
+            self.state.take_audit()
         if shared.described != self._scores:
             if shared.described.get(LATEST) != self._scores.get(LATEST):
                 self.state.take_round()
