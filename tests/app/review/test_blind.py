@@ -21,6 +21,7 @@ def make_page(new_session):
         shared = SharedState(session)
         shared.publish(PROBE, np.linspace(-3, 3, len(session.cache)), "test")
         page = Page(Document(), shared, Learner(shared, background=False), annotator)
+        page.state.set_options(row_by_row=False)
         made.append(page)
         return page
 
@@ -93,7 +94,7 @@ def repeated(page, share=0.5):
         press(page, *["n", "a"] * 8)
     page.state.set_options(repeat_share=share)
     page.flush()
-    while not page.state.page.repeats:
+    while not page.state.page.last.repeats:
         press(page, "PageDown")
     return page.state.page
 
@@ -124,7 +125,7 @@ def test_no_repeats_among_objects_with_marks(new_session, make_page):
     repeated(page)
     for labels in ("everything", "labelled", NOMINAL):
         page.state.set_filters(labels=labels)
-        assert page.state.page.repeats == frozenset()
+        assert page.state.page.last.repeats == frozenset()
 
 
 def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_page):
@@ -165,7 +166,7 @@ def test_a_second_opinion_is_given_without_seeing_the_first(new_session, make_pa
     page.state.set_filters(labels=NOT_MINE)
     page.flush()
     shown = set(page.state.page.ids)
-    while page.state.page.left > len(page.state.page.ids):
+    while page.state.page.last.left > len(page.state.page.ids):
         press(page, "PageDown")
         if set(page.state.page.ids) <= shown:
             break
