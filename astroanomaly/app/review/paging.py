@@ -37,7 +37,7 @@ ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it alway
     "nominal": ("most nominal", "nominal", ""),
     "cold": ("outliers, without labels", "score", COLD),
 }
-ROWS_AHEAD = 2  # rows without verdicts that a page has where it is chosen row by row
+ROWS_AHEAD = 1  # rows without verdicts that a page has where it is chosen row by row
 _ORDERS_OF_EACH_ALONE = ("score", "uncertain", "nominal")
 _PAGES_BEFORE_REPEAT = 2  # pages before a labelled object may come back as a blind repeat
 
