@@ -102,15 +102,15 @@ def repeated(page, share=0.5):
 def test_a_blind_repeat_looks_like_any_other_object(new_session, make_page):
     page = make_page(new_session())
     shown = repeated(page)
-    assert 0 < len(shown.repeats) < len(shown.ids)
+    assert 0 < len(shown.last.repeats) < len(shown.ids)
     assert len(set(shown.ids)) == len(shown.ids)  # none is there twice
     cells = page.mosaic.cells.data
     for name in ("caption", "word", "edge", "width", "dash", "colour", "size", "flag"):
         assert len(set(cells[name])) == 1, name
     press(page, "Enter")
     places = [
-        shown.ids.index(next(iter(shown.repeats))),
-        next(k for k, i in enumerate(shown.ids) if i not in shown.repeats),
+        shown.ids.index(next(iter(shown.last.repeats))),
+        next(k for k, i in enumerate(shown.ids) if i not in shown.last.repeats),
     ]
     told = []
     for place in places:
@@ -131,7 +131,7 @@ def test_no_repeats_among_objects_with_marks(new_session, make_page):
 def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_page):
     page = make_page(new_session())
     shown = repeated(page)
-    object_id = next(iter(shown.repeats))
+    object_id = next(iter(shown.last.repeats))
     before = page.shared.consensus_of(object_id).votes
     place = shown.ids.index(object_id)
     page.state.click(place)
@@ -144,7 +144,7 @@ def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_p
 def test_a_slip_on_a_repeat_that_is_put_right_counts_once(new_session, make_page):
     page = make_page(new_session())
     shown = repeated(page)
-    object_id = next(iter(shown.repeats))
+    object_id = next(iter(shown.last.repeats))
     first = page.shared.consensus_of(object_id).votes["ann"]
     other = {"n": "a", "a": "n"}
     key = {NOMINAL: "n", ANOMALY: "a"}[first]

@@ -274,8 +274,8 @@ def test_every_order_shows_each_object_once(shared, state, ordering):
     drawn = np.random.default_rng(0).normal(size=(len(shared.cache), 8))
     shared.features = lambda ids: drawn[shared.cache.rows(ids)]
     state.set_options(ordering=ordering, page_size=49)
-    while state.number < 5 and state._add_page():
-        state.number += 1
+    for _ in range(5):
+        state.turn(1)
     shown = [i for page in state.pages for i in page.ids]
     assert sorted(shown) == sorted(set(shared.cache.ids) - shared.audit)
 
