@@ -120,7 +120,9 @@ class PageFilling(ABC):
         while self.page.waiting:
             page = self.page
             wanted = page.cells if page.at_once else objects_wanted(self.columns, self._marked(), page.cells)
-            if wanted <= len(page.ids) or (not now and self._waits_for_ranking()):
+            if wanted <= len(page.ids):
+                break
+            if not now and self._waits_for_ranking():
                 return
             self._choose(wanted - len(page.ids))
         self._due_since = None

@@ -139,6 +139,11 @@ def test_rows_wait_for_the_ranking_that_is_under_way_and_keys_have_no_object_mea
     assert (state.current, state.is_held_up) == (ranked(shared)[0], False)
     behind = True
     press(state, "r")
+    assert state.is_held_up
+    press(state, "u")
+    assert not state.is_held_up
+    assert state._due_since is None
+    press(state, "r")
     press(state, " ")  # wants all the rest, and waits as well; a second one does not
     assert (state.number, len(state.page.ids), state.cursor) == (0, 10, 10)
     press(state, " ")
