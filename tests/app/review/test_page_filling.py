@@ -329,7 +329,7 @@ def test_a_page_of_the_app_waits_for_the_probe_that_learns_from_its_row(new_sess
         assert page.state.cursor == len(row)
         page.bus.update(key="n", n=page.bus.n + 1)
         assert events(shared)[-1].ordering == f"score:probe, {4 + len(row)} verdicts"
-        assert page.mosaic.words.data["text"] == ["chosen when a row above has its verdicts"]
+        assert page.mosaic.words.data["text"] == ["the next row comes when the one above has its verdicts"]
     finally:
         learner.close()
         shared.close()

@@ -130,7 +130,9 @@ class Mosaic:
             self.words.data = _words(state.columns / 2, state.rows / 2, "\n".join(textwrap.wrap(text, 70)))
         elif state.page.waiting:  # said in the middle of the rows that are empty
             empty_rows = state.rows - -(-len(ids) // state.columns)
-            text = "chosen when a row above has its verdicts" if ids else "ranking anew with your verdicts"
+            text = (
+                "the next row comes when the one above has its verdicts" if ids else "ranking anew with your verdicts"
+            )
             self.words.data = _words(state.columns / 2, empty_rows / 2, text if empty_rows else "", _QUIET)
         else:
             self.words.data = _words(0, 0, "")
