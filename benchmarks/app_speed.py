@@ -98,9 +98,7 @@ def prepare(folder, objects, side):
     ids = session.cache.sample(200, rng)
     session.label(ids[:20], "anomaly", annotator="before")
     session.label(ids[20:], "nominal", annotator="before")
-    save_preferences(
-        session.path, ANNOTATOR, {"row_by_row": False}
-    )  # whole pages are timed, and rows wait for the probe
+    save_preferences(session.path, ANNOTATOR, {"row_by_row": False})  # whole pages are timed; rows wait for the probe
     return session
 
 
