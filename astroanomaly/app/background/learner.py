@@ -123,11 +123,22 @@ class Learner:
 
     # ---------------------------------------------------------------------------------------------------- look after it
 
-    def tick(self) -> None:
-        """Take in what jobs report, and fit the probe if it is time; cheap, and called by every page."""
+    @property
+    def is_behind(self) -> bool:
+        """Whether the probe is being fitted, or will be, on verdicts that the newest ranking does not know."""
+        return bool(self.computed) and self.shared.verdicts - max(self._fitted_verdicts, 0) >= self.refit_every
+
+    def tick(self, *, hurry: bool = False) -> None:
+        """Take in what jobs report, and fit the probe if it is time; cheap, and called by every page.
+
+        Parameters
+        ----------
+        hurry
+            Whether somebody waits for the ranking: new verdicts are learnt from at once.
+        """
         with self._lock:
             now = time.monotonic()
-            if now - self._ticked < _TICK_S:
+            if not hurry and now - self._ticked < _TICK_S:
                 return
             self._ticked = now
             if self._features is not None:
@@ -142,10 +153,10 @@ class Learner:
                     self.problem = f"features: {self._features.error}"
             if self.map_job is not None and self.map_job.results:
                 self.map = self.map_job.results.pop(0)
-            if self._running is None and self._is_time():
-                self._running = self._thread.submit(self._refit)
-            elif self._running is not None and self._running.done():
+            if self._running is not None and self._running.done():
                 self._running = None
+            if self._running is None and self._is_time(hurry=hurry):
+                self._running = self._thread.submit(self._refit)
 
     def _publish(self, name: str, scores: np.ndarray, described: str, origin: Mapping[str, str] | None = None) -> None:
         try:
@@ -154,11 +165,12 @@ class Learner:
             _log.warning("%s", error)
             self.problem = _NEW_CACHES_MESSAGE
 
-    def _is_time(self) -> bool:
+    def _is_time(self, *, hurry: bool) -> bool:
         if not self.computed:
             return False
         now = time.monotonic()
-        if now - self.shared.last_verdict_at < _DEBOUNCE_S and now - self._started < _MAX_WAIT_S:
+        soon = now - self.shared.last_verdict_at < _DEBOUNCE_S and now - self._started < _MAX_WAIT_S
+        if soon and not hurry:
             return False  # somebody is in full swing, and keys come first
         new = self.shared.verdicts - max(self._fitted_verdicts, 0)
         first = self._fitted_verdicts < 0

@@ -26,7 +26,10 @@ def page(new_session):
     shared = SharedState(session)
     shared.publish(COLD, np.arange(len(session.cache), dtype=np.float32), "test")
     learner = Learner(shared, background=False)
-    yield Page(Document(), shared, learner, "ann")
+    made = Page(Document(), shared, learner, "ann")
+    made.state.set_options(row_by_row=False)
+    made.flush()
+    yield made
     learner.close()
     shared.close()
 
