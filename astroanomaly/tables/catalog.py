@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import CatalogError
+from astroanomaly.errors import CatalogError, ConfigError
 from astroanomaly.tables.column_names import ID_NAMES, find_name, ucd_of
 from astroanomaly.tables.given import GivenTable, given_catalog
 from astroanomaly.tables.positions import PositionColumns, has_positions, pixel_positions, sky_positions

@@ -128,7 +128,11 @@ def sky_positions(
     units = dict.fromkeys((lon_unit or "deg", lat_unit or "deg"))
     stated = bool(lon_unit and lat_unit)
     unused = _unused(table, first, second)
-    return ra, dec, PositionColumns((first, second), chosen, frame or implied, " and ".join(units), stated, None, unused)
+    return (
+        ra,
+        dec,
+        PositionColumns((first, second), chosen, frame or implied, " and ".join(units), stated, None, unused),
+    )
 
 
 def pixel_positions(
@@ -142,8 +146,8 @@ def pixel_positions(
     origins = [_origin(name) for name in names]
     if origins[0] != origins[1]:
         raise CatalogError(
-            f"{where}: the column {names[0]!r} counts pixels from {origins[0]}, {names[1]!r} from {origins[1]}: name two "
-            "columns of one kind"
+            f"{where}: the column {names[0]!r} counts pixels from {origins[0]}, {names[1]!r} from {origins[1]}: name "
+            "two columns of one kind"
         )
     x, y = (_pixels(table[name], name, where) for name in names)
     chosen = "named" if given else "usual names"

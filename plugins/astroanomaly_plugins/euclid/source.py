@@ -37,7 +37,7 @@ from astroanomaly import (
     hookimpl,
     option,
 )
-from astroanomaly.sky import size_in_pixels
+from astroanomaly.sky import angle_text, position_text, size_in_pixels, size_text
 from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.cutouts import read_cutouts
 from astroanomaly_plugins.euclid.datalabs import all_there, plan_local
@@ -63,7 +63,10 @@ class EuclidOptions(PositionOptions):
     """Options of the source ``euclid``."""
 
     size: str = option(
-        "", "size of a cutout: an angle (10arcsec) or pixels of 0.1 arcsec (64, or 64x48)", metavar="SIZE"
+        "",
+        "size of a cutout: an angle (10arcsec) or pixels of 0.1 arcsec (64, or 64x48)",
+        metavar="SIZE",
+        convert=size_text,
     )
     bands: tuple[str, ...] = option(
         ("VIS", "Y", "J", "H"),
@@ -77,9 +80,12 @@ class EuclidOptions(PositionOptions):
     id: str = option("", "catalogue column of the object id", formerly=("id_column",))
     mer_id: tuple[str, ...] = option((), "ids of the MER catalogue to cut, in place of a table", formerly=("id",))
     cone: str = option(
-        "", "cut the objects of the MER catalogue around this position, as in '269.7 66.0'", metavar="POS"
+        "",
+        "cut the objects of the MER catalogue around this position, as in '269.7 66.0'",
+        metavar="POS",
+        convert=position_text,
     )
-    radius: str = option("", "radius of the cone, as in 0.1deg or 5arcmin", metavar="ANGLE")
+    radius: str = option("", "radius of the cone, as in 0.1deg or 5arcmin", metavar="ANGLE", convert=angle_text)
     magnitude_limit: float | None = option(None, "faintest AB magnitude of the objects in the cone", metavar="MAG")
     flux_column: str = option("flux_detection_total", "MER column, in microjansky, that the magnitude is taken from")
     columns: tuple[str, ...] = option(

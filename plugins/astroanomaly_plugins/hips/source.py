@@ -33,7 +33,7 @@ from astroanomaly import (
     option,
 )
 from astroanomaly.cutting import tan_grid
-from astroanomaly.sky import cells, read_angle
+from astroanomaly.sky import angle_text, cells, read_angle
 from astroanomaly_plugins.hips.pixels import Pixels, read_pixels
 from astroanomaly_plugins.hips.service import ask, mirrors
 from astroanomaly_plugins.mosaics.files import clean
@@ -59,7 +59,7 @@ class HipsOptions(PositionOptions):
     """Options of the source ``hips``."""
 
     survey: tuple[str, ...] = option((), "identifier of a HiPS, as in CDS/P/DSS2/red; several are bands", metavar="ID")
-    size: str = option("", "side of a cutout on the sky, as in 30arcsec", metavar="ANGLE")
+    size: str = option("", "side of a cutout on the sky, as in 30arcsec", metavar="ANGLE", convert=angle_text)
     pixels: int = option(64, "side of a cutout in pixels")
     bands: tuple[str, ...] = option((), "names of the bands, one per survey; default: the last word of each identifier")
     kind: Literal["auto", "flux", "colour"] = option(

@@ -29,7 +29,7 @@ from astroanomaly import (
     hookimpl,
     option,
 )
-from astroanomaly.sky import size_in_pixels
+from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
 from astroanomaly_plugins.hst.headers import UNIT
 from astroanomaly_plugins.hst.plan import Selection, plan_positions, plan_products
 from astroanomaly_plugins.hst.products import filter_name
@@ -48,7 +48,9 @@ class HstOptions(PositionOptions):
     """Options of the source ``hst``."""
 
     size: str = option(
-        help="size of a cutout: an angle (5arcsec) or pixels (64, or 64x48 as width x height)", metavar="SIZE"
+        help="size of a cutout: an angle (5arcsec) or pixels (64, or 64x48 as width x height)",
+        metavar="SIZE",
+        convert=size_text,
     )
     bands: tuple[str, ...] = option(help="filters, each a band: F814W, or F606W,F814W", formerly=("filters",))
     via: Literal["mast", "s3", "esa"] = option(
@@ -66,7 +68,9 @@ class HstOptions(PositionOptions):
     exposures: Literal["all", "deepest"] = option(
         "all", "all: every exposure of an object is a cutout of its own; deepest: the longest that shows it"
     )
-    pixel_scale: float = option(0.04, "pixel scale of the cutouts in arcsec; images of another scale are resampled")
+    pixel_scale: float = option(
+        0.04, "pixel scale of the cutouts in arcsec; images of another scale are resampled", convert=arcsec_number
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

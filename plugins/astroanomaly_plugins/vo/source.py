@@ -31,7 +31,7 @@ from astroanomaly import (
     hookimpl,
     option,
 )
-from astroanomaly.sky import size_or_angle
+from astroanomaly.sky import arcsec_number, size_or_angle, size_text
 from astroanomaly_plugins.mosaics.bands import sort_bands
 from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
@@ -54,7 +54,7 @@ class VoOptions(PositionOptions):
     """Options of the source ``vo``."""
 
     service: str = option("", "address of an SIA2 or ObsTAP service, with or without /query, /sync", metavar="URL")
-    size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE")
+    size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE", convert=size_text)
     bands: tuple[str, ...] = option(
         (), "bands to take: NAME, NAME=PATTERN for filter or title, or NAME=400..550nm; default: all"
     )
@@ -68,7 +68,7 @@ class VoOptions(PositionOptions):
     max_mb: float = option(4000.0, "largest file that is fetched, in megabytes")
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
     check_band: bool = option(True, "an image whose header names another band than the service does is a failure")
-    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec")
+    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec", convert=arcsec_number)
     nodata: float | None = option(None, "pixel value that stands for no data")
 
     def __post_init__(self) -> None:
