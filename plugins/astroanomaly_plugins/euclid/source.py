@@ -27,6 +27,7 @@ from astroanomaly import (
     ConfigError,
     CutoutBlock,
     Download,
+    Fact,
     Failure,
     FetchError,
     FootprintError,
@@ -47,6 +48,7 @@ from astroanomaly_plugins.euclid.mer_catalog import from_cone, from_ids, read_co
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Tile, areas, assign, make_tiles
 from astroanomaly_plugins.mosaics.objects import footprint
 from astroanomaly_plugins.mosaics.reading import read_tile
+from astroanomaly_plugins.shared.facts import band_fact, count_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import Positions, read_positions
@@ -158,7 +160,8 @@ class EuclidSource:
         unknown = [text for text in (str(int(text)) for text in options.mer_id) if text not in known]
         tasks += failure_tasks("unknown", unknown, np.nan, np.nan, "not in the MER catalogue", "failed")
         layout = Layout(bands=options.names, height=size[0], width=size[1], dtype=options.dtype, units=units)
-        return Plan(tasks, layout, downloads)
+        facts = _facts(via, positions, tiles, tasks, layout)
+        return Plan(tasks, layout, downloads, facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""
@@ -221,8 +224,10 @@ def _ask(
     elif options.cone:
         cone = read_cone(options.cone, options.radius)
         positions = from_cone(archive, cone, options.columns, options.magnitude_limit, options.flux_column)
+        positions = replace(positions, origin=_of_catalogue(archive, f"a cone of {options.radius} at {options.cone}"))
     else:
         positions = from_ids(archive, options.mer_id, options.columns)
+        positions = replace(positions, origin=_of_catalogue(archive, f"{len(options.mer_id)} ids"))
     margin = archive.radius_deg(size) * np.sqrt(2)
     mosaics = [
         mosaic for circle in areas(positions.ra, positions.dec, float(margin)) for mosaic in archive.mosaics(*circle)
@@ -235,6 +240,15 @@ def _ask(
         )
     _log.info("%d objects, %d tiles at %s", len(positions), len(tiles), archive.name)
     return positions, tiles
+
+
+def _of_catalogue(archive: EsaArchive | IrsaArchive, what: str) -> list[Fact]:
+    """Say that positions and ids are those of the MER catalogue."""
+    columns = [archive.ra_column, archive.dec_column]
+    value = {"columns": columns, "kind": "sky", "frame": "icrs", "unit": "deg", "origin": None}
+    words = f"{', '.join(columns)} of {archive.catalogue} at {archive.name}, {what}; frame icrs; in deg"
+    ids = Fact("ids", f"column {archive.id_column}", {"column": archive.id_column})
+    return [Fact("positions", words, value), ids]
 
 
 def _try(archive: EsaArchive, positions: Positions, tiles: Sequence[Tile], size: tuple[int, int]) -> None:
@@ -278,6 +292,25 @@ def _tasks(
             f"none of the {len(positions)} positions lies on a mosaic: {footprint(positions.ra, positions.dec)} (ICRS)"
         )
     return [*tasks, *_lost(positions, outside)], downloads, tuple(units[band] for band in bands)
+
+
+def _facts(via: str, positions: Positions, tiles: Sequence[Tile], tasks: Sequence[Task], layout: Layout) -> list[Fact]:
+    """Say where positions and bands come from, and how many objects lie on each tile."""
+    names = [tile.number for tile in tiles]
+    counts = dict.fromkeys(names, 0)
+    for task in tasks:
+        number = task.key.removeprefix("tile-").partition("-")[0]
+        if task.payload["kind"] != "failures" and number in counts:
+            counts[number] += len(task)
+    outside = len(positions.placed) - sum(counts.values())
+    mosaics = {band: [tile.mosaics[band].name for tile in tiles if band in tile.mosaics] for band in layout.bands}
+    return [
+        *positions.facts(outside_all_mosaics=outside),
+        band_fact(mosaics, dict(zip(layout.bands, layout.units, strict=True)), f"from {via}"),
+        count_fact("tiles", names, list(counts.values())),
+        scale_fact([PIXEL_ARCSEC]),
+        size_fact((layout.height, layout.width), PIXEL_ARCSEC),
+    ]
 
 
 def _cutout_tasks(tile: Tile, rows: np.ndarray, positions: Positions, payload: dict[str, Any]) -> list[Task]:

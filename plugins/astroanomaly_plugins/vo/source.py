@@ -33,6 +33,7 @@ from astroanomaly import (
 )
 from astroanomaly.sky import arcsec_number, size_or_angle, size_text
 from astroanomaly_plugins.mosaics.bands import sort_bands
+from astroanomaly_plugins.shared.facts import band_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import read_positions
@@ -41,7 +42,7 @@ from astroanomaly_plugins.vo.plan import Candidates, find_candidates
 from astroanomaly_plugins.vo.probe import probe
 from astroanomaly_plugins.vo.reading import read_objects
 from astroanomaly_plugins.vo.service import Selection, find_service, is_address
-from astroanomaly_plugins.vo.tasks import downloads, find_ways, make_tasks
+from astroanomaly_plugins.vo.tasks import best_images, downloads, find_ways, make_tasks
 from astroanomaly_plugins.vo.web import Web
 
 __all__ = ["VoOptions", "VoSource", "register_sources"]
@@ -152,7 +153,15 @@ class VoSource:
         nowhere = np.array([row for row in positions.placed if not found.rows.get(int(row))], dtype=np.int64)
         tasks += positions.failures("nowhere", nowhere, "the service has no image here", "no coverage")
         tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
-        return Plan(tasks, layout, downloads(found, bands, ways, size))
+        used = best_images(found, tuple(bands))
+        images = {band: [found.products[number].did for number in used[band]] for band in bands}
+        facts = [
+            *positions.facts(without_an_image=len(nowhere)),
+            band_fact(images, dict(zip(bands, known.units, strict=True)), options.service),
+            scale_fact([known.scale], " (of the first image looked at)" if options.pixel_scale is None else ""),
+            size_fact((size, size), known.scale),
+        ]
+        return Plan(tasks, layout, downloads(found, bands, ways, size), facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Fetch and cut the objects of one task."""
