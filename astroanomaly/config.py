@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 import tomllib
 import types
 import typing
@@ -337,12 +338,14 @@ def check_value(kind: Any, value: Any, name: str) -> Any:
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise ConfigError(f"{name}={_shown(value)}: expected a list")
         return tuple(check_value(args[0], item, name) for item in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind in (int, float) and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = kind(value)  # of NumPy too
+    elif kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
         value = float(value)
     if kind is float and isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name}={value!r}: expected a finite number")
-    if kind is Path and isinstance(value, str):
-        return Path(value)
+    if (kind is Path and isinstance(value, str)) or (kind is str and isinstance(value, Path)):
+        return kind(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{name}={_shown(value)}: expected {_describe(kind)}")
     return value

@@ -286,7 +286,7 @@ def _length(text: str) -> tuple[int | None, float | None]:
 
 
 def size_text(value: Any, name: str = "size") -> Any:
-    """Turn the size of a cutout into what `size_in_pixels` reads; text stays.
+    """Turn the size of a cutout into what `size_in_pixels` reads; text stays, None is empty.
 
     Parameters
     ----------
@@ -301,8 +301,8 @@ def size_text(value: Any, name: str = "size") -> Any:
     ConfigError
         If it is anything else.
     """
-    if isinstance(value, str):
-        return value
+    if value is None or isinstance(value, str):
+        return value or ""
     from astropy.units import Quantity
 
     single = isinstance(value, numbers.Integral) or (isinstance(value, Quantity) and value.isscalar)
@@ -343,10 +343,7 @@ def _arcsec_text(value: Any) -> str:
 def angle_text(value: Any, name: str = "angle") -> Any:
     """Turn an angle given as `astropy.units.Quantity` into what `read_angle` reads; text stays.
 
-    Raises
-    ------
-    ConfigError
-        If it is anything else.
+    Anything else is a `ConfigError`.
     """
     if isinstance(value, str):
         return value
@@ -364,10 +361,7 @@ def angle_text(value: Any, name: str = "angle") -> Any:
 def arcsec_number(value: Any, name: str = "pixel_scale") -> Any:
     """Turn an angle, or an angle per pixel, given as `astropy.units.Quantity` into arcseconds; other values stay.
 
-    Raises
-    ------
-    ConfigError
-        If a quantity is of another kind.
+    A quantity of another kind is a `ConfigError`.
     """
     if value is None or isinstance(value, str | int | float):
         return value
@@ -384,10 +378,7 @@ def arcsec_number(value: Any, name: str = "pixel_scale") -> Any:
 def position_text(value: Any, name: str = "position") -> Any:
     """Turn a `astropy.coordinates.SkyCoord` of one position into what `read_position` reads, ICRS degrees; text stays.
 
-    Raises
-    ------
-    ConfigError
-        If it is anything else.
+    Anything else is a `ConfigError`.
     """
     if isinstance(value, str):
         return value

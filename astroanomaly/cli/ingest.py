@@ -55,7 +55,7 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
     workers_flag(parser)
     scheduler_flag(parser)
     source_flags(parser, source)
-    parser.set_defaults(run=_ingest, source=source)
+    parser.set_defaults(run=_ingest, source=source, refuse=parser.error)
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
@@ -68,7 +68,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
     if arguments.preview is not None and arguments.dry_run:
         raise ConfigError("--preview and --dry-run exclude one another: a preview tells what a dry run does, and cuts")
     if arguments.out is None and arguments.preview is None and not arguments.dry_run:
-        raise ConfigError("--out is missing: name the folder of the new cache")
+        arguments.refuse("--out CACHE is missing; only --preview and --dry-run go without")
     options, fetch = source_options(arguments, source)
     request = SourceRequest.of(
         source.name,

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_compass"]
 
-_ARROW_SHARE = 0.16  # length of an arrow, of the shorter side
-_LETTER_SHARE = 0.24  # distance of its letter
-_MARGIN_SHARE = 0.07
+_ARROW_SHARE = 0.14  # length of an arrow, of the shorter side
+_LETTER_SHARE = 0.21  # distance of its letter
+_MARGIN_SHARE = 0.06
 
 
 def draw_compass(

@@ -115,6 +115,8 @@ def ingest(
     """
     if not isinstance(out, str | Path):
         raise ConfigError(f"out: {type(out).__name__} cannot name the cache: expected the path of a folder")
+    if "preview" in options:
+        raise ConfigError("ingest writes a cache; a preview, which writes none, is made by astroanomaly.preview(...)")
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers={workers!r}: expected a whole number of processes, 1 or more")
     request = SourceRequest.of(

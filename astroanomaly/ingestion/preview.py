@@ -87,7 +87,8 @@ class Preview:
             If it cannot be written.
         """
         count = len(self.cutouts)
-        what = f"{count} {'cutout' if count == 1 else 'cutouts'}"
+        size = self.facts["size"].text if "size" in self.facts else ""
+        what = f"{count} {'cutout' if count == 1 else 'cutouts'}{' of ' + size if size else ''}"
         figures.contact_sheet(
             self.images,
             [_caption(cutout) for cutout in self.cutouts],

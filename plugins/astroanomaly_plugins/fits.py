@@ -65,8 +65,11 @@ _STAMPS_PER_TASK = 256
 
 
 def _band_entries(value: Any, name: str) -> Any:
-    """Take ``{band: file}`` too."""
-    return tuple(f"{band}={what}" for band, what in value.items()) if isinstance(value, Mapping) else value
+    """Take ``{band: file}`` too, or a pattern in place of a file."""
+    if not isinstance(value, Mapping):
+        return value
+    paths = {band: Path(what).absolute() if Path(what).is_file() else what for band, what in value.items()}
+    return tuple(f"{band}={what}" for band, what in paths.items())
 
 
 @dataclass(frozen=True)
