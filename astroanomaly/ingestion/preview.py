@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Preview", "preview", "preview_steps"]
 
 _MOST_CUTOUTS = 500
-_ROUNDS = 6  # in which objects that failed are replaced by others
+_ROUNDS = 10  # in which objects that failed are replaced by others
 _CELL_PX = 160  # wanted side of a picture
 
 
@@ -181,10 +181,11 @@ def _cut_some(source: Source, tasks: Sequence[Task], n: int) -> Iterator[CutoutB
     """Cut objects spread over the tasks; those that fail are replaced by others, first from tasks without failures."""
     unread = {number: np.arange(len(task)) if task.table else None for number, task in enumerate(tasks)}
     troubled: set[int] = set()
+    fruitful: set[int] = set()
     left = n
     for _ in range(_ROUNDS):
-        good = [number for number in unread if number not in troubled]
-        shares = _shares(unread, good or list(unread), left)
+        ranked = ([k for k in unread if k not in troubled], [k for k in unread if k in fruitful], list(unread))
+        shares = _shares(unread, next((numbers for numbers in ranked if numbers), []), left)
         if not shares:
             return
         for number, share in shares.items():
@@ -203,6 +204,7 @@ def _cut_some(source: Source, tasks: Sequence[Task], n: int) -> Iterator[CutoutB
                     continue
                 block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
                 if len(block):
+                    fruitful.add(number)
                     some = block if len(block) <= wanted else block.take(np.arange(wanted))
                     wanted -= len(some)
                     left -= len(some)

@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 
 from astroanomaly import Cache, ConfigError, UnreadableError, ingest
-from astroanomaly.ingestion.inputs import MemoryImages, find_inputs
 from astroanomaly.ingestion.ingest import dry_run
+from astroanomaly.ingestion.inputs import MemoryImages, find_inputs
 from astroanomaly.ingestion.request import SourceRequest
 from small_sky import make_sky
 
