@@ -281,5 +281,5 @@ def test_what_was_typed_and_what_was_given_are_the_same_request():
     ],
 )
 def test_anything_else_is_refused_and_what_is_taken_is_said(function, value):
-    with pytest.raises(ConfigError, match="this: .*cannot be taken.*expected"):
+    with pytest.raises(ConfigError, match=r"this: .*cannot be taken.*expected"):
         function(value, "this")

@@ -19,7 +19,7 @@ def sky(tmp_path):
 
 
 def test_paths_of_any_kind(sky, tmp_path, monkeypatch):
-    files, coords, _, _ = sky
+    files, _, _, _ = sky
     monkeypatch.chdir(tmp_path)
     expected = tuple(map(str, files))
     for given in (files, [str(file) for file in files], ["m_g.fits", Path("m_r.fits")], tmp_path.glob("m_*.fits")):

@@ -144,7 +144,7 @@ def test_a_source_that_says_nothing_is_shown_too():
 
 
 def test_a_preview_of_nothing_says_why():
-    with pytest.raises(CacheError, match="nothing could be cut of .* objects .* most often: the shutter was closed"):
+    with pytest.raises(CacheError, match=r"nothing could be cut of .* objects .* most often: the shutter was closed"):
         preview(Unknown(), n=6, failing=True)
 
 
