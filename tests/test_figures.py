@@ -12,6 +12,7 @@ from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.figures import contact_sheet, costs, learning_curves, performance_curves, training_curves
 from astroanomaly.figures.canvas import shorten
 from astroanomaly.imaging.class_marks import mark_style
+from astroanomaly.imaging.compass import Compass
 
 HOSTILE = ["$x_{", "$\\frac{1}{0}$", "_hidden", "<b>&amp;", "星系 🌌", "tab\there\x00\x07", "", "x" * 3000, "100%^#~{}"]
 BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # frames of nominal and anomaly (Okabe & Ito 2008)
@@ -26,6 +27,28 @@ def pixels(path):
 
 def has(picture, colour):
     return (picture == np.array(colour)).all(-1)
+
+
+@pytest.mark.parametrize(("north", "east"), [((0, 1), (-1, 0)), ((0, -1), (1, 0)), ((0.6, 0.8), (-0.8, 0.6))])
+def test_a_compass_points_where_north_and_east_are(tmp_path, north, east):
+    """The corner of both arrows and their tips are white, outlined in black; the other pictures have none."""
+    grey = np.full((2, 100, 100, 3), 100, np.uint8)
+    compass = Compass(0.2, north, east)
+    contact_sheet(grey, ["a", "b"], tmp_path / "a.png", cell=100, compasses=[compass, None])
+    picture = pixels(tmp_path / "a.png")
+    inside = picture[24:124, 28:128]  # the first picture: margins of 20 and 24, and its frame
+    assert (picture[24:124, 144:244] == 100).all()
+    assert (inside[:50] == 100).all()
+    bright = (inside > 200).all(axis=-1)
+    bar = np.flatnonzero(bright[94])[-20:]
+    assert bar[-1] == pytest.approx(93, abs=2)  # a bar of 5 arcsec, 25 pixels, at the right
+    assert bright[93:96, 69:93].any(axis=0).mean() > 0.9
+    corner_x = 6 + 27 * max(0, -min(north[0], east[0], 0))
+    corner_y = 94 - 27 * max(0, -min(north[1], east[1], 0))
+    for dx, dy in (north, east):
+        for reach in (4, 8, 12):
+            x, y = round(corner_x + reach * dx), round(corner_y - reach * dy)
+            assert bright[y - 2 : y + 3, x - 2 : x + 3].any(), (dx, dy, reach)
 
 
 def results(rankers=("cold", "probe"), seeds=3, rounds=3):

@@ -64,6 +64,10 @@ class Preview:
     def __len__(self) -> int:
         return len(self.cutouts)
 
+    def __repr__(self) -> str:
+        said = "".join(f"\n{fact.name}: {fact.text}" for fact in self.facts.values())
+        return f"<Preview of {len(self)} cutouts of {self.source}, {len(self.failures)} failures>{said}"
+
     @property
     def images(self) -> np.ndarray:
         """``(n, height, width, 3)`` uint8, painted as everywhere, first row on top: for flux the cutout's last one."""

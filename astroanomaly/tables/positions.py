@@ -107,8 +107,10 @@ def sky_positions(
     mixins = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     if given is None and mixins:
         column = table[mixins[0]]
+        equinox = getattr(column.frame, "equinox", None)
+        written = f"{column.frame.name} {equinox.value}" if equinox is not None else column.frame.name
         unused = _unused(table, mixins[0])
-        return *_to_icrs(column), PositionColumns((mixins[0],), "SkyCoord", column.frame.name, "deg", unused=unused)
+        return *_to_icrs(column), PositionColumns((mixins[0],), "SkyCoord", written, "deg", unused=unused)
     found = (*given, "icrs", "named") if given else _find_sky(table)
     if found is None:
         return None

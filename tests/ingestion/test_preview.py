@@ -48,6 +48,7 @@ def test_cutouts_are_those_that_an_ingest_cuts(sky, tmp_path):
     assert {name: fact.text for name, fact in found.facts.items()} == {
         name: fact.text for name, fact in cache.facts.items()
     }
+    assert repr(found).startswith("<Preview of 7 cutouts of fits, 0 failures>\npositions: coord (SkyCoord); frame icrs")
     with Image.open(tmp_path / "some" / "sheet.png") as picture:
         assert min(picture.size) > 160
     assert found._repr_png_().startswith(b"\x89PNG")
