@@ -15,7 +15,7 @@ from astroanomaly.cache.index import load_index
 from astroanomaly.cache.plan import read_description, read_facts, read_plan
 from astroanomaly.cache.schema import CACHE_FILE, INPUT_FOLDER, layout_from_plain
 from astroanomaly.cache.writer import create_cache, write_lock
-from astroanomaly.config import FetchConfig
+from astroanomaly.config import FetchConfig, option_types
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.fetch import Traffic, traffic, using
 from astroanomaly.hookspecs import Source
@@ -24,6 +24,7 @@ from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.retry import failed_tasks
 from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tasks
 from astroanomaly.parallel.dask import Cluster, connect
+from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Download, Fact, Plan, Progress, drain
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def ingest(
     """
     if not isinstance(out, str | Path):
         raise ConfigError(f"out: {type(out).__name__} cannot name the cache: expected the path of a folder")
-    if "preview" in options:
+    if "preview" in options and not _has_option(source, "preview"):
         raise ConfigError("ingest writes a cache; a preview, which writes none, is made by astroanomaly.preview(...)")
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers={workers!r}: expected a whole number of processes, 1 or more")
@@ -236,6 +237,11 @@ def _run(context: IngestContext, workers: int | Cluster, retry_failed: bool) -> 
             done += part.cut + part.failed.total() + part.no_coverage
             yield Progress("retrying", done, max(total, done), {"failed": float(part.failed.total())})
     return report
+
+
+def _has_option(source: str | Source, name: str) -> bool:
+    loaded = load_plugins().source(source) if isinstance(source, str) else source
+    return name in option_types(loaded.Options)
 
 
 def _add(one: IngestReport, two: IngestReport) -> IngestReport:

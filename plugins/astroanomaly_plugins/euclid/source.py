@@ -236,7 +236,8 @@ def _ask(
     if not tiles:
         raise FootprintError(
             f"no Euclid mosaic at {archive.name} shows any of the {len(positions)} positions "
-            f"({footprint(positions.ra, positions.dec)}, ICRS): has Euclid seen this place? See the maps of the release"
+            f"({footprint(positions.ra, positions.dec)}, ICRS): has Euclid seen this place? See the maps of the "
+            f"release.{positions.remark}"
         )
     _log.info("%d objects, %d tiles at %s", len(positions), len(tiles), archive.name)
     return positions, tiles
@@ -289,7 +290,8 @@ def _tasks(
             tasks += _cutout_tasks(tile, rows, positions, payload)
     if not tasks:
         raise FootprintError(
-            f"none of the {len(positions)} positions lies on a mosaic: {footprint(positions.ra, positions.dec)} (ICRS)"
+            f"none of the {len(positions)} positions lies on a mosaic: {footprint(positions.ra, positions.dec)} (ICRS)."
+            f"{positions.remark}"
         )
     return [*tasks, *_lost(positions, outside)], downloads, tuple(units[band] for band in bands)
 

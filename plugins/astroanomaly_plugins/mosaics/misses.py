@@ -12,12 +12,12 @@ from astroanomaly.cutting import pixel_to_sky, sky_to_pixel
 from astroanomaly.sky import unit_vectors
 from astroanomaly_plugins.mosaics.objects import assign, footprint
 from astroanomaly_plugins.mosaics.tiles import Tile
+from astroanomaly_plugins.shared.hours import HOURS_WAY, may_be_hours
 
 __all__ = ["describe_miss", "nearest_tile"]
 
 _POINTS_PER_SIDE = 65  # of an image, to which distances are measured at first
 _MOST_TRIED = 2000  # rows of a catalogue whose numbers are read in another way
-_HOURS = "say so by the unit of the column (hourangle, in FITS, VOTable, ECSV or a QTable), or write them as 10:00:24"
 
 
 def describe_miss(tiles: Sequence[Tile], catalog: Catalog, size_hw: tuple[int, int]) -> str:
@@ -133,18 +133,9 @@ def _suspicion(tiles: Sequence[Tile], catalog: Catalog, size_hw: tuple[int, int]
         hits = int((assign(tiles, ra, dec, size_hw).tile >= 0).sum())
         if hits > best:
             best, said = hits, f" Read as {what}, {hits} of {len(ra)} would lie on the images: if that is right, {way}."
-    if not said and _may_be_hours(catalog) and np.nanmax(images_ra) > 24:
-        said = f" All right ascensions of the catalogue are between 0 and 24: if they are hours, {_HOURS}."
+    if not said and may_be_hours(catalog) and np.nanmax(images_ra) > 24:
+        said = f" All right ascensions of the catalogue are between 0 and 24: if they are hours, {HOURS_WAY}."
     return said
-
-
-def _may_be_hours(catalog: Catalog) -> bool:
-    """Whether right ascensions that were read as degrees look like hours."""
-    columns = catalog.sky
-    lon = np.asarray(catalog.ra, np.float64)
-    lon = lon[np.isfinite(lon)]
-    degrees = columns is not None and columns.frame == "icrs" and columns.unit == "deg" and columns.chosen != "SkyCoord"
-    return bool(degrees and len(lon) and lon.min() >= 0 and lon.max() <= 24)
 
 
 def _readings(catalog: Catalog) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
@@ -159,8 +150,8 @@ def _readings(catalog: Catalog) -> Iterator[tuple[str, str, np.ndarray, np.ndarr
     good = np.isfinite(ra) & np.isfinite(dec)
     if not good.any():
         return
-    if _may_be_hours(catalog):
-        yield "hours", _HOURS, ra * 15, dec
+    if may_be_hours(catalog):
+        yield "hours", HOURS_WAY, ra * 15, dec
     if np.abs(ra[good]).max() <= 2 * np.pi and np.abs(dec[good]).max() <= np.pi / 2:
         yield "radians", "say so by the unit of both columns (rad)", np.degrees(ra), np.degrees(dec)
     if ((ra[good] <= 90) | (ra[good] >= 270)).all():

@@ -12,6 +12,7 @@ from astroanomaly import CatalogError, ConfigError, Fact, Task, read_catalog
 from astroanomaly_plugins.shared.columns import COLUMN, carried
 from astroanomaly_plugins.shared.facts import catalog_facts, object_fact
 from astroanomaly_plugins.shared.failures import Kind, failure_tasks
+from astroanomaly_plugins.shared.hours import hours_remark
 from astroanomaly_plugins.shared.options import PositionOptions
 
 __all__ = ["Positions", "read_positions"]
@@ -51,6 +52,12 @@ class Positions:
     def unplaced(self) -> np.ndarray:
         """Rows without a position."""
         return np.setdiff1d(np.arange(len(self)), self.placed)
+
+    @property
+    def remark(self) -> str:
+        """What to add to an error that nothing is found at the positions: whether they look like hours."""
+        origin = [fact.value for fact in self.origin if fact.name == "positions"]
+        return hours_remark(self.ra, origin[0]) if origin else ""
 
     def facts(self, **counts: int) -> list[Fact]:
         """Say where the positions come from and how many there are; counts as `object_fact` takes them."""

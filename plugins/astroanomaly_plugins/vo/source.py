@@ -120,7 +120,7 @@ class VoSource:
         wanted = Selection(options.collection, options.instrument)
         found = find_candidates(service, web, positions, wanted, choice, half)
         if not any(bands for bands in found.rows.values()):
-            raise FootprintError(_nothing(options, len(positions.placed), found))
+            raise FootprintError(_nothing(options, len(positions.placed), found) + positions.remark)
         shown = {band for best in found.rows.values() for band in best}
         absent = [name for name in choice.names if name not in shown]
         if absent:
@@ -176,7 +176,7 @@ def _nothing(options: VoOptions, count: int, found: Candidates) -> str:
     why = f" with {' '.join(chosen)}: leave it out to see what there is" if chosen else ""
     return (
         f"{options.service} lists no FITS image of any of the {count} positions{why} ({found.queries} searches, "
-        f"{len(found.products)} images)"
+        f"{len(found.products)} images)."
     )
 
 
