@@ -74,8 +74,7 @@ def contact_sheet(
     cell
         Wanted side of a picture in pixels.
     compasses
-        Compass of each image or None: drawn into it, with a scale bar. The last row of such an image is the first of
-        its cutout.
+        Compass of each image or None: drawn into it, with a scale bar.
 
     Raises
     ------

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly import figures
-from astroanomaly.cache.encoding import fit_block
-from astroanomaly.cache.pictures import Pictures
+from astroanomaly.cache import Cache
+from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import CacheError, ConfigError
 from astroanomaly.fetch import using
 from astroanomaly.hookspecs import Source
-from astroanomaly.imaging.compass import compass_of, sexagesimal
+from astroanomaly.imaging.compass import Compass, sexagesimal
 from astroanomaly.ingestion.plan import complete_facts, layout_of
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import read_task
@@ -53,6 +53,10 @@ class Preview:
         Objects that were tried and could not be cut.
     source
         Name of the source.
+    images
+        ``(n, height, width, 3)`` uint8, painted and turned as the cutouts of a cache are, first row on top.
+    compasses
+        Scale and directions in each of them; None where there is no WCS.
     """
 
     cutouts: tuple[Cutout, ...]
@@ -60,6 +64,8 @@ class Preview:
     facts: dict[str, Fact]
     failures: tuple[Failure, ...]
     source: str
+    images: np.ndarray
+    compasses: tuple[Compass | None, ...]
 
     def __len__(self) -> int:
         return len(self.cutouts)
@@ -67,13 +73,6 @@ class Preview:
     def __repr__(self) -> str:
         said = "".join(f"\n{fact.name}: {fact.text}" for fact in self.facts.values())
         return f"<Preview of {len(self)} cutouts of {self.source}, {len(self.failures)} failures>{said}"
-
-    @property
-    def images(self) -> np.ndarray:
-        """``(n, height, width, 3)`` uint8, painted as everywhere, first row on top: for flux the cutout's last one."""
-        held = _Held(self.cutouts, self.layout)
-        painted = Pictures(held).rgb([cutout.object_id for cutout in self.cutouts])
-        return np.stack([_upright(image, cutout) for image, cutout in zip(painted, self.cutouts, strict=True)])
 
     def save(self, path: str | Path) -> None:
         """Draw the cutouts with their compass and a scale bar as one picture.
@@ -91,8 +90,7 @@ class Preview:
             If it cannot be written.
         """
         count = len(self.cutouts)
-        size = self.facts["size"].text if "size" in self.facts else ""
-        what = f"{count} {'cutout' if count == 1 else 'cutouts'}{' of ' + size if size else ''}"
+        what = f"{count} {'cutout' if count == 1 else 'cutouts'} of {self.layout.width} x {self.layout.height} pixels"
         figures.contact_sheet(
             self.images,
             [_caption(cutout) for cutout in self.cutouts],
@@ -100,7 +98,7 @@ class Preview:
             title=f"{self.source}: {what}, bands {', '.join(self.layout.bands)}",
             columns=int(np.ceil(np.sqrt(1.5 * count))),
             cell=_CELL_PX,
-            compasses=[compass_of(cutout.wcs, *cutout.data.shape[:0:-1]) for cutout in self.cutouts],
+            compasses=self.compasses,
         )
 
     def _repr_png_(self) -> bytes:
@@ -162,20 +160,21 @@ def preview_steps(request: SourceRequest, n: int) -> Generator[Progress, None, P
         tasks = list(plan)
         planned = plan if isinstance(plan, Plan) else Plan(tasks)
         yield Progress("planning", 0, facts=complete_facts(planned.facts, planned.layout, tasks))
-        layout, cutouts, failures = planned.layout, list[Cutout](), list[Failure]()
+        layout, blocks, failures = planned.layout, list[CutoutBlock](), list[Failure]()
         for item in _cut_some(stored.source, tasks, int(n)):
             if isinstance(item, Failure):
                 failures.append(replace(item, object_id=stored.prefix + item.object_id))
                 continue
             layout = layout or layout_of(item)
-            cutouts += _apart(fit_block(item, layout), layout, stored.prefix)
-            yield Progress("cutting", len(cutouts), int(n))
-    if layout is None or not cutouts:
+            blocks.append(replace(item, ids=[stored.prefix + object_id for object_id in item.ids]))
+            yield Progress("cutting", sum(map(len, blocks)), int(n))
+    if layout is None or not blocks:
         reasons = Counter(failure.reason for failure in failures)
         why = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
         raise CacheError(f"nothing could be cut of {len(failures)} objects that were tried{why}")
     facts = {fact.name: fact for fact in complete_facts(planned.facts, layout, tasks)}
-    return Preview(tuple(cutouts), layout, facts, tuple(failures), request.source.name)
+    cutouts, images, compasses = _painted(blocks, layout, request)
+    return Preview(tuple(cutouts), layout, facts, tuple(failures), request.source.name, images, tuple(compasses))
 
 
 # ------------------------------------------------------------------------------------------------------ which objects
@@ -237,46 +236,25 @@ def _count(rows: np.ndarray | None, wanted: int) -> int:
     return wanted if rows is None else len(rows)
 
 
-def _apart(block: CutoutBlock, layout: Layout, prefix: str) -> list[Cutout]:
-    """Turn a block that fits the layout into cutouts."""
-    ra, dec, offsets, coverage = (np.asarray(part) for part in (block.ra, block.dec, block.offsets, block.coverage))
-    return [
-        Cutout(
-            object_id=prefix + object_id,
-            data=block.images[row],
-            bands=layout.bands,
-            ra=float(ra[row]),
-            dec=float(dec[row]),
-            grid=block.grid,
-            offset=(int(offsets[row, 0]), int(offsets[row, 1])),
-            coverage=coverage[row],
-            columns={name: values[row] for name, values in block.columns.items()},
-            units=layout.units,
-        )
-        for row, object_id in enumerate(block.ids)
-    ]
-
-
 # ----------------------------------------------------------------------------------------------------------- pictures
 
 
-class _Held:
-    """Cutouts in memory, as the part of a cache that pictures need."""
-
-    def __init__(self, cutouts: Sequence[Cutout], layout: Layout) -> None:
-        self.layout, self.bands = layout, layout.bands
-        self._by_id = {cutout.object_id: cutout for cutout in cutouts}
-
-    def sample(self, n: int, rng: np.random.Generator) -> list[str]:
-        return list(self._by_id)[:n]
-
-    def read(self, ids: Sequence[str]) -> np.ndarray:
-        return np.stack([self._by_id[object_id].data for object_id in ids])
-
-
-def _upright(image: np.ndarray, cutout: Cutout) -> np.ndarray:
-    """Put the first row of flux, or of what has a WCS, at the bottom, as FITS has it; pictures keep their up."""
-    return image[::-1] if cutout.grid is not None or cutout.data.dtype.kind == "f" else image
+def _painted(
+    blocks: Sequence[CutoutBlock], layout: Layout, request: SourceRequest
+) -> tuple[list[Cutout], np.ndarray, list[Compass | None]]:
+    """Return the cutouts, their pictures and compasses: painted from a cache that is there for this call only."""
+    with tempfile.TemporaryDirectory(prefix="astroanomaly-") as name:
+        folder = Path(name)
+        create_cache(folder, layout, (), request.description)
+        with ShardWriter(folder, layout, sync=False) as writer:
+            writer.begin(0, "preview")
+            for block in blocks:
+                writer.add(block)
+            writer.commit()
+        cache = Cache.open(folder)
+        ids = list(cache.ids)
+        cutouts = [replace(cutout, data=np.array(cutout.data)) for cutout in map(cache.__getitem__, ids)]
+        return cutouts, np.array(cache.pictures.rgb(ids)), cache.pictures.compasses(ids)
 
 
 def _caption(cutout: Cutout) -> str:

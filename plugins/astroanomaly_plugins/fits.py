@@ -62,6 +62,7 @@ __all__ = ["FitsOptions", "FitsSource", "register_sources"]
 
 _log = logging.getLogger(__name__)
 _STAMPS_PER_TASK = 256
+_ZERO_POINT = "zero_point_{}"  # column of a band: AB magnitude of one unit of flux
 
 
 def _band_entries(value: Any, name: str) -> Any:
@@ -151,11 +152,13 @@ class FitsSource:
         }
         facts = [*image_facts(tiles, bands, units, named_by), size_fact(size, scale)]
         if catalog is None:
-            tasks = _stamp_tasks(tiles, broken, payload)
+            tasks = _stamp_tasks(tiles, broken, payload, _zero_points(tiles, bands))
             facts = [*stamp_facts(tiles, len(broken)), *facts]
         else:
             placing = place(tiles, catalog, options, size)
-            tasks = _catalog_tasks(tiles, catalog, options, payload, placing)
+            columns = carried(catalog.columns, options.carry)
+            points = _zero_points(tiles, [band for band in bands if _ZERO_POINT.format(band) not in columns])
+            tasks = _catalog_tasks(tiles, catalog, payload, columns, points, placing)
             facts = [*object_facts(tiles, catalog, placing), *facts]
         layout = Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units)
         return Plan(tasks, layout, facts=facts)
@@ -210,10 +213,21 @@ def _unit_of(band: str, tiles: Sequence[Tile]) -> str:
     return units[0] if units else ""
 
 
+def _zero_points(tiles: Sequence[Tile], bands: Sequence[str]) -> list[dict[str, float]]:
+    """Columns of each tile with the zero point of each band, NaN where unknown; none at all where no header has one."""
+    images = [[tile.bands.get(band) for band in bands] for tile in tiles]
+    points = np.array([[image.zero_point if image else np.nan for image in row] for row in images])
+    if not np.isfinite(points).any():
+        return [{} for _ in tiles]
+    return [dict(zip(map(_ZERO_POINT.format, bands), row, strict=True)) for row in points.tolist()]
+
+
 # -------------------------------------------------------------------------------------------------------------- tasks
 
 
-def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, Any]) -> list[Task]:
+def _stamp_tasks(
+    tiles: list[Tile], broken: dict[str, str], payload: dict[str, Any], points: list[dict[str, float]]
+) -> list[Task]:
     """Make tasks of whole images, 256 of them each."""
     per_file: dict[Path, int] = {}
     for tile in tiles:
@@ -229,7 +243,7 @@ def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, A
             f"two inputs hold a file {twice!r}, so their objects would have one id: give the folder above both"
         )
     order = np.argsort(np.array(ids), kind="stable")
-    texts = [json.dumps(tile.plain, sort_keys=True) for tile in tiles]
+    texts = [json.dumps(_plain(tile, more), sort_keys=True) for tile, more in zip(tiles, points, strict=True)]
     tasks = []
     for start in range(0, len(order), _STAMPS_PER_TASK):
         rows = order[start : start + _STAMPS_PER_TASK]
@@ -240,12 +254,21 @@ def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, A
     return tasks
 
 
+def _plain(tile: Tile, columns: dict[str, float]) -> dict[str, Any]:
+    """Return what reading a tile needs, with columns of all that is cut there."""
+    return {**tile.plain, "columns": columns} if columns else tile.plain
+
+
 def _catalog_tasks(
-    tiles: list[Tile], catalog: Catalog, options: FitsOptions, payload: dict[str, Any], placing: Placing
+    tiles: list[Tile],
+    catalog: Catalog,
+    payload: dict[str, Any],
+    columns: dict[str, Any],
+    points: list[dict[str, float]],
+    placing: Placing,
 ) -> list[Task]:
     """Make one task per tile of the objects that are cut from it, and one of the objects on no tile."""
     ra, dec, found = placing.ra, placing.dec, placing.found
-    columns = carried(catalog.columns, options.carry)
     placed = found.tile >= 0
     tasks = []
     for number, tile in enumerate(tiles):
@@ -268,7 +291,7 @@ def _catalog_tasks(
                 [" ".join(str(local[other]) for other in found.others.get(k, ())) for k in rows.tolist()]
             )
         table.update({COLUMN + name: values[rows] for name, values in columns.items()})
-        plain = [tile.plain, *(tiles[other].plain for other in others)]
+        plain = [_plain(tiles[one], points[one]) for one in (number, *others)]
         tasks.append(Task(tile.key, {**payload, "kind": "tile", "tiles": plain}, table))
     rows = np.flatnonzero(~placed)
     known = placing.known[rows]

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -64,14 +67,25 @@ def test_nothing_but_the_picture_is_written(sky, tmp_path, monkeypatch):
     assert [item.name for item in (tmp_path / "work").iterdir()] == ["a.png"]
 
 
-def test_the_first_row_of_flux_is_at_the_bottom(tmp_path):
-    """A star above the middle in pixels is above the middle of the picture."""
-    pixels = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
-    pixels[27:30, 19:22] = 100
-    fits.PrimaryHDU(pixels, header(shape=(40, 40))).writeto(tmp_path / "a.fits")
-    (image,) = preview("fits", tmp_path / "a.fits", n=1).images
-    assert (image[39 - 29 : 39 - 26, 19:22] == 255).all()
-    assert image[27:30, 19:22].max() < 255
+def test_a_star_in_the_north_is_above_and_one_in_the_east_is_left(tmp_path):
+    """As everywhere: the images are turned, and their compasses with them."""
+    head = header(shape=(41, 41), rotate=2.0)
+    for k, angle in enumerate((0, 90)):
+        place = SkyCoord(150, 2, unit="deg").directional_offset_by(angle * u.deg, 2 * u.arcsec)
+        x, y = (round(float(v)) for v in WCS(head).world_to_pixel(place))
+        pixels = np.random.default_rng(0).normal(size=(41, 41)).astype(np.float32)
+        pixels[y - 1 : y + 2, x - 1 : x + 2] = 1000
+        fits.PrimaryHDU(pixels, head).writeto(tmp_path / f"{k}.fits")
+    for k, (row, column) in enumerate(((10, 20), (20, 10))):
+        found = preview("fits", tmp_path / f"{k}.fits", n=1)
+        light = found.images[0].astype(float).sum(axis=2)
+        light[light < 0.8 * light.max()] = 0
+        rows, columns = np.mgrid[:41, :41]
+        assert (light * rows).sum() / light.sum() == pytest.approx(row, abs=1)
+        assert (light * columns).sum() / light.sum() == pytest.approx(column, abs=1)
+        (compass,) = found.compasses
+        assert (compass.north, compass.east) == (pytest.approx((0, 1), abs=0.1), pytest.approx((-1, 0), abs=0.1))
+        assert compass.scale_arcsec == pytest.approx(0.2, rel=1e-3)
 
 
 def test_pictures_keep_their_up_and_have_no_compass(tmp_path):
@@ -82,6 +96,7 @@ def test_pictures_keep_their_up_and_have_no_compass(tmp_path):
     found = preview("images", tmp_path / "p", n=5, to=tmp_path / "s.png")
     assert np.unravel_index(found.images[0].sum(axis=2).argmax(), (32, 32)) == (3, 5)
     assert found.cutouts[0].wcs is None
+    assert found.compasses == (None,)
     assert found.facts["positions"].text == "none: pictures"
 
 

@@ -30,7 +30,7 @@ __all__ = ["BandRule", "name_bands", "sort_bands"]
 
 _log = logging.getLogger(__name__)
 Named = list[dict[str, Image]]
-_RULES = ("header", "extension name", "file name", "nothing: one image each")
+_RULES = ("header", "extension name", "file name", "no rule: one image a tile")
 
 
 class BandRule:
