@@ -92,6 +92,7 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
         ("source", str(request.get("source", ""))),
         ("inputs", ", ".join(request.get("inputs", []))),
         ("options", ", ".join(f"{key}={value}" for key, value in request.get("options", {}).items())),
+        *((f"understood: {fact.name}", fact.text) for fact in cache.facts.values()),
     ]
     for folder in sorted(path.glob("round-*")):  # a survey scored from its source
         rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} tasks scored"))
