@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from astroanomaly.errors import BandError, CacheError
+from astroanomaly.errors import AstroAnomalyError, BandError, CacheError
+from astroanomaly.imaging.display import Display
+from astroanomaly.imaging.html import facts_html, image_html, png_bytes
+from astroanomaly.imaging.painting import Painter
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -42,6 +47,9 @@ __all__ = [
 NOMINAL = "nominal"
 ANOMALY = "anomaly"
 DEFAULT_RANKER = "tuned"
+
+_SHOWN_SIDE = 256  # CSS pixels of a cutout in a notebook
+_SHOWN_COLUMNS = 20  # catalogue columns beside it
 
 Result = TypeVar("Result")
 
@@ -102,7 +110,7 @@ class Layout:
         return len(self.bands) * self.height * self.width * np.dtype(self.dtype).itemsize
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cutout:
     """The pixels of one object, with its id, position and WCS.
 
@@ -155,6 +163,52 @@ class Cutout:
         if self.grid is None:
             return None
         return crop_wcs(self.grid.wcs, self.offset, self.data.shape[-2:])
+
+    def painted_by(self, paint: Callable[[], np.ndarray]) -> Cutout:
+        """Return it with what gives its picture, ``(height, width, 3)`` uint8, as a cache does for its cutouts.
+
+        A copy that went through pickle paints its own pixels again.
+        """
+        made = replace(self)
+        object.__setattr__(made, "_paint", paint)
+        return made
+
+    def _rgb(self) -> np.ndarray:
+        """``(height, width, 3)`` uint8 picture: as the cache paints it, else of its own pixels."""
+        paint = getattr(self, "_paint", None)
+        if paint is not None:
+            with contextlib.suppress(AstroAnomalyError, OSError):  # the cache has gone meanwhile; the pixels are here
+                return paint()
+        display = Display.for_pixels("display" if self.data.dtype == np.uint8 else "flux")
+        painted = Painter(self.data[None], self.bands, lambda _: ()).paint(display)
+        return painted.view(np.uint8).reshape(*painted.shape, 4)[0, ..., :3]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_paint"}
+
+    def __repr__(self) -> str:
+        height, width = self.data.shape[-2:]
+        place = f" at {self._place}" if self._place else ""
+        return f"<Cutout {self.object_id!r}{place}, bands {', '.join(self.bands)}, {height} x {width} pixels>"
+
+    @property
+    def _place(self) -> str:
+        """The position in degrees as text, empty where it is unknown."""
+        return f"{self.ra:.6f} {self.dec:+.6f}" if np.isfinite(self.ra) and np.isfinite(self.dec) else ""
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self._rgb())
+
+    def _repr_html_(self) -> str:
+        units = tuple(self.units) or ("",) * len(self.bands)
+        facts = [
+            ("object", self.object_id),
+            ("position", f"{self._place} (ICRS, degrees)" if self._place else "unknown"),
+            ("bands", ", ".join(f"{b} [{u}]" if u else b for b, u in zip(self.bands, units, strict=True))),
+            ("pixels", f"{self.data.shape[-2]} x {self.data.shape[-1]}"),
+            *itertools.islice(((str(name), str(value)) for name, value in self.columns.items()), _SHOWN_COLUMNS),
+        ]
+        return f"<div>{image_html(self._rgb(), _SHOWN_SIDE, self.object_id)}{facts_html(facts)}</div>"
 
     def band(self, name: str) -> np.ndarray:
         """Return the ``(height, width)`` plane of one band.

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly import figures, ranking
+from astroanomaly.cache.showing import with_pictures
 from astroanomaly.errors import TrainingError
+from astroanomaly.imaging.display import Display
 from astroanomaly.learn import label_errors
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
@@ -37,7 +39,8 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
         features=session.points,
         labelled=[object_id for object_id, one in consensus.items() if one.label],
     )
-    return describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
+    table = describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
+    return with_pictures(session.cache, table, _display(session))
 
 
 def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
@@ -48,9 +51,14 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    pictures = session.cache.pictures
-    display = pictures.usual_display.changed(channels=session.settings["input"].get("channels", ""))
-    figures.contact_sheet(pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes)
+    pictures = session.cache.pictures.rgb(ids, _display(session))
+    figures.contact_sheet(pictures, captions, path, labels=labels, classes=session.classes)
+
+
+def _display(session: SessionFolder) -> Display:
+    """Return how objects of a session are rendered: as usual, in its own channels."""
+    usual = session.cache.pictures.usual_display
+    return usual.changed(channels=session.settings["input"].get("channels", ""))
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

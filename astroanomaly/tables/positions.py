@@ -10,9 +10,9 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError
 from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, ucd_of
+from astroanomaly.tables.coordinates import plain_icrs
 
 if TYPE_CHECKING:
-    from astropy.coordinates import SkyCoord
     from astropy.table import Table
 
 __all__ = ["has_positions", "pixel_positions", "sky_positions"]
@@ -56,7 +56,7 @@ def sky_positions(
 
     mixins = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     if given is None and mixins:
-        return *_to_icrs(table[mixins[0]]), mixins[0]
+        return *plain_icrs(table[mixins[0]]), mixins[0]
     names = (*given, "icrs") if given else _find_sky(table)
     if names is None:
         return None
@@ -72,7 +72,7 @@ def sky_positions(
     if name == "icrs":
         ra[good], dec[good] = lon[good] % 360, lat[good]
     elif good.any():
-        ra[good], dec[good] = _to_icrs(SkyCoord(lon[good], lat[good], unit="deg", frame=name, **keywords))
+        ra[good], dec[good] = plain_icrs(SkyCoord(lon[good], lat[good], unit="deg", frame=name, **keywords))
     return ra, dec, f"{names[0]}, {names[1]} ({frame or implied})"
 
 
@@ -102,18 +102,6 @@ def _find_sky(table: Table) -> tuple[str, ...] | None:
     hours = [name for name, unit in units.items() if unit in ("hourangle", "h:m:s", "hms")]
     degrees = [name for name, unit in units.items() if unit in ("deg", "d:m:s", "dms")]
     return (hours[0], degrees[0], "icrs") if len(hours) == 1 and len(degrees) == 1 else None
-
-
-def _to_icrs(coords: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
-    icrs = coords.icrs
-    ra: np.ndarray
-    dec: np.ndarray
-    ra, dec = (np.ma.filled(np.ma.asarray(part.deg, dtype=float), np.nan) for part in (icrs.ra, icrs.dec))
-    for part in (icrs.ra, icrs.dec):
-        mask = getattr(part, "mask", None)
-        if mask is not None and np.any(mask):
-            ra[np.asarray(mask)] = dec[np.asarray(mask)] = np.nan
-    return np.asarray(ra), np.asarray(dec)
 
 
 def _frame(text: str) -> tuple[str, dict[str, str]]:
