@@ -93,7 +93,13 @@ def many(number: int, what: str, several: str = "") -> str:
 
 
 def say_unfinished(session: Session) -> None:
-    """Say that there is a later round than the one that is looked at."""
+    """Say that there is a later round than the one that is looked at, or that a cache is not there."""
+    if not session.has_caches:
+        gone = [str(folder) for folder in session.cache_folders if not (folder / "cache.json").is_file()]
+        say(
+            f"not there: {', '.join(gone)}; so catalogue columns are left out, and positions that were not kept with "
+            f"the scores (`astroanomaly relocate {session.path} --cache ITS_NEW_PLACE`)"
+        )
     later = session.unfinished_round
     if later is not None:
         say(f"round {later.number} has not scored all objects yet (`astroanomaly score {session.path}` goes on)")

@@ -24,7 +24,7 @@ __all__ = ["candidates", "contact_sheet", "suspects"]
 def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: bool = False) -> QTable:
     """Make the table of the objects to look at next; see `Session.candidates`."""
     last = session.last_round
-    ids, log_odds = last.read_scores(session.cache)
+    ids, log_odds = last.read_scores(session.objects)
     consensus = session.labels.current()
     barred = set(session.labels.audit)
     if not include_labelled:
@@ -40,7 +40,7 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
         labelled=[object_id for object_id, one in consensus.items() if one.label],
     )
     table = describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
-    return with_pictures(session.cache, table, _display(session))
+    return with_pictures(session.cache, table, _display(session)) if session.has_caches else table
 
 
 def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:

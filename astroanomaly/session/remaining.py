@@ -13,6 +13,7 @@ from astroanomaly.learn.label_errors import held_out, odds
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.calibration import DEPTHS, MIN_AUDIT_LABELS, Forecast, forecast
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.stored_objects import StoredObjects
 
 __all__ = ["forecast_scores", "remaining"]
 
@@ -26,8 +27,8 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
     ranker = session.ranker(last.ranker, **last.recipe["options"])
     learnt = session.labels.labelled(until=last.last_event).ids if ranker.needs_labels else ()
     return forecast_scores(
-        session.cache,
-        -last.read_log_odds(session.cache)[:, 0],
+        session.objects,
+        -last.read_log_odds(session.objects)[:, 0],
         Consensus(session.labels.events()),
         session.labels.audit,
         learnt=learnt,
@@ -39,7 +40,7 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
 
 
 def forecast_scores(
-    cache: Cache,
+    cache: Cache | StoredObjects,
     scores: np.ndarray,
     consensus: Consensus,
     audit: Collection[str],
@@ -55,7 +56,7 @@ def forecast_scores(
     Parameters
     ----------
     cache
-        The cutouts.
+        The objects.
     scores
         ``(N,)`` in the order of the cache, higher is more anomalous; objects with NaN are left out.
     consensus

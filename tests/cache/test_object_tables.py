@@ -104,7 +104,7 @@ def test_near_takes_any_frame_and_text(cache):
     "radius", [1, 1.0, "1", None, 1 * u.s, [1, 2] * u.arcsec, -1 * u.deg, np.nan * u.deg, 181 * u.deg]
 )
 def test_a_radius_without_a_unit_or_that_is_none_is_refused_in_words(cache, radius):
-    with pytest.raises(ConfigError, match="radius.*expected|'1'.*expected"):
+    with pytest.raises(ConfigError, match=r"radius.*expected|'1'.*expected"):
         cache.near(SkyCoord(1, 2, unit="deg"), radius)
 
 
@@ -118,7 +118,7 @@ def test_a_radius_without_a_unit_or_that_is_none_is_refused_in_words(cache, radi
 def test_what_is_no_position_is_refused_in_words(cache, coord):
     with pytest.raises(ConfigError, match="coord"):
         cache.near(coord, 1 * u.arcsec)
-    with pytest.raises(ConfigError, match="o1' is|'o1'"):
+    with pytest.raises(ConfigError, match=r"o1' is|'o1'"):
         cache.near("o1", 1 * u.arcsec)
 
 
@@ -148,7 +148,7 @@ def test_the_table_can_be_written_and_read_back(cache, tmp_path):
 
 @pytest.mark.parametrize("columns", [["fluxx"], "fluxx", [5], 5])
 def test_a_column_that_is_not_there_is_refused_in_words(cache, columns):
-    with pytest.raises(CatalogError, match="flux|names of columns"):
+    with pytest.raises(CatalogError, match=r"flux|names of columns"):
         cache.table(columns)
 
 
