@@ -23,16 +23,13 @@ _log = logging.getLogger(__name__)
 
 def labels_table(session: SessionFolder) -> QTable:
     """Make the table; see `Session.labels_table`."""
-    from astropy.time import Time
-
     columns = label_columns(session.labels, *known_positions(session))
-    times = [text.removesuffix("+00:00") for text in columns["time"]]
-    texts = ("object_id", "label", "votes", "annotators", "note")
+    columns["time"] = [text.removesuffix("+00:00") for text in columns["time"]]  # else astropy does not read it
+    texts = ("object_id", "label", "votes", "annotators", "time", "note")
     made = {name: np.array(values, dtype=str) if name in texts else values for name, values in columns.items()}
     made["audit"] = np.array(columns["audit"], bool)
-    made["time"] = Time(times or np.zeros(0, "U26"), format="isot", scale="utc", precision=6)
     table = build_columns(made)
-    table["time"].info.description = "time of the last verdict"
+    table["time"].info.description = "time of the last verdict (UTC)"
     table["audit"].info.description = "whether the object is of the audit set"
     return table
 

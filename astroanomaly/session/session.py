@@ -117,8 +117,8 @@ class Session(SessionFolder):
         -------
         astropy.table.QTable
             As `export_labels` writes it: ``object_id``, ``label`` (of the majority), ``votes``, ``annotators``,
-            ``time`` (of the last verdict, an `astropy.time.Time` in UTC), ``ra`` and ``dec`` (ICRS, NaN where unknown),
-            ``audit`` (whether it is of the audit set) and ``note``.
+            ``time`` (of the last verdict, ISO 8601 in UTC, as `astropy.time.Time` reads it), ``ra`` and ``dec`` (ICRS,
+            NaN where unknown), ``audit`` (whether it is of the audit set) and ``note``.
         """
         return labels_table(self)
 
