@@ -23,6 +23,7 @@ from astroanomaly.cache.showing import cache_html, with_pictures
 from astroanomaly.cache.together import check_layouts, refuse_shared_ids
 from astroanomaly.config import nearest
 from astroanomaly.errors import UnknownObjectError
+from astroanomaly.files import as_path
 from astroanomaly.records import Cutout, Failure, Layout
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Cache:
             If a later cache lacks a band of the first.
         """
         folders = []
-        for folder in (Path(path), *map(Path, more)):
+        for folder in (as_path(one, "the cache") for one in (path, *more)):
             content = read_description(folder)
             layout = schema.layout_from_plain(content.get("layout"), folder / schema.CACHE_FILE)
             folders.append((folder, layout, load_index(folder)))
@@ -356,6 +357,9 @@ class Cache:
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` int64 rows as `rows` gives them, -1 for ids that are not here."""
         rows = np.full(len(ids), -1, np.int64)
+        wrong = [one for one in ids if not isinstance(one, str)]
+        if wrong:
+            raise UnknownObjectError(f"{wrong[0]!r} ({type(wrong[0]).__name__}) is no object id: expected text")
         base = 0
         for index in self._indices:
             indices, candidates = index.candidates(ids)

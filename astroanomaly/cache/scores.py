@@ -85,7 +85,7 @@ def read_positions(folder: Path, shard: str) -> tuple[np.ndarray, np.ndarray]:
     with schema.open_hdf5(path) as file:
         schema.check_format(file.attrs, _SHARD_KIND, path)
         count = len(schema.check_dataset(file, "object_id", (None,), "S", path))
-        if "ra" not in file or "dec" not in file:  # version 0.1
+        if "ra" not in file or "dec" not in file:  # written before version 0.3
             return np.full(count, np.nan), np.full(count, np.nan)
         ra, dec = (schema.check_dataset(file, name, (count,), "f", path)[...] for name in ("ra", "dec"))
     return ra, dec

@@ -118,7 +118,7 @@ class CacheRecord:
 def read_records(session: Path) -> dict[str, CacheRecord]:
     """Return what a session has recorded of its caches, by what it has written down of their places.
 
-    Sessions made by version 0.1 have recorded nothing.
+    Sessions made before version 0.3 have recorded nothing.
 
     Raises
     ------

@@ -25,6 +25,7 @@ from astroanomaly.config import (
     to_plain,
 )
 from astroanomaly.errors import CheckpointError, ConfigError, SessionError, StorageError, UnreadableError
+from astroanomaly.files import as_path, as_paths
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.tables import import_labels
@@ -103,11 +104,11 @@ class SessionFolder(SessionHome):
         AstroAnomalyError
             If anything given does not fit; then no session is left behind.
         """
-        path = Path(path)
+        path = as_path(path, "the session")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise SessionError(f"{path} exists already: open it, or choose another folder")
-        folders = [caches] if isinstance(caches, str | Path) else list(caches)
-        cache = Cache.open(*(Path(folder).absolute() for folder in folders))
+        folders = as_paths(caches, "the cache")
+        cache = Cache.open(*(folder.absolute() for folder in folders))
         if not len(cache):
             raise SessionError(f"{folders[0]} holds no cutout: there is nothing to search in")
         if not 0 <= audit < len(cache):
@@ -152,7 +153,7 @@ class SessionFolder(SessionHome):
         SessionError
             If it is of a newer version or damaged.
         """
-        path = Path(path)
+        path = as_path(path, "the session")
         if not (path / CONFIG_FILE).is_file():
             raise UnreadableError(f"{path} is no session: it has no {CONFIG_FILE}; make one with `astroanomaly init`")
         content = read_toml(path / CONFIG_FILE)

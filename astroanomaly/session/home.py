@@ -125,6 +125,16 @@ class SessionHome:
         with lock:
             yield list(read_toml(self.path / CONFIG_FILE)["caches"])
 
+    def record_caches(self) -> None:
+        """Write down what is in caches of which nothing is recorded yet, or that have grown since."""
+        records = read_records(self.path)
+        counts = dict(zip(self.cache_names, self.cache.counts, strict=False))
+        new = [text for text, count in counts.items() if text not in records or records[text].objects != count]
+        if new:
+            fresh = {text: CacheRecord.of(cache_folder(text, self.path)) for text in new}
+            with self.changing():
+                write_records(self.path, read_records(self.path) | fresh)
+
     def put_caches(self, texts: Sequence[str], places: Sequence[Path]) -> None:
         """Write down where the caches are, and what is in those that are there.
 

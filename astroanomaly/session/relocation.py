@@ -91,7 +91,7 @@ def _counterpart(
 
 
 def _compare_unrecorded(session: SessionFolder, cache: Cache, *, complete: bool) -> list[str]:
-    """Compare caches with what a session of version 0.1 knows of its objects; return what could not be compared.
+    """Compare caches with what a session without records knows of its objects; return what could not be compared.
 
     Raises
     ------

@@ -12,6 +12,7 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import SessionError
+from astroanomaly.files import as_paths
 from astroanomaly.hookspecs import ImageRanker, Source
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.labels.naming import given_labels, named_objects
@@ -170,7 +171,7 @@ class Session(SessionFolder):
         UnreadableError
             If there is no cache.
         """
-        return relocate(self, [Path(one) for one in ([caches] if isinstance(caches, str | Path) else caches)])
+        return relocate(self, as_paths(caches, "the cache"))
 
     # ----------------------------------------------------------------------------------------------------- learning
 
@@ -220,6 +221,7 @@ class Session(SessionFolder):
             learner = self.ranker(ranker, **options)
             report = yield from training.train(self, learner, cluster)
             self.fitted = (report.round.number, learner)
+            self.record_caches()
             yield from training.score(self, learner, report.round, self.cache, cluster)
         return report
 

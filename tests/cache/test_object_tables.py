@@ -17,7 +17,7 @@ from PIL import Image
 
 from astroanomaly import AstroAnomalyError, Cache, Cutout
 from astroanomaly.cache.writer import ShardWriter, create_cache
-from astroanomaly.errors import CatalogError, ConfigError
+from astroanomaly.errors import CatalogError, ConfigError, UnknownObjectError
 from astroanomaly.records import CutoutBlock, Layout, Task
 
 HOSTILE = "<script>alert('x')</script>\"&é\x07"
@@ -120,6 +120,12 @@ def test_what_is_no_position_is_refused_in_words(cache, coord):
         cache.near(coord, 1 * u.arcsec)
     with pytest.raises(ConfigError, match=r"o1' is|'o1'"):
         cache.near("o1", 1 * u.arcsec)
+
+
+@pytest.mark.parametrize("what", [5, None, SkyCoord(1, 2, unit="deg"), b"o1"])
+def test_what_is_no_id_is_an_unknown_object(cache, what):
+    with pytest.raises(UnknownObjectError, match="is no object id: expected text"):
+        cache[what]
 
 
 # ------------------------------------------------------------------------------------------------------------ table

@@ -1,5 +1,6 @@
 """Sessions move: with their caches, or told where these are; and what needs no pixels works without them."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from astropy.table import QTable
 
-from astroanomaly import Session
+from astroanomaly import Cache, Session
+from astroanomaly.cache.writer import ShardWriter
 from astroanomaly.cli import main
 from astroanomaly.config import read_toml
-from astroanomaly.errors import CacheError, SessionError, UnknownObjectError, UnreadableError
-from astroanomaly.records import drain
+from astroanomaly.errors import CacheError, ConfigError, SessionError, UnknownObjectError, UnreadableError
+from astroanomaly.records import CutoutBlock, drain
+from astroanomaly.session.caches import CacheRecord, read_records
 from astroanomaly.session.fitted import fitted_steps
 from folders import TESTS
 
@@ -215,6 +218,34 @@ def test_one_of_several_caches_is_known_again_by_its_content(home, sky, tmp_path
         again.relocate([a, a])
     with pytest.raises(SessionError):
         again.relocate([])
+
+
+def test_a_cache_may_have_grown_since_it_was_recorded(home, tmp_path):
+    part = shutil.copytree(home / "cache", tmp_path / "part")
+    layout = Cache.open(part).layout
+    record = CacheRecord.of(part)
+    create = Cache.open(part)[Cache.open(part).ids[0]]
+    with ShardWriter(part, layout) as writer:
+        writer.begin(10**6, "later")
+        writer.add(CutoutBlock.of(dataclasses.replace(create, object_id="a new one")))
+        writer.commit()
+    assert len(Cache.open(part)) == 131
+    assert record.check(part)
+    with pytest.raises(CacheError, match="holds 130 objects, expected 131"):
+        CacheRecord.of(part).check(home / "cache")
+
+
+def test_an_older_session_records_its_caches_when_it_is_trained(home):
+    (home / "search" / "caches.json").unlink()
+    session = Session.open(home / "search")
+    session.train("probe")
+    assert read_records(session.path)["../cache"].objects == 130
+
+
+@pytest.mark.parametrize("verb", [Session.open, Cache.open, lambda what: Session.create(what, "x")])
+def test_what_is_no_path_is_refused_in_words(verb):
+    with pytest.raises(ConfigError, match=r"expected its path, as text or pathlib.Path"):
+        verb(5)
 
 
 # ---------------------------------------------------------------------------------------------- without its caches
