@@ -148,7 +148,7 @@ def as_path(value: object, what: str) -> Path:
 def as_paths(value: object, what: str) -> list[Path]:
     """Return one path, or several, as `as_path` does."""
     several = isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike)
-    return [as_path(one, what) for one in (value if several else [value])]  # type: ignore[union-attr,attr-defined]
+    return [as_path(one, what) for one in (value if several else [value])]  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------------------- locks

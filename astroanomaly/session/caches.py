@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,12 @@ from astroanomaly.session.rounds import ROUNDS, SCORES
 
 __all__ = [
     "CacheRecord",
-    "cache_folder",
     "missing_cache",
     "portable_path",
     "read_records",
     "scored_shards",
     "shards_of",
+    "stored_place",
     "write_records",
 ]
 
@@ -38,22 +39,22 @@ _DIGEST_LETTERS = 16
 # ------------------------------------------------------------------------------------------------------------- places
 
 
-def portable_path(cache: Path, session: Path) -> str:
-    """Return how a session writes down where a cache is.
+def portable_path(place: Path, session: Path) -> str:
+    """Return how a session writes down where a cache, or a file of weights, is.
 
-    Relative to the session's folder where the cache lies below the folder that the session lies in, so that both can be
-    moved together; else the whole path.
+    Relative to the session's folder where it lies below the folder that the session lies in, so that both can be moved
+    together; else the whole path.
     """
-    whole = Path(os.path.abspath(cache))
+    whole = Path(os.path.abspath(place))
     whole = whole.parent.resolve() / whole.name  # a link to a cache elsewhere stays a link
     home = session.resolve()
     if whole.is_relative_to(home.parent):
         return Path(os.path.relpath(whole, home)).as_posix()
-    return str(Path(os.path.abspath(cache)))
+    return os.path.abspath(place)
 
 
-def cache_folder(text: str, session: Path) -> Path:
-    """Return the folder of a cache from what a session has written down."""
+def stored_place(text: str, session: Path) -> Path:
+    """Return where something is from what a session has written down."""
     place = Path(text)
     return place if place.is_absolute() else Path(os.path.normpath(session.resolve() / place))
 
@@ -173,7 +174,7 @@ def _digests(cache: Cache, ids: Sequence[str]) -> dict[str, str]:
 def missing_cache(session: Path, texts: Iterable[str]) -> UnreadableError | None:
     """Return the error that says which cache of a session is not there and what to do; None if all are there."""
     for text in texts:
-        folder = cache_folder(text, session)
+        folder = stored_place(text, session)
         if not (folder / CACHE_FILE).is_file():
             return UnreadableError(
                 f"the cache {folder} of the session {session} is not there. If it was moved: "
@@ -186,8 +187,12 @@ def missing_cache(session: Path, texts: Iterable[str]) -> UnreadableError | None
 def _suggestion(session: Path, text: str, folder: Path) -> str:
     for place in (session.parent / folder.name, session / folder.name):
         if (place / CACHE_FILE).is_file() and _seems_same(session, text, place):
-            return f"`astroanomaly relocate {session} --cache {place}`, which holds the same objects"
-    return f"`astroanomaly relocate {session} --cache ITS_NEW_PLACE`"
+            return f"`{_command(session, shlex.quote(str(place)))}`, which holds the same objects"
+    return f"`{_command(session, 'ITS_NEW_PLACE')}`"
+
+
+def _command(session: Path, place: str) -> str:
+    return f"astroanomaly relocate {shlex.quote(str(session))} --cache {place}"
 
 
 def _seems_same(session: Path, text: str, folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import getpass
 import shutil
@@ -34,7 +35,7 @@ from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL
-from astroanomaly.session.caches import CacheRecord, cache_folder, portable_path, write_records
+from astroanomaly.session.caches import CacheRecord, portable_path, stored_place, write_records
 from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 
@@ -116,7 +117,7 @@ class SessionFolder(SessionHome):
         chosen = build_settings(settings or {})
         seed = chosen["session"].seed
         seen, own, ranker = _what_the_model_sees(cache, chosen, classes, start_from)
-        content = {
+        content: dict[str, Any] = {
             "format": "astroanomaly-session",
             "version": SESSION_VERSION,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -125,6 +126,9 @@ class SessionFolder(SessionHome):
             "settings": {section: to_plain(options) for section, options in chosen.items()},
             "seen": seen.to_plain(),
         }
+        backbone = content["settings"]["backbone"]
+        if Path(backbone["weights"]).is_file():
+            backbone["weights"] = portable_path(Path(backbone["weights"]), path)
         with _all_or_nothing(path):
             LabelLog.create(path / _LABELS, own).close()
             session = cls(path, content)
@@ -138,7 +142,7 @@ class SessionFolder(SessionHome):
                 with new_round(path / ROUNDS, ranker, 0) as first:
                     shutil.copyfile(start_from, first.round.weights)
                     first.recipe.update({"options": to_plain(made.options), "from": str(start_from)})
-            write_records(path, {text: CacheRecord.of(cache_folder(text, path)) for text in session.cache_names})
+            write_records(path, {text: CacheRecord.of(stored_place(text, path)) for text in session.cache_names})
             session._save()
         return session
 
@@ -251,10 +255,14 @@ class SessionFolder(SessionHome):
     def context(self) -> RankerContext:
         """What rankers and frozen features are made with."""
         general = build(SessionConfig, self.settings["session"], "session")
+        backbone = build(BackboneConfig, self.settings["backbone"], "backbone")
+        weights = stored_place(backbone.weights, self.path)  # of a file; a word such as bundled is none
+        if weights.is_file():
+            backbone = dataclasses.replace(backbone, weights=str(weights))
         return RankerContext(
             classes=self.classes,
             input=self.model_input,
-            backbone=build(BackboneConfig, self.settings["backbone"], "backbone"),
+            backbone=backbone,
             seed=general.seed,
             device=general.device,
             features=self.path / "features",

@@ -17,11 +17,11 @@ from astroanomaly.errors import StorageError
 from astroanomaly.files import atomic_path, locked
 from astroanomaly.session.caches import (
     CacheRecord,
-    cache_folder,
     missing_cache,
     portable_path,
     read_records,
     scored_shards,
+    stored_place,
     write_records,
 )
 from astroanomaly.session.rounds import ROUNDS, Round, list_rounds
@@ -60,7 +60,7 @@ class SessionHome:
     @property
     def cache_folders(self) -> tuple[Path, ...]:
         """The folders of its caches, which need not be there."""
-        return tuple(cache_folder(text, self.path) for text in self.cache_names)
+        return tuple(stored_place(text, self.path) for text in self.cache_names)
 
     @cached_property
     def cache(self) -> Cache:
@@ -131,7 +131,7 @@ class SessionHome:
         counts = dict(zip(self.cache_names, self.cache.counts, strict=False))
         new = [text for text, count in counts.items() if text not in records or records[text].objects != count]
         if new:
-            fresh = {text: CacheRecord.of(cache_folder(text, self.path)) for text in new}
+            fresh = {text: CacheRecord.of(stored_place(text, self.path)) for text in new}
             with self.changing():
                 write_records(self.path, read_records(self.path) | fresh)
 
@@ -163,7 +163,7 @@ class SessionHome:
     def _join(self, folder: Path) -> None:
         """Make a cache part of the session; others may have joined by another process meanwhile."""
         with self.changing() as texts:
-            places = [cache_folder(text, self.path) for text in texts]
+            places = [stored_place(text, self.path) for text in texts]
             if folder.resolve() not in (place.resolve() for place in places):
                 places.append(folder)
             self.put_caches(texts, places)

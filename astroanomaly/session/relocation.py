@@ -9,7 +9,7 @@ from pathlib import Path
 from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import CACHE_FILE
 from astroanomaly.errors import CacheError, SessionError
-from astroanomaly.session.caches import CacheRecord, cache_folder, read_records, scored_shards, shards_of
+from astroanomaly.session.caches import CacheRecord, read_records, scored_shards, shards_of, stored_place
 from astroanomaly.session.folder import SessionFolder
 
 __all__ = ["RelocateReport", "relocate"]
@@ -45,7 +45,7 @@ def relocate(session: SessionFolder, caches: Sequence[Path]) -> RelocateReport:
             session.model_input.check(Cache.open(folder))
             text = _counterpart(session.path, folder, [text for text in texts if text not in new], records, messages)
             new[text] = folder.absolute()
-        places = [new.get(text, cache_folder(text, session.path)) for text in texts]
+        places = [new.get(text, stored_place(text, session.path)) for text in texts]
         there = [place for place in places if (place / CACHE_FILE).is_file()]
         whole = Cache.open(*there)
         if any(text not in records for text in new):
@@ -62,7 +62,7 @@ def _counterpart(
 ) -> str:
     """Return which cache of a session, as it has written it down, is the one in a folder."""
     refused: list[CacheError] = []
-    for text in sorted(texts, key=lambda text: (cache_folder(text, session) / CACHE_FILE).is_file()):  # missing first
+    for text in sorted(texts, key=lambda text: (stored_place(text, session) / CACHE_FILE).is_file()):  # missing first
         if text not in records:
             continue
         try:
@@ -77,8 +77,8 @@ def _counterpart(
             )
         return text
     unknown = [text for text in texts if text not in records]
-    named = [text for text in unknown if cache_folder(text, session).name == folder.absolute().name]
-    gone = [text for text in unknown if not (cache_folder(text, session) / CACHE_FILE).is_file()]
+    named = [text for text in unknown if stored_place(text, session).name == folder.absolute().name]
+    gone = [text for text in unknown if not (stored_place(text, session) / CACHE_FILE).is_file()]
     for choice in (named, gone, unknown):
         if len(choice) == 1:
             return choice[0]

@@ -10,8 +10,8 @@ from astroanomaly.session.folder import SessionFolder
 
 VERBS = {
     "app", "candidates", "contact_sheet", "export", "export_labels", "export_scores", "import_labels", "label",
-    "labels_table", "relocate", "remaining", "saliency", "score", "score_source", "score_source_steps", "score_steps", "scores", "suspects",
-    "train", "train_steps",
+    "labels_table", "relocate", "remaining", "saliency", "score", "score_source", "score_source_steps", "score_steps",
+    "scores", "suspects", "train", "train_steps",
 }  # fmt: skip
 
 

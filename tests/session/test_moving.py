@@ -7,6 +7,8 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+import safetensors.torch
+import timm
 from astropy.table import QTable
 
 from astroanomaly import Cache, Session
@@ -80,6 +82,22 @@ def test_a_cache_elsewhere_keeps_its_whole_path(sky, tmp_path, tiny):
         session = Session.create(tmp_path / "a" / f"of-{cache.name}", cache, settings=tiny)
         assert paths(session.path) == [text]
         assert len(Session.open(session.path).cache) == len(made.cache)
+
+
+def test_weights_beside_a_session_move_with_it(home, tiny, monkeypatch):
+    network = timm.create_model("test_efficientnet", num_classes=0)
+    safetensors.torch.save_file(network.state_dict(), home / "own.safetensors")
+    monkeypatch.chdir(home)
+    settings = {**tiny, "backbone": {"name": "test_efficientnet", "weights": "own.safetensors"}}
+    session = Session.create("second", "cache", settings=settings)
+    ids = session.cache.ids[:3]
+    before = session.features(ids)
+    moved = home.rename(home.parent / "elsewhere")
+    monkeypatch.chdir(moved.parent)
+    shutil.rmtree(moved / "cache" / "derived")
+    again = Session.open("elsewhere/second")
+    assert again.context.backbone.weights == str(moved / "own.safetensors")
+    np.testing.assert_allclose(again.features(ids), before, atol=1e-6)
 
 
 def test_a_session_behind_a_link_finds_its_cache(home, tmp_path):
