@@ -70,7 +70,7 @@ def figures_html(pictures: Iterable[str], captions: Iterable[str]) -> str:
 def facts_html(facts: Sequence[tuple[str, str]]) -> str:
     """Return a table of names and values."""
     rows = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th>'
+        f'<tr><th style="text-align:left">{escape(shown_text(name))}</th>'
         f'<td style="text-align:left">{escape(shown_text(value))}</td></tr>'
         for name, value in facts
     )

@@ -74,11 +74,14 @@ class CacheRecord:
         Uuids of its shards, in order.
     sample
         Digests of some objects by id, over id, position and pixels; of all objects of a small cache.
+    place
+        Its whole path then: looked at, and named, when a session was moved without it.
     """
 
     objects: int
     shards: tuple[str, ...]
     sample: Mapping[str, str]
+    place: str = ""
 
     @classmethod
     def of(cls, folder: Path) -> Self:
@@ -86,7 +89,7 @@ class CacheRecord:
         cache = Cache.open(folder)
         number = int(np.clip(_SAMPLE_BYTES // max(1, cache.layout.nbytes), _MIN_SAMPLE, _SAMPLE_OBJECTS))
         ids = sorted(cache.sample(number, np.random.default_rng(0)))
-        return cls(len(cache), shards_of(folder), _digests(cache, ids))
+        return cls(len(cache), shards_of(folder), _digests(cache, ids), os.path.abspath(folder))
 
     def check(self, folder: Path) -> bool:
         """Check that a cache holds the recorded objects; return whether they lie in the same shards.
@@ -131,7 +134,9 @@ def read_records(session: Path) -> dict[str, CacheRecord]:
         return {}
     try:
         return {
-            str(text): CacheRecord(int(one["objects"]), tuple(map(str, one["shards"])), dict(one["sample"]))
+            str(text): CacheRecord(
+                int(one["objects"]), tuple(map(str, one["shards"])), dict(one["sample"]), str(one.get("place", ""))
+            )
             for text, one in read_json(path)["caches"].items()
         }
     except (CacheError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -141,7 +146,7 @@ def read_records(session: Path) -> dict[str, CacheRecord]:
 def write_records(session: Path, records: Mapping[str, CacheRecord]) -> None:
     """Write down what a session knows of its caches."""
     caches: dict[str, Any] = {
-        text: {"objects": one.objects, "shards": list(one.shards), "sample": dict(one.sample)}
+        text: {"objects": one.objects, "shards": list(one.shards), "sample": dict(one.sample), "place": one.place}
         for text, one in records.items()
     }
     write_json(session / _FILE, {"format": "astroanomaly-session-caches", "version": 1, "caches": caches})
@@ -185,10 +190,19 @@ def missing_cache(session: Path, texts: Iterable[str]) -> UnreadableError | None
 
 
 def _suggestion(session: Path, text: str, folder: Path) -> str:
-    for place in (session.parent / folder.name, session / folder.name):
+    record = _record(session, text)
+    former = [Path(record.place)] if record is not None and record.place else []
+    for place in (session.parent / folder.name, session / folder.name, *former):
         if (place / CACHE_FILE).is_file() and _seems_same(session, text, place):
             return f"`{_command(session, shlex.quote(str(place)))}`, which holds the same objects"
     return f"`{_command(session, 'ITS_NEW_PLACE')}`"
+
+
+def _record(session: Path, text: str) -> CacheRecord | None:
+    try:
+        return read_records(session).get(text)
+    except SessionError:  # it is damaged; the cache is gone all the same
+        return None
 
 
 def _command(session: Path, place: str) -> str:
@@ -198,7 +212,7 @@ def _command(session: Path, place: str) -> str:
 def _seems_same(session: Path, text: str, folder: Path) -> bool:
     """Whether a cache is known again, by the record or by the shards that were scored."""
     try:
-        record = read_records(session).get(text)
+        record = _record(session, text)
         if record is not None:
             record.check(folder)
             return True

@@ -147,6 +147,15 @@ def test_a_cache_beside_the_session_is_suggested_if_it_is_the_one(old):
     assert "ITS_NEW_PLACE" in str(error.value)
 
 
+def test_a_cache_that_was_left_behind_is_named(home, scored, tmp_path):
+    moved = shutil.move(home / "search", tmp_path / "my search")
+    with pytest.raises(UnreadableError) as error:
+        _ = Session.open(moved).cache
+    assert f"relocate '{moved}' --cache {scored / 'cache'}`, which holds the same objects" in str(error.value)
+    Session.open(moved).relocate(home / "cache")
+    assert len(Session.open(moved).cache) == 130
+
+
 def alter(change, cache):
     shard = next((cache / "shards").glob("*.h5"))
     with h5py.File(shard, "r+") as file:
