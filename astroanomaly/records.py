@@ -15,6 +15,7 @@ import numpy as np
 from astroanomaly.errors import AstroAnomalyError, BandError, CacheError
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.html import facts_html, image_html, png_bytes
+from astroanomaly.imaging.orientation import native, orient
 from astroanomaly.imaging.painting import Painter
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 from typing import TYPE_CHECKING
 
+from astroanomaly.cutting.directions import sky_scales
 from astroanomaly.cutting.grids import Grid, crop_wcs
 
 __all__ = [
@@ -179,8 +181,15 @@ class Cutout:
         if paint is not None:
             with contextlib.suppress(AstroAnomalyError, OSError):  # the cache has gone meanwhile; the pixels are here
                 return paint()
-        display = Display.for_pixels("display" if self.data.dtype == np.uint8 else "flux")
-        painted = Painter(self.data[None], self.bands, lambda _: ()).paint(display)
+        kind, shape = "display" if self.data.dtype == np.uint8 else "flux", self.data.shape[-2:]
+        stored, scales = native(kind, "", has_wcs=self.grid is not None), None
+        if self.grid is not None:
+            x, y = (first + (length - 1) / 2 for first, length in zip(self.offset, shape[::-1], strict=True))
+            scales = sky_scales([(self.grid, x, y)])[0]
+        painter = Painter(
+            self.data[None], self.bands, lambda _: (), lambda wanted: [orient(stored, scales, wanted, shape)]
+        )
+        painted = painter.paint(Display.for_pixels(kind))
         return painted.view(np.uint8).reshape(*painted.shape, 4)[0, ..., :3]
 
     def __getstate__(self) -> dict[str, Any]:

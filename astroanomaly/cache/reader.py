@@ -102,7 +102,13 @@ class Cache:
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The shards, in order."""
-        return tuple(self._shard(number) for number in range(len(self._paths)))
+        return tuple(self.shard(number) for number in range(len(self._paths)))
+
+    def shard(self, number: int) -> Shard:
+        """One of `shards`, by its index."""
+        if number not in self._shards:
+            self._shards[number] = Shard(self._paths[number], self.layout)
+        return self._shards[number]
 
     @property
     def ignored(self) -> tuple[Path, ...]:
@@ -167,8 +173,8 @@ class Cache:
         row = self.rows([object_id])[0]
         number = int(np.searchsorted(self._ends, row, "right"))
         place = int(row - self._starts[number])
-        shard = self._shard(number)
-        grids, numbers, offsets = shard.grids()
+        shard = self.shard(number)
+        numbers, offsets = shard.grid_numbers()
         grid = int(numbers[place])
         ra, dec = self.positions
         return Cutout(
@@ -177,7 +183,7 @@ class Cache:
             bands=self.bands,
             ra=float(ra[row]),
             dec=float(dec[row]),
-            grid=grids[grid] if grid >= 0 else None,
+            grid=shard.read_grids([grid])[0] if grid >= 0 else None,
             offset=(int(offsets[place, 0]), int(offsets[place, 1])),
             coverage=shard.coverage()[place],
             columns={name: column[place] for name, column in shard.columns().items()},
@@ -202,12 +208,12 @@ class Cache:
         dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
         images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
         for number in np.unique(numbers):  # the disk may fetch them all while the first are copied
-            self._shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
+            self.shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             in_shard = rows[chosen] - self._starts[number]
             order = np.argsort(in_shard)  # the disk likes to be read forwards
-            images[chosen[order]] = self._shard(int(number)).read_rows(in_shard[order])
+            images[chosen[order]] = self.shard(int(number)).read_rows(in_shard[order])
         return images
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
@@ -245,7 +251,7 @@ class Cache:
         """
         numbers, rows = self.locate(ids)
         for number in np.unique(numbers):
-            self._shard(int(number)).prefetch(rows[numbers == number])
+            self.shard(int(number)).prefetch(rows[numbers == number])
 
     def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Find where objects lie: ``(n,)`` indices of their shards in `shards`, ``(n,)`` their rows in the shard.
@@ -261,7 +267,7 @@ class Cache:
 
     def columns(self, ids: Sequence[str]) -> dict[str, Any]:
         """Catalogue columns of some objects, in the order given, each an `astropy.table.Column`."""
-        return columns_of(self, self._shard, ids)
+        return columns_of(self, self.shard, ids)
 
     def table(self, columns: Iterable[str] | None = None) -> QTable:
         """Return all objects as a table, in the order of `ids`.
@@ -334,11 +340,6 @@ class Cache:
         return digest(self)
 
     # ------------------------------------------------------------------------------------------------------- inside
-
-    def _shard(self, number: int) -> Shard:
-        if number not in self._shards:
-            self._shards[number] = Shard(self._paths[number], self.layout)
-        return self._shards[number]
 
     def _read_ids(self) -> Iterator[str]:
         for number in range(len(self._paths)):

@@ -11,6 +11,7 @@ from astroanomaly import figures, ranking
 from astroanomaly.cache.showing import with_pictures
 from astroanomaly.errors import TrainingError
 from astroanomaly.imaging.display import Display
+from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.learn import label_errors
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
@@ -43,7 +44,7 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
     return with_pictures(session.cache, table, _display(session)) if session.has_caches else table
 
 
-def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
+def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
     """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
     ids = [str(object_id) for object_id in table["object_id"]]
     captions = [
@@ -51,7 +52,8 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    pictures = session.cache.pictures.rgb(ids, _display(session))
+    display = _display(session).changed(orientation=orientation)
+    pictures = session.cache.pictures.rgb(ids, display)
     figures.contact_sheet(pictures, captions, path, labels=labels, classes=session.classes)
 
 

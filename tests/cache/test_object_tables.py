@@ -224,9 +224,11 @@ def test_a_cutout_shows_its_picture_id_position_and_bands(cache):
     assert "unknown" in cache["o9"]._repr_html_()
 
 
-def test_a_cutout_without_its_cache_is_shown_too(cache, tmp_path):
+def test_a_cutout_without_its_cache_is_shown_too(cache, sky, tmp_path):
     copied = pickle.loads(pickle.dumps(cache["o1"]))
     assert copied._repr_png_() == cache["o1"]._repr_png_()
+    turned = Cache.open(sky[1])[Cache.open(sky[1]).ids[3]]  # has a WCS
+    assert pickle.loads(pickle.dumps(turned))._repr_png_() == turned._repr_png_()
     alone = Cutout("x", np.full((1, 3, 5), 7, np.uint8), ("grey",))
     assert Image.open(io.BytesIO(alone._repr_png_())).size == (5, 3)
     wide = Cutout("x", np.zeros((1, 1, 5000), np.float32), ("g",))
