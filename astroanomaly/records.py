@@ -176,7 +176,7 @@ class Cutout:
         return made
 
     def _rgb(self) -> np.ndarray:
-        """``(height, width, 3)`` uint8 picture: as the cache paints it, else of its own pixels."""
+        """``(height, width, 3)`` uint8 picture: as the cache paints it, else between levels of its own pixels."""
         paint = getattr(self, "_paint", None)
         if paint is not None:
             with contextlib.suppress(AstroAnomalyError, OSError):  # the cache has gone meanwhile; the pixels are here
@@ -187,7 +187,7 @@ class Cutout:
             x, y = (first + (length - 1) / 2 for first, length in zip(self.offset, shape[::-1], strict=True))
             scales = sky_scales([(self.grid, x, y)])[0]
         painter = Painter(
-            self.data[None], self.bands, lambda _: (), lambda wanted: [orient(stored, scales, wanted, shape)]
+            self.data[None], self.bands, lambda _: (), orient=lambda wanted: [orient(stored, scales, wanted, shape)]
         )
         painted = painter.paint(Display.for_pixels(kind))
         return painted.view(np.uint8).reshape(*painted.shape, 4)[0, ..., :3]

