@@ -30,6 +30,7 @@ COMMANDS = {  # in the order of the work; each is the file of its name beside th
     "candidates": "list the objects to look at next",
     "remaining": "say how many anomalies are left, and what the next N hold",
     "export": "write a catalogue of anomalies",
+    "relocate": "tell a session where its caches are, after they were moved",
     "pretrain": "train a network on the images of a cache alone, as weights to begin with",
     "benchmark": "measure rankers on a labelled image set",
 }

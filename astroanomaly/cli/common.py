@@ -21,6 +21,7 @@ __all__ = [
     "merge_flag",
     "merge_radius",
     "refuse_idle_workers",
+    "say_missing_caches",
     "say_unfinished",
     "scheduler_flag",
     "set_flag",
@@ -112,7 +113,18 @@ def many(number: int, what: str, several: str = "") -> str:
 
 
 def say_unfinished(session: Session) -> None:
-    """Say that there is a later round than the one that is looked at."""
+    """Say that there is a later round than the one that is looked at, and if a cache is not there."""
+    say_missing_caches(session)
     later = session.unfinished_round
     if later is not None:
         say(f"round {later.number} has not scored all objects yet (`astroanomaly score {session.path}` goes on)")
+
+
+def say_missing_caches(session: Session) -> None:
+    """Say which caches of a session are not there, and what that means for what needs no pixels."""
+    if not session.has_caches:
+        gone = [str(folder) for folder in session.cache_folders if not (folder / "cache.json").is_file()]
+        say(
+            f"not there: {', '.join(gone)}; so catalogue columns are left out, and positions that were not kept with "
+            f"the scores (`astroanomaly relocate {session.path} --cache ITS_NEW_PLACE`)"
+        )

@@ -18,6 +18,7 @@ from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.labels.audit import AuditSet
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.session.calibration import MIN_AUDIT_LABELS
+from astroanomaly.session.stored_objects import StoredObjects
 
 __all__ = ["AuditDraw", "describe_sample", "draw_audit", "population"]
 
@@ -142,7 +143,7 @@ def _check_can_grow(before: AuditSet, cache: Cache, population: int, since: int)
         )
 
 
-def population(labels: LabelLog, cache: Cache, audit: AuditSet | None = None) -> np.ndarray:
+def population(labels: LabelLog, cache: Cache | StoredObjects, audit: AuditSet | None = None) -> np.ndarray:
     """``(N,)`` boolean in the order of the cache: the objects that the audit set is a random sample of.
 
     Parameters

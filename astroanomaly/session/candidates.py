@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly import figures, ranking
+from astroanomaly.cache.showing import with_pictures
 from astroanomaly.errors import TrainingError
+from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.learn import label_errors
 from astroanomaly.session.distinct import first_distinct
@@ -27,10 +29,10 @@ def candidates(
 ) -> QTable:
     """Make the table of the objects to look at next; see `Session.candidates`."""
     last = session.last_round
-    ids, log_odds = last.read_scores(session.cache)
+    ids, log_odds = last.read_scores(session.objects)
     consensus = session.labels.current()
     labelled = [object_id for object_id, one in consensus.items() if one.label]
-    rows = session.cache.find([*session.labels.audit, *(() if include_labelled else labelled)])
+    rows = session.objects.find([*session.labels.audit, *(() if include_labelled else labelled)])
     free = np.ones(len(ids), bool)
     free[rows[rows >= 0]] = False
     scores = -log_odds[:, 0]
@@ -41,9 +43,11 @@ def candidates(
             ids, scores, order, n=count, among=free, rng=rng, features=session.points, labelled=labelled
         )
 
-    chosen = first_distinct(ask, n, session.cache, merge_radius_arcsec, free, scores)
+    chosen = first_distinct(ask, n, session.objects, merge_radius_arcsec, free, scores)
     table = describe(session, chosen.ids, scores, log_odds, consensus)
-    return name_merged(table, chosen.duplicates) if merge_radius_arcsec > 0 else table
+    if merge_radius_arcsec > 0:
+        table = name_merged(table, chosen.duplicates)
+    return with_pictures(session.cache, table, _display(session)) if session.has_caches else table
 
 
 def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
@@ -54,10 +58,15 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    pictures = session.cache.pictures
-    channels = session.settings["input"].get("channels", "") or pictures.usual_display.channels
-    display = pictures.usual_display.changed(channels=channels, orientation=orientation)
-    figures.contact_sheet(pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes)
+    display = _display(session).changed(orientation=orientation)
+    pictures = session.cache.pictures.rgb(ids, display)
+    figures.contact_sheet(pictures, captions, path, labels=labels, classes=session.classes)
+
+
+def _display(session: SessionFolder) -> Display:
+    """Return how objects of a session are rendered: as usual, in its own channels."""
+    usual = session.cache.pictures.usual_display
+    return usual.changed(channels=session.settings["input"].get("channels", "") or usual.channels)
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

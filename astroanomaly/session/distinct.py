@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from astroanomaly.cache import Cache
+from astroanomaly.session.stored_objects import StoredObjects
 from astroanomaly.tables.matching import find_duplicates, find_members
 
 __all__ = ["Distinct", "first_distinct"]
@@ -32,7 +33,7 @@ class Distinct:
 def first_distinct(
     ask: Callable[[int], Sequence[str]],
     n: int,
-    cache: Cache,
+    cache: Cache | StoredObjects,
     radius_arcsec: float,
     among: np.ndarray,
     scores: np.ndarray,

@@ -13,7 +13,7 @@ import numpy as np
 
 from astroanomaly import ranking
 from astroanomaly.config import nearest
-from astroanomaly.errors import ConfigError, LabelError, SessionError
+from astroanomaly.errors import ConfigError, LabelError, SessionError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.audit import population
@@ -55,26 +55,26 @@ def export(
         )
     consensus = session.labels.current()
     if session.is_scored:
-        ids, log_odds = session.last_round.read_scores(session.cache)
+        ids, log_odds = session.last_round.read_scores(session.objects)
     elif labelled is not None:  # labels can be written out before anything was trained
-        ids = list(session.cache.ids)
+        ids = list(session.objects.ids)
         log_odds = np.full((len(ids), len(session.classes)), np.nan, np.float32)
     else:
         session.last_round  # noqa: B018 - says that nothing was trained, or scored, yet
     scores = -log_odds[:, 0]
-    found = _calibrated(session)
-    within = None if found is None else population(session.labels, session.cache)
+    found = _calibrated(session, needed=threshold is not None)
+    within = None if found is None else population(session.labels, session.objects)
     distinct: Distinct | None = None
     if labelled is not None:
         rows = [k for k, i in enumerate(ids) if i in consensus and consensus[i].label == labelled]
         chosen = [ids[k] for k in sorted(rows, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
     else:
         free = np.ones(len(ids), bool)
-        nominal = session.cache.find([object_id for object_id, one in consensus.items() if one.label == NOMINAL])
+        nominal = session.objects.find([object_id for object_id, one in consensus.items() if one.label == NOMINAL])
         free[nominal[nominal >= 0]] = False
         if threshold is None:
             distinct = first_distinct(
-                lambda n: ranking.order(ids, scores, n=n, among=free), top or _DEFAULT_TOP, session.cache,
+                lambda n: ranking.order(ids, scores, n=n, among=free), top or _DEFAULT_TOP, session.objects,
                 merge_radius_arcsec, free, scores,
             )  # fmt: skip
             chosen = list(distinct.ids)
@@ -97,14 +97,22 @@ def export(
     return table
 
 
-def _calibrated(session: SessionFolder) -> Forecast | None:
-    """Return what the audit set says of the latest round's scores; None if too little of it is labelled."""
+def _calibrated(session: SessionFolder, *, needed: bool) -> Forecast | None:
+    """Return what the audit set says of the latest round's scores; None if too little of it is labelled.
+
+    Without the cache there may be no features to say it from: an error if the selection needs it, else None.
+    """
     if not session.labels.audit or not session.is_scored:
         return None
     try:
         found = remaining(session, ())
     except SessionError as error:
         _log.info("no probabilities: %s", error)
+        return None
+    except UnreadableError as error:
+        if needed or session.has_caches:
+            raise
+        _log.warning("no probabilities: %s", error)
         return None
     return found if found.calibrated else None
 
@@ -141,8 +149,9 @@ def describe(
         ``(N,)`` boolean in the order of the cache: the objects that the audit set is a sample of, others have no
         probability; None: all.
     """
-    rows = session.cache.rows(chosen)
-    ra, dec = session.cache.positions
+    objects = session.objects
+    rows = objects.rows(chosen)
+    ra, dec = objects.positions
     order = np.argsort(np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"), kind="stable")
     known = session.labels.current() if consensus is None else consensus
     of_chosen = [known.get(object_id, ObjectConsensus("", {})) for object_id in chosen]
@@ -162,7 +171,7 @@ def describe(
         columns["probability"] = np.where(told, found.probability(scores[rows]), np.nan)
     for number, name in enumerate(session.classes if log_odds is not None else ()):
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
-    for name, values in session.cache.columns(chosen).items() if chosen else ():
+    for name, values in objects.columns(chosen).items() if chosen else ():
         columns[name if name not in columns else f"catalog_{name}"] = values
     last = session.last_round if provenance is None and session.is_scored else None
     where_from = {**origin(session, last), **(provenance or {})}
@@ -180,7 +189,7 @@ def origin(session: SessionFolder, last: Round | None) -> dict[str, str]:
     found = {
         "software": f"astroanomaly {importlib.metadata.version('astroanomaly')}",
         "session": str(session.path),
-        "caches": ", ".join(map(str, session.cache.folders)),
+        "caches": ", ".join(map(str, session.cache_folders)),
         "label_event": str(session.labels.last_event),
     }
     if last is not None:

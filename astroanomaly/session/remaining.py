@@ -16,6 +16,7 @@ from astroanomaly.records import NOMINAL
 from astroanomaly.session.audit import describe_sample, population
 from astroanomaly.session.calibration import DEPTHS, MIN_AUDIT_LABELS, Forecast, forecast
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.stored_objects import StoredObjects
 
 __all__ = ["forecast_scores", "remaining"]
 
@@ -29,8 +30,8 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
     ranker = session.ranker(last.ranker, **last.recipe["options"])
     labelled = session.labels.labelled(until=last.last_event, draws=last.audit_draws)
     return forecast_scores(
-        session.cache,
-        -last.read_log_odds(session.cache)[:, 0],
+        session.objects,
+        -last.read_log_odds(session.objects)[:, 0],
         Consensus(session.labels.events()),
         session.labels,
         learnt=labelled.ids if ranker.needs_labels else (),
@@ -42,7 +43,7 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
 
 
 def forecast_scores(
-    cache: Cache,
+    cache: Cache | StoredObjects,
     scores: np.ndarray,
     consensus: Consensus,
     log: LabelLog,
@@ -58,7 +59,7 @@ def forecast_scores(
     Parameters
     ----------
     cache
-        The cutouts.
+        The objects.
     scores
         ``(N,)`` in the order of the cache, higher is more anomalous; objects with NaN are left out.
     consensus

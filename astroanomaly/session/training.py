@@ -128,10 +128,10 @@ def score(
     if cluster is not None and fitted.has_weights:
         yield from score_shards(session, target, cache, left, cluster)
         return
-    engine = ""
+    engine, shards = "", {shard.uuid: shard for shard in cache.shards}
     yield Progress("scoring", done, len(cache))
     for scores in fitted.score(cache, left) if left else ():
-        write_scores(target.scores, scores, session.classes, fitted.name)
+        write_scores(target.scores, scores, session.classes, fitted.name, shards[scores.shard].positions)
         done += len(scores.ids)
         message = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
         engine = scores.engine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "SKY_NAMES",
     "SKY_UCDS",
     "TASK_ID_NAMES",
+    "distinct_names",
     "find_name",
     "find_pair",
     "find_pairs",
@@ -84,6 +85,26 @@ def find_pairs(names: Iterable[str], usual: Iterable[tuple[str, ...]]) -> list[t
         for first, second, *rest in usual
         if first in by_lower and second in by_lower
     ]
+
+
+def distinct_names(names: Iterable[str], ours: Collection[str]) -> list[str]:
+    """Rename columns whose names differ in case only, as in ``catalog_RA``; ``ours`` keep their names.
+
+    Neither FITS nor TOPCAT tells such names apart.
+    """
+    taken = {name.lower() for name in ours}
+    kept = set(ours)
+    chosen = []
+    for name in names:
+        new = name
+        if name in kept:
+            kept.remove(name)  # a second one of this name is not ours
+        else:
+            while new.lower() in taken:
+                new = f"catalog_{new}"
+        taken.add(new.lower())
+        chosen.append(new)
+    return chosen
 
 
 def ucd_of(column: Any) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError
 from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, find_pairs, ucd_of
+from astroanomaly.tables.coordinates import plain_icrs
 
 if TYPE_CHECKING:
-    from astropy.coordinates import SkyCoord
     from astropy.table import Table
 
 __all__ = ["PositionColumns", "has_positions", "pixel_positions", "sky_positions"]
@@ -110,7 +110,7 @@ def sky_positions(
         equinox = getattr(column.frame, "equinox", None)
         written = f"{column.frame.name} {equinox.value}" if equinox is not None else column.frame.name
         unused = _unused(table, mixins[0])
-        return *_to_icrs(column), PositionColumns((mixins[0],), "SkyCoord", written, "deg", unused=unused)
+        return *plain_icrs(column), PositionColumns((mixins[0],), "SkyCoord", written, "deg", unused=unused)
     found = (*given, "icrs", "named") if given else _find_sky(table)
     if found is None:
         return None
@@ -126,7 +126,7 @@ def sky_positions(
     if name == "icrs":
         ra[good], dec[good] = lon[good] % 360, lat[good]
     elif good.any():
-        ra[good], dec[good] = _to_icrs(SkyCoord(lon[good], lat[good], unit="deg", frame=name, **keywords))
+        ra[good], dec[good] = plain_icrs(SkyCoord(lon[good], lat[good], unit="deg", frame=name, **keywords))
     units = dict.fromkeys((lon_unit or "deg", lat_unit or "deg"))
     stated = bool(lon_unit and lat_unit)
     unused = _unused(table, first, second)
@@ -183,18 +183,6 @@ def _unused(table: Table, *taken: str) -> tuple[tuple[str, ...], ...]:
 def _unit_words(column: Any) -> str:
     """Return the unit of a column as files spell it, in lower case; empty without one."""
     return str(getattr(column, "unit", None) or "").strip().strip('"').lower()
-
-
-def _to_icrs(coords: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
-    icrs = coords.icrs
-    ra: np.ndarray
-    dec: np.ndarray
-    ra, dec = (np.ma.filled(np.ma.asarray(part.deg, dtype=float), np.nan) for part in (icrs.ra, icrs.dec))
-    for part in (icrs.ra, icrs.dec):
-        mask = getattr(part, "mask", None)
-        if mask is not None and np.any(mask):
-            ra[np.asarray(mask)] = dec[np.asarray(mask)] = np.nan
-    return np.asarray(ra), np.asarray(dec)
 
 
 def _frame(text: str) -> tuple[str, dict[str, str]]:

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.tables.matching import find_duplicates, find_members, match_positions
+from astroanomaly.tables.matching import find_duplicates, find_members, match_positions, pairs_within
 
 NONE = np.zeros(0)
 # a few places, so that many coincide, lie at a pole, at the meridian, opposite to one another, or nowhere
@@ -50,6 +50,33 @@ def test_random_positions_are_matched_as_astropy_does():
     index, distance, _ = SkyCoord(near_ra, near_dec, unit="deg").match_to_catalog_sky(SkyCoord(ra, dec, unit="deg"))
     np.testing.assert_array_equal(found, np.where(distance < 1.5 * u.arcsec, index, -1))
     assert ((count > 0) == (found >= 0)).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(SKIES, SKIES, st.one_of(RADII, st.just(0.0), st.just(180 * 3600.0)))
+def test_all_pairs_within_a_radius_are_those_of_astropy_nearest_first(given_sky, known, radius):
+    sky = given_sky[:, np.isfinite(given_sky).all(axis=0)]
+    apart = separations(*sky, *known)
+    given_rows, known_rows, arcsec = pairs_within(*sky, *known, radius)
+    on_the_edge = np.isclose(apart, radius, rtol=0, atol=1e-9)  # there, the last bit decides
+    found = np.zeros(apart.shape, bool)
+    found[given_rows, known_rows] = True
+    assert ((found == (apart <= radius)) | on_the_edge).all()
+    np.testing.assert_allclose(arcsec, apart[given_rows, known_rows], rtol=0, atol=1e-9)
+    assert sorted(zip(given_rows, arcsec, known_rows, strict=True)) == list(
+        zip(given_rows, arcsec, known_rows, strict=True)
+    )
+
+
+def test_pairs_do_not_depend_on_how_the_objects_are_parted(monkeypatch):
+    rng = np.random.default_rng(1)
+    known = rng.uniform(0, 360, 500), np.degrees(np.arcsin(rng.uniform(-1, 1, 500)))
+    places = np.r_[10.0, 359.99, 0.0], np.r_[0.0, 89.9, -90.0]
+    whole = pairs_within(*places, *known, 40 * 3600.0)
+    assert len(whole[0]) > 100
+    monkeypatch.setattr("astroanomaly.tables.matching._CHUNK", 7)
+    for one, other in zip(whole, pairs_within(*places, *known, 40 * 3600.0), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @settings(deadline=None, max_examples=200)
