@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["RARITIES", "SimulatedSky", "simulate"]
 
 _SPACING_PX = 64  # pixels; an object has the square of it on average
-_CLOSEST_PX = 42.0  # pixels between an object and its nearest neighbour, at least
+_CLOSEST_PX = 46.0  # pixels between an object and its nearest neighbour, at least
 _MARGIN_PX = 48  # pixels between the outermost objects and the edge of the sky
 _TRIES = 500  # places that are tried for an object before the closest distance gives way
 _OVERLAP_PX = 96  # pixels that two neighbouring tiles share

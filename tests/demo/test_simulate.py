@@ -116,9 +116,9 @@ def test_measured_flux_and_size_are_those_of_the_pixels_and_of_the_drawing(sky):
     pull = (catalog["flux_r"] - drawn["flux"][:, 1]) / catalog["flux_r_error"]
     assert np.mean(pull < -2) < 0.04
     assert 1 <= np.median(catalog["flux_r"] / drawn["flux"][:, 1]) < 1.08
-    # rarities are measured to be as large as nominal objects that were drawn as large
+    # rarities are measured to be as large as nominal objects that were drawn as large; neighbours add to both
     ratio, rare = catalog["r50"] / (0.1 * drawn["r50"]), drawn["class"] != "nominal"
-    assert np.median(ratio[rare]) == pytest.approx(np.median(ratio[~rare]), abs=0.03)
+    assert np.median(ratio[rare]) == pytest.approx(np.median(ratio[~rare]), abs=0.05)
 
 
 def test_flux_errors_are_the_scatter_between_two_looks_at_one_sky(sky):
