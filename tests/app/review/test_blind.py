@@ -133,6 +133,7 @@ def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_p
     object_id = next(iter(shown.repeats))
     before = page.shared.consensus_of(object_id).votes
     place = shown.ids.index(object_id)
+    page.state.set_click_marks(ANOMALY)
     page.state.click(place)
     assert page.state.mark(object_id).label == ANOMALY
     page.state.click(place)
@@ -184,5 +185,6 @@ def test_what_others_skipped_is_theirs(new_session, make_page):
     page.shared.refresh()
     mark = page.state.mark(object_id)
     assert (mark.label, mark.own) == ("skipped", False)
+    page.state.set_click_marks(ANOMALY)
     page.state.click(0)
     assert page.shared.consensus_of(object_id).votes == {"ann": ANOMALY}

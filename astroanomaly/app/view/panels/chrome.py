@@ -125,7 +125,10 @@ class KeyTable:
             f"<tr><td><kbd>{escape(shown)}</kbd></td><td>{escape(meaning)}</td></tr>" for _, shown, meaning in KEYS
         )
         named = ", ".join(f"<kbd>{k}</kbd> {escape(name)}" for k, name in enumerate(own[:9], 1))
-        mouse = "A click labels an object, a click on your own mark clears it, shift-click selects up to there."
+        mouse = (
+            "A click selects, a double click opens the inspector, shift-click selects up to there, Ctrl-click adds "
+            "one or takes it out. While <i>mark by click</i> is on, a click labels, and one on your own mark clears it."
+        )
         text = f"<h3>keys</h3><table>{rows}</table><p>{named}</p><p class=muted>{mouse}</p>"
         close = Button(label="close", width=70)
         close.on_click(act(state.escape))

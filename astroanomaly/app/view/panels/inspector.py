@@ -205,7 +205,7 @@ class Inspector:
         if not self.state.inspecting or not self.state.current:
             self._shown = self._shown if self.state.current else ""
             return
-        if dirty & {"zoom", "shape"}:
+        if dirty & {"zoom", "area"}:
             self._arrange()
         if self.state.current != self._shown:
             self._load()
@@ -260,7 +260,7 @@ class Inspector:
     def _arrange(self) -> None:
         """Make the figures as large as the place for them allows; their pixels stay square."""
         layout = self.state.shared.cache.layout
-        width, height = self.state.shape
+        width, height = self.state.area
         if width < 50:  # not laid out yet
             return
         bands = len(self.figures) - 1 if self.bands.children else 0
