@@ -4,7 +4,7 @@ const el = view.el
 const QUICK_MS = 500  // between the clicks of a double click
 let room = [0, 0], number = 0  // the size that was told last, and how many were told
 let painted = 0  // number of the layout on the screen; 0 while there is none that can be clicked
-let timer, taps = 0, meta = false
+let timer, taps = 0, meta = false, time = 0  // of the pointer, when it went down: what is handled late was not slow
 let last = {id: null, time: 0}
 
 const hide = () => { painted = 0; delete el.dataset.laid }
@@ -34,7 +34,7 @@ new ResizeObserver(() => {  // without a size another view is open
   }, 60)
 }).observe(el)
 
-el.addEventListener("pointerdown", (event) => { meta = event.metaKey }, true)
+el.addEventListener("pointerdown", (event) => { meta = event.metaKey; time = event.timeStamp }, true)
 bus.tapped = (event) => {
   if (!painted) return
   const {left, right, bottom, top, object_id} = cells.data
@@ -42,15 +42,18 @@ bus.tapped = (event) => {
   const at = object_id.findIndex((id, k) => inside(left[k], right[k], event.x) && inside(bottom[k], top[k], event.y))
   if (at < 0) return
   const {shift, ctrl} = event.modifiers
-  const id = object_id[at], now = performance.now(), plain = !shift && !ctrl && !meta
-  const twice = plain && id === last.id && now - last.time < QUICK_MS
-  last = twice || !plain ? {id: null, time: 0} : {id, time: now}
+  const id = object_id[at], plain = !shift && !ctrl && !meta
+  const twice = plain && id === last.id && time - last.time < QUICK_MS
+  last = twice || !plain ? {id: null, time: 0} : {id, time}
   taps += 1
   bus.tap = [painted, id, twice, shift, ctrl || meta, taps]
 }
 
 const cursor = document.createElement("style")
 view.canvas_view.shadow_el.appendChild(cursor)
-const point = () => { cursor.textContent = bus.marking ? ".bk-events { cursor: copy !important }" : "" }
+const point = () => {
+  const sign = bus.marking ? ".bk-events { cursor: copy !important }" : ""
+  cursor.textContent = `.bk-events:focus { outline: none } ${sign}`
+}
 bus.connect(bus.properties.marking.change, point)
 point()

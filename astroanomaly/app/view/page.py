@@ -308,7 +308,8 @@ class Page:
                 panel.root.visible = False
         if self.state.inspecting:
             self.mosaic.root.visible = False
-        self.pages.visible = self.sidebar.root.visible = chosen == CANDIDATES
+        self.sidebar.root.visible = chosen == CANDIDATES
+        self.pages.visible = chosen == CANDIDATES
         if chosen in self.views:
             self.views[chosen].root.visible = True
         self.inspector.root.visible = self.state.inspecting

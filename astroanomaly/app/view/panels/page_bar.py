@@ -24,7 +24,7 @@ class PageBar:
     def __init__(self, state: ViewState, act: Any) -> None:
         self.state = state
         self._act = act
-        self.words = Div(disable_math=True, name="showing", styles={"flex": "1 1 auto", "min-width": "0"})
+        self.words = Div(disable_math=True, name="showing", css_classes=["aa-shrinks", "aa-grows"])
         self.clear = Button(label="clear filters", name="clear_filters_above", visible=False)
         self.clear.on_click(act(state.clear_filters))
         self.banner = Div(disable_math=True, visible=False, name="marking", css_classes=["aa-banner"])
@@ -32,8 +32,8 @@ class PageBar:
         self.stop.on_click(act(lambda: state.set_click_marks("")))
         self.above = Row(
             self.words, self.clear, self.banner, self.stop,
-            css_classes=["aa-bar", "aa-line-bar", "aa-zoom"], sizing_mode="stretch_width", spacing=8,
-            styles={"padding": "2px 8px", "align-items": "center"}, name="page_line",
+            css_classes=["aa-bar", "aa-line-bar", "aa-zoom"], sizing_mode="stretch_width", height=30, spacing=8,
+            styles={"padding": "1px 8px", "align-items": "center"}, name="page_line",
         )  # fmt: skip
         self.back = self._button("", "previous page", lambda: state.move(-1) if state.inspecting else state.turn(-1))
         self.on = self._button("", "next page", lambda: state.move(1) if state.inspecting else state.turn(1))
@@ -104,7 +104,7 @@ class PageBar:
         self._stale = False
         state = self.state
         done = progress(state)
-        text = f"<div class=line>showing: {escape(showing(state))}"
-        text += f" <span class=muted>· {escape(done)}</span></div>" if done else "</div>"
+        text = f"showing: {escape(showing(state))}"
+        text += f" <span class=muted>· {escape(done)}</span>" if done else ""
         if self.words.text != text:
             self.words.text = text

@@ -154,7 +154,7 @@ class Sidebar:
         self.wrong.text = "".join(
             f"<p class=bad>not in force: {escape(item.why)}</p>" for item in state.rejected.values()
         )
-        self.wrong.visible = bool(state.rejected)
+        self.wrong.visible = bool(state.rejected) and not state.audit
 
     def settle(self) -> None:
         """Count again if there is something new; called now and then, since each change of text moves the page."""

@@ -88,6 +88,8 @@ class StretchBar:
             css_classes=["aa-bar", "aa-zoom"], sizing_mode="stretch_width", spacing=6, visible=False,
             styles={"padding": "3px 6px"},
         )  # fmt: skip
+        for widget in (*top.children, *self.below.children):
+            widget.margin = (0, 2, 2, 2)  # so that one row is enough on a small screen
         self.root = Column(top, self.below, sizing_mode="stretch_width", spacing=0, name="stretch_bar")
         self.update({"options"})
 
