@@ -15,12 +15,12 @@ from astroanomaly.app.view.theme import view
 __all__ = ["Annotators"]
 
 _NOBODY = (
-    "<p class=muted>Nobody has labelled an object yet. Here will stand who labelled how many objects, and how often each "
-    "person gives the same verdict again. Label some on the view <i>candidates</i>: one key is one verdict.</p>"
+    "<p class=muted>Nobody has labelled an object yet. Here will stand who labelled how many objects, and how often "
+    "each person gives the same verdict again. Label some on the view <i>candidates</i>: one key is one verdict.</p>"
 )
 _REPEATS = (
-    "<p class=muted>Self-agreement is measured on objects that come back unmarked: set <i>blind repeats, %</i> beside the "
-    "candidates.</p>"
+    "<p class=muted>Self-agreement is measured on objects that come back unmarked: set <i>blind repeats, %</i> beside "
+    "the candidates.</p>"
 )
 _NO_DISAGREEMENT = (
     "<p class=muted>None. Objects that two people label differently are listed here, the most divided first, and one "

@@ -39,7 +39,7 @@ class Header:
         self.progress = Div(disable_math=True, margin=(10, 10, 0, 10), css_classes=["aa-shrinks"], name="progress")
         self.root = Row(
             self.title, self.views, Spacer(sizing_mode="stretch_width"), self.progress,
-            Div(text="<span class=muted>annotator</span>", margin=(10, 6, 0, 0), css_classes=["aa-shrinks"]),
+            Div(text="<span class=muted>annotator</span>", margin=(10, 6, 0, 0), css_classes=["aa-optional"]),
             self.annotator, self.theme, self.help,
             css_classes=["aa-header", "aa-zoom"], height=42, sizing_mode="stretch_width", spacing=0,
         )  # fmt: skip

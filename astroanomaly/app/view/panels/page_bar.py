@@ -85,7 +85,7 @@ class PageBar:
             keys = ("◀ ←", "→ ▶", "object") if state.inspecting else ("◀ PageUp", "PageDown ▶", "page")
             for button, label, which in ((self.back, keys[0], "previous"), (self.on, keys[1], "next")):
                 button.update(label=label, html_attributes={"title": f"{which} {keys[2]}"})
-            self.inspect.label = "Enter back to the page" if state.inspecting else "Enter inspect"
+            self.inspect.label = "Enter back" if state.inspecting else "Enter inspect"
         if "options" in dirty:
             self.clear.visible = not state.audit and (state.filters != Filters() or bool(state.rejected))
             self.banner.visible = self.stop.visible = bool(state.click_marks)

@@ -62,7 +62,7 @@ class StretchBar:
         }
         self.first = NumericInput(title="low %", mode="float", width=70)
         self.second = NumericInput(title="high %", mode="float", width=70)
-        self.invert = Toggle(label="invert", width=60)
+        self.invert = Toggle(label="i invert", width=65)
         self.shared = Toggle(label="same for all bands", width=130)
         self.shown = CheckboxButtonGroup(labels=bands)
         self.more = Toggle(label="more", width=60)
