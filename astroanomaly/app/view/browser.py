@@ -79,7 +79,7 @@ def connect(
     click: Callable[[Click], None],
     *,
     annotator: str,
-    alone: bool,
+    token_in_address: bool,
 ) -> Bus:
     """Listen to the keys, the clicks and the sizes of a page.
 
@@ -103,15 +103,18 @@ def connect(
         Called with width and height of the mosaic, while it is in sight, and the number of this size.
     click
         Called with each click on an object.
-    alone
-        Whether the app is the whole page; else keys count only after a click into it.
+    token_in_address
+        Whether the token has to stay in the address; else a cookie stands for it, and it is taken away.
     """
     bus = Bus(name="bus", annotator=annotator)
     known = [key for names, _, _ in KEYS for key in names]
     document.add_root(bus)
     document.js_on_event(
         "document_ready",
-        CustomJS(args={"bus": bus, "keys": known, "alone": alone, "inspector": inspector}, code=asset("keys.js")),
+        CustomJS(
+            args={"bus": bus, "keys": known, "token_stays": token_in_address, "inspector": inspector},
+            code=asset("keys.js"),
+        ),
     )
     document.js_on_event(
         "document_ready",
@@ -119,11 +122,10 @@ def connect(
     )
     for event in (Tap, DoubleTap):
         mosaic.js_on_event(event, CustomJS(args={"bus": bus}, code="if (bus.tapped) bus.tapped(cb_obj)"))
-    if alone:
-        document.template = asset("page.html")
-        document.config.notify_connection_status = False  # reconnect.js says it, and loads the page again
-        document.config.reconnect_session = False
-        document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
+    document.template = asset("page.html")
+    document.config.notify_connection_status = False  # reconnect.js says it, and loads the page again
+    document.config.reconnect_session = False
+    document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
     bus.js_on_change(
         "annotator", CustomJS(args={"bus": bus, "usual": annotator, "name": _COOKIE}, code=asset("remember.js"))
     )

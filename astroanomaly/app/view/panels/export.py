@@ -98,7 +98,7 @@ class Export:
         self.preview.text = (
             f"<h3>{len(ids):,} object{'s' if len(ids) != 1 else ''} in this selection</h3>"
             f"<table><tr><th>object_id</th><th class=number>ra</th><th class=number>dec</th><th>label</th>"
-            "<th class=number>score</th></tr>{lines}</table>{more}"
+            f"<th class=number>score</th></tr>{lines}</table>{more}"
             "<p class=muted>The file has these columns, rank and votes, and the columns of the catalogue.</p>"
         )
 
