@@ -30,8 +30,8 @@ _EMPTY_CURVES: dict[str, list[float]] = {
 _COMING = (
     "<h3>curves of a training</h3><p class=muted>While a network trains, its loss is drawn here step by step and, for "
     "<code>fixmatch</code>, the share of unlabelled images that it learns from. Label nominal objects and anomalies on "
-    "the view <i>candidates</i>, then choose <i>train and score a round</i>: it runs in a process of its own, and you go "
-    "on labelling.</p>"
+    "the view <i>candidates</i>, then choose <i>train and score a round</i>: it runs in a process of its own, and you "
+    "go on labelling.</p>"
 )
 _NO_ROUND = (
     "<p class=muted>None yet. Each training adds a round, with the scores of all objects; the latest is offered as "
