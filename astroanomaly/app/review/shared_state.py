@@ -14,6 +14,7 @@ import numpy as np
 
 from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
+from astroanomaly.app.review.truth_columns import truth_columns
 from astroanomaly.errors import ConfigError, LabelError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
@@ -77,6 +78,7 @@ class SharedState:
         self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
         self._matching: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._truth_columns: dict[int, frozenset[str]] = {}  # by number of the shard
         self._current_consensus: tuple[int, dict[str, ObjectConsensus]] | None = None
         self._verdict_numbers: list[int] = []
         self._lock = threading.RLock()
@@ -352,6 +354,13 @@ class SharedState:
             parts.append(np.broadcast_to(evaluate(expression, columns), (len(shard),)))
             start = stop
         return np.concatenate(parts)
+
+    def truth_columns(self, object_id: str) -> frozenset[str]:
+        """Return the names of the catalogue columns of an object that may tell its class, see `truth_columns`."""
+        number = int(self.cache.locate([object_id])[0][0])
+        if number not in self._truth_columns:
+            self._truth_columns[number] = truth_columns(self.cache.shards[number].columns(), self.classes)
+        return self._truth_columns[number]
 
     def close(self) -> None:
         """Close the label file."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.records import ANOMALY, NOMINAL
 
-__all__ = ["KEYS", "press"]
+__all__ = ["KEYS", "key_of_class", "press"]
 
 KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), "← → ↑ ↓", "move the cursor"),
@@ -22,10 +24,18 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("Enter",), "Enter", "open or close the inspector"),
     (("i",), "i", "invert the colours"),
     (("o",), "o", "north up, or the orientation of the stored pixels"),
-    (("Escape",), "Esc", "close what is open, clear the selection, back to the candidates"),
+    (("Escape",), "Esc", "close what is open, clear the selection, end marking by click, back to the candidates"),
     (("?",), "?", "show or hide the keys"),
 )
 _KEYS_OF_EVERY_VIEW = ("?", "Escape")  # keys that mean something on every view
+
+
+def key_of_class(word: str, classes: Sequence[str]) -> str:
+    """Return the key that labels objects as a class; empty for the tenth own class and those after it."""
+    own = list(classes[2:])
+    if word in (ANOMALY, NOMINAL):
+        return "a" if word == ANOMALY else "n"
+    return str(own.index(word) + 1) if word in own[:9] else ""
 
 
 def press(state: ViewState, key: str) -> None:

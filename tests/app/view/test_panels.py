@@ -197,6 +197,225 @@ def test_the_bar_offers_every_curve_and_interval_of_the_library(page):
     assert page.stretch_bar.widgets["interval"].options == list(typing.get_args(hints["interval"]))
 
 
+def tap(page, cell, *, layout=None, double=False, shift=False, ctrl=False):
+    taps = (page.bus.tap or [0] * 6)[-1] + 1
+    layout = page.mosaic.layout if layout is None else layout
+    page.bus.tap = [layout, page.state.page.ids[cell], double, shift, ctrl, taps]
+
+
+def click(button):
+    button._trigger_event(ButtonClick(button))
+
+
+def test_clicks_select_and_a_double_click_opens_the_inspector(page):
+    tap(page, 3)
+    assert page.mosaic.cursor.data["left"] == [3 % page.state.columns]
+    assert page.mosaic.chosen.data["left"] == []  # no tint on a single object
+    tap(page, 5, shift=True)
+    assert len(page.mosaic.chosen.data["left"]) == 3
+    tap(page, 8, ctrl=True)
+    assert page.state.selection == {3, 4, 5, 8}
+    tap(page, 7)
+    tap(page, 7, double=True)
+    assert page.inspector.root.visible
+    assert page.state.current == page.state.page.ids[7]
+    tap(page, 2, double=True)  # the mosaic is out of sight
+    assert page.state.cursor == 7
+    assert page.shared.labels.events() == []
+
+
+def test_a_click_on_what_is_gone_counts_for_nothing(page):
+    before = page.mosaic.layout
+    page.bus.room = [900, 300, 1]
+    assert page.mosaic.layout > before
+    tap(page, 9, layout=before)
+    assert page.state.cursor == 0
+    gone = page.state.page.ids[9]
+    press(page, "PageDown")
+    page.bus.tap = [page.mosaic.layout, gone, False, False, False, 99]
+    assert (page.state.cursor, page.state.selection) == (0, frozenset())
+    tap(page, 9)
+    assert page.state.cursor == 9
+    page.header.views.active = 1
+    tap(page, 4)
+    assert page.state.cursor == 9
+
+
+def test_the_browser_is_told_when_the_layout_is_final(page):
+    told = []
+    page.bus.on_change("laid", lambda attr, old, new: told.append(new))
+    page.bus.room = [900, 300, 1]
+    assert told == [None, [1, page.mosaic.layout]]  # hidden, then complete
+    grid = (page.state.columns, page.state.rows)
+    x, y = page.mosaic.root.x_range, page.mosaic.root.y_range
+    assert (x.end - x.start) / 900 == pytest.approx((y.end - y.start) / 300)  # pixels are square
+    told.clear()
+    page.bus.room = [900, 300, 2]  # back from another view, nothing moved: an answer all the same
+    assert told[-1] == [2, page.mosaic.layout]
+    assert (page.state.columns, page.state.rows) == grid
+    told.clear()
+    press(page, "PageDown")  # the same grid: no need to hide, but clicks on the page before are void
+    assert told == [[2, page.mosaic.layout]]
+    told.clear()
+    page.state.show(page.state.page.ids[:2], "map")
+    page.flush()
+    assert told == [None, [2, page.mosaic.layout]]
+    told.clear()
+    press(page, "Enter", "PageDown", "Enter")  # turned in the inspector: the mosaic is painted before it is seen again
+    assert told[0] is None
+    assert told[-1] == [2, page.mosaic.layout]
+
+
+def test_the_size_of_the_inspector_is_none_of_the_mosaic(page):
+    page.bus.room = [1000, 600, 1]
+    grid = (page.state.columns, page.state.rows)
+    press(page, "Enter")
+    page.bus.area = [1000, 80]
+    press(page, "Enter")
+    assert (page.state.columns, page.state.rows) == grid
+    assert page.state.shape == (1000, 600)
+
+
+def test_marking_by_click_is_a_mode_that_is_seen_and_off_at_first(page):
+    bar, side = page.page_bar, page.sidebar
+    assert not bar.banner.visible
+    assert not side.marking.active
+    side.marking.active = True
+    assert bar.banner.visible
+    assert "anomaly" in bar.banner.text
+    assert page.bus.marking == "anomaly"
+    tap(page, 2)
+    assert page.mosaic.cells.data["word"][2] == "anomaly"
+    tap(page, 2, double=True)  # the second of two quick clicks is one more click
+    assert page.mosaic.cells.data["word"][2] == ""
+    assert not page.inspector.root.visible
+    side.click.value = "ring"
+    tap(page, 4)
+    assert page.mosaic.cells.data["word"][4] == "ring"
+    press(page, "Escape")
+    assert not side.marking.active
+    assert not bar.banner.visible
+    tap(page, 6)
+    assert page.mosaic.cells.data["word"][6] == ""
+    side.marking.active = True
+    assert page.bus.marking == "ring"
+    click(bar.stop)
+    assert page.bus.marking == ""
+
+
+def test_marking_by_click_is_off_whatever_an_earlier_visit_left(page):
+    kept = {"ann": {"click_marks": "anomaly", "page_size": 16}}
+    (page.shared.session.path / "app.json").write_text(json.dumps(kept))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.click_marks, again.state.page_size) == ("", 16)
+    again.sidebar.marking.active = True
+    again._tick()
+    assert Page(Document(), page.shared, page.learner, "ann").state.click_marks == ""
+
+
+def test_each_button_shows_its_key_and_does_what_it_does(page):
+    bar = page.page_bar
+    labels = [button.label for button in bar.classes]
+    assert [label.split(maxsplit=1)[1] for label in labels] == ["n nominal", "a anomaly", "1 ring", "2 arc"]
+    buttons = [child for child in bar.below.children if hasattr(child, "label")]
+    assert all(button.height >= 40 for button in buttons)
+    for button in bar.classes:
+        click(button)
+    assert page.mosaic.cells.data["word"][:4] == ["nominal", "anomaly", "ring", "arc"]
+    by_label = {button.label: button for button in buttons}
+    click(by_label["s skip"])
+    click(by_label["u undo"])
+    click(by_label["f flag"])
+    assert page.mosaic.cells.data["word"][4] == ""
+    assert page.mosaic.cells.data["flag"][4] > 0
+    first = page.state.page.ids
+    click(by_label["PageDown ▶"])
+    assert page.state.page.ids != first
+    assert "page 2" in bar.number.text
+    click(by_label["◀ PageUp"])
+    assert page.state.page.ids == first
+    click(by_label["Enter inspect"])
+    assert page.inspector.root.visible
+    assert [bar.back.label, bar.on.label] == ["◀ ←", "→ ▶"]
+    click(bar.on)
+    assert page.state.cursor == 1
+    assert "object 2 of 25" in bar.number.text
+    click(bar.inspect)
+    assert not page.inspector.root.visible
+
+
+def test_a_session_of_many_classes_shows_the_keys_that_exist(new_session):
+    session = new_session(classes=[f"kind{k}" for k in range(11)])
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
+    made = Page(Document(), shared, learner, "ann")
+    labels = [button.label for button in made.page_bar.classes]
+    assert labels[2].endswith(" 1 kind0")
+    assert labels[10].endswith(" 9 kind8")
+    assert labels[11].split() == [labels[11].split()[0], "kind9"]  # no key for the tenth
+    click(made.page_bar.classes[11])
+    assert made.mosaic.cells.data["word"][0] == "kind9"
+    learner.close()
+    shared.close()
+
+
+def test_a_rejected_filter_says_so_until_it_is_put_right(page):
+    side, bar = page.sidebar, page.page_bar
+    side.expression.value = "snr >"
+    assert "cannot read" in side.wrong.text
+    assert side.wrong.visible
+    assert "aa-wrong" in side.expression.css_classes
+    assert bar.clear.visible
+    side.page_size.value = "16"  # other things change, the message of the moment goes, this stays
+    press(page, "n")
+    page._tick()
+    assert not page.footer.error.visible
+    assert side.expression.value == "snr >"
+    assert side.wrong.visible
+    assert "unlabelled;" in bar.words.text
+    assert "snr" not in bar.words.text
+    side.expression.value = "snr > -1"
+    assert not side.wrong.visible
+    assert "aa-wrong" not in side.expression.css_classes
+    assert "snr &gt; -1" in bar.words.text
+    side.region.value = "<b>"
+    assert "&lt;b&gt;" in side.wrong.text
+    click(bar.clear)
+    assert (side.region.value, side.expression.value) == ("", "")
+    assert not side.wrong.visible
+    assert not bar.clear.visible
+
+
+def test_counts_follow_verdicts_within_a_page(page):
+    press(page, "a", "a", "n")
+    page._tick()
+    assert "3 of 25 on this page" in page.page_bar.words.text
+    assert f"{len(page.shared.cache) - 3} of" in page.page_bar.words.text
+    assert "<td class=number>2</td>" in page.sidebar.counts.text
+
+
+def test_views_without_content_say_what_will_be_there_and_what_to_do(page):
+    text = {}
+    for name in ("learning", "annotators", "export"):
+        page.header.views.active = page.header.views.labels.index(name)
+        text[name] = page.views[name]
+    assert "train and score" in text["learning"].coming.text
+    assert text["learning"].coming.visible
+    assert "None yet" in text["learning"].rounds.text
+    assert "Label some" in text["annotators"].people.text
+    assert "two people" in text["annotators"].divided.text
+    export = text["export"]
+    assert "nothing to export yet" in export.preview.text
+    for which, _ in export.which.options:
+        export.which.value = which
+        assert export.preview.text, which
+    export.which.value = "anomalies"
+    press(page, "Escape", "a")
+    page.header.views.active = page.header.views.labels.index("export")
+    assert "1 object in this selection" in export.preview.text
+    assert page.state.page.ids[0] in export.preview.text
+
+
 def test_what_somebody_chose_is_there_on_the_next_visit(page):
     page.stretch_bar.widgets["curve"].value = "sqrt"
     page.sidebar.page_size.value = "49"

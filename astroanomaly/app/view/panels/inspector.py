@@ -115,20 +115,17 @@ class Inspector:
         self.saliency.on_change("active", lambda attr, old, new: act(self._map_saliency)())
         self.reset_zoom = Button(label="reset zoom", width=90)
         self.reset_zoom.on_click(act(self._reset_zoom))
-        self.verdicts = []
-        for word in state.shared.classes:
-            button = Button(label=f"{mark_style(word, state.shared.classes).letter} {word}")
-            button.on_click(act(lambda word=word: state.verdict(word)))
-            self.verdicts.append(button)
-        self.back = Button(label="back to the page", width=120)
+        self.back = Button(label="Enter back to the page", width=160)
         self.back.on_click(act(state.inspect))
-        self.history = Div(disable_math=True, width=_INFO_WIDTH_PX, name="history")
-        self.columns = Div(disable_math=True, width=_INFO_WIDTH_PX, name="columns")
+        self.history = Div(disable_math=True, width=_INFO_WIDTH_PX, name="history", css_classes=["aa-wide"])
+        self.columns = Div(disable_math=True, width=_INFO_WIDTH_PX, name="columns", css_classes=["aa-wide"])
+        self.reveal = Toggle(label="show what may tell the class", visible=False, name="reveal")
+        self.reveal.on_change("active", lambda attr, old, new: act(self._tell)())
         single = len(layout.bands) == 1  # the same again
         self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAP_STYLE)
         info = Column(
-            self.title, Row(*self.verdicts, spacing=2, styles={"flex-wrap": "wrap"}), self.position,
-            Row(self.copy, self.similar, spacing=6), self.links, self.note, self.history, self.columns,
+            self.title, self.position, Row(self.copy, self.similar, spacing=6), self.links, self.note, self.history,
+            self.columns, self.reveal,
             width=_INFO_WIDTH_PX + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
             styles={"padding": "8px 10px"},
         )  # fmt: skip
@@ -214,7 +211,7 @@ class Inspector:
         if not self.state.inspecting or not self.state.current:
             self._shown = self._shown if self.state.current else ""
             return
-        if dirty & {"zoom", "shape"}:
+        if dirty & {"zoom", "area"}:
             self._arrange()
         if self.state.current != self._shown:
             self._load()
@@ -260,17 +257,11 @@ class Inspector:
             f'<a href="{escape(address, quote=True)}" target="_blank" rel="noopener noreferrer">{escape(name)}</a>'
             for name, address in links(ra, dec, field)
         )
-        rows = "".join(
-            f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(entry))}</td></tr>"
-            for name, entry in list(cutout.columns.items())[:_MAX_COLUMNS]
-        )
-        hidden = self.state.is_hidden(current)
-        self.columns.text = f"<h3>catalogue</h3><table>{rows}</table>" if rows and not hidden else ""
 
     def _arrange(self) -> None:
         """Make the figures as large as the place for them allows; their pixels stay square."""
         layout = self.state.shared.cache.layout
-        width, height = self.state.shape
+        width, height = self.state.area
         if width < 50:  # not laid out yet
             return
         bands = len(self.figures) - 1 if self.bands.children else 0
@@ -334,9 +325,14 @@ class Inspector:
     def _tell(self) -> None:
         state, object_id = self.state, self._shown
         hidden = state.is_hidden(object_id)
+        for widget in (self.similar, self.saliency):  # neighbours have labels, and a score tells what it rests on
+            widget.disabled = hidden
+        if hidden and self.saliency.active:
+            self.saliency.active = False
+        self._tell_columns(hidden)
         mark = state.mark(object_id)
         score = state.page.score(object_id)
-        lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
+        lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(state.name_of(object_id))}</b>"]
         if mark.label:
             marked = mark_style(mark.label, state.shared.classes)
             lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.label)}</span>")
@@ -359,6 +355,23 @@ class Inspector:
                 f"<td>{escape(event.annotator)}</td><td>{escape(text)}</td></tr>"
             )
         self.history.text = f"<h3>verdicts and notes</h3><table>{''.join(rows)}</table>" if rows else ""
+
+    def _tell_columns(self, hidden: bool) -> None:
+        """List the catalogue; nothing of it blind, and columns that may tell the class when somebody asks for them."""
+        columns = self._seen.cutout.columns if self._seen is not None and not hidden else {}
+        telling = self.state.shared.truth_columns(self._shown) & set(columns) if columns else frozenset()
+        self.reveal.visible = bool(telling)
+        left_out = frozenset() if self.reveal.active else telling
+        rows = "".join(
+            f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(entry))}</td></tr>"
+            for name, entry in list(columns.items())[:_MAX_COLUMNS]
+            if name not in left_out
+        )
+        text = f"<h3>catalogue</h3><table>{rows}</table>" if rows else ""
+        if left_out:
+            names = ", ".join(sorted(left_out))
+            text += f"<p class=muted>not shown, since it may tell the class: {escape(names)}</p>"
+        self.columns.text = text
 
 
 def _shown(value: Any) -> str:

@@ -75,7 +75,7 @@ class StretchBar:
         self.words = Div(disable_math=True, name="display_words", styles={"align-self": "center"})
         self.first = NumericInput(title="low %", mode="float", width=70)
         self.second = NumericInput(title="high %", mode="float", width=70)
-        self.invert = Toggle(label="invert", width=60)
+        self.invert = Toggle(label="i invert", width=65)
         self.shared = Toggle(label="same for all bands", width=130)
         self.shown = CheckboxButtonGroup(labels=bands)
         self.more = Toggle(label="more", width=60)
@@ -103,6 +103,8 @@ class StretchBar:
             css_classes=["aa-bar", "aa-zoom"], sizing_mode="stretch_width", spacing=6, visible=False,
             styles={"padding": "3px 6px"},
         )  # fmt: skip
+        for widget in (*top.children, *self.below.children):
+            widget.margin = (0, 2, 2, 2)  # so that one row is enough on a small screen
         self.root = Column(top, self.below, sizing_mode="stretch_width", spacing=0, name="stretch_bar")
         self.update({"options"})
 
