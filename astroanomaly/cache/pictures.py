@@ -13,7 +13,7 @@ import numpy as np
 from astroanomaly.config import StretchConfig
 from astroanomaly.imaging.channel_maps import usual_map
 from astroanomaly.imaging.display import Display
-from astroanomaly.imaging.flux_scale import FluxScale, flux_scale
+from astroanomaly.imaging.flux_scale import FluxScale, flux_scale, needs_zero_point
 from astroanomaly.imaging.painting import Painter, bin_pixels
 from astroanomaly.imaging.sampling import Cutouts, sample_pixels
 from astroanomaly.imaging.stretch import Limits, Stretch
@@ -63,7 +63,7 @@ class Pictures:
         layout = self._cache.layout
         if layout.pixel_kind == "display":
             return None
-        return flux_scale(layout.units, self._zero_points())
+        return flux_scale(layout.units, self._zero_points() if any(map(needs_zero_point, layout.units)) else ())
 
     def describe(self, display: Display) -> str:
         """Say in a line how a display colours the cutouts."""
