@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
 
+from astroanomaly.cache.orientations import Orientations, Oriented
 from astroanomaly.config import StretchConfig
 from astroanomaly.imaging.channel_maps import usual_map
+from astroanomaly.imaging.compass import Compass
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.flux_scale import FluxScale, flux_scale, needs_zero_point
-from astroanomaly.imaging.painting import Painter, bin_pixels
+from astroanomaly.imaging.orientation import Orientation, OrientationChoice
+from astroanomaly.imaging.painting import Painter, bin_factor, bin_pixels
 from astroanomaly.imaging.sampling import Cutouts, sample_pixels
 from astroanomaly.imaging.stretch import Limits, Stretch
 from astroanomaly.imaging.usual import describe_display, usual_display
-from astroanomaly.records import Layout
 
 __all__ = ["Pictures"]
 
@@ -30,12 +32,8 @@ _CACHED_LIMITS = 32
 _DATA_RANGE = StretchConfig(interval="percentile", low=0.1, high=99.9)
 
 
-class _Cache(Cutouts, Protocol):
+class _Cache(Cutouts, Oriented, Protocol):
     """The part of a cache that pictures need."""
-
-    @property
-    def layout(self) -> Layout:
-        """Size and kind of the cutouts."""
 
     def columns(self, ids: Sequence[str]) -> Mapping[str, Any]:
         """Catalogue columns of some objects."""
@@ -47,6 +45,7 @@ class Pictures:
     def __init__(self, cache: _Cache) -> None:
         self._cache = cache
         self._limits: OrderedDict[StretchConfig, Limits] = OrderedDict()
+        self._orientations = Orientations(cache)
 
     @cached_property
     def usual_display(self) -> Display:
@@ -67,19 +66,49 @@ class Pictures:
 
     def describe(self, display: Display) -> str:
         """Say in a line how a display colours the cutouts."""
-        if display == self.usual_display and self._cache.layout.pixel_kind == "display":
+        usual = self.usual_display.changed(orientation=display.orientation)
+        if display == usual and self._cache.layout.pixel_kind == "display":
             return "pictures as they are"
         return describe_display(display, self._cache.bands, self.flux_scale.unit if self.flux_scale else "")
 
     def painter(self, ids: Sequence[str], largest: int | None = None) -> Painter:
         """Read cutouts to be painted, binned until neither side is longer than ``largest`` pixels."""
         images = self._cache.read(ids)
-        return self.painter_of(images if largest is None else bin_pixels(images, largest))
+        self._orientations.look_up(ids)
+        return self.painter_of(images if largest is None else bin_pixels(images, largest), ids)
 
-    def painter_of(self, images: np.ndarray) -> Painter:
-        """Take cutouts to be painted, ``(n, B, H, W)`` as the cache gives them."""
+    def painter_of(self, images: np.ndarray, ids: Sequence[str]) -> Painter:
+        """Take cutouts to be painted, ``(n, B, H, W)`` as the cache gives them, and their ids."""
         factors = self.flux_scale.factors if self.flux_scale else None
-        return Painter(images, self._cache.bands, self.survey_limits, factors)
+        return Painter(images, self._cache.bands, self.survey_limits, factors, partial(self.orientations, ids))
+
+    def orientations(self, ids: Sequence[str], wanted: OrientationChoice) -> list[Orientation]:
+        """How each of some cutouts is turned for the eye, for a choice of `Display.orientation`."""
+        return self._orientations.of(ids, wanted)
+
+    def compasses(
+        self, ids: Sequence[str], display: Display | None = None, largest: int | None = None
+    ) -> list[Compass | None]:
+        """Scale, north and east in pictures of some cutouts, as `painter` and `rgb` make them.
+
+        Parameters
+        ----------
+        ids
+            Their ids.
+        display
+            How they are rendered; None: as usual.
+        largest
+            As in `painter`.
+
+        Returns
+        -------
+        list
+            One for each, its scale in arcseconds a pixel of the picture; None without a WCS, or where it gives no
+            direction.
+        """
+        layout = self._cache.layout
+        factor = 1 if largest is None else bin_factor(layout.height, layout.width, largest)
+        return self._orientations.compasses(ids, (display or self.usual_display).orientation, factor)
 
     def rgb(self, ids: Sequence[str], display: Display | None = None) -> np.ndarray:
         """Paint cutouts.
@@ -94,7 +123,7 @@ class Pictures:
         Returns
         -------
         numpy.ndarray
-            ``(n, height, width, 3)`` uint8.
+            ``(n, height, width, 3)`` uint8, first row on top.
         """
         painted = self.painter(ids).paint(display or self.usual_display)
         return painted.view(np.uint8).reshape(*painted.shape, 4)[..., :3]

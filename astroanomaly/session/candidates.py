@@ -9,6 +9,7 @@ import numpy as np
 
 from astroanomaly import figures, ranking
 from astroanomaly.errors import TrainingError
+from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.learn import label_errors
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
@@ -40,7 +41,7 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
     return describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
 
 
-def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
+def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
     """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
     ids = [str(object_id) for object_id in table["object_id"]]
     captions = [
@@ -49,8 +50,8 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
     ]
     labels = [str(label) or None for label in table["label"]]
     pictures = session.cache.pictures
-    channels = session.settings["input"].get("channels", "")
-    display = pictures.usual_display.changed(channels=channels) if channels else pictures.usual_display
+    channels = session.settings["input"].get("channels", "") or pictures.usual_display.channels
+    display = pictures.usual_display.changed(channels=channels, orientation=orientation)
     figures.contact_sheet(pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes)
 
 
