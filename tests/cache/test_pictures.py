@@ -31,19 +31,16 @@ def flux(n=20, bands=3, side=16, seed=0):
     return images.astype(np.float32)
 
 
-def painted(cache, ids):
-    """Colours as usual, of the pixels as they are stored, ``(n, H, W, 3)``."""
-    return cache.pictures.rgb(ids)[:, ::-1]  # without a WCS, flux is shown with its first row at the bottom
-
-
 def expected(cache, ids, display):
-    """What astropy makes of the flux, with the numbers that the pictures say."""
+    """What astropy makes of the flux, with the numbers that the pictures say; the first row at the bottom."""
     scale = np.array(cache.pictures.flux_scale.factors, np.float64)
     minimum, stretch, q = cache.pictures.painter(ids).lupton_levels(display)
     rows = display.rows(cache.bands)
     colours = np.einsum("cb,nbhw->nchw", rows, cache.read(ids) * scale[:, None, None])
     intervals = [ManualInterval(vmin=level) for level in minimum[0]]
-    return np.stack([make_lupton_rgb(*image, interval=intervals, stretch=stretch[0], Q=q) for image in colours])
+    return np.stack([make_lupton_rgb(*image, interval=intervals, stretch=stretch[0], Q=q) for image in colours])[
+        :, ::-1
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +60,15 @@ def sdss(data_folder, tmp_path_factory):
 def test_sdss_looks_as_astropy_makes_it(sdss):
     display, ids = sdss.pictures.usual_display, list(sdss.ids)
     assert (display.colours, display.scale, display.channels) == ("lupton", "flux", "i,r,g")
-    found = painted(sdss, ids).astype(int)
-    seen = np.isfinite(sdss.read(ids)).all(axis=1)
+    found = sdss.pictures.rgb(ids).astype(int)
+    seen = np.isfinite(sdss.read(ids)).all(axis=1)[:, ::-1]
     assert np.abs(found - expected(sdss, ids, display))[seen].max() <= 1
     assert sdss.pictures.describe(display) == "Lupton on flux in nanomaggy, R G B = i r g (gri), survey levels"
 
 
 def test_the_sky_of_sdss_is_dark_and_its_stars_have_their_colours(sdss):
     ids = list(sdss.ids)
-    images, found = sdss.read(ids), painted(sdss, ids).astype(float)
+    images, found = sdss.read(ids), sdss.pictures.rgb(ids)[:, ::-1].astype(float)
     whole = np.isfinite(images).all(axis=1)
     faint = whole & (np.abs(images[:, 1]) < 0.02)
     assert found[faint].mean(axis=0).max() < 25
@@ -96,8 +93,8 @@ def test_zero_points_that_a_source_wrote_bring_counts_to_one_scale(tmp_path, nam
     ids = list(cache.ids)
     display = cache.pictures.usual_display
     assert "(Euclid VIS Y H)" in cache.pictures.describe(display)
-    assert np.abs(painted(cache, ids).astype(int) - expected(cache, ids, display)).max() <= 1
-    core = painted(cache, ids)[:, 8, 8].mean(axis=0)
+    assert np.abs(cache.pictures.rgb(ids).astype(int) - expected(cache, ids, display)).max() <= 1
+    core = cache.pictures.rgb(ids)[:, 8, 8].mean(axis=0)
     assert core[2] / core[0] == pytest.approx(0.5, abs=0.05)
 
 
@@ -112,7 +109,7 @@ def test_pictures_are_shown_as_they_are(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
     for number, bands in enumerate((("R", "G", "B"), ("i", "r", "g"))):
         cache = write(tmp_path / f"c{number}", images, bands, dtype="uint8", pixel_kind="display", stretch="asinh")
-        np.testing.assert_array_equal(painted(cache, list(cache.ids)), np.moveaxis(images, 1, -1))
+        np.testing.assert_array_equal(cache.pictures.rgb(list(cache.ids))[:, ::-1], np.moveaxis(images, 1, -1))
         assert cache.pictures.describe(cache.pictures.usual_display) == "pictures as they are"
 
 
