@@ -15,7 +15,7 @@ from astroanomaly.config import StretchConfig
 from astroanomaly.imaging.channel_maps import usual_map
 from astroanomaly.imaging.compass import Compass
 from astroanomaly.imaging.display import Display
-from astroanomaly.imaging.flux_scale import FluxScale, flux_scale
+from astroanomaly.imaging.flux_scale import FluxScale, flux_scale, needs_zero_point
 from astroanomaly.imaging.orientation import Orientation, OrientationChoice
 from astroanomaly.imaging.painting import Painter, bin_factor, bin_pixels
 from astroanomaly.imaging.sampling import Cutouts, sample_pixels
@@ -62,11 +62,12 @@ class Pictures:
         layout = self._cache.layout
         if layout.pixel_kind == "display":
             return None
-        return flux_scale(layout.units, self._zero_points())
+        return flux_scale(layout.units, self._zero_points() if any(map(needs_zero_point, layout.units)) else ())
 
     def describe(self, display: Display) -> str:
         """Say in a line how a display colours the cutouts."""
-        if display == self.usual_display and self._cache.layout.pixel_kind == "display":
+        usual = self.usual_display.changed(orientation=display.orientation)
+        if display == usual and self._cache.layout.pixel_kind == "display":
             return "pictures as they are"
         return describe_display(display, self._cache.bands, self.flux_scale.unit if self.flux_scale else "")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FluxScale", "flux_scale"]
+__all__ = ["FluxScale", "flux_scale", "needs_zero_point"]
 
 _JANSKY_OF_AB_ZERO = 3631.0  # Oke & Gunn 1983, ApJ 266, 713
 _COUNTS = re.compile(r"(adu|dn|counts?|cts?|electrons?|e-?|photons?|ph)(\s*[/ ]?\s*(s|sec|seconds?)(\^?-1|\*\*-1)?)?")
@@ -29,6 +29,12 @@ class FluxScale:
 
     factors: tuple[float, ...]
     unit: str
+
+
+def needs_zero_point(unit: str) -> bool:
+    """Whether only a zero point says how much flux a value is: in counts, or without a unit."""
+    plain = " ".join(unit.split()).lower()
+    return not plain or _COUNTS.fullmatch(plain) is not None
 
 
 def flux_scale(units: Sequence[str], zero_points: Sequence[float] = ()) -> FluxScale | None:
@@ -52,7 +58,7 @@ def flux_scale(units: Sequence[str], zero_points: Sequence[float] = ()) -> FluxS
     """
     plain = [" ".join(unit.split()) for unit in units]
     same = bool(plain) and bool(plain[0]) and len({_known_spelling(unit) for unit in plain}) == 1
-    counts = [not unit or _COUNTS.fullmatch(unit.lower()) is not None for unit in plain]
+    counts = [needs_zero_point(unit) for unit in plain]
     if same and not any(counts):
         return FluxScale((1.0,) * len(plain), plain[0])
     given = list(zero_points) or [math.nan] * len(plain)

@@ -270,12 +270,19 @@ class Painter:
 
     def _channel(self, weights: list[np.ndarray], channel: int, span: np.ndarray) -> np.ndarray:
         """Mix one colour from the bands, ``(n, H, W)`` float32 in units of a span, ``(n or 1, 1)``."""
-        mixed = np.zeros(self.images[:, 0].shape, np.float32)
-        share = np.broadcast_to(1 / span, (len(mixed), 1))[:, :, None]
-        for (chosen, _), rows in zip(self._groups, weights, strict=True):
-            for band in np.flatnonzero(rows[channel]).tolist():
-                with np.errstate(invalid="ignore", over="ignore"):
-                    mixed[chosen] += self._plane(band)[chosen] * (rows[channel, band] * share[chosen])
+        shape = self.images[:, 0].shape
+        share = np.broadcast_to(1 / span, (shape[0], 1))[:, :, None]
+        mixed = np.zeros(0, np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            for (chosen, _), rows in zip(self._groups, weights, strict=True):
+                for band in np.flatnonzero(rows[channel]).tolist():
+                    part = self._plane(band)[chosen] * (rows[channel, band] * share[chosen])
+                    if part.shape == shape and not mixed.size:  # the usual case: one band, which all images have
+                        mixed = part
+                        continue
+                    mixed = mixed if mixed.size else np.zeros(shape, np.float32)
+                    mixed[chosen] += part
+        mixed = mixed if mixed.size else np.zeros(shape, np.float32)
         _make_finite(mixed)
         return mixed
 
