@@ -14,6 +14,8 @@ from typing import Any, overload
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.cache.cutout_files import write_cutouts
+from astroanomaly.cache.cutouts import iter_cutouts
 from astroanomaly.cache.index import Index, load_index
 from astroanomaly.cache.pictures import Pictures
 from astroanomaly.cache.plan import read_description
@@ -153,25 +155,33 @@ class Cache:
     # ---------------------------------------------------------------------------------------------------- reading
 
     def __getitem__(self, object_id: str) -> Cutout:
-        row = self.rows([object_id])[0]
-        number = int(np.searchsorted(self._ends, row, "right"))
-        place = int(row - self._starts[number])
-        shard = self._shard(number)
-        grids, numbers, offsets = shard.grids()
-        grid = int(numbers[place])
-        ra, dec = self.positions
-        return Cutout(
-            object_id=object_id,
-            data=shard.read(place, place + 1)[0],
-            bands=self.bands,
-            ra=float(ra[row]),
-            dec=float(dec[row]),
-            grid=grids[grid] if grid >= 0 else None,
-            offset=(int(offsets[place, 0]), int(offsets[place, 1])),
-            coverage=shard.coverage()[place],
-            columns={name: column[place] for name, column in shard.columns().items()},
-            units=self.layout.units,
-        )
+        return next(self.cutouts([object_id]))
+
+    def cutouts(self, ids: Sequence[str]) -> Iterator[Cutout]:
+        """Read cutouts one after another, in the order given.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is in none of the caches; then none is read.
+        """
+        numbers, places = self.locate(ids)
+        return iter_cutouts(self._shard, self.bands, self.layout.units, ids, numbers, places)
+
+    def write_cutouts(
+        self, ids: Sequence[str], path: str | Path, *, one_file: bool = False, overwrite: bool = False
+    ) -> list[str]:
+        """Write cutouts as FITS with their WCS, see `Cutout.to_hdulist`; return the name of each object's file.
+
+        Parameters
+        ----------
+        path
+            Folder to make, which gets a file for each object, ``objects.csv`` with the file of each id, and
+            ``SHA256SUMS``; with ``one_file`` a FITS file, where ``EXTVER`` counts the objects.
+        overwrite
+            Replace the file, or a folder that was made so.
+        """
+        return write_cutouts(self, ids, Path(path), one_file=one_file, overwrite=overwrite)
 
     def read(self, ids: Sequence[str]) -> np.ndarray:
         """Read the pixels of some objects, in the order given.

@@ -279,7 +279,7 @@ def _write_regions(table: QTable, path: Path) -> None:
     """Write DS9 circles; objects without a position have none."""
     ra, dec = table["ra"].to_value("deg"), table["dec"].to_value("deg")
     there = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    lines = ["# Region file format: DS9 version 4.1", 'global color=green dashlist="8 3"', "icrs"]
+    lines = ["# Region file format: DS9 version 4.1", 'global color=green dashlist=8 3', "icrs"]
     names = [str(object_id) for object_id in table["object_id"][there]]
     for x, y, name in zip(ra[there], dec[there], names, strict=True):
         text = "".join(c if c.isprintable() and c not in "{}" else " " for c in name)[:_MAX_REGION_CHARACTERS]
