@@ -31,11 +31,11 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "check_new",
-    "check_sums",
+    "files_in",
     "is_held",
     "locked",
+    "parse_sums",
     "read_json",
-    "read_sums",
     "sync_file",
     "sync_folder",
     "write_json",
@@ -112,7 +112,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
-        lines = [f"{_sha256(temporary / name)}  {name}\n" for name in _files_in(temporary)]
+        lines = [f"{_sha256(temporary / name)}  {name}\n" for name in files_in(temporary)]
         (temporary / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
         for item in temporary.rglob("*"):
             (sync_folder if item.is_dir() else sync_file)(item)
@@ -151,40 +151,32 @@ def check_new(path: Path, *, overwrite: bool, folder: bool = False) -> None:
         return
     if not overwrite:
         raise StorageError(f"{path} exists already: choose another name, or --overwrite")
-    if folder and sorted(read_sums(path)) != _files_in(path):
+    if folder and _listed(path) != files_in(path):
         raise StorageError(
             f"{path} is not replaced: it holds files that its {CHECKSUMS} does not list, so others wrote there too. "
             "Choose another name, or remove it yourself"
         )
 
 
-def read_sums(folder: Path) -> dict[str, str]:
-    """Read the SHA-256 of each file that a folder's `CHECKSUMS` lists; empty without such a file, or a damaged one."""
-    try:
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return {}
-    found = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in lines]
+def parse_sums(text: str) -> dict[str, str]:
+    """Return the SHA-256 of each file that a `CHECKSUMS` lists; lines that are none are left out."""
+    found = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in text.splitlines()]
     return {match[2]: match[1] for match in found if match}
 
 
-def check_sums(folder: Path) -> list[str]:
-    """Compare the files of a folder with its `CHECKSUMS`; return what is wrong, in words, a line for each file."""
-    sums, there = read_sums(folder), _files_in(folder)
-    wrong = [f"{name}: it is not in {CHECKSUMS}" for name in there if name not in sums]
-    for name, expected in sums.items():
-        if name not in there:
-            wrong.append(f"{name}: it is missing")
-        elif _sha256(folder / name) != expected:
-            wrong.append(f"{name}: it has changed")
-    return wrong if sums else [f"{CHECKSUMS}: it is missing or damaged"]
-
-
-def _files_in(folder: Path) -> list[str]:
-    """List the files of a folder and those below but for the list itself; links are not followed."""
+def files_in(folder: Path) -> list[str]:
+    """List the files of a folder and those below by their paths there, but for `CHECKSUMS`; links are not followed."""
     inside = (item for item in folder.rglob("*") if item.is_symlink() or not item.is_dir())
     names = sorted(item.relative_to(folder).as_posix() for item in inside)
     return [name for name in names if name != CHECKSUMS]
+
+
+def _listed(folder: Path) -> list[str]:
+    """List what a folder's `CHECKSUMS` names; nothing without such a file, or a damaged one."""
+    try:
+        return sorted(parse_sums((folder / CHECKSUMS).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
 def _sha256(path: Path) -> str:

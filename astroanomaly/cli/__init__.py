@@ -29,6 +29,9 @@ COMMANDS = {  # in the order of the work; each is the file of its name beside th
     "candidates": "list the objects to look at next",
     "remaining": "say how many anomalies are left, and what the next N hold",
     "export": "write a catalogue of anomalies",
+    "cutouts": "write objects as FITS cutouts with WCS, bands and units",
+    "report": "write a report with pictures as one HTML file",
+    "bundle": "write table, cutouts, pictures, report and labels for another machine, or check a bundle",
     "pretrain": "train a network on the images of a cache alone, as weights to begin with",
     "benchmark": "measure rankers on a labelled image set",
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from astroanomaly import figures, ranking
 from astroanomaly.errors import TrainingError
+from astroanomaly.imaging.display import Display
 from astroanomaly.learn import label_errors
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
@@ -16,7 +17,7 @@ from astroanomaly.session.folder import SessionFolder
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["candidates", "contact_sheet", "suspects"]
+__all__ = ["candidates", "contact_sheet", "suspects", "usual_display"]
 
 
 def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: bool = False) -> QTable:
@@ -40,6 +41,11 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
     return describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
 
 
+def usual_display(session: SessionFolder) -> Display:
+    """Return how cutouts of a session are rendered unless somebody chooses: in the channels that the model sees."""
+    return session.cache.pictures.usual_display.changed(channels=session.settings["input"].get("channels", ""))
+
+
 def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
     """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
     ids = [str(object_id) for object_id in table["object_id"]]
@@ -48,9 +54,8 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    pictures = session.cache.pictures
-    display = pictures.usual_display.changed(channels=session.settings["input"].get("channels", ""))
-    figures.contact_sheet(pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes)
+    pictures = session.cache.pictures.rgb(ids, usual_display(session))
+    figures.contact_sheet(pictures, captions, path, labels=labels, classes=session.classes)
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
+from astroanomaly.cutting.remarks import quiet
 from astroanomaly.errors import CatalogError, ConfigError, StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.tables.column_names import clean_ucd
@@ -216,21 +217,23 @@ def as_votable(table: QTable) -> VOTableFile:
     resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS", epoch="J2000"))
     for key, value in table.meta.items():
         resource.infos.append(Info(name=xml_name(key), value=xml_text(value)))
-    for item, name, column in zip(resource.tables[0].fields, table.colnames, plain.itercols(), strict=True):
-        item.ucd = (table[name].info.meta or {}).get("ucd") or None
-        if unit := (column.info.meta or {}).get("unit"):
-            item.unit = unit
-        if column.dtype.kind == "U":
-            item.arraysize = "*"  # an empty text is one of no characters
-        if name in ("ra", "dec"):
-            item.ref = "icrs"
+    with quiet():  # units that VOUnits discourages
+        for item, name, column in zip(resource.tables[0].fields, table.colnames, plain.itercols(), strict=True):
+            item.ucd = (table[name].info.meta or {}).get("ucd") or None
+            if unit := (column.info.meta or {}).get("unit"):
+                item.unit = unit
+            if column.dtype.kind == "U":
+                item.arraysize = "*"  # an empty text is one of no characters
+            if name in ("ra", "dec"):
+                item.ref = "icrs"
     return votable
 
 
 def _write_votable(table: QTable, path: Path) -> None:
     # The fast writer of astropy 8.0.2 writes one byte past its buffer where a row just fills it, and BINARY2 has no
     # characters beyond the basic plane.
-    as_votable(table).to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
+    with quiet():
+        as_votable(table).to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
 
 
 def as_fits(table: QTable, name: str) -> BinTableHDU:

@@ -1,0 +1,92 @@
+"""Pictures of objects for a report: PNG, with a scale bar and a compass drawn over it as SVG."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+import numpy as np
+
+from astroanomaly.cache import Cache
+from astroanomaly.imaging.compass import Compass, compass_of
+from astroanomaly.imaging.display import Display
+from astroanomaly.imaging.painting import grey_map
+
+__all__ = ["Palette", "compasses", "marks", "png", "render"]
+
+_AT_A_TIME = 64  # cutouts that are read together
+Palette = Callable[[str], np.ndarray]
+
+
+def render(
+    cache: Cache, ids: Sequence[str], largest: int, display: Display | None = None, palette: Palette = grey_map
+) -> np.ndarray:
+    """Paint cutouts as the cache's pictures are painted.
+
+    Parameters
+    ----------
+    ids
+        Their ids.
+    largest
+        Cutouts with a longer side are binned, in pixels.
+    display, palette
+        As in `Painter.paint`; without a display as usual.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, H, W, 3)`` uint8, first row on top.
+    """
+    pictures, how = cache.pictures, display or cache.pictures.usual_display
+    parts = [ids[start : start + _AT_A_TIME] for start in range(0, len(ids), _AT_A_TIME)]
+    painted = np.concatenate([pictures.painter(some, largest).paint(how, palette) for some in parts])
+    return painted.view(np.uint8).reshape(*painted.shape, 4)[..., :3]
+
+
+def png(picture: np.ndarray) -> bytes:
+    """Return a picture of ``(H, W, 3)`` uint8 as a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def compasses(cache: Cache, ids: Sequence[str], largest: int) -> list[Compass | None]:
+    """Measure scale and directions of pictures as `render` makes them; steps are to the right, and down.
+
+    None for an object without a WCS, or one that gives no position there.
+    """
+    height, width = cache.layout.height, cache.layout.width
+    binned = math.ceil(max(height, width) / largest)
+    found = (compass_of(cutout.wcs, width, height) for cutout in cache.cutouts(ids))
+    return [one and Compass(one.scale_arcsec * binned, one.north, one.east) for one in found]
+
+
+def marks(compass: Compass, width: int, height: int) -> str:
+    """Draw a scale bar and the directions of north and east over a picture, as SVG in units of its pixels."""
+    length, text = compass.bar(width)
+    size = min(width, height)
+    edge, letter = 0.04 * size, 0.075 * size
+    y = height - edge - 0.01 * size
+    bar = f"M{edge:.2f} {y:.2f}h{length:.2f}"
+    arrow = 0.11 * size
+    reach = arrow + letter
+    corner = max(edge, 0.02 * size) + reach
+    x0, y0 = width - corner, corner
+    arms, letters = [], []
+    for (dx, dy), name in ((compass.north, "N"), (compass.east, "E")):
+        arms.append(f"M{x0:.2f} {y0:.2f}l{dx * arrow:.2f} {dy * arrow:.2f}")
+        letters.append(_letter(x0 + dx * reach * 0.9, y0 + dy * reach * 0.9, letter, name, "middle", "central"))
+    drawn = f'<path d="{bar}{"".join(arms)}"/>'
+    words = _letter(edge, y - 0.03 * size, letter, text, "start", "auto") + "".join(letters)
+    return f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{drawn}{words}</svg>'
+
+
+def _letter(x: float, y: float, size: float, text: str, anchor: str, baseline: str) -> str:
+    return (
+        f'<text x="{x:.2f}" y="{y:.2f}" font-size="{size:.2f}" text-anchor="{anchor}" '
+        f'dominant-baseline="{baseline}">{escape(text)}</text>'
+    )
