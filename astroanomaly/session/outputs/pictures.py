@@ -69,20 +69,19 @@ def marks(compass: Compass, width: int, height: int) -> str:
     """Draw a scale bar and the directions of north and east over a picture, as SVG in units of its pixels."""
     length, text = compass.bar(width)
     size = min(width, height)
-    edge, letter = 0.04 * size, 0.075 * size
-    y = height - edge - 0.01 * size
-    bar = f"M{edge:.2f} {y:.2f}h{length:.2f}"
-    arrow = 0.11 * size
-    reach = arrow + letter
-    corner = max(edge, 0.02 * size) + reach
-    x0, y0 = width - corner, corner
-    arms, letters = [], []
-    for (dx, dy), name in ((compass.north, "N"), (compass.east, "E")):
-        arms.append(f"M{x0:.2f} {y0:.2f}l{dx * arrow:.2f} {dy * arrow:.2f}")
-        letters.append(_letter(x0 + dx * reach * 0.9, y0 + dy * reach * 0.9, letter, name, "middle", "central"))
-    drawn = f'<path d="{bar}{"".join(arms)}"/>'
-    words = _letter(edge, y - 0.03 * size, letter, text, "start", "auto") + "".join(letters)
-    return f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{drawn}{words}</svg>'
+    edge, letter, arrow = 0.05 * size, 0.075 * size, 0.1 * size
+    arms = (("N", *compass.north), ("E", *compass.east))
+    reach = arrow + 0.7 * letter
+    x0 = width - edge - letter / 2 - max(0.0, *(dx * reach for _, dx, _ in arms))
+    y0 = edge + letter / 2 - min(0.0, *(dy * reach for _, _, dy in arms))
+    bottom = height - edge
+    lines = [f"M{edge:.2f} {bottom:.2f}h{length:.2f}"]
+    words = [_letter(edge, bottom - 0.03 * size, letter, text, "start", "auto")]
+    for name, dx, dy in arms:
+        lines.append(f"M{x0:.2f} {y0:.2f}l{dx * arrow:.2f} {dy * arrow:.2f}")
+        words.append(_letter(x0 + dx * reach, y0 + dy * reach, letter, name, "middle", "central"))
+    drawn = f'<path d="{"".join(lines)}"/>{"".join(words)}'
+    return f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{drawn}</svg>'
 
 
 def _letter(x: float, y: float, size: float, text: str, anchor: str, baseline: str) -> str:
