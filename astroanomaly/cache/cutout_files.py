@@ -35,7 +35,7 @@ class _Cache(Protocol):
 
 
 def file_names(ids: Iterable[str], suffix: str = ".fits") -> list[str]:
-    """Make file names of ids that every system takes: unique, whatever the case, and of at most 120 characters.
+    """Make file names of ids that every system takes: unique, whatever the case, and of bounded length.
 
     ASCII letters, digits, ``.``, ``_``, ``+`` and ``-`` are kept, others become ``_``. An id that is changed, is too
     long, or differs from an earlier one in case only, gets ten letters of its SHA-256 at the end.
@@ -53,10 +53,11 @@ def file_names(ids: Iterable[str], suffix: str = ".fits") -> list[str]:
         name = re.sub(r"[^A-Za-z0-9._+-]", "_", object_id)[:_LONGEST_NAME]
         name = re.sub(r"^[.+-]|[.]$", "_", name)
         if not name or _RESERVED.fullmatch(name):
-            name += "_"
+            name = f"_{name}"
         if name != object_id or name.lower() in taken:
             digest = hashlib.sha256(object_id.encode("utf-8", "surrogatepass")).hexdigest()
-            name = f"{name}-{digest[:_HASH_LETTERS]}"
+            lengths = (_HASH_LETTERS, len(digest))  # the whole of it where somebody has chosen ids that clash
+            name = next(new for n in lengths if (new := f"{name}-{digest[:n]}").lower() not in taken)
         taken.add(name.lower())
         names.append(name + suffix)
     return names
