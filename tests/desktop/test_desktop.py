@@ -21,6 +21,7 @@ from astroanomaly.tables.write import build_catalog, write_catalog
 
 pytestmark = pytest.mark.desktop
 
+SETTINGS = {"input": {"size": 32}, "backbone": {"name": "test_efficientnet", "weights": "random"}}
 HOSTILE = [
     "plain", "{brace} \\ back", "a}b", "<img onerror=x>", "日本 é", "quote \" ' ,", "tab\tnew\nline", "$env(HOME)",
     "[exec ls]", "text={x}", "# comment", "semi;colon | pipe", "%s", "trail\\", "emoji 🙂", "= 1", "&amp;",
@@ -111,7 +112,7 @@ def session(sky, tmp_path_factory):
     own["kind"] = [HOSTILE[k % 20] for k in range(len(own))]
     own.write(folder / "catalogue.ecsv")
     ingest("fits", made.mosaics, out=folder / "cache", catalog=folder / "catalogue.ecsv", size="32", carry=("*",))
-    started = Session.create(folder / "session", folder / "cache", settings={"input": {"size": 32}})
+    started = Session.create(folder / "session", folder / "cache", settings=SETTINGS)
     started.label(ids[:30], "anomaly", annotator="ann", note="a <b>note</b> = 1")
     started.label(ids[3], "nominal", annotator="ben")
     started.train("cold")
