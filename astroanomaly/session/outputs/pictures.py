@@ -55,22 +55,36 @@ def png(picture: np.ndarray) -> bytes:
 
 
 def compasses(cache: Cache, ids: Sequence[str], largest: int) -> list[Compass | None]:
-    """Measure scale and directions of pictures as `render` makes them; steps are to the right, and down.
+    """Measure scale and directions of pictures as `render` makes them; steps are to the right, and up.
 
     None for an object without a WCS, or one that gives no position there.
     """
     height, width = cache.layout.height, cache.layout.width
     binned = math.ceil(max(height, width) / largest)
     found = (compass_of(cutout.wcs, width, height) for cutout in cache.cutouts(ids))
-    return [one and Compass(one.scale_arcsec * binned, one.north, one.east) for one in found]
+    return [one and _as_seen(one, binned) for one in found]
+
+
+def _as_seen(compass: Compass, binned: int) -> Compass:
+    """Turn steps in stored pixels into those of a picture, whose first row is on top."""
+    (north_x, north_y), (east_x, east_y) = compass.north, compass.east
+    return Compass(compass.scale_arcsec * binned, (north_x, -north_y), (east_x, -east_y))
 
 
 def marks(compass: Compass, width: int, height: int) -> str:
-    """Draw a scale bar and the directions of north and east over a picture, as SVG in units of its pixels."""
+    """Draw a scale bar and the directions of north and east over a picture, as SVG in units of its pixels.
+
+    Parameters
+    ----------
+    compass
+        Of the picture; steps are to the right, and up.
+    width, height
+        Of the picture in pixels.
+    """
     length, text = compass.bar(width)
     size = min(width, height)
     edge, letter, arrow = 0.05 * size, 0.075 * size, 0.1 * size
-    arms = (("N", *compass.north), ("E", *compass.east))
+    arms = [(name, right, -up) for name, (right, up) in (("N", compass.north), ("E", compass.east))]
     reach = arrow + 0.7 * letter
     x0 = width - edge - letter / 2 - max(0.0, *(dx * reach for _, dx, _ in arms))
     y0 = edge + letter / 2 - min(0.0, *(dy * reach for _, _, dy in arms))

@@ -161,7 +161,20 @@ def test_scale_bar_and_compass_stay_inside_the_picture(angle):
         assert -1e-6 <= x <= 60 - size / 3
         assert size / 3 <= y <= 40 - size / 3
     (length,) = re.findall(r"h([\d.]+)", drawn)
-    assert float(length) * 0.2 == pytest.approx(2 if 60 * 0.2 / 3 >= 2 else 1, rel=0.01)
+    assert float(length) * 0.2 == pytest.approx(2, rel=0.01)
+
+
+def test_the_compass_of_a_report_points_to_the_north_of_the_picture(session):
+    """The arrow leads from the middle to where the picture, as it is painted, is farther north."""
+    object_id = session.cache.ids[0]
+    (compass,) = compasses(session.cache, [object_id], 1000)
+    cutout = session.cache[object_id]
+    x, y = (compass.north[0] * 10 + 23.5, -compass.north[1] * 10 + 23.5)  # the first row of a picture is on top
+    moved, middle = cutout.wcs.pixel_to_world(x, y), cutout.wcs.pixel_to_world(23.5, 23.5)
+    assert middle.position_angle(moved).wrap_at("180d").deg == pytest.approx(0, abs=0.5)
+    assert middle.separation(moved).arcsec == pytest.approx(10 * compass.scale_arcsec, rel=1e-3)
+    (dx, dy) = re.findall(r"l([-\d.]+) ([-\d.]+)", marks(compass, 48, 48))[0]
+    assert np.arctan2(-float(dy), float(dx)) == pytest.approx(np.arctan2(compass.north[1], compass.north[0]), abs=0.01)
 
 
 def test_an_empty_report_or_one_of_another_kind_is_refused(session, tmp_path):
