@@ -127,11 +127,15 @@ def _cropped(
         if stream.tell() < len(grid.fits):
             with fits.open(io.BytesIO(grid.fits), memmap=False) as hdus:
                 tables = [hdu.copy() for hdu in hdus[1:]]
-        if "AXISCORR" in header or "PLTRAH" in header:  # tables and plates that cannot be told to count from elsewhere
+        if "AXISCORR" in header:  # a table of one axis that cannot be told to count from elsewhere
             return _rewritten(grid, offset, shape)
         for key in _STRUCTURE:
             header.remove(key, ignore_missing=True)
         for axis, first in enumerate(offset, 1):
+            if "PLTRAH" in header:  # a plate of the DSS, which counts from the first pixel of the scan
+                header[f"CNPIX{axis}"] = header.get(f"CNPIX{axis}", 0) + first
+                if f"CRPIX{axis}" not in header:
+                    continue
             header[f"CRPIX{axis}"] = float(header.get(f"CRPIX{axis}", 0.0)) - first
             for table in tables:
                 if table.name in ("WCSDVARR", "D2IMARR"):
