@@ -32,7 +32,7 @@ FORMATS = {  # suffix -> name, type of content
     ".reg": ("DS9 regions", "text/plain"),
     ".html": ("report with pictures", "text/html"),
     "-cutouts.zip": ("FITS cutouts (zip)", "application/zip"),
-    "-bundle.zip": ("bundle of all these (zip)", "application/zip"),
+    "-bundle.zip": ("bundle of table, report, cutouts (zip)", "application/zip"),
 }
 SELECTIONS = {
     "anomalies": "all anomalies",

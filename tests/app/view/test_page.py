@@ -316,7 +316,7 @@ def test_a_catalogue_is_downloaded_and_read(new_session, serve, open_tab, tmp_pa
     cutout = session.cache[ids[0]]
     row = table[list(table["object_id"]).index(ids[0])]
     assert (row["ra"], row["dec"], row["label"]) == (cutout.ra, cutout.dec, "anomaly")
-    tab.page.get_by_label("format").select_option(label="bundle of all these (zip)")
+    tab.page.get_by_label("format").select_option(label="bundle of table, report, cutouts (zip)")
     with tab.page.expect_download() as waiting:
         tab.page.get_by_role("button", name="download").click()
     assert waiting.value.suggested_filename == "search-anomalies-bundle.zip"

@@ -29,7 +29,7 @@ class Export:
             title="format",
             options=[(s, n) for s, (n, _) in FORMATS.items()],
             value=".vot",
-            width=220,
+            width=250,
             name="export_format",
         )
         self.merge = NumericInput(title="merge duplicates within [arcsec]", mode="float", value=1.0, low=0, width=170)
