@@ -79,8 +79,9 @@ def chromium():
         "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
         "--disable-component-update --disable-sync"
     )
+    elsewhere = "--host-resolver-rules=MAP hub.example 127.0.0.1"  # a host that is not loopback by its name
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=switches.split())
+        started = playwright.chromium.launch(executable_path=program, args=[*switches.split(), elsewhere])
         yield started
         started.close()
 

@@ -523,19 +523,29 @@ class Session(SessionFolder):
             )
         return fitted
 
-    def app(self, *, annotator: str | None = None, origin: str = "localhost:8888") -> None:
+    def app(self, *, annotator: str | None = None, url: str = "", height: int = 800) -> None:
         """Show the labelling app in a notebook; on the command line it is ``astroanomaly serve``.
 
         Parameters
         ----------
         annotator
             Name that verdicts are given under; None: your user name.
-        origin
-            ``HOST`` or ``HOST:PORT`` under which the browser sees the notebook, for instance ``hub.org``.
+        url
+            Address under which your browser reaches a port of the kernel's computer, with ``{port}`` in it, as in
+            ``https://hub.org/user/ann/proxy/{port}/``. Empty: found out, on your computer, on a JupyterHub with
+            jupyter-server-proxy, and in VS Code.
+        height
+            Height of the app, in pixels.
+
+        Raises
+        ------
+        ConfigError
+            If the address or the height cannot be.
         """
+        name = annotator or user_name()
         if self._app is None:  # the app lies above the session, which knows nothing of it but its name
-            self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self)
-        self._app.show(annotator or user_name(), origin)
+            self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self, name)
+        self._app.show(name, url, height)
 
     def contact_sheet(self, table: QTable, path: str | Path) -> None:
         """Draw the objects of a table of candidates as one picture."""

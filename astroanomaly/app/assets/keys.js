@@ -5,16 +5,13 @@ const typing = (event) => {
   if (e && e.tagName == "INPUT" && ["checkbox", "radio", "range", "button"].includes(e.type)) return false
   return e && (["INPUT", "TEXTAREA", "SELECT"].includes(e.tagName) || e.isContentEditable)
 }
-if (alone) {
-  document.body.classList.add("aa-alone")
-  const address = new URL(location.href)
-  if (address.searchParams.has("token")) {  // a cookie stands for it now; nobody needs to read it over a shoulder
-    address.searchParams.delete("token")
-    history.replaceState(null, "", address)
-  }
+const address = new URL(location.href)
+if (address.searchParams.has("token") && !token_stays) {  // a cookie stands for it; nobody reads it over a shoulder
+  address.searchParams.delete("token")
+  history.replaceState(null, "", address)
 }
 const fitZoom = () => {  // at 2000 CSS pixels and less text has its usual size
-  const zoom = alone ? Math.min(2, Math.max(1, Math.round(innerWidth / 100) / 20)) : 1
+  const zoom = Math.min(2, Math.max(1, Math.round(innerWidth / 100) / 20))
   document.documentElement.style.setProperty("--aa-zoom", zoom)
   if (zoom != bus.zoom) bus.zoom = zoom
 }
@@ -27,10 +24,8 @@ new ResizeObserver(([entry]) => {  // of a window, or of the bar above; it is hi
   clearTimeout(measured)
   if (width > 0 && height > 0) measured = setTimeout(() => { bus.area = [width, height] }, 100)
 }).observe(inspector.document.views_manager.find_one(inspector).el)
-let active = alone
 const root = document.documentElement
 try { root.dataset.aaTheme = localStorage.getItem("astroanomaly-theme") || "dark" } catch (e) { root.dataset.aaTheme = "dark" }
-document.addEventListener("pointerdown", (event) => { active = alone || ours(event) }, true)
 document.addEventListener("pointerup", (event) => {  // a clicked button must not eat the next Enter or Space
   const e = event.composedPath()[0]
   if (ours(event) && !typing(event)) setTimeout(() => {
@@ -45,13 +40,13 @@ document.addEventListener("input", (event) => {  // what was chosen from a list 
 }, true)
 const repeatable = (key) => key.startsWith("Arrow") || ["u", "Backspace"].includes(key)
 window.addEventListener("keydown", (event) => {
-  if (active && typing(event) && event.key == "Enter" && event.composedPath()[0].tagName == "INPUT") {
+  if (typing(event) && event.key == "Enter" && event.composedPath()[0].tagName == "INPUT") {
     const field = event.composedPath()[0]
     setTimeout(() => field.blur(), 0)  // after the field has heard of it
   }
-  if (!active || typing(event) || event.ctrlKey || event.metaKey || event.altKey || !keys.includes(
+  if (typing(event) || event.ctrlKey || event.metaKey || event.altKey || !keys.includes(
       event.key.length == 1 ? event.key.toLowerCase() : event.key)) {
-    if (active && typing(event) && event.key == "Escape") {
+    if (typing(event) && event.key == "Escape") {
       const field = event.composedPath()[0]
       if (event.composedPath().some((e) => e.classList && e.classList.contains("aa-drop"))) field.value = ""
       field.blur()

@@ -50,7 +50,7 @@ def connect(
     area: Callable[[float, float], None],
     *,
     annotator: str,
-    alone: bool,
+    token_in_address: bool,
 ) -> Bus:
     """Listen to the keys and the size of a page.
 
@@ -68,21 +68,23 @@ def connect(
         Called with how much larger than usual text has to be on a large screen.
     area
         Called with width and height of the inspector, while it is open.
-    alone
-        Whether the app is the whole page; else keys count only after a click into it.
+    token_in_address
+        Whether the token has to stay in the address; else a cookie stands for it, and it is taken away.
     """
     bus = Bus(name="bus", annotator=annotator)
     known = [key for names, _, _ in KEYS for key in names]
     document.add_root(bus)
     document.js_on_event(
         "document_ready",
-        CustomJS(args={"bus": bus, "keys": known, "alone": alone, "inspector": inspector}, code=asset("keys.js")),
+        CustomJS(
+            args={"bus": bus, "keys": known, "token_stays": token_in_address, "inspector": inspector},
+            code=asset("keys.js"),
+        ),
     )
-    if alone:
-        document.template = asset("page.html")
-        document.config.notify_connection_status = False  # reconnect.js says it, and loads the page again
-        document.config.reconnect_session = False
-        document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
+    document.template = asset("page.html")
+    document.config.notify_connection_status = False  # reconnect.js says it, and loads the page again
+    document.config.reconnect_session = False
+    document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
     bus.js_on_change(
         "annotator", CustomJS(args={"bus": bus, "usual": annotator, "name": _COOKIE}, code=asset("remember.js"))
     )

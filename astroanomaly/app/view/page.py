@@ -55,8 +55,8 @@ class Page:
         What all pages share.
     annotator
         Who sits here, until they say otherwise.
-    alone
-        Whether the app is the whole page, and not a cell of a notebook.
+    token_in_address
+        Whether the address of the page is all that lets a browser in, and has to stay.
     same_host
         Whether the browser may be on the computer of the server, so that programs there can be reached.
     """
@@ -68,15 +68,14 @@ class Page:
         learner: Learner,
         annotator: str,
         *,
-        alone: bool = True,
+        token_in_address: bool = False,
         same_host: bool = True,
     ) -> None:
         self.document = document
         self.shared = shared
         self.learner = learner
         self.state = ViewState(shared, annotator)
-        if alone:
-            self.state.set_annotator(remembered_name(document, annotator))
+        self.state.set_annotator(remembered_name(document, annotator))
         self._revision = shared.revision
         self._scores = dict(shared.described)
         self._zoom = 1.0
@@ -107,14 +106,13 @@ class Page:
             self.stretch_bar.root, self.mosaic.root, self.inspector.root, sizing_mode="stretch_both", spacing=0
         )
         self.center = Column(self.pages, sizing_mode="stretch_both", spacing=0)
-        size: dict[str, Any] = {"styles": {"width": "100vw", "height": "100vh"}} if alone else {"height": 720}
         self.root = Column(
             self.header.root,
             Row(self.sidebar.root, self.center, sizing_mode="stretch_both", spacing=0),
             self.footer.root,
             self.footer.error,
             self.keys.root,
-            css_classes=["aa-app"], sizing_mode="stretch_both" if alone else "stretch_width", spacing=0, **size,
+            css_classes=["aa-app"], sizing_mode="stretch_both", spacing=0, styles={"width": "100vw", "height": "100vh"},
         )  # fmt: skip
         dress_page(self.root)
         document.title = f"{shared.session.path.name} · AstroAnomaly"
@@ -127,7 +125,7 @@ class Page:
                 lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
                 lambda width, height: self.act(lambda: state.set_shape(width, height))(),
                 annotator=annotator,
-                alone=alone,
+                token_in_address=token_in_address,
             )
         document.on_session_destroyed(lambda context: self._save_preferences())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)

@@ -1,15 +1,12 @@
 """Who may come in: loopback, tokens, origins, a reverse proxy with a path, a notebook. Real servers, real browsers."""
 
 import gc
-import http.client
-import http.server
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.parse
@@ -17,8 +14,6 @@ import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import nbclient
-import nbformat
 import pytest
 from bokeh.server.util import check_allowlist
 
@@ -26,7 +21,7 @@ from astroanomaly.app.web.address import allowed_origins, visible_host
 from astroanomaly.app.web.server import AppServer
 from astroanomaly.app.web.token import keep_token
 from astroanomaly.errors import ConfigError, StorageError
-from astroanomaly.labels.log import LabelLog
+from web_pages import free_port, get, text_of, verdicts, wait_for, websocket
 
 ORIGIN = "https://evil.example"
 
@@ -63,34 +58,10 @@ def start(tmp_path):
         process.wait(30)
 
 
-def get(url, **headers):
-    """Status and text of an address, without following where it sends a browser."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
 def cookie_of(url):
     """Cookie that an address sets."""
     with urllib.request.urlopen(url, timeout=20) as reply:
         return reply.headers["Set-Cookie"].split(";")[0]
-
-
-def websocket(port, path="/ws", origin=None, **headers):
-    """Status of the reply to the opening of a websocket; 101 opens it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        connection.request("GET", path, headers={
-            "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "bokeh, x",
-            "Origin": origin or f"http://127.0.0.1:{port}", **headers,
-        })  # fmt: skip
-        return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def outward_address():
@@ -302,31 +273,6 @@ def test_what_cannot_be_served_is_said(new_session, tmp_path):
         gc.collect()
 
 
-def text_of(page):
-    return page.evaluate(
-        """() => {
-            const read = (e) => e.nodeType == 3 ? e.textContent
-                : e.nodeType != 1 && e.nodeType != 11 || ["STYLE", "SCRIPT"].includes(e.tagName) ? ""
-                : [...(e.shadowRoot ? e.shadowRoot.childNodes : []), ...e.childNodes].map(read).join(" ")
-            return read(document.body)
-        }"""
-    )
-
-
-def wait_for(what, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if what():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"this did not happen within {seconds} s")
-
-
-def verdicts(session):
-    with LabelLog.open(session.labels.path) as log:
-        return [event.value for event in log.events() if event.kind == "verdict"]
-
-
 def test_a_browser_with_the_token_gets_in_once_and_for_all(new_session, start, chromium):
     session = new_session()
     port = free_port()
@@ -347,12 +293,6 @@ def test_a_browser_with_the_token_gets_in_once_and_for_all(new_session, start, c
         wait_for(lambda: verdicts(session) == ["anomaly"])
     finally:
         context.close()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def is_open(port):
@@ -408,54 +348,3 @@ def test_behind_a_reverse_proxy_with_a_path(new_session, start, chromium, tmp_pa
         context.close()
         proxy.terminate()
         proxy.wait(20)
-
-
-def test_inside_a_notebook(new_session, chromium, tmp_path):
-    """A real kernel runs the cell; what the cell shows is put on a page of another origin, as a notebook does."""
-    session = new_session()
-    outer = free_port()
-    cell = (
-        "from astroanomaly import Session\n"
-        f"Session.open({str(session.path)!r}).app(annotator='ann', origin='127.0.0.1:{outer}')"
-    )
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    client = nbclient.NotebookClient(book, timeout=120, kernel_name="python3")
-    folder = tmp_path / "page"
-    folder.mkdir()
-    context = chromium.new_context()
-    with client.setup_kernel():
-        client.execute_cell(book.cells[0], 0)
-        outputs = [output for output in book.cells[0].outputs if "data" in output]
-        html = "\n".join(output["data"].get("text/html", "") for output in outputs)
-        assert "autoload.js" in html
-        scripts = [output["data"].get("application/javascript", "") for output in outputs]  # a notebook runs these
-        for number, script in enumerate(scripts):
-            (folder / f"{number}.js").write_text(script, encoding="utf-8")
-        loads = "".join(f"<script src={number}.js></script>" for number in range(len(scripts)))
-        page_text = f"<!doctype html><body><h1>a notebook</h1>{loads}{html}</body>"
-        (folder / "index.html").write_text(page_text, encoding="utf-8")
-
-        class Quiet(http.server.SimpleHTTPRequestHandler):
-            def __init__(self, *arguments):
-                super().__init__(*arguments, directory=str(folder))
-
-            def log_message(self, *arguments):
-                pass
-
-        with http.server.ThreadingHTTPServer(("127.0.0.1", outer), Quiet) as pages:
-            threading.Thread(target=pages.serve_forever, daemon=True).start()
-            try:
-                page = context.new_page()
-                page.goto(f"http://127.0.0.1:{outer}/index.html")
-                wait_for(lambda: "page 1" in text_of(page), 60)
-                page.keyboard.press("a")  # nobody has clicked into the app: the key is the notebook's
-                page.get_by_text("page 1").first.click()
-                page.keyboard.press("n")
-                wait_for(lambda: verdicts(session) == ["nominal"])
-                page.get_by_role("heading", name="a notebook").click()
-                page.keyboard.press("a")
-                time.sleep(0.5)
-                assert verdicts(session) == ["nominal"]
-            finally:
-                context.close()
-                pages.shutdown()

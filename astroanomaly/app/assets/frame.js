@@ -1,0 +1,17 @@
+// Finds the address under which this browser reaches the kernel, and opens it in the frame above.
+(() => {
+  const {port, query, fixed} = __VALUES__
+  const place = document.getElementById(__FRAME__)
+  if (!place) return
+  const {protocol, hostname, origin} = window.location
+  const local = ["localhost", "127.0.0.1"].includes(hostname) ? hostname : "127.0.0.1"
+  let address = fixed || `http://${local}:${port}/`
+  const loopback = local == hostname || hostname == "[::1]" || !["http:", "https:"].includes(protocol)
+  if (!fixed && !loopback) {  // the page comes from elsewhere: so must the app, through the proxy of its server
+    let base = document.body.dataset.baseUrl
+    try { base = JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl } catch (e) {}
+    if (base) address = new URL(`${base.replace(/\/+$/, "")}/proxy/${port}/`, origin).href
+  }
+  place.querySelector("a").href = address + query
+  place.querySelector("iframe").src = address + query
+})()
