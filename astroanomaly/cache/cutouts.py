@@ -49,7 +49,9 @@ def _of_shard(
     shard: Shard, bands: tuple[str, ...], units: tuple[str, ...], ids: Sequence[str], rows: np.ndarray
 ) -> Iterator[Cutout]:
     """Read cutouts of one shard by their rows."""
-    grids, numbers, offsets = shard.grids()
+    numbers, offsets = shard.grid_numbers()
+    wanted = sorted({int(number) for number in numbers[rows] if number >= 0})
+    grids = dict(zip(wanted, shard.read_grids(wanted), strict=True))
     coverage, columns = shard.coverage(), shard.columns()
     ra, dec = shard.positions
     for object_id, row in zip(ids, rows.tolist(), strict=True):
@@ -60,7 +62,7 @@ def _of_shard(
             bands=bands,
             ra=float(ra[row]),
             dec=float(dec[row]),
-            grid=grids[grid] if grid >= 0 else None,
+            grid=grids.get(grid),
             offset=(int(offsets[row, 0]), int(offsets[row, 1])),
             coverage=coverage[row],
             columns={name: column[row] for name, column in columns.items()},

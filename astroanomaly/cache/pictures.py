@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
 
+from astroanomaly.cache.orientations import Orientations, Oriented
 from astroanomaly.config import StretchConfig
+from astroanomaly.imaging.compass import Compass
 from astroanomaly.imaging.display import Display
-from astroanomaly.imaging.painting import Painter, bin_pixels
+from astroanomaly.imaging.orientation import Orientation, OrientationChoice
+from astroanomaly.imaging.painting import Painter, bin_factor, bin_pixels
 from astroanomaly.imaging.sampling import Cutouts, sample_pixels
 from astroanomaly.imaging.stretch import Limits, Stretch
-from astroanomaly.records import Layout
 
 __all__ = ["Pictures"]
 
@@ -23,12 +25,8 @@ _STRETCH_PIXELS = 1_000_000  # per band
 _CACHED_LIMITS = 32
 
 
-class _Cache(Cutouts, Protocol):
+class _Cache(Cutouts, Oriented, Protocol):
     """The part of a cache that pictures need."""
-
-    @property
-    def layout(self) -> Layout:
-        """Size and kind of the cutouts."""
 
 
 class Pictures:
@@ -37,6 +35,7 @@ class Pictures:
     def __init__(self, cache: _Cache) -> None:
         self._cache = cache
         self._limits: OrderedDict[StretchConfig, Limits] = OrderedDict()
+        self._orientations = Orientations(cache)
 
     @property
     def usual_display(self) -> Display:
@@ -47,7 +46,36 @@ class Pictures:
         """Read cutouts to be painted, binned until neither side is longer than ``largest`` pixels."""
         images = self._cache.read(ids)
         images = images if largest is None else bin_pixels(images, largest)
-        return Painter(images, self._cache.bands, self.survey_limits)
+        self._orientations.look_up(ids)
+        return Painter(images, self._cache.bands, self.survey_limits, partial(self.orientations, ids))
+
+    def orientations(self, ids: Sequence[str], wanted: OrientationChoice) -> list[Orientation]:
+        """How each of some cutouts is turned for the eye, for a choice of `Display.orientation`."""
+        return self._orientations.of(ids, wanted)
+
+    def compasses(
+        self, ids: Sequence[str], display: Display | None = None, largest: int | None = None
+    ) -> list[Compass | None]:
+        """Scale, north and east in pictures of some cutouts, as `painter` and `rgb` make them.
+
+        Parameters
+        ----------
+        ids
+            Their ids.
+        display
+            How they are rendered; None: as usual.
+        largest
+            As in `painter`.
+
+        Returns
+        -------
+        list
+            One for each, its scale in arcseconds a pixel of the picture; None without a WCS, or where it gives no
+            direction.
+        """
+        layout = self._cache.layout
+        factor = 1 if largest is None else bin_factor(layout.height, layout.width, largest)
+        return self._orientations.compasses(ids, (display or self.usual_display).orientation, factor)
 
     def rgb(self, ids: Sequence[str], display: Display | None = None) -> np.ndarray:
         """Paint cutouts.
@@ -62,7 +90,7 @@ class Pictures:
         Returns
         -------
         numpy.ndarray
-            ``(n, height, width, 3)`` uint8.
+            ``(n, height, width, 3)`` uint8, first row on top.
         """
         painted = self.painter(ids).paint(display or self.usual_display)
         return painted.view(np.uint8).reshape(*painted.shape, 4)[..., :3]

@@ -93,7 +93,13 @@ class Cache:
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The shards, in order."""
-        return tuple(self._shard(number) for number in range(len(self._paths)))
+        return tuple(self.shard(number) for number in range(len(self._paths)))
+
+    def shard(self, number: int) -> Shard:
+        """One of `shards`, by its index."""
+        if number not in self._shards:
+            self._shards[number] = Shard(self._paths[number], self.layout)
+        return self._shards[number]
 
     @property
     def ignored(self) -> tuple[Path, ...]:
@@ -166,7 +172,7 @@ class Cache:
             For an id that is in none of the caches; then none is read.
         """
         numbers, places = self.locate(ids)
-        return iter_cutouts(self._shard, self.bands, self.layout.units, ids, numbers, places)
+        return iter_cutouts(self.shard, self.bands, self.layout.units, ids, numbers, places)
 
     def write_cutouts(
         self, ids: Sequence[str], path: str | Path, *, one_file: bool = False, overwrite: bool = False
@@ -201,12 +207,12 @@ class Cache:
         dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
         images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
         for number in np.unique(numbers):  # the disk may fetch them all while the first are copied
-            self._shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
+            self.shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             in_shard = rows[chosen] - self._starts[number]
             order = np.argsort(in_shard)  # the disk likes to be read forwards
-            images[chosen[order]] = self._shard(int(number)).read_rows(in_shard[order])
+            images[chosen[order]] = self.shard(int(number)).read_rows(in_shard[order])
         return images
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
@@ -244,7 +250,7 @@ class Cache:
         """
         numbers, rows = self.locate(ids)
         for number in np.unique(numbers):
-            self._shard(int(number)).prefetch(rows[numbers == number])
+            self.shard(int(number)).prefetch(rows[numbers == number])
 
     def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Find where objects lie: ``(n,)`` indices of their shards in `shards`, ``(n,)`` their rows in the shard.
@@ -267,7 +273,7 @@ class Cache:
         pieces, order = [], []
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
-            table = Table(self._shard(int(number)).columns(), copy=False)
+            table = Table(self.shard(int(number)).columns(), copy=False)
             if not table.colnames:
                 continue
             pieces.append(table[rows[chosen] - self._starts[number]])
@@ -323,11 +329,6 @@ class Cache:
         return hashlib.sha256(head.encode() + total.to_bytes(32, "big")).hexdigest()
 
     # ------------------------------------------------------------------------------------------------------- inside
-
-    def _shard(self, number: int) -> Shard:
-        if number not in self._shards:
-            self._shards[number] = Shard(self._paths[number], self.layout)
-        return self._shards[number]
 
     def _shard_ids(self, number: int) -> np.ndarray:
         """Ids of one shard as they are stored, bytes of one length: a fraction of the memory of texts."""

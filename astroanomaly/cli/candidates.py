@@ -10,6 +10,7 @@ import numpy as np
 
 from astroanomaly.cli.common import count, say_unfinished
 from astroanomaly.cli.terminal import say, show_table
+from astroanomaly.imaging.orientation import ORIENTATIONS
 from astroanomaly.ranking import ORDERS
 
 __all__ = ["add"]
@@ -22,6 +23,10 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("-n", type=count, default=50, metavar="N", help="how many (default: 50)")
     parser.add_argument("--order", choices=ORDERS, default="score", help="which first (default: score)")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="also draw them as a contact sheet")
+    parser.add_argument(
+        "--orientation", choices=ORIENTATIONS, default="north",
+        help="on the sheet: north up by the exact angle, by quarter turns, or as pixels are stored (default: north)",
+    )  # fmt: skip
 
 
 def _candidates(arguments: argparse.Namespace) -> None:
@@ -37,5 +42,5 @@ def _candidates(arguments: argparse.Namespace) -> None:
     columns["score"] = [f"{value:+.3f}" for value in table["score"]]
     show_table("", list(columns), list(zip(*columns.values(), strict=True)))
     if arguments.sheet is not None:
-        session.contact_sheet(table, arguments.sheet)
+        session.contact_sheet(table, arguments.sheet, orientation=arguments.orientation)
         say(f"see {arguments.sheet}")

@@ -12,6 +12,7 @@ import numpy as np
 from astroanomaly.config import StretchConfig, build, to_plain
 from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.bands import default_channels, parse_channels
+from astroanomaly.imaging.orientation import ORIENTATIONS, OrientationChoice
 
 __all__ = ["COLOUR_MAPS", "Display"]
 
@@ -48,6 +49,9 @@ class Display:
         away.
     hidden
         Bands switched off.
+    orientation
+        ``north``: north up, east left, by the exact angle; ``north-quarter``: by quarter turns and a reflection;
+        ``stored``: as the pixels are. Objects without a WCS are always as stored.
     """
 
     stretch: StretchConfig = field(default_factory=StretchConfig)
@@ -63,6 +67,7 @@ class Display:
     sharpen: float = 0.0
     radius: float = 2.0
     hidden: tuple[str, ...] = ()
+    orientation: OrientationChoice = "north"
 
     def __post_init__(self) -> None:
         numbers = {
@@ -76,6 +81,8 @@ class Display:
         for name, (value, low, high) in numbers.items():
             if not low <= value <= high:  # NaN too
                 raise ConfigError(f"display.{name}={value}: expected {low} to {high}")
+        if self.orientation not in ORIENTATIONS:
+            raise ConfigError(f"display.orientation={self.orientation!r}: expected one of {', '.join(ORIENTATIONS)}")
         if self.colour_map not in COLOUR_MAPS:
             raise ConfigError(f"display.colour_map={self.colour_map!r}: expected one of {', '.join(COLOUR_MAPS)}")
 

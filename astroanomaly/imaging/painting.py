@@ -12,14 +12,16 @@ import numpy as np
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.display import Display
+from astroanomaly.imaging.orientation import Orientation, OrientationChoice, show
 from astroanomaly.imaging.stretch import Limits, Stretch, lupton_rgb
 
-__all__ = ["Painter", "arrange_in_grid", "bin_pixels", "grey_map"]
+__all__ = ["Painter", "arrange_in_grid", "bin_factor", "bin_pixels", "grey_map"]
 
 _GREY_STEPS = 65536  # levels between black and white: fine enough for the steepest curve on an 8-bit screen
 _OPAQUE = np.uint32(0xFF000000)
 _NO_DATA = np.uint32(0xFF4A3B33)  # slate, 0x333B4A as red, green, blue: no sky looks like it
 SurveyLimits = Callable[[StretchConfig], Limits]
+Orient = Callable[[OrientationChoice], Sequence[Orientation]]
 
 
 def grey_map(name: str) -> np.ndarray:
@@ -46,10 +48,15 @@ class Painter:
         Their names.
     survey_limits
         Gives black and white of every band for a stretch that is the same for the whole survey.
+    orient
+        Gives how each image is turned for a choice of `Display.orientation`; None: the first row is on top.
     """
 
-    def __init__(self, images: np.ndarray, bands: Sequence[str], survey_limits: SurveyLimits) -> None:
+    def __init__(
+        self, images: np.ndarray, bands: Sequence[str], survey_limits: SurveyLimits, orient: Orient | None = None
+    ) -> None:
         self.bands = tuple(bands)
+        self._orient = orient
         self.images = images
         self._survey_limits = survey_limits
         self._finite = np.isfinite(images) if images.dtype.kind == "f" else None  # (n, B, H, W)
@@ -71,8 +78,13 @@ class Painter:
         Returns
         -------
         numpy.ndarray
-            ``(n, H, W)`` uint32, bytes red, green, blue, opacity.
+            ``(n, H, W)`` uint32, bytes red, green, blue, opacity; first row on top.
         """
+        painted = self._coloured(display, palette)
+        return painted if self._orient is None else show(painted, self._orient(display.orientation), int(_NO_DATA))
+
+    def _coloured(self, display: Display, palette: Callable[[str], np.ndarray]) -> np.ndarray:
+        """``(n, H, W)`` uint32 as the images are stored."""
         self._prepare(display)
         if display.colours == "single":
             shown = [band for band in self.bands if band not in display.hidden]
@@ -167,6 +179,11 @@ def _finish(levels: np.ndarray, display: Display) -> np.ndarray:
     return ((1 - toned if display.invert else toned) * 255 + 0.5).astype(np.uint8)
 
 
+def bin_factor(height: int, width: int, largest: int) -> int:
+    """How many pixels make one along each side, so that neither is longer than ``largest``."""
+    return max(1, math.ceil(max(height, width) / max(1, largest)))
+
+
 def bin_pixels(images: np.ndarray, largest: int) -> np.ndarray:
     """Average blocks of pixels until neither side is longer than ``largest``; what is not finite is left out.
 
@@ -182,8 +199,8 @@ def bin_pixels(images: np.ndarray, largest: int) -> np.ndarray:
         cut off.
     """
     height, width = images.shape[-2:]
-    factor = math.ceil(max(height, width) / max(1, largest))
-    if factor <= 1:
+    factor = bin_factor(height, width, largest)
+    if factor == 1:
         return images
     h, w = max(1, height // factor), max(1, width // factor)
     blocks = images[..., : h * factor, : w * factor].astype(np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 from astroanomaly import figures, ranking
 from astroanomaly.errors import TrainingError
 from astroanomaly.imaging.display import Display
+from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.learn import label_errors
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
@@ -46,7 +47,7 @@ def usual_display(session: SessionFolder) -> Display:
     return session.cache.pictures.usual_display.changed(channels=session.settings["input"].get("channels", ""))
 
 
-def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
+def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
     """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
     ids = [str(object_id) for object_id in table["object_id"]]
     captions = [
@@ -54,7 +55,7 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    pictures = session.cache.pictures.rgb(ids, usual_display(session))
+    pictures = session.cache.pictures.rgb(ids, usual_display(session).changed(orientation=orientation))
     figures.contact_sheet(pictures, captions, path, labels=labels, classes=session.classes)
 
 

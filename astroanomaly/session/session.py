@@ -13,6 +13,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import SessionError
 from astroanomaly.hookspecs import ImageRanker, Source
+from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.labels.tables import ImportReport, export_labels, import_labels
 from astroanomaly.parallel.dask import connect
@@ -547,6 +548,16 @@ class Session(SessionFolder):
             self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self, name)
         self._app.show(name, url, height)
 
-    def contact_sheet(self, table: QTable, path: str | Path) -> None:
-        """Draw the objects of a table of candidates as one picture."""
-        contact_sheet(self, table, Path(path))
+    def contact_sheet(self, table: QTable, path: str | Path, *, orientation: OrientationChoice = "north") -> None:
+        """Draw the objects of a table of candidates as one picture.
+
+        Parameters
+        ----------
+        table
+            What `candidates` gives.
+        path
+            ``.png``, ``.svg`` or ``.pdf``.
+        orientation
+            How objects with a WCS are turned: ``north``, ``north-quarter`` (by quarter turns), or ``stored``.
+        """
+        contact_sheet(self, table, Path(path), orientation)

@@ -15,6 +15,7 @@ from astroanomaly.app.review.paging import ORDERINGS, ObjectPage, next_page
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
 from astroanomaly.errors import AstroAnomalyError, ConfigError
+from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.records import ANOMALY, NOMINAL
 
 __all__ = ["CANDIDATES", "PAGE_SIZES", "Message", "ViewState"]
@@ -67,6 +68,7 @@ class ViewState:
         self.click_marks = ANOMALY
         self.repeat_share = 0.0
         self.display = shared.cache.pictures.usual_display
+        self._north: OrientationChoice = "north"  # how north is brought up, when it is
         self.pages: list[ObjectPage] = []
         self.number = -1
         self.cursor = 0
@@ -281,6 +283,14 @@ class ViewState:
         if display != self.display:
             self.display = display
             self.dirty |= {"display", "options"}
+
+    def toggle_north(self) -> None:
+        """Show cutouts as their pixels are stored, or north up again, in the way it was before."""
+        before = self.display.orientation
+        self.set_display(orientation=self._north if before == "stored" else "stored")
+        self._north = self._north if before == "stored" else before
+        stored = self.display.orientation == "stored"
+        self.say("as the pixels are stored" if stored else "north up, east to the left, where there is a WCS")
 
     def set_annotator(self, name: str) -> None:
         """Say who sits at this page."""

@@ -21,6 +21,7 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("Home", "End"), "Home, End", "first, last object of the page"),
     (("Enter",), "Enter", "open or close the inspector"),
     (("i",), "i", "invert the colours"),
+    (("o",), "o", "north up, or the orientation of the stored pixels"),
     (("Escape",), "Esc", "close what is open, clear the selection, back to the candidates"),
     (("?",), "?", "show or hide the keys"),
 )
@@ -58,6 +59,7 @@ def press(state: ViewState, key: str) -> None:
         "End": lambda: state.move_cursor_to(max(0, len(state.page.ids) - 1)),
         "Enter": state.inspect,
         "i": lambda: state.set_display(invert=not state.display.invert),
+        "o": state.toggle_north,
         "?": state.help,
         "Escape": state.escape,
     }

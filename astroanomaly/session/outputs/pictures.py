@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
 
 from astroanomaly.cache import Cache
-from astroanomaly.imaging.compass import Compass, compass_of
+from astroanomaly.imaging.compass import Compass
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.painting import grey_map
 
-__all__ = ["Palette", "compasses", "marks", "png", "render"]
+__all__ = ["Palette", "marks", "png", "render"]
 
 _AT_A_TIME = 64  # cutouts that are read together
 Palette = Callable[[str], np.ndarray]
@@ -52,23 +51,6 @@ def png(picture: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def compasses(cache: Cache, ids: Sequence[str], largest: int) -> list[Compass | None]:
-    """Measure scale and directions of pictures as `render` makes them; steps are to the right, and up.
-
-    None for an object without a WCS, or one that gives no position there.
-    """
-    height, width = cache.layout.height, cache.layout.width
-    binned = math.ceil(max(height, width) / largest)
-    found = (compass_of(cutout.wcs, width, height) for cutout in cache.cutouts(ids))
-    return [one and _as_seen(one, binned) for one in found]
-
-
-def _as_seen(compass: Compass, binned: int) -> Compass:
-    """Turn steps in stored pixels into those of a picture, whose first row is on top."""
-    (north_x, north_y), (east_x, east_y) = compass.north, compass.east
-    return Compass(compass.scale_arcsec * binned, (north_x, -north_y), (east_x, -east_y))
 
 
 def marks(compass: Compass, width: int, height: int) -> str:

@@ -19,7 +19,7 @@ from astroanomaly.imaging.compass import Compass, sexagesimal
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.painting import grey_map
 from astroanomaly.session.outputs.links import links
-from astroanomaly.session.outputs.pictures import Palette, compasses, marks, png, render
+from astroanomaly.session.outputs.pictures import Palette, marks, png, render
 from astroanomaly.session.outputs.provenance import public
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def report(
     shown = table[:MOST_PICTURES]
     ids = [str(object_id) for object_id in shown["object_id"]]
     pictures = render(cache, ids, _LARGEST_PX, display, palette)
-    turned = compasses(cache, ids, _LARGEST_PX)
+    turned = cache.pictures.compasses(ids, display, _LARGEST_PX)
     figures = "".join(map(_figure, shown, pictures, turned))
     made = datetime.datetime.now(datetime.UTC)
     count = f"{len(table)} object{'s' if len(table) != 1 else ''}"

@@ -1,6 +1,7 @@
 """The app as a person meets it: a real server process, a real Chromium, verdicts on a real disk."""
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ from astroanomaly.demo.simulate import simulate
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.records import CutoutBlock, Layout, Task
 from astroanomaly.session.outputs.check import check_bundle
+from turned_sky import WAYS, make_cache, upper_right, where
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -502,6 +504,55 @@ def test_the_inspector_shows_where_the_object_is(new_session, serve, open_tab):
     field.blur()
     tab.press("ArrowRight")
     tab.wait_for(lambda: tab.column("cells", "object_id")[1] in tab.text())
+
+
+def test_north_is_up_on_the_screen(tmp_path, tiny, serve, open_tab):
+    session = Session.create(tmp_path / "s", make_cache(tmp_path), settings=tiny)
+    tab = open_tab(serve(session.path).url)
+    names = tab.column("cells", "object_id")
+    assert sorted(names) == sorted(WAYS)
+
+    def cells():
+        """Pictures of the mosaic as they are on the screen, without their edges, by object."""
+        box, ends = tab.page.locator(".bk-Figure canvas").first.bounding_box(), tab.fits()
+        screen = np.asarray(Image.open(io.BytesIO(tab.shot())).convert("RGB"))
+        columns = [np.round(tab.column("cells", side)) for side in ("left", "right", "bottom", "top")]
+        for name, left, right, bottom, top in zip(names, *columns, strict=True):
+            x0, x1 = (box["x"] + (x - ends[0]) / (ends[1] - ends[0]) * box["width"] for x in (left, right))
+            y0, y1 = (box["y"] + (ends[3] - y) / (ends[3] - ends[2]) * box["height"] for y in (top, bottom))
+            yield name, edgeless(screen[round(y0) : round(y1), round(x0) : round(x1)])
+
+    def edgeless(picture):  # the frame of the cursor is white
+        picture, edge = picture.copy(), round(0.03 * len(picture))
+        picture[:edge], picture[-edge:], picture[:, :edge], picture[:, -edge:] = 0, 0, 0, 0
+        return picture
+
+    tab.wait_for(lambda: all(upper_right(picture) for _, picture in cells()))
+    tab.press("o")
+    tab.wait_for(lambda: [name for name, picture in cells() if upper_right(picture)] == ["plain"])
+    assert where(dict(cells())["half"]) == pytest.approx((0.35, 0.9), abs=0.011)
+    tab.press("Home", *["ArrowRight"] * names.index("slanting"), "Enter")
+
+    def inspected():
+        box = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+        screen = Image.open(io.BytesIO(tab.shot())).convert("RGB")
+        picture = np.array(screen.crop([round(box[a]) + (round(box[b]) if b else 0) for a, b in
+                                        (("x", ""), ("y", ""), ("x", "width"), ("y", "height"))]))  # fmt: skip
+        picture[len(picture) * 3 // 4 :] = 0  # words of the scale bar and the compass
+        return picture
+
+    tab.wait_for(lambda: tab.page.locator(".bk-Figure").filter(visible=True).count() == 1 and inspected().max() > 200)
+    assert not upper_right(inspected())
+    tab.press("o")
+    tab.wait_for(lambda: upper_right(inspected()))
+    box = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+    tab.page.mouse.move(box["x"] + 0.65 * box["width"], box["y"] + 0.1 * box["height"])
+    tab.wait_for(lambda: len(tab.value("readout", "tags")) == 1)
+    ra, dec = map(float, tab.value("readout", "tags")[0].split())
+    wcs = session.cache["slanting"].wcs
+    column, row = (round(float(value)) for value in wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg")))
+    assert session.cache["slanting"].data[0, row, column] == 1000
+    tab.wait_for(lambda: f"x {column} y {row} " in tab.text())
 
 
 def test_the_inspector_follows_the_size_of_the_window(new_session, serve, open_tab):

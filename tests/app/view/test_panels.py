@@ -282,7 +282,7 @@ def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
 def test_memory_does_not_grow_with_pages(page):
     for _ in range(4):
         press(page, "PageDown")
-    assert page.mosaic.sheet.images.shape[0] <= page.state.page_size
+    assert page.mosaic.painter.images.shape[0] <= page.state.page_size
     assert len(page.state.pages) == 5
 
 

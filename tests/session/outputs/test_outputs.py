@@ -23,7 +23,7 @@ from astroanomaly.imaging.compass import Compass
 from astroanomaly.session.outputs.check import check_bundle
 from astroanomaly.session.outputs.cutouts import refuse_too_many, zip_cutouts
 from astroanomaly.session.outputs.links import links
-from astroanomaly.session.outputs.pictures import compasses, marks, png, render
+from astroanomaly.session.outputs.pictures import marks, png, render
 from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.outputs.report import report
 
@@ -145,7 +145,7 @@ def test_pictures_are_those_of_the_cache(session):
     pictures = render(session.cache, ids, 1000)
     np.testing.assert_array_equal(pictures, session.cache.pictures.rgb(ids))
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(pictures[0])))), pictures[0])
-    whole, half = (compasses(session.cache, ids[:1], largest)[0] for largest in (48, 24))
+    whole, half = (session.cache.pictures.compasses(ids[:1], None, largest)[0] for largest in (48, 24))
     assert half.scale_arcsec == pytest.approx(2 * whole.scale_arcsec)
     assert render(session.cache, ids, 24).shape[1:3] == (24, 24)
 
@@ -166,15 +166,16 @@ def test_scale_bar_and_compass_stay_inside_the_picture(angle):
 
 def test_the_compass_of_a_report_points_to_the_north_of_the_picture(session):
     """The arrow leads from the middle to where the picture, as it is painted, is farther north."""
-    object_id = session.cache.ids[0]
-    (compass,) = compasses(session.cache, [object_id], 1000)
+    object_id, pictures = session.cache.ids[0], session.cache.pictures
+    (compass,) = pictures.compasses([object_id])
+    (turned,) = pictures.orientations([object_id], pictures.usual_display.orientation)
     cutout = session.cache[object_id]
-    x, y = (compass.north[0] * 10 + 23.5, -compass.north[1] * 10 + 23.5)  # the first row of a picture is on top
+    x, y = turned.to_stored(23.5 + 10 * compass.north[0], 23.5 + 10 * compass.north[1], (48, 48))
     moved, middle = cutout.wcs.pixel_to_world(x, y), cutout.wcs.pixel_to_world(23.5, 23.5)
     assert middle.position_angle(moved).wrap_at("180d").deg == pytest.approx(0, abs=0.5)
     assert middle.separation(moved).arcsec == pytest.approx(10 * compass.scale_arcsec, rel=1e-3)
-    (dx, dy) = re.findall(r"l([-\d.]+) ([-\d.]+)", marks(compass, 48, 48))[0]
-    assert np.arctan2(-float(dy), float(dx)) == pytest.approx(np.arctan2(compass.north[1], compass.north[0]), abs=0.01)
+    dx, dy = map(float, re.findall(r"l([-\d.]+) ([-\d.]+)", marks(compass, 48, 48))[0])
+    assert (dx / 4.8, -dy / 4.8) == pytest.approx(compass.north, abs=0.01)
 
 
 def test_an_empty_report_or_one_of_another_kind_is_refused(session, tmp_path):

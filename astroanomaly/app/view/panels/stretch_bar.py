@@ -26,6 +26,7 @@ __all__ = ["StretchBar"]
 _CURVES = list(typing.get_args(typing.get_type_hints(StretchConfig)["curve"]))
 _INTERVALS = list(typing.get_args(typing.get_type_hints(StretchConfig)["interval"]))
 _COLOURS = [("rgb", "RGB"), ("lupton", "RGB, Lupton"), ("single", "one band")]
+_ORIENTATIONS = [("north", "north up"), ("north-quarter", "north up, by 90°"), ("stored", "as stored")]
 _SCOPES = [("cutout", "each cutout"), ("survey", "whole survey")]
 _BOUNDS = {  # interval -> fields of the stretch that bound it, with their titles
     "percentile": (("low", "low %"), ("high", "high %")),
@@ -59,6 +60,7 @@ class StretchBar:
             "channels": TextInput(title="red, green, blue bands", placeholder="by wavelength", width=150),
             "sharpen": Slider(title="unsharp mask", start=0, end=5, step=0.1, value=0, width=110),
             "radius": NumericInput(title="radius [px]", mode="float", low=0.3, high=50, width=70),
+            "orientation": Select(title="orientation (o)", options=_ORIENTATIONS, width=130),
         }
         self.first = NumericInput(title="low %", mode="float", width=70)
         self.second = NumericInput(title="high %", mode="float", width=70)
@@ -84,7 +86,7 @@ class StretchBar:
         )  # fmt: skip
         self.below = Row(
             w["strength"], w["scope"], self.shared, w["channels"], w["lupton_q"], w["lupton_stretch"], w["sharpen"],
-            w["radius"], self.shown,
+            w["radius"], w["orientation"], self.shown,
             css_classes=["aa-bar", "aa-zoom"], sizing_mode="stretch_width", spacing=6, visible=False,
             styles={"padding": "3px 6px"},
         )  # fmt: skip
