@@ -44,7 +44,8 @@ def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: 
 
 def usual_display(session: SessionFolder) -> Display:
     """Return how cutouts of a session are rendered unless somebody chooses: in the channels that the model sees."""
-    return session.cache.pictures.usual_display.changed(channels=session.settings["input"].get("channels", ""))
+    usual = session.cache.pictures.usual_display
+    return usual.changed(channels=session.settings["input"].get("channels", "") or usual.channels)
 
 
 def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
