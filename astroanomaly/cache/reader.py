@@ -18,12 +18,12 @@ from astroanomaly.cache.cutout_files import write_cutouts
 from astroanomaly.cache.cutouts import iter_cutouts
 from astroanomaly.cache.index import Index, load_index
 from astroanomaly.cache.pictures import Pictures
-from astroanomaly.cache.plan import read_description
+from astroanomaly.cache.plan import read_description, read_facts
 from astroanomaly.cache.shard import Shard
 from astroanomaly.cache.together import check_layouts, refuse_shared_ids
 from astroanomaly.config import nearest
 from astroanomaly.errors import UnknownObjectError
-from astroanomaly.records import Cutout, Failure, Layout
+from astroanomaly.records import Cutout, Fact, Failure, Layout
 
 __all__ = ["Cache"]
 
@@ -157,6 +157,14 @@ class Cache:
     def request(self) -> dict[str, Any]:
         """What the first cache was made from: source, inputs and options."""
         return dict(read_description(self.folders[0]).get("request", {}))
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What the source understood of the request of the first cache, by name: positions, bands, tiles, size ...
+
+        Empty for caches that say nothing of it.
+        """
+        return {fact.name: fact for fact in read_facts(read_description(self.folders[0]))}
 
     # ---------------------------------------------------------------------------------------------------- reading
 

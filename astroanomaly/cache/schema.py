@@ -20,6 +20,7 @@ from astroanomaly.tables.column_names import clean_ucd
 __all__ = [
     "CACHE_FILE",
     "INDEX_FILE",
+    "INPUT_FOLDER",
     "LOCK_FILE",
     "PLAN_FILE",
     "SHARD_FOLDER",
@@ -49,6 +50,7 @@ PLAN_FILE = "plan.h5"
 INDEX_FILE = "index.h5"
 LOCK_FILE = ".lock"
 SHARD_FOLDER = "shards"
+INPUT_FOLDER = "inputs"  # FITS images that were given in memory
 _KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no coverage", "resolved": "resolved"}
 
 

@@ -22,6 +22,8 @@ __all__ = [
     "count",
     "in_words",
     "many",
+    "merge_flag",
+    "merge_radius",
     "read_ids",
     "refuse_idle_workers",
     "say_unfinished",
@@ -85,6 +87,22 @@ def set_flag(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+def merge_flag(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--merge-radius``; ``what`` says what is done with duplicates."""
+    parser.add_argument("--merge-radius", metavar="ANGLE", help=f"{what} (default: 1arcsec; 0: keep all)")
+
+
+def merge_radius(arguments: argparse.Namespace) -> float:
+    """Return the radius in arcsec that ``--merge-radius`` says.
+
+    Raises
+    ------
+    ConfigError
+        If it is no angle.
+    """
+    return read_angle(arguments.merge_radius or "1arcsec", "arcsec", plain="arcsec", name="--merge-radius")
+
+
 def choice_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say which objects of a session are written; `chosen` reads them."""
     which = parser.add_mutually_exclusive_group()
@@ -92,9 +110,7 @@ def choice_flags(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--threshold", type=float, metavar="P", help="all whose probability is at least P")
     which.add_argument("--labelled", metavar="LABEL", help="all that were given this label, as in anomaly")
     which.add_argument("--ids", type=Path, metavar="FILE", help="these objects: a text file with one id in each line")
-    parser.add_argument(
-        "--merge-radius", metavar="ANGLE", help="merge duplicates within (default: 1arcsec; 0: keep all)"
-    )
+    merge_flag(parser, "merge duplicates within")
 
 
 def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -105,14 +121,13 @@ def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
     UnreadableError
         If the file of ids cannot be read.
     """
-    radius = read_angle(arguments.merge_radius or "1arcsec", "arcsec", plain="arcsec", name="--merge-radius")
     ids = None if arguments.ids is None else read_ids(arguments.ids)
     return {
         "top": arguments.top,
         "threshold": arguments.threshold,
         "labelled": arguments.labelled,
         "ids": ids,
-        "merge_radius_arcsec": radius,
+        "merge_radius_arcsec": merge_radius(arguments),
     }
 
 
