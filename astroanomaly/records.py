@@ -20,6 +20,7 @@ from astroanomaly.imaging.painting import Painter
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+    from astropy.io.fits import HDUList
     from astropy.nddata import NDData
     from astropy.wcs import WCS
 
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from astroanomaly.cutting.directions import sky_scales
 from astroanomaly.cutting.grids import Grid, crop_wcs
+from astroanomaly.cutting.hdus import image_hdus, put_card
 
 __all__ = [
     "ANOMALY",
@@ -258,6 +260,37 @@ class Cutout:
             unit=Unit(unit, parse_strict="silent") if unit else None,
             meta={"object_id": self.object_id, "band": band, **self.columns},
         )
+
+    @property
+    def cards(self) -> dict[str, tuple[Any, str]]:
+        """Id and position as cards of a FITS header: value and comment by keyword; NaN where there is no position."""
+        return {
+            "OBJECT": (self.object_id, "object id"),
+            "RA": (float(self.ra), "[deg] right ascension (ICRS)"),
+            "DEC": (float(self.dec), "[deg] declination (ICRS)"),
+        }
+
+    def to_hdulist(self, cards: Mapping[str, Any] | None = None) -> HDUList:
+        """Return the cutout as FITS: an empty primary HDU, then one image extension for each band.
+
+        Every extension has the whole WCS, distortions and lookup tables included, ``EXTNAME`` and ``BAND`` with the
+        band's name, ``BUNIT`` and ``COVERAGE``; pixels keep their type. The primary header has ``OBJECT`` and, where
+        the position is known, ``RA`` and ``DEC`` in ICRS degrees. Texts are spelt in ASCII.
+
+        Parameters
+        ----------
+        cards
+            Further cards of the primary header: values, or ``(value, comment)``, by keyword.
+        """
+        from astropy.io import fits
+
+        primary = fits.PrimaryHDU()
+        for key, card in {**self.cards, **(cards or {})}.items():
+            put_card(primary.header, key, card)
+        bands = image_hdus(
+            self.data, self.bands, self.units, grid=self.grid, offset=self.offset, coverage=self.coverage
+        )
+        return fits.HDUList([primary, *bands])
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import hashlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,18 @@ import pytest
 
 from astroanomaly import files
 from astroanomaly.errors import BusyError, StorageError
-from astroanomaly.files import atomic_path, is_held, locked, read_json, write_json
+from astroanomaly.files import (
+    CHECKSUMS,
+    atomic_folder,
+    atomic_path,
+    check_new,
+    files_in,
+    is_held,
+    locked,
+    parse_sums,
+    read_json,
+    write_json,
+)
 
 HOLD = """
     import sys, time
@@ -266,3 +278,48 @@ def test_a_kill_in_the_middle_leaves_a_whole_file(tmp_path):
         last = content["number"]
     left = [item.name for item in tmp_path.iterdir() if item != path]
     assert all(name.startswith(".tmp-") for name in left)  # the next writer of a cache or round removes them
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "made"
+    with pytest.raises(ZeroDivisionError), atomic_folder(path) as folder, (folder / "a").open("w"):
+        raise ZeroDivisionError
+    with pytest.raises(StorageError, match=r"made could not be written: .*nothing half-written"), atomic_folder(path):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+    with atomic_folder(path) as folder:
+        (folder / "below").mkdir()
+        (folder / "below" / "b c").write_text("two")
+        (folder / "a").write_text("one")
+        assert not path.exists()
+    assert files_in(path) == ["a", "below/b c"]
+    listed = parse_sums((path / CHECKSUMS).read_text())
+    assert listed["a"] == hashlib.sha256(b"one").hexdigest()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_of_others_is_not_replaced(tmp_path):
+    path = tmp_path / "made"
+    path.mkdir()  # an empty one is no loss
+    with atomic_folder(path) as folder:
+        (folder / "a").write_text("one")
+    with pytest.raises(StorageError, match="exists already"), atomic_folder(path):
+        pass
+    with pytest.raises(ZeroDivisionError), atomic_folder(path, overwrite=True):
+        raise ZeroDivisionError
+    assert (path / "a").read_text() == "one"
+    with atomic_folder(path, overwrite=True) as folder:
+        (folder / "b").write_text("two")
+    assert files_in(path) == ["b"]
+    (path / "mine").symlink_to("/nowhere")
+    for overwrite in (False, True):
+        with pytest.raises(StorageError), atomic_folder(path, overwrite=overwrite):
+            pass
+    assert (path / "b").exists()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="is a file"):
+        check_new(tmp_path / "file", overwrite=True, folder=True)
+    with pytest.raises(StorageError, match="is a folder"):
+        check_new(path, overwrite=True)
+    with pytest.raises(StorageError, match="does not exist"):
+        check_new(tmp_path / "none" / "x", overwrite=True)

@@ -108,18 +108,8 @@ def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: 
             table = {}
             for key, dataset in group["table"].items():
                 values = schema.read_texts(dataset) if dataset.dtype.kind in "SO" else dataset[...]
-                table[schema.column_name(key)] = _with_attributes(np.asarray(values), dataset.attrs)
+                plain = np.asarray(values)
+                table[schema.column_name(key)] = (
+                    schema.described_column(plain, dataset.attrs) if dataset.attrs else plain
+                )
             yield ordinal, Task(str(group.attrs["key"]), json.loads(group["payload"][...].tobytes()), table)
-
-
-def _with_attributes(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
-    """Give a column back the unit and description it was stored with."""
-    if not attributes:
-        return values
-    from astropy.table import Column
-    from astropy.units import Unit
-
-    unit = attributes.get("unit")
-    return Column(
-        values, unit=Unit(unit, parse_strict="silent") if unit else None, description=attributes.get("description")
-    )

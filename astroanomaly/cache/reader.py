@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.cache.cutout_files import write_cutouts
+from astroanomaly.cache.cutouts import iter_cutouts
 from astroanomaly.cache.digest import digest
 from astroanomaly.cache.ids import Ids
 from astroanomaly.cache.index import Index, load_index
@@ -178,25 +180,37 @@ class Cache:
     # ---------------------------------------------------------------------------------------------------- reading
 
     def __getitem__(self, object_id: str) -> Cutout:
-        row = self.rows([object_id])[0]
-        number = int(np.searchsorted(self._ends, row, "right"))
-        place = int(row - self._starts[number])
-        shard = self.shard(number)
-        numbers, offsets = shard.grid_numbers()
-        grid = int(numbers[place])
-        ra, dec = self.positions
-        return Cutout(
-            object_id=object_id,
-            data=shard.read(place, place + 1)[0],
-            bands=self.bands,
-            ra=float(ra[row]),
-            dec=float(dec[row]),
-            grid=shard.read_grids([grid])[0] if grid >= 0 else None,
-            offset=(int(offsets[place, 0]), int(offsets[place, 1])),
-            coverage=shard.coverage()[place],
-            columns={name: column[place] for name, column in shard.columns().items()},
-            units=self.layout.units,
-        ).painted_by(lambda: self.pictures.rgb([object_id])[0])
+        return next(self.cutouts([object_id]))
+
+    def cutouts(self, ids: Sequence[str]) -> Iterator[Cutout]:
+        """Read cutouts one after another, in the order given.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is in none of the caches; then none is read.
+        """
+        numbers, places = self.locate(ids)
+        for cutout in iter_cutouts(self.shard, self.bands, self.layout.units, ids, numbers, places):
+            yield cutout.painted_by(partial(self._painted, cutout.object_id))
+
+    def _painted(self, object_id: str) -> np.ndarray:
+        return self.pictures.rgb([object_id])[0]
+
+    def write_cutouts(
+        self, ids: Sequence[str], path: str | Path, *, one_file: bool = False, overwrite: bool = False
+    ) -> list[str]:
+        """Write cutouts as FITS with their WCS, see `Cutout.to_hdulist`; return the name of each object's file.
+
+        Parameters
+        ----------
+        path
+            Folder to make, which gets a file for each object, ``objects.csv`` with the file of each id, and
+            ``SHA256SUMS``; with ``one_file`` a FITS file, where ``EXTVER`` counts the objects.
+        overwrite
+            Replace the file, or a folder that was made so.
+        """
+        return write_cutouts(self, ids, Path(path), one_file=one_file, overwrite=overwrite)
 
     def read(self, ids: Sequence[str]) -> np.ndarray:
         """Read the pixels of some objects, in the order given.

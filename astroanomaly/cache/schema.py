@@ -15,6 +15,7 @@ import numpy as np
 from astroanomaly.errors import AstroAnomalyError, CacheError, UnreadableError
 from astroanomaly.files import atomic_path
 from astroanomaly.records import Failure, Layout
+from astroanomaly.tables.column_names import clean_ucd
 
 __all__ = [
     "CACHE_FILE",
@@ -29,6 +30,7 @@ __all__ = [
     "column_key",
     "column_name",
     "decode_text",
+    "described_column",
     "layout_from_plain",
     "layout_to_plain",
     "new_hdf5",
@@ -228,11 +230,28 @@ def put(group: h5py.Group, name: str, values: Any) -> h5py.Dataset:
 
 
 def put_description(dataset: h5py.Dataset, values: Any) -> None:
-    """Keep the ``unit`` and ``description`` of an astropy column or quantity as attributes."""
-    for extra in ("unit", "description"):
-        text = getattr(values, extra, None)
+    """Keep the ``unit``, ``description`` and UCD of an astropy column or quantity as attributes."""
+    meta = getattr(values, "meta", None)
+    ucd = clean_ucd(meta.get("ucd")) if isinstance(meta, Mapping) else ""
+    about = {"unit": getattr(values, "unit", None), "description": getattr(values, "description", None), "ucd": ucd}
+    for extra, text in about.items():
         if text:
             dataset.attrs[extra] = str(text)
+
+
+def described_column(values: Any, attributes: Mapping[str, Any], name: str | None = None) -> Any:
+    """Make an `astropy.table.Column` of values, with the unit, description and UCD they were stored with."""
+    from astropy.table import Column
+    from astropy.units import Unit
+
+    unit, ucd = attributes.get("unit"), clean_ucd(attributes.get("ucd"))
+    return Column(
+        values,
+        name=name,
+        unit=Unit(unit, parse_strict="silent") if unit else None,
+        description=attributes.get("description"),
+        meta={"ucd": ucd} if ucd else None,
+    )
 
 
 def column_key(name: str) -> str:

@@ -180,22 +180,13 @@ class Shard:
             return file["coverage"][...][:, self._planes]
 
     def columns(self) -> dict[str, Any]:
-        """Catalogue columns, each an `astropy.table.Column` of length n with its unit and description."""
-        from astropy.table import Column
-        from astropy.units import Unit
-
+        """Catalogue columns, each an `astropy.table.Column` of length n with its unit, description and UCD."""
         found: dict[str, Any] = {}
         with schema.open_hdf5(self.path) as file:
             for key, dataset in file["columns"].items():
                 name = schema.column_name(key)
                 values = schema.read_texts(dataset) if dataset.dtype.kind in "SO" else dataset[...]
-                unit = dataset.attrs.get("unit")
-                found[name] = Column(
-                    values,
-                    name=name,
-                    unit=Unit(unit, parse_strict="silent") if unit else None,
-                    description=dataset.attrs.get("description"),
-                )
+                found[name] = schema.described_column(values, dataset.attrs, name)
         return found
 
     def grid_numbers(self) -> tuple[np.ndarray, np.ndarray]:

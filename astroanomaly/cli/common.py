@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cli.terminal import say
-from astroanomaly.errors import ConfigError
+from astroanomaly.errors import ConfigError, UnreadableError
 from astroanomaly.parallel.cores import available_cores
 from astroanomaly.sky import read_angle
 
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_command",
+    "choice_flags",
+    "chosen",
     "cluster_flags",
     "count",
+    "in_words",
     "many",
     "merge_flag",
     "merge_radius",
+    "read_ids",
     "refuse_idle_workers",
     "say_missing_caches",
     "say_unfinished",
@@ -97,6 +102,61 @@ def merge_radius(arguments: argparse.Namespace) -> float:
         If it is no angle.
     """
     return read_angle(arguments.merge_radius or "1arcsec", "arcsec", plain="arcsec", name="--merge-radius")
+
+
+def choice_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which objects of a session are written; `chosen` reads them."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--top", type=count, metavar="N", help="the N highest scores (default: 100)")
+    which.add_argument("--threshold", type=float, metavar="P", help="all whose probability is at least P")
+    which.add_argument("--labelled", metavar="LABEL", help="all that were given this label, as in anomaly")
+    which.add_argument("--ids", type=Path, metavar="FILE", help="these objects: a text file with one id in each line")
+    merge_flag(parser, "merge duplicates within")
+
+
+def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what was chosen by `choice_flags`, as `Session.write_report` takes it.
+
+    Raises
+    ------
+    UnreadableError
+        If the file of ids cannot be read.
+    """
+    ids = None if arguments.ids is None else read_ids(arguments.ids)
+    return {
+        "top": arguments.top,
+        "threshold": arguments.threshold,
+        "labelled": arguments.labelled,
+        "ids": ids,
+        "merge_radius_arcsec": merge_radius(arguments),
+    }
+
+
+def read_ids(path: Path) -> list[str]:
+    """Read object ids, one in each line; empty lines are left out.
+
+    Raises
+    ------
+    UnreadableError
+        If there is no such file, or it holds no text or no id.
+    """
+    try:
+        ids = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"{path} cannot be read as text with an object id in each line: {error}") from error
+    if not ids:
+        raise UnreadableError(f"{path} holds no object id: give one in each line")
+    return list(dict.fromkeys(ids))
+
+
+def in_words(nbytes: int) -> str:
+    """Say how large a file is: ``3.2 MB``."""
+    size, unit = float(nbytes), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.3g} {unit}"
 
 
 def count(text: str) -> int:

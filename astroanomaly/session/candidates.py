@@ -21,7 +21,7 @@ from astroanomaly.tables.write import name_merged
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["candidates", "contact_sheet", "suspects"]
+__all__ = ["candidates", "contact_sheet", "suspects", "usual_display"]
 
 
 def candidates(
@@ -47,7 +47,13 @@ def candidates(
     table = describe(session, chosen.ids, scores, log_odds, consensus)
     if merge_radius_arcsec > 0:
         table = name_merged(table, chosen.duplicates)
-    return with_pictures(session.cache, table, _display(session)) if session.has_caches else table
+    return with_pictures(session.cache, table, usual_display(session)) if session.has_caches else table
+
+
+def usual_display(session: SessionFolder) -> Display:
+    """Return how cutouts of a session are rendered unless somebody chooses: in the channels that the model sees."""
+    usual = session.cache.pictures.usual_display
+    return usual.changed(channels=session.settings["input"].get("channels", "") or usual.channels)
 
 
 def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
@@ -58,15 +64,8 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    display = _display(session).changed(orientation=orientation)
-    pictures = session.cache.pictures.rgb(ids, display)
+    pictures = session.cache.pictures.rgb(ids, usual_display(session).changed(orientation=orientation))
     figures.contact_sheet(pictures, captions, path, labels=labels, classes=session.classes)
-
-
-def _display(session: SessionFolder) -> Display:
-    """Return how objects of a session are rendered: as usual, in its own channels."""
-    usual = session.cache.pictures.usual_display
-    return usual.changed(channels=session.settings["input"].get("channels", "") or usual.channels)
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

@@ -27,7 +27,7 @@ from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merg
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["describe", "export", "origin", "ranker_origin"]
+__all__ = ["describe", "export", "origin", "ranker_origin", "selected"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,8 +45,43 @@ def export(
     overwrite: bool,
 ) -> QTable:
     """Write a catalogue; see `Session.export`."""
-    if sum(choice is not None for choice in (top, threshold, labelled)) > 1:
-        raise ConfigError("top, threshold and labelled exclude one another: give one")
+    table = selected(session, top, threshold, labelled, merge_radius_arcsec=merge_radius_arcsec)
+    write_catalog(table, path, overwrite=overwrite)
+    return table
+
+
+def selected(
+    session: SessionFolder,
+    top: int | None = None,
+    threshold: float | None = None,
+    labelled: str | None = None,
+    only: Sequence[str] | None = None,
+    *,
+    merge_radius_arcsec: float = 1.0,
+) -> QTable:
+    """Make the catalogue of the objects that somebody chose.
+
+    Parameters
+    ----------
+    session
+        The session.
+    top, threshold, labelled
+        As in `Session.export`; at most one of these and ``only``.
+    only
+        These objects, in this order; each once. None of them is merged.
+    merge_radius_arcsec
+        Objects closer than this are merged into one row; 0 keeps all.
+
+    Raises
+    ------
+    ConfigError, LabelError, UnknownObjectError
+        For choices that exclude one another or cannot be.
+    SessionError
+        If nothing has been scored, but for objects that are chosen by their label or id.
+    """
+    if sum(choice is not None for choice in (top, threshold, labelled, only)) > 1:
+        others = "top, threshold, ids" if only is not None else "top, threshold"
+        raise ConfigError(f"{others} and labelled exclude one another: give one")
     if threshold is not None and not 0 < threshold < 1:
         raise ConfigError(f"threshold={threshold}: expected a probability between 0 and 1")
     if labelled is not None and labelled not in session.classes:
@@ -56,7 +91,7 @@ def export(
     consensus = session.labels.current()
     if session.is_scored:
         ids, log_odds = session.last_round.read_scores(session.objects)
-    elif labelled is not None:  # labels can be written out before anything was trained
+    elif labelled is not None or only is not None:  # these can be written out before anything was trained
         ids = list(session.objects.ids)
         log_odds = np.full((len(ids), len(session.classes)), np.nan, np.float32)
     else:
@@ -65,7 +100,10 @@ def export(
     found = _calibrated(session, needed=threshold is not None)
     within = None if found is None else population(session.labels, session.objects)
     distinct: Distinct | None = None
-    if labelled is not None:
+    if only is not None:
+        chosen, merge_radius_arcsec = list(dict.fromkeys(only)), 0.0
+        session.objects.rows(chosen)
+    elif labelled is not None:
         rows = [k for k, i in enumerate(ids) if i in consensus and consensus[i].label == labelled]
         chosen = [ids[k] for k in sorted(rows, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
     else:
@@ -91,10 +129,9 @@ def export(
                 above = (above - known.keys()) | {i for i, label in known.items() if label != NOMINAL}
             chosen = [object_id for object_id in chosen if object_id in above]
     table = describe(session, chosen, scores, log_odds, consensus, found=found, within=within)
-    if merge_radius_arcsec != 0:
-        table = name_merged(table, distinct.duplicates) if distinct else merge_duplicates(table, merge_radius_arcsec)
-    write_catalog(table, path, overwrite=overwrite)
-    return table
+    if merge_radius_arcsec == 0:
+        return table
+    return name_merged(table, distinct.duplicates) if distinct else merge_duplicates(table, merge_radius_arcsec)
 
 
 def _calibrated(session: SessionFolder, *, needed: bool) -> Forecast | None:

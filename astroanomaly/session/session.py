@@ -24,11 +24,14 @@ from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
 from astroanomaly.session.audit import AuditDraw, draw_audit
 from astroanomaly.session.calibration import DEPTHS, Forecast
-from astroanomaly.session.candidates import candidates, contact_sheet, suspects
-from astroanomaly.session.export import export
+from astroanomaly.session.candidates import candidates, contact_sheet, suspects, usual_display
+from astroanomaly.session.export import export, selected
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder, user_name
 from astroanomaly.session.label_table import known_positions, labels_table
+from astroanomaly.session.outputs.bundle import write_bundle
+from astroanomaly.session.outputs.cutouts import write_cutouts_of
+from astroanomaly.session.outputs.report import write_report
 from astroanomaly.session.relocation import RelocateReport, relocate
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
@@ -523,6 +526,94 @@ class Session(SessionFolder):
         """
         steps = export_scores(self, Path(path), survey=Path(survey) if survey else None, overwrite=overwrite)
         return drain(steps, progress)
+
+    def write_cutouts(
+        self,
+        path: str | Path,
+        *,
+        top: int | None = None,
+        threshold: float | None = None,
+        labelled: str | None = None,
+        ids: Sequence[str] | None = None,
+        merge_radius_arcsec: float = 1.0,
+        one_file: bool = False,
+        overwrite: bool = False,
+    ) -> list[str]:
+        """Write objects as FITS with their WCS, score and label; return the name of each one's file.
+
+        Parameters
+        ----------
+        path
+            Folder to make, or with ``one_file`` a FITS file; as in `Cache.write_cutouts`.
+        top, threshold, labelled, merge_radius_arcsec
+            Which objects, as in `export`.
+        ids
+            These objects instead.
+        overwrite
+            Replace the file, or a folder that was made so.
+        """
+        table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
+        return write_cutouts_of(self.cache, table, Path(path), one_file=one_file, overwrite=overwrite)
+
+    def write_report(
+        self,
+        path: str | Path,
+        *,
+        title: str = "",
+        top: int | None = None,
+        threshold: float | None = None,
+        labelled: str | None = None,
+        ids: Sequence[str] | None = None,
+        merge_radius_arcsec: float = 1.0,
+        overwrite: bool = False,
+    ) -> QTable:
+        """Write a report with pictures of objects as one HTML file, which a browser prints into a PDF.
+
+        Parameters
+        ----------
+        path
+            The file, called ``.html``.
+        title
+            Heading; empty: the name of the session.
+        top, threshold, labelled, ids, merge_radius_arcsec
+            Which objects, as in `write_cutouts`.
+        overwrite
+            Replace the file if it exists.
+        """
+        table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
+        heading = title or self.path.absolute().name
+        write_report(self.cache, table, Path(path), heading, display=usual_display(self), overwrite=overwrite)
+        return table
+
+    def write_bundle(
+        self,
+        path: str | Path,
+        *,
+        title: str = "",
+        top: int | None = None,
+        threshold: float | None = None,
+        labelled: str | None = None,
+        ids: Sequence[str] | None = None,
+        merge_radius_arcsec: float = 1.0,
+        overwrite: bool = False,
+    ) -> QTable:
+        """Write objects with table, FITS cutouts, pictures, report and labels, for another machine.
+
+        Parameters
+        ----------
+        path
+            A folder to make, or an archive called ``.zip``.
+        title, top, threshold, labelled, ids, merge_radius_arcsec
+            As in `write_report`.
+        overwrite
+            Replace the archive, or a folder that was made so.
+        """
+        table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
+        write_bundle(
+            self.cache, table, self.labels.current(), Path(path), title or self.path.absolute().name,
+            display=usual_display(self), overwrite=overwrite,
+        )  # fmt: skip
+        return table
 
     def saliency(self, object_id: str) -> np.ndarray:
         """Show what the latest ranker's score of an object rests on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ __all__ = [
     "SKY_NAMES",
     "SKY_UCDS",
     "TASK_ID_NAMES",
+    "clean_ucd",
     "distinct_names",
     "find_name",
     "find_pair",
@@ -64,6 +66,7 @@ ID_NAMES = (
 LABELLED_ID_NAMES = ("object_id", "id", "objid", "filename", "file", "path", "name")
 LABEL_NAMES = ("label", "class", "verdict", "classification")
 TASK_ID_NAMES = ("object_id", "id", "ids")  # in the table of a source's task
+_MAX_UCD_CHARACTERS = 200
 
 
 def find_name(names: Iterable[str], usual: Iterable[str]) -> str | None:
@@ -110,6 +113,13 @@ def distinct_names(names: Iterable[str], ours: Collection[str]) -> list[str]:
 def ucd_of(column: Any) -> str:
     """Return the UCD of a column of an astropy table in lower case, empty without one."""
     return str((getattr(column, "meta", None) or {}).get("ucd", "")).strip().lower()
+
+
+def clean_ucd(text: Any) -> str:
+    """Return the UCD that a stranger's table gives, empty where it has not the letters of one (UCD1 or UCD1+)."""
+    ucd = text.decode("ascii", "replace") if isinstance(text, bytes) else str(text or "")
+    ucd = ucd.strip()
+    return ucd if len(ucd) <= _MAX_UCD_CHARACTERS and re.fullmatch(r"[A-Za-z][\w.-]*(;[\w.-]+)*", ucd, re.ASCII) else ""
 
 
 def _by_lower(names: Iterable[str]) -> dict[str, str]:

@@ -129,7 +129,7 @@ def _refuse_references(path: Path) -> None:
 
 
 def _read_fits(path: Path, wanted: Callable[[Table], bool]) -> Table:
-    """Read the first table of a FITS file that is wanted, else the first; UCDs come from ``TUCDn``."""
+    """Read the first table of a FITS file that is wanted, else the first; ``TUCDn`` and ``TCOMMn`` are read."""
     from astropy.io import fits
     from astropy.table import Table
 
@@ -140,9 +140,11 @@ def _read_fits(path: Path, wanted: Callable[[Table], bool]) -> Table:
                 continue
             table = Table.read(hdu)
             for number, name in enumerate(table.colnames, 1):
-                ucd = hdu.header.get(f"TUCD{number}")
+                ucd, told = hdu.header.get(f"TUCD{number}"), hdu.header.get(f"TCOMM{number}")
                 if ucd and hasattr(table[name], "meta"):
                     table[name].meta["ucd"] = ucd
+                if told and not table[name].info.description:
+                    table[name].info.description = str(told)
             if wanted(table):
                 return table
             first = table if first is None else first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
+from astroanomaly.cutting.remarks import quiet
 from astroanomaly.errors import CatalogError, ConfigError, StorageError
 from astroanomaly.files import atomic_path
-from astroanomaly.tables.column_names import distinct_names
+from astroanomaly.tables.column_names import clean_ucd, distinct_names
 from astroanomaly.tables.escape import ascii_text, fits_name, line_text, unicode_text, xml_name, xml_text
 from astroanomaly.tables.matching import find_duplicates
+from astroanomaly.tables.units import spell_unit
 
 if TYPE_CHECKING:
     from astropy.io.fits import BinTableHDU
@@ -103,15 +106,14 @@ def build_columns(columns: Mapping[str, Any]) -> QTable:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # units of a stranger's catalogue that astropy does not know
                 table[name] = values
-        ucd, description = _DESCRIBED.get(name, ("", ""))
+        ucd, description = _DESCRIBED.get(name, (_secondary(table[name].info.meta), ""))
         if name.startswith("log_odds_"):
             ucd, description = (
                 "stat.likelihood",
                 f"log-odds of {name.removeprefix('log_odds_')} against all other classes",
             )
         info = table[name].info
-        if ucd:
-            info.meta = {**(info.meta or {}), "ucd": ucd}
+        info.meta = {key: value for key, value in {**(info.meta or {}), "ucd": ucd}.items() if value != ""}
         if description:
             info.description = description
     return table
@@ -237,17 +239,23 @@ def as_votable(table: QTable) -> VOTableFile:
     resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS", epoch="J2000"))
     for key, value in table.meta.items():
         resource.infos.append(Info(name=xml_name(key), value=xml_text(value)))
-    for item, name in zip(resource.tables[0].fields, table.colnames, strict=True):
-        item.ucd = (table[name].info.meta or {}).get("ucd")
-        if name in ("ra", "dec"):
-            item.ref = "icrs"
+    with quiet():  # units that VOUnits discourages
+        for item, name, column in zip(resource.tables[0].fields, table.colnames, plain.itercols(), strict=True):
+            item.ucd = (table[name].info.meta or {}).get("ucd") or None
+            if unit := (column.info.meta or {}).get("unit"):
+                item.unit = unit
+            if column.dtype.kind == "U":
+                item.arraysize = "*"  # an empty text is one of no characters
+            if name in ("ra", "dec"):
+                item.ref = "icrs"
     return votable
 
 
 def _write_votable(table: QTable, path: Path) -> None:
     # The fast writer of astropy 8.0.2 writes one byte past its buffer where a row just fills it, and BINARY2 has no
     # characters beyond the basic plane.
-    as_votable(table).to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
+    with quiet():
+        as_votable(table).to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
 
 
 def as_fits(table: QTable, name: str) -> BinTableHDU:
@@ -302,7 +310,7 @@ def _write_regions(table: QTable, path: Path) -> None:
     """Write DS9 circles; objects without a position have none."""
     ra, dec = table["ra"].to_value("deg"), table["dec"].to_value("deg")
     there = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    lines = ["# Region file format: DS9 version 4.1", 'global color=green dashlist="8 3"', "icrs"]
+    lines = ["# Region file format: DS9 version 4.1", "global color=green dashlist=8 3", "icrs"]
     names = [str(object_id) for object_id in table["object_id"][there]]
     for x, y, name in zip(ra[there], dec[there], names, strict=True):
         text = "".join(c if c.isprintable() and c not in "{}" else " " for c in name)[:_MAX_REGION_CHARACTERS]
@@ -315,6 +323,12 @@ def _write_regions(table: QTable, path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers
+
+
+def _secondary(meta: Any) -> str:
+    """Return the UCD of a column carried along: ours are the main id and position of a catalogue, not its own."""
+    ucd = clean_ucd((meta or {}).get("ucd"))
+    return re.sub(r"(;meta\.main|(?<=^POS_EQ_RA)_MAIN|(?<=^POS_EQ_DEC)_MAIN)$", "", ucd, flags=re.IGNORECASE)
 
 
 def _plain(
@@ -333,7 +347,7 @@ def _plain(
     plain.meta = {}
     for name in table.colnames:
         info = plain[name].info
-        unit, note = _unit(info.unit, unit_format)
+        unit, text, note = spell_unit(info.unit, unit_format)
         full = f"[name: {name}]" if (named or spelt)(name) != name else ""
         description = spelt(" ".join(text for text in (info.description, full, note) if text))
         if plain[name].dtype.kind in "OUS":
@@ -343,7 +357,7 @@ def _plain(
             )
             plain[name] = values if mask is None or not np.any(mask) else MaskedColumn(values, mask=mask)
         info = plain[name].info
-        info.unit, info.description, info.meta = unit, description or None, None
+        info.unit, info.description, info.meta = unit, description or None, {"unit": text} if text else None
     plain.rename_columns(table.colnames, _names(table.colnames, named or spelt))
     return plain
 
@@ -360,21 +374,6 @@ def _names(names: list[str], spelt: Callable[[str], str]) -> list[str]:
         taken.add(new.lower())
         chosen.append(new)
     return chosen
-
-
-def _unit(unit: Any, unit_format: str) -> tuple[Any, str]:
-    """Return the unit if the format can hold it, else None and a note of what it was."""
-    from astropy.units import Unit
-
-    if unit is None or unit_format == "generic":
-        return unit, ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            Unit(unit.to_string(unit_format), format=unit_format)
-    except (ValueError, TypeError, Warning):
-        return None, f"[unit: {unit}]"
-    return unit, ""
 
 
 def _decoded(value: Any) -> str:

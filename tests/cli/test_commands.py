@@ -324,3 +324,35 @@ def test_info_moves_doubled_shards_aside(tmp_path):
     assert len(list((folder / "set-aside").glob("*.h5"))) == 1
     assert Cache.open(folder).digest() == digest
     assert "takes the folder of a cache" in run("info", tmp_path, "--repair", check=2)
+
+
+def test_what_a_colleague_opens_is_written_beside_the_session(trained, tmp_path):
+    search = trained / "search"
+    assert "3 cutouts in out (" in run("cutouts", search, "--top", "3", "--out", "out", cwd=tmp_path)
+    assert len(list((tmp_path / "out").glob("*.fits"))) == 3
+    assert "1 object in search-report.html (" in run("report", search, "--top", "1", cwd=tmp_path)
+    assert "2 objects in search-bundle.zip (" in run("bundle", search, "--top", "2", cwd=tmp_path)
+    said = run("bundle", "--check", "search-bundle.zip", cwd=tmp_path)
+    assert "search-bundle.zip is whole: 2 objects" in said
+    assert "search, written 20" in said
+    assert "exists already" in run("report", search, "--top", "1", check=2, cwd=tmp_path)
+    run("report", search, "--top", "1", "--overwrite", cwd=tmp_path)
+    run("bundle", search, "--labelled", "anomaly", "--out", "folder", "--title", "Bars", cwd=tmp_path)
+    (tmp_path / "folder" / "report.html").write_text("other")
+    said = run("bundle", "--check", "folder", check=2, cwd=tmp_path)
+    assert "folder is not what was written" in said
+    assert "report.html: it has changed" in said
+    assert "give a session" in run("bundle", check=2, cwd=tmp_path)
+
+
+def test_cutouts_of_a_cache_need_no_session(trained, tmp_path):
+    (tmp_path / "ids.txt").write_text("\ufeff03.png\n\n05.png\n03.png\n", encoding="utf-8")
+    words = ("cutouts", trained / "cache", "--ids", "ids.txt", "--one-file")
+    assert "2 cutouts in cache-cutouts.fits (" in run(*words, cwd=tmp_path)
+    assert "40 cutouts in all (" in run("cutouts", trained / "cache", "--out", "all", cwd=tmp_path)
+    assert "--ids FILE" in run("cutouts", trained / "cache", "--top", "3", check=2, cwd=tmp_path)
+    (tmp_path / "ids.txt").write_text("3.png\n")
+    assert "did you mean" in run("cutouts", trained / "cache", "--ids", "ids.txt", check=2, cwd=tmp_path)
+    (tmp_path / "ids.txt").write_text("\n")
+    assert "holds no object id" in run("cutouts", trained / "cache", "--ids", "ids.txt", check=2, cwd=tmp_path)
+    assert "is no session" in run("cutouts", tmp_path, check=2, cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroanomaly.app.review.report import report
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.imaging.display import Display
 from astroanomaly.session.distinct import first_distinct
 from astroanomaly.session.export import describe
+from astroanomaly.session.outputs.bundle import write_bundle
+from astroanomaly.session.outputs.cutouts import refuse_too_many, zip_cutouts
+from astroanomaly.session.outputs.report import report
 from astroanomaly.tables.write import merge_duplicates, write_catalog
 
 if TYPE_CHECKING:
@@ -28,7 +31,9 @@ FORMATS = {  # suffix -> name, type of content
     ".csv": ("CSV", "text/csv"),
     ".ecsv": ("ECSV", "text/plain"),
     ".reg": ("DS9 regions", "text/plain"),
-    ".html": ("report with thumbnails", "text/html"),
+    ".html": ("report with pictures", "text/html"),
+    "-cutouts.zip": ("FITS cutouts (zip)", "application/zip"),
+    "-bundle.zip": ("bundle of table, report, cutouts (zip)", "application/zip"),
 }
 SELECTIONS = {
     "anomalies": "all anomalies",
@@ -37,8 +42,6 @@ SELECTIONS = {
     "filter": "all that pass the filters, highest score first",
     "top": "the highest scores",
 }
-_MAX_THUMBNAILS = 500
-_THUMBNAIL_PX = 128
 
 
 def select(
@@ -134,7 +137,7 @@ def file_content(
     suffix
         One of `FORMATS`.
     display, palette
-        How the thumbnails of a report look; as in `Painter.paint`.
+        How the pictures look; as in `Painter.paint`.
 
     Raises
     ------
@@ -143,17 +146,20 @@ def file_content(
     """
     if suffix not in FORMATS:
         raise ConfigError(f"{suffix!r} is no format (known: {', '.join(FORMATS)})")
+    title = f"{shared.session.path.name}: {len(table)} object{'s' if len(table) != 1 else ''}"
     if suffix == ".html":
-        ids = [str(object_id) for object_id in table["object_id"][:_MAX_THUMBNAILS]]
-        painted = shared.cache.pictures.painter(ids, _THUMBNAIL_PX).paint(display, palette)
-        about = {**table.meta, "objects": str(len(table))}
-        if len(table) > len(ids):
-            about["shown"] = f"the first {len(ids)}"
-        return report(table[: len(ids)], painted, f"{shared.session.path.name}: {len(table)} objects", about).encode(
-            "utf-8"
-        )
+        return report(shared.cache, table, title, display=display, palette=palette).encode("utf-8")
+    if suffix == "-cutouts.zip":
+        packed = io.BytesIO()
+        zip_cutouts(shared.cache, table, packed)
+        return packed.getvalue()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"objects{suffix}"
+        path = Path(folder) / f"{shared.session.path.name}{suffix}"
+        if suffix == "-bundle.zip":
+            refuse_too_many(shared.cache, len(table))
+            consensus = shared.current_consensus()
+            write_bundle(shared.cache, table, consensus, path, title, display=display, palette=palette)
+            return path.read_bytes()
         write_catalog(table, path)
         return path.read_bytes()
 

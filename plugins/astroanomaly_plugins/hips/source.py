@@ -18,7 +18,7 @@ import numpy as np
 
 from astroanomaly import (
     ConfigError,
-    Cutout,
+    CutoutBlock,
     Download,
     Failure,
     FetchError,
@@ -157,7 +157,7 @@ class HipsSource:
         ]
         return Plan(tasks, layout, downloads, facts)
 
-    def read(self, task: Task) -> Iterator[Cutout | Failure]:
+    def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Fetch the images of the objects of one task, several at once."""
         if task.payload["kind"] == "failures":
             yield from read_failures(task)
@@ -219,7 +219,7 @@ def _grid(asked: Any, ra: float, dec: float) -> Grid:
         return tan_grid((ra, dec), asked["scale"], (asked["pixels"], asked["pixels"]))
 
 
-def _cutout(task: Task, row: int) -> Cutout | Failure:
+def _cutout(task: Task, row: int) -> CutoutBlock | Failure:
     """Put the bands of one object together."""
     payload, table = task.payload, task.table
     ra, dec = float(table["ra"][row]), float(table["dec"][row])
@@ -236,17 +236,20 @@ def _cutout(task: Task, row: int) -> Cutout | Failure:
     if not payload["colour"]:
         images[coverage <= 0] = np.nan
     products = payload["surveys"] * (3 if payload["colour"] else 1)
-    columns = {name.removeprefix(COLUMN): values[row] for name, values in table.items() if name.startswith(COLUMN)}
-    columns |= {f"product_{band}": product for band, product in zip(payload["bands"], products, strict=True)}
-    return Cutout(
-        object_id=str(table["id"][row]),
-        data=images,
+    carried = {name.removeprefix(COLUMN): values for name, values in table.items() if name.startswith(COLUMN)}
+    columns = {name: values[row : row + 1] for name, values in carried.items()}
+    columns |= {
+        f"product_{band}": np.array([product]) for band, product in zip(payload["bands"], products, strict=True)
+    }
+    return CutoutBlock(
+        ids=[str(table["id"][row])],
+        images=images[None],
         bands=tuple(payload["bands"]),
-        ra=ra,
-        dec=dec,
+        ra=np.array([ra]),
+        dec=np.array([dec]),
         grid=_grid(payload, ra, dec),
-        coverage=coverage,
-        columns={**columns, "archive": "CDS hips2fits"},
+        coverage=coverage[None],
+        columns={**columns, "archive": np.array(["CDS hips2fits"])},
         units=() if payload["colour"] else tuple(part.unit for part in parts),
     )
 

@@ -1,7 +1,9 @@
 """Exports: catalogues in every format, a report that is text and pictures only, SAMP to a real hub."""
 
 import io
+import json
 import time
+import zipfile
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,11 +13,11 @@ from astropy.io.votable import parse_single_table
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
 from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select, send_by_samp
-from astroanomaly.app.review.links import links
 from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.theme import palette
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.imaging.display import Display
+from astroanomaly.session.outputs.links import links
 
 
 @pytest.fixture
@@ -62,6 +64,16 @@ def test_every_format_holds_the_selection(shared, suffix):
         with fits.open(io.BytesIO(content)) as hdus:
             assert list(hdus[1].data["object_id"]) == ids
             assert "26 verdicts" in str(hdus[1].header["HISTORY"])
+    elif suffix == "-cutouts.zip":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            assert len(archive.namelist()) == len(ids)
+            with fits.open(io.BytesIO(archive.read(archive.namelist()[0]))) as hdus:
+                assert hdus[0].header["OBJECT"] == ids[0]
+                np.testing.assert_array_equal(hdus["g"].data, shared.cache[ids[0]].band("g"))
+    elif suffix == "-bundle.zip":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            about = json.loads(archive.read("search-bundle/bundle.json"))
+        assert [item["object_id"] for item in about["objects"]] == ids
     else:
         assert all(object_id in content.decode() for object_id in ids)
 

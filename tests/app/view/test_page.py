@@ -23,6 +23,7 @@ from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.demo.simulate import simulate
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.records import CutoutBlock, Layout, Task
+from astroanomaly.session.outputs.check import check_bundle
 from turned_sky import WAYS, make_cache, upper_right, where
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -470,6 +471,13 @@ def test_a_catalogue_is_downloaded_and_read(new_session, serve, open_tab, tmp_pa
     cutout = session.cache[ids[0]]
     row = table[list(table["object_id"]).index(ids[0])]
     assert (row["ra"], row["dec"], row["label"]) == (cutout.ra, cutout.dec, "anomaly")
+    tab.page.get_by_label("format").select_option(label="bundle of table, report, cutouts (zip)")
+    with tab.page.expect_download() as waiting:
+        tab.page.get_by_role("button", name="download").click()
+    assert waiting.value.suggested_filename == "search-anomalies-bundle.zip"
+    waiting.value.save_as(tmp_path / "out.zip")
+    found = check_bundle(tmp_path / "out.zip")
+    assert (found.problems, found.objects) == ((), 2)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Export:
             title="format",
             options=[(s, n) for s, (n, _) in FORMATS.items()],
             value=".vot",
-            width=180,
+            width=250,
             name="export_format",
         )
         self.merge = NumericInput(title="merge duplicates within [arcsec]", mode="float", value=1.0, low=0, width=170)
@@ -43,7 +43,8 @@ class Export:
         self.samp.on_click(act(self._send))
         hint = (
             "Coordinates are ICRS degrees, with units, UCDs and provenance. DS9 regions leave out objects without a "
-            "position. The report is one HTML file with thumbnails, stretched as they are here."
+            "position. The report is one HTML file with pictures, rendered as they are here; a browser prints it into "
+            "a PDF. FITS cutouts have the WCS, bands and units of the images; a bundle has all of it, with checksums."
         )
         if same_host:
             hint += " Sending uses SAMP and reaches programs on the computer of the server."

@@ -24,7 +24,6 @@ from bokeh.models import (
 
 from astroanomaly.app.assets import asset
 from astroanomaly.app.review.grid_layout import inspector_sizes
-from astroanomaly.app.review.links import links
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.shown_cutout import ShownCutout
 from astroanomaly.app.view.panels.colour_bar import ColourBar
@@ -32,6 +31,7 @@ from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import sexagesimal
+from astroanomaly.session.outputs.links import links
 
 __all__ = ["Inspector"]
 

@@ -1,0 +1,32 @@
+"""The command that writes a report with pictures: report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from astroanomaly.cli.common import choice_flags, chosen, in_words, many, say_unfinished
+from astroanomaly.cli.terminal import say
+
+__all__ = ["add"]
+
+
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags, and what the command does."""
+    parser.set_defaults(run=_report)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the HTML file (default: SESSION-report.html, here)")
+    parser.add_argument("--title", default="", metavar="TEXT", help="heading (default: name of the session)")
+    choice_flags(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.session import Session
+
+    session = Session.open(arguments.session)
+    say_unfinished(session)
+    out = arguments.out or Path(f"{session.path.absolute().name}-report.html")
+    table = session.write_report(out, title=arguments.title, overwrite=arguments.overwrite, **chosen(arguments))
+    say(f"{many(len(table), 'object')} in {out} ({in_words(out.stat().st_size)}); a browser prints it into a PDF")

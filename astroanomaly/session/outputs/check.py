@@ -1,0 +1,149 @@
+"""Check a bundle from elsewhere: its files are those that were written, and none is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from astroanomaly.errors import CacheError, UnreadableError
+from astroanomaly.files import CHECKSUMS, files_in, parse_sums
+from astroanomaly.session.outputs.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, DESCRIPTION
+
+__all__ = ["BundleReport", "check_bundle"]
+
+_MAX_TEXT_BYTES = 64 * 2**20  # of the list of checksums, and of the description
+_BROKEN = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)  # what zipfile raises on damaged archives
+Open = Callable[[], IO[bytes]]
+
+
+@dataclass(frozen=True)
+class BundleReport:
+    """What a bundle is, and what is wrong with it.
+
+    Attributes
+    ----------
+    objects, files
+        How many there are.
+    title, software, created
+        As the bundle says.
+    problems
+        A line for each file that is missing, has changed or was added; empty where all is well.
+    """
+
+    objects: int
+    files: int
+    title: str
+    software: str
+    created: str
+    problems: tuple[str, ...]
+
+
+def check_bundle(path: str | Path) -> BundleReport:
+    """Check the files of a bundle against its checksums and its description; nothing is unpacked.
+
+    Parameters
+    ----------
+    path
+        A folder or a zip archive.
+
+    Raises
+    ------
+    UnreadableError
+        If there is nothing, or it is no bundle.
+    CacheError
+        If it is damaged so that it cannot be checked, or of a newer version.
+    """
+    path = Path(path)
+    with _files_of(path) as there:
+        if CHECKSUMS not in there or DESCRIPTION not in there:
+            missing = CHECKSUMS if CHECKSUMS not in there else DESCRIPTION
+            raise UnreadableError(f"{path} is no bundle of AstroAnomaly, or not a whole one: it has no {missing}")
+        about = _description(path, _text(path, DESCRIPTION, there))
+        sums = parse_sums(_text(path, CHECKSUMS, there))
+        problems = [f"{name}: it is not in {CHECKSUMS}" for name in there if name not in sums and name != CHECKSUMS]
+        for name, expected in sums.items():
+            if name not in there:
+                problems.append(f"{name}: it is missing")
+                continue
+            try:
+                with there[name]() as handle:
+                    same = hashlib.file_digest(handle, "sha256").hexdigest() == expected  # type: ignore[arg-type]
+            except _BROKEN as error:
+                problems.append(f"{name}: it cannot be read ({error})")
+                continue
+            problems += [] if same else [f"{name}: it has changed"]
+        named = [str(item.get(kind, "")) for item in about["objects"] for kind in ("cutout", "picture")]
+        lost = [name or "a file" for name in named if name not in sums]
+        problems += [f"{name}: {DESCRIPTION} names it, {CHECKSUMS} does not" for name in lost]
+    title, software, created = (str(about.get(key, "")) for key in ("title", "software", "created"))
+    return BundleReport(len(about["objects"]), len(there), title, software, created, tuple(problems))
+
+
+def _description(path: Path, text: str) -> dict[str, Any]:
+    try:
+        about = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CacheError(f"{path}: {DESCRIPTION} is damaged: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != BUNDLE_FORMAT:
+        raise UnreadableError(f"{path} is no bundle of AstroAnomaly: {DESCRIPTION} does not say so")
+    version = about.get("version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise CacheError(f"{path}: {DESCRIPTION} is damaged: its version is {version!r}")
+    if version > BUNDLE_VERSION:
+        raise CacheError(
+            f"{path} is a bundle of version {version}, newer than {BUNDLE_VERSION}, the newest known here: update "
+            "astroanomaly, or use `sha256sum -c SHA256SUMS`"
+        )
+    objects = about.get("objects")
+    if not isinstance(objects, list) or not all(isinstance(item, dict) for item in objects):
+        raise CacheError(f"{path}: {DESCRIPTION} is damaged: it lists no objects")
+    return about
+
+
+def _text(path: Path, name: str, there: dict[str, Open]) -> str:
+    try:
+        with there[name]() as handle:
+            content = handle.read(_MAX_TEXT_BYTES + 1)
+        if len(content) > _MAX_TEXT_BYTES:
+            raise CacheError(f"{path}: {name} has more than {_MAX_TEXT_BYTES} bytes: it is no file of ours")
+        return content.decode("utf-8")
+    except (*_BROKEN, UnicodeDecodeError) as error:
+        raise CacheError(f"{path}: {name} cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def _files_of(path: Path) -> Iterator[dict[str, Open]]:
+    """Give what opens each file of a bundle, by its path inside; the folder at the top of an archive is left out."""
+    if path.is_dir():
+        names = [*files_in(path), *([CHECKSUMS] if (path / CHECKSUMS).exists() else [])]
+        yield {name: partial(_open_plain, path / name) for name in names}
+        return
+    if not path.is_file():
+        raise UnreadableError(f"{path} does not exist")
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UnreadableError(f"{path} is neither a folder nor a zip archive that can be read: {error}") from error
+    with archive:
+        names = [item for item in archive.namelist() if not item.endswith("/")]
+        tops = {PurePosixPath(name).parts[0] for name in names}
+        unsafe = [name for name in names if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts]
+        if unsafe or len(tops) != 1 or len(set(names)) < len(names):
+            what = f"the name {unsafe[0]!r} leads out of it" if unsafe else "it has not one folder with every file once"
+            raise UnreadableError(f"{path} is no bundle of AstroAnomaly: {what}")
+        top = f"{tops.pop()}/"
+        yield {name.removeprefix(top): partial(archive.open, name) for name in names}
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    if path.is_symlink():
+        raise OSError("it is a link")
+    return path.open("rb")
