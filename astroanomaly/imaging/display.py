@@ -28,8 +28,12 @@ class Display:
     stretch
         Interval and curve.
     colours
-        ``rgb``: bands mixed to red, green and blue. ``lupton``: the same, keeping the hue of bright objects.
+        ``rgb``: bands mixed to red, green and blue. ``lupton``: the same, keeping the hue at every brightness.
         ``single``: one band in a colour map.
+    scale
+        Of mixed bands. ``band``: each goes from its own black to its own white level. ``flux``: each from its own black
+        level, all with the same flux from black to white: the root mean square of what the intervals of the three
+        channels span.
     channels
         Bands for red, green and blue, as in ``i,r,g``; empty: by wavelength.
     band
@@ -37,9 +41,10 @@ class Display:
     colour_map
         One of `COLOUR_MAPS`.
     brightness
-        Added after the curve, -1 to 1.
+        Added after the curve, -1 to 1. Lupton colours are multiplied by tan(pi/4 (1 + brightness)) instead, which keeps
+        their hue.
     contrast
-        Factor around mid-grey after the curve, 0.1 to 10.
+        Factor around mid-grey after the curve, 0.1 to 10; for Lupton colours the power around mid-grey.
     invert
         Dark on light.
     lupton_q, lupton_stretch
@@ -56,6 +61,7 @@ class Display:
 
     stretch: StretchConfig = field(default_factory=StretchConfig)
     colours: Literal["rgb", "lupton", "single"] = "rgb"
+    scale: Literal["band", "flux"] = "band"
     channels: str = ""
     band: str = ""
     colour_map: str = "grey"
@@ -88,7 +94,7 @@ class Display:
 
     @classmethod
     def for_pixels(cls, pixel_kind: str) -> Display:
-        """Return the first display: pictures as they are, flux with asinh between percentiles of each cutout."""
+        """Return one that needs no survey: pictures as they are, flux by asinh between percentiles of each cutout."""
         if pixel_kind == "display":
             return cls(StretchConfig(curve="linear", interval="manual", black=0, white=255, scope="cutout"))
         return cls(StretchConfig(curve="asinh", interval="percentile", low=1, high=99.7, scope="cutout"))
@@ -135,7 +141,7 @@ class Display:
         bands
             Their names.
         there
-            Which of them an object has; colours by wavelength are made of those. None: all.
+            Which of them an object has; colours are made of those. None: all.
 
         Raises
         ------
@@ -147,7 +153,11 @@ class Display:
         if self.channels:
             table[:] = parse_channels(self.channels, bands)
             table[:, ~here] = 0
-        else:
+            colours = [row / row.sum() for row in table if row.any()]
+            if len(colours) == 2:  # of two colours the third is the mean, as of two bands
+                colours.insert(1, (colours[0] + colours[1]) / 2)
+            table[:] = colours if len(colours) == 3 else colours[0] if colours else 0
+        if not table.any():
             table[:, here] = default_channels([band for band, yes in zip(bands, here, strict=True) if yes])
         table[:, [band in self.hidden for band in bands]] = 0
         total = table.sum(1, keepdims=True)

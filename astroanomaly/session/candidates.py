@@ -50,9 +50,8 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation
     ]
     labels = [str(label) or None for label in table["label"]]
     pictures = session.cache.pictures
-    display = pictures.usual_display.changed(
-        channels=session.settings["input"].get("channels", ""), orientation=orientation
-    )
+    channels = session.settings["input"].get("channels", "") or pictures.usual_display.channels
+    display = pictures.usual_display.changed(channels=channels, orientation=orientation)
     figures.contact_sheet(pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes)
 
 

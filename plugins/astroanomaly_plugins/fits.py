@@ -59,6 +59,7 @@ __all__ = ["FitsOptions", "FitsSource", "register_sources"]
 
 _log = logging.getLogger(__name__)
 _STAMPS_PER_TASK = 256
+_ZERO_POINT = "zero_point_{}"  # column of a band: AB magnitude of one unit of flux
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,11 @@ class FitsSource:
             "min_coverage": options.min_coverage,
         }
         if catalog is None:
-            tasks = _stamp_tasks(tiles, broken, payload)
+            tasks = _stamp_tasks(tiles, broken, payload, _zero_points(tiles, bands))
         else:
-            tasks = _catalog_tasks(tiles, catalog, options, payload)
+            columns = carried(catalog.columns, options.carry)
+            points = _zero_points(tiles, [band for band in bands if _ZERO_POINT.format(band) not in columns])
+            tasks = _catalog_tasks(tiles, catalog, options, payload, columns, points)
         return Plan(tasks, Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units))
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
@@ -189,10 +192,21 @@ def _unit_of(band: str, tiles: Sequence[Tile]) -> str:
     return units[0] if units else ""
 
 
+def _zero_points(tiles: Sequence[Tile], bands: Sequence[str]) -> list[dict[str, float]]:
+    """Columns of each tile with the zero point of each band, NaN where unknown; none at all where no header has one."""
+    images = [[tile.bands.get(band) for band in bands] for tile in tiles]
+    points = np.array([[image.zero_point if image else np.nan for image in row] for row in images])
+    if not np.isfinite(points).any():
+        return [{} for _ in tiles]
+    return [dict(zip(map(_ZERO_POINT.format, bands), row, strict=True)) for row in points.tolist()]
+
+
 # -------------------------------------------------------------------------------------------------------------- tasks
 
 
-def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, Any]) -> list[Task]:
+def _stamp_tasks(
+    tiles: list[Tile], broken: dict[str, str], payload: dict[str, Any], points: list[dict[str, float]]
+) -> list[Task]:
     """Make tasks of whole images, 256 of them each."""
     per_file: dict[Path, int] = {}
     for tile in tiles:
@@ -208,7 +222,7 @@ def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, A
             f"two inputs hold a file {twice!r}, so their objects would have one id: give the folder above both"
         )
     order = np.argsort(np.array(ids), kind="stable")
-    texts = [json.dumps(tile.plain, sort_keys=True) for tile in tiles]
+    texts = [json.dumps(_plain(tile, more), sort_keys=True) for tile, more in zip(tiles, points, strict=True)]
     tasks = []
     for start in range(0, len(order), _STAMPS_PER_TASK):
         rows = order[start : start + _STAMPS_PER_TASK]
@@ -219,11 +233,22 @@ def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, A
     return tasks
 
 
-def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, payload: dict[str, Any]) -> list[Task]:
+def _plain(tile: Tile, columns: dict[str, float]) -> dict[str, Any]:
+    """Return what reading a tile needs, with columns of all that is cut there."""
+    return {**tile.plain, "columns": columns} if columns else tile.plain
+
+
+def _catalog_tasks(
+    tiles: list[Tile],
+    catalog: Catalog,
+    options: FitsOptions,
+    payload: dict[str, Any],
+    columns: dict[str, Any],
+    points: list[dict[str, float]],
+) -> list[Task]:
     """Make one task per tile of the objects that are cut from it, and one of the objects on no tile."""
     size = (payload["size"][0], payload["size"][1])
     ra, dec, found = _place(tiles, catalog, options, size)
-    columns = carried(catalog.columns, options.carry)
     placed = found.tile >= 0
     if not placed.any():
         raise FootprintError(_nothing_inside(tiles, catalog, ra, dec))
@@ -248,7 +273,7 @@ def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, pa
                 [" ".join(str(local[other]) for other in found.others.get(k, ())) for k in rows.tolist()]
             )
         table.update({COLUMN + name: values[rows] for name, values in columns.items()})
-        plain = [tile.plain, *(tiles[other].plain for other in others)]
+        plain = [_plain(tiles[one], points[one]) for one in (number, *others)]
         tasks.append(Task(tile.key, {**payload, "kind": "tile", "tiles": plain}, table))
     rows = np.flatnonzero(~placed)
     known = np.isfinite(ra[rows]) if catalog.ra is not None else np.isfinite(found.x[rows])

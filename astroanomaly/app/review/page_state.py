@@ -272,8 +272,15 @@ class ViewState:
         self.set_options(filters=dataclasses.replace(self.filters, **changes))
 
     def set_display(self, **changes: Any) -> None:
-        """Change how cutouts are displayed, see `Display.changed`."""
+        """Change how cutouts are displayed, see `Display.changed`.
+
+        A manual interval without levels begins at the range of the data.
+        """
+        begins = changes.get("interval") == "manual" != self.display.stretch.interval
         try:
+            if begins and not {"black", "white"} & set(changes):
+                black, white = self.shared.cache.pictures.data_range(self.display)
+                changes = {**changes, "black": black, "white": white}
             display = self.display.changed(**changes)
             display.rows(self.shared.cache.bands)
         except AstroAnomalyError as error:

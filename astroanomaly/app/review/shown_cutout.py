@@ -9,7 +9,6 @@ from astroanomaly.cache.pictures import Pictures
 from astroanomaly.imaging.compass import sky_at
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.orientation import Orientation, OrientationChoice
-from astroanomaly.imaging.painting import Painter
 from astroanomaly.records import Cutout
 
 __all__ = ["Pixel", "ShownCutout"]
@@ -39,7 +38,7 @@ class ShownCutout:
         self.cutout = cutout
         self._pictures = pictures
         self.shape: tuple[int, int] = (cutout.data.shape[-2], cutout.data.shape[-1])
-        self.painter = Painter(cutout.data[None], cutout.bands, pictures.survey_limits, self._orient)
+        self.painter = pictures.painter_of(cutout.data[None], [cutout.object_id])
         self.orientation = self._orient(display.orientation)[0]
         self.compass = pictures.compasses([cutout.object_id], display)[0]
 

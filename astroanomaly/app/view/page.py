@@ -220,8 +220,9 @@ class Page:
 
     def _preferences(self) -> dict[str, Any]:
         state = self.state
+        usual = state.display == self.shared.cache.pictures.usual_display
         return {
-            "display": state.display.to_plain(),
+            **({} if usual else {"display": state.display.to_plain()}),
             "ordering": state.ordering,
             "by": state.by,
             "filters": dataclasses.asdict(state.filters),
@@ -249,6 +250,9 @@ class Page:
                 display = Display.from_plain(kept["display"])
                 display.rows(self.shared.cache.bands)
                 state.display = display
+                state.dirty |= {"display", "options"}
+            elif kept:
+                state.display = self.shared.cache.pictures.usual_display
                 state.dirty |= {"display", "options"}
             changes: dict[str, Any] = {name: kept[name] for name in ("page_size", "ordering", "by") if name in kept}
             if "filters" in kept:

@@ -231,8 +231,11 @@ def test_the_stretch_changes_pixels_on_the_screen_and_is_kept(new_session, serve
     tab.press("i")
     tab.wait_for(lambda: tab.shot() != before)
     inverted = tab.shot()
-    tab.page.get_by_label("curve").select_option("linear")
+    tab.page.get_by_label("colours", exact=True).select_option(label="RGB")
     tab.wait_for(lambda: tab.shot() != inverted)
+    mixed = tab.shot()
+    tab.page.get_by_label("curve").select_option("linear")
+    tab.wait_for(lambda: tab.shot() != mixed)
     time.sleep(1.5)  # preferences are written with the next tick
     again = open_tab(server.url)
     assert again.page.get_by_label("curve").input_value() == "linear"

@@ -7,7 +7,7 @@ import sqlite3
 import numpy as np
 import pytest
 from bokeh.document import Document
-from bokeh.events import ButtonClick
+from bokeh.events import ButtonClick, MouseMove
 
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.filters import NOT_MINE, Filters
@@ -16,6 +16,7 @@ from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import UnreadableError
+from astroanomaly.imaging.display import Display
 
 
 @pytest.fixture
@@ -73,11 +74,11 @@ def test_one_image_for_a_whole_page(page):
 def test_every_control_of_the_stretch_changes_the_picture(page):
     bar = page.stretch_bar
     changes = {
-        "curve": "log", "interval": "minmax", "scope": "survey", "brightness": 0.3, "contrast": 2.0, "sharpen": 2.0,
-        "radius": 4.0, "strength": 30.0, "channels": "g,r,i", "colours": "lupton",
-        "lupton_q": 20.0, "lupton_stretch": 0.05,
+        "colours": "rgb", "curve": "log", "interval": "minmax", "scope": "cutout", "brightness": 0.3, "contrast": 2.0,
+        "sharpen": 2.0, "radius": 4.0, "strength": 30.0, "channels": "g,r,i", "scale": "band",
     }  # fmt: skip
-    for name, value in changes.items():
+    lupton = {"colours": "lupton", "lupton_q": 20.0, "lupton_stretch": 0.05, "brightness": -0.2, "contrast": 1.5}
+    for name, value in [*changes.items(), *lupton.items()]:
         before = image(page).copy()
         bar.widgets[name].value = value
         assert not np.array_equal(image(page), before), name
@@ -104,6 +105,84 @@ def test_the_bounds_of_an_interval_are_those_of_the_stretch(page, interval):
     assert bar.first.visible
     bar.widgets["interval"].value = "zscale"
     assert not bar.first.visible
+
+
+def test_a_manual_interval_begins_at_the_range_of_the_data(page):
+    bar, cache = page.stretch_bar, page.shared.cache
+    bar.widgets["interval"].value = "manual"
+    pixels = cache.read(list(cache.ids))
+    low, high = np.nanpercentile(pixels, [1, 99])
+    assert np.nanmin(pixels) <= bar.first.value < low
+    assert high < bar.second.value <= np.nanmax(pixels)
+    bar.second.value = 77.0
+    bar.widgets["interval"].value = "minmax"
+    bar.widgets["interval"].value = "manual"
+    assert bar.second.value != 77.0
+    page.state.set_display(interval="minmax")
+    page.state.set_display(interval="manual", black=2.0, white=3.0)
+    page.flush()
+    assert (bar.first.value, bar.second.value) == (2.0, 3.0)
+
+
+def test_the_bar_says_how_cutouts_are_coloured(page):
+    bar = page.stretch_bar
+    assert "Lupton on flux in uJy, R G B = i r g (gri), survey levels" in bar.words.text
+    assert bar.channel_map.value == "i,r,g"
+    bar.widgets["channels"].value = "g,r,i"
+    assert bar.channel_map.value == "own"
+    assert "R G B = g r i, survey" in bar.words.text
+    before = image(page).copy()
+    bar.channel_map.value = "i,r,g"
+    assert not np.array_equal(image(page), before)
+    assert bar.widgets["channels"].value == "i,r,g"
+    bar.widgets["scale"].value = "band"
+    assert "in units of their noise" in bar.words.text
+    bar.reset._trigger_event(ButtonClick(bar.reset))
+    assert page.state.display == page.shared.cache.pictures.usual_display
+
+
+def test_values_under_the_pointer_have_units_and_one_band_a_colour_bar(page):
+    press(page, "Enter")
+    inspector, layout = page.inspector, page.shared.cache.layout
+    cutout = page.shared.cache[page.state.current]
+    inspector._hover(MouseMove(inspector.figures[0], x=20.0, y=11.0))
+    for band in ("g", "r", "i"):
+        assert f"{band} {cutout.band(band)[11, 20]:.4g} adu" in inspector.readout.text
+    assert layout.units == ("adu",) * 3
+    bar = inspector.colour_bar
+    assert not bar.root.visible
+    page.bus.area = [1000, 700]
+    page.state.set_display(colours="single", band="r", colour_map="viridis")
+    page.flush()
+    assert bar.root.visible
+    assert inspector.figures[0].height + bar.height < 700 - 72  # there is room for it
+    axis = bar.root.xaxis[0]
+    assert axis.axis_label.text == "r [adu]"
+    assert list(axis.ticker.ticks) == sorted(axis.major_label_overrides)
+    stretch = page.state.display.changed(curve="linear", strength=0).stretch
+    black, white = page.shared.cache.pictures.survey_limits(stretch)[1]
+    assert all(black <= float(text) <= white for text in axis.major_label_overrides.values())
+    page.state.set_display(curve="histogram")
+    page.flush()
+    assert not bar.root.visible
+
+
+def test_what_was_chosen_with_an_earlier_version_is_kept(page):
+    path, usual = page.shared.session.path / "app.json", page.shared.cache.pictures.usual_display
+    stretch = {"curve": "asinh", "interval": "percentile", "low": 1.0, "high": 99.7, "scope": "cutout"}
+    earlier = Display.for_pixels("flux").to_plain() | {"stretch": stretch}
+    del earlier["scale"]
+    path.write_text(json.dumps({"ann": {"display": earlier, "page_size": 16}}))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.display, again.state.page_size) == (usual, 16)  # nobody chose that
+    path.write_text(json.dumps({"ann": {"display": earlier | {"stretch": stretch | {"curve": "log"}}}}))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    kept = again.state.display
+    assert (kept.stretch.curve, kept.stretch.scope, kept.colours, kept.scale) == ("log", "cutout", "rgb", "band")
+    chosen = Display.for_pixels("flux")
+    again.state.display = chosen
+    again._tick()
+    assert Page(Document(), page.shared, page.learner, "ann").state.display == chosen
 
 
 def test_the_bar_offers_every_curve_and_interval_of_the_library(page):
@@ -138,7 +217,7 @@ def test_a_filter_that_was_renamed_is_read_by_its_former_name(page):
 def test_damaged_preferences_are_left_out(page, content):
     (page.shared.session.path / "app.json").write_text(content)
     again = Page(Document(), page.shared, page.learner, "ann")
-    assert again.state.display == type(again.state.display).for_pixels("flux")
+    assert again.state.display == page.shared.cache.pictures.usual_display
     again.state.set_display(invert=True)
     again._tick()
     assert load_preferences(page.shared.session.path, "ann")["display"]["invert"] is True

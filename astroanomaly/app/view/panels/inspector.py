@@ -27,6 +27,7 @@ from astroanomaly.app.review.grid_layout import inspector_sizes
 from astroanomaly.app.review.links import links
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.shown_cutout import ShownCutout
+from astroanomaly.app.view.panels.colour_bar import ColourBar
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
@@ -98,6 +99,7 @@ class Inspector:
         self.copy_pointed = Button(label="copy", width=60, disabled=True, name="copy_pointed")
         pointed = {"position": self.readout, "button": self.copy_pointed}
         self.copy_pointed.js_on_click(CustomJS(args=pointed, code=asset("copy.js")))
+        self.colour_bar = ColourBar()
         self.title = Div(disable_math=True, width=_INFO_WIDTH_PX)
         self.position = Div(disable_math=True, width=_INFO_WIDTH_PX, name="position")
         self.copy = Button(label="copy position", width=110)
@@ -134,6 +136,7 @@ class Inspector:
             Row(self.back, self.reset_zoom, self.saliency, spacing=6),
             Row(self.copy_pointed, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
             Row(main, self.bands, spacing=4, styles=_WRAP_STYLE, sizing_mode="stretch_width"),
+            self.colour_bar.root,
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         for seen in (self.x_range, self.y_range):  # their ends come one after the other
@@ -195,8 +198,10 @@ class Inspector:
             parts.append(f"{sexagesimal(*pixel.sky)} &nbsp; {degrees}")
             self.readout.tags = [degrees]
             self.copy_pointed.disabled = False
+        units = cutout.units or ("",) * len(cutout.bands)
         values = [
-            f"{escape(band)} {float(flux):.4g}" for band, flux in zip(cutout.bands, cutout.data[:, y, x], strict=True)
+            f"{escape(band)} {float(flux):.4g}{f' {escape(unit)}' if unit and np.isfinite(flux) else ''}"
+            for band, flux, unit in zip(cutout.bands, cutout.data[:, y, x], units, strict=True)
         ]
         self.readout.text = f"<span class=mono>{' &nbsp; '.join([*parts, *values[:6]])}</span>"
 
@@ -272,8 +277,9 @@ class Inspector:
         aspect = layout.height / layout.width
         zoom = self.state.zoom
         large, small, area = inspector_sizes(
-            bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16
+            bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16 - self.colour_bar.height
         )
+        self.colour_bar.root.width = max(large, 240)
         for number, figure in enumerate(self.figures):
             side = max(small, 40) if number else max(large, 80)
             figure.update(width=side, height=max(1, round(side * aspect)))
@@ -303,6 +309,14 @@ class Inspector:
         for source, band in zip(self.pictures[1:], painter.bands, strict=True):
             single = dataclasses.replace(display, colours="single", band=band, hidden=())
             source.data = {"image": [_from_below(painter.paint(single, palette)[0])]}
+        self._show_colour_bar()
+
+    def _show_colour_bar(self) -> None:
+        """Show which colour is which flux; the images make room for it."""
+        before, seen = self.colour_bar.height, self._seen
+        self.colour_bar.update(seen.painter if seen else None, self.state.display, seen.cutout.units if seen else ())
+        if self.colour_bar.height != before:
+            self._arrange()
 
     def _draw_compass(self) -> None:
         """Draw names of bands, scale, north and east into the part of the image that is seen."""
