@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from astroanomaly.errors import AstroAnomalyError, BandError, CacheError
+from astroanomaly.errors import AstroAnomalyError, BandError, CacheError, PluginError
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.html import facts_html, image_html, png_bytes
 from astroanomaly.imaging.orientation import native, orient
@@ -35,6 +35,7 @@ __all__ = [
     "Cutout",
     "CutoutBlock",
     "Download",
+    "Fact",
     "Failure",
     "Labelled",
     "Layout",
@@ -54,6 +55,8 @@ _SHOWN_SIDE = 256  # CSS pixels of a cutout in a notebook
 _SHOWN_COLUMNS = 20  # catalogue columns beside it
 
 Result = TypeVar("Result")
+_MOST_FACT_LETTERS = 2000
+_MOST_FACT_BYTES = 65_536  # of its value as JSON
 
 
 @dataclass(frozen=True)
@@ -420,6 +423,49 @@ class Download:
     nbytes: int
 
 
+@dataclass(frozen=True)
+class Fact:
+    """One thing a source understood of a request: said before anything is read, and kept with the cache.
+
+    Parameters
+    ----------
+    name
+        What it is about, in a word or two: ``positions``, ``bands``, ``tiles``, ``pixel scale`` ...
+    text
+        What was understood, in one line for people. Control characters become blanks.
+    value
+        The same for programs: JSON values (text, numbers, booleans, None, lists, dicts), or nothing.
+
+    Raises
+    ------
+    PluginError
+        If there is no name or text, one is far too long, or the value is no JSON.
+    """
+
+    name: str
+    text: str
+    value: Any = None
+
+    def __post_init__(self) -> None:
+        for part in ("name", "text"):
+            plain = "".join(letter if letter.isprintable() else " " for letter in str(getattr(self, part))).strip()
+            object.__setattr__(self, part, plain)
+            if not 0 < len(plain) <= _MOST_FACT_LETTERS:
+                raise PluginError(
+                    f"a source says the fact {self.name!r:.80} with a {part} of {len(plain)} characters: expected 1 to "
+                    f"{_MOST_FACT_LETTERS}"
+                )
+        try:
+            written = json.dumps(self.value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise PluginError(f"the value of the fact {self.name!r} is no JSON ({error})") from error
+        if len(written) > _MOST_FACT_BYTES:
+            raise PluginError(
+                f"the value of the fact {self.name!r} takes {len(written)} bytes, more than {_MOST_FACT_BYTES}: say "
+                "counts and the first few"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The tasks of a request and, where the source knows it beforehand, the layout of what they give.
@@ -432,11 +478,14 @@ class Plan:
         Without one, the layout of the first block read is the cache's.
     downloads
         What reading the tasks is going to fetch, for ``--dry-run``.
+    facts
+        What the source understood of the request.
     """
 
     tasks: Iterable[Task]
     layout: Layout | None = None
     downloads: Sequence[Download] = ()
+    facts: Sequence[Fact] = ()
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
@@ -488,6 +537,8 @@ class Progress:
         Figures of this step (loss, share of confident pseudo-labels ...).
     message
         Something a person should read: a warning or a note; empty most of the time.
+    facts
+        What was understood of a request, once it is planned; empty else.
     """
 
     stage: str
@@ -495,6 +546,7 @@ class Progress:
     total: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
+    facts: Sequence[Fact] = ()
 
 
 def drain(steps: Generator[Progress, None, Result], progress: Callable[[Progress], None] | None = None) -> Result:

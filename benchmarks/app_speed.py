@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from astroanomaly.app.review.preferences import save_preferences
+
+ANNOTATOR = "timed"
 BANDS = ("g", "r", "i")
 DRAWN = """async ([source, act]) => {
     const model = Bokeh.documents[0].get_model_by_name(source)
@@ -95,6 +98,7 @@ def prepare(folder, objects, side):
     ids = session.cache.sample(200, rng)
     session.label(ids[:20], "anomaly", annotator="before")
     session.label(ids[20:], "nominal", annotator="before")
+    save_preferences(session.path, ANNOTATOR, {"row_by_row": False})  # whole pages are timed; rows wait for the probe
     return session
 
 
@@ -102,7 +106,8 @@ def serve(session):
     """Start the server; return its process, address, and seconds until it listened."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "astroanomaly", "serve", str(session), "--no-browser", "--port", "0"],
+        [sys.executable, "-m", "astroanomaly", "serve", str(session), "--no-browser", "--port", "0",
+         "--annotator", ANNOTATOR],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
     )  # fmt: skip
     for line in process.stdout:

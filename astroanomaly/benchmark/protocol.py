@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -46,6 +47,11 @@ class Protocol:
         Whether the anomaly classes are label classes of their own in one benchmark, instead of a benchmark each.
     unlabelled_kinds
         Classes beside them, anomalies too, of which none is labelled at the start.
+    batch
+        Verdicts between two rankings: so many of the highest-scored objects get labels as they come, then all is ranked
+        anew. ``expert``, ``cycles`` and ``add`` follow from it. 0: rounds as those three say.
+    verdicts
+        With ``batch``: verdicts in all; the last batch may be smaller.
 
     Raises
     ------
@@ -66,8 +72,18 @@ class Protocol:
     wrong: float = 0.0
     all_kinds: bool = option(False, formerly=("together",))
     unlabelled_kinds: tuple[str, ...] = ()
+    batch: int = 0
+    verdicts: int = 200
 
     def __post_init__(self) -> None:
+        if self.batch < 0 or self.verdicts < 1:
+            raise ConfigError(
+                f"batches of {self.batch} and {self.verdicts} verdicts in all: expected at least one of each"
+            )
+        if self.batch:
+            follow = {"expert": "top", "cycles": math.ceil(self.verdicts / self.batch), "add": (self.batch, 0)}
+            for name, value in follow.items():
+                object.__setattr__(self, name, value)
         if min(self.initial) < 0 or min(self.add) < 0:
             raise ConfigError(f"initial labels {self.initial} and added labels {self.add} must not be negative")
         if self.cycles < 1 or self.seeds < 1:
@@ -103,6 +119,10 @@ class Protocol:
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise ConfigError(f"a part of {self.part!r}: expected 1/2 or 2/2")
         return int(found[1]), int(found[2])
+
+    def labels_after(self, given: int) -> tuple[int, int]:
+        """Labels that follow a round, see ``add``, where so many were given since the start."""
+        return (min(self.batch, self.verdicts - given), 0) if self.batch else self.add
 
     @property
     def narrows(self) -> bool:

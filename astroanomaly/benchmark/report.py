@@ -14,6 +14,7 @@ from typing import Any
 
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.statistics import (
+    DEPTHS,
     SHOWN,
     Interval,
     Row,
@@ -30,7 +31,8 @@ __all__ = ["command_of", "sections", "write_page", "write_report"]
 
 _REPORTED_METRICS = (*SHOWN, "top_100")
 _COMPARED_METRICS = ("auroc", "auprc", "average_precision", "precision_20", "precision_100", "found")
-_DEPTHS = (100, 200)  # verdicts
+_EARLY_METRICS = tuple(f"found_{depth}" for depth in DEPTHS)
+_ROUNDS_LISTED = 40  # of more, about so many are listed
 _MEAN_OF_CLASSES = "mean of classes"
 
 
@@ -49,7 +51,8 @@ def command_of(
     for name in anomalies:
         words += ["--anomaly", name]
     usual = Protocol()
-    for name in ("initial", "cycles", "add", "expert", "strategy", "start_with", "seeds"):
+    rounds = ("batch", "verdicts") if protocol.batch else ("cycles", "add", "expert")
+    for name in ("initial", *rounds, "strategy", "start_with", "seeds"):
         value = getattr(protocol, name)
         if value != getattr(usual, name):
             words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else [value])]
@@ -116,7 +119,7 @@ def sections(results: Sequence[Row], rankers: Sequence[str], *, honest_expert: b
     names = list(dict.fromkeys(row["class"] for row in results))
     ends = last_rounds(results)
     yield from (
-        f"## Round {ends[0]['round']}",
+        f"## Round {ends[0]['round']}" if len({row["round"] for row in ends}) == 1 else "## Last round",
         "",
         "Mean ± standard deviation over the seeds; a seed without an unlabelled anomaly left has no figure.",
         "",
@@ -130,20 +133,25 @@ def sections(results: Sequence[Row], rankers: Sequence[str], *, honest_expert: b
         )
         yield ""
         rows = []
+        compared = (*_COMPARED_METRICS, *(_EARLY_METRICS if honest_expert else ()))
         for ranker in rankers[1:]:
-            found = {key: differences(results, rankers[0], ranker, key) for key in _COMPARED_METRICS}
+            found = {key: differences(results, rankers[0], ranker, key) for key in compared}
             count = max(one.count for one in found.values())
             rows.append((ranker, str(count), *(_signed(one) for one in found.values())))
-        yield from _table(("ranker", "pairs", *map(_word, _COMPARED_METRICS)), rows)
+        yield from _table(("ranker", "pairs", *map(_word, compared)), rows)
     if honest_expert:
         yield from _found(results, rankers, names)
+    most = max(row["round"] for row in results)
+    step = math.ceil(most / _ROUNDS_LISTED)
     yield from (
-        "## Every round",
+        "## Every round" if step == 1 else f"## Rounds in steps of {step}",
         "",
         "Means over classes and seeds; those without an unlabelled anomaly left have no AUROC and AUPRC.",
         "",
     )
-    yield from _table(("ranker", "round", "labels", "AUROC", "AUPRC", "given", "found"), _rounds(results, rankers))
+    yield from _table(
+        ("ranker", "round", "labels", "AUROC", "AUPRC", "given", "found"), _rounds(results, rankers, step)
+    )
 
 
 def _figures(ends: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -167,7 +175,7 @@ def _figures(ends: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) 
 def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     """Compare the anomalies found within some verdicts with chance."""
     most = max(row["given"] for row in results)
-    depths = [depth for depth in _DEPTHS if depth <= most] or [most]
+    depths = [depth for depth in DEPTHS if depth <= most] or [most]
     yield from ("## Anomalies found", "")
     yield (
         "Among the verdicts given after the start, with the 95 % interval of the mean over the seeds (Student's t), "
@@ -195,9 +203,10 @@ def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str])
     yield from _table(("ranker", "class", "seeds", "verdicts", "found", "times chance"), rows)
 
 
-def _rounds(results: Sequence[Row], rankers: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _rounds(results: Sequence[Row], rankers: Sequence[str], step: int) -> Iterator[tuple[str, ...]]:
     for ranker in rankers:
-        for number in sorted({row["round"] for row in results if row["ranker"] == ranker}):
+        numbers = sorted({row["round"] for row in results if row["ranker"] == ranker})
+        for number in sorted({*numbers[::step], numbers[-1]}):
             rows = [row for row in results if (row["ranker"], row["round"]) == (ranker, number)]
             labels = scatter([row["labelled_anomaly"] + row["labelled_nominal"] for row in rows])[0]
             means = {key: scatter([float(row[key]) for row in rows])[0] for key in ("auroc", "auprc", "given", "found")}

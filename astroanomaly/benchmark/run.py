@@ -14,7 +14,7 @@ from astroanomaly import figures
 from astroanomaly.benchmark.pools import Case, draw_pool, list_cases
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.report import command_of, write_report
-from astroanomaly.benchmark.statistics import SHOWN, chance_rate, last_rounds, scatter
+from astroanomaly.benchmark.statistics import DEPTHS, SHOWN, chance_rate, last_rounds, scatter
 from astroanomaly.benchmark.store import RESULTS, TrialFolder, check_setup, finished_trials, trial_path, write_results
 from astroanomaly.benchmark.trial import Trial
 from astroanomaly.cache import Cache
@@ -187,10 +187,12 @@ def _finish(
     files = [out / RESULTS, out / "summary.json"]
     summary, rows = [], []
     ends = last_rounds(results)
+    early = [f"found_{depth}" for depth in DEPTHS]
+    shown = [*SHOWN, *(key for key in early if any(math.isfinite(row.get(key, math.nan)) for row in ends))]
     for name in _class_names(cases):
         for ranker in rankers:
             chosen = [row for row in ends if (row["ranker"], row["class"]) == (ranker, name)]
-            both = {key: scatter([row[key] for row in chosen]) for key in (*SHOWN, "found")}
+            both = {key: scatter([row.get(key, math.nan) for row in chosen]) for key in (*SHOWN, "found", *early)}
             summary.append(
                 {
                     "ranker": ranker,
@@ -201,7 +203,7 @@ def _finish(
                     "scatter": {key: _plain(spread) for key, (_, spread) in both.items()},
                 }
             )
-            cells = (f"{both[k][0]:.3f} +- {both[k][1]:.3f}" for k in SHOWN)
+            cells = (f"{both[k][0]:.3f} +- {both[k][1]:.3f}" for k in shown)
             rows.append((ranker, name, str(len(chosen)), *cells))
     write_json(out / "summary.json", {"results": summary})
     rankings: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # truth and scores of unlabelled objects
@@ -218,7 +220,7 @@ def _finish(
     if len({row["ranker"] for row in results}) > 1:
         files.append(out / "cost.png")
         figures.costs(results, files[-1])
-    return BenchmarkResult(results, ("ranker", "class", "seeds", *SHOWN), rows, files)
+    return BenchmarkResult(results, ("ranker", "class", "seeds", *shown), rows, files)
 
 
 def _plain(value: float) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "DEPTHS",
     "SHOWN",
     "Interval",
     "Row",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 Row = Mapping[str, Any]
+DEPTHS = (100, 200)  # verdicts after which the anomalies found are counted
 SHOWN = (
     "auroc",
     "auprc",
@@ -71,14 +73,16 @@ class Interval:
 
 
 def last_rounds(results: Sequence[Row]) -> list[Row]:
-    """Return the rows of the last round."""
-    last = max(row["round"] for row in results)
-    return [row for row in results if row["round"] == last]
+    """Return the rows of the last round of every ranker."""
+    last: dict[str, int] = {}
+    for row in results:
+        last[row["ranker"]] = max(row["round"], last.get(row["ranker"], 0))
+    return [row for row in results if row["round"] == last[row["ranker"]]]
 
 
 def of_round(results: Sequence[Row], key: str) -> dict[tuple[str, int], float]:
-    """Return one figure by class and seed, for the rows of one ranker in one round."""
-    return {(row["class"], row["seed"]): float(row[key]) for row in results}
+    """Return one figure by class and seed, for the rows of one ranker in one round; NaN where it is not known."""
+    return {(row["class"], row["seed"]): float(row.get(key, math.nan)) for row in results}
 
 
 def per_seed(values: Mapping[tuple[str, int], float]) -> list[float]:
@@ -116,7 +120,7 @@ def found_after(rows: Sequence[Row], verdicts: int) -> tuple[float, float]:
     Parameters
     ----------
     rows
-        All rounds of one trial. Between two of them the count is interpolated.
+        All rounds of one trial. Between two of them the count is interpolated, unless it was taken then: see `DEPTHS`.
     verdicts
         Verdicts given after the start.
 
@@ -130,4 +134,7 @@ def found_after(rows: Sequence[Row], verdicts: int) -> tuple[float, float]:
     if given[-1] < verdicts:
         return math.nan, math.nan
     rate = ordered[0]["unlabelled_anomaly"] / ordered[0]["unlabelled"]
-    return float(np.interp(verdicts, given, [0, *(row["found"] for row in ordered)])), verdicts * rate
+    counted = float(ordered[-1].get(f"found_{verdicts}", math.nan))
+    if math.isnan(counted):
+        counted = float(np.interp(verdicts, given, [0, *(row["found"] for row in ordered)]))
+    return counted, verdicts * rate

@@ -16,6 +16,7 @@ import numpy as np
 
 from astroanomaly import metrics
 from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.benchmark.statistics import DEPTHS
 from astroanomaly.config import current_names
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.files import atomic_path, read_json, write_json
@@ -42,6 +43,7 @@ _COLUMNS = (
     *("ranker", "class", "seed", "round", "labelled_anomaly", "labelled_nominal", "unlabelled"),
     *metrics.FIGURES,
     *("seconds", "unlabelled_anomaly", "top_100", "given", "found"),
+    *(f"found_{depth}" for depth in DEPTHS),
 )
 _NAME_LENGTH = 120  # characters of a folder's name
 

@@ -15,6 +15,7 @@ from astroanomaly import metrics
 from astroanomaly.benchmark.expert import Expert
 from astroanomaly.benchmark.pools import Case
 from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.benchmark.statistics import DEPTHS
 from astroanomaly.benchmark.store import FinishedRound, TrialFolder
 from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
@@ -102,7 +103,9 @@ class Trial:
         if self.seed == 0 and cycle == self.protocol.cycles:
             self.folder.begin()
             self.folder.write_scores(kinds != NOMINAL, -log_odds[free, 0])
-        expert.label_ranked(self._next(ids, -log_odds[:, 0], expert, cycle), *self.protocol.add, self.protocol.expert)
+        add = self.protocol.labels_after(len(expert.given) - start)
+        ranked = self._next(ids, -log_odds[:, 0], expert, cycle, sum(add))
+        expert.label_ranked(ranked, *add, self.protocol.expert)
         given = expert.true_classes(list(expert.given)[start:])
         rows = [
             {
@@ -117,6 +120,7 @@ class Trial:
                 "top_100": top,
                 "given": len(given),
                 "found": sum(kind in counted for kind in given),
+                **self._found_early(given, counted),
             }
             for name, there, counted, figures, top in measured
         ]
@@ -142,15 +146,25 @@ class Trial:
             top = float(metrics.found_at(there, general, _TOP_DEPTH)) if _can_rank(there, general) else math.nan
             yield name, there, (kind,), figures, top
 
-    def _next(self, ids: Sequence[str], values: np.ndarray, expert: Expert, cycle: int) -> list[str]:
-        """Put the objects into the order in which the expert sees them."""
+    def _found_early(self, given: Sequence[str], counted: tuple[str, ...]) -> dict[str, float]:
+        """Count the anomalies among the first verdicts, in the order given; NaN before there are as many."""
+        honest = self.protocol.expert == "top"
+        return {
+            f"found_{depth}": sum(kind in counted for kind in given[:depth])
+            if honest and len(given) >= depth
+            else math.nan
+            for depth in DEPTHS
+        }
+
+    def _next(self, ids: Sequence[str], values: np.ndarray, expert: Expert, cycle: int, n: int) -> list[str]:
+        """Put the objects into the order in which the expert sees them: at least the first n of them."""
         if self.protocol.expert == "paper":
             return [ids[k] for k in np.argsort(-values, kind="stable")]
         return order(
             ids,
             values,
             self.protocol.strategy,
-            n=sum(self.protocol.add),
+            n=n,
             among=expert.unlabelled(ids),
             rng=np.random.default_rng((self.seed, 9, cycle)),
             features=self._scaled_features,

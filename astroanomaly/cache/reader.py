@@ -17,14 +17,14 @@ from astroanomaly.cache.ids import Ids
 from astroanomaly.cache.index import Index, load_index
 from astroanomaly.cache.object_tables import all_objects, columns_of, objects_near
 from astroanomaly.cache.pictures import Pictures
-from astroanomaly.cache.plan import read_description
+from astroanomaly.cache.plan import read_description, read_facts
 from astroanomaly.cache.shard import Shard
 from astroanomaly.cache.showing import cache_html, with_pictures
 from astroanomaly.cache.together import check_layouts, refuse_shared_ids
 from astroanomaly.config import nearest
 from astroanomaly.errors import UnknownObjectError
 from astroanomaly.files import as_path
-from astroanomaly.records import Cutout, Failure, Layout
+from astroanomaly.records import Cutout, Fact, Failure, Layout
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -166,6 +166,14 @@ class Cache:
     def request(self) -> dict[str, Any]:
         """What the first cache was made from: source, inputs and options."""
         return dict(read_description(self.folders[0]).get("request", {}))
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What the source understood of the request of the first cache, by name: positions, bands, tiles, size ...
+
+        Empty for caches that say nothing of it.
+        """
+        return {fact.name: fact for fact in read_facts(read_description(self.folders[0]))}
 
     # ---------------------------------------------------------------------------------------------------- reading
 

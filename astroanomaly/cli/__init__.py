@@ -23,6 +23,7 @@ COMMANDS = {  # in the order of the work; each is the file of its name beside th
     "info": "say what a cache, a session or this installation is",
     "init": "start a session in one or more caches",
     "labels": "import, export or check labels",
+    "audit": "draw objects at random for a blind check, from what nobody has labelled",
     "train": "train a ranker on the labels so far and score every object",
     "score": "score objects that the latest ranker has not scored yet",
     "serve": "open the labelling app in a browser",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from astroanomaly.benchmark.compare import compare
 from astroanomaly.benchmark.protocol import Protocol
@@ -38,27 +39,35 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         metavar=("A", "N"),
         help="anomalies and nominal objects labelled at first (default: 5 495)",
     )
-    parser.add_argument("--cycles", type=count, default=3, metavar="N", help="rounds of training (default: 3)")
+    parser.add_argument("--cycles", type=count, metavar="N", help="rounds of training (default: 3)")
     parser.add_argument(
         "--add",
         nargs=2,
         type=int,
-        default=[10, 10],
         metavar=("A", "N"),
         help="labels added after every round (default: 10 10)",
     )
     parser.add_argument(
         "--expert",
         choices=["paper", "top"],
-        default="paper",
         help="paper: labels the highest-scored true anomalies and nominal objects; top: the highest-scored objects as "
         "they come (default: paper)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=count,
+        metavar="N",
+        help="instead of --cycles, --add and --expert: the N highest-scored objects get labels as they come, then all "
+        "is ranked anew",
+    )
+    parser.add_argument(
+        "--verdicts", type=count, metavar="N", help="with --batch: labels given after the start in all (default: 200)"
     )
     parser.add_argument(
         "--strategy",
         choices=STRATEGIES,
         default="score",
-        help="with --expert top: the order in which objects come, as of candidates (default: score)",
+        help="with --expert top or --batch: the order in which objects come, as of candidates (default: score)",
     )
     parser.add_argument(
         "--start-with",
@@ -120,10 +129,8 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     tune_allocator()
     protocol = Protocol(
         initial=tuple(arguments.initial),
-        cycles=arguments.cycles,
-        add=tuple(arguments.add),
         seeds=arguments.seeds,
-        expert=arguments.expert,
+        **_rounds(arguments),
         strategy=arguments.strategy,
         start_with=arguments.start_with,
         part=arguments.part,
@@ -149,3 +156,16 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     show_table("mean and scatter over the seeds, last round", result.columns, result.rows)
     for path in result.files:
         say(f"see {path}")
+
+
+def _rounds(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what was said of the rounds: how many and what is labelled after each, or verdicts between rankings."""
+    said = {name: getattr(arguments, name) for name in ("cycles", "add", "expert", "batch", "verdicts")}
+    said = {name: tuple(value) if name == "add" else value for name, value in said.items() if value is not None}
+    if "batch" in said:
+        for name in ("cycles", "add", "expert"):
+            if name in said:
+                raise ConfigError(f"--batch says after how many verdicts all is ranked anew: leave --{name} out")
+    elif "verdicts" in said:
+        raise ConfigError("--verdicts goes with --batch: say after how many verdicts all is ranked anew")
+    return said

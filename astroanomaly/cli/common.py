@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
 from astroanomaly.parallel.cores import available_cores
+from astroanomaly.sky import read_angle
 
 if TYPE_CHECKING:
     from astroanomaly.session.session import Session
@@ -17,6 +18,8 @@ __all__ = [
     "cluster_flags",
     "count",
     "many",
+    "merge_flag",
+    "merge_radius",
     "refuse_idle_workers",
     "say_missing_caches",
     "say_unfinished",
@@ -78,6 +81,22 @@ def set_flag(parser: argparse.ArgumentParser, example: str) -> None:
         metavar="SECTION.KEY=VALUE",
         help=f"change a setting, as in {example}",
     )
+
+
+def merge_flag(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--merge-radius``; ``what`` says what is done with duplicates."""
+    parser.add_argument("--merge-radius", metavar="ANGLE", help=f"{what} (default: 1arcsec; 0: keep all)")
+
+
+def merge_radius(arguments: argparse.Namespace) -> float:
+    """Return the radius in arcsec that ``--merge-radius`` says.
+
+    Raises
+    ------
+    ConfigError
+        If it is no angle.
+    """
+    return read_angle(arguments.merge_radius or "1arcsec", "arcsec", plain="arcsec", name="--merge-radius")
 
 
 def count(text: str) -> int:

@@ -97,6 +97,7 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
         ("source", str(request.get("source", ""))),
         ("inputs", ", ".join(request.get("inputs", []))),
         ("options", ", ".join(f"{key}={value}" for key, value in request.get("options", {}).items())),
+        *((f"understood: {fact.name}", fact.text) for fact in cache.facts.values()),
     ]
     for folder in sorted(path.glob("round-*")):  # a survey scored from its source
         rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} tasks scored"))
@@ -110,18 +111,21 @@ def _ignored(number: int, path: Path) -> str:
 
 
 def _session(path: Path) -> list[tuple[str, str]]:
+    from astroanomaly.session.audit import describe_sample
     from astroanomaly.session.session import Session
 
     session = Session.open(path)
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items())
     seen = session.model_input
+    audit = session.labels.audit_set()
+    sample = describe_sample(audit)
     rows = [
         ("session", str(path)),
         ("caches", ", ".join(map(_there, session.cache_folders))),
         ("objects", _count_objects(session)),
         ("label classes", ", ".join(session.classes)),
         ("labels", counts or "none"),
-        ("audit set", str(len(session.labels.audit))),
+        ("audit set", str(len(audit.ids)) + (f", from {sample}" if sample else "")),
         ("network", f"{session.settings['backbone']['name']} at {seen.size} pixels, {seen.views} views"),
     ]
     rows += [

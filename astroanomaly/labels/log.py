@@ -6,8 +6,6 @@ batch, and the majority of votes is the consensus label; ties are disputed and n
 
 from __future__ import annotations
 
-import datetime
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -16,14 +14,15 @@ from types import TracebackType
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
+from astroanomaly.labels.audit import AuditSet, count_draws, read_audit, write_draw
 from astroanomaly.labels.consensus import DISPUTED, Consensus, Event, ObjectConsensus
 from astroanomaly.labels.database import BUSY_S, EVENT_COLUMNS, LabelDatabase
+from astroanomaly.labels.event_values import checked_probability, checked_text, for_each, to_utc, utc_now
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
 __all__ = ["IMPORTED", "WORDS", "LabelLog"]
 
 IMPORTED = "import"  # ordering of what came from a table of labels
-
 WORDS = {  # how tables of labels also call the first two classes, in lower case
     "normal": NOMINAL,
     "0": NOMINAL,
@@ -109,8 +108,8 @@ class LabelLog:
         *,
         annotator: str,
         round: int = 0,
-        ordering: str = "",
-        probability: float | None = None,
+        ordering: str | Sequence[str] = "",
+        probability: float | Sequence[float | None] | None = None,
         blind_repeat: bool | Sequence[bool] = False,
         time: str | Sequence[str] | None = None,
     ) -> int:
@@ -125,7 +124,7 @@ class LabelLog:
         annotator
             Who says so.
         round, ordering, probability, blind_repeat
-            See `Event`; ``blind_repeat`` for all or for each.
+            See `Event`; all but ``round`` for all or for each.
         time
             Time of the verdict, ISO 8601, UTC unless it has another zone, for all or for each; None or empty: now. The
             order of events, not their time, decides which verdict is the last.
@@ -159,11 +158,15 @@ class LabelLog:
             time,
         )
 
-    def skip(self, ids: str | Iterable[str], *, annotator: str, round: int = 0, ordering: str = "") -> int:
+    def skip(
+        self, ids: str | Iterable[str], *, annotator: str, round: int = 0, ordering: str | Sequence[str] = ""
+    ) -> int:
         """Record that somebody looked and did not want to decide."""
         return self._append("skip", _pairs(ids, ""), annotator, round, ordering)
 
-    def flag(self, ids: str | Iterable[str], *, annotator: str, round: int = 0, ordering: str = "") -> int:
+    def flag(
+        self, ids: str | Iterable[str], *, annotator: str, round: int = 0, ordering: str | Sequence[str] = ""
+    ) -> int:
         """Mark objects for another look."""
         return self._append("flag", _pairs(ids, ""), annotator, round, ordering)
 
@@ -197,36 +200,41 @@ class LabelLog:
             ).fetchone()
             if row[0] is None:
                 return None
-            self._insert([("", "undo", "", annotator, _now(), int(round), row[0], "", None, False)])
+            self._insert([("", "undo", "", annotator, utc_now(), int(round), row[0], "", None, False)])
         return int(row[0])
 
-    def clear(self, ids: str | Iterable[str], *, annotator: str, round: int = 0, after: int = 0) -> int | None:
+    def clear(
+        self, ids: str | Iterable[str], *, annotator: str, round: int = 0, after: int | Sequence[int] = 0
+    ) -> int | None:
         """Take back one's own verdicts, skips and flags of some objects, whatever batch they came in, as one action.
 
-        Only events with a number above ``after`` are taken back. It can be undone itself. Return its batch number;
+        Only events with a number above ``after``, one for all or one for each, are taken back. It can be undone itself.
+        Return its batch number;
         None when there is nothing to take back.
         """
-        chosen = [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
+        named = [ids] if isinstance(ids, str) else list(ids)
+        limits = dict(zip(named, for_each(after, len(named), "limits"), strict=True))
         with self._database.transaction():
             rows = []
-            for object_id in chosen:
+            for object_id, limit in limits.items():
                 valid = Consensus(self.history(object_id)).valid_events(object_id)
                 own = {
                     event.batch
                     for event in valid
-                    if event.annotator == annotator and event.kind != "note" and event.number > after
+                    if event.annotator == annotator and event.kind != "note" and event.number > limit
                 }
                 rows += [
-                    (object_id, "undo", "", annotator, _now(), int(round), batch, "", None, False)
+                    (object_id, "undo", "", annotator, utc_now(), int(round), batch, "", None, False)
                     for batch in sorted(own)
                 ]
             return self._insert(rows) if rows else None
 
-    def set_audit(self, ids: Iterable[str]) -> None:
-        """Add objects to the audit set: labelled blind, never trained on."""
-        chosen = [(_checked_text(object_id, "object id"),) for object_id in ids]
-        with self._database.transaction() as connection:
-            connection.executemany("INSERT OR IGNORE INTO audit VALUES (?)", chosen)
+    def set_audit(
+        self, ids: Iterable[str], *, event: int = 0, shards: Iterable[str] = (), population: int = 0, new: bool = False
+    ) -> None:
+        """Add objects to the audit set, or make them a new one; see `astroanomaly.labels.audit.write_draw`."""
+        chosen = [checked_text(object_id, "object id") for object_id in ids]
+        write_draw(self._database, chosen, event=event, shards=shards, population=population, new=new)
 
     # ------------------------------------------------------------------------------------------------------- reading
 
@@ -238,7 +246,15 @@ class LabelLog:
     @property
     def audit(self) -> frozenset[str]:
         """Ids of the audit set."""
-        return frozenset(row[0] for row in self._database.read("SELECT object_id FROM audit"))
+        return read_audit(self._database).ids
+
+    def audit_set(self, draws: int | None = None) -> AuditSet:
+        """Return the audit set and what it is a sample of, as it was after so many draws; None: as it is."""
+        return read_audit(self._database, draws)
+
+    def count_draws(self) -> int:
+        """Count the draws of the audit set, without waiting: -1 while another process holds the file."""
+        return count_draws(self._database)
 
     @property
     def last_event(self) -> int:
@@ -281,17 +297,17 @@ class LabelLog:
         """
         return Consensus(event for event in self.events() if until is None or event.number <= until).current()
 
-    def labelled(self, *, until: int | None = None, exclude: Iterable[str] = ()) -> Labelled:
+    def labelled(self, *, until: int | None = None, exclude: Iterable[str] = (), draws: int | None = None) -> Labelled:
         """Labelled objects to learn from: neither disputed nor of the audit set, in the order of their ids.
 
         Parameters
         ----------
         until
             Number of the last event to take into account; None: all.
-        exclude
-            Further objects to leave out.
+        exclude, draws
+            Further objects to leave out; and as in `audit_set`.
         """
-        audit = self.audit.union(exclude)
+        audit = self.audit_set(draws).ids.union(exclude)
         chosen = sorted(
             (object_id, consensus.label)
             for object_id, consensus in self.current(until=until).items()
@@ -312,8 +328,8 @@ class LabelLog:
         pairs: Sequence[tuple[str, str]],
         annotator: str,
         round: int,
-        ordering: str = "",
-        probability: float | None = None,
+        ordering: str | Sequence[str] = "",
+        probability: float | Sequence[float | None] | None = None,
         blind_repeat: bool | Sequence[bool] = False,
         time: str | Sequence[str] | None = None,
     ) -> int:
@@ -321,21 +337,18 @@ class LabelLog:
             raise LabelError("a label needs an annotator: say who gives it")
         if not pairs:
             raise LabelError(f"no object was named for this {kind}")
-        if probability is not None:
-            probability = float(probability)
-            if not (math.isfinite(probability) and 0 <= probability <= 1):
-                raise LabelError(f"probability={probability} of having been shown: expected 0 to 1")
-        times = [time] * len(pairs) if time is None or isinstance(time, str) else list(time)
-        if len(times) != len(pairs):
-            raise LabelError(f"{len(times)} times for {len(pairs)} objects: give one for all, or one for each")
-        repeats = [blind_repeat] * len(pairs) if isinstance(blind_repeat, bool) else list(blind_repeat)
-        now = _now()
-        who, shown = _checked_text(annotator, "annotator"), _checked_text(ordering, "ordering", empty=True)
-        rows = [
-            (_checked_text(object_id, "object id"), kind, _checked_text(value, kind, empty=True), who,
-             _utc(when) if when else now, int(round), None, shown, probability, repeat)
-            for (object_id, value), when, repeat in zip(pairs, times, repeats, strict=True)
-        ]  # fmt: skip
+        times = for_each(time, len(pairs), "times")
+        orderings = for_each(ordering, len(pairs), "orderings")
+        chances = [checked_probability(one) for one in for_each(probability, len(pairs), "probabilities")]
+        repeats = for_each(blind_repeat, len(pairs), "marks of blind repeats")
+        now, who = utc_now(), checked_text(annotator, "annotator")
+        rows = []
+        for (object_id, value), when, shown, chance, repeat in zip(
+            pairs, times, orderings, chances, repeats, strict=True
+        ):
+            said = (checked_text(object_id, "object id"), kind, checked_text(value, kind, empty=True), who)
+            showing = (checked_text(shown, "ordering", empty=True), chance, repeat)
+            rows.append((*said, to_utc(when) if when else now, int(round), None, *showing))
         return self._insert(rows)
 
     def _insert(self, rows: Sequence[tuple]) -> int:
@@ -364,30 +377,5 @@ def _pairs(ids: str | Iterable[str], value: str) -> list[tuple[str, str]]:
     return [(object_id, value) for object_id in ([ids] if isinstance(ids, str) else ids)]
 
 
-def _checked_text(text: object, what: str, *, empty: bool = False) -> str:
-    if not isinstance(text, str) or not (text or empty):
-        raise LabelError(f"{text!r} is no {what}: expected {'text' if empty else 'text that is not empty'}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise LabelError(f"the {what} {text!r} is not valid Unicode: rename it, it cannot be stored") from None
-    return str(text)
-
-
-def _utc(time: str) -> str:
-    """Bring a time to the form in which it is stored."""
-    try:
-        moment = datetime.datetime.fromisoformat(time.strip())
-    except (ValueError, AttributeError):
-        raise LabelError(f"{time!r} is no time: expected ISO 8601 as in {_now()}") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds")
-
-
 def _event(row: tuple) -> Event:
     return Event(*(*row[:-1], bool(row[-1])))
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")

@@ -13,8 +13,10 @@ from astroanomaly.errors import TrainingError
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.learn import label_errors
+from astroanomaly.session.distinct import first_distinct
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.tables.write import name_merged
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -22,25 +24,28 @@ if TYPE_CHECKING:
 __all__ = ["candidates", "contact_sheet", "suspects"]
 
 
-def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: bool = False) -> QTable:
+def candidates(
+    session: SessionFolder, n: int, order: str, *, include_labelled: bool = False, merge_radius_arcsec: float = 1.0
+) -> QTable:
     """Make the table of the objects to look at next; see `Session.candidates`."""
     last = session.last_round
     ids, log_odds = last.read_scores(session.objects)
     consensus = session.labels.current()
-    barred = set(session.labels.audit)
-    if not include_labelled:
-        barred |= {object_id for object_id, one in consensus.items() if one.label}
-    chosen = ranking.order(
-        ids,
-        -log_odds[:, 0],
-        order,
-        n=n,
-        exclude=barred,
-        rng=np.random.default_rng((session.settings["session"]["seed"], last.number, 2)),
-        features=session.points,
-        labelled=[object_id for object_id, one in consensus.items() if one.label],
-    )
-    table = describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
+    labelled = [object_id for object_id, one in consensus.items() if one.label]
+    rows = session.objects.find([*session.labels.audit, *(() if include_labelled else labelled)])
+    free = np.ones(len(ids), bool)
+    free[rows[rows >= 0]] = False
+    scores = -log_odds[:, 0]
+
+    def ask(count: int) -> list[str]:
+        rng = np.random.default_rng((session.settings["session"]["seed"], last.number, 2))
+        return ranking.order(
+            ids, scores, order, n=count, among=free, rng=rng, features=session.points, labelled=labelled
+        )
+
+    chosen = first_distinct(ask, n, session.objects, merge_radius_arcsec, free, scores)
+    table = describe(session, chosen.ids, scores, log_odds, consensus)
+    table = name_merged(table, chosen.duplicates) if merge_radius_arcsec > 0 else table
     return with_pictures(session.cache, table, _display(session)) if session.has_caches else table
 
 

@@ -33,9 +33,9 @@ def _bring_back(session: SessionFolder, last: Round) -> Generator[Progress, None
     if ranker.has_weights:
         ranker.load(last.weights)
     else:
-        labelled = session.labels.labelled(until=last.last_event)
+        labelled = session.labels.labelled(until=last.last_event, draws=last.audit_draws)
         cache = yield from _cache_of(session, recipe.get("caches", {}), last.number)
-        yield from ranker.fit(cache, labelled, frozenset(session.labels.audit))
+        yield from ranker.fit(cache, labelled, session.labels.audit_set(last.audit_draws).ids)
     return ranker
 
 

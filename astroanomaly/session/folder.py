@@ -134,7 +134,9 @@ class SessionFolder(SessionHome):
             session = cls(path, content)
             session.cache = cache
             if audit:
-                session.labels.set_audit(cache.sample(audit, np.random.default_rng((seed, 1))))
+                drawn = cache.sample(audit, np.random.default_rng((seed, 1)))
+                uuids = [shard.uuid for shard in cache.shards]
+                session.labels.set_audit(drawn, shards=uuids, population=len(cache))
             if labels is not None:
                 import_labels(session.labels, Path(labels), cache.ids, cache.positions, annotator=user_name())
             if start_from is not None:

@@ -88,6 +88,11 @@ class Round:
         """Settings, label event, time, and the figures of every training step."""
         return read_json(self.path / _RECIPE)
 
+    @property
+    def audit_draws(self) -> int:
+        """Draws of the audit set that it knew, see `astroanomaly.labels.audit.AuditSet`."""
+        return int(self.recipe.get("audit_draws", 0))
+
     def absolute(self) -> Round:
         """Return it with an absolute path, for processes elsewhere."""
         return replace(self, path=self.path.absolute())

@@ -22,6 +22,7 @@ from astroanomaly.parallel.dask import connect
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
+from astroanomaly.session.audit import AuditDraw, draw_audit
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.candidates import candidates, contact_sheet, suspects
 from astroanomaly.session.export import export
@@ -173,6 +174,34 @@ class Session(SessionFolder):
             If there is no cache.
         """
         return relocate(self, as_paths(caches, "the cache"))
+
+    def add_audit(self, n: int, *, replace: bool = False) -> AuditDraw:
+        """Draw an audit set at random from the objects that nobody has labelled, or draw more of the one there is.
+
+        It is then a sample of what had no label: `remaining`, probabilities and curves are about these objects, and
+        what was labelled before is known and added. Skipped objects have no label, and may be drawn.
+
+        Parameters
+        ----------
+        n
+            How many objects; they are never trained on from then on, and never shown as candidates.
+        replace
+            Give the audit set up that there is, whose labels are then ordinary ones, and begin a new one.
+
+        Returns
+        -------
+        AuditDraw
+            How many were drawn from how many; as text, what that means.
+
+        Raises
+        ------
+        ConfigError
+            If fewer objects have no label, or not a single one would be left.
+        SessionError
+            If there is an audit set, and objects beside it that it is a sample of have been labelled since: two such
+            samples cannot be put together exactly.
+        """
+        return draw_audit(self.labels, self.cache, n, self.context.seed, replace=replace)
 
     # ----------------------------------------------------------------------------------------------------- learning
 
@@ -355,7 +384,14 @@ class Session(SessionFolder):
         """
         return self.last_round.read_scores(self.objects)
 
-    def candidates(self, n: int = 50, order: str = "score", *, include_labelled: bool = False) -> QTable:
+    def candidates(
+        self,
+        n: int = 50,
+        order: str = "score",
+        *,
+        include_labelled: bool = False,
+        merge_radius_arcsec: float = 1.0,
+    ) -> QTable:
         """Return the objects to look at next.
 
         Parameters
@@ -367,13 +403,16 @@ class Session(SessionFolder):
             ``median`` or ``mean``.
         include_labelled
             Whether objects that have a label already are among them. Audit objects never are.
+        merge_radius_arcsec
+            Of objects closer than this, as cutouts of one galaxy from overlapping images, only the first is listed;
+            ``merged_ids`` names the others. 0 lists all.
 
         Returns
         -------
         astropy.table.QTable
             One row per object: id, position, score, log-odds per class, label, catalogue columns.
         """
-        return candidates(self, n, order, include_labelled=include_labelled)
+        return candidates(self, n, order, include_labelled=include_labelled, merge_radius_arcsec=merge_radius_arcsec)
 
     def remaining(self, depths: Sequence[int] | None = None) -> Forecast:
         """Say how many anomalies are left among the unlabelled objects, and how many the next ones hold.
@@ -436,7 +475,7 @@ class Session(SessionFolder):
         path
             File to write.
         top
-            The so many highest scores; 100 when no selection is given.
+            The so many highest scores, duplicates merged before they are counted; 100 when no selection is given.
         threshold
             All objects whose probability is at least this, and those labelled as anomalies. Without a labelled audit
             set it is 1 / (1 + exp(-score)), which is not calibrated.

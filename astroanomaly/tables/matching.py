@@ -18,11 +18,12 @@ from astroanomaly.sky import unit_vectors
 if TYPE_CHECKING:
     from scipy.spatial import KDTree
 
-__all__ = ["find_duplicates", "match_positions", "pairs_within"]
+__all__ = ["find_duplicates", "find_members", "match_positions", "pairs_within"]
 
 _MAX_RADIUS_ARCSEC = 180 * 3600.0
 _CHUNK = 2**20  # known positions that are looked at in one go
 _SLACK_RAD = 1e-9  # 0.2 mas by which a search is wider than asked; what it finds is measured exactly
+_ROWS_PER_CHUNK = 1_000_000  # positions looked up together
 
 
 def match_positions(
@@ -130,8 +131,7 @@ def find_duplicates(ra: np.ndarray, dec: np.ndarray, score: np.ndarray, radius_a
     ConfigError
         If the radius is negative or above 180 degrees.
     """
-    if not 0 <= radius_arcsec <= _MAX_RADIUS_ARCSEC:
-        raise ConfigError(f"a merge radius of {radius_arcsec} arcsec: expected 0 (merge nothing) to 180 degrees")
+    _check_merge_radius(radius_arcsec)
     kept_as = np.arange(len(ra))
     if radius_arcsec == 0:
         return kept_as
@@ -161,6 +161,58 @@ def _near_in_declination(dec: np.ndarray, known_dec: np.ndarray, radius_arcsec: 
         near = np.minimum(values[rows] - edges[above - 1], edges[above] - values[rows]) <= reach
         parts.append(rows[near] + start)
     return np.concatenate(parts)
+
+
+def find_members(
+    ra: np.ndarray, dec: np.ndarray, kept: np.ndarray, radius_arcsec: float, among: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find all duplicates of some objects, which are no duplicates of one another.
+
+    Parameters
+    ----------
+    ra, dec
+        ``(n,)`` ICRS degrees; NaN where unknown.
+    kept
+        ``(k,)`` indices of the objects.
+    radius_arcsec
+        The radius; 0: nothing is a duplicate.
+    among
+        ``(n,)`` boolean: which objects may be duplicates.
+
+    Returns
+    -------
+    rows, owners
+        ``(m,)`` indices of the duplicates, rising, and which of ``kept``, from 0, each belongs to: the first of those
+        within the radius.
+
+    Raises
+    ------
+    ConfigError
+        If the radius is negative or above 180 degrees.
+    """
+    _check_merge_radius(radius_arcsec)
+    tree, there = _tree(ra[kept], dec[kept])
+    none = np.zeros(0, np.int64)
+    if radius_arcsec == 0 or not len(there):
+        return none, none
+    chord = _chord(radius_arcsec)
+    free = among & np.isfinite(ra) & np.isfinite(dec)
+    free[kept] = False
+    rows, owners = [none], [none]
+    for start in range(0, len(ra), _ROWS_PER_CHUNK):  # the tree is small, and next to nothing lies near it
+        here = start + np.flatnonzero(free[start : start + _ROWS_PER_CHUNK])
+        points = unit_vectors(ra[here], dec[here])
+        near = np.isfinite(tree.query(points, distance_upper_bound=chord * (1 + 1e-12))[0])
+        inside = tree.query_ball_point(points[near], chord)
+        hit = np.array([bool(found) for found in inside], bool)
+        rows.append(here[near][hit])
+        owners.append(np.array([there[found].min() for found in inside if found], np.int64))
+    return np.concatenate(rows), np.concatenate(owners)
+
+
+def _check_merge_radius(radius_arcsec: float) -> None:
+    if not 0 <= radius_arcsec <= _MAX_RADIUS_ARCSEC:
+        raise ConfigError(f"a merge radius of {radius_arcsec} arcsec: expected 0 (merge nothing) to 180 degrees")
 
 
 def _tree(ra: np.ndarray, dec: np.ndarray, rows: np.ndarray | None = None) -> tuple[KDTree, np.ndarray]:

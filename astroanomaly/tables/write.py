@@ -32,6 +32,7 @@ __all__ = [
     "build_columns",
     "check_target",
     "merge_duplicates",
+    "name_merged",
     "write_catalog",
 ]
 
@@ -144,15 +145,27 @@ def merge_duplicates(table: QTable, radius_arcsec: float) -> QTable:
     members: dict[int, list[int]] = {row: [] for row, first in enumerate(kept_as.tolist()) if row == first}
     for row in np.flatnonzero(kept_as != np.arange(len(table))).tolist():
         members[kept_as[row]].append(row)
-    merged = table[list(members)]
     ids = [str(object_id) for object_id in table["object_id"]]
-    merged["n_merged"] = np.array([1 + len(others) for others in members.values()], dtype=np.int32)
-    merged["merged_ids"] = np.array([" ".join(ids[row] for row in others) for others in members.values()], dtype=str)
+    return name_merged(table[list(members)], [[ids[row] for row in others] for others in members.values()])
+
+
+def name_merged(table: QTable, others: Sequence[Sequence[str]]) -> QTable:
+    """Add to a catalogue how many objects each row stands for, and the ids of the others.
+
+    Parameters
+    ----------
+    table
+        The catalogue, which gets the columns ``n_merged`` and ``merged_ids``.
+    others
+        For each row the ids of the objects merged into it.
+    """
+    table["n_merged"] = np.array([1 + len(ids) for ids in others], dtype=np.int32)
+    table["merged_ids"] = np.array([" ".join(ids) for ids in others], dtype=str)
     for name in ("n_merged", "merged_ids"):
         ucd, description = _DESCRIBED[name]
-        merged[name].info.meta = {"ucd": ucd}
-        merged[name].info.description = description
-    return merged
+        table[name].info.meta = {"ucd": ucd}
+        table[name].info.description = description
+    return table
 
 
 def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False) -> None:

@@ -16,19 +16,21 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from astroanomaly import Session
 from astroanomaly.benchmark.compare import compare
 from astroanomaly.benchmark.expert import Expert
 from astroanomaly.benchmark.pools import Case, draw_pool, in_part, list_cases
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.run import benchmark
 from astroanomaly.benchmark.statistics import Interval, differences, found_after
+from astroanomaly.cli import main
 from astroanomaly.config import former_names
 from astroanomaly.errors import ConfigError, LabelError
 from astroanomaly.ingestion.ingest import ingest
 from astroanomaly.learn.rankers.cold import Cold
 from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.learn.settings import settings_sections
-from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
 KINDS = {"disc": 40, "bar": 40, "ring": 40, "cross": 12, "spot": 12}  # the last two are rare
 SETTINGS = {
@@ -275,6 +277,93 @@ def test_the_honest_expert_labels_what_comes(measure, tmp_path, strategy):
         assert row["found"] == sum(i.startswith("cross") for i, _ in said[23:])
 
 
+def top_of_each_ranking(world, labels, sizes):
+    """Label what a fresh probe ranks highest, so many at a time; return how many are crosses, each time."""
+    session = Session.create(world / "by-hand", world / "cache", settings=SETTINGS)
+    ids = np.array(session.cache.ids)
+    found = []
+    for size in sizes:
+        probe = session.ranker("probe")
+        for _ in probe.fit(session.cache, Labelled(tuple(labels), tuple(labels.values()))):
+            pass
+        scores = np.concatenate([part.log_odds[:, 0] for part in probe.score(session.cache)])
+        chosen = [i for i in ids[np.argsort(scores, kind="stable")].tolist() if i not in labels][:size]
+        crosses = [i.startswith("cross") for i in chosen]
+        labels.update({i: ANOMALY if cross else NOMINAL for i, cross in zip(chosen, crosses, strict=True)})
+        found.append(sum(crosses))
+    return found
+
+
+def test_batches_of_honest_verdicts_each_follow_a_ranking_that_knows_those_before(world, measure, tmp_path):
+    result = measure(batch=7, verdicts=18, seeds=1)
+    assert [(row["round"], row["given"]) for row in result.results] == [(1, 7), (2, 14), (3, 18)]
+    (last,) = [one for path, one in rounds_in(tmp_path / "out").items() if path.name == "round-003.json"]
+    by_hand = dict(last["labels"][:23])  # 3 + 20 at first
+    found = top_of_each_ranking(world, by_hand, (7, 7, 4))
+    assert [row["found"] for row in result.results] == np.cumsum(found).tolist()
+    assert list(by_hand.items()) == [tuple(pair) for pair in last["labels"]]
+    for other in ({"cycles": 9}, {"add": (1, 1)}, {"expert": "paper"}):  # follow from the batch, whatever is said
+        assert measure(batch=7, verdicts=18, seeds=1, **other).results == result.results
+    with pytest.raises(ConfigError, match="other settings"):
+        measure(batch=6, verdicts=18, seeds=1)
+
+
+def test_whatever_the_batch_the_first_labels_are_the_same_and_the_count_after_100_is_exact(measure, tmp_path):
+    rows = {batch: measure(out=str(batch), batch=batch, verdicts=110, report=True).results for batch in (30, 110)}
+    first = {
+        batch: [
+            one["labels"][:23] for path, one in rounds_in(tmp_path / str(batch)).items() if "round-001" in path.name
+        ]
+        for batch in rows
+    }
+    assert first[30] == first[110]
+    for batch, results in rows.items():
+        folder = tmp_path / str(batch)
+        written = table(folder / "results.csv")
+        for seed in (0, 1):
+            mine = [row for row in results if row["seed"] == seed]
+            path = next(folder.glob(f"units/*/*/seed-{seed}/round-{len(mine):03d}.json"))
+            given = [object_id for object_id, _ in json.loads(path.read_text())["labels"]][23:]
+            wanted = sum(object_id.startswith("cross") for object_id in given[:100])
+            assert mine[-1]["found_100"] == wanted == found_after(mine, 100)[0]
+            assert [row for row in written if row["seed"] == str(seed)][-1]["found_100"] == str(wanted)
+            assert math.isnan(mine[0]["found_100"]) == (batch == 30)
+            assert math.isnan(mine[-1]["found_200"])
+        ends = [row["found_100"] for row in results if row["given"] == 110]
+        assert json.loads((folder / "summary.json").read_text())["results"][0]["mean"]["found_100"] == np.mean(ends)
+        report = (folder / "report.md").read_text()
+        assert f"--batch {batch} --verdicts 110" in report
+        assert "--cycles" not in report
+    lines, _ = compare([tmp_path / "30", tmp_path / "110"], tmp_path / "both")
+    assert "found at 100" in "".join(lines)
+    few, many = ([row["found_100"] for row in rows[batch] if row["given"] == 110] for batch in (30, 110))
+    after = lines[lines.index("## Difference to 30") :]
+    row = next(line for line in after if line.startswith("| 110 | 2 | ")).split(" | ")
+    assert row[-2].startswith(f"{np.mean(many) - np.mean(few):+.3f} (")
+
+
+def test_batches_begin_without_any_label(measure):
+    result = measure(batch=9, verdicts=27, initial=(0, 0), seeds=1)
+    assert [row["given"] for row in result.results] == [9, 18, 27]
+    assert result.results[0]["labelled_anomaly"] == result.results[0]["labelled_nominal"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", "5", "--cycles", "3"], "leave --cycles out"),
+        (["--batch", "5", "--add", "1", "1"], "leave --add out"),
+        (["--batch", "5", "--expert", "top"], "leave --expert out"),
+        (["--verdicts", "50"], "goes with --batch"),
+    ],
+)
+def test_batches_and_rounds_contradict_each_other(world, capsys, words, message):
+    flags = ["--truth", str(world / "truth.csv"), "--column", "kind", "--anomaly", "cross", "--out", str(world / "no")]
+    assert main(["benchmark", str(world / "cache"), *flags, *words]) != 0
+    assert message in capsys.readouterr().err
+    assert not (world / "no").exists()
+
+
 def test_the_paper_expert_labels_so_many_of_each_also_after_the_last_round(measure):
     rows = measure(seeds=1).results
     assert [(row["labelled_anomaly"], row["labelled_nominal"]) for row in rows] == [(3, 20), (5, 24)]
@@ -339,6 +428,8 @@ def test_kinds_that_contradict_each_other_are_refused():
         ({"strategy": "mixd", "expert": "top"}, "did you mean 'mixed'"),
         ({"strategy": "mixed"}, "--expert top"),
         ({"initial": (-1, 3)}, "must not be negative"),
+        ({"batch": -1}, "at least one of each"),
+        ({"batch": 5, "verdicts": 0}, "at least one of each"),
     ],
 )
 def test_a_protocol_that_makes_no_sense_is_refused(more, message):

@@ -245,7 +245,7 @@ def test_damaged_and_newer_files_are_refused(log, tmp_path):
         cut.current()
     ours = "PRAGMA application_id=0x41414C42; PRAGMA user_version="
     for name, sql, message in (
-        ("newer", ours + "9", "version 9, newer than 1"),
+        ("newer", ours + "9", "version 9, newer than 2"),
         ("tables", ours + "1; CREATE TABLE event (x)", "damaged label file: its table 'event' has the columns"),
         ("none", ours + "1", "damaged label file"),
     ):
@@ -442,3 +442,30 @@ def test_news_do_not_wait_as_others_do(log, same):
         assert gave_up
         other.execute("ROLLBACK")
         assert len(log.news(after=0)) == 2
+
+
+def test_one_action_on_objects_that_were_chosen_differently_keeps_how_each_was_shown(log):
+    log.verdict(
+        ["a", "b"], NOMINAL, annotator="ann", ordering=["random", "score:probe, 5 verdicts"], probability=[0.25, None]
+    )
+    log.skip(["c", "d"], annotator="ann", ordering=["random", "novel:cold, 9 objects compared"])
+    log.flag(["c"], annotator="ann", ordering="random")
+    assert [(event.object_id, event.ordering, event.probability, event.batch) for event in log.events()] == [
+        ("a", "random", 0.25, 1), ("b", "score:probe, 5 verdicts", None, 1), ("c", "random", None, 3),
+        ("d", "novel:cold, 9 objects compared", None, 3), ("c", "random", None, 5),
+    ]  # fmt: skip
+    for wrong in ({"ordering": ["random"]}, {"probability": [0.5]}, {"blind_repeat": [True]}, {"time": [""]}):
+        with pytest.raises(LabelError, match="give one for all, or one for each"):
+            log.verdict(["a", "b"], NOMINAL, annotator="ann", **wrong)
+    with pytest.raises(LabelError, match="expected 0 to 1"):
+        log.verdict(["a", "b"], NOMINAL, annotator="ann", probability=[0.5, 1.5])
+    assert log.last_event == 5
+
+
+def test_clearing_goes_back_as_far_as_each_object_allows(log):
+    for object_id in "ab":
+        log.verdict([object_id], NOMINAL, annotator="ann")
+    for object_id in "ab":
+        log.verdict([object_id], ANOMALY, annotator="ann")
+    log.clear(["a", "b"], annotator="ann", after=[2, 0])
+    assert {i: dict(one.votes) for i, one in log.current().items()} == {"a": {"ann": NOMINAL}}

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.tables.matching import find_duplicates, match_positions, pairs_within
+from astroanomaly.tables.matching import find_duplicates, find_members, match_positions, pairs_within
 
 NONE = np.zeros(0)
 # a few places, so that many coincide, lie at a pole, at the meridian, opposite to one another, or nowhere
@@ -92,6 +92,19 @@ def test_duplicates_go_to_the_best_score_that_is_near(sky, radius, random):
             expected[near], free[near] = row, False
     assert find_duplicates(*sky, score, radius).tolist() == expected.tolist()
     assert find_duplicates(*sky, score, 0).tolist() == list(range(len(apart)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(SKIES, RADII, st.randoms(use_true_random=False))
+def test_members_of_what_is_kept_are_those_that_were_merged_into_it(sky, radius, random):
+    score = np.array([random.randint(0, 3) for _ in range(sky.shape[1])], float)
+    whole = find_duplicates(*sky, score, radius)
+    kept = np.flatnonzero(whole == np.arange(len(whole)))
+    kept = kept[np.argsort(-score[kept], kind="stable")]
+    rows, owners = find_members(*sky, kept, radius, np.ones(len(score), bool))
+    expected = {row: int(first) for row, first in enumerate(whole) if row != first}
+    assert dict(zip(rows.tolist(), kept[owners].tolist(), strict=True)) == expected
+    assert len(find_members(*sky, kept, radius, np.zeros(len(score), bool))[0]) == 0
 
 
 def test_the_whole_sky_is_within_180_degrees():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -23,11 +25,13 @@ from astroanomaly.app.background.jobs import (
     train,
 )
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
+from astroanomaly.config import to_plain
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
 from astroanomaly.hookspecs import ImageRanker, InstantRanker
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import NOMINAL, Labelled, Progress
+from astroanomaly.session.export import ranker_origin
 from astroanomaly.session.instant import instant_ranker
 
 __all__ = ["Learner"]
@@ -119,11 +123,22 @@ class Learner:
 
     # ---------------------------------------------------------------------------------------------------- look after it
 
-    def tick(self) -> None:
-        """Take in what jobs report, and fit the probe if it is time; cheap, and called by every page."""
+    @property
+    def is_behind(self) -> bool:
+        """Whether the probe is being fitted, or will be, on verdicts that the newest ranking does not know."""
+        return bool(self.computed) and self.shared.verdicts - max(self._fitted_verdicts, 0) >= self.refit_every
+
+    def tick(self, *, hurry: bool = False) -> None:
+        """Take in what jobs report, and fit the probe if it is time; cheap, and called by every page.
+
+        Parameters
+        ----------
+        hurry
+            Whether somebody waits for the ranking: new verdicts are learnt from at once.
+        """
         with self._lock:
             now = time.monotonic()
-            if now - self._ticked < _TICK_S:
+            if not hurry and now - self._ticked < _TICK_S:
                 return
             self._ticked = now
             if self._features is not None:
@@ -133,28 +148,29 @@ class Learner:
                 while self._features.results:
                     result = self._features.results.pop(0)
                     if isinstance(result, ColdScores):
-                        self._publish(COLD, result.scores, f"{result.compared:,} objects compared")
+                        self._publish(COLD, result.scores, f"{result.compared:,} objects compared", result.origin)
                 if self._features.state == "failed":
                     self.problem = f"features: {self._features.error}"
             if self.map_job is not None and self.map_job.results:
                 self.map = self.map_job.results.pop(0)
-            if self._running is None and self._is_time():
-                self._running = self._thread.submit(self._refit)
-            elif self._running is not None and self._running.done():
+            if self._running is not None and self._running.done():
                 self._running = None
+            if self._running is None and self._is_time(hurry=hurry):
+                self._running = self._thread.submit(self._refit)
 
-    def _publish(self, name: str, scores: np.ndarray, described: str) -> None:
+    def _publish(self, name: str, scores: np.ndarray, described: str, origin: Mapping[str, str] | None = None) -> None:
         try:
-            self.shared.publish(name, scores, described)
+            self.shared.publish(name, scores, described, origin)
         except SessionError as error:
             _log.warning("%s", error)
             self.problem = _NEW_CACHES_MESSAGE
 
-    def _is_time(self) -> bool:
+    def _is_time(self, *, hurry: bool) -> bool:
         if not self.computed:
             return False
         now = time.monotonic()
-        if now - self.shared.last_verdict_at < _DEBOUNCE_S and now - self._started < _MAX_WAIT_S:
+        soon = now - self.shared.last_verdict_at < _DEBOUNCE_S and now - self._started < _MAX_WAIT_S
+        if soon and not hurry:
             return False  # somebody is in full swing, and keys come first
         new = self.shared.verdicts - max(self._fitted_verdicts, 0)
         first = self._fitted_verdicts < 0
@@ -169,7 +185,8 @@ class Learner:
         self._started = started
         verdicts, computed = shared.verdicts, self.computed
         try:
-            labelled = shared.labels.labelled()
+            event = shared.labels.last_event
+            labelled = shared.labels.labelled(until=event)
             store = self._open_store()
             self._request(labelled.ids, store)
             there = set(self._with_features(labelled.ids, store))
@@ -186,7 +203,11 @@ class Learner:
                 described = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
                 self._probe = probe
-                self._publish(PROBE, np.concatenate(scores), described)
+                now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                counts = Counter(chosen.classes)
+                options = to_plain(probe.options)
+                origin = ranker_origin(shared.instant_ranker, options, counts, now, event)
+                self._publish(PROBE, np.concatenate(scores), described, origin)
                 self.fitted_on = described  # last: who sees it may look at the scores
             else:  # undone, or not there yet
                 self.fitted_on, self._probe = "", None

@@ -11,7 +11,8 @@ import numpy as np
 
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.grid_layout import grid_shape
-from astroanomaly.app.review.paging import ORDERINGS, ObjectPage, next_page
+from astroanomaly.app.review.page_filling import PageFilling
+from astroanomaly.app.review.paging import ORDERINGS, ObjectChoice, ObjectPage
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
 from astroanomaly.errors import AstroAnomalyError, ConfigError
@@ -32,7 +33,7 @@ class Message:
     kind: Literal["info", "error"] = "info"
 
 
-class ViewState:
+class ViewState(PageFilling):
     """One page in one browser.
 
     Every public method notes in `dirty` what it changed, in words the panels know: ``page`` (other objects), ``marks``,
@@ -49,6 +50,8 @@ class ViewState:
 
     Attributes
     ----------
+    is_ranking_behind
+        Tells whether a ranking is under way that will know more verdicts than the newest one: rows wait for it.
     unreadable
         Why the cutouts of the page cannot be shown; while they are not seen, no verdict is taken.
     """
@@ -62,6 +65,8 @@ class ViewState:
         self.filters = Filters()
         self.audit = False
         self.page_size = 25
+        self.row_by_row = True
+        self.is_ranking_behind: Callable[[], bool] = lambda: False
         self.columns, self.rows = grid_shape(self.page_size, 1.5, 1)
         self.shape = (1.5, 1.0)
         self.auto_advance = True
@@ -80,19 +85,15 @@ class ViewState:
         self.message = Message()
         self.dirty: set[str] = set()
         self.unreadable = ""
+        self._due_since: float | None = None  # when rows were due that wait for a ranking, on the monotonic clock
         self.restart()
 
     # ------------------------------------------------------------------------------------------------- what is shown
 
     @property
-    def page(self) -> ObjectPage:
-        """The page shown."""
-        return self.pages[self.number] if self.pages else ObjectPage((), "", None)
-
-    @property
     def current(self) -> str:
-        """Id of the object under the cursor; empty on an empty page."""
-        return self.page.ids[self.cursor] if self.page.ids else ""
+        """Id of the object under the cursor; empty on an empty page, and where none is chosen yet."""
+        return self.page.ids[self.cursor] if self.cursor < len(self.page.ids) else ""
 
     @property
     def annotator(self) -> str:
@@ -100,15 +101,9 @@ class ViewState:
         return self.verdicts.annotator
 
     @property
-    def by_name(self) -> str:
-        """Name of the scores that order the next page."""
-        fixed = ORDERINGS[self.ordering][2]
-        return fixed or (self.by if self.by in self.shared.scores else self.shared.best_scores())
-
-    @property
     def is_outdated(self) -> bool:
-        """Whether there is another ranking than the one the page was made from."""
-        page = self.page
+        """Whether there is another ranking than the one that the page's last objects were chosen from."""
+        page = self.page.last
         if self.audit or not page.left:
             return False
         return (page.by, page.ranked) != (self.by_name, self.shared.describe_scores(self.by_name))
@@ -136,62 +131,74 @@ class ViewState:
         before = (self.pages, self.number, self.cursor)
         self.pages, self.number, self.cursor = [], -1, 0
         try:
-            self._add_page()
+            self._add_page(wait=False)
         except Exception:
             self.pages, self.number, self.cursor = before
             raise
         self.selection = frozenset()
-        self._lay_out()
         self.dirty |= {"page", "marks", "cursor", "options"}
 
     def turn(self, step: int) -> None:
-        """Go to the next or to an earlier page. Earlier pages stay as they were."""
+        """Go to the next or to an earlier page. Earlier pages stay as they were.
+
+        From a page with rows that wait for verdicts, the first step on has them chosen without.
+        """
         self.say("")
-        wanted = self.number + step
+        page = self.page
+        if step > 0 and page.waiting:
+            self.pages[self.number] = dataclasses.replace(page, at_once=True)
+            self.selection = frozenset()
+            self.move_cursor_to(len(page.ids))
+            self._fill(now=page.at_once)
+            if self.page.waiting or self.page != page:
+                return
+        self._open_page(self.number + step)
+
+    def _open_page(self, wanted: int) -> None:
+        """Go to a page by its number, which may be the next one that there is not yet."""
         if wanted < 0:
             self.say("this is the first page")
             return
-        if wanted >= len(self.pages) and not self._add_page():
-            self.say(
-                "the audit set is complete: see *performance*"
-                if self.audit
-                else "there is nothing more to show in this order and with these filters"
-            )
+        if wanted >= len(self.pages) and not self._add_page(wait=True):
+            self._say_nothing_more()
             return
         self.number = min(wanted, len(self.pages) - 1)
         self._lay_out()
         self.cursor = 0
         self.selection = frozenset()
+        self._due_since = None
         self.dirty |= {"page", "marks", "cursor"}
+
+    def _say_nothing_more(self) -> None:
+        self.say(
+            "the audit set is complete: see *performance*"
+            if self.audit
+            else "there is nothing more to show in this order and with these filters"
+        )
 
     def show(self, ids: Sequence[str], ordering: str) -> None:
         """Show given objects as a page of their own: a selection on a map, the nearest to another object."""
         for start in range(0, len(ids), self.page_size):
-            page = ObjectPage.of(self.shared, ids[start : start + self.page_size], ordering, self.by_name)
+            choice = ObjectChoice.of(self.shared, ids[start : start + self.page_size], ordering, self.by_name)
+            page = ObjectPage((choice,), len(choice.ids))
             self.pages.insert(self.number + 1 + start // self.page_size, page)
         if ids:
             self.inspecting = False
+            self.say("")
             self.open_view(CANDIDATES)
-            self.turn(1)
+            self._open_page(self.number + 1)
 
-    def _add_page(self) -> bool:
-        """Add a page of objects that were not shown yet; return whether there were any."""
-        page = next_page(
-            self.shared,
-            self.pages,
-            self.page_size,
-            annotator=self.annotator,
-            ordering="audit" if self.audit else self.ordering,
-            by=self.by_name,
-            filters=self.filters,
-            repeat_share=self.repeat_share,
-            rng=self.rng,
-        )
-        if not page.ids and self.pages:
-            return False
-        self.pages.append(page)
-        self.number = max(self.number, 0)
-        return bool(page.ids)
+    def fill_rows(self) -> None:
+        """Choose the rows of the page that are due, unless a ranking is under way that is worth waiting for."""
+        self._fill()
+        page = self.page
+        if not page.waiting and self.cursor >= len(page.ids) > 0:
+            self.move_cursor_to(len(page.ids) - 1)
+            self._say_nothing_more()
+        elif not page.cells and self.number > 0:  # opened for a ranking to come, which has nothing more to show
+            self.pages.pop(self.number)
+            self._open_page(self.number - 1)
+            self._say_nothing_more()
 
     def set_shape(self, width: float, height: float) -> None:
         """Set how much room there is for the images on the screen; the grid follows."""
@@ -203,7 +210,7 @@ class ViewState:
     def _lay_out(self) -> None:
         layout = self.shared.cache.layout
         width, height = self.shape[0] / layout.width, self.shape[1] / layout.height  # in cutouts, which may be oblong
-        grid = grid_shape(len(self.page.ids) or self.page_size, width, height)
+        grid = grid_shape(self.page.cells or self.page_size, width, height)
         if grid != (self.columns, self.rows):
             self.columns, self.rows = grid
             self.dirty |= {"page", "marks", "cursor"}
@@ -215,6 +222,11 @@ class ViewState:
         described = self.shared.described.get(LATEST, "")
         self.say(f"{described}: trained and scored; the next pages are ranked by it")
         self.dirty.add("options")
+
+    def take_audit(self) -> None:
+        """Begin again without the objects of an audit set that has just been drawn."""
+        self.restart()
+        self.say(f"there is an audit set of {len(self.shared.audit)} objects: see *show: the audit set, blind*")
 
     def set_zoom(self, zoom: float) -> None:
         """Tell by how much text and marks are larger than usual, on a large screen."""
@@ -230,7 +242,9 @@ class ViewState:
     # ------------------------------------------------------------------------------------------------------- options
 
     def set_options(self, **changes: Any) -> None:
-        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``repeat_share`` or ``filters``, and begin again.
+        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``row_by_row``, ``repeat_share`` or ``filters``.
+
+        All begins again with a first page.
 
         Nothing changes where a value cannot be, and a message says why.
         """
@@ -258,13 +272,14 @@ class ViewState:
 
     def _check(self, name: str, value: Any) -> None:
         known: dict[str, Iterable[Any]] = {"ordering": ORDERINGS, "page_size": PAGE_SIZES, "audit": (False, True)}
+        known["row_by_row"] = (False, True)
         if name in known and value not in known[name]:
             raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(str, known[name]))}")
         if name == "repeat_share" and not 0 <= value <= 0.5:
             raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
         if name == "audit" and value and not self.shared.audit:
             raise ConfigError(
-                "this session has no audit set: `astroanomaly init --audit N` draws one when a session is made"
+                "this session has no audit set: draw one in *performance*, or with `astroanomaly audit SESSION N`"
             )
 
     def set_filters(self, **changes: Any) -> None:
@@ -321,16 +336,18 @@ class ViewState:
 
     def move(self, step: int) -> None:
         """Move the cursor by some cells; in the inspector one by one, over the ends of the page."""
-        last = len(self.page.ids) - 1
-        if last < 0:
+        if not self.page.ids:
             return
         if self.inspecting:
             step = 1 if step > 0 else -1
-            if not 0 <= self.cursor + step <= last:
-                self.turn(step)
-                self.cursor = 0 if step > 0 else max(0, len(self.page.ids) - 1)
-                return
         wanted = self.cursor + step
+        if wanted >= len(self.page.ids) and self.page.waiting:  # beyond what was chosen: that row, without verdicts
+            self._choose(min(self.page.waiting, self.columns - len(self.page.ids) % self.columns))
+        last = len(self.page.ids) - 1
+        if self.inspecting and not 0 <= wanted <= last:
+            self.turn(step)
+            self.cursor = 0 if step > 0 else max(0, len(self.page.ids) - 1)
+            return
         if 0 <= wanted <= last:
             self.move_cursor_to(wanted)
         elif step > 1:  # down from the row above the last, where there is nothing below
@@ -399,7 +416,11 @@ class ViewState:
         rest = [object_id for object_id in self.page.ids if not self.mark(object_id).label]
         if not rest:
             self.say("every object on this page has a verdict or is skipped")
-        elif self._give(rest, NOMINAL):
+            return
+        first_waiting = len(self.page.ids) if self.page.waiting else None
+        if self._give(rest, NOMINAL):
+            if first_waiting is not None and self.auto_advance:
+                self.move_cursor_to(first_waiting)
             self.say(f"{len(rest)} objects labelled nominal; u undoes all of them")
 
     def skip(self) -> None:
@@ -475,6 +496,8 @@ class ViewState:
             self.shared.refresh()
         except AstroAnomalyError as error:
             self.say(f"this {what} is saved, but cannot be read back yet: {error}", "error")
+            return True
+        self._fill()
         return True
 
     def _advance(self) -> None:
@@ -484,7 +507,7 @@ class ViewState:
         self.dirty.add("cursor")
         if not self.auto_advance:
             return
-        if cell + 1 < len(self.page.ids):
+        if cell + 1 < len(self.page.ids) + bool(self.page.waiting):
             self.move_cursor_to(cell + 1)
         else:
             inspecting = self.inspecting

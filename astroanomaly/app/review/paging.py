@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from astroanomaly.app.review.filters import NOT_MINE, UNLABELLED, Filters
-from astroanomaly.app.review.shared_state import COLD, SharedState
+from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.labels.consensus import AUDIT
 
-__all__ = ["ORDERINGS", "ObjectPage", "next_page"]
+__all__ = [
+    "ORDERINGS",
+    "ROWS_AHEAD",
+    "ObjectChoice",
+    "ObjectPage",
+    "choose_objects",
+    "fills_by_rows",
+    "follows_verdicts",
+    "objects_wanted",
+]
 
 ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it always takes
     "score": ("most anomalous", "score", ""),
@@ -26,36 +37,38 @@ ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it alway
     "nominal": ("most nominal", "nominal", ""),
     "cold": ("outliers, without labels", "score", COLD),
 }
+ROWS_AHEAD = 1  # rows without verdicts that a page has where it is chosen row by row
+_ORDERS_OF_EACH_ALONE = ("score", "uncertain", "nominal")
 _PAGES_BEFORE_REPEAT = 2  # pages before a labelled object may come back as a blind repeat
 
 
 @dataclass(frozen=True)
-class ObjectPage:
-    """The objects of one page; once made it never changes.
+class ObjectChoice:
+    """Objects that were chosen at once, from one ranking.
 
     Attributes
     ----------
     ids
-        Its objects.
+        The objects.
     ordering, probability
-        Recorded with every verdict given on it.
+        Recorded with every verdict on them; the ordering names the scores and what these came from.
     repeats
-        Objects that its annotator has labelled before, shown as if not.
+        Objects that their annotator has labelled before, shown as if not.
     left
         Objects there were to choose from; 0 where they were chosen by hand.
     by, ranked
-        Name of the scores, and what they came from, in words, when it was made; empty without.
+        Name of the scores, and what they came from, in words, when the choice was made; empty without.
     scores
         ``(n,)`` these scores, NaN where there was none: what is shown, since a ranking goes on changing.
     since
-        Number of the last event of the log when it was made.
+        Number of the last event of the log when the choice was made.
     blind
-        Whether earlier verdicts, scores and the catalogue of its objects are hidden.
+        Whether earlier verdicts, scores and the catalogue of the objects are hidden.
     """
 
-    ids: tuple[str, ...]
-    ordering: str
-    probability: float | None
+    ids: tuple[str, ...] = ()
+    ordering: str = ""
+    probability: float | None = None
     repeats: frozenset[str] = frozenset()
     left: int = 0
     by: str = ""
@@ -64,20 +77,120 @@ class ObjectPage:
     since: int = 0
     blind: bool = False
 
-    def score(self, object_id: str) -> float:
-        """Score of one of its objects when it was made, NaN where there was none."""
-        return float(self.scores[self.ids.index(object_id)]) if object_id in self.ids else float("nan")
-
     @classmethod
-    def of(cls, shared: SharedState, ids: Sequence[str], ordering: str, by: str, **more: Any) -> ObjectPage:
-        """Make a page of given objects, with the scores as they are now."""
+    def of(cls, shared: SharedState, ids: Sequence[str], ordering: str, by: str, **more: Any) -> ObjectChoice:
+        """Choose given objects, with the scores as they are now."""
         return cls(
             tuple(ids), ordering, more.pop("probability", None), by=by, ranked=shared.describe_scores(by),
             scores=shared.score_of(ids, by), since=shared.consensus.last, **more,
         )  # fmt: skip
 
 
-def next_page(
+@dataclass(frozen=True)
+class ObjectPage:
+    """The objects of one page, chosen at once or row by row. What is on it never changes; rows may follow.
+
+    Attributes
+    ----------
+    choices
+        Its objects, in the order in which they were chosen.
+    cells
+        Cells of the page, also those that stay empty: the layout follows it, so that no image moves.
+    waiting
+        Cells after the objects for which others are still to be chosen.
+    at_once
+        Whether those are wanted whatever verdicts are given.
+    """
+
+    choices: tuple[ObjectChoice, ...] = ()
+    cells: int = 0
+    waiting: int = 0
+    at_once: bool = False
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Its objects, those in the first cell first."""
+        return tuple(object_id for choice in self.choices for object_id in choice.ids)
+
+    @cached_property
+    def _by_id(self) -> dict[str, tuple[ObjectChoice, int]]:
+        return {object_id: (choice, number) for choice in self.choices for number, object_id in enumerate(choice.ids)}
+
+    @property
+    def last(self) -> ObjectChoice:
+        """The latest choice."""
+        return self.choices[-1] if self.choices else ObjectChoice()
+
+    def choice_of(self, object_id: str) -> ObjectChoice:
+        """Return the choice that an object came with; the latest one for an object that is not on the page."""
+        found = self._by_id.get(object_id)
+        return found[0] if found is not None else self.last
+
+    def score(self, object_id: str) -> float:
+        """Score of one of its objects when it was chosen, NaN where there was none."""
+        found = self._by_id.get(object_id)
+        return float(found[0].scores[found[1]]) if found is not None else float("nan")
+
+    def with_choice(self, choice: ObjectChoice, asked: int) -> ObjectPage:
+        """Return the page with more objects in the first of its waiting cells.
+
+        Parameters
+        ----------
+        choice
+            The objects.
+        asked
+            How many were asked for; where there were fewer, nothing is left, and the other cells stay empty.
+        """
+        waiting = self.waiting - len(choice.ids) if len(choice.ids) == asked else 0
+        cells = self.cells if self.choices or waiting else len(choice.ids)  # nothing was in sight yet
+        choices = (*self.choices, choice) if choice.ids or not self.choices else self.choices
+        return replace(self, choices=choices, cells=cells, waiting=waiting)
+
+
+def follows_verdicts(shared: SharedState, ordering: str, by: str) -> bool:
+    """Tell whether verdicts change what an order shows next: whether the live probe ranks, or will as soon as it can.
+
+    Parameters
+    ----------
+    shared
+        What all pages share.
+    ordering
+        One of `ORDERINGS`, or ``audit``.
+    by
+        Name of the scores that somebody chose; empty: the best ones.
+    """
+    if ordering in (AUDIT, "random") or ORDERINGS[ordering][2]:
+        return False
+    return by == PROBE or (by not in shared.scores and shared.best_scores() != LATEST)
+
+
+def fills_by_rows(shared: SharedState, ordering: str, by: str) -> bool:
+    """Tell whether a page is chosen row by row: where verdicts change the order, and it looks at each object alone.
+
+    Chosen from one ranking, such rows are the page that would have been chosen at once. An order that compares the
+    objects of a page with one another is chosen at once.
+    """
+    return ordering in _ORDERS_OF_EACH_ALONE and follows_verdicts(shared, ordering, by)
+
+
+def objects_wanted(columns: int, marked: Sequence[bool], cells: int) -> int:
+    """Return how many objects a page should have: so many that `ROWS_AHEAD` of its rows lack verdicts.
+
+    Parameters
+    ----------
+    columns
+        Its columns.
+    marked
+        Which of its objects have a verdict, or were skipped.
+    cells
+        Its cells, with those that wait.
+    """
+    rows = math.ceil(len(marked) / columns)
+    open_rows = {cell // columns for cell, done in enumerate(marked) if not done}
+    return max(len(marked), min(cells, columns * (rows + max(0, ROWS_AHEAD - len(open_rows)))))
+
+
+def choose_objects(
     shared: SharedState,
     pages: Sequence[ObjectPage],
     size: int,
@@ -88,15 +201,15 @@ def next_page(
     filters: Filters,
     repeat_share: float,
     rng: np.random.Generator,
-) -> ObjectPage:
-    """Choose the objects of the next page.
+) -> ObjectChoice:
+    """Choose the objects that come next, from the ranking as it is.
 
     Parameters
     ----------
     shared
         What all pages share.
     pages
-        Those made before; their objects do not come again.
+        Those made before, and the one that the objects are for; their objects do not come again.
     size
         Objects wanted.
     annotator
@@ -122,7 +235,7 @@ def next_page(
         free = [i for i in sorted(shared.audit.difference(seen)) if annotator not in shared.consensus_of(i).votes]
         ids = [str(i) for i in rng.permutation(free)[:size]]
         chance = len(ids) / len(free) if free else None
-        return ObjectPage.of(shared, ids, AUDIT, "", probability=chance, left=len(free), blind=True)
+        return ObjectChoice.of(shared, ids, AUDIT, "", probability=chance, left=len(free), blind=True)
     alone = filters.labels == NOT_MINE
     if alone:
         filters = replace(filters, without=annotator)
@@ -133,8 +246,8 @@ def next_page(
     probability = min(1.0, len(ids) / left) if left and how == "random" else None
     if ids and repeats:
         ids = [str(i) for i in rng.permutation([*ids, *repeats])]
-    recorded = how if how == "random" else f"{ordering}:{by}"
-    return ObjectPage.of(
+    recorded = how if how == "random" else f"{ordering}:{by}, {shared.described.get(by, '')}"
+    return ObjectChoice.of(
         shared, ids, recorded, by, probability=probability, repeats=frozenset(repeats) & set(ids), left=left,
         blind=bool(among) or alone,
     )  # fmt: skip
@@ -147,7 +260,7 @@ def _draw_repeats(
     count = int(rng.binomial(size, share)) if share else 0
     if not count:
         return []
-    recent = {object_id for page in pages[-_PAGES_BEFORE_REPEAT:] for object_id in page.ids}
+    recent = {object_id for page in pages[-_PAGES_BEFORE_REPEAT - 1 :] for object_id in page.ids}
     labelled = {i for i, consensus in shared.current_consensus().items() if annotator in consensus.votes}
     free = shared.known(sorted(labelled - recent - shared.audit))
     return [str(i) for i in rng.permutation(free)[:count]]

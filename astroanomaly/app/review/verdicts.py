@@ -42,16 +42,17 @@ class Verdicts:
         self.annotator = annotator
 
     def is_hidden(self, object_id: str, page: ObjectPage) -> bool:
-        """Whether scores, catalogue, and events on an object from before the page was made must not be shown."""
-        return page.blind or object_id in self.shared.audit
+        """Whether scores, catalogue, and events on an object from before it was chosen must not be shown."""
+        return page.choice_of(object_id).blind or object_id in self.shared.audit
 
     def mark(self, object_id: str, page: ObjectPage) -> Mark:
-        """Return what to draw on an object; where it is hidden, only events since the page was made."""
+        """Return what to draw on an object; where it is hidden, only events since it was chosen."""
         if self.is_hidden(object_id, page):
+            since = page.choice_of(object_id).since
             own = [
                 event
                 for event in self.shared.consensus.valid_events(object_id)
-                if event.annotator == self.annotator and event.number > page.since
+                if event.annotator == self.annotator and event.number > since
             ]
             words = ["skipped" if event.kind == "skip" else event.value for event in own if event.kind in _VOTE_KINDS]
             return Mark(words[-1] if words else "", True, any(event.kind == "flag" for event in own))
@@ -69,33 +70,34 @@ class Verdicts:
         """Call objects a label class, as one action."""
         if value not in self.shared.classes:
             raise LabelError(f"{value!r} is no label class{nearest(value, self.shared.classes)}")
+        choices = [page.choice_of(object_id) for object_id in ids]
         self.shared.labels.verdict(
             ids,
             value,
             annotator=self.annotator,
             round=self.shared.rounds,
-            ordering=page.ordering,
-            probability=page.probability,
-            blind_repeat=[object_id in page.repeats for object_id in ids],
+            ordering=[choice.ordering for choice in choices],
+            probability=[choice.probability for choice in choices],
+            blind_repeat=[object_id in choice.repeats for object_id, choice in zip(ids, choices, strict=True)],
         )
 
     def skip(self, ids: Sequence[str], page: ObjectPage) -> None:
         """Say that objects were seen and not decided."""
-        self.shared.labels.skip(
-            ids, annotator=self.annotator, round=self.shared.rounds, ordering=page.ordering
-        )  # fmt: skip
+        orderings = [page.choice_of(object_id).ordering for object_id in ids]
+        self.shared.labels.skip(ids, annotator=self.annotator, round=self.shared.rounds, ordering=orderings)
 
     def flag(self, ids: Sequence[str], page: ObjectPage) -> None:
         """Flag objects for another look."""
-        self.shared.labels.flag(ids, annotator=self.annotator, round=self.shared.rounds, ordering=page.ordering)
+        orderings = [page.choice_of(object_id).ordering for object_id in ids]
+        self.shared.labels.flag(ids, annotator=self.annotator, round=self.shared.rounds, ordering=orderings)
 
     def note(self, object_id: str, text: str) -> None:
         """Write a note to an object."""
         self.shared.labels.note([object_id], text, annotator=self.annotator, round=self.shared.rounds)
 
     def clear(self, ids: Sequence[str], page: ObjectPage) -> None:
-        """Take back one's own verdicts on objects; of hidden ones only those since the page was made."""
-        after = page.since if any(self.is_hidden(object_id, page) for object_id in ids) else 0
+        """Take back one's own verdicts on objects; of hidden ones only those since they were chosen."""
+        after = [page.choice_of(object_id).since if self.is_hidden(object_id, page) else 0 for object_id in ids]
         self.shared.labels.clear(ids, annotator=self.annotator, round=self.shared.rounds, after=after)
 
     def undo(self) -> int | None:

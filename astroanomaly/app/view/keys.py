@@ -16,7 +16,7 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("f",), "f", "flag for a second look"),
     (("u", "Backspace"), "u or Backspace", "undo, without limit"),
     (("r",), "r", "label the rest of the page nominal"),
-    (("PageDown", " "), "PageDown or Space", "next page"),
+    (("PageDown", " "), "PageDown or Space", "next page; before that, rows of this one that wait for verdicts"),
     (("PageUp",), "PageUp", "previous page"),
     (("Home", "End"), "Home, End", "first, last object of the page"),
     (("Enter",), "Enter", "open or close the inspector"),

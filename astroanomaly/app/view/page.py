@@ -38,6 +38,7 @@ from astroanomaly.plugins import load_plugins
 __all__ = ["Page"]
 
 _TICK_MS = 500
+_LOOK_MS = 80  # somebody waits for a ranking
 _log = logging.getLogger(__name__)
 
 
@@ -76,8 +77,11 @@ class Page:
         self.learner = learner
         self.state = ViewState(shared, annotator)
         self.state.set_annotator(remembered_name(document, annotator))
+        self.state.is_ranking_behind = lambda: learner.is_behind
+        self._looking = False
         self._revision = shared.revision
         self._scores = dict(shared.described)
+        self._audit_draws = shared.audit_draws
         self._zoom = 1.0
         self._pending: dict[Any, set[str]] = {}
         self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
@@ -160,6 +164,9 @@ class Page:
 
     def flush(self) -> None:
         """Let the panels follow the state."""
+        if self.state.is_held_up and not self._looking:
+            self._looking = True
+            self.document.add_timeout_callback(self._look, _LOOK_MS)
         dirty, self.state.dirty = self.state.dirty, set()
         if "zoom" in dirty:
             scale_text(self.root, self.state.zoom / self._zoom)
@@ -188,15 +195,29 @@ class Page:
             self._pending[panel] = dirty
             self.state.say(f"the page could not be drawn: {error}", "error")
 
+    def _look(self) -> None:
+        """Look for the ranking that somebody waits for, again and again until it is there."""
+        self._looking = False
+
+        def look() -> None:
+            self.learner.tick(hurry=True)
+            self.state.fill_rows()
+
+        self.act(look)()
+
     def _tick(self) -> None:
         """Take in what others said and what was computed meanwhile; the objects on show stay as they are."""
         shared = self.shared
         shared.refresh(at_most_every_s=_TICK_MS / 2000)
         shared.read_round()
         self.learner.tick()
+        self.state.fill_rows()
         if shared.revision != self._revision:
             self._revision = shared.revision
             self.state.dirty.add("marks")
+        if shared.audit_draws != self._audit_draws:
+            self._audit_draws = shared.audit_draws
+            self.state.take_audit()
         if shared.described != self._scores:
             if shared.described.get(LATEST) != self._scores.get(LATEST):
                 self.state.take_round()
@@ -227,6 +248,7 @@ class Page:
             "by": state.by,
             "filters": dataclasses.asdict(state.filters),
             "page_size": state.page_size,
+            "row_by_row": state.row_by_row,
             "auto_advance": state.auto_advance,
             "click_marks": state.click_marks,
         }
@@ -254,7 +276,8 @@ class Page:
             elif kept:
                 state.display = self.shared.cache.pictures.usual_display
                 state.dirty |= {"display", "options"}
-            changes: dict[str, Any] = {name: kept[name] for name in ("page_size", "ordering", "by") if name in kept}
+            names = ("page_size", "row_by_row", "ordering", "by")
+            changes: dict[str, Any] = {name: kept[name] for name in names if name in kept}
             if "filters" in kept:
                 changes["filters"] = build(Filters, kept["filters"], "filters")
             if changes:

@@ -21,6 +21,7 @@ def make_page(new_session):
         shared = SharedState(session)
         shared.publish(PROBE, np.linspace(-3, 3, len(session.cache)), "test")
         page = Page(Document(), shared, Learner(shared, background=False), annotator)
+        page.state.set_options(row_by_row=False)
         made.append(page)
         return page
 
@@ -93,7 +94,7 @@ def repeated(page, share=0.5):
         press(page, *["n", "a"] * 8)
     page.state.set_options(repeat_share=share)
     page.flush()
-    while not page.state.page.repeats:
+    while not page.state.page.last.repeats:
         press(page, "PageDown")
     return page.state.page
 
@@ -101,15 +102,15 @@ def repeated(page, share=0.5):
 def test_a_blind_repeat_looks_like_any_other_object(new_session, make_page):
     page = make_page(new_session())
     shown = repeated(page)
-    assert 0 < len(shown.repeats) < len(shown.ids)
+    assert 0 < len(shown.last.repeats) < len(shown.ids)
     assert len(set(shown.ids)) == len(shown.ids)  # none is there twice
     cells = page.mosaic.cells.data
     for name in ("caption", "word", "edge", "width", "dash", "colour", "size", "flag"):
         assert len(set(cells[name])) == 1, name
     press(page, "Enter")
     places = [
-        shown.ids.index(next(iter(shown.repeats))),
-        next(k for k, i in enumerate(shown.ids) if i not in shown.repeats),
+        shown.ids.index(next(iter(shown.last.repeats))),
+        next(k for k, i in enumerate(shown.ids) if i not in shown.last.repeats),
     ]
     told = []
     for place in places:
@@ -124,13 +125,13 @@ def test_no_repeats_among_objects_with_marks(new_session, make_page):
     repeated(page)
     for labels in ("everything", "labelled", NOMINAL):
         page.state.set_filters(labels=labels)
-        assert page.state.page.repeats == frozenset()
+        assert page.state.page.last.repeats == frozenset()
 
 
 def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_page):
     page = make_page(new_session())
     shown = repeated(page)
-    object_id = next(iter(shown.repeats))
+    object_id = next(iter(shown.last.repeats))
     before = page.shared.consensus_of(object_id).votes
     place = shown.ids.index(object_id)
     page.state.click(place)
@@ -143,7 +144,7 @@ def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_p
 def test_a_slip_on_a_repeat_that_is_put_right_counts_once(new_session, make_page):
     page = make_page(new_session())
     shown = repeated(page)
-    object_id = next(iter(shown.repeats))
+    object_id = next(iter(shown.last.repeats))
     first = page.shared.consensus_of(object_id).votes["ann"]
     other = {"n": "a", "a": "n"}
     key = {NOMINAL: "n", ANOMALY: "a"}[first]
@@ -165,7 +166,7 @@ def test_a_second_opinion_is_given_without_seeing_the_first(new_session, make_pa
     page.state.set_filters(labels=NOT_MINE)
     page.flush()
     shown = set(page.state.page.ids)
-    while page.state.page.left > len(page.state.page.ids):
+    while page.state.page.last.left > len(page.state.page.ids):
         press(page, "PageDown")
         if set(page.state.page.ids) <= shown:
             break

@@ -30,7 +30,9 @@ def shared(new_session):
 
 @pytest.fixture
 def state(shared):
-    return ViewState(shared, "ann")
+    made = ViewState(shared, "ann")
+    made.set_options(row_by_row=False)  # rows have their own tests: test_page_filling.py
+    return made
 
 
 def on_disk(shared):
@@ -79,7 +81,7 @@ def test_one_key_is_one_verdict_and_the_cursor_goes_on(shared, state):
 def test_verdicts_carry_how_the_object_was_shown(shared, state):
     press(state, "a")
     event = shared.labels.events()[-1]
-    assert (event.ordering, event.probability, event.blind_repeat) == ("score:cold", None, False)
+    assert (event.ordering, event.probability, event.blind_repeat) == ("score:cold, test", None, False)
     state.set_options(ordering="random")
     press(state, "a")
     event = shared.labels.events()[-1]
@@ -272,8 +274,8 @@ def test_every_order_shows_each_object_once(shared, state, ordering):
     drawn = np.random.default_rng(0).normal(size=(len(shared.cache), 8))
     shared.features = lambda ids: drawn[shared.cache.rows(ids)]
     state.set_options(ordering=ordering, page_size=49)
-    while state.number < 5 and state._add_page():
-        state.number += 1
+    for _ in range(5):
+        state.turn(1)
     shown = [i for page in state.pages for i in page.ids]
     assert sorted(shown) == sorted(set(shared.cache.ids) - shared.audit)
 
@@ -307,7 +309,7 @@ def test_blind_repeats_come_back_unmarked_and_are_recorded(shared, state):
         press(state, "PageDown")
     state.repeat_share = 0.5
     press(state, "PageDown")
-    repeats = state.page.repeats
+    repeats = state.page.last.repeats
     assert repeats
     assert not repeats & set(state.pages[-2].ids)
     assert all(state.mark(i) == Mark("", True) for i in repeats)
@@ -348,7 +350,7 @@ def test_objects_of_a_selection_are_shown_as_pages_of_their_own(shared, state):
     chosen = [str(i) for i in list(shared.cache.ids)[:30]]
     state.show(chosen, "map")
     assert state.page.ids == tuple(chosen[:25])
-    assert state.page.ordering == "map"
+    assert state.page.last.ordering == "map"
     press(state, "PageDown")
     assert state.page.ids == tuple(chosen[25:])
     press(state, "PageUp")

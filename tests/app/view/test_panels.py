@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+from concurrent.futures import wait
 
 import numpy as np
 import pytest
@@ -25,7 +26,10 @@ def page(new_session):
     shared = SharedState(session)
     shared.publish(COLD, np.arange(len(session.cache), dtype=np.float32), "test")
     learner = Learner(shared, background=False)
-    yield Page(Document(), shared, learner, "ann")
+    made = Page(Document(), shared, learner, "ann")
+    made.state.set_options(row_by_row=False)
+    made.flush()
+    yield made
     learner.close()
     shared.close()
 
@@ -348,6 +352,44 @@ def test_a_lasso_on_a_map_shows_its_objects(page):
     assert page.header.views.active == 0
     press(page, "a")
     assert page.shared.labels.events()[-1].ordering == "map"
+
+
+def answers(page):
+    wait([future for future, _ in page._asked], 120)
+    page._answers()
+
+
+def test_performance_says_why_there_are_no_curves_and_draws_an_audit_set(page):
+    ids = list(page.shared.cache.ids)
+    page.shared.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
+    page.shared.refresh()
+    page.state.open_view("performance")
+    page.flush()
+    answers(page)
+    view = page.views["performance"]
+    assert "2 anomalies and 4 nominal objects are labelled: curves are drawn from 5 of each on" in view.words.text
+    assert view.curves.data["x"] == []
+    bars = {name: np.array(view.bars.data[name]) for name in ("all", "nominal", "anomaly")}
+    assert np.isfinite(bars["all"]).any()
+    assert np.nansum(bars["anomaly"]) == 2
+    for tops in bars.values():  # none is no bar
+        assert (np.isnan(tops) | (tops >= 1)).all()
+    assert view.draw.label == "draw an audit set"
+    view.audit_size.value = 10_000
+    view.draw._trigger_event(ButtonClick(view.draw))
+    answers(page)
+    assert "expected 1 to" in page.state.message.text
+    view.audit_size.value = 25
+    view.draw._trigger_event(ButtonClick(view.draw))
+    answers(page)
+    assert len(page.shared.audit) == 25
+    assert not page.shared.audit & set(ids[:6])
+    assert f"25 objects drawn at random from the {len(ids) - 6} without a label" in view.audit_words.text
+    assert view.draw.label == "enlarge the audit set"
+    page._tick()
+    assert not set(page.state.page.ids) & page.shared.audit
+    page.flush()
+    assert page.sidebar.mode.visible
 
 
 def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):

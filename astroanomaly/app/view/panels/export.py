@@ -63,8 +63,9 @@ class Export:
         free = state.shared.matching(state.filters, by)
         selected = [state.page.ids[cell] for cell in sorted(state.selection)]
         top = int(self.top.value or 100)
-        ids = select(state.shared, str(self.which.value), state.page.ids, free, by, top, selected)
-        return catalogue(state.shared, ids, by, float(self.merge.value or 0))
+        radius = float(self.merge.value or 0)
+        ids = select(state.shared, str(self.which.value), state.page.ids, free, by, top, selected, radius)
+        return catalogue(state.shared, ids, by, radius)
 
     def _download(self) -> None:
         self.words.text = ""

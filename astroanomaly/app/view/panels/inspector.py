@@ -343,7 +343,7 @@ class Inspector:
         if hidden:
             lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
         elif np.isfinite(score):
-            source = f"{state.page.ranked}, not calibrated"
+            source = f"{state.page.choice_of(object_id).ranked}, not calibrated"
             lines.append(f"score <b>{score:+.3f}</b> <span class=muted>{escape(source)}</span>")
         self.title.text = "<br>".join(lines)
         if hidden:

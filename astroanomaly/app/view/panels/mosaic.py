@@ -20,6 +20,7 @@ __all__ = ["Mosaic"]
 _MAX_SIDE_PX = 1800  # pixels of the longer side of the whole image, at most about
 _INSET_CELLS = 0.02
 _NO_MARK = "rgba(0,0,0,0)"
+_LOUD, _QUIET = "#dbe2ec", "#7d8a9c"  # of texts between pictures
 
 
 class Mosaic:
@@ -46,9 +47,9 @@ class Mosaic:
         sides = {"left": "left", "right": "right", "bottom": "bottom", "top": "top"}
         self.lines = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})  # between the cutouts
         figure.segment(source=self.lines, line_color=DARK, line_width=4)
-        self.words = ColumnDataSource({"x": [], "y": [], "text": []}, name="mosaic_words")  # where there is no picture
+        self.words = ColumnDataSource(_words(0, 0, ""), name="mosaic_words")  # where there is no picture
         figure.text(
-            source=self.words, text_color="#dbe2ec", text_font_size="15px", text_align="center", text_baseline="middle"
+            source=self.words, text_color="colour", text_font_size="15px", text_align="center", text_baseline="middle"
         )  # fmt: skip
         figure.quad(source=self.chosen, **sides, fill_color=ACCENT, fill_alpha=0.28, line_color=None)
         figure.quad(
@@ -124,9 +125,17 @@ class Mosaic:
                 self.painter = state.shared.cache.pictures.painter(ids, largest)
             except AstroAnomalyError as error:
                 state.unreadable = str(error)
-        text = state.unreadable if ids else f"Nothing to show. {state.why_empty()}"
-        middle = {"x": [state.columns / 2], "y": [state.rows / 2], "text": ["\n".join(textwrap.wrap(text, 70))]}
-        self.words.data = {"x": [], "y": [], "text": []} if self.painter else middle
+        if self.painter is None and (ids or not state.page.waiting):
+            text = state.unreadable if ids else f"Nothing to show. {state.why_empty()}"
+            self.words.data = _words(state.columns / 2, state.rows / 2, "\n".join(textwrap.wrap(text, 70)))
+        elif state.page.waiting:  # said in the middle of the rows that are empty
+            empty_rows = state.rows - -(-len(ids) // state.columns)
+            text = (
+                "the next row comes when the one above has its verdicts" if ids else "ranking anew with your verdicts"
+            )
+            self.words.data = _words(state.columns / 2, empty_rows / 2, text if empty_rows else "", _QUIET)
+        else:
+            self.words.data = _words(0, 0, "")
         columns, rows = state.columns, state.rows
         across, down = list(range(1, columns)), list(range(1, rows))
         self.lines.data = {
@@ -153,9 +162,16 @@ class Mosaic:
 
     def _point(self) -> None:
         state = self.state
-        cells = [state.cursor] if state.page.ids else []
+        cells = [state.cursor] if state.page.ids or state.page.waiting else []
         self.cursor.data = _boxes(cells, state.columns, state.rows, 0.0)
         self.chosen.data = _boxes(sorted(state.selection), state.columns, state.rows, 0.0)
+
+
+def _words(x: float, y: float, text: str, colour: str = _LOUD) -> dict[str, list[Any]]:
+    """Columns of the source of texts: one line of them, or none."""
+    return {"x": [x], "y": [y], "text": [text], "colour": [colour]} if text else {
+        "x": [], "y": [], "text": [], "colour": []
+    }  # fmt: skip
 
 
 def _boxes(cells: list[int], columns: int, rows: int, inset: float) -> dict[str, list[float]]:

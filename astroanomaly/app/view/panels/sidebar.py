@@ -49,6 +49,7 @@ class Sidebar:
             title="a click labels as", options=[*classes[1:], NOMINAL, _CLICK_NOTHING], width=_HALF_WIDTH_PX
         )
         self.advance = Switch(active=True)
+        self.row_by_row = Switch(active=True)
         self.repeats = NumericInput(title="blind repeats, %", mode="float", low=0, high=50, width=_HALF_WIDTH_PX)
         self.rest_nominal = Button(label="label rest of page nominal", width=_WIDTH_PX, button_type="default")
         self.restart = Button(label=_RESTART, width=_WIDTH_PX - 98, name="restart")
@@ -72,15 +73,18 @@ class Sidebar:
             on(getattr(self, name), lambda value, name=name: state.set_filters(**{name: value}))
         on(self.click, self._set_click)
         on(self.advance, self._set_advance, "active")
+        on(self.row_by_row, lambda value: state.set_options(row_by_row=value), "active")
         self.rest_nominal.on_click(act(state.rest_nominal))
         self.restart.on_click(act(state.restart))
         self.clear.on_click(act(lambda: state.set_options(filters=Filters())))
         goes_on = Row(self.advance, Div(text="advance after<br>a verdict"), spacing=8, styles={"align-self": "end"})
+        by_rows = Row(self.row_by_row, Div(text="choose rows as verdicts are given"), spacing=8)
         parts = [
             self.summary, self.counts, self.mode, self.ordering, self.by,
             Row(self.labels, self.annotator, spacing=8), Row(self.lowest, self.highest, spacing=8),
             self.region, self.expression, Row(self.restart, self.clear, spacing=8),
-            Row(self.click, self.page_size, spacing=8), Row(self.repeats, goes_on, spacing=8), self.rest_nominal,
+            Row(self.click, self.page_size, spacing=8), Row(self.repeats, goes_on, spacing=8), by_rows,
+            self.rest_nominal,
         ]  # fmt: skip
         self.root = Column(
             *parts, css_classes=["aa-side", "aa-zoom"], sizing_mode="stretch_height", spacing=8,
@@ -130,6 +134,7 @@ class Sidebar:
                 self.repeats.value = round(state.repeat_share * 100, 1)
                 self.click.value = state.click_marks or _CLICK_NOTHING
                 self.advance.active = state.auto_advance
+                self.row_by_row.active = state.row_by_row
                 for name in ("labels", "annotator", "lowest", "highest", "region", "expression"):
                     getattr(self, name).value = getattr(state.filters, name)
             finally:
@@ -150,17 +155,18 @@ class Sidebar:
     def _summary(self) -> str:
         state, page = self.state, self.state.page
         if not page.ids:
-            return "<b>Nothing to show.</b>"
+            return "<b>Ranking anew ...</b>" if page.waiting else "<b>Nothing to show.</b>"
         total = len(state.shared.cache)
-        if not page.left:
-            kind, _, what = page.ordering.partition(":")
+        left, ranked = page.last.left, page.last.ranked
+        if not left:
+            kind, _, what = page.last.ordering.partition(":")
             text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)
             text += "; PageUp goes back"
         elif state.audit:
-            text = f"audit set, blind: {page.left:,} left"
+            text = f"audit set, blind: {left:,} left"
         else:
-            text = f"from {page.left:,} of {total:,} objects, "
-            text += f"ranked by {page.ranked}" if page.ranked else "in random order: no ranking yet"
+            text = f"from {left:,} of {total:,} objects, "
+            text += f"ranked by {ranked}" if ranked else "in random order: no ranking yet"
         return f"<b>page {state.number + 1}</b> <span class=muted>{escape(text)}</span>"
 
     def _counts(self) -> str:
