@@ -50,7 +50,7 @@ def first_distinct(
     n
         How many objects, at most.
     cache
-        The cutouts.
+        The objects.
     radius_arcsec
         The radius; 0: nothing is a duplicate.
     among
