@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from astroanomaly.hookspecs import Ranker, RankerContext, Source, hookimpl
     from astroanomaly.imaging.bands import wavelength_nm
     from astroanomaly.ingestion.ingest import ingest
+    from astroanomaly.ingestion.preview import Preview, preview
     from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
     from astroanomaly.learn.rankers.outlier_ranker import OutlierOptions, OutlierRanker
     from astroanomaly.learn.training.pretraining import pretrain
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         Cutout,
         CutoutBlock,
         Download,
+        Fact,
         Failure,
         Labelled,
         Layout,
@@ -55,11 +57,13 @@ if TYPE_CHECKING:
     )
     from astroanomaly.session.session import Session
     from astroanomaly.tables.catalog import Catalog, read_catalog
+    from astroanomaly.tables.given import GivenTable, given_catalog
 
 _HOMES = {
     "imaging.bands": ("wavelength_nm",),
     "cache": ("Cache",),
     "tables.catalog": ("Catalog", "read_catalog"),
+    "tables.given": ("GivenTable", "given_catalog"),
     "cutting.grids": ("Grid",),
     "config": ("FetchConfig", "option"),
     "errors": (
@@ -83,6 +87,7 @@ _HOMES = {
     ),
     "hookspecs": ("Ranker", "RankerContext", "Source", "hookimpl"),
     "ingestion.ingest": ("ingest",),
+    "ingestion.preview": ("Preview", "preview"),
     "learn.rankers.feature_ranker": ("FeatureRanker",),
     "learn.rankers.outlier_ranker": ("OutlierOptions", "OutlierRanker"),
     "learn.training.pretraining": ("pretrain",),
@@ -90,6 +95,7 @@ _HOMES = {
         "Cutout",
         "CutoutBlock",
         "Download",
+        "Fact",
         "Failure",
         "Labelled",
         "Layout",
@@ -117,11 +123,13 @@ __all__ = [
     "Cutout",
     "CutoutBlock",
     "Download",
+    "Fact",
     "Failure",
     "FeatureRanker",
     "FetchConfig",
     "FetchError",
     "FootprintError",
+    "GivenTable",
     "Grid",
     "LabelError",
     "Labelled",
@@ -130,6 +138,7 @@ __all__ = [
     "OutlierRanker",
     "Plan",
     "PluginError",
+    "Preview",
     "Progress",
     "Ranker",
     "RankerContext",
@@ -144,10 +153,12 @@ __all__ = [
     "UnknownObjectError",
     "UnreadableError",
     "__version__",
+    "given_catalog",
     "hookimpl",
     "ingest",
     "option",
     "pretrain",
+    "preview",
     "read_catalog",
     "wavelength_nm",
 ]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_SHOWN_LETTERS = 200  # of a value in a message
 
 
 def option(
@@ -48,6 +50,7 @@ def option(
     choices: Iterable[str] = (),
     flag: str = "",
     formerly: Iterable[str] = (),
+    convert: Callable[[Any, str], Any] | None = None,
 ) -> Any:
     """Declare a field of an options dataclass with the help text its flag shows.
 
@@ -66,6 +69,9 @@ def option(
     formerly
         Names that the field had in earlier versions: who types one is told the new name, what is stored under one is
         read (`current_names`).
+    convert
+        Brings what Python callers may give beside the declared type (an astropy quantity, a table) to that type; called
+        with the value and the name of the option. Raises `ConfigError` for what it does not take.
     """
     metadata = {
         "help": help,
@@ -73,6 +79,7 @@ def option(
         "choices": tuple(choices),
         "flag": flag,
         "formerly": tuple(formerly),
+        "convert": convert,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -282,9 +289,13 @@ def build(cls: type[T], values: Mapping[str, Any], section: str = "") -> T:
         For an unknown key (with the nearest valid one), a missing one, or a value of the wrong kind.
     """
     known = option_types(cls)
+    converters = {item.name: item.metadata.get("convert") for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     where = f"{section}." if section else ""
     checked = {}
     for key, value in values.items():
+        convert = converters.get(key)
+        if convert is not None and not _is_former(cls, key, value):
+            value = convert(value, f"{where}{key}")
         if key not in known or _is_former(cls, key, value):
             raise unknown_setting(cls, key, where)
         checked[key] = check_value(known[key], value, f"{where}{key}")
@@ -313,7 +324,10 @@ def check_value(kind: Any, value: Any, name: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        return check_value(next(arg for arg in args if arg is not type(None)), value, name)
+        first, *others = (arg for arg in args if arg is not type(None))
+        if any(isinstance(other, type) and isinstance(value, other) for other in others):
+            return value
+        return check_value(first, value, name)
     if origin is Literal:
         if value not in args:
             raise ConfigError(
@@ -322,21 +336,29 @@ def check_value(kind: Any, value: Any, name: str) -> Any:
         return value
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Iterable):
-            raise ConfigError(f"{name}={value!r}: expected a list")
+            raise ConfigError(f"{name}={_shown(value)}: expected a list")
         return tuple(check_value(args[0], item, name) for item in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind in (int, float) and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = kind(value)  # of NumPy too
+    elif kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
         value = float(value)
     if kind is float and isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{name}={value!r}: expected a finite number")
-    if kind is Path and isinstance(value, str):
-        return Path(value)
+    if (kind is Path and isinstance(value, str)) or (kind is str and isinstance(value, Path)):
+        return kind(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{name}={value!r}: expected {_describe(kind)}")
+        raise ConfigError(f"{name}={_shown(value)}: expected {_describe(kind)}")
     return value
 
 
+def _shown(value: Any) -> str:
+    """Show a value in a message: its kind alone where it is a large object."""
+    text = repr(value) if isinstance(value, str | bytes | int | float | list | tuple | dict | Path | None) else ""
+    return text if 0 < len(text) <= _SHOWN_LETTERS else f"<{type(value).__name__}>"
+
+
 def _describe(kind: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 
 
@@ -370,4 +392,4 @@ def to_plain(options: Any) -> dict[str, Any]:
 def _as_plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
-    return str(value) if isinstance(value, Path) else value
+    return value if isinstance(value, str | int | float | list | dict | None) else str(value)

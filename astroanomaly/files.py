@@ -10,19 +10,30 @@ import logging
 import os
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from astroanomaly.errors import AstroAnomalyError, BusyError, CacheError, StorageError, UnreadableError
+from astroanomaly.errors import AstroAnomalyError, BusyError, CacheError, ConfigError, StorageError, UnreadableError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FileLock", "atomic_path", "is_held", "locked", "read_json", "sync_file", "sync_folder", "write_json"]
+__all__ = [
+    "FileLock",
+    "as_path",
+    "as_paths",
+    "atomic_path",
+    "is_held",
+    "locked",
+    "read_json",
+    "sync_file",
+    "sync_folder",
+    "write_json",
+]
 
 _MAX_JSON_BYTES = 64 * 2**20  # a strange cache.json must not fill the memory
 _LOCKED_ERRNOS = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # what flock says where another has the lock
@@ -113,6 +124,31 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CacheError(f"{path} is damaged: expected an object, found {type(content).__name__}")
     return content
+
+
+def as_path(value: object, what: str) -> Path:
+    """Return a path that was given as text or as a `pathlib.Path`.
+
+    Parameters
+    ----------
+    what
+        What it is the path of, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If it is something else.
+    """
+    try:
+        return Path(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError(f"{what} is {type(value).__name__}: expected its path, as text or pathlib.Path") from None
+
+
+def as_paths(value: object, what: str) -> list[Path]:
+    """Return one path, or several, as `as_path` does."""
+    several = isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike)
+    return [as_path(one, what) for one in (value if several else [value])]  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------------------- locks

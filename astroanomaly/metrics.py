@@ -149,11 +149,16 @@ def roc_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def precision_recall_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return precision and recall, recall falling from 1 to 0."""
+    """Return precision and recall, recall falling from 1 to 0, each recall once.
+
+    A recall has the precision with which it is first reached; objects further down find nothing more and only lower the
+    precision. Recall 0 has precision 1, as in scikit-learn.
+    """
     from sklearn import metrics
 
     precision, recall, _ = metrics.precision_recall_curve(*_checked(truth, scores))
-    return precision, recall
+    first = np.diff(recall, append=-1.0) != 0
+    return precision[first], recall[first]
 
 
 def efficiency_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +175,8 @@ def ranking_curves(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         ``(3 * 51 + 2,)``: on `CURVE_GRID` the true positive rate against the false positive rate, the precision against
-        the recall, the share of anomalies found against the share inspected; then AUROC and AUPRC.
+        the recall (straight between the points of `precision_recall_curve`), the share of anomalies found against the
+        share inspected; then AUROC and AUPRC.
     """
     truth, scores = _checked(truth, scores)
     order, ends = _sorted(scores)
@@ -250,7 +256,8 @@ def _curves_of_samples(truth: np.ndarray, times: np.ndarray, ends: np.ndarray) -
     figures = np.empty((len(times), 3 * len(CURVE_GRID) + 2))
     for row, out in enumerate(figures):
         out[: len(CURVE_GRID)] = np.interp(CURVE_GRID, wrong[row], recall[row])
-        out[len(CURVE_GRID) : 2 * len(CURVE_GRID)] = np.interp(CURVE_GRID, recall[row], precision[row])
+        first = np.diff(recall[row], prepend=-1.0) > 0  # where each recall is first reached: with its best precision
+        out[len(CURVE_GRID) : 2 * len(CURVE_GRID)] = np.interp(CURVE_GRID, recall[row][first], precision[row][first])
         out[2 * len(CURVE_GRID) : -2] = np.interp(depth, seen[row], recall[row])
     figures[:, -2] = (np.diff(wrong, axis=1) * (recall[:, 1:] + recall[:, :-1])).sum(1) / 2
     figures[:, -1] = (np.diff(recall, axis=1) * (precision[:, 1:] + precision[:, :-1])).sum(1) / 2

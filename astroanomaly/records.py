@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from astroanomaly.errors import BandError, CacheError
+from astroanomaly.errors import AstroAnomalyError, BandError, CacheError, PluginError
+from astroanomaly.imaging.display import Display
+from astroanomaly.imaging.html import facts_html, image_html, png_bytes
+from astroanomaly.imaging.orientation import native, orient
+from astroanomaly.imaging.painting import Painter
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 
 from typing import TYPE_CHECKING
 
+from astroanomaly.cutting.directions import sky_scales
 from astroanomaly.cutting.grids import Grid, crop_wcs
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "Cutout",
     "CutoutBlock",
     "Download",
+    "Fact",
     "Failure",
     "Labelled",
     "Layout",
@@ -43,7 +51,12 @@ NOMINAL = "nominal"
 ANOMALY = "anomaly"
 DEFAULT_RANKER = "tuned"
 
+_SHOWN_SIDE = 256  # CSS pixels of a cutout in a notebook
+_SHOWN_COLUMNS = 20  # catalogue columns beside it
+
 Result = TypeVar("Result")
+_MOST_FACT_LETTERS = 2000
+_MOST_FACT_BYTES = 65_536  # of its value as JSON
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ class Layout:
         return len(self.bands) * self.height * self.width * np.dtype(self.dtype).itemsize
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cutout:
     """The pixels of one object, with its id, position and WCS.
 
@@ -155,6 +168,59 @@ class Cutout:
         if self.grid is None:
             return None
         return crop_wcs(self.grid.wcs, self.offset, self.data.shape[-2:])
+
+    def painted_by(self, paint: Callable[[], np.ndarray]) -> Cutout:
+        """Return it with what gives its picture, ``(height, width, 3)`` uint8, as a cache does for its cutouts.
+
+        A copy that went through pickle paints its own pixels again.
+        """
+        made = replace(self)
+        object.__setattr__(made, "_paint", paint)
+        return made
+
+    def _rgb(self) -> np.ndarray:
+        """``(height, width, 3)`` uint8 picture: as the cache paints it, else between levels of its own pixels."""
+        paint = getattr(self, "_paint", None)
+        if paint is not None:
+            with contextlib.suppress(AstroAnomalyError, OSError):  # the cache has gone meanwhile; the pixels are here
+                return paint()
+        kind, shape = "display" if self.data.dtype == np.uint8 else "flux", self.data.shape[-2:]
+        stored, scales = native(kind, "", has_wcs=self.grid is not None), None
+        if self.grid is not None:
+            x, y = (first + (length - 1) / 2 for first, length in zip(self.offset, shape[::-1], strict=True))
+            scales = sky_scales([(self.grid, x, y)])[0]
+        painter = Painter(
+            self.data[None], self.bands, lambda _: (), orient=lambda wanted: [orient(stored, scales, wanted, shape)]
+        )
+        painted = painter.paint(Display.for_pixels(kind))
+        return painted.view(np.uint8).reshape(*painted.shape, 4)[0, ..., :3]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_paint"}
+
+    def __repr__(self) -> str:
+        height, width = self.data.shape[-2:]
+        place = f" at {self._place}" if self._place else ""
+        return f"<Cutout {self.object_id!r}{place}, bands {', '.join(self.bands)}, {height} x {width} pixels>"
+
+    @property
+    def _place(self) -> str:
+        """The position in degrees as text, empty where it is unknown."""
+        return f"{self.ra:.6f} {self.dec:+.6f}" if np.isfinite(self.ra) and np.isfinite(self.dec) else ""
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self._rgb())
+
+    def _repr_html_(self) -> str:
+        units = tuple(self.units) or ("",) * len(self.bands)
+        facts = [
+            ("object", self.object_id),
+            ("position", f"{self._place} (ICRS, degrees)" if self._place else "unknown"),
+            ("bands", ", ".join(f"{b} [{u}]" if u else b for b, u in zip(self.bands, units, strict=True))),
+            ("pixels", f"{self.data.shape[-2]} x {self.data.shape[-1]}"),
+            *itertools.islice(((str(name), str(value)) for name, value in self.columns.items()), _SHOWN_COLUMNS),
+        ]
+        return f"<div>{image_html(self._rgb(), _SHOWN_SIDE, self.object_id)}{facts_html(facts)}</div>"
 
     def band(self, name: str) -> np.ndarray:
         """Return the ``(height, width)`` plane of one band.
@@ -357,6 +423,49 @@ class Download:
     nbytes: int
 
 
+@dataclass(frozen=True)
+class Fact:
+    """One thing a source understood of a request: said before anything is read, and kept with the cache.
+
+    Parameters
+    ----------
+    name
+        What it is about, in a word or two: ``positions``, ``bands``, ``tiles``, ``pixel scale`` ...
+    text
+        What was understood, in one line for people. Control characters become blanks.
+    value
+        The same for programs: JSON values (text, numbers, booleans, None, lists, dicts), or nothing.
+
+    Raises
+    ------
+    PluginError
+        If there is no name or text, one is far too long, or the value is no JSON.
+    """
+
+    name: str
+    text: str
+    value: Any = None
+
+    def __post_init__(self) -> None:
+        for part in ("name", "text"):
+            plain = "".join(letter if letter.isprintable() else " " for letter in str(getattr(self, part))).strip()
+            object.__setattr__(self, part, plain)
+            if not 0 < len(plain) <= _MOST_FACT_LETTERS:
+                raise PluginError(
+                    f"a source says the fact {self.name!r:.80} with a {part} of {len(plain)} characters: expected 1 to "
+                    f"{_MOST_FACT_LETTERS}"
+                )
+        try:
+            written = json.dumps(self.value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise PluginError(f"the value of the fact {self.name!r} is no JSON ({error})") from error
+        if len(written) > _MOST_FACT_BYTES:
+            raise PluginError(
+                f"the value of the fact {self.name!r} takes {len(written)} bytes, more than {_MOST_FACT_BYTES}: say "
+                "counts and the first few"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The tasks of a request and, where the source knows it beforehand, the layout of what they give.
@@ -369,11 +478,14 @@ class Plan:
         Without one, the layout of the first block read is the cache's.
     downloads
         What reading the tasks is going to fetch, for ``--dry-run``.
+    facts
+        What the source understood of the request.
     """
 
     tasks: Iterable[Task]
     layout: Layout | None = None
     downloads: Sequence[Download] = ()
+    facts: Sequence[Fact] = ()
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
@@ -425,6 +537,8 @@ class Progress:
         Figures of this step (loss, share of confident pseudo-labels ...).
     message
         Something a person should read: a warning or a note; empty most of the time.
+    facts
+        What was understood of a request, once it is planned; empty else.
     """
 
     stage: str
@@ -432,6 +546,7 @@ class Progress:
     total: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
+    facts: Sequence[Fact] = ()
 
 
 def drain(steps: Generator[Progress, None, Result], progress: Callable[[Progress], None] | None = None) -> Result:

@@ -1,4 +1,4 @@
-"""Positions and angles: unit vectors, circles and cells of the sky; angles, positions and sizes read from text.
+"""Positions and angles: unit vectors, circles and cells of the sky; what people give for angles, positions, sizes.
 
 All positions are ICRS degrees.
 """
@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from astroanomaly.errors import ConfigError
 
 __all__ = [
+    "angle_text",
+    "arcsec_number",
     "cells",
     "enclosing_circle",
     "mean_position",
+    "position_text",
     "read_angle",
     "read_position",
     "size_in_pixels",
     "size_or_angle",
+    "size_text",
     "unit_vectors",
 ]
 
@@ -273,3 +279,120 @@ def _length(text: str) -> tuple[int | None, float | None]:
         return None, read_angle(text, "arcsec")
     except ConfigError:
         return None, None
+
+
+# ----------------------------------------------------------------------------------------------- from astropy's objects
+# For `astroanomaly.option(convert=...)`: the same request is the same text, whether it was typed or given in Python.
+
+
+def size_text(value: Any, name: str = "size") -> Any:
+    """Turn the size of a cutout into what `size_in_pixels` reads; text stays, None is empty.
+
+    Parameters
+    ----------
+    value
+        Pixels as a whole number, an angle as `astropy.units.Quantity`, or ``(height, width)`` of either, the order of
+        arrays and of `astropy.nddata.Cutout2D`.
+    name
+        What it is, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If it is anything else.
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    from astropy.units import Quantity
+
+    single = isinstance(value, numbers.Integral) or (isinstance(value, Quantity) and value.isscalar)
+    parts = [value] if single else list(value) if isinstance(value, tuple | list | Quantity | np.ndarray) else []
+    lengths = [_length_text(part) for part in parts]
+    if len(lengths) not in (1, 2) or not all(lengths):
+        raise ConfigError(
+            f"{name}: {_shown(value)} cannot be taken as a size: expected pixels (64, a whole number), an angle "
+            "(5 * u.arcsec, or text as 10arcsec), or (height, width) of either"
+        )
+    return lengths[0] if len(set(lengths)) == 1 else f"{lengths[1]} x {lengths[0]}"
+
+
+def _length_text(value: Any) -> str:
+    """Spell pixels or an angle; empty for anything else."""
+    from astropy import units as u
+
+    if isinstance(value, u.Quantity) and value.isscalar:
+        if value.unit == u.pix:
+            value = int(value.value) if float(value.value).is_integer() else ""
+        else:
+            return _arcsec_text(value)
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+    return str(int(value)) if whole and value > 0 else ""
+
+
+def _arcsec_text(value: Any) -> str:
+    """Spell an angle in arcseconds; empty for what is no finite angle."""
+    from astropy import units as u
+
+    with contextlib.suppress(u.UnitsError, TypeError):
+        number = float(value.to_value(u.arcsec))
+        if math.isfinite(number):
+            return f"{number:.15g}arcsec"
+    return ""
+
+
+def angle_text(value: Any, name: str = "angle") -> Any:
+    """Turn an angle given as `astropy.units.Quantity` into what `read_angle` reads; text stays.
+
+    Anything else is a `ConfigError`.
+    """
+    if isinstance(value, str):
+        return value
+    from astropy.units import Quantity
+
+    text = _arcsec_text(value) if isinstance(value, Quantity) and value.isscalar else ""
+    if not text:
+        raise ConfigError(
+            f"{name}: {_shown(value)} cannot be taken as an angle: expected a Quantity (30 * u.arcsec) or text "
+            "(30arcsec)"
+        )
+    return text
+
+
+def arcsec_number(value: Any, name: str = "pixel_scale") -> Any:
+    """Turn an angle, or an angle per pixel, given as `astropy.units.Quantity` into arcseconds; other values stay.
+
+    A quantity of another kind is a `ConfigError`.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    from astropy import units as u
+
+    if not isinstance(value, u.Quantity):
+        return value
+    for unit in (u.arcsec, u.arcsec / u.pix):
+        with contextlib.suppress(u.UnitsError, TypeError):
+            return float(value.to_value(unit))
+    raise ConfigError(f"{name}: {_shown(value)} cannot be taken: expected an angle, as in 0.2 * u.arcsec")
+
+
+def position_text(value: Any, name: str = "position") -> Any:
+    """Turn a `astropy.coordinates.SkyCoord` of one position into what `read_position` reads, ICRS degrees; text stays.
+
+    Anything else is a `ConfigError`.
+    """
+    if isinstance(value, str):
+        return value
+    from astropy.coordinates import SkyCoord
+
+    if isinstance(value, SkyCoord) and value.isscalar:
+        place = value.icrs
+        return f"{float(place.ra.deg)!r} {float(place.dec.deg)!r}"
+    raise ConfigError(
+        f"{name}: {_shown(value)} cannot be taken as a position: expected a SkyCoord of one position, or text as in "
+        "'150.1 +2.2'"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = f"{type(value).__name__} {value}"
+    return text if len(text) <= 80 and "\n" not in text else type(value).__name__

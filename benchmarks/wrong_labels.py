@@ -12,7 +12,8 @@ import numpy as np
 
 from astroanomaly import Session, metrics
 from astroanomaly.cli.assignments import parse_assignments
-from astroanomaly.labels.tables import match_ids, read_truth_column
+from astroanomaly.labels.matching import match_ids
+from astroanomaly.labels.tables import read_truth_column
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.label_errors import confidence
 from astroanomaly.learn.settings import settings_sections

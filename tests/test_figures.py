@@ -12,6 +12,7 @@ from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.figures import contact_sheet, costs, learning_curves, performance_curves, training_curves
 from astroanomaly.figures.canvas import shorten
 from astroanomaly.imaging.class_marks import mark_style
+from astroanomaly.imaging.compass import Compass
 
 HOSTILE = ["$x_{", "$\\frac{1}{0}$", "_hidden", "<b>&amp;", "星系 🌌", "tab\there\x00\x07", "", "x" * 3000, "100%^#~{}"]
 BLUE, ORANGE = (86, 180, 233), (230, 159, 0)  # frames of nominal and anomaly (Okabe & Ito 2008)
@@ -26,6 +27,25 @@ def pixels(path):
 
 def has(picture, colour):
     return (picture == np.array(colour)).all(-1)
+
+
+@pytest.mark.parametrize(("north", "east"), [((0, 1), (-1, 0)), ((0, -1), (1, 0)), ((0.6, 0.8), (-0.8, 0.6))])
+def test_a_compass_points_where_north_and_east_are(tmp_path, north, east):
+    """The lines of its layout are white in the picture that has one, and nothing else of it is touched."""
+    grey = np.full((2, 100, 100, 3), 100, np.uint8)
+    compass = Compass(0.2, north, east)
+    contact_sheet(grey, ["a", "b"], tmp_path / "a.png", cell=100, compasses=[compass, None])
+    picture = pixels(tmp_path / "a.png")
+    inside = picture[24:124, 28:128]  # the first picture: margins of 20 and 24, and its frame
+    assert (picture[24:124, 144:244] == 100).all()
+    assert (inside[:50] == 100).all()
+    bright = (inside > 200).all(axis=-1)
+    lines, _ = compass.marks(0, 0, 100, 100)
+    assert lines[0][0][1] - lines[0][0][0] == pytest.approx(25)  # a bar of 5 arcsec
+    for x, y in lines:
+        for share in (0.2, 0.4, 0.6):  # near its end the outline of a letter may lie on it
+            column, row = round(x[0] + share * (x[1] - x[0])), round(100 - y[0] - share * (y[1] - y[0]))
+            assert bright[row - 1 : row + 2, column - 1 : column + 2].any(), (x, y, share)
 
 
 def results(rankers=("cold", "probe"), seeds=3, rounds=3):

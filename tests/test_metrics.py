@@ -76,6 +76,43 @@ def test_curves_begin_and_end_where_they_must():
     assert (np.diff(efficiency) >= 0).all()
 
 
+@given(rankings)
+def test_a_recall_has_the_precision_with_which_it_is_first_reached(rows):
+    truth, scores = split(rows)
+    precision, recall = metrics.precision_recall_curve(truth, scores)
+    assert (np.diff(recall) < 0).all()
+    assert (recall[0], recall[-1], precision[-1]) == (1, 0, 1)
+    for value, share in zip(precision[:-1], recall[:-1], strict=True):  # a cut at a score, ties taken whole
+        cuts = [scores >= limit for limit in np.unique(scores)]
+        assert value == pytest.approx(max(truth[c].mean() for c in cuts if truth[c].sum() / truth.sum() == share))
+    steps = np.sum(-np.diff(recall) * precision[:-1])
+    assert steps == pytest.approx(average_precision_score(truth, scores))
+
+
+@given(st.integers(1, 60), st.integers(1, 300))
+def test_the_curves_of_a_perfect_ranking_are_perfect(anomalies, nominal):
+    truth = np.arange(anomalies + nominal) < anomalies
+    curves = ranking_curves(truth, -np.arange(len(truth), dtype=float))
+    roc, precision = curves[: len(CURVE_GRID)], curves[len(CURVE_GRID) : 2 * len(CURVE_GRID)]
+    assert (roc == 1).all()
+    assert (precision == 1).all()
+    assert curves[-2:] == pytest.approx([1, 1])
+    assert (metrics.precision_recall_curve(truth, -np.arange(len(truth), dtype=float))[0] == 1).all()
+
+
+@given(rankings)
+def test_curves_stay_where_they_can_be(rows):
+    truth, scores = split(rows)
+    curves = ranking_curves(truth, scores)
+    roc, precision, found = (curves[k * len(CURVE_GRID) : (k + 1) * len(CURVE_GRID)] for k in range(3))
+    assert ((curves >= 0) & (curves <= 1 + 1e-12)).all()
+    assert (np.diff(roc) >= -1e-12).all()
+    assert (np.diff(found) >= -1e-12).all()
+    last = np.flatnonzero(truth)[np.argmin(scores[truth])]  # the anomaly that is found last
+    assert precision[-1] == pytest.approx(truth.sum() / (scores >= scores[last]).sum())
+    assert curves[-2] == pytest.approx(roc_auc_score(truth, scores))
+
+
 def curves_one_by_one(truth, scores):
     """What `ranking_curves` gives, from the figures that agree with scikit-learn."""
     false, true = metrics.roc_curve(truth, scores)

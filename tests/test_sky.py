@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 from astroanomaly import sky
 from astroanomaly.errors import ConfigError
 from astroanomaly.sky import (
+    angle_text,
+    arcsec_number,
     cells,
     enclosing_circle,
     mean_position,
+    position_text,
     read_angle,
     read_position,
     size_in_pixels,
     size_or_angle,
+    size_text,
     unit_vectors,
 )
 from folders import ROOT
@@ -231,3 +235,51 @@ def test_an_angle_needs_a_pixel_scale():
 def test_wrong_sides_are_explained(text):
     with pytest.raises(ConfigError, match=r"expected pixels \(64\) or an angle"):
         size_or_angle(text)
+
+
+# ---------------------------------------------------------------------------------------------- from astropy's objects
+
+
+@given(st.floats(0.2, 100), st.floats(0.2, 100), st.sampled_from([u.arcsec, u.arcmin, u.deg, u.rad]))
+def test_a_size_is_height_and_width_as_arrays_have_it(height, width, unit):
+    sides = (height * u.arcsec).to(unit), (width * u.arcsec).to(unit)
+    expected = round(height / 0.1), round(width / 0.1)
+    found = size_in_pixels(size_text(sides), 0.1)
+    assert np.abs(np.subtract(found, expected)).max() <= 1  # where a half is rounded
+    assert size_in_pixels(size_text(u.Quantity(sides)), 0.1) == found
+    assert size_in_pixels(size_text(sides[0]), 0.1) == (found[0], found[0])
+    assert read_angle(angle_text(sides[0]), "arcsec") == pytest.approx(height, rel=1e-13)
+
+
+@pytest.mark.parametrize("given", [48, np.int64(48), 48 * u.pix, (48, 48), [48, 48], np.array([48, 48])])
+def test_pixels_are_a_whole_number(given):
+    assert size_text(given) == "48"
+
+
+def test_what_was_typed_and_what_was_given_are_the_same_request():
+    assert size_text(5 * u.arcsec) == size_text("5arcsec") == "5arcsec"
+    assert size_text(0.5 * u.arcmin) == "30arcsec"
+    assert size_text((48, 64)) == "64 x 48"  # text is width x height
+    assert size_in_pixels(size_text((48, 64)), None) == (48, 64)
+    assert size_text("64x48") == "64x48"
+    assert size_text(None) == ""
+    assert arcsec_number(0.2 * u.arcsec / u.pix) == arcsec_number(200 * u.mas) == pytest.approx(0.2)
+    assert arcsec_number(0.2) == 0.2
+    place = SkyCoord(10.25, -20.5, unit="deg")
+    assert read_position(position_text(place)) == (10.25, -20.5)
+    assert read_position(position_text(place.galactic)) == pytest.approx((10.25, -20.5))
+    assert position_text("1 2") == "1 2"
+
+
+@pytest.mark.parametrize(
+    ("function", "value"),
+    [
+        *[(size_text, value) for value in (48.5, True, 0, -3, 5 * u.m, (1, 2, 3), (), 2.5 * u.pix, np.nan * u.deg, {})],
+        *[(angle_text, value) for value in (5, 5 * u.s, [1, 2] * u.deg)],
+        (arcsec_number, 5 * u.s),
+        *[(position_text, value) for value in (5, SkyCoord([1, 2], [3, 4], unit="deg"))],
+    ],
+)
+def test_anything_else_is_refused_and_what_is_taken_is_said(function, value):
+    with pytest.raises(ConfigError, match=r"this: .*cannot be taken.*expected"):
+        function(value, "this")

@@ -20,7 +20,8 @@ from astroanomaly.benchmark.trial import Trial
 from astroanomaly.cache import Cache
 from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import write_json
-from astroanomaly.labels.tables import match_ids, read_truth_column
+from astroanomaly.labels.matching import match_ids
+from astroanomaly.labels.tables import read_truth_column
 from astroanomaly.learn.settings import build_settings
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Progress, drain

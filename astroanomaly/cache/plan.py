@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,11 +12,19 @@ from typing import Any
 import numpy as np
 
 from astroanomaly.cache import schema
-from astroanomaly.errors import UnreadableError
+from astroanomaly.errors import PluginError, UnreadableError
 from astroanomaly.files import read_json
-from astroanomaly.records import Task
+from astroanomaly.records import Fact, Task
 
-__all__ = ["plan_length", "plan_tasks", "read_description", "read_plan", "read_plan_parts", "write_plan"]
+__all__ = [
+    "plan_length",
+    "plan_tasks",
+    "read_description",
+    "read_facts",
+    "read_plan",
+    "read_plan_parts",
+    "write_plan",
+]
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -35,6 +44,20 @@ def read_description(path: Path) -> dict[str, Any]:
     content = read_json(path / schema.CACHE_FILE)
     schema.check_format(content, "cache", path / schema.CACHE_FILE)
     return content
+
+
+def read_facts(description: Mapping[str, Any]) -> tuple[Fact, ...]:
+    """Return what the source understood of the request, as ``cache.json`` has it.
+
+    None in caches of versions before 0.3; what is damaged there is left out, since nothing depends on it.
+    """
+    stored = description.get("facts")
+    found = []
+    for item in stored if isinstance(stored, list) else ():
+        if isinstance(item, dict) and {"name", "text"} <= item.keys():
+            with contextlib.suppress(PluginError):
+                found.append(Fact(str(item["name"]), str(item["text"]), item.get("value")))
+    return tuple(found)
 
 
 def write_plan(path: Path, tasks: Iterable[Task]) -> None:

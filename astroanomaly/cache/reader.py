@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.cache.digest import digest
+from astroanomaly.cache.ids import Ids
 from astroanomaly.cache.index import Index, load_index
+from astroanomaly.cache.object_tables import all_objects, columns_of, objects_near
 from astroanomaly.cache.pictures import Pictures
-from astroanomaly.cache.plan import read_description
+from astroanomaly.cache.plan import read_description, read_facts
 from astroanomaly.cache.shard import Shard
+from astroanomaly.cache.showing import cache_html, with_pictures
 from astroanomaly.cache.together import check_layouts, refuse_shared_ids
 from astroanomaly.config import nearest
 from astroanomaly.errors import UnknownObjectError
-from astroanomaly.records import Cutout, Failure, Layout
+from astroanomaly.files import as_path
+from astroanomaly.records import Cutout, Fact, Failure, Layout
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from astropy.table import QTable
+    from astropy.units import Quantity
 
 __all__ = ["Cache"]
 
@@ -61,7 +69,7 @@ class Cache:
             If a later cache lacks a band of the first.
         """
         folders = []
-        for folder in (Path(path), *map(Path, more)):
+        for folder in (as_path(one, "the cache") for one in (path, *more)):
             content = read_description(folder)
             layout = schema.layout_from_plain(content.get("layout"), folder / schema.CACHE_FILE)
             folders.append((folder, layout, load_index(folder)))
@@ -78,6 +86,9 @@ class Cache:
             f"in {', '.join(map(str, self.folders))}>"
         )
 
+    def _repr_html_(self) -> str:
+        return cache_html(self)
+
     # ------------------------------------------------------------------------------------------------- what there is
 
     @property
@@ -91,7 +102,13 @@ class Cache:
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The shards, in order."""
-        return tuple(self._shard(number) for number in range(len(self._paths)))
+        return tuple(self.shard(number) for number in range(len(self._paths)))
+
+    def shard(self, number: int) -> Shard:
+        """One of `shards`, by its index."""
+        if number not in self._shards:
+            self._shards[number] = Shard(self._paths[number], self.layout)
+        return self._shards[number]
 
     @property
     def ignored(self) -> tuple[Path, ...]:
@@ -102,7 +119,7 @@ class Cache:
     @property
     def ids(self) -> Sequence[str]:
         """All object ids, as a sequence that reads them when asked."""
-        return _Ids(self)
+        return Ids(self, self._read_ids)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -150,14 +167,22 @@ class Cache:
         """What the first cache was made from: source, inputs and options."""
         return dict(read_description(self.folders[0]).get("request", {}))
 
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What the source understood of the request of the first cache, by name: positions, bands, tiles, size ...
+
+        Empty for caches that say nothing of it.
+        """
+        return {fact.name: fact for fact in read_facts(read_description(self.folders[0]))}
+
     # ---------------------------------------------------------------------------------------------------- reading
 
     def __getitem__(self, object_id: str) -> Cutout:
         row = self.rows([object_id])[0]
         number = int(np.searchsorted(self._ends, row, "right"))
         place = int(row - self._starts[number])
-        shard = self._shard(number)
-        grids, numbers, offsets = shard.grids()
+        shard = self.shard(number)
+        numbers, offsets = shard.grid_numbers()
         grid = int(numbers[place])
         ra, dec = self.positions
         return Cutout(
@@ -166,12 +191,12 @@ class Cache:
             bands=self.bands,
             ra=float(ra[row]),
             dec=float(dec[row]),
-            grid=grids[grid] if grid >= 0 else None,
+            grid=shard.read_grids([grid])[0] if grid >= 0 else None,
             offset=(int(offsets[place, 0]), int(offsets[place, 1])),
             coverage=shard.coverage()[place],
             columns={name: column[place] for name, column in shard.columns().items()},
             units=self.layout.units,
-        )
+        ).painted_by(lambda: self.pictures.rgb([object_id])[0])
 
     def read(self, ids: Sequence[str]) -> np.ndarray:
         """Read the pixels of some objects, in the order given.
@@ -191,12 +216,12 @@ class Cache:
         dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
         images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
         for number in np.unique(numbers):  # the disk may fetch them all while the first are copied
-            self._shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
+            self.shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             in_shard = rows[chosen] - self._starts[number]
             order = np.argsort(in_shard)  # the disk likes to be read forwards
-            images[chosen[order]] = self._shard(int(number)).read_rows(in_shard[order])
+            images[chosen[order]] = self.shard(int(number)).read_rows(in_shard[order])
         return images
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
@@ -234,7 +259,7 @@ class Cache:
         """
         numbers, rows = self.locate(ids)
         for number in np.unique(numbers):
-            self._shard(int(number)).prefetch(rows[numbers == number])
+            self.shard(int(number)).prefetch(rows[numbers == number])
 
     def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Find where objects lie: ``(n,)`` indices of their shards in `shards`, ``(n,)`` their rows in the shard.
@@ -250,22 +275,54 @@ class Cache:
 
     def columns(self, ids: Sequence[str]) -> dict[str, Any]:
         """Catalogue columns of some objects, in the order given, each an `astropy.table.Column`."""
-        from astropy.table import Table, vstack
+        return columns_of(self, self.shard, ids)
 
-        rows = self.rows(ids)
-        numbers = np.searchsorted(self._ends, rows, "right")
-        pieces, order = [], []
-        for number in np.unique(numbers):
-            chosen = np.flatnonzero(numbers == number)
-            table = Table(self._shard(int(number)).columns(), copy=False)
-            if not table.colnames:
-                continue
-            pieces.append(table[rows[chosen] - self._starts[number]])
-            order.append(chosen)
-        if not pieces or len(np.concatenate(order)) < len(rows):
-            return {}
-        joined = vstack(pieces, metadata_conflicts="silent")[np.argsort(np.concatenate(order))]
-        return {name: joined[name] for name in joined.colnames}
+    def table(self, columns: Iterable[str] | None = None) -> QTable:
+        """Return all objects as a table, in the order of `ids`.
+
+        It is held in memory: for each object 20 bytes, four for each character of the longest id, and its columns.
+
+        Parameters
+        ----------
+        columns
+            Names of the catalogue columns that are wanted; None: all. ``()``: none.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``object_id``, ``ra`` and ``dec`` (ICRS, NaN where unknown), then the catalogue's columns with their units,
+            masked where an object has none. One that is called as one of the first three becomes ``catalog_ra``.
+
+        Raises
+        ------
+        CatalogError
+            If there is no such column.
+        """
+        return all_objects(self, columns)
+
+    def near(self, coord: SkyCoord | str, radius: Quantity | str) -> QTable:
+        """Find the objects within a radius of a position, or of each of several, the nearest first.
+
+        Parameters
+        ----------
+        coord
+            `astropy.coordinates.SkyCoord` in any frame, one position or a list; or a position as text
+            (``"150.1 +2.2"``).
+        radius
+            An angle with its unit: ``2 * u.arcsec`` or ``"2arcsec"``.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``object_id``, ``ra``, ``dec`` and ``separation``; for a list of positions with ``coord_index`` before them,
+            and in its order. In a notebook it shows pictures.
+
+        Raises
+        ------
+        ConfigError
+            If ``coord`` or ``radius`` is something else, or a position is unknown.
+        """
+        return with_pictures(self, objects_near(self, coord, radius))
 
     def sample(self, n: int, rng: np.random.Generator, exclude: Iterable[str] = ()) -> list[str]:
         """Draw ids at random, without repeats and without those in ``exclude``; at most as many as there are."""
@@ -288,36 +345,13 @@ class Cache:
 
     def digest(self) -> str:
         """SHA-256 over (id, pixels, grid, position, columns) of all objects, whatever their order and sharding."""
-        total = 0
-        for shard in self.shards:
-            ids, columns = shard.ids, shard.columns()
-            grids, numbers, offsets = shard.grids()
-            names = sorted(columns)
-            plain = [[str(value) for value in columns[name].tolist()] for name in names]
-            start = int(self._starts[self._paths.index(shard.path)])
-            for place, object_id in enumerate(ids):
-                number = int(numbers[place])
-                parts = [
-                    object_id,
-                    grids[number].key if number >= 0 else "",
-                    f"{offsets[place, 0]},{offsets[place, 1]}",
-                    *(float(values[start + place]).hex() for values in self.positions),
-                    *itertools.chain.from_iterable(
-                        (name, values[place]) for name, values in zip(names, plain, strict=True)
-                    ),
-                ]
-                one = hashlib.sha256(json.dumps(parts).encode())
-                one.update(np.ascontiguousarray(shard.read(place, place + 1)).data)
-                total = (total + int.from_bytes(one.digest(), "big")) % 2**256
-        head = json.dumps([list(self.bands), self.layout.height, self.layout.width, self.layout.pixel_kind, len(self)])
-        return hashlib.sha256(head.encode() + total.to_bytes(32, "big")).hexdigest()
+        return digest(self)
 
     # ------------------------------------------------------------------------------------------------------- inside
 
-    def _shard(self, number: int) -> Shard:
-        if number not in self._shards:
-            self._shards[number] = Shard(self._paths[number], self.layout)
-        return self._shards[number]
+    def _read_ids(self) -> Iterator[str]:
+        for number in range(len(self._paths)):
+            yield from map(schema.decode_text, self._shard_ids(number).tolist())
 
     def _shard_ids(self, number: int) -> np.ndarray:
         """Ids of one shard as they are stored, bytes of one length: a fraction of the memory of texts."""
@@ -332,6 +366,9 @@ class Cache:
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` int64 rows as `rows` gives them, -1 for ids that are not here."""
         rows = np.full(len(ids), -1, np.int64)
+        wrong = [one for one in ids if not isinstance(one, str)]
+        if wrong:
+            raise UnknownObjectError(f"{wrong[0]!r} ({type(wrong[0]).__name__}) is no object id: expected text")
         base = 0
         for index in self._indices:
             indices, candidates = index.candidates(ids)
@@ -345,34 +382,3 @@ class Cache:
                         rows[k] = row
             base += len(index.hashes)
         return rows
-
-
-class _Ids(Sequence[str]):
-    """Ids of a cache, read shard by shard when asked."""
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-
-    def __len__(self) -> int:
-        return len(self._cache)
-
-    def __iter__(self) -> Iterator[str]:
-        for number in range(len(self._cache._paths)):
-            yield from map(schema.decode_text, self._cache._shard_ids(number).tolist())
-
-    def __contains__(self, object_id: object) -> bool:
-        return object_id in self._cache
-
-    @overload
-    def __getitem__(self, item: int) -> str: ...
-    @overload
-    def __getitem__(self, item: slice) -> list[str]: ...
-    def __getitem__(self, item: int | slice) -> str | list[str]:
-        if isinstance(item, slice):
-            return self._cache.ids_at(np.arange(*item.indices(len(self))))
-        if not -len(self) <= item < len(self):
-            raise IndexError(f"the cache has {len(self)} objects")
-        return self._cache.ids_at(np.array([item % len(self)]))[0]
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} object ids>"

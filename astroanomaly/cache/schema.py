@@ -19,6 +19,7 @@ from astroanomaly.records import Failure, Layout
 __all__ = [
     "CACHE_FILE",
     "INDEX_FILE",
+    "INPUT_FOLDER",
     "LOCK_FILE",
     "PLAN_FILE",
     "SHARD_FOLDER",
@@ -47,6 +48,7 @@ PLAN_FILE = "plan.h5"
 INDEX_FILE = "index.h5"
 LOCK_FILE = ".lock"
 SHARD_FOLDER = "shards"
+INPUT_FOLDER = "inputs"  # FITS images that were given in memory
 _KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no coverage", "resolved": "resolved"}
 
 

@@ -18,7 +18,16 @@ from astroanomaly.cache import schema
 from astroanomaly.errors import CacheError
 from astroanomaly.records import Failure, ShardScores
 
-__all__ = ["PartScores", "count_tasks", "has_scores", "list_parts", "read_part", "read_scores", "write_scores"]
+__all__ = [
+    "PartScores",
+    "count_tasks",
+    "has_scores",
+    "list_parts",
+    "read_part",
+    "read_positions",
+    "read_scores",
+    "write_scores",
+]
 
 _SHARD_KIND, _PART_KIND = "scores", "part-scores"  # of file format
 
@@ -31,7 +40,13 @@ def has_scores(folder: Path, shard: str) -> bool:
     return _shard_path(folder, shard).is_file()
 
 
-def write_scores(folder: Path, scores: ShardScores, classes: Sequence[str], ranker: str) -> None:
+def write_scores(
+    folder: Path,
+    scores: ShardScores,
+    classes: Sequence[str],
+    ranker: str,
+    positions: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
     """Write the scores of one shard in one step.
 
     Parameters
@@ -42,6 +57,9 @@ def write_scores(folder: Path, scores: ShardScores, classes: Sequence[str], rank
         Label classes, one per column of ``log_odds``.
     ranker
         Hash or recipe of the ranker, kept with the scores.
+    positions
+        ``(n,)`` right ascension and declination in ICRS degrees, kept with the scores: what needs no pixels then does
+        not need the cache.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with schema.new_hdf5(_shard_path(folder, scores.shard)) as file:
@@ -49,6 +67,28 @@ def write_scores(folder: Path, scores: ShardScores, classes: Sequence[str], rank
         file.attrs["shard"] = scores.shard
         schema.put_texts(file, "object_id", scores.ids)
         file["log_odds"] = np.asarray(scores.log_odds, dtype=np.float32)
+        if positions is not None:
+            file["ra"], file["dec"] = (np.asarray(values, np.float64) for values in positions)
+
+
+def read_positions(folder: Path, shard: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read the positions that were kept with the scores of a shard: ICRS degrees, NaN where unknown or not kept.
+
+    Raises
+    ------
+    UnreadableError
+        If the shard has not been scored.
+    CacheError
+        If the file is damaged.
+    """
+    path = _shard_path(folder, shard)
+    with schema.open_hdf5(path) as file:
+        schema.check_format(file.attrs, _SHARD_KIND, path)
+        count = len(schema.check_dataset(file, "object_id", (None,), "S", path))
+        if "ra" not in file or "dec" not in file:  # written before version 0.3
+            return np.full(count, np.nan), np.full(count, np.nan)
+        ra, dec = (schema.check_dataset(file, name, (count,), "f", path)[...] for name in ("ra", "dec"))
+    return ra, dec
 
 
 def read_scores(folder: Path, shard: str) -> ShardScores:

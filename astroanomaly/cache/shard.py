@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +61,8 @@ class Shard:
         Name of the shard, unique in the world.
     folder
         Folder of the cache it belongs to.
+    has_grids
+        Whether any of its cutouts can have a WCS.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
@@ -80,6 +83,7 @@ class Shard:
             self._dtype = images.dtype
             if self._offset is not None and self._offset + images.nbytes > path.stat().st_size:
                 raise CacheError(f"{path} is cut short: its pixels end beyond the end of the file")
+            self.has_grids = "grids/end" in file and len(file["grids/end"]) > 0
             for name in ("object_id", "ra", "dec", "grid", "offset", "coverage"):
                 if name not in file or file[name].shape[:1] != (self._count,):
                     raise CacheError(f"{path}, dataset {name}: missing, or not of length {self._count}")
@@ -194,21 +198,39 @@ class Shard:
                 )
         return found
 
-    def grids(self) -> tuple[list[Grid], np.ndarray, np.ndarray]:
-        """All grids of the shard, the ``(n,)`` number of each cutout's grid (-1: none) and ``(n, 2)`` offsets x, y."""
+    def grid_numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Read the ``(n,)`` number of each cutout's grid (-1: none) and the ``(n, 2)`` offsets x, y.
+
+        Raises
+        ------
+        CacheError
+            If one refers to a grid that is not stored.
+        """
         with schema.open_hdf5(self.path) as file:
-            content = file["grids/fits"][...].tobytes()
-            ends = file["grids/end"][...]
-            shapes = file["grids/shape"][...]
-            numbers, offsets = file["grid"][...], file["offset"][...]
-        starts = [0, *ends.tolist()][: len(ends)]
-        grids = [
-            Grid(content[start:end], (int(shape[0]), int(shape[1])))
-            for start, end, shape in zip(starts, ends.tolist(), shapes, strict=True)
-        ]
-        if len(numbers) and not -1 <= numbers.min() <= numbers.max() < len(grids):
+            numbers, offsets, count = file["grid"][...], file["offset"][...], len(file["grids/end"])
+        if len(numbers) and not -1 <= numbers.min() <= numbers.max() < count:
             raise CacheError(f"{self.path}, dataset grid: refers to a grid that is not stored")
-        return grids, numbers, offsets
+        return numbers, offsets
+
+    def read_grids(self, numbers: Sequence[int]) -> list[Grid]:
+        """Read some grids by their numbers, in the order given."""
+        with schema.open_hdf5(self.path) as file:
+            content = file["grids/fits"]
+            ends, shapes = file["grids/end"][...].tolist(), file["grids/shape"][...].tolist()
+            starts = [0, *ends]
+            if 2 * len(numbers) > len(ends):  # many small reads take longer than a large one
+                content = content[...]
+            return [
+                Grid(content[starts[number] : ends[number]].tobytes(), (shapes[number][0], shapes[number][1]))
+                for number in numbers
+            ]
+
+    def grids(self) -> tuple[list[Grid], np.ndarray, np.ndarray]:
+        """Read all grids of the shard, and `grid_numbers`."""
+        numbers, offsets = self.grid_numbers()
+        with schema.open_hdf5(self.path) as file:
+            count = len(file["grids/end"])
+        return self.read_grids(range(count)), numbers, offsets
 
     def failures(self) -> tuple[str, list[Failure]]:
         """When the shard was written (ISO time), and the failures of its tasks."""

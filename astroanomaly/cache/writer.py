@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from astroanomaly.cache.encoding import TaskContent, fit_block, write_shard
 from astroanomaly.cache.plan import write_plan
 from astroanomaly.errors import BusyError, CacheError, StorageError
 from astroanomaly.files import locked, sync_folder, write_json
-from astroanomaly.records import CutoutBlock, Failure, Layout, Task
+from astroanomaly.records import CutoutBlock, Fact, Failure, Layout, Task
 
 __all__ = ["SHARD_BYTES", "ShardWriter", "commit_staged", "create_cache", "write_lock"]
 
@@ -23,7 +24,9 @@ SHARD_BYTES = 256 * 2**20
 _UNFINISHED, _STAGED = ".tmp-*", ".tmp-staged-"  # a staged shard counts as unfinished until it is committed
 
 
-def create_cache(path: Path, layout: Layout, tasks: Iterable[Task], description: Mapping[str, Any]) -> None:
+def create_cache(
+    path: Path, layout: Layout, tasks: Iterable[Task], description: Mapping[str, Any], facts: Iterable[Fact] = ()
+) -> None:
     """Make the folder of a new cache with its plan and its description.
 
     The description comes last: a folder without one is no cache yet.
@@ -34,6 +37,8 @@ def create_cache(path: Path, layout: Layout, tasks: Iterable[Task], description:
         The whole plan; kept so that a later run resumes from it instead of planning again.
     description
         What was asked for (source, inputs, options), as JSON values.
+    facts
+        What the source understood of it.
     """
     try:
         (path / schema.SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -49,6 +54,7 @@ def create_cache(path: Path, layout: Layout, tasks: Iterable[Task], description:
             "created": now,
             "layout": schema.layout_to_plain(layout),
             "request": dict(description),
+            "facts": [asdict(fact) for fact in facts],
         },
     )
 

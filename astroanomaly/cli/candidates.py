@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from astroanomaly.cli.common import count, say_unfinished
+from astroanomaly.cli.common import count, many, merge_flag, merge_radius, say_unfinished
 from astroanomaly.cli.terminal import say, show_table
+from astroanomaly.imaging.orientation import ORIENTATIONS
 from astroanomaly.ranking import ORDERS
 
 __all__ = ["add"]
@@ -21,7 +22,12 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("-n", type=count, default=50, metavar="N", help="how many (default: 50)")
     parser.add_argument("--order", choices=ORDERS, default="score", help="which first (default: score)")
+    merge_flag(parser, "list one of several duplicates within")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="also draw them as a contact sheet")
+    parser.add_argument(
+        "--orientation", choices=ORIENTATIONS, default="north",
+        help="on the sheet: north up by the exact angle, by quarter turns, or as pixels are stored (default: north)",
+    )  # fmt: skip
 
 
 def _candidates(arguments: argparse.Namespace) -> None:
@@ -29,13 +35,20 @@ def _candidates(arguments: argparse.Namespace) -> None:
 
     session = Session.open(arguments.session)
     say_unfinished(session)
-    table = session.candidates(arguments.n, arguments.order)
+    radius = merge_radius(arguments)
+    table = session.candidates(arguments.n, arguments.order, merge_radius_arcsec=radius)
     columns = {"object_id": [str(name) for name in table["object_id"]]}
     if np.isfinite(table["ra"]).any():  # pictures have no place on the sky
         columns["ra [deg]"] = [f"{value:.6f}" for value in table["ra"].value]
         columns["dec [deg]"] = [f"{value:+.6f}" for value in table["dec"].value]
     columns["score"] = [f"{value:+.3f}" for value in table["score"]]
+    more = [str(ids) for ids in table["merged_ids"]] if "merged_ids" in table.colnames else []
+    if any(more):
+        columns["duplicates"] = more
     show_table("", list(columns), list(zip(*columns.values(), strict=True)))
+    if any(more):
+        left_out = int(np.sum(table["n_merged"] - 1))
+        say(f"{many(left_out, 'duplicate')} within {radius:g} arcsec of these left out (--merge-radius 0 lists all)")
     if arguments.sheet is not None:
-        session.contact_sheet(table, arguments.sheet)
+        session.contact_sheet(table, arguments.sheet, orientation=arguments.orientation)
         say(f"see {arguments.sheet}")

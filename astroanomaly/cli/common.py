@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
 from astroanomaly.parallel.cores import available_cores
+from astroanomaly.sky import read_angle
 
 if TYPE_CHECKING:
     from astroanomaly.session.session import Session
@@ -17,7 +18,10 @@ __all__ = [
     "cluster_flags",
     "count",
     "many",
+    "merge_flag",
+    "merge_radius",
     "refuse_idle_workers",
+    "say_missing_caches",
     "say_unfinished",
     "scheduler_flag",
     "set_flag",
@@ -79,6 +83,22 @@ def set_flag(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+def merge_flag(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--merge-radius``; ``what`` says what is done with duplicates."""
+    parser.add_argument("--merge-radius", metavar="ANGLE", help=f"{what} (default: 1arcsec; 0: keep all)")
+
+
+def merge_radius(arguments: argparse.Namespace) -> float:
+    """Return the radius in arcsec that ``--merge-radius`` says.
+
+    Raises
+    ------
+    ConfigError
+        If it is no angle.
+    """
+    return read_angle(arguments.merge_radius or "1arcsec", "arcsec", plain="arcsec", name="--merge-radius")
+
+
 def count(text: str) -> int:
     """Read a whole number of 1 or more."""
     number = int(text)
@@ -93,7 +113,18 @@ def many(number: int, what: str, several: str = "") -> str:
 
 
 def say_unfinished(session: Session) -> None:
-    """Say that there is a later round than the one that is looked at."""
+    """Say that there is a later round than the one that is looked at, and if a cache is not there."""
+    say_missing_caches(session)
     later = session.unfinished_round
     if later is not None:
         say(f"round {later.number} has not scored all objects yet (`astroanomaly score {session.path}` goes on)")
+
+
+def say_missing_caches(session: Session) -> None:
+    """Say which caches of a session are not there, and what that means for what needs no pixels."""
+    if not session.has_caches:
+        gone = [str(folder) for folder in session.cache_folders if not (folder / "cache.json").is_file()]
+        say(
+            f"not there: {', '.join(gone)}; so catalogue columns are left out, and positions that were not kept with "
+            f"the scores (`astroanomaly relocate {session.path} --cache ITS_NEW_PLACE`)"
+        )

@@ -44,7 +44,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         demo_steps(arguments.out, seed=arguments.seed, objects=arguments.objects, iterations=arguments.iterations)
     )
     show_table(
-        f"ranking {result.objects} objects, {result.planted} of them planted, after {result.labels} labels",
+        f"{result.planted} of {result.objects} objects are rare. A simulated expert looked at the {result.looked_at} "
+        f"that came first, and found {result.found} of the rare ones:",
         result.columns,
         result.rows,
     )

@@ -6,11 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.common import count, say_unfinished
+from astroanomaly.cli.common import count, merge_flag, merge_radius, say_unfinished
 from astroanomaly.cli.progress import follow
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
-from astroanomaly.sky import read_angle
 
 __all__ = ["add"]
 
@@ -27,7 +26,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         help=".vot .fits .ecsv .csv or .reg (DS9 regions); with --all .fits .parquet or .csv",
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--top", type=count, metavar="N", help="the N highest scores (default: 100)")
+    which.add_argument("--top", type=count, metavar="N", help="the N highest scores, duplicates merged (default: 100)")
     which.add_argument(
         "--threshold",
         type=float,
@@ -39,11 +38,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--survey", type=Path, metavar="FOLDER", help="with --all: of a survey scored by `score --source` instead"
     )
-    parser.add_argument(
-        "--merge-radius",
-        metavar="ANGLE",
-        help="merge duplicates within (default: 1arcsec; 0: keep all)",
-    )
+    merge_flag(parser, "merge duplicates within")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
@@ -67,11 +62,11 @@ def _export(arguments: argparse.Namespace) -> None:
         top=arguments.top,
         threshold=arguments.threshold,
         labelled=arguments.labelled,
-        merge_radius_arcsec=read_angle(
-            arguments.merge_radius or "1arcsec", "arcsec", plain="arcsec", name="--merge-radius"
-        ),
+        merge_radius_arcsec=merge_radius(arguments),
         overwrite=arguments.overwrite,
     )
     say(f"{len(table)} objects written to {arguments.out}")
+    if "without_probability" in table.meta:
+        say(f"without a probability: {table.meta['without_probability']}")
     if arguments.threshold is not None and "calibration" not in table.meta:
         say("the probability is NOT CALIBRATED: that takes an audit set, labelled blind, with anomalies in it")

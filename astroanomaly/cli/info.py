@@ -8,12 +8,17 @@ import platform
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from astroanomaly.cli.common import many
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import UnreadableError
 from astroanomaly.learn.engine.device import gpu_names
 from astroanomaly.parallel.cores import available_cores
+
+if TYPE_CHECKING:
+    from astroanomaly.session.rounds import Round
+    from astroanomaly.session.session import Session
 
 __all__ = ["add"]
 
@@ -92,6 +97,7 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
         ("source", str(request.get("source", ""))),
         ("inputs", ", ".join(request.get("inputs", []))),
         ("options", ", ".join(f"{key}={value}" for key, value in request.get("options", {}).items())),
+        *((f"understood: {fact.name}", fact.text) for fact in cache.facts.values()),
     ]
     for folder in sorted(path.glob("round-*")):  # a survey scored from its source
         rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} tasks scored"))
@@ -105,26 +111,47 @@ def _ignored(number: int, path: Path) -> str:
 
 
 def _session(path: Path) -> list[tuple[str, str]]:
+    from astroanomaly.session.audit import describe_sample
     from astroanomaly.session.session import Session
 
     session = Session.open(path)
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items())
     seen = session.model_input
+    audit = session.labels.audit_set()
+    sample = describe_sample(audit)
     rows = [
         ("session", str(path)),
-        ("caches", ", ".join(map(str, session.cache.folders))),
-        ("objects", str(len(session.cache))),
+        ("caches", ", ".join(map(_there, session.cache_folders))),
+        ("objects", _count_objects(session)),
         ("label classes", ", ".join(session.classes)),
         ("labels", counts or "none"),
-        ("audit set", str(len(session.labels.audit))),
+        ("audit set", str(len(audit.ids)) + (f", from {sample}" if sample else "")),
         ("network", f"{session.settings['backbone']['name']} at {seen.size} pixels, {seen.views} views"),
     ]
     rows += [
         (
             f"round {item.number}",
             f"{item.ranker}, {item.recipe.get('created', '')}"
-            + ("" if item.is_scored(session.cache) else ", not all scored"),
+            + ("" if _is_scored(session, item) else ", not all scored"),
         )
         for item in session.rounds
     ]
     return rows
+
+
+def _there(folder: Path) -> str:
+    return str(folder) if (folder / "cache.json").is_file() else f"{folder} (not there)"
+
+
+def _count_objects(session: Session) -> str:
+    try:
+        return str(len(session.objects))
+    except UnreadableError:
+        return "not known without the cache: see `astroanomaly relocate`"
+
+
+def _is_scored(session: Session, item: Round) -> bool:
+    try:
+        return item.is_scored(session.objects)
+    except UnreadableError:  # no round has scored everything
+        return False

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly.cli.common import many, scheduler_flag, workers_flag
+from astroanomaly.cli.common import count, many, scheduler_flag, workers_flag
 from astroanomaly.cli.progress import follow
 from astroanomaly.cli.source_flags import source_flags, source_options
-from astroanomaly.cli.terminal import say, show_table
-from astroanomaly.errors import CacheError
+from astroanomaly.cli.terminal import say, say_facts, show_table
+from astroanomaly.errors import CacheError, ConfigError
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.plugins import load_plugins
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from astroanomaly.fetch import Traffic
 
 __all__ = ["add"]
+
+_PREVIEW_FILE = "astroanomaly-preview.png"
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -32,17 +34,28 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="files, folders or addresses")
-    parser.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the new cache")
+    parser.add_argument(
+        "--out", type=Path, metavar="CACHE", help="folder of the new cache; not needed with --preview and --dry-run"
+    )
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
     parser.add_argument("--compression", choices=["gzip"], help="compress the pixels (then no memory map)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be cut and fetched, and stop")
+    parser.add_argument(
+        "--preview", type=count, metavar="N", help="draw N cutouts with their compass as one picture, and stop"
+    )
+    parser.add_argument(
+        "--preview-to",
+        type=Path,
+        metavar="FILE",
+        help=f"the picture of --preview: .png, .svg or .pdf (default: {_PREVIEW_FILE})",
+    )
     parser.add_argument(
         "--retry-failed", action="store_true", help="read objects again that failed, but for those without coverage"
     )
     workers_flag(parser)
     scheduler_flag(parser)
     source_flags(parser, source)
-    parser.set_defaults(run=_ingest, source=source)
+    parser.set_defaults(run=_ingest, source=source, refuse=parser.error)
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
@@ -50,6 +63,12 @@ def _ingest(arguments: argparse.Namespace) -> None:
     from astroanomaly.ingestion.ingest import ingest_steps
 
     source = arguments.source
+    if arguments.preview_to is not None and arguments.preview is None:
+        raise ConfigError("--preview-to names the picture of --preview N: say how many cutouts it shows")
+    if arguments.preview is not None and arguments.dry_run:
+        raise ConfigError("--preview and --dry-run exclude one another: a preview tells what a dry run does, and cuts")
+    if arguments.out is None and arguments.preview is None and not arguments.dry_run:
+        arguments.refuse("--out CACHE is missing; only --preview and --dry-run go without")
     options, fetch = source_options(arguments, source)
     request = SourceRequest.of(
         source.name,
@@ -63,6 +82,9 @@ def _ingest(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         _show_dry_run(request)
         return
+    if arguments.preview is not None:
+        _show_preview(request, arguments.preview, arguments.preview_to or Path(_PREVIEW_FILE))
+        return
     report = follow(ingest_steps(request, arguments.out, workers=arguments.workers, scheduler=arguments.scheduler))
     cache = Cache.open(arguments.out)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
@@ -70,8 +92,8 @@ def _ingest(arguments: argparse.Namespace) -> None:
         f"{many(report.cut, 'cutout')} written, {unseen}{many(report.failed.total(), 'object')} failed, "
         f"{many(report.resumed, 'task')} done before"
     )
-    for reason, count in report.failed.most_common(5):
-        say(f"  {count} x {reason}")
+    for reason, failed in report.failed.most_common(5):
+        say(f"  {failed} x {reason}")
     if getattr(source, "fetches", False):
         say(f"{_asked(report.traffic)}; {report.seconds:.1f} s")
     left = Counter(failure.kind for failure in cache.failures)
@@ -105,6 +127,7 @@ def _show_dry_run(request: SourceRequest) -> None:
     from astroanomaly.ingestion.ingest import dry_run
 
     found = dry_run(request)
+    say_facts(found.facts)
     say(
         f"{many(found.objects, 'object') if found.objects else 'an unknown number of objects'} in "
         f"{many(found.tasks, 'task')}"
@@ -117,6 +140,16 @@ def _show_dry_run(request: SourceRequest) -> None:
     if found.traffic.requests or found.traffic.cached:
         say(f"planning itself asked: {_asked(found.traffic)}; what it fetched is kept for the true run")
     say("nothing was written to the cache: this was a dry run")
+
+
+def _show_preview(request: SourceRequest, number: int, path: Path) -> None:
+    from astroanomaly.ingestion.preview import preview_steps
+
+    found = follow(preview_steps(request, number))
+    for reason, failed in Counter(failure.reason for failure in found.failures).most_common(5):
+        say(f"{many(failed, 'object')} failed: {reason}")
+    found.save(path)
+    say(f"{path}: {many(len(found.cutouts), 'cutout')}; no cache was written: this was a preview")
 
 
 def _asked(traffic: Traffic) -> str:

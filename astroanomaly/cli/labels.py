@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.common import add_command, count
+from astroanomaly.cli.common import add_command, count, say_missing_caches
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.sky import read_angle
 
@@ -56,7 +56,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
-    written = Session.open(arguments.session).export_labels(arguments.file, overwrite=arguments.overwrite)
+    session = Session.open(arguments.session)
+    say_missing_caches(session)
+    written = session.export_labels(arguments.file, overwrite=arguments.overwrite)
     say(f"{written} labelled objects written to {arguments.file}")
 
 

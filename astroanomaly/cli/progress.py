@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from astroanomaly.cli.terminal import err
+from astroanomaly.cli.terminal import err, say_facts
 from astroanomaly.records import Progress, drain
 
 __all__ = ["follow"]
@@ -21,7 +21,8 @@ Result = TypeVar("Result")
 def follow(steps: Generator[Progress, None, Result]) -> Result:
     """Run a generator of reports to its end behind progress bars; return what it returns.
 
-    Without a terminal, a line is written at the end of each stage and for every message.
+    Without a terminal, a line is written at the end of each stage and for every message. What was understood of a
+    request goes to standard output.
     """
     if not err.is_terminal:
         return drain(steps, _show_plainly)
@@ -38,6 +39,7 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
         tasks: dict[str, TaskID] = {}
 
         def show(report: Progress) -> None:
+            say_facts(report.facts)
             if report.message:
                 bars.console.print(escape(report.message))
             if report.stage not in tasks:
@@ -53,6 +55,7 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
 
 
 def _show_plainly(report: Progress) -> None:
+    say_facts(report.facts)
     if report.message:
         print(report.message, file=sys.stderr, flush=True)  # noqa: T201
     if report.total and report.done == report.total:

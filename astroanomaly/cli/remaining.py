@@ -31,6 +31,11 @@ def _remaining(arguments: argparse.Namespace) -> None:
         f"audit set: {found.audit} labelled, {many(found.audit_anomalies, 'anomaly', 'anomalies')} among them; "
         f"{many(found.known, 'anomaly', 'anomalies')} known beside it"
     )
+    if found.sample_of:
+        before = many(found.known_outside, "known anomaly was", "known anomalies were")
+        say(f"drawn from {found.sample_of}: the estimate is about these; {before} labelled before")
+    if found.outside:
+        say(f"nothing is said of {many(found.outside, 'object')} without a label that the audit set is no sample of")
     named = [
         *((f"the next {depth}", item) for depth, item in zip(found.depths, found.within, strict=True)),
         (f"all {found.unlabelled} without a label", found.total),

@@ -33,7 +33,9 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         metavar="HOST",
         help="address that browsers use when it is not this one, as HOST or HOST:PORT; may be repeated",
     )
-    parser.add_argument("--prefix", default="", metavar="PATH", help="path that a reverse proxy leaves on before it asks the app")
+    parser.add_argument(
+        "--prefix", default="", metavar="PATH", help="path that a reverse proxy leaves on before it asks the app"
+    )
     parser.add_argument(
         "--no-background", action="store_true", help="compute no features until somebody asks for them on the page"
     )

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["err", "error", "out", "say", "show_table"]
+from astroanomaly.records import Fact
+
+__all__ = ["err", "error", "out", "say", "say_facts", "show_table"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -17,6 +19,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def say(text: str = "") -> None:
     """Print a line of plain text (markup in it is shown as it is)."""
     out.print(escape(text))
+
+
+def say_facts(facts: Iterable[Fact]) -> None:
+    """Print what a source understood of a request, a line each."""
+    for fact in facts:
+        say(f"{fact.name}: {fact.text}")
 
 
 def error(text: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly.cutting.frames import celestial_frame
 from astroanomaly.cutting.remarks import quiet
 from astroanomaly.errors import UnreadableError
 from astroanomaly.sky import mean_position
@@ -275,7 +276,6 @@ def _border(grid: Grid, steps: int = 9) -> tuple[np.ndarray, np.ndarray]:
 def pixel_to_sky(grid: Grid, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Turn zero-based pixel positions into ICRS degrees, NaN where the projection is not defined."""
     from astropy.coordinates import SkyCoord
-    from astropy.wcs.utils import wcs_to_celestial_frame
 
     wcs = grid.wcs
     x, y = np.atleast_1d(np.asarray(x, np.float64)), np.atleast_1d(np.asarray(y, np.float64))
@@ -285,7 +285,7 @@ def pixel_to_sky(grid: Grid, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
         ra, dec = np.full(x.shape, np.nan), np.full(x.shape, np.nan)
         if good.any():
-            icrs = SkyCoord(lon[good], lat[good], unit="deg", frame=wcs_to_celestial_frame(wcs)).icrs
+            icrs = SkyCoord(lon[good], lat[good], unit="deg", frame=celestial_frame(wcs)).icrs
             ra[good], dec[good] = icrs.ra.deg, icrs.dec.deg
     return ra, dec
 
@@ -297,7 +297,6 @@ def sky_to_pixel(grid: Grid, ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]
     a tenth of a pixel of where it started, the iterative inverse has failed.
     """
     from astropy.coordinates import SkyCoord
-    from astropy.wcs.utils import wcs_to_celestial_frame
 
     wcs = grid.wcs
     ra, dec = np.atleast_1d(np.asarray(ra, np.float64)), np.atleast_1d(np.asarray(dec, np.float64))
@@ -306,7 +305,7 @@ def sky_to_pixel(grid: Grid, ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]
     if not good.any():
         return x, y
     with quiet(), np.errstate(invalid="ignore"):
-        frame = wcs_to_celestial_frame(wcs)
+        frame = celestial_frame(wcs)
         coords = SkyCoord(ra[good], dec[good], unit="deg", frame="icrs").transform_to(frame).spherical
         world = [np.empty(0)] * 2
         world[wcs.wcs.lng], world[wcs.wcs.lat] = coords.lon.deg, coords.lat.deg

@@ -73,7 +73,7 @@ def _elliptical(rng: np.random.Generator) -> Shape:
 
 
 def _disc(rng: np.random.Generator) -> Shape:
-    angle, ratio, young, lumps = rng.uniform(0, np.pi), _inclination(rng), rng.uniform(0.2, 0.6), _lumps(rng, 0.15)
+    angle, ratio, young, lumps = rng.uniform(0, np.pi), _inclination(rng, 0.2), rng.uniform(0.2, 0.6), _lumps(rng, 0.15)
 
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u, v = turn(x, y, angle, ratio)
@@ -101,9 +101,9 @@ def _spiral(rng: np.random.Generator) -> Shape:
     bulge, young = rng.uniform(0.05, 0.35), rng.uniform(0.35, 0.7)
     arms, winding = (
         int(rng.choice([2, 2, 2, 3, 4])),
-        float(rng.choice([-1, 1])) / math.tan(math.radians(rng.uniform(9, 28))),
+        float(rng.choice([-1, 1])) / math.tan(math.radians(rng.uniform(9, 20))),
     )
-    start, sharpness, lumps = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 2.6), _lumps(rng, 0.35)
+    start, sharpness, lumps = rng.uniform(0, 2 * np.pi), rng.uniform(0.4, 1.4), _lumps(rng, 0.25)
     bar = rng.uniform(0.1, 0.3) * (rng.random() < 0.35)
 
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +161,7 @@ def _blend(rng: np.random.Generator) -> Shape:
 
 def _ring(rng: np.random.Generator) -> Shape:
     """Draw a detached ring with knots around a nucleus that may sit off its centre."""
-    angle, ratio, light = rng.uniform(0, np.pi), rng.uniform(0.5, 1), rng.uniform(0.5, 0.75)
+    angle, ratio, light = rng.uniform(0, np.pi), rng.uniform(0.5, 1), rng.uniform(0.65, 0.85)
     width, shift = rng.uniform(0.1, 0.17), rng.normal(0, 0.13, 2).tolist()
     knots, phases = rng.normal(0, 1, 5).tolist(), rng.uniform(0, 2 * np.pi, 5).tolist()
 
@@ -180,7 +180,7 @@ def _merger(rng: np.random.Generator) -> Shape:
     """Draw two nuclei in a common, disturbed envelope, a bridge between them and a tail on either side."""
     angle, apart, weight = rng.uniform(0, np.pi), rng.uniform(0.75, 1.05), rng.uniform(0.35, 0.5)
     bend, ratios, turns = rng.uniform(0.25, 0.5), rng.uniform(0.45, 0.9, 2).tolist(), rng.uniform(0, np.pi, 2).tolist()
-    tail, light, hand = rng.uniform(1.0, 1.6), rng.uniform(0.3, 0.42), float(rng.choice([-1, 1]))
+    tail, light, hand = rng.uniform(1.0, 1.6), rng.uniform(0.4, 0.55), float(rng.choice([-1, 1]))
     path = np.linspace(0, 1, 16).tolist()  # from the nucleus outwards
 
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +205,7 @@ def _merger(rng: np.random.Generator) -> Shape:
 def _arc(rng: np.random.Generator) -> Shape:
     """Draw a spheroid with one or two tangential arcs of a lensed blue galaxy."""
     angle, ratio, index = rng.uniform(0, np.pi), rng.uniform(0.65, 1), rng.uniform(2.5, 4)
-    radius, width, light = rng.uniform(1.5, 2.0), rng.uniform(0.11, 0.15), rng.uniform(0.28, 0.4)
+    radius, width, light = rng.uniform(1.5, 2.0), rng.uniform(0.13, 0.18), rng.uniform(0.4, 0.55)
     middle, length = rng.uniform(0, 2 * np.pi), math.radians(rng.uniform(30, 60))
     counter = rng.uniform(0.15, 0.5)
 
@@ -227,7 +227,7 @@ def _tidal(rng: np.random.Generator) -> Shape:
     form, angle, light = (
         str(rng.choice(["tail", "stream", "shells"])),
         rng.uniform(0, 2 * np.pi),
-        rng.uniform(0.28, 0.42),
+        rng.uniform(0.4, 0.55),
     )
     hand, sweep, reach = float(rng.choice([-1, 1])), rng.uniform(2.2, 3.6), rng.uniform(2.4, 3.2)
     ratio, opening = rng.uniform(0.5, 0.8), rng.uniform(0.45, 0.7)
@@ -271,13 +271,13 @@ class _Nominal(NamedTuple):
 
 
 NOMINAL_SHAPES = {
-    "spiral": _Nominal(_spiral, 0.27, 0.12),
-    "elliptical": _Nominal(_elliptical, 0.16, 0.85),
-    "bulge_disc": _Nominal(_bulge_disc, 0.14, 0.5),
-    "disc": _Nominal(_disc, 0.14, 0.2),
-    "irregular": _Nominal(_irregular, 0.12, 0.0),
-    "edge_on": _Nominal(_edge_on, 0.09, 0.4),
-    "blend": _Nominal(_blend, 0.08, 0.45),
+    "spiral": _Nominal(_spiral, 0.2, 0.12),
+    "elliptical": _Nominal(_elliptical, 0.22, 0.85),
+    "bulge_disc": _Nominal(_bulge_disc, 0.2, 0.5),
+    "disc": _Nominal(_disc, 0.2, 0.2),
+    "irregular": _Nominal(_irregular, 0.1, 0.0),
+    "edge_on": _Nominal(_edge_on, 0.03, 0.4),
+    "blend": _Nominal(_blend, 0.05, 0.45),
 }
 _RARE_SHAPES = {"ring": _ring, "merger": _merger, "arc": _arc, "tidal": _tidal}
 RARITIES = tuple(_RARE_SHAPES)

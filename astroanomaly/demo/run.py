@@ -1,4 +1,4 @@
-"""The whole job on a small simulated sky: ingest, label a few objects, rank, export."""
+"""The whole job on a small simulated sky: ingest, rank, look and label, rank anew, export."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astroanomaly import figures, metrics
+from astroanomaly import figures
 from astroanomaly.benchmark.expert import Expert
 from astroanomaly.demo.simulate import simulate
 from astroanomaly.errors import StorageError
@@ -21,15 +21,9 @@ from astroanomaly.session.session import Session
 
 __all__ = ["DemoResult", "demo_steps"]
 
-_LABEL_COUNTS = (8, 100)  # anomalies and nominal objects that the expert has labelled
-_FIGURES = (
-    ("auroc", "AUROC"),
-    ("auprc", "AUPRC"),
-    ("precision_10", "P@10"),
-    ("precision_20", "P@20"),
-    ("precision_50", "P@50"),
-    ("precision_1pct", "P@1%"),
-)
+_RANKERS = ("cold", "probe", DEFAULT_RANKER)  # one after the other; the first needs no labels
+_LOOKED_AT = 50  # objects that the expert looks at after each ranking
+_RARE_SHARE, _FEWEST_RARE = 0.01, 8
 _CUTOUT_PX = 64  # pixels
 
 
@@ -39,10 +33,12 @@ class DemoResult:
 
     Attributes
     ----------
-    objects, planted, labels
-        Objects in the cache, rarities among them, labels given.
+    objects, planted
+        Objects in the cache, rarities among them.
+    looked_at, found
+        Objects that the expert looked at, rarities among them.
     columns, rows
-        Table of the rankers' figures on the objects without a label.
+        Table of what each ranking brought.
     files
         Pictures and catalogues that were written.
     advice
@@ -51,7 +47,8 @@ class DemoResult:
 
     objects: int
     planted: int
-    labels: int
+    looked_at: int
+    found: int
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     files: Sequence[Path]
@@ -70,14 +67,16 @@ def demo_steps(
     seed
         Seed of the sky and of everything else random.
     objects
-        Objects on the sky, about 1 % of them rarities.
+        Objects on the sky, about 1 % of them rarities, at least 8.
     iterations
         Training steps of the network.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StorageError(f"{out} exists already: remove it, or choose another --out")
     yield Progress("simulating", 0, 1)
-    sky = simulate(out / "sky", n_objects=objects, anomaly_rate=0.01, seed=seed)
+    sky = simulate(
+        out / "sky", n_objects=objects, anomaly_rate=min(1, max(_RARE_SHARE, _FEWEST_RARE / objects)), seed=seed
+    )
     yield Progress("simulating", 1, 1)
     options = {"catalog": sky.catalog, "size": str(_CUTOUT_PX)}
     yield from ingest_steps(SourceRequest.of("fits", sky.mosaics, options=options), out / "cache")
@@ -87,26 +86,27 @@ def demo_steps(
         settings={"session": {"seed": seed}, "input": {"size": _CUTOUT_PX}, "tune": {"iterations": iterations}},
     )
     expert = _expert(sky.truth, session)
-    scores: dict[str, tuple[list[str], np.ndarray]] = {}
-    seconds: dict[str, float] = {}
-    _tell(session, expert)
-    for ranker in ("cold", "probe", DEFAULT_RANKER):
+    rankings: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    rows = []
+    for ranker in _RANKERS:
         started = time.perf_counter()
         yield from session.train_steps(ranker)
-        seconds[ranker] = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         ids, log_odds = session.scores()
-        scores[ranker] = ids, -log_odds[:, 0]
-    rankings = {ranker: expert.truth_and_scores(*found) for ranker, found in scores.items()}
-    measured = {ranker: metrics.evaluate(truth, values) for ranker, (truth, values) in rankings.items()}
-    rows = [
-        (ranker, *(f"{found[key]:.3f}" for key, _ in _FIGURES), f"{seconds[ranker]:.0f}")
-        for ranker, found in measured.items()
-    ]
+        rankings[ranker] = expert.truth_and_scores(ids, -log_odds[:, 0])
+        labels, hidden = len(expert.given), rankings[ranker][0]
+        looked_at = _look(expert, session, ids, -log_odds[:, 0])
+        found = sum(expert.given[object_id] != NOMINAL for object_id in looked_at)
+        chance = len(looked_at) * hidden.mean()
+        rows.append(
+            (ranker, f"{labels}", f"{len(looked_at)}", f"{found} of {hidden.sum()}", f"{chance:.1f}", f"{seconds:.0f}")
+        )
     return DemoResult(
         len(session.cache),
         expert.anomalies,
         len(expert.given),
-        ("ranker", *(title for _, title in _FIGURES), "seconds"),
+        sum(label != NOMINAL for label in expert.given.values()),
+        ("ranked by", "labels so far", "looked at", "rare found", "by chance", "seconds"),
         rows,
         _write(session, rankings, out),
         _advice(out),
@@ -114,23 +114,38 @@ def demo_steps(
 
 
 def _expert(truth: Path, session: Session) -> Expert:
-    """Somebody who knows the truth and has labelled a few objects already."""
+    """Somebody who knows the truth when looking at an object."""
     with truth.open(newline="", encoding="utf-8") as handle:
         known = {row["object_id"]: row["class"] for row in csv.DictReader(handle)}
-    expert = Expert({i: NOMINAL if kind == NOMINAL else ANOMALY for i, kind in known.items() if i in session.cache})
-    expert.label_random(*_LABEL_COUNTS, np.random.default_rng((session.settings["session"]["seed"], 11)))
-    return expert
+    return Expert({i: NOMINAL if kind == NOMINAL else ANOMALY for i, kind in known.items() if i in session.cache})
 
 
-def _tell(session: Session, expert: Expert) -> None:
-    """Put the expert's labels into the session's log."""
+def _look(expert: Expert, session: Session, ids: Sequence[str], scores: np.ndarray) -> list[str]:
+    """Let the expert look at the objects that come first and have no label yet; return them.
+
+    The next ranking needs examples of both kinds: until there are some, the expert looks on.
+    """
+    ranked = [ids[row] for row in np.argsort(-scores, kind="stable")]
+    before = set(expert.given)
+    while len(expert.given) < len(ranked):
+        expert.label_ranked(ranked, _LOOKED_AT, 0, "top")
+        if expert.has_both_classes:
+            break
+    looked_at = [object_id for object_id in expert.given if object_id not in before]
     for label in (NOMINAL, ANOMALY):
-        session.label(expert.labels.of(label), label, annotator="simulated expert")
+        chosen = [object_id for object_id in looked_at if expert.given[object_id] == label]
+        if chosen:
+            session.label(chosen, label, annotator="simulated expert")
+    return looked_at
 
 
 def _write(session: Session, rankings: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> list[Path]:
     session.contact_sheet(session.candidates(50, include_labelled=True), out / "candidates.png")
-    figures.performance_curves(rankings, out / "curves.png", title="simulated sky, objects without a label")
+    figures.performance_curves(
+        rankings,
+        out / "curves.png",
+        title="simulated sky; each ranking on the objects that had no label when it was made",
+    )
     for name in ("anomalies.vot", "anomalies.fits"):
         session.export(out / name, top=50)
     names = ("candidates.png", "curves.png", "anomalies.vot", "anomalies.fits")

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RARITIES", "SimulatedSky", "simulate"]
 
-_SPACING_PX = 64  # pixels between neighbouring objects of the jittered grid
-_JITTER_PX = 8.0  # largest shift of an object from its grid point, pixels
-_MARGIN_PX = 48  # pixels between the outermost grid points and the edge of the sky
+_SPACING_PX = 64  # pixels; an object has the square of it on average
+_CLOSEST_PX = 46.0  # pixels between an object and its nearest neighbour, at least
+_MARGIN_PX = 48  # pixels between the outermost objects and the edge of the sky
+_TRIES = 500  # places that are tried for an object before the closest distance gives way
 _OVERLAP_PX = 96  # pixels that two neighbouring tiles share
 _PIXEL_SCALE_ARCSEC = 0.1  # arcsec
 _CENTRE_DEG = (150.1, 2.2)  # right ascension and declination of the middle of the sky, degrees
@@ -132,7 +133,7 @@ def simulate(
     satellite trail lie anywhere. The sky is convolved with one Moffat (1969) profile with faint diffraction spikes per
     band, and gets the photon noise of sky and objects (normal, of the Poisson variance) and read-out noise.
     """
-    columns, rows = _check(n_objects, anomaly_rate, seed, tiles)
+    height, width = _check(n_objects, anomaly_rate, seed, tiles)
     report = progress or (lambda _: None)
     folder = Path(folder)
     try:
@@ -140,11 +141,8 @@ def simulate(
     except OSError as error:
         raise StorageError(f"{folder} cannot be made: {error.strerror or error}; choose another folder") from error
     streams = iter(np.random.SeedSequence(seed).spawn(n_objects + 3 + tiles))
-    drawn = _draw(np.random.default_rng(next(streams)), n_objects, anomaly_rate, columns)
-    sky = np.zeros(
-        (len(_BANDS), 2 * _MARGIN_PX + (rows - 1) * _SPACING_PX + 1, 2 * _MARGIN_PX + (columns - 1) * _SPACING_PX + 1),
-        np.float32,
-    )
+    drawn = _draw(np.random.default_rng(next(streams)), n_objects, anomaly_rate, (height, width))
+    sky = np.zeros((len(_BANDS), height, width), np.float32)
     for number in range(n_objects):
         _add_object(sky, drawn, number, np.random.default_rng(next(streams)))
         if number % 50 == 0:
@@ -154,7 +152,6 @@ def simulate(
     trails = _trails(np.random.default_rng(next(streams)), sky.shape, n_objects)
     mosaics: list[Path] = []
     measured: dict[str, np.ndarray] = {}
-    width = sky.shape[2]
     edges = np.linspace(0, width, tiles + 1).astype(int)
     done = 0
     for plane, band, trail in zip(sky, _BANDS, trails, strict=True):
@@ -185,7 +182,7 @@ def simulate(
 
 
 def _check(n_objects: int, anomaly_rate: float, seed: int, tiles: int) -> tuple[int, int]:
-    """Return the columns and rows of the grid of objects."""
+    """Return height and width of the sky in pixels."""
     if n_objects < 1:
         raise ConfigError(f"n_objects={n_objects}: a sky needs at least one object")
     if not 0 <= anomaly_rate <= 1:
@@ -196,13 +193,13 @@ def _check(n_objects: int, anomaly_rate: float, seed: int, tiles: int) -> tuple[
     columns = int(np.ceil(n_objects / rows))
     if not 1 <= tiles <= columns:
         raise ConfigError(f"tiles={tiles}: expected 1 to {columns} for {n_objects} objects")
-    return columns, rows
+    return tuple(2 * _MARGIN_PX + (count - 1) * _SPACING_PX + 1 for count in (rows, columns))  # type: ignore[return-value]
 
 
 # ------------------------------------------------------------------------------------------------- what is on the sky
 
 
-def _draw(rng: np.random.Generator, n: int, anomaly_rate: float, columns: int) -> dict[str, np.ndarray]:
+def _draw(rng: np.random.Generator, n: int, anomaly_rate: float, sky_shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """Draw class, shape, place, fluxes and half-light radius of every object.
 
     A rarity first draws an ordinary shape like everybody else, takes its flux, colours and size, and only then
@@ -224,15 +221,40 @@ def _draw(rng: np.random.Generator, n: int, anomaly_rate: float, columns: int) -
     kind = np.array([NOMINAL] * n, dtype=object)
     kind[rare] = np.array(RARITIES, dtype=object)[np.arange(len(rare)) % len(RARITIES)]
     shape[rare] = kind[rare]
-    place = rng.permutation(n)  # so that neither order nor place tells the class
+    x, y = _places(rng, n, sky_shape)
     return {
         "class": kind.astype(str),
         "shape": shape.astype(str),
-        "x": _MARGIN_PX + _SPACING_PX * (place % columns) + rng.uniform(-_JITTER_PX, _JITTER_PX, n),
-        "y": _MARGIN_PX + _SPACING_PX * (place // columns) + rng.uniform(-_JITTER_PX, _JITTER_PX, n),
+        "x": x,
+        "y": y,
         "flux": np.stack([flux_g, flux_r, flux_i], axis=1),
         "r50": r50,
     }
+
+
+def _places(rng: np.random.Generator, n: int, sky_shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw places ``(n,)`` each, x and y, anywhere but closer to one another than `_CLOSEST_PX` (random sequential).
+
+    Where there is no room left, the distance gives way a little at a time.
+    """
+    height, width = sky_shape
+    closest = _CLOSEST_PX
+    taken: dict[
+        tuple[int, int], list[tuple[float, float, int]]
+    ] = {}  # by cell as wide as the distance: x and y of what lies there
+    for number in range(n):
+        for attempt in range(1, 100 * _TRIES):
+            x, y = rng.uniform(_MARGIN_PX, width - 1 - _MARGIN_PX), rng.uniform(_MARGIN_PX, height - 1 - _MARGIN_PX)
+            column, row = int(x // _CLOSEST_PX), int(y // _CLOSEST_PX)
+            cells = ((column + dx, row + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1))
+            near = (place for cell in cells for place in taken.get(cell, ()))
+            if all(math.hypot(x - px, y - py) >= closest for px, py, _ in near):
+                break
+            if attempt % _TRIES == 0:
+                closest *= 0.9
+        taken.setdefault((column, row), []).append((x, y, number))
+    places = np.array(sorted((number, x, y) for cell in taken.values() for x, y, number in cell))
+    return places[:, 1], places[:, 2]
 
 
 def _add_object(sky: np.ndarray, drawn: Mapping[str, np.ndarray], number: int, rng: np.random.Generator) -> None:
@@ -328,10 +350,10 @@ def _add_field(sky: np.ndarray, rng: np.random.Generator, n_objects: int) -> Non
 
 
 def _trails(rng: np.random.Generator, shape: tuple[int, ...], n_objects: int) -> list[np.ndarray]:
-    """Return satellite trails, each in one band only, per band: about one per 2,000 objects."""
+    """Return satellite trails, each in one band only, per band: about one per 8,000 objects."""
     trails = [np.zeros(1, np.float32) for _ in range(shape[0])]
     y, x = np.ogrid[: float(shape[1]), : float(shape[2])]
-    for _ in range(rng.poisson(n_objects / 2000)):
+    for _ in range(rng.poisson(n_objects / 8000)):
         angle, level, band = rng.uniform(0, np.pi), rng.uniform(20, 60), int(rng.integers(shape[0]))
         x0, y0 = rng.uniform(0, shape[2]), rng.uniform(0, shape[1])
         distance = (x - x0) * math.sin(angle) - (y - y0) * math.cos(angle)  # (H, W)

@@ -21,7 +21,9 @@ from astroanomaly.figures.canvas import (
     shorten_to_width,
     text_width,
 )
+from astroanomaly.figures.compass import draw_compass
 from astroanomaly.imaging.class_marks import MarkStyle, mark_style
+from astroanomaly.imaging.compass import Compass
 from astroanomaly.records import ANOMALY, NOMINAL
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def contact_sheet(
     labels: Sequence[str | None] | None = None,
     classes: Sequence[str] = (),
     cell: int = 128,
+    compasses: Sequence[Compass | None] | None = None,
 ) -> None:
     """Draw many small pictures as one, each with its caption.
 
@@ -70,6 +73,8 @@ def contact_sheet(
         not among them follow by name.
     cell
         Wanted side of a picture in pixels.
+    compasses
+        Compass of each image or None: drawn into it, with a scale bar.
 
     Raises
     ------
@@ -84,11 +89,13 @@ def contact_sheet(
         raise ConfigError(f"a contact sheet takes (n, H, W, 3) uint8 images, not {images.shape} {images.dtype}")
     n = len(images)
     marks = [None] * n if labels is None else list(labels)
-    if not n or columns < 1 or len(captions) != n or len(marks) != n:
+    directions = [None] * n if compasses is None else list(compasses)
+    if not n or columns < 1 or {len(captions), len(marks), len(directions)} != {n}:
         raise ConfigError(
             f"a contact sheet needs images, at least one column, and one caption and label per image; it got {n} "
             f"images, {columns} columns, {len(captions)} captions and {len(marks)} labels"
         )
+    before = images.shape[2]
     images = _resized(images, cell)
     height, width = images.shape[1:3]
     columns = min(columns, n)
@@ -115,6 +122,9 @@ def contact_sheet(
         if style:
             canvas[y : y + height + 2 * frame, x : x + width + 2 * frame] = _rgb(_colour(style))
         canvas[y + frame : y + frame + height, x + frame : x + frame + width] = images[number]
+        compass = directions[number]
+        if compass is not None:
+            draw_compass(figure, total, (x + frame, y + frame, width, height), compass, width / before)
         if style:
             _marker(figure, total, x + width + frame - 11, y + frame + 11, style)
         for line, text in enumerate(lines[number]):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from astroanomaly.config import nearest
 from astroanomaly.errors import BandError
 
-__all__ = ["default_channels", "parse_channels", "wavelength_nm"]
+__all__ = ["default_channels", "is_of_survey", "parse_channels", "wavelength_nm"]
 
 Channels = tuple[tuple[float, ...], ...]
 
@@ -23,20 +23,8 @@ _NAMED_BANDS_NM = {
     "irac1": 3550, "irac2": 4490, "irac3": 5730, "irac4": 7870, "red": 658, "green": 551, "blue": 445,
 }  # fmt: skip
 _SURVEYS = (
-    "des",
-    "decam",
-    "hsc",
-    "sdss",
-    "lsst",
-    "cfis",
-    "megacam",
-    "panstarrs",
-    "ps1",
-    "wishes",
-    "jedis",
-    "kids",
-    "ls",
-)
+    "des", "decam", "hsc", "sdss", "lsst", "cfis", "megacam", "panstarrs", "ps1", "wishes", "jedis", "kids", "ls",
+)  # fmt: skip
 _HST = re.compile(r"f(\d{3,4})(w|m|n|lp|x|w2)$", re.IGNORECASE)
 
 
@@ -50,7 +38,7 @@ def wavelength_nm(name: str) -> float | None:
     are read as HST's.
     """
     parts = [part for part in re.split(r"[^0-9A-Za-z]+", name) if part]
-    in_survey = any(part.lower() in _SURVEYS for part in parts)
+    in_survey = is_of_survey(name)
     for part in parts:
         match = _HST.match(part)
         if match:
@@ -64,6 +52,11 @@ def wavelength_nm(name: str) -> float | None:
         if single in _CASE_SENSITIVE_NM:
             return float(_CASE_SENSITIVE_NM[single])
     return None
+
+
+def is_of_survey(name: str) -> bool:
+    """Whether a band's name has the word of a survey that observes in ugrizy."""
+    return any(part.lower() in _SURVEYS for part in re.split(r"[^0-9A-Za-z]+", name))
 
 
 def default_channels(bands: Sequence[str]) -> Channels:

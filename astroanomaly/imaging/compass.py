@@ -1,33 +1,44 @@
-"""Position of a pixel on the sky, length of an arcsecond, directions of north and east, from a cutout's WCS."""
+"""Position of a pixel on the sky, length of an arcsecond, directions of north and east."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-__all__ = ["Compass", "compass_of", "sexagesimal", "sky_at"]
+from astroanomaly.cutting.grids import Grid, pixel_to_sky
+
+__all__ = ["Compass", "sexagesimal", "sky_at"]
 
 _BARS_ARCSEC = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000)
 
 
 @dataclass(frozen=True)
 class Compass:
-    """Scale and directions at the centre of a cutout.
+    """Scale and directions in the middle of a picture.
 
     Attributes
     ----------
     scale_arcsec
-        Length of a pixel's side.
+        Arcseconds a pixel, from left to right.
     north, east
-        Unit vectors ``(x, y)`` in pixels.
+        Unit vectors: to the right, and up.
     """
 
     scale_arcsec: float
     north: tuple[float, float]
     east: tuple[float, float]
+
+    @classmethod
+    def of(cls, scales: np.ndarray | None) -> Compass | None:
+        """Make it from ``(2, 2)`` `astroanomaly.cutting.directions.sky_scales`; None where there is no direction."""
+        if scales is None or not np.isfinite(scales).all():
+            return None
+        east, north = np.linalg.inv(scales).T  # steps in pixels that lead an arcsecond east, and north
+        north_x, north_y = (north / math.hypot(*north)).tolist()
+        east_x, east_y = (east / math.hypot(*east)).tolist()
+        return cls(float(np.hypot(*scales[:, 0])), (north_x, north_y), (east_x, east_y))
 
     def bar(self, width: float) -> tuple[float, str]:
         """Return length in pixels and text of a scale bar, at most a third as long as so many pixels."""
@@ -36,48 +47,47 @@ class Compass:
         text = f"{bar / 3600:g}°" if bar >= 3600 else f"{bar / 60:g}′" if bar >= 60 else f"{bar:g}″"
         return bar / self.scale_arcsec, text
 
+    def marks(
+        self, left: float, low: float, width: float, height: float
+    ) -> tuple[list[tuple[list[float], list[float]]], list[tuple[float, float, str]]]:
+        """Lay out a scale bar at the lower left and arrows at the lower right of a part of the picture.
 
-def compass_of(wcs: Any, width: int, height: int) -> Compass | None:
-    """Measure a cutout's WCS; None where it has none, or one that gives no position here."""
-    if wcs is None:
-        return None
-    from astropy import units
+        Parameters
+        ----------
+        left, low, width, height
+            The part, in pixels of the picture, x to the right and y up.
 
-    x, y = (width - 1) / 2, (height - 1) / 2
-    centre = sky_at(wcs, x, y)
-    if centre is None:
-        return None
-    aside = [sky_at(wcs, x + dx, y + dy) for dx, dy in ((1, 0), (0, 1))]
-    if None in aside:
-        return None
-    area = [centre.separation(other).arcsec for other in aside]
-    scale = math.sqrt(area[0] * area[1])
-    if not scale > 0:
-        return None
-    step = max(scale, 1e-3) * units.arcsec
-    moved = [centre.directional_offset_by(angle * units.deg, step) for angle in (0, 90)]
-    arrows = []
-    for place in moved:
-        px, py = wcs.world_to_pixel(place)
-        dx, dy = float(px) - x, float(py) - y
-        length = math.hypot(dx, dy)
-        if not (math.isfinite(length) and length > 0):
-            return None
-        arrows.append((dx / length, dy / length))
-    return Compass(scale, arrows[0], arrows[1])
+        Returns
+        -------
+        lines : list
+            x and y of both ends of the bar, and of the arrows to north and to east.
+        words : list
+            x, y and text in their middle: the length of the bar, N, E. All of it lies within the part.
+        """
+        bar, text = self.bar(width)
+        x, y = left + 0.05 * width, low + 0.05 * height
+        arm = 0.1 * min(width, height)
+        (nx, ny), (ex, ey) = self.north, self.east
+        x0 = left + 0.95 * width - 1.3 * arm * max(0, nx, ex)  # wherever north is, both letters stay inside
+        y0 = low + 0.05 * height - 1.3 * arm * min(0, ny, ey)
+        lines = [([x, x + bar], [y, y]), ([x0, x0 + arm * nx], [y0, y0 + arm * ny])]
+        lines.append(([x0, x0 + arm * ex], [y0, y0 + arm * ey]))
+        words = [(x + bar / 2, y + 0.04 * height, text)]
+        words += [
+            (x0 + 1.3 * arm * dx, y0 + 1.3 * arm * dy, letter) for dx, dy, letter in ((nx, ny, "N"), (ex, ey, "E"))
+        ]
+        return lines, words
 
 
-def sky_at(wcs: Any, x: float, y: float) -> Any:
-    """ICRS `astropy.coordinates.SkyCoord` of a pixel, (0, 0) the centre of the first; None where there is no sky."""
-    if wcs is None:
+def sky_at(grid: Grid | None, x: float, y: float) -> tuple[float, float] | None:
+    """ICRS degrees of a place on a grid, (0, 0) the centre of its first pixel; None where there is no sky."""
+    if grid is None:
         return None
-    place = wcs.pixel_to_world(x, y)
-    place = place[0] if isinstance(place, list | tuple) else place
     try:
-        place = place.icrs
-    except (AttributeError, ValueError):  # not a celestial axis, or no way from its frame to ICRS
+        ra, dec = pixel_to_sky(grid, x, y)
+    except (ValueError, TypeError, RuntimeError):  # no celestial axes, or no way from their frame to ICRS
         return None
-    return place if np.isfinite(place.ra.deg) and np.isfinite(place.dec.deg) else None
+    return (float(ra[0]), float(dec[0])) if np.isfinite(ra[0]) and np.isfinite(dec[0]) else None
 
 
 def sexagesimal(ra: float, dec: float) -> str:

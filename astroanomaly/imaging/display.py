@@ -12,6 +12,7 @@ import numpy as np
 from astroanomaly.config import StretchConfig, build, to_plain
 from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.bands import default_channels, parse_channels
+from astroanomaly.imaging.orientation import ORIENTATIONS, OrientationChoice
 
 __all__ = ["COLOUR_MAPS", "Display"]
 
@@ -27,8 +28,12 @@ class Display:
     stretch
         Interval and curve.
     colours
-        ``rgb``: bands mixed to red, green and blue. ``lupton``: the same, keeping the hue of bright objects.
+        ``rgb``: bands mixed to red, green and blue. ``lupton``: the same, keeping the hue at every brightness.
         ``single``: one band in a colour map.
+    scale
+        Of mixed bands. ``band``: each goes from its own black to its own white level. ``flux``: each from its own black
+        level, all with the same flux from black to white: the root mean square of what the intervals of the three
+        channels span.
     channels
         Bands for red, green and blue, as in ``i,r,g``; empty: by wavelength.
     band
@@ -36,9 +41,10 @@ class Display:
     colour_map
         One of `COLOUR_MAPS`.
     brightness
-        Added after the curve, -1 to 1.
+        Added after the curve, -1 to 1. Lupton colours are multiplied by tan(pi/4 (1 + brightness)) instead, which keeps
+        their hue.
     contrast
-        Factor around mid-grey after the curve, 0.1 to 10.
+        Factor around mid-grey after the curve, 0.1 to 10; for Lupton colours the power around mid-grey.
     invert
         Dark on light.
     lupton_q, lupton_stretch
@@ -48,10 +54,14 @@ class Display:
         away.
     hidden
         Bands switched off.
+    orientation
+        ``north``: north up, east left, by the exact angle; ``north-quarter``: by quarter turns and a reflection;
+        ``stored``: as the pixels are. Objects without a WCS are always as stored.
     """
 
     stretch: StretchConfig = field(default_factory=StretchConfig)
     colours: Literal["rgb", "lupton", "single"] = "rgb"
+    scale: Literal["band", "flux"] = "band"
     channels: str = ""
     band: str = ""
     colour_map: str = "grey"
@@ -63,6 +73,7 @@ class Display:
     sharpen: float = 0.0
     radius: float = 2.0
     hidden: tuple[str, ...] = ()
+    orientation: OrientationChoice = "north"
 
     def __post_init__(self) -> None:
         numbers = {
@@ -76,12 +87,14 @@ class Display:
         for name, (value, low, high) in numbers.items():
             if not low <= value <= high:  # NaN too
                 raise ConfigError(f"display.{name}={value}: expected {low} to {high}")
+        if self.orientation not in ORIENTATIONS:
+            raise ConfigError(f"display.orientation={self.orientation!r}: expected one of {', '.join(ORIENTATIONS)}")
         if self.colour_map not in COLOUR_MAPS:
             raise ConfigError(f"display.colour_map={self.colour_map!r}: expected one of {', '.join(COLOUR_MAPS)}")
 
     @classmethod
     def for_pixels(cls, pixel_kind: str) -> Display:
-        """Return the first display: pictures as they are, flux with asinh between percentiles of each cutout."""
+        """Return one that needs no survey: pictures as they are, flux by asinh between percentiles of each cutout."""
         if pixel_kind == "display":
             return cls(StretchConfig(curve="linear", interval="manual", black=0, white=255, scope="cutout"))
         return cls(StretchConfig(curve="asinh", interval="percentile", low=1, high=99.7, scope="cutout"))
@@ -128,7 +141,7 @@ class Display:
         bands
             Their names.
         there
-            Which of them an object has; colours by wavelength are made of those. None: all.
+            Which of them an object has; colours are made of those. None: all.
 
         Raises
         ------
@@ -140,7 +153,11 @@ class Display:
         if self.channels:
             table[:] = parse_channels(self.channels, bands)
             table[:, ~here] = 0
-        else:
+            colours = [row / row.sum() for row in table if row.any()]
+            if len(colours) == 2:  # of two colours the third is the mean, as of two bands
+                colours.insert(1, (colours[0] + colours[1]) / 2)
+            table[:] = colours if len(colours) == 3 else colours[0] if colours else 0
+        if not table.any():
             table[:, here] = default_channels([band for band, yes in zip(bands, here, strict=True) if yes])
         table[:, [band in self.hidden for band in bands]] = 0
         total = table.sum(1, keepdims=True)

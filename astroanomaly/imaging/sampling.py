@@ -26,9 +26,7 @@ class Cutouts(Protocol):
         """``(n, B, H, W)`` pixels."""
 
 
-def sample_pixels(
-    cache: Cutouts, rng: np.random.Generator, *, cutouts: int, pixels: int, evenly: bool = True
-) -> np.ndarray:
+def sample_pixels(cache: Cutouts, rng: np.random.Generator, *, cutouts: int, pixels: int) -> np.ndarray:
     """Draw pixels of random cutouts.
 
     Parameters
@@ -40,10 +38,7 @@ def sample_pixels(
     cutouts
         How many cutouts, at most.
     pixels
-        How many pixels of each band, at most about.
-    evenly
-        Whether each cutout gives as many pixels, so that no more are held at a time; else they are drawn from those of
-        all cutouts at once.
+        How many pixels of each band, at most about; each cutout gives as many.
 
     Returns
     -------
@@ -57,10 +52,8 @@ def sample_pixels(
         flat = images.reshape(*images.shape[:2], -1)  # (n, B, H * W)
         area = flat.shape[2]
         share = min(area, max(1, pixels // len(ids)))
-        if evenly and share < area:
+        if share < area:
             flat = flat[:, :, rng.choice(area, share, replace=False)]
         parts.append(flat.swapaxes(0, 1).reshape(flat.shape[1], -1))
     drawn = np.concatenate(parts, axis=1)  # (B, P)
-    if not evenly and drawn.shape[1] > pixels:
-        drawn = drawn[:, rng.choice(drawn.shape[1], pixels, replace=False)]
     return np.ascontiguousarray(drawn, np.float32)[None, :, None, :]

@@ -8,23 +8,27 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
-from astroanomaly.cache.plan import read_description, read_plan
-from astroanomaly.cache.schema import CACHE_FILE, layout_from_plain
+from astroanomaly.cache.plan import read_description, read_facts, read_plan
+from astroanomaly.cache.schema import CACHE_FILE, INPUT_FOLDER, layout_from_plain
 from astroanomaly.cache.writer import create_cache, write_lock
-from astroanomaly.config import FetchConfig
-from astroanomaly.errors import StorageError
+from astroanomaly.config import FetchConfig, option_types
+from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.fetch import Traffic, traffic, using
 from astroanomaly.hookspecs import Source
-from astroanomaly.ingestion.plan import make_plan, refuse_other_request, refuse_strange_folder
+from astroanomaly.ingestion.plan import complete_facts, make_plan, refuse_other_request, refuse_strange_folder
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.retry import failed_tasks
 from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tasks
 from astroanomaly.parallel.dask import Cluster, connect
-from astroanomaly.records import Download, Plan, Progress, drain
+from astroanomaly.plugins import load_plugins
+from astroanomaly.records import Download, Fact, Plan, Progress, drain
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
 
 __all__ = ["DryRun", "dry_run", "hold_folder", "ingest", "ingest_steps", "plan_ingest"]
 
@@ -43,17 +47,20 @@ class DryRun:
         What reading them would fetch, as far as the source says.
     traffic
         What planning itself has asked of the network.
+    facts
+        What was understood of the request.
     """
 
     objects: int
     tasks: int
     downloads: tuple[Download, ...] = ()
     traffic: Traffic = field(default_factory=Traffic)
+    facts: tuple[Fact, ...] = ()
 
 
 def ingest(
     source: str | Source,
-    inputs: str | Path | Sequence[str | Path] = (),
+    inputs: str | Path | HDUList | Sequence[str | Path | HDUList] = (),
     *,
     out: str | Path,
     prefix: str = "",
@@ -72,7 +79,8 @@ def ingest(
     source
         Name of an installed source (``fits``, ``images`` ...) or a source object.
     inputs
-        Files, folders or addresses.
+        Files, folders or addresses, as text or `pathlib.Path`; open HDULists. An HDUList that has no file, or is not as
+        its file has it, is written into the folder ``inputs`` of the cache, where workers and later calls find it.
     out
         Folder of the cache.
     prefix
@@ -92,18 +100,26 @@ def ingest(
     progress
         Called with a `Progress` now and then.
     **options
-        Options of the source, as in ``astroanomaly ingest NAME --help``.
+        Options of the source, as in ``astroanomaly ingest NAME --help``. Catalogues may be paths, astropy tables or
+        SkyCoord; sizes pixels, ``(height, width)``, or angles as `astropy.units.Quantity` or text.
 
     Returns
     -------
     Cache
-        The finished cache; ``cache.failures`` lists the objects that could not be cut.
+        The finished cache; ``cache.failures`` lists the objects that could not be cut, ``cache.facts`` what was
+        understood of the request.
 
     Raises
     ------
     AstroAnomalyError
         Whatever makes the whole run impossible. What was committed before stays, and the same call resumes.
     """
+    if not isinstance(out, str | Path):
+        raise ConfigError(f"out: {type(out).__name__} cannot name the cache: expected the path of a folder")
+    if "preview" in options and not _has_option(source, "preview"):
+        raise ConfigError("ingest writes a cache; a preview, which writes none, is made by astroanomaly.preview(...)")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ConfigError(f"workers={workers!r}: expected a whole number of processes, 1 or more")
     request = SourceRequest.of(
         source,
         inputs,
@@ -167,15 +183,19 @@ def plan_ingest(request: SourceRequest, out: Path) -> Generator[Progress, None, 
     """
     began = time.time()
     planning = Traffic()
-    if not (out / CACHE_FILE).is_file():
+    given, inputs, is_new = request, out / INPUT_FOLDER, not (out / CACHE_FILE).is_file()
+    request = given.stored(inputs, write=is_new)
+    if is_new:
         yield Progress("planning", 0)
         before = traffic()
         with using(request.fetch, began):
-            layout, tasks = make_plan(request)
+            layout, tasks, facts = make_plan(request)
         planning = traffic() - before
-        create_cache(out, layout, tasks, request.description)
+        create_cache(out, layout, tasks, request.description, facts)
     content = read_description(out)
     refuse_other_request(content, request, out)
+    given.stored(inputs)  # once more, where somebody has removed them
+    yield Progress("planning", 0, facts=read_facts(content))
     layout = layout_from_plain(content.get("layout"), out / CACHE_FILE)
     context = IngestContext(request.source, out, layout, request.prefix, request.compression, request.fetch, began)
     return context, planning
@@ -184,11 +204,12 @@ def plan_ingest(request: SourceRequest, out: Path) -> Generator[Progress, None, 
 def dry_run(request: SourceRequest) -> DryRun:
     """Plan an ingest and say what it would do. No cache is written; what planning fetches is kept."""
     before = traffic()
-    with using(request.fetch):
-        plan = request.plan()
-        sizes = [len(task) for task in plan]
-    downloads = tuple(plan.downloads) if isinstance(plan, Plan) else ()
-    return DryRun(sum(sizes), len(sizes), downloads, traffic() - before)
+    with using(request.fetch), request.stored_for_now() as stored:
+        plan = stored.plan()
+        tasks = list(plan)
+    planned = plan if isinstance(plan, Plan) else Plan(tasks)
+    facts = complete_facts(planned.facts, planned.layout, tasks)
+    return DryRun(sum(map(len, tasks)), len(tasks), tuple(planned.downloads), traffic() - before, facts)
 
 
 def _run(context: IngestContext, workers: int | Cluster, retry_failed: bool) -> Generator[Progress, None, IngestReport]:
@@ -216,6 +237,11 @@ def _run(context: IngestContext, workers: int | Cluster, retry_failed: bool) -> 
             done += part.cut + part.failed.total() + part.no_coverage
             yield Progress("retrying", done, max(total, done), {"failed": float(part.failed.total())})
     return report
+
+
+def _has_option(source: str | Source, name: str) -> bool:
+    loaded = load_plugins().source(source) if isinstance(source, str) else source
+    return name in option_types(loaded.Options)
 
 
 def _add(one: IngestReport, two: IngestReport) -> IngestReport:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from astroanomaly.cache.schema import INPUT_FOLDER
 from astroanomaly.cache.writer import SHARD_BYTES
 from astroanomaly.config import current_names
 from astroanomaly.errors import CacheError, PluginError, StorageError
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Plan, Task
+from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Layout, Plan, Task
 
-__all__ = ["make_plan", "refuse_other_request", "refuse_strange_folder"]
+__all__ = ["complete_facts", "layout_of", "make_plan", "refuse_other_request", "refuse_strange_folder"]
+
+_MOST_FACTS = 100
+_BANDS_LISTED = 20
 
 
-def make_plan(request: SourceRequest) -> tuple[Layout, list[Task]]:
-    """Ask the source for its tasks; find the layout; split tasks that would not fit a shard."""
+def make_plan(request: SourceRequest) -> tuple[Layout, list[Task], tuple[Fact, ...]]:
+    """Ask the source for its tasks; find the layout; split tasks that would not fit a shard; say what was understood.
+
+    Returns
+    -------
+    layout, tasks, facts
+        What the source does not say of bands and size comes from the layout.
+    """
     source, plan = request.source, request.plan()
     tasks = list(plan)
     keys = Counter(task.key for task in tasks)
@@ -33,7 +43,34 @@ def make_plan(request: SourceRequest) -> tuple[Layout, list[Task]]:
     if layout is None:
         layout = _layout_of_first(source, tasks)
     rows = max(1, SHARD_BYTES // 4 // layout.nbytes)
-    return layout, [part for task in tasks for part in task.split(rows)]
+    facts = complete_facts(plan.facts if isinstance(plan, Plan) else (), layout, tasks)
+    return layout, [part for task in tasks for part in task.split(rows)], facts
+
+
+def complete_facts(facts: Iterable[Fact], layout: Layout | None, tasks: Sequence[Task]) -> tuple[Fact, ...]:
+    """Add what the plan says of objects, bands and size where the source says nothing of them.
+
+    Raises
+    ------
+    PluginError
+        If two facts have one name, or there are more than a hundred.
+    """
+    said = list(facts)
+    names = [fact.name for fact in said]
+    if len(set(names)) < len(names) or len(names) > _MOST_FACTS:
+        raise PluginError(f"a source says {len(names)} facts, {len(set(names))} of them of different names")
+    count = sum(len(task) for task in tasks)
+    if "objects" not in names and count:
+        said.append(Fact("objects", f"{count} in {len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}", count))
+    if layout is not None and "bands" not in names:
+        pairs = list(zip(layout.bands, layout.units, strict=True))
+        words = ", ".join(f"{band} [{unit}]" if unit else band for band, unit in pairs[:_BANDS_LISTED])
+        more = f" and {len(pairs) - _BANDS_LISTED} more" if len(pairs) > _BANDS_LISTED else ""
+        said.append(Fact("bands", words + more, {band: {"unit": unit} for band, unit in pairs}))
+    if layout is not None and "size" not in names:
+        pixels = [layout.height, layout.width]
+        said.append(Fact("size", f"{layout.width} x {layout.height} pixels (width x height)", {"pixels": pixels}))
+    return tuple(said)
 
 
 def _layout_of_first(source: Source, tasks: Iterable[Task]) -> Layout:
@@ -43,25 +80,29 @@ def _layout_of_first(source: Source, tasks: Iterable[Task]) -> Layout:
             if isinstance(item, Failure):
                 reasons[item.reason] += 1
                 continue
-            block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
-            display = np.asarray(block.images).dtype == np.uint8
-            return Layout(
-                bands=tuple(block.bands),
-                height=block.images.shape[2],
-                width=block.images.shape[3],
-                dtype="uint8" if display else "float32",
-                pixel_kind="display" if display else "flux",
-                units=tuple(block.units),
-            )
+            return layout_of(CutoutBlock.of(item) if isinstance(item, Cutout) else item)
     why = f"; the most frequent reason: {reasons.most_common(1)[0][0]}" if reasons else ""
     raise CacheError(f"source {source.name!r} gave no cutout at all, {reasons.total()} failures{why}")
+
+
+def layout_of(block: CutoutBlock) -> Layout:
+    """Return the layout of a block of cutouts."""
+    display = np.asarray(block.images).dtype == np.uint8
+    return Layout(
+        bands=tuple(block.bands),
+        height=block.images.shape[2],
+        width=block.images.shape[3],
+        dtype="uint8" if display else "float32",
+        pixel_kind="display" if display else "flux",
+        units=tuple(block.units),
+    )
 
 
 def refuse_strange_folder(out: Path) -> None:
     """Refuse to make a cache where something else is."""
     if out.exists() and not out.is_dir():
         raise StorageError(f"{out} exists and is no folder: choose another --out")
-    known = {"shards", "plan.h5", ".lock"}
+    known = {"shards", "plan.h5", ".lock", INPUT_FOLDER}
     if out.is_dir() and any(item.name not in known and not item.name.startswith(".tmp-") for item in out.iterdir()):
         raise StorageError(f"{out} is not empty and holds no cache: choose another --out")
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from astroanomaly.config import FetchConfig, build, to_plain
+from astroanomaly.errors import ConfigError
 from astroanomaly.hookspecs import Source
+from astroanomaly.ingestion.inputs import MemoryImages, find_inputs
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Request, Task
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
 
 __all__ = ["SourceRequest"]
 
@@ -24,7 +31,7 @@ class SourceRequest:
     source
         The source.
     inputs
-        Absolute paths of files and folders, or addresses.
+        Absolute paths of files and folders, or addresses; names of images in memory.
     options
         Options of the source, an instance of its ``Options``; paths among them are absolute.
     prefix
@@ -35,6 +42,8 @@ class SourceRequest:
         Whether objects that have failed in an earlier run are tried again.
     compression
         Of the pixels in a cache: None, or ``gzip``.
+    memory
+        FITS images in memory by their names among the inputs; `stored` writes them to files.
     """
 
     source: Source
@@ -44,12 +53,13 @@ class SourceRequest:
     fetch: FetchConfig = field(default_factory=FetchConfig)
     retry_failed: bool = False
     compression: str | None = None
+    memory: Mapping[str, MemoryImages] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         source: str | Source,
-        inputs: str | Path | Sequence[str | Path] = (),
+        inputs: str | Path | HDUList | Sequence[str | Path | HDUList] = (),
         *,
         options: Mapping[str, Any] | None = None,
         prefix: str = "",
@@ -67,16 +77,49 @@ class SourceRequest:
             For an unknown option or a value that does not fit.
         """
         loaded = load_plugins().source(source) if isinstance(source, str) else source
-        given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+        if not isinstance(prefix, str):
+            raise ConfigError(f"prefix: {type(prefix).__name__} cannot be put before ids: expected text")
+        given = find_inputs(inputs)
+        memory = {item.name: item for item in given if isinstance(item, MemoryImages)}
         return cls(
             loaded,
-            tuple(_absolute_path(item) for item in given),
+            tuple(item if isinstance(item, str) else item.name for item in given),
             _absolute_options(build(loaded.Options, dict(options or {}))),
             prefix,
             fetch if isinstance(fetch, FetchConfig) else build(FetchConfig, fetch or {}, "fetch"),
             retry_failed,
             compression,
+            memory,
         )
+
+    def stored(self, folder: Path, *, write: bool = True) -> Self:
+        """Return the request with images in memory written to files in a folder.
+
+        Parameters
+        ----------
+        folder
+            Made when missing and needed.
+        write
+            False: only name the files.
+
+        Raises
+        ------
+        UnreadableError, StorageError
+            If that fails.
+        """
+        if not self.memory:
+            return self
+        if write:
+            for images in self.memory.values():
+                images.write(folder)
+        paths = {name: str(folder.absolute() / name) for name in self.memory}
+        return replace(self, inputs=tuple(paths.get(item, item) for item in self.inputs), memory={})
+
+    @contextlib.contextmanager
+    def stored_for_now(self) -> Iterator[Self]:
+        """Give the request as `stored` does, in a folder that is there for the block only."""
+        with tempfile.TemporaryDirectory(prefix="astroanomaly-") as folder:
+            yield self.stored(Path(folder))
 
     def plan(self) -> Iterable[Task]:
         """Ask the source for its tasks."""
@@ -97,8 +140,3 @@ def _absolute_options(options: Any) -> Any:
     """Make paths among the options absolute, so that a resumed run finds them from anywhere."""
     changed = {name: value.absolute() for name, value in vars(options).items() if isinstance(value, Path)}
     return replace(options, **changed) if changed else options
-
-
-def _absolute_path(item: str | Path) -> str:
-    text = str(item)
-    return text if "://" in text else str(Path(text).absolute())

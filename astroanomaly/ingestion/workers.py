@@ -23,7 +23,7 @@ from astroanomaly.parallel.dask import Cluster, need
 from astroanomaly.parallel.processes import run, workers_end_at_interrupt
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
 
-__all__ = ["IngestContext", "IngestReport", "in_batches", "read_batch", "read_tasks"]
+__all__ = ["IngestContext", "IngestReport", "in_batches", "read_batch", "read_task", "read_tasks"]
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[I
 def _items(context: IngestContext, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
     """Yield what a source reads, without the objects that are not wanted."""
     resolved: set[str] = set()
-    for item in _read(context.source, task):
+    for item in read_task(context.source, task):
         kept: CutoutBlock | Cutout | Failure | None = item
         if context.only is not None:
             kept = keep_only(item, context.only)
@@ -146,7 +146,7 @@ def _items(context: IngestContext, task: Task) -> Iterator[CutoutBlock | Cutout 
     yield from (Failure(name, "cut as exposures", kind="resolved") for name in sorted(resolved))
 
 
-def _read(source: Source, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
+def read_task(source: Source, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
     """Yield what a source reads; objects of the task that it has not come to when it breaks off are failures.
 
     Raises

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableError
 
-__all__ = ["BUSY_S", "EVENT_COLUMNS", "LabelDatabase"]
+__all__ = ["BUSY_S", "EVENT_COLUMNS", "LabelDatabase", "append_only"]
 
 BUSY_S = 30.0
 EVENT_COLUMNS = (
     "number", "object_id", "kind", "value", "annotator", "time", "round", "batch", "refers_to", "ordering",
     "probability", "blind_repeat",
 )  # fmt: skip
-_VERSION = 1
+_VERSION = 1  # of a new file
+_NEWEST_VERSION = 2  # with an audit set that is no sample of the whole, see `astroanomaly.labels.audit`
 _APPLICATION_ID = 0x41414C42  # marks the file as a label log of ours
 _FIRST_TRY_S = 0.05
 _OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
@@ -46,15 +47,32 @@ CREATE INDEX event_undone ON event (refers_to) WHERE refers_to IS NOT NULL;
 CREATE TABLE label_class (place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE audit (object_id TEXT PRIMARY KEY);
 """
+
+
+def append_only(tables: Mapping[str, str]) -> list[str]:
+    """Return the statements that keep the rows of some tables from being changed, removed or replaced.
+
+    Parameters
+    ----------
+    tables
+        By name: the condition under which a row is in the way of a ``NEW`` one; empty where one may be ignored.
+    """
+    abort = "BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;"
+    fixed = [
+        f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} {abort}"
+        for table in tables
+        for verb in ("UPDATE", "DELETE")
+    ]
+    return fixed + [  # INSERT OR REPLACE removes the old row without asking the triggers above
+        f"CREATE TRIGGER {table}_INSERT BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {clash}) {abort}"
+        for table, clash in tables.items()
+        if clash
+    ]
+
+
 _TRIGGERS = "".join(
-    f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} "
-    f"BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;"
-    for table in ("event", "label_class", "audit")
-    for verb in ("UPDATE", "DELETE")
-) + "".join(  # INSERT OR REPLACE removes the old row without asking the triggers above
-    f"CREATE TRIGGER {table}_INSERT BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {clash}) "
-    f"BEGIN SELECT RAISE(ABORT, 'the label log is append-only'); END;"
-    for table, clash in (("event", "number >= NEW.number"), ("label_class", "place = NEW.place OR name = NEW.name"))
+    append_only({"event": "number >= NEW.number", "label_class": "place = NEW.place OR name = NEW.name", "audit": ""})
 )
 
 
@@ -158,8 +176,8 @@ class LabelDatabase:
         if self.read("PRAGMA application_id")[0][0] != _APPLICATION_ID:
             raise LabelError(f"{path} is an SQLite file, but not a label file of AstroAnomaly")
         version = self.read("PRAGMA user_version")[0][0]
-        if version > _VERSION:
-            raise LabelError(f"{path} has version {version}, newer than {_VERSION}: update astroanomaly")
+        if version > _NEWEST_VERSION:
+            raise LabelError(f"{path} has version {version}, newer than {_NEWEST_VERSION}: update astroanomaly")
         expected = {"event": EVENT_COLUMNS, "label_class": ("place", "name"), "audit": ("object_id",)}
         for table, columns in expected.items():
             found = tuple(row[0] for row in self.read("SELECT name FROM pragma_table_info(?)", (table,)))

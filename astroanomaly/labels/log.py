@@ -14,6 +14,7 @@ from types import TracebackType
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
+from astroanomaly.labels.audit import AuditSet, count_draws, read_audit, write_draw
 from astroanomaly.labels.consensus import DISPUTED, Consensus, Event, ObjectConsensus
 from astroanomaly.labels.database import BUSY_S, EVENT_COLUMNS, LabelDatabase
 from astroanomaly.labels.event_values import checked_probability, checked_text, for_each, to_utc, utc_now
@@ -22,7 +23,6 @@ from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 __all__ = ["IMPORTED", "WORDS", "LabelLog"]
 
 IMPORTED = "import"  # ordering of what came from a table of labels
-
 WORDS = {  # how tables of labels also call the first two classes, in lower case
     "normal": NOMINAL,
     "0": NOMINAL,
@@ -229,11 +229,12 @@ class LabelLog:
                 ]
             return self._insert(rows) if rows else None
 
-    def set_audit(self, ids: Iterable[str]) -> None:
-        """Add objects to the audit set: labelled blind, never trained on."""
-        chosen = [(checked_text(object_id, "object id"),) for object_id in ids]
-        with self._database.transaction() as connection:
-            connection.executemany("INSERT OR IGNORE INTO audit VALUES (?)", chosen)
+    def set_audit(
+        self, ids: Iterable[str], *, event: int = 0, shards: Iterable[str] = (), population: int = 0, new: bool = False
+    ) -> None:
+        """Add objects to the audit set, or make them a new one; see `astroanomaly.labels.audit.write_draw`."""
+        chosen = [checked_text(object_id, "object id") for object_id in ids]
+        write_draw(self._database, chosen, event=event, shards=shards, population=population, new=new)
 
     # ------------------------------------------------------------------------------------------------------- reading
 
@@ -245,7 +246,15 @@ class LabelLog:
     @property
     def audit(self) -> frozenset[str]:
         """Ids of the audit set."""
-        return frozenset(row[0] for row in self._database.read("SELECT object_id FROM audit"))
+        return read_audit(self._database).ids
+
+    def audit_set(self, draws: int | None = None) -> AuditSet:
+        """Return the audit set and what it is a sample of, as it was after so many draws; None: as it is."""
+        return read_audit(self._database, draws)
+
+    def count_draws(self) -> int:
+        """Count the draws of the audit set, without waiting: -1 while another process holds the file."""
+        return count_draws(self._database)
 
     @property
     def last_event(self) -> int:
@@ -288,17 +297,17 @@ class LabelLog:
         """
         return Consensus(event for event in self.events() if until is None or event.number <= until).current()
 
-    def labelled(self, *, until: int | None = None, exclude: Iterable[str] = ()) -> Labelled:
+    def labelled(self, *, until: int | None = None, exclude: Iterable[str] = (), draws: int | None = None) -> Labelled:
         """Labelled objects to learn from: neither disputed nor of the audit set, in the order of their ids.
 
         Parameters
         ----------
         until
             Number of the last event to take into account; None: all.
-        exclude
-            Further objects to leave out.
+        exclude, draws
+            Further objects to leave out; and as in `audit_set`.
         """
-        audit = self.audit.union(exclude)
+        audit = self.audit_set(draws).ids.union(exclude)
         chosen = sorted(
             (object_id, consensus.label)
             for object_id, consensus in self.current(until=until).items()

@@ -17,17 +17,24 @@ from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError, StorageError, UnreadableError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
+from astroanomaly.labels.matching import match_ids, nearest_objects
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
-from astroanomaly.tables.matching import match_positions
 from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import read_table
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["ImportReport", "export_labels", "import_labels", "match_ids", "read_truth_column"]
+__all__ = [
+    "ImportReport",
+    "column_texts",
+    "export_labels",
+    "import_labels",
+    "label_columns",
+    "read_truth_column",
+    "refuse_contradictions",
+]
 
-_EXAMPLES = 5  # named in a message
 _MAX_BYTES = 2**30
 
 
@@ -101,13 +108,13 @@ def import_labels(
     id_column = find_name(table.colnames, LABELLED_ID_NAMES)
     messages: list[str] = []
     if id_column is not None:
-        given = _texts(table[id_column])
+        given = column_texts(table[id_column])
         matched = match_ids(given, ids)
         objects = [matched[name] for name in given]
     else:
         objects, messages = _by_position(table, path, ids, positions, radius_arcsec)
     annotators = _column_or(table, "annotator", annotator)
-    _refuse_contradictions(objects, labels, annotators, path)
+    refuse_contradictions(objects, labels, annotators, path)
     notes, times = _column_or(table, "note", ""), _times(table, path)
     by_annotator: dict[str, list[int]] = {}
     for k, who in enumerate(annotators):
@@ -140,21 +147,48 @@ def export_labels(
     """
     if path.exists() and not overwrite:
         raise StorageError(f"{path} exists already: choose another name, or --overwrite")
-    labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
-    row_of = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
-    audit = log.audit
+    columns = label_columns(log, ids, positions)
+    columns["audit"] = list(map(int, columns["audit"]))
+    columns |= {name: list(map(_number, columns[name])) for name in ("ra", "dec")}
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
-        writer.writerow(("object_id", "label", "votes", "annotators", "time", "ra", "dec", "audit", "note"))
-        for object_id, consensus in labelled.items():
-            k = row_of.get(object_id)
-            ra, dec = ("", "") if k is None else (_number(positions[0][k]), _number(positions[1][k]))
-            votes = ";".join(f"{label}:{count}" for label, count in Counter(consensus.votes.values()).most_common())
-            writer.writerow(
-                (object_id, consensus.label, votes, ";".join(consensus.votes), consensus.time, ra, dec,
-                 int(object_id in audit), " | ".join(consensus.notes))
-            )  # fmt: skip
-    return len(labelled)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return len(columns["object_id"])
+
+
+def label_columns(log: LabelLog, ids: Iterable[str], positions: tuple[np.ndarray, np.ndarray]) -> dict[str, list[Any]]:
+    """Return one value per labelled object for each column of a table of labels, in the order of the ids.
+
+    Parameters
+    ----------
+    log
+        The labels.
+    ids, positions
+        The objects whose positions are known, with ``(N,)`` right ascension and declination in ICRS degrees.
+
+    Returns
+    -------
+    dict
+        ``object_id``, ``label``, ``votes``, ``annotators``, ``time`` (ISO 8601, UTC), ``ra`` and ``dec`` (degrees, NaN
+        where unknown), ``audit`` (whether it is of the audit set) and ``note``.
+    """
+    labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
+    row_of = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
+    audit, unknown = log.audit, float("nan")
+    rows = [row_of.get(object_id) for object_id in labelled]
+    every = labelled.values()
+    return {
+        "object_id": list(labelled),
+        "label": [one.label for one in every],
+        "votes": [";".join(f"{k}:{n}" for k, n in Counter(one.votes.values()).most_common()) for one in every],
+        "annotators": [";".join(one.votes) for one in every],
+        "time": [one.time for one in every],
+        "ra": [unknown if k is None else float(positions[0][k]) for k in rows],
+        "dec": [unknown if k is None else float(positions[1][k]) for k in rows],
+        "audit": [object_id in audit for object_id in labelled],
+        "note": [" | ".join(one.notes) for one in every],
+    }
 
 
 def read_truth_column(path: Path, column: str) -> dict[str, str]:
@@ -175,52 +209,7 @@ def read_truth_column(path: Path, column: str) -> dict[str, str]:
     id_column = find_name(table.colnames, LABELLED_ID_NAMES)
     if id_column is None:
         raise LabelError(f"{path} has no column with ids: expected one of {', '.join(LABELLED_ID_NAMES)}")
-    return dict(zip(_texts(table[id_column]), _texts(table[column]), strict=True))
-
-
-# ----------------------------------------------------------------------------------------------------------- matching
-
-
-def match_ids(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Match names to object ids: the same, else the same base name (what follows the last slash).
-
-    Returns
-    -------
-    dict
-        Object id of every given name.
-
-    Raises
-    ------
-    LabelError
-        For a name that matches nothing, or several objects.
-    """
-    wanted = list(dict.fromkeys(given))
-    exact = set(known)
-    bases: dict[str, list[str]] = {}
-    if not exact.issuperset(wanted):
-        for object_id in exact:
-            bases.setdefault(_base(object_id), []).append(object_id)
-    matched: dict[str, str] = {}
-    unknown: list[str] = []
-    for name in wanted:
-        if name in exact:
-            matched[name] = name
-            continue
-        found = sorted(bases.get(_base(name), []))
-        if len(found) > 1:
-            raise LabelError(f"{name!r} could be {found[0]!r} or {found[1]!r}: give the whole object id")
-        if found:
-            matched[name] = found[0]
-        else:
-            unknown.append(name)
-    if unknown:
-        some = ", ".join(map(repr, unknown[:_EXAMPLES]))
-        raise LabelError(
-            f"{len(unknown)} of {len(wanted)} labelled objects are unknown: {some}"
-            f"{' ...' if len(unknown) > _EXAMPLES else ''}{nearest(unknown[0], list(exact)[:10_000])}. "
-            "Nothing was written"
-        )
-    return matched
+    return dict(zip(column_texts(table[id_column]), column_texts(table[column]), strict=True))
 
 
 # ------------------------------------------------------------------------------------------------------------- inside
@@ -238,21 +227,7 @@ def _by_position(
     ra, dec, _ = given
     if not np.isfinite(ra + dec).all():
         raise LabelError(f"{path}: some rows have no position")
-    found, count = match_positions(ra, dec, *positions, radius_arcsec)
-    if (found < 0).any():
-        missing = np.flatnonzero(found < 0)
-        some = "; ".join(f"{ra[k]:.6f} {dec[k]:+.6f}" for k in missing[:_EXAMPLES])
-        raise LabelError(
-            f"{len(missing)} of {len(found)} labelled positions have no object within {radius_arcsec:g} arcsec: "
-            f"{some}. "
-            "Use a larger --match-radius, or remove these rows. No label was written"
-        )
-    objects = [ids[int(k)] for k in found]
-    return objects, [
-        f"{count[k]} objects within {radius_arcsec:g} arcsec of {ra[k]:.6f} {dec[k]:+.6f}: "
-        f"the nearest, {objects[k]!r}, was taken"
-        for k in np.flatnonzero(count > 1)
-    ]
+    return nearest_objects(ra, dec, ids, positions, radius_arcsec, "Use a larger --match-radius, or remove these rows")
 
 
 def _read(path: Path, wanted: Callable[[Table], bool]) -> Table:
@@ -287,7 +262,8 @@ def _read_csv(path: Path) -> Table:
     return Table({name: np.array([row[k].strip() for row in rows[1:]], dtype=str) for k, name in enumerate(names)})
 
 
-def _texts(column: Any) -> list[str]:
+def column_texts(column: Any) -> list[str]:
+    """Return the values of a column as text, empty where one is masked."""
     mask = getattr(column, "mask", None)
     values = np.ma.getdata(column).tolist()
     hidden = np.broadcast_to(False if mask is None else mask, len(values))
@@ -297,7 +273,7 @@ def _texts(column: Any) -> list[str]:
 
 def _column_or(table: Table, name: str, default: str) -> list[str]:
     column = find_name(table.colnames, (name,))
-    texts = [""] * len(table) if column is None else _texts(table[column])
+    texts = [""] * len(table) if column is None else column_texts(table[column])
     return [text or default for text in texts]
 
 
@@ -318,7 +294,7 @@ def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> lis
     """Bring the words of a label column to label classes, whatever their case."""
     known = {**WORDS, **{name.lower(): name for name in classes}}
     labels = []
-    for number, word in enumerate(_texts(table[column]), 1):
+    for number, word in enumerate(column_texts(table[column]), 1):
         word = word.strip()
         if word.lower() not in known:
             raise LabelError(
@@ -329,20 +305,30 @@ def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> lis
     return labels
 
 
-def _refuse_contradictions(
-    objects: Sequence[str], labels: Sequence[str], annotators: Sequence[str], path: Path
+def refuse_contradictions(
+    objects: Sequence[str], labels: Sequence[str], annotators: Sequence[str], where: Path | str
 ) -> None:
+    """Check that no annotator gives an object two labels at once.
+
+    Parameters
+    ----------
+    objects, labels, annotators
+        Parallel.
+    where
+        Where the labels are from, for the message.
+
+    Raises
+    ------
+    LabelError
+        If somebody does.
+    """
     known: dict[tuple[str, str], str] = {}
     for object_id, label, who in zip(objects, labels, annotators, strict=True):
         if known.setdefault((object_id, who), label) != label:
             raise LabelError(
-                f"{path} says both {known[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
+                f"{where} says both {known[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
                 "No label was written"
             )
-
-
-def _base(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
 
 
 def _number(value: float) -> str:

@@ -77,6 +77,11 @@ class Forecast:
     depths, within
         Anomalies among so many unlabelled objects of the highest scores. Empty where nothing can be said: the audit set
         holds no anomaly, or nothing else.
+    sample_of
+        What the audit set is a random sample of, in words; empty: of all objects.
+    outside, known_outside
+        Objects without a label that it is no sample of, and of which nothing is said: they joined the session later, or
+        their labels were taken back since. And the anomalies among ``known`` that were labelled before it was drawn.
     limits, probabilities
         ``(m,)`` falling scores, and the probability of an unlabelled object with such a score; empty like ``depths``.
     """
@@ -90,6 +95,9 @@ class Forecast:
     within: tuple[Interval, ...] = ()
     limits: np.ndarray = field(default_factory=lambda: np.zeros(0))
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    sample_of: str = ""
+    outside: int = 0
+    known_outside: int = 0
 
     @property
     def calibrated(self) -> bool:
@@ -116,8 +124,11 @@ class Forecast:
     @property
     def provenance(self) -> dict[str, str]:
         """Where probabilities come from in words, for the header of a catalogue."""
-        return {
-            "calibration": f"audit set of {self.audit} labelled objects, {self.audit_anomalies} of them anomalies",
+        sample = f"; drawn from {self.sample_of}" if self.sample_of else ""
+        outside = {"without_probability": f"{self.outside} objects that the audit set is no sample of"}
+        return (outside if self.outside else {}) | {
+            "calibration": f"audit set of {self.audit} labelled objects, {self.audit_anomalies} of them "
+            f"anomalies{sample}",
             "anomalies_left": f"{self.total.expected:.0f} ({self.total.low:.0f} to {self.total.high:.0f}, 90 %) among "
             f"{self.unlabelled} unlabelled objects",
         }

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly import figures, ranking
+from astroanomaly.cache.showing import with_pictures
 from astroanomaly.errors import TrainingError
+from astroanomaly.imaging.display import Display
+from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.learn import label_errors
+from astroanomaly.session.distinct import first_distinct
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.tables.write import name_merged
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -19,28 +24,33 @@ if TYPE_CHECKING:
 __all__ = ["candidates", "contact_sheet", "suspects"]
 
 
-def candidates(session: SessionFolder, n: int, order: str, *, include_labelled: bool = False) -> QTable:
+def candidates(
+    session: SessionFolder, n: int, order: str, *, include_labelled: bool = False, merge_radius_arcsec: float = 1.0
+) -> QTable:
     """Make the table of the objects to look at next; see `Session.candidates`."""
     last = session.last_round
-    ids, log_odds = last.read_scores(session.cache)
+    ids, log_odds = last.read_scores(session.objects)
     consensus = session.labels.current()
-    barred = set(session.labels.audit)
-    if not include_labelled:
-        barred |= {object_id for object_id, one in consensus.items() if one.label}
-    chosen = ranking.order(
-        ids,
-        -log_odds[:, 0],
-        order,
-        n=n,
-        exclude=barred,
-        rng=np.random.default_rng((session.settings["session"]["seed"], last.number, 2)),
-        features=session.points,
-        labelled=[object_id for object_id, one in consensus.items() if one.label],
-    )
-    return describe(session, chosen, -log_odds[:, 0], log_odds, consensus)
+    labelled = [object_id for object_id, one in consensus.items() if one.label]
+    rows = session.objects.find([*session.labels.audit, *(() if include_labelled else labelled)])
+    free = np.ones(len(ids), bool)
+    free[rows[rows >= 0]] = False
+    scores = -log_odds[:, 0]
+
+    def ask(count: int) -> list[str]:
+        rng = np.random.default_rng((session.settings["session"]["seed"], last.number, 2))
+        return ranking.order(
+            ids, scores, order, n=count, among=free, rng=rng, features=session.points, labelled=labelled
+        )
+
+    chosen = first_distinct(ask, n, session.objects, merge_radius_arcsec, free, scores)
+    table = describe(session, chosen.ids, scores, log_odds, consensus)
+    if merge_radius_arcsec > 0:
+        table = name_merged(table, chosen.duplicates)
+    return with_pictures(session.cache, table, _display(session)) if session.has_caches else table
 
 
-def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
+def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
     """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
     ids = [str(object_id) for object_id in table["object_id"]]
     captions = [
@@ -48,9 +58,15 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path) -> None:
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    pictures = session.cache.pictures
-    display = pictures.usual_display.changed(channels=session.settings["input"].get("channels", ""))
-    figures.contact_sheet(pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes)
+    display = _display(session).changed(orientation=orientation)
+    pictures = session.cache.pictures.rgb(ids, display)
+    figures.contact_sheet(pictures, captions, path, labels=labels, classes=session.classes)
+
+
+def _display(session: SessionFolder) -> Display:
+    """Return how objects of a session are rendered: as usual, in its own channels."""
+    usual = session.cache.pictures.usual_display
+    return usual.changed(channels=session.settings["input"].get("channels", "") or usual.channels)
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

@@ -151,8 +151,9 @@ def _score(ref: SessionRef, target: Round, shards: Collection[str]) -> Collectio
     session, cache = _opened(ref)
     ranker = fitted_ranker(ref, target)
     left = [shard for shard in shards if not has_scores(target.scores, shard)]
+    places = {shard.uuid: shard for shard in cache.shards if shard.uuid in left}
     for scores in ranker.score(cache, left) if left else ():
-        write_scores(target.scores, scores, session.classes, ranker.name)
+        write_scores(target.scores, scores, session.classes, ranker.name, places[scores.shard].positions)
     return shards
 
 

@@ -13,24 +13,26 @@ import numpy as np
 
 from astroanomaly import ranking
 from astroanomaly.config import nearest
-from astroanomaly.errors import ConfigError, LabelError, SessionError
+from astroanomaly.errors import ConfigError, LabelError, SessionError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.audit import population
 from astroanomaly.session.calibration import Forecast
+from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
-from astroanomaly.tables.write import build_catalog, merge_duplicates, write_catalog
+from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merged, write_catalog
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["describe", "export", "origin"]
+__all__ = ["describe", "export", "origin", "ranker_origin"]
 
 _log = logging.getLogger(__name__)
 
 _DEFAULT_TOP = 100  # what is exported when nobody says how much
-_NOT_CALIBRATED = "that takes an audit set, labelled blind, with anomalies in it (`astroanomaly init --audit N`)"
+_NOT_CALIBRATED = "that takes an audit set, labelled blind, with anomalies in it (`astroanomaly audit SESSION N`)"
 
 
 def export(
@@ -53,46 +55,64 @@ def export(
         )
     consensus = session.labels.current()
     if session.is_scored:
-        ids, log_odds = session.last_round.read_scores(session.cache)
+        ids, log_odds = session.last_round.read_scores(session.objects)
     elif labelled is not None:  # labels can be written out before anything was trained
-        ids = list(session.cache.ids)
+        ids = list(session.objects.ids)
         log_odds = np.full((len(ids), len(session.classes)), np.nan, np.float32)
     else:
         session.last_round  # noqa: B018 - says that nothing was trained, or scored, yet
     scores = -log_odds[:, 0]
-    found = _calibrated(session)
+    found = _calibrated(session, needed=threshold is not None)
+    within = None if found is None else population(session.labels, session.objects)
+    distinct: Distinct | None = None
     if labelled is not None:
         rows = [k for k, i in enumerate(ids) if i in consensus and consensus[i].label == labelled]
         chosen = [ids[k] for k in sorted(rows, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
     else:
-        nominal = {object_id for object_id, one in consensus.items() if one.label == NOMINAL}
-        chosen = ranking.order(
-            ids, scores, n=len(ids) if threshold is not None else top or _DEFAULT_TOP, exclude=nominal
-        )
-        if threshold is not None:
+        free = np.ones(len(ids), bool)
+        nominal = session.objects.find([object_id for object_id, one in consensus.items() if one.label == NOMINAL])
+        free[nominal[nominal >= 0]] = False
+        if threshold is None:
+            distinct = first_distinct(
+                lambda n: ranking.order(ids, scores, n=n, among=free), top or _DEFAULT_TOP, session.objects,
+                merge_radius_arcsec, free, scores,
+            )  # fmt: skip
+            chosen = list(distinct.ids)
+        else:
+            chosen = ranking.order(ids, scores, n=len(ids), among=free)
             if found is None:
                 _log.warning("probability >= %g is not calibrated: %s", threshold, _NOT_CALIBRATED)
-            likely = 1 / (1 + np.exp(-scores.astype(np.float64))) if found is None else found.probability(scores)
+            likely = 1 / (1 + np.exp(-scores.astype(np.float64)))
+            if found is not None and within is not None:
+                likely = np.where(within, found.probability(scores), np.nan)
             above = {ids[k] for k in np.flatnonzero(likely >= threshold)}
             if found is not None:  # what is known needs no estimate
                 known = {i: one.label for i, one in consensus.items() if one.label not in ("", DISPUTED)}
                 above = (above - known.keys()) | {i for i, label in known.items() if label != NOMINAL}
             chosen = [object_id for object_id in chosen if object_id in above]
-    table = describe(session, chosen, scores, log_odds, consensus, found=found)
-    if merge_radius_arcsec > 0:
-        table = merge_duplicates(table, merge_radius_arcsec)
+    table = describe(session, chosen, scores, log_odds, consensus, found=found, within=within)
+    if merge_radius_arcsec != 0:
+        table = name_merged(table, distinct.duplicates) if distinct else merge_duplicates(table, merge_radius_arcsec)
     write_catalog(table, path, overwrite=overwrite)
     return table
 
 
-def _calibrated(session: SessionFolder) -> Forecast | None:
-    """Return what the audit set says of the latest round's scores; None if too little of it is labelled."""
+def _calibrated(session: SessionFolder, *, needed: bool) -> Forecast | None:
+    """Return what the audit set says of the latest round's scores; None if too little of it is labelled.
+
+    Without the cache there may be no features to say it from: an error if the selection needs it, else None.
+    """
     if not session.labels.audit or not session.is_scored:
         return None
     try:
         found = remaining(session, ())
     except SessionError as error:
         _log.info("no probabilities: %s", error)
+        return None
+    except UnreadableError as error:
+        if needed or session.has_caches:
+            raise
+        _log.warning("no probabilities: %s", error)
         return None
     return found if found.calibrated else None
 
@@ -105,6 +125,7 @@ def describe(
     consensus: Mapping[str, ObjectConsensus] | None = None,
     provenance: Mapping[str, str] | None = None,
     found: Forecast | None = None,
+    within: np.ndarray | None = None,
 ) -> QTable:
     """Make the catalogue of some objects: positions, scores, labels, catalogue columns.
 
@@ -124,9 +145,13 @@ def describe(
         Where the scores come from; None: the latest round.
     found
         What the audit set says of the scores; None leaves the probability out.
+    within
+        ``(N,)`` boolean in the order of the cache: the objects that the audit set is a sample of, others have no
+        probability; None: all.
     """
-    rows = session.cache.rows(chosen)
-    ra, dec = session.cache.positions
+    objects = session.objects
+    rows = objects.rows(chosen)
+    ra, dec = objects.positions
     order = np.argsort(np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"), kind="stable")
     known = session.labels.current() if consensus is None else consensus
     of_chosen = [known.get(object_id, ObjectConsensus("", {})) for object_id in chosen]
@@ -142,10 +167,11 @@ def describe(
     }
     if found is not None:
         free = np.array([one.label in ("", DISPUTED) for one in of_chosen], bool)
-        columns["probability"] = np.where(free, found.probability(scores[rows]), np.nan)
+        told = free if within is None else free & within[rows]
+        columns["probability"] = np.where(told, found.probability(scores[rows]), np.nan)
     for number, name in enumerate(session.classes if log_odds is not None else ()):
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
-    for name, values in session.cache.columns(chosen).items() if chosen else ():
+    for name, values in objects.columns(chosen).items() if chosen else ():
         columns[name if name not in columns else f"catalog_{name}"] = values
     last = session.last_round if provenance is None and session.is_scored else None
     where_from = {**origin(session, last), **(provenance or {})}
@@ -163,14 +189,39 @@ def origin(session: SessionFolder, last: Round | None) -> dict[str, str]:
     found = {
         "software": f"astroanomaly {importlib.metadata.version('astroanomaly')}",
         "session": str(session.path),
-        "caches": ", ".join(map(str, session.cache.folders)),
+        "caches": ", ".join(map(str, session.cache_folders)),
         "label_event": str(session.labels.last_event),
     }
     if last is not None:
-        found |= {
-            "round": str(last.number),
-            "ranker": last.ranker,
-            "trained": str(last.recipe.get("created", "")),
-            "trained_on_event": str(last.last_event),
-        }
+        recipe = last.recipe
+        found["round"] = str(last.number)
+        found |= ranker_origin(
+            last.ranker, recipe.get("options", {}), recipe.get("labels", {}), str(recipe.get("created", "")),
+            last.last_event,
+        )  # fmt: skip
     return found
+
+
+def ranker_origin(
+    ranker: str, options: Mapping[str, Any], labels: Mapping[str, int], trained: str, event: int
+) -> dict[str, str]:
+    """Return what gave scores: the ranker, its settings, and what it has learnt from.
+
+    Parameters
+    ----------
+    ranker, options
+        Its name, and its settings as plain values.
+    labels
+        Number of labels of each class that it learnt from; empty for one that needs none.
+    trained
+        When (ISO, UTC).
+    event
+        Number of the last label event that it knew.
+    """
+    return {
+        "ranker": ranker,
+        "ranker_settings": ", ".join(f"{name}={value}" for name, value in sorted(options.items())) or "none",
+        "trained_on_labels": ", ".join(f"{count} {label}" for label, count in sorted(labels.items())) or "none",
+        "trained": trained,
+        "trained_on_event": str(event),
+    }

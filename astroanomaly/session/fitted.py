@@ -33,17 +33,22 @@ def _bring_back(session: SessionFolder, last: Round) -> Generator[Progress, None
     if ranker.has_weights:
         ranker.load(last.weights)
     else:
-        labelled = session.labels.labelled(until=last.last_event)
+        labelled = session.labels.labelled(until=last.last_event, draws=last.audit_draws)
         cache = yield from _cache_of(session, recipe.get("caches", {}), last.number)
-        yield from ranker.fit(cache, labelled, frozenset(session.labels.audit))
+        yield from ranker.fit(cache, labelled, session.labels.audit_set(last.audit_draws).ids)
     return ranker
 
 
 def _cache_of(session: SessionFolder, counts: Mapping[str, int], number: int) -> Generator[Progress, None, Cache]:
-    """Open the caches that a round was fitted on, of which others may have joined since; say what has grown."""
-    folders = [folder for folder in session.cache.folders if str(folder) in counts] or list(session.cache.folders)
+    """Open the caches that a round was fitted on, of which others may have joined since; say what has grown.
+
+    Caches that were moved since have other names; but a session keeps them in the order in which they joined.
+    """
+    folders = [folder for folder in session.cache.folders if str(folder) in counts]
+    if len(folders) < len(counts) or not folders:
+        folders = list(session.cache.folders[: len(counts) or None])
     cache = session.cache if folders == list(session.cache.folders) else Cache.open(*folders)
-    before = sum(counts.get(str(folder), 0) for folder in folders)
+    before = sum(counts.values())
     if before and len(cache) != before:
         yield Progress(
             "fitting",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import getpass
 import shutil
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import tomli_w
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
@@ -26,7 +26,7 @@ from astroanomaly.config import (
     to_plain,
 )
 from astroanomaly.errors import CheckpointError, ConfigError, SessionError, StorageError, UnreadableError
-from astroanomaly.files import atomic_path
+from astroanomaly.files import as_path, as_paths
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.tables import import_labels
@@ -35,15 +35,16 @@ from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL
-from astroanomaly.session.rounds import ROUNDS, Round, list_rounds, new_round
+from astroanomaly.session.caches import CacheRecord, portable_path, stored_place, write_records
+from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome
+from astroanomaly.session.rounds import ROUNDS, Round, new_round
 
 __all__ = ["SessionFolder", "user_name"]
 
-_VERSION = 1
-_CONFIG, _LABELS = "session.toml", "labels.sqlite"
+_LABELS = "labels.sqlite"
 
 
-class SessionFolder:
+class SessionFolder(SessionHome):
     """The folder of a session. `astroanomaly.Session` adds training, scoring and exports.
 
     Attributes
@@ -58,13 +59,12 @@ class SessionFolder:
     """
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
-        self.path = path
-        self._content = dict(content)
+        super().__init__(path, content)
         self.classes: tuple[str, ...] = tuple(content["classes"])
         self.fitted: tuple[int, Ranker] | None = None
 
     def __repr__(self) -> str:
-        return f"<Session {self.path}, {len(self.rounds)} rounds, on {', '.join(self._content['caches'])}>"
+        return f"<Session {self.path}, {len(self.rounds)} rounds, on {', '.join(self.cache_names)}>"
 
     # ------------------------------------------------------------------------------------------------ create and open
 
@@ -105,11 +105,11 @@ class SessionFolder:
         AstroAnomalyError
             If anything given does not fit; then no session is left behind.
         """
-        path = Path(path)
+        path = as_path(path, "the session")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise SessionError(f"{path} exists already: open it, or choose another folder")
-        folders = [caches] if isinstance(caches, str | Path) else list(caches)
-        cache = Cache.open(*(Path(folder).absolute() for folder in folders))
+        folders = as_paths(caches, "the cache")
+        cache = Cache.open(*(folder.absolute() for folder in folders))
         if not len(cache):
             raise SessionError(f"{folders[0]} holds no cutout: there is nothing to search in")
         if not 0 <= audit < len(cache):
@@ -117,21 +117,26 @@ class SessionFolder:
         chosen = build_settings(settings or {})
         seed = chosen["session"].seed
         seen, own, ranker = _what_the_model_sees(cache, chosen, classes, start_from)
-        content = {
+        content: dict[str, Any] = {
             "format": "astroanomaly-session",
-            "version": _VERSION,
+            "version": SESSION_VERSION,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "caches": [str(folder) for folder in cache.folders],
+            "caches": [portable_path(folder, path) for folder in cache.folders],
             "classes": list(own),
             "settings": {section: to_plain(options) for section, options in chosen.items()},
             "seen": seen.to_plain(),
         }
+        backbone = content["settings"]["backbone"]
+        if Path(backbone["weights"]).is_file():
+            backbone["weights"] = portable_path(Path(backbone["weights"]), path)
         with _all_or_nothing(path):
             LabelLog.create(path / _LABELS, own).close()
             session = cls(path, content)
             session.cache = cache
             if audit:
-                session.labels.set_audit(cache.sample(audit, np.random.default_rng((seed, 1))))
+                drawn = cache.sample(audit, np.random.default_rng((seed, 1)))
+                uuids = [shard.uuid for shard in cache.shards]
+                session.labels.set_audit(drawn, shards=uuids, population=len(cache))
             if labels is not None:
                 import_labels(session.labels, Path(labels), cache.ids, cache.positions, annotator=user_name())
             if start_from is not None:
@@ -139,6 +144,7 @@ class SessionFolder:
                 with new_round(path / ROUNDS, ranker, 0) as first:
                     shutil.copyfile(start_from, first.round.weights)
                     first.recipe.update({"options": to_plain(made.options), "from": str(start_from)})
+            write_records(path, {text: CacheRecord.of(stored_place(text, path)) for text in session.cache_names})
             session._save()
         return session
 
@@ -153,40 +159,24 @@ class SessionFolder:
         SessionError
             If it is of a newer version or damaged.
         """
-        path = Path(path)
-        if not (path / _CONFIG).is_file():
-            raise UnreadableError(f"{path} is no session: it has no {_CONFIG}; make one with `astroanomaly init`")
-        content = read_toml(path / _CONFIG)
+        path = as_path(path, "the session")
+        if not (path / CONFIG_FILE).is_file():
+            raise UnreadableError(f"{path} is no session: it has no {CONFIG_FILE}; make one with `astroanomaly init`")
+        content = read_toml(path / CONFIG_FILE)
         version = content.get("version")
         if content.get("format") != "astroanomaly-session" or not isinstance(version, int):
-            raise SessionError(f"{path / _CONFIG} is not the description of a session")
-        if version > _VERSION:
+            raise SessionError(f"{path / CONFIG_FILE} is not the description of a session")
+        if version > SESSION_VERSION:
             raise SessionError(
-                f"{path} has version {version}, newer than {_VERSION}, the newest known here: update astroanomaly"
+                f"{path} has version {version}, newer than {SESSION_VERSION}, the newest known here: update "
+                "astroanomaly"
             )
         missing = [key for key in ("caches", "classes", "settings", "seen") if key not in content]
         if missing:
-            raise SessionError(f"{path / _CONFIG} is damaged: it has no {missing[0]!r}")
+            raise SessionError(f"{path / CONFIG_FILE} is damaged: it has no {missing[0]!r}")
         return cls(path, content)
 
-    def _save(self) -> None:
-        with atomic_path(self.path / _CONFIG) as temporary:
-            temporary.write_text(tomli_w.dumps(self._content), encoding="utf-8")
-
-    def _join(self, folder: Path) -> None:
-        """Make a cache part of the session; others may have joined by another process meanwhile."""
-        self._content["caches"] = read_toml(self.path / _CONFIG)["caches"]
-        if str(folder) not in self._content["caches"]:
-            self._content["caches"].append(str(folder))
-        self._save()
-        self.cache = Cache.open(*self._content["caches"])
-
     # ------------------------------------------------------------------------------------------------- what there is
-
-    @cached_property
-    def cache(self) -> Cache:
-        """The cutouts of its caches."""
-        return Cache.open(*self._content["caches"])
 
     @cached_property
     def labels(self) -> LabelLog:
@@ -208,11 +198,6 @@ class SessionFolder:
         return ModelInput.from_plain(self._content["seen"])
 
     @property
-    def rounds(self) -> list[Round]:
-        """The rounds so far, oldest first."""
-        return list_rounds(self.path / ROUNDS)
-
-    @property
     def last_round(self) -> Round:
         """The latest round that has scored all objects; that of `unfinished_round` is not.
 
@@ -223,7 +208,7 @@ class SessionFolder:
         """
         rounds = self._trained
         for item in reversed(rounds):
-            if item.is_scored(self.cache):
+            if item.is_scored(self.objects):
                 return item
         raise SessionError(
             f"round {rounds[-1].number} of {self.path} has not scored all objects yet: run "
@@ -233,13 +218,13 @@ class SessionFolder:
     @property
     def is_scored(self) -> bool:
         """Whether there is a round that has scored all objects."""
-        return any(item.is_scored(self.cache) for item in reversed(self.rounds))
+        return any(item.is_scored(self.objects) for item in reversed(self.rounds))
 
     @property
     def unfinished_round(self) -> Round | None:
         """The latest round, if it was trained but has not scored all objects: `score` goes on with it."""
         rounds = self.rounds
-        return rounds[-1] if rounds and not rounds[-1].is_scored(self.cache) else None
+        return rounds[-1] if rounds and not rounds[-1].is_scored(self.objects) else None
 
     @property
     def _trained(self) -> list[Round]:
@@ -272,10 +257,14 @@ class SessionFolder:
     def context(self) -> RankerContext:
         """What rankers and frozen features are made with."""
         general = build(SessionConfig, self.settings["session"], "session")
+        backbone = build(BackboneConfig, self.settings["backbone"], "backbone")
+        weights = stored_place(backbone.weights, self.path)  # of a file; a word such as bundled is none
+        if weights.is_file():
+            backbone = dataclasses.replace(backbone, weights=str(weights))
         return RankerContext(
             classes=self.classes,
             input=self.model_input,
-            backbone=build(BackboneConfig, self.settings["backbone"], "backbone"),
+            backbone=backbone,
             seed=general.seed,
             device=general.device,
             features=self.path / "features",

@@ -7,7 +7,7 @@ from astroanomaly.errors import ConfigError
 from astroanomaly.hookspecs import InstantRanker
 from astroanomaly.session.folder import SessionFolder
 
-__all__ = ["cold_start_ranker", "instant_ranker", "instant_ranker_name"]
+__all__ = ["cold_start_ranker", "cold_start_ranker_name", "instant_ranker", "instant_ranker_name"]
 
 _MIN_OBJECTS = 10
 
@@ -35,6 +35,11 @@ def instant_ranker(session: SessionFolder, name: str) -> InstantRanker:
     return _instant(session, "instant_ranker", name)
 
 
+def cold_start_ranker_name(session: SessionFolder) -> str:
+    """Return the name of the ranker that ranks before there are labels."""
+    return build(SessionConfig, session.settings["session"], "session").cold_start_ranker
+
+
 def cold_start_ranker(session: SessionFolder, objects: int | None = None) -> InstantRanker:
     """Make the ranker that ranks before there are labels.
 
@@ -50,7 +55,7 @@ def cold_start_ranker(session: SessionFolder, objects: int | None = None) -> Ins
     ConfigError
         If it is none on frozen features, or needs labels.
     """
-    name = build(SessionConfig, session.settings["session"], "session").cold_start_ranker
+    name = cold_start_ranker_name(session)
     ranker = _instant(session, "cold_start_ranker", name)
     if ranker.needs_labels:
         raise ConfigError(f"session.cold_start_ranker={name}: this ranker needs labels, expected one that does not")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from astroanomaly.cache import Cache
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, audit_labels
+from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.label_errors import held_out, odds
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.audit import describe_sample, population
 from astroanomaly.session.calibration import DEPTHS, MIN_AUDIT_LABELS, Forecast, forecast
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.stored_objects import StoredObjects
 
 __all__ = ["forecast_scores", "remaining"]
 
@@ -24,13 +28,13 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
     """Say how many anomalies are left by the latest round's scores; see `Session.remaining`."""
     last = session.last_round
     ranker = session.ranker(last.ranker, **last.recipe["options"])
-    learnt = session.labels.labelled(until=last.last_event).ids if ranker.needs_labels else ()
+    labelled = session.labels.labelled(until=last.last_event, draws=last.audit_draws)
     return forecast_scores(
-        session.cache,
-        -last.read_log_odds(session.cache)[:, 0],
+        session.objects,
+        -last.read_log_odds(session.objects)[:, 0],
         Consensus(session.labels.events()),
-        session.labels.audit,
-        learnt=learnt,
+        session.labels,
+        learnt=labelled.ids if ranker.needs_labels else (),
         points=session.points,
         regression=session.settings.get("probe", {}),
         depths=depths,
@@ -39,10 +43,10 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
 
 
 def forecast_scores(
-    cache: Cache,
+    cache: Cache | StoredObjects,
     scores: np.ndarray,
     consensus: Consensus,
-    audit: Collection[str],
+    log: LabelLog,
     *,
     learnt: Collection[str],
     points: Callable[[Sequence[str]], np.ndarray],
@@ -55,13 +59,13 @@ def forecast_scores(
     Parameters
     ----------
     cache
-        The cutouts.
+        The objects.
     scores
         ``(N,)`` in the order of the cache, higher is more anomalous; objects with NaN are left out.
     consensus
         The consensus of annotators.
-    audit
-        The audit set.
+    log
+        The label log, which says what the audit set is, and what it is a random sample of.
     learnt
         Objects whose labels the scores know. What rank these would have otherwise is estimated by the instant ranker,
         which leaves them out in turn.
@@ -81,36 +85,45 @@ def forecast_scores(
     """
     if any(depth < 1 for depth in depths):
         raise ConfigError(f"a depth of {min(depths)} objects: expected 1 or more")
-    drawn = [i for i, row in zip(sorted(audit), cache.find(sorted(audit)), strict=True) if row >= 0]
+    audit = log.audit_set()
+    drawn = [i for i, row in zip(sorted(audit.ids), cache.find(sorted(audit.ids)), strict=True) if row >= 0]
     checked = {i: label for i, label in audit_labels(consensus, drawn).items() if label != DISPUTED}
     if len(checked) < MIN_AUDIT_LABELS:
         raise SessionError(_too_few(len(drawn), len(checked)))
-    labels = {i: o.label for i, o in consensus.current().items() if o.label not in ("", DISPUTED) and i not in audit}
+    labels = {i: o.label for i, o in consensus.current().items() if o.label not in ("", DISPUTED)}
+    labels = {i: label for i, label in labels.items() if i not in audit.ids}
     there = cache.find(list(labels))
     known = [i for i, row in zip(labels, there, strict=True) if row >= 0]
     audit_rows, known_rows = cache.rows(list(checked)), cache.rows(known)
+    within = population(log, cache, audit)
     scores = np.asarray(scores, np.float64)
     free = np.isfinite(scores)
     free[cache.rows(drawn)] = False
     free[known_rows] = False
+    outside, free = int((free & ~within).sum()), free & within
     known_scores = scores[known_rows].copy()
     taught = np.array([i in set(learnt) for i in known], bool) if len(learnt) else np.zeros(len(known), bool)
-    if taught.any():
+    if (taught & within[known_rows]).any():
         rows = _compared(scores, free, audit_rows, seed)
         known_scores[taught] = _unseen(
             points, [i for i in known if i in set(learnt)], labels, cache.ids_at(rows[0]), scores[rows[0]], rows[1],
             regression, known_scores[taught], seed,
         )  # fmt: skip
-    has = np.isfinite(known_scores)
+    has = np.isfinite(known_scores) & within[known_rows]  # what was labelled before the draw is none of its population
+    odd = np.array([labels[i] != NOMINAL for i in known], bool)
     seen = np.isfinite(scores[audit_rows])
-    return forecast(
+    found = forecast(
         scores[free],
         scores[audit_rows][seen],
         np.array([label != NOMINAL for label in checked.values()], bool)[seen],
         known_scores[has],
-        np.array([labels[i] != NOMINAL for i in known], bool)[has],
+        odd[has],
         depths=depths,
         seed=seed,
+    )
+    before = int(odd[~within[known_rows]].sum())
+    return replace(
+        found, known=found.known + before, known_outside=before, outside=outside, sample_of=describe_sample(audit)
     )
 
 
@@ -160,7 +173,8 @@ def _too_few(drawn: int, checked: int) -> str:
     if not drawn:
         return (
             "this session has no audit set, so nothing can be said of what is left, and no score is a probability: "
-            "start a session with `astroanomaly init --audit N` and label those objects blind, in the app"
+            "draw one with `astroanomaly audit SESSION N` (of a new session: `astroanomaly init --audit N`), and label "
+            "it blind, in the app"
         )
     return (
         f"{checked} of the {drawn} objects of the audit set are labelled, {MIN_AUDIT_LABELS} are needed: in the app, "

@@ -9,16 +9,15 @@ import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, read_scores
-from astroanomaly.errors import SessionError, StorageError
+from astroanomaly.errors import AstroAnomalyError, SessionError, StorageError
 from astroanomaly.files import is_held, locked, read_json, write_json
 from astroanomaly.records import ShardScores
 
@@ -31,6 +30,26 @@ _UNFINISHED, _LOCK = ".tmp-", "lock"
 _MIN_SWEEP_AGE_S = 600.0  # a folder without a lock file is not swept before: its maker may be about to write one
 _MAX_UNLOCKED_AGE_S = 86400.0  # where files cannot be locked, what nobody has touched for a day is left over
 _LOCK_GRACE_S = 1.0  # between making the lock file and locking it
+
+
+class _Shard(Protocol):
+    """The part of a shard of objects that is needed."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def uuid(self) -> str:
+        """Its name."""
+
+
+class _Objects(Protocol):
+    """The part of a cache that is needed."""
+
+    @property
+    def shards(self) -> Sequence[_Shard]:
+        """The shards, in order."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,11 @@ class Round:
         """Settings, label event, time, and the figures of every training step."""
         return read_json(self.path / _RECIPE)
 
+    @property
+    def audit_draws(self) -> int:
+        """Draws of the audit set that it knew, see `astroanomaly.labels.audit.AuditSet`."""
+        return int(self.recipe.get("audit_draws", 0))
+
     def absolute(self) -> Round:
         """Return it with an absolute path, for processes elsewhere."""
         return replace(self, path=self.path.absolute())
@@ -84,22 +108,22 @@ class Round:
             digest.update(self.weights.read_bytes())
         return folder / f"round-{self.number:04d}-{digest.hexdigest()[:8]}"
 
-    def is_scored(self, cache: Cache) -> bool:
+    def is_scored(self, cache: _Objects) -> bool:
         """Whether every object of the cache has a score."""
         return all(has_scores(self.scores, shard.uuid) for shard in cache.shards)
 
-    def read_scores(self, cache: Cache) -> tuple[list[str], np.ndarray]:
+    def read_scores(self, cache: _Objects) -> tuple[list[str], np.ndarray]:
         """Ids and ``(N, classes)`` float32 log-odds of all objects of the cache."""
         parts = list(self.shard_scores(cache))
         return [object_id for part in parts for object_id in part.ids], np.concatenate(
             [part.log_odds for part in parts]
         )
 
-    def read_log_odds(self, cache: Cache) -> np.ndarray:
+    def read_log_odds(self, cache: _Objects) -> np.ndarray:
         """``(N, classes)`` float32 log-odds in the order of ``cache.ids``."""
         return np.concatenate([part.log_odds for part in self.shard_scores(cache)])
 
-    def shard_scores(self, cache: Cache) -> Iterator[ShardScores]:
+    def shard_scores(self, cache: _Objects) -> Iterator[ShardScores]:
         """Give the scores of one shard of the cache after another, in its order."""
         for shard in cache.shards:
             if not has_scores(self.scores, shard.uuid):
@@ -164,7 +188,7 @@ def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
             number = _settle(unfinished, folder)
         draft.round = Round(number, ranker, last_event, folder / f"{number:04d}")
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, AstroAnomalyError):
             raise
         raise StorageError(f"a round of {ranker} cannot be kept in {folder}: {error.strerror or error}") from error
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.cache import Cache
+from astroanomaly.cache import Cache, Shard
 from astroanomaly.cache.plan import plan_tasks
 from astroanomaly.cache.scores import count_tasks, list_parts
 from astroanomaly.errors import CatalogError, SessionError
@@ -19,6 +19,7 @@ from astroanomaly.records import Progress
 from astroanomaly.session.export import origin
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
+from astroanomaly.session.stored_objects import StoredObjects, StoredShard
 from astroanomaly.tables.escape import ascii_text
 from astroanomaly.tables.stream import STREAMS
 from astroanomaly.tables.write import build_catalog, check_target
@@ -134,7 +135,7 @@ def export_scores(
     labels = {object_id: consensus.label for object_id, consensus in session.labels.current().items()}
     if survey is None:
         last = session.last_round
-        cache = session.cache
+        cache = session.objects
         all_ids: Iterable[Sequence[str]] = (shard.ids for shard in cache.shards)
         blocks = _blocks(cache, last, labels)
     else:
@@ -164,9 +165,10 @@ def export_scores(
     return total
 
 
-def _blocks(cache: Cache, last: Round, labels: Mapping[str, str]) -> Iterator[ScoreBlock]:
+def _blocks(cache: Cache | StoredObjects, last: Round, labels: Mapping[str, str]) -> Iterator[ScoreBlock]:
     """Give the objects of a cache, shard by shard."""
-    for shard, scores in zip(cache.shards, last.shard_scores(cache), strict=True):
+    shards: Sequence[Shard | StoredShard] = cache.shards
+    for shard, scores in zip(shards, last.shard_scores(cache), strict=True):
         if list(scores.ids) != shard.ids:
             raise SessionError(
                 f"the scores of round {last.number} for {shard.path} are of other objects than those in it: "

@@ -12,18 +12,24 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import SessionError
+from astroanomaly.files import as_paths
 from astroanomaly.hookspecs import ImageRanker, Source
+from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly.labels.tables import ImportReport, export_labels, import_labels
+from astroanomaly.labels.naming import given_labels, named_objects
+from astroanomaly.labels.tables import ImportReport, export_labels, import_labels, refuse_contradictions
 from astroanomaly.parallel.dask import connect
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
+from astroanomaly.session.audit import AuditDraw, draw_audit
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.candidates import candidates, contact_sheet, suspects
 from astroanomaly.session.export import export
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder, user_name
+from astroanomaly.session.label_table import known_positions, labels_table
+from astroanomaly.session.relocation import RelocateReport, relocate
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
 from astroanomaly.session.score_table import export_scores
@@ -32,6 +38,7 @@ from astroanomaly.session.training import TrainReport
 
 if TYPE_CHECKING:
     from astropy.table import QTable
+    from astropy.units import Quantity
 
 __all__ = ["Session"]
 
@@ -56,23 +63,67 @@ class Session(SessionFolder):
     # ------------------------------------------------------------------------------------------------------- labels
 
     def label(
-        self, ids: str | Iterable[str], value: str, *, annotator: str | None = None, note: str | None = None
-    ) -> None:
+        self,
+        ids: Any,
+        value: str | Iterable[str],
+        *,
+        radius: Quantity | str = "1arcsec",
+        annotator: str | None = None,
+        note: str | None = None,
+    ) -> ImportReport:
         """Say of one or more objects what they are: ``nominal``, ``anomaly`` or a class of the session's own.
+
+        Parameters
+        ----------
+        ids
+            The objects: an id, or a list, array or column of ids; `astropy.coordinates.SkyCoord` in any frame, one
+            position or a list, each of which is the nearest object within ``radius``; a `Cutout`; or a table or a row
+            of one, by its column ``object_id`` or its positions, as a table of labels.
+        value
+            One label class for all, or one for each.
+        radius
+            How far an object may be from a position: an angle with its unit, ``1 * u.arcsec`` or ``"1arcsec"``.
+        annotator
+            Who says so; None: your user name.
+        note
+            A note to each object.
+
+        Returns
+        -------
+        ImportReport
+            How many labels were written, and where several objects were within the radius.
 
         Raises
         ------
         UnknownObjectError
             For an id that is in none of the caches; then no label is written.
         LabelError
-            For an unknown label class.
+            For an unknown label class, for a position without an object, or for something that names no object.
+        ConfigError
+            If the radius is no angle.
         """
-        chosen = [ids] if isinstance(ids, str) else list(ids)
-        self.cache.locate(chosen)
+        chosen, messages = named_objects(ids, lambda: self.objects.ids, lambda: self.objects.positions, radius)
+        values = given_labels(value, len(chosen))
         who = annotator or user_name()
-        self.labels.verdict(chosen, value, annotator=who, round=len(self.rounds))
-        if note:
-            self.labels.note(chosen, note, annotator=who, round=len(self.rounds))
+        refuse_contradictions(chosen, values, [who] * len(chosen), "one call")
+        self.objects.rows(chosen)
+        with self.labels.transaction():
+            self.labels.verdict(chosen, values, annotator=who, round=len(self.rounds))
+            if note:
+                self.labels.note(chosen, note, annotator=who, round=len(self.rounds))
+        return ImportReport(len(chosen), tuple(messages))
+
+    def labels_table(self) -> QTable:
+        """Return one row per labelled object.
+
+        Returns
+        -------
+        astropy.table.QTable
+            As `export_labels` writes it: ``object_id``, ``label`` (of the majority), ``votes``, ``annotators``,
+            ``time`` (of the last verdict, ISO 8601 in UTC, as `astropy.time.Time` reads it), ``ra`` and ``dec`` (ICRS,
+            NaN where unknown), ``audit`` (whether it is of the audit set) and ``note``.
+        """
+        return labels_table(self)
 
     def import_labels(
         self, path: str | Path, *, match_radius_arcsec: float = 1.0, annotator: str | None = None
@@ -84,8 +135,8 @@ class Session(SessionFolder):
         return import_labels(
             self.labels,
             Path(path),
-            self.cache.ids,
-            self.cache.positions,
+            self.objects.ids,
+            self.objects.positions,
             radius_arcsec=match_radius_arcsec,
             annotator=annotator or user_name(),
             round=len(self.rounds),
@@ -93,7 +144,64 @@ class Session(SessionFolder):
 
     def export_labels(self, path: str | Path, *, overwrite: bool = False) -> int:
         """Write one row per labelled object as CSV; return how many."""
-        return export_labels(self.labels, Path(path), self.cache.ids, self.cache.positions, overwrite=overwrite)
+        return export_labels(self.labels, Path(path), *known_positions(self), overwrite=overwrite)
+
+    # ------------------------------------------------------------------------------------------------------- its place
+
+    def relocate(self, caches: str | Path | Sequence[str | Path]) -> RelocateReport:
+        """Tell the session where caches are that were moved.
+
+        Each is compared with what the session has recorded of its caches: number of objects, and ids, positions and
+        pixels of up to 1,000 of them. Scores and features stay. Nothing is changed if one does not fit.
+
+        Parameters
+        ----------
+        caches
+            The new place of one or more of its caches, in any order.
+
+        Returns
+        -------
+        RelocateReport
+            Where all caches of the session are, and what could not be compared.
+
+        Raises
+        ------
+        CacheError
+            If a cache does not hold the objects that it should.
+        SessionError
+            If it cannot be told which cache of the session is meant.
+        UnreadableError
+            If there is no cache.
+        """
+        return relocate(self, as_paths(caches, "the cache"))
+
+    def add_audit(self, n: int, *, replace: bool = False) -> AuditDraw:
+        """Draw an audit set at random from the objects that nobody has labelled, or draw more of the one there is.
+
+        It is then a sample of what had no label: `remaining`, probabilities and curves are about these objects, and
+        what was labelled before is known and added. Skipped objects have no label, and may be drawn.
+
+        Parameters
+        ----------
+        n
+            How many objects; they are never trained on from then on, and never shown as candidates.
+        replace
+            Give the audit set up that there is, whose labels are then ordinary ones, and begin a new one.
+
+        Returns
+        -------
+        AuditDraw
+            How many were drawn from how many; as text, what that means.
+
+        Raises
+        ------
+        ConfigError
+            If fewer objects have no label, or not a single one would be left.
+        SessionError
+            If there is an audit set, and objects beside it that it is a sample of have been labelled since: two such
+            samples cannot be put together exactly.
+        """
+        return draw_audit(self.labels, self.cache, n, self.context.seed, replace=replace)
 
     # ----------------------------------------------------------------------------------------------------- learning
 
@@ -143,6 +251,7 @@ class Session(SessionFolder):
             learner = self.ranker(ranker, **options)
             report = yield from training.train(self, learner, cluster)
             self.fitted = (report.round.number, learner)
+            self.record_caches()
             yield from training.score(self, learner, report.round, self.cache, cluster)
         return report
 
@@ -273,9 +382,16 @@ class Session(SessionFolder):
 
         The score of an object is the log-odds that it is not nominal: minus the first column.
         """
-        return self.last_round.read_scores(self.cache)
+        return self.last_round.read_scores(self.objects)
 
-    def candidates(self, n: int = 50, order: str = "score", *, include_labelled: bool = False) -> QTable:
+    def candidates(
+        self,
+        n: int = 50,
+        order: str = "score",
+        *,
+        include_labelled: bool = False,
+        merge_radius_arcsec: float = 1.0,
+    ) -> QTable:
         """Return the objects to look at next.
 
         Parameters
@@ -287,13 +403,16 @@ class Session(SessionFolder):
             ``median`` or ``mean``.
         include_labelled
             Whether objects that have a label already are among them. Audit objects never are.
+        merge_radius_arcsec
+            Of objects closer than this, as cutouts of one galaxy from overlapping images, only the first is listed;
+            ``merged_ids`` names the others. 0 lists all.
 
         Returns
         -------
         astropy.table.QTable
             One row per object: id, position, score, log-odds per class, label, catalogue columns.
         """
-        return candidates(self, n, order, include_labelled=include_labelled)
+        return candidates(self, n, order, include_labelled=include_labelled, merge_radius_arcsec=merge_radius_arcsec)
 
     def remaining(self, depths: Sequence[int] | None = None) -> Forecast:
         """Say how many anomalies are left among the unlabelled objects, and how many the next ones hold.
@@ -356,7 +475,7 @@ class Session(SessionFolder):
         path
             File to write.
         top
-            The so many highest scores; 100 when no selection is given.
+            The so many highest scores, duplicates merged before they are counted; 100 when no selection is given.
         threshold
             All objects whose probability is at least this, and those labelled as anomalies. Without a labelled audit
             set it is 1 / (1 + exp(-score)), which is not calibrated.
@@ -456,6 +575,16 @@ class Session(SessionFolder):
             self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self, name)
         self._app.show(name, url, height)
 
-    def contact_sheet(self, table: QTable, path: str | Path) -> None:
-        """Draw the objects of a table of candidates as one picture."""
-        contact_sheet(self, table, Path(path))
+    def contact_sheet(self, table: QTable, path: str | Path, *, orientation: OrientationChoice = "north") -> None:
+        """Draw the objects of a table of candidates as one picture.
+
+        Parameters
+        ----------
+        table
+            What `candidates` gives.
+        path
+            ``.png``, ``.svg`` or ``.pdf``.
+        orientation
+            How objects with a WCS are turned: ``north``, ``north-quarter`` (by quarter turns), or ``stored``.
+        """
+        contact_sheet(self, table, Path(path), orientation)

@@ -16,7 +16,7 @@ import numpy as np
 
 from astroanomaly.cache import Cache, Shard
 from astroanomaly.cache.index import load_index
-from astroanomaly.cache.plan import plan_length, read_description, read_plan_parts
+from astroanomaly.cache.plan import plan_length, read_description, read_facts, read_plan_parts
 from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
 from astroanomaly.cache.scores import PartScores, list_parts, read_part
 from astroanomaly.cache.writer import create_cache, write_lock
@@ -142,7 +142,8 @@ def score_source(
         chosen = best.tasks
         if chosen:
             if not (kept / CACHE_FILE).is_file():
-                create_cache(kept, context.layout, (), read_description(out)["request"])
+                content = read_description(out)
+                create_cache(kept, context.layout, (), content["request"], read_facts(content))
             with write_lock(kept):
                 there = Cache.open(kept).find(list(chosen)) >= 0
                 missing = {name: chosen[name] for name, has in zip(chosen, there.tolist(), strict=True) if not has}

@@ -64,7 +64,7 @@ def train(
     TrainingError
         If labels are missing.
     """
-    last_event = session.labels.last_event
+    last_event, audit = session.labels.last_event, session.labels.audit_set()
     labelled = session.labels.labelled()
     counts: Counter[str] = Counter()
     if ranker.needs_labels:
@@ -78,7 +78,7 @@ def train(
     if cluster is not None:
         yield from compute_features(session, ranker, session.cache, cluster)
     with new_round(session.path / ROUNDS, ranker.name, last_event) as draft:
-        for step in ranker.fit(session.cache, labelled, frozenset(session.labels.audit)):
+        for step in ranker.fit(session.cache, labelled, audit.ids):
             if step.stage == "training":
                 history.append({"step": float(step.done), **step.values})
             if step.message:
@@ -89,6 +89,7 @@ def train(
             "history": history,
             "messages": messages,
             "labels": dict(counts),
+            "audit_draws": audit.draws,
             "caches": dict(zip(map(str, session.cache.folders), session.cache.counts, strict=True)),
         }
         if ranker.has_weights:
@@ -127,10 +128,10 @@ def score(
     if cluster is not None and fitted.has_weights:
         yield from score_shards(session, target, cache, left, cluster)
         return
-    engine = ""
+    engine, shards = "", {shard.uuid: shard for shard in cache.shards}
     yield Progress("scoring", done, len(cache))
     for scores in fitted.score(cache, left) if left else ():
-        write_scores(target.scores, scores, session.classes, fitted.name)
+        write_scores(target.scores, scores, session.classes, fitted.name, shards[scores.shard].positions)
         done += len(scores.ids)
         message = "" if scores.engine in ("", engine) else f"scored with {scores.engine}"
         engine = scores.engine

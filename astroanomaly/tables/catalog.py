@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import CatalogError
+from astroanomaly.errors import CatalogError, ConfigError
 from astroanomaly.tables.column_names import ID_NAMES, find_name, ucd_of
-from astroanomaly.tables.positions import has_positions, pixel_positions, sky_positions
+from astroanomaly.tables.given import GivenTable, given_catalog
+from astroanomaly.tables.positions import PositionColumns, has_positions, pixel_positions, sky_positions
 from astroanomaly.tables.read import read_table
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.table import Table
 
 __all__ = ["Catalog", "catalog_from_table", "read_catalog"]
@@ -39,6 +41,8 @@ class Catalog:
         All columns of the table as they were read.
     found
         What was taken for what: names of the columns under ``id``, ``sky`` and ``pixel``.
+    sky, pixel
+        The columns of sky and of pixel positions, and how their numbers were understood; None where there are none.
     """
 
     ids: np.ndarray
@@ -48,13 +52,15 @@ class Catalog:
     y: np.ndarray | None
     columns: Table
     found: dict[str, str] = field(default_factory=dict)
+    sky: PositionColumns | None = None
+    pixel: PositionColumns | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def read_catalog(
-    path: str | Path,
+    path: str | Path | GivenTable | Table | SkyCoord,
     *,
     ra: str | None = None,
     dec: str | None = None,
@@ -64,6 +70,8 @@ def read_catalog(
     frame: str | None = None,
 ) -> Catalog:
     """Read a catalogue from FITS, VOTable, ECSV, CSV, SExtractor and other text tables; the content decides which.
+
+    An astropy `~astropy.table.Table`, `~astropy.table.QTable` or `~astropy.coordinates.SkyCoord` is taken as it is.
 
     Sky positions are, in this order: the columns named by the caller; a SkyCoord column; columns with the UCD
     ``pos.eq.ra;meta.main`` (or another ``pos.eq``, ``pos.galactic`` or ``pos.ecliptic``); columns of a usual name
@@ -75,7 +83,7 @@ def read_catalog(
     Parameters
     ----------
     path
-        The file; it may be compressed with gzip or bzip2.
+        The file, which may be compressed with gzip or bzip2; or a table, or positions, in memory.
     ra, dec
         Names of the longitude and latitude columns.
     x, y
@@ -92,15 +100,20 @@ def read_catalog(
     CatalogError
         If there is no position, no row, a column that is not there, or an id that occurs twice.
     ConfigError
-        If the frame is unknown.
+        If the frame is unknown, or what was given is neither a path nor a table nor positions.
     """
-    path = Path(path)
+    given = given_catalog(path)
+    if given is None:
+        raise ConfigError("no catalogue was given: expected the path of a table, an astropy table or a SkyCoord")
+    if isinstance(given, GivenTable):
+        where = f"the {given.kind} that was given as catalogue"
+        return catalog_from_table(given.table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, where=where)
     table = read_table(
-        path,
+        given,
         has_positions,
         lambda names: id if id in names else find_name(names, ID_NAMES),
     )
-    return catalog_from_table(table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, where=str(path))
+    return catalog_from_table(table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, where=str(given))
 
 
 def catalog_from_table(
@@ -127,18 +140,23 @@ def catalog_from_table(
         if (first is None) != (second is None):
             raise CatalogError(f"{where}: give both columns {kind}, or neither")
     sky = sky_positions(table, _named(table, (ra, dec), where), frame, where=where)
-    pixel = pixel_positions(table, _named(table, (x, y), where), where=where)
+    try:
+        pixel = pixel_positions(table, _named(table, (x, y), where), where=where)
+    except CatalogError:
+        if sky is None or x is not None:
+            raise
+        pixel = None  # a column called x holds something else
     if sky is None and pixel is None:
         raise CatalogError(
             f"{where} has no positions that were recognised. Its columns: {', '.join(table.colnames)}. "
             "Name them: --ra COLUMN --dec COLUMN (with --frame if they are not ICRS), or --x COLUMN --y COLUMN"
         )
     ids, id_column = _ids(table, id, where)
-    ra_deg, dec_deg, sky_columns = sky or (None, None, "")
-    x_pixel, y_pixel, pixel_columns = pixel or (None, None, "")
-    found = {"sky": sky_columns, "pixel": pixel_columns, "id": id_column}
+    ra_deg, dec_deg, of_sky = sky or (None, None, None)
+    x_pixel, y_pixel, of_pixel = pixel or (None, None, None)
+    found = {"sky": str(of_sky or ""), "pixel": str(of_pixel or ""), "id": id_column}
     found = {what: columns for what, columns in found.items() if columns}
-    return Catalog(ids, ra_deg, dec_deg, x_pixel, y_pixel, columns=table, found=found)
+    return Catalog(ids, ra_deg, dec_deg, x_pixel, y_pixel, table, found, of_sky, of_pixel)
 
 
 def _named(table: Table, names: tuple[str | None, str | None], where: str) -> tuple[str, str] | None:

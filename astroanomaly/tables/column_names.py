@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 __all__ = [
@@ -13,8 +13,10 @@ __all__ = [
     "SKY_NAMES",
     "SKY_UCDS",
     "TASK_ID_NAMES",
+    "distinct_names",
     "find_name",
     "find_pair",
+    "find_pairs",
     "ucd_of",
 ]
 
@@ -29,6 +31,16 @@ SKY_NAMES = (
     ("xwin_world", "ywin_world", "icrs"), ("alpha", "delta", "icrs"), ("target_ra", "target_dec", "icrs"),
     ("glon", "glat", "galactic"), ("l", "b", "galactic"), ("elon", "elat", "barycentrictrueecliptic"),
     ("rab1950", "deb1950", "fk4"),
+    # SExtractor: barycentre, windowed, peak, PSF and model positions; _SKY is the image's own frame
+    ("alphapsf_j2000", "deltapsf_j2000", "icrs"), ("alphamodel_j2000", "deltamodel_j2000", "icrs"),
+    ("alphapeak_j2000", "deltapeak_j2000", "icrs"), ("alpha_sky", "delta_sky", "icrs"),
+    ("alphawin_sky", "deltawin_sky", "icrs"), ("alphapsf_sky", "deltapsf_sky", "icrs"),
+    ("alphamodel_sky", "deltamodel_sky", "icrs"), ("alphapeak_sky", "deltapeak_sky", "icrs"),
+    ("alpha_win", "delta_win", "icrs"), ("alphawin", "deltawin", "icrs"), ("alpha_b1950", "delta_b1950", "fk4"),
+    ("alphawin_b1950", "deltawin_b1950", "fk4"), ("alphapsf_b1950", "deltapsf_b1950", "fk4"),
+    ("alphamodel_b1950", "deltamodel_b1950", "fk4"), ("alphapeak_b1950", "deltapeak_b1950", "fk4"),
+    ("xpsf_world", "ypsf_world", "icrs"), ("xmodel_world", "ymodel_world", "icrs"),
+    ("xpeak_world", "ypeak_world", "icrs"),
 )  # fmt: skip
 SKY_UCDS = (
     ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main", "icrs"),
@@ -40,7 +52,8 @@ SKY_UCDS = (
 )
 PIXEL_NAMES = (
     ("x", "y"), ("x_image", "y_image"), ("xwin_image", "ywin_image"), ("xcentroid", "ycentroid"),
-    ("x_centroid", "y_centroid"), ("xpix", "ypix"),
+    ("x_centroid", "y_centroid"), ("xpix", "ypix"), ("xpsf_image", "ypsf_image"), ("xmodel_image", "ymodel_image"),
+    ("xpeak_image", "ypeak_image"),
 )  # fmt: skip
 ID_NAMES = (
     "object_id", "objectid", "obj_id", "objid", "id", "source_id", "sourceid", "src_id", "number", "coadd_object_id",
@@ -61,11 +74,37 @@ def find_name(names: Iterable[str], usual: Iterable[str]) -> str | None:
 
 def find_pair(names: Iterable[str], usual: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
     """Return two column names that are a usual pair, whatever their case, and whatever else stands with the pair."""
+    return next(iter(find_pairs(names, usual)), None)
+
+
+def find_pairs(names: Iterable[str], usual: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return every usual pair among some column names, as `find_pair`, in the order of the usual ones."""
     by_lower = _by_lower(names)
-    for first, second, *rest in usual:
-        if first in by_lower and second in by_lower:
-            return (by_lower[first], by_lower[second], *rest)
-    return None
+    return [
+        (by_lower[first], by_lower[second], *rest)
+        for first, second, *rest in usual
+        if first in by_lower and second in by_lower
+    ]
+
+
+def distinct_names(names: Iterable[str], ours: Collection[str]) -> list[str]:
+    """Rename columns whose names differ in case only, as in ``catalog_RA``; ``ours`` keep their names.
+
+    Neither FITS nor TOPCAT tells such names apart.
+    """
+    taken = {name.lower() for name in ours}
+    kept = set(ours)
+    chosen = []
+    for name in names:
+        new = name
+        if name in kept:
+            kept.remove(name)  # a second one of this name is not ours
+        else:
+            while new.lower() in taken:
+                new = f"catalog_{new}"
+        taken.add(new.lower())
+        chosen.append(new)
+    return chosen
 
 
 def ucd_of(column: Any) -> str:

@@ -3,21 +3,71 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError
-from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, ucd_of
+from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, find_pairs, ucd_of
+from astroanomaly.tables.coordinates import plain_icrs
 
 if TYPE_CHECKING:
-    from astropy.coordinates import SkyCoord
     from astropy.table import Table
 
-__all__ = ["has_positions", "pixel_positions", "sky_positions"]
+__all__ = ["PositionColumns", "has_positions", "pixel_positions", "sky_positions"]
 
 _SEXTRACTOR_PIXEL = re.compile(r"(X|Y)\w*_IMAGE")
+_HOURS = ("h", "hr", "hour", "hours", "hourangle", "h:m:s", "hms")  # units of columns, as files spell them
+_OTHERS_LISTED = 4  # pairs of columns that might have been positions too
+
+
+@dataclass(frozen=True)
+class PositionColumns:
+    """Which columns of a table gave its positions, and how their numbers were understood.
+
+    Attributes
+    ----------
+    columns
+        Longitude and latitude, or x and y; one name for a SkyCoord column.
+    chosen
+        Why these: ``named`` by the caller, ``SkyCoord``, ``UCD``, ``usual names`` or ``units``.
+    frame
+        Frame of the numbers, as astropy calls it, with an equinox where one was given; empty for pixels.
+    unit
+        Unit of the numbers: ``deg``, ``hourangle`` ..., or ``sexagesimal hours``, ``sexagesimal degrees``; both, where
+        longitude and latitude differ. ``pixel`` for pixels.
+    stated
+        Whether the table itself says the unit.
+    origin
+        Number of the first pixel, 0 or 1; None for sky positions.
+    unused
+        Other columns that look like positions and were not used, the first few pairs.
+    """
+
+    columns: tuple[str, ...]
+    chosen: str
+    frame: str = ""
+    unit: str = "pixel"
+    stated: bool = True
+    origin: int | None = None
+    unused: tuple[tuple[str, ...], ...] = ()
+
+    def __str__(self) -> str:
+        names = ", ".join(self.columns)
+        return f"{names} ({self.frame})" if self.frame else names
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        words = f"{', '.join(self.columns)} ({self.chosen}); "
+        if self.origin is None:
+            words += f"frame {self.frame}; in {self.unit}{'' if self.stated else ', as no unit is stated'}"
+        else:
+            words += f"pixels, the first of which is {self.origin}"
+        others = ", ".join("/".join(pair) for pair in self.unused)
+        return f"{words}; not used: {others}" if others else words
 
 
 def has_positions(table: Table) -> bool:
@@ -27,7 +77,7 @@ def has_positions(table: Table) -> bool:
 
 def sky_positions(
     table: Table, given: tuple[str, str] | None = None, frame: str | None = None, *, where: str
-) -> tuple[np.ndarray, np.ndarray, str] | None:
+) -> tuple[np.ndarray, np.ndarray, PositionColumns] | None:
     """Find the sky positions of a table: columns given, a SkyCoord column, columns of a usual UCD, name or unit.
 
     Parameters
@@ -56,64 +106,83 @@ def sky_positions(
 
     mixins = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     if given is None and mixins:
-        return *_to_icrs(table[mixins[0]]), mixins[0]
-    names = (*given, "icrs") if given else _find_sky(table)
-    if names is None:
+        column = table[mixins[0]]
+        equinox = getattr(column.frame, "equinox", None)
+        written = f"{column.frame.name} {equinox.value}" if equinox is not None else column.frame.name
+        unused = _unused(table, mixins[0])
+        return *plain_icrs(column), PositionColumns((mixins[0],), "SkyCoord", written, "deg", unused=unused)
+    found = (*given, "icrs", "named") if given else _find_sky(table)
+    if found is None:
         return None
-    implied = names[2]
+    first, second, implied, chosen = found
     if frame is None and given:  # a column called glon is galactic, whoever names it
-        implied = next((known[2] for known in SKY_NAMES if known[0] == given[0].lower()), "icrs")
+        implied = next((known[2] for known in SKY_NAMES if known[0] == first.lower()), "icrs")
     name, keywords = _frame(frame or implied)
     equatorial = name in ("icrs", "fk5", "fk4", "fk4noeterms", "gcrs", "cirs", "tete", "precessedgeocentric")
-    lon = _degrees(table[names[0]], names[0], equatorial, where)
-    lat = _degrees(table[names[1]], names[1], False, where)
+    lon, lon_unit = _degrees(table[first], first, equatorial, where)
+    lat, lat_unit = _degrees(table[second], second, False, where)
     good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
     ra, dec = np.full(len(lon), np.nan), np.full(len(lon), np.nan)
     if name == "icrs":
         ra[good], dec[good] = lon[good] % 360, lat[good]
     elif good.any():
-        ra[good], dec[good] = _to_icrs(SkyCoord(lon[good], lat[good], unit="deg", frame=name, **keywords))
-    return ra, dec, f"{names[0]}, {names[1]} ({frame or implied})"
+        ra[good], dec[good] = plain_icrs(SkyCoord(lon[good], lat[good], unit="deg", frame=name, **keywords))
+    units = dict.fromkeys((lon_unit or "deg", lat_unit or "deg"))
+    stated = bool(lon_unit and lat_unit)
+    unused = _unused(table, first, second)
+    return (
+        ra,
+        dec,
+        PositionColumns((first, second), chosen, frame or implied, " and ".join(units), stated, None, unused),
+    )
 
 
 def pixel_positions(
     table: Table, given: tuple[str, str] | None = None, *, where: str
-) -> tuple[np.ndarray, np.ndarray, str] | None:
+) -> tuple[np.ndarray, np.ndarray, PositionColumns] | None:
     """Find the pixel positions of a table, as `sky_positions`; ``(n,)`` each, counted from 0."""
-    names = given or find_pair(table.colnames, PIXEL_NAMES)
-    if names is None:
+    found = given or find_pair(table.colnames, PIXEL_NAMES)
+    if found is None:
         return None
+    names = found[0], found[1]
+    origins = [_origin(name) for name in names]
+    if origins[0] != origins[1]:
+        raise CatalogError(
+            f"{where}: the column {names[0]!r} counts pixels from {origins[0]}, {names[1]!r} from {origins[1]}: name "
+            "two columns of one kind"
+        )
     x, y = (_pixels(table[name], name, where) for name in names)
-    return x, y, f"{names[0]}, {names[1]}"
+    chosen = "named" if given else "usual names"
+    return x, y, PositionColumns(names, chosen, origin=origins[0], unused=_unused(table, *names))
 
 
-def _find_sky(table: Table) -> tuple[str, ...] | None:
-    """Find ``(longitude, latitude, frame)`` by UCD, usual name or unit."""
+def _find_sky(table: Table) -> tuple[str, str, str, str] | None:
+    """Find ``(longitude, latitude, frame, why)`` by UCD, usual name or unit."""
     ucds: dict[str, list[str]] = {}
     for name in table.colnames:
         ucds.setdefault(ucd_of(table[name]), []).append(name)
     for first, second, frame in SKY_UCDS:
         if len(ucds.get(first, ())) == 1 and len(ucds.get(second, ())) == 1:
-            return ucds[first][0], ucds[second][0], frame
+            return ucds[first][0], ucds[second][0], frame, "UCD"
     named = find_pair(table.colnames, SKY_NAMES)
     if named:
-        return named
-    units = {name: str(getattr(table[name], "unit", None) or "").strip('"') for name in table.colnames}
+        return named[0], named[1], named[2], "usual names"
+    units = {name: _unit_words(table[name]) for name in table.colnames}
     hours = [name for name, unit in units.items() if unit in ("hourangle", "h:m:s", "hms")]
     degrees = [name for name, unit in units.items() if unit in ("deg", "d:m:s", "dms")]
-    return (hours[0], degrees[0], "icrs") if len(hours) == 1 and len(degrees) == 1 else None
+    return (hours[0], degrees[0], "icrs", "units") if len(hours) == 1 and len(degrees) == 1 else None
 
 
-def _to_icrs(coords: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
-    icrs = coords.icrs
-    ra: np.ndarray
-    dec: np.ndarray
-    ra, dec = (np.ma.filled(np.ma.asarray(part.deg, dtype=float), np.nan) for part in (icrs.ra, icrs.dec))
-    for part in (icrs.ra, icrs.dec):
-        mask = getattr(part, "mask", None)
-        if mask is not None and np.any(mask):
-            ra[np.asarray(mask)] = dec[np.asarray(mask)] = np.nan
-    return np.asarray(ra), np.asarray(dec)
+def _unused(table: Table, *taken: str) -> tuple[tuple[str, ...], ...]:
+    """Return the pairs of usual names that were not taken, the first few."""
+    pairs = [*find_pairs(table.colnames, SKY_NAMES), *find_pairs(table.colnames, PIXEL_NAMES)]
+    others = dict.fromkeys((pair[0], pair[1]) for pair in pairs if pair[:2] != taken)
+    return tuple(others)[:_OTHERS_LISTED]
+
+
+def _unit_words(column: Any) -> str:
+    """Return the unit of a column as files spell it, in lower case; empty without one."""
+    return str(getattr(column, "unit", None) or "").strip().strip('"').lower()
 
 
 def _frame(text: str) -> tuple[str, dict[str, str]]:
@@ -135,8 +204,8 @@ def _frame(text: str) -> tuple[str, dict[str, str]]:
     return name, keywords
 
 
-def _degrees(column: Any, name: str, hours: bool, where: str) -> np.ndarray:
-    """Turn a column of angles into degrees; masked and unreadable ones become NaN."""
+def _degrees(column: Any, name: str, hours: bool, where: str) -> tuple[np.ndarray, str]:
+    """Turn a column of angles into degrees; masked and unreadable ones become NaN. Also the unit, empty if none."""
     from astropy import units as u
 
     mask = np.ma.getmaskarray(column) if np.ma.isMaskedArray(column) else np.asarray(getattr(column, "mask", False))
@@ -145,47 +214,57 @@ def _degrees(column: Any, name: str, hours: bool, where: str) -> np.ndarray:
     if raw.ndim != 1:
         raise CatalogError(f"{where}: the position column {name!r} has shape {raw.shape}, expected one number per row")
     unit = getattr(column, "unit", None)
+    words = _unit_words(column)
     if raw.dtype.kind in "SUO":
         texts = np.array([x.decode("ascii", "replace") if isinstance(x, bytes) else str(x) for x in raw.tolist()])
-        values = _from_texts(texts, mask, hours, unit)
+        values, words = _from_texts(texts, mask, hours, words)
     elif raw.dtype.kind in "iuf":
         values = raw.astype(np.float64)
-        words = str(unit or "").strip().lower()
-        if words in ("h", "hr", "hour", "hours", "hourangle"):
-            values = values * 15
-        elif unit is not None and words not in ("", "degree", "degrees", "degs"):
+        if words in _HOURS:
+            values, words = values * 15, "hourangle"
+        elif words and words not in ("degree", "degrees", "degs"):
             parsed = u.Unit(unit, parse_strict="silent")
             if not parsed.is_equivalent(u.deg):
                 raise CatalogError(f"{where}: the position column {name!r} is in {unit}, expected an angle")
             values = values * parsed.to(u.deg)
+        elif words:
+            words = "deg"
     else:
         raise CatalogError(f"{where}: the position column {name!r} holds {raw.dtype}, expected numbers or text")
-    return np.where(mask | ~np.isfinite(values), np.nan, values)
+    return np.where(mask | ~np.isfinite(values), np.nan, values), words
 
 
-def _from_texts(texts: np.ndarray, mask: np.ndarray, hours: bool, unit: Any) -> np.ndarray:
+def _from_texts(texts: np.ndarray, mask: np.ndarray, hours: bool, words: str) -> tuple[np.ndarray, str]:
     from astropy import units as u
     from astropy.coordinates import Angle
 
     values = np.full(len(texts), np.nan)
-    words = str(unit or "").strip('"').lower()
-    in_hours = words in ("h:m:s", "hms", "hourangle") if words else hours
+    in_hours = words in _HOURS if words else hours
+    sexagesimal = False
     for k in np.flatnonzero(~mask):
         text = texts[k].strip()
         try:
             number = float(text)
-            values[k] = number * 15 if words == "hourangle" else number
+            values[k] = number * 15 if words in _HOURS else number
         except ValueError:
             try:
                 values[k] = Angle(text, u.hourangle if in_hours else u.deg).deg
+                sexagesimal = True
             except (ValueError, TypeError, u.UnitsError):
                 continue  # a row without a readable position, counted as such later
-    return values
+    return values, f"sexagesimal {'hours' if in_hours else 'degrees'}" if sexagesimal else words
+
+
+def _origin(name: str) -> int:
+    """Return the number of the first pixel, which the name of a column implies."""
+    return 1 if _SEXTRACTOR_PIXEL.fullmatch(name.upper()) else 0
 
 
 def _pixels(column: Any, name: str, where: str) -> np.ndarray:
-    raw = np.ma.filled(np.ma.asarray(getattr(column, "value", column)).astype(np.float64), np.nan)
+    try:
+        raw = np.ma.filled(np.ma.asarray(getattr(column, "value", column)).astype(np.float64), np.nan)
+    except (TypeError, ValueError) as error:
+        raise CatalogError(f"{where}: the position column {name!r} holds no numbers ({error})") from error
     if raw.ndim != 1:
         raise CatalogError(f"{where}: the position column {name!r} has shape {raw.shape}, expected one number per row")
-    raw = np.where(np.isfinite(raw), raw, np.nan)
-    return raw - 1 if _SEXTRACTOR_PIXEL.fullmatch(name.upper()) else raw
+    return np.where(np.isfinite(raw), raw, np.nan) - _origin(name)

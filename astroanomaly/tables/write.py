@@ -14,6 +14,7 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError, StorageError
 from astroanomaly.files import atomic_path
+from astroanomaly.tables.column_names import distinct_names
 from astroanomaly.tables.escape import ascii_text, fits_name, line_text, unicode_text, xml_name, xml_text
 from astroanomaly.tables.matching import find_duplicates
 
@@ -28,8 +29,10 @@ __all__ = [
     "as_fits",
     "as_votable",
     "build_catalog",
+    "build_columns",
     "check_target",
     "merge_duplicates",
+    "name_merged",
     "write_catalog",
 ]
 
@@ -73,9 +76,6 @@ def build_catalog(columns: Mapping[str, Any], provenance: Mapping[str, str]) -> 
     CatalogError
         If a column is missing, or they are not of one length.
     """
-    from astropy import units
-    from astropy.table import QTable
-
     missing = [name for name in ("object_id", "ra", "dec", "score") if name not in columns]
     lengths = {name: len(values) for name, values in columns.items()}
     if missing or len(set(lengths.values())) != 1:
@@ -84,8 +84,19 @@ def build_catalog(columns: Mapping[str, Any], provenance: Mapping[str, str]) -> 
             if missing
             else f"the columns of a catalogue must be of one length, not {lengths}"
         )
-    table = QTable(meta={str(key): str(value) for key, value in provenance.items()})
-    for name, values in zip(_distinct(columns), columns.values(), strict=True):
+    ours = {name for name in columns if name in _DESCRIBED or name.startswith("log_odds_")}
+    table = build_columns(dict(zip(distinct_names(columns, ours), columns.values(), strict=True)))
+    table.meta = {str(key): str(value) for key, value in provenance.items()}
+    return table
+
+
+def build_columns(columns: Mapping[str, Any]) -> QTable:
+    """Make a table of plain columns: ``ra`` and ``dec`` in degrees; usual ones with UCD and description."""
+    from astropy import units
+    from astropy.table import QTable
+
+    table = QTable()
+    for name, values in columns.items():
         if name in ("ra", "dec"):
             table[name] = units.Quantity(np.asarray(values, float), "deg")
         else:
@@ -134,15 +145,27 @@ def merge_duplicates(table: QTable, radius_arcsec: float) -> QTable:
     members: dict[int, list[int]] = {row: [] for row, first in enumerate(kept_as.tolist()) if row == first}
     for row in np.flatnonzero(kept_as != np.arange(len(table))).tolist():
         members[kept_as[row]].append(row)
-    merged = table[list(members)]
     ids = [str(object_id) for object_id in table["object_id"]]
-    merged["n_merged"] = np.array([1 + len(others) for others in members.values()], dtype=np.int32)
-    merged["merged_ids"] = np.array([" ".join(ids[row] for row in others) for others in members.values()], dtype=str)
+    return name_merged(table[list(members)], [[ids[row] for row in others] for others in members.values()])
+
+
+def name_merged(table: QTable, others: Sequence[Sequence[str]]) -> QTable:
+    """Add to a catalogue how many objects each row stands for, and the ids of the others.
+
+    Parameters
+    ----------
+    table
+        The catalogue, which gets the columns ``n_merged`` and ``merged_ids``.
+    others
+        For each row the ids of the objects merged into it.
+    """
+    table["n_merged"] = np.array([1 + len(ids) for ids in others], dtype=np.int32)
+    table["merged_ids"] = np.array([" ".join(ids) for ids in others], dtype=str)
     for name in ("n_merged", "merged_ids"):
         ucd, description = _DESCRIBED[name]
-        merged[name].info.meta = {"ucd": ucd}
-        merged[name].info.description = description
-    return merged
+        table[name].info.meta = {"ucd": ucd}
+        table[name].info.description = description
+    return table
 
 
 def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False) -> None:
@@ -292,20 +315,6 @@ def _write_regions(table: QTable, path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers
-
-
-def _distinct(names: Mapping[str, Any]) -> list[str]:
-    """Rename columns whose names differ in case only; ours keep their names."""
-    ours = {name for name in names if name in _DESCRIBED or name.startswith("log_odds_")}
-    taken = {name.lower() for name in ours}
-    chosen = []
-    for name in names:
-        new = name
-        while name not in ours and new.lower() in taken:
-            new = f"catalog_{new}"
-        taken.add(new.lower())
-        chosen.append(new)
-    return chosen
 
 
 def _plain(

@@ -7,6 +7,7 @@
   same area are bands of one tile, several areas are several tiles. How bands are named: `mosaics.bands`.
 * **Grids.** Cutouts are integer crops of the tile's own grid. Bands on different grids, and all tiles if
   ``--pixel-scale`` is given, are resampled (bilinear) to an explicit TAN grid without distortions, north up.
+* **Positions.** Images with a WCS are cut at sky positions; at pixel positions only where their columns are named.
 * **Objects.** Each is cut once: from the tile that covers most of its cutout, then from that where it is farthest from
   the edge; if there are pixels without data, the other tiles are tried and the best covered cutout is kept.
 * **Coverage.** NaN, ``--nodata`` and what lies beyond the edge is not covered, and is NaN. Padding of exactly one value
@@ -20,7 +21,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,24 +35,26 @@ from astroanomaly import (
     ConfigError,
     CutoutBlock,
     Failure,
-    FootprintError,
+    GivenTable,
     Layout,
     Plan,
     Request,
     Task,
     UnreadableError,
+    given_catalog,
     hookimpl,
     option,
     read_catalog,
 )
-from astroanomaly.cutting import pixel_to_sky
-from astroanomaly.sky import size_in_pixels
+from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
 from astroanomaly_plugins.mosaics.bands import BandRule, name_bands, sort_bands
+from astroanomaly_plugins.mosaics.facts import image_facts, object_facts, stamp_facts
 from astroanomaly_plugins.mosaics.files import Image, describe, find_files, scan, select
-from astroanomaly_plugins.mosaics.objects import Assignment, assign, assign_pixels, footprint
+from astroanomaly_plugins.mosaics.placing import Placing, place
 from astroanomaly_plugins.mosaics.reading import read_stamps, read_tile
 from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile
 from astroanomaly_plugins.shared.columns import COLUMN, carried
+from astroanomaly_plugins.shared.facts import size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 
@@ -59,28 +62,41 @@ __all__ = ["FitsOptions", "FitsSource", "register_sources"]
 
 _log = logging.getLogger(__name__)
 _STAMPS_PER_TASK = 256
+_ZERO_POINT = "zero_point_{}"  # column of a band: AB magnitude of one unit of flux
+
+
+def _band_entries(value: Any, name: str) -> Any:
+    """Take ``{band: file}`` too, or a pattern in place of a file."""
+    if not isinstance(value, Mapping):
+        return value
+    paths = {band: Path(what).absolute() if Path(what).is_file() else what for band, what in value.items()}
+    return tuple(f"{band}={what}" for band, what in paths.items())
 
 
 @dataclass(frozen=True)
 class FitsOptions(PositionOptions):
     """Options of the source ``fits``."""
 
-    catalog: Path | None = option(  # noqa: RUF009 - option() makes a dataclass field
-        None, "table of the objects to cut; without one, whole files are cutouts"
+    catalog: Path | GivenTable | None = option(  # noqa: RUF009 - option() makes a dataclass field
+        None, "table of the objects to cut; without one, whole files are cutouts", convert=given_catalog
     )
     size: str = option(
-        "", "size of a cutout: pixels (64, or 64x48 as width x height) or an angle (10arcsec)", metavar="SIZE"
+        "",
+        "size of a cutout: pixels (64, or 64x48 as width x height) or an angle (10arcsec)",
+        metavar="SIZE",
+        convert=size_text,
     )
     bands: tuple[str, ...] = option(
         (),
         "which image is which band: NAME=FILE, NAME=FILE[EXTENSION] or NAME=PATTERN, separated by commas",
         formerly=("band",),
+        convert=_band_entries,
     )
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
     x: str = option("", "catalogue column of the pixel x, counted from 0 (from 1 if it ends in _IMAGE)")
     y: str = option("", "catalogue column of the pixel y")
     nodata: float | None = option(None, "pixel value that stands for no data")
-    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec")
+    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec", convert=arcsec_number)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,27 +133,35 @@ class FitsSource:
                 frame=options.frame or None,
             )
         rule = BandRule(options.bands)
-        files = find_files([*request.inputs, *rule.files], options.catalog)
+        leave_out = options.catalog if isinstance(options.catalog, Path) else None
+        files = find_files([*request.inputs, *rule.files], leave_out)
         images, broken = _scan_all(files, tolerant=catalog is None and len(files) > 1)
         chosen, given = _choose(images, options, rule)
         groups = group_images(chosen, stamps=catalog is None, named=bool(rule))
-        tiles = [make_tile(bands, options.pixel_scale) for bands in name_bands(groups, given)]
+        named, named_by = name_bands(groups, given)
+        tiles = [make_tile(bands, options.pixel_scale) for bands in named]
         bands = tuple(rule.patterns) or sort_bands([band for tile in tiles for band in tile.bands])
         units = tuple(_unit_of(band, tiles) for band in bands)
         scale = check_scales(tiles)
         size = size_in_pixels(options.size, scale) if options.size else tiles[0].shape
-        _log.info("%d images in %d tiles, bands %s, cutouts %s", len(chosen), len(tiles), ", ".join(bands), size)
         payload = {
             "bands": list(bands),
             "size": list(size),
             "nodata": options.nodata,
             "min_coverage": options.min_coverage,
         }
+        facts = [*image_facts(tiles, bands, units, named_by), size_fact(size, scale)]
         if catalog is None:
-            tasks = _stamp_tasks(tiles, broken, payload)
+            tasks = _stamp_tasks(tiles, broken, payload, _zero_points(tiles, bands))
+            facts = [*stamp_facts(tiles, len(broken)), *facts]
         else:
-            tasks = _catalog_tasks(tiles, catalog, options, payload)
-        return Plan(tasks, Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units))
+            placing = place(tiles, catalog, options, size)
+            columns = carried(catalog.columns, options.carry)
+            points = _zero_points(tiles, [band for band in bands if _ZERO_POINT.format(band) not in columns])
+            tasks = _catalog_tasks(tiles, catalog, payload, columns, points, placing)
+            facts = [*object_facts(tiles, catalog, placing), *facts]
+        layout = Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units)
+        return Plan(tasks, layout, facts=facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""
@@ -189,10 +213,21 @@ def _unit_of(band: str, tiles: Sequence[Tile]) -> str:
     return units[0] if units else ""
 
 
+def _zero_points(tiles: Sequence[Tile], bands: Sequence[str]) -> list[dict[str, float]]:
+    """Columns of each tile with the zero point of each band, NaN where unknown; none at all where no header has one."""
+    images = [[tile.bands.get(band) for band in bands] for tile in tiles]
+    points = np.array([[image.zero_point if image else np.nan for image in row] for row in images])
+    if not np.isfinite(points).any():
+        return [{} for _ in tiles]
+    return [dict(zip(map(_ZERO_POINT.format, bands), row, strict=True)) for row in points.tolist()]
+
+
 # -------------------------------------------------------------------------------------------------------------- tasks
 
 
-def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, Any]) -> list[Task]:
+def _stamp_tasks(
+    tiles: list[Tile], broken: dict[str, str], payload: dict[str, Any], points: list[dict[str, float]]
+) -> list[Task]:
     """Make tasks of whole images, 256 of them each."""
     per_file: dict[Path, int] = {}
     for tile in tiles:
@@ -208,7 +243,7 @@ def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, A
             f"two inputs hold a file {twice!r}, so their objects would have one id: give the folder above both"
         )
     order = np.argsort(np.array(ids), kind="stable")
-    texts = [json.dumps(tile.plain, sort_keys=True) for tile in tiles]
+    texts = [json.dumps(_plain(tile, more), sort_keys=True) for tile, more in zip(tiles, points, strict=True)]
     tasks = []
     for start in range(0, len(order), _STAMPS_PER_TASK):
         rows = order[start : start + _STAMPS_PER_TASK]
@@ -219,14 +254,22 @@ def _stamp_tasks(tiles: list[Tile], broken: dict[str, str], payload: dict[str, A
     return tasks
 
 
-def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, payload: dict[str, Any]) -> list[Task]:
+def _plain(tile: Tile, columns: dict[str, float]) -> dict[str, Any]:
+    """Return what reading a tile needs, with columns of all that is cut there."""
+    return {**tile.plain, "columns": columns} if columns else tile.plain
+
+
+def _catalog_tasks(
+    tiles: list[Tile],
+    catalog: Catalog,
+    payload: dict[str, Any],
+    columns: dict[str, Any],
+    points: list[dict[str, float]],
+    placing: Placing,
+) -> list[Task]:
     """Make one task per tile of the objects that are cut from it, and one of the objects on no tile."""
-    size = (payload["size"][0], payload["size"][1])
-    ra, dec, found = _place(tiles, catalog, options, size)
-    columns = carried(catalog.columns, options.carry)
+    ra, dec, found = placing.ra, placing.dec, placing.found
     placed = found.tile >= 0
-    if not placed.any():
-        raise FootprintError(_nothing_inside(tiles, catalog, ra, dec))
     tasks = []
     for number, tile in enumerate(tiles):
         rows = np.flatnonzero(found.tile == number)
@@ -248,63 +291,13 @@ def _catalog_tasks(tiles: list[Tile], catalog: Catalog, options: FitsOptions, pa
                 [" ".join(str(local[other]) for other in found.others.get(k, ())) for k in rows.tolist()]
             )
         table.update({COLUMN + name: values[rows] for name, values in columns.items()})
-        plain = [tile.plain, *(tiles[other].plain for other in others)]
+        plain = [_plain(tiles[one], points[one]) for one in (number, *others)]
         tasks.append(Task(tile.key, {**payload, "kind": "tile", "tiles": plain}, table))
     rows = np.flatnonzero(~placed)
-    known = np.isfinite(ra[rows]) if catalog.ra is not None else np.isfinite(found.x[rows])
+    known = placing.known[rows]
     reasons = np.where(known, "outside all images", NO_POSITION).tolist()
     kinds = np.where(known, "no coverage", "failed").tolist()
     return [*tasks, *failure_tasks("outside", catalog.ids[rows], ra[rows], dec[rows], reasons, kinds)]
-
-
-def _place(
-    tiles: list[Tile], catalog: Catalog, options: FitsOptions, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, Assignment]:
-    """Return ICRS positions and the tile of every object."""
-    by_sky = catalog.ra is not None and catalog.dec is not None and not (options.x and not options.ra)
-    if by_sky and all(tile.grid is not None for tile in tiles):
-        ra, dec = np.asarray(catalog.ra), np.asarray(catalog.dec)
-        return ra, dec, assign(tiles, ra, dec, size)
-    if catalog.x is None or catalog.y is None:
-        raise CatalogError(
-            f"{tiles[0].first.place} has no WCS, so sky positions cannot be cut from it: the catalogue needs pixel "
-            f"positions (--x COLUMN --y COLUMN). Its columns: {', '.join(catalog.columns.colnames)}"
-        )
-    if len(tiles) > 1 or tiles[0].tan is not None:
-        raise CatalogError(
-            f"the catalogue has only pixel positions ({catalog.found.get('pixel', '')}), but there are "
-            f"{len(tiles)} tiles{' on a resampled grid' if tiles[0].tan else ''}: ingest one image at a time, or use a "
-            "catalogue with sky positions (--ra COLUMN --dec COLUMN)"
-        )
-    found = assign_pixels(tiles[0], catalog.x, catalog.y, size)
-    if tiles[0].grid is not None:
-        ra, dec = pixel_to_sky(tiles[0].grid, catalog.x, catalog.y)
-    else:
-        ra = dec = np.full(len(catalog), np.nan)
-    return ra, dec, found
-
-
-def _nothing_inside(tiles: list[Tile], catalog: Catalog, ra: np.ndarray, dec: np.ndarray) -> str:
-    if tiles[0].grid is None or not np.isfinite(ra).any():
-        spans = [
-            f"{name} {np.nanmin(part):.1f} to {np.nanmax(part):.1f}"
-            for name, part in (("x", catalog.x), ("y", catalog.y))
-            if part is not None and np.isfinite(part).any()
-        ]
-        span = ", ".join(spans) or "nothing: no row has a valid one"
-        height, width = tiles[0].shape
-        return f"no object lies on the image: positions span {span}; the image has {width} x {height} pixels"
-    corners = [
-        pixel_to_sky(tile.grid, [0, tile.shape[1] - 1] * 2, [0, 0, tile.shape[0] - 1, tile.shape[0] - 1])
-        for tile in tiles
-        if tile.grid is not None
-    ]
-    images = footprint(*(np.concatenate(part) for part in zip(*corners, strict=True)))
-    return (
-        f"none of the {len(catalog)} objects lies on the images. The catalogue ({catalog.found.get('sky', '')}) covers "
-        f"{footprint(ra, dec)}; the images cover {images} (ICRS degrees). Check the position columns (--ra, --dec) and "
-        "their frame (--frame)"
-    )
 
 
 @hookimpl

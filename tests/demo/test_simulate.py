@@ -55,7 +55,7 @@ def test_counts_and_ids(sky):
 def test_two_thousand_objects_hold_at_least_four_of_every_kind():
     from astroanomaly.demo.simulate import _draw
 
-    drawn = _draw(np.random.default_rng(0), 2000, 0.01, 63)
+    drawn = _draw(np.random.default_rng(0), 2000, 0.01, (2096, 4080))
     counts = Counter(drawn["class"].tolist())
     assert counts["nominal"] == 1980
     assert min(counts[name] for name in RARITIES) >= 4
@@ -101,8 +101,7 @@ def test_measured_flux_and_size_are_those_of_the_pixels_and_of_the_drawing(sky):
     from astroanomaly.demo.simulate import _check, _draw
 
     catalog = Table.read(sky.catalog)
-    columns, _ = _check(1200, 0.1, 11, 2)
-    drawn = _draw(np.random.default_rng(np.random.SeedSequence(11).spawn(1)[0]), 1200, 0.1, columns)
+    drawn = _draw(np.random.default_rng(np.random.SeedSequence(11).spawn(1)[0]), 1200, 0.1, _check(1200, 0.1, 11, 2))
     pixels, header = tile(sky, 2, "r")
     x, y = WCS(header).all_world2pix(catalog["ra"], catalog["dec"], 0)
     rows, cols = np.indices(pixels.shape)
@@ -117,9 +116,9 @@ def test_measured_flux_and_size_are_those_of_the_pixels_and_of_the_drawing(sky):
     pull = (catalog["flux_r"] - drawn["flux"][:, 1]) / catalog["flux_r_error"]
     assert np.mean(pull < -2) < 0.04
     assert 1 <= np.median(catalog["flux_r"] / drawn["flux"][:, 1]) < 1.08
-    # rarities are measured to be as large as nominal objects that were drawn as large
+    # rarities are measured to be as large as nominal objects that were drawn as large; neighbours add to both
     ratio, rare = catalog["r50"] / (0.1 * drawn["r50"]), drawn["class"] != "nominal"
-    assert np.median(ratio[rare]) == pytest.approx(np.median(ratio[~rare]), abs=0.03)
+    assert np.median(ratio[rare]) == pytest.approx(np.median(ratio[~rare]), abs=0.05)
 
 
 def test_flux_errors_are_the_scatter_between_two_looks_at_one_sky(sky):

@@ -1,7 +1,6 @@
 """Pixels of random cutouts: as many as asked for, of all bands alike, the same for the same seed."""
 
 import numpy as np
-import pytest
 
 from astroanomaly.imaging.sampling import sample_pixels
 
@@ -22,10 +21,9 @@ class Cutouts:
         return self.images[[int(i) for i in ids]]
 
 
-@pytest.mark.parametrize("evenly", [True, False])
-def test_few_pixels_are_all_taken(evenly):
+def test_few_pixels_are_all_taken():
     cutouts = Cutouts(150, 6)
-    drawn = sample_pixels(cutouts, np.random.default_rng(0), cutouts=100, pixels=10_000, evenly=evenly)
+    drawn = sample_pixels(cutouts, np.random.default_rng(0), cutouts=100, pixels=10_000)
     assert drawn.shape == (1, 2, 1, 100 * 36)
     assert drawn.dtype == np.float32
     np.testing.assert_array_equal(drawn[0, 1], drawn[0, 0] + 0.5)  # the same places in each band
@@ -33,12 +31,10 @@ def test_few_pixels_are_all_taken(evenly):
     assert len(np.unique(drawn[0, 0] // 36)) == 100
 
 
-@pytest.mark.parametrize("evenly", [True, False])
-def test_many_pixels_are_thinned(evenly):
+def test_many_pixels_are_thinned():
     cutouts = Cutouts(150, 20)
     first, again, other = (
-        sample_pixels(cutouts, np.random.default_rng(seed), cutouts=150, pixels=3000, evenly=evenly)
-        for seed in (0, 0, 1)
+        sample_pixels(cutouts, np.random.default_rng(seed), cutouts=150, pixels=3000) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -46,13 +42,12 @@ def test_many_pixels_are_thinned(evenly):
     assert len(np.unique(first[0, 0])) == 3000
     np.testing.assert_array_equal(first[0, 1], first[0, 0] + 0.5)
     of_each = np.unique(first[0, 0] // 400, return_counts=True)[1]
-    assert (set(of_each) == {20}) == evenly
+    assert set(of_each) == {20}
 
 
-@pytest.mark.parametrize("evenly", [True, False])
-def test_eight_bit_pixels_and_an_empty_cache(evenly):
-    drawn = sample_pixels(Cutouts(3, 4, np.uint8), np.random.default_rng(0), cutouts=9, pixels=9, evenly=evenly)
+def test_eight_bit_pixels_and_an_empty_cache():
+    drawn = sample_pixels(Cutouts(3, 4, np.uint8), np.random.default_rng(0), cutouts=9, pixels=9)
     assert drawn.dtype == np.float32
     assert drawn.shape == (1, 2, 1, 9)
-    empty = sample_pixels(Cutouts(0, 4), np.random.default_rng(0), cutouts=9, pixels=9, evenly=evenly)
+    empty = sample_pixels(Cutouts(0, 4), np.random.default_rng(0), cutouts=9, pixels=9)
     assert empty.shape == (1, 2, 1, 0)

@@ -245,7 +245,7 @@ def test_damaged_and_newer_files_are_refused(log, tmp_path):
         cut.current()
     ours = "PRAGMA application_id=0x41414C42; PRAGMA user_version="
     for name, sql, message in (
-        ("newer", ours + "9", "version 9, newer than 1"),
+        ("newer", ours + "9", "version 9, newer than 2"),
         ("tables", ours + "1; CREATE TABLE event (x)", "damaged label file: its table 'event' has the columns"),
         ("none", ours + "1", "damaged label file"),
     ):

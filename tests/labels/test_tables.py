@@ -11,7 +11,8 @@ from astroanomaly import read_catalog
 from astroanomaly.errors import CatalogError, LabelError, StorageError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.labels.log import LabelLog
-from astroanomaly.labels.tables import export_labels, import_labels, match_ids, read_truth_column
+from astroanomaly.labels.matching import match_ids
+from astroanomaly.labels.tables import export_labels, import_labels, read_truth_column
 from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.tables.column_names import ID_NAMES, LABELLED_ID_NAMES, SKY_NAMES
 

@@ -234,6 +234,23 @@ def test_carried_columns(mosaic):
 # ---------------------------------------------------------------------------------------------------------- overlaps
 
 
+def test_zero_points_of_the_headers_are_columns(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    points = {"g": {"MAGZERO": 30.0}, "r": {"MAGZPT": 25.5}, "i": {"MAGZERO": "unknown"}}
+    for seed, band in enumerate(points):
+        write(folder / f"m_{band}.fits", image(seed), header(FILTER=band, **points[band]))
+    catalog = write_catalog(tmp_path / "c.fits", header(), X, Y, zero_point_r=[1.0, 2, 3, 4, 5])
+    cutouts, _ = read(plan(folder, catalog=catalog, size="8"))
+    for k in range(len(X)):
+        block, row = cutouts[f"o{k}"]
+        assert block.columns["zero_point_g"][row] == 30
+        assert block.columns["zero_point_r"][row] == k + 1  # the catalogue's own
+        assert np.isnan(block.columns["zero_point_i"][row])
+    stamps, _ = read(plan(folder))
+    assert [block.columns["zero_point_r"][row] for block, row in stamps.values()] == [25.5]
+
+
 def test_an_object_on_two_tiles_is_cut_from_the_better_one(tmp_path):
     left, right = header(ra=150.0), header(ra=150.0 - 100 * 0.2 / 3600)  # 100 pixels further west: x grows by 100
     write(tmp_path / "left.fits", image(1), left)

@@ -9,9 +9,9 @@ from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder
 
 VERBS = {
-    "app", "candidates", "contact_sheet", "export", "export_labels", "export_scores", "import_labels", "label",
-    "remaining", "saliency", "score", "score_source", "score_source_steps", "score_steps", "scores", "suspects",
-    "train", "train_steps",
+    "add_audit", "app", "candidates", "contact_sheet", "export", "export_labels", "export_scores", "import_labels",
+    "label", "labels_table", "relocate", "remaining", "saliency", "score", "score_source", "score_source_steps",
+    "score_steps", "scores", "suspects", "train", "train_steps",
 }  # fmt: skip
 
 

@@ -284,7 +284,7 @@ def test_a_session_is_not_made_over_another_and_not_opened_from_nothing(session,
     with pytest.raises(UnreadableError, match="is no session"):
         Session.open(tmp_path)
     text = (session.path / "session.toml").read_text()
-    (session.path / "session.toml").write_text(text.replace("version = 1", "version = 99"))
+    (session.path / "session.toml").write_text(text.replace("version = 2", "version = 99"))
     with pytest.raises(SessionError, match="version 99, newer"):
         Session.open(session.path)
 

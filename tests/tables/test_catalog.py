@@ -66,6 +66,10 @@ def test_compressed_text(tmp_path):
         ("X_WORLD", "Y_WORLD"),
         ("RA_ICRS", "DE_ICRS"),
         ("right_ascension", "declination"),
+        ("ALPHAWIN_J2000", "DELTAWIN_J2000"),
+        ("ALPHAPSF_J2000", "DELTAPSF_J2000"),
+        ("ALPHA_SKY", "DELTA_SKY"),
+        ("alpha_win", "delta_win"),
     ],
 )
 def test_usual_names(tmp_path, lon, lat):
@@ -77,6 +81,42 @@ def test_usual_names(tmp_path, lon, lat):
 def test_galactic_names(tmp_path, lon, lat):
     table(**{lon: SKY.galactic.l.deg, lat: SKY.galactic.b.deg}).write(tmp_path / "c.fits")
     check(read_catalog(tmp_path / "c.fits"))
+
+
+def test_besselian_names_of_sextractor_are_precessed(tmp_path):
+    old = SKY.transform_to("fk4")
+    table(ALPHA_B1950=old.ra.deg, DELTA_B1950=old.dec.deg).write(tmp_path / "c.fits")
+    catalog = read_catalog(tmp_path / "c.fits")
+    check(catalog, 1e-8)
+    assert str(catalog.sky) == "ALPHA_B1950, DELTA_B1950 (fk4)"
+
+
+def test_a_catalogue_says_which_columns_it_took_why_and_which_not(tmp_path):
+    pixels = {"X_IMAGE": [1.0, 2, 3], "Y_IMAGE": [1.0, 2, 3]}
+    table(ALPHA_J2000=RA, DELTA_J2000=DEC, ALPHAWIN_J2000=RA, DELTAWIN_J2000=DEC, **pixels).write(tmp_path / "c.fits")
+    catalog = read_catalog(tmp_path / "c.fits")
+    assert catalog.sky.columns == ("ALPHA_J2000", "DELTA_J2000")
+    assert (catalog.sky.chosen, catalog.sky.frame, catalog.sky.origin) == ("usual names", "icrs", None)
+    assert catalog.sky.unused == (("ALPHAWIN_J2000", "DELTAWIN_J2000"), ("X_IMAGE", "Y_IMAGE"))
+    assert (catalog.pixel.columns, catalog.pixel.origin) == (("X_IMAGE", "Y_IMAGE"), 1)
+    assert "pixels, the first of which is 1" in catalog.pixel.text
+    catalog = read_catalog(tmp_path / "c.fits", ra="ALPHAWIN_J2000", dec="DELTAWIN_J2000", frame="fk5 J2000")
+    assert (catalog.sky.chosen, catalog.sky.frame) == ("named", "fk5 J2000")
+
+
+def test_a_column_called_x_that_holds_no_number_does_no_harm(tmp_path):
+    table(ra=RA, dec=DEC, x=["a", "b", "c"], y=["d", "e", "f"]).write(tmp_path / "c.fits")
+    catalog = read_catalog(tmp_path / "c.fits")
+    check(catalog)
+    assert catalog.x is None
+    with pytest.raises(CatalogError, match="'x' holds no numbers"):
+        read_catalog(tmp_path / "c.fits", x="x", y="y")
+
+
+def test_columns_that_count_pixels_differently_are_refused(tmp_path):
+    table(x=[1.0, 2, 3], Y_IMAGE=[1.0, 2, 3]).write(tmp_path / "c.fits")
+    with pytest.raises(CatalogError, match=r"'x' counts pixels from 0, 'Y_IMAGE' from 1"):
+        read_catalog(tmp_path / "c.fits", x="x", y="Y_IMAGE")
 
 
 def test_ucd_is_stronger_than_name(tmp_path):

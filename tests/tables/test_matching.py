@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.tables.matching import find_duplicates, match_positions
+from astroanomaly.tables.matching import find_duplicates, find_members, match_positions, pairs_within
 
 NONE = np.zeros(0)
 # a few places, so that many coincide, lie at a pole, at the meridian, opposite to one another, or nowhere
@@ -53,6 +53,33 @@ def test_random_positions_are_matched_as_astropy_does():
 
 
 @settings(deadline=None, max_examples=200)
+@given(SKIES, SKIES, st.one_of(RADII, st.just(0.0), st.just(180 * 3600.0)))
+def test_all_pairs_within_a_radius_are_those_of_astropy_nearest_first(given_sky, known, radius):
+    sky = given_sky[:, np.isfinite(given_sky).all(axis=0)]
+    apart = separations(*sky, *known)
+    given_rows, known_rows, arcsec = pairs_within(*sky, *known, radius)
+    on_the_edge = np.isclose(apart, radius, rtol=0, atol=1e-9)  # there, the last bit decides
+    found = np.zeros(apart.shape, bool)
+    found[given_rows, known_rows] = True
+    assert ((found == (apart <= radius)) | on_the_edge).all()
+    np.testing.assert_allclose(arcsec, apart[given_rows, known_rows], rtol=0, atol=1e-9)
+    assert sorted(zip(given_rows, arcsec, known_rows, strict=True)) == list(
+        zip(given_rows, arcsec, known_rows, strict=True)
+    )
+
+
+def test_pairs_do_not_depend_on_how_the_objects_are_parted(monkeypatch):
+    rng = np.random.default_rng(1)
+    known = rng.uniform(0, 360, 500), np.degrees(np.arcsin(rng.uniform(-1, 1, 500)))
+    places = np.r_[10.0, 359.99, 0.0], np.r_[0.0, 89.9, -90.0]
+    whole = pairs_within(*places, *known, 40 * 3600.0)
+    assert len(whole[0]) > 100
+    monkeypatch.setattr("astroanomaly.tables.matching._CHUNK", 7)
+    for one, other in zip(whole, pairs_within(*places, *known, 40 * 3600.0), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@settings(deadline=None, max_examples=200)
 @given(SKIES, RADII, st.randoms(use_true_random=False))
 def test_duplicates_go_to_the_best_score_that_is_near(sky, radius, random):
     apart = separations(*sky, *sky)
@@ -65,6 +92,19 @@ def test_duplicates_go_to_the_best_score_that_is_near(sky, radius, random):
             expected[near], free[near] = row, False
     assert find_duplicates(*sky, score, radius).tolist() == expected.tolist()
     assert find_duplicates(*sky, score, 0).tolist() == list(range(len(apart)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(SKIES, RADII, st.randoms(use_true_random=False))
+def test_members_of_what_is_kept_are_those_that_were_merged_into_it(sky, radius, random):
+    score = np.array([random.randint(0, 3) for _ in range(sky.shape[1])], float)
+    whole = find_duplicates(*sky, score, radius)
+    kept = np.flatnonzero(whole == np.arange(len(whole)))
+    kept = kept[np.argsort(-score[kept], kind="stable")]
+    rows, owners = find_members(*sky, kept, radius, np.ones(len(score), bool))
+    expected = {row: int(first) for row, first in enumerate(whole) if row != first}
+    assert dict(zip(rows.tolist(), kept[owners].tolist(), strict=True)) == expected
+    assert len(find_members(*sky, kept, radius, np.zeros(len(score), bool))[0]) == 0
 
 
 def test_the_whole_sky_is_within_180_degrees():

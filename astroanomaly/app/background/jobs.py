@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
+from astroanomaly.config import to_plain
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.hookspecs import Ranker
 from astroanomaly.learn.engine.device import tune_allocator
@@ -39,10 +41,11 @@ _STOP_TIMEOUT_S = 15.0  # a process that is told to stop is killed after this ti
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ColdScores:
-    """Scores without labels, ``(N,)`` float32 in the order of the cache, and how many objects they compare."""
+    """Scores without labels, ``(N,)`` float32 in the order of the cache, how many objects they compare, and by what."""
 
     scores: np.ndarray
     compared: int
+    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -215,6 +218,7 @@ def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[
 
     Messages are lists of ids whose features are wanted at once.
     """
+    from astroanomaly.session.export import ranker_origin
     from astroanomaly.session.instant import cold_start_ranker, instant_ranker, instant_ranker_name
     from astroanomaly.session.session import Session
 
@@ -229,11 +233,15 @@ def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[
         ranker.share(store, complete=False)
         steps = ranker.fit(cache, session.labels.labelled(), exclude)
         yield from (step for step in steps if step.stage == "features")
-        yield ColdScores(_scores(ranker, cache), store.done)
+        yield ColdScores(_scores(ranker, cache), store.done, _origin(ranker))
         rankers.append(ranker)
 
     def _scores(ranker: Ranker, cache: Cache) -> np.ndarray:
         return np.concatenate([-part.log_odds[:, 0] for part in ranker.score(cache)]).astype(np.float32)
+
+    def _origin(ranker: Ranker) -> dict[str, str]:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return ranker_origin(ranker.name, to_plain(ranker.options), {}, now, 0)
 
     def compute_wanted() -> None:
         for wanted in received():
@@ -255,7 +263,7 @@ def compute_features(path: Path, received: Callable[[], list[Any]]) -> Iterator[
         yield step
         compute_wanted()
         if rankers and store.done >= again and store.done < len(cache):
-            yield ColdScores(_scores(rankers[0], cache), store.done)
+            yield ColdScores(_scores(rankers[0], cache), store.done, _origin(rankers[0]))
             again = 2 * store.done
     yield Progress("features", store.done, len(cache))
     if enough:

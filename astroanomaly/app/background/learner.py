@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -23,11 +25,13 @@ from astroanomaly.app.background.jobs import (
     train,
 )
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
+from astroanomaly.config import to_plain
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
 from astroanomaly.hookspecs import ImageRanker, InstantRanker
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import NOMINAL, Labelled, Progress
+from astroanomaly.session.export import ranker_origin
 from astroanomaly.session.instant import instant_ranker
 
 __all__ = ["Learner"]
@@ -144,7 +148,7 @@ class Learner:
                 while self._features.results:
                     result = self._features.results.pop(0)
                     if isinstance(result, ColdScores):
-                        self._publish(COLD, result.scores, f"{result.compared:,} objects compared")
+                        self._publish(COLD, result.scores, f"{result.compared:,} objects compared", result.origin)
                 if self._features.state == "failed":
                     self.problem = f"features: {self._features.error}"
             if self.map_job is not None and self.map_job.results:
@@ -154,9 +158,9 @@ class Learner:
             if self._running is None and self._is_time(hurry=hurry):
                 self._running = self._thread.submit(self._refit)
 
-    def _publish(self, name: str, scores: np.ndarray, described: str) -> None:
+    def _publish(self, name: str, scores: np.ndarray, described: str, origin: Mapping[str, str] | None = None) -> None:
         try:
-            self.shared.publish(name, scores, described)
+            self.shared.publish(name, scores, described, origin)
         except SessionError as error:
             _log.warning("%s", error)
             self.problem = _NEW_CACHES_MESSAGE
@@ -181,7 +185,8 @@ class Learner:
         self._started = started
         verdicts, computed = shared.verdicts, self.computed
         try:
-            labelled = shared.labels.labelled()
+            event = shared.labels.last_event
+            labelled = shared.labels.labelled(until=event)
             store = self._open_store()
             self._request(labelled.ids, store)
             there = set(self._with_features(labelled.ids, store))
@@ -198,7 +203,11 @@ class Learner:
                 described = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
                 self._probe = probe
-                self._publish(PROBE, np.concatenate(scores), described)
+                now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                counts = Counter(chosen.classes)
+                options = to_plain(probe.options)
+                origin = ranker_origin(shared.instant_ranker, options, counts, now, event)
+                self._publish(PROBE, np.concatenate(scores), described, origin)
                 self.fitted_on = described  # last: who sees it may look at the scores
             else:  # undone, or not there yet
                 self.fitted_on, self._probe = "", None

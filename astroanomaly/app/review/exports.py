@@ -13,6 +13,7 @@ from astroanomaly.app.review.report import report
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.imaging.display import Display
+from astroanomaly.session.distinct import first_distinct
 from astroanomaly.session.export import describe
 from astroanomaly.tables.write import merge_duplicates, write_catalog
 
@@ -48,6 +49,7 @@ def select(
     by: str,
     top: int,
     selected: Sequence[str] = (),
+    merge_radius_arcsec: float = 0.0,
 ) -> list[str]:
     """Return the ids of a selection, the highest score first.
 
@@ -62,9 +64,11 @@ def select(
     by
         Name of the scores.
     top
-        How many of the highest scores.
+        How many of the highest scores; duplicates count once, and all of them are among the ids.
     selected
         The objects that are selected on the page.
+    merge_radius_arcsec
+        Radius within which objects are duplicates.
     """
     current = shared.current_consensus()
     if which in ("anomalies", *shared.classes):
@@ -77,11 +81,26 @@ def select(
         scores = shared.scores.get(by)
         keys = np.zeros(len(rows)) if scores is None else -np.nan_to_num(scores[rows], nan=-np.inf)
         rows = rows[np.argsort(keys, kind="stable")]
+        if which == "top" and merge_radius_arcsec > 0:
+            return _top(shared, rows, free, scores, top, merge_radius_arcsec)
         return shared.cache.ids_at(rows[:top] if which == "top" else rows)
     else:
         raise ConfigError(f"there is no selection {which!r} (known: {', '.join((*SELECTIONS, *shared.classes))})")
     scores_of = np.nan_to_num(shared.score_of(ids, by), nan=-np.inf) if ids else []
     return [i for _, i in sorted(zip((-float(s) for s in scores_of), ids, strict=True))]
+
+
+def _top(
+    shared: SharedState, ranked: np.ndarray, free: np.ndarray, scores: np.ndarray | None, top: int, radius_arcsec: float
+) -> list[str]:
+    """Ids of the first objects of a ranking of rows, and of all their duplicates, in the order of the ranking."""
+    cache = shared.cache
+    values = np.full(len(cache), np.nan, np.float32) if scores is None else scores
+    found = first_distinct(lambda n: cache.ids_at(ranked[:n]), top, cache, radius_arcsec, free, values)
+    place = np.empty(len(cache), np.int64)
+    place[ranked] = np.arange(len(ranked))
+    rows = cache.rows([i for one, others in zip(found.ids, found.duplicates, strict=True) for i in (one, *others)])
+    return cache.ids_at(rows[np.argsort(place[rows])])
 
 
 def catalogue(shared: SharedState, ids: Sequence[str], by: str, merge_radius_arcsec: float) -> QTable:
@@ -98,7 +117,7 @@ def catalogue(shared: SharedState, ids: Sequence[str], by: str, merge_radius_arc
     whole = np.full(len(shared.cache), np.nan, np.float32) if scores is None else scores
     table = describe(
         shared.session, ids, whole, consensus=shared.current_consensus(),
-        provenance={"ranker": shared.described.get(by, "none"), "scores": by or "none"},
+        provenance=shared.origin_of(by),
     )  # fmt: skip
     return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table
 

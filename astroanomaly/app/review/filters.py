@@ -6,16 +6,16 @@ import ast
 import operator
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import ConfigError
+from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.sky import read_angle, read_position
 
-__all__ = ["Filters", "evaluate", "within"]
+__all__ = ["Filters", "RejectedFilter", "change_filters", "evaluate", "within"]
 
 UNLABELLED, LABELLED, EVERYTHING = "unlabelled", "labelled", "everything"
 NOT_MINE = "not labelled by me"  # blind: the verdicts of others are hidden
@@ -67,6 +67,77 @@ class Filters:
     highest: float | None = None
     region: str = ""
     expression: str = ""
+
+    def words(self) -> list[str]:
+        """Say what holds, condition by condition, for the person at the page; always at least one."""
+        parts = [self.labels]
+        if self.annotator:
+            parts.append(f"labelled by {self.annotator}")
+        if self.lowest is not None:
+            parts.append(f"score ≥ {self.lowest:g}")
+        if self.highest is not None:
+            parts.append(f"score ≤ {self.highest:g}")
+        if self.region:
+            parts.append(f"within {self.region}")
+        if self.expression:
+            parts.append(self.expression)
+        return parts
+
+
+@dataclass(frozen=True)
+class RejectedFilter:
+    """What somebody asked for that cannot be, and why."""
+
+    value: Any
+    why: str
+
+
+def change_filters(
+    holding: Filters,
+    rejected: Mapping[str, RejectedFilter],
+    changes: Mapping[str, Any],
+    check: Callable[[Filters], object],
+) -> tuple[Filters, dict[str, RejectedFilter]]:
+    """Change filters: what cannot be changes nothing, and is kept aside until it can be.
+
+    Parameters
+    ----------
+    holding
+        The filters in force.
+    rejected
+        Fields that were rejected before, which are tried again: what was wrong may have been another field.
+    changes
+        New values by field, taken together or not at all.
+    check
+        Called with filters; raises an `astroanomaly.AstroAnomalyError` where they cannot be.
+
+    Returns
+    -------
+    tuple
+        The filters in force, and by field what is rejected.
+    """
+
+    def why_not(values: Mapping[str, Any]) -> str:
+        tried = replace(holding, **values)
+        low, high = tried.lowest, tried.highest
+        try:
+            if low is not None and high is not None and low > high:
+                raise ConfigError(f"no score is above {low:g} and below {high:g}: the minimum exceeds the maximum")
+            check(tried)
+        except AstroAnomalyError as error:
+            return str(error)
+        return ""
+
+    wrong = {name: item for name, item in rejected.items() if name not in changes}
+    why = why_not(changes)
+    if why:
+        alone = {name: RejectedFilter(value, why_not({name: value})) for name, value in changes.items()}
+        refused = {name: item for name, item in alone.items() if item.why}
+        return holding, wrong | (refused or {name: RejectedFilter(value, why) for name, value in changes.items()})
+    holding = replace(holding, **changes)
+    while found := [name for name, item in wrong.items() if not why_not({name: item.value})]:
+        holding = replace(holding, **{found[0]: wrong.pop(found[0]).value})
+    return holding, wrong
 
 
 def within(region: str, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:

@@ -59,18 +59,18 @@ def forecast_and_suspects(shared: SharedState, by: str, n: int = 20) -> Forecast
 
 def _forecast(shared: SharedState, by: str, consensus: Consensus) -> Forecast:
     session = shared.session
-    until = None
+    until = draws = None
     learnt: tuple[str, ...] = ()
     if by == LATEST:
         last = session.rounds[shared.rounds - 1]
-        until = last.last_event
+        until, draws = last.last_event, last.audit_draws
     if by != COLD and (by != LATEST or session.ranker(last.ranker, **last.recipe["options"]).needs_labels):
-        learnt = shared.labels.labelled(until=until).ids
+        learnt = shared.labels.labelled(until=until, draws=draws).ids
     return forecast_scores(
         shared.cache,
         shared.scores[by],
         consensus,
-        shared.audit,
+        shared.labels,
         learnt=learnt,
         points=shared.features or session.points,
         regression=session.settings.get("probe", {}),

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from astroanomaly.app.review.filters import Filters
+from astroanomaly.app.review.filters import Filters, RejectedFilter, change_filters
 from astroanomaly.app.review.grid_layout import grid_shape
 from astroanomaly.app.review.page_filling import PageFilling
 from astroanomaly.app.review.paging import ORDERINGS, ObjectChoice, ObjectPage
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
 from astroanomaly.errors import AstroAnomalyError, ConfigError
-from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.imaging.orientation import OrientationChoice
+from astroanomaly.records import NOMINAL
 
 __all__ = ["CANDIDATES", "PAGE_SIZES", "Message", "ViewState"]
 
@@ -36,7 +36,7 @@ class ViewState(PageFilling):
     """One page in one browser.
 
     Every public method notes in `dirty` what it changed, in words the panels know: ``page`` (other objects), ``marks``,
-    ``cursor``, ``display``, ``options``, ``view``, ``zoom``, ``shape``, ``message``.
+    ``cursor``, ``display``, ``options``, ``view``, ``zoom``, ``shape``, ``area``, ``message``.
 
     Parameters
     ----------
@@ -51,6 +51,12 @@ class ViewState(PageFilling):
     ----------
     is_ranking_behind
         Tells whether a ranking is under way that will know more verdicts than the newest one: rows wait for it.
+    shape, area
+        Width and height on the screen of the place for the mosaic, and of that for the inspector, in CSS pixels.
+    click_marks
+        What a click labels an object as; empty, as at the start of every visit: a click selects.
+    rejected
+        By the name of the field: filters that cannot be, which are not in force, kept until they are put right.
     unreadable
         Why the cutouts of the page cannot be shown; while they are not seen, no verdict is taken.
     """
@@ -62,20 +68,23 @@ class ViewState(PageFilling):
         self.ordering = "score"
         self.by = ""
         self.filters = Filters()
+        self.rejected: dict[str, RejectedFilter] = {}
         self.audit = False
         self.page_size = 25
         self.row_by_row = True
         self.is_ranking_behind: Callable[[], bool] = lambda: False
         self.columns, self.rows = grid_shape(self.page_size, 1.5, 1)
-        self.shape = (1.5, 1.0)
+        self.shape = self.area = (1.5, 1.0)
         self.auto_advance = True
-        self.click_marks = ANOMALY
+        self.click_marks = ""
         self.repeat_share = 0.0
         self.display = shared.cache.pictures.usual_display
+        self._north: OrientationChoice = "north"  # how north is brought up, when it is
         self.pages: list[ObjectPage] = []
         self.number = -1
         self.cursor = 0
         self.selection: frozenset[int] = frozenset()
+        self._anchor = 0  # where a range that is selected begins
         self.view = CANDIDATES
         self.zoom = 1.0
         self.inspecting = False
@@ -122,6 +131,13 @@ class ViewState(PageFilling):
         """Whether scores, catalogue and earlier verdicts of an object must not be shown."""
         return self.verdicts.is_hidden(object_id, self.page)
 
+    def name_of(self, object_id: str) -> str:
+        """Return what an object is called on the page: its id, without folders while it is shown blind.
+
+        Pictures are often sorted into folders by their class.
+        """
+        return object_id.rpartition("/")[2] or object_id if self.is_hidden(object_id) else object_id
+
     # ---------------------------------------------------------------------------------------------------------- pages
 
     def restart(self) -> None:
@@ -133,7 +149,7 @@ class ViewState(PageFilling):
         except Exception:
             self.pages, self.number, self.cursor = before
             raise
-        self.selection = frozenset()
+        self._deselect()
         self.dirty |= {"page", "marks", "cursor", "options"}
 
     def turn(self, step: int) -> None:
@@ -144,8 +160,8 @@ class ViewState(PageFilling):
         self.say("")
         page = self.page
         if step > 0 and page.waiting:
-            self.pages[self.number] = dataclasses.replace(page, at_once=True)
-            self.selection = frozenset()
+            self.pages[self.number] = replace(page, at_once=True)
+            self._deselect()
             self.move_cursor_to(len(page.ids))
             self._fill(now=page.at_once)
             if self.page.waiting or self.page != page:
@@ -163,7 +179,7 @@ class ViewState(PageFilling):
         self.number = min(wanted, len(self.pages) - 1)
         self._lay_out()
         self.cursor = 0
-        self.selection = frozenset()
+        self._deselect()
         self._due_since = None
         self.dirty |= {"page", "marks", "cursor"}
 
@@ -199,11 +215,17 @@ class ViewState(PageFilling):
             self._say_nothing_more()
 
     def set_shape(self, width: float, height: float) -> None:
-        """Set how much room there is for the images on the screen; the grid follows."""
+        """Set how much room there is for the mosaic on the screen; the grid follows."""
         if width > 0 and height > 0 and self.shape != (width, height):
             self.shape = (width, height)
             self.dirty.add("shape")
             self._lay_out()
+
+    def set_area(self, width: float, height: float) -> None:
+        """Set how much room there is for the inspector."""
+        if width > 0 and height > 0 and self.area != (width, height):
+            self.area = (width, height)
+            self.dirty.add("area")
 
     def _lay_out(self) -> None:
         layout = self.shared.cache.layout
@@ -220,6 +242,11 @@ class ViewState(PageFilling):
         described = self.shared.described.get(LATEST, "")
         self.say(f"{described}: trained and scored; the next pages are ranked by it")
         self.dirty.add("options")
+
+    def take_audit(self) -> None:
+        """Begin again without the objects of an audit set that has just been drawn."""
+        self.restart()
+        self.say(f"there is an audit set of {len(self.shared.audit)} objects: see *show: the audit set, blind*")
 
     def set_zoom(self, zoom: float) -> None:
         """Tell by how much text and marks are larger than usual, on a large screen."""
@@ -272,16 +299,46 @@ class ViewState(PageFilling):
             raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
         if name == "audit" and value and not self.shared.audit:
             raise ConfigError(
-                "this session has no audit set: `astroanomaly init --audit N` draws one when a session is made"
+                "this session has no audit set: draw one in *performance*, or with `astroanomaly audit SESSION N`"
             )
 
     def set_filters(self, **changes: Any) -> None:
-        """Change some of the filters."""
-        self.set_options(filters=dataclasses.replace(self.filters, **changes))
+        """Change some of the filters; those that cannot be are kept aside, and a message says why."""
+        self.dirty.add("options")
+        holding, self.rejected = change_filters(
+            self.filters, self.rejected, changes, lambda filters: self.shared.matching(filters, self.by_name)
+        )
+        if holding != self.filters:
+            self.set_options(filters=holding)
+        wrong = [self.rejected[name].why for name in changes if name in self.rejected]
+        if wrong:
+            self.say(wrong[0], "error")
+        elif not self.rejected:
+            self.say("")
+
+    def clear_filters(self) -> None:
+        """Show all unlabelled objects again."""
+        self.rejected = {}
+        self.dirty.add("options")
+        self.set_options(filters=Filters())
+
+    def set_click_marks(self, value: str) -> None:
+        """Let clicks label objects as a class; an empty value lets them select."""
+        if value and value not in self.shared.classes:
+            raise ConfigError(f"a click cannot label as {value!r}: expected one of {', '.join(self.shared.classes)}")
+        self.click_marks = value
+        self.dirty.add("options")
 
     def set_display(self, **changes: Any) -> None:
-        """Change how cutouts are displayed, see `Display.changed`."""
+        """Change how cutouts are displayed, see `Display.changed`.
+
+        A manual interval without levels begins at the range of the data.
+        """
+        begins = changes.get("interval") == "manual" != self.display.stretch.interval
         try:
+            if begins and not {"black", "white"} & set(changes):
+                black, white = self.shared.cache.pictures.data_range(self.display)
+                changes = {**changes, "black": black, "white": white}
             display = self.display.changed(**changes)
             display.rows(self.shared.cache.bands)
         except AstroAnomalyError as error:
@@ -291,6 +348,14 @@ class ViewState(PageFilling):
         if display != self.display:
             self.display = display
             self.dirty |= {"display", "options"}
+
+    def toggle_north(self) -> None:
+        """Show cutouts as their pixels are stored, or north up again, in the way it was before."""
+        before = self.display.orientation
+        self.set_display(orientation=self._north if before == "stored" else "stored")
+        self._north = self._north if before == "stored" else before
+        stored = self.display.orientation == "stored"
+        self.say("as the pixels are stored" if stored else "north up, east to the left, where there is a WCS")
 
     def set_annotator(self, name: str) -> None:
         """Say who sits at this page."""
@@ -325,6 +390,7 @@ class ViewState(PageFilling):
         if self.inspecting and not 0 <= wanted <= last:
             self.turn(step)
             self.cursor = 0 if step > 0 else max(0, len(self.page.ids) - 1)
+            self._deselect()
             return
         if 0 <= wanted <= last:
             self.move_cursor_to(wanted)
@@ -347,30 +413,53 @@ class ViewState(PageFilling):
             self.helping = False
         elif self.view != CANDIDATES:
             self.open_view(CANDIDATES)
-        else:
+        elif self.inspecting or len(self.selection) > 1:
             self.inspecting = False
-            self.selection = frozenset()
+            self._deselect()
+        else:
+            self._deselect()
+            self.set_click_marks("")
         self.say("")
         self.dirty |= {"view", "cursor"}
 
     def move_cursor_to(self, cell: int) -> None:
-        """Move the cursor to a cell."""
+        """Move the cursor to a cell; nothing else stays selected."""
         self.say("")
         self.cursor = cell
+        self._deselect()
+
+    def _deselect(self) -> None:
+        self.selection = frozenset()
+        self._anchor = self.cursor
         self.dirty.add("cursor")
 
-    def click(self, cell: int, *, extend: bool = False) -> None:
-        """Mark the cell that was clicked, or clear it; ``extend`` selects from the cursor to it instead."""
+    def click(self, cell: int, *, extend: bool = False, toggle: bool = False) -> None:
+        """Select a cell; while clicks mark, label it, or clear one's own mark.
+
+        Parameters
+        ----------
+        cell
+            Its number on the page; others are left out.
+        extend
+            Select from the last cell that was clicked, else from the cursor, to this one.
+        toggle
+            Add the cell to the selection, or take it out; with ``extend`` the whole range is added.
+        """
         if not 0 <= cell < len(self.page.ids):
             return
         if extend:
-            first, last = sorted((self.cursor, cell))
-            self.selection = frozenset(range(first, last + 1))
+            first, last = sorted((self._anchor, cell))
+            self.selection = frozenset(range(first, last + 1)) | (self.selection if toggle else frozenset())
             self.dirty.add("cursor")
             return
-        self.selection = frozenset()
+        if toggle:
+            selection = self.selection ^ {cell}
+            self.move_cursor_to(cell)
+            self.selection = selection
+            return
         self.move_cursor_to(cell)
         if not self.click_marks:
+            self.selection = frozenset({cell})
             return
         mark = self.mark(self.current)
         if mark.own and mark.label:
@@ -378,9 +467,16 @@ class ViewState(PageFilling):
         else:
             self._give([self.current], self.click_marks)
 
+    def open(self, cell: int) -> None:
+        """Open the inspector on a cell."""
+        if 0 <= cell < len(self.page.ids):
+            self.move_cursor_to(cell)
+            self.inspecting = True
+            self.dirty.add("view")
+
     def targets(self) -> list[str]:
-        """Objects that a key applies to: the selection, else the one under the cursor."""
-        if self.selection:
+        """Objects that a key applies to: the selection, else, and in the inspector, the one under the cursor."""
+        if self.selection and not self.inspecting:
             return [self.page.ids[cell] for cell in sorted(self.selection)]
         return [self.current] if self.current else []
 
@@ -432,8 +528,8 @@ class ViewState(PageFilling):
             return
         ids = self.shared.consensus.members(taken[0])
         self._go_to(ids)
-        self.selection = frozenset()
-        self.say(f"undid your action on {ids[0] if len(ids) == 1 else f'{len(ids)} objects'}")
+        self._deselect()
+        self.say(f"undid your action on {self.name_of(ids[0]) if len(ids) == 1 else f'{len(ids)} objects'}")
 
     def _go_to(self, ids: Sequence[str]) -> None:
         """Put the cursor on the first of some objects, on the latest page that shows it."""
@@ -480,9 +576,8 @@ class ViewState(PageFilling):
 
     def _advance(self) -> None:
         """Go on after a verdict: to the next object, or from the last one to the next page."""
-        cell = max(self.selection) if self.selection else self.cursor
-        self.selection = frozenset()
-        self.dirty.add("cursor")
+        cell = max(self.selection) if self.selection and not self.inspecting else self.cursor
+        self._deselect()
         if not self.auto_advance:
             return
         if cell + 1 < len(self.page.ids) + bool(self.page.waiting):

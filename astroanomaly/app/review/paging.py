@@ -117,6 +117,11 @@ class ObjectPage:
         return {object_id: (choice, number) for choice in self.choices for number, object_id in enumerate(choice.ids)}
 
     @property
+    def blind(self) -> bool:
+        """Whether earlier verdicts, scores and the catalogue of any of its objects are hidden."""
+        return any(choice.blind for choice in self.choices)
+
+    @property
     def last(self) -> ObjectChoice:
         """The latest choice."""
         return self.choices[-1] if self.choices else ObjectChoice()

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from astroanomaly.app.review.held_out import MIN_OF_A_KIND, has_learnt, held_out_scores
 from astroanomaly.app.review.shared_state import SharedState
-from astroanomaly.labels.consensus import DISPUTED, audit_labels
+from astroanomaly.labels.consensus import DISPUTED, Consensus, audit_labels
 from astroanomaly.metrics import CURVE_GRID, bootstrap_curves, ranking_curves
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.audit import describe_sample
 from astroanomaly.session.calibration import MIN_AUDIT_LABELS
 
-__all__ = ["Curves", "EvaluationSet", "Pace", "curves", "evaluation_set", "histogram", "pace"]
+__all__ = ["Curves", "EvaluationSet", "Pace", "curves", "evaluation_set", "histogram", "measure", "pace"]
 
 _PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """Labelled objects to measure a ranking on; those without a score are left out.
+    """Labelled objects to measure a ranking on, with scores that do not know their labels.
+
+    Those without a score are left out.
 
     Attributes
     ----------
@@ -30,6 +35,13 @@ class EvaluationSet:
         False for the audit set.
     audit_labelled, audit_size
         How many objects of the audit set have a label that counts, and how many there are.
+    cross_validated
+        Whether the scores are no scores of the ranking, which has learnt from these labels, but of models that each
+        object's label was held out of.
+    sample_of
+        What the audit set is a random sample of; empty: of all objects.
+    anomalies, nominal
+        How many of each have labels that could be measured on; with too few of either there are no objects here.
     """
 
     ids: list[str]
@@ -38,6 +50,10 @@ class EvaluationSet:
     biased: bool
     audit_labelled: int
     audit_size: int
+    cross_validated: bool = False
+    sample_of: str = ""
+    anomalies: int = 0
+    nominal: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +63,7 @@ class Curves:
     Attributes
     ----------
     biased
-        False on the audit set; True on objects that were shown because their scores were high.
+        False on the audit set; True on objects that were chosen to be labelled.
     anomalies, nominal
         How many of each there are.
     x
@@ -56,7 +72,7 @@ class Curves:
         ``(3, 51)`` each: value, lower and upper end of the 90 % interval.
     auroc, auprc
         Value, lower and upper end.
-    audit_labelled, audit_size
+    audit_labelled, audit_size, cross_validated, sample_of
         As in `EvaluationSet`.
     """
 
@@ -71,22 +87,46 @@ class Curves:
     auprc: tuple[float, float, float]
     audit_labelled: int
     audit_size: int
+    cross_validated: bool = False
+    sample_of: str = ""
 
 
-def evaluation_set(shared: SharedState, by: str) -> EvaluationSet:
+def evaluation_set(shared: SharedState, by: str, consensus: Consensus | None = None) -> EvaluationSet:
     """Return the labelled objects to measure a ranking on: the audit set if enough of it is labelled, else all others.
 
-    Enough are 20 objects, or all of a smaller set, with both nominal ones and anomalies. For which verdicts count, see
-    `astroanomaly.labels.consensus.audit_labels`.
+    Enough are 20 objects, or all of a smaller set, with five nominal ones and five anomalies. For which verdicts count,
+    see `astroanomaly.labels.consensus.audit_labels`. Where the ranking has learnt from the labels of the others, their
+    scores are cross-validated.
+
+    Parameters
+    ----------
+    shared
+        What all pages share.
+    by
+        Name of the scores.
+    consensus
+        The consensus of annotators; None: that of the pages, which another thread must not read.
     """
-    audit = {i for i, row in zip(shared.audit, shared.cache.find(list(shared.audit)), strict=True) if row >= 0}
-    labels = {i: o.label for i, o in shared.consensus.current().items() if o.label}
-    known = audit_labels(shared.consensus, audit)
-    sides = {label == NOMINAL for label in known.values() if label != DISPUTED}
-    unbiased = len(sides) == 2 and len(known) >= min(MIN_AUDIT_LABELS, len(audit))
-    chosen = known if unbiased else {i: label for i, label in labels.items() if i not in shared.audit}
-    ids, truth, scores = _scored(shared, {i: label for i, label in chosen.items() if label != DISPUTED}, by)
-    return EvaluationSet(ids, truth, scores, not unbiased, len(known), len(audit))
+    told = shared.consensus if consensus is None else consensus
+    members = shared.audit
+    audit = {i for i, row in zip(members, shared.cache.find(list(members)), strict=True) if row >= 0}
+    known = audit_labels(told, audit)
+    clear = {i: label for i, label in known.items() if label != DISPUTED}
+    counts = _count(clear)
+    if min(counts) >= MIN_OF_A_KIND and len(known) >= min(MIN_AUDIT_LABELS, len(audit)):
+        sample = describe_sample(shared.labels.audit_set())
+        return EvaluationSet(*_scored(shared, clear, by), False, len(known), len(audit), False, sample, *counts)
+    others = {i: o.label for i, o in told.current().items() if o.label not in ("", DISPUTED) and i not in members}
+    others = {i: others[i] for i in shared.known(list(others))}
+    learnt = by in shared.scores and has_learnt(shared, by)
+    found = held_out_scores(shared, others) if learnt else _scored(shared, others, by)
+    return EvaluationSet(*found, True, len(known), len(audit), learnt, "", *_count(others))
+
+
+def _count(labels: Mapping[str, str]) -> tuple[int, int]:
+    """Count anomalies and nominal objects."""
+    nominal = sum(label == NOMINAL for label in labels.values())
+    return len(labels) - nominal, nominal
 
 
 def _scored(shared: SharedState, labels: dict[str, str], by: str) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -105,11 +145,34 @@ def _labels(shared: SharedState) -> dict[str, str]:
     return {i: o.label for i, o in shared.consensus.current().items() if o.label not in ("", DISPUTED)}
 
 
-def curves(shared: SharedState, by: str) -> Curves | None:
-    """Measure a ranking; None while there are not verdicts on both sides."""
-    known = evaluation_set(shared, by)
+def curves(shared: SharedState, by: str, consensus: Consensus | None = None) -> Curves | None:
+    """Measure a ranking on what `evaluation_set` returns; None with fewer than five objects of either kind."""
+    return _curves(evaluation_set(shared, by, consensus))
+
+
+def measure(shared: SharedState, by: str) -> tuple[Curves | None, str]:
+    """Measure a ranking, or say why not; takes a second or more, and may be called from any thread."""
+    known = evaluation_set(shared, by, Consensus(shared.labels.events()))
+    return _curves(known), _why_none(shared, by, known)
+
+
+def _why_none(shared: SharedState, by: str, known: EvaluationSet) -> str:
+    """Say why a ranking cannot be measured; empty where it can."""
+    if by not in shared.scores:
+        return "Curves appear as soon as there is a ranking."
+    if min(known.anomalies, known.nominal) < MIN_OF_A_KIND:
+        return (
+            f"{known.anomalies} anomalies and {known.nominal} nominal objects are labelled: curves are drawn from "
+            f"{MIN_OF_A_KIND} of each on. With fewer they would say next to nothing."
+        )
+    if min(int(known.truth.sum()), int((~known.truth).sum())) < MIN_OF_A_KIND:
+        return "The features or scores of the labelled objects are not all there yet: curves appear in a moment."
+    return ""
+
+
+def _curves(known: EvaluationSet) -> Curves | None:
     truth, scores = known.truth, known.scores
-    if not truth.any() or truth.all():
+    if min(int(truth.sum()), int((~truth).sum())) < MIN_OF_A_KIND:
         return None
     low, high = bootstrap_curves(truth, scores, np.random.default_rng(0))
     values = np.stack([ranking_curves(truth, scores), low, high])
@@ -117,16 +180,20 @@ def curves(shared: SharedState, by: str) -> Curves | None:
     return Curves(
         known.biased, int(truth.sum()), int((~truth).sum()), CURVE_GRID, roc, precision, efficiency,
         tuple(values[:, -2].tolist()), tuple(values[:, -1].tolist()), known.audit_labelled, known.audit_size,
+        known.cross_validated, known.sample_of,
     )  # fmt: skip
 
 
 def histogram(shared: SharedState, by: str, bins: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Count the scores: edges ``(bins + 1,)``, and ``(bins,)`` of all objects, of nominal and of anomalous ones."""
+    """Count the scores: edges ``(bins + 1,)``, and ``(bins,)`` of all objects, of nominal and of anomalous ones.
+
+    Without any score there is no bin.
+    """
     scores = shared.scores.get(by)
     known = np.zeros(0) if scores is None else scores[np.isfinite(scores)]
     if not len(known):
-        empty = np.zeros(bins)
-        return np.linspace(0, 1, bins + 1), empty, empty, empty
+        none = np.zeros(0, int)
+        return np.zeros(1), none, none, none
     low, high = np.percentile(known, [0.05, 99.95])
     edges = np.linspace(min(low, high - 1e-6), high, bins + 1)
     _, anomalous, own = _scored(shared, _labels(shared), by)

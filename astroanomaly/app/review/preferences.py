@@ -10,6 +10,7 @@ from typing import Any
 from astroanomaly.app.review.filters import NOT_MINE
 from astroanomaly.errors import ConfigError
 from astroanomaly.files import atomic_path
+from astroanomaly.imaging.display import Display
 
 __all__ = ["load_preferences", "save_preferences"]
 
@@ -31,7 +32,19 @@ def load_preferences(session: Path, annotator: str) -> dict[str, Any]:
     filters = kept.get("filters")
     if isinstance(filters, dict) and str(filters.get("labels")) in _FORMER_FILTERS:
         kept["filters"] = filters | {"labels": _FORMER_FILTERS[filters["labels"]]}
+    if _nobody_chose(kept.get("display")):
+        del kept["display"]
     return kept
+
+
+def _nobody_chose(display: Any) -> bool:
+    """Whether a display is the one that everybody began with, as versions that knew no scale of bands kept it."""
+    if not isinstance(display, dict) or "scale" in display:
+        return False
+    try:
+        return Display.from_plain(display) == Display.for_pixels("flux")
+    except ConfigError:
+        return False
 
 
 def save_preferences(session: Path, annotator: str, values: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import bisect
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
+from astroanomaly.app.review.truth_columns import truth_columns
 from astroanomaly.errors import ConfigError, LabelError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
-from astroanomaly.session.instant import instant_ranker_name
+from astroanomaly.session.export import origin
+from astroanomaly.session.instant import cold_start_ranker_name, instant_ranker_name
 from astroanomaly.session.session import Session
 
 __all__ = ["COLD", "LATEST", "PROBE", "SharedState"]
@@ -48,6 +50,10 @@ class SharedState:
         of the cache, higher is more anomalous, NaN where there is none yet.
     described
         By the same names, in words: what the scores come from.
+    audit, audit_draws
+        The audit set, and how often one was drawn.
+    held_out
+        What labels were held out of, and the scores that came of it; see `astroanomaly.app.review.held_out`.
     revision
         Grows whenever verdicts or scores change; a page compares it with what it has shown.
     """
@@ -59,9 +65,12 @@ class SharedState:
         self.classes = self.labels.classes
         self.consensus = Consensus()
         self.audit = self.labels.audit
+        self.audit_draws = self.labels.count_draws()
         self.scores: dict[str, np.ndarray] = {}
         self.described: dict[str, str] = {}
+        self._origins: dict[str, dict[str, str]] = {}
         self.features: Callable[[Sequence[str]], np.ndarray] | None = None  # (n, D) float32, once there are some
+        self.held_out: tuple[Any, np.ndarray] | None = None
         self.revision = 0
         self.verdicts = 0  # events that change what can be learnt
         self.last_verdict_at = 0.0  # when the last of them came, on the monotonic clock
@@ -69,6 +78,7 @@ class SharedState:
         self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
         self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
         self._matching: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._truth_columns: dict[int, frozenset[str]] = {}  # by number of the shard
         self._current_consensus: tuple[int, dict[str, ObjectConsensus]] | None = None
         self._verdict_numbers: list[int] = []
         self._lock = threading.RLock()
@@ -86,6 +96,7 @@ class SharedState:
             if now - self._refreshed < at_most_every_s:
                 return set()
             first, self._refreshed = not self._refreshed, now
+            self._read_audit()
             events = self.labels.events() if first else self.labels.news(after=self.consensus.last)
             if not events:
                 return set()
@@ -96,6 +107,14 @@ class SharedState:
             self.revision += 1
             self._update_codes(changed)
             return changed
+
+    def _read_audit(self) -> None:
+        """Take in an audit set that was drawn since, from here or by another process."""
+        draws = self.labels.count_draws()
+        if draws > self.audit_draws:
+            self.audit, self.audit_draws = self.labels.audit, draws
+            self._audit_rows = self._rows_of(sorted(self.audit))
+            self.revision += 1
 
     def _update_codes(self, changed: Iterable[str]) -> None:
         ids = sorted(changed)
@@ -146,17 +165,21 @@ class SharedState:
         if last is None:
             return False
         scores = -last.read_log_odds(self.cache)[:, 0]
-        self.publish(LATEST, scores, f"round {last.number}, {last.ranker}")
+        self.publish(LATEST, scores, f"round {last.number}, {last.ranker}", origin(self.session, last))
         self._round, self._round_event = last.number, last.last_event
         return True
 
-    def publish(self, name: str, scores: np.ndarray, described: str) -> None:
+    def publish(self, name: str, scores: np.ndarray, described: str, origin: Mapping[str, str] | None = None) -> None:
         """Make new scores known to all pages; may be called from any thread.
 
         Parameters
         ----------
         scores
             ``(N,)`` in the order of the cache.
+        described
+            In words, on what they rest.
+        origin
+            For catalogues, as `astroanomaly.session.export.ranker_origin` names it; None: the name of the ranker only.
 
         Raises
         ------
@@ -169,6 +192,7 @@ class SharedState:
         with self._lock:
             self.scores[name] = found
             self.described[name] = described
+            self._origins[name] = dict(origin or {})
             self.revision += 1
 
     def withdraw(self, name: str) -> None:
@@ -197,6 +221,13 @@ class SharedState:
         """Say whose scores these are, as in *ranked by* ...; empty while there are none."""
         kind = {PROBE: f"the {self.instant_ranker} on ", COLD: "outlier score, "}.get(name, "")
         return kind + self.described[name] if name in self.described else ""
+
+    def origin_of(self, name: str) -> dict[str, str]:
+        """Say where scores come from, in the words of `Session.candidates`, for the head of a catalogue."""
+        if name not in self.scores:
+            return {"ranker": "none", "scores": "none"}
+        rankers = {PROBE: self.instant_ranker, COLD: cold_start_ranker_name(self.session)}
+        return {"ranker": rankers.get(name, name)} | self._origins[name] | {"scores": self.describe_scores(name)}
 
     def score_of(self, ids: Sequence[str], name: str) -> np.ndarray:
         """``(n,)`` scores of some objects, NaN where there is none."""
@@ -323,6 +354,13 @@ class SharedState:
             parts.append(np.broadcast_to(evaluate(expression, columns), (len(shard),)))
             start = stop
         return np.concatenate(parts)
+
+    def truth_columns(self, object_id: str) -> frozenset[str]:
+        """Return the names of the catalogue columns of an object that may tell its class, see `truth_columns`."""
+        number = int(self.cache.locate([object_id])[0][0])
+        if number not in self._truth_columns:
+            self._truth_columns[number] = truth_columns(self.cache.shards[number].columns(), self.classes)
+        return self._truth_columns[number]
 
     def close(self) -> None:
         """Close the label file."""

@@ -1,20 +1,25 @@
-"""Traffic between browser and Python: keys and sizes come in, files go out. Bokeh has no key event of its own."""
+"""Traffic between browser and Python: keys, clicks and sizes come in, files go out.
+
+Bokeh has no key event of its own, and its clicks do not say which layout of the page they belong to.
+"""
 
 from __future__ import annotations
 
 import json
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from bokeh.core.properties import Any, Float, Int, String
 from bokeh.document import Document
+from bokeh.events import DoubleTap, Tap
 from bokeh.model import DataModel
-from bokeh.models import CustomJS, UIElement
+from bokeh.models import ColumnDataSource, CustomJS, UIElement
 
 from astroanomaly.app.assets import asset
 from astroanomaly.app.view.keys import KEYS
 
-__all__ = ["Bus", "connect", "remembered_name"]
+__all__ = ["Bus", "Click", "connect", "remembered_name"]
 
 _COOKIE = "astroanomaly-name"
 
@@ -25,12 +30,21 @@ class Bus(DataModel):
     ``key``, with a counter ``n`` so that a repeat arrives; the ``zoom`` of the page, the ``area`` (width and height)
     for what is inspected, and the ``annotator``, which the browser remembers; a ``file`` to save, with a counter
     ``files``.
+
+    The browser tells the ``room`` for the mosaic (width, height, and the number of this size). Python answers with
+    ``laid`` (that number, and the number of the layout), None while there is no layout to be seen. A ``tap`` brings the
+    number of the layout it was made on, the id of the object, whether it is the second of a double click, shift, ctrl,
+    and a counter. ``marking`` says what clicks label objects as.
     """
 
     key = String(default="")
     n = Int(default=0)
     zoom = Float(default=1.0)
     area = Any(default=None)
+    room = Any(default=None)
+    laid = Any(default=None)
+    tap = Any(default=None)
+    marking = String(default="")
     annotator = String(default="")
     file = Any(default=None)
     files = Int(default=0)
@@ -42,24 +56,41 @@ class Bus(DataModel):
         self.file = None
 
 
+@dataclass(frozen=True)
+class Click:
+    """A click on an object of the mosaic, and the number of the layout it was made on."""
+
+    layout: int
+    object_id: str
+    double: bool
+    shift: bool
+    ctrl: bool
+
+
 def connect(
     document: Document,
     inspector: UIElement,
+    mosaic: UIElement,
+    cells: ColumnDataSource,
     press: Callable[[str], None],
     zoom: Callable[[float], None],
     area: Callable[[float, float], None],
+    room: Callable[[float, float, int], None],
+    click: Callable[[Click], None],
     *,
     annotator: str,
     token_in_address: bool,
 ) -> Bus:
-    """Listen to the keys and the size of a page.
+    """Listen to the keys, the clicks and the sizes of a page.
 
     Parameters
     ----------
     document
         The page; the bus becomes a root of it.
-    inspector
-        The part of the page whose size is reported.
+    inspector, mosaic
+        The parts of the page whose sizes are reported.
+    cells
+        Where each object of the mosaic is; clicks are looked up in it.
     press
         Called with each key that has a meaning, unless somebody is typing in a field.
     annotator
@@ -68,6 +99,10 @@ def connect(
         Called with how much larger than usual text has to be on a large screen.
     area
         Called with width and height of the inspector, while it is open.
+    room
+        Called with width and height of the mosaic, while it is in sight, and the number of this size.
+    click
+        Called with each click on an object.
     token_in_address
         Whether the token has to stay in the address; else a cookie stands for it, and it is taken away.
     """
@@ -81,6 +116,12 @@ def connect(
             code=asset("keys.js"),
         ),
     )
+    document.js_on_event(
+        "document_ready",
+        CustomJS(args={"bus": bus, "figure": mosaic, "cells": cells}, code=asset("mosaic.js")),
+    )
+    for event in (Tap, DoubleTap):
+        mosaic.js_on_event(event, CustomJS(args={"bus": bus}, code="if (bus.tapped) bus.tapped(cb_obj)"))
     document.template = asset("page.html")
     document.config.notify_connection_status = False  # reconnect.js says it, and loads the page again
     document.config.reconnect_session = False
@@ -92,6 +133,8 @@ def connect(
     bus.on_change("n", lambda attr, old, new: press(bus.key))
     bus.on_change("zoom", lambda attr, old, new: zoom(new))
     bus.on_change("area", lambda attr, old, new: area(*new))
+    bus.on_change("room", lambda attr, old, new: room(*new))
+    bus.on_change("tap", lambda attr, old, new: click(Click(*new[:5])))
     return bus
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.records import ANOMALY, NOMINAL
 
-__all__ = ["KEYS", "press"]
+__all__ = ["KEYS", "key_of_class", "press"]
 
 KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), "← → ↑ ↓", "move the cursor"),
@@ -21,10 +23,19 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("Home", "End"), "Home, End", "first, last object of the page"),
     (("Enter",), "Enter", "open or close the inspector"),
     (("i",), "i", "invert the colours"),
-    (("Escape",), "Esc", "close what is open, clear the selection, back to the candidates"),
+    (("o",), "o", "north up, or the orientation of the stored pixels"),
+    (("Escape",), "Esc", "close what is open, clear the selection, end marking by click, back to the candidates"),
     (("?",), "?", "show or hide the keys"),
 )
 _KEYS_OF_EVERY_VIEW = ("?", "Escape")  # keys that mean something on every view
+
+
+def key_of_class(word: str, classes: Sequence[str]) -> str:
+    """Return the key that labels objects as a class; empty for the tenth own class and those after it."""
+    own = list(classes[2:])
+    if word in (ANOMALY, NOMINAL):
+        return "a" if word == ANOMALY else "n"
+    return str(own.index(word) + 1) if word in own[:9] else ""
 
 
 def press(state: ViewState, key: str) -> None:
@@ -58,6 +69,7 @@ def press(state: ViewState, key: str) -> None:
         "End": lambda: state.move_cursor_to(max(0, len(state.page.ids) - 1)),
         "Enter": state.inspect,
         "i": lambda: state.set_display(invert=not state.display.invert),
+        "o": state.toggle_north,
         "?": state.help,
         "Escape": state.escape,
     }

@@ -17,7 +17,7 @@ from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
 from astroanomaly.app.review.shared_state import LATEST, SharedState
-from astroanomaly.app.view.browser import connect, remembered_name
+from astroanomaly.app.view.browser import Click, connect, remembered_name
 from astroanomaly.app.view.keys import press
 from astroanomaly.app.view.panels.annotators import Annotators
 from astroanomaly.app.view.panels.chrome import Footer, Header, KeyTable
@@ -26,6 +26,7 @@ from astroanomaly.app.view.panels.inspector import Inspector
 from astroanomaly.app.view.panels.learning import Learning
 from astroanomaly.app.view.panels.maps import Maps
 from astroanomaly.app.view.panels.mosaic import Mosaic
+from astroanomaly.app.view.panels.page_bar import PageBar
 from astroanomaly.app.view.panels.performance import Performance
 from astroanomaly.app.view.panels.sidebar import Sidebar
 from astroanomaly.app.view.panels.stretch_bar import StretchBar
@@ -81,13 +82,16 @@ class Page:
         self._looking = False
         self._revision = shared.revision
         self._scores = dict(shared.described)
+        self._audit_draws = shared.audit_draws
         self._zoom = 1.0
+        self._room_number = 0
         self._pending: dict[Any, set[str]] = {}
         self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
         self._saved: tuple[str, dict[str, Any]] = ("", {})
         self._restore_preferences()
         state = self.state
-        self.mosaic = Mosaic(state, self.act)
+        self.mosaic = Mosaic(state)
+        self.page_bar = PageBar(state, self.act)
         self.stretch_bar = StretchBar(state, self.act)
         self.sidebar = Sidebar(state, self.act)
         self.inspector = Inspector(state, self.act, self.later, learner)
@@ -103,11 +107,13 @@ class Page:
         self.footer = Footer(state, _model_input_text(shared))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
-            self.mosaic, self.inspector, self.stretch_bar, self.sidebar, self.header, self.footer, self.keys,
+            self.mosaic, self.inspector, self.stretch_bar, self.page_bar, self.sidebar, self.header, self.footer,
+            self.keys,
         ]  # fmt: skip
         self.pages = Column(
-            self.stretch_bar.root, self.mosaic.root, self.inspector.root, sizing_mode="stretch_both", spacing=0
-        )
+            self.stretch_bar.root, self.page_bar.above, self.mosaic.root, self.inspector.root, self.page_bar.below,
+            sizing_mode="stretch_both", spacing=0,
+        )  # fmt: skip
         self.center = Column(self.pages, sizing_mode="stretch_both", spacing=0)
         self.root = Column(
             self.header.root,
@@ -124,9 +130,13 @@ class Page:
             self.bus = connect(
                 document,
                 self.inspector.root,
+                self.mosaic.root,
+                self.mosaic.cells,
                 lambda key: self.act(lambda: press(state, key))(),
                 lambda zoom: self.act(lambda: state.set_zoom(zoom))(),
-                lambda width, height: self.act(lambda: state.set_shape(width, height))(),
+                lambda width, height: self.act(lambda: state.set_area(width, height))(),
+                lambda width, height, number: self.act(lambda: self._measured(width, height, number))(),
+                lambda click: self.act(lambda: self._clicked(click))(),
                 annotator=annotator,
                 token_in_address=token_in_address,
             )
@@ -161,12 +171,32 @@ class Page:
         for future, then in done:
             self.act(lambda future=future, then=then: then(future.result()))()
 
+    def _measured(self, width: float, height: float, number: int) -> None:
+        """Take the size of the mosaic on the screen; the answer is given once it is laid out for that."""
+        self._room_number = number
+        self.state.set_shape(width, height)
+        self.state.dirty.add("shape")
+
+    def _clicked(self, click: Click) -> None:
+        """Take a click, unless it was made on another layout than the one there is: its object may be elsewhere."""
+        state = self.state
+        there = state.view == CANDIDATES and not state.inspecting and click.object_id in state.page.ids
+        if not there or click.layout != self.mosaic.layout:
+            return
+        cell = state.page.ids.index(click.object_id)
+        if click.double and not state.click_marks:
+            state.open(cell)
+        else:
+            state.click(cell, extend=click.shift, toggle=click.ctrl)
+
     def flush(self) -> None:
         """Let the panels follow the state."""
         if self.state.is_held_up and not self._looking:
             self._looking = True
             self.document.add_timeout_callback(self._look, _LOOK_MS)
         dirty, self.state.dirty = self.state.dirty, set()
+        if dirty and self.mosaic.has_to_move(dirty):
+            self.bus.laid = None  # not to be seen before it is complete
         if "zoom" in dirty:
             scale_text(self.root, self.state.zoom / self._zoom)
             self._zoom = self.state.zoom
@@ -174,11 +204,15 @@ class Page:
             self._arrange()
         if not dirty:
             return
-        self.bus.annotator = self.state.annotator
+        self.bus.update(annotator=self.state.annotator, marking=self.state.click_marks)
         for panel in self.panels:
             self._follow(panel, dirty)
         if self.state.view in self.views:
             self._follow(self.views[self.state.view], dirty | ({"scores", "marks"} if "view" in dirty else set()))
+        if not self.state.inspecting:
+            laid = [self._room_number, self.mosaic.layout]
+            if self.bus.laid != laid:
+                self.bus.laid = laid
         if self.state.dirty:  # a panel had something to say
             self.footer.update(self.state.dirty)
             self.state.dirty = set()
@@ -214,6 +248,9 @@ class Page:
         if shared.revision != self._revision:
             self._revision = shared.revision
             self.state.dirty.add("marks")
+        if shared.audit_draws != self._audit_draws:
+            self._audit_draws = shared.audit_draws
+            self.state.take_audit()
         if shared.described != self._scores:
             if shared.described.get(LATEST) != self._scores.get(LATEST):
                 self.state.take_round()
@@ -222,6 +259,7 @@ class Page:
         self._answers()
         self.header.show_progress(self.learner)
         self.sidebar.settle()
+        self.page_bar.settle()
         self.footer.settle()
         if self.state.view in self.views:
             self._follow(self.views[self.state.view], self.state.dirty)
@@ -237,15 +275,15 @@ class Page:
 
     def _preferences(self) -> dict[str, Any]:
         state = self.state
+        usual = state.display == self.shared.cache.pictures.usual_display
         return {
-            "display": state.display.to_plain(),
+            **({} if usual else {"display": state.display.to_plain()}),
             "ordering": state.ordering,
             "by": state.by,
             "filters": dataclasses.asdict(state.filters),
             "page_size": state.page_size,
             "row_by_row": state.row_by_row,
             "auto_advance": state.auto_advance,
-            "click_marks": state.click_marks,
         }
 
     def _save_preferences(self) -> None:
@@ -268,6 +306,9 @@ class Page:
                 display.rows(self.shared.cache.bands)
                 state.display = display
                 state.dirty |= {"display", "options"}
+            elif kept:
+                state.display = self.shared.cache.pictures.usual_display
+                state.dirty |= {"display", "options"}
             names = ("page_size", "row_by_row", "ordering", "by")
             changes: dict[str, Any] = {name: kept[name] for name in names if name in kept}
             if "filters" in kept:
@@ -275,8 +316,6 @@ class Page:
             if changes:
                 state.set_options(**changes)
             state.auto_advance = bool(kept.get("auto_advance", state.auto_advance))
-            if kept.get("click_marks") in ("", *self.shared.classes):
-                state.click_marks = kept["click_marks"]
         except (AstroAnomalyError, TypeError, AttributeError) as error:
             _log.warning("the preferences of %s are left out: %s", state.annotator, error)
         self._saved = (state.annotator, self._preferences())
@@ -289,10 +328,17 @@ class Page:
             dress(panel.root)
             scale_text(panel.root, self._zoom)
             self.center.children = [*self.center.children, panel.root]
-        self.pages.visible = self.sidebar.root.visible = chosen == CANDIDATES
+        for name, panel in self.views.items():  # what goes makes room before anything comes
+            if name != chosen:
+                panel.root.visible = False
+        if self.state.inspecting:
+            self.mosaic.root.visible = False
+        self.sidebar.root.visible = chosen == CANDIDATES
+        self.pages.visible = chosen == CANDIDATES
+        if chosen in self.views:
+            self.views[chosen].root.visible = True
+        self.inspector.root.visible = self.state.inspecting
         self.mosaic.root.visible = not self.state.inspecting
-        for name, panel in self.views.items():
-            panel.root.visible = name == chosen
 
 
 def _model_input_text(shared: SharedState) -> str:

@@ -27,6 +27,7 @@ from astroanomaly import (
     ConfigError,
     CutoutBlock,
     Download,
+    Fact,
     Failure,
     FetchError,
     FootprintError,
@@ -37,7 +38,7 @@ from astroanomaly import (
     hookimpl,
     option,
 )
-from astroanomaly.sky import size_in_pixels
+from astroanomaly.sky import angle_text, position_text, size_in_pixels, size_text
 from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.cutouts import read_cutouts
 from astroanomaly_plugins.euclid.datalabs import all_there, plan_local
@@ -47,6 +48,7 @@ from astroanomaly_plugins.euclid.mer_catalog import from_cone, from_ids, read_co
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Tile, areas, assign, make_tiles
 from astroanomaly_plugins.mosaics.objects import footprint
 from astroanomaly_plugins.mosaics.reading import read_tile
+from astroanomaly_plugins.shared.facts import band_fact, count_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import Positions, read_positions
@@ -63,7 +65,10 @@ class EuclidOptions(PositionOptions):
     """Options of the source ``euclid``."""
 
     size: str = option(
-        "", "size of a cutout: an angle (10arcsec) or pixels of 0.1 arcsec (64, or 64x48)", metavar="SIZE"
+        "",
+        "size of a cutout: an angle (10arcsec) or pixels of 0.1 arcsec (64, or 64x48)",
+        metavar="SIZE",
+        convert=size_text,
     )
     bands: tuple[str, ...] = option(
         ("VIS", "Y", "J", "H"),
@@ -77,9 +82,12 @@ class EuclidOptions(PositionOptions):
     id: str = option("", "catalogue column of the object id", formerly=("id_column",))
     mer_id: tuple[str, ...] = option((), "ids of the MER catalogue to cut, in place of a table", formerly=("id",))
     cone: str = option(
-        "", "cut the objects of the MER catalogue around this position, as in '269.7 66.0'", metavar="POS"
+        "",
+        "cut the objects of the MER catalogue around this position, as in '269.7 66.0'",
+        metavar="POS",
+        convert=position_text,
     )
-    radius: str = option("", "radius of the cone, as in 0.1deg or 5arcmin", metavar="ANGLE")
+    radius: str = option("", "radius of the cone, as in 0.1deg or 5arcmin", metavar="ANGLE", convert=angle_text)
     magnitude_limit: float | None = option(None, "faintest AB magnitude of the objects in the cone", metavar="MAG")
     flux_column: str = option("flux_detection_total", "MER column, in microjansky, that the magnitude is taken from")
     columns: tuple[str, ...] = option(
@@ -152,7 +160,8 @@ class EuclidSource:
         unknown = [text for text in (str(int(text)) for text in options.mer_id) if text not in known]
         tasks += failure_tasks("unknown", unknown, np.nan, np.nan, "not in the MER catalogue", "failed")
         layout = Layout(bands=options.names, height=size[0], width=size[1], dtype=options.dtype, units=units)
-        return Plan(tasks, layout, downloads)
+        facts = _facts(via, positions, tiles, tasks, layout)
+        return Plan(tasks, layout, downloads, facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""
@@ -215,8 +224,10 @@ def _ask(
     elif options.cone:
         cone = read_cone(options.cone, options.radius)
         positions = from_cone(archive, cone, options.columns, options.magnitude_limit, options.flux_column)
+        positions = replace(positions, origin=_of_catalogue(archive, f"a cone of {options.radius} at {options.cone}"))
     else:
         positions = from_ids(archive, options.mer_id, options.columns)
+        positions = replace(positions, origin=_of_catalogue(archive, f"{len(options.mer_id)} ids"))
     margin = archive.radius_deg(size) * np.sqrt(2)
     mosaics = [
         mosaic for circle in areas(positions.ra, positions.dec, float(margin)) for mosaic in archive.mosaics(*circle)
@@ -225,10 +236,20 @@ def _ask(
     if not tiles:
         raise FootprintError(
             f"no Euclid mosaic at {archive.name} shows any of the {len(positions)} positions "
-            f"({footprint(positions.ra, positions.dec)}, ICRS): has Euclid seen this place? See the maps of the release"
+            f"({footprint(positions.ra, positions.dec)}, ICRS): has Euclid seen this place? See the maps of the "
+            f"release.{positions.remark}"
         )
     _log.info("%d objects, %d tiles at %s", len(positions), len(tiles), archive.name)
     return positions, tiles
+
+
+def _of_catalogue(archive: EsaArchive | IrsaArchive, what: str) -> list[Fact]:
+    """Say that positions and ids are those of the MER catalogue."""
+    columns = [archive.ra_column, archive.dec_column]
+    value = {"columns": columns, "kind": "sky", "frame": "icrs", "unit": "deg", "origin": None}
+    words = f"{', '.join(columns)} of {archive.catalogue} at {archive.name}, {what}; frame icrs; in deg"
+    ids = Fact("ids", f"column {archive.id_column}", {"column": archive.id_column})
+    return [Fact("positions", words, value), ids]
 
 
 def _try(archive: EsaArchive, positions: Positions, tiles: Sequence[Tile], size: tuple[int, int]) -> None:
@@ -269,9 +290,29 @@ def _tasks(
             tasks += _cutout_tasks(tile, rows, positions, payload)
     if not tasks:
         raise FootprintError(
-            f"none of the {len(positions)} positions lies on a mosaic: {footprint(positions.ra, positions.dec)} (ICRS)"
+            f"none of the {len(positions)} positions lies on a mosaic: {footprint(positions.ra, positions.dec)} (ICRS)."
+            f"{positions.remark}"
         )
     return [*tasks, *_lost(positions, outside)], downloads, tuple(units[band] for band in bands)
+
+
+def _facts(via: str, positions: Positions, tiles: Sequence[Tile], tasks: Sequence[Task], layout: Layout) -> list[Fact]:
+    """Say where positions and bands come from, and how many objects lie on each tile."""
+    names = [tile.number for tile in tiles]
+    counts = dict.fromkeys(names, 0)
+    for task in tasks:
+        number = task.key.removeprefix("tile-").partition("-")[0]
+        if task.payload["kind"] != "failures" and number in counts:
+            counts[number] += len(task)
+    outside = len(positions.placed) - sum(counts.values())
+    mosaics = {band: [tile.mosaics[band].name for tile in tiles if band in tile.mosaics] for band in layout.bands}
+    return [
+        *positions.facts(outside_all_mosaics=outside),
+        band_fact(mosaics, dict(zip(layout.bands, layout.units, strict=True)), f"from {via}"),
+        count_fact("tiles", names, list(counts.values())),
+        scale_fact([PIXEL_ARCSEC]),
+        size_fact((layout.height, layout.width), PIXEL_ARCSEC),
+    ]
 
 
 def _cutout_tasks(tile: Tile, rows: np.ndarray, positions: Positions, payload: dict[str, Any]) -> list[Task]:

@@ -33,12 +33,13 @@ from astroanomaly import (
     option,
 )
 from astroanomaly.cutting import tan_grid
-from astroanomaly.sky import cells, read_angle
+from astroanomaly.sky import angle_text, cells, read_angle
 from astroanomaly_plugins.hips.pixels import Pixels, read_pixels
 from astroanomaly_plugins.hips.service import ask, mirrors
 from astroanomaly_plugins.mosaics.files import clean
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.shared.columns import COLUMN
+from astroanomaly_plugins.shared.facts import band_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import Positions, read_positions
@@ -59,7 +60,7 @@ class HipsOptions(PositionOptions):
     """Options of the source ``hips``."""
 
     survey: tuple[str, ...] = option((), "identifier of a HiPS, as in CDS/P/DSS2/red; several are bands", metavar="ID")
-    size: str = option("", "side of a cutout on the sky, as in 30arcsec", metavar="ANGLE")
+    size: str = option("", "side of a cutout on the sky, as in 30arcsec", metavar="ANGLE", convert=angle_text)
     pixels: int = option(64, "side of a cutout in pixels")
     bands: tuple[str, ...] = option((), "names of the bands, one per survey; default: the last word of each identifier")
     kind: Literal["auto", "flux", "colour"] = option(
@@ -145,7 +146,16 @@ class HipsSource:
         nbytes = len(rows) * (options.pixels**2 * (3 if colour else 4) + _HEADER_BYTES)
         downloads = [Download(survey, len(rows), nbytes) for survey in options.survey]
         tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
-        return Plan(tasks, layout, downloads)
+        made_of = dict(zip(bands, options.survey if not colour else options.survey * 3, strict=True))
+        facts = [
+            *positions.facts(),
+            band_fact(
+                {band: [survey] for band, survey in made_of.items()}, dict(zip(bands, layout.units, strict=True))
+            ),
+            scale_fact([scale], "; every object has a TAN grid of its own, north up"),
+            size_fact((options.pixels, options.pixels), scale),
+        ]
+        return Plan(tasks, layout, downloads, facts)
 
     def read(self, task: Task) -> Iterator[Cutout | Failure]:
         """Fetch the images of the objects of one task, several at once."""

@@ -29,11 +29,12 @@ from astroanomaly import (
     hookimpl,
     option,
 )
-from astroanomaly.sky import size_in_pixels
+from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
 from astroanomaly_plugins.hst.headers import UNIT
 from astroanomaly_plugins.hst.plan import Selection, plan_positions, plan_products
 from astroanomaly_plugins.hst.products import filter_name
 from astroanomaly_plugins.hst.reading import own_columns, read_cutouts, read_products
+from astroanomaly_plugins.shared.facts import band_fact, count_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import read_positions
@@ -48,7 +49,9 @@ class HstOptions(PositionOptions):
     """Options of the source ``hst``."""
 
     size: str = option(
-        help="size of a cutout: an angle (5arcsec) or pixels (64, or 64x48 as width x height)", metavar="SIZE"
+        help="size of a cutout: an angle (5arcsec) or pixels (64, or 64x48 as width x height)",
+        metavar="SIZE",
+        convert=size_text,
     )
     bands: tuple[str, ...] = option(help="filters, each a band: F814W, or F606W,F814W", formerly=("filters",))
     via: Literal["mast", "s3", "esa"] = option(
@@ -66,7 +69,9 @@ class HstOptions(PositionOptions):
     exposures: Literal["all", "deepest"] = option(
         "all", "all: every exposure of an object is a cutout of its own; deepest: the longest that shows it"
     )
-    pixel_scale: float = option(0.04, "pixel scale of the cutouts in arcsec; images of another scale are resampled")
+    pixel_scale: float = option(
+        0.04, "pixel scale of the cutouts in arcsec; images of another scale are resampled", convert=arcsec_number
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,7 +162,18 @@ class HstSource:
             )
             tasks, downloads = plan_products(positions, selection, payload)
         layout = Layout(bands=bands, height=height, width=width, dtype=options.dtype, units=(UNIT,) * len(bands))
-        return Plan(tasks, layout, downloads)
+        rows = [task for task in tasks if task.payload["kind"] != "failures"]
+        shown = len(positions.placed) - sum(len(task) for task in rows)
+        facts = [
+            *positions.facts(without_an_image=shown),
+            band_fact(dict.fromkeys(bands, ()), dict.fromkeys(bands, UNIT), f"filters, {options.via}"),
+            scale_fact([options.pixel_scale]),
+            size_fact((height, width), options.pixel_scale),
+        ]
+        if options.via != "mast":
+            names = [task.key.removeprefix(f"{options.via}-") for task in rows]
+            facts.append(count_fact("products", names, [len(task) for task in rows]))
+        return Plan(tasks, layout, downloads, facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""

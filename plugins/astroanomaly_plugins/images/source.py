@@ -41,6 +41,7 @@ from astroanomaly import (
     CatalogError,
     ConfigError,
     CutoutBlock,
+    Fact,
     Failure,
     Layout,
     Plan,
@@ -55,6 +56,7 @@ from astroanomaly_plugins.images.members import Container, Place, open_container
 from astroanomaly_plugins.images.pixels import PictureError, PixelRule, decode, quiet
 from astroanomaly_plugins.images.rule import PictureOptions, find_rule
 from astroanomaly_plugins.shared.columns import COLUMN
+from astroanomaly_plugins.shared.facts import band_fact, object_fact, size_fact
 
 __all__ = ["PictureOptions", "PictureSource", "register_sources"]
 
@@ -99,7 +101,7 @@ class PictureSource:
         rule = find_rule(listings, options)
         columns = ride_along(listings, ids, options.table, options.max_bytes)
         layout = Layout(rule.bands, rule.height, rule.width, str(rule.dtype), rule.kind)
-        return Plan(_tasks(listings, ids, rule, columns, options), layout)
+        return Plan(_tasks(listings, ids, rule, columns, options), layout, facts=_facts(listings, rule, columns))
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Decode the pictures of one task.
@@ -198,6 +200,24 @@ def _clean_id(member: str, kind: str) -> str:
 
 
 # --------------------------------------------------------------------------------------------------- tasks, reading
+
+
+def _facts(listings: list[Listing], rule: PixelRule, columns: dict[str, np.ndarray]) -> list[Fact]:
+    """Say what the pictures are and whether they have positions."""
+    count = sum(map(len, listings))
+    placed = int(np.isfinite(columns["ra"] + columns["dec"]).sum()) if "ra" in columns else 0
+    words = f"ra, dec of the table, for {placed} of {count}; frame icrs; in deg" if placed else "none: pictures"
+    carried = [name.removeprefix(COLUMN) for name in columns if name.startswith(COLUMN)]
+    facts = [
+        Fact("positions", words, {"kind": "table" if placed else "none"}),
+        Fact("ids", "paths of the pictures", {"column": None}),
+        object_fact(count),
+        band_fact(dict.fromkeys(rule.bands, ()), note=f"{rule.kind} pixels; colours by the option color"),
+        size_fact((rule.height, rule.width), None),
+    ]
+    if carried:
+        facts.append(Fact("columns", ", ".join(carried)[:1000], {"number": len(carried)}))
+    return facts
 
 
 def _tasks(

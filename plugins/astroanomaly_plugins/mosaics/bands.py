@@ -30,6 +30,7 @@ __all__ = ["BandRule", "name_bands", "sort_bands"]
 
 _log = logging.getLogger(__name__)
 Named = list[dict[str, Image]]
+_RULES = ("header", "extension name", "file name", "no rule: one image a tile")
 
 
 class BandRule:
@@ -111,7 +112,7 @@ def _matches(image: Image, pattern: str) -> bool:
     return usable and (any(fnmatchcase(name, text) for name in names if name) or image.is_extension(text))
 
 
-def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> Named:
+def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tuple[Named, str]:
     """Name the images of each tile; see the module for the rule.
 
     Images of one sky area that all show one band on different grids become tiles of their own.
@@ -123,6 +124,13 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> Na
     given
         Bands that ``--bands`` decided; empty without.
 
+    Returns
+    -------
+    named : list of dict
+        Image of each band, per tile.
+    named_by : str
+        What named them.
+
     Raises
     ------
     BandError
@@ -132,7 +140,7 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> Na
         named = _try(groups, lambda group: [given[image] for image in group])
         if named is None:
             raise BandError(f"--bands gives two images of one area the same name:{_clash(groups, given)}")
-        return named
+        return named, "--bands"
     rules: tuple[Callable[[Sequence[Image]], list[str]], ...] = (
         lambda group: [image.header_band for image in group],
         _by_extension,
@@ -145,10 +153,8 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> Na
             if number == 0:
                 _warn_of_doubt(groups)
             elif number < 3 and any(image.header_band for group in groups for image in group):
-                _log.info(
-                    "the filters in the headers clash: bands are named by %s", ("", "extension", "file name")[number]
-                )
-            return named
+                _log.info("the filters in the headers clash: bands are named by %s", _RULES[number])
+            return named, _RULES[number]
     clashing = (group for group in groups if len({image.header_band for image in group}) < len(group))
     nameless = (group for group in groups if not all(image.header_band for image in group))
     worst = next(clashing, None) or next(nameless, None) or groups[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,18 @@ from astropy.io import fits
 from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
 from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, quiet
 
-__all__ = ["BROKEN", "Image", "clean", "describe", "find_files", "first_line", "open_plane", "scan", "select"]
+__all__ = [
+    "BROKEN",
+    "Image",
+    "clean",
+    "describe",
+    "find_files",
+    "first_line",
+    "open_plane",
+    "scan",
+    "select",
+    "zero_point",
+]
 
 # What libraries raise on damaged headers, cut-short data and bad compression: anything, zlib.error and struct.error too
 BROKEN: tuple[type[Exception], ...] = (Exception,)
@@ -32,6 +44,10 @@ _BAND_KEYS = (
     "INSFLNAM",
     "ESO INS FILT1 NAME",
 )
+_ZERO_POINTS = (
+    "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
+    "PHOTZP", "PHOTZPT", "ZP", "ZPOINT", "MZP",
+)  # fmt: skip
 _NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|blank|mirror|-+)$", re.IGNORECASE)
 # Words in the name of an extension or of a file that say: these pixels are about an image, not an image.
 _AUXILIARY_WORDS = re.compile(
@@ -66,6 +82,8 @@ class Image:
         ``BUNIT``, or empty.
     auxiliary
         The word that says this is no band (weight, psf ...), or empty.
+    zero_point
+        Magnitude of one unit of flux, NaN where the header has none.
     """
 
     path: Path
@@ -78,6 +96,7 @@ class Image:
     extension_band: str
     unit: str
     auxiliary: str
+    zero_point: float = math.nan
 
     @property
     def place(self) -> str:
@@ -173,6 +192,7 @@ def scan(path: Path, root: Path) -> list[Image]:
                         extension_band=_extension_band(name),
                         unit=str(header.get("BUNIT", "")).strip(),
                         auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSION_WORDS),
+                        zero_point=zero_point(header, primary),
                     )
                 )
     except UnreadableError as error:
@@ -180,6 +200,16 @@ def scan(path: Path, root: Path) -> list[Image]:
     except BROKEN as error:
         raise UnreadableError(f"{path} cannot be read as FITS: {first_line(error)}") from error
     return images
+
+
+def zero_point(*headers: Any) -> float:
+    """Magnitude of one unit of flux by the first header that has one; NaN where none has."""
+    for header in headers:
+        for key in _ZERO_POINTS:
+            value = header.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value:
+                return float(value)
+    return math.nan
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -252,5 +252,6 @@ def read_stamps(task: Task) -> Iterator[CutoutBlock | Failure]:
             grid=tile.grid,
             offsets=offsets,
             coverage=coverage,
+            columns={name: np.array([value]) for name, value in plain.get("columns", {}).items()},
             units=tuple(tile.units.get(band, "") for band in payload["bands"]),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from astroanomaly import ConfigError, option
+from astroanomaly import ConfigError, GivenTable, given_catalog, option
 
 __all__ = ["PositionOptions"]
 
@@ -23,7 +23,9 @@ class PositionOptions:
         If ``min_coverage`` is no share.
     """
 
-    catalog: Path | None = option(None, "table of the objects to cut")  # noqa: RUF009 - option() makes a dataclass field
+    catalog: Path | GivenTable | None = option(  # noqa: RUF009 - option() makes a dataclass field
+        None, "table of the objects to cut", convert=given_catalog
+    )
     ra: str = option("", "catalogue column of the longitude (right ascension)")
     dec: str = option("", "catalogue column of the latitude (declination)")
     frame: str = option("", "frame of the positions, as astropy calls it: icrs, fk5, galactic ...; default: by column")

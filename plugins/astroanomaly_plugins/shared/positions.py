@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from astroanomaly import CatalogError, ConfigError, Task, read_catalog
+from astroanomaly import CatalogError, ConfigError, Fact, Task, read_catalog
 from astroanomaly_plugins.shared.columns import COLUMN, carried
+from astroanomaly_plugins.shared.facts import catalog_facts, object_fact
 from astroanomaly_plugins.shared.failures import Kind, failure_tasks
+from astroanomaly_plugins.shared.hours import hours_remark
 from astroanomaly_plugins.shared.options import PositionOptions
 
 __all__ = ["Positions", "read_positions"]
@@ -28,12 +30,15 @@ class Positions:
         ``(n,)`` ICRS degrees, NaN where a row has no position.
     columns
         Catalogue columns that ride along, ``(n,)`` each.
+    origin
+        Where ids and positions come from.
     """
 
     ids: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
     columns: Mapping[str, Any]
+    origin: Sequence[Fact] = field(default=())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,6 +52,16 @@ class Positions:
     def unplaced(self) -> np.ndarray:
         """Rows without a position."""
         return np.setdiff1d(np.arange(len(self)), self.placed)
+
+    @property
+    def remark(self) -> str:
+        """What to add to an error that nothing is found at the positions: whether they look like hours."""
+        origin = [fact.value for fact in self.origin if fact.name == "positions"]
+        return hours_remark(self.ra, origin[0]) if origin else ""
+
+    def facts(self, **counts: int) -> list[Fact]:
+        """Say where the positions come from and how many there are; counts as `object_fact` takes them."""
+        return [*self.origin, object_fact(len(self), **counts, without_a_valid_position=len(self.unplaced))]
 
     def table(self, rows: np.ndarray) -> dict[str, Any]:
         """Make the table of a task of some rows."""
@@ -71,7 +86,10 @@ def read_positions(options: PositionOptions) -> Positions:
         If it has no sky positions, or lacks a column that is to be carried.
     """
     if options.catalog is None:
-        raise ConfigError("the positions are missing: give a table of them with --catalog FILE")
+        raise ConfigError(
+            "the positions are missing: give a table of them with --catalog FILE (in Python also an "
+            "astropy table or a SkyCoord)"
+        )
     table = read_catalog(
         options.catalog,
         ra=options.ra or None,
@@ -86,7 +104,9 @@ def read_positions(options: PositionOptions) -> Positions:
             f"{', '.join(table.columns.colnames)}"
         )
     columns = carried(table.columns, options.carry)
-    positions = Positions(table.ids, np.asarray(table.ra, float), np.asarray(table.dec, float), columns)
+    positions = Positions(
+        table.ids, np.asarray(table.ra, float), np.asarray(table.dec, float), columns, catalog_facts(table)
+    )
     if not len(positions.placed):
         raise CatalogError(
             f"{options.catalog}: none of its {len(table)} rows has a valid position ({table.found['sky']})"

@@ -13,6 +13,7 @@ import numpy as np
 
 from astroanomaly import BandError, FetchError, UnreadableError, fetch, wavelength_nm
 from astroanomaly.cutting import pixel_scale_arcsec, pixel_to_sky, quiet, sky_to_pixel
+from astroanomaly_plugins.mosaics import files
 from astroanomaly_plugins.mosaics.files import BROKEN, Image, scan, select
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.vo.links import Access, area_parameter
@@ -23,10 +24,6 @@ __all__ = ["ImageOptions", "cutout_images", "head_images", "whole_images", "zero
 
 _WAVELENGTH_TOLERANCE = 0.1  # wavelengths that differ by less, relatively, are one band
 _HEAD_BYTES = 40 * 2880
-_ZERO_POINTS = (
-    "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
-    "PHOTZP", "PHOTZPT", "ZP", "ZPOINT", "MZP",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,9 +199,4 @@ def zero_point(path: Path, number: int) -> float:
             headers = [fits.getheader(path, number), fits.getheader(path, 0)]
     except BROKEN:
         return math.nan
-    for header in headers:
-        for key in _ZERO_POINTS:
-            value = header.get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value:
-                return float(value)
-    return math.nan
+    return files.zero_point(*headers)

@@ -31,8 +31,9 @@ from astroanomaly import (
     hookimpl,
     option,
 )
-from astroanomaly.sky import size_or_angle
+from astroanomaly.sky import arcsec_number, size_or_angle, size_text
 from astroanomaly_plugins.mosaics.bands import sort_bands
+from astroanomaly_plugins.shared.facts import band_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import read_positions
@@ -41,7 +42,7 @@ from astroanomaly_plugins.vo.plan import Candidates, find_candidates
 from astroanomaly_plugins.vo.probe import probe
 from astroanomaly_plugins.vo.reading import read_objects
 from astroanomaly_plugins.vo.service import Selection, find_service, is_address
-from astroanomaly_plugins.vo.tasks import downloads, find_ways, make_tasks
+from astroanomaly_plugins.vo.tasks import best_images, downloads, find_ways, make_tasks
 from astroanomaly_plugins.vo.web import Web
 
 __all__ = ["VoOptions", "VoSource", "register_sources"]
@@ -54,7 +55,7 @@ class VoOptions(PositionOptions):
     """Options of the source ``vo``."""
 
     service: str = option("", "address of an SIA2 or ObsTAP service, with or without /query, /sync", metavar="URL")
-    size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE")
+    size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE", convert=size_text)
     bands: tuple[str, ...] = option(
         (), "bands to take: NAME, NAME=PATTERN for filter or title, or NAME=400..550nm; default: all"
     )
@@ -68,7 +69,7 @@ class VoOptions(PositionOptions):
     max_mb: float = option(4000.0, "largest file that is fetched, in megabytes")
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
     check_band: bool = option(True, "an image whose header names another band than the service does is a failure")
-    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec")
+    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec", convert=arcsec_number)
     nodata: float | None = option(None, "pixel value that stands for no data")
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ class VoSource:
         wanted = Selection(options.collection, options.instrument)
         found = find_candidates(service, web, positions, wanted, choice, half)
         if not any(bands for bands in found.rows.values()):
-            raise FootprintError(_nothing(options, len(positions.placed), found))
+            raise FootprintError(_nothing(options, len(positions.placed), found) + positions.remark)
         shown = {band for best in found.rows.values() for band in best}
         absent = [name for name in choice.names if name not in shown]
         if absent:
@@ -152,7 +153,15 @@ class VoSource:
         nowhere = np.array([row for row in positions.placed if not found.rows.get(int(row))], dtype=np.int64)
         tasks += positions.failures("nowhere", nowhere, "the service has no image here", "no coverage")
         tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
-        return Plan(tasks, layout, downloads(found, bands, ways, size))
+        used = best_images(found, tuple(bands))
+        images = {band: [found.products[number].did for number in used[band]] for band in bands}
+        facts = [
+            *positions.facts(without_an_image=len(nowhere)),
+            band_fact(images, dict(zip(bands, known.units, strict=True)), options.service),
+            scale_fact([known.scale], " (of the first image looked at)" if options.pixel_scale is None else ""),
+            size_fact((size, size), known.scale),
+        ]
+        return Plan(tasks, layout, downloads(found, bands, ways, size), facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Fetch and cut the objects of one task."""
@@ -167,7 +176,7 @@ def _nothing(options: VoOptions, count: int, found: Candidates) -> str:
     why = f" with {' '.join(chosen)}: leave it out to see what there is" if chosen else ""
     return (
         f"{options.service} lists no FITS image of any of the {count} positions{why} ({found.queries} searches, "
-        f"{len(found.products)} images)"
+        f"{len(found.products)} images)."
     )
 
 

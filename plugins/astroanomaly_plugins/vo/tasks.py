@@ -33,6 +33,15 @@ def _best(found: Candidates, row: int, bands: tuple[str, ...]) -> tuple[int, ...
     return tuple(choices[band][0] if band in choices else -1 for band in bands)
 
 
+def best_images(found: Candidates, bands: tuple[str, ...]) -> dict[str, list[int]]:
+    """Return the numbers of the images of each band that are the best of an object, the most used first."""
+    used: dict[str, Counter[int]] = {band: Counter() for band in bands}
+    for row in found.rows:
+        for band, number in zip(bands, _best(found, row, bands) if found.rows[row] else (), strict=False):
+            used[band].update([number] if number >= 0 else [])
+    return {band: [number for number, _ in counts.most_common()] for band, counts in used.items()}
+
+
 def find_ways(found: Candidates, bands: tuple[str, ...], web: Web, via: Via) -> Ways:
     """Find out how each image that is the best of an object is reached; those that are not are left out.
 

@@ -13,6 +13,7 @@ import pytest
 from astroanomaly import Session
 from astroanomaly.app.background.jobs import BackgroundJob, FeatureMap, map_features, train
 from astroanomaly.app.background.learner import Learner
+from astroanomaly.app.review.exports import catalogue
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.records import Progress
@@ -75,6 +76,19 @@ def test_the_probe_follows_the_verdicts(started):
     session = shared.session
     session.train("probe")
     np.testing.assert_allclose(first, -session.last_round.read_log_odds(shared.cache)[:, 0], atol=1e-4)
+    shared.read_round()
+    told = session.candidates(3).meta
+    for by in (PROBE, LATEST):  # catalogues from the app name the same things in the same words
+        meta = catalogue(shared, ids[:3], by, 0).meta
+        assert {name: meta[name] for name in told if name not in ("round", "trained")} == {
+            name: told[name] for name in told if name not in ("round", "trained")
+        }
+        assert (meta["ranker"], meta["trained_on_labels"]) == ("probe", told["trained_on_labels"])
+        assert "c=5.0" in meta["ranker_settings"]
+    assert catalogue(shared, ids[:3], PROBE, 0).meta["scores"] == "the probe on 6 verdicts"
+    assert catalogue(shared, ids[:3], LATEST, 0).meta == told | {"scores": "round 1, probe"}
+    if COLD in shared.scores:
+        assert catalogue(shared, ids[:3], COLD, 0).meta["ranker"] == "cold"
     shared.labels.verdict(sorted(shared.audit), "anomaly", annotator="ann")
     wait_for(learner, lambda: learner._fitted_verdicts == 11)
     np.testing.assert_array_equal(shared.scores[PROBE], first)  # nothing is learnt from the audit set

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 
+from astroanomaly import Session
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review import agreement
 from astroanomaly.app.review.exports import select
 from astroanomaly.app.review.filters import NOT_MINE
 from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.page import Page
-from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.records import ANOMALY, NOMINAL, CutoutBlock, Layout, Task
 
 
 @pytest.fixture
@@ -64,6 +66,89 @@ def test_the_audit_set_is_labelled_without_seeing_scores_catalogue_or_what_other
     press(page, "n")
     page.flush()
     assert page.state.verdicts.mark(page.state.page.ids[3], page.state.page).label == NOMINAL
+
+
+@pytest.fixture
+def labelled_table_session(tmp_path, tiny):
+    """A session on a table that knows the truth, in a folder for each class."""
+    rng = np.random.default_rng(0)
+    words = ["spiral", "ring"] * 10
+    ids = [f"sky/{word}/{k}" for k, word in enumerate(words)]
+    bands, layout = ("g", "r"), Layout(("g", "r"), 16, 16)
+    columns = {
+        "mag": rng.normal(20, 1, 20), "label": np.array([int(word == "ring") for word in words]),
+        "remark": np.array(words), "file": np.array([f"{i}.fits" for i in ids]),
+    }  # fmt: skip
+    create_cache(tmp_path / "c", layout, [Task("t")], {"source": "test"})
+    with ShardWriter(tmp_path / "c", layout) as writer:
+        writer.begin(0, "t")
+        images = rng.normal(1, 0.2, (20, 2, 16, 16)).astype(np.float32)
+        positions = {"ra": rng.uniform(0, 1, 20), "dec": rng.uniform(0, 1, 20)}
+        writer.add(CutoutBlock(ids, images, bands, **positions, columns=columns))
+        writer.commit()
+    return Session.create(tmp_path / "s", tmp_path / "c", settings=tiny, classes=["ring"], audit=6)
+
+
+def test_a_truth_column_is_shown_to_who_asks(labelled_table_session, make_page):
+    page = make_page(labelled_table_session)
+    press(page, "Enter")
+    inspector = page.inspector
+    table = inspector.columns.text.partition("</table>")[0]
+    assert "mag" in table
+    for word in ("label", "remark", "file", "spiral", "ring"):
+        assert word not in table
+    assert "file, label, remark" in inspector.columns.text  # it says what is left out
+    assert inspector.reveal.visible
+    inspector.reveal.active = True
+    table = inspector.columns.text.partition("</table>")[0]
+    assert "label" in table
+    assert "remark" in table
+    again = make_page(labelled_table_session)  # another visit begins without it
+    press(again, "Enter")
+    assert "<th>label" not in again.inspector.columns.text
+
+
+def test_a_blind_page_shows_neither_truth_nor_folders(labelled_table_session, make_page):
+    page = make_page(labelled_table_session)
+    press(page, "Enter")
+    page.inspector.reveal.active = True
+    shown = page.state.current
+    page.inspector.saliency.active = True
+    page.state.set_options(repeat_share=0.5, page_size=16)
+    page.state.move_cursor_to(page.state.page.ids.index(shown))  # the same object, from here on blind
+    page.flush()
+    assert page.state.current == shown
+    text = said_on(page) + page.page_bar.words.text
+    for leak in ("mag", "label<", "remark", "spiral", "ring/", "sky/"):
+        assert leak not in text, leak
+    assert not page.inspector.reveal.visible
+    assert page.inspector.similar.disabled
+    assert page.inspector.saliency.disabled
+    assert not page.inspector.saliency.active
+    page.state.set_options(repeat_share=0.0)
+    page.flush()
+    assert not page.inspector.similar.disabled
+    assert "mag" in page.inspector.columns.text
+
+
+def test_counts_of_a_blind_page_tell_nothing_of_repeats(new_session, make_page):
+    page = make_page(new_session())
+    shown = repeated(page)
+    page.learner.fitted_on = "48 verdicts"
+    page.header.show_progress(page.learner)
+    assert "48 verdicts" not in page.header.progress.text
+    told = []
+    for again in (True, False):
+        place = next(k for k, i in enumerate(shown.ids) if (i in shown.repeats) == again)
+        page.state.move_cursor_to(place)
+        press(page, "a")
+        page._tick()
+        told.append((page.sidebar.counts.text, page.page_bar.words.text, page.sidebar.summary.text))
+        press(page, "u")
+        page._tick()
+    assert told[0] == told[1]
+    assert ">1<" in told[0][0]
+    assert "1 of 16 on this page" in told[0][1]
 
 
 def test_objects_of_the_audit_set_are_nowhere_else(new_session, make_page):
@@ -134,6 +219,7 @@ def test_a_second_click_on_a_repeat_leaves_the_first_verdict(new_session, make_p
     object_id = next(iter(shown.last.repeats))
     before = page.shared.consensus_of(object_id).votes
     place = shown.ids.index(object_id)
+    page.state.set_click_marks(ANOMALY)
     page.state.click(place)
     assert page.state.mark(object_id).label == ANOMALY
     page.state.click(place)
@@ -185,5 +271,6 @@ def test_what_others_skipped_is_theirs(new_session, make_page):
     page.shared.refresh()
     mark = page.state.mark(object_id)
     assert (mark.label, mark.own) == ("skipped", False)
+    page.state.set_click_marks(ANOMALY)
     page.state.click(0)
     assert page.shared.consensus_of(object_id).votes == {"ann": ANOMALY}

@@ -8,7 +8,7 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astroanomaly.app.review.filters import evaluate, within
+from astroanomaly.app.review.filters import Filters, RejectedFilter, change_filters, evaluate, within
 from astroanomaly.errors import ConfigError
 
 COLUMNS = {
@@ -140,3 +140,57 @@ def test_text_from_anywhere_is_answered(text):
     for ask in (lambda: evaluate(text, COLUMNS), lambda: within(text, COLUMNS["mag"], COLUMNS["mag"])):
         with contextlib.suppress(ConfigError):
             ask()
+
+
+def test_filters_say_what_holds():
+    assert Filters().words() == ["unlabelled"]
+    whole = Filters("everything", "ben", "", -1.5, 3.0, "150.1 +2.2 0.5deg", "mag < 22")
+    assert whole.words() == [
+        "everything", "labelled by ben", "score ≥ -1.5", "score ≤ 3", "within 150.1 +2.2 0.5deg", "mag < 22"
+    ]  # fmt: skip
+
+
+def check(filters):
+    if "?" in filters.expression + filters.region:
+        raise ConfigError("cannot read it")
+
+
+def test_what_cannot_be_is_kept_aside_until_it_is_put_right():
+    holding, rejected = change_filters(Filters(expression="a < 1"), {}, {"expression": "a <?"}, check)
+    assert holding == Filters(expression="a < 1")
+    assert rejected == {"expression": RejectedFilter("a <?", "cannot read it")}
+    holding, rejected = change_filters(holding, rejected, {"region": "1 2 3"}, check)  # another field is no obstacle
+    assert (holding.region, holding.expression) == ("1 2 3", "a < 1")
+    assert set(rejected) == {"expression"}
+    assert change_filters(holding, rejected, {"expression": ""}, check) == (Filters(region="1 2 3"), {})
+    assert change_filters(holding, rejected, {"expression": "a < 2"}, check)[1] == {}
+
+
+def test_a_minimum_above_the_maximum_waits_for_another_maximum():
+    holding, rejected = change_filters(Filters(highest=2.0), {}, {"lowest": 5.0}, check)
+    assert (holding, list(rejected)) == (Filters(highest=2.0), ["lowest"])
+    assert "exceeds" in rejected["lowest"].why
+    assert change_filters(holding, rejected, {"highest": 9.0}, check) == (Filters(lowest=5.0, highest=9.0), {})
+
+
+texts = st.sampled_from(["", "a < 1", "b > 2", "?"])
+bounds = st.sampled_from([None, 0.0, 1.0])
+changes = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["region", "expression"]), texts),
+        st.tuples(st.sampled_from(["lowest", "highest"]), bounds),
+    ),
+    max_size=8,
+)
+
+
+@given(changes)
+def test_each_field_either_holds_or_is_rejected_and_what_holds_can_be(steps):
+    holding, rejected, typed = Filters(), {}, {}
+    for name, value in steps:
+        holding, rejected = change_filters(holding, rejected, {name: value}, check)
+        typed[name] = value
+        check(holding)
+        assert holding.lowest is None or holding.highest is None or holding.lowest <= holding.highest
+        for field, last in typed.items():
+            assert rejected[field].value == last if field in rejected else getattr(holding, field) == last

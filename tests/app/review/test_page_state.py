@@ -114,7 +114,53 @@ def test_the_rest_of_a_page_is_one_action(shared, state):
     assert state.mark(state.page.ids[1]).label == "skipped"
 
 
+def test_a_click_selects_and_writes_nothing(shared, state):
+    state.click(3)
+    assert (state.cursor, state.selection, on_disk(shared)) == (3, {3}, {})
+    state.click(3)
+    assert (state.selection, shared.verdicts, state.inspecting) == ({3}, 0, False)
+    press(state, "n")
+    assert on_disk(shared) == {state.page.ids[3]: {"ann": NOMINAL}}
+    assert (state.cursor, state.selection) == (4, frozenset())
+
+
+def test_control_adds_to_a_selection_and_takes_out(shared, state):
+    state.click(5, toggle=True)  # the cursor was nobody's choice: the first object does not come along
+    assert state.selection == {5}
+    state.click(7, toggle=True)
+    state.click(5, toggle=True)
+    assert state.selection == {7}
+    state.click(9, extend=True, toggle=True)  # a range from the last click, beside what is selected
+    assert state.selection == {5, 6, 7, 8, 9}
+    state.click(2)
+    state.click(4, toggle=True)
+    assert state.selection == {2, 4}
+    press(state, "1")
+    assert on_disk(shared) == {state.page.ids[k]: {"ann": "ring"} for k in (2, 4)}
+    assert state.cursor == 5
+
+
+@pytest.mark.parametrize("key", ["ArrowRight", "ArrowDown", "Home", "End", "PageDown", "Escape"])
+def test_a_key_that_moves_on_leaves_a_selection_behind(shared, state, key):
+    state.click(3)
+    state.click(6, extend=True)
+    press(state, key)
+    assert len(state.targets()) == 1
+    press(state, "n")
+    assert len(on_disk(shared)) == 1
+
+
+def test_a_verdict_in_the_inspector_is_on_what_is_seen_there(shared, state):
+    state.click(3)
+    state.click(6, extend=True)
+    press(state, "Enter")
+    shown = state.current
+    press(state, "a")
+    assert on_disk(shared) == {shown: {"ann": ANOMALY}}
+
+
 def test_a_click_marks_and_a_second_one_clears(shared, state):
+    state.set_click_marks(ANOMALY)
     state.click(3)
     assert on_disk(shared) == {state.page.ids[3]: {"ann": ANOMALY}}
     state.click(3)

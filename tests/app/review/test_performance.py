@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astroanomaly import metrics
+from astroanomaly import Session, metrics
 from astroanomaly.app.review import agreement
+from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.forecast import forecast_and_suspects
-from astroanomaly.app.review.performance import curves, evaluation_set, histogram, pace
-from astroanomaly.app.review.shared_state import PROBE, SharedState
+from astroanomaly.app.review.held_out import held_out_scores
+from astroanomaly.app.review.performance import curves, evaluation_set, histogram, measure, pace
+from astroanomaly.app.review.shared_state import COLD, PROBE, SharedState
 from astroanomaly.app.view.panels.maps import mollweide
 from astroanomaly.labels.log import LabelLog
 
@@ -79,6 +81,74 @@ def test_one_side_of_the_audit_set_is_not_enough(shared):
     assert evaluation_set(shared, PROBE).biased
 
 
+def test_a_ranking_is_not_measured_on_labels_it_has_learnt_from(shared):
+    """Labels at random, and scores that know them all: held out, they are worth nothing."""
+    others = [i for i in shared.cache.ids if i not in shared.audit]
+    odd = np.random.default_rng(1).random(len(others)) < 0.4
+    shared.labels.verdict(others, ["anomaly" if yes else "nominal" for yes in odd], annotator="ann")
+    shared.refresh()
+    scores = np.zeros(len(shared.cache))
+    scores[shared.cache.rows(others)] = odd
+    shared.publish(PROBE, scores, f"{len(others)} verdicts")
+    found, why = measure(shared, PROBE)
+    assert (found.biased, found.cross_validated, why) == (True, True, "")
+    assert (found.anomalies, found.nominal) == (odd.sum(), (~odd).sum())
+    assert found.auroc[0] < 0.75
+    kept = shared.held_out
+    shared.labels.flag(others[:1], annotator="ann")
+    assert measure(shared, PROBE)[0].auroc == found.auroc
+    assert shared.held_out is kept  # nothing was fitted again
+    shared.publish(COLD, scores, "test")  # these do not know the labels
+    cold = curves(shared, COLD)
+    assert (cold.biased, cold.cross_validated, cold.auroc[0]) == (True, False, 1.0)
+    assert (cold.precision[0] == 1).all()
+
+
+def test_own_classes_are_held_out_too(shared):
+    others = [i for i in shared.cache.ids if i not in shared.audit]
+    words = ["anomaly"] * 7 + ["nominal"] * 30 + ["anomaly"] * 2
+    shared.labels.verdict(others[: len(words)], words, annotator="ann")
+    shared.refresh()
+    ids, odd, scores = held_out_scores(shared, dict(zip(others, ["ring", *words[1:]], strict=False)))
+    assert (len(ids), odd.sum()) == (39, 9)  # a class of one is told apart as an anomaly like any other
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize(("anomalies", "nominal"), [(4, 20), (20, 4), (0, 9)])
+def test_too_few_labels_of_a_kind_are_no_curves(shared, anomalies, nominal):
+    others = [i for i in shared.cache.ids if i not in shared.audit]
+    words = ["anomaly"] * anomalies + ["nominal"] * nominal
+    shared.labels.verdict(others[: len(words)], words, annotator="ann")
+    shared.refresh()
+    found, why = measure(shared, PROBE)
+    assert found is None
+    assert f"{anomalies} anomalies and {nominal} nominal objects are labelled: curves are drawn from 5" in why
+    assert measure(shared, COLD) == (None, "Curves appear as soon as there is a ranking.")
+
+
+def test_a_set_that_is_drawn_later_is_taken_in(new_session):
+    session = new_session()
+    shared = SharedState(session)
+    try:
+        ids = list(session.cache.ids)
+        shared.labels.verdict(ids[:20], ["anomaly", "nominal"] * 10, annotator="ann")
+        shared.publish(PROBE, np.zeros(len(ids)), "20 verdicts")
+        revision = shared.revision
+        Session.open(session.path).add_audit(30)  # by another process
+        shared.refresh()
+        assert len(shared.audit) == 30
+        assert shared.revision > revision
+        assert not set(shared.choose(200, "random", PROBE, Filters(), rng=np.random.default_rng(0))[0]) & shared.audit
+        shared.labels.verdict(
+            sorted(shared.audit), ["anomaly", "nominal", "nominal"] * 10, annotator="ann", ordering="audit"
+        )
+        found, _ = measure(shared, PROBE)
+        assert (found.biased, found.cross_validated, found.anomalies) == (False, False, 10)
+        assert found.sample_of.startswith(f"the {len(ids) - 20} objects that had no label on")
+    finally:
+        shared.close()
+
+
 def test_the_histogram_counts_every_object(shared):
     ids = list(shared.cache.ids)
     shared.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
@@ -86,6 +156,7 @@ def test_the_histogram_counts_every_object(shared):
     edges, everything, nominal, anomaly = histogram(shared, PROBE)
     assert (everything.sum(), nominal.sum(), anomaly.sum()) == (len(ids), 4, 2)
     assert (np.diff(edges) > 0).all()
+    assert [len(part) for part in histogram(shared, COLD)[1:]] == [0, 0, 0]  # no scores, no bars
 
 
 def test_what_was_found_for_how_many_verdicts(shared):

@@ -1,6 +1,7 @@
 """The app as a person meets it: a real server process, a real Chromium, verdicts on a real disk."""
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.demo.simulate import simulate
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.records import CutoutBlock, Layout, Task
+from turned_sky import WAYS, make_cache, upper_right, where
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -75,7 +77,7 @@ class Tab:
         self.page.on("dialog", lambda dialog: (self.problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.page.goto(url)
         self.wait_for(lambda: len(self.column("cells", "object_id")) > 0)
-        self.wait_for(self.fits)
+        self.wait_for(lambda: self.fits() and self.is_laid_out())
 
     def fits(self):
         """Whether the server knows how large the mosaic is: its cells are square."""
@@ -98,6 +100,10 @@ class Tab:
     def value(self, model, name):
         return self.page.evaluate("([model, name]) => Bokeh.documents[0].get_model_by_name(model)[name]", [model, name])
 
+    def shows(self, model):
+        """Whether a part of the page is there, and visible."""
+        return self.page.evaluate("(name) => !!Bokeh.documents[0].get_model_by_name(name)?.visible", model)
+
     @property
     def cursor(self):
         left, top = self.column("cursor", "left"), self.column("cursor", "top")
@@ -117,6 +123,38 @@ class Tab:
 
     def words(self):
         return self.column("cells", "word")
+
+    def points_at(self, cell):
+        """Whether the cursor is on a cell."""
+        corner = self.column("cells", "left")[cell], self.column("cells", "top")[cell]
+        return self.cursor and np.allclose(self.cursor, corner, atol=0.1)
+
+    def is_laid_out(self):
+        """Whether the mosaic can be seen, and clicked."""
+        return self.page.evaluate(
+            """() => {
+                const figure = Bokeh.documents[0].get_model_by_name("mosaic")
+                const {el} = Bokeh.documents[0].views_manager.find_one(figure)
+                return el.dataset.laid === "" && el.offsetWidth > 0
+            }"""
+        )
+
+    def click(self, cell, *held, twice=False):
+        """Click a cell of the mosaic, while some keys are held."""
+        self.wait_for(self.is_laid_out)
+        box = self.page.locator(".bk-Figure canvas").first.bounding_box()
+        ends = self.fits()
+        x, y = ((self.column("cells", one)[cell] + self.column("cells", other)[cell]) / 2
+                for one, other in (("left", "right"), ("bottom", "top")))  # fmt: skip
+        at = (
+            box["x"] + (x - ends[0]) / (ends[1] - ends[0]) * box["width"],
+            box["y"] + (ends[3] - y) / (ends[3] - ends[2]) * box["height"],
+        )
+        for key in held:
+            self.page.keyboard.down(key)
+        (self.page.mouse.dblclick if twice else self.page.mouse.click)(*at)
+        for key in held:
+            self.page.keyboard.up(key)
 
     def text(self):
         """All that can be read on the page, through the shadow roots of its widgets."""
@@ -185,34 +223,136 @@ def test_a_page_is_labelled_by_keyboard_and_undone(new_session, serve, open_tab)
     tab.wait_for(lambda: tab.column("cells", "object_id") == whole)
 
 
-def test_clicks_mark_clear_and_select(new_session, serve, open_tab):
+def test_clicks_select_and_open_and_label_only_when_told(new_session, serve, open_tab):
     session = new_session()
     tab = open_tab(serve(session.path, "--annotator", "ann").url)
     ids = tab.column("cells", "object_id")
 
-    def click(place, *held):
-        box = tab.page.locator(".bk-Figure canvas").first.bounding_box()
-        ends = tab.fits()
-        x, y = ((tab.column("cells", one)[place] + tab.column("cells", other)[place]) / 2
-                for one, other in (("left", "right"), ("bottom", "top")))  # fmt: skip
-        at = {
-            "x": (x - ends[0]) / (ends[1] - ends[0]) * box["width"],
-            "y": (ends[3] - y) / (ends[3] - ends[2]) * box["height"],
-        }
-        for key in held:
-            tab.page.keyboard.down(key)
-        tab.page.mouse.click(box["x"] + at["x"], box["y"] + at["y"])
-        for key in held:
-            tab.page.keyboard.up(key)
-
-    click(3)
-    tab.wait_for(lambda: tab.words()[3] == "anomaly")
-    click(3)
-    tab.wait_for(lambda: tab.words()[3] == "")
-    click(6, "Shift")
+    tab.click(3)
+    tab.wait_for(lambda: tab.points_at(3))
+    tab.click(6, "Shift")
+    tab.wait_for(lambda: "4 selected" in tab.text())
     tab.press("n")
     tab.wait_for(lambda: tab.words()[3:7] == ["nominal"] * 4)
+    tab.click(9)
+    tab.click(12, "Control")
+    tab.wait_for(lambda: "2 selected" in tab.text())
+    tab.press("Escape")
+    tab.click(15, twice=True)
+    tab.wait_for(lambda: tab.shows("inspector"))
+    tab.wait_for(lambda: "object 16 of 25" in tab.text())
+    tab.press("Enter")
+    tab.wait_for(lambda: not tab.shows("inspector") and tab.is_laid_out())
     assert votes(session) == {i: {"ann": "nominal"} for i in ids[3:7]}
+    tab.page.locator(".bk-knob").first.click()  # mark by click
+    tab.wait_for(lambda: "marking: a click labels as" in tab.text() and tab.is_laid_out())
+    tab.click(0)
+    tab.wait_for(lambda: tab.words()[0] == "anomaly")
+    tab.click(0)
+    tab.wait_for(lambda: tab.words()[0] == "")
+    tab.page.get_by_role("button", name="Esc stop marking").click()
+    tab.wait_for(lambda: not tab.shows("marking"))
+
+
+def test_no_page_is_seen_before_its_layout_is_final(new_session, serve, open_tab):
+    """Whatever was painted on the screen had square pixels, on the way back from a map, the inspector, a lasso."""
+    session = new_session()
+    tab = open_tab(serve(session.path).url)
+    tab.page.evaluate(
+        """() => {
+            window.seen = []
+            const figure = Bokeh.documents[0].get_model_by_name("mosaic")
+            const el = Bokeh.documents[0].views_manager.find_one(figure).el
+            const look = () => {  // after a frame was painted
+                if (el.offsetWidth > 0 && getComputedStyle(el).visibility == "visible") {
+                    const {x_range: x, y_range: y} = figure
+                    seen.push([el.offsetWidth, el.offsetHeight, x.end - x.start, y.end - y.start])
+                }
+                requestAnimationFrame(() => setTimeout(look, 0))
+            }
+            look()
+        }"""
+    )
+
+    def back():
+        tab.press("Escape")
+        tab.wait_for(tab.is_laid_out)
+
+    for size in ((1280, 800), (1000, 640)):
+        tab.page.get_by_role("button", name="maps", exact=True).click()
+        tab.wait_for(lambda: tab.shows("maps"))
+        tab.page.set_viewport_size({"width": size[0], "height": size[1]})
+        back()
+    tab.press("Enter")
+    tab.wait_for(lambda: tab.shows("inspector"))
+    tab.press("PageDown")
+    tab.page.set_viewport_size({"width": 1280, "height": 800})
+    tab.press("Enter")
+    tab.wait_for(tab.is_laid_out)
+    tab.page.get_by_role("button", name="maps", exact=True).click()
+    tab.wait_for(lambda: tab.page.evaluate("() => Bokeh.documents[0].get_model_by_name('sky_near')?.data.x.length > 0"))
+    tab.page.evaluate("() => { Bokeh.documents[0].get_model_by_name('sky_near').selected.indices = [0, 3, 5] }")
+    tab.page.get_by_role("button", name="show the selected objects (3)").click()
+    tab.wait_for(lambda: len(tab.column("cells", "object_id")) == 3 and tab.is_laid_out())
+    tab.click(1)
+    tab.wait_for(lambda: tab.points_at(1))
+    seen = np.array(tab.page.evaluate("seen"), float)
+    assert len(seen) > 3
+    across, down = seen[:, 0] / seen[:, 2], seen[:, 1] / seen[:, 3]
+    assert np.abs(across / down - 1).max() < 0.02
+
+
+def test_nothing_is_cut_off_on_a_small_screen_and_all_is_dark(new_session, serve, open_tab):
+    session = new_session(name="a-search-with-a-name-that-is-rather-long-for-a-header", classes=["ring"], audit=30)
+    tab = open_tab(serve(session.path).url)
+
+    def outside():
+        return tab.page.evaluate(
+            """() => {
+                const inside = (e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]
+                const all = (root) => [...root.querySelectorAll("*")].flatMap(inside)
+                return all(document).filter((e) => ["BUTTON", "INPUT", "SELECT", "CANVAS"].includes(e.tagName))
+                    .map((e) => [e.tagName, e.textContent || e.placeholder || "", e.getBoundingClientRect()])
+                    .filter(([tag, text, r]) => r.width > 0 && (r.right > innerWidth + 1 || r.bottom > innerHeight + 1))
+                    .map(([tag, text, r]) => [tag, text.slice(0, 40), r.right, r.bottom])
+            }"""
+        )
+
+    def bright():
+        return tab.page.evaluate(
+            """() => {
+                const inside = (e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]
+                const all = (root) => [...root.querySelectorAll("*")].flatMap(inside)
+                return all(document).filter((e) => e.disabled && e.getBoundingClientRect().width > 0)
+                    .map((e) => [e.textContent || e.placeholder, getComputedStyle(e).backgroundColor])
+            }"""
+        )
+
+    assert outside() == []
+    edge = tab.fits()  # a margin beside the cutouts, for the frame of the cursor
+    assert edge[0] < 0
+    assert edge[1] > max(tab.column("cells", "right"))
+    height = """(name) => {
+        const model = Bokeh.documents[0].get_model_by_name(name)
+        return Bokeh.documents[0].views_manager.find_one(model).el.offsetHeight
+    }"""
+    assert tab.page.evaluate(height, "stretch_bar") < 70  # one row
+    tab.press("?")
+    tab.wait_for(lambda: tab.shows("keys"))
+    assert outside() == []
+    tab.press("?", "Enter")
+    tab.wait_for(lambda: tab.shows("inspector"))
+    tab.wait_for(lambda: outside() == [])
+    tab.press("Enter")
+    tab.page.get_by_label("show", exact=True).select_option(label="the audit set, blind")
+    tab.wait_for(lambda: "the audit set, blind" in tab.value("showing", "text"))
+    tab.wait_for(lambda: len(bright()) > 6)
+    for what, colour in bright():
+        assert max(int(part) for part in re.findall(r"\d+", colour)[:3]) < 90, what
+    for view in ("learning", "annotators", "export"):
+        tab.page.get_by_role("button", name=view, exact=True).click()
+        tab.wait_for(lambda view=view: tab.shows({"annotators": "annotators_view"}.get(view, view)))
+        assert outside() == []
 
 
 def test_keys_do_nothing_while_somebody_types(new_session, serve, open_tab):
@@ -237,8 +377,11 @@ def test_the_stretch_changes_pixels_on_the_screen_and_is_kept(new_session, serve
     tab.press("i")
     tab.wait_for(lambda: tab.shot() != before)
     inverted = tab.shot()
-    tab.page.get_by_label("curve").select_option("linear")
+    tab.page.get_by_label("colours", exact=True).select_option(label="RGB")
     tab.wait_for(lambda: tab.shot() != inverted)
+    mixed = tab.shot()
+    tab.page.get_by_label("curve").select_option("linear")
+    tab.wait_for(lambda: tab.shot() != mixed)
     time.sleep(1.5)  # preferences are written with the next tick
     again = open_tab(server.url)
     assert again.page.get_by_label("curve").input_value() == "linear"
@@ -506,6 +649,55 @@ def test_the_inspector_shows_where_the_object_is(new_session, serve, open_tab):
     field.blur()
     tab.press("ArrowRight")
     tab.wait_for(lambda: tab.column("cells", "object_id")[1] in tab.text())
+
+
+def test_north_is_up_on_the_screen(tmp_path, tiny, serve, open_tab):
+    session = Session.create(tmp_path / "s", make_cache(tmp_path), settings=tiny)
+    tab = open_tab(serve(session.path).url)
+    names = tab.column("cells", "object_id")
+    assert sorted(names) == sorted(WAYS)
+
+    def cells():
+        """Pictures of the mosaic as they are on the screen, without their edges, by object."""
+        box, ends = tab.page.locator(".bk-Figure canvas").first.bounding_box(), tab.fits()
+        screen = np.asarray(Image.open(io.BytesIO(tab.shot())).convert("RGB"))
+        columns = [np.round(tab.column("cells", side)) for side in ("left", "right", "bottom", "top")]
+        for name, left, right, bottom, top in zip(names, *columns, strict=True):
+            x0, x1 = (box["x"] + (x - ends[0]) / (ends[1] - ends[0]) * box["width"] for x in (left, right))
+            y0, y1 = (box["y"] + (ends[3] - y) / (ends[3] - ends[2]) * box["height"] for y in (top, bottom))
+            yield name, edgeless(screen[round(y0) : round(y1), round(x0) : round(x1)])
+
+    def edgeless(picture):  # the frame of the cursor is white
+        picture, edge = picture.copy(), round(0.03 * len(picture))
+        picture[:edge], picture[-edge:], picture[:, :edge], picture[:, -edge:] = 0, 0, 0, 0
+        return picture
+
+    tab.wait_for(lambda: all(upper_right(picture) for _, picture in cells()))
+    tab.press("o")
+    tab.wait_for(lambda: [name for name, picture in cells() if upper_right(picture)] == ["plain"])
+    assert where(dict(cells())["half"]) == pytest.approx((0.35, 0.9), abs=0.011)
+    tab.press("Home", *["ArrowRight"] * names.index("slanting"), "Enter")
+
+    def inspected():
+        box = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+        screen = Image.open(io.BytesIO(tab.shot())).convert("RGB")
+        picture = np.array(screen.crop([round(box[a]) + (round(box[b]) if b else 0) for a, b in
+                                        (("x", ""), ("y", ""), ("x", "width"), ("y", "height"))]))  # fmt: skip
+        picture[len(picture) * 3 // 4 :] = 0  # words of the scale bar and the compass
+        return picture
+
+    tab.wait_for(lambda: tab.page.locator(".bk-Figure").filter(visible=True).count() == 1 and inspected().max() > 200)
+    assert not upper_right(inspected())
+    tab.press("o")
+    tab.wait_for(lambda: upper_right(inspected()))
+    box = tab.page.locator(".bk-Figure").filter(visible=True).first.bounding_box()
+    tab.page.mouse.move(box["x"] + 0.65 * box["width"], box["y"] + 0.1 * box["height"])
+    tab.wait_for(lambda: len(tab.value("readout", "tags")) == 1)
+    ra, dec = map(float, tab.value("readout", "tags")[0].split())
+    wcs = session.cache["slanting"].wcs
+    column, row = (round(float(value)) for value in wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg")))
+    assert session.cache["slanting"].data[0, row, column] == 1000
+    tab.wait_for(lambda: f"x {column} y {row} " in tab.text())
 
 
 def test_the_inspector_follows_the_size_of_the_window(new_session, serve, open_tab):

@@ -3,11 +3,12 @@
 import contextlib
 import json
 import sqlite3
+from concurrent.futures import wait
 
 import numpy as np
 import pytest
 from bokeh.document import Document
-from bokeh.events import ButtonClick
+from bokeh.events import ButtonClick, MouseMove
 
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.filters import NOT_MINE, Filters
@@ -16,6 +17,7 @@ from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import UnreadableError
+from astroanomaly.imaging.display import Display
 
 
 @pytest.fixture
@@ -76,11 +78,11 @@ def test_one_image_for_a_whole_page(page):
 def test_every_control_of_the_stretch_changes_the_picture(page):
     bar = page.stretch_bar
     changes = {
-        "curve": "log", "interval": "minmax", "scope": "survey", "brightness": 0.3, "contrast": 2.0, "sharpen": 2.0,
-        "radius": 4.0, "strength": 30.0, "channels": "g,r,i", "colours": "lupton",
-        "lupton_q": 20.0, "lupton_stretch": 0.05,
+        "colours": "rgb", "curve": "log", "interval": "minmax", "scope": "cutout", "brightness": 0.3, "contrast": 2.0,
+        "sharpen": 2.0, "radius": 4.0, "strength": 30.0, "channels": "g,r,i", "scale": "band",
     }  # fmt: skip
-    for name, value in changes.items():
+    lupton = {"colours": "lupton", "lupton_q": 20.0, "lupton_stretch": 0.05, "brightness": -0.2, "contrast": 1.5}
+    for name, value in [*changes.items(), *lupton.items()]:
         before = image(page).copy()
         bar.widgets[name].value = value
         assert not np.array_equal(image(page), before), name
@@ -109,12 +111,309 @@ def test_the_bounds_of_an_interval_are_those_of_the_stretch(page, interval):
     assert not bar.first.visible
 
 
+def test_a_manual_interval_begins_at_the_range_of_the_data(page):
+    bar, cache = page.stretch_bar, page.shared.cache
+    bar.widgets["interval"].value = "manual"
+    pixels = cache.read(list(cache.ids))
+    low, high = np.nanpercentile(pixels, [1, 99])
+    assert np.nanmin(pixels) <= bar.first.value < low
+    assert high < bar.second.value <= np.nanmax(pixels)
+    bar.second.value = 77.0
+    bar.widgets["interval"].value = "minmax"
+    bar.widgets["interval"].value = "manual"
+    assert bar.second.value != 77.0
+    page.state.set_display(interval="minmax")
+    page.state.set_display(interval="manual", black=2.0, white=3.0)
+    page.flush()
+    assert (bar.first.value, bar.second.value) == (2.0, 3.0)
+
+
+def test_the_bar_says_how_cutouts_are_coloured(page):
+    bar = page.stretch_bar
+    assert "Lupton on flux in uJy, R G B = i r g (gri), survey levels" in bar.words.text
+    assert bar.channel_map.value == "i,r,g"
+    bar.widgets["channels"].value = "g,r,i"
+    assert bar.channel_map.value == "own"
+    assert "R G B = g r i, survey" in bar.words.text
+    before = image(page).copy()
+    bar.channel_map.value = "i,r,g"
+    assert not np.array_equal(image(page), before)
+    assert bar.widgets["channels"].value == "i,r,g"
+    bar.widgets["scale"].value = "band"
+    assert "in units of their noise" in bar.words.text
+    bar.reset._trigger_event(ButtonClick(bar.reset))
+    assert page.state.display == page.shared.cache.pictures.usual_display
+
+
+def test_values_under_the_pointer_have_units_and_one_band_a_colour_bar(page):
+    press(page, "Enter")
+    inspector, layout = page.inspector, page.shared.cache.layout
+    cutout = page.shared.cache[page.state.current]
+    inspector._hover(MouseMove(inspector.figures[0], x=20.0, y=11.0))
+    for band in ("g", "r", "i"):
+        assert f"{band} {cutout.band(band)[11, 20]:.4g} adu" in inspector.readout.text
+    assert layout.units == ("adu",) * 3
+    bar = inspector.colour_bar
+    assert not bar.root.visible
+    page.bus.area = [1000, 700]
+    page.state.set_display(colours="single", band="r", colour_map="viridis")
+    page.flush()
+    assert bar.root.visible
+    assert inspector.figures[0].height + bar.height < 700 - 72  # there is room for it
+    axis = bar.root.xaxis[0]
+    assert axis.axis_label.text == "r [adu]"
+    assert list(axis.ticker.ticks) == sorted(axis.major_label_overrides)
+    stretch = page.state.display.changed(curve="linear", strength=0).stretch
+    black, white = page.shared.cache.pictures.survey_limits(stretch)[1]
+    assert all(black <= float(text) <= white for text in axis.major_label_overrides.values())
+    page.state.set_display(curve="histogram")
+    page.flush()
+    assert not bar.root.visible
+
+
+def test_what_was_chosen_with_an_earlier_version_is_kept(page):
+    path, usual = page.shared.session.path / "app.json", page.shared.cache.pictures.usual_display
+    stretch = {"curve": "asinh", "interval": "percentile", "low": 1.0, "high": 99.7, "scope": "cutout"}
+    earlier = Display.for_pixels("flux").to_plain() | {"stretch": stretch}
+    del earlier["scale"]
+    path.write_text(json.dumps({"ann": {"display": earlier, "page_size": 16}}))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.display, again.state.page_size) == (usual, 16)  # nobody chose that
+    path.write_text(json.dumps({"ann": {"display": earlier | {"stretch": stretch | {"curve": "log"}}}}))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    kept = again.state.display
+    assert (kept.stretch.curve, kept.stretch.scope, kept.colours, kept.scale) == ("log", "cutout", "rgb", "band")
+    chosen = Display.for_pixels("flux")
+    again.state.display = chosen
+    again._tick()
+    assert Page(Document(), page.shared, page.learner, "ann").state.display == chosen
+
+
 def test_the_bar_offers_every_curve_and_interval_of_the_library(page):
     import typing
 
     hints = typing.get_type_hints(StretchConfig)
     assert page.stretch_bar.widgets["curve"].options == list(typing.get_args(hints["curve"]))
     assert page.stretch_bar.widgets["interval"].options == list(typing.get_args(hints["interval"]))
+
+
+def tap(page, cell, *, layout=None, double=False, shift=False, ctrl=False):
+    taps = (page.bus.tap or [0] * 6)[-1] + 1
+    layout = page.mosaic.layout if layout is None else layout
+    page.bus.tap = [layout, page.state.page.ids[cell], double, shift, ctrl, taps]
+
+
+def click(button):
+    button._trigger_event(ButtonClick(button))
+
+
+def test_clicks_select_and_a_double_click_opens_the_inspector(page):
+    tap(page, 3)
+    assert page.mosaic.cursor.data["left"] == [3 % page.state.columns]
+    assert page.mosaic.chosen.data["left"] == []  # no tint on a single object
+    tap(page, 5, shift=True)
+    assert len(page.mosaic.chosen.data["left"]) == 3
+    tap(page, 8, ctrl=True)
+    assert page.state.selection == {3, 4, 5, 8}
+    tap(page, 7)
+    tap(page, 7, double=True)
+    assert page.inspector.root.visible
+    assert page.state.current == page.state.page.ids[7]
+    tap(page, 2, double=True)  # the mosaic is out of sight
+    assert page.state.cursor == 7
+    assert page.shared.labels.events() == []
+
+
+def test_a_click_on_what_is_gone_counts_for_nothing(page):
+    before = page.mosaic.layout
+    page.bus.room = [900, 300, 1]
+    assert page.mosaic.layout > before
+    tap(page, 9, layout=before)
+    assert page.state.cursor == 0
+    gone = page.state.page.ids[9]
+    press(page, "PageDown")
+    page.bus.tap = [page.mosaic.layout, gone, False, False, False, 99]
+    assert (page.state.cursor, page.state.selection) == (0, frozenset())
+    tap(page, 9)
+    assert page.state.cursor == 9
+    page.header.views.active = 1
+    tap(page, 4)
+    assert page.state.cursor == 9
+
+
+def test_the_browser_is_told_when_the_layout_is_final(page):
+    told = []
+    page.bus.on_change("laid", lambda attr, old, new: told.append(new))
+    page.bus.room = [900, 300, 1]
+    assert told == [None, [1, page.mosaic.layout]]  # hidden, then complete
+    grid = (page.state.columns, page.state.rows)
+    x, y = page.mosaic.root.x_range, page.mosaic.root.y_range
+    assert (x.end - x.start) / 900 == pytest.approx((y.end - y.start) / 300)  # pixels are square
+    told.clear()
+    page.bus.room = [900, 300, 2]  # back from another view, nothing moved: an answer all the same
+    assert told[-1] == [2, page.mosaic.layout]
+    assert (page.state.columns, page.state.rows) == grid
+    told.clear()
+    press(page, "PageDown")  # the same grid: no need to hide, but clicks on the page before are void
+    assert told == [[2, page.mosaic.layout]]
+    told.clear()
+    page.state.show(page.state.page.ids[:2], "map")
+    page.flush()
+    assert told == [None, [2, page.mosaic.layout]]
+    told.clear()
+    press(page, "Enter", "PageDown", "Enter")  # turned in the inspector: the mosaic is painted before it is seen again
+    assert told[0] is None
+    assert told[-1] == [2, page.mosaic.layout]
+
+
+def test_the_size_of_the_inspector_is_none_of_the_mosaic(page):
+    page.bus.room = [1000, 600, 1]
+    grid = (page.state.columns, page.state.rows)
+    press(page, "Enter")
+    page.bus.area = [1000, 80]
+    press(page, "Enter")
+    assert (page.state.columns, page.state.rows) == grid
+    assert page.state.shape == (1000, 600)
+
+
+def test_marking_by_click_is_a_mode_that_is_seen_and_off_at_first(page):
+    bar, side = page.page_bar, page.sidebar
+    assert not bar.banner.visible
+    assert not side.marking.active
+    side.marking.active = True
+    assert bar.banner.visible
+    assert "anomaly" in bar.banner.text
+    assert page.bus.marking == "anomaly"
+    tap(page, 2)
+    assert page.mosaic.cells.data["word"][2] == "anomaly"
+    tap(page, 2, double=True)  # the second of two quick clicks is one more click
+    assert page.mosaic.cells.data["word"][2] == ""
+    assert not page.inspector.root.visible
+    side.click.value = "ring"
+    tap(page, 4)
+    assert page.mosaic.cells.data["word"][4] == "ring"
+    press(page, "Escape")
+    assert not side.marking.active
+    assert not bar.banner.visible
+    tap(page, 6)
+    assert page.mosaic.cells.data["word"][6] == ""
+    side.marking.active = True
+    assert page.bus.marking == "ring"
+    click(bar.stop)
+    assert page.bus.marking == ""
+
+
+def test_marking_by_click_is_off_whatever_an_earlier_visit_left(page):
+    kept = {"ann": {"click_marks": "anomaly", "page_size": 16}}
+    (page.shared.session.path / "app.json").write_text(json.dumps(kept))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.click_marks, again.state.page_size) == ("", 16)
+    again.sidebar.marking.active = True
+    again._tick()
+    assert Page(Document(), page.shared, page.learner, "ann").state.click_marks == ""
+
+
+def test_each_button_shows_its_key_and_does_what_it_does(page):
+    bar = page.page_bar
+    labels = [button.label for button in bar.classes]
+    assert [label.split(maxsplit=1)[1] for label in labels] == ["n nominal", "a anomaly", "1 ring", "2 arc"]
+    buttons = [child for child in bar.below.children if hasattr(child, "label")]
+    assert all(button.height >= 40 for button in buttons)
+    for button in bar.classes:
+        click(button)
+    assert page.mosaic.cells.data["word"][:4] == ["nominal", "anomaly", "ring", "arc"]
+    by_label = {button.label: button for button in buttons}
+    click(by_label["s skip"])
+    click(by_label["u undo"])
+    click(by_label["f flag"])
+    assert page.mosaic.cells.data["word"][4] == ""
+    assert page.mosaic.cells.data["flag"][4] > 0
+    first = page.state.page.ids
+    click(by_label["PageDown ▶"])
+    assert page.state.page.ids != first
+    assert "page 2" in bar.number.text
+    click(by_label["◀ PageUp"])
+    assert page.state.page.ids == first
+    click(by_label["Enter inspect"])
+    assert page.inspector.root.visible
+    assert [bar.back.label, bar.on.label] == ["◀ ←", "→ ▶"]
+    click(bar.on)
+    assert page.state.cursor == 1
+    assert "object 2 of 25" in bar.number.text
+    click(bar.inspect)
+    assert not page.inspector.root.visible
+
+
+def test_a_session_of_many_classes_shows_the_keys_that_exist(new_session):
+    session = new_session(classes=[f"kind{k}" for k in range(11)])
+    shared = SharedState(session)
+    learner = Learner(shared, background=False)
+    made = Page(Document(), shared, learner, "ann")
+    labels = [button.label for button in made.page_bar.classes]
+    assert labels[2].endswith(" 1 kind0")
+    assert labels[10].endswith(" 9 kind8")
+    assert labels[11].split() == [labels[11].split()[0], "kind9"]  # no key for the tenth
+    click(made.page_bar.classes[11])
+    assert made.mosaic.cells.data["word"][0] == "kind9"
+    learner.close()
+    shared.close()
+
+
+def test_a_rejected_filter_says_so_until_it_is_put_right(page):
+    side, bar = page.sidebar, page.page_bar
+    side.expression.value = "snr >"
+    assert "cannot read" in side.wrong.text
+    assert side.wrong.visible
+    assert "aa-wrong" in side.expression.css_classes
+    assert bar.clear.visible
+    side.page_size.value = "16"  # other things change, the message of the moment goes, this stays
+    press(page, "n")
+    page._tick()
+    assert not page.footer.error.visible
+    assert side.expression.value == "snr >"
+    assert side.wrong.visible
+    assert "unlabelled;" in bar.words.text
+    assert "snr" not in bar.words.text
+    side.expression.value = "snr > -1"
+    assert not side.wrong.visible
+    assert "aa-wrong" not in side.expression.css_classes
+    assert "snr &gt; -1" in bar.words.text
+    side.region.value = "<b>"
+    assert "&lt;b&gt;" in side.wrong.text
+    click(bar.clear)
+    assert (side.region.value, side.expression.value) == ("", "")
+    assert not side.wrong.visible
+    assert not bar.clear.visible
+
+
+def test_counts_follow_verdicts_within_a_page(page):
+    press(page, "a", "a", "n")
+    page._tick()
+    assert "3 of 25 on this page" in page.page_bar.words.text
+    assert f"{len(page.shared.cache) - 3} of" in page.page_bar.words.text
+    assert "<td class=number>2</td>" in page.sidebar.counts.text
+
+
+def test_views_without_content_say_what_will_be_there_and_what_to_do(page):
+    text = {}
+    for name in ("learning", "annotators", "export"):
+        page.header.views.active = page.header.views.labels.index(name)
+        text[name] = page.views[name]
+    assert "train and score" in text["learning"].coming.text
+    assert text["learning"].coming.visible
+    assert "None yet" in text["learning"].rounds.text
+    assert "Label some" in text["annotators"].people.text
+    assert "two people" in text["annotators"].divided.text
+    export = text["export"]
+    assert "nothing to export yet" in export.preview.text
+    for which, _ in export.which.options:
+        export.which.value = which
+        assert export.preview.text, which
+    export.which.value = "anomalies"
+    press(page, "Escape", "a")
+    page.header.views.active = page.header.views.labels.index("export")
+    assert "1 object in this selection" in export.preview.text
+    assert page.state.page.ids[0] in export.preview.text
 
 
 def test_what_somebody_chose_is_there_on_the_next_visit(page):
@@ -141,7 +440,7 @@ def test_a_filter_that_was_renamed_is_read_by_its_former_name(page):
 def test_damaged_preferences_are_left_out(page, content):
     (page.shared.session.path / "app.json").write_text(content)
     again = Page(Document(), page.shared, page.learner, "ann")
-    assert again.state.display == type(again.state.display).for_pixels("flux")
+    assert again.state.display == page.shared.cache.pictures.usual_display
     again.state.set_display(invert=True)
     again._tick()
     assert load_preferences(page.shared.session.path, "ann")["display"]["invert"] is True
@@ -274,6 +573,44 @@ def test_a_lasso_on_a_map_shows_its_objects(page):
     assert page.shared.labels.events()[-1].ordering == "map"
 
 
+def answers(page):
+    wait([future for future, _ in page._asked], 120)
+    page._answers()
+
+
+def test_performance_says_why_there_are_no_curves_and_draws_an_audit_set(page):
+    ids = list(page.shared.cache.ids)
+    page.shared.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
+    page.shared.refresh()
+    page.state.open_view("performance")
+    page.flush()
+    answers(page)
+    view = page.views["performance"]
+    assert "2 anomalies and 4 nominal objects are labelled: curves are drawn from 5 of each on" in view.words.text
+    assert view.curves.data["x"] == []
+    bars = {name: np.array(view.bars.data[name]) for name in ("all", "nominal", "anomaly")}
+    assert np.isfinite(bars["all"]).any()
+    assert np.nansum(bars["anomaly"]) == 2
+    for tops in bars.values():  # none is no bar
+        assert (np.isnan(tops) | (tops >= 1)).all()
+    assert view.draw.label == "draw an audit set"
+    view.audit_size.value = 10_000
+    view.draw._trigger_event(ButtonClick(view.draw))
+    answers(page)
+    assert "expected 1 to" in page.state.message.text
+    view.audit_size.value = 25
+    view.draw._trigger_event(ButtonClick(view.draw))
+    answers(page)
+    assert len(page.shared.audit) == 25
+    assert not page.shared.audit & set(ids[:6])
+    assert f"25 objects drawn at random from the {len(ids) - 6} without a label" in view.audit_words.text
+    assert view.draw.label == "enlarge the audit set"
+    page._tick()
+    assert not set(page.state.page.ids) & page.shared.audit
+    page.flush()
+    assert page.sidebar.mode.visible
+
+
 def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
     page.act(lambda: 1 / 0)()
     assert "ZeroDivisionError" in page.footer.error.text
@@ -285,7 +622,7 @@ def test_a_handler_that_fails_says_so_and_the_page_lives_on(page, caplog):
 def test_memory_does_not_grow_with_pages(page):
     for _ in range(4):
         press(page, "PageDown")
-    assert page.mosaic.sheet.images.shape[0] <= page.state.page_size
+    assert page.mosaic.painter.images.shape[0] <= page.state.page_size
     assert len(page.state.pages) == 5
 
 

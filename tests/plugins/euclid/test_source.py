@@ -6,10 +6,13 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.table import Table
@@ -111,6 +114,12 @@ def test_cutouts_are_crops_of_the_mosaics_with_their_wcs_and_provenance(mer, esa
     assert len(cache) == len(mer.catalogue)
     assert cache.layout.bands == BANDS
     assert not cache.failures
+    value = {name: fact.value for name, fact in cache.facts.items()}
+    assert value["tiles"]["number"] == len(TILES)
+    tiles = [cache[object_id].columns["tile"] for object_id in cache.ids]
+    assert {item["name"]: item["objects"] for item in value["tiles"]["first"]} == dict(Counter(map(str, tiles)))
+    assert value["bands"]["VIS"]["images"] == len(TILES)
+    assert value["pixel scale"]["arcsec"] == [0.1, 0.1]
     for object_id in cache.ids[::7]:
         cutout = cache[object_id]
         tile = int(cutout.columns["tile"])
@@ -282,9 +291,16 @@ def test_a_cone_gives_the_objects_of_the_catalogue_down_to_a_magnitude(mer, esa,
     columns = ("flux_detection_total", "segmentation_area")
     for via in ("esa", "irsa"):
         cache = fill(
-            via, via, cone="150.1 2.2", radius="15arcsec", magnitude_limit=limit + 1e-9, via=via, columns=columns
+            via,
+            via,
+            cone=SkyCoord(150.1, 2.2, unit="deg"),
+            radius=15 * u.arcsec,
+            magnitude_limit=limit + 1e-9,
+            via=via,
+            columns=columns,
         )
         assert sorted(cache.ids) == sorted(str(one) for one in wanted["object_id"])
+        assert "a cone of 15arcsec at 150.1 2.2; frame icrs; in deg" in cache.facts["positions"].text
         for row in wanted:
             one = cache[str(row["object_id"])]
             assert one.columns["flux_detection_total"] == pytest.approx(row["flux_detection_total"], rel=1e-12)

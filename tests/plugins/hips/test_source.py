@@ -6,9 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.coordinates import Angle, Latitude, Longitude
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import QTable, Table
 from astropy.wcs import WCS
 
 from astroanomaly import Cache, CatalogError, ConfigError, FetchError, Request, ingest
@@ -88,6 +89,20 @@ def catalog(tmp_path):
 def run(server, catalog, out, net, **options):
     options = {"survey": (RED,), "size": "20arcsec", "pixels": 40, "mirror": (server.endpoint,), **options}
     return ingest(SOURCE, out=out, catalog=catalog, fetch=net, **options)
+
+
+def test_what_was_understood_of_astropys_objects(server, catalog, tmp_path, net):
+    table = QTable.read(catalog)
+    cache = run(server, table, tmp_path / "c", net, survey=(RED, NIR), size=20 * u.arcsec)
+    assert cache.request["options"]["size"] == "20arcsec"
+    value = {name: fact.value for name, fact in cache.facts.items()}
+    assert value["positions"]["columns"] == ["ra", "dec"]
+    assert value["objects"] == {"total": 14, "without_a_valid_position": 1}
+    assert [value["bands"][band]["first"] for band in ("red", "NIR")] == [[RED], [NIR]]
+    assert value["pixel scale"]["arcsec"] == [0.5, 0.5]
+    assert value["size"] == {"pixels": [40, 40], "arcsec": [20, 20]}
+    with pytest.raises(ConfigError, match="size: int 20 cannot be taken as an angle"):
+        run(server, table, tmp_path / "d", net, size=20)
 
 
 def failures(cache):

@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.table import Table
@@ -67,7 +68,7 @@ def test_cutouts_are_the_archives_pixels_with_wcs_units_zero_points_and_provenan
             HstSource(),
             out=tmp_path / "cache",
             catalog=catalog,
-            size="2arcsec",
+            size=2 * u.arcsec,
             bands=["F814W"],
             via=via,
             proposal=[] if via == "mast" else ["9822"],
@@ -81,6 +82,12 @@ def test_cutouts_are_the_archives_pixels_with_wcs_units_zero_points_and_provenan
         assert failures["nowhere"].reason == "no valid position in the catalogue"
         assert cache.bands == ("F814W",)
         assert cache.layout.units == ("electron/s",)
+        value = {name: fact.value for name, fact in cache.facts.items()}
+        unseen = {"without_an_image": 0 if via == "mast" else 1, "without_a_valid_position": 1}
+        assert value["objects"] == {"total": len(SOURCES) + 2, **unseen}
+        assert value["positions"]["frame"] == "icrs"
+        assert value["size"] == {"pixels": [50, 50], "arcsec": pytest.approx([2, 2])}
+        assert via == "mast" or value["products"]["first"] == [{"name": whole.name, "objects": len(SOURCES)}]
         for number, (dx, dy, _, _) in enumerate(SOURCES):
             cutout = cache[f"s{number}"]
             assert cutout.data.shape == (1, 50, 50)

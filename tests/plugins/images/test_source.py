@@ -656,7 +656,9 @@ def test_a_table_rides_along_and_gives_positions(tmp_path):
         assert np.array_equal(blocks[0].dec, [-3, 89, np.nan], equal_nan=True)
         assert not {"ra", "dec"} & blocks[0].columns.keys()
         assert set(reasons) == {"im/3.png"}
-        (task,) = PictureSource().plan(Request((str(container),)), PictureOptions())
+        planned = PictureSource().plan(Request((str(container),)), PictureOptions())
+        assert planned.facts[0].text == "ra, dec of the table, for 3 of 4; frame icrs; in deg"
+        (task,) = planned
         (failure,) = (item for item in PictureSource().read(task) if isinstance(item, Failure))
         assert (failure.ra, failure.dec) == (1, 2)
         assert not drain(container, table="none")[2][0].columns

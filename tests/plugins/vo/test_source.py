@@ -141,6 +141,8 @@ def test_the_pixels_are_those_of_the_archive(sky, tmp_path, net, path, links):
         cache = run(server, sky, tmp_path / "cache", net, path)
         assert cache.layout.bands == ("g", "r", "i")
         assert cache.layout.units == ("adu", "adu", "adu")
+        assert cache.facts["bands"].value["g"]["images"] >= 1
+        assert cache.facts["size"].value["arcsec"][0] == 32 * cache.facts["pixel scale"].value["arcsec"][0]
         assert bool(server.count("/soda/sync")) == (links != "none")
         if links == "none":  # each file once
             assert server.count("/data/") - server.count("/data/", "HEAD") <= 6 + 3  # and three looks at headers

@@ -14,6 +14,19 @@ from astroanomaly.app.view.theme import view
 
 __all__ = ["Annotators"]
 
+_NOBODY = (
+    "<p class=muted>Nobody has labelled an object yet. Here will stand who labelled how many objects, and how often "
+    "each person gives the same verdict again. Label some on the view <i>candidates</i>: one key is one verdict.</p>"
+)
+_REPEATS = (
+    "<p class=muted>Self-agreement is measured on objects that come back unmarked: set <i>blind repeats, %</i> beside "
+    "the candidates.</p>"
+)
+_NO_DISAGREEMENT = (
+    "<p class=muted>None. Objects that two people label differently are listed here, the most divided first, and one "
+    "button shows them as a page. A tie is not learnt from until somebody settles it.</p>"
+)
+
 
 class Annotators:
     """Tables of annotators, of pairs, and of the objects they disagree on."""
@@ -52,9 +65,7 @@ class Annotators:
         head = (
             "<tr><th>name</th><th>objects</th><th>blind repeats</th><th>same verdict</th><th>self-agreement κ</th></tr>"
         )
-        self.people.text = f"<table>{head}{rows}</table>" if rows else (
-            "<p class=muted>Nobody has labelled an object yet.</p>"
-        )  # fmt: skip
+        self.people.text = f"<table>{head}{rows}</table>{_REPEATS}" if rows else _NOBODY
         rows = "".join(
             f"<tr><td>{escape(p.first)} and {escape(p.second)}</td><td class=number>{p.shared:,}</td>"
             f"<td class=number>{p.alike / p.shared:.0%}</td><td class=number>{_kappa(p.kappa)}</td></tr>"
@@ -72,7 +83,7 @@ class Annotators:
             + "</td></tr>"
             for object_id in self._ids[:50]
         )
-        self.divided.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
+        self.divided.text = f"<table>{rows}</table>" if rows else _NO_DISAGREEMENT
         self.show.visible = bool(self._ids)
 
 

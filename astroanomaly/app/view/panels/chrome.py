@@ -23,7 +23,8 @@ class Header:
         title = escape(state.shared.session.path.name)
         self.title = Div(
             text=f"<b style='font-size:15px'>AstroAnomaly</b> <span class=muted>{title}</span>",
-            disable_math=True, margin=(8, 10, 0, 10),
+            disable_math=True, margin=(8, 10, 0, 10), css_classes=["aa-shrinks"],
+            html_attributes={"title": state.shared.session.path.name},
         )  # fmt: skip
         self.views = RadioButtonGroup(labels=views, active=0, margin=(6, 0, 0, 0))
         self.views.on_change("active", lambda attr, old, new: act(lambda: self._open(new))())
@@ -35,10 +36,11 @@ class Header:
         self.theme.js_on_click(CustomJS(code=asset("theme.js")))
         self.help = Button(label="? keys", width=60, margin=(6, 8, 0, 4))
         self.help.on_click(act(state.help))
-        self.progress = Div(disable_math=True, margin=(10, 10, 0, 10))
+        self.progress = Div(disable_math=True, margin=(10, 10, 0, 10), css_classes=["aa-shrinks"], name="progress")
         self.root = Row(
             self.title, self.views, Spacer(sizing_mode="stretch_width"), self.progress,
-            Div(text="<span class=muted>annotator</span>", margin=(10, 6, 0, 0)), self.annotator, self.theme, self.help,
+            Div(text="<span class=muted>annotator</span>", margin=(10, 6, 0, 0), css_classes=["aa-optional"]),
+            self.annotator, self.theme, self.help,
             css_classes=["aa-header", "aa-zoom"], height=42, sizing_mode="stretch_width", spacing=0,
         )  # fmt: skip
 
@@ -60,7 +62,7 @@ class Header:
         parts = []
         if learner.computed < total:
             parts.append(f"features {learner.computed:,} / {total:,}")
-        if learner.fitted_on:
+        if learner.fitted_on and not self.state.page.blind:  # whether it grows would tell blind repeats
             parts.append(f"probe: {learner.fitted_on}")
         job = learner.training
         if job is not None and job.state == "running":
@@ -106,7 +108,9 @@ class Footer:
         if current:
             mark = self.state.mark(current)
             label = f" · {mark.label}" if mark.label else ""
-            parts.append(f"<span class=mono>{escape(current)}</span><span class=muted>{escape(label)}</span>")
+            parts.append(
+                f"<span class=mono>{escape(self.state.name_of(current))}</span><span class=muted>{escape(label)}</span>"
+            )
         wrong = message.kind == "error" and bool(message.text)
         if message.text and not wrong:
             parts.append(f"<span class=good>{escape(message.text)}</span>")
@@ -125,7 +129,10 @@ class KeyTable:
             f"<tr><td><kbd>{escape(shown)}</kbd></td><td>{escape(meaning)}</td></tr>" for _, shown, meaning in KEYS
         )
         named = ", ".join(f"<kbd>{k}</kbd> {escape(name)}" for k, name in enumerate(own[:9], 1))
-        mouse = "A click labels an object, a click on your own mark clears it, shift-click selects up to there."
+        mouse = (
+            "A click selects, a double click opens the inspector, shift-click selects up to there, Ctrl-click adds "
+            "one or takes it out. While <i>mark by click</i> is on, a click labels, and one on your own mark clears it."
+        )
         text = f"<h3>keys</h3><table>{rows}</table><p>{named}</p><p class=muted>{mouse}</p>"
         close = Button(label="close", width=70)
         close.on_click(act(state.escape))

@@ -26,12 +26,12 @@ from astroanomaly.app.assets import asset
 from astroanomaly.app.review.grid_layout import inspector_sizes
 from astroanomaly.app.review.links import links
 from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.review.shown_cutout import ShownCutout
+from astroanomaly.app.view.panels.colour_bar import ColourBar
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
-from astroanomaly.imaging.compass import Compass, compass_of, sexagesimal, sky_at
-from astroanomaly.imaging.painting import Painter
-from astroanomaly.records import Cutout
+from astroanomaly.imaging.compass import sexagesimal
 
 __all__ = ["Inspector"]
 
@@ -49,9 +49,9 @@ class Inspector:
         self._later = later
         self.learner = learner
         self._shown = ""
-        self._cutout: Cutout | None = None
-        self._painter: Painter | None = None
-        self._compass: Compass | None = None
+        self._seen: ShownCutout | None = None
+        self._painted = state.display
+        self._fall: np.ndarray | None = None  # of the saliency map, as stored
         layout = state.shared.cache.layout
         self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
         self.pictures: list[ColumnDataSource] = []
@@ -99,6 +99,7 @@ class Inspector:
         self.copy_pointed = Button(label="copy", width=60, disabled=True, name="copy_pointed")
         pointed = {"position": self.readout, "button": self.copy_pointed}
         self.copy_pointed.js_on_click(CustomJS(args=pointed, code=asset("copy.js")))
+        self.colour_bar = ColourBar()
         self.title = Div(disable_math=True, width=_INFO_WIDTH_PX)
         self.position = Div(disable_math=True, width=_INFO_WIDTH_PX, name="position")
         self.copy = Button(label="copy position", width=110)
@@ -114,20 +115,17 @@ class Inspector:
         self.saliency.on_change("active", lambda attr, old, new: act(self._map_saliency)())
         self.reset_zoom = Button(label="reset zoom", width=90)
         self.reset_zoom.on_click(act(self._reset_zoom))
-        self.verdicts = []
-        for word in state.shared.classes:
-            button = Button(label=f"{mark_style(word, state.shared.classes).letter} {word}")
-            button.on_click(act(lambda word=word: state.verdict(word)))
-            self.verdicts.append(button)
-        self.back = Button(label="back to the page", width=120)
+        self.back = Button(label="Enter back to the page", width=160)
         self.back.on_click(act(state.inspect))
-        self.history = Div(disable_math=True, width=_INFO_WIDTH_PX, name="history")
-        self.columns = Div(disable_math=True, width=_INFO_WIDTH_PX, name="columns")
+        self.history = Div(disable_math=True, width=_INFO_WIDTH_PX, name="history", css_classes=["aa-wide"])
+        self.columns = Div(disable_math=True, width=_INFO_WIDTH_PX, name="columns", css_classes=["aa-wide"])
+        self.reveal = Toggle(label="show what may tell the class", visible=False, name="reveal")
+        self.reveal.on_change("active", lambda attr, old, new: act(self._tell)())
         single = len(layout.bands) == 1  # the same again
         self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAP_STYLE)
         info = Column(
-            self.title, Row(*self.verdicts, spacing=2, styles={"flex-wrap": "wrap"}), self.position,
-            Row(self.copy, self.similar, spacing=6), self.links, self.note, self.history, self.columns,
+            self.title, self.position, Row(self.copy, self.similar, spacing=6), self.links, self.note, self.history,
+            self.columns, self.reveal,
             width=_INFO_WIDTH_PX + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
             styles={"padding": "8px 10px"},
         )  # fmt: skip
@@ -135,6 +133,7 @@ class Inspector:
             Row(self.back, self.reset_zoom, self.saliency, spacing=6),
             Row(self.copy_pointed, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
             Row(main, self.bands, spacing=4, styles=_WRAP_STYLE, sizing_mode="stretch_width"),
+            self.colour_bar.root,
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         for seen in (self.x_range, self.y_range):  # their ends come one after the other
@@ -158,7 +157,8 @@ class Inspector:
 
     def _map_saliency(self) -> None:
         if not self.saliency.active:
-            self.heat.data = {"image": []}
+            self._fall = None
+            self._draw_heat()
             return
         current = self.state.current
         self.state.say("computing the saliency map: covering one part after another …")
@@ -167,9 +167,17 @@ class Inspector:
     def _heat(self, object_id: str, fall: np.ndarray) -> None:
         if object_id != self.state.current or not self.saliency.active:
             return  # somebody has gone on meanwhile
-        top = float(np.percentile(fall, 99.5))
-        self.heat.data = {"image": [np.clip(fall / top if top > 0 else fall * 0, 0, 1).astype(np.float32)]}
+        self._fall = fall
+        self._draw_heat()
         self.state.say("bright: covering this part lowers the score most")
+
+    def _draw_heat(self) -> None:
+        if self._fall is None or self._seen is None:
+            self.heat.data = {"image": []}
+            return
+        top = float(np.percentile(self._fall, 99.5))
+        heat = np.clip(self._fall / top if top > 0 else self._fall * 0, 0, 1).astype(np.float32)
+        self.heat.data = {"image": [_from_below(self._seen.orientation.show(heat[None])[0])]}
 
     def _reset_zoom(self) -> None:
         layout = self.state.shared.cache.layout
@@ -177,22 +185,20 @@ class Inspector:
         self.y_range.update(start=-0.5, end=layout.height - 0.5)
 
     def _hover(self, event: MouseMove) -> None:
-        cutout = self._cutout
-        if cutout is None or event.x is None or event.y is None:
-            return
-        x, y = round(event.x), round(event.y)
-        height, width = cutout.data.shape[-2:]
-        if not (0 <= x < width and 0 <= y < height):
+        pixel = self._seen.pixel_at(event.x, event.y) if self._seen and None not in (event.x, event.y) else None
+        if self._seen is None or pixel is None:
             return  # the last position stays, to be copied
+        cutout, x, y = self._seen.cutout, pixel.x, pixel.y
         parts = [f"x {x} y {y}"]
-        sky = sky_at(cutout.wcs, event.x, event.y)
-        if sky is not None:
-            degrees = f"{sky.ra.deg:.6f} {sky.dec.deg:+.6f}"
-            parts.append(f"{sexagesimal(sky.ra.deg, sky.dec.deg)} &nbsp; {degrees}")
+        if pixel.sky is not None:
+            degrees = f"{pixel.sky[0]:.6f} {pixel.sky[1]:+.6f}"
+            parts.append(f"{sexagesimal(*pixel.sky)} &nbsp; {degrees}")
             self.readout.tags = [degrees]
             self.copy_pointed.disabled = False
+        units = cutout.units or ("",) * len(cutout.bands)
         values = [
-            f"{escape(band)} {float(flux):.4g}" for band, flux in zip(cutout.bands, cutout.data[:, y, x], strict=True)
+            f"{escape(band)} {float(flux):.4g}{f' {escape(unit)}' if unit and np.isfinite(flux) else ''}"
+            for band, flux, unit in zip(cutout.bands, cutout.data[:, y, x], units, strict=True)
         ]
         self.readout.text = f"<span class=mono>{' &nbsp; '.join([*parts, *values[:6]])}</span>"
 
@@ -205,11 +211,12 @@ class Inspector:
         if not self.state.inspecting or not self.state.current:
             self._shown = self._shown if self.state.current else ""
             return
-        if dirty & {"zoom", "shape"}:
+        if dirty & {"zoom", "area"}:
             self._arrange()
         if self.state.current != self._shown:
             self._load()
-        elif "display" in dirty:
+        elif self.state.display != self._painted:  # changed here, or while the inspector was closed
+            self._turn()
             self._paint()
         if dirty & {"view", "page", "cursor", "marks", "options"}:
             self._tell()
@@ -219,19 +226,18 @@ class Inspector:
         try:
             cutout = self.state.shared.cache[current]
         except AstroAnomalyError as error:
-            self._shown, self._cutout, self._painter, self.state.unreadable = "", None, None, str(error)
+            self._shown, self._seen, self.state.unreadable = "", None, str(error)
             for source in (*self.pictures, self.heat):
                 source.data = {"image": []}
             self.state.say(str(error), "error")
             return
         self._shown, self.state.unreadable = current, ""
-        self._cutout = cutout
-        self._painter = Painter(cutout.data[None], cutout.bands, self.state.shared.cache.pictures.survey_limits)
+        self._seen = ShownCutout(cutout, self.state.shared.cache.pictures, self.state.display)
         self.saliency.active = False
         self.copy_pointed.disabled = True
         self.readout.text = _POINTER_PLACEHOLDER
-        self.heat.data = {"image": []}
-        self._compass = compass_of(cutout.wcs, cutout.data.shape[-1], cutout.data.shape[-2])
+        self._fall = None
+        self._draw_heat()
         self._arrange()
         self._paint()
         self._draw_compass()
@@ -245,75 +251,88 @@ class Inspector:
         else:
             self.position.text, self.position.tags = "<span class=muted>no position on the sky</span>", [""]
         self.copy.visible = cutout.coord is not None
-        field = 2 * self._compass.scale_arcsec * cutout.data.shape[-1] if self._compass else 60.0
+        compass = self._seen.compass
+        field = 2 * compass.scale_arcsec * cutout.data.shape[-1] if compass else 60.0
         self.links.text = " · ".join(
             f'<a href="{escape(address, quote=True)}" target="_blank" rel="noopener noreferrer">{escape(name)}</a>'
             for name, address in links(ra, dec, field)
         )
-        rows = "".join(
-            f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(entry))}</td></tr>"
-            for name, entry in list(cutout.columns.items())[:_MAX_COLUMNS]
-        )
-        hidden = self.state.is_hidden(current)
-        self.columns.text = f"<h3>catalogue</h3><table>{rows}</table>" if rows and not hidden else ""
 
     def _arrange(self) -> None:
         """Make the figures as large as the place for them allows; their pixels stay square."""
         layout = self.state.shared.cache.layout
-        width, height = self.state.shape
+        width, height = self.state.area
         if width < 50:  # not laid out yet
             return
         bands = len(self.figures) - 1 if self.bands.children else 0
         aspect = layout.height / layout.width
         zoom = self.state.zoom
         large, small, area = inspector_sizes(
-            bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16
+            bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16 - self.colour_bar.height
         )
+        self.colour_bar.root.width = max(large, 240)
         for number, figure in enumerate(self.figures):
             side = max(small, 40) if number else max(large, 80)
             figure.update(width=side, height=max(1, round(side * aspect)))
         self.bands.width = max(area, 44)
 
-    def _paint(self) -> None:
-        if self._painter is None:
+    def _turn(self) -> None:
+        """Follow the orientation of the display: what is in the middle of the view stays there."""
+        if self._seen is None:
             return
-        display = self.state.display
-        self.pictures[0].data = {"image": [self._painter.paint(display, palette)[0]]}
-        for source, band in zip(self.pictures[1:], self._painter.bands, strict=True):
+        before, ranges = self._seen.orientation, (self.x_range, self.y_range)
+        x, y = ((seen.start + seen.end) / 2 for seen in ranges)
+        moved = self._seen.turn(self.state.display, (x, y))
+        if self._seen.orientation == before:
+            return
+        for seen, place in zip(ranges, moved, strict=True):
+            half = (seen.end - seen.start) / 2
+            seen.update(start=place - half, end=place + half)
+        self._draw_heat()
+        self._draw_compass()
+
+    def _paint(self) -> None:
+        if self._seen is None:
+            return
+        display, painter = self.state.display, self._seen.painter
+        self._painted = display
+        self.pictures[0].data = {"image": [_from_below(painter.paint(display, palette)[0])]}
+        for source, band in zip(self.pictures[1:], painter.bands, strict=True):
             single = dataclasses.replace(display, colours="single", band=band, hidden=())
-            source.data = {"image": [self._painter.paint(single, palette)[0]]}
+            source.data = {"image": [_from_below(painter.paint(single, palette)[0])]}
+        self._show_colour_bar()
+
+    def _show_colour_bar(self) -> None:
+        """Show which colour is which flux; the images make room for it."""
+        before, seen = self.colour_bar.height, self._seen
+        self.colour_bar.update(seen.painter if seen else None, self.state.display, seen.cutout.units if seen else ())
+        if self.colour_bar.height != before:
+            self._arrange()
 
     def _draw_compass(self) -> None:
         """Draw names of bands, scale, north and east into the part of the image that is seen."""
         x1, y1 = self.x_range.start, self.y_range.start
         width, height = self.x_range.end - x1, self.y_range.end - y1
         self.corner.data = {"x": [x1 + 0.01 * width], "y": [y1 + 0.99 * height]}
-        compass = self._compass
+        compass = self._seen.compass if self._seen else None
         if compass is None:
             self.lines.data, self.words.data = {"xs": [], "ys": []}, {"x": [], "y": [], "text": []}
             return
-        left, low = x1 + 0.05 * width, y1 + 0.05 * height
-        bar, text = compass.bar(width)
-        arm = 0.1 * width
-        (nx, ny), (ex, ey) = compass.north, compass.east
-        x0 = x1 + 0.95 * width - 1.3 * arm * max(0, nx, ex)  # wherever north is, both letters stay inside
-        y0 = y1 + 0.05 * height - 1.3 * arm * min(0, ny, ey)
-        self.lines.data = {
-            "xs": [[left, left + bar], [x0, x0 + arm * nx], [x0, x0 + arm * ex]],
-            "ys": [[low, low], [y0, y0 + arm * ny], [y0, y0 + arm * ey]],
-        }
-        self.words.data = {
-            "x": [left + bar / 2, x0 + 1.3 * arm * nx, x0 + 1.3 * arm * ex],
-            "y": [low + 0.04 * height, y0 + 1.3 * arm * ny, y0 + 1.3 * arm * ey],
-            "text": [text, "N", "E"],
-        }
+        lines, words = compass.marks(x1, y1, width, height)
+        self.lines.data = {"xs": [xs for xs, _ in lines], "ys": [ys for _, ys in lines]}
+        self.words.data = {"x": [x for x, _, _ in words], "y": [y for _, y, _ in words], "text": [t for *_, t in words]}
 
     def _tell(self) -> None:
         state, object_id = self.state, self._shown
         hidden = state.is_hidden(object_id)
+        for widget in (self.similar, self.saliency):  # neighbours have labels, and a score tells what it rests on
+            widget.disabled = hidden
+        if hidden and self.saliency.active:
+            self.saliency.active = False
+        self._tell_columns(hidden)
         mark = state.mark(object_id)
         score = state.page.score(object_id)
-        lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(object_id)}</b>"]
+        lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(state.name_of(object_id))}</b>"]
         if mark.label:
             marked = mark_style(mark.label, state.shared.classes)
             lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.label)}</span>")
@@ -337,6 +356,23 @@ class Inspector:
             )
         self.history.text = f"<h3>verdicts and notes</h3><table>{''.join(rows)}</table>" if rows else ""
 
+    def _tell_columns(self, hidden: bool) -> None:
+        """List the catalogue; nothing of it blind, and columns that may tell the class when somebody asks for them."""
+        columns = self._seen.cutout.columns if self._seen is not None and not hidden else {}
+        telling = self.state.shared.truth_columns(self._shown) & set(columns) if columns else frozenset()
+        self.reveal.visible = bool(telling)
+        left_out = frozenset() if self.reveal.active else telling
+        rows = "".join(
+            f"<tr><th>{escape(str(name))}</th><td class=number>{escape(_shown(entry))}</td></tr>"
+            for name, entry in list(columns.items())[:_MAX_COLUMNS]
+            if name not in left_out
+        )
+        text = f"<h3>catalogue</h3><table>{rows}</table>" if rows else ""
+        if left_out:
+            names = ", ".join(sorted(left_out))
+            text += f"<p class=muted>not shown, since it may tell the class: {escape(names)}</p>"
+        self.columns.text = text
+
 
 def _shown(value: Any) -> str:
     if isinstance(value, np.float32 | np.float16):
@@ -344,6 +380,11 @@ def _shown(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{float(value):.10g}"  # positions need more than six digits
     return str(value)
+
+
+def _from_below(picture: np.ndarray) -> np.ndarray:
+    """Turn a picture with its first row on top into what Bokeh draws, first row at the bottom."""
+    return np.ascontiguousarray(picture[::-1])
 
 
 def _tools() -> dict[str, Any]:

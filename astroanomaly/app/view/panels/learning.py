@@ -27,6 +27,16 @@ _EMPTY_CURVES: dict[str, list[float]] = {
     "confident": [],
     "anomalous": [],
 }
+_COMING = (
+    "<h3>curves of a training</h3><p class=muted>While a network trains, its loss is drawn here step by step and, for "
+    "<code>fixmatch</code>, the share of unlabelled images that it learns from. Label nominal objects and anomalies on "
+    "the view <i>candidates</i>, then choose <i>train and score a round</i>: it runs in a process of its own, and you "
+    "go on labelling.</p>"
+)
+_NO_ROUND = (
+    "<p class=muted>None yet. Each training adds a round, with the scores of all objects; the latest is offered as "
+    "<i>ranked by</i> beside the candidates. Until then the live ranker orders them.</p>"
+)
 
 
 class Learning:
@@ -68,6 +78,10 @@ class Learning:
         for figure in (loss, shares):
             legend_above(figure)
         self.plots = Row(loss, shares, sizing_mode="stretch_both", spacing=10, visible=False)
+        self.coming = Div(
+            text=_COMING, disable_math=True, sizing_mode="stretch_width", name="coming_curves",
+            styles={"max-width": "900px"},
+        )  # fmt: skip
         live = Div(text=f"<h3>the live {escape(state.shared.instant_ranker)}</h3>")
         self.root = view(
             Row(
@@ -77,6 +91,7 @@ class Learning:
                 Column(Div(text="<h3>rounds</h3>"), self.rounds, sizing_mode="stretch_width", spacing=6),
                 sizing_mode="stretch_width", spacing=20, css_classes=["aa-zoom"],
             ),
+            self.coming,
             self.plots,
             name="learning",
         )  # fmt: skip
@@ -132,6 +147,7 @@ class Learning:
                 data[name] = [step.values.get(names.get(name, name), float("nan")) for step in history]
             self.curves.data = data
             self.plots.visible = bool(history)
+            self.coming.visible = not history
             self.shares.visible = any(map(math.isfinite, data["confident"]))  # not every ranker looks at them
             for item in self.losses.legend[0].items:
                 item.visible = any(map(math.isfinite, data[item.label.value]))
@@ -141,7 +157,7 @@ class Learning:
                 f"<td class=muted>{escape(str(item.recipe.get('created', ''))[:16].replace('T', ' '))}</td></tr>"
                 for item in reversed(self.state.shared.session.rounds[-12:])
             )
-            self.rounds.text = f"<table>{rows}</table>" if rows else "<p class=muted>none yet</p>"
+            self.rounds.text = f"<table>{rows}</table>" if rows else _NO_ROUND
 
     def _status(self) -> str:
         job = self.learner.training

@@ -68,6 +68,7 @@ class Maps:
         self.learner = learner
         self._seen: Any = None
         self.sky, self.near, self.features = (ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(3))
+        self.near.name = "sky_near"
         self.colours = LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="#5A6475")
         whole = plot_figure(
             "all sky (Mollweide)", "", "", width=580, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15)

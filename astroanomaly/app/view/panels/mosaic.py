@@ -6,7 +6,6 @@ import textwrap
 from typing import Any
 
 import numpy as np
-from bokeh.events import DoubleTap, Tap
 from bokeh.models import ColumnDataSource, Range1d
 
 from astroanomaly.app.review.page_state import ViewState
@@ -19,22 +18,27 @@ __all__ = ["Mosaic"]
 
 _MAX_SIDE_PX = 1800  # pixels of the longer side of the whole image, at most about
 _INSET_CELLS = 0.02
+_MARGIN_PX = 5  # pixels around the whole image, for the frame of the cursor
 _NO_MARK = "rgba(0,0,0,0)"
 _LOUD, _QUIET = "#dbe2ec", "#7d8a9c"  # of texts between pictures
 
 
 class Mosaic:
-    """A page of cutouts: ``image`` is one picture, ``cells`` a row per cutout, ``cursor`` and ``chosen`` boxes."""
+    """A page of cutouts: ``image`` is one picture, ``cells`` a row per cutout, ``cursor`` and ``chosen`` boxes.
 
-    def __init__(self, state: ViewState, act: Any) -> None:
+    ``layout`` numbers the layouts: it grows whenever the mosaic has other objects, or has them elsewhere.
+    """
+
+    def __init__(self, state: ViewState) -> None:
         self.state = state
+        self.layout = 0
+        self._drawn: Any = None
         self.image = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}, name="page_image")
         self.cells = ColumnDataSource(_cells([], [], [], [], 1, 1, 1.0), name="cells")
         self.cursor = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []}, name="cursor")
         self.chosen = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []})
         self.painter: Painter | None = None
         self._pending: set[str] = set()
-        self._size: dict[str, int] = {}
         figure = plain_figure(
             background_fill_color=DARK,
             border_fill_color=DARK,
@@ -42,6 +46,7 @@ class Mosaic:
             y_range=Range1d(0, state.rows),
             sizing_mode="stretch_both",
             name="mosaic",
+            css_classes=["aa-mosaic"],
         )
         figure.image_rgba(source=self.image)
         sides = {"left": "left", "right": "right", "bottom": "bottom", "top": "top"}
@@ -69,35 +74,27 @@ class Mosaic:
         )  # fmt: skip
         figure.quad(source=self.cursor, **sides, fill_color=None, line_color=DARK, line_width=9)
         figure.quad(source=self.cursor, **sides, fill_color=None, line_color="#ffffff", line_width=5)
-        figure.on_event(Tap, act(self._tap))
-        figure.on_event(DoubleTap, act(self._tap))  # a quick second click comes as this instead
-        for name in ("inner_width", "inner_height"):
-            figure.on_change(name, lambda attr, old, new: act(lambda: self._resize(attr, new))())
         self.root = figure
 
-    def _tap(self, event: Tap) -> None:
-        column, row = int(np.floor(event.x or 0)), self.state.rows - 1 - int(np.floor(event.y or 0))
-        if 0 <= column < self.state.columns and 0 <= row < self.state.rows:
-            shift = bool((event.modifiers or {}).get("shift"))
-            self.state.click(row * self.state.columns + column, extend=shift)
-
-    def _resize(self, side: str, pixels: int) -> None:
-        """Take one side of the figure on the screen; they come one after the other."""
-        self._size[side] = pixels
-        if len(self._size) == 2:
-            self.state.set_shape(self._size["inner_width"], self._size["inner_height"])
-            self._square_pixels()
+    def has_to_move(self, dirty: set[str]) -> bool:
+        """Whether an update will change where things are, so that what is on the screen meanwhile is wrong."""
+        if self.state.inspecting:
+            return False
+        appears = "view" in dirty and "page" in self._pending
+        return appears or self._drawn != (self.state.columns, self.state.rows, self.state.shape)
 
     def _square_pixels(self) -> None:
         """Keep pixels square: the ranges have the shape of the figure, in cells of one cutout each."""
         columns, rows = self.state.columns, self.state.rows
         width, height = self.state.shape
         layout = self.state.shared.cache.layout
-        pixel = min(width / (columns * layout.width), height / (rows * layout.height))  # on the screen
+        margin = 2 * min(_MARGIN_PX, 0.01 * width, 0.01 * height)
+        pixel = min((width - margin) / (columns * layout.width), (height - margin) / (rows * layout.height))
         extra_x = width / (pixel * layout.width) - columns
         extra_y = height / (pixel * layout.height) - rows
         self.root.x_range.update(start=-extra_x / 2, end=columns + extra_x / 2)
         self.root.y_range.update(start=-extra_y / 2, end=rows + extra_y / 2)
+        self._drawn = (columns, rows, self.state.shape)
 
     def update(self, dirty: set[str]) -> None:
         """Show what has changed in the state."""
@@ -105,6 +102,9 @@ class Mosaic:
         if self.state.inspecting:  # painted when it is seen again
             return
         dirty, self._pending = self._pending, set()
+        if dirty & {"page", "shape"}:
+            self.layout += 1
+            self._square_pixels()
         if "page" in dirty:
             self._load()
         if dirty & {"page", "display"}:
@@ -117,7 +117,6 @@ class Mosaic:
     def _load(self) -> None:
         state = self.state
         ids = list(state.page.ids)
-        self._square_pixels()
         self.painter, state.unreadable = None, ""
         if ids:
             largest = max(32, _MAX_SIDE_PX // max(state.columns, state.rows))
@@ -164,7 +163,8 @@ class Mosaic:
         state = self.state
         cells = [state.cursor] if state.page.ids or state.page.waiting else []
         self.cursor.data = _boxes(cells, state.columns, state.rows, 0.0)
-        self.chosen.data = _boxes(sorted(state.selection), state.columns, state.rows, 0.0)
+        chosen = sorted(state.selection) if len(state.selection) > 1 else []  # one alone has the cursor, and no tint
+        self.chosen.data = _boxes(chosen, state.columns, state.rows, 0.0)
 
 
 def _words(x: float, y: float, text: str, colour: str = _LOUD) -> dict[str, list[Any]]:

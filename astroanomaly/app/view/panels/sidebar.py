@@ -9,8 +9,10 @@ from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch,
 
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters
 from astroanomaly.app.review.page_state import PAGE_SIZES, ViewState
+from astroanomaly.app.review.page_status import label_counts
 from astroanomaly.app.review.paging import ORDERINGS
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE
+from astroanomaly.app.view.keys import key_of_class
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import NOMINAL
@@ -19,10 +21,9 @@ __all__ = ["Sidebar"]
 
 _WIDTH_PX = 232
 _HALF_WIDTH_PX = 112
-_CLICK_NOTHING = "nothing"
 _AUTOMATIC = "automatic (best informed)"
 _RESTART, _NEWER = "restart from the top", "use newer ranking"
-_FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree"}
+_FILTERS = ("labels", "annotator", "lowest", "highest", "region", "expression")
 
 
 class Sidebar:
@@ -45,15 +46,15 @@ class Sidebar:
         self.region = TextInput(title="sky region: RA Dec radius", placeholder="150.1 +2.2 0.5deg", width=_WIDTH_PX)
         self.expression = TextInput(title="catalogue columns", placeholder="mag < 22 and size > 3", width=_WIDTH_PX)
         self.page_size = Select(title="objects per page", options=[str(n) for n in PAGE_SIZES], width=_HALF_WIDTH_PX)
-        self.click = Select(
-            title="a click labels as", options=[*classes[1:], NOMINAL, _CLICK_NOTHING], width=_HALF_WIDTH_PX
-        )
+        self.click = Select(title="marking labels as", options=[*classes[1:], NOMINAL], width=_HALF_WIDTH_PX)
+        self.marking = Switch(active=False, name="mark_by_click")
         self.advance = Switch(active=True)
         self.row_by_row = Switch(active=True)
         self.repeats = NumericInput(title="blind repeats, %", mode="float", low=0, high=50, width=_HALF_WIDTH_PX)
-        self.rest_nominal = Button(label="label rest of page nominal", width=_WIDTH_PX, button_type="default")
+        self.rest_nominal = Button(label="r label rest of page nominal", width=_WIDTH_PX, button_type="default")
         self.restart = Button(label=_RESTART, width=_WIDTH_PX - 98, name="restart")
         self.clear = Button(label="clear filters", width=90, disabled=True, name="clear_filters")
+        self.wrong = Div(width=_WIDTH_PX, disable_math=True, visible=False, name="rejected_filters")
         self.counts = Div(width=_WIDTH_PX, disable_math=True)
         self.summary = Div(width=_WIDTH_PX, height=34, disable_math=True)
 
@@ -69,21 +70,23 @@ class Sidebar:
         on(self.by, lambda value: state.set_options(by=value))
         on(self.page_size, lambda value: state.set_options(page_size=int(value)))
         on(self.repeats, lambda value: state.set_options(repeat_share=(value or 0) / 100))
-        for name in ("labels", "annotator", "lowest", "highest", "region", "expression"):
+        for name in _FILTERS:
             on(getattr(self, name), lambda value, name=name: state.set_filters(**{name: value}))
-        on(self.click, self._set_click)
+        on(self.click, lambda value: state.set_click_marks(str(value)) if self.marking.active else None)
+        on(self.marking, lambda active: state.set_click_marks(str(self.click.value) if active else ""), "active")
         on(self.advance, self._set_advance, "active")
         on(self.row_by_row, lambda value: state.set_options(row_by_row=value), "active")
         self.rest_nominal.on_click(act(state.rest_nominal))
         self.restart.on_click(act(state.restart))
-        self.clear.on_click(act(lambda: state.set_options(filters=Filters())))
-        goes_on = Row(self.advance, Div(text="advance after<br>a verdict"), spacing=8, styles={"align-self": "end"})
+        self.clear.on_click(act(state.clear_filters))
+        goes_on = Row(self.advance, Div(text="advance after a verdict"), spacing=8)
         by_rows = Row(self.row_by_row, Div(text="choose rows as verdicts are given"), spacing=8)
+        marks = Row(self.marking, Div(text="mark by<br>click"), spacing=8, styles={"align-self": "end"})
         parts = [
             self.summary, self.counts, self.mode, self.ordering, self.by,
             Row(self.labels, self.annotator, spacing=8), Row(self.lowest, self.highest, spacing=8),
-            self.region, self.expression, Row(self.restart, self.clear, spacing=8),
-            Row(self.click, self.page_size, spacing=8), Row(self.repeats, goes_on, spacing=8), by_rows,
+            self.region, self.expression, self.wrong, Row(self.restart, self.clear, spacing=8),
+            Row(self.repeats, self.page_size, spacing=8), Row(self.click, marks, spacing=8), goes_on, by_rows,
             self.rest_nominal,
         ]  # fmt: skip
         self.root = Column(
@@ -96,9 +99,6 @@ class Sidebar:
         self._stale = True
         self.update({"options", "page", "marks"})
         self.settle()
-
-    def _set_click(self, value: str) -> None:
-        self.state.click_marks = "" if value == _CLICK_NOTHING else value
 
     def _set_advance(self, value: bool) -> None:
         self.state.auto_advance = value
@@ -124,7 +124,7 @@ class Sidebar:
                 for widget in (self.ordering, self.by, self.labels, self.annotator, self.lowest, self.highest,
                                self.region, self.expression, self.repeats):  # fmt: skip
                     widget.disabled = state.audit
-                self.clear.disabled = state.audit or state.filters == Filters()
+                self.clear.disabled = state.audit or (state.filters == Filters() and not state.rejected)
                 annotators = {who for consensus in state.shared.current_consensus().values() for who in consensus.votes}
                 people: list[Any] = [("", "anybody"), *((who, who) for who in sorted(annotators))]
                 self.annotator.options = people
@@ -132,11 +132,11 @@ class Sidebar:
                 self.ordering.value = state.ordering
                 self.page_size.value = str(state.page_size)
                 self.repeats.value = round(state.repeat_share * 100, 1)
-                self.click.value = state.click_marks or _CLICK_NOTHING
+                self.click.value = state.click_marks or self.click.value or str(self.click.options[0])
+                self.marking.active = bool(state.click_marks)
                 self.advance.active = state.auto_advance
                 self.row_by_row.active = state.row_by_row
-                for name in ("labels", "annotator", "lowest", "highest", "region", "expression"):
-                    getattr(self, name).value = getattr(state.filters, name)
+                self._show_filters()
             finally:
                 self._syncing = False
         if dirty & {"page", "options", "scores"}:
@@ -145,6 +145,20 @@ class Sidebar:
             self.restart.label = _NEWER if state.is_outdated else _RESTART
         if dirty & {"page", "marks", "options", "scores"}:
             self._stale = True
+
+    def _show_filters(self) -> None:
+        """Show the filters that hold; what was rejected stays as it was typed, with the reason."""
+        state = self.state
+        for name in _FILTERS:
+            rejected = state.rejected.get(name)
+            widget = getattr(self, name)
+            widget.value = rejected.value if rejected else getattr(state.filters, name)
+            others = [word for word in widget.css_classes if word != "aa-wrong"]
+            widget.css_classes = [*others, "aa-wrong"] if rejected else others
+        self.wrong.text = "".join(
+            f"<p class=bad>not in force: {escape(item.why)}</p>" for item in state.rejected.values()
+        )
+        self.wrong.visible = bool(state.rejected) and not state.audit
 
     def settle(self) -> None:
         """Count again if there is something new; called now and then, since each change of text moves the page."""
@@ -156,29 +170,27 @@ class Sidebar:
         state, page = self.state, self.state.page
         if not page.ids:
             return "<b>Ranking anew ...</b>" if page.waiting else "<b>Nothing to show.</b>"
-        total = len(state.shared.cache)
-        left, ranked = page.last.left, page.last.ranked
-        if not left:
-            kind, _, what = page.last.ordering.partition(":")
-            text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)
-            text += "; PageUp goes back"
-        elif state.audit:
-            text = f"audit set, blind: {left:,} left"
-        else:
-            text = f"from {left:,} of {total:,} objects, "
-            text += f"ranked by {ranked}" if ranked else "in random order: no ranking yet"
+        text = "in random order: no ranking yet"
+        if state.audit:
+            text = "the audit set, blind, in random order"
+        elif not page.last.left:
+            text = "objects chosen by hand"
+        elif page.last.ranked:
+            text = f"ranked by {page.last.ranked}"
         return f"<b>page {state.number + 1}</b> <span class=muted>{escape(text)}</span>"
 
     def _counts(self) -> str:
         shared = self.state.shared
-        counts = shared.counts()
+        counts = label_counts(self.state)
         rows = []
         for word in [*shared.classes, DISPUTED, "skipped", "flagged"]:
             if word in shared.classes or word in counts:
                 style = mark_style(word, shared.classes)
+                key = key_of_class(word, shared.classes)
                 rows.append(
-                    f"<td style='color:{style.colour}'>{style.letter}</td><td>{escape(word)}</td>"
-                    f"<td class=number>{counts.get(word, 0):,}</td>"
+                    f"<td style='color:{style.colour}'>{style.letter}</td><td>{f'<kbd>{key}</kbd> ' if key else ''}"
+                    f"{escape(word)}</td><td class=number>{counts.get(word, 0):,}</td>"
                 )
         pairs = [f"<tr>{''.join(rows[k : k + 2])}</tr>" for k in range(0, len(rows), 2)]
-        return f"<table>{''.join(pairs)}</table>"
+        blind = "<p class=muted>blind: your marks on this page</p>" if self.state.page.blind else ""
+        return f"<table>{''.join(pairs)}</table>{blind}"

@@ -1,0 +1,64 @@
+"""What a page says of itself: its number, which filters hold, how many objects pass them, and counts of labels."""
+
+from __future__ import annotations
+
+from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.labels.consensus import DISPUTED
+
+__all__ = ["label_counts", "page_name", "progress", "showing"]
+
+_FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree"}
+
+
+def page_name(state: ViewState) -> str:
+    """Say which page this is, in the inspector which object of it."""
+    page = state.page
+    if state.inspecting and page.ids:
+        return f"object {state.cursor + 1} of {len(page.ids)}"
+    return f"page {state.number + 1}" if page.ids else "no page"
+
+
+def showing(state: ViewState) -> str:
+    """Say which objects are shown: the filters that hold and how many objects pass them.
+
+    On a blind page the number is that of the moment it was made: which verdicts change it would tell blind repeats.
+    """
+    page, shared = state.page, state.shared
+    if state.audit:
+        left = sum(state.annotator not in shared.consensus_of(object_id).votes for object_id in shared.audit)
+        return f"the audit set, blind; {left:,} of {len(shared.audit):,} objects left"
+    if page.ids and not page.last.left:
+        kind, _, what = page.last.ordering.partition(":")
+        text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)
+        return f"{text}; PageUp goes back"
+    passing = page.last.left if page.blind else int(shared.matching(state.filters, state.by_name).sum())
+    return f"{', '.join(state.filters.words())}; {passing:,} of {len(shared.cache):,} objects"
+
+
+def progress(state: ViewState) -> str:
+    """Say how many objects of the page have a mark, and how many are selected."""
+    ids = state.page.ids
+    if not ids:
+        return ""
+    done = sum(bool(state.mark(object_id).label) for object_id in ids)
+    text = f"{done} of {len(ids)} on this page labelled or skipped"
+    if len(state.selection) > 1 and not state.inspecting:
+        text += f"; {len(state.selection)} selected, keys apply to all of them"
+    return text
+
+
+def label_counts(state: ViewState) -> dict[str, int]:
+    """Count the objects of each label class, and those disputed, skipped and flagged; what has none is left out.
+
+    On a blind page only one's own marks on it are counted: counts of the session would tell what others said, and
+    which objects are blind repeats.
+    """
+    if not state.page.blind:
+        return state.shared.counts()
+    found: dict[str, int] = {}
+    for mark in map(state.mark, state.page.ids):
+        for name in (mark.label, "flagged" if mark.flagged else ""):
+            if name:
+                found[name] = found.get(name, 0) + 1
+    order = [*state.shared.classes, DISPUTED, "skipped", "flagged"]
+    return {name: found[name] for name in order if name in found}

@@ -1,0 +1,103 @@
+"""Match labels to objects: by id, by unique base name, or by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from astroanomaly.config import nearest
+from astroanomaly.errors import LabelError
+from astroanomaly.tables.matching import match_positions
+
+__all__ = ["match_ids", "nearest_objects"]
+
+_EXAMPLES = 5  # named in a message
+
+
+def match_ids(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Match names to object ids: the same, else the same base name (what follows the last slash).
+
+    Returns
+    -------
+    dict
+        Object id of every given name.
+
+    Raises
+    ------
+    LabelError
+        For a name that matches nothing, or several objects.
+    """
+    wanted = list(dict.fromkeys(given))
+    exact = set(known)
+    bases: dict[str, list[str]] = {}
+    if not exact.issuperset(wanted):
+        for object_id in exact:
+            bases.setdefault(_base(object_id), []).append(object_id)
+    matched: dict[str, str] = {}
+    unknown: list[str] = []
+    for name in wanted:
+        if name in exact:
+            matched[name] = name
+            continue
+        found = sorted(bases.get(_base(name), []))
+        if len(found) > 1:
+            raise LabelError(f"{name!r} could be {found[0]!r} or {found[1]!r}: give the whole object id")
+        if found:
+            matched[name] = found[0]
+        else:
+            unknown.append(name)
+    if unknown:
+        some = ", ".join(map(repr, unknown[:_EXAMPLES]))
+        raise LabelError(
+            f"{len(unknown)} of {len(wanted)} labelled objects are unknown: {some}"
+            f"{' ...' if len(unknown) > _EXAMPLES else ''}{nearest(unknown[0], list(exact)[:10_000])}. "
+            "Nothing was written"
+        )
+    return matched
+
+
+def nearest_objects(
+    ra: np.ndarray,
+    dec: np.ndarray,
+    ids: Sequence[str],
+    positions: tuple[np.ndarray, np.ndarray],
+    radius_arcsec: float,
+    advice: str,
+) -> tuple[list[str], list[str]]:
+    """Return the ids of the objects nearest to positions, and a message for each that has several within the radius.
+
+    Parameters
+    ----------
+    ra, dec
+        ``(n,)`` ICRS degrees, finite.
+    ids, positions
+        The objects of the session, with ``(N,)`` right ascension and declination in ICRS degrees.
+    radius_arcsec
+        How far an object may be.
+    advice
+        What to do where there is none, for the message.
+
+    Raises
+    ------
+    LabelError
+        If a position has no object within the radius.
+    """
+    found, count = match_positions(ra, dec, *positions, radius_arcsec)
+    if (found < 0).any():
+        missing = np.flatnonzero(found < 0)
+        some = "; ".join(f"{ra[k]:.6f} {dec[k]:+.6f}" for k in missing[:_EXAMPLES])
+        raise LabelError(
+            f"{len(missing)} of {len(found)} labelled positions have no object within {radius_arcsec:g} arcsec: "
+            f"{some}. {advice}. No label was written"
+        )
+    objects = [ids[int(k)] for k in found]
+    return objects, [
+        f"{count[k]} objects within {radius_arcsec:g} arcsec of {ra[k]:.6f} {dec[k]:+.6f}: "
+        f"the nearest, {objects[k]!r}, was taken"
+        for k in np.flatnonzero(count > 1)
+    ]
+
+
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]

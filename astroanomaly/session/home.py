@@ -1,0 +1,169 @@
+"""The file of a session, and where its caches are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from astroanomaly.cache import Cache
+from astroanomaly.cache.schema import CACHE_FILE
+from astroanomaly.config import read_toml
+from astroanomaly.errors import StorageError
+from astroanomaly.files import atomic_path, locked
+from astroanomaly.session.caches import (
+    CacheRecord,
+    missing_cache,
+    portable_path,
+    read_records,
+    scored_shards,
+    stored_place,
+    write_records,
+)
+from astroanomaly.session.rounds import ROUNDS, Round, list_rounds
+from astroanomaly.session.stored_objects import StoredObjects
+
+__all__ = ["CONFIG_FILE", "SESSION_VERSION", "SessionHome"]
+
+SESSION_VERSION = 2  # in 1, caches had whole paths only
+CONFIG_FILE = "session.toml"
+_LOCK = ".lock"
+
+
+class SessionHome:
+    """Where a session and its caches lie.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    """
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        self.path = path
+        self._content = dict(content)
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The rounds so far, oldest first."""
+        return list_rounds(self.path / ROUNDS)
+
+    @property
+    def cache_names(self) -> tuple[str, ...]:
+        """Its caches as `session.toml` names them: relative to the session's folder, or with the whole path."""
+        return tuple(self._content["caches"])
+
+    @property
+    def cache_folders(self) -> tuple[Path, ...]:
+        """The folders of its caches, which need not be there."""
+        return tuple(stored_place(text, self.path) for text in self.cache_names)
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The cutouts of its caches.
+
+        Raises
+        ------
+        UnreadableError
+            If a cache is not where it was.
+        """
+        gone = missing_cache(self.path, self.cache_names)
+        if gone is not None:
+            raise gone
+        return Cache.open(*self.cache_folders)
+
+    @property
+    def has_caches(self) -> bool:
+        """Whether all its caches are there."""
+        return "cache" in self.__dict__ or all((folder / CACHE_FILE).is_file() for folder in self.cache_folders)
+
+    @property
+    def objects(self) -> Cache | StoredObjects:
+        """Its objects for what needs no pixels: the caches, or what the latest scores know while these are not there.
+
+        Raises
+        ------
+        UnreadableError
+            If a cache is not where it was, and nothing was scored yet.
+        """
+        if self.has_caches:
+            return self.cache
+        stored = self._stored
+        return self.cache if stored is None else stored
+
+    @cached_property
+    def _stored(self) -> StoredObjects | None:
+        records = read_records(self.path)
+        shards = [uuid for text in self.cache_names if text in records for uuid in records[text].shards]
+        shards = shards if all(text in records for text in self.cache_names) else scored_shards(self.path)
+        made = (StoredObjects(item, shards, self.cache_folders) for item in reversed(self.rounds))
+        return next((one for one in made if len(one.shards) == len(shards)), None)
+
+    # ----------------------------------------------------------------------------------------------------- changing it
+
+    def _save(self) -> None:
+        with atomic_path(self.path / CONFIG_FILE) as temporary:
+            temporary.write_text(tomli_w.dumps(self._content), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[list[str]]:
+        """Hold the session to change its caches; give them as they are written down now, maybe by another process.
+
+        Raises
+        ------
+        StorageError
+            If its folder cannot be written to.
+        """
+        try:
+            lock = locked(self.path / _LOCK)
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be changed: {error.strerror or error}") from error
+        with lock:
+            yield list(read_toml(self.path / CONFIG_FILE)["caches"])
+
+    def record_caches(self) -> None:
+        """Write down what is in caches of which nothing is recorded yet, or that have grown since."""
+        records = read_records(self.path)
+        counts = dict(zip(self.cache_names, self.cache.counts, strict=False))
+        new = [text for text, count in counts.items() if text not in records or records[text].objects != count]
+        if new:
+            fresh = {text: CacheRecord.of(stored_place(text, self.path)) for text in new}
+            with self.changing():
+                write_records(self.path, read_records(self.path) | fresh)
+
+    def put_caches(self, texts: Sequence[str], places: Sequence[Path]) -> None:
+        """Write down where the caches are, and what is in those that are there.
+
+        Parameters
+        ----------
+        texts
+            The caches as they were written down, in order; further ones may follow in ``places``.
+        places
+            Their folders.
+        """
+        before = read_records(self.path)
+        records, new = {}, [portable_path(place, self.path) for place in places]
+        for number, (text, place) in enumerate(zip(new, places, strict=True)):
+            former = texts[number] if number < len(texts) else ""
+            if (place / CACHE_FILE).is_file() and (former != text or text not in before):
+                records[text] = CacheRecord.of(place)
+            elif former in before:
+                records[text] = before[former]
+        write_records(self.path, before | records)  # until the next file is written, the former places hold
+        self._content |= {"version": SESSION_VERSION, "caches": new}
+        self._save()
+        write_records(self.path, records)
+        self.__dict__.pop("cache", None)
+        self.__dict__.pop("_stored", None)
+
+    def _join(self, folder: Path) -> None:
+        """Make a cache part of the session; others may have joined by another process meanwhile."""
+        with self.changing() as texts:
+            places = [stored_place(text, self.path) for text in texts]
+            if folder.resolve() not in (place.resolve() for place in places):
+                places.append(folder)
+            self.put_caches(texts, places)

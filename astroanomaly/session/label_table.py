@@ -1,0 +1,43 @@
+"""The labels of a session as a table of astropy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from astroanomaly.errors import UnreadableError
+from astroanomaly.labels.tables import label_columns
+from astroanomaly.session.folder import SessionFolder
+from astroanomaly.tables.write import build_columns
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["known_positions", "labels_table"]
+
+_log = logging.getLogger(__name__)
+
+
+def labels_table(session: SessionFolder) -> QTable:
+    """Make the table; see `Session.labels_table`."""
+    columns = label_columns(session.labels, *known_positions(session))
+    columns["time"] = [text.removesuffix("+00:00") for text in columns["time"]]  # else astropy does not read it
+    texts = ("object_id", "label", "votes", "annotators", "time", "note")
+    made = {name: np.array(values, dtype=str) if name in texts else values for name, values in columns.items()}
+    made["audit"] = np.array(columns["audit"], bool)
+    table = build_columns(made)
+    table["time"].info.description = "time of the last verdict (UTC)"
+    table["audit"].info.description = "whether the object is of the audit set"
+    return table
+
+
+def known_positions(session: SessionFolder) -> tuple[Sequence[str], tuple[np.ndarray, np.ndarray]]:
+    """Return the objects of a session and their positions; none where the cache is gone and nothing was scored."""
+    try:
+        return session.objects.ids, session.objects.positions
+    except UnreadableError as error:
+        _log.warning("labels without positions: %s", error)
+        return [], (np.zeros(0), np.zeros(0))
