@@ -44,12 +44,20 @@ widget.value = {}
 """
 
 
+SET_NOW = """([title, value]) => {
+    const all = [...Bokeh.documents[0]._all_models.values()]
+    const widget = all.find((model) => model.title == title && 'value' in model)
+    widget.value = value
+}"""
+
+
 def make_cache(folder, objects, side):
-    """Write a cache of noise with a blob in the middle, and features drawn at random."""
+    """Write a cache of noise with a blob in the middle, every thousand cutouts on a mosaic of their own with a WCS."""
     from astroanomaly.cache.writer import ShardWriter, create_cache
+    from astroanomaly.cutting.grids import tan_grid
     from astroanomaly.records import CutoutBlock, Layout, Task
 
-    layout = Layout(BANDS, side, side)
+    layout = Layout(BANDS, side, side, units=("nJy",) * len(BANDS))
     step = 1000
     create_cache(folder, layout, [Task(f"t{start}") for start in range(0, objects, step)], {})
     rng = np.random.default_rng(0)
@@ -63,9 +71,13 @@ def make_cache(folder, objects, side):
                 0.5, 9, (count, len(BANDS), 1, 1)
             ).astype("f4")
             ids = [f"object-{start + i:09d}" for i in range(count)]
-            ra, dec = rng.uniform(0, 360, count), np.degrees(np.arcsin(rng.uniform(-1, 1, count)))
+            centre = float(rng.uniform(0, 360)), float(np.degrees(np.arcsin(rng.uniform(-0.9, 0.9))))
+            grid = tan_grid(centre, 0.2, (40 * side, 25 * side))
+            offsets = side * np.stack([np.arange(count) % 25, np.arange(count) // 25], axis=1)
+            ra, dec = grid.wcs.wcs_pix2world(offsets + side / 2, 0).T
+            columns = {"mag": rng.normal(20, 1, count)}
             writer.begin(number, f"t{start}")
-            writer.add(CutoutBlock(ids, images, BANDS, ra=ra, dec=dec, columns={"mag": rng.normal(20, 1, count)}))
+            writer.add(CutoutBlock(ids, images, BANDS, ra, dec, grid, offsets, columns=columns, units=layout.units))
             writer.commit()
 
 
@@ -159,10 +171,13 @@ def measure(session, count):
             time.sleep(2)
             figures["verdict to next cursor position"] = timed("cursor", KEY.format("n"), count, 0.12)
             figures["page of 100"] = timed("page_image", KEY.format("PageDown"), 20, 1.0)
-            curves = ["linear", "sqrt", "log", "asinh"]
-            figures["curve"] = timed("page_image", lambda k: SET.format("curve", f"'{curves[k % 4]}'"), 20)
             figures["brightness"] = timed("page_image", lambda k: SET.format("brightness", 0.01 * (k + 1)), 20)
             figures["invert"] = timed("page_image", KEY.format("i"), 20)
+            for title, value in (("colours", "rgb"), ("bands on", "band"), ("measured on", "cutout")):
+                page.evaluate(SET_NOW, [title, value])  # curves and intervals of each cutout; Lupton has neither
+                time.sleep(1)
+            curves = ["linear", "sqrt", "log", "asinh"]
+            figures["curve"] = timed("page_image", lambda k: SET.format("curve", f"'{curves[k % 4]}'"), 20)
             for interval in ("minmax", "percentile", "zscale", "sigma", "mad"):
                 figures[f"interval {interval}"] = []
             for _ in range(5):
