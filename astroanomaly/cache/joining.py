@@ -62,7 +62,8 @@ def _join(name: str, pieces: Sequence[_Piece], length: int) -> Column:
     for (rows, _), value in zip(pieces, values, strict=True):
         joined[rows], there[rows] = value, True
     described = next((column.description for _, column in pieces if column.description), None)
-    about = {"name": name, "unit": unit, "description": " ".join(filter(None, (described, note))) or None}
+    meta = next((dict(column.meta) for _, column in pieces if column.meta), None)
+    about = {"name": name, "unit": unit, "description": " ".join(filter(None, (described, note))) or None, "meta": meta}
     if there.all():
         return Column(joined, **about)
     mask = np.broadcast_to(~there.reshape(-1, *(1,) * (joined.ndim - 1)), joined.shape)

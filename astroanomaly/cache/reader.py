@@ -190,9 +190,8 @@ class Cache:
         UnknownObjectError
             For an id that is in none of the caches; then none is read.
         """
-        numbers, places = self.locate(ids)
-        for cutout in iter_cutouts(self.shard, self.bands, self.layout.units, ids, numbers, places):
-            yield cutout.painted_by(partial(self._painted, cutout.object_id))
+        found = iter_cutouts(self.shard, self.bands, self.layout.units, ids, *self.locate(ids))
+        return (cutout.painted_by(partial(self._painted, cutout.object_id)) for cutout in found)
 
     def _painted(self, object_id: str) -> np.ndarray:
         return self.pictures.rgb([object_id])[0]

@@ -11,7 +11,7 @@ from astroanomaly.session.folder import SessionFolder
 VERBS = {
     "add_audit", "app", "candidates", "contact_sheet", "export", "export_labels", "export_scores", "import_labels",
     "label", "labels_table", "relocate", "remaining", "saliency", "score", "score_source", "score_source_steps",
-    "score_steps", "scores", "suspects", "train", "train_steps",
+    "score_steps", "scores", "suspects", "train", "train_steps", "write_bundle", "write_cutouts", "write_report",
 }  # fmt: skip
 
 

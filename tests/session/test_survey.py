@@ -77,7 +77,7 @@ def test_the_best_are_kept_as_they_would_be_ingested_and_join_the_session(traine
         assert dict(one.columns) == dict(other.columns)
     again = Session.open(trained.path)
     assert set(best) < set(again.cache.ids)
-    assert best[0] in set(again.candidates(10, include_labelled=True)["object_id"])
+    assert best[0] in set(again.candidates(10, include_labelled=True, merge_radius_arcsec=0)["object_id"])
     assert not (tmp_path / "out" / "cutting").exists()
 
 

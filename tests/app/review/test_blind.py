@@ -139,7 +139,7 @@ def test_counts_of_a_blind_page_tell_nothing_of_repeats(new_session, make_page):
     assert "48 verdicts" not in page.header.progress.text
     told = []
     for again in (True, False):
-        place = next(k for k, i in enumerate(shown.ids) if (i in shown.repeats) == again)
+        place = next(k for k, i in enumerate(shown.ids) if (i in shown.last.repeats) == again)
         page.state.move_cursor_to(place)
         press(page, "a")
         page._tick()

@@ -13,7 +13,9 @@ from astroanomaly.app.view.keys import press
 def state(new_session):
     shared = SharedState(new_session(classes=["ring"], audit=12))
     shared.publish(COLD, np.arange(len(shared.cache), dtype=np.float32), "test")
-    yield ViewState(shared, "ann")
+    made = ViewState(shared, "ann")
+    made.set_options(row_by_row=False)  # rows have their own tests: test_page_filling.py
+    yield made
     shared.close()
 
 

@@ -270,7 +270,7 @@ def test_bands_on_different_grids_are_aligned_on_one_that_is_stored(mer, monkeyp
     with EuclidServer(Survey(tmp_path, products, mer.catalogue)) as server:
         monkeypatch.setenv("ASTROANOMALY_EUCLID_SERVER", server.url)
         cache = fill(bands=("VIS", "Y"))
-    one = cache[cache.ids[0]]
+    one = max((cache[object_id] for object_id in cache.ids), key=lambda cutout: np.isfinite(cutout.data).sum())
     assert one.wcs.wcs.crval == pytest.approx([one.ra, one.dec])  # a grid of its own, around the object
     assert one.wcs.pixel_to_world(15.5, 15.5).separation(one.coord).arcsec < 1e-4
     vis, near = one.data
@@ -287,7 +287,7 @@ def test_a_cone_gives_the_objects_of_the_catalogue_down_to_a_magnitude(mer, esa,
     limit = float(23.9 - 2.5 * np.log10(np.median(flux)))
     near = [separation(150.1, 2.2, row["right_ascension"], row["declination"]) < 15 / 3600 for row in mer.catalogue]
     wanted = mer.catalogue[np.array(near) & (flux >= np.median(flux))]
-    assert 1 < len(wanted) < len(mer.catalogue) / 2
+    assert 1 < len(wanted) <= len(mer.catalogue) / 2
     columns = ("flux_detection_total", "segmentation_area")
     for via in ("esa", "irsa"):
         cache = fill(
