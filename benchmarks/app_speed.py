@@ -183,17 +183,17 @@ def measure(session, count):
             for _ in range(5):
                 for interval in ("minmax", "percentile", "zscale", "sigma", "mad"):
                     figures[f"interval {interval}"] += timed("page_image", SET.format("interval", f"'{interval}'"), 1)
-            page.get_by_text("learning", exact=True).click()
-            page.get_by_text("train and score a round").click()
+            page.get_by_role("button", name="learning", exact=True).click()
+            page.get_by_role("button", name="train and score a round").click()
             page.get_by_text(re.compile(r"^training \d+ of")).wait_for(timeout=300_000)
-            page.get_by_text("candidates", exact=True).click()
+            page.get_by_role("button", name="candidates", exact=True).click()
             time.sleep(2)
             figures["verdict while a network trains"] = timed("cursor", KEY.format("n"), count, 0.12)
             figures["page of 100 while a network trains"] = timed("page_image", KEY.format("PageDown"), 20, 1.0)
-            page.get_by_text("learning", exact=True).click()
+            page.get_by_role("button", name="learning", exact=True).click()
             print("the network meanwhile:", page.get_by_text(re.compile(r"^training \d+ of")).inner_text())
             page.get_by_text("cancel", exact=True).click()
-            page.get_by_text("candidates", exact=True).click()
+            page.get_by_role("button", name="candidates", exact=True).click()
             time.sleep(2)
             heap = "() => performance.memory.usedJSHeapSize / 1e6"
             before = page.evaluate(heap), resident(process.pid)

@@ -193,4 +193,4 @@ class Sidebar:
                 )
         pairs = [f"<tr>{''.join(rows[k : k + 2])}</tr>" for k in range(0, len(rows), 2)]
         blind = "<p class=muted>blind: your marks on this page</p>" if self.state.page.blind else ""
-        return f"<table>{''.join(pairs)}</table>{blind}"
+        return f"<table class=counts>{''.join(pairs)}</table>{blind}"
