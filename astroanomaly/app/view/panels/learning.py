@@ -165,7 +165,7 @@ class Learning:
             return (
                 "<p class=muted>A round learns from all verdicts so far and scores every object. Go on labelling.</p>"
             )
-        warnings = "".join(f"<p class=bad>{escape(step.message)}</p>" for step in job.reports[-400:] if step.message)
+        remarks = "".join(f"<p>{escape(step.message)}</p>" for step in job.reports[-400:] if step.message)
         if job.state == "failed":
             stays = (
                 "<p class=muted>The model of the previous round is kept.</p>"
@@ -174,7 +174,7 @@ class Learning:
             )
             return f"<p class=bad>{escape(f'{job.name} failed: {job.error}')}</p>{stays}"
         if job.state in ("cancelled", "done"):
-            return f"<p>{escape(job.name)}: {job.state}</p>{warnings}"
+            return f"<p>{escape(job.name)}: {job.state}</p>{remarks}"
         last = job.last
         if last is None or not last.total:
             return f"<p>{escape(job.name)}: {escape(job.stage)}, {job.elapsed_s:.0f} s</p>"
@@ -183,7 +183,7 @@ class Learning:
         if left is not None:
             soon = f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
             parts.append(f"about {soon} left in this stage")
-        return f"<p>{', '.join(parts)}</p>{warnings}"
+        return f"<p>{', '.join(parts)}</p>{remarks}"
 
 
 def _steps(ranker: type[Ranker], settings: Mapping[str, Mapping[str, Any]]) -> int | None:
