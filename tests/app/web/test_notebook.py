@@ -16,14 +16,21 @@ from web_pages import free_port, get, text_of, verdicts, wait_for, websocket
 
 
 @contextmanager
-def kernel(session, arguments="annotator='ann'"):
-    """Run a cell in a real kernel that shows the app; gives the markup of its output."""
-    cell = f"from astroanomaly import Session\nSession.open({str(session.path)!r}).app({arguments})"
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+def kernel(session):
+    """Show the app from a cell in a real kernel; gives the markup of its output, and what runs further cells."""
+    shown = (
+        f"from astroanomaly import Session\nsession = Session.open({str(session.path)!r})\nsession.app(annotator='ann')"
+    )
+    book = nbformat.v4.new_notebook()
     client = nbclient.NotebookClient(book, timeout=120, kernel_name="python3")
+
+    def run(code):
+        book.cells.append(nbformat.v4.new_code_cell(code))
+        client.execute_cell(book.cells[-1], len(book.cells) - 1)
+        return "".join(output["data"]["text/html"] for output in book.cells[-1].outputs if "data" in output)
+
     with client.setup_kernel():
-        client.execute_cell(book.cells[0], 0)
-        yield "".join(output["data"]["text/html"] for output in book.cells[0].outputs if "data" in output)
+        yield run(shown), run
 
 
 @contextmanager
@@ -51,7 +58,7 @@ def served(html, folder, host):
 
 def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session, chromium, tmp_path):
     session = new_session()
-    with kernel(session) as html:
+    with kernel(session) as (html, run):
         found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=([\w-]{32})", html)
         port, token = int(found[1]), found[2]
         base = f"http://127.0.0.1:{port}/"
@@ -67,6 +74,9 @@ def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session,
         signed = re.search(r'"token":"([^"]+)"', text)[1]
         assert websocket(port, **{"Sec-WebSocket-Protocol": f"bokeh, {signed}"}) == 101
         assert websocket(port, **{"Sec-WebSocket-Protocol": f"bokeh, {signed[:-2]}xx"}) == 403
+        for arguments in ("height=5", "url='hub.org'"):
+            with pytest.raises(nbclient.exceptions.CellExecutionError, match=arguments):
+                run(f"session.app({arguments})")
         for number, host in enumerate(("localhost", "127.0.0.1")):
             with served(html, tmp_path / str(number), host) as url:
                 context = chromium.new_context()
@@ -90,13 +100,9 @@ def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session,
                     context.close()
 
 
-def test_what_is_no_notebook_and_what_cannot_be_shown_is_said(new_session):
-    session = new_session()
+def test_outside_of_a_notebook_the_command_is_named(new_session):
     with pytest.raises(ConfigError, match="astroanomaly serve"):
-        session.app()
-    for arguments, wanted in (("height=5", "height=5"), ("url='hub.org'", "url='hub.org'")):
-        with pytest.raises(nbclient.exceptions.CellExecutionError, match=wanted), kernel(session, arguments):
-            pass
+        new_session().app()
 
 
 def test_the_address_behind_a_proxy_comes_from_the_environment():
