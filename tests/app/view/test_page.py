@@ -509,7 +509,8 @@ def test_text_from_data_is_text(hostile_session, serve, open_tab):
     with LabelLog.open(hostile_session.labels.path) as log:
         log.note([HOSTILE], "<img src=y onerror=alert(4)>", annotator="<svg onload=alert(5)>")
         log.verdict([HOSTILE], "<b>ring</b>", annotator="<svg onload=alert(5)>")
-    tab = open_tab(serve(hostile_session.path).url)
+    save_preferences(hostile_session.path, "ann", {"row_by_row": False})  # all are on the page, ranked or not
+    tab = open_tab(serve(hostile_session.path, "--annotator", "ann").url)
     tab.page.get_by_label("show only").select_option("everything")
     tab.wait_for(lambda: HOSTILE in tab.column("cells", "object_id"))
     place = tab.column("cells", "object_id").index(HOSTILE)
