@@ -27,7 +27,6 @@ __all__ = ["MEASURED_ON", "ModelInput"]
 
 MEASURED_ON = 2000  # random cutouts that the black and white levels are measured on
 _MEASURED_PIXELS = 4_000_000  # per band; more do not change a percentile noticeably
-_CUTOUTS_PER_READ = 64
 # part of the key
 _PREPROCESSING_RULE = "stretch, non-finite to 0, channel map, zero-pad to a square, antialiased bicubic, clamp"
 _STORED_TTA_VIEWS = "turns"  # in sessions, checkpoints and keys of features: what is stored keeps its name
@@ -226,18 +225,3 @@ class ModelInput:
             )
         planes = tuple(layout.bands.index(band) for band in self.bands)
         return None if planes == tuple(range(len(layout.bands))) else planes
-
-
-def _some_pixels(cache: Cache, rng: np.random.Generator) -> np.ndarray:
-    """Draw ``(1, B, 1, P)`` pixels of random cutouts, P at most about four million whatever the size of a cutout."""
-    ids = cache.sample(MEASURED_ON, rng)
-    area = cache.layout.height * cache.layout.width
-    wanted = min(area, max(1, _MEASURED_PIXELS // max(1, len(ids))))
-    parts = [np.empty((len(cache.bands), 0), np.float32)]
-    for start in range(0, len(ids), _CUTOUTS_PER_READ):
-        images = cache.read(ids[start : start + _CUTOUTS_PER_READ])  # (n, B, H, W)
-        flat = images.reshape(*images.shape[:2], area)
-        if wanted < area:
-            flat = flat[:, :, rng.choice(area, wanted, replace=False)]
-        parts.append(flat.swapaxes(0, 1).reshape(images.shape[1], -1))
-    return np.concatenate(parts, axis=1)[None, :, None, :]

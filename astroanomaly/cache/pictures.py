@@ -147,8 +147,7 @@ class Pictures:
         bands = self._cache.bands
         pairs = np.array(self.survey_limits(_DATA_RANGE))  # (B, 2)
         if display.colours == "single":
-            shown = [band for band in bands if band not in display.hidden] or list(bands)
-            drawn = [bands.index(display.band if display.band in shown else shown[0])]
+            drawn = [bands.index(display.shown_band(bands))]
         else:
             drawn = np.flatnonzero(display.rows(bands).any(axis=0)).tolist()
         pairs = pairs[[band for band in drawn if pairs[band, 0] < pairs[band, 1]]]

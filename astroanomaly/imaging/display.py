@@ -133,6 +133,11 @@ class Display:
         except (TypeError, OverflowError) as error:  # values that cannot even be compared with what is known
             raise ConfigError(f"the display cannot be read: {error}") from error
 
+    def shown_band(self, bands: Sequence[str]) -> str:
+        """Return which of some bands ``single`` shows."""
+        shown = [band for band in bands if band not in self.hidden] or list(bands)
+        return self.band if self.band in shown else shown[0]
+
     def rows(self, bands: Sequence[str], there: Sequence[bool] | np.ndarray | None = None) -> np.ndarray:
         """``(3, B)`` float32 weights of the bands in red, green and blue; bands switched off weigh nothing.
 

@@ -98,7 +98,7 @@ class Painter:
         """``(n, H, W)`` uint32 as the images are stored."""
         self._prepare(display)
         if display.colours == "single":
-            number = self.bands.index(self.shown_band(display))
+            number = self.bands.index(display.shown_band(self.bands))
             table = palette(display.colour_map).astype(np.uint32)
             words = table[:, 0] | table[:, 1] << 8 | table[:, 2] << 16 | _OPAQUE
             painted = words[self._tone(display)].take(self._steps(number))
@@ -113,11 +113,6 @@ class Painter:
         if self._finite is not None:
             np.putmask(painted, self._empty(self._finite, weights), _NO_DATA)
         return painted
-
-    def shown_band(self, display: Display) -> str:
-        """Return the band that ``single`` shows."""
-        shown = [band for band in self.bands if band not in display.hidden]
-        return display.band if display.band in shown else (shown or [self.bands[0]])[0]
 
     def levels(self, display: Display) -> tuple[np.ndarray, np.ndarray]:
         """Return black and white of each image and band in flux units, as the interval gives them.

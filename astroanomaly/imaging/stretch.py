@@ -17,7 +17,7 @@ from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.arrays import clip_unit, is_finite, is_torch, like, to_float32, where
 from astroanomaly.imaging.intervals import measure_levels
 
-__all__ = ["Stretch", "lupton_rgb", "to_rgb"]
+__all__ = ["Stretch"]
 
 Limits = tuple[tuple[float, float], ...]
 _MEASURED_PIXELS = 4_000_000  # per band; more do not change a percentile noticeably
@@ -177,58 +177,3 @@ def _equalised(flat: Any) -> Any:
             ranks = np.repeat(ends, np.diff(ends, prepend=-1))
             result[index][order] = ranks / (len(ordered) - 1)
     return like(result, flat)
-
-
-# ------------------------------------------------------------------------------------------------------------ colours
-
-
-def to_rgb(stretched: np.ndarray, channels: Any) -> np.ndarray:
-    """Combine stretched bands to a colour picture.
-
-    Parameters
-    ----------
-    stretched
-        ``(..., B, H, W)`` in [0, 1].
-    channels
-        3 x B weights for red, green and blue.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(..., H, W, 3)`` uint8.
-    """
-    weights = np.asarray(channels, np.float32)
-    colours = np.einsum("...bhw,cb->...hwc", np.asarray(stretched, np.float32), weights)
-    return (np.clip(colours, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def lupton_rgb(images: np.ndarray, *, q: float = 8.0, stretch: float = 5.0, minimum: float = 0.0) -> np.ndarray:
-    """Make colour pictures that keep the hue of bright objects (Lupton et al. 2004, PASP 116, 133).
-
-    Parameters
-    ----------
-    images
-        ``(..., 3, H, W)`` flux in red, green and blue; non-finite pixels become black.
-    q
-        Softening: larger shows faint parts brighter.
-    stretch
-        Linear part, in flux units.
-    minimum
-        Black level, in flux units.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(..., H, W, 3)`` uint8, as `astropy.visualization.make_lupton_rgb`.
-    """
-    planes = np.asarray(images, np.float32)
-    planes = np.where(np.isfinite(planes), planes - np.float32(minimum), np.float32(0))
-    intensity = planes.mean(axis=-3, keepdims=True)  # (..., 1, H, W)
-    slope = 0.1 / math.asinh(0.1 * q)  # the curve keeps its slope at zero whatever the softening
-    scale = np.arcsinh(intensity * np.float32(q / stretch)) * np.float32(slope)
-    factor = scale / np.where(intensity > 0, intensity, 1)
-    factor[intensity <= 0] = 0
-    colours = np.maximum(planes * factor, 0)
-    peak = colours.max(axis=-3, keepdims=True)
-    colours = colours / np.maximum(peak, 1)  # too bright: keep the hue
-    return np.moveaxis((colours * np.float32(255)).astype(np.uint8), -3, -1)

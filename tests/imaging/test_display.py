@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from astropy.visualization import make_lupton_rgb
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from astroanomaly.errors import BandError, ConfigError
 from astroanomaly.imaging.bands import default_channels
 from astroanomaly.imaging.display import COLOUR_MAPS, Display
 from astroanomaly.imaging.painting import Painter, arrange_in_grid, bin_pixels
-from astroanomaly.imaging.stretch import Stretch, lupton_rgb, to_rgb
+from astroanomaly.imaging.stretch import Stretch
 
 BANDS = ("g", "r", "i")
 
@@ -47,7 +48,8 @@ def test_a_page_looks_as_the_stretch_says(curve, interval, scope):
     images = flux()
     chosen = config(curve=curve, interval=interval, scope=scope, white=50.0)
     stretch = Stretch.measure(chosen, images) if scope == "survey" and interval != "manual" else Stretch(chosen)
-    expected = to_rgb(stretch(images), default_channels(BANDS)).astype(int)
+    mixed = np.einsum("nbhw,cb->nhwc", stretch(images), np.array(default_channels(BANDS)))
+    expected = (np.clip(mixed, 0, 1) * 255 + 0.5).astype(int)
     found = rgb(sheet(images).paint(Display(chosen), palette)).astype(int)
     seen = np.isfinite(images).any(axis=1)
     assert np.abs(found - expected)[seen].max() <= 1
@@ -96,7 +98,8 @@ def test_lupton_keeps_hues_and_agrees_with_the_library():
     images = np.nan_to_num(flux())
     chosen = config(interval="manual", black=1.0, white=21.0)
     display = Display(chosen, colours="lupton", lupton_q=5.0, lupton_stretch=0.2)
-    expected = lupton_rgb((images[:, ::-1] - 1) / 20, q=5.0, stretch=0.2).astype(int)
+    planes = np.nan_to_num((images[:, ::-1] - 1) / 20)
+    expected = np.stack([make_lupton_rgb(*image, Q=5.0, stretch=0.2) for image in planes]).astype(int)
     assert np.abs(rgb(sheet(images).paint(display, palette)).astype(int) - expected).max() <= 1
 
 

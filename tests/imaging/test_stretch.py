@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import ConfigError
-from astroanomaly.imaging.stretch import Stretch, lupton_rgb, to_rgb
+from astroanomaly.imaging.stretch import Stretch
 
 CURVES = ("linear", "sqrt", "log", "asinh", "sinh", "power", "squared")
 INTERVALS = ("minmax", "percentile", "zscale", "sigma", "mad", "manual")
@@ -177,19 +177,3 @@ def test_frozen_limits_keep_brightness_and_colour():
         frozen(np.zeros((1, 3, 4, 4), np.float32))
     shared = Stretch.measure(StretchConfig(shared=True), images)
     assert shared.limits[0] == shared.limits[1]
-
-
-def test_lupton_is_that_of_astropy():
-    red, green, blue = sample(3, (1, 3, 16, 16))[0] ** 2 / 50
-    images = np.nan_to_num(np.stack([red, green, blue]))
-    expected = av.make_lupton_rgb(*images, stretch=3.0, Q=5.0)
-    difference = lupton_rgb(images, q=5.0, stretch=3.0).astype(int) - expected
-    assert np.abs(difference).max() <= 1  # the last place of float32 arithmetic, cut to whole numbers
-    assert np.abs(difference).mean() < 0.01
-    assert lupton_rgb(images[None].repeat(2, 0)).shape == (2, 16, 16, 3)
-
-
-def test_channels_pick_and_mix_bands():
-    stretched = np.zeros((1, 2, 1, 1), np.float32)
-    stretched[0, :, 0, 0] = 1.0, 0.2
-    assert to_rgb(stretched, ((0, 1), (0.5, 0.5), (1, 0)))[0, 0, 0].tolist() == [51, 153, 255]

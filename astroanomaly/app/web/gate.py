@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlparse
@@ -27,13 +28,14 @@ _SIGNED_VALUE = re.compile(r"[\w-]+\.[\w-]+")  # the form of what a page of ours
 _log = logging.getLogger(__name__)
 
 
-class _TokenGate(AuthProvider):
+class _TokenGate(AuthProvider, ABC):
     """Lets a request in or not; somebody without the token gets a page that says so."""
 
     def __init__(self, token: str) -> None:
         self._token = token
         super().__init__()
 
+    @abstractmethod
     def admit(self, handler: RequestHandler) -> bool:
         """Return whether a request may be answered.
 
@@ -42,7 +44,6 @@ class _TokenGate(AuthProvider):
         HTTPError
             For a websocket that may not be opened.
         """
-        raise NotImplementedError
 
     @property
     def get_user(self) -> None:

@@ -42,7 +42,7 @@ class ColourBar:
         """Show the colours of the band that the first image is painted in."""
         ticks = []
         if painter is not None and display.colours == "single":
-            band = painter.shown_band(display)
+            band = display.shown_band(painter.bands)
             number = painter.bands.index(band)
             black, white = (
                 float(np.broadcast_to(level, (len(level), len(painter.bands)))[0, number])
