@@ -10,14 +10,13 @@ import dataclasses
 import difflib
 import math
 import numbers
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from astroanomaly.errors import ConfigError, UnreadableError
+from astroanomaly.errors import ConfigError
 
 __all__ = [
     "BackboneConfig",
@@ -32,7 +31,6 @@ __all__ = [
     "nearest",
     "option",
     "option_types",
-    "read_toml",
     "replace_many",
     "to_plain",
     "unknown_setting",
@@ -360,18 +358,6 @@ def _shown(value: Any) -> str:
 def _describe(kind: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file, with an error that names it."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UnreadableError(f"{path} does not exist") from None
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
 def replace_many(base: T, values: Mapping[str, Any], section: str = "") -> T:

@@ -116,11 +116,9 @@ class TrialFolder:
                 path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Make the folder, and remove what a killed run left half-written."""
+        """Make the folder."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for path in self.path.glob(".tmp-*"):
-                path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"{self.path} cannot be made: {error.strerror or error}") from error
 

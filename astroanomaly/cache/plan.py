@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from astroanomaly.cache import schema
-from astroanomaly.errors import PluginError, UnreadableError
-from astroanomaly.files import read_json
+from astroanomaly.errors import CacheError, PluginError, UnreadableError
+from astroanomaly.files import parse_json, read_json
 from astroanomaly.records import Fact, Task
 
 __all__ = [
@@ -25,6 +24,8 @@ __all__ = [
     "read_plan_parts",
     "write_plan",
 ]
+
+_REMEDY = "restore it from a copy, or make the cache anew in another folder"
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def read_description(path: Path) -> dict[str, Any]:
         raise UnreadableError(f"{path} is no cache: there is no such folder; make one with `astroanomaly ingest`")
     if not (path / schema.CACHE_FILE).is_file():
         raise UnreadableError(f"{path} is no cache: it has no {schema.CACHE_FILE}; make one with `astroanomaly ingest`")
-    content = read_json(path / schema.CACHE_FILE)
+    content = read_json(path / schema.CACHE_FILE, remedy=_REMEDY)
     schema.check_format(content, "cache", path / schema.CACHE_FILE)
     return content
 
@@ -72,6 +73,7 @@ def write_plan(path: Path, tasks: Iterable[Task]) -> None:
             table = group.create_group("table", track_order=True)
             for name, values in task.table.items():
                 schema.put(table, schema.column_key(name), values)
+            file.check()  # the tasks that follow may be long in coming
 
 
 def read_plan(path: Path) -> Iterator[Task]:
@@ -112,4 +114,6 @@ def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: 
                 table[schema.column_name(key)] = (
                     schema.described_column(plain, dataset.attrs) if dataset.attrs else plain
                 )
-            yield ordinal, Task(str(group.attrs["key"]), json.loads(group["payload"][...].tobytes()), table)
+            where = f"{path / schema.PLAN_FILE}, dataset {name}/payload"
+            payload = parse_json(group["payload"][...].tobytes(), where, error=CacheError, remedy=_REMEDY)
+            yield ordinal, Task(str(group.attrs["key"]), payload, table)

@@ -12,8 +12,9 @@ from urllib.parse import quote, unquote
 import h5py
 import numpy as np
 
+from astroanomaly.cache.new_file import NewFile
 from astroanomaly.errors import AstroAnomalyError, CacheError, UnreadableError
-from astroanomaly.files import atomic_path
+from astroanomaly.files import atomic_path, parse_json
 from astroanomaly.records import Failure, Layout
 from astroanomaly.tables.column_names import clean_ucd
 
@@ -42,6 +43,7 @@ __all__ = [
     "put_texts",
     "read_failures",
     "read_texts",
+    "stored_layout",
 ]
 
 VERSION = 1
@@ -51,6 +53,8 @@ INDEX_FILE = "index.h5"
 LOCK_FILE = ".lock"
 SHARD_FOLDER = "shards"
 INPUT_FOLDER = "inputs"  # FITS images that were given in memory
+_MAX_LAYOUT_LETTERS = 65_536  # HDF5 holds no longer attribute
+_CUT_ANEW = "Move it away and run the same ingest again: what it held is cut anew"
 _KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no coverage", "resolved": "resolved"}
 
 
@@ -58,14 +62,24 @@ _KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no cove
 
 
 @contextlib.contextmanager
-def new_hdf5(path: Path, *, sync: bool = True) -> Iterator[h5py.File]:
-    """Write a new HDF5 file in one step, as `atomic_path`."""
+def new_hdf5(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
+    """Write a new HDF5 file in one step, as `atomic_path`.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full; at the end of the block, unless `NewFile.check` asks before.
+    """
     with atomic_path(path, sync=sync) as temporary:
+        file = NewFile(temporary)
         try:
-            with h5py.File(temporary, "w", locking=False) as file:  # nobody else knows its name
+            with file:
                 yield file
-        except RuntimeError as error:  # what h5py raises when closing a file on a full disk
-            raise OSError(f"HDF5 says: {error}") from error
+        except (RuntimeError, KeyError, OSError) as error:
+            if not isinstance(error, AstroAnomalyError):
+                file.check()  # what could not be written cannot be read back either
+            raise
+        file.check()
 
 
 # ------------------------------------------------------------------------------------------------------ safe reading
@@ -90,10 +104,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     except AstroAnomalyError:
         raise
     except (OSError, KeyError, RuntimeError) as error:
-        raise CacheError(
-            f"{path} is cut short, damaged or no HDF5 file: {error}. "
-            "Move it away and run the same ingest again: what it held is cut anew"
-        ) from error
+        raise CacheError(f"{path} is cut short, damaged or no HDF5 file: {error}. {_CUT_ANEW}") from error
 
 
 def check_format(attributes: Mapping[str, Any], kind: str, path: Path) -> None:
@@ -276,17 +287,37 @@ def layout_from_plain(values: Any, path: Path) -> Layout:
     Raises
     ------
     CacheError
-        If anything is missing or of the wrong kind.
+        If anything is missing, of the wrong kind, or does not fit together.
     """
     try:
+        if not isinstance(values["bands"], list) or not isinstance(values["units"], list):
+            raise TypeError("its bands and units are no lists")
+        if type(values["height"]) is not int or type(values["width"]) is not int:
+            raise TypeError("its height and width are no whole numbers")
         return Layout(
             bands=tuple(str(band) for band in values["bands"]),
-            height=int(values["height"]),
-            width=int(values["width"]),
+            height=values["height"],
+            width=values["width"],
             dtype=str(values["dtype"]),
             pixel_kind=values["pixel_kind"],
             units=tuple(str(unit) for unit in values["units"]),
             stretch=str(values["stretch"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CacheError(f"{path}: its layout is damaged ({error})") from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise CacheError(f"{path}: its layout is damaged ({why}); restore it from a copy") from error
+
+
+def stored_layout(attributes: Mapping[str, Any], path: Path) -> Layout:
+    """Read the layout that a shard has as one of its attributes.
+
+    Raises
+    ------
+    CacheError
+        If it is missing or damaged.
+    """
+    text = attributes.get("layout")
+    if not isinstance(text, str | bytes) or len(text) > _MAX_LAYOUT_LETTERS:
+        raise CacheError(f"{path}: its layout is missing or damaged; {_CUT_ANEW}")
+    where = f"{path}, attribute layout,"
+    return layout_from_plain(parse_json(text, where, error=CacheError, remedy=_CUT_ANEW), path)

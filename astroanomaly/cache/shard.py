@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 from collections.abc import Sequence
@@ -72,7 +71,7 @@ class Shard:
         with schema.open_hdf5(path) as file:
             schema.check_format(file.attrs, "shard", path)
             self.uuid = str(file.attrs["uuid"])
-            self._stored = schema.layout_from_plain(json.loads(file.attrs["layout"]), path)
+            self._stored = schema.stored_layout(file.attrs, path)
             images = schema.check_dataset(
                 file, "images", (None, len(self._stored.bands), self._stored.height, self._stored.width), "fu", path
             )

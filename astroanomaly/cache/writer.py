@@ -68,20 +68,15 @@ def write_lock(path: Path) -> Iterator[None]:
     BusyError
         If another process is writing to the cache.
     StorageError
-        If the folder cannot be written to, or files in it cannot be locked.
+        If the folder cannot be written to.
     """
     try:
         lock = locked(path / schema.LOCK_FILE, wait=False)
-    except BusyError:
-        raise BusyError(f"another ingest is writing to {path}: wait for it, or stop it") from None
+    except BusyError as error:
+        raise BusyError(f"another ingest is writing to {path}: wait for it, or stop it ({error})") from None
     except OSError as error:
         raise StorageError(f"{path} cannot be written to: {error.strerror or error}") from error
     with lock:
-        if not lock.exclusive:
-            raise StorageError(
-                f"{path} cannot be written to: files cannot be locked there, so that another ingest could write to it "
-                "at the same time; choose a folder on another file system, or have this one mounted with locks (flock)"
-            )
         _sweep(path)
         try:
             yield

@@ -8,24 +8,24 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from astroanomaly.errors import FetchError, StorageError
+from astroanomaly.errors import FetchError, StorageError, UnreadableError
 from astroanomaly.fetch.context import cache_folder, current, run_began
 from astroanomaly.fetch.retry import attempt
 from astroanomaly.fetch.traffic import Traffic, add_traffic, count_bytes, current_attempt
-from astroanomaly.files import locked, sync_file
+from astroanomaly.files import locked, read_json, remove_leftovers, sync_file, temporary_folder
 
 __all__ = ["cached"]
 
 _log = logging.getLogger(__name__)
 _IN_USE_S = 60.0  # what was handed out so recently may not have been opened yet: it stays
-_LEFT_OVER_S = 86_400.0  # a folder so old is of a fetch that was killed
+_LEFT_OVER_S = 86_400.0  # a folder so old is of a fetch that was killed on another machine
+_MAX_ABOUT_BYTES = 2**20  # of the file that describes a product
 _UNMEASURED_SHARE = 0.02  # of the limit of the cache: its size is measured again once so much was written
 _verified: dict[Path, tuple[int, int]] = {}  # size and time of change of files whose checksum was right
 _written: dict[Path, int] = {}  # bytes since the folder was last measured; at first it is measured at once
@@ -91,7 +91,7 @@ def _is_cached(path: Path) -> bool:
     """Whether a good file is there; that it was used is noted."""
     about = _about(path)
     try:
-        content = json.loads(about.read_text(encoding="utf-8"))
+        content = read_json(about, max_bytes=_MAX_ABOUT_BYTES)
         now = path.stat()
         if current().refresh and content["fetched"] < run_began():
             return False
@@ -103,7 +103,7 @@ def _is_cached(path: Path) -> bool:
             _verified[path] = state
         with contextlib.suppress(OSError):  # a folder that only others may write to
             os.utime(about)
-    except FileNotFoundError:
+    except (FileNotFoundError, UnreadableError):
         return False
     except (ValueError, KeyError, TypeError) as error:
         _log.warning("%s is damaged and %s is fetched anew: %s", about, path, error)
@@ -116,8 +116,7 @@ def _fetch(
     path: Path, request: Mapping[str, Any], make: Callable[[Path], None], check: Callable[[Path], None] | None
 ) -> None:
     """Fetch into a fresh folder; move the file to its place once it is whole and checked."""
-    fresh = Path(tempfile.mkdtemp(dir=cache_folder("new")))
-    try:
+    with temporary_folder(cache_folder("new") / "product") as fresh:
         target = fresh / f"product{path.suffix}"
         make(target)
         if not target.is_file():
@@ -142,8 +141,6 @@ def _fetch(
         note.replace(_about(path))
         state = path.stat()
         _verified[path] = (state.st_size, state.st_mtime_ns)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _remove_unused(newest: Path) -> None:
@@ -164,6 +161,7 @@ def _remove_unused(newest: Path) -> None:
         for path in files:
             path.unlink(missing_ok=True)
         total -= size
+    remove_leftovers(cache_folder("new"))
     for leftover in cache_folder("new").iterdir():
         with contextlib.suppress(FileNotFoundError):
             if leftover.stat().st_mtime < time.time() - _LEFT_OVER_S:

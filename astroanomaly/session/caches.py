@@ -137,9 +137,11 @@ def read_records(session: Path) -> dict[str, CacheRecord]:
             str(text): CacheRecord(
                 int(one["objects"]), tuple(map(str, one["shards"])), dict(one["sample"]), str(one.get("place", ""))
             )
-            for text, one in read_json(path)["caches"].items()
+            for text, one in read_json(path, error=SessionError, remedy="move it aside, and nothing is compared")[
+                "caches"
+            ].items()
         }
-    except (CacheError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SessionError(f"{path} is damaged: {error!r}; move it aside, and nothing is compared") from error
 
 

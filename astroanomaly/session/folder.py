@@ -21,7 +21,6 @@ from astroanomaly.config import (
     SessionConfig,
     build,
     current_names,
-    read_toml,
     replace_many,
     to_plain,
 )
@@ -36,7 +35,7 @@ from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.session.caches import CacheRecord, portable_path, stored_place, write_records
-from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome
+from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome, read_session
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 
 __all__ = ["SessionFolder", "user_name"]
@@ -162,19 +161,7 @@ class SessionFolder(SessionHome):
         path = as_path(path, "the session")
         if not (path / CONFIG_FILE).is_file():
             raise UnreadableError(f"{path} is no session: it has no {CONFIG_FILE}; make one with `astroanomaly init`")
-        content = read_toml(path / CONFIG_FILE)
-        version = content.get("version")
-        if content.get("format") != "astroanomaly-session" or not isinstance(version, int):
-            raise SessionError(f"{path / CONFIG_FILE} is not the description of a session")
-        if version > SESSION_VERSION:
-            raise SessionError(
-                f"{path} has version {version}, newer than {SESSION_VERSION}, the newest known here: update "
-                "astroanomaly"
-            )
-        missing = [key for key in ("caches", "classes", "settings", "seen") if key not in content]
-        if missing:
-            raise SessionError(f"{path / CONFIG_FILE} is damaged: it has no {missing[0]!r}")
-        return cls(path, content)
+        return cls(path, read_session(path))
 
     # ------------------------------------------------------------------------------------------------- what there is
 

@@ -12,9 +12,9 @@ import tomli_w
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import CACHE_FILE
-from astroanomaly.config import read_toml
-from astroanomaly.errors import StorageError
-from astroanomaly.files import atomic_path, locked
+from astroanomaly.errors import SessionError, StorageError
+from astroanomaly.files import atomic_path, locked, read_toml
+from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.session.caches import (
     CacheRecord,
     missing_cache,
@@ -27,11 +27,50 @@ from astroanomaly.session.caches import (
 from astroanomaly.session.rounds import ROUNDS, Round, list_rounds
 from astroanomaly.session.stored_objects import StoredObjects
 
-__all__ = ["CONFIG_FILE", "SESSION_VERSION", "SessionHome"]
+__all__ = ["CONFIG_FILE", "SESSION_VERSION", "SessionHome", "read_session"]
 
 SESSION_VERSION = 2  # in 1, caches had whole paths only
 CONFIG_FILE = "session.toml"
 _LOCK = ".lock"
+_SECTIONS = ("session", "backbone", "stretch", "input")  # settings that every session has
+_REMEDY = "put it right, or restore it from a copy"
+
+
+def read_session(path: Path) -> dict[str, Any]:
+    """Read the file of a session, checked.
+
+    Raises
+    ------
+    UnreadableError
+        If there is none, or it cannot be read.
+    SessionError
+        If it is of a newer version or damaged.
+    """
+    file = path / CONFIG_FILE
+    content = read_toml(file, error=SessionError, remedy=_REMEDY)
+    version = content.get("version")
+    if content.get("format") != "astroanomaly-session" or type(version) is not int:
+        raise SessionError(f"{file} is not the description of a session")
+    if version > SESSION_VERSION:
+        raise SessionError(
+            f"{path} has version {version}, newer than {SESSION_VERSION}, the newest known here: update astroanomaly"
+        )
+    for key, kind in (("caches", list), ("classes", list), ("settings", dict), ("seen", dict)):
+        if not isinstance(content.get(key), kind):
+            wrong = "is no " + ("list" if kind is list else "table") if key in content else "is missing"
+            raise SessionError(f"{file} is damaged: {key!r} {wrong}; {_REMEDY}")
+    for key in ("caches", "classes"):
+        if not content[key] or not all(isinstance(item, str) and item for item in content[key]):
+            raise SessionError(f"{file} is damaged: {key!r} is no list of texts; {_REMEDY}")
+    if tuple(content["classes"][:2]) != (NOMINAL, ANOMALY) or len(set(content["classes"])) < len(content["classes"]):
+        raise SessionError(f"{file} is damaged: 'classes' does not begin with {NOMINAL} and {ANOMALY}; {_REMEDY}")
+    for section in _SECTIONS:
+        if section not in content["settings"]:
+            raise SessionError(f"{file} is damaged: it has no [settings.{section}]; {_REMEDY}")
+    for section, values in content["settings"].items():
+        if not isinstance(values, dict):
+            raise SessionError(f"{file} is damaged: settings.{section} is no table; {_REMEDY}")
+    return content
 
 
 class SessionHome:
@@ -123,7 +162,7 @@ class SessionHome:
         except OSError as error:
             raise StorageError(f"{self.path} cannot be changed: {error.strerror or error}") from error
         with lock:
-            yield list(read_toml(self.path / CONFIG_FILE)["caches"])
+            yield list(read_session(self.path)["caches"])
 
     def record_caches(self) -> None:
         """Write down what is in caches of which nothing is recorded yet, or that have grown since."""

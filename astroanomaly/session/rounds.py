@@ -8,7 +8,6 @@ import errno
 import hashlib
 import shutil
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from astroanomaly.cache.scores import has_scores, read_scores
 from astroanomaly.errors import AstroAnomalyError, SessionError, StorageError
-from astroanomaly.files import is_held, locked, read_json, write_json
+from astroanomaly.files import ProcessId, is_held, locked, read_json, temporary_path, write_json, writer_of
 from astroanomaly.records import ShardScores
 
 __all__ = ["ROUNDS", "SCORES", "Draft", "Round", "list_rounds", "new_round"]
@@ -27,8 +26,7 @@ ROUNDS = "rounds"  # folder of the rounds of a session
 SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
 _RECIPE, _WEIGHTS = "ranker.json", "model.safetensors"
 _UNFINISHED, _LOCK = ".tmp-", "lock"
-_MIN_SWEEP_AGE_S = 600.0  # a folder without a lock file is not swept before: its maker may be about to write one
-_MAX_UNLOCKED_AGE_S = 86400.0  # where files cannot be locked, what nobody has touched for a day is left over
+_REMEDY = "restore it from a copy, or move the folder of this round out of the session"
 _LOCK_GRACE_S = 1.0  # between making the lock file and locking it
 
 
@@ -86,7 +84,7 @@ class Round:
     @property
     def recipe(self) -> dict[str, Any]:
         """Settings, label event, time, and the figures of every training step."""
-        return read_json(self.path / _RECIPE)
+        return read_json(self.path / _RECIPE, error=SessionError, remedy=_REMEDY)
 
     @property
     def audit_draws(self) -> int:
@@ -137,11 +135,11 @@ def list_rounds(folder: Path) -> list[Round]:
     """Return the rounds in a folder, oldest first."""
     found = []
     for path in sorted(folder.glob("[0-9]*")):
-        recipe = read_json(path / _RECIPE)
+        recipe = read_json(path / _RECIPE, error=SessionError, remedy=_REMEDY)
         try:
             found.append(Round(int(path.name), str(recipe["ranker"]), int(recipe["last_event"]), path))
         except (KeyError, ValueError, TypeError) as error:
-            raise SessionError(f"{path / _RECIPE} is damaged: {error!r}") from error
+            raise SessionError(f"{path / _RECIPE} is damaged: {error!r}; {_REMEDY}") from error
     return found
 
 
@@ -174,7 +172,7 @@ def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
     ranker, last_event
         As in `Round`.
     """
-    unfinished = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
+    unfinished = temporary_path(folder / "round")
     draft = Draft(Round(0, ranker, last_event, unfinished), {"ranker": ranker, "last_event": last_event})
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +183,7 @@ def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
             draft.recipe.setdefault("created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
             write_json(unfinished / _RECIPE, draft.recipe)
             (unfinished / _LOCK).unlink(missing_ok=True)
-            number = _settle(unfinished, folder)
+        number = _settle(unfinished, folder)
         draft.round = Round(number, ranker, last_event, folder / f"{number:04d}")
     except OSError as error:
         if isinstance(error, AstroAnomalyError):
@@ -217,13 +215,15 @@ def _sweep(folder: Path) -> None:
 
 
 def _is_left_over(path: Path) -> bool:
+    """Whether the process that made a round is gone: its name says so, or a lock file that nobody holds.
+
+    Without either, as when it was killed on another machine before it made the lock file, nobody knows: it stays.
+    """
+    writer = writer_of(path)
+    if writer is not None and writer.host == ProcessId.own().host:
+        return writer.is_dead
     try:
-        age = time.time() - max(item.stat().st_mtime for item in (path, *path.rglob("*")))
-        if not (path / _LOCK).exists():
-            return age > _MIN_SWEEP_AGE_S
         held = is_held(path / _LOCK)
-        if held is None:
-            return age > _MAX_UNLOCKED_AGE_S
-        return not held and age > _LOCK_GRACE_S
+        return not held and time.time() - (path / _LOCK).stat().st_mtime > _LOCK_GRACE_S
     except OSError:  # it is gone meanwhile, or not ours
         return False

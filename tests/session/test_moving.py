@@ -14,8 +14,8 @@ from astropy.table import QTable
 from astroanomaly import Cache, Session
 from astroanomaly.cache.writer import ShardWriter
 from astroanomaly.cli import main
-from astroanomaly.config import read_toml
 from astroanomaly.errors import CacheError, ConfigError, SessionError, UnknownObjectError, UnreadableError
+from astroanomaly.files import read_toml
 from astroanomaly.records import CutoutBlock, drain
 from astroanomaly.session.caches import CacheRecord, read_records
 from astroanomaly.session.fitted import fitted_steps

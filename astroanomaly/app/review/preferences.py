@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from astroanomaly.app.review.filters import NOT_MINE
-from astroanomaly.errors import ConfigError
-from astroanomaly.files import atomic_path
+from astroanomaly.errors import CacheError, ConfigError
+from astroanomaly.files import atomic_path, read_json
 from astroanomaly.imaging.display import Display
 
 __all__ = ["load_preferences", "save_preferences"]
@@ -77,14 +77,12 @@ def _read(path: Path) -> dict[str, Any] | None:
         If the file is too large or cannot be opened.
     """
     try:
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            raise ConfigError(f"{path} has {size} bytes, expected at most {_MAX_BYTES}: remove it")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes: remove it")
+        return read_json(path, max_bytes=_MAX_BYTES)
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except CacheError:
         return None
-    return content if isinstance(content, dict) else None

@@ -154,12 +154,11 @@ class RowFile:
                 lock = locked(path, wait=False, create=False)
             except (BusyError, OSError):
                 continue
-            if lock.exclusive:
-                found = _map_partial(path, self.count, "r+")
-                if found is not None and found.shape[1] == length:
-                    self.array, self._lock, self._path = found, lock, path
-                    return True
-                path.unlink(missing_ok=True)  # cut short, or of another network
+            found = _map_partial(path, self.count, "r+")
+            if found is not None and found.shape[1] == length:
+                self.array, self._lock, self._path = found, lock, path
+                return True
+            path.unlink(missing_ok=True)  # cut short, or of another network
             lock.close()
         return False
 

@@ -6,7 +6,6 @@ import csv
 import datetime
 import json
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from astroanomaly._version import __version__
 from astroanomaly.cache import Cache
 from astroanomaly.cache.cutout_files import file_names, write_folder
 from astroanomaly.errors import ConfigError
-from astroanomaly.files import atomic_folder, atomic_path, check_new
+from astroanomaly.files import atomic_folder, atomic_path, check_new, temporary_folder
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.painting import grey_map
 from astroanomaly.labels.consensus import ObjectConsensus
@@ -88,8 +87,8 @@ def write_bundle(
             _fill(folder, cache, table, consensus, title, display, palette)
         return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
     check_new(path, overwrite=overwrite)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.absolute().parent) as above:
-        whole = Path(above) / "bundle"
+    with temporary_folder(path.absolute()) as above:
+        whole = above / "bundle"
         with atomic_folder(whole) as folder:
             _fill(folder, cache, table, consensus, title, display, palette)
         with atomic_path(path) as temporary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from astroanomaly.errors import CacheError, UnreadableError
-from astroanomaly.files import CHECKSUMS, files_in, parse_sums
+from astroanomaly.files import CHECKSUMS, files_in, parse_json, parse_sums
 from astroanomaly.session.outputs.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, DESCRIPTION
 
 __all__ = ["BundleReport", "check_bundle"]
@@ -88,11 +87,8 @@ def check_bundle(path: str | Path) -> BundleReport:
 
 
 def _description(path: Path, text: str) -> dict[str, Any]:
-    try:
-        about = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CacheError(f"{path}: {DESCRIPTION} is damaged: {error}") from error
-    if not isinstance(about, dict) or about.get("format") != BUNDLE_FORMAT:
+    about = parse_json(text, f"{path}: {DESCRIPTION}", error=CacheError, remedy="fetch the bundle again")
+    if about.get("format") != BUNDLE_FORMAT:
         raise UnreadableError(f"{path} is no bundle of AstroAnomaly: {DESCRIPTION} does not say so")
     version = about.get("version")
     if not isinstance(version, int) or isinstance(version, bool):

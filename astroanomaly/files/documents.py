@@ -1,0 +1,139 @@
+"""Read and write JSON and TOML files: of bounded size and depth, and a table, or an error that names the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, UnreadableError
+from astroanomaly.files.writing import atomic_path
+
+__all__ = ["parse_json", "read_json", "read_toml", "write_json"]
+
+_MAX_JSON_BYTES = 64 * 2**20
+_MAX_TOML_BYTES = 4 * 2**20  # Python's own reader takes seconds for more
+_MAX_DEPTH = 64
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(
+    path: Path,
+    *,
+    error: type[AstroAnomalyError] = CacheError,
+    remedy: str = "restore it from a copy",
+    max_bytes: int = _MAX_JSON_BYTES,
+) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Parameters
+    ----------
+    error
+        What to raise for a damaged file.
+    remedy
+        What to do about it, for the message.
+    max_bytes
+        Largest size.
+
+    Raises
+    ------
+    UnreadableError
+        If the file is missing or cannot be read.
+    AstroAnomalyError
+        Of the kind ``error``, if it is too large, no JSON, nested too deeply, or not an object.
+    """
+    return _parsed(_read(path, error, remedy, max_bytes), json.loads, "JSON", str(path), error, remedy)
+
+
+def parse_json(text: str | bytes, where: str, *, error: type[AstroAnomalyError], remedy: str) -> dict[str, Any]:
+    """Read a JSON object that is part of a file of another kind.
+
+    Parameters
+    ----------
+    text
+        The JSON, whose size the caller has bounded.
+    where
+        The file and the place in it, for the message.
+    error, remedy
+        As in `read_json`.
+
+    Raises
+    ------
+    AstroAnomalyError
+        Of the kind ``error``, as `read_json`.
+    """
+    return _parsed(text, json.loads, "JSON", where, error, remedy)
+
+
+def read_toml(
+    path: Path,
+    *,
+    error: type[AstroAnomalyError] = ConfigError,
+    remedy: str = "put it right, or restore it from a copy",
+    max_bytes: int = _MAX_TOML_BYTES,
+) -> dict[str, Any]:
+    """Read a TOML file; parameters and errors are those of `read_json`."""
+    return _parsed(_read(path, error, remedy, max_bytes), tomllib.loads, "TOML", str(path), error, remedy)
+
+
+def _read(path: Path, error: type[AstroAnomalyError], remedy: str, max_bytes: int) -> bytes:
+    """Read a plain file of bounded size; a pipe or a device, which might never end, is none."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnreadableError(f"{path} cannot be read: it is no plain file")
+            content = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise UnreadableError(f"{path} does not exist") from None
+    except OSError as problem:
+        if isinstance(problem, UnreadableError):
+            raise
+        raise UnreadableError(f"{path} cannot be read: {problem.strerror or problem}") from problem
+    if len(content) > max_bytes:
+        raise error(f"{path} has more than {max_bytes} bytes, so it was not written by astroanomaly: {remedy}")
+    return content
+
+
+def _parsed(
+    content: str | bytes,
+    parse: Callable[[str], Any],
+    language: str,
+    where: str,
+    error: type[AstroAnomalyError],
+    remedy: str,
+) -> dict[str, Any]:
+    try:
+        found = parse(content if isinstance(content, str) else content.decode("utf-8"))
+        too_deep = _is_deeper(found, _MAX_DEPTH)
+    except RecursionError:
+        found, too_deep = {}, True
+    except ValueError as problem:  # also a number of thousands of digits
+        raise error(f"{where} is damaged, no {language}: {_first_line(problem)}; {remedy}") from problem
+    if too_deep:
+        raise error(f"{where} is damaged: it is nested more than {_MAX_DEPTH} deep; {remedy}")
+    if not isinstance(found, dict):
+        raise error(f"{where} is damaged: expected an object, found {type(found).__name__}; {remedy}")
+    return found
+
+
+def _first_line(problem: Exception) -> str:
+    return str(problem).partition("\n")[0][:200]
+
+
+def _is_deeper(content: Any, depth: int) -> bool:
+    """Whether tables and lists are nested deeper than that."""
+    level = [content] if isinstance(content, dict | list) else []
+    for _ in range(depth):
+        inner = (item for outer in level for item in (outer.values() if isinstance(outer, dict) else outer))
+        level = [item for item in inner if isinstance(item, dict | list)]
+    return bool(level)
