@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -34,6 +36,18 @@ TINY = {
     "train": {"iterations": 3, "labelled_batch": 4, "pool": 40},
     "tune": {"iterations": 3, "batch": 4},
 }
+
+
+@pytest.fixture(scope="session")
+def no_flock(tmp_path_factory):
+    """Environment of a process whose file systems have no locks."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("needs Linux and a C compiler, to take the locks away")
+    library = tmp_path_factory.mktemp("no-flock") / "no_flock.so"
+    source = Path(__file__).parent / "no_flock.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library)}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import random
 import secrets
 import socket
 import sys
@@ -34,7 +35,7 @@ _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN}  # what flock says where another has t
 _RECORD_BUSY = {errno.EACCES, errno.EAGAIN}
 _SUFFIX = ".held"  # of the file that says who holds another one, where there is no flock
 _MAX_HOLDER_BYTES = 4096
-_POLL_S = 0.05
+_POLL_S = 0.05  # at most, between two looks whether somebody still holds a file
 _PATIENCE_S = 600.0  # with the same process of another machine, which may be gone
 _log = logging.getLogger(__name__)
 
@@ -238,9 +239,8 @@ def _hold(holder: Path, path: Path, wait: bool) -> None:
     """Make the file that says who holds another one, once nobody else has."""
     own = ProcessId.own()
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    text = json.dumps(
-        asdict(_Holder(own.host, own.pid, own.started, secrets.token_hex(8), socket.gethostname(), since))
-    )
+    made = _Holder(own.host, own.pid, own.started, secrets.token_hex(8), socket.gethostname(), since)
+    text = json.dumps(asdict(made))
     while True:
         _await_nobody(holder, path, wait)
         try:
@@ -270,7 +270,7 @@ def _await_nobody(holder: Path, path: Path, wait: bool) -> None:
     BusyError
         If it is held and ``wait`` is False; after a while too where it cannot be seen from here whether it still is.
     """
-    began, first = time.monotonic(), None
+    began, first, pause_s = time.monotonic(), None, 0.001
     while (found := _Holder.read(holder)) is not None:
         first = found if first is None else first
         if found.is_dead and _remove_dead(holder, found):
@@ -280,7 +280,8 @@ def _await_nobody(holder: Path, path: Path, wait: bool) -> None:
             began, first = time.monotonic(), found
         if not wait or (unseen and time.monotonic() - began > _PATIENCE_S):
             raise _held(path, holder, found)
-        time.sleep(_POLL_S)
+        time.sleep(pause_s * random.uniform(0.5, 1.0))
+        pause_s = min(2 * pause_s, _POLL_S)
 
 
 def _held(path: Path, holder: Path, found: _Holder) -> BusyError:

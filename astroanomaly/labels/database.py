@@ -6,11 +6,13 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableError
+from astroanomaly.errors import AstroAnomalyError, BusyError, LabelError, StorageError, UnreadableError
+from astroanomaly.files import FileLock, has_record_locks, locked
 
 __all__ = ["BUSY_S", "EVENT_COLUMNS", "LabelDatabase", "append_only"]
 
@@ -23,6 +25,7 @@ _VERSION = 1  # of a new file
 _NEWEST_VERSION = 2  # with an audit set that is no sample of the whole, see `astroanomaly.labels.audit`
 _APPLICATION_ID = 0x41414C42  # marks the file as a label log of ours
 _FIRST_TRY_S = 0.05
+_POLL_S = 0.01
 _OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
 _NESTED = ("SAVEPOINT nested", "RELEASE nested", ("ROLLBACK TO nested", "RELEASE nested"))
 _KINDS = ("verdict", "skip", "flag", "note", "undo")
@@ -89,22 +92,27 @@ class LabelDatabase:
 
     def __init__(self, path: Path, busy_s: float = BUSY_S) -> None:
         self.path = path
+        self._busy_s = busy_s
+        record_locks, lock_path = has_record_locks(path.parent), path.with_name(f".{path.name}.lock")
+        self._file_lock = _FileLock(lock_path, record_locks)
         self._lock = threading.RLock()
         self._glance: sqlite3.Connection | None = None  # a connection that waits neither for files nor for threads
         self._glance_lock = threading.Lock()
+        self._glance_file_lock = _FileLock(lock_path, record_locks)
         self._connection = self._connect(busy_s)
         try:
-            self._connection.execute("PRAGMA trusted_schema=OFF")
-            # A rollback journal, unlike a write-ahead log, also works on network file systems.
-            self._connection.execute("PRAGMA journal_mode=DELETE")
-            self._connection.execute("PRAGMA synchronous=FULL")
-        except sqlite3.Error:
+            with self._file_lock.held(busy_s):
+                self._connection.execute("PRAGMA trusted_schema=OFF")
+                # A rollback journal, unlike a write-ahead log, also works on network file systems.
+                self._connection.execute("PRAGMA journal_mode=DELETE")
+                self._connection.execute("PRAGMA synchronous=FULL")
+        except (sqlite3.Error, AstroAnomalyError):
             self._connection.close()
             raise
 
     def _connect(self, busy_s: float) -> sqlite3.Connection:
         # mode=rw: a file that has just vanished must not come back empty
-        address = f"{self.path.absolute().as_uri()}?mode=rw"
+        address = f"{self.path.absolute().as_uri()}?mode=rw{self._file_lock.vfs}"
         made = sqlite3.connect(address, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
         # nobody closes the log of a session, and from Python 3.13 on a connection that is not closed is a warning
         weakref.finalize(self, made.close).atexit = False
@@ -132,10 +140,11 @@ class LabelDatabase:
             made = cls(path)
             # one transaction: a label file has its classes and its protection, or is no label file
             names = "".join(f"INSERT INTO label_class VALUES ({k}, '{_quoted(n)}');" for k, n in enumerate(classes, 1))
-            made._connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} {names} {_TRIGGERS} PRAGMA user_version={_VERSION}; "
-                f"PRAGMA application_id={_APPLICATION_ID}; COMMIT;"
-            )
+            with made._file_lock.held(BUSY_S):
+                made._connection.executescript(
+                    f"BEGIN IMMEDIATE; {_SCHEMA} {names} {_TRIGGERS} PRAGMA user_version={_VERSION}; "
+                    f"PRAGMA application_id={_APPLICATION_ID}; COMMIT;"
+                )
         except BaseException as error:
             if made is not None:
                 made.close()
@@ -207,7 +216,8 @@ class LabelDatabase:
         """
         with self._lock:
             try:
-                return self._connection.execute(query, values).fetchall()
+                with self._file_lock.held(self._busy_s):
+                    return self._connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 raise _reading_error(self.path, error) from error
 
@@ -220,7 +230,10 @@ class LabelDatabase:
             try:
                 if self._glance is None:
                     self._glance = self._connect(_FIRST_TRY_S)
-                return self._glance.execute(query, values).fetchall()
+                with self._glance_file_lock.held(_FIRST_TRY_S):
+                    return self._glance.execute(query, values).fetchall()
+            except BusyError:
+                return []
             except sqlite3.Error as error:
                 if _is_busy(error):
                     return []
@@ -237,22 +250,85 @@ class LabelDatabase:
         """
         with self._lock:
             try:
-                begin, commit, rollback = _NESTED if self._connection.in_transaction else _OUTERMOST
-                self._connection.execute(begin)
-                try:
+                with self._file_lock.held(self._busy_s), self._block():
                     yield self._connection
-                    self._connection.execute(commit)
-                except BaseException:
-                    if self._connection.in_transaction:  # SQLite itself takes some failures back, all of it
-                        for statement in rollback:
-                            self._connection.execute(statement)
-                    raise
             except sqlite3.Error as error:
                 if _is_busy(error):
                     raise BusyError(
                         f"{self.path} is locked by another process; nothing was written: try again"
                     ) from error
                 raise StorageError(f"{self.path}: nothing was written: {error}") from error
+
+    @contextlib.contextmanager
+    def _block(self) -> Iterator[None]:
+        """Begin and end a transaction, or a part of one."""
+        begin, commit, rollback = _NESTED if self._connection.in_transaction else _OUTERMOST
+        self._connection.execute(begin)
+        try:
+            yield
+            self._connection.execute(commit)
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite itself takes some failures back, all of it
+                for statement in rollback:
+                    self._connection.execute(statement)
+            raise
+
+
+class _FileLock:
+    """The lock around each use of the file where SQLite cannot lock it; anywhere else it does nothing.
+
+    SQLite locks with ``fcntl``, which some file systems do not have: then it says that the file is busy, or that it
+    cannot be read. There it opens the file without locks of its own, and everybody holds this one meanwhile.
+    """
+
+    def __init__(self, path: Path, record_locks: bool) -> None:
+        self._path = path
+        self._record_locks = record_locks
+        self._depth = 0
+
+    @property
+    def vfs(self) -> str:
+        """The part of the file's address that tells SQLite how to lock."""
+        return "" if self._record_locks else "&vfs=unix-none"
+
+    @contextlib.contextmanager
+    def held(self, wait_s: float) -> Iterator[None]:
+        """Hold it; again inside a block of the same thread. Other threads are kept out by their callers.
+
+        Raises
+        ------
+        BusyError
+            If another process holds it for longer than ``wait_s`` seconds.
+        StorageError
+            If the folder cannot be written to.
+        """
+        if self._record_locks or self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        with self._take(wait_s):
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+
+    def _take(self, wait_s: float) -> FileLock:
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                return locked(self._path, wait=False)
+            except BusyError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_POLL_S)
+            except OSError as error:
+                raise StorageError(
+                    f"{self._path} cannot be written to, which stands for a lock: {error.strerror or error}"
+                ) from error
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -132,14 +132,13 @@ def read_records(session: Path) -> dict[str, CacheRecord]:
     path = session / _FILE
     if not path.is_file():
         return {}
+    content = read_json(path, error=SessionError, remedy="move it aside, and nothing is compared")
     try:
         return {
             str(text): CacheRecord(
                 int(one["objects"]), tuple(map(str, one["shards"])), dict(one["sample"]), str(one.get("place", ""))
             )
-            for text, one in read_json(path, error=SessionError, remedy="move it aside, and nothing is compared")[
-                "caches"
-            ].items()
+            for text, one in content["caches"].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SessionError(f"{path} is damaged: {error!r}; move it aside, and nothing is compared") from error

@@ -1,6 +1,7 @@
 """The cache: round trips, equality by digest, hostile files."""
 
 import json
+import os
 import shutil
 
 import h5py
@@ -10,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from astroanomaly import files
 from astroanomaly.cache import Cache, index
 from astroanomaly.cache.index import hash_ids, load_index
 from astroanomaly.cache.repair import repair_cache
 from astroanomaly.cache.writer import ShardWriter, create_cache, write_lock
 from astroanomaly.cutting.grids import Grid
-from astroanomaly.errors import BandError, BusyError, CacheError, StorageError, UnknownObjectError, UnreadableError
+from astroanomaly.errors import BandError, BusyError, CacheError, UnknownObjectError, UnreadableError
+from astroanomaly.files import locks
 from astroanomaly.records import CutoutBlock, Failure, Layout, Task
 from folders import TESTS
 
@@ -318,15 +319,21 @@ def test_one_writer_at_a_time_which_removes_what_killed_ones_left(tmp_path):
         pass
 
 
-def test_a_cache_is_not_written_where_files_cannot_be_locked(tmp_path, monkeypatch):
+def test_a_cache_is_written_by_one_at_a_time_where_there_is_no_flock(tmp_path, monkeypatch):
     """Two writers would cut objects twice, and remove each other's unfinished shards."""
     path = tmp_path / "c"
+    monkeypatch.setattr(locks, "fcntl", None)
     write_cache(path, [make_blocks(3)])
-    (path / ".tmp-1").write_text("of another writer, perhaps")
-    monkeypatch.setattr(files, "fcntl", None)
-    with pytest.raises(StorageError, match="files cannot be locked there"), write_lock(path):
+    with write_lock(path):
+        (path / ".tmp-1").write_text("of this writer")
+        with (
+            pytest.raises(BusyError, match=rf"another ingest is writing to .*process {os.getpid()} of .*no flock"),
+            write_lock(path),
+        ):
+            pass
+        assert (path / ".tmp-1").exists()
+    with write_lock(path):
         pass
-    assert (path / ".tmp-1").exists()
     assert len(Cache.open(path)) == 3
 
 

@@ -27,8 +27,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astroanomaly import ConfigError, FetchConfig, FetchError, StorageError, UnreadableError, fetch, files
+from astroanomaly import ConfigError, FetchConfig, FetchError, StorageError, UnreadableError, fetch
 from astroanomaly.fetch.classify_errors import clean
+from astroanomaly.files import locks
 from folders import TESTS
 from servers.base import NOT_FOUND, Answer, Server
 
@@ -339,8 +340,8 @@ def test_never_more_requests_at_once_than_allowed_over_processes(server, config)
     assert server.busiest == 2
 
 
-def test_without_file_locks_each_process_has_the_limits_for_itself(server, config, monkeypatch):
-    monkeypatch.setattr(files, "fcntl", None)
+def test_without_flock_the_limits_hold_all_the_same(server, config, monkeypatch):
+    monkeypatch.setattr(locks, "fcntl", None)
     server.misbehave("slow", math.inf)
     server.slow_s = 0.05
     with fetch.using(FetchConfig(requests=2, pause_s=0.001, keep=config.keep)):
@@ -348,6 +349,7 @@ def test_without_file_locks_each_process_has_the_limits_for_itself(server, confi
     assert [found[n].read_bytes() for n in range(6)] == [image(n) for n in range(6)]
     assert server.busiest == 2
     assert not list((Path(config.keep) / "locks").iterdir())
+    assert not list(Path(config.keep).rglob("*.held"))
 
 
 def test_requests_keep_their_distance(server, config):

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from astroanomaly import files
 from astroanomaly.errors import StorageError
+from astroanomaly.files import ProcessId, locks, temporary_path
 from astroanomaly.session.rounds import list_rounds, new_round
 
 
@@ -77,28 +78,30 @@ def test_what_a_killed_training_left_is_swept_and_a_live_one_is_not(tmp_path):
             maker.stdout.close()
 
 
-def test_a_folder_from_before_there_were_locks_is_swept_when_it_is_old(tmp_path):
-    old, new = tmp_path / ".tmp-old", tmp_path / ".tmp-new"
-    for path in (old, new):
-        path.mkdir()
-        (path / "model.safetensors").write_text("half")
-    long_ago = time.time() - 3600
-    for path in (old / "model.safetensors", old):
-        os.utime(path, (long_ago, long_ago))
-    with new_round(tmp_path, "cold", 0):
-        pass
-    assert (old.exists(), new.exists()) == (False, True)
-
-
-def test_where_files_cannot_be_locked_what_is_a_day_old_is_left_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "fcntl", None)
-    paths = {hours: tmp_path / f".tmp-{hours}" for hours in (23, 25)}
-    for hours, path in paths.items():
-        path.mkdir()
-        (path / "lock").write_text("")
-        for item in (path / "lock", path):
-            os.utime(item, (time.time() - 3600 * hours,) * 2)
+@pytest.mark.parametrize("flock", [True, False], ids=["flock", "no flock"])
+def test_a_round_that_nobody_can_be_asked_about_stays_however_old(tmp_path, monkeypatch, flock):
+    """Of an earlier version, of another machine, or killed before it had its lock file."""
+    own = ProcessId.own()
+    names = [
+        ".tmp-0123456789abcdef",
+        f".tmp-01234567-{own.pid}-{own.started}-01234567-round",
+        temporary_path(Path("a")).name,
+    ]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text("half")
+        for path in (tmp_path / name / "model.safetensors", tmp_path / name):
+            os.utime(path, (0, 0))
+    if not flock:
+        monkeypatch.setattr(locks, "fcntl", None)
     with new_round(tmp_path, "cold", 0) as made:
         pass
     assert made.round.number == 1
-    assert {hours: path.exists() for hours, path in paths.items()} == {23: True, 25: False}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["0001", *names])
+    assert [path.name for path in (tmp_path / "0001").iterdir()] == ["ranker.json"]
+    for name in names[:2]:  # they have a lock file that nobody holds
+        (tmp_path / name / "lock").write_text("")
+        os.utime(tmp_path / name / "lock", (0, 0))
+    with new_round(tmp_path, "cold", 0):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["0001", "0002", names[2]])
