@@ -24,6 +24,7 @@ from astroanomaly.app.background.jobs import (
     map_features,
     train,
 )
+from astroanomaly.app.background.writer import Writer
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.config import to_plain
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
@@ -75,6 +76,8 @@ class Learner:
         How long that took, ranking included.
     training
         The latest training, or None.
+    writer
+        Writes verdicts for all pages.
     map, map_job
         The latest feature map, and the work that makes one, or None.
     """
@@ -94,6 +97,7 @@ class Learner:
         self._scaler: FeatureScaler | None = None
         self._probe: InstantRanker | None = None  # as it was last fitted
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe", initializer=_be_nice)
+        self.writer = Writer()
         self._questions = ThreadPoolExecutor(1, thread_name_prefix="questions", initializer=_be_nice)
         self._running: Future[None] | None = None
         self._fitted_verdicts = -1
@@ -370,3 +374,4 @@ class Learner:
                 job.cancel()
         for thread in (self._thread, self._questions):
             thread.shutdown(wait=False, cancel_futures=True)
+        self.writer.close()

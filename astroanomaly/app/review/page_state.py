@@ -32,6 +32,10 @@ class Message:
     kind: Literal["info", "error"] = "info"
 
 
+def _at_once(write: Callable[[], Any], written: Callable[[Callable[[], Any]], None]) -> None:
+    written(write)
+
+
 class ViewState(PageFilling):
     """One page in one browser.
 
@@ -51,6 +55,9 @@ class ViewState(PageFilling):
     ----------
     is_ranking_behind
         Tells whether a ranking is under way that will know more verdicts than the newest one: rows wait for it.
+    perform
+        Writes something, the first argument, and goes on with the second, which is given what returns the result or
+        raises the error; at once, unless a server has it done beside its event loop.
     shape, area
         Width and height on the screen of the place for the mosaic, and of that for the inspector, in CSS pixels.
     click_marks
@@ -73,6 +80,7 @@ class ViewState(PageFilling):
         self.page_size = 25
         self.row_by_row = True
         self.is_ranking_behind: Callable[[], bool] = lambda: False
+        self.perform: Callable[[Callable[[], Any], Callable[[Callable[[], Any]], None]], None] = _at_once
         self.columns, self.rows = grid_shape(self.page_size, 1.5, 1)
         self.shape = self.area = (1.5, 1.0)
         self.auto_advance = True
@@ -482,8 +490,7 @@ class ViewState(PageFilling):
 
     def verdict(self, value: str) -> None:
         """Give a verdict on the selection, or on the object under the cursor."""
-        if self._give(self.targets(), value):
-            self._advance()
+        self._give(self.targets(), value, self._advance)
 
     def rest_nominal(self) -> None:
         """Label all objects of this page nominal that have no mark yet; one action, undone as one."""
@@ -492,16 +499,18 @@ class ViewState(PageFilling):
             self.say("every object on this page has a verdict or is skipped")
             return
         first_waiting = len(self.page.ids) if self.page.waiting else None
-        if self._give(rest, NOMINAL):
+
+        def done() -> None:
             if first_waiting is not None and self.auto_advance:
                 self.move_cursor_to(first_waiting)
             self.say(f"{len(rest)} objects labelled nominal; u undoes all of them")
 
+        self._give(rest, NOMINAL, done)
+
     def skip(self) -> None:
         """Say that these objects were seen and not decided."""
         ids = self.targets()
-        if self._write("skip", ids, lambda: self.verdicts.skip(ids, self.page)):
-            self._advance()
+        self._write("skip", ids, lambda: self.verdicts.skip(ids, self.page), self._advance)
 
     def flag(self) -> None:
         """Flag objects for another look; the cursor stays."""
@@ -521,15 +530,17 @@ class ViewState(PageFilling):
     def undo(self) -> None:
         """Take back one's own latest action, wherever it was, and go there."""
         taken: list[int | None] = []
-        if not self._write("undo", None, lambda: taken.append(self.verdicts.undo())):
-            return
-        if taken[0] is None:
-            self.say("there is nothing left to undo")
-            return
-        ids = self.shared.consensus.members(taken[0])
-        self._go_to(ids)
-        self._deselect()
-        self.say(f"undid your action on {self.name_of(ids[0]) if len(ids) == 1 else f'{len(ids)} objects'}")
+
+        def done() -> None:
+            if taken[0] is None:
+                self.say("there is nothing left to undo")
+                return
+            ids = self.shared.consensus.members(taken[0])
+            self._go_to(ids)
+            self._deselect()
+            self.say(f"undid your action on {self.name_of(ids[0]) if len(ids) == 1 else f'{len(ids)} objects'}")
+
+        self._write("undo", None, lambda: taken.append(self.verdicts.undo()), done)
 
     def _go_to(self, ids: Sequence[str]) -> None:
         """Put the cursor on the first of some objects, on the latest page that shows it."""
@@ -543,36 +554,50 @@ class ViewState(PageFilling):
                 self.move_cursor_to(shown[0])
                 return
 
-    def _give(self, ids: Sequence[str], value: str) -> bool:
-        return self._write("verdict", ids, lambda: self.verdicts.verdict(ids, value, self.page))
+    def _give(self, ids: Sequence[str], value: str, then: Callable[[], None] | None = None) -> None:
+        self._write("verdict", ids, lambda: self.verdicts.verdict(ids, value, self.page), then)
 
-    def _write(self, what: str, ids: Sequence[str] | None, write: Callable[[], Any]) -> bool:
-        """Write something to the log; only what is on disk is shown. Return whether it is.
+    def _write(
+        self,
+        what: str,
+        ids: Sequence[str] | None,
+        write: Callable[[], Any],
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Write something to the log; only what is on disk is shown.
 
         Parameters
         ----------
         ids
             The objects it is said of; None where it is not about objects on the page.
+        write
+            Writes it; it may run beside the event loop, while nothing else happens to this page.
+        then
+            What follows once it is on disk.
         """
         if ids is not None and not ids:
-            return False
+            return
         if ids is not None and self.unreadable:
             self.say(f"no {what} on cutouts that cannot be shown: {self.unreadable}", "error")
-            return False
-        try:
-            write()
-        except AstroAnomalyError as error:
-            self.say(f"this {what} was NOT saved: {error}", "error")
-            return False
-        self.say("")
-        self.dirty |= {"marks"}
-        try:
-            self.shared.refresh()
-        except AstroAnomalyError as error:
-            self.say(f"this {what} is saved, but cannot be read back yet: {error}", "error")
-            return True
-        self._fill()
-        return True
+            return
+
+        def written(outcome: Callable[[], Any]) -> None:
+            try:
+                outcome()
+            except AstroAnomalyError as error:
+                self.say(f"this {what} was NOT saved: {error}", "error")
+                return
+            self.say("")
+            self.dirty |= {"marks"}
+            try:
+                self.shared.refresh()
+                self._fill()
+            except AstroAnomalyError as error:
+                self.say(f"this {what} is saved, but cannot be read back yet: {error}", "error")
+            if then is not None:
+                then()
+
+        self.perform(write, written)
 
     def _advance(self) -> None:
         """Go on after a verdict: to the next object, or from the last one to the next page."""

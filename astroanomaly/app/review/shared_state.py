@@ -15,7 +15,7 @@ import numpy as np
 from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
 from astroanomaly.app.review.truth_columns import truth_columns
-from astroanomaly.errors import ConfigError, LabelError, SessionError
+from astroanomaly.errors import BusyError, ConfigError, LabelError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.session.export import origin
@@ -27,7 +27,8 @@ __all__ = ["COLD", "LATEST", "PROBE", "SharedState"]
 PROBE = "probe"
 LATEST = "round"
 COLD = "cold"
-_BUSY_S = 2.0  # a page waits no longer for another process that writes labels
+_BUSY_S = 2.0  # what is read waits no longer for another process that writes labels
+_PATIENCE_S = 10.0  # what is written does, beside the event loop
 _CACHED_FILTERS = 8
 _DISPUTED_CODE = -1
 _FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
@@ -50,6 +51,8 @@ class SharedState:
         of the cache, higher is more anomalous, NaN where there is none yet.
     described
         By the same names, in words: what the scores come from.
+    labels, journal
+        The label log to read from, and once more to write to: who reads does not wait for who writes.
     audit, audit_draws
         The audit set, and how often one was drawn.
     held_out
@@ -62,6 +65,7 @@ class SharedState:
         self.session = session
         self.cache = session.cache
         self.labels = LabelLog.open(session.labels.path, busy_s=_BUSY_S)
+        self.journal = LabelLog.open(session.labels.path, busy_s=_PATIENCE_S)
         self.classes = self.labels.classes
         self.consensus = Consensus()
         self.audit = self.labels.audit
@@ -112,7 +116,10 @@ class SharedState:
         """Take in an audit set that was drawn since, from here or by another process."""
         draws = self.labels.count_draws()
         if draws > self.audit_draws:
-            self.audit, self.audit_draws = self.labels.audit, draws
+            try:
+                self.audit, self.audit_draws = self.labels.audit, draws
+            except BusyError:  # the next look finds it
+                return
             self._audit_rows = self._rows_of(sorted(self.audit))
             self.revision += 1
 
@@ -365,3 +372,4 @@ class SharedState:
     def close(self) -> None:
         """Close the label file."""
         self.labels.close()
+        self.journal.close()

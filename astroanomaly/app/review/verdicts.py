@@ -71,7 +71,7 @@ class Verdicts:
         if value not in self.shared.classes:
             raise LabelError(f"{value!r} is no label class{nearest(value, self.shared.classes)}")
         choices = [page.choice_of(object_id) for object_id in ids]
-        self.shared.labels.verdict(
+        self.shared.journal.verdict(
             ids,
             value,
             annotator=self.annotator,
@@ -84,22 +84,22 @@ class Verdicts:
     def skip(self, ids: Sequence[str], page: ObjectPage) -> None:
         """Say that objects were seen and not decided."""
         orderings = [page.choice_of(object_id).ordering for object_id in ids]
-        self.shared.labels.skip(ids, annotator=self.annotator, round=self.shared.rounds, ordering=orderings)
+        self.shared.journal.skip(ids, annotator=self.annotator, round=self.shared.rounds, ordering=orderings)
 
     def flag(self, ids: Sequence[str], page: ObjectPage) -> None:
         """Flag objects for another look."""
         orderings = [page.choice_of(object_id).ordering for object_id in ids]
-        self.shared.labels.flag(ids, annotator=self.annotator, round=self.shared.rounds, ordering=orderings)
+        self.shared.journal.flag(ids, annotator=self.annotator, round=self.shared.rounds, ordering=orderings)
 
     def note(self, object_id: str, text: str) -> None:
         """Write a note to an object."""
-        self.shared.labels.note([object_id], text, annotator=self.annotator, round=self.shared.rounds)
+        self.shared.journal.note([object_id], text, annotator=self.annotator, round=self.shared.rounds)
 
     def clear(self, ids: Sequence[str], page: ObjectPage) -> None:
         """Take back one's own verdicts on objects; of hidden ones only those since they were chosen."""
         after = [page.choice_of(object_id).since if self.is_hidden(object_id, page) else 0 for object_id in ids]
-        self.shared.labels.clear(ids, annotator=self.annotator, round=self.shared.rounds, after=after)
+        self.shared.journal.clear(ids, annotator=self.annotator, round=self.shared.rounds, after=after)
 
     def undo(self) -> int | None:
         """Take back one's own latest action; return its batch, None when nothing is left."""
-        return self.shared.labels.undo(annotator=self.annotator, round=self.shared.rounds)
+        return self.shared.journal.undo(annotator=self.annotator, round=self.shared.rounds)

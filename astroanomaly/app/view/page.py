@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from bokeh.document import Document
@@ -40,6 +42,7 @@ __all__ = ["Page"]
 
 _TICK_MS = 500
 _LOOK_MS = 80  # somebody waits for a ranking
+_WRITE_S = 0.05  # the event loop waits no longer for a verdict to be on disk
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +82,10 @@ class Page:
         self.state = ViewState(shared, annotator)
         self.state.set_annotator(remembered_name(document, annotator))
         self.state.is_ranking_behind = lambda: learner.is_behind
+        if document.session_context is not None:  # there is an event loop that others wait for
+            self.state.perform = self._perform
+        self._written: Callable[[], None] | None = None  # goes on with what is being written
+        self._held: list[Callable[[], None]] = []  # what was done on this page meanwhile
         self._looking = False
         self._revision = shared.revision
         self._scores = dict(shared.described)
@@ -149,6 +156,10 @@ class Page:
         wanted = len(inspect.signature(what).parameters)  # a button's handler may or may not care for the event
 
         def handler(*arguments: Any) -> None:
+            if self._written is not None:
+                if what != self._tick:  # there will be others
+                    self._held.append(lambda: handler(*arguments))
+                return
             try:
                 what(*arguments[:wanted])
             except AstroAnomalyError as error:
@@ -159,6 +170,33 @@ class Page:
             self.flush()
 
         return handler
+
+    def _perform(self, write: Callable[[], Any], written: Callable[[Callable[[], Any]], None]) -> None:
+        """Have something written, without keeping the other pages waiting; this one does nothing else meanwhile."""
+        future = self.learner.writer.write(write)
+        with contextlib.suppress(FutureTimeoutError):
+            future.exception(_WRITE_S)
+        if future.done():
+            written(future.result)
+            return
+        self.state.say("waiting for another process that is writing labels ...")
+        self._written = lambda: written(future.result)
+        future.add_done_callback(lambda _: self._call_back(self._go_on))
+
+    def _call_back(self, function: Callable[[], None]) -> None:
+        """Have the event loop call something, from any thread; a page that is closed needs nothing any more."""
+        try:
+            self.document.add_next_tick_callback(function)
+        except (RuntimeError, ValueError) as error:
+            _log.info("a page was closed while labels were written: %s", error)
+
+    def _go_on(self) -> None:
+        """Go on after something was written, then with what was done on this page meanwhile, in its order."""
+        written, self._written = self._written, None
+        if written is not None:
+            self.act(written)()
+        while self._held and self._written is None:
+            self._held.pop(0)()
 
     def later(self, then: Callable[[Any], None], function: Callable[..., Any], *arguments: Any) -> None:
         """Have something found out without keeping the page waiting, and go on with what came of it."""
