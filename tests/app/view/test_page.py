@@ -616,17 +616,31 @@ def test_work_in_the_background_ends_with_the_server(new_session, serve, how):
     assert left == []
 
 
-def test_a_locked_label_file_is_said_and_nothing_is_shown(new_session, serve, open_tab):
+def test_a_locked_label_file_keeps_one_page_waiting_and_no_other(new_session, serve, open_tab):
     session = new_session()
-    tab = open_tab(serve(session.path).url)
+    server = serve(session.path, "--annotator", "ann")
+    tab, other_tab = open_tab(server.url), open_tab(server.url)
+    ids = tab.column("cells", "object_id")
     with contextlib.closing(sqlite3.connect(session.labels.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        tab.press("a", "n", "ArrowRight")
+        tab.wait_for(lambda: "waiting for another process" in tab.text())
+        for cell in (1, 2):
+            other_tab.press("ArrowRight")
+            other_tab.wait_for(lambda cell=cell: other_tab.points_at(cell))
+        assert set(tab.words()) == {""}
+        assert "waiting for another process" in tab.text()
+        other.execute("ROLLBACK")
+        tab.wait_for(lambda: tab.words()[:2] == ["anomaly", "nominal"])  # what was pressed meanwhile, in its order
+        tab.wait_for(lambda: tab.points_at(3))
+        assert votes(session) == {ids[0]: {"ann": "anomaly"}, ids[1]: {"ann": "nominal"}}
         other.execute("BEGIN IMMEDIATE")
         tab.press("a")
         tab.wait_for(lambda: "NOT saved" in tab.text())
-        assert set(tab.words()) == {""}
+        assert tab.words()[3] == ""
         other.execute("ROLLBACK")
     tab.press("a")
-    tab.wait_for(lambda: tab.words()[0] == "anomaly")
+    tab.wait_for(lambda: tab.words()[3] == "anomaly")
 
 
 def test_the_inspector_shows_where_the_object_is(new_session, serve, open_tab):
