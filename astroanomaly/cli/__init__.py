@@ -33,6 +33,7 @@ COMMANDS = {  # in the order of the work; each is the file of its name beside th
     "cutouts": "write objects as FITS cutouts with WCS, bands and units",
     "report": "write a report with pictures as one HTML file",
     "bundle": "write table, cutouts, pictures, report and labels for another machine, or check a bundle",
+    "rounds": "list the rounds of a session, or remove those that are not needed",
     "relocate": "tell a session where its caches are, after they were moved",
     "pretrain": "train a network on the images of a cache alone, as weights to begin with",
     "benchmark": "measure rankers on a labelled image set",

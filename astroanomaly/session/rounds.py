@@ -16,8 +16,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from astroanomaly.cache.scores import has_scores, read_scores
-from astroanomaly.errors import AstroAnomalyError, SessionError, StorageError
-from astroanomaly.files import ProcessId, is_held, locked, read_json, temporary_path, write_json, writer_of
+from astroanomaly.errors import AstroAnomalyError, SessionError, StorageError, UnreadableError
+from astroanomaly.files import (
+    ProcessId,
+    is_held,
+    locked,
+    read_json,
+    temporary_path,
+    write_json,
+    writer_of,
+)
 from astroanomaly.records import ShardScores
 
 __all__ = ["ROUNDS", "SCORES", "Draft", "Round", "list_rounds", "new_round"]
@@ -25,7 +33,7 @@ __all__ = ["ROUNDS", "SCORES", "Draft", "Round", "list_rounds", "new_round"]
 ROUNDS = "rounds"  # folder of the rounds of a session
 SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
 _RECIPE, _WEIGHTS = "ranker.json", "model.safetensors"
-_UNFINISHED, _LOCK = ".tmp-", "lock"
+_UNFINISHED, _LOCK, _USE = ".tmp-", "lock", "in-use"
 _REMEDY = "restore it from a copy, or move the folder of this round out of the session"
 _LOCK_GRACE_S = 1.0  # between making the lock file and locking it
 
@@ -91,6 +99,31 @@ class Round:
         """Draws of the audit set that it knew, see `astroanomaly.labels.audit.AuditSet`."""
         return int(self.recipe.get("audit_draws", 0))
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep it from being removed while something is added to it.
+
+        Raises
+        ------
+        StorageError
+            If its folder cannot be written to.
+        """
+        mark = temporary_path(self.path / _USE)
+        try:
+            mark.mkdir()
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be written to: {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            shutil.rmtree(mark, ignore_errors=True)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a process may be adding to it, here or on another machine."""
+        writers = (writer_of(path) for path in self.path.glob(f".tmp-*-{_USE}"))
+        return any(writer is not None and not writer.is_dead for writer in writers)
+
     def absolute(self) -> Round:
         """Return it with an absolute path, for processes elsewhere."""
         return replace(self, path=self.path.absolute())
@@ -135,7 +168,12 @@ def list_rounds(folder: Path) -> list[Round]:
     """Return the rounds in a folder, oldest first."""
     found = []
     for path in sorted(folder.glob("[0-9]*")):
-        recipe = read_json(path / _RECIPE, error=SessionError, remedy=_REMEDY)
+        try:
+            recipe = read_json(path / _RECIPE, error=SessionError, remedy=_REMEDY)
+        except UnreadableError:
+            if path.exists():
+                raise
+            continue  # removed meanwhile
         try:
             found.append(Round(int(path.name), str(recipe["ranker"]), int(recipe["last_event"]), path))
         except (KeyError, ValueError, TypeError) as error:

@@ -32,6 +32,7 @@ from astroanomaly.session.label_table import known_positions, labels_table
 from astroanomaly.session.outputs.bundle import write_bundle
 from astroanomaly.session.outputs.cutouts import write_cutouts_of
 from astroanomaly.session.outputs.report import write_report
+from astroanomaly.session.pruning import StoredRound, prune_rounds, stored_rounds
 from astroanomaly.session.relocation import RelocateReport, relocate
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
@@ -150,6 +151,35 @@ class Session(SessionFolder):
         return export_labels(self.labels, Path(path), *known_positions(self), overwrite=overwrite)
 
     # ------------------------------------------------------------------------------------------------------- its place
+
+    def stored_rounds(self) -> list[StoredRound]:
+        """Return the rounds with the space they take, and why one must stay, oldest first."""
+        return stored_rounds(self)
+
+    def prune_rounds(self, keep: int, *, dry_run: bool = False) -> list[StoredRound]:
+        """Remove the rounds but the latest ones and those that are needed.
+
+        Parameters
+        ----------
+        keep
+            How many of the latest rounds stay. So do the round whose scores are shown and exported, the latest round of
+            each ranker with weights, from which its next training goes on, and those that a process works on.
+        dry_run
+            Remove nothing.
+
+        Returns
+        -------
+        list of StoredRound
+            What was removed, or would be.
+
+        Raises
+        ------
+        ConfigError
+            If ``keep`` is less than 1.
+        StorageError
+            If a round cannot be removed.
+        """
+        return prune_rounds(self, keep, dry_run=dry_run)
 
     def relocate(self, caches: str | Path | Sequence[str | Path]) -> RelocateReport:
         """Tell the session where caches are that were moved.

@@ -118,6 +118,13 @@ def score(
     cluster
         Whose workers score, if the ranker has weights.
     """
+    with target.in_use():
+        yield from _score(session, fitted, target, cache, cluster)
+
+
+def _score(
+    session: SessionFolder, fitted: Ranker, target: Round, cache: Cache, cluster: Cluster | None
+) -> Generator[Progress, None, None]:
     missing = [shard for shard in cache.shards if not has_scores(target.scores, shard.uuid)]
     for shard in missing:
         if not len(shard):  # all of its objects have failed
