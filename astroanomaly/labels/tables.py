@@ -18,6 +18,7 @@ from astroanomaly.errors import LabelError, StorageError, UnreadableError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
 from astroanomaly.labels.matching import match_ids, nearest_objects
+from astroanomaly.tables.byte_columns import decode_columns
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import read_table
@@ -241,7 +242,7 @@ def _read(path: Path, wanted: Callable[[Table], bool]) -> Table:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UnreadableError(f"{path} cannot be read as a table: {error}") from error
-    return read_table(path, wanted, lambda names: find_name(names, LABELLED_ID_NAMES))
+    return decode_columns(read_table(path, wanted, lambda names: find_name(names, LABELLED_ID_NAMES)))
 
 
 def _read_csv(path: Path) -> Table:

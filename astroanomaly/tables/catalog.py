@@ -10,6 +10,7 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError
+from astroanomaly.tables.byte_columns import decode_columns
 from astroanomaly.tables.column_names import ID_NAMES, find_name, ucd_of
 from astroanomaly.tables.given import GivenTable, given_catalog
 from astroanomaly.tables.positions import PositionColumns, has_positions, pixel_positions, sky_positions
@@ -134,6 +135,7 @@ def catalog_from_table(
     where
         How error messages call the table.
     """
+    table = decode_columns(table)
     if not len(table):
         raise CatalogError(f"{where} has no rows: there is nothing to cut")
     for first, second, kind in ((ra, dec, "ra and dec"), (x, y, "x and y")):

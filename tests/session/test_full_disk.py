@@ -157,7 +157,7 @@ def test_a_session_is_made_whole_or_not_at_all(sky, disk, tiny):
             shutil.rmtree(disk.path / "search")
         assert disk.content() == {}
     disk.fill()
-    with pytest.raises(StorageError, match="No space left|disk is full"):
+    with pytest.raises(StorageError, match=r"No space left|disk is full"):
         Session.create(disk.path / "search", sky[1], settings=tiny)
     disk.free()
     Session.create(disk.path / "search", sky[1], settings=tiny)

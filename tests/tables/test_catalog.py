@@ -282,3 +282,28 @@ def test_every_kind_of_votable_is_read(tmp_path, kind):
     table[:0].write(path, format="votable", tabledata_format=kind, overwrite=True)
     with pytest.raises(CatalogError, match="no rows"):
         read_catalog(path)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_letters_of_any_encoding_in_a_fits_table(tmp_path, encoding):
+    """Every byte is kept apart from every other, so ids stay unique."""
+    names = ["abc", "abd", "abe"] if encoding == "ascii" else ["caf\xe9", "caf\xe8", "caf\xea"]
+    width = f"{max(len(name.encode(encoding)) for name in names)}A"
+    columns = [
+        fits.Column("id", width, array=np.array([name.encode(encoding) for name in names])),
+        fits.Column("ra", "D", array=RA),
+        fits.Column("dec", "D", array=DEC),
+    ]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "c.fits")
+    catalog = read_catalog(tmp_path / "c.fits")
+    assert catalog.ids.tolist() == names
+    given = Table.read(tmp_path / "c.fits")
+    assert read_catalog(given).ids.tolist() == names
+    assert given["id"].dtype.kind == "S"  # what was given stays as it was
+
+
+def test_masked_letters_of_another_encoding(tmp_path):
+    given = table(ra=RA, dec=DEC)
+    given["note"] = MaskedColumn(np.array([b"\xe9", b"b", b"c"]), mask=[False, True, False], description="a note")
+    found = read_catalog(given).table["note"]
+    assert (found[0], found.mask.tolist(), found.description) == ("\xe9", [False, True, False], "a note")
