@@ -89,9 +89,10 @@ def _read(path: Path, error: type[AstroAnomalyError], remedy: str, max_bytes: in
     """Read a plain file of bounded size; a pipe or a device, which might never end, is none."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise UnreadableError(f"{path} cannot be read: it is no plain file")
         with open(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UnreadableError(f"{path} cannot be read: it is no plain file")
             content = file.read(max_bytes + 1)
     except FileNotFoundError:
         raise UnreadableError(f"{path} does not exist") from None

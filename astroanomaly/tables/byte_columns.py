@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,9 +38,9 @@ def decode_columns(table: Table) -> Table:
     return decoded
 
 
-def _foreign_bytes(column: object) -> np.ndarray | None:
+def _foreign_bytes(column: Any) -> np.ndarray | None:
     """Return the values of a column of bytes beyond ASCII; None for any other column."""
-    if getattr(getattr(column, "dtype", None), "kind", "") != "S":
+    if np.dtype(getattr(column, "dtype", object)).kind != "S":
         return None
     data = np.ascontiguousarray(np.ma.getdata(column)).view(np.ndarray)
     return data if data.size and data.view(np.uint8).max() > _MAX_ASCII else None

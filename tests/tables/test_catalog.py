@@ -305,5 +305,5 @@ def test_letters_of_any_encoding_in_a_fits_table(tmp_path, encoding):
 def test_masked_letters_of_another_encoding(tmp_path):
     given = table(ra=RA, dec=DEC)
     given["note"] = MaskedColumn(np.array([b"\xe9", b"b", b"c"]), mask=[False, True, False], description="a note")
-    found = read_catalog(given).table["note"]
+    found = read_catalog(given).columns["note"]
     assert (found[0], found.mask.tolist(), found.description) == ("\xe9", [False, True, False], "a note")
