@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from astroanomaly.labels import digests
 from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableError
 
 __all__ = ["BUSY_S", "EVENT_COLUMNS", "LabelDatabase", "append_only"]
@@ -46,6 +47,7 @@ CREATE INDEX event_batch ON event (annotator, batch);
 CREATE INDEX event_undone ON event (refers_to) WHERE refers_to IS NOT NULL;
 CREATE TABLE label_class (place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE audit (object_id TEXT PRIMARY KEY);
+{digests.CREATE};
 """
 
 
@@ -72,7 +74,7 @@ def append_only(tables: Mapping[str, str]) -> list[str]:
 
 
 _TRIGGERS = "".join(
-    append_only({"event": "number >= NEW.number", "label_class": "place = NEW.place OR name = NEW.name", "audit": ""})
+    append_only({"event": "number >= NEW.number", "label_class": "place = NEW.place OR name = NEW.name", "audit": "", digests.TABLE: "number >= NEW.number"})
 )
 
 
@@ -136,6 +138,8 @@ class LabelDatabase:
                 f"BEGIN IMMEDIATE; {_SCHEMA} {names} {_TRIGGERS} PRAGMA user_version={_VERSION}; "
                 f"PRAGMA application_id={_APPLICATION_ID}; COMMIT;"
             )
+            with made.transaction():
+                pass  # the label classes get their digest
         except BaseException as error:
             if made is not None:
                 made.close()
@@ -226,6 +230,27 @@ class LabelDatabase:
                     return []
                 raise _reading_error(self.path, error) from error
 
+    def verify(self) -> bool:
+        """Look for damage; return whether all rows have digests.
+
+        Raises
+        ------
+        LabelError
+            If the file is damaged, with what is wrong.
+        BusyError, UnreadableError
+            If it cannot be read now.
+        """
+        with self._lock:
+            try:
+                damage, covered = digests.find_damage(self._connection)
+            except (sqlite3.Error, UnicodeDecodeError, TypeError) as error:
+                if isinstance(error, sqlite3.Error):
+                    raise _reading_error(self.path, error) from error
+                raise LabelError(f"{self.path} is damaged: {error}") from error
+        if damage:
+            raise LabelError(f"{self.path} is damaged: {damage[0]}")
+        return covered
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write all that happens inside the ``with`` block, or nothing; it is on disk when the outermost block ends.
@@ -241,6 +266,9 @@ class LabelDatabase:
                 self._connection.execute(begin)
                 try:
                     yield self._connection
+                    if commit == _OUTERMOST[1]:
+                        self._connection.execute(digests.CREATE)  # in files of earlier versions
+                        digests.add_digests(self._connection)
                     self._connection.execute(commit)
                 except BaseException:
                     if self._connection.in_transaction:  # SQLite itself takes some failures back, all of it
