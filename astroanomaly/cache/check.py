@@ -101,6 +101,7 @@ def check_files(files: Iterator[CheckedFile]) -> Generator[Progress, None, Integ
     """
     listed = list(files)
     found = Integrity()
+    damaged: tuple[Damage, ...]
     yield Progress("checking", 0, len(listed))
     for done, file in enumerate(listed, 1):
         try:

@@ -164,7 +164,8 @@ def cutout_checksums(pixels: np.ndarray, scale: np.ndarray | None = None, zero: 
     if scale is None or zero is None:
         return sums
     both = np.ascontiguousarray(np.concatenate([scale, zero], axis=1), np.float32).view(np.uint8)
-    return np.fromiter(map(xxhash.xxh3_64_intdigest, both, sums.tolist()), np.uint64, len(both))
+    seeded = (xxhash.xxh3_64_intdigest(row, seed) for row, seed in zip(both, sums.tolist(), strict=True))
+    return np.fromiter(seeded, np.uint64, len(both))
 
 
 def _digest(file: BinaryIO, end: int, start: int, length: int) -> str:

@@ -269,33 +269,6 @@ class Cache:
             raise DamagedError(str(damages[0]), ids=[object_id for object_id in ids if object_id in lost])
         return images
 
-    def read_undamaged(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Read the pixels of those objects that can be read.
-
-        Returns
-        -------
-        images : numpy.ndarray
-            ``(k, bands, height, width)``, as `read`.
-        places : numpy.ndarray
-            ``(k,)`` their places in ``ids``.
-
-        Raises
-        ------
-        UnknownObjectError
-            For an id that is in none of the caches.
-        DamagedError
-            If none of them can be read.
-        """
-        try:
-            return self.read(ids), np.arange(len(ids))
-        except DamagedError as error:
-            lost = set(error.ids)
-            places = np.array([k for k, object_id in enumerate(ids) if object_id not in lost], np.int64)
-            if not len(places) or not lost:
-                raise
-            _log.warning("%d of %d objects are left out: %s", len(lost), len(ids), error)
-        return self.read([ids[k] for k in places]), places
-
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` int64 rows of objects in `ids` and `positions`.
 

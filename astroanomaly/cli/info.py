@@ -8,7 +8,7 @@ import platform
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from astroanomaly.cli.common import many
 from astroanomaly.cli.progress import follow
@@ -69,8 +69,8 @@ def _check(path: Path | None) -> None:
     from astroanomaly.cache.check import cache_files, check_files
     from astroanomaly.session.integrity import session_integrity
 
-    steps = session_integrity(path) if _is_session(path, "--check") else check_files(cache_files(path))
-    found = follow(steps)
+    path, is_session = _given(path, "--check")
+    found = follow(session_integrity(path) if is_session else check_files(cache_files(path)))
     _show_damage(found)
     say(f"{many(found.files, 'file')} read, {found.nbytes / 1e6:.1f} MB")
     if found.without_digest:
@@ -84,8 +84,8 @@ def _repair(path: Path | None) -> None:
     from astroanomaly.cache.repair import repair_steps
     from astroanomaly.session.integrity import repair_session_steps
 
-    steps = repair_session_steps(path) if _is_session(path, "--repair") else repair_steps(path)
-    found, moved = follow(steps)
+    path, is_session = _given(path, "--repair")
+    found, moved = follow(repair_session_steps(path) if is_session else repair_steps(path))
     _show_damage(found)
     for place in moved:
         say(f"moved aside: {place}")
@@ -94,12 +94,11 @@ def _repair(path: Path | None) -> None:
         raise DamagedError(f"{left[0].path} is damaged and nothing makes it anew: {left[0].way_out}")
 
 
-def _is_session(path: Path | None, flag: str) -> TypeGuard[Path]:
-    if path is not None and (path / "session.toml").is_file():
-        return True
-    if path is None or not (path / "cache.json").is_file():
+def _given(path: Path | None, flag: str) -> tuple[Path, bool]:
+    """Return the folder, and whether it is that of a session and not of a cache."""
+    if path is None or not ((path / "session.toml").is_file() or (path / "cache.json").is_file()):
         raise UnreadableError(f"{flag} takes the folder of a cache or of a session, not {path or 'this installation'}")
-    return False
+    return path, (path / "session.toml").is_file()
 
 
 def _show_damage(found: Integrity) -> None:

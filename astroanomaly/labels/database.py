@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from astroanomaly.labels import digests
 from astroanomaly.errors import BusyError, LabelError, StorageError, UnreadableError
+from astroanomaly.labels import digests
 
 __all__ = ["BUSY_S", "EVENT_COLUMNS", "LabelDatabase", "append_only"]
 
@@ -73,9 +73,13 @@ def append_only(tables: Mapping[str, str]) -> list[str]:
     ]
 
 
-_TRIGGERS = "".join(
-    append_only({"event": "number >= NEW.number", "label_class": "place = NEW.place OR name = NEW.name", "audit": "", digests.TABLE: "number >= NEW.number"})
-)
+_CLASHES = {
+    "event": "number >= NEW.number",
+    "label_class": "place = NEW.place OR name = NEW.name",
+    "audit": "",
+    digests.TABLE: "number >= NEW.number",
+}
+_TRIGGERS = "".join(append_only(_CLASHES))
 
 
 class LabelDatabase:

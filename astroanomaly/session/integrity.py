@@ -6,7 +6,15 @@ import contextlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from astroanomaly.cache.check import CheckedFile, Damage, Integrity, cache_files, check_files, feature_files, score_files
+from astroanomaly.cache.check import (
+    CheckedFile,
+    Damage,
+    Integrity,
+    cache_files,
+    check_files,
+    feature_files,
+    score_files,
+)
 from astroanomaly.cache.repair import move_aside
 from astroanomaly.cache.schema import CACHE_FILE
 from astroanomaly.config import read_toml
@@ -49,9 +57,7 @@ def session_files(session: Path) -> Iterator[CheckedFile]:
     mend = f"`astroanomaly info {session} --repair` moves it aside"
     yield CheckedFile(session / CONFIG_FILE, _verify_config, copy)
     if (session / "caches.json").is_file():
-        yield CheckedFile(
-            session / "caches.json", lambda path: not read_records(path.parent), "move it aside: nothing is compared then"
-        )
+        yield CheckedFile(session / "caches.json", _verify_records, "move it aside: nothing is compared then")
     if (session / "labels.sqlite").is_file():
         yield CheckedFile(
             session / "labels.sqlite",
@@ -74,7 +80,7 @@ def session_files(session: Path) -> Iterator[CheckedFile]:
 
 def _all_files(session: Path) -> Iterator[CheckedFile]:
     yield from session_files(session)
-    with contextlib.suppress(AstroAnomalyError, KeyError, TypeError):  # then the file of the session is damaged, and named
+    with contextlib.suppress(AstroAnomalyError, KeyError, TypeError):  # the file of the session is damaged, and named
         for text in read_toml(session / CONFIG_FILE)["caches"]:
             folder = stored_place(str(text), session)
             if (folder / CACHE_FILE).is_file():
@@ -87,6 +93,11 @@ def _can_be_made_anew(damage: Damage) -> bool:
 
 def _verify_config(path: Path) -> bool:
     read_toml(path)
+    return False
+
+
+def _verify_records(path: Path) -> bool:
+    read_records(path.parent)
     return False
 
 

@@ -1,26 +1,17 @@
 """What is damaged is found and named, and the rest can be read; what is moved aside is cut again."""
 
-import itertools
-import json
-import shutil
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astroanomaly import Cache, DamagedError, Failure, Layout, ingest
+from astroanomaly import Cache, DamagedError, Failure, Layout
 from astroanomaly.cache.check import cache_files, check_files
-from astroanomaly.cache.repair import repair_cache
-from astroanomaly.cache.scores import PartScores, read_scores, write_scores
 from astroanomaly.cache.writer import ShardWriter, create_cache
-from astroanomaly.cli import main
 from astroanomaly.cutting.grids import Grid
-from astroanomaly.records import CutoutBlock, ShardScores, Task, drain
+from astroanomaly.records import CutoutBlock, Task, drain
 from cache.test_cache import HEADER
-from folders import TESTS
 
 SAME_FILE = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WAYS = [("float32", None), ("float32", "gzip"), ("float16", None), ("uint8", None)]
@@ -127,10 +118,9 @@ def test_a_flipped_pixel_is_never_read_as_data(whole, data):
 
 
 def read_each(cache):
+    """The cutouts that can be read, by id."""
     found = {}
     for object_id in cache.ids:
-        try:
+        with contextlib.suppress(DamagedError):
             found[object_id] = cache[object_id]
-        except DamagedError as error:
-            assert "shards/" in str(error)
     return found

@@ -241,5 +241,6 @@ def _spelt(digest: str) -> bytes:
 def _refuse_changed(content: bytes, digest: str, path: Path) -> None:
     if bytes_digest(content.replace(_spelt(digest), _spelt(_NO_DIGEST), 1)) != digest:
         raise CheckpointError(
-            f"checkpoint {path} is damaged: it is not as it was written, by its digest; take a copy of it, or train again"
+            f"checkpoint {path} is damaged: it is not as it was written, by its digest; take a copy of it, or train "
+            "again"
         )
