@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,6 +21,7 @@ from astroanomaly.errors import DamagedError
 
 __all__ = [
     "DIGEST_BYTES",
+    "NPY_ERRORS",
     "append_digest",
     "bytes_digest",
     "cutout_checksums",
@@ -32,6 +34,9 @@ __all__ = [
 
 _LINE = re.compile(rb"\nastroanomaly xxh3-128 ([0-9a-f]{32}) but ([0-9]{16}) ([0-9]{16})\n")
 DIGEST_BYTES = len("\nastroanomaly xxh3-128  but  \n") + 32 + 16 + 16
+NPY_ERRORS = (  # what NumPy raises where bits of a header are others
+    ValueError, EOFError, SyntaxError, TokenError, TypeError, AttributeError, OverflowError, MemoryError,
+)  # fmt: skip
 _KEY, _KIND = "digest", "digest_kind"  # of a JSON object
 _PIECE = 2**22  # bytes read together
 
@@ -105,7 +110,7 @@ def verify_npy(path: Path) -> bool:
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, _, dtype = read(file)
             end = file.tell() + dtype.itemsize * math.prod(shape)
-    except (ValueError, EOFError, SyntaxError) as error:
+    except NPY_ERRORS as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
     size = path.stat().st_size
     if size < end or size not in (end, end + DIGEST_BYTES):
@@ -159,7 +164,7 @@ def cutout_checksums(pixels: np.ndarray, scale: np.ndarray | None = None, zero: 
     scale, zero
         ``(n, bands)`` float32 of cutouts as float16: their bytes are hashed too, with the first hash as seed.
     """
-    rows = pixels.reshape(len(pixels), -1).view(np.uint8)
+    rows: Any = pixels.reshape(len(pixels), -1).view(np.uint8)
     sums = np.fromiter(map(xxhash.xxh3_64_intdigest, rows), np.uint64, len(rows))
     if scale is None or zero is None:
         return sums

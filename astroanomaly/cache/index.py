@@ -211,7 +211,7 @@ def _read_part(folder: Path, name: str) -> _Part:
         ids = schema.check_dataset(file, "object_id", (None,), "S", path)[...]
         ra = schema.check_dataset(file, "ra", (len(ids),), "f", path)[...]
         dec = schema.check_dataset(file, "dec", (len(ids),), "f", path)[...]
-        schema.check_dataset(file, "images", (len(ids), None, None, None), "fu", path)
+        schema.check_dataset(file, "images", (len(ids), None, None, None), "fu", path, chunks=False)
         return _Part(int(file.attrs["first_task"]), name, ids, ra, dec)
 
 

@@ -216,7 +216,9 @@ def check_format(attributes: Mapping[str, Any], kind: str, path: Path) -> None:
         )
 
 
-def check_dataset(group: h5py.Group, name: str, shape: tuple[int | None, ...], kinds: str, path: Path) -> h5py.Dataset:
+def check_dataset(
+    group: h5py.Group, name: str, shape: tuple[int | None, ...], kinds: str, path: Path, *, chunks: bool = True
+) -> h5py.Dataset:
     """Return a dataset after checking that it lies in this file and has the expected shape and kind of numbers.
 
     Parameters
@@ -225,6 +227,8 @@ def check_dataset(group: h5py.Group, name: str, shape: tuple[int | None, ...], k
         Expected shape; None stands for any length.
     kinds
         Allowed NumPy kinds, as in ``"f"`` or ``"iu"``.
+    chunks
+        Whether all chunks must be there; `unwritten_rows` tells which are not.
 
     Raises
     ------
@@ -244,7 +248,8 @@ def check_dataset(group: h5py.Group, name: str, shape: tuple[int | None, ...], k
         )
     if any(want is not None and want != got for want, got in zip(shape, item.shape, strict=True)):
         raise DamagedError(f"{where}: has shape {item.shape}, expected {shape}")
-    refuse_unwritten(item, path)
+    if chunks or item.chunks is None:
+        refuse_unwritten(item, path)
     return item
 
 

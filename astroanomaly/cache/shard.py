@@ -83,9 +83,8 @@ class Shard:
             schema.check_format(file.attrs, "shard", path)
             self.uuid = str(file.attrs["uuid"])
             self._stored = _read_layout(file.attrs["layout"], path)
-            images = schema.check_dataset(
-                file, "images", (None, len(self._stored.bands), self._stored.height, self._stored.width), "fu", path
-            )
+            shape = (None, len(self._stored.bands), self._stored.height, self._stored.width)
+            images = schema.check_dataset(file, "images", shape, "fu", path, chunks=False)
             if images.dtype.name != self._stored.dtype:
                 raise DamagedError(f"{path}: images have type {images.dtype}, its layout says {self._stored.dtype}")
             self._count = len(images)

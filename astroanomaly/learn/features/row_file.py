@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from astroanomaly.cache.file_digest import append_digest
+from astroanomaly.cache.file_digest import NPY_ERRORS, append_digest
 from astroanomaly.errors import BusyError, StorageError
 from astroanomaly.files import FileLock, locked, sync_file
 
@@ -220,7 +220,7 @@ def _map_partial(path: Path, count: int, mode: str) -> np.ndarray | None:
     """Map an unfinished file; None where it is not (yet) one of this shape."""
     try:
         array = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
-    except (OSError, ValueError, EOFError):
+    except (OSError, *NPY_ERRORS):
         return None
     return array if _fits(array, count) else None
 
