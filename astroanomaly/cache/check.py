@@ -76,13 +76,14 @@ class CheckedFile:
     path
         The file.
     verify
-        Raises an `AstroAnomalyError` or `OSError` if the file is damaged; returns whether it has a digest.
+        Raises an `AstroAnomalyError` or `OSError` if the file is damaged; returns whether it has a digest, None where
+        none is expected.
     way_out
         What to do.
     """
 
     path: Path
-    verify: Callable[[Path], bool]
+    verify: Callable[[Path], bool | None]
     way_out: str
 
 
@@ -112,8 +113,8 @@ def check_files(files: Iterator[CheckedFile]) -> Generator[Progress, None, Integ
         except (AstroAnomalyError, OSError) as error:
             if not file.path.exists():  # a file that is replaced meanwhile, or moved by a repair
                 continue
-            has_digest, damaged = True, (Damage(file.path, str(error), file.way_out),)
-        found += Integrity(1, nbytes, int(not has_digest), damaged)
+            has_digest, damaged = None, (Damage(file.path, str(error), file.way_out),)
+        found += Integrity(1, nbytes, int(has_digest is False), damaged)
         yield Progress("checking", done, len(listed))
     return found
 

@@ -174,7 +174,7 @@ def cutout_checksums(pixels: np.ndarray, scale: np.ndarray | None = None, zero: 
 
 
 def _digest(file: BinaryIO, end: int, start: int, length: int) -> str:
-    """Hash the first ``end`` bytes of a file but for those left out."""
+    """Hash the first ``end`` bytes of a file but for those left out, and then which these are."""
     hasher = xxhash.xxh3_128()
     for first, last in ((0, min(start, end)), (min(start + length, end), end)):
         file.seek(first)
@@ -184,4 +184,5 @@ def _digest(file: BinaryIO, end: int, start: int, length: int) -> str:
                 break
             hasher.update(piece)
             first += len(piece)
+    hasher.update(f"{start} {length}".encode())
     return str(hasher.hexdigest())

@@ -23,6 +23,7 @@ EVENT_COLUMNS = (
 _VERSION = 1  # of a new file
 _NEWEST_VERSION = 2  # with an audit set that is no sample of the whole, see `astroanomaly.labels.audit`
 _APPLICATION_ID = 0x41414C42  # marks the file as a label log of ours
+_READING_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the second where SQLite's own message quotes damaged text
 _FIRST_TRY_S = 0.05
 _OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
 _NESTED = ("SAVEPOINT nested", "RELEASE nested", ("ROLLBACK TO nested", "RELEASE nested"))
@@ -170,7 +171,7 @@ class LabelDatabase:
             raise UnreadableError(f"the label file {path} does not exist")
         try:
             opened = cls(path, busy_s)
-        except sqlite3.Error as error:
+        except _READING_ERRORS as error:
             raise _reading_error(path, error) from error
         try:
             opened._check_format()
@@ -216,7 +217,7 @@ class LabelDatabase:
         with self._lock:
             try:
                 return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
+            except _READING_ERRORS as error:
                 raise _reading_error(self.path, error) from error
 
     def glance(self, query: str, values: tuple = ()) -> list[tuple]:
@@ -247,10 +248,8 @@ class LabelDatabase:
         with self._lock:
             try:
                 damage, covered = digests.find_damage(self._connection)
-            except (sqlite3.Error, UnicodeDecodeError, TypeError) as error:
-                if isinstance(error, sqlite3.Error):
-                    raise _reading_error(self.path, error) from error
-                raise LabelError(f"{self.path} is damaged: {error}") from error
+            except _READING_ERRORS as error:
+                raise _reading_error(self.path, error) from error
         if damage:
             raise LabelError(f"{self.path} is damaged: {damage[0]}")
         return covered
@@ -287,16 +286,16 @@ class LabelDatabase:
                 raise StorageError(f"{self.path}: nothing was written: {error}") from error
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     """Primary result code of SQLite, -1 where the error is Python's own."""
     return error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else -1
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def _is_busy(error: Exception) -> bool:
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _reading_error(path: Path, error: sqlite3.Error) -> LabelError | BusyError | UnreadableError:
+def _reading_error(path: Path, error: Exception) -> LabelError | BusyError | UnreadableError:
     if _is_busy(error):
         return BusyError(f"{path} is locked by another process: try again")
     if _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY):

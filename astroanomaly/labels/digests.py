@@ -1,7 +1,8 @@
 """Digests of the rows of a label file: what was written is what is read, or it is seen to be damaged.
 
-SQLite notices when its own structure is damaged (``PRAGMA quick_check``), and nothing of a bit that is another one in
-a text or a number. So each transaction keeps a digest of the rows that it has added.
+SQLite notices when its own structure is damaged, and nothing of a bit that is another one in a text or a number. So
+each transaction keeps a digest of the rows that it has added. ``PRAGMA integrity_check`` is ``quick_check`` and
+compares the indices with the tables, too.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def find_damage(connection: sqlite3.Connection) -> tuple[list[str], bool]:
     covered : bool
         Whether all rows have a digest; those that earlier versions have written have none.
     """
-    damage = [str(row[0]) for row in connection.execute("PRAGMA quick_check")]
+    damage = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
     damage = [] if damage == ["ok"] else damage
     if not connection.execute(_EXISTS, (TABLE,)).fetchone()[0]:
         return damage, False

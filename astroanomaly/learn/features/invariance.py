@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from astroanomaly.cache.file_digest import append_digest
 from astroanomaly.errors import StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.imaging.sampling import read_undamaged
@@ -225,8 +226,10 @@ class RotatedFeatures:
         for path in self._files():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_path(path, sync=False) as temporary, temporary.open("wb") as file:
-                    np.save(file, array, allow_pickle=False)
+                with atomic_path(path, sync=False) as temporary:
+                    with temporary.open("wb") as file:
+                        np.save(file, array, allow_pickle=False)
+                    append_digest(temporary)
             except (OSError, StorageError):
                 continue
             break
