@@ -17,7 +17,7 @@ from astroanomaly.records import CutoutBlock, Failure, Layout
 
 __all__ = ["TaskContent", "fit_block", "write_shard"]
 
-_BYTES_TOGETHER = 2**19  # of pixels that are summed and written together
+_BYTES_TOGETHER = 2**18  # of pixels that are written and hashed together
 
 
 class TaskContent:
@@ -170,12 +170,15 @@ def _write_images(
             pixels, scale, zero = _to_float16(pixels, block.ids)
             scales.append(scale)
             zeros.append(zero)
-        for first in range(0, len(block), step):  # a part stays in the processor's cache from one line to the next
+        for first in range(
+            0, len(block), step
+        ):  # what was just written is in the processor's cache: to hash it is cheap
             some = slice(first, first + step)
             part = np.ascontiguousarray(pixels[some])
+            place = slice(start + first, start + first + len(part))
+            images[place] = part
             scale_zero = () if scale is None or zero is None else (scale[some], zero[some])
-            sums[start + first : start + first + len(part)] = cutout_checksums(part, *scale_zero)
-            images[start + first : start + first + len(part)] = part
+            sums[place] = cutout_checksums(part, *scale_zero)
         start += len(block)
     file[schema.CHECKSUM] = sums
     if encoded:
