@@ -13,6 +13,7 @@ from astroanomaly._version import __version__
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
+    from astroanomaly.cache.check import Damage, Integrity
     from astroanomaly.config import FetchConfig, option
     from astroanomaly.cutting.grids import Grid
     from astroanomaly.errors import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         CheckpointError,
         ClusterError,
         ConfigError,
+        DamagedError,
         FetchError,
         FootprintError,
         LabelError,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "imaging.bands": ("wavelength_nm",),
     "cache": ("Cache",),
+    "cache.check": ("Damage", "Integrity"),
     "tables.catalog": ("Catalog", "read_catalog"),
     "tables.given": ("GivenTable", "given_catalog"),
     "cutting.grids": ("Grid",),
@@ -75,6 +78,7 @@ _HOMES = {
         "CheckpointError",
         "ClusterError",
         "ConfigError",
+        "DamagedError",
         "FetchError",
         "FootprintError",
         "LabelError",
@@ -122,6 +126,8 @@ __all__ = [
     "ConfigError",
     "Cutout",
     "CutoutBlock",
+    "Damage",
+    "DamagedError",
     "Download",
     "Fact",
     "Failure",
@@ -131,6 +137,7 @@ __all__ = [
     "FootprintError",
     "GivenTable",
     "Grid",
+    "Integrity",
     "LabelError",
     "Labelled",
     "Layout",

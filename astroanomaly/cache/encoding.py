@@ -10,11 +10,14 @@ import h5py
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.cache.file_digest import cutout_checksums
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import CacheError, PluginError
 from astroanomaly.records import CutoutBlock, Failure, Layout
 
 __all__ = ["TaskContent", "fit_block", "write_shard"]
+
+_BYTES_TOGETHER = 2**18  # of pixels that are written and hashed together
 
 
 class TaskContent:
@@ -159,16 +162,25 @@ def _write_images(
     )
     encoded = layout.dtype == "float16"
     scales, zeros = [], []
-    start = 0
+    sums = np.empty(count, np.uint64)
+    start, step = 0, max(1, _BYTES_TOGETHER // layout.nbytes)
     for block in blocks:
-        stop = start + len(block)
-        pixels = block.images
+        pixels, scale, zero = block.images, None, None
         if encoded:
             pixels, scale, zero = _to_float16(pixels, block.ids)
             scales.append(scale)
             zeros.append(zero)
-        images[start:stop] = pixels
-        start = stop
+        for first in range(
+            0, len(block), step
+        ):  # what was just written is in the processor's cache: to hash it is cheap
+            some = slice(first, first + step)
+            part = np.ascontiguousarray(pixels[some])
+            place = slice(start + first, start + first + len(part))
+            images[place] = part
+            scale_zero = () if scale is None or zero is None else (scale[some], zero[some])
+            sums[place] = cutout_checksums(part, *scale_zero)
+        start += len(block)
+    file[schema.CHECKSUM] = sums
     if encoded:
         empty = [np.zeros((0, len(layout.bands)), np.float32)]
         file["scale"] = np.concatenate(scales or empty)

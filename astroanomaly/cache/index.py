@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from astroanomaly.cache import schema
-from astroanomaly.errors import CacheError, StorageError, UnreadableError
+from astroanomaly.errors import CacheError, DamagedError, StorageError, UnreadableError
 
 __all__ = ["Index", "hash_ids", "load_index"]
 
@@ -41,7 +41,15 @@ class Index:
     ignored
         File names of shards that hold a task which another shard holds too: they do not count.
 
-    All but the counts are read-only and memory-mapped where the index was read from its file.
+    names
+        The ids of all shards one after another, UTF-8 padded with zeros to one length in each shard; None in files of
+        earlier versions.
+    lengths
+        ``(shards,)`` int64 bytes of each id of a shard.
+    damaged
+        What is wrong with shards that could not be read when the index was built, by file name: they do not count.
+
+    All but what is of shards is read-only and memory-mapped where the index was read from its file.
     """
 
     shards: tuple[str, ...]
@@ -51,6 +59,17 @@ class Index:
     ra: np.ndarray
     dec: np.ndarray
     ignored: tuple[str, ...] = ()
+    names: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    damaged: Mapping[str, str] = field(default_factory=dict)
+
+    def ids(self, number: int) -> np.ndarray | None:
+        """``(n,)`` ids of a shard as bytes; None where the index does not have them."""
+        if self.names is None or self.lengths is None:
+            return None
+        count, length = int(self.counts[number]), int(self.lengths[number])
+        start = int(self.counts[:number] @ self.lengths[:number])
+        return self.names[start : start + count * length].view(f"S{length}")
 
     def candidates(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return indices into ``ids``, and rows whose hash is that of the id; the id itself must be compared."""
@@ -88,7 +107,7 @@ def load_index(folder: Path) -> Index:
     Raises
     ------
     CacheError
-        If a shard is damaged, or an id occurs twice and its shards hold different tasks.
+        If all shards are damaged, one is of a newer version, or an id occurs twice and its shards hold different tasks.
     """
     names = sorted(path.name for path in (folder / schema.SHARD_FOLDER).glob("*.h5") if path.name[0] != ".")
     path = folder / schema.INDEX_FILE
@@ -97,6 +116,8 @@ def load_index(folder: Path) -> Index:
         if index is not None and sorted((*index.shards, *index.ignored)) == names:
             return index
     index = _build(folder, names)
+    if index.damaged:  # somebody may put a copy in its place
+        return index
     try:
         _write(path, index)
     except StorageError as error:  # a cache on a read-only disk is as good, only slower to open
@@ -111,6 +132,7 @@ def _read(path: Path) -> Index | None:
             schema.check_format(file.attrs, "index", path)
             counts = schema.check_dataset(file, "count", (None,), "i", path)[...]
             total = int(counts.sum())
+            known = "id" in file and "id_length" in file
             return Index(
                 shards=tuple(schema.read_texts(schema.check_dataset(file, "shard", (len(counts),), "S", path))),
                 counts=counts,
@@ -121,6 +143,8 @@ def _read(path: Path) -> Index | None:
                 ignored=tuple(schema.read_texts(schema.check_dataset(file, "ignored", (None,), "S", path)))
                 if "ignored" in file
                 else (),
+                names=_mapped(schema.check_dataset(file, "id", (None,), "u", path)) if known else None,
+                lengths=schema.check_dataset(file, "id_length", (len(counts),), "i", path)[...] if known else None,
             )
     except (CacheError, UnreadableError) as error:
         _log.info("the index %s is rebuilt: %s", path, error)
@@ -138,7 +162,7 @@ def _mapped(dataset: h5py.Dataset) -> np.ndarray:
         return dataset[...]
     with os.fdopen(os.dup(dataset.file.id.get_vfd_handle()), "rb") as file:
         if offset + dataset.nbytes > os.fstat(file.fileno()).st_size:
-            raise CacheError(f"{dataset.file.filename}, dataset {dataset.name}: ends beyond the end of the file")
+            raise DamagedError(f"{dataset.file.filename}, dataset {dataset.name}: ends beyond the end of the file")
         return np.memmap(file, dtype, "r", offset, dataset.shape)
 
 
@@ -154,7 +178,17 @@ class _Part:
 
 
 def _build(folder: Path, names: list[str]) -> Index:
-    parts = sorted((_read_part(folder, name) for name in names), key=lambda part: (part.first_task, part.name))
+    found, damaged = [], {}
+    for name in names:
+        try:
+            found.append(_read_part(folder, name))
+        except DamagedError as error:
+            damaged[name] = str(error)
+    if damaged and not found:
+        raise DamagedError(f"no shard of {folder} can be read: {next(iter(damaged.values()))}")
+    for text in damaged.values():
+        _log.warning("objects are missing: %s; `astroanomaly info %s --repair` moves it aside", text, folder)
+    parts = sorted(found, key=lambda part: (part.first_task, part.name))
     index = _assemble(parts)
     if _doubled_id(index, parts) is not None:
         kept = _without_doubled_tasks(folder, parts)
@@ -167,7 +201,7 @@ def _build(folder: Path, names: list[str]) -> Index:
                 f"object {doubled.decode('utf-8', 'replace')!r} occurs twice in {folder}: ids must be unique in a cache"
             )
         _log.warning("%s: %d shards hold tasks that others hold too, and are ignored", folder, len(ignored))
-    return index
+    return replace(index, damaged=damaged)
 
 
 def _read_part(folder: Path, name: str) -> _Part:
@@ -177,6 +211,7 @@ def _read_part(folder: Path, name: str) -> _Part:
         ids = schema.check_dataset(file, "object_id", (None,), "S", path)[...]
         ra = schema.check_dataset(file, "ra", (len(ids),), "f", path)[...]
         dec = schema.check_dataset(file, "dec", (len(ids),), "f", path)[...]
+        schema.check_dataset(file, "images", (len(ids), None, None, None), "fu", path, chunks=False)
         return _Part(int(file.attrs["first_task"]), name, ids, ra, dec)
 
 
@@ -190,6 +225,8 @@ def _assemble(parts: Sequence[_Part]) -> Index:
         rows=rows.astype(np.int64),
         ra=np.concatenate([part.ra for part in parts] or [np.zeros(0)]),
         dec=np.concatenate([part.dec for part in parts] or [np.zeros(0)]),
+        names=np.concatenate([np.zeros(0, np.uint8), *(part.ids.view(np.uint8).ravel() for part in parts)]),
+        lengths=np.array([part.ids.itemsize for part in parts], np.int64),
     )
 
 
@@ -243,6 +280,8 @@ def _write(path: Path, index: Index) -> None:
         file["row"] = index.rows
         file["ra"] = index.ra
         file["dec"] = index.dec
+        file["id_length"] = index.lengths
+        file["id"] = index.names
         schema.put_texts(
             file, "shard", index.shards
         )  # texts last: an odd length would keep what follows from being mapped

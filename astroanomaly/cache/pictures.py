@@ -18,7 +18,7 @@ from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.flux_scale import FluxScale, flux_scale, needs_zero_point
 from astroanomaly.imaging.orientation import Orientation, OrientationChoice
 from astroanomaly.imaging.painting import Painter, bin_factor, bin_pixels
-from astroanomaly.imaging.sampling import Cutouts, sample_pixels
+from astroanomaly.imaging.sampling import Cutouts, read_undamaged, sample_pixels
 from astroanomaly.imaging.stretch import Limits, Stretch
 from astroanomaly.imaging.usual import describe_display, usual_display
 
@@ -76,6 +76,24 @@ class Pictures:
         images = self._cache.read(ids)
         self._orientations.look_up(ids)
         return self.painter_of(images if largest is None else bin_pixels(images, largest), ids)
+
+    def painter_of_undamaged(self, ids: Sequence[str], largest: int | None = None) -> tuple[Painter, list[int]]:
+        """As `painter`; objects that cannot be read are empty, and their places in ``ids`` are returned, too.
+
+        Raises
+        ------
+        DamagedError
+            If none of them can be read.
+        """
+        images, places = read_undamaged(self._cache, ids)
+        if len(places) < len(ids):
+            empty = np.nan if images.dtype.kind == "f" else 0
+            whole = np.full((len(ids), *images.shape[1:]), empty, images.dtype)
+            whole[places] = images
+            images = whole
+        self._orientations.look_up(ids)
+        painter = self.painter_of(images if largest is None else bin_pixels(images, largest), ids)
+        return painter, sorted(set(range(len(ids))) - set(places.tolist()))
 
     def painter_of(self, images: np.ndarray, ids: Sequence[str]) -> Painter:
         """Take cutouts to be painted, ``(n, B, H, W)`` as the cache gives them, and their ids."""

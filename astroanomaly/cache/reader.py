@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.cache.check import Integrity, cache_files, check_files
 from astroanomaly.cache.cutout_files import write_cutouts
 from astroanomaly.cache.cutouts import iter_cutouts
 from astroanomaly.cache.digest import digest
 from astroanomaly.cache.ids import Ids
 from astroanomaly.cache.index import Index, load_index
+from astroanomaly.cache.lost_shard import LostShard
 from astroanomaly.cache.object_tables import all_objects, columns_of, objects_near
 from astroanomaly.cache.pictures import Pictures
 from astroanomaly.cache.plan import read_description, read_facts
@@ -24,9 +27,9 @@ from astroanomaly.cache.shard import Shard
 from astroanomaly.cache.showing import cache_html, with_pictures
 from astroanomaly.cache.together import check_layouts, refuse_shared_ids
 from astroanomaly.config import nearest
-from astroanomaly.errors import UnknownObjectError
+from astroanomaly.errors import DamagedError, UnknownObjectError
 from astroanomaly.files import as_path
-from astroanomaly.records import Cutout, Fact, Failure, Layout
+from astroanomaly.records import Cutout, Fact, Failure, Layout, Progress, drain
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache"]
 
+_log = logging.getLogger(__name__)
 _MAX_ID_SHARDS = 64  # shards whose ids are held in memory at once
 
 
@@ -48,6 +52,7 @@ class Cache:
         self.layout = folders[0][1]
         self.folders = tuple(folder for folder, _, _ in folders)
         self._indices = [index for _, _, index in folders]
+        self._homes = [(index, place) for index in self._indices for place in range(len(index.shards))]
         self._paths = [folder / schema.SHARD_FOLDER / name for folder, _, index in folders for name in index.shards]
         counts = np.concatenate([index.counts for index in self._indices])
         self._ends = np.cumsum(counts)
@@ -107,10 +112,28 @@ class Cache:
         return tuple(self.shard(number) for number in range(len(self._paths)))
 
     def shard(self, number: int) -> Shard:
-        """One of `shards`, by its index."""
+        """One of `shards`, by its index; where its file is damaged, one that knows the objects but has no pixels."""
         if number not in self._shards:
-            self._shards[number] = Shard(self._paths[number], self.layout)
+            try:
+                self._shards[number] = Shard(self._paths[number], self.layout)
+            except DamagedError as error:
+                index, place = self._homes[number]
+                ids = index.ids(place)
+                if ids is None:
+                    raise
+                rows = slice(int(self._starts[number]), int(self._ends[number]))
+                ra, dec = (values[rows] for values in self.positions)
+                lost = LostShard(self._paths[number], self.layout, ids, ra, dec, str(error))
+                _log.warning("%d objects cannot be read, %s among them: %s", len(lost), lost.ids[0], error)
+                self._shards[number] = lost
         return self._shards[number]
+
+    @property
+    def damaged(self) -> tuple[Path, ...]:
+        """Shards found so far that cannot be read; `check` looks at everything."""
+        pairs = zip(self.folders, self._indices, strict=True)
+        left_out = [folder / schema.SHARD_FOLDER / name for folder, index in pairs for name in index.damaged]
+        return (*left_out, *(shard.path for shard in self._shards.values() if shard.damage or shard.damaged_rows))
 
     @property
     def ignored(self) -> tuple[Path, ...]:
@@ -223,8 +246,11 @@ class Cache:
         ------
         UnknownObjectError
             For an id that is in none of the caches.
+        DamagedError
+            If some are not as they were written; its ``ids`` names all of these.
         """
         rows = self.rows(ids)
+        damages: list[DamagedError] = []
         numbers = np.searchsorted(self._ends, rows, "right")
         dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
         images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
@@ -234,7 +260,13 @@ class Cache:
             chosen = np.flatnonzero(numbers == number)
             in_shard = rows[chosen] - self._starts[number]
             order = np.argsort(in_shard)  # the disk likes to be read forwards
-            images[chosen[order]] = self.shard(int(number)).read_rows(in_shard[order])
+            try:
+                images[chosen[order]] = self.shard(int(number)).read_rows(in_shard[order])
+            except DamagedError as error:
+                damages.append(error)
+        if damages:
+            lost = set().union(*(error.ids for error in damages))
+            raise DamagedError(str(damages[0]), ids=[object_id for object_id in ids if object_id in lost])
         return images
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
@@ -360,6 +392,22 @@ class Cache:
         """SHA-256 over (id, pixels, grid, position, columns) of all objects, whatever their order and sharding."""
         return digest(self)
 
+    def check(self, progress: Callable[[Progress], None] | None = None) -> Integrity:
+        """Read every file and compare it with the digest it was written with.
+
+        Parameters
+        ----------
+        progress
+            Called with a `Progress` after each file.
+
+        Returns
+        -------
+        Integrity
+            How many files were read, and those that are damaged, each with what is wrong and the way out.
+        """
+        files = itertools.chain.from_iterable(map(cache_files, self.folders))
+        return drain(check_files(files), progress)
+
     # ------------------------------------------------------------------------------------------------------- inside
 
     def _read_ids(self) -> Iterator[str]:
@@ -368,6 +416,10 @@ class Cache:
 
     def _shard_ids(self, number: int) -> np.ndarray:
         """Ids of one shard as they are stored, bytes of one length: a fraction of the memory of texts."""
+        index, place = self._homes[number]
+        known = index.ids(place)
+        if known is not None:
+            return known
         if number not in self._ids:
             with schema.open_hdf5(self._paths[number]) as file:
                 self._ids[number] = file["object_id"][...]

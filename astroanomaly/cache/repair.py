@@ -1,23 +1,27 @@
-"""Move shards aside that do not count in a cache, as they double others; nothing is deleted."""
+"""Move files of a cache aside that do not count or are damaged, so that they are made anew; nothing is deleted."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from astroanomaly.cache import schema
+from astroanomaly.cache.check import Damage, Integrity, cache_files, check_files
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.plan import read_description
 from astroanomaly.cache.writer import write_lock
 from astroanomaly.errors import StorageError
 from astroanomaly.files import sync_folder
+from astroanomaly.records import Progress, drain
 
-__all__ = ["repair_cache"]
+__all__ = ["ASIDE_FOLDER", "move_aside", "repair_cache", "repair_steps"]
 
-_ASIDE_FOLDER = "set-aside"  # folder of the cache for shards that do not count
+ASIDE_FOLDER = "set-aside"  # folder for files that do not count
+_NEEDED = (schema.CACHE_FILE, schema.PLAN_FILE)  # nothing makes them anew
 
 
 def repair_cache(path: Path) -> list[Path]:
-    """Move the shards that double others out of the way; return where they lie now.
+    """Move damaged files, and shards that double others, out of the way; return where they lie now.
 
     Parameters
     ----------
@@ -29,23 +33,47 @@ def repair_cache(path: Path) -> list[Path]:
     UnreadableError
         If there is no cache.
     CacheError
-        If it is damaged in another way.
+        If its description is damaged.
     BusyError
         If an ingest is writing to it.
     StorageError
         If its files cannot be moved.
     """
+    return drain(repair_steps(path))[1]
+
+
+def repair_steps(path: Path) -> Generator[Progress, None, tuple[Integrity, list[Path]]]:
+    """As `repair_cache`, as a generator of progress reports; it returns what was found, too."""
     read_description(path)
     with write_lock(path):
-        moved = []
-        aside = path / _ASIDE_FOLDER
-        try:
-            for name in load_index(path).ignored:
-                aside.mkdir(exist_ok=True)
-                moved.append((path / schema.SHARD_FOLDER / name).rename(aside / name))
-            for folder in (aside, path / schema.SHARD_FOLDER) if moved else ():
-                sync_folder(folder)
-        except OSError as error:
-            raise StorageError(f"shards of {path} cannot be moved to {aside}: {error.strerror or error}") from error
+        found = yield from check_files(cache_files(path))
+        moved = move_aside(path, (damage for damage in found.damaged if damage.path.name not in _NEEDED))
+        doubled = load_index(path).ignored
+        moved += move_aside(path, (Damage(path / schema.SHARD_FOLDER / name, "", "") for name in doubled))
         load_index(path)
+    return found, moved
+
+
+def move_aside(folder: Path, damaged: Iterable[Damage]) -> list[Path]:
+    """Move damaged files of a cache or session into a folder of it; return where they lie now.
+
+    Raises
+    ------
+    StorageError
+        If they cannot be moved.
+    """
+    aside = folder / ASIDE_FOLDER
+    moved = []
+    try:
+        for damage in damaged:
+            place = damage.path.relative_to(folder)
+            target = aside / (place.name if place.parent.name == schema.SHARD_FOLDER else place)
+            while target.exists():  # moved aside before, and put back
+                target = target.with_name(f"{target.name}~")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            moved.append(damage.path.rename(target))
+            for changed in (target.parent, damage.path.parent):
+                sync_folder(changed)
+    except OSError as error:
+        raise StorageError(f"files of {folder} cannot be moved to {aside}: {error.strerror or error}") from error
     return moved

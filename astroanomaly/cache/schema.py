@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +14,16 @@ from urllib.parse import quote, unquote
 import h5py
 import numpy as np
 
+from astroanomaly.cache.file_digest import append_digest, verify_digest
 from astroanomaly.cache.new_file import NewFile
-from astroanomaly.errors import AstroAnomalyError, CacheError, UnreadableError
+from astroanomaly.errors import AstroAnomalyError, CacheError, DamagedError, UnreadableError
 from astroanomaly.files import atomic_path, parse_json
 from astroanomaly.records import Failure, Layout
 from astroanomaly.tables.column_names import clean_ucd
 
 __all__ = [
     "CACHE_FILE",
+    "CHECKSUM",
     "INDEX_FILE",
     "INPUT_FOLDER",
     "LOCK_FILE",
@@ -43,7 +47,11 @@ __all__ = [
     "put_texts",
     "read_failures",
     "read_texts",
+    "refuse_changed",
+    "refuse_unwritten",
     "stored_layout",
+    "unwritten_rows",
+    "verify_hdf5",
 ]
 
 VERSION = 1
@@ -52,6 +60,12 @@ PLAN_FILE = "plan.h5"
 INDEX_FILE = "index.h5"
 LOCK_FILE = ".lock"
 SHARD_FOLDER = "shards"
+CHECKSUM = "checksum"  # dataset of a shard
+_H5PY_ERRORS = (  # what it raises where bits of a file are others: the library, and its types
+    OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError,
+)  # fmt: skip
+_BYTES_TOGETHER = 2**24  # that are read together where a file is read for damage alone
+_DIGEST = "digest"  # attribute of a file that ends with its digest
 INPUT_FOLDER = "inputs"  # FITS images that were given in memory
 _MAX_LAYOUT_LETTERS = 65_536  # HDF5 holds no longer attribute
 _CUT_ANEW = "Move it away and run the same ingest again: what it held is cut anew"
@@ -63,7 +77,7 @@ _KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no cove
 
 @contextlib.contextmanager
 def new_hdf5(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
-    """Write a new HDF5 file in one step, as `atomic_path`.
+    """Write a new HDF5 file in one step, as `atomic_path`; it ends with its digest.
 
     Raises
     ------
@@ -74,12 +88,23 @@ def new_hdf5(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
         file = NewFile(temporary)
         try:
             with file:
+                file.attrs[_DIGEST] = "xxh3-128"
                 yield file
+                left_out = _summed_pixels(file)
         except (RuntimeError, KeyError, OSError) as error:
             if not isinstance(error, AstroAnomalyError):
                 file.check()  # what could not be written cannot be read back either
             raise
         file.check()
+        append_digest(temporary, *left_out)
+
+
+def _summed_pixels(file: h5py.File) -> tuple[int, int]:
+    """First byte and number of bytes of pixels that have checksums of their own; 0, 0 for none."""
+    images = file.get("images")
+    if images is None or CHECKSUM not in file or images.chunks is not None or images.id.get_offset() is None:
+        return 0, 0
+    return images.id.get_offset(), images.nbytes
 
 
 # ------------------------------------------------------------------------------------------------------ safe reading
@@ -93,7 +118,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     ------
     UnreadableError
         If it is missing.
-    CacheError
+    DamagedError
         If it is cut short, something else, or lacks what is looked up inside the block.
     """
     if not path.is_file():
@@ -103,8 +128,84 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             yield file
     except AstroAnomalyError:
         raise
-    except (OSError, KeyError, RuntimeError) as error:
-        raise CacheError(f"{path} is cut short, damaged or no HDF5 file: {error}. {_CUT_ANEW}") from error
+    except _H5PY_ERRORS as error:
+        raise DamagedError(f"{path} is cut short, damaged or no HDF5 file: {error}") from error
+
+
+def verify_hdf5(path: Path) -> bool:
+    """Compare a file with its digest, and look whether all its datasets were written; False where it has no digest.
+
+    Raises
+    ------
+    UnreadableError
+        If it is missing.
+    CacheError
+        If it is damaged.
+    """
+    with open_hdf5(path) as file:
+        left_out = verify_digest(path, expected=_DIGEST in file.attrs)
+        if left_out is None:  # then HDF5 itself may find something
+            file.visititems(lambda _, item: _read_all(item) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(lambda _, item: refuse_unwritten(item, path) if isinstance(item, h5py.Dataset) else None)
+        if left_out is not None and left_out != _summed_pixels(file):
+            raise DamagedError(f"{path} is damaged: its digest leaves out other bytes than its pixels")
+    return left_out is not None
+
+
+def _read_all(dataset: h5py.Dataset) -> None:
+    """Read a dataset to its end, a part at a time."""
+    for start in range(0, len(dataset), step := max(1, _BYTES_TOGETHER * len(dataset) // max(1, dataset.nbytes))):
+        dataset[start : start + step]
+
+
+def refuse_changed(file: h5py.File, path: Path) -> None:
+    """Compare a file that is read whole with its digest, if it has one.
+
+    Raises
+    ------
+    DamagedError
+        If they differ.
+    """
+    verify_digest(path, expected=_DIGEST in file.attrs)
+
+
+def refuse_unwritten(dataset: h5py.Dataset, path: Path) -> None:
+    """Refuse a dataset that was not written, or not all of it: HDF5 would give zeros.
+
+    Raises
+    ------
+    DamagedError
+        Naming the file and the dataset.
+    """
+    if not _is_written(dataset):
+        raise DamagedError(f"{path} is damaged: its dataset {dataset.name} was not written to the end")
+
+
+def unwritten_rows(dataset: h5py.Dataset) -> np.ndarray:
+    """Rows, along the first axis, of which something was not written: HDF5 would give zeros."""
+    if _is_written(dataset):
+        return np.zeros(0, np.int64)
+    if dataset.chunks is None:
+        return np.arange(len(dataset))
+    per_row = _chunk_counts(dataset)
+    found = Counter[int]()
+    dataset.id.chunk_iter(lambda chunk: found.update([chunk.chunk_offset[0] // dataset.chunks[0]]))
+    whole = [k for k, number in found.items() if number == math.prod(per_row[1:])]
+    rows = np.arange(len(dataset))
+    return rows[~np.isin(rows // dataset.chunks[0], whole)]
+
+
+def _is_written(dataset: h5py.Dataset) -> bool:
+    if not dataset.size:
+        return True
+    if dataset.chunks is None:
+        return bool(dataset.id.get_storage_size() >= dataset.nbytes)
+    return bool(dataset.id.get_num_chunks() == math.prod(_chunk_counts(dataset)))
+
+
+def _chunk_counts(dataset: h5py.Dataset) -> list[int]:
+    """How many chunks there are along each axis."""
+    return [-(-length // chunk) for length, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
 
 
 def check_format(attributes: Mapping[str, Any], kind: str, path: Path) -> None:
@@ -112,22 +213,26 @@ def check_format(attributes: Mapping[str, Any], kind: str, path: Path) -> None:
 
     Raises
     ------
+    DamagedError
+        For another format, or no version.
     CacheError
-        For another format, or a version newer than this package knows.
+        For a version newer than this package knows.
     """
     found = attributes.get("format")
     if found != f"astroanomaly-{kind}":
-        raise CacheError(f"{path} is not a {kind} of AstroAnomaly: its format is {found!r}")
+        raise DamagedError(f"{path} is not a {kind} of AstroAnomaly: its format is {found!r}")
     version = attributes.get("version")
     if not isinstance(version, int | np.integer):
-        raise CacheError(f"{path} is damaged: its version is {version!r}")
+        raise DamagedError(f"{path} is damaged: its version is {version!r}")
     if version > VERSION:
         raise CacheError(
             f"{path} has format version {version}, newer than {VERSION}, the newest known here: update astroanomaly"
         )
 
 
-def check_dataset(group: h5py.Group, name: str, shape: tuple[int | None, ...], kinds: str, path: Path) -> h5py.Dataset:
+def check_dataset(
+    group: h5py.Group, name: str, shape: tuple[int | None, ...], kinds: str, path: Path, *, chunks: bool = True
+) -> h5py.Dataset:
     """Return a dataset after checking that it lies in this file and has the expected shape and kind of numbers.
 
     Parameters
@@ -136,25 +241,29 @@ def check_dataset(group: h5py.Group, name: str, shape: tuple[int | None, ...], k
         Expected shape; None stands for any length.
     kinds
         Allowed NumPy kinds, as in ``"f"`` or ``"iu"``.
+    chunks
+        Whether all chunks must be there; `unwritten_rows` tells which are not.
 
     Raises
     ------
-    CacheError
+    DamagedError
         Naming the file and the dataset.
     """
     link = group.get(name, getlink=True)
     item = group.get(name) if isinstance(link, h5py.HardLink) else None
     where = f"{path}, dataset {group.name.rstrip('/')}/{name}"
     if not isinstance(item, h5py.Dataset):
-        raise CacheError(f"{where}: missing, or not a dataset of this file")
+        raise DamagedError(f"{where}: missing, or not a dataset of this file")
     if item.is_virtual or item.external:
-        raise CacheError(f"{where}: points outside the file")
+        raise DamagedError(f"{where}: points outside the file")
     if item.dtype.kind not in kinds or len(item.shape) != len(shape):
-        raise CacheError(
+        raise DamagedError(
             f"{where}: has type {item.dtype} and shape {item.shape}, expected {len(shape)} axes of {kinds}"
         )
     if any(want is not None and want != got for want, got in zip(shape, item.shape, strict=True)):
-        raise CacheError(f"{where}: has shape {item.shape}, expected {shape}")
+        raise DamagedError(f"{where}: has shape {item.shape}, expected {shape}")
+    if chunks or item.chunks is None:
+        refuse_unwritten(item, path)
     return item
 
 
@@ -193,7 +302,7 @@ def read_failures(file: h5py.File, path: Path) -> list[Failure]:
         Naming the file and the dataset that is missing or damaged.
     """
     if not isinstance(file.get("failures"), h5py.Group):
-        raise CacheError(f"{path}, group failures: missing")
+        raise DamagedError(f"{path}, group failures: missing")
     group = file["failures"]
     ids = read_texts(check_dataset(group, "object_id", (None,), "S", path))
     shape = (len(ids),)
@@ -305,7 +414,7 @@ def layout_from_plain(values: Any, path: Path) -> Layout:
         )
     except (KeyError, TypeError, ValueError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise CacheError(f"{path}: its layout is damaged ({why}); restore it from a copy") from error
+        raise DamagedError(f"{path}: its layout is damaged ({why}); restore it from a copy") from error
 
 
 def stored_layout(attributes: Mapping[str, Any], path: Path) -> Layout:
@@ -313,11 +422,11 @@ def stored_layout(attributes: Mapping[str, Any], path: Path) -> Layout:
 
     Raises
     ------
-    CacheError
+    DamagedError
         If it is missing or damaged.
     """
     text = attributes.get("layout")
     if not isinstance(text, str | bytes) or len(text) > _MAX_LAYOUT_LETTERS:
-        raise CacheError(f"{path}: its layout is missing or damaged; {_CUT_ANEW}")
+        raise DamagedError(f"{path}: its layout is missing or damaged; {_CUT_ANEW}")
     where = f"{path}, attribute layout,"
-    return layout_from_plain(parse_json(text, where, error=CacheError, remedy=_CUT_ANEW), path)
+    return layout_from_plain(parse_json(text, where, error=DamagedError, remedy=_CUT_ANEW), path)

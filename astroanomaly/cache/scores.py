@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly.cache import schema
-from astroanomaly.errors import CacheError
+from astroanomaly.errors import CacheError, DamagedError
 from astroanomaly.records import Failure, ShardScores
 
 __all__ = [
@@ -83,6 +83,7 @@ def read_positions(folder: Path, shard: str) -> tuple[np.ndarray, np.ndarray]:
     """
     path = _shard_path(folder, shard)
     with schema.open_hdf5(path) as file:
+        schema.refuse_changed(file, path)
         schema.check_format(file.attrs, _SHARD_KIND, path)
         count = len(schema.check_dataset(file, "object_id", (None,), "S", path))
         if "ra" not in file or "dec" not in file:  # written before version 0.3
@@ -103,11 +104,12 @@ def read_scores(folder: Path, shard: str) -> ShardScores:
     """
     path = _shard_path(folder, shard)
     with schema.open_hdf5(path) as file:
+        schema.refuse_changed(file, path)
         schema.check_format(file.attrs, _SHARD_KIND, path)
         ids = schema.read_texts(schema.check_dataset(file, "object_id", (None,), "S", path))
         log_odds = schema.check_dataset(file, "log_odds", (len(ids), None), "f", path)[...]
         if file.attrs["shard"] != shard:
-            raise CacheError(f"{path} holds the scores of another shard, {file.attrs['shard']}")
+            raise DamagedError(f"{path} holds the scores of another shard, {file.attrs['shard']}")
         engine = str(file.attrs.get("engine", ""))
     return ShardScores(shard, ids, log_odds, engine)
 
@@ -230,6 +232,7 @@ def _part_path(folder: Path, first: int) -> Path:
 
 def _read_part(path: Path, classes: Sequence[str]) -> PartScores:
     with schema.open_hdf5(path) as file:
+        schema.refuse_changed(file, path)
         schema.check_format(file.attrs, _PART_KIND, path)
         ids = schema.read_texts(schema.check_dataset(file, "object_id", (None,), "S", path))
         if file.attrs["classes"] != json.dumps(list(classes)):
@@ -245,7 +248,7 @@ def _read_part(path: Path, classes: Sequence[str]) -> PartScores:
             str(file.attrs.get("engine", "")),
         )
         if not len(part.tasks) or not np.isin(part.task, part.tasks).all():
-            raise CacheError(f"{path}, dataset task: is of tasks that the part does not have")
+            raise DamagedError(f"{path}, dataset task: is of tasks that the part does not have")
         return part
 
 

@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.cache.file_digest import cutout_checksums
 from astroanomaly.cutting.grids import Grid
-from astroanomaly.errors import BandError, CacheError
+from astroanomaly.errors import BandError, DamagedError
 from astroanomaly.records import Failure, Layout
 
 __all__ = ["Shard", "Stored"]
+
+_BYTES_TOGETHER = 2**24  # of pixels that are read together where all are checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,34 +65,59 @@ class Shard:
         Folder of the cache it belongs to.
     has_grids
         Whether any of its cutouts can have a WCS.
+    damage
+        Why nothing of it can be read; empty for most.
+    damaged_rows
+        Rows whose pixels were found damaged so far.
     """
+
+    damage: str = ""
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path = path
         self.folder = path.parent.parent
         self.layout = layout
+        self.damaged_rows: set[int] = set()
         with schema.open_hdf5(path) as file:
             schema.check_format(file.attrs, "shard", path)
             self.uuid = str(file.attrs["uuid"])
             self._stored = schema.stored_layout(file.attrs, path)
-            images = schema.check_dataset(
-                file, "images", (None, len(self._stored.bands), self._stored.height, self._stored.width), "fu", path
-            )
+            shape = (None, len(self._stored.bands), self._stored.height, self._stored.width)
+            images = schema.check_dataset(file, "images", shape, "fu", path, chunks=False)
             if images.dtype.name != self._stored.dtype:
-                raise CacheError(f"{path}: images have type {images.dtype}, its layout says {self._stored.dtype}")
+                raise DamagedError(f"{path}: images have type {images.dtype}, its layout says {self._stored.dtype}")
             self._count = len(images)
             self._offset = images.id.get_offset() if images.chunks is None else None
             self._dtype = images.dtype
             if self._offset is not None and self._offset + images.nbytes > path.stat().st_size:
-                raise CacheError(f"{path} is cut short: its pixels end beyond the end of the file")
+                raise DamagedError(f"{path} is cut short: its pixels end beyond the end of the file")
             self.has_grids = "grids/end" in file and len(file["grids/end"]) > 0
             for name in ("object_id", "ra", "dec", "grid", "offset", "coverage"):
                 if name not in file or file[name].shape[:1] != (self._count,):
-                    raise CacheError(f"{path}, dataset {name}: missing, or not of length {self._count}")
+                    raise DamagedError(f"{path}, dataset {name}: missing, or not of length {self._count}")
+                schema.refuse_unwritten(file[name], path)
+            self._has_checksums = schema.CHECKSUM in file
+            self._checksums_offset = None
+            if self._has_checksums:
+                sums = schema.check_dataset(file, schema.CHECKSUM, (self._count,), "u", path)
+                self._checksums_offset = sums.id.get_offset() if sums.chunks is None else None
         missing = [band for band in layout.bands if band not in self._stored.bands]
         if missing:
             raise BandError(f"{path} has no band {missing[0]!r}; its bands are {list(self._stored.bands)}")
         self._planes = [self._stored.bands.index(band) for band in layout.bands]
+
+    @classmethod
+    def whole(cls, path: Path) -> Self:
+        """Open a shard with all its bands, whatever the cache that it belongs to.
+
+        Raises
+        ------
+        DamagedError
+            If it is damaged.
+        """
+        with schema.open_hdf5(path) as file:
+            schema.check_format(file.attrs, "shard", path)
+            return cls(path, schema.stored_layout(file.attrs, path))
 
     def __len__(self) -> int:
         return self._count
@@ -110,6 +138,22 @@ class Shard:
         shape = (self._count, len(self._stored.bands), self._stored.height, self._stored.width)
         flat = np.frombuffer(self._map, self._dtype, count=math.prod(shape), offset=self._offset or 0)
         return flat.reshape(shape)
+
+    @cached_property
+    def _checksums(self) -> np.ndarray | None:
+        """``(n,)`` uint64 checksums of the cutouts, mapped where that is possible; None in shards without."""
+        if not self._has_checksums:
+            return None
+        if self._map is not None and self._checksums_offset is not None:
+            return np.frombuffer(self._map, np.uint64, count=self._count, offset=self._checksums_offset)
+        with schema.open_hdf5(self.path) as file:
+            return file[schema.CHECKSUM][...]
+
+    @cached_property
+    def _unwritten(self) -> np.ndarray:
+        """Rows of a compressed shard that were never written."""
+        with schema.open_hdf5(self.path) as file:
+            return schema.unwritten_rows(file["images"])
 
     @property
     def ids(self) -> list[str]:
@@ -140,6 +184,7 @@ class Shard:
     def release(self) -> None:
         """Let go of the memory map, and so of the open file; it is mapped again when it is read."""
         self.__dict__.pop("_pixels", None)
+        self.__dict__.pop("_checksums", None)
         self.__dict__.pop("_map", None)
 
     def prefetch(self, rows: np.ndarray) -> None:
@@ -152,26 +197,101 @@ class Shard:
             start = begin // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(mmap.MADV_WILLNEED, start, end - start)
 
-    def stored(self, rows: slice | np.ndarray) -> Stored:
-        """Give cutouts as they are stored, by row; of consecutive ones in a mapped file nothing is copied."""
+    def stored(self, rows: slice | np.ndarray, *, damaged_too: bool = False) -> Stored:
+        """Give cutouts as they are stored, by row; of consecutive ones in a mapped file nothing is copied.
+
+        Parameters
+        ----------
+        rows
+            Which; none of them negative.
+        damaged_too
+            Whether to give something for cutouts that are damaged: then `damaged_rows` tells which these are.
+
+        Raises
+        ------
+        DamagedError
+            If some are not as they were written, with the rows and ids of these.
+        """
         picked = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
+        numbers = np.arange(self._count)[picked] if isinstance(picked, slice) else picked
         if self._pixels is not None:
-            pixels = self._pixels[picked]
+            pixels, broken = self._pixels[picked], np.zeros(0, np.int64)
         else:
+            pixels, broken = self._read_chunks(picked, numbers)
+        scale = zero = None
+        if self._stored.dtype == "float16":
             with schema.open_hdf5(self.path) as file:
-                if isinstance(picked, slice):
-                    pixels = file["images"][picked]
-                else:  # HDF5 picks single chunks faster than a list of them
-                    pixels = np.empty((len(picked), *file["images"].shape[1:]), self._dtype)
-                    for k, row in enumerate(picked):
-                        pixels[k] = file["images"][int(row)]
+                scale, zero = (file[name][...][picked] for name in ("scale", "zero"))
+        if self._checksums is not None:
+            differ = cutout_checksums(pixels, scale, zero) != self._checksums[picked]
+            broken = np.union1d(broken, numbers[differ])
+        if len(broken):
+            self.damaged_rows.update(broken.tolist())
+            if not damaged_too:
+                raise self.damage_of(broken)
         if self._planes != list(range(len(self._stored.bands))):
             pixels = np.take(pixels, self._planes, axis=1)
-        if self._stored.dtype != "float16":
+        if scale is None or zero is None:
             return Stored(pixels)
+        return Stored(pixels, scale[:, self._planes, None, None], zero[:, self._planes, None, None])
+
+    def _read_chunks(self, picked: slice | np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Read pixels that cannot be mapped; return them, and the rows that could not be read."""
         with schema.open_hdf5(self.path) as file:
-            scale, zero = (file[name][...][picked][:, self._planes, None, None] for name in ("scale", "zero"))
-        return Stored(pixels, scale, zero)
+            images = file["images"]
+            if isinstance(picked, slice) and not len(self._unwritten):
+                try:
+                    return images[picked], self._unwritten
+                except (OSError, RuntimeError):  # one of them is damaged
+                    pass
+            broken = np.isin(numbers, self._unwritten)
+            pixels = np.zeros((len(numbers), *images.shape[1:]), self._dtype)
+            for k in np.flatnonzero(~broken):  # HDF5 picks single chunks faster than a list of them
+                try:
+                    pixels[k] = images[int(numbers[k])]
+                except (OSError, RuntimeError):
+                    broken[k] = True
+            return pixels, numbers[broken]
+
+    def find_damaged(self) -> np.ndarray:
+        """Read all pixels, and return the rows of the cutouts that are damaged.
+
+        They are not mapped: a disk that fails is an error then, and not the end of the process.
+
+        Raises
+        ------
+        DamagedError
+            If the file cannot be read.
+        """
+        step = max(1, _BYTES_TOGETHER // self._stored.nbytes)
+        found = [np.zeros(0, np.int64)]
+        with schema.open_hdf5(self.path) as file:
+            images = file["images"]
+            sums = file[schema.CHECKSUM][...] if self._has_checksums else None
+            extra = [file[name][...] for name in ("scale", "zero") if self._stored.dtype == "float16"]
+            for start in range(0, self._count, step):
+                some = slice(start, start + step)
+                rows = np.arange(self._count)[some]
+                if images.chunks is None:
+                    pixels, broken = images[some], rows[:0]
+                else:
+                    pixels, broken = self._read_chunks(some, rows)
+                found.append(broken)
+                if sums is not None:
+                    found.append(rows[cutout_checksums(pixels, *(values[some] for values in extra)) != sums[some]])
+        return np.unique(np.concatenate(found))
+
+    def damage_of(self, rows: np.ndarray) -> DamagedError:
+        """Make the error that names the objects at some rows."""
+        ids = self.ids
+        names = [ids[row] for row in rows.tolist()]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return DamagedError(
+            f"{self.path} is damaged: the pixels of {names[0]}{more} are not as they were written; "
+            f"`astroanomaly info {self.folder} --check` tells what is damaged, and the way out",
+            rows.tolist(),
+            names,
+        )
 
     def coverage(self) -> np.ndarray:
         """``(n, bands)`` float32 share of pixels with data."""
@@ -193,13 +313,13 @@ class Shard:
 
         Raises
         ------
-        CacheError
+        DamagedError
             If one refers to a grid that is not stored.
         """
         with schema.open_hdf5(self.path) as file:
             numbers, offsets, count = file["grid"][...], file["offset"][...], len(file["grids/end"])
         if len(numbers) and not -1 <= numbers.min() <= numbers.max() < count:
-            raise CacheError(f"{self.path}, dataset grid: refers to a grid that is not stored")
+            raise DamagedError(f"{self.path}, dataset grid: refers to a grid that is not stored")
         return numbers, offsets
 
     def read_grids(self, numbers: Sequence[int]) -> list[Grid]:
@@ -232,7 +352,7 @@ class Shard:
 
         Raises
         ------
-        CacheError
+        DamagedError
             If it does not: it was written by an older version, or for objects that were read again.
         """
         with schema.open_hdf5(self.path) as file:
@@ -240,7 +360,7 @@ class Shard:
                 rows = np.repeat(file["tasks/ordinal"][...], file["tasks/count"][...])
                 if len(rows) == self._count:
                     return rows
-        raise CacheError(f"{self.path}, dataset tasks/count: does not tell which cutout is of which task")
+        raise DamagedError(f"{self.path}, dataset tasks/count: does not tell which cutout is of which task")
 
     def task_keys(self) -> list[str]:
         """Keys of the tasks this shard commits."""

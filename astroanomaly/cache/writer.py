@@ -13,6 +13,7 @@ from typing import Any
 
 from astroanomaly.cache import schema
 from astroanomaly.cache.encoding import TaskContent, fit_block, write_shard
+from astroanomaly.cache.file_digest import signed_json
 from astroanomaly.cache.plan import write_plan
 from astroanomaly.errors import BusyError, CacheError, StorageError
 from astroanomaly.files import locked, sync_folder, write_json
@@ -48,14 +49,16 @@ def create_cache(
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_json(
         path / schema.CACHE_FILE,
-        {
-            "format": "astroanomaly-cache",
-            "version": schema.VERSION,
-            "created": now,
-            "layout": schema.layout_to_plain(layout),
-            "request": dict(description),
-            "facts": [asdict(fact) for fact in facts],
-        },
+        signed_json(
+            {
+                "format": "astroanomaly-cache",
+                "version": schema.VERSION,
+                "created": now,
+                "layout": schema.layout_to_plain(layout),
+                "request": dict(description),
+                "facts": [asdict(fact) for fact in facts],
+            }
+        ),
     )
 
 

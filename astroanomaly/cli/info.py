@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astroanomaly.cli.common import many
+from astroanomaly.cli.progress import follow
 from astroanomaly.cli.terminal import say, show_table
-from astroanomaly.errors import UnreadableError
+from astroanomaly.errors import DamagedError, UnreadableError
 from astroanomaly.learn.engine.device import gpu_names
 from astroanomaly.parallel.cores import available_cores
 
 if TYPE_CHECKING:
+    from astroanomaly.cache.check import Integrity
     from astroanomaly.session.rounds import Round
     from astroanomaly.session.session import Session
 
@@ -34,7 +36,14 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     )
     parser.add_argument("--digest", action="store_true", help="also compute the digest of a cache (reads all pixels)")
     parser.add_argument(
-        "--repair", action="store_true", help="move shards of a cache aside that double others; nothing is deleted"
+        "--check",
+        action="store_true",
+        help="read every file of a cache or session, and name those that are damaged; exit status 2 if there are any",
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="move damaged files, and shards that double others, aside, so that they are made anew; nothing is deleted",
     )
 
 
@@ -42,6 +51,9 @@ def _info(arguments: argparse.Namespace) -> None:
     path: Path | None = arguments.path
     if arguments.repair:
         _repair(path)
+    elif arguments.check:
+        _check(path)
+        return
     if path is None:
         rows = _installation()
     elif (path / "session.toml").is_file():
@@ -53,13 +65,47 @@ def _info(arguments: argparse.Namespace) -> None:
     show_table("", ["", ""], rows)
 
 
-def _repair(path: Path | None) -> None:
-    from astroanomaly.cache.repair import repair_cache
+def _check(path: Path | None) -> None:
+    from astroanomaly.cache.check import cache_files, check_files
+    from astroanomaly.session.integrity import session_integrity
 
-    if path is None or not (path / "cache.json").is_file():
-        raise UnreadableError(f"--repair takes the folder of a cache, not {path or 'this installation'}")
-    for moved in repair_cache(path):
-        say(f"moved aside: {moved}")
+    path, is_session = _given(path, "--check")
+    found = follow(session_integrity(path) if is_session else check_files(cache_files(path)))
+    _show_damage(found)
+    say(f"{many(found.files, 'file')} read, {found.nbytes / 1e6:.1f} MB")
+    if found.without_digest:
+        say(f"{found.without_digest} of them have no digest: written by an earlier version, or by hand")
+    if found.damaged:
+        raise DamagedError(f"{len(found.damaged)} of {many(found.files, 'file')} of {path} are damaged")
+    say("nothing is damaged")
+
+
+def _repair(path: Path | None) -> None:
+    from astroanomaly.cache.repair import repair_steps
+    from astroanomaly.session.integrity import repair_session_steps
+
+    path, is_session = _given(path, "--repair")
+    found, moved = follow(repair_session_steps(path) if is_session else repair_steps(path))
+    _show_damage(found)
+    for place in moved:
+        say(f"moved aside: {place}")
+    left = [damage for damage in found.damaged if damage.path.exists()]
+    if left:
+        raise DamagedError(f"{left[0].path} is damaged and nothing makes it anew: {left[0].way_out}")
+
+
+def _given(path: Path | None, flag: str) -> tuple[Path, bool]:
+    """Return the folder, and whether it is that of a session and not of a cache."""
+    if path is None or not ((path / "session.toml").is_file() or (path / "cache.json").is_file()):
+        raise UnreadableError(f"{flag} takes the folder of a cache or of a session, not {path or 'this installation'}")
+    return path, (path / "session.toml").is_file()
+
+
+def _show_damage(found: Integrity) -> None:
+    for damage in found.damaged:
+        say(f"damaged: {damage.path}")
+        say(f"  {damage.what}")
+        say(f"  way out: {damage.way_out}")
 
 
 def _installation() -> list[tuple[str, str]]:
@@ -93,6 +139,7 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
         ("bands", ", ".join(f"{b} [{u}]" if u else b for b, u in zip(layout.bands, layout.units, strict=True))),
         ("pixels", f"{layout.height} x {layout.width} {layout.dtype}, {layout.pixel_kind}"),
         ("shards", f"{len(cache.shards)}, {size / 1e6:.1f} MB"),
+        *([("damaged", _damaged(len(cache.damaged), path))] if cache.damaged else []),
         *([("ignored", _ignored(len(cache.ignored), path))] if cache.ignored else []),
         ("source", str(request.get("source", ""))),
         ("inputs", ", ".join(request.get("inputs", []))),
@@ -104,6 +151,10 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
     if digest:
         rows.append(("digest", cache.digest()))
     return rows
+
+
+def _damaged(number: int, path: Path) -> str:
+    return f"{many(number, 'shard')} at least: `astroanomaly info {path} --check` tells more"
 
 
 def _ignored(number: int, path: Path) -> str:

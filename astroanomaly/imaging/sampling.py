@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Cutouts", "sample_pixels"]
+from astroanomaly.errors import DamagedError
 
+__all__ = ["Cutouts", "read_undamaged", "sample_pixels"]
+
+_log = logging.getLogger(__name__)
 _CUTOUTS_PER_READ = 64
 
 
-class Cutouts(Protocol):
+class _Readable(Protocol):
+    """The part of a cache that reading needs."""
+
+    def read(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n, B, H, W)`` pixels."""
+
+
+class Cutouts(_Readable, Protocol):
     """The part of a cache that sampling needs."""
 
     @property
@@ -22,8 +33,31 @@ class Cutouts(Protocol):
     def sample(self, n: int, rng: np.random.Generator) -> list[str]:
         """Draw ids at random."""
 
-    def read(self, ids: Sequence[str]) -> np.ndarray:
-        """``(n, B, H, W)`` pixels."""
+
+def read_undamaged(cache: _Readable, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read the pixels of those objects that can be read; the others are logged.
+
+    Returns
+    -------
+    images : numpy.ndarray
+        ``(k, B, H, W)``.
+    places : numpy.ndarray
+        ``(k,)`` int64 places of these objects in ``ids``.
+
+    Raises
+    ------
+    DamagedError
+        If none of them can be read.
+    """
+    try:
+        return cache.read(ids), np.arange(len(ids))
+    except DamagedError as error:
+        lost = set(error.ids)
+        places = np.array([k for k, object_id in enumerate(ids) if object_id not in lost], np.int64)
+        if not lost or not len(places):
+            raise
+        _log.warning("%d of %d objects are left out: %s", len(ids) - len(places), len(ids), error)
+    return cache.read([ids[k] for k in places]), places
 
 
 def sample_pixels(cache: Cutouts, rng: np.random.Generator, *, cutouts: int, pixels: int) -> np.ndarray:
@@ -48,7 +82,10 @@ def sample_pixels(cache: Cutouts, rng: np.random.Generator, *, cutouts: int, pix
     ids = cache.sample(cutouts, rng)
     parts = [np.empty((len(cache.bands), 0), np.float32)]
     for start in range(0, len(ids), _CUTOUTS_PER_READ):
-        images = cache.read(ids[start : start + _CUTOUTS_PER_READ])  # (n, B, H, W)
+        try:
+            images, _ = read_undamaged(cache, ids[start : start + _CUTOUTS_PER_READ])  # (n, B, H, W)
+        except DamagedError:  # none of these
+            continue
         flat = images.reshape(*images.shape[:2], -1)  # (n, B, H * W)
         area = flat.shape[2]
         share = min(area, max(1, pixels // len(ids)))

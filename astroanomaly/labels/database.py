@@ -13,6 +13,7 @@ from pathlib import Path
 
 from astroanomaly.errors import AstroAnomalyError, BusyError, LabelError, StorageError, UnreadableError
 from astroanomaly.files import FileLock, has_record_locks, locked
+from astroanomaly.labels import digests
 
 __all__ = ["BUSY_S", "EVENT_COLUMNS", "LabelDatabase", "append_only"]
 
@@ -24,6 +25,7 @@ EVENT_COLUMNS = (
 _VERSION = 1  # of a new file
 _NEWEST_VERSION = 2  # with an audit set that is no sample of the whole, see `astroanomaly.labels.audit`
 _APPLICATION_ID = 0x41414C42  # marks the file as a label log of ours
+_READING_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the second where SQLite's own message quotes damaged text
 _FIRST_TRY_S = 0.05
 _POLL_S = 0.01
 _OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
@@ -49,6 +51,7 @@ CREATE INDEX event_batch ON event (annotator, batch);
 CREATE INDEX event_undone ON event (refers_to) WHERE refers_to IS NOT NULL;
 CREATE TABLE label_class (place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE audit (object_id TEXT PRIMARY KEY);
+{digests.CREATE};
 """
 
 
@@ -74,9 +77,13 @@ def append_only(tables: Mapping[str, str]) -> list[str]:
     ]
 
 
-_TRIGGERS = "".join(
-    append_only({"event": "number >= NEW.number", "label_class": "place = NEW.place OR name = NEW.name", "audit": ""})
-)
+_CLASHES = {
+    "event": "number >= NEW.number",
+    "label_class": "place = NEW.place OR name = NEW.name",
+    "audit": "",
+    digests.TABLE: "number >= NEW.number",
+}
+_TRIGGERS = "".join(append_only(_CLASHES))
 
 
 class LabelDatabase:
@@ -145,6 +152,8 @@ class LabelDatabase:
                     f"BEGIN IMMEDIATE; {_SCHEMA} {names} {_TRIGGERS} PRAGMA user_version={_VERSION}; "
                     f"PRAGMA application_id={_APPLICATION_ID}; COMMIT;"
                 )
+            with made.transaction():
+                pass  # the label classes get their digest
         except BaseException as error:
             if made is not None:
                 made.close()
@@ -171,7 +180,7 @@ class LabelDatabase:
             raise UnreadableError(f"the label file {path} does not exist")
         try:
             opened = cls(path, busy_s)
-        except sqlite3.Error as error:
+        except _READING_ERRORS as error:
             raise _reading_error(path, error) from error
         try:
             opened._check_format()
@@ -218,7 +227,7 @@ class LabelDatabase:
             try:
                 with self._file_lock.held(self._busy_s):
                     return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
+            except _READING_ERRORS as error:
                 raise _reading_error(self.path, error) from error
 
     def glance(self, query: str, values: tuple = ()) -> list[tuple]:
@@ -238,6 +247,25 @@ class LabelDatabase:
                 if _is_busy(error):
                     return []
                 raise _reading_error(self.path, error) from error
+
+    def verify(self) -> bool:
+        """Look for damage; return whether all rows have digests.
+
+        Raises
+        ------
+        LabelError
+            If the file is damaged, with what is wrong.
+        BusyError, UnreadableError
+            If it cannot be read now.
+        """
+        with self._lock:
+            try:
+                damage, covered = digests.find_damage(self._connection)
+            except _READING_ERRORS as error:
+                raise _reading_error(self.path, error) from error
+        if damage:
+            raise LabelError(f"{self.path} is damaged: {damage[0]}")
+        return covered
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -266,6 +294,9 @@ class LabelDatabase:
         self._connection.execute(begin)
         try:
             yield
+            if commit == _OUTERMOST[1]:
+                self._connection.execute(digests.CREATE)  # in files of earlier versions
+                digests.add_digests(self._connection)
             self._connection.execute(commit)
         except BaseException:
             if self._connection.in_transaction:  # SQLite itself takes some failures back, all of it
@@ -331,16 +362,16 @@ class _FileLock:
                 ) from error
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     """Primary result code of SQLite, -1 where the error is Python's own."""
     return error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else -1
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def _is_busy(error: Exception) -> bool:
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _reading_error(path: Path, error: sqlite3.Error) -> LabelError | BusyError | UnreadableError:
+def _reading_error(path: Path, error: Exception) -> LabelError | BusyError | UnreadableError:
     if _is_busy(error):
         return BusyError(f"{path} is locked by another process: try again")
     if _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY):

@@ -87,6 +87,18 @@ class LabelLog:
         """
         return cls(LabelDatabase.open(Path(path), busy_s))
 
+    def verify(self) -> bool:
+        """Look for damage; return whether all rows have digests: those that earlier versions have written have none.
+
+        Raises
+        ------
+        LabelError
+            If the file is damaged, with what is wrong.
+        BusyError, UnreadableError
+            If it cannot be read now.
+        """
+        return self._database.verify()
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()

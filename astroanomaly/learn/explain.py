@@ -15,6 +15,7 @@ from torch.nn import functional
 from astroanomaly.errors import ConfigError
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.preprocessing import to_tensor
+from astroanomaly.learn.scoring import without_damaged
 from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import ShardScores
 
@@ -102,13 +103,13 @@ class ImageScore:
         parts = [np.empty((0, self.classes), np.float32)]
 
         def send(start: int) -> Sent:
-            return transfer.send(shard.stored(slice(start, start + size)))
+            return transfer.send(shard.stored(slice(start, start + size), damaged_too=True))
 
         for _, sent in prefetch(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
             with torch.inference_mode():
                 images = to_tensor(transfer.receive(sent), self.model_input, self.engine.device, self._planes)
                 parts.append(self.log_odds(images))
-        return ShardScores(shard.uuid, shard.ids, np.concatenate(parts), self.engine.label)
+        return ShardScores(shard.uuid, shard.ids, without_damaged(np.concatenate(parts), shard), self.engine.label)
 
     def image(self, object_id: str) -> Tensor:
         """``(3, S, S)``: what is seen of an object.

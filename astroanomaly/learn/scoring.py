@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from astroanomaly.learn.engine.engine import Engine
     from astroanomaly.learn.engine.transfer import Sent
 
-__all__ = ["Logits", "all_classes", "log_odds", "score_images"]
+__all__ = ["Logits", "all_classes", "log_odds", "score_images", "without_damaged"]
+
+_log = logging.getLogger(__name__)
 
 Logits = Callable[["Tensor", str, int], "Tensor"]
 """Maps images ``(n, 3, S, S)``, the uuid of their shard (empty for none) and the row of the first one to logits."""
@@ -66,6 +69,14 @@ def all_classes(known: np.ndarray, columns: Sequence[int], count: int) -> np.nda
     return result
 
 
+def without_damaged(scores: np.ndarray, shard: Shard) -> np.ndarray:
+    """Take away the scores ``(n, classes)`` of cutouts of a shard that were found damaged: they are NaN."""
+    if shard.damaged_rows:
+        _log.warning("%d objects have no score, since they cannot be read: %s", len(shard.damaged_rows), shard.path)
+        scores[sorted(shard.damaged_rows)] = np.nan
+    return scores
+
+
 def score_images(
     model: nn.Module,
     cache: Cache,
@@ -101,7 +112,7 @@ def score_images(
     Yields
     ------
     ShardScores
-        Log-odds of one shard after another; with several engines as they are done.
+        Log-odds of one shard after another; with several engines as they are done. NaN for objects that are damaged.
 
     Raises
     ------
@@ -154,7 +165,7 @@ def _scored(
     fetched: list[np.ndarray] = []
 
     def read(step: tuple[Shard, int]) -> Sent:
-        return transfer.send(step[0].stored(slice(step[1], step[1] + size)))
+        return transfer.send(step[0].stored(slice(step[1], step[1] + size), damaged_too=True))
 
     def finish(most: int) -> Iterator[ShardScores]:
         """Wait for the oldest batches until at most so many are on their way."""
@@ -162,7 +173,7 @@ def _scored(
             shard, start, fetch = waiting.popleft()
             fetched.append(fetch())  # (n, classes)
             if start + size >= len(shard):
-                found = log_odds(np.concatenate(fetched))
+                found = without_damaged(log_odds(np.concatenate(fetched)), shard)
                 fetched.clear()
                 shard.release()
                 yield ShardScores(shard.uuid, shard.ids, found, engine.label)

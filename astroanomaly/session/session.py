@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.cache import Cache
+from astroanomaly.cache.check import Integrity
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import SessionError
 from astroanomaly.files import as_paths
@@ -28,6 +29,7 @@ from astroanomaly.session.candidates import candidates, contact_sheet, suspects,
 from astroanomaly.session.export import export, selected
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder, user_name
+from astroanomaly.session.integrity import session_integrity
 from astroanomaly.session.label_table import known_positions, labels_table
 from astroanomaly.session.outputs.bundle import write_bundle
 from astroanomaly.session.outputs.cutouts import write_cutouts_of
@@ -207,6 +209,21 @@ class Session(SessionFolder):
             If there is no cache.
         """
         return relocate(self, as_paths(caches, "the cache"))
+
+    def check(self, progress: Callable[[Progress], None] | None = None) -> Integrity:
+        """Read every file of the session and of its caches, and compare it with the digest it was written with.
+
+        Parameters
+        ----------
+        progress
+            Called with a `Progress` after each file.
+
+        Returns
+        -------
+        Integrity
+            How many files were read, and those that are damaged, each with what is wrong and the way out.
+        """
+        return drain(session_integrity(self.path), progress)
 
     def add_audit(self, n: int, *, replace: bool = False) -> AuditDraw:
         """Draw an audit set at random from the objects that nobody has labelled, or draw more of the one there is.

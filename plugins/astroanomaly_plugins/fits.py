@@ -48,6 +48,7 @@ from astroanomaly import (
 )
 from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
 from astroanomaly_plugins.mosaics.bands import BandRule, name_bands, sort_bands
+from astroanomaly_plugins.mosaics.checksums import checksum_fact
 from astroanomaly_plugins.mosaics.facts import image_facts, object_facts, stamp_facts
 from astroanomaly_plugins.mosaics.files import Image, describe, find_files, scan, select
 from astroanomaly_plugins.mosaics.placing import Placing, place
@@ -97,6 +98,9 @@ class FitsOptions(PositionOptions):
     y: str = option("", "catalogue column of the pixel y")
     nodata: float | None = option(None, "pixel value that stands for no data")
     pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec", convert=arcsec_number)
+    verify: bool = option(
+        False, "compare the files with the checksums (DATASUM, CHECKSUM) in their headers; reads them whole"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -160,6 +164,8 @@ class FitsSource:
             points = _zero_points(tiles, [band for band in bands if _ZERO_POINT.format(band) not in columns])
             tasks = _catalog_tasks(tiles, catalog, payload, columns, points, placing)
             facts = [*object_facts(tiles, catalog, placing), *facts]
+        if options.verify:
+            facts.append(checksum_fact(image.path for tile in tiles for image in tile.bands.values()))
         layout = Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units)
         return Plan(tasks, layout, facts=facts)
 

@@ -64,6 +64,8 @@ class ViewState(PageFilling):
         What a click labels an object as; empty, as at the start of every visit: a click selects.
     rejected
         By the name of the field: filters that cannot be, which are not in force, kept until they are put right.
+    damaged
+        Objects of the page whose pixels cannot be read.
     unreadable
         Why the cutouts of the page cannot be shown; while they are not seen, no verdict is taken.
     """
@@ -100,6 +102,7 @@ class ViewState(PageFilling):
         self.message = Message()
         self.dirty: set[str] = set()
         self.unreadable = ""
+        self.damaged: frozenset[str] = frozenset()
         self._due_since: float | None = None  # when rows were due that wait for a ranking, on the monotonic clock
         self.restart()
 
@@ -494,7 +497,8 @@ class ViewState(PageFilling):
 
     def rest_nominal(self) -> None:
         """Label all objects of this page nominal that have no mark yet; one action, undone as one."""
-        rest = [object_id for object_id in self.page.ids if not self.mark(object_id).label]
+        unmarked = (object_id for object_id in self.page.ids if not self.mark(object_id).label)
+        rest = [object_id for object_id in unmarked if object_id not in self.damaged]
         if not rest:
             self.say("every object on this page has a verdict or is skipped")
             return
@@ -579,6 +583,10 @@ class ViewState(PageFilling):
             return
         if ids is not None and self.unreadable:
             self.say(f"no {what} on cutouts that cannot be shown: {self.unreadable}", "error")
+            return
+        hidden = self.damaged.intersection(ids or ())
+        if hidden and what == "verdict":
+            self.say(f"no {what} on what cannot be shown, as its file is damaged: {', '.join(sorted(hidden))}", "error")
             return
 
         def written(outcome: Callable[[], Any]) -> None:

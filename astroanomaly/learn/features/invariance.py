@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from astroanomaly.cache.file_digest import append_digest
 from astroanomaly.errors import StorageError
 from astroanomaly.files import atomic_path
+from astroanomaly.imaging.sampling import read_undamaged
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import Progress
@@ -122,13 +124,15 @@ class RotatedFeatures:
             [missing[start : start + _OBJECTS_PER_BATCH] for start in range(0, len(missing), _OBJECTS_PER_BATCH)]
         )
         try:
-            for batch, block in prefetch(lambda batch: store.cache.read([i for i, _ in batch]), batches):
+            for batch, (block, places) in prefetch(
+                lambda batch: read_undamaged(store.cache, [i for i, _ in batch]), batches
+            ):
                 with torch.inference_mode():
                     seen = to_tensor(block, store.model_input, engine.device, planes)  # (n, 3, S, S)
                     features = (
                         torch.stack([store.embed(view(seen)) for view in views], 1).half().cpu().numpy()
                     )  # (n, v, D)
-                known.update(zip([row for _, row in batch], np.nan_to_num(features), strict=True))
+                known.update(zip([batch[place][1] for place in places], np.nan_to_num(features), strict=True))
                 done += len(batch)
                 yield Progress("rotated and mirrored views", done, total)
         finally:
@@ -222,8 +226,10 @@ class RotatedFeatures:
         for path in self._files():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_path(path, sync=False) as temporary, temporary.open("wb") as file:
-                    np.save(file, array, allow_pickle=False)
+                with atomic_path(path, sync=False) as temporary:
+                    with temporary.open("wb") as file:
+                        np.save(file, array, allow_pickle=False)
+                    append_digest(temporary)
             except (OSError, StorageError):
                 continue
             break

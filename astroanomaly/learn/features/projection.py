@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astroanomaly.cache.file_digest import append_digest
 from astroanomaly.errors import ConfigError
 from astroanomaly.files import atomic_path
 from astroanomaly.learn.features.row_file import RowFile, open_rows
@@ -178,6 +179,7 @@ class Projection:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic_path(path, sync=False) as temporary:
                     np.save(temporary, axes)
+                    append_digest(temporary)
             except OSError:  # cannot be kept here: the next place, or found again next time
                 continue
             break

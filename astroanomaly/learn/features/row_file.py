@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
+from astroanomaly.cache.file_digest import NPY_ERRORS, append_digest
 from astroanomaly.errors import BusyError, StorageError
 from astroanomaly.files import FileLock, locked, sync_file
 
@@ -133,6 +134,8 @@ class RowFile:
             final = self._path.with_name(f"{self.name}.npy")
             try:
                 self.array.flush()
+                append_digest(self._path)
+                sync_file(self._path)
                 self._path.replace(final)
             except OSError as error:
                 raise StorageError(f"features {final} cannot be written: {error.strerror or error}") from error
@@ -216,7 +219,7 @@ def _map_partial(path: Path, count: int, mode: str) -> np.ndarray | None:
     """Map an unfinished file; None where it is not (yet) one of this shape."""
     try:
         array = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
-    except (OSError, ValueError, EOFError):
+    except (OSError, *NPY_ERRORS):
         return None
     return array if _fits(array, count) else None
 

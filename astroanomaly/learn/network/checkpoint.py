@@ -14,17 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from astroanomaly.cache.file_digest import bytes_digest
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import BackboneConfig, build, to_plain
 from astroanomaly.errors import AstroAnomalyError, CheckpointError, StorageError, UnreadableError
 from astroanomaly.files import atomic_path
 
-__all__ = ["FORMAT_VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FORMAT_VERSION", "Checkpoint", "has_digest", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "astroanomaly"
 _MAX_META_BYTES = 1 << 20  # bytes; ours has a few kB
 _MAX_HEADER_BYTES = 1 << 24  # bytes; a network of 10,000 tensors needs about 1 MB
+_DIGEST = "digest"  # key of the digest of the whole file, which counts as zeros in it
+_NO_DIGEST = "0" * 32
 _PACKAGES = ("astroanomaly", "torch", "timm", "numpy")
 
 
@@ -144,7 +147,8 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], meta: Mapping[
 
     path = Path(path)
     try:
-        text = json.dumps({"format": FORMAT_VERSION, **meta}, sort_keys=True, allow_nan=False)
+        marked = {"format": FORMAT_VERSION, _DIGEST: "xxh3-128", **meta}
+        text = json.dumps(marked, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"metadata of checkpoint {path} cannot be written as JSON: {error}") from error
     if len(text.encode()) > _MAX_META_BYTES:
@@ -152,7 +156,8 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], meta: Mapping[
             f"metadata of checkpoint {path} has {len(text)} bytes, expected at most {_MAX_META_BYTES}"
         )
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
-    content = save(tensors, metadata={_METADATA_KEY: text})
+    content = save(tensors, metadata={_METADATA_KEY: text, _DIGEST: _NO_DIGEST})
+    content = content.replace(_spelt(_NO_DIGEST), _spelt(bytes_digest(content)), 1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -189,12 +194,15 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise
         raise UnreadableError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
     try:
-        text = json.loads(header)["__metadata__"][_METADATA_KEY]
+        found = json.loads(header)["__metadata__"]
+        text, digest = found[_METADATA_KEY], found.get(_DIGEST, "")
         if len(text) > _MAX_META_BYTES:
             raise CheckpointError(
                 f"metadata of checkpoint {path} has {len(text)} bytes, expected at most {_MAX_META_BYTES}"
             )
         meta = json.loads(text)
+        if digest or _DIGEST in meta:
+            _refuse_changed(content, str(digest), path)
         state = load(content)
     except CheckpointError:
         raise
@@ -212,3 +220,27 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"checkpoint {path} is damaged: tensor {name} holds numbers that are not finite")
     return state, meta
+
+
+def has_digest(path: Path) -> bool:
+    """Whether a checkpoint has a digest, which it agrees with; earlier versions gave it none.
+
+    Raises
+    ------
+    CheckpointError, UnreadableError
+        As `load_checkpoint`.
+    """
+    return _DIGEST in load_checkpoint(path)[1]
+
+
+def _spelt(digest: str) -> bytes:
+    """Spell the digest as it stands in the header."""
+    return f'"{_DIGEST}":"{digest}"'.encode()
+
+
+def _refuse_changed(content: bytes, digest: str, path: Path) -> None:
+    if bytes_digest(content.replace(_spelt(digest), _spelt(_NO_DIGEST), 1)) != digest:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged: it is not as it was written, by its digest; take a copy of it, or train "
+            "again"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -117,10 +117,12 @@ class OutlierRanker(FeatureRanker):
             If there are fewer than three objects to compare.
         """
         ids = cache.sample(self.options.sample, np.random.default_rng(self.context.seed), exclude)
-        if len(ids) < 3:
-            raise TrainingError(f"there are {len(ids)} objects to compare; expected at least 3")
+        _refuse_few(ids)
         yield from self.compute(cache, () if self._completes(cache) else ids, exclude)
         points = self.points(cache, ids)
+        there = np.isfinite(points).all(axis=1)  # a damaged cutout has no features
+        ids, points = [object_id for object_id, yes in zip(ids, there, strict=True) if yes], points[there]
+        _refuse_few(ids)
         self._axes = self._scale = None
         if self.options.components:
             # whitened components of too few objects put all of them at one distance from each other
@@ -155,3 +157,8 @@ class OutlierRanker(FeatureRanker):
             return points
         projected = (points - self._axes[0]) @ self._axes[1:].T
         return projected if self._scale is None else projected / self._scale
+
+
+def _refuse_few(ids: Sequence[str]) -> None:
+    if len(ids) < 3:
+        raise TrainingError(f"there are {len(ids)} objects to compare; expected at least 3")

@@ -116,6 +116,10 @@ class Probe(FeatureRanker):
         yield from store.compute(first=ids, only=None if self._completes(cache) else ())
         if self._completes(cache):
             yield from self.prepare(cache, exclude)
+        there = np.isfinite(store.get(ids)).all(axis=1)  # a damaged cutout has no features
+        if not there.all():
+            ids, classes = ([one for one, yes in zip(all_, there, strict=True) if yes] for all_ in (ids, classes))
+            learnt = check_labels(classes, self.context.classes, "the probe")
         class_indices = np.array([learnt.index(c) for c in classes])
         if len(cache) > self.options.project_above and store.done == len(cache):
             if id(cache) not in self._projections:

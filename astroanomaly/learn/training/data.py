@@ -11,6 +11,7 @@ from torch import Tensor
 
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.hookspecs import RankerContext
+from astroanomaly.imaging.sampling import read_undamaged
 from astroanomaly.learn.engine.device import pick_device
 from astroanomaly.learn.preprocessing import to_tensor
 from astroanomaly.learn.rankers.label_check import check_labels
@@ -97,14 +98,23 @@ class TrainingData:
         return torch.tensor([name in self.learnt for name in self._classes], device=self.device)
 
     def read(self, ids: Sequence[str]) -> Tensor:
-        """``(n, 3, S, S)``: the network's input for some objects."""
-        return to_tensor(self._cache.read(ids), self._model_input, self.device, self._planes)
+        """``(n, 3, S, S)``: the network's input for some objects; others of them stand for those that are damaged."""
+        return self._read(ids)[0]
+
+    def _read(self, ids: Sequence[str]) -> tuple[Tensor, np.ndarray]:
+        """Return what `read` does, and ``(n,)`` places in ``ids`` of the objects that it shows."""
+        images, places = read_undamaged(self._cache, ids)
+        if len(places) < len(ids):
+            instead = np.resize(np.arange(len(places)), len(ids))
+            images, places = images[instead], places[instead]
+        return to_tensor(images, self._model_input, self.device, self._planes), places
 
     def labelled(self, count: int) -> tuple[Tensor, Tensor]:
         """Weak views ``(count, 3, S, S)`` of labelled objects, class after class, and int64 class numbers."""
         drawn = [self._shufflers[k % len(self._shufflers)].draw() for k in range(count)]
-        views = self.weak(self.read([object_id for object_id, _ in drawn]))
-        return views, torch.tensor([self._classes.index(name) for _, name in drawn], device=self.device)
+        images, places = self._read([object_id for object_id, _ in drawn])
+        classes = [self._classes.index(drawn[place][1]) for place in places]
+        return self.weak(images), torch.tensor(classes, device=self.device)
 
     def weak(self, images: Tensor) -> Tensor:
         """Weak views of images ``(n, 3, S, S)``."""

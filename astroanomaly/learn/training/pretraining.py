@@ -14,6 +14,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import build, to_plain
 from astroanomaly.errors import ConfigError
+from astroanomaly.imaging.sampling import read_undamaged
 from astroanomaly.learn.engine.device import pick_device
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.network.checkpoint import save_checkpoint
@@ -103,7 +104,8 @@ def _images(
     shuffler = Shuffler(cache.sample(most, rng), rng)
 
     def draw(count: int) -> Tensor:
-        return to_tensor(cache.read([shuffler.draw() for _ in range(count)]), seen, device, planes)
+        images, _ = read_undamaged(cache, [shuffler.draw() for _ in range(count)])
+        return to_tensor(images, seen, device, planes)
 
     return draw
 

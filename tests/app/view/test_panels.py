@@ -704,3 +704,31 @@ def test_text_grows_with_the_screen(page):
     assert axis.major_label_text_font_size == "20.9px"
     page.bus.zoom = 1.0
     assert axis.major_label_text_font_size == "11px"
+
+
+def test_a_damaged_cutout_is_named_and_gets_no_verdict(new_session):
+    session = new_session()
+    shared = SharedState(session)
+    shared.publish(COLD, np.arange(len(session.cache), dtype=np.float32), "test")
+    learner = Learner(shared, background=False)
+    page = Page(Document(), shared, learner, "ann")
+    try:
+        page.flush()
+        lost, other = page.state.page.ids[:2]
+        number = int(session.cache.locate([lost])[0][0])
+        path = session.cache.shards[number].path
+        content = bytearray(path.read_bytes())
+        content[content.index(session.cache[lost].data.tobytes()) + 9] ^= 64
+        path.write_bytes(content)
+        page.mosaic.update({"page"})
+        assert page.state.damaged == {lost}
+        assert len(page.mosaic.image.data["image"]) == 1
+        assert [text for text in page.mosaic.words.data["text"] if "damaged" in text]
+        page.state.move_cursor_to(0)
+        press(page, "a")
+        assert not shared.labels.current()
+        press(page, "ArrowRight", "a")
+        assert set(shared.labels.current()) == {other}
+    finally:
+        learner.close()
+        shared.close()

@@ -85,7 +85,7 @@ def test_tied_and_strided_weights_can_be_written(tmp_path):
     state, meta = load_checkpoint(tmp_path / "t.safetensors")
     assert torch.equal(state["c"], tensor.t())
     assert torch.equal(state["a"], state["b"])
-    assert meta == {"format": 1}
+    assert meta == {"format": 1, "digest": "xxh3-128"}
 
 
 def test_metadata_is_bounded_and_plain(tmp_path):

@@ -117,11 +117,13 @@ class Mosaic:
     def _load(self) -> None:
         state = self.state
         ids = list(state.page.ids)
-        self.painter, state.unreadable = None, ""
+        self.painter, state.unreadable, state.damaged = None, "", frozenset()
+        lost: list[int] = []
         if ids:
             largest = max(32, _MAX_SIDE_PX // max(state.columns, state.rows))
             try:
-                self.painter = state.shared.cache.pictures.painter(ids, largest)
+                self.painter, lost = state.shared.cache.pictures.painter_of_undamaged(ids, largest)
+                state.damaged = frozenset(ids[place] for place in lost)
             except AstroAnomalyError as error:
                 state.unreadable = str(error)
         if self.painter is None and (ids or not state.page.waiting):
@@ -135,6 +137,10 @@ class Mosaic:
             self.words.data = _words(state.columns / 2, empty_rows / 2, text if empty_rows else "", _QUIET)
         else:
             self.words.data = _words(0, 0, "")
+        for place in lost:
+            x, y = place % state.columns + 0.5, state.rows - place // state.columns - 0.5
+            more = _words(x, y, "damaged:\ncannot be read")
+            self.words.data = {name: [*self.words.data[name], *values] for name, values in more.items()}
         columns, rows = state.columns, state.rows
         across, down = list(range(1, columns)), list(range(1, rows))
         self.lines.data = {

@@ -1,0 +1,171 @@
+"""Read every file of a cache and compare it with its digest: what is damaged is named, the rest is not touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from astroanomaly.cache import schema
+from astroanomaly.cache.file_digest import verify_json, verify_npy
+from astroanomaly.cache.plan import read_description
+from astroanomaly.cache.shard import Shard
+from astroanomaly.errors import AstroAnomalyError, BusyError
+from astroanomaly.records import Progress
+
+__all__ = ["CheckedFile", "Damage", "Integrity", "cache_files", "check_files", "feature_files", "score_files"]
+
+_DERIVED = "derived"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    what
+        What is wrong with it.
+    way_out
+        What to do.
+    """
+
+    path: Path
+    what: str
+    way_out: str
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """What a look at every file has found.
+
+    Attributes
+    ----------
+    files
+        How many were read.
+    nbytes
+        Their size in bytes.
+    without_digest
+        Files written by a version that gave them no digest. They can be read; no more is known.
+    damaged
+        Those that are damaged.
+    """
+
+    files: int = 0
+    nbytes: int = 0
+    without_digest: int = 0
+    damaged: tuple[Damage, ...] = ()
+
+    def __add__(self, other: Integrity) -> Integrity:
+        return Integrity(
+            self.files + other.files,
+            self.nbytes + other.nbytes,
+            self.without_digest + other.without_digest,
+            self.damaged + other.damaged,
+        )
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """A file, how it is checked, and what to do where it is damaged.
+
+    Attributes
+    ----------
+    path
+        The file.
+    verify
+        Raises an `AstroAnomalyError` or `OSError` if the file is damaged; returns whether it has a digest, None where
+        none is expected.
+    way_out
+        What to do.
+    """
+
+    path: Path
+    verify: Callable[[Path], bool | None]
+    way_out: str
+
+
+def check_files(files: Iterator[CheckedFile]) -> Generator[Progress, None, Integrity]:
+    """Check files one after another.
+
+    Yields
+    ------
+    Progress
+        One report per file.
+
+    Returns
+    -------
+    Integrity
+        What was found.
+    """
+    listed = list(files)
+    found = Integrity()
+    damaged: tuple[Damage, ...]
+    yield Progress("checking", 0, len(listed))
+    for done, file in enumerate(listed, 1):
+        try:
+            nbytes = file.path.stat().st_size
+            has_digest, damaged = file.verify(file.path), ()
+        except BusyError:  # another process writes to it: it may be as good as any
+            raise
+        except (AstroAnomalyError, OSError) as error:
+            if not file.path.exists():  # a file that is replaced meanwhile, or moved by a repair
+                continue
+            has_digest, damaged = None, (Damage(file.path, str(error), file.way_out),)
+        found += Integrity(1, nbytes, int(has_digest is False), damaged)
+        yield Progress("checking", done, len(listed))
+    return found
+
+
+def cache_files(folder: Path) -> Iterator[CheckedFile]:
+    """List the files of a cache, or of a survey whose cutouts are not kept, that have digests."""
+    again = "`astroanomaly ingest` with another --out makes the cache anew, with the same digest of its content"
+    yield CheckedFile(folder / schema.CACHE_FILE, _verify_description, f"take a copy of it, or {again}")
+    yield CheckedFile(
+        folder / schema.PLAN_FILE,
+        schema.verify_hdf5,
+        f"what is cut stays readable, but an ingest cannot resume: take a copy of it, or {again}",
+    )
+    mend = f"`astroanomaly info {folder} --repair` moves it aside"
+    if (folder / schema.INDEX_FILE).is_file():
+        yield CheckedFile(folder / schema.INDEX_FILE, schema.verify_hdf5, f"{mend}; it is made anew when it is needed")
+    for path in sorted((folder / schema.SHARD_FOLDER).glob("[!.]*.h5")):
+        yield CheckedFile(
+            path, _verify_shard, f"{mend}; the same `astroanomaly ingest` as before then cuts its objects anew"
+        )
+    yield from feature_files(folder / _DERIVED, f"{mend}; features are computed anew when they are needed")
+    for scores in sorted(folder.glob("round-*")):  # a survey scored from its source
+        yield from score_files(scores / "scores", f"{mend}; the same `score --source` as before scores its tasks anew")
+        if (scores / "best" / schema.CACHE_FILE).is_file():
+            yield from cache_files(scores / "best")
+
+
+def score_files(folder: Path, way_out: str) -> Iterator[CheckedFile]:
+    """List the score files in a folder."""
+    for path in sorted(folder.glob("[!.]*.h5")):
+        yield CheckedFile(path, schema.verify_hdf5, way_out)
+
+
+def feature_files(folder: Path, way_out: str) -> Iterator[CheckedFile]:
+    """List the finished files of frozen features below a folder."""
+    for path in sorted(folder.glob("*/*.npy")):
+        yield CheckedFile(path, verify_npy, way_out)
+
+
+def _verify_description(path: Path) -> bool:
+    content = read_description(path.parent)
+    schema.layout_from_plain(content.get("layout"), path)
+    return verify_json(content, path)
+
+
+def _verify_shard(path: Path) -> bool:
+    """Compare a shard with its digest, and the pixels of each cutout with their checksums."""
+    has_digest = schema.verify_hdf5(path)
+    shard = Shard.whole(path)
+    shard.task_keys(), shard.failures(), shard.grids(), shard.columns()  # they are there, and fit one another
+    rows = shard.find_damaged()
+    if len(rows):
+        raise shard.damage_of(rows)
+    return has_digest
