@@ -27,7 +27,6 @@ __all__ = [
     "build",
     "check_value",
     "current_names",
-    "default_values",
     "former_names",
     "nearest",
     "option",
@@ -374,16 +373,6 @@ def to_plain(options: Any) -> dict[str, Any]:
         if value is not None:
             plain[item.name] = _as_plain(value)
     return plain
-
-
-def default_values(options: type[Any]) -> dict[str, Any]:
-    """Return the defaults of an options dataclass as `to_plain` writes them, of those options that have one."""
-    found: dict[str, Any] = {}
-    for item in dataclasses.fields(options):
-        value = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
-        if value is not dataclasses.MISSING and value is not None:
-            found[item.name] = _as_plain(value)
-    return found
 
 
 def _as_plain(value: Any) -> Any:

@@ -28,6 +28,8 @@ class Watch:
         self.seconds = np.zeros(2)
 
     def around(self, function):
+        """Return a function that does the same, and is timed."""
+
         def timed(*arguments, **keywords):
             before = now()
             try:

@@ -17,7 +17,7 @@ from astroanomaly.records import CutoutBlock, Failure, Layout
 
 __all__ = ["TaskContent", "fit_block", "write_shard"]
 
-_BYTES_TOGETHER = 2**18  # of pixels that are written and hashed together
+_BYTES_TOGETHER = 2**20  # of pixels that are written and hashed together
 
 
 class TaskContent:

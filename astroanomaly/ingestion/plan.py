@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,9 @@ def refuse_other_request(content: dict[str, Any], request: SourceRequest, out: P
     known = dict(content.get("request", {}))
     if isinstance(known.get("options"), dict):
         known["options"] = current_names(request.source.Options, known["options"])
+        for item in fields(request.options):  # an option that the cache's version did not have had its default
+            if item.name in description["options"] and getattr(request.options, item.name) == item.default:
+                known["options"].setdefault(item.name, description["options"][item.name])
     for part in ("source", "inputs", "prefix", "options"):
         before, now = known.get(part), description[part]
         if before == now:

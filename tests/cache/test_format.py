@@ -118,7 +118,7 @@ def test_sizes_and_types_are_those_of_the_tables(folder):
     """The rows of the table of a shard's datasets, checked one by one."""
     path = next(iter(folder.glob("shards/*.h5")))
     rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \| \(([^)]*)\) \| ([^|]*) \|", PAGE, re.MULTILINE)
-    kinds = {"float64": "f8", "float32": "f4", "int64": "i8", "int32": "i4", "uint8": "u1", "text": "S"}
+    kinds = {"float64": "f8", "float32": "f4", "int64": "i8", "uint64": "u8", "int32": "i4", "uint8": "u1", "text": "S"}
     with h5py.File(path) as file:
         layout = json.loads(file.attrs["layout"])
         lengths = {"N": 6, "B": 2, "H": 6, "W": 5, "T": 2, "F": 2, "2": 2, "G": len(file["grids/end"])}

@@ -160,6 +160,7 @@ def alter(change, cache):
     shard = next((cache / "shards").glob("*.h5"))
     with h5py.File(shard, "r+") as file:
         change(file)
+        del file["checksum"]  # whoever writes another cache does not keep those of this one
     (cache / "index.h5").unlink(missing_ok=True)
 
 

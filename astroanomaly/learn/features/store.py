@@ -53,8 +53,8 @@ class FeatureStore:
 
     Finished shards lie in ``derived/<key>/<shard uuid>.npy`` of the cache folder if that can be written to, else in
     ``<folder>/<key>/``, else in memory. Objects are computed in random order, so that a ranking may cover what
-    exists; a process that is killed loses at most the rows it was writing; several processes may work at once. Objects
-    whose pixels are damaged have no features.
+    exists; a process that is killed loses at most the rows it was writing; several processes may work at once.
+    Damaged cutouts have none.
 
     Parameters
     ----------
@@ -375,10 +375,9 @@ class FeatureStore:
         def read(batch: Batch) -> Sent:
             return transfer.send(self._shards[batch[0]].stored(batch[1], damaged_too=True))
 
-        def undamaged(batch: Batch, features: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
-            uuid, rows = batch
-            readable = ~np.isin(rows, sorted(self._shards[uuid].damaged_rows))
-            return uuid, rows[readable], features[readable]
+        def readable(uuid: str, rows: np.ndarray, features: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+            there = ~np.isin(rows, sorted(self._shards[uuid].damaged_rows))
+            return uuid, rows[there], features[there]
 
         for batch, sent in prefetch(read, batches, transfer.ahead, transfer.readers):
             with torch.inference_mode():
@@ -386,9 +385,9 @@ class FeatureStore:
                 waiting.append((batch, transfer.fetch(embed(seen))))  # (n, D)
             while len(waiting) > transfer.behind:
                 done, fetched = waiting.popleft()
-                yield undamaged(done, fetched())
+                yield readable(*done, fetched())
         for done, fetched in waiting:
-            yield undamaged(done, fetched())
+            yield readable(*done, fetched())
 
     def _open(self, uuid: str, for_writing: int = 0) -> RowFile:
         """Open the features of one shard; ``for_writing`` is their length, 0 to look only."""
