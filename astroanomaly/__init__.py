@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from astroanomaly.errors import (
         AstroAnomalyError,
         BandError,
+        BudgetError,
         BusyError,
         CacheError,
         CatalogError,
@@ -69,6 +70,7 @@ _HOMES = {
     "errors": (
         "AstroAnomalyError",
         "BandError",
+        "BudgetError",
         "BusyError",
         "CacheError",
         "CatalogError",
@@ -112,6 +114,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "AstroAnomalyError",
     "BandError",
+    "BudgetError",
     "BusyError",
     "Cache",
     "CacheError",

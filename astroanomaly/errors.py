@@ -7,6 +7,7 @@ what failed for which object, what was found, what was expected and what to do a
 __all__ = [
     "AstroAnomalyError",
     "BandError",
+    "BudgetError",
     "BusyError",
     "CacheError",
     "CatalogError",
@@ -79,6 +80,10 @@ class StorageError(AstroAnomalyError, OSError):
 
 class UnreadableError(AstroAnomalyError, OSError):
     """A file is missing or cannot be read as what it claims to be."""
+
+
+class BudgetError(UnreadableError):
+    """Reading a file had to be ended: it took too long, or it crashed a library."""
 
 
 class ClusterError(AstroAnomalyError, RuntimeError):
