@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
     from astroanomaly.learn.rankers.outlier_ranker import OutlierOptions, OutlierRanker
     from astroanomaly.learn.training.pretraining import pretrain
+    from astroanomaly.parallel.limits import ReadLimits
+    from astroanomaly.parallel.watch import reading
+    from astroanomaly.parallel.watched import each_watched
     from astroanomaly.records import (
         Cutout,
         CutoutBlock,
@@ -93,6 +96,9 @@ _HOMES = {
     "learn.rankers.feature_ranker": ("FeatureRanker",),
     "learn.rankers.outlier_ranker": ("OutlierOptions", "OutlierRanker"),
     "learn.training.pretraining": ("pretrain",),
+    "parallel.limits": ("ReadLimits",),
+    "parallel.watch": ("reading",),
+    "parallel.watched": ("each_watched",),
     "records": (
         "Cutout",
         "CutoutBlock",
@@ -145,6 +151,7 @@ __all__ = [
     "Progress",
     "Ranker",
     "RankerContext",
+    "ReadLimits",
     "Request",
     "Session",
     "SessionError",
@@ -156,6 +163,7 @@ __all__ = [
     "UnknownObjectError",
     "UnreadableError",
     "__version__",
+    "each_watched",
     "given_catalog",
     "hookimpl",
     "ingest",
@@ -163,6 +171,7 @@ __all__ = [
     "pretrain",
     "preview",
     "read_catalog",
+    "reading",
     "wavelength_nm",
 ]
 

@@ -36,7 +36,7 @@ _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, N
 _checked: dict[tuple[Any, ...], None] = {}  # files that were checked and have not changed
 
 
-class _Refusal(Exception):
+class _RefusedError(Exception):
     """What is wrong with a header; becomes an error that names the file."""
 
 
@@ -64,7 +64,7 @@ def check_fits(path: str | Path) -> None:
             file.seek(0)
             for stream in _decompressed(file, start):
                 _check(stream, file if stream is file else None, status.st_size)
-    except _Refusal as error:
+    except _RefusedError as error:
         raise UnreadableError(f"{path} cannot be read as FITS: {error}") from None
     except _DAMAGED as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -87,7 +87,7 @@ def check_fits_content(content: bytes, name: str) -> None:
     stream = io.BytesIO(content)
     try:
         _check(stream, stream, len(content))
-    except _Refusal as error:
+    except _RefusedError as error:
         raise UnreadableError(f"{name} cannot be read as FITS: {error}") from None
 
 
@@ -97,7 +97,7 @@ def _decompressed(file: BinaryIO, start: bytes) -> Iterator[BinaryIO]:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if len(names) != 1:
-                raise _Refusal(f"it is a zip archive of {len(names)} files; expected one")
+                raise _RefusedError(f"it is a zip archive of {len(names)} files; expected one")
             with archive.open(names[0]) as stream:
                 yield stream  # type: ignore[misc]
         return
@@ -137,7 +137,7 @@ def _check(stream: BinaryIO, seekable: BinaryIO | None, nbytes: int) -> None:
             seekable.seek(position)
             continue
         if position > allowed:
-            raise _Refusal(
+            raise _RefusedError(
                 f"it grows to more than {allowed / 1e9:.1f} GB when it is decompressed, {allowed / max(1, nbytes):.0f} "
                 "times its size (--expansion sets the limit)"
             )
@@ -146,7 +146,7 @@ def _check(stream: BinaryIO, seekable: BinaryIO | None, nbytes: int) -> None:
             if not skipped:
                 return
             size -= skipped
-    raise _Refusal(f"it has more than {limits.FITS_HDUS} images and tables")
+    raise _RefusedError(f"it has more than {limits.FITS_HDUS} images and tables")
 
 
 class _Header:
@@ -169,12 +169,12 @@ class _Header:
                 if number and block[:8] != b"XTENSION":
                     return None  # special records, or what stands behind the last image: no library reads on
                 if not number and block[:8].rstrip() != b"SIMPLE":
-                    raise _Refusal("it is empty" if not block else "it does not begin as a FITS file does")
+                    raise _RefusedError("it is empty" if not block else "it does not begin as a FITS file does")
             header.nbytes += _BLOCK
             if header._take(block):
                 return header
             if len(block) < _BLOCK:
-                raise _Refusal(f"{header} has no END: the file is cut short or damaged")
+                raise _RefusedError(f"{header} has no END: the file is cut short or damaged")
 
     def __str__(self) -> str:
         return f"header {self.number}"
@@ -187,16 +187,19 @@ class _Header:
                 return True
             self._cards += 1
             if self._cards > limits.FITS_CARDS:
-                raise _Refusal(f"{self} has more than {limits.FITS_CARDS} cards")
+                raise _RefusedError(f"{self} has more than {limits.FITS_CARDS} cards")
             found = _STRUCTURE.match(card)
             if found:
                 name, value = found[1].decode().upper(), card[found.end() :].partition(b"/")[0].strip()
                 if self._values.setdefault(name, value) != value:
-                    raise _Refusal(f"{self} has {name} twice with different values")
+                    raise _RefusedError(f"{self} has {name} twice with different values")
                 continue
             word = _WORDS.match(card)
             if word:
-                name, text = (word[1] or word[3]).decode().upper(), (word[2] or word[4] or b"").decode("ascii", "replace")
+                name, text = (
+                    (word[1] or word[3]).decode().upper(),
+                    (word[2] or word[4] or b"").decode("ascii", "replace"),
+                )
                 self._words.setdefault(name, text.strip())
         return False
 
@@ -204,24 +207,24 @@ class _Header:
         value = self._values.get(name)
         if value is None:
             if default is None:
-                raise _Refusal(f"{self} lacks {name}")
+                raise _RefusedError(f"{self} lacks {name}")
             return default
         if not _WHOLE.match(value):
-            raise _Refusal(f"{self}: {name} is {_shown(value)}; expected a whole number")
+            raise _RefusedError(f"{self}: {name} is {_shown(value)}; expected a whole number")
         if int(value) < least:
-            raise _Refusal(f"{self}: {name} is {int(value)}; expected {least} or more")
+            raise _RefusedError(f"{self}: {name} is {int(value)}; expected {least} or more")
         return int(value)
 
     def _bitpix(self, name: str) -> int:
         value = self._whole(name, least=-64)
         if value not in _BITPIX:
-            raise _Refusal(f"{self}: {name} is {value}; expected one of {', '.join(map(str, _BITPIX))}")
+            raise _RefusedError(f"{self}: {name} is {value}; expected one of {', '.join(map(str, _BITPIX))}")
         return abs(value) // 8
 
     def _axes(self, prefix: str, least: int = 0) -> list[int]:
         count = self._whole(f"{prefix}NAXIS")
         if count > 999:  # by the standard
-            raise _Refusal(f"{self}: {prefix}NAXIS is {count}; expected at most 999")
+            raise _RefusedError(f"{self}: {prefix}NAXIS is {count}; expected at most 999")
         return [self._whole(f"{prefix}NAXIS{axis}", least=least) for axis in range(1, count + 1)]
 
     def data_bytes(self, nbytes: int) -> int:
@@ -248,20 +251,22 @@ class _Header:
     def _check_pixels(self, axes: list[int]) -> None:
         most = limits.current().image_gigapixels * 1e9
         if axes and math.prod(axes) > most:
-            raise _Refusal(
+            raise _RefusedError(
                 f"{self} is of {' x '.join(map(str, axes[:8]))} pixels, more than {most / 1e9:g} gigapixels "
                 "(--image-gigapixels sets the limit)"
             )
 
     def _check_table(self, axes: list[int], width: int, heap: int) -> None:
         if width != 1 or len(axes) != 2:
-            raise _Refusal(f"{self} is of a table, and says BITPIX {8 * width}, NAXIS {len(axes)}; expected 8 and 2")
+            raise _RefusedError(
+                f"{self} is of a table, and says BITPIX {8 * width}, NAXIS {len(axes)}; expected 8 and 2"
+            )
         fields = self._whole("TFIELDS")
         if fields > limits.TABLE_FIELDS:
-            raise _Refusal(f"{self}: TFIELDS is {fields}; a FITS table has at most {limits.TABLE_FIELDS} columns")
+            raise _RefusedError(f"{self}: TFIELDS is {fields}; a FITS table has at most {limits.TABLE_FIELDS} columns")
         start = self._whole("THEAP", axes[0] * axes[1])
         if start > axes[0] * axes[1] + heap:
-            raise _Refusal(f"{self}: THEAP is {start}, behind the end of its data")
+            raise _RefusedError(f"{self}: THEAP is {start}, behind the end of its data")
 
     def _check_compressed(self, axes: list[int], heap: int, nbytes: int) -> None:
         """Check an image that is stored as a table of compressed tiles."""
@@ -271,12 +276,12 @@ class _Header:
         shape = [self._whole(f"ZTILE{n}", side if n == 1 else 1, least=1) for n, side in enumerate(sides, 1)]
         tiles = math.prod(-(-side // part) for side, part in zip(sides, shape, strict=True))
         if sides and tiles != axes[1]:
-            raise _Refusal(f"{self}: ZNAXIS and ZTILE make {tiles} tiles, the table has {axes[1]} rows")
+            raise _RefusedError(f"{self}: ZNAXIS and ZTILE make {tiles} tiles, the table has {axes[1]} rows")
         stored = min(nbytes, axes[0] * axes[1] + heap)
         allowed = limits.current().expanded_bytes(stored)
         for what, pixels in (("image", math.prod(sides)), ("tile", math.prod(shape))):
             if sides and pixels * width > allowed:
-                raise _Refusal(
+                raise _RefusedError(
                     f"{self}: {'an' if what == 'image' else 'a'} {what} of {pixels * width / 1e9:.3g} GB is stored in "
                     f"{stored} bytes, and more than {allowed / 1e9:.3g} GB are not decompressed from these "
                     "(--expansion sets the limit)"

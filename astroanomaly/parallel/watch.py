@@ -15,8 +15,9 @@ from pathlib import Path
 from astroanomaly.errors import BudgetError
 from astroanomaly.parallel.limits import current
 
-__all__ = ["MARK_BYTES", "Marks", "barred", "is_watched", "reading", "written_marks"]
+__all__ = ["MARK_BYTES", "NO_MEMORY", "Marks", "is_watched", "reading", "written_marks"]
 
+NO_MEMORY = "it needs more memory than there is, or than a process that reads may take (--memory-gb sets the limit)"
 MARK_BYTES = 65_536  # of the memory that a watched process shares with the one that started it
 _SECONDS_PER_BYTE = 1e-6  # more for larger files: a megabyte a second, a hundredth of what a slow disk gives
 
@@ -91,11 +92,6 @@ def is_watched(marks: Marks | None = None) -> bool:
     if marks is not None:
         _marks = marks
     return _marks is not None
-
-
-def barred(name: str) -> str:
-    """Return why something must not be read again in this run; empty where it may be."""
-    return _marks.barred.get(name, "") if _marks is not None else ""
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from astroanomaly.errors import AstroAnomalyError, BudgetError, StorageError
 from astroanomaly.parallel.limits import ReadLimits, current
@@ -38,7 +39,7 @@ _MOST_STARTS = 3  # of a process that fails before it begins
 _one_at_a_time = threading.Lock()
 
 
-class _Ended(Exception):
+class _EndedError(Exception):
     """A process has ended while it worked: what it was reading, and why it ended."""
 
     def __init__(self, names: list[str], status: int) -> None:
@@ -47,7 +48,7 @@ class _Ended(Exception):
         self.status = status
 
 
-class _NeverBegan(Exception):
+class _NeverBeganError(Exception):
     """A process had ended before it began, as one does that has waited for long."""
 
     def __init__(self, status: int) -> None:
@@ -55,7 +56,7 @@ class _NeverBegan(Exception):
         self.status = status
 
 
-class _CannotRun(Exception):
+class _CannotRunError(Exception):
     """The work cannot be handed to another process."""
 
 
@@ -83,30 +84,32 @@ class _Worker:
         self._connection = multiprocessing.connection.Connection(ours.detach())
         self.waits = True
 
-    def call(self, function: Callable[[Item], Result], item: Item, limits: ReadLimits, barred: dict[str, str]) -> Result:
-        """Do one piece of work there."""
+    def call(
+        self, function: Callable[[Item], Result], item: Item, limits: ReadLimits, barred: dict[str, str], script: str
+    ) -> Result:
+        """Do one piece of work there; it knows what a script defines too, whose path is given."""
         try:
             work = multiprocessing.reduction.ForkingPickler.dumps((function, item))
-        except Exception as error:  # noqa: BLE001 - whatever the objects of a plugin raise when they are packed
-            raise _CannotRun(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            raise _CannotRunError(f"{type(error).__name__}: {error}") from error
         self.waits = False
         try:
-            self._connection.send((dict(os.environ), _folder(), sys.path, limits, barred))
+            self._connection.send((dict(os.environ), _folder(), sys.path, limits, barred, script))
             self._connection.send_bytes(work)
             word, value = self._connection.recv()
         except (OSError, EOFError):
-            raise _NeverBegan(self.process.wait()) from None
+            raise _NeverBeganError(self.process.wait()) from None
         if word == "begun":
             try:
                 word, value = self._connection.recv()
             except (OSError, EOFError):
-                raise _Ended(written_marks(self._memory), self.process.wait()) from None
+                raise _EndedError(written_marks(self._memory), self.process.wait()) from None
         self.waits = True
         if word == "cannot":
-            raise _CannotRun(value)
+            raise _CannotRunError(value)
         if word == "raised":
             raise value
-        return value  # type: ignore[no-any-return]
+        return value
 
     def end(self) -> None:
         """End it, whatever it does."""
@@ -124,6 +127,13 @@ def _folder() -> str:
         return os.getcwd()
     except OSError:  # it has been removed
         return os.sep
+
+
+def _script() -> str:
+    """Path of the script that runs; empty in a notebook, and for a command."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    return os.path.abspath(path) if path and getattr(main, "__spec__", None) is None else ""
 
 
 class _Waiting:
@@ -151,8 +161,15 @@ class _Waiting:
         with self._lock:
             self._workers.append(worker)
 
+    def end(self) -> None:
+        """End all that wait."""
+        with self._lock:
+            while self._workers and self._owner == os.getpid():
+                self._workers.pop().end()
+
 
 _waiting = _Waiting()
+atexit.register(_waiting.end)
 
 
 class Watch:
@@ -165,9 +182,13 @@ class Watch:
     ----------
     barred
         What is not read any more in this run, and why.
+    several
+        Whether a source that a script defines is read by other processes too. They import the script, which has to be
+        written for that: what it does stands below ``if __name__ == "__main__":``.
     """
 
     def __init__(self) -> None:
+        self.several = False
         self.barred: dict[str, str] = {}
         self._busy: set[_Worker] = set()
         self._lock = threading.Lock()
@@ -197,25 +218,28 @@ class Watch:
         while True:
             try:
                 return self._attempt(function, item, limits)
-            except _CannotRun as error:
+            except _CannotRunError as error:
                 _log.info("files are read in this process, without a budget: %s", error)
                 with _one_at_a_time:
                     return function(item)
-            except _NeverBegan as ended:
+            except _NeverBeganError as ended:
                 starts += ended.status != 0
                 if starts == _MOST_STARTS:
                     raise StorageError(
                         f"the processes that read files end at once (status {ended.status}): what they say stands above"
                     ) from None
-            except _Ended as ended:
+            except _EndedError as ended:
                 self._blame(ended, limits)
 
     def _attempt(self, function: Callable[[Item], Result], item: Item, limits: ReadLimits) -> Result:
         worker = _waiting.take()
         with self._lock:
+            if self._over:
+                _waiting.give_back(worker)
+                raise StorageError("reading was ended")
             self._busy.add(worker)
         try:
-            return worker.call(function, item, limits, self.barred)
+            return worker.call(function, item, limits, self.barred, _script() if self.several else "")
         finally:
             with self._lock:
                 self._busy.discard(worker)
@@ -224,7 +248,7 @@ class Watch:
             else:
                 worker.end()
 
-    def _blame(self, ended: _Ended, limits: ReadLimits) -> None:
+    def _blame(self, ended: _EndedError, limits: ReadLimits) -> None:
         """Bar what a process was reading when it ended.
 
         Raises

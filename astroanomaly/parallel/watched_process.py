@@ -6,6 +6,7 @@ import contextlib
 import mmap
 import multiprocessing.connection
 import multiprocessing.reduction
+import multiprocessing.spawn
 import os
 import signal
 import sys
@@ -37,10 +38,9 @@ def main(connection: int, lifeline: int, memory: int) -> None:
     threading.Thread(target=_end_with, args=(lifeline,), name="end with parent", daemon=True).start()
     shared = mmap.mmap(memory, MARK_BYTES)
     os.close(memory)
-    with multiprocessing.connection.Connection(connection) as work:
-        with contextlib.suppress(EOFError, OSError):
-            while work.poll(_WAIT_S):
-                _do(work, shared)
+    with multiprocessing.connection.Connection(connection) as work, contextlib.suppress(EOFError, OSError):
+        while work.poll(_WAIT_S):
+            _do(work, shared)
 
 
 def _end_with(lifeline: int) -> None:
@@ -49,7 +49,7 @@ def _end_with(lifeline: int) -> None:
 
 
 def _do(work: multiprocessing.connection.Connection[Any, Any], shared: mmap.mmap) -> None:
-    environment, folder, path, limits, barred = work.recv()
+    environment, folder, path, limits, barred, script = work.recv()
     content = work.recv_bytes()
     try:
         if environment != dict(os.environ):
@@ -58,6 +58,8 @@ def _do(work: multiprocessing.connection.Connection[Any, Any], shared: mmap.mmap
         if folder != os.getcwd():
             os.chdir(folder)
         sys.path[:] = path
+        if script and b"__main__" in content:
+            multiprocessing.spawn.prepare({"init_main_from_path": script})
         function, item = multiprocessing.reduction.ForkingPickler.loads(content)
     except Exception as error:  # noqa: BLE001 - whatever importing a plugin raises
         work.send(("cannot", f"{type(error).__name__}: {error}"))
@@ -73,6 +75,8 @@ def _do(work: multiprocessing.connection.Connection[Any, Any], shared: mmap.mmap
         answer = "raised", error
     try:
         packed = multiprocessing.reduction.ForkingPickler.dumps(answer)
+        if answer[0] == "raised":
+            multiprocessing.reduction.ForkingPickler.loads(packed)  # an error of a plugin may lack what makes it again
     except Exception as error:  # noqa: BLE001 - whatever the objects of a plugin raise when they are packed
         what = answer[1] if answer[0] == "raised" else error
         packed = multiprocessing.reduction.ForkingPickler.dumps(
