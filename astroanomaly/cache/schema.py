@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 import h5py
 import numpy as np
 
+from astroanomaly.cache.hdf5_content import check_content
 from astroanomaly.errors import AstroAnomalyError, CacheError, UnreadableError
 from astroanomaly.files import atomic_path
 from astroanomaly.records import Failure, Layout
@@ -80,12 +81,13 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     UnreadableError
         If it is missing.
     CacheError
-        If it is cut short, something else, or lacks what is looked up inside the block.
+        If it is cut short, something else, leads out of itself, or lacks what is looked up inside the block.
     """
     if not path.is_file():
         raise UnreadableError(f"{path} does not exist")
     try:
         with h5py.File(path, "r", locking=False) as file:
+            check_content(file, path)
             yield file
     except AstroAnomalyError:
         raise

@@ -56,7 +56,7 @@ def check_fits(path: str | Path) -> None:
     path = Path(path)
     try:
         status = path.stat()
-        key = (os.path.abspath(path), status.st_ino, status.st_size, status.st_mtime_ns, limits.current())
+        key = (os.path.abspath(path), status.st_ino, status.st_size, status.st_mtime_ns, limits.ReadLimits.current())
         if key in _checked:
             return
         with path.open("rb") as file:
@@ -121,7 +121,7 @@ def _check(stream: BinaryIO, seekable: BinaryIO | None, nbytes: int) -> None:
     nbytes
         Size of the file, as it is stored.
     """
-    allowed = nbytes if seekable is not None else limits.current().expanded_bytes(nbytes)
+    allowed = nbytes if seekable is not None else limits.ReadLimits.current().expanded_bytes(nbytes)
     position = 0
     for number in range(limits.FITS_HDUS + 1):
         header = _Header.read(stream, number)
@@ -249,7 +249,7 @@ class _Header:
         return width * groups * (extra + math.prod(axes)) if axes else 0
 
     def _check_pixels(self, axes: list[int]) -> None:
-        most = limits.current().image_gigapixels * 1e9
+        most = limits.ReadLimits.current().image_gigapixels * 1e9
         if axes and math.prod(axes) > most:
             raise _RefusedError(
                 f"{self} is of {' x '.join(map(str, axes[:8]))} pixels, more than {most / 1e9:g} gigapixels "
@@ -278,7 +278,7 @@ class _Header:
         if sides and tiles != axes[1]:
             raise _RefusedError(f"{self}: ZNAXIS and ZTILE make {tiles} tiles, the table has {axes[1]} rows")
         stored = min(nbytes, axes[0] * axes[1] + heap)
-        allowed = limits.current().expanded_bytes(stored)
+        allowed = limits.ReadLimits.current().expanded_bytes(stored)
         for what, pixels in (("image", math.prod(sides)), ("tile", math.prod(shape))):
             if sides and pixels * width > allowed:
                 raise _RefusedError(

@@ -7,6 +7,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import ClassVar
 
 from astroanomaly.config import option
 from astroanomaly.errors import ConfigError
@@ -18,7 +19,6 @@ __all__ = [
     "FREE_EXPANSION_BYTES",
     "TABLE_FIELDS",
     "ReadLimits",
-    "current",
     "limited",
 ]
 
@@ -47,6 +47,13 @@ class ReadLimits:
         200.0, "how many times its size a compressed file may grow to, where that is more than 2 GB"
     )
 
+    archive_members: ClassVar[int] = ARCHIVE_MEMBERS
+
+    @classmethod
+    def current(cls) -> ReadLimits:
+        """Return the limits in force where a source is called; elsewhere the default ones."""
+        return _limits.get()
+
     def __post_init__(self) -> None:
         for name in ("file_seconds", "memory_gb"):
             if getattr(self, name) < 0:
@@ -66,11 +73,6 @@ class ReadLimits:
 
 
 _limits: ContextVar[ReadLimits] = ContextVar("astroanomaly_limits", default=ReadLimits())  # noqa: B039 - it is frozen
-
-
-def current() -> ReadLimits:
-    """Return the limits in force; outside of `limited`, the default ones."""
-    return _limits.get()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from astroanomaly.errors import BudgetError
-from astroanomaly.parallel.limits import current
+from astroanomaly.parallel.limits import ReadLimits
 
 __all__ = ["MARK_BYTES", "NO_MEMORY", "Marks", "is_watched", "reading", "written_marks"]
 
@@ -121,7 +121,7 @@ def reading(path: str | Path, *, nbytes: int | None = None) -> Iterator[None]:
     name = str(path)
     if name in marks.barred:
         raise BudgetError(f"{name}: {marks.barred[name]}")
-    seconds = current().file_seconds
+    seconds = ReadLimits.current().file_seconds
     if seconds:
         if nbytes is None:
             with contextlib.suppress(OSError, ValueError):

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from astroanomaly.errors import AstroAnomalyError, BudgetError, StorageError
-from astroanomaly.parallel.limits import ReadLimits, current
+from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.parallel.watch import MARK_BYTES, is_watched, written_marks
 
 __all__ = ["Watch", "each_watched"]
@@ -214,7 +214,7 @@ class Watch:
         """
         if is_watched():
             return function(item)
-        limits, starts = current(), 0
+        limits, starts = ReadLimits.current(), 0
         while True:
             try:
                 return self._attempt(function, item, limits)

@@ -48,6 +48,8 @@ BROKEN_ARCHIVE = (
     lzma.LZMAError,
     tarfile.TarError,
     zipfile.BadZipFile,
+    RecursionError,  # thousands of long names, each of which announces the next
+    MemoryError,
 )
 
 
@@ -71,6 +73,12 @@ class Container:
     path: str
     compression: str = ""
     nbytes: int = 0
+
+    def name_of(self, member: str) -> str:
+        """Name of one picture for messages: its path, or that of its archive with its name there."""
+        if self.kind == "files":
+            return member
+        return f"{self.path}/{member}" if self.kind == "folder" else f"{self.path}: {member}"
 
 
 def open_stream(container: Container) -> Any:
