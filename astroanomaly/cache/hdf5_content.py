@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 
+from astroanomaly.cache.hdf5_headers import DamagedHeaderError, HeaderCheck
 from astroanomaly.errors import CacheError
 from astroanomaly.parallel.limits import ReadLimits
 
@@ -26,7 +27,8 @@ def check_content(file: h5py.File, path: Path) -> None:
     ------
     CacheError
         If one of them leads to another file, or through a link that is not of the usual kind; if it needs a filter that
-        HDF5 would load from a library; or if it says to be far larger than the file.
+        HDF5 would load from a library; if it says to be far larger than the file; or if HDF5 might never come to the
+        end of it.
     """
     status = os.fstat(file.id.get_vfd_handle())
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -34,16 +36,27 @@ def check_content(file: h5py.File, path: Path) -> None:
         return
     allowed = ReadLimits.current().expanded_bytes(status.st_size)
 
+    headers = HeaderCheck(file.id.get_vfd_handle(), status.st_size, file.userblock_size)
+
     def check_link(name: bytes, info: h5py.h5l.LinkInfo) -> str | None:
-        return None if info.type == h5py.h5l.TYPE_HARD else f"{_text(name)}: is {_LINKS.get(info.type, 'a strange link')}"
+        kind = _LINKS.get(info.type, "a link of an unknown kind")
+        return None if info.type == h5py.h5l.TYPE_HARD else f"{_text(name)}: is {kind}"
 
     def check_object(name: bytes, info: h5py.h5o.ObjInfo) -> str | None:
-        if info.type != h5py.h5o.TYPE_DATASET:
+        try:
+            plain = headers.check(info.addr)
+        except DamagedHeaderError as error:
+            return f"{_text(name)}: {error}"
+        if plain or info.type != h5py.h5o.TYPE_DATASET:
             return None
         wrong = _what_is_wrong(h5py.h5d.open(file.id, name), allowed)
         return f"{_text(name)}: {wrong}" if wrong else None
 
-    wrong = file.id.links.visit(check_link, info=True) or h5py.h5o.visit(file.id, check_object, info=True)
+    wrong = (
+        check_object(b"", h5py.h5o.get_info(file.id))
+        or file.id.links.visit(check_link, info=True)
+        or h5py.h5o.visit(file.id, check_object, info=True)
+    )
     if wrong:
         raise CacheError(f"{path}, dataset /{wrong}; it is not read")
     if len(_checked) >= _MOST_REMEMBERED:
