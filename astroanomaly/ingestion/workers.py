@@ -142,7 +142,8 @@ class IngestContext:
 def read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> BatchResult:
     """Read some tasks and write them, in a process that is watched.
 
-    The process that reads writes. Where one is ended, nothing it has written counts, and the batch is read again.
+    The process that reads writes. Where one is ended, nothing it has written counts, and the batch is read again. One
+    worker reads a source that fetches in this process.
     """
     with limited(context.limits):
         return context.watch.call(functools.partial(_read_batch, context), batch)
@@ -254,13 +255,14 @@ def _steps(source: Source, task: Task, name: str) -> Iterator[CutoutBlock | Cuto
 def read_some(
     source: Source, task: Task, wanted: int, fetch: FetchConfig, began: float, watch: Watch
 ) -> tuple[list[CutoutBlock | Cutout | Failure], Traffic]:
-    """Read a task until it has given some cutouts, in a process that is watched.
+    """Read a task until it has given some cutouts, in a process that is watched unless its source fetches.
 
     Returns
     -------
     list, Traffic
         What it gave, and what was asked of the network.
     """
+    watch.here = bool(getattr(source, "fetches", False))
     return watch.call(_read_some, (source, task, wanted, fetch, began))
 
 
@@ -312,6 +314,7 @@ def in_batches(
         first = list(itertools.islice(batches, workers))
         workers, batches = min(workers, len(first)), itertools.chain(first, batches)
         context.watch.several = workers > 1
+        context.watch.here = workers <= 1 and fetches  # what a client has been told and its logins are known here
     yield from run(functools.partial(function, context), batches, workers, stop=context.watch.end)
 
 

@@ -185,10 +185,13 @@ class Watch:
     several
         Whether a source that a script defines is read by other processes too. They import the script, which has to be
         written for that: what it does stands below ``if __name__ == "__main__":``.
+    here
+        Whether the work is done in this process after all, without a budget.
     """
 
     def __init__(self) -> None:
         self.several = False
+        self.here = False
         self.barred: dict[str, str] = {}
         self._busy: set[_Worker] = set()
         self._lock = threading.Lock()
@@ -212,7 +215,7 @@ class Watch:
         StorageError
             If a process was killed from outside, for instance for want of memory.
         """
-        if is_watched():
+        if self.here or is_watched():
             return function(item)
         limits, starts = ReadLimits.current(), 0
         while True:
