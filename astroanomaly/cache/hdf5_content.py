@@ -9,7 +9,7 @@ import h5py
 
 from astroanomaly.cache.hdf5_headers import DamagedHeaderError, HeaderCheck
 from astroanomaly.errors import CacheError
-from astroanomaly.parallel.limits import ReadLimits
+from astroanomaly.parallel.limits import FREE_HDF5_BYTES, ReadLimits
 
 __all__ = ["check_content"]
 
@@ -34,7 +34,7 @@ def check_content(file: h5py.File, path: Path) -> None:
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if key in _checked:
         return
-    allowed = ReadLimits.current().expanded_bytes(status.st_size)
+    allowed = max(FREE_HDF5_BYTES, int(ReadLimits.current().expansion * status.st_size))
 
     headers = HeaderCheck(file.id.get_vfd_handle(), status.st_size, file.userblock_size)
 
@@ -72,6 +72,8 @@ def _what_is_wrong(dataset: h5py.h5d.DatasetID, allowed: int) -> str:
     strange = next((number for number in numbers if number not in _FILTERS), None)
     if strange is not None:
         return f"is compressed by the filter {strange}; expected one of {', '.join(_FILTERS.values())}"
+    if dataset.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+        return "holds nothing, not even a length"
     nbytes = dataset.get_space().get_simple_extent_npoints() * dataset.get_type().get_size()
     if nbytes > allowed:
         return f"says that it is of {nbytes / 1e9:.3g} GB, more than {allowed / 1e9:.3g} GB that such a file may hold"

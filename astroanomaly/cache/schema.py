@@ -91,7 +91,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             yield file
     except AstroAnomalyError:
         raise
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise CacheError(
             f"{path} is cut short, damaged or no HDF5 file: {error}. "
             "Move it away and run the same ingest again: what it held is cut anew"

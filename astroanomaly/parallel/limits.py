@@ -17,6 +17,7 @@ __all__ = [
     "FITS_CARDS",
     "FITS_HDUS",
     "FREE_EXPANSION_BYTES",
+    "FREE_HDF5_BYTES",
     "TABLE_FIELDS",
     "ReadLimits",
     "limited",
@@ -27,6 +28,7 @@ FITS_HDUS = 200_000  # images and tables of one file; EXTVER, a 16-bit number in
 TABLE_FIELDS = 999  # columns of a FITS table, by the standard: TFORM999 fills the eight letters of a keyword
 ARCHIVE_MEMBERS = 20_000_000  # of one zip or tar archive
 FREE_EXPANSION_BYTES = 2 * 2**30  # that any compressed file may grow to, however small it is
+FREE_HDF5_BYTES = 512 * 2**20  # that one dataset may grow to: the pixels of a shard are half of it at most
 _SHARE_OF_MEMORY = 0.75  # of the machine's memory, for one process that reads
 _BYTES_PER_GB = 2**30
 

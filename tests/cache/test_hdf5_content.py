@@ -49,6 +49,10 @@ def huge_and_empty(file, secret):
     h5py.h5d.create(file["columns"].id, b"a", h5py.h5t.NATIVE_INT64, space, made)
 
 
+def empty(file, secret):
+    file["columns/a"] = h5py.Empty("f4")
+
+
 def deep(file, secret):
     file["grids/deep/deeper/a"] = h5py.ExternalLink(str(secret), "values")
 
@@ -64,6 +68,7 @@ def deep(file, secret):
         (plugin_filter, "/columns/a: is compressed by the filter 32000"),
         (huge, "/columns/a: says that it is of 4e"),
         (huge_and_empty, "/columns/a: says that it is of 8e"),
+        (empty, "/columns/a: holds nothing"),
         (deep, "/grids/deep/deeper/a: is a link to another file"),
     ],
 )

@@ -185,7 +185,9 @@ def _read_zip_member(path: Path, stream: BinaryIO, member: str, place: Place, li
             data = stream.read(stored)
         if method == zipfile.ZIP_DEFLATED:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, nbytes + 1)
-    except (zlib.error, zipfile.BadZipFile, NotImplementedError, EOFError, lzma.LZMAError, KeyError) as error:
+    except UnreadableError:
+        raise
+    except (*BROKEN_ARCHIVE, KeyError) as error:
         raise PictureError(f"the archive is damaged at this member: {error}") from error
     if len(data) != nbytes or zlib.crc32(data) != checksum:
         raise PictureError("the archive is damaged at this member: its size or checksum differs from the directory")
