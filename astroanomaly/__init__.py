@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from astroanomaly.errors import (
         AstroAnomalyError,
         BandError,
+        BudgetError,
         BusyError,
         CacheError,
         CatalogError,
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
     from astroanomaly.learn.rankers.outlier_ranker import OutlierOptions, OutlierRanker
     from astroanomaly.learn.training.pretraining import pretrain
+    from astroanomaly.parallel.limits import ReadLimits
+    from astroanomaly.parallel.watch import reading
+    from astroanomaly.parallel.watched import each_watched
     from astroanomaly.records import (
         Cutout,
         CutoutBlock,
@@ -72,6 +76,7 @@ _HOMES = {
     "errors": (
         "AstroAnomalyError",
         "BandError",
+        "BudgetError",
         "BusyError",
         "CacheError",
         "CatalogError",
@@ -95,6 +100,9 @@ _HOMES = {
     "learn.rankers.feature_ranker": ("FeatureRanker",),
     "learn.rankers.outlier_ranker": ("OutlierOptions", "OutlierRanker"),
     "learn.training.pretraining": ("pretrain",),
+    "parallel.limits": ("ReadLimits",),
+    "parallel.watch": ("reading",),
+    "parallel.watched": ("each_watched",),
     "records": (
         "Cutout",
         "CutoutBlock",
@@ -116,6 +124,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "AstroAnomalyError",
     "BandError",
+    "BudgetError",
     "BusyError",
     "Cache",
     "CacheError",
@@ -149,6 +158,7 @@ __all__ = [
     "Progress",
     "Ranker",
     "RankerContext",
+    "ReadLimits",
     "Request",
     "Session",
     "SessionError",
@@ -160,6 +170,7 @@ __all__ = [
     "UnknownObjectError",
     "UnreadableError",
     "__version__",
+    "each_watched",
     "given_catalog",
     "hookimpl",
     "ingest",
@@ -167,6 +178,7 @@ __all__ = [
     "pretrain",
     "preview",
     "read_catalog",
+    "reading",
     "wavelength_nm",
 ]
 

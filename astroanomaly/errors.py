@@ -9,6 +9,7 @@ from collections.abc import Sequence
 __all__ = [
     "AstroAnomalyError",
     "BandError",
+    "BudgetError",
     "BusyError",
     "CacheError",
     "CatalogError",
@@ -101,6 +102,10 @@ class StorageError(AstroAnomalyError, OSError):
 
 class UnreadableError(AstroAnomalyError, OSError):
     """A file is missing or cannot be read as what it claims to be."""
+
+
+class BudgetError(UnreadableError):
+    """Reading a file had to be ended: it took too long, or it crashed a library."""
 
 
 class ClusterError(AstroAnomalyError, RuntimeError):

@@ -11,6 +11,7 @@ import numpy as np
 from astroanomaly import CutoutBlock, Failure, Layout, Plan, Task, option
 from astroanomaly.errors import PluginError
 from astroanomaly.ingestion import workers
+from astroanomaly.parallel.watched import Watch
 from astroanomaly.session import cluster_tasks
 
 
@@ -73,12 +74,14 @@ def die(folder, deaths):
 def die_after_writing_shards(folder, deaths):
     """Die when a batch is read and its shard written, before anybody knows."""
 
-    class Mortal(workers.ShardWriter):
-        def __exit__(self, *how):
-            super().__exit__(*how)
-            die(folder, deaths)
+    whole = Watch.call
 
-    workers.ShardWriter = Mortal
+    def mortal(self, function, item):
+        done = whole(self, function, item)
+        die(folder, deaths)
+        return done
+
+    Watch.call = mortal
 
 
 def die_after_writing_scores(folder, deaths):

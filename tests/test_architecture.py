@@ -21,7 +21,8 @@ PLUGINS = ROOT / "plugins" / "astroanomaly_plugins"
 LAYERS = (
     "errors _version",
     "sky config files metrics",
-    "cutting parallel",
+    "parallel",
+    "cutting",
     "imaging",
     "records tables fetch ranking",
     "cache labels",

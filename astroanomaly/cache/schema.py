@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from astroanomaly.cache.file_digest import append_digest, verify_digest
+from astroanomaly.cache.hdf5_content import check_content
 from astroanomaly.cache.new_file import NewFile
 from astroanomaly.errors import AstroAnomalyError, CacheError, DamagedError, UnreadableError
 from astroanomaly.files import atomic_path, parse_json
@@ -119,12 +120,13 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     UnreadableError
         If it is missing.
     DamagedError
-        If it is cut short, something else, or lacks what is looked up inside the block.
+        If it is cut short, something else, leads out of itself, or lacks what is looked up inside the block.
     """
     if not path.is_file():
         raise UnreadableError(f"{path} does not exist")
     try:
         with h5py.File(path, "r", locking=False) as file:
+            check_content(file, path)
             yield file
     except AstroAnomalyError:
         raise

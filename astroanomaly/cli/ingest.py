@@ -69,13 +69,14 @@ def _ingest(arguments: argparse.Namespace) -> None:
         raise ConfigError("--preview and --dry-run exclude one another: a preview tells what a dry run does, and cuts")
     if arguments.out is None and arguments.preview is None and not arguments.dry_run:
         arguments.refuse("--out CACHE is missing; only --preview and --dry-run go without")
-    options, fetch = source_options(arguments, source)
+    options, fetch, limits = source_options(arguments, source)
     request = SourceRequest.of(
         source.name,
         arguments.inputs,
         options=options,
         prefix=arguments.prefix,
         fetch=fetch,
+        limits=limits,
         retry_failed=arguments.retry_failed,
         compression=arguments.compression,
     )

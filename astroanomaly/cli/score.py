@@ -76,13 +76,14 @@ def _score_caches(session: Session, arguments: argparse.Namespace) -> None:
 
 def _score_survey(session: Session, arguments: argparse.Namespace) -> None:
     source = arguments.source_plugin
-    options, fetch = source_options(arguments, source)
+    options, fetch, limits = source_options(arguments, source)
     request = SourceRequest.of(
         source.name,
         arguments.source[1:],
         options=options,
         prefix=arguments.prefix or "",
         fetch=fetch,
+        limits=limits,
         retry_failed=arguments.retry_failed,
     )
     survey = session.score_source_steps(

@@ -9,6 +9,7 @@ from typing import Any
 from astroanomaly.cli.flags import add_flags, given_options
 from astroanomaly.config import FetchConfig
 from astroanomaly.hookspecs import Source
+from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.plugins import load_plugins
 
 __all__ = ["named_source", "source_flags", "source_options"]
@@ -32,16 +33,18 @@ def named_source(words: Sequence[str]) -> Source | None:
 
 
 def source_flags(parser: argparse.ArgumentParser, source: Any) -> None:
-    """Add the flags of a source's options, and of how archives are asked if it fetches."""
+    """Add the flags of a source's options, of what a file may ask for, and of how archives are asked if it fetches."""
     add_flags(parser.add_argument_group(f"options of {source.name}"), source.Options)
+    add_flags(parser.add_argument_group("limits on files"), ReadLimits, prefix="limits")
     if getattr(source, "fetches", False):
         add_flags(parser.add_argument_group("archives"), FetchConfig, prefix="fetch")
 
 
-def source_options(arguments: argparse.Namespace, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what was given for a source's options, and for how archives are asked."""
+def source_options(arguments: argparse.Namespace, source: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return what was given for a source's options, for how archives are asked, and for what a file may ask for."""
     fetches = getattr(source, "fetches", False)
     return (
         given_options(arguments, source.Options),
         given_options(arguments, FetchConfig, prefix="fetch") if fetches else {},
+        given_options(arguments, ReadLimits, prefix="limits"),
     )

@@ -2,6 +2,8 @@
 
 from astroanomaly.cutting.align import align
 from astroanomaly.cutting.cut import Plane, cut, first_pixels
+from astroanomaly.cutting.fits_files import open_fits
+from astroanomaly.cutting.fits_headers import check_fits, check_fits_content
 from astroanomaly.cutting.grids import (
     covering_tan_grid,
     crop_wcs,
@@ -20,12 +22,15 @@ __all__ = [
     "ConstantArea",
     "Plane",
     "align",
+    "check_fits",
+    "check_fits_content",
     "constant_areas",
     "covering_tan_grid",
     "crop_wcs",
     "cut",
     "first_pixels",
     "grid_from_hdu",
+    "open_fits",
     "pixel_scale_arcsec",
     "pixel_to_sky",
     "quiet",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly.cutting.fits_headers import check_fits_content
 from astroanomaly.cutting.frames import celestial_frame
 from astroanomaly.cutting.remarks import quiet
 from astroanomaly.errors import UnreadableError
@@ -168,6 +169,7 @@ def wcs_from_fits(content: bytes, shape: tuple[int, int]) -> WCS:
             header = fits.Header.fromfile(stream)
             hdulist = None
             if stream.tell() < len(content):  # lookup tables follow
+                check_fits_content(content, "the grid")
                 hdulist = stack.enter_context(fits.open(io.BytesIO(content), memmap=False))
             try:
                 wcs = WCS(header, hdulist)

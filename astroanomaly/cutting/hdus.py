@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly.cutting.fits_headers import check_fits_content
 from astroanomaly.cutting.grids import Grid, crop_wcs
 from astroanomaly.cutting.remarks import quiet
 
@@ -125,6 +126,7 @@ def _cropped(
         header = fits.Header.fromfile(stream)
         tables = []
         if stream.tell() < len(grid.fits):
+            check_fits_content(grid.fits, "the grid")
             with fits.open(io.BytesIO(grid.fits), memmap=False) as hdus:
                 tables = [hdu.copy() for hdu in hdus[1:]]
         if "AXISCORR" in header:  # a table of one axis that cannot be told to count from elsewhere

@@ -24,6 +24,7 @@ from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.retry import failed_tasks
 from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tasks
 from astroanomaly.parallel.dask import Cluster, connect
+from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Download, Fact, Plan, Progress, drain
 
@@ -68,6 +69,7 @@ def ingest(
     scheduler: str | None = None,
     compression: str | None = None,
     fetch: FetchConfig | Mapping[str, Any] | None = None,
+    limits: ReadLimits | Mapping[str, Any] | None = None,
     retry_failed: bool = False,
     progress: Callable[[Progress], None] | None = None,
     **options: Any,
@@ -94,6 +96,9 @@ def ingest(
         None, or ``gzip``; compressed pixels cannot be memory-mapped.
     fetch
         How archives are asked: a `FetchConfig`, or some of its values by name. It may differ from call to call.
+    limits
+        What a file may ask for, time and memory too: a `ReadLimits`, or some of its values by name. It may differ from
+        call to call.
     retry_failed
         Once all tasks are done, read the objects again that had failed in an earlier call, but for those the survey
         has not seen.
@@ -126,6 +131,7 @@ def ingest(
         options=options,
         prefix=prefix,
         fetch=fetch,
+        limits=limits,
         retry_failed=retry_failed,
         compression=compression,
     )
@@ -197,7 +203,9 @@ def plan_ingest(request: SourceRequest, out: Path) -> Generator[Progress, None, 
     given.stored(inputs)  # once more, where somebody has removed them
     yield Progress("planning", 0, facts=read_facts(content))
     layout = layout_from_plain(content.get("layout"), out / CACHE_FILE)
-    context = IngestContext(request.source, out, layout, request.prefix, request.compression, request.fetch, began)
+    context = IngestContext(
+        request.source, out, layout, request.prefix, request.compression, request.fetch, request.limits, began
+    )
     return context, planning
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -14,8 +15,10 @@ from astroanomaly.cache.schema import INPUT_FOLDER
 from astroanomaly.cache.writer import SHARD_BYTES
 from astroanomaly.config import current_names
 from astroanomaly.errors import CacheError, PluginError, StorageError
-from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.ingestion.workers import read_some
+from astroanomaly.parallel.limits import limited
+from astroanomaly.parallel.watched import Watch
 from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Layout, Plan, Task
 
 __all__ = ["complete_facts", "layout_of", "make_plan", "refuse_other_request", "refuse_strange_folder"]
@@ -42,7 +45,7 @@ def make_plan(request: SourceRequest) -> tuple[Layout, list[Task], tuple[Fact, .
         raise CacheError(f"source {source.name!r} found nothing to cut in {', '.join(request.inputs) or 'its request'}")
     layout = plan.layout if isinstance(plan, Plan) else None
     if layout is None:
-        layout = _layout_of_first(source, tasks)
+        layout = _layout_of_first(request, tasks)
     rows = max(1, SHARD_BYTES // 4 // layout.nbytes)
     facts = complete_facts(plan.facts if isinstance(plan, Plan) else (), layout, tasks)
     return layout, [part for task in tasks for part in task.split(rows)], facts
@@ -74,10 +77,12 @@ def complete_facts(facts: Iterable[Fact], layout: Layout | None, tasks: Sequence
     return tuple(said)
 
 
-def _layout_of_first(source: Source, tasks: Iterable[Task]) -> Layout:
-    reasons: Counter[str] = Counter()
+def _layout_of_first(request: SourceRequest, tasks: Iterable[Task]) -> Layout:
+    source, watch, reasons = request.source, Watch(), Counter[str]()
     for task in tasks:
-        for item in source.read(task):
+        with limited(request.limits):
+            found, _ = read_some(source, task, 1, request.fetch, time.time(), watch)
+        for item in found:
             if isinstance(item, Failure):
                 reasons[item.reason] += 1
                 continue

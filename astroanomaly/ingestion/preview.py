@@ -22,7 +22,9 @@ from astroanomaly.hookspecs import Source
 from astroanomaly.imaging.compass import Compass, sexagesimal
 from astroanomaly.ingestion.plan import complete_facts, layout_of
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly.ingestion.workers import read_task
+from astroanomaly.ingestion.workers import read_some
+from astroanomaly.parallel.limits import ReadLimits, limited
+from astroanomaly.parallel.watched import Watch
 from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Layout, Plan, Progress, Task, drain
 
 if TYPE_CHECKING:
@@ -116,6 +118,7 @@ def preview(
     to: str | Path | None = None,
     prefix: str = "",
     fetch: FetchConfig | Mapping[str, Any] | None = None,
+    limits: ReadLimits | Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> Preview:
@@ -123,7 +126,7 @@ def preview(
 
     Parameters
     ----------
-    source, inputs, prefix, fetch, progress, **options
+    source, inputs, prefix, fetch, limits, progress, **options
         As in `astroanomaly.ingest`.
     n
         How many cutouts, 1 to 500; spread over the tiles, the same at every call.
@@ -135,7 +138,7 @@ def preview(
     AstroAnomalyError
         As `astroanomaly.ingest`, and if not one object could be cut.
     """
-    request = SourceRequest.of(source, inputs, options=options, prefix=prefix, fetch=fetch)
+    request = SourceRequest.of(source, inputs, options=options, prefix=prefix, fetch=fetch, limits=limits)
     found = drain(preview_steps(request, n), progress)
     if to is not None:
         found.save(to)
@@ -161,7 +164,7 @@ def preview_steps(request: SourceRequest, n: int) -> Generator[Progress, None, P
         planned = plan if isinstance(plan, Plan) else Plan(tasks)
         yield Progress("planning", 0, facts=complete_facts(planned.facts, planned.layout, tasks))
         layout, blocks, failures = planned.layout, list[CutoutBlock](), list[Failure]()
-        for item in _cut_some(stored.source, tasks, int(n)):
+        for item in _cut_some(stored, tasks, int(n)):
             if isinstance(item, Failure):
                 failures.append(replace(item, object_id=stored.prefix + item.object_id))
                 continue
@@ -180,12 +183,12 @@ def preview_steps(request: SourceRequest, n: int) -> Generator[Progress, None, P
 # ------------------------------------------------------------------------------------------------------ which objects
 
 
-def _cut_some(source: Source, tasks: Sequence[Task], n: int) -> Iterator[CutoutBlock | Failure]:
+def _cut_some(request: SourceRequest, tasks: Sequence[Task], n: int) -> Iterator[CutoutBlock | Failure]:
     """Cut objects spread over the tasks; those that fail are replaced by others, first from tasks without failures."""
     unread = {number: np.arange(len(task)) if task.table else None for number, task in enumerate(tasks)}
     troubled: set[int] = set()
     fruitful: set[int] = set()
-    left = n
+    left, began, watch = n, time.time(), Watch()
     for _ in range(_ROUNDS):
         ranked = ([k for k in unread if k not in troubled], [k for k in unread if k in fruitful], list(unread))
         shares = _shares(unread, next((numbers for numbers in ranked if numbers), []), left)
@@ -200,7 +203,9 @@ def _cut_some(source: Source, tasks: Sequence[Task], n: int) -> Iterator[CutoutB
                 if len(rows) > share:
                     unread[number] = np.delete(rows, chosen)
             wanted = share
-            for item in read_task(source, task):
+            with limited(request.limits):
+                found, _ = read_some(request.source, task, share, request.fetch, began, watch)
+            for item in found:
                 if isinstance(item, Failure):
                     troubled.add(number)
                     yield item

@@ -13,8 +13,9 @@ from astroanomaly.config import FetchConfig, build, to_plain
 from astroanomaly.errors import ConfigError
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.inputs import MemoryImages, find_inputs
+from astroanomaly.parallel.limits import ReadLimits, limited
 from astroanomaly.plugins import load_plugins
-from astroanomaly.records import Request, Task
+from astroanomaly.records import Plan, Request, Task
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -42,6 +43,8 @@ class SourceRequest:
         Whether objects that have failed in an earlier run are tried again.
     compression
         Of the pixels in a cache: None, or ``gzip``.
+    limits
+        What a file may ask for, in memory and time too.
     memory
         FITS images in memory by their names among the inputs; `stored` writes them to files.
     """
@@ -53,6 +56,7 @@ class SourceRequest:
     fetch: FetchConfig = field(default_factory=FetchConfig)
     retry_failed: bool = False
     compression: str | None = None
+    limits: ReadLimits = field(default_factory=ReadLimits)
     memory: Mapping[str, MemoryImages] = field(default_factory=dict)
 
     @classmethod
@@ -66,6 +70,7 @@ class SourceRequest:
         fetch: FetchConfig | Mapping[str, Any] | None = None,
         retry_failed: bool = False,
         compression: str | None = None,
+        limits: ReadLimits | Mapping[str, Any] | None = None,
     ) -> Self:
         """Find the source, and check its options; parameters are those of `astroanomaly.ingest`.
 
@@ -89,6 +94,7 @@ class SourceRequest:
             fetch if isinstance(fetch, FetchConfig) else build(FetchConfig, fetch or {}, "fetch"),
             retry_failed,
             compression,
+            limits if isinstance(limits, ReadLimits) else build(ReadLimits, limits or {}, "limits"),
             memory,
         )
 
@@ -123,7 +129,9 @@ class SourceRequest:
 
     def plan(self) -> Iterable[Task]:
         """Ask the source for its tasks."""
-        return self.source.plan(Request(self.inputs), self.options)
+        with limited(self.limits):
+            plan = self.source.plan(Request(self.inputs), self.options)
+            return replace(plan, tasks=list(plan)) if isinstance(plan, Plan) else list(plan)
 
     @property
     def description(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from astroanomaly.errors import UnreadableError
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Task
 from astroanomaly.tables.column_names import TASK_ID_NAMES
 
-__all__ = ["exposed", "failed_rest", "failed_tasks", "keep_only", "reading_again"]
+__all__ = ["exposed", "failed_rest", "failed_tasks", "keep_only", "reading_again", "rows_left"]
 
 
 def failed_tasks(cache: Cache, tasks: Sequence[Task], prefix: str) -> tuple[list[tuple[int, Task]], frozenset[str]]:
@@ -66,6 +66,15 @@ def exposed(item: CutoutBlock | Cutout | Failure | None, ids: Container[str]) ->
         return set()
     names = item.ids if isinstance(item, CutoutBlock) else [item.object_id]
     return {_object_of(name, ids) for name in names if name not in ids}
+
+
+def rows_left(task: Task, reported: Iterable[str]) -> np.ndarray:
+    """Return the rows of a task's table whose objects were not reported; none where it does not name its objects."""
+    column = next((name for name in TASK_ID_NAMES if name in task.table), None)
+    ids = [] if column is None else _plain_ids(task.table[column])
+    known = set(ids)
+    done = {_object_of(name, known) for name in reported}
+    return np.array([row for row, name in enumerate(ids) if name not in done], np.int64)
 
 
 def failed_rest(task: Task, reported: Iterable[str], reason: str) -> Iterator[Failure]:

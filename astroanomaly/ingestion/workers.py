@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import logging
@@ -12,18 +11,32 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from astroanomaly.cache.schema import CACHE_FILE
 from astroanomaly.cache.writer import ShardWriter, commit_staged
 from astroanomaly.config import FetchConfig
-from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.errors import AstroAnomalyError, BudgetError, StorageError
 from astroanomaly.fetch import Traffic, traffic, using
 from astroanomaly.hookspecs import Source
-from astroanomaly.ingestion.retry import exposed, failed_rest, keep_only
+from astroanomaly.ingestion.retry import exposed, failed_rest, keep_only, rows_left
 from astroanomaly.parallel.dask import Cluster, need
-from astroanomaly.parallel.processes import run, workers_end_at_interrupt
+from astroanomaly.parallel.limits import ReadLimits, limited
+from astroanomaly.parallel.processes import run
+from astroanomaly.parallel.watch import NO_MEMORY, reading
+from astroanomaly.parallel.watched import Watch
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
 
-__all__ = ["IngestContext", "IngestReport", "in_batches", "read_batch", "read_task", "read_tasks"]
+__all__ = [
+    "BatchResult",
+    "IngestContext",
+    "IngestReport",
+    "in_batches",
+    "read_batch",
+    "read_some",
+    "read_task",
+    "read_tasks",
+]
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
@@ -59,6 +72,25 @@ class IngestReport:
 
 
 @dataclass(frozen=True)
+class BatchResult:
+    """What came of some tasks.
+
+    Attributes
+    ----------
+    report
+        Their objects.
+    staged
+        Shards that are still to commit.
+    broken
+        What ended the reading before the last of the tasks; the shards hold those before it.
+    """
+
+    report: IngestReport
+    staged: tuple[str, ...] = ()
+    broken: AstroAnomalyError | None = None
+
+
+@dataclass(frozen=True)
 class IngestContext:
     """Settings of a worker beside its tasks.
 
@@ -76,6 +108,8 @@ class IngestContext:
         Of the pixels.
     fetch
         How archives are asked.
+    limits
+        What a file may ask for.
     began
         When, in seconds since 1970.
     only
@@ -86,6 +120,8 @@ class IngestContext:
         Whether the disk is waited for.
     stage
         Whether shards are left to be committed by whoever holds the cache.
+    watch
+        Ends processes that take too long.
     """
 
     source: Source
@@ -94,18 +130,30 @@ class IngestContext:
     prefix: str
     compression: str | None
     fetch: FetchConfig
+    limits: ReadLimits
     began: float
     only: frozenset[str] | None = None
     barred: frozenset[str] = frozenset()
     sync: bool = True
     stage: bool = False
+    watch: Watch = field(default_factory=Watch, compare=False)
 
 
-def read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[IngestReport, list[str]]:
-    """Read some tasks and write them; the process that reads writes. Return the shards that are still to commit."""
+def read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> BatchResult:
+    """Read some tasks and write them, in a process that is watched.
+
+    The process that reads writes. Where one is ended, nothing it has written counts, and the batch is read again. One
+    worker reads a source that fetches in this process.
+    """
+    with limited(context.limits):
+        return context.watch.call(functools.partial(_read_batch, context), batch)
+
+
+def _read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> BatchResult:
     cut = no_coverage = 0
     failed: Counter[str] = Counter()
     before = traffic()
+    broken: AstroAnomalyError | None = None
     if context.stage:
         need(context.out / CACHE_FILE)
     new = ShardWriter(
@@ -114,20 +162,27 @@ def read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[I
     with using(context.fetch, context.began), new as writer:
         for ordinal, task in batch:
             writer.begin(ordinal, task.key if context.only is None else None)
-            for item in _items(context, task):
-                if isinstance(item, Failure):
-                    writer.add(replace(item, object_id=context.prefix + item.object_id))
-                    no_coverage += item.kind == "no coverage"
-                    if item.kind == "failed":
-                        failed[item.reason] += 1
-                    continue
-                block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
-                if context.prefix:
-                    block = replace(block, ids=[context.prefix + object_id for object_id in block.ids])
-                writer.add(block)
-                cut += len(block)
+            try:
+                for item in _items(context, task):
+                    if isinstance(item, Failure):
+                        writer.add(replace(item, object_id=context.prefix + item.object_id))
+                        no_coverage += item.kind == "no coverage"
+                        if item.kind == "failed":
+                            failed[item.reason] += 1
+                        continue
+                    block = CutoutBlock.of(item) if isinstance(item, Cutout) else item
+                    if context.prefix:
+                        block = replace(block, ids=[context.prefix + object_id for object_id in block.ids])
+                    writer.add(block)
+                    cut += len(block)
+            except StorageError:
+                raise
+            except AstroAnomalyError as error:
+                broken = error
+                break
             writer.commit()
-    return IngestReport(cut, failed, no_coverage=no_coverage, traffic=traffic() - before), writer.staged
+    report = IngestReport(cut, failed, no_coverage=no_coverage, traffic=traffic() - before)
+    return BatchResult(report, tuple(writer.staged), broken)
 
 
 def _items(context: IngestContext, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
@@ -149,22 +204,81 @@ def _items(context: IngestContext, task: Task) -> Iterator[CutoutBlock | Cutout 
 def read_task(source: Source, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
     """Yield what a source reads; objects of the task that it has not come to when it breaks off are failures.
 
+    In a watched process each step of a source that reads files has the time of a file. Where a step took longer, the
+    objects of its task are read one by one.
+
     Raises
     ------
     UnreadableError
         If it breaks off at a task that does not name its objects.
     """
+    yield from _read(source, task, f"task {task.key}")
+
+
+def _read(source: Source, task: Task, name: str) -> Iterator[CutoutBlock | Cutout | Failure]:
     reported: set[str] = set()
     try:
-        for item in source.read(task):
+        for item in _steps(source, task, name):
             reported.update(item.ids if isinstance(item, CutoutBlock) else [item.object_id])
             yield item
+    except BudgetError as error:
+        rows = rows_left(task, reported)
+        if len(task) == 1 or not len(rows):
+            yield from failed_rest(task, reported, str(error).removeprefix(f"{name}: "))
+            return
+        for row in rows.tolist():
+            yield from _read(source, task.take(np.array([row])), f"{name}, row {row}")
     except AstroAnomalyError:
         raise
     except Exception as error:  # noqa: BLE001 - a plugin and its libraries may raise anything on a damaged file
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        if isinstance(error, MemoryError):
+            reason = NO_MEMORY
         _log.warning("source %s broke off at its task %s: %s", source.name, task.key, reason, exc_info=True)
         yield from failed_rest(task, reported, f"cannot be read: {reason}")
+
+
+def _steps(source: Source, task: Task, name: str) -> Iterator[CutoutBlock | Cutout | Failure]:
+    """Yield what a source reads, each step within the time of a file; one that fetches waits for an archive."""
+    if getattr(source, "fetches", False):
+        yield from source.read(task)
+        return
+    items = iter(source.read(task))
+    while True:
+        with reading(name, nbytes=0):
+            item = next(items, None)
+        if item is None:
+            return
+        yield item
+
+
+def read_some(
+    source: Source, task: Task, wanted: int, fetch: FetchConfig, began: float, watch: Watch
+) -> tuple[list[CutoutBlock | Cutout | Failure], Traffic]:
+    """Read a task until it has given some cutouts, in a process that is watched unless its source fetches.
+
+    Returns
+    -------
+    list, Traffic
+        What it gave, and what was asked of the network.
+    """
+    watch.here = bool(getattr(source, "fetches", False))
+    return watch.call(_read_some, (source, task, wanted, fetch, began))
+
+
+def _read_some(
+    what: tuple[Source, Task, int, FetchConfig, float],
+) -> tuple[list[CutoutBlock | Cutout | Failure], Traffic]:
+    source, task, wanted, fetch, began = what
+    found: list[CutoutBlock | Cutout | Failure] = []
+    before = traffic()
+    with using(fetch, began):
+        for item in read_task(source, task):
+            found.append(item)
+            wanted -= 0 if isinstance(item, Failure) else len(item) if isinstance(item, CutoutBlock) else 1
+            if wanted <= 0:
+                break
+    return found, traffic() - before
 
 
 def read_tasks(
@@ -179,10 +293,12 @@ def read_tasks(
     workers
         Number of processes, or a cluster.
     """
-    staging = replace(context, stage=context.stage or workers != 1)  # only who holds the lock takes shards in
-    for report, staged in in_batches(read_batch, staging, tasks, workers):
-        commit_staged(context.out, staged)
-        yield report
+    staging = replace(context, stage=True)  # only who holds the lock takes shards in
+    for done in in_batches(read_batch, staging, tasks, workers):
+        commit_staged(context.out, done.staged)
+        yield done.report
+        if done.broken is not None:
+            raise done.broken
 
 
 def in_batches(
@@ -194,13 +310,12 @@ def in_batches(
     """Call a function, which must be importable by name, for one batch of tasks after another; as `read_tasks`."""
     fetches = getattr(context.source, "fetches", False)
     batches = _batches(tasks, context.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
-    waits = False
     if isinstance(workers, int):
         first = list(itertools.islice(batches, workers))
         workers, batches = min(workers, len(first)), itertools.chain(first, batches)
-        waits = fetches and workers > 1
-    with workers_end_at_interrupt() if waits else contextlib.nullcontext():
-        yield from run(functools.partial(function, context), batches, workers)
+        context.watch.several = workers > 1
+        context.watch.here = workers <= 1 and fetches  # what a client has been told and its logins are known here
+    yield from run(functools.partial(function, context), batches, workers, stop=context.watch.end)
 
 
 def _batches(left: Iterable[tuple[int, Task]], layout: Layout, limit: int) -> Iterator[list[tuple[int, Task]]]:

@@ -1,21 +1,14 @@
-"""One map over independent items of work: in this process, in several, or on a cluster."""
+"""One map over independent items of work: one after another, several at once, or on a cluster."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
+import contextvars
 import itertools
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from astroanomaly.errors import StorageError
-
-__all__ = ["Mapper", "run", "workers_end_at_interrupt"]
+__all__ = ["Mapper", "run"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,21 +22,29 @@ class Mapper(Protocol):
         ...
 
 
-def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int | Mapper = 1) -> Iterator[Result]:
+def run(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int | Mapper = 1,
+    *,
+    stop: Callable[[], None] = lambda: None,
+) -> Iterator[Result]:
     """Apply a function to every item; yield results as they are done, in any order.
 
     Parameters
     ----------
     function
-        For more than one worker it has to be importable by name, and so do its arguments' types. On a cluster it may be
-        called twice for the same item, but each item has one result.
+        For more than one worker it is called in several threads, to hand its work to processes (`watched.Watch`). On a
+        cluster it has to be importable by name, and so do its arguments' types, and it may be called twice for the same
+        item, but each item has one result.
     workers
-        Number of processes; 1 runs everything here, in order. Or a cluster, or whatever else has ``map``.
+        How many items are worked on at once; 1 runs everything in this thread, in order. Or a cluster, or whatever else
+        has ``map``.
+    stop
+        Called where the work is broken off, by an error or Ctrl-C: ends what other threads wait for.
 
     Raises
     ------
-    StorageError
-        If a worker process was killed from outside (for instance for want of memory).
     ClusterError
         If the cluster is lost.
     """
@@ -53,56 +54,22 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], workers: int 
     if workers <= 1:
         yield from map(function, items)
         return
-    context = multiprocessing.get_context("spawn")  # threads of torch and HDF5 do not survive a fork
-    pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+    pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="worker")
     waiting = iter(items)
+
+    def begin(item: Item) -> concurrent.futures.Future[Any]:
+        return pool.submit(contextvars.copy_context().run, function, item)
+
+    finished = False
     try:
-        running = {pool.submit(function, item) for item in itertools.islice(waiting, 2 * workers)}
+        running = {begin(item) for item in itertools.islice(waiting, 2 * workers)}
         while running:
             done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
             for future in done:
                 yield future.result()
-            running |= {pool.submit(function, item) for item in itertools.islice(waiting, len(done))}
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise StorageError(
-            "a worker process was killed, most likely for want of memory; what was finished is kept: "
-            "run the same command again with fewer --workers"
-        ) from error
+            running |= {begin(item) for item in itertools.islice(waiting, len(done))}
+        finished = True
     finally:
+        if not finished:
+            stop()
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, which lets running items finish and starts no more; end with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as its parent has ended, however that happened."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-@contextlib.contextmanager
-def workers_end_at_interrupt() -> Iterator[None]:
-    """On Ctrl-C, end worker processes that wait for an archive: what they have not committed is done again."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        yield  # somebody else decides what Ctrl-C does
-        return
-
-    others = set(multiprocessing.active_children())
-
-    def end(*_: Any) -> None:
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -20,6 +20,7 @@ from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.labels.naming import given_labels, named_objects
 from astroanomaly.labels.tables import ImportReport, export_labels, import_labels, refuse_contradictions
 from astroanomaly.parallel.dask import connect
+from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
@@ -359,6 +360,7 @@ class Session(SessionFolder):
         workers: int | None = None,
         scheduler: str | None = None,
         fetch: FetchConfig | Mapping[str, Any] | None = None,
+        limits: ReadLimits | Mapping[str, Any] | None = None,
         retry_failed: bool = False,
         progress: Callable[[Progress], None] | None = None,
         **options: Any,
@@ -370,7 +372,7 @@ class Session(SessionFolder):
 
         Parameters
         ----------
-        source, inputs, prefix, workers, scheduler, fetch
+        source, inputs, prefix, workers, scheduler, fetch, limits
             As in `astroanomaly.ingest`; workers of a cluster score as well.
         out
             Folder that gets the plan of the survey and, in a folder for each round, the scores of all objects and a
@@ -392,7 +394,13 @@ class Session(SessionFolder):
             As `astroanomaly.ingest`, and if the survey does not fit this session's caches.
         """
         request = SourceRequest.of(
-            source, inputs, options=options, prefix=prefix, fetch=fetch, retry_failed=retry_failed
+            source,
+            inputs,
+            options=options,
+            prefix=prefix,
+            fetch=fetch,
+            limits=limits,
+            retry_failed=retry_failed,
         )
         steps = self.score_source_steps(request, out=out, top=top, workers=workers, scheduler=scheduler)
         return drain(steps, progress)

@@ -238,8 +238,10 @@ def _cut(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[Path, l
     """Cut some tasks into a folder of their own."""
     folder = Path(tempfile.mkdtemp(prefix=f"{batch[0][0]:010d}-", dir=context.out))
     (folder / SHARD_FOLDER).mkdir()
-    report, _ = read_batch(replace(context, out=folder), batch)
-    return folder, [ordinal for ordinal, _ in batch], report.traffic
+    done = read_batch(replace(context, out=folder), batch)
+    if done.broken is not None:
+        raise done.broken
+    return folder, [ordinal for ordinal, _ in batch], done.report.traffic
 
 
 # ------------------------------------------------------------------------------------------------- on this machine

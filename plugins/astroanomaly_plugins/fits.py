@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import (
+    AstroAnomalyError,
     BandError,
     Catalog,
     CatalogError,
@@ -41,6 +42,7 @@ from astroanomaly import (
     Request,
     Task,
     UnreadableError,
+    each_watched,
     given_catalog,
     hookimpl,
     option,
@@ -183,13 +185,11 @@ def _scan_all(files: Sequence[tuple[Path, Path, bool]], *, tolerant: bool) -> tu
     """List the images of all files; in a folder of stamps, a broken file is one lost object."""
     images: list[Image] = []
     broken: dict[str, str] = {}
-    for path, root, by_name in files:
-        try:
-            found = scan(path, root)
-        except UnreadableError as error:
+    for (path, root, by_name), found in zip(files, each_watched(_scan, [file[:2] for file in files]), strict=True):
+        if isinstance(found, AstroAnomalyError):
             if not tolerant:
-                raise
-            broken[path.relative_to(root).as_posix()] = str(error)
+                raise found
+            broken[path.relative_to(root).as_posix()] = str(found)
             continue
         if not found and by_name:
             raise BandError(f"{path} holds no image of two axes")
@@ -198,6 +198,10 @@ def _scan_all(files: Sequence[tuple[Path, Path, bool]], *, tolerant: bool) -> tu
         first = next(iter(broken.values()), "")
         raise UnreadableError(f"none of the {len(files)} files holds an image{': ' + first if first else ''}")
     return images, broken
+
+
+def _scan(file: tuple[Path, Path]) -> list[Image]:
+    return scan(*file)
 
 
 def _choose(images: list[Image], options: FitsOptions, rule: BandRule) -> tuple[list[Image], dict[Image, str]]:

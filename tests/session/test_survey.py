@@ -17,6 +17,7 @@ from astroanomaly.cache.scores import list_parts
 from astroanomaly.cli import main
 from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, SessionError
 from astroanomaly.ingestion import workers
+from astroanomaly_plugins.fits import FitsSource
 
 SURVEY = "survey/"  # put before the ids: the same objects as those of the session, under other names
 
@@ -34,9 +35,9 @@ def trained(new_session, sky):
     return session
 
 
-def run(session, sky, out, **more):
+def run(session, sky, out, source="fits", **more):
     given = {"catalog": sky[0].catalog, "size": "48", "prefix": SURVEY, "top": 20, **more}
-    return session.score_source("fits", sky[0].mosaics, out=out, **given)
+    return session.score_source(source, sky[0].mosaics, out=out, **given)
 
 
 def survey_scores(report):
@@ -208,25 +209,26 @@ def test_objects_off_the_survey_are_counted(trained, sky, tmp_path):
     assert (resumed.scored, resumed.no_coverage, resumed.kept) == (130, 1, 20)
 
 
-def test_tasks_with_failures_are_done_again_on_request(trained, sky, tmp_path, monkeypatch):
-    from astroanomaly_plugins import fits as fits_images
+class OneFails(FitsSource):
+    """The source of FITS images, but that the disk stutters at one object."""
 
-    table = Table.read(sky[0].catalog)["object_id", "ra", "dec"]
-    table.write(tmp_path / "all.ecsv")
-    first = str(table["object_id"][0])
-    whole = fits_images.FitsSource.read
+    def __init__(self, name):
+        self.lost = name
 
-    def one_fails(self, task):
-        for item in whole(self, task):
-            if isinstance(item, CutoutBlock) and first in item.ids:
-                yield Failure(first, "the disk stuttered")
-                item = item.take(np.array([k for k, name in enumerate(item.ids) if name != first]))
+    def read(self, task):
+        for item in super().read(task):
+            if isinstance(item, CutoutBlock) and self.lost in item.ids:
+                yield Failure(self.lost, "the disk stuttered")
+                item = item.take(np.array([k for k, name in enumerate(item.ids) if name != self.lost]))
             yield item
 
-    monkeypatch.setattr(fits_images.FitsSource, "read", one_fails)
-    report = run(trained, sky, tmp_path / "out", catalog=tmp_path / "all.ecsv")
+
+def test_tasks_with_failures_are_done_again_on_request(trained, sky, tmp_path):
+    table = Table.read(sky[0].catalog)["object_id", "ra", "dec"]
+    table.write(tmp_path / "all.ecsv")
+    broken = OneFails(str(table["object_id"][0]))
+    report = run(trained, sky, tmp_path / "out", source=broken, catalog=tmp_path / "all.ecsv")
     assert (report.scored, report.failed) == (129, {"the disk stuttered": 1})
-    monkeypatch.undo()
     assert run(trained, sky, tmp_path / "out", catalog=tmp_path / "all.ecsv").scored == 129
     again = run(trained, sky, tmp_path / "out", catalog=tmp_path / "all.ecsv", retry_failed=True)
     assert (again.scored, again.failed) == (130, {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly import FetchError, Grid, UnreadableError, fetch
-from astroanomaly.cutting import Plane, first_pixels, quiet, sky_to_pixel
+from astroanomaly.cutting import Plane, first_pixels, open_fits, quiet, sky_to_pixel
 from astroanomaly_plugins.euclid.bands import fits_band
 from astroanomaly_plugins.mosaics.files import BROKEN, Image, open_plane, scan
 
@@ -52,10 +52,8 @@ def image_of(path: Path) -> Image:
 
 def header_of(image: Image) -> Header:
     """Read the header of an image."""
-    from astropy.io import fits
-
-    with quiet():
-        return fits.getheader(image.path, image.hdu)
+    with quiet(), open_fits(image.path) as hdulist:
+        return hdulist[image.hdu].header
 
 
 def zero_point(header: Header) -> float:

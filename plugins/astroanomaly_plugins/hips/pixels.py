@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly import FetchError
-from astroanomaly.cutting import Plane, constant_areas, cut, quiet
+from astroanomaly.cutting import Plane, constant_areas, cut, open_fits, quiet
 from astroanomaly_plugins.hips.service import picture
 from astroanomaly_plugins.mosaics.files import open_plane
 
@@ -47,10 +47,8 @@ def read_pixels(path: Path, form: str) -> Pixels:
     FetchError
         If it is neither a flux image nor one of three or four colour planes.
     """
-    from astropy.io import fits
-
     if form == "fits":
-        with quiet(), fits.open(path) as hdulist:
+        with quiet(), open_fits(path) as hdulist:
             shape, unit = hdulist[0].shape, str(hdulist[0].header.get("BUNIT", "")).strip()
             colours = np.array(hdulist[0].data) if len(shape) == 3 and shape[0] > 1 else None
         if colours is None:

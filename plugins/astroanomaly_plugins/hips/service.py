@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from astroanomaly import ConfigError, FetchError, Grid, UnreadableError, fetch
-from astroanomaly.cutting import grid_from_hdu, quiet, same_grid
+from astroanomaly.cutting import check_fits, grid_from_hdu, open_fits, quiet, same_grid
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 
 __all__ = ["MIRRORS", "ask", "mirrors", "picture", "say_size"]
@@ -131,10 +131,12 @@ def _check(path: Path, *, survey: str, grid: Grid, form: str, what: str) -> None
                 what, f"the picture has {say_size(pixels.shape)} pixels, {say_size(grid.shape)} were asked for"
             )
         return
-    from astropy.io import fits
-
     fetch.is_fits(path, what)
-    with quiet(), fits.open(path) as hdulist:
+    try:
+        check_fits(path)
+    except UnreadableError as error:
+        raise _error(what, str(error)) from error
+    with quiet(), open_fits(path) as hdulist:
         hdu = hdulist[0]
         if not hdu.is_image or hdu.shape is None or hdu.shape[-2:] != grid.shape or len(hdu.shape) not in (2, 3):
             raise _error(what, f"the image has {say_size(hdu.shape)} pixels, {say_size(grid.shape)} were asked for")
@@ -170,7 +172,7 @@ def picture(path: Path, what: str) -> np.ndarray:
         with Image.open(path) as opened:
             alpha = "A" in opened.getbands() or "transparency" in opened.info
             pixels: Any = np.asarray(opened.convert("RGBA" if alpha else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         whole = "no picture" if isinstance(error, UnidentifiedImageError) else "a picture cut short"
         raise _error(what, f"the answer is {whole}", retryable=True) from error
     return np.moveaxis(pixels[::-1], -1, 0)

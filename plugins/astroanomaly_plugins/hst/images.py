@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from astroanomaly import FetchError, Grid, UnreadableError
-from astroanomaly.cutting import Plane, grid_from_hdu, quiet
+from astroanomaly import FetchError, Grid, ReadLimits, UnreadableError
+from astroanomaly.cutting import Plane, check_fits_content, grid_from_hdu, open_fits, quiet
 from astroanomaly_plugins.hst.headers import HeaderInfo, describe
 from astroanomaly_plugins.hst.products import filter_in_name
 
@@ -121,9 +122,7 @@ def open_file(path: Path, name: str) -> HstImage:
     name
         The product's identifier.
     """
-    from astropy.io import fits
-
-    with quiet(), fits.open(path, memmap=True) as hdulist:
+    with quiet(), open_fits(path, memmap=True) as hdulist:
         about, grid, sci, weights = take(hdulist, name)
         pixels = Weighted(sci.data, None if weights is None else weights.data, about.factor, grid.shape)
         return HstImage.of(about, grid, pixels)
@@ -144,7 +143,8 @@ def cutout_images(path: Path) -> Iterator[HstImage]:
     seen: set[str] = set()
     with zipfile.ZipFile(path) as archive:
         for member in sorted(archive.namelist()):
-            with quiet(), archive.open(member) as stream, fits.open(stream, memmap=False) as hdulist:
+            content = _member(archive, member)
+            with quiet(), fits.open(io.BytesIO(content), memmap=False) as hdulist:
                 try:
                     about, grid, sci, weights = take(hdulist, "")
                 except UnreadableError as error:
@@ -156,6 +156,19 @@ def cutout_images(path: Path) -> Iterator[HstImage]:
                     sci.data, None if weights is None else weights.data, about.factor, (grid.shape[0], grid.shape[1])
                 )
                 yield HstImage.of(about, grid, pixels)
+
+
+def _member(archive: zipfile.ZipFile, member: str) -> bytes:
+    """Read one file of a zip, if it is a FITS file that can be opened."""
+    about = archive.getinfo(member)
+    if about.file_size > ReadLimits.current().expanded_bytes(about.compress_size):
+        raise FetchError(f"{member} grows to {about.file_size / 1e9:.1f} GB when it is unpacked")
+    content = archive.read(member)
+    try:
+        check_fits_content(content, member)
+    except UnreadableError as error:
+        raise FetchError(str(error)) from error
+    return content
 
 
 def _without_name(text: str) -> str:

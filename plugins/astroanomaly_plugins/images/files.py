@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from astroanomaly import UnreadableError
+from astroanomaly import ReadLimits, UnreadableError, reading
 from astroanomaly_plugins.images.members import BROKEN_ARCHIVE, NOWHERE, SPARSE, Container, Place, open_stream
 
 __all__ = ["SUFFIXES", "Listing", "list_input"]
@@ -42,6 +42,8 @@ class Listing:
         Files and folders at the top level (at most two are kept: one or several is all that matters).
     skipped
         What is no picture, by suffix.
+    doubled
+        Names of pictures that an archive holds more than once: the last one counts.
     """
 
     container: Container
@@ -50,6 +52,7 @@ class Listing:
     tables: dict[str, Place] = field(default_factory=dict)
     tops: set[str] = field(default_factory=set)
     skipped: Counter[str] = field(default_factory=Counter)
+    doubled: dict[str, None] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -85,6 +88,11 @@ class Listing:
             self.tables[name] = place
         self.skipped[suffix or "no suffix"] += 1
 
+    def take_earlier(self, name: str) -> None:
+        """Note one file of an archive that a later one of the same name replaces."""
+        if os.path.splitext(name)[1].lower() in SUFFIXES:
+            self.doubled[name] = None
+
 
 def _is_hidden(name: str) -> bool:
     return (name.startswith(".") and name != "..") or name == "__MACOSX"
@@ -112,9 +120,11 @@ def list_input(path: Path) -> Listing:
     suffix = path.suffix.lower()
     kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), "")
     if kind == "zip" or (suffix == ".zip" and not kind):  # a program may precede the archive
-        return _list_zip(path)
+        with reading(path):
+            return _list_zip(path)
     if kind or start[257:262] == b"ustar" or suffix == ".tar":
-        return _list_tar(path, kind)
+        with reading(path):
+            return _list_tar(path, kind)
     if suffix in SUFFIXES:
         return Listing(Container("files", str(path)), [str(path)])
     if suffix in _ARCHIVE_SUFFIXES:
@@ -123,6 +133,11 @@ def list_input(path: Path) -> Listing:
         f"{path} is neither a picture ({', '.join(SUFFIXES)}) nor a folder nor an archive (.zip, .tar, .tar.gz, "
         ".tar.bz2, .tar.xz) of pictures"
     )
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > ReadLimits.archive_members:
+        raise UnreadableError(f"{path} has more than {ReadLimits.archive_members} members: split it, or unpack it")
 
 
 def _list_folder(path: Path) -> Listing:
@@ -154,11 +169,15 @@ def _list_folder(path: Path) -> Listing:
 def _list_zip(path: Path) -> Listing:
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_count(path, len(archive.infolist()))
             listing = Listing(Container("zip", str(path), nbytes=path.stat().st_size))
             # The last of several members with one name is the valid one, as for every program that unpacks.
             last = archive.NameToInfo
             for info in archive.infolist():
-                if info.is_dir() or last[info.filename] is not info:
+                if info.is_dir():
+                    continue
+                if last[info.filename] is not info:
+                    listing.take_earlier(info.filename)
                     continue
                 before = len(listing)
                 place = (info.header_offset, info.file_size, info.compress_size, info.CRC, info.compress_type)
@@ -191,19 +210,30 @@ class _StrictMember(tarfile.TarInfo):
 def _list_tar(path: Path, compression: str) -> Listing:
     listing = Listing(Container("tar", str(path), compression, path.stat().st_size))
     found: dict[str, tuple[int, ...]] = {}
+    read, limit = 0, ReadLimits.current().expanded_bytes(listing.container.nbytes)
     try:
         with (
             open_stream(listing.container) as stream,
             tarfile.open(fileobj=stream, mode="r:", tarinfo=_StrictMember) as archive,
         ):
             while (member := archive.next()) is not None:
+                read += 1
+                _check_count(path, read)
+                if archive.offset > limit:
+                    raise UnreadableError(
+                        f"{path} grows to more than {limit / 1e9:.1f} GB when it is decompressed (--expansion sets the "
+                        "limit)"
+                    )
                 archive.members.clear()  # type: ignore[attr-defined]  # else a million members stay in memory
                 if member.isreg():
                     method = SPARSE if member.issparse() else 0
-                    found.pop(member.name, None)  # a later member replaces an earlier one of the same name
+                    if found.pop(member.name, None) is not None:  # as programs that unpack have it
+                        listing.take_earlier(member.name)
                     found[member.name] = (member.offset_data, member.size, member.size, 0, method)
                 elif not member.isdir():
                     listing.skipped["link or special file"] += 1
+    except UnreadableError:
+        raise
     except BROKEN_ARCHIVE as error:
         raise UnreadableError(f"{path} is damaged or cut short, or no tar archive: {error}") from error
     for name, place in found.items():

@@ -48,6 +48,8 @@ BROKEN_ARCHIVE = (
     lzma.LZMAError,
     tarfile.TarError,
     zipfile.BadZipFile,
+    RecursionError,  # thousands of long names, each of which announces the next
+    MemoryError,
 )
 
 
@@ -71,6 +73,12 @@ class Container:
     path: str
     compression: str = ""
     nbytes: int = 0
+
+    def name_of(self, member: str) -> str:
+        """Name of one picture for messages: its path, or that of its archive with its name there."""
+        if self.kind == "files":
+            return member
+        return f"{self.path}/{member}" if self.kind == "folder" else f"{self.path}: {member}"
 
 
 def open_stream(container: Container) -> Any:
@@ -177,7 +185,9 @@ def _read_zip_member(path: Path, stream: BinaryIO, member: str, place: Place, li
             data = stream.read(stored)
         if method == zipfile.ZIP_DEFLATED:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, nbytes + 1)
-    except (zlib.error, zipfile.BadZipFile, NotImplementedError, EOFError, lzma.LZMAError, KeyError) as error:
+    except UnreadableError:
+        raise
+    except (*BROKEN_ARCHIVE, KeyError) as error:
         raise PictureError(f"the archive is damaged at this member: {error}") from error
     if len(data) != nbytes or zlib.crc32(data) != checksum:
         raise PictureError("the archive is damaged at this member: its size or checksum differs from the directory")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,9 +10,17 @@ from typing import Literal
 
 import numpy as np
 
-from astroanomaly import ConfigError, UnreadableError, option
+from astroanomaly import (
+    AstroAnomalyError,
+    BudgetError,
+    ConfigError,
+    UnreadableError,
+    each_watched,
+    option,
+    reading,
+)
 from astroanomaly_plugins.images.files import Listing
-from astroanomaly_plugins.images.members import open_container
+from astroanomaly_plugins.images.members import Container, Place, open_container
 from astroanomaly_plugins.images.pixels import Header, PictureError, PixelRule, quiet, read_header
 
 __all__ = ["PictureOptions", "find_rule"]
@@ -100,8 +107,10 @@ def _sample_headers(listings: list[Listing], options: PictureOptions) -> list[He
     chosen = np.unique(np.linspace(0, total - 1, _SAMPLE_SIZE).round().astype(int))
     reasons: Counter[str] = Counter()
     headers = list(_headers(listings, chosen, options, reasons))
-    if not headers:
-        headers = list(itertools.islice(_headers(listings, range(total), options, reasons), 1))
+    for start in range(0, 0 if headers else total, _SAMPLE_SIZE):
+        headers = list(_headers(listings, range(start, min(start + _SAMPLE_SIZE, total)), options, reasons))
+        if headers:
+            break
     if not headers:
         raise UnreadableError(
             f"none of the {total} pictures in {', '.join(listing.container.path for listing in listings)} can be read; "
@@ -113,19 +122,41 @@ def _sample_headers(listings: list[Listing], options: PictureOptions) -> list[He
 def _headers(
     listings: list[Listing], chosen: Sequence[int] | np.ndarray, options: PictureOptions, reasons: Counter[str]
 ) -> Iterator[Header]:
-    first = 0
+    first, samples = 0, []
     for listing in listings:
-        here = [number - first for number in chosen if first <= number < first + len(listing)]
+        here = [int(number) - first for number in chosen if first <= number < first + len(listing)]
         first += len(listing)
-        if not here:
-            continue
-        with open_container(listing.container, options.max_bytes) as fetch:
-            for number in here:
-                try:
-                    data = fetch(listing.members[number], listing.place(number))
-                    with quiet():
-                        header = read_header(data, options.max_pixels)
-                except PictureError as error:
-                    reasons[str(error)] += 1
-                else:
-                    yield header
+        if here:
+            members = tuple((listing.members[number], tuple(listing.place(number))) for number in here)
+            samples.append(_Sample(listing.container, members, options.max_bytes, options.max_pixels))
+    for found in each_watched(_read_headers, samples):
+        if isinstance(found, AstroAnomalyError):
+            raise found
+        for header in found:
+            if isinstance(header, Header):
+                yield header
+            else:
+                reasons[header] += 1
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some pictures of one container, with their places, and the limits on them."""
+
+    container: Container
+    members: tuple[tuple[str, Place], ...]
+    max_bytes: int
+    max_pixels: int
+
+
+def _read_headers(sample: _Sample) -> list[Header | str]:
+    """Read the headers of some pictures; of one that cannot be read, the reason."""
+    found: list[Header | str] = []
+    with open_container(sample.container, sample.max_bytes) as fetch, quiet():
+        for member, place in sample.members:
+            try:
+                with reading(sample.container.name_of(member), nbytes=0):
+                    found.append(read_header(fetch(member, place), sample.max_pixels))
+            except (PictureError, BudgetError) as error:
+                found.append(str(error))
+    return found

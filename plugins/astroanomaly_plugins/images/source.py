@@ -38,6 +38,8 @@ import numpy as np
 from PIL import ImageFile
 
 from astroanomaly import (
+    AstroAnomalyError,
+    BudgetError,
     CatalogError,
     ConfigError,
     CutoutBlock,
@@ -48,7 +50,9 @@ from astroanomaly import (
     Request,
     Task,
     UnreadableError,
+    each_watched,
     hookimpl,
+    reading,
 )
 from astroanomaly_plugins.images.columns import POSITION_NAMES, ride_along
 from astroanomaly_plugins.images.files import SUFFIXES, Listing, list_input
@@ -120,7 +124,7 @@ class PictureSource:
         step = max(1, _BLOCK_BYTES // (len(rule.bands) * rule.height * rule.width * rule.dtype.itemsize))
         with open_container(container, task.payload["max_bytes"], self._streams) as fetch:
             for start in range(0, len(task), step):
-                yield from _read_rows(task, rule, fetch, range(start, min(start + step, len(task))))
+                yield from _read_rows(task, container, rule, fetch, range(start, min(start + step, len(task))))
 
 
 @hookimpl
@@ -135,8 +139,10 @@ def register_sources(register: Callable[[Any], None]) -> None:
 def _list_inputs(inputs: Sequence[str]) -> list[Listing]:
     """List every input; neighbouring single files become one listing."""
     listings: list[Listing] = []
-    for item in inputs:
-        listing = list_input(Path(item).absolute())
+    found = each_watched(list_input, [Path(item).absolute() for item in inputs])
+    for item, listing in zip(inputs, found, strict=True):
+        if isinstance(listing, AstroAnomalyError):
+            raise listing
         if not listing.members:
             raise UnreadableError(_no_pictures(listing))
         if listing.skipped:
@@ -217,6 +223,13 @@ def _facts(listings: list[Listing], rule: PixelRule, columns: dict[str, np.ndarr
     ]
     if carried:
         facts.append(Fact("columns", ", ".join(carried)[:1000], {"number": len(carried)}))
+    doubled = [name for listing in listings for name in listing.doubled]
+    if doubled:
+        shown = ", ".join(map(repr, doubled[:5])) + (", ..." if len(doubled) > 5 else "")
+        many = f"{len(doubled)} {'name occurs' if len(doubled) == 1 else 'names occur'} more than once in an archive"
+        facts.append(
+            Fact("doubled names", f"{many}, and the last one counts: {shown}"[:1000], {"number": len(doubled)})
+        )
     return facts
 
 
@@ -246,7 +259,7 @@ def _tasks(
 
 
 def _read_rows(
-    task: Task, rule: PixelRule, fetch: Callable[[str, Place], bytes], numbers: range
+    task: Task, container: Container, rule: PixelRule, fetch: Callable[[str, Place], bytes], numbers: range
 ) -> list[CutoutBlock | Failure]:
     """Decode some pictures of a task into one block, and what cannot be decoded into failures."""
     here = slice(numbers.start, numbers.stop)
@@ -261,8 +274,9 @@ def _read_rows(
     with quiet():
         for row, (member, place) in enumerate(zip(members, places.tolist(), strict=True)):
             try:
-                images[len(decoded)] = decode(fetch(str(member), place), rule)
-            except PictureError as error:
+                with reading(container.name_of(str(member)), nbytes=0):
+                    images[len(decoded)] = decode(fetch(str(member), place), rule)
+            except (PictureError, BudgetError) as error:
                 results.append(Failure(ids[row], str(error), float(ra[row]), float(dec[row])))
             else:
                 decoded.append(row)

@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
-from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, quiet
+from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, open_fits, quiet
 
 __all__ = [
     "BROKEN",
@@ -48,6 +48,7 @@ _ZERO_POINTS = (
     "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
     "PHOTZP", "PHOTZPT", "ZP", "ZPOINT", "MZP",
 )  # fmt: skip
+_READ_BYTES = 2**20  # of an image that is read rather than mapped: a map costs an open file
 _NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|blank|mirror|-+)$", re.IGNORECASE)
 # Words in the name of an extension or of a file that say: these pixels are about an image, not an image.
 _AUXILIARY_WORDS = re.compile(
@@ -171,7 +172,7 @@ def scan(path: Path, root: Path) -> list[Image]:
     word = _auxiliary_word(_SUFFIX.sub("", path.name), _AUXILIARY_WORDS)
     images = []
     try:
-        with quiet(), fits.open(path, memmap=True, do_not_scale_image_data=True) as hdulist:
+        with quiet(), open_fits(path, memmap=True, do_not_scale_image_data=True) as hdulist:
             for number, hdu in enumerate(hdulist):
                 if not hdu.is_image or not hdu.shape:
                     continue
@@ -195,7 +196,9 @@ def scan(path: Path, root: Path) -> list[Image]:
                         zero_point=zero_point(header, primary),
                     )
                 )
-    except UnreadableError as error:
+    except AstroAnomalyError as error:
+        if str(path) in str(error):
+            raise
         raise UnreadableError(f"{path}: {error}") from error
     except BROKEN as error:
         raise UnreadableError(f"{path} cannot be read as FITS: {first_line(error)}") from error
@@ -221,6 +224,8 @@ def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its kind where it has none."""
+    if isinstance(error, MemoryError):
+        return "it needs more memory than a process that reads may take (--memory-gb sets the limit)"
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
@@ -305,21 +310,43 @@ def open_plane(path: Path, number: int) -> tuple[Plane, Grid | None]:
 
 
 def _open_plane(path: Path, number: int) -> tuple[Plane, Grid | None]:
-    with fits.open(path, memmap=True, do_not_scale_image_data=True) as hdulist:
+    with open_fits(path, memmap=False, do_not_scale_image_data=True) as hdulist:
         if number >= len(hdulist):
             raise UnreadableError(f"{path} has no extension {number} any more: it changed after it was planned")
         hdu = hdulist[number]
         grid = grid_from_hdu(hdu, hdulist)
-        if not isinstance(hdu, fits.CompImageHDU):
+        compressed = isinstance(hdu, fits.CompImageHDU)
+        if not compressed:
             header = hdu.header
             scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
             blank = header.get("BLANK") if header["BITPIX"] > 0 else None
-            stored = np.asarray(hdu.data)
+            stored = _stored(path, hdu)
             plane = Plane(_two_axes(stored), scale, zero, None if blank is None else int(blank))
-    if isinstance(hdu, fits.CompImageHDU):
-        with fits.open(path) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
+    if compressed:
+        with open_fits(path, memmap=False) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
             plane = Plane(_two_axes(np.asarray(hdulist[number].data)))
     return Plane(plane.stored, plane.scale, plane.zero, plane.blank, constant_areas(plane.stored)), grid
+
+
+def _stored(path: Path, hdu: Any) -> np.ndarray:
+    """Return the pixels of an image as they are stored: memory-mapped where they lie plain in the file.
+
+    The file of a map is closed as soon as nobody holds the pixels; astropy's own map waits for the garbage collector.
+    """
+    place = hdu.fileinfo()
+    if place["file"].compression:
+        return np.asarray(hdu.data)
+    width, shape = hdu.header["BITPIX"], tuple(int(length) for length in hdu.shape)
+    dtype = np.dtype(f">{'f' if width < 0 else 'i' if width > 8 else 'u'}{abs(width) // 8}")
+    start, nbytes = int(place["datLoc"]), math.prod(shape) * dtype.itemsize
+    found = path.stat().st_size - start
+    if found < nbytes:
+        raise UnreadableError(
+            f"{path}: the pixels cannot be read: it is cut short, {max(0, found)} of {nbytes} bytes are there"
+        )
+    if nbytes <= _READ_BYTES:
+        return np.fromfile(path, dtype, math.prod(shape), offset=start).reshape(shape)
+    return np.memmap(path, dtype, "r", start, shape)
 
 
 def _two_axes(stored: np.ndarray) -> np.ndarray:

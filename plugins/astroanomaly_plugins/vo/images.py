@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import BandError, FetchError, UnreadableError, fetch, wavelength_nm
-from astroanomaly.cutting import pixel_scale_arcsec, pixel_to_sky, quiet, sky_to_pixel
+from astroanomaly.cutting import open_fits, pixel_scale_arcsec, pixel_to_sky, quiet, sky_to_pixel
 from astroanomaly_plugins.mosaics import files
 from astroanomaly_plugins.mosaics.files import BROKEN, Image, scan, select
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
@@ -192,11 +192,9 @@ def _shows(image: Image, ra: float, dec: float, radius_deg: float) -> bool:
 @functools.lru_cache(maxsize=256)
 def zero_point(path: Path, number: int) -> float:
     """Magnitude of one unit of flux, from the header of an extension or of the file; NaN where neither says."""
-    from astropy.io import fits
-
     try:
-        with quiet():
-            headers = [fits.getheader(path, number), fits.getheader(path, 0)]
+        with quiet(), open_fits(path) as hdulist:
+            headers = [hdulist[number].header, hdulist[0].header]
     except BROKEN:
         return math.nan
     return files.zero_point(*headers)

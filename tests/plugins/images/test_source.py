@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from packaging.version import Version
 from PIL import Image, ImageFile
 
-from astroanomaly import CatalogError, ConfigError, Failure, Request, Task, UnreadableError, ingest
+from astroanomaly import CatalogError, ConfigError, Failure, ReadLimits, Request, Task, UnreadableError, ingest
 from astroanomaly.plugins import load_plugins
+from astroanomaly_plugins.images.files import list_input
 from astroanomaly_plugins.images.pixels import PictureError, PixelRule, decode, quiet
 from astroanomaly_plugins.images.source import PictureOptions, PictureSource
 from astroanomaly_plugins.images.table import match_rows, read_table, typed_column
@@ -378,8 +379,43 @@ def test_bombs_neither_warn_nor_change_the_limit_of_pillow(tmp_path, monkeypatch
     assert not reasons
     assert Image.MAX_IMAGE_PIXELS == 300
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(UnreadableError, match="decompression bomb"):
-        drain(tmp_path)
+    pixels, reasons, _, _ = drain(tmp_path)
+    assert not pixels
+    assert "decompression bomb" in reasons["a.png"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")  # of zipfile, which writes it
+def test_two_members_of_one_name_are_told_and_the_last_counts(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for seed, name in enumerate(("a.png", "b.png", "a.png", "note.txt", "note.txt")):
+            archive.writestr(name, encoded(noise(seed=seed)))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for seed, name in enumerate(("a.png", "b.png", "a.png")):
+            content = encoded(noise(seed=seed))
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            archive.addfile(about, io.BytesIO(content))
+    for path in (tmp_path / "a.zip", tmp_path / "a.tar"):
+        pixels, _, _, plan = drain(path)
+        assert np.array_equal(pixels["a.png"], noise(seed=2).transpose(2, 0, 1))
+        (said,) = [fact for fact in plan.facts if fact.name == "doubled names"]
+        assert said.text == "1 name occurs more than once in an archive, and the last one counts: 'a.png'"
+        assert said.value == {"number": 1}
+
+
+def test_a_compressed_archive_does_not_grow_without_end(tmp_path, monkeypatch):
+    path = as_tar(tmp_path / "a.tar.gz", {"a.png": encoded(noise()), "b.png": bytes(10**7)}, "w:gz")
+    assert len(list_input(path)) == 2
+    monkeypatch.setattr("astroanomaly.parallel.limits.FREE_EXPANSION_BYTES", 10**6)
+    with pytest.raises(UnreadableError, match="--expansion"):
+        list_input(path)
+
+
+def test_an_archive_has_a_number_of_members(tmp_path, monkeypatch):
+    monkeypatch.setattr(ReadLimits, "archive_members", 2)
+    for path in (as_tar(tmp_path / "a.tar", files_of(3), "w"), as_zip(tmp_path / "a.zip", files_of(3))):
+        with pytest.raises(UnreadableError, match="more than 2 members"):
+            list_input(path)
 
 
 def test_a_zip_member_that_lies_about_its_size_or_content_fails_alone(tmp_path):
