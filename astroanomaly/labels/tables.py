@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,28 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import LabelError, StorageError, UnreadableError
+from astroanomaly.errors import LabelError, StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
 from astroanomaly.labels.matching import match_ids, nearest_objects
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.positions import sky_positions
-from astroanomaly.tables.read import read_table
+from astroanomaly.tables.read import column_texts, read_table
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
 __all__ = [
     "ImportReport",
-    "column_texts",
     "export_labels",
     "import_labels",
     "label_columns",
     "read_truth_column",
     "refuse_contradictions",
 ]
-
-_MAX_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -231,44 +227,8 @@ def _by_position(
 
 
 def _read(path: Path, wanted: Callable[[Table], bool]) -> Table:
-    """Read a table of any format; CSV as plain text, so that an id such as 007 stays as it is."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise LabelError(f"{path} has more than {_MAX_BYTES >> 20} MiB: too large for a table of labels")
-        if path.suffix.lower() in (".csv", ".txt"):
-            return _read_csv(path)
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableError(f"{path} cannot be read as a table: {error}") from error
-    return read_table(path, wanted, lambda names: find_name(names, LABELLED_ID_NAMES))
-
-
-def _read_csv(path: Path) -> Table:
-    from astropy.table import Table
-
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        # comments stand above the header only: further down, an id may begin with the same sign
-        lines = itertools.dropwhile(lambda line: line.startswith("#") or not line.strip(), handle)
-        rows = [row for row in csv.reader(lines) if row]
-    if not rows:
-        raise LabelError(f"{path} is empty: expected a header line with the names of the columns")
-    names = [name.strip() for name in rows[0]]
-    if len(set(names)) < len(names):
-        raise LabelError(f"{path} names a column twice in its header: {', '.join(names)}")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(names):
-            raise LabelError(f"{path}, line {number}: {len(row)} values for {len(names)} columns")
-    return Table({name: np.array([row[k].strip() for row in rows[1:]], dtype=str) for k, name in enumerate(names)})
-
-
-def column_texts(column: Any) -> list[str]:
-    """Return the values of a column as text, empty where one is masked."""
-    mask = getattr(column, "mask", None)
-    values = np.ma.getdata(column).tolist()
-    hidden = np.broadcast_to(False if mask is None else mask, len(values))
-    texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
-    return ["" if gone else text for text, gone in zip(texts, hidden, strict=True)]
+    """Read a table of any format; of text tables all values stay text: an id such as 007, a note such as 1.50."""
+    return read_table(path, wanted, lambda names: find_name(names, LABELLED_ID_NAMES), texts=True)
 
 
 def _column_or(table: Table, name: str, default: str) -> list[str]:

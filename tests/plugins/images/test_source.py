@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from packaging.version import Version
 from PIL import Image, ImageFile
 
-from astroanomaly import CatalogError, ConfigError, Failure, Request, Task, UnreadableError, ingest
+from astroanomaly import CatalogError, ConfigError, Failure, Request, Task, UnreadableError, ingest, typed_column
 from astroanomaly.plugins import load_plugins
 from astroanomaly_plugins.images.pixels import PictureError, PixelRule, decode, quiet
 from astroanomaly_plugins.images.source import PictureOptions, PictureSource
-from astroanomaly_plugins.images.table import match_rows, read_table, typed_column
+from astroanomaly_plugins.images.table import match_rows, read_table
 
 SIDES, FRAMES = st.integers(1, 90), st.integers(8, 40)
 
