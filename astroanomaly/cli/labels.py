@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.common import add_command, count, say_missing_caches
+from astroanomaly.cli.common import add_command, count, escape_flag, say_missing_caches
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.sky import read_angle
 
@@ -50,6 +50,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_export)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV file to write")
+    escape_flag(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
@@ -58,7 +59,9 @@ def _export(arguments: argparse.Namespace) -> None:
 
     session = Session.open(arguments.session)
     say_missing_caches(session)
-    written = session.export_labels(arguments.file, overwrite=arguments.overwrite)
+    written = session.export_labels(
+        arguments.file, overwrite=arguments.overwrite, escape_formulas=arguments.escape_formulas
+    )
     say(f"{written} labelled objects written to {arguments.file}")
 
 

@@ -73,6 +73,7 @@ def is_votable(content: Path | bytes, what: str) -> None:
     if b"VOTABLE" not in head:
         _refuse_text(head, what, "VOTable")
         raise _error(what, "the answer is no VOTable", retryable=True)
+    is_self_contained(content, what)
     with _open(content) as file:
         try:
             _refuse_stated_error(file, what)
@@ -80,7 +81,6 @@ def is_votable(content: Path | bytes, what: str) -> None:
             if error.code in _ENTITY_ERRORS:
                 raise _error(what, "the VOTable declares entities of its own, which are refused") from error
             raise _error(what, "the VOTable is cut short or damaged", retryable=True) from error
-    is_self_contained(content, what)
 
 
 def is_self_contained(content: Path | bytes, what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ from astroanomaly.files import atomic_path
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
 from astroanomaly.labels.matching import match_ids, nearest_objects
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
+from astroanomaly.tables.csv_rows import csv_rows
 from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import column_texts, read_table
 
@@ -133,8 +133,11 @@ def export_labels(
     positions: tuple[np.ndarray, np.ndarray],
     *,
     overwrite: bool = False,
+    escape_formulas: bool = False,
 ) -> int:
     """Write one row per labelled object, with a header line, as CSV; return how many.
+
+    With ``escape_formulas`` no text in it is a formula to a spreadsheet, see `csv_rows`.
 
     Raises
     ------
@@ -147,9 +150,7 @@ def export_labels(
     columns["audit"] = list(map(int, columns["audit"]))
     columns |= {name: list(map(_number, columns[name])) for name in ("ra", "dec")}
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        csv_rows(handle, columns, escape_formulas=escape_formulas)(zip(*columns.values(), strict=True))
     return len(columns["object_id"])
 
 

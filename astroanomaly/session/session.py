@@ -145,9 +145,11 @@ class Session(SessionFolder):
             round=len(self.rounds),
         )
 
-    def export_labels(self, path: str | Path, *, overwrite: bool = False) -> int:
+    def export_labels(self, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False) -> int:
         """Write one row per labelled object as CSV; return how many."""
-        return export_labels(self.labels, Path(path), *known_positions(self), overwrite=overwrite)
+        return export_labels(
+            self.labels, Path(path), *known_positions(self), overwrite=overwrite, escape_formulas=escape_formulas
+        )
 
     # ------------------------------------------------------------------------------------------------------- its place
 
@@ -468,6 +470,7 @@ class Session(SessionFolder):
         labelled: str | None = None,
         merge_radius_arcsec: float = 1.0,
         overwrite: bool = False,
+        escape_formulas: bool = False,
     ) -> QTable:
         """Write a catalogue of anomalies: FITS, VOTable, ECSV, CSV or DS9 regions, by the suffix of the path.
 
@@ -488,8 +491,12 @@ class Session(SessionFolder):
             Objects closer than this are merged into one row; 0 keeps all.
         overwrite
             Replace the file if it exists.
+        escape_formulas
+            Put an apostrophe before each text of a CSV that a spreadsheet would run as a formula.
         """
-        return export(self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite)
+        return export(
+            self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite, escape_formulas=escape_formulas
+        )
 
     def export_scores(
         self,
@@ -497,6 +504,7 @@ class Session(SessionFolder):
         *,
         survey: str | Path | None = None,
         overwrite: bool = False,
+        escape_formulas: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> int:
         """Write the scores of all objects by the latest round as one table; return how many objects.
@@ -512,6 +520,8 @@ class Session(SessionFolder):
             those of the session's caches.
         overwrite
             Replace the file if it exists.
+        escape_formulas
+            Put an apostrophe before each text of a CSV that a spreadsheet would run as a formula.
         progress
             Called with a `Progress` after each shard.
 
@@ -524,7 +534,13 @@ class Session(SessionFolder):
         StorageError
             If the file exists, or cannot be written; nothing half-written is left.
         """
-        steps = export_scores(self, Path(path), survey=Path(survey) if survey else None, overwrite=overwrite)
+        steps = export_scores(
+            self,
+            Path(path),
+            survey=Path(survey) if survey else None,
+            overwrite=overwrite,
+            escape_formulas=escape_formulas,
+        )
         return drain(steps, progress)
 
     def write_cutouts(

@@ -21,7 +21,7 @@ __all__ = ["MAX_TEXT_BYTES", "open_content", "utf8_text"]
 
 MAX_TEXT_BYTES = 2**31  # of a text table or VOTable: it is read into memory
 _MAX_UNPACK_RATIO = 100  # of unpacked to packed bytes; more is no table but a trap
-_ALWAYS_UNPACKED_BYTES = 2**28  # so much may come out of any file
+_ALWAYS_UNPACKED_BYTES = 2**26  # so much may come out of any file
 _CHUNK_BYTES = 2**20
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
 _DECLARED = re.compile(rb"\s*<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([^\"'>]*)[\"']")

@@ -22,9 +22,8 @@ FORMULAS_ESCAPED = "formulas_escaped"  # column of a CSV whose texts went throug
 
 _MAX_FITS_NAME_CHARACTERS = 60  # of a column; a header card holds 68, and names that become one are numbered
 _FORMULA = re.compile(
-    r"(?P<before>(?:^|[,;|\t\r\n])[ \"]*)"
-    r"(?P<rest>'*(?![+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:\Z|[,;|\t\r\n]))"
-    r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
+    r"((?:^|[,;|\t\r\n])[ \"]*)('*)"
+    r"(?![+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:\Z|[,;|\t\r\n]))(?=[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]\s*\S)"
 )
 
 
@@ -80,9 +79,9 @@ def formula_text(text: str) -> str:
     A formula begins with one of ``= + - @``, a tab or a line end, at the beginning or behind a sign at which a
     spreadsheet may split the text into cells. Numbers are none.
     """
-    return _FORMULA.sub(lambda found: f"{found['before']}'{found['rest']}", text)
+    return _FORMULA.sub(r"\1'\2", text)
 
 
 def plain_text(text: str) -> str:
     """Take off what `formula_text` has put on."""
-    return _FORMULA.sub(lambda found: found["before"] + found["rest"].removeprefix("'"), text)
+    return _FORMULA.sub(lambda found: found[1] + found[2][1:], text)

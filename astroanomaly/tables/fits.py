@@ -96,10 +96,10 @@ def _check_table(header: Any, left: int, where: str) -> None:
             raise UnreadableError(f"{where}: {key} is {value!r}, expected a whole number")
     if numbers["TFIELDS"] > _MAX_FIELDS:
         raise UnreadableError(f"{where}: TFIELDS is {numbers['TFIELDS']}, and a FITS table has at most {_MAX_FIELDS}")
-    if numbers["NAXIS1"] * numbers["NAXIS2"] > left:
+    if numbers["NAXIS1"] * numbers["NAXIS2"] + numbers["PCOUNT"] > left:
         raise UnreadableError(
-            f"{where} cannot be read as a table: {numbers['NAXIS2']} rows of {numbers['NAXIS1']} bytes are announced, "
-            f"and {left} bytes are there: the file is cut short or damaged"
+            f"{where} cannot be read as a table: {numbers['NAXIS2']} rows of {numbers['NAXIS1']} bytes and "
+            f"{numbers['PCOUNT']} more are announced, and {left} bytes are there: the file is cut short or damaged"
         )
     if header["XTENSION"].strip() == "BINTABLE":
         width = sum(_width(str(header.get(f"TFORM{k}", "")), where) for k in range(1, numbers["TFIELDS"] + 1))

@@ -75,11 +75,14 @@ def read_table(
     CatalogError
         If it holds no table, or its rows do not fit its names.
     """
-    found = _read(path, str(path), wanted)
-    if not isinstance(found, TextTable):
-        return found
-    name = id_column(found.names)
-    return found.table(lambda column: texts or column == name)
+
+    def typed(found: Table | TextTable) -> Table:
+        if not isinstance(found, TextTable):
+            return found
+        name = id_column(found.names)
+        return found.table(lambda column: texts or column == name)
+
+    return _read(path, str(path), wanted, typed)
 
 
 def read_texts(content: Path | bytes, where: str, wanted: Callable[[Table], bool] = lambda table: True) -> TextTable:
@@ -94,7 +97,10 @@ def read_texts(content: Path | bytes, where: str, wanted: Callable[[Table], bool
     wanted
         As in `read_table`.
     """
-    found = _read(content, where, wanted)
+    return _read(content, where, wanted, lambda found: _as_texts(found, where))
+
+
+def _as_texts(found: Table | TextTable, where: str) -> TextTable:
     if isinstance(found, TextTable):
         return found
     columns = {name: found[name] for name in found.colnames if getattr(found[name], "ndim", 1) == 1}
@@ -117,11 +123,13 @@ def column_texts(column: Any) -> list[str]:
     return ["" if gone else text for text, gone in zip(texts, hidden, strict=True)]
 
 
-def _read(content: Path | bytes, where: str, wanted: Callable[[Table], bool]) -> Table | TextTable:
+def _read(
+    content: Path | bytes, where: str, wanted: Callable[[Table], bool], made: Callable[[Table | TextTable], Any]
+) -> Any:
     try:
         with warnings.catch_warnings(), open_content(content, where) as opened:
             warnings.simplefilter("ignore")  # astropy's warnings of units, headers and XML of files that are not ours
-            return _parse(opened, where, wanted)
+            return made(_parse(opened, where, wanted))
     except (AstroAnomalyError, MemoryError):
         raise
     except Exception as error:  # the parsers of a dozen formats raise whatever they like on damaged input

@@ -11,6 +11,7 @@ from astroanomaly.errors import UnreadableError
 __all__ = ["check_yaml", "serialized_columns"]
 
 _MAX_CHARACTERS = 2**20  # of the header of an ECSV table: some 10,000 columns
+_MAX_DEPTH = 50
 _BEGIN, _END = "--BEGIN-ASTROPY-SERIALIZED-COLUMNS--", "--END-ASTROPY-SERIALIZED-COLUMNS--"
 _CARD_CHARACTERS = 70  # a longer line of YAML goes on in the next COMMENT, after a backslash
 _ARRAYS = ("!numpy.ndarray", "!numpy.void")
@@ -32,8 +33,9 @@ def check_yaml(text: str, where: str) -> None:
     if len(text) > _MAX_CHARACTERS:
         raise UnreadableError(f"the header of {where} is longer than the {_MAX_CHARACTERS >> 20} MiB that are read")
     try:
+        _check_depth(text, where)
         nodes = [yaml.compose(text, Loader=yaml.SafeLoader)]
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         reason = (str(error).splitlines() or [""])[0]
         raise UnreadableError(f"the header of {where} is no YAML: {reason}") from error
     seen: set[int] = set()
@@ -51,6 +53,16 @@ def check_yaml(text: str, where: str) -> None:
             nodes += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             nodes += node.value
+
+
+def _check_depth(text: str, where: str) -> None:
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise UnreadableError(f"the header of {where} is nested {_MAX_DEPTH} deep and deeper: no table needs that")
 
 
 def _is_plain(node: Any) -> bool:

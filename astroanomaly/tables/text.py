@@ -35,6 +35,7 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")  # 007 is a name
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|(?:0|[1-9][0-9]*))(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf)", re.I)
 _WITH_COMMA = re.compile(r"[+-]?[0-9]*,?[0-9]+(?:[eE][+-]?[0-9]+)?")
 _EXACT_IN_FLOAT = 2**53
+_MAX_DIGITS = 20  # of a whole number that may fit 64 bits, with its sign
 _NOTHING = frozenset(("null", "--", "n/a", "none"))  # gaps in a column of numbers
 _RULE = re.compile(r"-+")  # the line below the names and units, as VizieR writes it
 _FRAME = re.compile(r"[-+=: ]*")
@@ -126,6 +127,8 @@ def typed_column(values: list[str]) -> np.ndarray:
     if not given or not all(map(_FLOAT.fullmatch, given)):
         return np.array(values, dtype=object)
     if all(map(_INTEGER.fullmatch, given)):
+        if max(map(len, given)) > _MAX_DIGITS:
+            return np.array(values, dtype=object)
         numbers = [int(value) for value in given]
         largest = max(max(numbers), -min(numbers))
         if len(given) == len(values) and largest < 2**63:
