@@ -2,10 +2,14 @@
 
 import base64
 import gzip
+import io
 
 import numpy as np
+from astropy import units as u
+from astropy.coordinates import AltAz, EarthLocation, SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import QTable, Table
+from astropy.time import Time
 
 FIELDS = '<FIELD name="object_id" datatype="char" arraysize="*"/><FIELD name="label" datatype="char" arraysize="*"/>'
 ROWS = "<TABLEDATA><TR><TD>a</TD><TD>anomaly</TD></TR></TABLEDATA>"
@@ -77,9 +81,20 @@ def pointing(base):
         )
         .encode()
     )
+    found["horizon.ecsv"] = horizon()
     found["address.csv"] = f"{base}/csv\n".encode()
     found["addresses.csv"] = f"object_id,label\n{base}/csv,anomaly\n".encode()
     return found
+
+
+def horizon():
+    """Positions above a horizon, years from now: astropy would fetch how the Earth will have turned."""
+    where = AltAz(obstime=Time("2031-01-01"), location=EarthLocation.from_geodetic(0, 0))
+    table = QTable({"object_id": ["a"], "label": ["anomaly"]})
+    table["where"] = SkyCoord([10.0] * u.deg, [30.0] * u.deg, frame=where)
+    out = io.StringIO()
+    table.write(out, format="ascii.ecsv")
+    return out.getvalue().encode()
 
 
 def bombs():

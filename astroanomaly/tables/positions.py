@@ -110,7 +110,15 @@ def sky_positions(
         equinox = getattr(column.frame, "equinox", None)
         written = f"{column.frame.name} {equinox.value}" if equinox is not None else column.frame.name
         unused = _unused(table, mixins[0])
-        return *plain_icrs(column), PositionColumns((mixins[0],), "SkyCoord", written, "deg", unused=unused)
+        try:
+            ra, dec = plain_icrs(column)
+        except Exception as error:  # every frame has its own way of saying that it needs more than two angles
+            reason = " ".join(str(error).split()).partition(". ")[0]
+            raise CatalogError(
+                f"{where}: the column {mixins[0]!r} ({column.frame.name}) cannot be turned into ICRS: {reason}. "
+                "Turn it with astropy (coords.icrs) and save the table again"
+            ) from error
+        return ra, dec, PositionColumns((mixins[0],), "SkyCoord", written, "deg", unused=unused)
     found = (*given, "icrs", "named") if given else _find_sky(table)
     if found is None:
         return None
