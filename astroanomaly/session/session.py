@@ -129,11 +129,36 @@ class Session(SessionFolder):
         return labels_table(self)
 
     def import_labels(
-        self, path: str | Path, *, match_radius_arcsec: float = 1.0, annotator: str | None = None
+        self,
+        path: str | Path,
+        *,
+        match_radius_arcsec: float = 1.0,
+        annotator: str | None = None,
+        label: str | None = None,
+        ra: str | None = None,
+        dec: str | None = None,
+        frame: str | None = None,
+        skip_unmatched: bool = False,
     ) -> ImportReport:
         """Take labels from a table, matched by object id, by base name, or by position on the sky.
 
         Nothing is written if any row is wrong.
+
+        Parameters
+        ----------
+        path
+            A table of any format that `read_catalog` reads.
+        match_radius_arcsec
+            How far a labelled position may be from its object.
+        annotator
+            Who says so, where the table does not; by default you.
+        label, ra, dec
+            Names of the columns of labels and positions; by default usual names are looked for, and ids go before
+            positions.
+        frame
+            Frame of the positions.
+        skip_unmatched
+            Leave out rows that match no object; the report counts them.
         """
         return import_labels(
             self.labels,
@@ -143,6 +168,11 @@ class Session(SessionFolder):
             radius_arcsec=match_radius_arcsec,
             annotator=annotator or user_name(),
             round=len(self.rounds),
+            label=label,
+            ra=ra,
+            dec=dec,
+            frame=frame,
+            skip_unmatched=skip_unmatched,
         )
 
     def export_labels(self, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False) -> int:

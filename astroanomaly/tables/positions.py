@@ -16,7 +16,7 @@ from astroanomaly.tables.coordinates import plain_icrs
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["PositionColumns", "has_positions", "pixel_positions", "sky_positions"]
+__all__ = ["PositionColumns", "has_positions", "has_sky_positions", "pixel_positions", "sky_positions"]
 
 _SEXTRACTOR_PIXEL = re.compile(r"(X|Y)\w*_IMAGE")
 _HOURS = ("h", "hr", "hour", "hours", "hourangle", "h:m:s", "hms")  # units of columns, as files spell them
@@ -68,6 +68,13 @@ class PositionColumns:
             words += f"pixels, the first of which is {self.origin}"
         others = ", ".join("/".join(pair) for pair in self.unused)
         return f"{words}; not used: {others}" if others else words
+
+
+def has_sky_positions(table: Table) -> bool:
+    """Whether there are columns of sky positions, as `sky_positions` finds them."""
+    from astropy.coordinates import SkyCoord
+
+    return _find_sky(table) is not None or any(isinstance(table[name], SkyCoord) for name in table.colnames)
 
 
 def has_positions(table: Table) -> bool:
