@@ -10,7 +10,7 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError
-from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, find_pairs, ucd_of
+from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, find_pairs, split_unit, ucd_of
 from astroanomaly.tables.coordinates import plain_icrs
 
 if TYPE_CHECKING:
@@ -196,8 +196,9 @@ def _unused(table: Table, *taken: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _unit_words(column: Any) -> str:
-    """Return the unit of a column as files spell it, in lower case; empty without one."""
-    return str(getattr(column, "unit", None) or "").strip().strip('"').lower()
+    """Return the unit of a column, else that in its name, as files spell it, in lower case; empty without one."""
+    unit = str(getattr(column, "unit", None) or "").strip().strip('"')
+    return (unit or split_unit(column.info.name or "")[1]).lower()
 
 
 def _frame(text: str) -> tuple[str, dict[str, str]]:
@@ -238,9 +239,9 @@ def _degrees(column: Any, name: str, hours: bool, where: str) -> tuple[np.ndarra
         if words in _HOURS:
             values, words = values * 15, "hourangle"
         elif words and words not in ("degree", "degrees", "degs"):
-            parsed = u.Unit(unit, parse_strict="silent")
+            parsed = u.Unit(unit or words, parse_strict="silent")
             if not parsed.is_equivalent(u.deg):
-                raise CatalogError(f"{where}: the position column {name!r} is in {unit}, expected an angle")
+                raise CatalogError(f"{where}: the position column {name!r} is in {unit or words}, expected an angle")
             values = values * parsed.to(u.deg)
         elif words:
             words = "deg"
