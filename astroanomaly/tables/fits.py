@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from astroanomaly.errors import CatalogError, UnreadableError
 from astroanomaly.tables.serialized import check_yaml, serialized_columns
 
@@ -19,6 +21,7 @@ _CARD_BYTES, _BLOCK_BYTES = 80, 2880
 _MAX_HEADER_BYTES = 5000 * _BLOCK_BYTES  # 180,000 cards
 _MAX_HDUS = 10_000
 _MAX_FIELDS = 999  # FITS standard 4.0, 7.3.1
+_NOT_ASCII = np.uint8(0x80)
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _WIDTHS = {
     "L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16,
@@ -48,6 +51,7 @@ def read_fits(content: IO[bytes], where: str, wanted: Callable[[Table], bool]) -
                 continue
             _check_table(hdu.header, size - int(hdu.fileinfo()["datLoc"]), f"{where}[{number}]")
             table = Table.read(hdu)
+            _decode_texts(table)
             for place, name in enumerate(table.colnames, 1):
                 ucd, told = hdu.header.get(f"TUCD{place}"), hdu.header.get(f"TCOMM{place}")
                 if ucd and hasattr(table[name], "meta"):
@@ -60,6 +64,24 @@ def read_fits(content: IO[bytes], where: str, wanted: Callable[[Table], bool]) -
     if first is None:
         raise CatalogError(f"{where} holds no table (on the command line, images go before the catalogue)")
     return first
+
+
+def _decode_texts(table: Table) -> None:
+    """Make text of the columns whose bytes are no ASCII, which FITS does not allow: UTF-8, else Latin-1."""
+    for name in table.colnames:
+        column = table[name]
+        if getattr(column, "dtype", np.dtype("O")).kind != "S" or not np.size(column) or not column.dtype.itemsize:
+            continue
+        values = np.ascontiguousarray(np.ma.getdata(column)).view(np.ndarray)
+        if not (values.view(np.uint8) & _NOT_ASCII).any():
+            continue
+        try:
+            texts = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError:
+            texts = np.char.decode(values, "latin-1")
+        mask, info = getattr(column, "mask", None), column.info
+        table[name] = texts if mask is None else np.ma.MaskedArray(texts, mask)
+        table[name].unit, table[name].description = info.unit, info.description
 
 
 def _check_headers(content: IO[bytes], size: int, where: str) -> None:

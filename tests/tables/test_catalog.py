@@ -193,6 +193,17 @@ def test_a_unit_in_a_name_is_the_unit_of_the_numbers(tmp_path):
         read_catalog(tmp_path / "d.csv")
 
 
+@pytest.mark.parametrize("codec", ["latin-1", "utf-8"])
+def test_letters_that_fits_does_not_allow_are_read(tmp_path, codec):
+    ids = np.array([text.encode(codec) for text in ("é1", "b", "ç")])
+    Table({"id": ids, "ra": RA, "dec": DEC, "note": MaskedColumn(ids, mask=[False, True, False])}).write(
+        tmp_path / "c.fits"
+    )
+    catalog = read_catalog(tmp_path / "c.fits")
+    assert catalog.ids.tolist() == ["é1", "b", "ç"]
+    assert catalog.columns["note"].mask.tolist() == [False, True, False]
+
+
 def test_ids_stay_text(tmp_path):
     path = tmp_path / "c.csv"
     path.write_text("id,ra,dec\n007,1,2\n1234567890123456789,3,4\n")
