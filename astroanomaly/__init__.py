@@ -64,6 +64,9 @@ if TYPE_CHECKING:
     from astroanomaly.session.session import Session
     from astroanomaly.tables.catalog import Catalog, read_catalog
     from astroanomaly.tables.given import GivenTable, given_catalog
+    from astroanomaly.tables.read import read_texts
+    from astroanomaly.tables.text import TextTable, typed_column
+    from astroanomaly.tables.votable import read_votable
 
 _HOMES = {
     "imaging.bands": ("wavelength_nm",),
@@ -71,6 +74,9 @@ _HOMES = {
     "cache.check": ("Damage", "Integrity"),
     "tables.catalog": ("Catalog", "read_catalog"),
     "tables.given": ("GivenTable", "given_catalog"),
+    "tables.read": ("read_texts",),
+    "tables.text": ("TextTable", "typed_column"),
+    "tables.votable": ("read_votable",),
     "cutting.grids": ("Grid",),
     "config": ("FetchConfig", "option"),
     "errors": (
@@ -166,6 +172,7 @@ __all__ = [
     "Source",
     "StorageError",
     "Task",
+    "TextTable",
     "TrainingError",
     "UnknownObjectError",
     "UnreadableError",
@@ -178,7 +185,10 @@ __all__ = [
     "pretrain",
     "preview",
     "read_catalog",
+    "read_texts",
+    "read_votable",
     "reading",
+    "typed_column",
     "wavelength_nm",
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import re
@@ -15,7 +14,7 @@ from astroanomaly.cutting.hdus import TableVersions, image_hdus, put_card
 from astroanomaly.errors import ConfigError
 from astroanomaly.files import atomic_folder, atomic_path, check_new
 from astroanomaly.records import Cutout
-from astroanomaly.tables.escape import unicode_text
+from astroanomaly.tables.csv_rows import csv_rows
 
 __all__ = ["OBJECTS_FILE", "file_names", "write_cutouts", "write_folder"]
 
@@ -107,9 +106,7 @@ def write_folder(cache: _Cache, ids: Sequence[str], folder: Path, cards: Cards, 
 
 def _write_list(cache: _Cache, ids: Sequence[str], names: Sequence[str], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(("object_id", "file"))
-        writer.writerows((unicode_text(object_id), name) for object_id, name in zip(ids, names, strict=True))
+        csv_rows(handle, ("object_id", "file"))(zip(ids, names, strict=True))
 
 
 def _write_one(cache: _Cache, ids: Sequence[str], path: Path, cards: Cards, cards_of: Mapping[str, Cards]) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "chosen",
     "cluster_flags",
     "count",
+    "escape_flag",
     "in_words",
     "many",
     "merge_flag",
@@ -85,6 +86,15 @@ def set_flag(parser: argparse.ArgumentParser, example: str) -> None:
         default=[],
         metavar="SECTION.KEY=VALUE",
         help=f"change a setting, as in {example}",
+    )
+
+
+def escape_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--escape-formulas``."""
+    parser.add_argument(
+        "--escape-formulas",
+        action="store_true",
+        help="in CSV for a spreadsheet: put an apostrophe before text that it would run as a formula",
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.common import count, merge_flag, merge_radius, say_unfinished
+from astroanomaly.cli.common import count, escape_flag, merge_flag, merge_radius, say_unfinished
 from astroanomaly.cli.progress import follow
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
@@ -39,6 +39,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--survey", type=Path, metavar="FOLDER", help="with --all: of a survey scored by `score --source` instead"
     )
     merge_flag(parser, "merge duplicates within")
+    escape_flag(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
@@ -51,7 +52,13 @@ def _export(arguments: argparse.Namespace) -> None:
     if arguments.all:
         if arguments.merge_radius is not None:
             raise ConfigError("--all merges nothing: leave --merge-radius out")
-        steps = export_scores(session, arguments.out, survey=arguments.survey, overwrite=arguments.overwrite)
+        steps = export_scores(
+            session,
+            arguments.out,
+            survey=arguments.survey,
+            overwrite=arguments.overwrite,
+            escape_formulas=arguments.escape_formulas,
+        )
         written = follow(steps)
         say(f"{written} objects written to {arguments.out}")
         return
@@ -64,6 +71,7 @@ def _export(arguments: argparse.Namespace) -> None:
         labelled=arguments.labelled,
         merge_radius_arcsec=merge_radius(arguments),
         overwrite=arguments.overwrite,
+        escape_formulas=arguments.escape_formulas,
     )
     say(f"{len(table)} objects written to {arguments.out}")
     if "without_probability" in table.meta:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.common import add_command, count, say_missing_caches
+from astroanomaly.cli.common import add_command, count, escape_flag, say_missing_caches
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.sky import read_angle
 
@@ -30,6 +30,13 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--match-radius", default="1arcsec", metavar="ANGLE", help="for labels by position (default: 1arcsec)"
     )
+    parser.add_argument("--label-column", metavar="COLUMN", help="column of the labels (default: a usual name)")
+    parser.add_argument("--ra", metavar="COLUMN", help="column of right ascension or longitude: match by position")
+    parser.add_argument("--dec", metavar="COLUMN", help="column of declination or latitude")
+    parser.add_argument("--frame", metavar="FRAME", help="frame of the positions, as in fk4 or galactic")
+    parser.add_argument(
+        "--skip-unmatched", action="store_true", help="leave out rows that match no object, and say how many"
+    )
     parser.add_argument(
         "--annotator", metavar="NAME", help="who said so (default: the file's column, else your user name)"
     )
@@ -40,7 +47,16 @@ def _import(arguments: argparse.Namespace) -> None:
 
     session = Session.open(arguments.session)
     radius = read_angle(arguments.match_radius, "arcsec", plain="arcsec", name="--match-radius")
-    report = session.import_labels(arguments.file, match_radius_arcsec=radius, annotator=arguments.annotator)
+    report = session.import_labels(
+        arguments.file,
+        match_radius_arcsec=radius,
+        annotator=arguments.annotator,
+        label=arguments.label_column,
+        ra=arguments.ra,
+        dec=arguments.dec,
+        frame=arguments.frame,
+        skip_unmatched=arguments.skip_unmatched,
+    )
     say(f"{report.added} labels added from {arguments.file}")
     for line in report.messages:
         say(f"  {line}")
@@ -50,6 +66,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_export)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("file", type=Path, metavar="FILE", help="CSV file to write")
+    escape_flag(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
@@ -58,7 +75,9 @@ def _export(arguments: argparse.Namespace) -> None:
 
     session = Session.open(arguments.session)
     say_missing_caches(session)
-    written = session.export_labels(arguments.file, overwrite=arguments.overwrite)
+    written = session.export_labels(
+        arguments.file, overwrite=arguments.overwrite, escape_formulas=arguments.escape_formulas
+    )
     say(f"{written} labelled objects written to {arguments.file}")
 
 

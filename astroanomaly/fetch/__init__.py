@@ -6,7 +6,7 @@ cache's request.
 """
 
 from astroanomaly.fetch.cache_files import cached
-from astroanomaly.fetch.checks import is_fits, is_votable
+from astroanomaly.fetch.checks import is_fits, is_self_contained, is_votable
 from astroanomaly.fetch.context import current, using
 from astroanomaly.fetch.listen import ClientOutput, answer, expect
 from astroanomaly.fetch.pool import each
@@ -27,6 +27,7 @@ __all__ = [
     "expect",
     "get",
     "is_fits",
+    "is_self_contained",
     "is_votable",
     "traffic",
     "using",

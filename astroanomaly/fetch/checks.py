@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from astroanomaly.errors import FetchError
+from astroanomaly.errors import FetchError, UnreadableError
 from astroanomaly.fetch.classify_errors import clean, words_of_page
+from astroanomaly.tables.votable import check_xml
 
-__all__ = ["is_fits", "is_votable"]
+__all__ = ["is_fits", "is_self_contained", "is_votable"]
 
+_BEFORE_XML = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"  # marks and blanks, in any encoding
 _MAX_HEADER_BYTES = 20_000 * 2880  # blocks of a FITS file
 _ENTITY_ERRORS = {11, 18, 28, 43}  # of expat: undefined, external, or more than the limit of what they grow to
 _CHUNK_BYTES = 2**20
@@ -58,7 +60,9 @@ def is_fits(content: Path | bytes, what: str) -> None:
 
 
 def is_votable(content: Path | bytes, what: str) -> None:
-    """Refuse what is no whole VOTable, and one in which the service states an error.
+    """Refuse what is no whole VOTable, one in which the service states an error, and one that points elsewhere.
+
+    What points elsewhere would make a parser open other files or addresses.
 
     Raises
     ------
@@ -69,6 +73,7 @@ def is_votable(content: Path | bytes, what: str) -> None:
     if b"VOTABLE" not in head:
         _refuse_text(head, what, "VOTable")
         raise _error(what, "the answer is no VOTable", retryable=True)
+    is_self_contained(content, what)
     with _open(content) as file:
         try:
             _refuse_stated_error(file, what)
@@ -76,6 +81,22 @@ def is_votable(content: Path | bytes, what: str) -> None:
             if error.code in _ENTITY_ERRORS:
                 raise _error(what, "the VOTable declares entities of its own, which are refused") from error
             raise _error(what, "the VOTable is cut short or damaged", retryable=True) from error
+
+
+def is_self_contained(content: Path | bytes, what: str) -> None:
+    """Refuse XML that would make a parser open other files or addresses, or grow in it; let everything else pass.
+
+    Raises
+    ------
+    FetchError
+        Which is not worth another try.
+    """
+    if not _head(content).lstrip(_BEFORE_XML).startswith(b"<"):
+        return
+    try:
+        check_xml(content, "that came", whole=False)
+    except UnreadableError as error:
+        raise _error(what, str(error)) from error
 
 
 def _refuse_text(head: bytes, what: str, wanted: str) -> None:

@@ -15,8 +15,18 @@ __all__ = ["match_ids", "nearest_objects"]
 _EXAMPLES = 5  # named in a message
 
 
-def match_ids(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Match names to object ids: the same, else the same base name (what follows the last slash).
+def match_ids(given: Iterable[str], known: Iterable[str], *, skip: bool = False) -> dict[str, str]:
+    """Match names to object ids: the same, else the same base name, which may lack its suffix.
+
+    The base name is what follows the last slash or backslash. ``1.0`` is the id ``1``: a column of numbers with gaps
+    turns ids into such.
+
+    Parameters
+    ----------
+    given, known
+        Names, and object ids.
+    skip
+        Leave out names that match nothing.
 
     Returns
     -------
@@ -26,28 +36,32 @@ def match_ids(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     Raises
     ------
     LabelError
-        For a name that matches nothing, or several objects.
+        For a name that matches nothing, unless these are left out, or several objects.
     """
     wanted = list(dict.fromkeys(given))
     exact = set(known)
     bases: dict[str, list[str]] = {}
+    stems: dict[str, list[str]] = {}
     if not exact.issuperset(wanted):
         for object_id in exact:
-            bases.setdefault(_base(object_id), []).append(object_id)
+            base = _base(object_id)
+            bases.setdefault(base, []).append(object_id)
+            stems.setdefault(base.rpartition(".")[0], []).append(object_id)
     matched: dict[str, str] = {}
     unknown: list[str] = []
     for name in wanted:
         if name in exact:
             matched[name] = name
             continue
-        found = sorted(bases.get(_base(name), []))
+        base = _base(name)
+        found = sorted(bases.get(base) or (stems.get(base) if base else None) or bases.get(_whole(base)) or [])
         if len(found) > 1:
             raise LabelError(f"{name!r} could be {found[0]!r} or {found[1]!r}: give the whole object id")
         if found:
             matched[name] = found[0]
         else:
             unknown.append(name)
-    if unknown:
+    if unknown and not skip:
         some = ", ".join(map(repr, unknown[:_EXAMPLES]))
         raise LabelError(
             f"{len(unknown)} of {len(wanted)} labelled objects are unknown: {some}"
@@ -64,6 +78,8 @@ def nearest_objects(
     positions: tuple[np.ndarray, np.ndarray],
     radius_arcsec: float,
     advice: str,
+    *,
+    skip: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Return the ids of the objects nearest to positions, and a message for each that has several within the radius.
 
@@ -77,21 +93,23 @@ def nearest_objects(
         How far an object may be.
     advice
         What to do where there is none, for the message.
+    skip
+        Return an empty id for a position that has no object within the radius.
 
     Raises
     ------
     LabelError
-        If a position has no object within the radius.
+        If a position has no object within the radius, unless these are left out.
     """
     found, count = match_positions(ra, dec, *positions, radius_arcsec)
-    if (found < 0).any():
+    if (found < 0).any() and not skip:
         missing = np.flatnonzero(found < 0)
         some = "; ".join(f"{ra[k]:.6f} {dec[k]:+.6f}" for k in missing[:_EXAMPLES])
         raise LabelError(
             f"{len(missing)} of {len(found)} labelled positions have no object within {radius_arcsec:g} arcsec: "
             f"{some}. {advice}. No label was written"
         )
-    objects = [ids[int(k)] for k in found]
+    objects = [ids[int(k)] if k >= 0 else "" for k in found]
     return objects, [
         f"{count[k]} objects within {radius_arcsec:g} arcsec of {ra[k]:.6f} {dec[k]:+.6f}: "
         f"the nearest, {objects[k]!r}, was taken"
@@ -100,4 +118,9 @@ def nearest_objects(
 
 
 def _base(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _whole(name: str) -> str:
+    """Return the whole number that a name is as a decimal number; a name that is none stays."""
+    return name[:-2] if name.endswith(".0") and name[:-2].isdecimal() else name

@@ -9,11 +9,11 @@ import numpy as np
 
 from astroanomaly.errors import LabelError
 from astroanomaly.labels.matching import match_ids, nearest_objects
-from astroanomaly.labels.tables import column_texts
 from astroanomaly.records import Cutout
 from astroanomaly.tables.column_names import LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.coordinates import angle_arcsec, icrs_degrees, is_coordinates
 from astroanomaly.tables.positions import sky_positions
+from astroanomaly.tables.read import column_texts
 
 if TYPE_CHECKING:
     from astropy.table import Table

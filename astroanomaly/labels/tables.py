@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,29 +12,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import LabelError, StorageError, UnreadableError
+from astroanomaly.errors import LabelError, StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
 from astroanomaly.labels.matching import match_ids, nearest_objects
-from astroanomaly.tables.byte_columns import decode_columns
+from astroanomaly.tables.catalog import named_columns, require_column
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
-from astroanomaly.tables.positions import sky_positions
-from astroanomaly.tables.read import read_table
+from astroanomaly.tables.csv_rows import csv_rows
+from astroanomaly.tables.positions import has_sky_positions, sky_positions
+from astroanomaly.tables.read import column_texts, read_table
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
 __all__ = [
     "ImportReport",
-    "column_texts",
     "export_labels",
     "import_labels",
     "label_columns",
     "read_truth_column",
     "refuse_contradictions",
 ]
-
-_MAX_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -49,10 +45,13 @@ class ImportReport:
         Labels written.
     messages
         What a person should know: several objects within the radius, the nearest was taken.
+    skipped
+        Rows that were left out, since they match no object or have no label.
     """
 
     added: int
     messages: tuple[str, ...] = ()
+    skipped: int = 0
 
 
 # ------------------------------------------------------------------------------------------------------ the two verbs
@@ -67,11 +66,17 @@ def import_labels(
     radius_arcsec: float = 1.0,
     annotator: str,
     round: int = 0,
+    label: str | None = None,
+    ra: str | None = None,
+    dec: str | None = None,
+    frame: str | None = None,
+    skip_unmatched: bool = False,
 ) -> ImportReport:
     """Write the labels of a table into the log, as one batch for each annotator.
 
-    Rows are matched by ``object_id`` (or ``filename`` ...), else by unique base name; a table without ids labels the
-    nearest object within the radius of its sky positions, which are found as in `read_catalog`.
+    Rows are matched by ``object_id`` (or ``filename`` ...), else by unique base name. A table without ids, or with
+    names of which none is one of ours, labels the nearest object within the radius of its sky positions, which are
+    found as in `read_catalog`; such a name is kept as a note. A row with an empty label is left out.
 
     Parameters
     ----------
@@ -89,6 +94,12 @@ def import_labels(
         Who says so, where the table does not.
     round
         Number of rounds the session had.
+    label
+        Name of the column of labels.
+    ra, dec, frame
+        Columns of positions, and their frame, as in `read_catalog`; named, they are used in place of ids.
+    skip_unmatched
+        Leave out rows that match no object.
 
     Raises
     ------
@@ -98,28 +109,45 @@ def import_labels(
     UnreadableError, CatalogError
         If the file holds no table that can be read, or a column of positions holds no angles.
     """
-    table = _read(path, lambda table: find_name(table.colnames, LABEL_NAMES) is not None)
-    label_column = find_name(table.colnames, LABEL_NAMES)
+    usual = LABEL_NAMES if label is None else (label.lower(),)
+    table = _read(path, lambda table: find_name(table.colnames, usual) is not None)
+    label_column = label or find_name(table.colnames, LABEL_NAMES)
+    if label is not None:
+        require_column(table, label, str(path))
     if label_column is None:
         raise LabelError(
             f"{path} has no column with labels: expected one of {', '.join(LABEL_NAMES)}; "
             f"it has {', '.join(table.colnames)}"
         )
-    labels = _words(table, label_column, log.classes, path)
-    id_column = find_name(table.colnames, LABELLED_ID_NAMES)
+    labels, times = _words(table, label_column, log.classes, path), _times(table, path)
+    said = np.array([bool(word) for word in labels], bool)
+    unlabelled = len(labels) - int(said.sum())
+    table = table[said]
+    labels, times = list(filter(None, labels)), [time for time, one in zip(times, said, strict=True) if one]
+    annotators, notes = _column_or(table, "annotator", annotator), _column_or(table, "note", "")
+    named = named_columns(table, (ra, dec), str(path))
+    id_column = None if named else find_name(table.colnames, LABELLED_ID_NAMES)
+    given = [] if id_column is None else column_texts(table[id_column])
     messages: list[str] = []
-    if id_column is not None:
-        given = column_texts(table[id_column])
-        matched = match_ids(given, ids)
-        objects = [matched[name] for name in given]
+    if id_column is None or (given and has_sky_positions(table) and not match_ids(given, ids, skip=True)):
+        objects, messages = _by_position(
+            table, path, ids, positions, radius_arcsec, named=named, frame=frame, skip=skip_unmatched
+        )
+        if id_column is not None:
+            notes = [f"{name}: {note}" if note else name for name, note in zip(given, notes, strict=True)]
+            messages.insert(0, f"no object is called as in the column {id_column!r}: matched by position")
     else:
-        objects, messages = _by_position(table, path, ids, positions, radius_arcsec)
-    annotators = _column_or(table, "annotator", annotator)
-    refuse_contradictions(objects, labels, annotators, path)
-    notes, times = _column_or(table, "note", ""), _times(table, path)
+        matched = match_ids(given, ids, skip=skip_unmatched)
+        objects = [matched.get(name, "") for name in given]
+    kept = [k for k, object_id in enumerate(objects) if object_id]
+    if len(kept) < len(objects):
+        messages.append(f"{len(objects) - len(kept)} of {len(objects)} rows match no object and were left out")
+    if unlabelled:
+        messages.append(f"{unlabelled} of {len(said)} rows have no label and were left out")
+    refuse_contradictions([objects[k] for k in kept], [labels[k] for k in kept], [annotators[k] for k in kept], path)
     by_annotator: dict[str, list[int]] = {}
-    for k, who in enumerate(annotators):
-        by_annotator.setdefault(who, []).append(k)
+    for k in kept:
+        by_annotator.setdefault(annotators[k], []).append(k)
     more: dict[str, Any] = {"round": round, "ordering": IMPORTED}
     with log.transaction():
         for who, mine in by_annotator.items():
@@ -128,7 +156,7 @@ def import_labels(
                     log.note([objects[k]], notes[k], annotator=who, **more)
             chosen, values = [objects[k] for k in mine], [labels[k] for k in mine]
             log.verdict(chosen, values, annotator=who, time=[times[k] for k in mine], **more)
-    return ImportReport(len(objects), tuple(messages))
+    return ImportReport(len(kept), tuple(messages), len(said) - len(kept))
 
 
 def export_labels(
@@ -138,8 +166,11 @@ def export_labels(
     positions: tuple[np.ndarray, np.ndarray],
     *,
     overwrite: bool = False,
+    escape_formulas: bool = False,
 ) -> int:
     """Write one row per labelled object, with a header line, as CSV; return how many.
+
+    With ``escape_formulas`` no text in it is a formula to a spreadsheet, see `csv_rows`.
 
     Raises
     ------
@@ -152,9 +183,7 @@ def export_labels(
     columns["audit"] = list(map(int, columns["audit"]))
     columns |= {name: list(map(_number, columns[name])) for name in ("ra", "dec")}
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        csv_rows(handle, columns, escape_formulas=escape_formulas)(zip(*columns.values(), strict=True))
     return len(columns["object_id"])
 
 
@@ -217,9 +246,17 @@ def read_truth_column(path: Path, column: str) -> dict[str, str]:
 
 
 def _by_position(
-    table: Table, path: Path, ids: Sequence[str], positions: tuple[np.ndarray, np.ndarray], radius_arcsec: float
+    table: Table,
+    path: Path,
+    ids: Sequence[str],
+    positions: tuple[np.ndarray, np.ndarray],
+    radius_arcsec: float,
+    *,
+    named: tuple[str, str] | None,
+    frame: str | None,
+    skip: bool,
 ) -> tuple[list[str], list[str]]:
-    given = sky_positions(table, where=str(path))
+    given = sky_positions(table, named, frame, where=str(path))
     if given is None:
         raise LabelError(
             f"{path} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
@@ -228,48 +265,13 @@ def _by_position(
     ra, dec, _ = given
     if not np.isfinite(ra + dec).all():
         raise LabelError(f"{path}: some rows have no position")
-    return nearest_objects(ra, dec, ids, positions, radius_arcsec, "Use a larger --match-radius, or remove these rows")
+    advice = "Use a larger --match-radius, or leave them out with --skip-unmatched"
+    return nearest_objects(ra, dec, ids, positions, radius_arcsec, advice, skip=skip)
 
 
 def _read(path: Path, wanted: Callable[[Table], bool]) -> Table:
-    """Read a table of any format; CSV as plain text, so that an id such as 007 stays as it is."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise LabelError(f"{path} has more than {_MAX_BYTES >> 20} MiB: too large for a table of labels")
-        if path.suffix.lower() in (".csv", ".txt"):
-            return _read_csv(path)
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableError(f"{path} cannot be read as a table: {error}") from error
-    return decode_columns(read_table(path, wanted, lambda names: find_name(names, LABELLED_ID_NAMES)))
-
-
-def _read_csv(path: Path) -> Table:
-    from astropy.table import Table
-
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        # comments stand above the header only: further down, an id may begin with the same sign
-        lines = itertools.dropwhile(lambda line: line.startswith("#") or not line.strip(), handle)
-        rows = [row for row in csv.reader(lines) if row]
-    if not rows:
-        raise LabelError(f"{path} is empty: expected a header line with the names of the columns")
-    names = [name.strip() for name in rows[0]]
-    if len(set(names)) < len(names):
-        raise LabelError(f"{path} names a column twice in its header: {', '.join(names)}")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(names):
-            raise LabelError(f"{path}, line {number}: {len(row)} values for {len(names)} columns")
-    return Table({name: np.array([row[k].strip() for row in rows[1:]], dtype=str) for k, name in enumerate(names)})
-
-
-def column_texts(column: Any) -> list[str]:
-    """Return the values of a column as text, empty where one is masked."""
-    mask = getattr(column, "mask", None)
-    values = np.ma.getdata(column).tolist()
-    hidden = np.broadcast_to(False if mask is None else mask, len(values))
-    texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
-    return ["" if gone else text for text, gone in zip(texts, hidden, strict=True)]
+    """Read a table of any format; of text tables all values stay text: an id such as 007, a note such as 1.50."""
+    return read_table(path, wanted, lambda names: find_name(names, LABELLED_ID_NAMES), texts=True)
 
 
 def _column_or(table: Table, name: str, default: str) -> list[str]:
@@ -292,11 +294,14 @@ def _times(table: Table, path: Path) -> list[str]:
 
 
 def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> list[str]:
-    """Bring the words of a label column to label classes, whatever their case."""
+    """Bring the words of a label column to label classes, whatever their case; empty ones stay."""
     known = {**WORDS, **{name.lower(): name for name in classes}}
     labels = []
     for number, word in enumerate(column_texts(table[column]), 1):
         word = word.strip()
+        if not word:
+            labels.append("")
+            continue
         if word.lower() not in known:
             raise LabelError(
                 f"{path}, row {number}: {column} is {word!r}, which is no label class{nearest(word, classes)} "

@@ -22,6 +22,7 @@ from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
+from astroanomaly.tables.csv_rows import check_escape
 from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merged, write_catalog
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ def export(
     labelled: str | None,
     merge_radius_arcsec: float,
     overwrite: bool,
+    escape_formulas: bool = False,
 ) -> QTable:
     """Write a catalogue; see `Session.export`."""
+    check_escape(path, escape_formulas)
     table = selected(session, top, threshold, labelled, merge_radius_arcsec=merge_radius_arcsec)
-    write_catalog(table, path, overwrite=overwrite)
+    write_catalog(table, path, overwrite=overwrite, escape_formulas=escape_formulas)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from astroanomaly.session.export import origin
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.stored_objects import StoredObjects, StoredShard
+from astroanomaly.tables.csv_rows import check_escape
 from astroanomaly.tables.escape import ascii_text
 from astroanomaly.tables.stream import STREAMS
 from astroanomaly.tables.write import build_catalog, check_target
@@ -68,6 +70,7 @@ def write_score_table(
     labels: Iterable[str] = (),
     provenance: Mapping[str, str],
     overwrite: bool = False,
+    escape_formulas: bool = False,
 ) -> Iterator[int]:
     """Write a table of scores block by block; the file is there, whole, once the generator is drained.
 
@@ -92,6 +95,8 @@ def write_score_table(
         Kept in the header of the file.
     overwrite
         Replace the file if it exists.
+    escape_formulas
+        As in `write_catalog`.
 
     Yields
     ------
@@ -101,14 +106,18 @@ def write_score_table(
     Raises
     ------
     ConfigError
-        For another suffix, or if a package that the format needs is missing.
+        For another suffix, if a package that the format needs is missing, or if formulas are to be escaped in what is
+        no CSV.
     StorageError
         If the file exists and must not be replaced, or cannot be written; nothing half-written is left.
     CatalogError
         If there are more or fewer objects than ``total``, or a text is wider than was said.
     """
     path = Path(path)
+    check_escape(path, escape_formulas)
     stream = STREAMS[check_target(path, tuple(STREAMS), overwrite=overwrite)]
+    if escape_formulas:
+        stream = functools.partial(stream, escape_formulas=True)
     done = 0
     with atomic_path(path) as temporary, stream(temporary, _template(classes, width, labels, provenance), total) as put:
         for block in blocks:
@@ -128,9 +137,15 @@ def write_score_table(
 
 
 def export_scores(
-    session: SessionFolder, path: Path, *, survey: Path | None = None, overwrite: bool = False
+    session: SessionFolder,
+    path: Path,
+    *,
+    survey: Path | None = None,
+    overwrite: bool = False,
+    escape_formulas: bool = False,
 ) -> Generator[Progress, None, int]:
     """Write the scores of all objects by the latest round, see `Session.export_scores`; return how many."""
+    check_escape(path, escape_formulas)
     check_target(path, tuple(STREAMS), overwrite=overwrite)  # ids are looked through only for a file that can be
     labels = {object_id: consensus.label for object_id, consensus in session.labels.current().items()}
     if survey is None:

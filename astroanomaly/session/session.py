@@ -133,11 +133,36 @@ class Session(SessionFolder):
         return labels_table(self)
 
     def import_labels(
-        self, path: str | Path, *, match_radius_arcsec: float = 1.0, annotator: str | None = None
+        self,
+        path: str | Path,
+        *,
+        match_radius_arcsec: float = 1.0,
+        annotator: str | None = None,
+        label: str | None = None,
+        ra: str | None = None,
+        dec: str | None = None,
+        frame: str | None = None,
+        skip_unmatched: bool = False,
     ) -> ImportReport:
         """Take labels from a table, matched by object id, by base name, or by position on the sky.
 
         Nothing is written if any row is wrong.
+
+        Parameters
+        ----------
+        path
+            A table of any format that `read_catalog` reads.
+        match_radius_arcsec
+            How far a labelled position may be from its object.
+        annotator
+            Who says so, where the table does not; by default you.
+        label, ra, dec
+            Names of the columns of labels and positions; by default usual names are looked for, and ids go before
+            positions.
+        frame
+            Frame of the positions.
+        skip_unmatched
+            Leave out rows that match no object; the report counts them.
         """
         return import_labels(
             self.labels,
@@ -147,11 +172,18 @@ class Session(SessionFolder):
             radius_arcsec=match_radius_arcsec,
             annotator=annotator or user_name(),
             round=len(self.rounds),
+            label=label,
+            ra=ra,
+            dec=dec,
+            frame=frame,
+            skip_unmatched=skip_unmatched,
         )
 
-    def export_labels(self, path: str | Path, *, overwrite: bool = False) -> int:
+    def export_labels(self, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False) -> int:
         """Write one row per labelled object as CSV; return how many."""
-        return export_labels(self.labels, Path(path), *known_positions(self), overwrite=overwrite)
+        return export_labels(
+            self.labels, Path(path), *known_positions(self), overwrite=overwrite, escape_formulas=escape_formulas
+        )
 
     # ------------------------------------------------------------------------------------------------------- its place
 
@@ -523,6 +555,7 @@ class Session(SessionFolder):
         labelled: str | None = None,
         merge_radius_arcsec: float = 1.0,
         overwrite: bool = False,
+        escape_formulas: bool = False,
     ) -> QTable:
         """Write a catalogue of anomalies: FITS, VOTable, ECSV, CSV or DS9 regions, by the suffix of the path.
 
@@ -543,8 +576,12 @@ class Session(SessionFolder):
             Objects closer than this are merged into one row; 0 keeps all.
         overwrite
             Replace the file if it exists.
+        escape_formulas
+            Put an apostrophe before each text of a CSV that a spreadsheet would run as a formula.
         """
-        return export(self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite)
+        return export(
+            self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite, escape_formulas=escape_formulas
+        )
 
     def export_scores(
         self,
@@ -552,6 +589,7 @@ class Session(SessionFolder):
         *,
         survey: str | Path | None = None,
         overwrite: bool = False,
+        escape_formulas: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> int:
         """Write the scores of all objects by the latest round as one table; return how many objects.
@@ -567,6 +605,8 @@ class Session(SessionFolder):
             those of the session's caches.
         overwrite
             Replace the file if it exists.
+        escape_formulas
+            Put an apostrophe before each text of a CSV that a spreadsheet would run as a formula.
         progress
             Called with a `Progress` after each shard.
 
@@ -579,7 +619,13 @@ class Session(SessionFolder):
         StorageError
             If the file exists, or cannot be written; nothing half-written is left.
         """
-        steps = export_scores(self, Path(path), survey=Path(survey) if survey else None, overwrite=overwrite)
+        steps = export_scores(
+            self,
+            Path(path),
+            survey=Path(survey) if survey else None,
+            overwrite=overwrite,
+            escape_formulas=escape_formulas,
+        )
         return drain(steps, progress)
 
     def write_cutouts(

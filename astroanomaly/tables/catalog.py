@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
     from astropy.table import Table
 
-__all__ = ["Catalog", "catalog_from_table", "read_catalog"]
+__all__ = ["Catalog", "catalog_from_table", "named_columns", "read_catalog", "require_column"]
 
 _IDS_SHOWN = 5  # in a message
 
@@ -141,9 +141,9 @@ def catalog_from_table(
     for first, second, kind in ((ra, dec, "ra and dec"), (x, y, "x and y")):
         if (first is None) != (second is None):
             raise CatalogError(f"{where}: give both columns {kind}, or neither")
-    sky = sky_positions(table, _named(table, (ra, dec), where), frame, where=where)
+    sky = sky_positions(table, named_columns(table, (ra, dec), where), frame, where=where)
     try:
-        pixel = pixel_positions(table, _named(table, (x, y), where), where=where)
+        pixel = pixel_positions(table, named_columns(table, (x, y), where), where=where)
     except CatalogError:
         if sky is None or x is not None:
             raise
@@ -161,16 +161,26 @@ def catalog_from_table(
     return Catalog(ids, ra_deg, dec_deg, x_pixel, y_pixel, table, found, of_sky, of_pixel)
 
 
-def _named(table: Table, names: tuple[str | None, str | None], where: str) -> tuple[str, str] | None:
+def named_columns(table: Table, names: tuple[str | None, str | None], where: str) -> tuple[str, str] | None:
+    """Return two columns that a caller has named, checked; None where he has not.
+
+    Raises
+    ------
+    CatalogError
+        If only one is named, or the table lacks one.
+    """
     first, second = names
-    if first is None or second is None:
+    if first is None and second is None:
         return None
+    if first is None or second is None:
+        raise CatalogError(f"{where}: give both columns, or neither")
     for name in (first, second):
-        _require(table, name, where)
+        require_column(table, name, where)
     return first, second
 
 
-def _require(table: Table, name: str, where: str) -> None:
+def require_column(table: Table, name: str, where: str) -> None:
+    """Raise `CatalogError` if a table lacks a column."""
     if name not in table.colnames:
         raise CatalogError(
             f"{where} has no column {name!r}{nearest(name, table.colnames)}. Its columns: {', '.join(table.colnames)}"
@@ -181,7 +191,7 @@ def _ids(table: Table, given: str | None, where: str) -> tuple[np.ndarray, str]:
     """Return the ids and the name of their column, empty where rows are numbered for want of one."""
     name = given
     if given is not None:
-        _require(table, given, where)
+        require_column(table, given, where)
     else:
         main = [n for n in table.colnames if ucd_of(table[n]) == "meta.id;meta.main"]
         name = main[0] if len(main) == 1 else find_name(table.colnames, ID_NAMES)

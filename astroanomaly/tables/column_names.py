@@ -19,6 +19,7 @@ __all__ = [
     "find_name",
     "find_pair",
     "find_pairs",
+    "split_unit",
     "ucd_of",
 ]
 
@@ -43,6 +44,8 @@ SKY_NAMES = (
     ("alphamodel_b1950", "deltamodel_b1950", "fk4"), ("alphapeak_b1950", "deltapeak_b1950", "fk4"),
     ("xpsf_world", "ypsf_world", "icrs"), ("xmodel_world", "ymodel_world", "icrs"),
     ("xpeak_world", "ypeak_world", "icrs"),
+    ("ra_1", "dec_1", "icrs"),  # of two tables that TOPCAT has joined, the first
+    ("sky_centroid.ra", "sky_centroid.dec", "icrs"),  # of photutils, as astropy writes a SkyCoord into columns
 )  # fmt: skip
 SKY_UCDS = (
     ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main", "icrs"),
@@ -67,6 +70,7 @@ LABELLED_ID_NAMES = ("object_id", "id", "objid", "filename", "file", "path", "na
 LABEL_NAMES = ("label", "class", "verdict", "classification")
 TASK_ID_NAMES = ("object_id", "id", "ids")  # in the table of a source's task
 _MAX_UCD_CHARACTERS = 200
+_WITH_UNIT = re.compile(r"(\S.*?)\s*(?:\[([^\]]+)\]|\(([^)]+)\))")
 
 
 def find_name(names: Iterable[str], usual: Iterable[str]) -> str | None:
@@ -122,9 +126,17 @@ def clean_ucd(text: Any) -> str:
     return ucd if len(ucd) <= _MAX_UCD_CHARACTERS and re.fullmatch(r"[A-Za-z][\w.-]*(;[\w.-]+)*", ucd, re.ASCII) else ""
 
 
+def split_unit(name: str) -> tuple[str, str]:
+    """Split ``RA [deg]`` or ``RA (deg)`` into name and unit; the unit is empty without one."""
+    found = _WITH_UNIT.fullmatch(name)
+    return (found[1], found[2] or found[3]) if found else (name, "")
+
+
 def _by_lower(names: Iterable[str]) -> dict[str, str]:
-    """Names by their lower case; of several that differ in case only, the first."""
+    """Names by their lower case, and without a unit behind; of several that differ in these only, the first."""
     by_lower: dict[str, str] = {}
-    for name in names:
-        by_lower.setdefault(name.lower(), name)
+    names = list(names)
+    for key in (str, lambda name: split_unit(name)[0]):  # a name as it is goes first
+        for name in names:
+            by_lower.setdefault(key(name).lower(), name)
     return by_lower

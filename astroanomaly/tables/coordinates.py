@@ -111,8 +111,14 @@ def icrs_degrees(value: SkyCoord | str, name: str) -> tuple[np.ndarray, np.ndarr
 
 
 def plain_icrs(coords: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
-    """Return right ascension and declination in ICRS degrees, of the shape of the coordinates; NaN where masked."""
-    icrs = coords.icrs
+    """Return right ascension and declination in ICRS degrees, of the shape of the coordinates; NaN where masked.
+
+    Nothing is fetched: frames that turn with the Earth are known as far as the tables that came with astropy go.
+    """
+    from astropy.utils import iers
+
+    with iers.conf.set_temp("auto_download", False):
+        icrs = coords.icrs
     ra: np.ndarray
     dec: np.ndarray
     ra, dec = (np.array(np.ma.filled(np.ma.asarray(part.deg, dtype=float), np.nan)) for part in (icrs.ra, icrs.dec))

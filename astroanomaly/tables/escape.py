@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 
-__all__ = ["ascii_text", "fits_name", "line_text", "unicode_text", "xml_name", "xml_text"]
+__all__ = [
+    "FORMULAS_ESCAPED",
+    "ascii_text",
+    "fits_name",
+    "formula_text",
+    "line_text",
+    "plain_text",
+    "unicode_text",
+    "xml_name",
+    "xml_text",
+]
+
+FORMULAS_ESCAPED = "formulas_escaped"  # column of a CSV whose texts went through formula_text
 
 _MAX_FITS_NAME_CHARACTERS = 60  # of a column; a header card holds 68, and names that become one are numbered
+_FORMULA = re.compile(
+    r"((?:^|[,;|\t\r\n])[ \"]*)('*)"
+    r"(?![+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:\Z|[,;|\t\r\n]))(?=[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]\s*\S)"
+)
 
 
 def xml_text(text: str) -> str:
@@ -26,8 +43,9 @@ def fits_name(text: str) -> str:
 
 
 def line_text(text: str) -> str:
-    """Escape what does not survive in a file of lines: control characters, line ends, lone surrogates."""
-    return _spelt(text, lambda c: unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
+    """Escape what does not survive in a file of lines: control characters, line ends, surrogates, a first ``#``."""
+    text = _spelt(text, lambda c: unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
+    return _escape("#") + text[1:] if text.startswith("#") else text
 
 
 def unicode_text(text: str) -> str:
@@ -53,3 +71,17 @@ def _spelt(text: str, allowed: Callable[[str], bool]) -> str:
 def _escape(letter: str) -> str:
     code = ord(letter)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def formula_text(text: str) -> str:
+    """Escape what a spreadsheet would run as a formula: an apostrophe goes before it.
+
+    A formula begins with one of ``= + - @``, a tab or a line end, at the beginning or behind a sign at which a
+    spreadsheet may split the text into cells. Numbers are none.
+    """
+    return _FORMULA.sub(r"\1'\2", text)
+
+
+def plain_text(text: str) -> str:
+    """Take off what `formula_text` has put on."""
+    return _FORMULA.sub(lambda found: found[1] + found[2][1:], text)

@@ -10,13 +10,13 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError
-from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, find_pairs, ucd_of
+from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, find_pairs, split_unit, ucd_of
 from astroanomaly.tables.coordinates import plain_icrs
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["PositionColumns", "has_positions", "pixel_positions", "sky_positions"]
+__all__ = ["PositionColumns", "has_positions", "has_sky_positions", "pixel_positions", "sky_positions"]
 
 _SEXTRACTOR_PIXEL = re.compile(r"(X|Y)\w*_IMAGE")
 _HOURS = ("h", "hr", "hour", "hours", "hourangle", "h:m:s", "hms")  # units of columns, as files spell them
@@ -70,6 +70,13 @@ class PositionColumns:
         return f"{words}; not used: {others}" if others else words
 
 
+def has_sky_positions(table: Table) -> bool:
+    """Whether there are columns of sky positions, as `sky_positions` finds them."""
+    from astropy.coordinates import SkyCoord
+
+    return _find_sky(table) is not None or any(isinstance(table[name], SkyCoord) for name in table.colnames)
+
+
 def has_positions(table: Table) -> bool:
     """Whether there are columns of positions by UCD, usual name or unit."""
     return _find_sky(table) is not None or find_pair(table.colnames, PIXEL_NAMES) is not None
@@ -110,7 +117,15 @@ def sky_positions(
         equinox = getattr(column.frame, "equinox", None)
         written = f"{column.frame.name} {equinox.value}" if equinox is not None else column.frame.name
         unused = _unused(table, mixins[0])
-        return *plain_icrs(column), PositionColumns((mixins[0],), "SkyCoord", written, "deg", unused=unused)
+        try:
+            ra, dec = plain_icrs(column)
+        except Exception as error:  # every frame has its own way of saying that it needs more than two angles
+            reason = " ".join(str(error).split()).partition(". ")[0]
+            raise CatalogError(
+                f"{where}: the column {mixins[0]!r} ({column.frame.name}) cannot be turned into ICRS: {reason}. "
+                "Turn it with astropy (coords.icrs) and save the table again"
+            ) from error
+        return ra, dec, PositionColumns((mixins[0],), "SkyCoord", written, "deg", unused=unused)
     found = (*given, "icrs", "named") if given else _find_sky(table)
     if found is None:
         return None
@@ -181,8 +196,9 @@ def _unused(table: Table, *taken: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _unit_words(column: Any) -> str:
-    """Return the unit of a column as files spell it, in lower case; empty without one."""
-    return str(getattr(column, "unit", None) or "").strip().strip('"').lower()
+    """Return the unit of a column, else that in its name, as files spell it, in lower case; empty without one."""
+    unit = str(getattr(column, "unit", None) or "").strip().strip('"')
+    return (unit or split_unit(column.info.name or "")[1]).lower()
 
 
 def _frame(text: str) -> tuple[str, dict[str, str]]:
@@ -223,9 +239,9 @@ def _degrees(column: Any, name: str, hours: bool, where: str) -> tuple[np.ndarra
         if words in _HOURS:
             values, words = values * 15, "hourangle"
         elif words and words not in ("degree", "degrees", "degs"):
-            parsed = u.Unit(unit, parse_strict="silent")
+            parsed = u.Unit(unit or words, parse_strict="silent")
             if not parsed.is_equivalent(u.deg):
-                raise CatalogError(f"{where}: the position column {name!r} is in {unit}, expected an angle")
+                raise CatalogError(f"{where}: the position column {name!r} is in {unit or words}, expected an angle")
             values = values * parsed.to(u.deg)
         elif words:
             words = "deg"

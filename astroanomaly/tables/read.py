@@ -1,153 +1,194 @@
-"""Read a table from a file of any format: FITS, VOTable, ECSV, CSV, SExtractor and other text."""
+"""Read a table from a file of any format: the one door, whoever asks."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import csv
 import re
 import warnings
+from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError, CatalogError, UnreadableError
+from astroanomaly.tables.content import open_content, utf8_text
+from astroanomaly.tables.fits import read_fits
+from astroanomaly.tables.serialized import check_yaml
+from astroanomaly.tables.text import TextTable, read_text
+from astroanomaly.tables.votable import read_votable
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["read_table"]
+__all__ = ["column_texts", "read_table", "read_texts"]
 
-_REFERENCE = re.compile(rb"<!ENTITY|<(\w+:)?STREAM\b[^>]*\bhref", re.IGNORECASE)
-_CHUNK, _OVERLAP = 2**20, 2**16  # bytes; the start tag of a STREAM is far shorter than the overlap
+_HEAD_BYTES = 2**16
+_MAX_MEMORY_RATIO = 64  # of a text table as arrays of one width to its bytes
+_ALWAYS_MEMORY_BYTES = 2**30
+_EXPECTED = "Expected a FITS table, VOTable, ECSV, CSV or another text table"
+_OTHERS = (  # what begins like this is of a format that is not read
+    (b"PAR1", "Parquet"), (b"\x89HDF\r\n", "HDF5"), (b"PK\x03\x04", "ZIP or a spreadsheet"), (b"%PDF", "PDF"),
+    (b"SQLite format 3", "SQLite"), (b"\xd0\xcf\x11\xe0", "a spreadsheet"), (b"\x93NUMPY", "NumPy"),
+    (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "Zstandard"), (b"#ASDF", "ASDF"), (b"\x89PNG", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
+)  # fmt: skip
+# Text formats that astropy reads, by what their first lines say; no others are tried, for to try is to hang
+_SPECIAL = (
+    (re.compile(rb"# %ECSV"), "ecsv"),
+    (re.compile(rb"#\s+1\s+\w+"), "sextractor"),
+    (re.compile(rb"(\\[^\n]*\n)+\||\|[^\n]*\|\s*\n(\|[^\n]*\|\s*\n)* "), "ipac"),
+    (re.compile(rb"(?s)Title\s*:.*^Byte-by-byte Description of file:", re.MULTILINE), "mrt"),
+    (re.compile(rb"(?s).*^Byte-by-byte Description of file:", re.MULTILINE), "cds"),
+    (re.compile(rb"(?s)(#[^\n]*\n)*#N .*^#U .*^#F ", re.MULTILINE), "daophot"),
+)
 
 
-def read_table(path: Path, wanted: Callable[[Table], bool], id_column: Callable[[list[str]], str | None]) -> Table:
+def read_table(
+    path: Path,
+    wanted: Callable[[Table], bool],
+    id_column: Callable[[list[str]], str | None],
+    *,
+    texts: bool = False,
+) -> Table:
     """Read a table of any format; its content, not its suffix, decides which.
+
+    Nothing in the file makes this open another file or an address, and what it takes in memory is bounded by its size.
 
     Parameters
     ----------
+    path
+        The file, which may be packed with gzip or bzip2.
     wanted
         Says whether a table has what is looked for: of several tables in a file the first that has is taken, else the
         first.
     id_column
         Picks the name of the id column, whose values stay text in formats that have no types.
+    texts
+        Leave every column of such a format as text.
 
     Raises
     ------
     UnreadableError
-        If the file is missing, empty or no table.
+        If the file is missing, empty or no table, or a trap.
     CatalogError
-        If it holds no table.
+        If it holds no table, or its rows do not fit its names.
     """
-    if not path.is_file():
-        raise UnreadableError(f"the table {path} does not exist" if not path.exists() else f"{path} is no file")
+
+    def typed(found: Table | TextTable) -> Table:
+        if not isinstance(found, TextTable):
+            return found
+        name = id_column(found.names)
+        return found.table(lambda column: texts or column == name)
+
+    return _read(path, str(path), wanted, typed)
+
+
+def read_texts(content: Path | bytes, where: str, wanted: Callable[[Table], bool] = lambda table: True) -> TextTable:
+    """Read a table of any format, as `read_table`, and return all its values as text.
+
+    Parameters
+    ----------
+    content
+        The file, or its content.
+    where
+        How error messages call it.
+    wanted
+        As in `read_table`.
+    """
+    return _read(content, where, wanted, lambda found: _as_texts(found, where))
+
+
+def _as_texts(found: Table | TextTable, where: str) -> TextTable:
+    if isinstance(found, TextTable):
+        return found
+    columns = {name: found[name] for name in found.colnames if getattr(found[name], "ndim", 1) == 1}
+    return TextTable(
+        where,
+        list(columns),
+        [str(getattr(column, "unit", None) or "") for column in columns.values()],
+        array("q", range(1, len(found) + 1)),
+        ".",
+        [["\0".join(column_texts(column))] if len(found) else [] for column in columns.values()],
+    )
+
+
+def column_texts(column: Any) -> list[str]:
+    """Return the values of a column as text, empty where one is masked."""
+    mask = getattr(column, "mask", None)
+    values = np.ma.getdata(getattr(column, "value", column)).tolist()
+    hidden = np.broadcast_to(False if mask is None else mask, len(values))
+    texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+    return ["" if gone else text for text, gone in zip(texts, hidden, strict=True)]
+
+
+def _read(
+    content: Path | bytes, where: str, wanted: Callable[[Table], bool], made: Callable[[Table | TextTable], Any]
+) -> Any:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_content(content, where) as opened:
             warnings.simplefilter("ignore")  # astropy's warnings of units, headers and XML of files that are not ours
-            return _parse(path, _sniff(path), wanted, id_column)
-    except AstroAnomalyError:
-        raise
-    except MemoryError:
+            return made(_parse(opened, where, wanted))
+    except (AstroAnomalyError, MemoryError):
         raise
     except Exception as error:  # the parsers of a dozen formats raise whatever they like on damaged input
         raise UnreadableError(
-            f"the table {path} cannot be read: {str(error).strip().splitlines()[0] if str(error) else error!r}. "
-            "Expected a FITS table, VOTable, ECSV, CSV or a text table"
+            f"the table {where} cannot be read: {str(error).strip().splitlines()[0] if str(error) else error!r}. "
+            f"{_EXPECTED}"
         ) from error
 
 
-def _sniff(path: Path) -> str:
-    """Tell the format by the first bytes."""
-    with path.open("rb") as handle:
-        magic = handle.read(3)
-    if magic[:2] == b"\x1f\x8b":
-        with gzip.open(path) as packed:
-            start = packed.read(4096)
-    elif magic == b"BZh":
-        with bz2.open(path) as packed:
-            start = packed.read(4096)
-    else:
-        with path.open("rb") as handle:
-            start = handle.read(4096)
-    if start.startswith(b"SIMPLE  ="):
-        return "fits"
-    if re.search(rb"<(\w+:)?VOTABLE", start) or start.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<?xml"):
-        return "votable"
-    if start.startswith(b"# %ECSV"):
-        return "ascii.ecsv"
-    if re.match(rb"#\s+1\s+\w+", start):
-        return "ascii.sextractor"
-    if not start.strip():
-        raise UnreadableError(f"the table {path} is empty")
-    if b"\0" in start:
-        raise UnreadableError(f"{path} is no table that astropy reads: expected FITS, VOTable, ECSV, CSV or text")
-    return "ascii.csv" if re.search(r"\.csv(\.gz|\.bz2)?$", path.name.lower()) else "ascii"
+def _parse(opened: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Table | TextTable:
+    head = opened.read(_HEAD_BYTES)
+    if head.startswith(b"SIMPLE  ="):
+        return read_fits(opened, where, wanted)
+    other = next((name for start, name in _OTHERS if head.startswith(start)), None)
+    if other is not None:
+        raise UnreadableError(f"{where} is {other}, which is not read as a table. {_EXPECTED}")
+    text = utf8_text(opened, where)
+    with text:
+        head = text.read(_HEAD_BYTES)
+        if not head.strip():
+            raise UnreadableError(f"the table {where} is empty")
+        text.seek(0)
+        if re.search(rb"<(\w+:)?VOTABLE", head) or head.lstrip().startswith(b"<?xml"):
+            return _first_table(text, where, wanted)
+        if head.lstrip().startswith(b"<"):
+            raise UnreadableError(f"{where} is a page, or XML that is no VOTable. {_EXPECTED}")
+        special = next((name for start, name in _SPECIAL if start.match(head)), None)
+        return read_text(text, where) if special is None else _read_special(text, where, special)
 
 
-def _parse(
-    path: Path, kind: str, wanted: Callable[[Table], bool], id_column: Callable[[list[str]], str | None]
-) -> Table:
-    from astropy.table import Table
-
-    if kind == "votable":
-        from astropy.io import votable
-
-        _refuse_references(path)
-        tables = list(votable.parse(path, verify="ignore").iter_tables())
-        if not tables:
-            raise CatalogError(f"{path} holds no table")
-        filled = [found for found in tables if len(found.array)] or tables[:1]  # nrows is a claim
-        candidates = [found.to_table(use_names_over_ids=True) for found in filled]
-        return next((found for found in candidates if wanted(found)), candidates[0])
-    if kind == "fits":
-        return _read_fits(path, wanted)
-    comment = {"comment": "#"} if kind == "ascii.csv" else {}
-    table = Table.read(path, format=kind, **comment)
-    name = id_column(table.colnames)
-    if kind in ("ascii", "ascii.csv") and name and getattr(table[name], "dtype", np.dtype("O")).kind in "iuf":
-        # ids are text: 007 must stay 007, and 19 digits must not pass through a float
-        table[name] = Table.read(path, format=kind, converters={name: [str]}, **comment)[name]
-    return table
+def _first_table(text: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Table:
+    tables = list(read_votable(text, where).iter_tables())
+    if not tables:
+        raise CatalogError(f"{where} holds no table")
+    filled = [found for found in tables if len(found.array)] or tables[:1]  # nrows is a claim
+    candidates = [found.to_table(use_names_over_ids=True) for found in filled]
+    return next((found for found in candidates if wanted(found)), candidates[0])
 
 
-def _refuse_references(path: Path) -> None:
-    """Refuse a VOTable that would make the parser open other files or addresses, or that defines entities."""
-    with path.open("rb") as handle:
-        magic = handle.read(3)
-    opener = gzip.open if magic[:2] == b"\x1f\x8b" else bz2.open if magic == b"BZh" else open
-    with opener(path, "rb") as content:
-        kept = b""
-        while part := content.read(_CHUNK):
-            if _REFERENCE.search(kept + part):
-                raise UnreadableError(
-                    f"the table {path} points to data outside the file (STREAM href) or defines XML entities: "
-                    "save it as a VOTable that holds its own data"
-                )
-            kept = part[-_OVERLAP:]
+def _read_special(text: IO[bytes], where: str, kind: str) -> Table:
+    """Read what has a format of its own, which astropy knows."""
+    from astropy.io import ascii as text_tables
 
-
-def _read_fits(path: Path, wanted: Callable[[Table], bool]) -> Table:
-    """Read the first table of a FITS file that is wanted, else the first; ``TUCDn`` and ``TCOMMn`` are read."""
-    from astropy.io import fits
-    from astropy.table import Table
-
-    first: Table | None = None
-    with fits.open(path) as hdulist:
-        for hdu in hdulist:
-            if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU) or isinstance(hdu, fits.CompImageHDU):
-                continue
-            table = Table.read(hdu)
-            for number, name in enumerate(table.colnames, 1):
-                ucd, told = hdu.header.get(f"TUCD{number}"), hdu.header.get(f"TCOMM{number}")
-                if ucd and hasattr(table[name], "meta"):
-                    table[name].meta["ucd"] = ucd
-                if told and not table[name].info.description:
-                    table[name].info.description = str(told)
-            if wanted(table):
-                return table
-            first = table if first is None else first
-    if first is None:
-        raise CatalogError(f"{path} holds no table (on the command line, images go before the catalogue)")
-    return first
+    rows = longest = size = 0
+    header = []
+    for line in text:
+        rows, longest, size = rows + 1, max(longest, len(line)), size + len(line)
+        if kind == "ecsv" and line.startswith(b"#"):
+            header.append(line[2:])
+    if rows * longest * 4 > max(_ALWAYS_MEMORY_BYTES, _MAX_MEMORY_RATIO * size):
+        raise UnreadableError(
+            f"{where} has a line of {longest} characters among {rows}: as a table it would be far larger than its size"
+        )
+    if kind == "ecsv":
+        check_yaml(b"".join(header[1:]).decode(), where)
+    text.seek(0)
+    content = text.read().decode()
+    limit = csv.field_size_limit()
+    try:
+        return text_tables.read(content, format=kind, guess=False)
+    finally:
+        csv.field_size_limit(limit)  # astropy raises it for everybody

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.errors import CatalogError, ConfigError
+from astroanomaly.tables.csv_rows import csv_rows
 from astroanomaly.tables.escape import ascii_text, unicode_text
 from astroanomaly.tables.write import as_ecsv, as_fits, as_votable
 
@@ -145,24 +145,21 @@ def _parquet(path: Path, template: QTable, total: int) -> Iterator[Put]:
 
 
 @contextlib.contextmanager
-def _csv(path: Path, template: QTable, total: int) -> Iterator[Put]:
-    """Write CSV with a line of names."""
+def _csv(path: Path, template: QTable, total: int, escape_formulas: bool = False) -> Iterator[Put]:
+    """Write CSV with a line of names; see `csv_rows`."""
     with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow([unicode_text(name) for name in template.colnames])
+        rows = csv_rows(handle, template.colnames, escape_formulas=escape_formulas)
 
         def put(columns: Mapping[str, Any]) -> None:
-            plain = [
-                values.tolist() if isinstance(values, np.ndarray) else [unicode_text(text) for text in values]
-                for values in columns.values()
-            ]
-            writer.writerows(zip(*plain, strict=True))
+            plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
+            rows(zip(*plain, strict=True))
 
         yield put
 
 
-# A stream takes a path, a catalogue of one row that describes the columns, and the number of rows to come.
-STREAMS: dict[str, Callable[[Path, QTable, int], contextlib.AbstractContextManager[Put]]] = {
+# A stream takes a path, a catalogue of one row that describes the columns, and the number of rows to come; that of CSV
+# also whether formulas are escaped.
+STREAMS: dict[str, Callable[..., contextlib.AbstractContextManager[Put]]] = {
     ".fits": _fits,
     ".parquet": _parquet,
     ".csv": _csv,

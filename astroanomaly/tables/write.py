@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import functools
 import logging
 import re
 import warnings
@@ -17,6 +17,7 @@ from astroanomaly.cutting.remarks import quiet
 from astroanomaly.errors import CatalogError, ConfigError, StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.tables.column_names import clean_ucd, distinct_names
+from astroanomaly.tables.csv_rows import check_escape, csv_rows
 from astroanomaly.tables.escape import ascii_text, fits_name, line_text, unicode_text, xml_name, xml_text
 from astroanomaly.tables.matching import find_duplicates
 from astroanomaly.tables.units import spell_unit
@@ -170,7 +171,7 @@ def name_merged(table: QTable, others: Sequence[Sequence[str]]) -> QTable:
     return table
 
 
-def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False) -> None:
+def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False) -> None:
     r"""Write a catalogue in one step, in the format its suffix names.
 
     Text that a format cannot hold (control characters, lone surrogates, blanks at an end, and all but ASCII in FITS) is
@@ -185,16 +186,25 @@ def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False) -
         the objects that have no position).
     overwrite
         Replace the file if it exists.
+    escape_formulas
+        Put an apostrophe before each text of a CSV that a spreadsheet would run as a formula; see `csv_rows`.
 
     Raises
     ------
     ConfigError
-        For another suffix.
+        For another suffix, or if formulas are to be escaped in what is no CSV.
     StorageError
         If the file exists and must not be replaced, or cannot be written.
     """
     path = Path(path)
-    writers = {".fits": _write_fits, ".ecsv": _write_ecsv, ".csv": _write_csv, ".reg": _write_regions}
+    check_escape(path, escape_formulas)
+    write_csv = functools.partial(_write_csv, escape_formulas=escape_formulas)
+    writers: dict[str, Callable[[QTable, Path], None]] = {
+        ".fits": _write_fits,
+        ".ecsv": _write_ecsv,
+        ".csv": write_csv,
+        ".reg": _write_regions,
+    }
     suffix = check_target(path, SUFFIXES, overwrite=overwrite)
     with atomic_path(path) as temporary:
         writers.get(suffix, _write_votable)(table, temporary)
@@ -298,12 +308,11 @@ def _write_ecsv(table: QTable, path: Path) -> None:
     text_tables.write(as_ecsv(table), path, format="ecsv")
 
 
-def _write_csv(table: QTable, path: Path) -> None:
+def _write_csv(table: QTable, path: Path, escape_formulas: bool = False) -> None:
     plain = _plain(table, unicode_text, "generic")
     with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(plain.colnames)
-        writer.writerows(zip(*(plain[name].tolist() for name in plain.colnames), strict=True))
+        put = csv_rows(handle, plain.colnames, escape_formulas=escape_formulas)
+        put(zip(*(plain[name].tolist() for name in plain.colnames), strict=True))
 
 
 def _write_regions(table: QTable, path: Path) -> None:

@@ -238,7 +238,7 @@ def test_sources_lists_options_and_broken_plugins(tmp_path):
         (["export", "search", "--all", "--out", "x.vot"], "expected one of .fits, .parquet, .csv"),
         (["export", "search", "--all", "--merge-radius", "0", "--out", "x.fits"], "leave --merge-radius out"),
         (["export", "search", "--out", "none/x.vot"], "the folder none does not exist"),
-        (["labels", "import", "search", "nowhere.csv"], "nowhere.csv cannot be read"),
+        (["labels", "import", "search", "nowhere.csv"], "nowhere.csv does not exist"),
         (["labels", "import", "search", "labels.csv", "--match-radius", "wide"], "expected an angle"),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_votable_of_labels_may_not_point_elsewhere(log, tmp_path):
 
 
 def test_what_is_no_table_of_labels_is_refused(log, tmp_path):
-    with pytest.raises(UnreadableError, match="cannot be read"):
+    with pytest.raises(UnreadableError, match="does not exist"):
         take(log, tmp_path / "none.csv")
     (tmp_path / "latin.csv").write_bytes(b"object_id,label\n\xe9,anomaly\n")
     with pytest.raises(UnreadableError, match="cannot be read as a table"):
@@ -144,7 +144,7 @@ def test_what_is_no_table_of_labels_is_refused(log, tmp_path):
     ],
 )
 def test_one_wrong_row_and_nothing_is_written(log, tmp_path, text, message):
-    with pytest.raises(LabelError, match=message):
+    with pytest.raises((LabelError, CatalogError, UnreadableError), match=message):
         take(log, table(tmp_path, text))
     assert log.last_event == 0
 
@@ -193,3 +193,47 @@ def test_labels_come_in_any_table_format(log, tmp_path, suffix):
     made.write(path, format={".vot": "votable", ".ecsv": "ascii.ecsv", ".fits": "fits"}[suffix])
     assert take(log, path).added == 2
     assert said(log) == {IDS[1]: "lens", IDS[2]: NOMINAL}
+
+
+def test_a_published_list_is_matched_by_position_and_its_names_are_kept(log, tmp_path):
+    rows = f"Lens A,{RA[4]},{DEC[4]},anomaly,\nLens B,{RA[6]},{DEC[6]},lens,bright\nLens C,{RA[7]},{DEC[7]},,\n"
+    report = take(log, table(tmp_path, f"name,ra,dec,label,note\n{rows}"))
+    assert (report.added, report.skipped) == (2, 1)
+    assert "matched by position" in report.messages[0]
+    assert said(log) == {IDS[4]: ANOMALY, IDS[6]: "lens"}
+    assert [log.current()[IDS[k]].notes for k in (4, 6)] == [("Lens A",), ("Lens B: bright",)]
+
+
+@pytest.mark.parametrize("names", ["name,ra,dec", "ra,dec,flux", "object_id,x,y"])
+def test_rows_that_match_nothing_are_left_out_and_counted_on_request(log, tmp_path, names):
+    ours = {"name": "Lens A", "ra": RA[4], "dec": DEC[4], "flux": 1, "object_id": IDS[4], "x": 1, "y": 1}
+    far = {**ours, "ra": 200.0, "dec": 80.0, "object_id": "elsewhere"}
+    rows = "".join(",".join(str(one[name]) for name in names.split(",")) + ",anomaly\n" for one in (far, ours, far))
+    path = table(tmp_path, f"{names},label\n{rows}")
+    with pytest.raises(LabelError):
+        take(log, path)
+    assert log.last_event == 0
+    report = take(log, path, skip_unmatched=True)
+    assert (report.added, report.skipped) == (1, 2)
+    assert "2 of 3 rows match no object" in report.messages[-1]
+    assert said(log) == {IDS[4]: ANOMALY}
+
+
+def test_columns_may_be_named(log, tmp_path):
+    old = SKY[3].transform_to("fk4")
+    path = table(tmp_path, f"object_id,a,d,grade,label\nobj-9.fits,{old.ra.deg},{old.dec.deg},lens,anomaly\n")
+    take(log, path, label="grade", ra="a", dec="d", frame="fk4", radius_arcsec=0.1)
+    assert said(log) == {IDS[3]: "lens"}
+    with pytest.raises(CatalogError, match="no column 'grad'"):
+        take(log, path, label="grad")
+    with pytest.raises(CatalogError, match="both columns"):
+        take(log, path, ra="a")
+
+
+def test_names_match_without_suffix_with_backslashes_and_as_decimal_numbers():
+    known = ["a/img_0.png", "b/img_1.png", "7"]
+    given = ["img_0", "C:\\data\\img_1.png", "7.0"]
+    assert match_ids(given, known) == dict(zip(given, known, strict=True))
+    assert match_ids(["img_0", "img_2", "8.0"], known, skip=True) == {"img_0": "a/img_0.png"}
+    with pytest.raises(LabelError, match="could be"):
+        match_ids(["img_0"], ["a/img_0.png", "b/img_0.png"])

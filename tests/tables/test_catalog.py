@@ -70,6 +70,9 @@ def test_compressed_text(tmp_path):
         ("ALPHAPSF_J2000", "DELTAPSF_J2000"),
         ("ALPHA_SKY", "DELTA_SKY"),
         ("alpha_win", "delta_win"),
+        ("ra_1", "dec_1"),
+        ("sky_centroid.ra", "sky_centroid.dec"),
+        ("RA [deg]", "DEC (deg)"),
     ],
 )
 def test_usual_names(tmp_path, lon, lat):
@@ -180,6 +183,25 @@ def test_pixel_positions_count_from_one_in_sextractor_and_from_zero_elsewhere(tm
     assert read_catalog(tmp_path / "d.fits").y.tolist() == [5, 6, 7]
     table(col=[1.0, 2, 3], row=[5.0, 6, 7]).write(tmp_path / "e.fits")
     assert read_catalog(tmp_path / "e.fits", x="col", y="row").x.tolist() == [1, 2, 3]
+
+
+def test_a_unit_in_a_name_is_the_unit_of_the_numbers(tmp_path):
+    table(**{"RA [h]": RA / 15, "Dec [rad]": np.radians(DEC)}).write(tmp_path / "c.csv")
+    check(read_catalog(tmp_path / "c.csv"), 1e-7)
+    table(**{"RA (mm)": RA, "Dec (mm)": DEC}).write(tmp_path / "d.csv")
+    with pytest.raises(CatalogError, match="is in mm, expected an angle"):
+        read_catalog(tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "utf-8"])
+def test_letters_that_fits_does_not_allow_are_read(tmp_path, codec):
+    ids = np.array([text.encode(codec) for text in ("é1", "b", "ç")])
+    Table({"id": ids, "ra": RA, "dec": DEC, "note": MaskedColumn(ids, mask=[False, True, False])}).write(
+        tmp_path / "c.fits"
+    )
+    catalog = read_catalog(tmp_path / "c.fits")
+    assert catalog.ids.tolist() == ["é1", "b", "ç"]
+    assert catalog.columns["note"].mask.tolist() == [False, True, False]
 
 
 def test_ids_stay_text(tmp_path):

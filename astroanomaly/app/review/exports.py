@@ -29,6 +29,7 @@ FORMATS = {  # suffix -> name, type of content
     ".vot": ("VOTable", "application/x-votable+xml"),
     ".fits": ("FITS", "application/fits"),
     ".csv": ("CSV", "text/csv"),
+    "-spreadsheet.csv": ("CSV for spreadsheets (formulas escaped)", "text/csv"),
     ".ecsv": ("ECSV", "text/plain"),
     ".reg": ("DS9 regions", "text/plain"),
     ".html": ("report with pictures", "text/html"),
@@ -160,7 +161,7 @@ def file_content(
             consensus = shared.current_consensus()
             write_bundle(shared.cache, table, consensus, path, title, display=display, palette=palette)
             return path.read_bytes()
-        write_catalog(table, path)
+        write_catalog(table, path, escape_formulas=suffix == "-spreadsheet.csv")
         return path.read_bytes()
 
 

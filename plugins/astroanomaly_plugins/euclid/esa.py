@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from astroanomaly import ConfigError, FetchError, fetch
 from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.connections import Connections
-from astroanomaly_plugins.euclid.files import check_cutout, read_votable
+from astroanomaly_plugins.euclid.files import check_cutout, read_answer
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic, mosaic_extent
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class EsaArchive:
             check=lambda path: fetch.is_votable(path, what),
             suffix=".vot",
         )
-        return read_votable(path, what)
+        return read_answer(path, what)
 
     # ------------------------------------------------------------------------------------------------------- cutouts
 

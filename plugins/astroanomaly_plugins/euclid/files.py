@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroanomaly import FetchError, Grid, UnreadableError, fetch
+from astroanomaly import FetchError, Grid, UnreadableError, fetch, read_votable
 from astroanomaly.cutting import Plane, first_pixels, open_fits, quiet, sky_to_pixel
 from astroanomaly_plugins.euclid.bands import fits_band
 from astroanomaly_plugins.mosaics.files import BROKEN, Image, open_plane, scan
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
     from astropy.table import Table
 
-__all__ = ["Band", "check_cutout", "header_of", "image_of", "open_band", "read_votable", "zero_point"]
+__all__ = ["Band", "check_cutout", "header_of", "image_of", "open_band", "read_answer", "zero_point"]
 
 
 _MAX_EXTRA_PIXELS = 6  # that a cutout is longer than needed: two and a rounding at both ends
@@ -119,19 +119,17 @@ def open_band(path: Path) -> Band:
     return Band(plane, grid, str(header.get("FILTER", "")).strip(), image.unit, zero_point(header))
 
 
-def read_votable(path: Path, what: str) -> Table:
-    """Read the one table of a VOTable.
+def read_answer(path: Path, what: str) -> Table:
+    """Read the first table of the VOTable that an archive has sent.
 
     Raises
     ------
     FetchError
         If there is none.
     """
-    from astropy.table import Table
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on an archive's VOTables are not for its users
-            return Table.read(path, format="votable", use_names_over_ids=True)
+            return read_votable(path).get_first_table().to_table(use_names_over_ids=True)
     except BROKEN as error:
         raise FetchError(f"{what}: the answer is no readable table: {error}") from error

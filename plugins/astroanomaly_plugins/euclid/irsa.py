@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from astroanomaly import ConfigError, FetchError, fetch
 from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.cloud import RemoteImage, host_of, needs_cloud_package
-from astroanomaly_plugins.euclid.files import check_cutout, read_votable
+from astroanomaly_plugins.euclid.files import check_cutout, read_answer
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic, mosaic_extent
+from astroanomaly_plugins.shared.client_answers import check_answer
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -119,6 +120,8 @@ class IrsaArchive:
                     with fetch.answer(what):
                         table = ask(_client())
                 except DALFormatError as error:
+                    if isinstance(error.cause, FetchError):
+                        raise error.cause from error
                     if isinstance(error.cause, OSError):  # of the connection, not of the format
                         raise
                     reason = f"the answer is no readable VOTable: {' '.join(str(error).split())[:160]}"
@@ -130,7 +133,7 @@ class IrsaArchive:
 
         check = lambda path: fetch.is_votable(path, what)  # noqa: E731 - as everywhere else
         path = fetch.cached(request, make, host=_tap_address(), what=what, check=check, suffix=".vot")
-        return read_votable(path, what)
+        return read_answer(path, what)
 
     # ------------------------------------------------------------------------------------------------------- cutouts
 
@@ -218,4 +221,5 @@ def _client() -> Any:
         irsa.sia_url, irsa.tap_url = f"{server}/SIA", f"{server}/TAP"
     for scheme in ("http://", "https://"):
         irsa._session.mount(scheme, Limited())
+    irsa._session.hooks["response"].append(check_answer)
     return irsa

@@ -13,12 +13,16 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astroanomaly import FetchError, fetch
 from astroanomaly_plugins.hst.client_safety import prepare
 from astroanomaly_plugins.hst.products import REACH_DEG, Product, collection_of, filter_name, stem
 from astroanomaly_plugins.hst.tables import rows_of
+from astroanomaly_plugins.shared.client_answers import check_answer
+
+if TYPE_CHECKING:
+    from requests import Response
 
 __all__ = ["download", "find_products"]
 
@@ -204,9 +208,15 @@ def _archive() -> Any:
     known = getattr(_local, "archive", None)
     if known is None or known[0] != _host():
         session = ESAAuthSession()
-        _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS))
+        _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS), _look)
         _local.archive = known = (_host(), ESAHubbleClass(show_messages=False, auth_session=session))
     return known[1]
+
+
+def _look(response: Response) -> None:
+    """Look at tables, which the client reads itself; images go to files, and are looked at there."""
+    if not response.url.startswith(_data_host()):
+        check_answer(response)
 
 
 def _table(call: Callable[[Any], Any], what: str) -> Any:
@@ -227,6 +237,8 @@ def _table(call: Callable[[Any], Any], what: str) -> Any:
         except DALQueryError as error:
             raise FetchError(f"the service states an error: {error.reason}") from error
         except (DALFormatError, ValueError) as error:  # ValueError: of the XML of its capabilities
+            if isinstance(error, DALFormatError) and isinstance(error.cause, FetchError):
+                raise error.cause from error
             raise FetchError("something else came instead of a table", retryable=True) from error
         except DALAccessError as error:
             if _local.trouble.last is not None:

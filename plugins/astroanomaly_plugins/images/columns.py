@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from astroanomaly import CatalogError, UnreadableError
+from astroanomaly import CatalogError, UnreadableError, typed_column
 from astroanomaly_plugins.images.files import Listing
 from astroanomaly_plugins.images.members import open_container
 from astroanomaly_plugins.images.pixels import PictureError
-from astroanomaly_plugins.images.table import Table, match_rows, positions, read_table, typed_column
+from astroanomaly_plugins.images.table import Table, match_rows, positions, read_table
 from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["POSITION_NAMES", "ride_along"]
@@ -90,11 +90,7 @@ def _tables(listings: list[Listing], wanted: str, max_bytes: int) -> Iterator[tu
         return
     outside = Path(wanted) if wanted else None
     if outside is not None and outside.is_file():
-        try:
-            data = outside.read_bytes()
-        except OSError as error:
-            raise UnreadableError(f"table {outside} cannot be read: {error.strerror or error}") from error
-        yield read_table(data, str(outside)), 0, sum(map(len, listings))
+        yield read_table(outside, str(outside)), 0, sum(map(len, listings))
         return
     start, found = 0, False
     for listing in listings:

@@ -1,30 +1,24 @@
-"""The table of columns for pictures: read a CSV, find each picture's row, type the columns."""
+"""The table of columns for pictures: read it, find each picture's row."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from astroanomaly import CatalogError
+from astroanomaly import CatalogError, read_texts
 
-__all__ = ["Table", "match_rows", "positions", "read_table", "typed_column"]
+__all__ = ["Table", "match_rows", "positions", "read_table"]
 
 _KEY_NAMES = ("object_id", "filename", "file_name", "file", "path", "image", "picture", "name", "id")
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")  # 007 is a name
-_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|(?:0|[1-9][0-9]*))(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf)", re.I)
-_EXACT_IN_FLOAT = 2**53
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A CSV as text.
+    """A table as text.
 
     Parameters
     ----------
@@ -51,50 +45,24 @@ class Table:
         return next((number for number, known in enumerate(self.names) if known.lower() == name), None)
 
 
-def read_table(data: bytes, where: str) -> Table:
-    """Read a CSV with a header line; fields are separated by commas, else semicolons, else tabs.
+def read_table(content: Path | bytes, where: str) -> Table:
+    """Read a table of any format that `astroanomaly.read_texts` reads.
 
     The column that names the pictures is the first that is called object_id, filename, file_name, file, path, image,
     picture, name or id; else the first column.
 
     Raises
     ------
+    UnreadableError
+        If it is no table.
     CatalogError
-        If it is no text in UTF-8, has no header, a column twice, or a row with another number of fields.
+        If it has a column twice, or a row with another number of values.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CatalogError(
-            f"{where} is not text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
-        ) from error
-    first = text.split("\n", 1)[0]
-    delimiter = next((sign for sign in ",;\t" if sign in first), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        if not any(names):
-            raise CatalogError(f"{where} is empty: expected a header line with column names")
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(names):
-                raise CatalogError(
-                    f"{where}, line {reader.line_num}: {len(row)} fields, expected {len(names)} as in the header "
-                    f"({', '.join(names)})"
-                )
-            rows.append([value.strip() for value in row])
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        raise CatalogError(f"{where}, line {reader.line_num}: {error}") from error
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or "" in names:
-        raise CatalogError(f"{where}: column {(twice or [''])[0]!r} occurs twice or has no name; the header is {names}")
-    lowered = [name.lower() for name in names]
+    found = read_texts(content, where)
+    columns = [found.column(number) for number in range(len(found.names))]
+    lowered = [name.lower() for name in found.names]
     key = next((lowered.index(name) for name in _KEY_NAMES if name in lowered), 0)
-    return Table(where, names, rows, lines, key)
+    return Table(where, found.names, [list(row) for row in zip(*columns, strict=True)], list(found.lines), key)
 
 
 def match_rows(table: Table, ids: Sequence[str]) -> np.ndarray:
@@ -161,25 +129,6 @@ def _folders_agree(key: str, object_id: str) -> bool:
     """Whether the folders are the same as far as both names go."""
     one, other = key.split("/")[-2::-1], object_id.split("/")[-2::-1]
     return all(a == b for a, b in zip(one, other, strict=False))
-
-
-def typed_column(values: list[str]) -> np.ndarray:
-    """Turn texts into numbers where every one that is not empty is a number.
-
-    Whole numbers become int64; with gaps, or with decimals, they become float64 with NaN in the gaps. Names that look
-    like numbers stay text: those with leading zeros, and whole numbers too long for the type they would get.
-    """
-    given = [value for value in values if value]
-    if not given or not all(_FLOAT.fullmatch(value) for value in given):
-        return np.array(values, dtype=object)
-    if all(_INTEGER.fullmatch(value) for value in given):
-        numbers = [int(value) for value in given]
-        largest = max(max(numbers), -min(numbers))
-        if len(given) == len(values) and largest < 2**63:
-            return np.array(numbers, dtype=np.int64)
-        if largest > _EXACT_IN_FLOAT:
-            return np.array(values, dtype=object)
-    return np.array([float(value) if value else math.nan for value in values], dtype=np.float64)
 
 
 def positions(table: Table) -> tuple[np.ndarray, np.ndarray] | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from astroanomaly import FetchError
+from astroanomaly import FetchError, read_votable
 from astroanomaly.cutting import quiet
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.vo.products import Product, asked_of
@@ -69,7 +69,6 @@ def _links_of(path: Path, what: str) -> tuple[str, dict[str, Any], int]:
     FetchError
         If the document says that there is nothing.
     """
-    from astropy.io.votable import parse
     from pyvo.dal.adhoc import DatalinkResults
     from pyvo.dal.exceptions import DALFormatError, DALQueryError, DALServiceError
 
@@ -77,7 +76,7 @@ def _links_of(path: Path, what: str) -> tuple[str, dict[str, Any], int]:
     soda: dict[str, Any] = {}
     try:
         with ASTROPY, quiet():
-            results = DatalinkResults(parse(path, verify="ignore"))
+            results = DatalinkResults(read_votable(path))
             for row in results:
                 message = message or str(row.error_message or "")
                 semantics = str(row.semantics or "")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from astroanomaly import read_votable
 from astroanomaly.cutting import quiet
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.vo.bands import BandChoice
@@ -92,14 +93,13 @@ def read_products(path: Path, choice: BandChoice, what: str) -> tuple[list[Produ
     """
     import warnings
 
-    from astropy.io.votable import parse
     from pyvo.dal.exceptions import DALFormatError, DALOverflowWarning, DALQueryError
     from pyvo.dal.sia2 import SIA2Results
 
     try:
         with ASTROPY, quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DALOverflowWarning)
-            results = SIA2Results(parse(path, verify="ignore"))
+            results = SIA2Results(read_votable(path))
             return _products(results, choice), str(results.status[0]).upper() == "OVERFLOW"
     except DALQueryError as problem:
         raise error(what, f"the service states an error: {problem.reason}") from problem

@@ -117,6 +117,7 @@ def _capabilities(base: str, web: Web) -> tuple[list[tuple[str, str]], str]:
         what = f"the capabilities of {base}"
         try:
             content = fetch.get(address, what=what, allow=web.allow, most_bytes=_MAX_CAPABILITIES_BYTES)
+            fetch.is_self_contained(content, what)
         except FetchError as error:
             if error.retryable:
                 raise

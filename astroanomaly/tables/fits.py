@@ -1,0 +1,118 @@
+"""Read FITS tables whose headers have been looked at: numbers that cannot be true never reach the library."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any
+
+from astroanomaly.errors import CatalogError, UnreadableError
+from astroanomaly.tables.byte_columns import decode_columns
+from astroanomaly.tables.serialized import check_yaml, serialized_columns
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["read_fits"]
+
+_CARD_BYTES, _BLOCK_BYTES = 80, 2880
+_MAX_HEADER_BYTES = 5000 * _BLOCK_BYTES  # 180,000 cards
+_MAX_HDUS = 10_000
+_MAX_FIELDS = 999  # FITS standard 4.0, 7.3.1
+_FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
+_WIDTHS = {
+    "L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16,
+}  # fmt: skip
+
+
+def read_fits(content: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Table:
+    """Read the first table of a FITS file that is wanted, else the first; ``TUCDn`` and ``TCOMMn`` are read.
+
+    Raises
+    ------
+    CatalogError
+        If it holds no table.
+    UnreadableError
+        If a header is too long or says what cannot be.
+    """
+    from astropy.io import fits
+    from astropy.table import Table
+
+    size = content.seek(0, os.SEEK_END)
+    _check_headers(content, size, where)
+    content.seek(0)
+    first: Table | None = None
+    with fits.open(content) as hdulist:
+        for number, hdu in enumerate(hdulist):
+            if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU) or isinstance(hdu, fits.CompImageHDU):
+                continue
+            _check_table(hdu.header, size - int(hdu.fileinfo()["datLoc"]), f"{where}[{number}]")
+            table = decode_columns(Table.read(hdu))
+            for place, name in enumerate(table.colnames, 1):
+                ucd, told = hdu.header.get(f"TUCD{place}"), hdu.header.get(f"TCOMM{place}")
+                if ucd and hasattr(table[name], "meta"):
+                    table[name].meta["ucd"] = ucd
+                if told and not table[name].info.description:
+                    table[name].info.description = str(told)
+            if wanted(table):
+                return table
+            first = table if first is None else first
+    if first is None:
+        raise CatalogError(f"{where} holds no table (on the command line, images go before the catalogue)")
+    return first
+
+
+def _check_headers(content: IO[bytes], size: int, where: str) -> None:
+    """Go from header to header, as far as they can be followed, and refuse one without an end."""
+    from astropy.io.fits import Header
+
+    place = 0
+    for _ in range(_MAX_HDUS):
+        content.seek(place)
+        blocks: list[bytes] = []
+        while not blocks or not _has_end(blocks[-1]):
+            if len(blocks) * _BLOCK_BYTES >= _MAX_HEADER_BYTES:
+                raise UnreadableError(f"{where} has a header of more than {_MAX_HEADER_BYTES >> 20} MiB: it is damaged")
+            blocks.append(content.read(_BLOCK_BYTES))
+            if len(blocks[-1]) < _BLOCK_BYTES:
+                return  # whatever it is, the library says so
+        text = b"".join(blocks)
+        header = Header.fromstring(text)
+        place += len(text) + header.data_size_padded
+        if place >= size:
+            return
+    raise UnreadableError(f"{where} has more than {_MAX_HDUS} extensions")
+
+
+def _has_end(block: bytes) -> bool:
+    return any(block.startswith(b"END" + b" " * 77, start) for start in range(0, _BLOCK_BYTES, _CARD_BYTES))
+
+
+def _check_table(header: Any, left: int, where: str) -> None:
+    """Compare what a header says of its table with itself, and with the bytes that are left in the file."""
+    numbers = {key: header.get(key, 0) for key in ("NAXIS1", "NAXIS2", "PCOUNT", "TFIELDS")}
+    for key, value in numbers.items():
+        if not isinstance(value, int) or value < 0:
+            raise UnreadableError(f"{where}: {key} is {value!r}, expected a whole number")
+    if numbers["TFIELDS"] > _MAX_FIELDS:
+        raise UnreadableError(f"{where}: TFIELDS is {numbers['TFIELDS']}, and a FITS table has at most {_MAX_FIELDS}")
+    if numbers["NAXIS1"] * numbers["NAXIS2"] + numbers["PCOUNT"] > left:
+        raise UnreadableError(
+            f"{where} cannot be read as a table: {numbers['NAXIS2']} rows of {numbers['NAXIS1']} bytes and "
+            f"{numbers['PCOUNT']} more are announced, and {left} bytes are there: the file is cut short or damaged"
+        )
+    if header["XTENSION"].strip() == "BINTABLE":
+        width = sum(_width(str(header.get(f"TFORM{k}", "")), where) for k in range(1, numbers["TFIELDS"] + 1))
+        if width > numbers["NAXIS1"]:
+            raise UnreadableError(f"{where}: its columns (TFORMn) take {width} bytes of a row of {numbers['NAXIS1']}")
+    check_yaml(serialized_columns(map(str, header.get("COMMENT", ()))), where)
+
+
+def _width(form: str, where: str) -> int:
+    """Bytes of a column in a row."""
+    found = _FORM.match(form)
+    if found is None:
+        raise UnreadableError(f"{where}: TFORM {form!r} is none of the standard")
+    repeat = int(found.group(1) or 1)
+    return -(-repeat // 8) if found.group(2) == "X" else repeat * _WIDTHS[found.group(2)]
