@@ -19,11 +19,11 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _CACHE = "Cache-Control"
-# BokehJS makes functions of the texts of its callbacks and of its WebGL ('unsafe-eval'), and gives elements styles of
-# their own ('unsafe-inline'); without the first nothing is drawn, without the second nothing is where it should be.
+# BokehJS makes functions of the texts of its callbacks and of WebGL ('unsafe-eval': else no key has an effect), gives
+# elements styles of their own ('unsafe-inline': else nothing is in its place), has icons in its style sheets (data:).
 _PAGE = (
     "default-src 'none'", "script-src 'nonce-{nonce}' 'unsafe-eval'", "style-src 'unsafe-inline'",
-    "img-src 'self' data: blob:", "font-src data:", "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
+    "img-src 'self' data:", "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
 )  # fmt: skip
 _NOTHING = ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
 
