@@ -17,6 +17,8 @@ _FORM = (
     '<form method="post"><input name="token" type="password" placeholder="token" autocomplete="current-password" '
     "autofocus required><button>open</button></form>"
 )
+# browsers keep the cookie back where a link of another site leads here, so that no page can do it unasked
+_GO_ON = '<p>Signed in already? <a href="./">Go on</a></p>'
 
 
 class SignIn(RequestHandler):
@@ -69,5 +71,7 @@ class SignIn(RequestHandler):
         frames = ("'self'",) if self._asks else None  # nothing to click on where nothing is asked
         directives = ("default-src 'none'", f"style-src 'nonce-{nonce}'", "form-action 'self'", "base-uri 'none'")
         self.set_header("Content-Security-Policy", policy(*directives, frames=frames))
-        page = Template(asset("sign_in.html"))
-        self.finish(page.substitute(nonce=nonce, text=text, form=_FORM if self._asks else ""))
+        more = _FORM if self._asks else ""
+        if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
+            more += _GO_ON
+        self.finish(Template(asset("sign_in.html")).substitute(nonce=nonce, text=text, more=more))
