@@ -17,7 +17,7 @@ _FORM = (
     '<form method="post"><input name="token" type="password" placeholder="token" autocomplete="current-password" '
     "autofocus required><button>open</button></form>"
 )
-# browsers keep the cookie back where a link of another site leads here, so that no page can do it unasked
+# a link of another site leads here without the cookie: no page can have keys pressed in the app that were meant for it
 _GO_ON = '<p>Signed in already? <a href="./">Go on</a></p>'
 
 

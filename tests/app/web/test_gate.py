@@ -276,7 +276,7 @@ def test_a_page_of_another_address_gets_nothing_from_a_browser_that_is_signed_in
         with page_elsewhere(f"<a href='http://127.0.0.1:{port}/'>to the app</a>", "hub.example") as address:
             page.goto(address)
             page.get_by_role("link").click()
-            if not words:  # a page that does this unasked gets keys meant for itself pressed nowhere
+            if not words:  # else a page could lead here just before somebody presses keys on it
                 page.get_by_role("link", name="Go on").click()
             wait_for(lambda: "page 1" in text_of(page))
     finally:

@@ -89,7 +89,7 @@ def test_label_in_jupyterlab(new_session, lab, chromium, tmp_path, host):
         page.keyboard.press("n")
         wait_for(lambda: verdicts(session) == ["anomaly", "nominal"])
         assert page.locator(".jp-Cell").count() <= 2  # none of the keys was a command of the notebook
-        page.keyboard.press("Escape")
+        page.locator(".jp-Cell .jp-InputArea-prompt").first.click()  # out of the frame
         page.keyboard.press("Control+s")
         file = tmp_path / "root" / "book.ipynb"
         wait_for(lambda: "token=" in file.read_text())

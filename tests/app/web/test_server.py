@@ -253,11 +253,13 @@ def test_behind_a_reverse_proxy_with_a_path(new_session, start, chromium, tmp_pa
         page.keyboard.press("u")
         wait_for(lambda: "undid your action" in text_of(page))
         assert [address for address in failed if "favicon" not in address] == []
+        page.close()
+        log = tmp_path / "access.log"
+        wait_for(lambda: f"GET {prefix}/ws" in log.read_text())  # written at the end of the connection
     finally:
         context.close()
         proxy.terminate()
         proxy.wait(20)
-    written = (tmp_path / "access.log").read_text()
-    assert f"GET {prefix}/ws" in written
+    written = log.read_text()
     assert token not in written
     assert "token=" not in written
