@@ -7,12 +7,10 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from astroanomaly.app.web.opening import opened
+from astroanomaly.app.web.token import NO_TOKEN, Token, given_token
 from astroanomaly.cli.terminal import say
-
-if TYPE_CHECKING:
-    from astroanomaly.app.web.token import Token
 
 __all__ = ["add"]
 
@@ -66,9 +64,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    from astroanomaly.app.web.opening import opened
     from astroanomaly.app.web.server import AppServer
-    from astroanomaly.app.web.token import NO_TOKEN, given_token
     from astroanomaly.session.folder import user_name
 
     server = AppServer(

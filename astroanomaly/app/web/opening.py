@@ -6,12 +6,15 @@ import contextlib
 import html
 import json
 import logging
-import os
+import secrets
 import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
+
+from astroanomaly.errors import StorageError
+from astroanomaly.files import atomic_path
 
 __all__ = ["opened"]
 
@@ -35,7 +38,7 @@ def opened(url: str, folder: Path) -> Iterator[None]:
     """
     for old in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > _UNUSED_S and old.stat().st_uid == os.geteuid():
+            if time.time() - old.stat().st_mtime > _UNUSED_S:
                 old.unlink()
     page = _write(url, folder)
     try:
@@ -51,10 +54,14 @@ def _write(url: str, folder: Path) -> Path:
         '<!DOCTYPE html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>AstroAnomaly</title>'
         f'<script>location.replace({json.dumps(url)})</script><p><a href="{html.escape(url)}">open the app</a>\n'
     )
+    name = f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
     try:
-        handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX, folder)  # readable by its owner alone
-    except OSError:
-        handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    return Path(name)
+        return _write_private(folder / name, text)
+    except StorageError:
+        return _write_private(Path(tempfile.gettempdir()) / name, text)
+
+
+def _write_private(path: Path, text: str) -> Path:
+    with atomic_path(path, sync=False, private=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
