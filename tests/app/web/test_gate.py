@@ -382,6 +382,10 @@ def test_a_given_token_is_not_shown_and_may_be_brought_on_the_page(new_session, 
         assert page.url == url
         page.keyboard.press("a")
         wait_for(lambda: verdicts(session) == ["anomaly"])
+        ask = context.request  # brings the cookie
+        assert ask.post(url, form={"token": token}, max_redirects=0).status == 303
+        assert ask.post(url, form={"token": "wrong"}, max_redirects=0).status == 403
+        assert {ask.post(f"{url}ws").status, ask.put(url).status, ask.delete(f"{url}favicon.ico").status} == {405}
     finally:
         context.close()
     assert token not in start.logs[-1].read_text()
