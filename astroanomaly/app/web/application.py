@@ -94,8 +94,6 @@ class WebApplication(BokehTornado):
             return self.get_handler_delegate(request, RedirectHandler, {"url": f"./{last}/", "permanent": False})
         try:
             self._gate.admit(request, path)
-            if request.method != "GET":  # also somebody who is signed in may sign in
-                raise RefusedError(405)
         except RefusedError as refused:
             return self.get_handler_delegate(request, SignIn, {"path": path, "status": refused.status, **self._refusal})
         request.path = self._below.path + path

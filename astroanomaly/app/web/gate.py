@@ -149,6 +149,8 @@ class Gate:
             If it is not let in.
         """
         brought = _take_out(request, path)
+        if request.method != "GET":  # nothing is sent here but the token, by those who are not in yet
+            raise RefusedError(405)
         if _is_foreign(request):
             raise RefusedError(403)
         if path == _SOCKET:
