@@ -16,7 +16,7 @@ from astroanomaly.labels.log import LabelLog
 def get(url, **headers):
     """Status and text of an address, without following where it sends a browser."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as reply:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -26,7 +26,7 @@ def get(url, **headers):
 def headers_of(url, **headers):
     """Status and headers of an address."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as reply:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as reply:
             return reply.status, reply.headers
     except urllib.error.HTTPError as error:
         with error:
@@ -67,7 +67,7 @@ def page_elsewhere(html, host="127.0.0.1"):
 
 def websocket(port, path="/ws", origin=None, session="x", **headers):
     """Status of the reply to the opening of a websocket that brings a session; 101 opens it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path, headers={
             "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
