@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import webbrowser
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from astroanomaly.app.web.opening import opened
+from astroanomaly.app.web.token import NO_TOKEN, Token, given_token
 from astroanomaly.cli.terminal import say
 
 __all__ = ["add"]
@@ -24,7 +27,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--address",
         default="127.0.0.1",
         metavar="IP",
-        help="address to listen on; any but this computer's own needs a token, which is shown (default: 127.0.0.1)",
+        help="address to listen on; other computers reach any but this computer's own (default: 127.0.0.1)",
     )
     parser.add_argument(
         "--allow-websocket-origin",
@@ -34,7 +37,25 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         help="address that browsers use when it is not this one, as HOST or HOST:PORT; may be repeated",
     )
     parser.add_argument(
+        "--allow-frame",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="address whose pages may show the app in a frame, as https://HOST or https://HOST:PORT; may be repeated",
+    )
+    parser.add_argument(
         "--prefix", default="", metavar="PATH", help="path that a reverse proxy leaves on before it asks the app"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the token, which only you may read (default: the variable ASTROANOMALY_TOKEN, else the "
+        "session's own token)",
+    )
+    which.add_argument(
+        "--no-token", action="store_true", help="ask for no token: whoever reaches the server can label and undo"
     )
     parser.add_argument(
         "--no-background", action="store_true", help="compute no features until somebody asks for them on the page"
@@ -53,12 +74,21 @@ def _serve(arguments: argparse.Namespace) -> None:
         annotator=arguments.annotator or user_name(),
         prefix=arguments.prefix,
         origins=arguments.allow_websocket_origin,
+        frames=arguments.allow_frame,
+        token=NO_TOKEN if arguments.no_token else given_token(arguments.token_file, os.environ),
         background=not arguments.no_background,
     )
-    say(f"{arguments.session}: open {server.url}")
-    if server.token:
-        say(f"who has this address, with its token, can label; {server.token_kept}")
+    say(f"{arguments.session}: open {server.address if server.token.origin else server.url}")
+    say(_who_can_label(server.token))
     say("Ctrl-C stops the server; every verdict is saved when its mark appears")
-    if not arguments.no_browser and not arguments.prefix:
-        webbrowser.open(server.url)
-    server.run()
+    opens = not arguments.no_browser and not arguments.prefix
+    with opened(server.url, arguments.session) if opens else contextlib.nullcontext():
+        server.run()
+
+
+def _who_can_label(token: Token) -> str:
+    if not token.text:
+        return "no token is asked for: whoever reaches this address, other accounts of this computer too, can label"
+    if token.origin:
+        return f"who brings the token can label; it is the one {token.origin}"
+    return f"who has this address, with its token, can label; {token.kept}"

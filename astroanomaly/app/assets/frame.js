@@ -3,7 +3,7 @@
   const {port, query, fixed} = __VALUES__
   const place = document.getElementById(__FRAME__)
   if (!place) return
-  const {protocol, hostname, origin} = window.location
+  const {protocol, hostname, origin, ancestorOrigins} = window.location
   const local = ["localhost", "127.0.0.1"].includes(hostname) ? hostname : "127.0.0.1"
   let address = fixed || `http://${local}:${port}/`
   const loopback = local == hostname || hostname == "[::1]" || !["http:", "https:"].includes(protocol)
@@ -12,6 +12,13 @@
     try { base = JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl } catch (e) {}
     if (base) address = new URL(`${base.replace(/\/+$/, "")}/proxy/${port}/`, origin).href
   }
-  place.querySelector("a").href = address + query
-  place.querySelector("iframe").src = address + query
+  const frame = place.querySelector("iframe"), link = place.querySelector("a")
+  link.href = address
+  window.addEventListener("message", ({source, data}) => {  // the key has opened the frame and nothing more: a pass came
+    if (source == frame.contentWindow && data && typeof data.astroanomaly == "string")
+      link.href = `${address}?token=${encodeURIComponent(data.astroanomaly)}`
+  })
+  // who may show the app again, when its cookie lets it in; a browser that does not tell who is around knows of nobody
+  const around = ancestorOrigins ? [origin, ...ancestorOrigins] : window == window.top ? [origin] : ["*"]
+  frame.src = address + query + around.map((one) => `&from=${encodeURIComponent(one)}`).join("")
 })()

@@ -5,11 +5,6 @@ const typing = (event) => {
   if (e && e.tagName == "INPUT" && ["checkbox", "radio", "range", "button"].includes(e.type)) return false
   return e && (["INPUT", "TEXTAREA", "SELECT"].includes(e.tagName) || e.isContentEditable)
 }
-const address = new URL(location.href)
-if (address.searchParams.has("token") && !token_stays) {  // a cookie stands for it; nobody reads it over a shoulder
-  address.searchParams.delete("token")
-  history.replaceState(null, "", address)
-}
 const fitZoom = () => {  // at 2000 CSS pixels and less text has its usual size
   const zoom = Math.min(2, Math.max(1, Math.round(innerWidth / 100) / 20))
   document.documentElement.style.setProperty("--aa-zoom", zoom)

@@ -19,9 +19,9 @@ from bokeh.models import ColumnDataSource, CustomJS, UIElement
 from astroanomaly.app.assets import asset
 from astroanomaly.app.view.keys import KEYS
 
-__all__ = ["Bus", "Click", "connect", "remembered_name"]
+__all__ = ["NAME_COOKIE", "Bus", "Click", "connect", "remembered_name"]
 
-_COOKIE = "astroanomaly-name"
+NAME_COOKIE = "astroanomaly-name"  # of no secret
 
 
 class Bus(DataModel):
@@ -79,7 +79,6 @@ def connect(
     click: Callable[[Click], None],
     *,
     annotator: str,
-    token_in_address: bool,
 ) -> Bus:
     """Listen to the keys, the clicks and the sizes of a page.
 
@@ -103,8 +102,6 @@ def connect(
         Called with width and height of the mosaic, while it is in sight, and the number of this size.
     click
         Called with each click on an object.
-    token_in_address
-        Whether the token has to stay in the address; else a cookie stands for it, and it is taken away.
     """
     bus = Bus(name="bus", annotator=annotator)
     known = [key for names, _, _ in KEYS for key in names]
@@ -112,7 +109,7 @@ def connect(
     document.js_on_event(
         "document_ready",
         CustomJS(
-            args={"bus": bus, "keys": known, "token_stays": token_in_address, "inspector": inspector},
+            args={"bus": bus, "keys": known, "inspector": inspector},
             code=asset("keys.js"),
         ),
     )
@@ -127,7 +124,7 @@ def connect(
     document.config.reconnect_session = False
     document.js_on_event("connection_lost", CustomJS(code=asset("reconnect.js")))
     bus.js_on_change(
-        "annotator", CustomJS(args={"bus": bus, "usual": annotator, "name": _COOKIE}, code=asset("remember.js"))
+        "annotator", CustomJS(args={"bus": bus, "usual": annotator, "name": NAME_COOKIE}, code=asset("remember.js"))
     )
     bus.js_on_change("files", CustomJS(args={"bus": bus}, code=asset("save.js")))
     bus.on_change("n", lambda attr, old, new: press(bus.key))
@@ -143,7 +140,7 @@ def remembered_name(document: Document, usual: str) -> str:
     context = document.session_context
     cookies = getattr(context.request, "cookies", None) if context is not None else None
     try:
-        kept = json.loads(urllib.parse.unquote(dict(cookies or {}).get(_COOKIE, "")))
+        kept = json.loads(urllib.parse.unquote(dict(cookies or {}).get(NAME_COOKIE, "")))
     except (ValueError, RecursionError, TypeError):
         return usual
     if isinstance(kept, list) and len(kept) == 2 and kept[0] == usual and isinstance(kept[1], str):

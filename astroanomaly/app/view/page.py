@@ -60,8 +60,6 @@ class Page:
         What all pages share.
     annotator
         Who sits here, until they say otherwise.
-    token_in_address
-        Whether the address of the page is all that lets a browser in, and has to stay.
     same_host
         Whether the browser may be on the computer of the server, so that programs there can be reached.
     """
@@ -73,7 +71,6 @@ class Page:
         learner: Learner,
         annotator: str,
         *,
-        token_in_address: bool = False,
         same_host: bool = True,
     ) -> None:
         self.document = document
@@ -145,7 +142,6 @@ class Page:
                 lambda width, height, number: self.act(lambda: self._measured(width, height, number))(),
                 lambda click: self.act(lambda: self._clicked(click))(),
                 annotator=annotator,
-                token_in_address=token_in_address,
             )
         document.on_session_destroyed(lambda context: self._save_preferences())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)

@@ -10,12 +10,13 @@ from urllib.parse import quote, unquote
 
 from astroanomaly.errors import ConfigError
 
-__all__ = ["LOOPBACK", "Prefix", "allowed_origins", "visible_host"]
+__all__ = ["LOOPBACK", "Prefix", "allowed_origins", "frame_sources", "visible_host"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LEFT_ALONE = "-._~!$&'()*+,=:@"  # what browsers do not escape in a path, but ; which ends the path of a cookie
 _ALLOWED = f"{_LEFT_ALONE}/ "
 _ORIGIN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]?#]+)(:(\d{1,5}))?")
+_FRAME = re.compile(r"https?://(\*\.)?(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(\d{1,5}|\*))?", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
@@ -90,6 +91,22 @@ def allowed_origins(address: str, port: int, origins: Sequence[str]) -> list[str
     if address in LOOPBACK:
         allowed += [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
     return allowed
+
+
+def frame_sources(origins: Sequence[str]) -> list[str]:
+    """Return the addresses whose pages may show the app in a frame, as a policy names them.
+
+    Raises
+    ------
+    ConfigError
+        If one is no ``https://HOST`` or ``https://HOST:PORT``.
+    """
+    for origin in origins:
+        if not _FRAME.fullmatch(origin):
+            raise ConfigError(
+                f"--allow-frame {origin!r}: expected the address of a server without a path, as in https://hub.org"
+            )
+    return [origin.lower() for origin in origins]
 
 
 def visible_host(address: str, port: int, origins: Sequence[str]) -> str:

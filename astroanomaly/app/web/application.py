@@ -1,23 +1,33 @@
-"""How Bokeh's pages are served: at any path a proxy gives them, with no more than they need."""
+"""How Bokeh's pages are served: behind the gate, at any path a proxy gives them, with no more than they need."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from bokeh.application import Application
+from bokeh.application.handlers import FunctionHandler
 from bokeh.resources import Resources
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.views.static_handler import StaticHandler
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
-from tornado.web import RequestHandler
+from tornado.web import RedirectHandler, RequestHandler
 
+from astroanomaly.app.view.browser import NAME_COOKIE
 from astroanomaly.app.web.address import Prefix
-from astroanomaly.app.web.gate import GONE_STATUS
+from astroanomaly.app.web.gate import GONE_STATUS, PAGE, Gate, RefusedError
+from astroanomaly.app.web.headers import security_headers
+from astroanomaly.app.web.sign_in import SignIn
+
+if TYPE_CHECKING:
+    from bokeh.document import Document
 
 __all__ = ["WebApplication"]
 
 _COMPONENTS = ("bokeh", "bokeh-gl", "bokeh-widgets")
+_MAX_BODY_BYTES = 10_000  # nobody has to send more than a token
 
 
 class WebApplication(BokehTornado):
@@ -29,21 +39,64 @@ class WebApplication(BokehTornado):
 
     Parameters
     ----------
-    applications
-        By path, as for `bokeh.server.tornado.BokehTornado`.
+    make_page
+        Fills the document of a page.
+    gate
+        Who may come in.
     below
         The path that a proxy may leave on.
+    way_in
+        What is said to those who may not come in.
+    asks
+        Whether they may bring the token.
+    more
+        As for `bokeh.server.tornado.BokehTornado`.
     """
 
-    def __init__(self, applications: dict[str, Application], *, below: Prefix, **more: Any) -> None:
-        super().__init__(applications, prefix=re.escape(below.path), **more)
+    def __init__(
+        self,
+        make_page: Callable[[Document], None],
+        *,
+        gate: Gate,
+        below: Prefix,
+        way_in: str,
+        asks: bool,
+        **more: Any,
+    ) -> None:
+        super().__init__(
+            {PAGE: Application(_PageHandler(make_page, gate))},
+            prefix=re.escape(below.path),
+            use_index=False,
+            sign_sessions=True,  # nobody makes up the name of somebody else's page
+            secret_key=gate.session_key,
+            extra_websocket_origins=["*"],  # the gate has looked
+            include_headers=[],  # of what a page is told about its request, which it hands back in plain text
+            include_cookies=[NAME_COOKIE],
+            **more,
+        )
+        self.add_transform(security_headers(gate))
         self._prefix = below.path
         self._below = below
+        self._gate = gate
+        self._refusal = {"gate": gate, "way_in": way_in, "asks": asks}
+
+    def http_server(self) -> HTTPServer:
+        """Return a server for this application, which listens nowhere yet."""
+        return HTTPServer(self, max_body_size=_MAX_BODY_BYTES)
 
     def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:
-        """Find who answers, with the prefix or without, however the browser escaped it."""
+        """Find who answers, with the prefix or without, however the browser escaped it, if the gate lets it in."""
         found = self._below.split(request.path)
-        request.path = self._below.path + (request.path if found is None else found[1])
+        path = request.path if found is None else found[1]
+        if not path:  # what the page loads is relative to its folder
+            last = (request.uri or "").partition("?")[0].rpartition("/")[2]
+            request.uri = request.path  # the log tells no token
+            return self.get_handler_delegate(request, RedirectHandler, {"url": f"./{last}/", "permanent": False})
+        try:
+            self._gate.admit(request, path)
+        except RefusedError as refused:
+            return self.get_handler_delegate(request, SignIn, {"path": path, "status": refused.status, **self._refusal})
+        request.path = self._below.path + path
         return super().find_handler(request, **more)
 
     def log_request(self, handler: RequestHandler) -> None:
@@ -53,6 +106,28 @@ class WebApplication(BokehTornado):
 
     def resources(self, absolute_url: str | bool | None = None) -> Resources:
         """Return what a page has to load."""
-        found = Resources(mode="server", root_url="./", path_versioner=StaticHandler.append_version)
+        found = Resources(mode="server", root_url="./", path_versioner=self._versioned)
         found.components = list(_COMPONENTS)
         return found
+
+    def _versioned(self, path: str) -> str:
+        return self._gate.static_path(StaticHandler.append_version(path))
+
+
+class _PageHandler(FunctionHandler):
+    """Tells the template of a page what its request was admitted with."""
+
+    def __init__(self, make_page: Callable[[Document], None], gate: Gate) -> None:
+        def make(document: Document) -> None:
+            document.template_variables["admission"] = document.session_context.token_payload["admission"]
+            make_page(document)
+
+        super().__init__(make)
+        self._gate = gate
+
+    def process_request(self, request: HTTPServerRequest) -> dict[str, Any]:
+        """Return what `make` finds in the payload of the page's session."""
+        found = self._gate.admission(request)
+        if found is None:
+            return {}
+        return {"admission": {"nonce": found.nonce, "pass": found.carried, "tells_frame": found.tells_frame}}

@@ -1,153 +1,241 @@
-"""Who may come in: the token, the cookie that stands for it, and the pages that may open a websocket."""
+"""Who may come in: the one place that every request passes before anything of Bokeh hears of it."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
-from urllib.parse import urlparse
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlparse
+from weakref import WeakKeyDictionary
 
-from bokeh.server.auth_provider import AuthProvider
 from bokeh.server.util import check_allowlist
-from bokeh.server.views.doc_handler import DocHandler
 from bokeh.util.token import check_token_signature
-from tornado.web import HTTPError, RequestHandler
-from tornado.websocket import WebSocketHandler
+from tornado.httputil import HTTPServerRequest
 
-from astroanomaly.app.web.address import Prefix
+from astroanomaly.app.web.passes import Passes, is_same
+from astroanomaly.app.web.token import new_secret
 
-__all__ = ["GONE_STATUS", "TOKEN_PARAMETER", "AddressGate", "CookieGate"]
+__all__ = ["GONE_STATUS", "PAGE", "Admission", "Gate", "RefusedError"]
 
-TOKEN_PARAMETER = "token"
+PAGE = "/"
 GONE_STATUS = 410  # the answer to pages of an earlier run of the server
-_SIGNED_VALUE = re.compile(r"[\w-]+\.[\w-]+")  # the form of what a page of ours brings
+_SOCKET = "/ws"
+_STATIC = "/static/js/"
+_ICON = "/favicon.ico"
+_TOKEN_PARAMETER = "token"
+_STATIC_PARAMETER = "key"
+_AROUND_PARAMETER = "from"
+_SIGNED_VALUE = re.compile(r"[\w-]+\.[\w-]+", re.ASCII)  # the form of what a page of ours brings
+_WEB_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
-class _TokenGate(AuthProvider, ABC):
-    """Lets a request in or not; somebody without the token gets a page that says so."""
+class RefusedError(Exception):
+    """A request is not answered; ``status`` is that of the reply."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Admission:
+    """How a page was let in, and what it is given.
+
+    Attributes
+    ----------
+    nonce
+        What scripts of the page bear, so that no others run.
+    cookie
+        The pass for the browser to keep; empty: none.
+    carried
+        The pass for the page itself, where its address let it in and there may be no cookies; empty: none.
+    tells_frame
+        Whether the page may hand its pass to the page around it, which has let it in.
+    frames
+        Sources of ``frame-ancestors``: whose pages may show it; None: anybody's.
+    """
+
+    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    cookie: str = field(default="", repr=False)
+    carried: str = field(default="", repr=False)
+    tells_frame: bool = False
+    frames: tuple[str, ...] | None = ("'self'",)
+
+
+class Gate:
+    """Lets requests in or not.
+
+    * The page itself wants the token or a pass in its address, or its cookie, which holds a pass. In a notebook it
+      wants a key that is good once, since what a cell shows is written into a file.
+    * A websocket brings what a page was given: a session signed by this run of the server. So it needs no cookie,
+      which frames of another site's page would not get. It has to come from a page of an allowed address.
+    * The parts of BokehJS want the cookie, or what stands in the addresses that the page has for them.
+    * Everything else that Bokeh would serve is not there: its ``autoload.js`` gives sessions to pages of any address.
+
+    Secrets are taken out of the request here, so that they get into no log, and not into Bokeh's own tokens.
+
+    Parameters
+    ----------
+    token
+        The token; empty: whoever names the server by one of the ``origins`` may come in. A name server can point any
+        name at this computer (DNS rebinding), but not one of those.
+    origins
+        ``HOST:PORT`` of the pages that may open a websocket; None: any, since a signed session is asked for anyway.
+    frames
+        Whose pages may show the app in a frame, besides its own: sources of ``frame-ancestors``.
+    lifetime_s
+        How long a pass is good for, in seconds.
+    """
+
+    def __init__(
+        self, token: str, *, origins: Sequence[str] | None, frames: Sequence[str] = (), lifetime_s: int
+    ) -> None:
+        self.session_key = secrets.token_bytes(32)  # a new one for every run
         self._token = token
-        super().__init__()
+        self._passes = Passes(token or new_secret(), lifetime_s)
+        self.cookie = f"astroanomaly-{self._passes.name}"
+        self._origins = None if origins is None else list(origins)
+        self._frames = tuple(frames)
+        self._around: set[str] = set()  # addresses of the pages that brought a key
+        self._anybody_around = False
+        self._keys: set[bytes] = set()
+        self._admitted: WeakKeyDictionary[HTTPServerRequest, Admission] = WeakKeyDictionary()
 
-    @abstractmethod
-    def admit(self, handler: RequestHandler) -> bool:
-        """Return whether a request may be answered.
+    @property
+    def lifetime_s(self) -> int:
+        """How long a pass is good for, in seconds."""
+        return self._passes.lifetime_s
+
+    @property
+    def query(self) -> str:
+        """What the address of the page has to have behind it; empty without a token."""
+        return f"?{urlencode({_TOKEN_PARAMETER: self._token})}" if self._token else ""
+
+    def key_query(self) -> str:
+        """Return what the address has to have behind it, once: a new key, which is void when it has been used."""
+        key = new_secret()
+        self._keys.add(_digest(key))
+        return f"?{urlencode({_TOKEN_PARAMETER: key})}"
+
+    def static_path(self, path: str) -> str:
+        """Return the path of a part of BokehJS, with what opens it."""
+        return f"{path}{'&' if '?' in path else '?'}{_STATIC_PARAMETER}={self._passes.static}"
+
+    def admission(self, request: HTTPServerRequest) -> Admission | None:
+        """Return how the page of a request was let in; None for anything else."""
+        return self._admitted.get(request)
+
+    def sign_in(self, token: str) -> str | None:
+        """Return a pass for somebody who brings the token; None if it is another."""
+        return self._passes.issue() if self._token and is_same(token, self._token) else None
+
+    def admit(self, request: HTTPServerRequest, path: str) -> None:
+        """Let a request in, or not.
+
+        Parameters
+        ----------
+        request
+            The request. The token, keys and passes are taken out of its address.
+        path
+            Its path, without that of a proxy.
 
         Raises
         ------
-        HTTPError
-            For a websocket that may not be opened.
+        RefusedError
+            If it is not let in.
         """
+        brought = _take_out(request, path)
+        if request.method != "GET":  # nothing is sent here but the token, by those who are not in yet
+            raise RefusedError(405)
+        if _is_foreign(request):
+            raise RefusedError(403)
+        if path == _SOCKET:
+            self._check_socket(request)
+        elif path == PAGE:
+            self._admitted[request] = self._admit_page(request, brought)
+        else:
+            is_static = path.startswith(_STATIC)
+            opened = is_static and any(is_same(given, self._passes.static) for given in brought[_STATIC_PARAMETER])
+            if not opened and not self._is_known(request):
+                raise RefusedError(403)
+            if not is_static and path != _ICON:
+                raise RefusedError(404)
 
-    @property
-    def get_user(self) -> None:
-        return None
+    def _admit_page(self, request: HTTPServerRequest, brought: dict[str, list[str]]) -> Admission:
+        given = brought[_TOKEN_PARAMETER]
+        keys = self._keys & {_digest(text) for text in given}
+        self._keys -= keys
+        with_key = bool(keys)
+        if with_key:
+            self._remember_around(brought[_AROUND_PARAMETER])
+        frames = ("'self'", *self._frames, *sorted(self._around))
+        if with_key or any(self._opens(text) for text in given):
+            return Admission(
+                cookie=self._passes.issue(), carried=self._passes.issue(), tells_frame=with_key,
+                frames=None if self._anybody_around else frames,
+            )  # fmt: skip
+        if self._is_known(request):
+            return Admission(cookie=self._passes.issue() if self._token else "", frames=frames)
+        raise RefusedError(403)
 
-    @property
-    def get_user_async(self) -> Callable[[RequestHandler], Awaitable[str | None]]:
-        async def user(handler: RequestHandler) -> str | None:
-            if self.admit(handler):
-                return "annotator"
-            if isinstance(handler, DocHandler):  # is shown the page for somebody without the token
-                return None
-            raise HTTPError(403)
-
-        return user
-
-    def _is_right(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
-
-    @property
-    def login_url(self) -> str:
-        return "/no-entry"
-
-    @property
-    def get_login_url(self) -> None:
-        return None
-
-    @property
-    def login_handler(self) -> type[RequestHandler]:
-        return _NoEntry
-
-
-class CookieGate(_TokenGate):
-    """Checks the origin of websockets and, if there is a token, that each request brings it.
-
-    A browser brings the token once, in the address; afterwards its cookie stands for it. A websocket has to come from a
-    page of an address that was given: Tornado itself also lets in whoever names the same host twice, which a name
-    server can make any page do (DNS rebinding). Browsers keep cookies by host, whatever the port: the cookie's name
-    tells servers of one host apart.
-    """
-
-    def __init__(self, token: str, origins: Sequence[str], below: Prefix, port: int) -> None:
-        super().__init__(token)
-        self._origins = list(origins)
-        self._below = below
-        mine = hashlib.sha256(f"{port} {below.path} {token}".encode()).hexdigest()
-        self._cookie = f"astroanomaly-{mine[:16]}"
-
-    def admit(self, handler: RequestHandler) -> bool:
-        """Return whether a request may be answered."""
-        is_socket = isinstance(handler, WebSocketHandler)
-        origin = urlparse(handler.request.headers.get("Origin", "")).netloc.lower()
-        if is_socket and not check_allowlist(origin, self._origins):
+    def _check_socket(self, request: HTTPServerRequest) -> None:
+        origin = urlparse(request.headers.get("Origin", "")).netloc.lower()
+        if self._origins is not None and not check_allowlist(origin, self._origins):
             _log.error("a websocket from %r is refused: see --allow-websocket-origin", origin)
-            raise HTTPError(403)  # before the connection is made
-        if not self._token or self._is_right(handler.get_cookie(self._cookie, "") or ""):
-            if is_socket and _signature(handler) is False:  # of an earlier run of the server: it loads again by itself
-                raise HTTPError(GONE_STATUS)
-            return True
-        if self._is_right(handler.get_query_argument(TOKEN_PARAMETER, "")):
-            if not is_socket:
-                written = self._below.split(urlparse(handler.request.uri or "").path)
-                path = f"{written[0] if written else self._below.path}/"
-                handler.set_cookie(self._cookie, self._token, path=path, httponly=True, samesite="Strict")
-            return True
-        if is_socket:
-            raise HTTPError(403)
-        return False
+            raise RefusedError(403)
+        session = request.headers.get("Sec-WebSocket-Protocol", "").split(",")[-1].strip()
+        if not _SIGNED_VALUE.fullmatch(session):
+            raise RefusedError(403)
+        if not _is_signed(session, self.session_key):
+            raise RefusedError(GONE_STATUS)
+
+    def _is_known(self, request: HTTPServerRequest) -> bool:
+        """Whether a request brings the cookie or, where no token is asked for, names the server by an allowed name."""
+        if not self._token:
+            return check_allowlist(request.host.lower(), self._origins or [])
+        return self.cookie in request.cookies and self._passes.is_valid(request.cookies[self.cookie].value)
+
+    def _opens(self, text: str) -> bool:
+        return bool(self._token) and (is_same(text, self._token) or self._passes.is_valid(text))
+
+    def _remember_around(self, origins: Sequence[str]) -> None:
+        """Let the pages that showed a key show the app again, when its cookie lets it in."""
+        web = [origin for origin in origins if _WEB_ORIGIN.fullmatch(origin)]
+        self._around.update(web)
+        self._anybody_around |= len(web) < len(origins)  # as in VS Code, whose pages are of no web address
 
 
-class AddressGate(_TokenGate):
-    """Wants the token in the address of each page, and no cookie: frames of another site's page get none.
-
-    A websocket has to bring what such a page was given: a session signed by this server. So it does not matter what
-    site the page around the frame is of, and other accounts of this computer stay out.
-    """
-
-    def admit(self, handler: RequestHandler) -> bool:
-        """Return whether a request may be answered."""
-        if not isinstance(handler, WebSocketHandler):
-            return self._is_right(handler.get_query_argument(TOKEN_PARAMETER, ""))
-        if not _signature(handler):
-            raise HTTPError(403)
-        return True
-
-
-def _signature(handler: RequestHandler) -> bool | None:
-    """Whether this server signed the session that a websocket asks for; None if it names none."""
-    application: Any = handler.application
-    token = handler.request.headers.get("Sec-WebSocket-Protocol", "").split(",")[-1].strip()
-    return _is_signed(token, application.secret_key) if _SIGNED_VALUE.fullmatch(token) else None
+def _take_out(request: HTTPServerRequest, path: str) -> dict[str, list[str]]:
+    """Take all out of an address that might be a secret, or choose a session of Bokeh, and return what it was."""
+    names = (_TOKEN_PARAMETER, _STATIC_PARAMETER, _AROUND_PARAMETER)
+    brought = {
+        name: [value.decode("utf-8", "replace") for value in request.query_arguments.get(name, [])] for name in names
+    }
+    version = request.query_arguments.get("v", [])[:1] if path.startswith(_STATIC) else []
+    request.query_arguments = {"v": version} if version else {}
+    request.arguments = dict(request.query_arguments)
+    request.query = urlencode(request.query_arguments, doseq=True)
+    request.uri = (request.uri or "").partition("?")[0] + (f"?{request.query}" if request.query else "")
+    request.headers.pop("Bokeh-Session-Id", None)
+    return brought
 
 
-def _is_signed(token: str, key: bytes | None) -> bool:
+def _is_foreign(request: HTTPServerRequest) -> bool:
+    """Whether a browser says that a page of another origin asks, and not by leading the browser here."""
+    site = request.headers.get("Sec-Fetch-Site", "")
+    return site in ("same-site", "cross-site") and request.headers.get("Sec-Fetch-Mode", "") != "navigate"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
+def _is_signed(session: str, key: bytes) -> bool:
     try:
-        return bool(check_token_signature(token, secret_key=key, signed=True))
+        return bool(check_token_signature(session, secret_key=key, signed=True))
     except (ValueError, TypeError, KeyError, RecursionError):  # no token at all
         return False
-
-
-class _NoEntry(RequestHandler):
-    """The page for somebody without the token."""
-
-    def get(self) -> None:
-        self.set_status(403)
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish("This page needs the address with its token, which was shown when the server was started.\n")

@@ -10,11 +10,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from bokeh.application import Application
-from bokeh.application.handlers import FunctionHandler
 from bokeh.server.server import BaseServer
 from bokeh.server.util import bind_sockets
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from astroanomaly.app.assets import asset
@@ -23,7 +20,8 @@ from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.app.web.address import Prefix
 from astroanomaly.app.web.application import WebApplication
-from astroanomaly.app.web.gate import TOKEN_PARAMETER, AddressGate
+from astroanomaly.app.web.gate import Gate
+from astroanomaly.app.web.token import new_secret
 from astroanomaly.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,14 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["NotebookApp", "proxied_address"]
 
 _HOST = "127.0.0.1"
+_PASS_S = 24 * 3600  # renewed whenever the app is loaded
+_WAY_IN = "What a cell shows opens the app once: run the cell with app() again."
 _PORT_WORDS = ("{{port}}", "{port}")  # as code-server writes it, and as Python does
 
 
 class NotebookApp:
     """The server of a kernel, and what the cells of a notebook share: however often the app is shown, its state is one.
 
-    It listens on this computer only, and lets in whoever brings the token in the address. The token is made anew with
-    every kernel, and stands nowhere but in what the cell shows.
+    It listens on this computer only. Its token is made anew with every kernel and stands nowhere: what a cell shows is
+    kept in the notebook's file, which others may be able to read, and so has a key that is good once.
 
     Parameters
     ----------
@@ -54,26 +54,18 @@ class NotebookApp:
     def __init__(self, session: Session, annotator: str) -> None:
         self.shared = SharedState(session)
         self.learner = Learner(self.shared)
-        self._token = secrets.token_urlsafe(24)
+        self._gate = Gate(new_secret(), origins=None, lifetime_s=_PASS_S)
         self._annotator = annotator
         self._same_host = True
         sockets, self.port = bind_sockets(_HOST, 0)
-        application = WebApplication(
-            {"/": Application(FunctionHandler(self._make_page))},
-            below=Prefix(""),
-            auth_provider=AddressGate(self._token),
-            use_index=False,
-            sign_sessions=True,  # what a websocket has to bring
-            secret_key=secrets.token_bytes(32),
-            extra_websocket_origins=["*"],  # the gate checks the signature instead
-        )
-        http = HTTPServer(application)
+        application = WebApplication(self._make_page, gate=self._gate, below=Prefix(""), way_in=_WAY_IN, asks=False)
+        http = application.http_server()
         http.add_sockets(sockets)
         self._server = BaseServer(IOLoop.current(), application, http)
         self._server.start()
 
     def _make_page(self, document: Document) -> None:
-        Page(document, self.shared, self.learner, self._annotator, token_in_address=True, same_host=self._same_host)
+        Page(document, self.shared, self.learner, self._annotator, same_host=self._same_host)
 
     def show(self, annotator: str, url: str, height: int) -> None:
         """Show the app below the current cell.
@@ -106,9 +98,9 @@ class NotebookApp:
         """Return the frame, as markup. Its script finds the address: what the browser sees, the kernel cannot know."""
         fixed = _with_port(url, self.port) if url else proxied_address(self.port, os.environ)
         self._same_host = not fixed
-        values = {"port": self.port, "query": f"?{TOKEN_PARAMETER}={self._token}", "fixed": fixed}
+        values = {"port": self.port, "query": self._gate.key_query(), "fixed": fixed}
         frame = f"astroanomaly-{secrets.token_hex(8)}"
-        direct = f"http://{_HOST}:{self.port}/{values['query']}"
+        direct = f"http://{_HOST}:{self.port}/"
         script = asset("frame.js").replace("__FRAME__", json.dumps(frame)).replace("__VALUES__", json.dumps(values))
         return (
             f'<div id="{frame}"><iframe style="width:100%;height:{height:d}px;border:0;border-radius:6px" '

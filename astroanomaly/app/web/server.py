@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bokeh.application import Application
-from bokeh.application.handlers import FunctionHandler
 from bokeh.server.server import BaseServer
 from bokeh.server.util import bind_sockets
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.page import Page
-from astroanomaly.app.web.address import LOOPBACK, Prefix, allowed_origins, visible_host
+from astroanomaly.app.web.address import LOOPBACK, Prefix, allowed_origins, frame_sources, visible_host
 from astroanomaly.app.web.application import WebApplication
-from astroanomaly.app.web.gate import TOKEN_PARAMETER, CookieGate
-from astroanomaly.app.web.token import FILE, keep_token
+from astroanomaly.app.web.gate import Gate
+from astroanomaly.app.web.token import Token, kept_token
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.session.session import Session
 
@@ -33,13 +29,19 @@ __all__ = ["AppServer"]
 
 _TICK_MS = 500
 _UNUSED_MS = 30_000  # a closed page is forgotten after this time
+_PASS_S = 30 * 24 * 3600
+_WAY_IN = (
+    "This page needs the server's token. Open the address that the server showed when it was started, which has the "
+    "token, or bring the token here."
+)
+_WRONG_NAME = "This server knows no such name: open the address that it showed when it was started."
 
 
 class AppServer:
     """A server of one session.
 
-    It listens on this computer alone unless told otherwise. When other computers can reach it, it wants a token, and
-    the addresses that browsers use have to be named.
+    It listens on this computer alone unless told otherwise, and wants a token even so: other accounts of the computer
+    reach it. When other computers can reach it, the addresses that browsers use have to be named.
 
     Parameters
     ----------
@@ -54,23 +56,24 @@ class AppServer:
         it on.
     origins
         Further ``HOST`` or ``HOST:PORT`` as browsers see them, behind a proxy or from other computers.
+    frames
+        Further addresses whose pages may show the app in a frame, as in ``https://hub.org``.
     token
-        Secret that a browser has to bring; empty: that of the session, kept in its folder, when other computers can
-        reach the server, else none.
+        What a browser has to bring; None: the token of the session, which is kept in its folder.
     background
         Whether to compute missing features as soon as it starts.
 
     Attributes
     ----------
+    address
+        Where to point a browser that knows the token.
     url
-        Where to point a browser, the token included.
-    token_kept
-        How long the token is good for, in words.
+        The same with the token.
 
     Raises
     ------
     ConfigError
-        If an address, port, prefix or origin cannot be.
+        If an address, port, prefix, origin or frame cannot be.
     StorageError
         If the port is taken.
     """
@@ -84,7 +87,8 @@ class AppServer:
         annotator: str = "",
         prefix: str = "",
         origins: Sequence[str] = (),
-        token: str = "",
+        frames: Sequence[str] = (),
+        token: Token | None = None,
         background: bool = True,
     ) -> None:
         if not 0 <= port <= 65535:
@@ -97,6 +101,7 @@ class AppServer:
             )
         below = Prefix(prefix)
         allowed_origins(address, port, origins)  # refused before anything is opened
+        sources = frame_sources(frames)
         try:
             sockets, self.port = bind_sockets(address, port)
         except OSError as error:
@@ -109,37 +114,32 @@ class AppServer:
             for bound in sockets:
                 bound.close()
             raise
-        self.token, self.token_kept = token, "it is the one that was given"
-        if not token and not local:
-            self.token, kept = keep_token(Path(session))
-            self.token_kept = (
-                f"it stays the same until {Path(session) / FILE} is removed" if kept else "the next start has another"
-            )
+        self.token = kept_token(Path(session)) if token is None else token
         self.learner = Learner(self.shared, background=background)
-        allowed = allowed_origins(address, self.port, origins)
+        self._annotator = annotator
+        self._same_host = local and not origins
+        gate = Gate(
+            self.token.text, origins=allowed_origins(address, self.port, origins), frames=sources, lifetime_s=_PASS_S
+        )
+        shown = visible_host(address, self.port, origins)
         application = WebApplication(
-            {"/": Application(FunctionHandler(self._page(annotator, local and not origins)))},
+            self._make_page,
+            gate=gate,
             below=below,
-            extra_websocket_origins=allowed,
+            way_in=_WAY_IN if self.token.text else _WRONG_NAME,
+            asks=bool(self.token.text),
             absolute_url=f"http://{visible_host(address, self.port, ())}",
             unused_session_lifetime_milliseconds=_UNUSED_MS,
             check_unused_sessions_milliseconds=_UNUSED_MS // 3,
-            auth_provider=CookieGate(self.token, allowed, below, self.port),
-            use_index=False,
-            sign_sessions=True,  # nobody makes up the name of somebody else's page
-            secret_key=secrets.token_bytes(32),
         )
-        http = HTTPServer(application)
+        http = application.http_server()
         http.add_sockets(sockets)
         self._server = BaseServer(IOLoop.current(), application, http)
-        query = f"?{TOKEN_PARAMETER}={self.token}" if self.token else ""
-        self.url = f"http://{visible_host(address, self.port, origins)}{below.path}/{query}"
+        self.address = f"http://{shown}{below.path}/"
+        self.url = self.address + gate.query
 
-    def _page(self, annotator: str, same_host: bool) -> Callable[[Document], None]:
-        def make(document: Document) -> None:
-            Page(document, self.shared, self.learner, annotator, same_host=same_host)
-
-        return make
+    def _make_page(self, document: Document) -> None:
+        Page(document, self.shared, self.learner, self._annotator, same_host=self._same_host)
 
     def run(self) -> None:
         """Serve until stopped, by Ctrl-C or SIGTERM."""

@@ -76,10 +76,15 @@ class Tab:
         self.page = self.context.new_page()
         self.problems = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", self._heard)
         self.page.on("dialog", lambda dialog: (self.problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.page.goto(url)
         self.wait_for(lambda: len(self.column("cells", "object_id")) > 0)
         self.wait_for(lambda: self.fits() and self.is_laid_out())
+
+    def _heard(self, message):
+        if "Content Security Policy" in message.text:  # nothing that the page does is forbidden to it
+            self.problems.append(message.text)
 
     def fits(self):
         """Whether the server knows how large the mosaic is: its cells are square, but for a pixel of the whole."""

@@ -58,6 +58,10 @@ def write_notebook(path, session):
     nbformat.write(book, path)
 
 
+def frame_of(page):
+    return page.locator(".jp-OutputArea iframe").element_handle().content_frame()
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "hub.example"])
 def test_label_in_jupyterlab(new_session, lab, chromium, tmp_path, host):
     """On this computer the frame reaches the kernel; from elsewhere it goes through the proxy of Jupyter's server."""
@@ -78,14 +82,23 @@ def test_label_in_jupyterlab(new_session, lab, chromium, tmp_path, host):
         else:
             assert re.match(rf"http://{re.escape(host)}:\d+/\?token=", address)
             assert f":{lab}/" not in address
-        frame = page.locator(".jp-OutputArea iframe").element_handle().content_frame()
-        wait_for(lambda: "page 1" in text_of(frame), 60)
+        wait_for(lambda: "page 1" in text_of(frame_of(page)), 60)
         page.frame_locator(".jp-OutputArea iframe").get_by_text("page 1").first.click()
         page.keyboard.press("a")
         wait_for(lambda: verdicts(session) == ["anomaly"])
         page.keyboard.press("n")
         wait_for(lambda: verdicts(session) == ["anomaly", "nominal"])
         assert page.locator(".jp-Cell").count() <= 2  # none of the keys was a command of the notebook
+        page.locator(".jp-Cell .jp-InputArea-prompt").first.click()  # out of the frame
+        page.keyboard.press("Control+s")
+        file = tmp_path / "root" / "book.ipynb"
+        wait_for(lambda: "token=" in file.read_text())
+        key = re.search(r"token=([\w-]+)", file.read_text())[1]  # other accounts may be able to read the file
+        kernel = re.search(r'"port\\": (\d+)', file.read_text())[1]
+        assert get(f"http://127.0.0.1:{kernel}/?token={key}")[0] == 403
+        page.reload()  # and so may the page: what it has is void, and its cookie holds
+        page.wait_for_selector(".jp-OutputArea iframe[src]", timeout=60_000)
+        wait_for(lambda: "page 1" in text_of(frame_of(page)), 60)
         picture = os.environ.get("ASTROANOMALY_PICTURES")
         if picture:
             page.screenshot(path=f"{picture}/jupyterlab.png")
@@ -119,10 +132,18 @@ def test_serve_behind_the_proxy_of_jupyter(new_session, lab, chromium, tmp_path,
         failed = []
         page.on("response", lambda reply: failed.append(reply.url) if reply.status >= 400 else None)
         address = f"{BASE}{path.format(port=port)}/"
-        page.goto(f"http://hub.example:{lab}{address}?token={TOKEN}")
+        page.goto(f"http://hub.example:{lab}{BASE}tree?token={TOKEN}")  # to be known to Jupyter
+        token = re.search(r"token=(\S+)", log.read_text())[1]
+        failed.clear()
+        page.goto(f"http://hub.example:{lab}{address}?token={token}")
         wait_for(lambda: "page 1" in text_of(page), 60)
         page.keyboard.press("a")
         wait_for(lambda: verdicts(session) == ["anomaly"])
+        assert page.url == f"http://hub.example:{lab}{address}"
+        page.reload()
+        wait_for(lambda: "page 1" in text_of(page), 60)
+        mine = [cookie for cookie in context.cookies() if re.fullmatch("astroanomaly-[0-9a-f]{12}", cookie["name"])]
+        assert [cookie["path"] for cookie in mine] == [address.rstrip("/")]  # no other server of the hub gets it
         assert [url for url in failed if "favicon" not in url] == []
         assert "Bokeh" not in get(f"http://127.0.0.1:{lab}{address}")[1]  # Jupyter asks for its own token
     finally:

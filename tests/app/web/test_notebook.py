@@ -1,8 +1,6 @@
 """The app in a frame of a notebook: who reaches it, and under which address. Real kernels, a real browser."""
 
-import http.server
 import re
-import threading
 import urllib.parse
 from contextlib import contextmanager
 
@@ -12,7 +10,7 @@ import pytest
 
 from astroanomaly.app.web.notebook import proxied_address
 from astroanomaly.errors import ConfigError
-from web_pages import free_port, get, text_of, verdicts, wait_for, websocket
+from web_pages import get, headers_of, page_elsewhere, session_in, text_of, verdicts, wait_for, websocket
 
 
 @contextmanager
@@ -33,52 +31,41 @@ def kernel(session):
         yield run(shown), run
 
 
-@contextmanager
-def served(html, folder, host):
-    """Serve a page with the output of a cell, as a notebook does; gives its address."""
-    folder.mkdir()
-    text = f"<!doctype html><meta charset=utf-8><body><h1>a notebook</h1>{html}</body>"
-    (folder / "index.html").write_text(text, encoding="utf-8")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(folder))
-
-        def log_message(self, *arguments):
-            pass
-
-    port = free_port()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Quiet) as pages:
-        threading.Thread(target=pages.serve_forever, daemon=True).start()
-        try:
-            yield f"http://{host}:{port}/index.html"
-        finally:
-            pages.shutdown()
-
-
-def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session, chromium, tmp_path):
+def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session, chromium):
     session = new_session()
     with kernel(session) as (html, run):
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=([\w-]{32})", html)
-        port, token = int(found[1]), found[2]
+        port, key = re.search(r'"port": (\d+), "query": "\?token=([\w-]{32})"', html).groups()
         base = f"http://127.0.0.1:{port}/"
-        for wrong in ("", "?token=", f"?token={token[:-1]}"):  # another account of the same computer
-            assert get(f"{base}{wrong}")[0] == 403
-            assert get(f"{base}autoload.js{wrong}")[0] == 403
-            assert get(f"{base}metadata{wrong}")[0] == 403
-        assert websocket(port) == 403
-        for forged in ("e30.c2lnbmVk", "W10.x", "bnVsbA.x", "x.x"):  # {}, [], null, and no JSON at all
-            assert websocket(port, **{"Sec-WebSocket-Protocol": f"bokeh, {forged}"}) == 403
-        status, text = get(f"{base}?token={token}")
+        for wrong in ("", "?token=", f"?token={key[:-1]}"):  # another account of the same computer
+            for path in ("", "autoload.js", "metadata", "static/js/bokeh.min.js"):
+                assert get(f"{base}{path}{wrong}")[0] == 403
+        status, headers = headers_of(f"{base}?token={key}&from=http://hub.org:8888")
         assert status == 200
-        signed = re.search(r'"token":"([^"]+)"', text)[1]
-        assert websocket(port, **{"Sec-WebSocket-Protocol": f"bokeh, {signed}"}) == 101
-        assert websocket(port, **{"Sec-WebSocket-Protocol": f"bokeh, {signed[:-2]}xx"}) == 403
+        frames = "frame-ancestors 'self' http://hub.org:8888"
+        assert headers["Content-Security-Policy"].endswith(frames)
+        assert get(f"{base}?token={key}")[0] == 403  # what the notebook's file keeps is good once
+        cookie = headers["Set-Cookie"].split(";")[0]
+        assert headers_of(base, Cookie=cookie)[1]["Content-Security-Policy"].endswith(frames)
+        signed = session_in(get(base, Cookie=cookie)[1])
+        assert websocket(port, session="x", Cookie=cookie) == 403
+        for forged in ("e30.c2lnbmVk", "W10.x", "bnVsbA.x", "x.x", f"{signed[:-2]}xx"):  # {}, [], null, and no JSON
+            assert websocket(port, session=forged) == 410
+        assert websocket(port, session=signed, origin="http://hub.org") == 101
+        key = re.search(r"token=([\w-]+)", run("session.app()"))[1]  # in VS Code, whose pages are of no web address
+        headers = headers_of(f"{base}?token={key}&from=vscode-webview%3A%2F%2Fabc&from=vscode-file%3A%2F%2Fvscode-app")[
+            1
+        ]
+        assert "frame-ancestors" not in headers["Content-Security-Policy"]
+        assert headers_of(base, Cookie=cookie)[1]["Content-Security-Policy"].endswith(
+            frames
+        )  # no page of other servers
         for arguments in ("height=5", "url='hub.org'"):
             with pytest.raises(nbclient.exceptions.CellExecutionError, match=arguments):
                 run(f"session.app({arguments})")
         for number, host in enumerate(("localhost", "127.0.0.1")):
-            with served(html, tmp_path / str(number), host) as url:
+            shown = run("session.app(annotator='ann')")
+            key = re.search(r"token=([\w-]+)", shown)[1]
+            with page_elsewhere(f"<h1>a notebook</h1>{shown}", host) as url:
                 context = chromium.new_context()
                 try:
                     page = context.new_page()
@@ -86,16 +73,24 @@ def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session,
                     wait_for(lambda page=page: len(page.frames) > 1 and "page 1" in text_of(page.frames[1]), 60)
                     frame = page.frames[1]
                     assert urllib.parse.urlparse(frame.url).netloc == f"{host}:{port}"
+                    assert key not in frame.url
                     page.keyboard.press("a")  # nobody has clicked into the app: the key is the notebook's
                     page.frame_locator("iframe").get_by_text("page 1").first.click()
                     page.keyboard.press("n")
                     wait_for(lambda number=number: verdicts(session) == ["nominal"] * (number + 1))
                     page.get_by_role("heading", name="a notebook").click()
                     page.keyboard.press("a")
-                    frame.goto(frame.url)  # a frame that is loaded again comes back
+                    link = page.get_by_role("link").get_attribute("href")
+                    assert get(link)[0] == 200  # without a cookie: another browser opens it
+                    context.clear_cookies()
+                    frame.goto(frame.url)  # a frame that is loaded again comes back, also without cookies
                     wait_for(lambda frame=frame: "page 1" in text_of(frame))
+                    page.reload()  # the notebook is loaded again: its key is void, but there is a cookie now
+                    wait_for(lambda page=page: len(page.frames) > 1 and "page 1" in text_of(page.frames[1]), 60)
                     assert verdicts(session) == ["nominal"] * (number + 1)
-                    assert context.cookies() == []
+                    context.clear_cookies()
+                    page.reload()
+                    wait_for(lambda page=page: len(page.frames) > 1 and "run the cell" in text_of(page.frames[1]))
                 finally:
                     context.close()
 
