@@ -32,8 +32,9 @@ class Server:
         self.process.start()
         end = time.monotonic() + 60
         while (found := re.search(r"open (http://\S+?:(\d+)/\S*)", log.read_text())) is None:
-            assert self.process.is_alive(), log.read_text()
-            assert time.monotonic() < end, log.read_text()
+            if not self.process.is_alive() or time.monotonic() > end:
+                self.process.kill()
+                raise AssertionError(f"it does not say its address: {log.read_text()}")
             time.sleep(0.02)
         self.url, self.port = found[1], int(found[2])
 
@@ -46,7 +47,9 @@ class Server:
         """Have it end, and wait for that."""
         self.send(how)
         self.process.join(30)
-        assert not self.process.is_alive()
+        if self.process.is_alive():
+            self.process.kill()
+            raise AssertionError(f"it runs 30 s after the signal {how}: {self.log.read_text()}")
 
 
 def stop_all(servers):

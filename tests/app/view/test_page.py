@@ -745,7 +745,7 @@ def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_ta
         log.verdict(odd[: len(odd) // 2], "anomaly", annotator="ben")
         known = np.random.default_rng(0).permutation(plain)[:60]
         log.verdict([str(i) for i in known], "nominal", annotator="ben")
-    tab = open_tab(serve(session.path, "--annotator", "ann", background=bool(keep)).url)
+    tab = open_tab(serve(session.path, "--annotator", "ann", background=True).url)
     words = f"probe: {len(odd) // 2 + 60} verdicts"
     tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], 120)
     settle(3)
