@@ -68,13 +68,28 @@ def sky(tmp_path_factory):
     return made, folder / "cache"
 
 
+@pytest.fixture(scope="session")
+def computed_cache(sky, tmp_path_factory):
+    """The cache of the small sky, with what the app computes of it in the background."""
+    from astroanomaly import Session
+    from astroanomaly.app.background.jobs import compute_features
+
+    folder = tmp_path_factory.mktemp("computed")
+    cache = shutil.copytree(sky[1], folder / "cache", ignore=shutil.ignore_patterns("derived"))
+    for _ in compute_features(Session.create(folder / "session", cache, settings=TINY).path, list):
+        pass
+    return cache
+
+
 @pytest.fixture
-def new_session(sky, tmp_path):
-    """Make a session on the small sky with a network of a few weights; no features are there yet."""
+def new_session(sky, tmp_path, request):
+    """Make a session on the small sky with a network of a few weights, with features or without."""
     from astroanomaly import Session
 
-    def make(name="search", **more):
-        cache = shutil.copytree(sky[1], tmp_path / f"cache-of-{name}", ignore=shutil.ignore_patterns("derived"))
+    def make(name="search", *, computed=False, **more):
+        there = request.getfixturevalue("computed_cache") if computed else sky[1]
+        left_out = None if computed else shutil.ignore_patterns("derived")
+        cache = shutil.copytree(there, tmp_path / f"cache-of-{name}", ignore=left_out)
         return Session.create(tmp_path / name, cache, settings=TINY, **more)
 
     return make

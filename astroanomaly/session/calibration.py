@@ -24,9 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 from scipy.special import expit
-from scipy.stats import hypergeom
 
 from astroanomaly.errors import LabelError
 
@@ -147,6 +145,8 @@ def interval_of_total(anomalies: int, audit: int, pool: int, level: float = 0.9)
     pool
         Objects in all, the sample included.
     """
+    from scipy.stats import hypergeom  # slow to load: as long as all the rest of a session
+
     tail = (1 - level) / 2
     lowest, highest = anomalies, pool - (audit - anomalies)
     low, high = lowest, highest
@@ -188,6 +188,8 @@ def forecast(
     LabelError
         If fewer than 20 objects of the audit set are labelled.
     """
+    from scipy.optimize import isotonic_regression  # slow to load, too
+
     audit_truth, known_truth = np.asarray(audit_truth, bool), np.asarray(known_truth, bool)
     if len(audit_truth) < MIN_AUDIT_LABELS:
         raise LabelError(

@@ -300,7 +300,7 @@ def test_features_are_computed_by_the_workers(tmp_path, survey, address, tiny, m
 
 @pytest.mark.parametrize("ranker", ["probe", "tuned"])
 def test_the_workers_cut_and_score_a_survey(tmp_path, sky, new_session, address, monkeypatch, ranker):
-    session = new_session()
+    session = new_session(computed=True)
     ids = list(session.cache.ids)
     session.label(ids[:6], "anomaly", annotator="ann")
     session.label(ids[6:20], "nominal", annotator="ann")

@@ -57,26 +57,29 @@ def server():
         yield running
 
 
-@pytest.fixture
-def fill(plugin, tmp_path):
+def fill_from(server, plugin, folder, name="cache", **more):
     """Ingest from a server, into a cache of its own name."""
     from my_stamps import Stamps
 
-    def run(server, name="cache", keep="kept", **more):
-        config = {"first_wait_s": 0.01, "attempts": 3, "timeout_s": 1.0, "keep": str(tmp_path / keep)}
-        config |= more.pop("fetch", {})
-        options = {"url": f"{server.url}/stamp", "catalog": plugin / "positions.csv", "pixels": 12}
-        return ingest(Stamps(), out=tmp_path / name, fetch=config, **{**options, **more})
+    config = {"first_wait_s": 0.01, "attempts": 3, "timeout_s": 1.0, "keep": str(folder / "kept")}
+    config |= more.pop("fetch", {})
+    options = {"url": f"{server.url}/stamp", "catalog": plugin / "positions.csv", "pixels": 12}
+    return ingest(Stamps(), out=folder / name, fetch=config, **{**options, **more})
+
+
+@pytest.fixture
+def fill(plugin, tmp_path):
+    def run(server, **more):
+        return fill_from(server, plugin, tmp_path, **more)
 
     return run
 
 
-@pytest.fixture
-def calm(server, fill):
-    """Digest of a run without trouble, with the counter of the server back at zero."""
-    digest = fill(server, "calm", "kept by calm").digest()
-    server.asked.clear()
-    return digest
+@pytest.fixture(scope="module")
+def calm(plugin, tmp_path_factory):
+    """Digest of a run without trouble."""
+    with StampServer() as server:
+        return fill_from(server, plugin, tmp_path_factory.mktemp("calm")).digest()
 
 
 def account(cache):

@@ -41,7 +41,7 @@ def test_a_detector_finds_what_is_outside_and_gives_the_same_scores_again(detect
         assert roc_auc_score(np.arange(400) < 12, own) > 0.9
     assert roc_auc_score(np.arange(400) < 12, found[0]) > 0.9
     np.testing.assert_array_equal(*found)
-    alone = np.concatenate([ranker.outlier_score(part) for part in np.array_split(points(1), 40)])
+    alone = np.concatenate([ranker.outlier_score(part) for part in np.array_split(points(1), 10)])
     np.testing.assert_allclose(alone, found[0], rtol=1e-6, atol=1e-9)  # whatever is scored with it
 
 

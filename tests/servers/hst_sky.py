@@ -55,13 +55,13 @@ class Product:
     def file(self):
         return f"{self.name}.fits"
 
-    @property
+    @functools.cached_property
     def content(self):
         buffer = io.BytesIO()
         self.hdulist.writeto(buffer)
         return buffer.getvalue()
 
-    @property
+    @functools.cached_property
     def packed(self):
         return gzip.compress(self.content, 1)
 

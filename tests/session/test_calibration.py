@@ -25,18 +25,17 @@ def surveys():
 @pytest.mark.slow
 @pytest.mark.parametrize("labelled", [0, 150])
 def test_intervals_hold_the_truth_as_often_as_they_say(surveys, labelled):
-    """240 surveys of ten shapes of scores, four rates and three audit sets; with and without selective labels."""
+    """120 surveys of ten shapes of scores, four rates and three audit sets; with and without selective labels."""
     found = {}
     for shape in surveys.SHAPES:
         for rate in surveys.RATES:
             for audit in surveys.AUDITS:
-                for seed in (0, 1):
-                    rng = np.random.default_rng((seed, audit, int(1000 * rate), list(surveys.SHAPES).index(shape), 7))
-                    made = surveys.check(shape, rate, audit, rng, objects=3000, labelled=labelled)
-                    for depth, values in made.items():
-                        found.setdefault(depth, []).append(values)
-                        found.setdefault(shape, []).append(values)
-                        found.setdefault("mean", []).append(values)
+                rng = np.random.default_rng((0, audit, int(1000 * rate), list(surveys.SHAPES).index(shape), 7))
+                made = surveys.check(shape, rate, audit, rng, objects=3000, labelled=labelled)
+                for depth, values in made.items():
+                    found.setdefault(depth, []).append(values)
+                    found.setdefault(shape, []).append(values)
+                    found.setdefault("mean", []).append(values)
     share = {name: np.mean([v[:2] for v in values], axis=0) for name, values in found.items()}
     assert 0.85 <= share["mean"][0] <= 0.98
     assert share["mean"][1] >= 0.92

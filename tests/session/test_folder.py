@@ -17,7 +17,7 @@ VERBS = {
 
 @pytest.fixture
 def labelled(new_session):
-    session = new_session()
+    session = new_session(computed=True)
     ids = list(session.cache.ids)
     session.label(ids[:5], "anomaly")
     session.label(ids[5:20], "nominal")

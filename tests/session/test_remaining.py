@@ -33,7 +33,7 @@ def words(truth, ids):
 
 @pytest.fixture
 def session(new_session, truth):
-    made = new_session(audit=60)
+    made = new_session(computed=True, audit=60)
     audit = sorted(made.labels.audit)
     made.labels.verdict(audit, words(truth, audit), annotator="ann", ordering="audit")
     others = [i for i in made.cache.ids if i not in made.labels.audit][:24]

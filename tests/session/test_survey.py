@@ -27,7 +27,7 @@ def trained(new_session, sky):
     """A session on the small sky whose probe has learnt."""
     with sky[0].truth.open(newline="") as handle:
         rows = list(csv.DictReader(handle))
-    session = new_session()
+    session = new_session(computed=True)
     for wanted in ("nominal", "anomaly"):
         ids = [row["object_id"] for row in rows if (row["class"] == "nominal") == (wanted == "nominal")]
         session.label([name for name in ids if name in session.cache][:8], wanted)

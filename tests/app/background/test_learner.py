@@ -47,13 +47,22 @@ def wait_for(learner, what, seconds=90):
     raise AssertionError(f"this did not happen within {seconds} s; {learner.problem}")
 
 
-def test_features_are_computed_in_the_background_and_rank_without_labels(started):
-    shared, learner = started()
+def test_features_wait_until_they_are_asked_for_and_then_rank_without_labels(started):
+    shared, learner = started(background=False)
+    for _ in range(3):
+        learner._ticked = 0.0  # however often it looks
+        learner.tick()
+    assert (learner.computed, learner.computing) == (0, False)
+    with pytest.raises(ConfigError, match="not computed yet"):
+        learner.nearest(shared.cache.ids[0], 5)
+    learner.compute()
+    assert learner.computing
     wait_for(learner, lambda: learner.computed == len(shared.cache) and COLD in shared.scores)
     wait_for(learner, lambda: np.isfinite(shared.scores[COLD]).all())
     ids, left = shared.choose(5, "score", COLD, filters())
     assert left == len(shared.cache)
     assert shared.score_of(ids, COLD).tolist() == sorted(shared.scores[COLD].tolist(), reverse=True)[:5]
+    assert catalogue(shared, ids[:3], COLD, 0).meta["ranker"] == "cold"
 
 
 def filters():
@@ -63,7 +72,7 @@ def filters():
 
 
 def test_the_probe_follows_the_verdicts(started):
-    shared, learner = started(audit=5)
+    shared, learner = started(background=False, computed=True, audit=5)
     ids = [i for i in shared.cache.ids if i not in shared.audit]
     wait_for(learner, lambda: learner.computed == len(shared.cache))
     shared.labels.verdict(ids[:2], "anomaly", annotator="ann")
@@ -87,8 +96,6 @@ def test_the_probe_follows_the_verdicts(started):
         assert "c=5.0" in meta["ranker_settings"]
     assert catalogue(shared, ids[:3], PROBE, 0).meta["scores"] == "the probe on 6 verdicts"
     assert catalogue(shared, ids[:3], LATEST, 0).meta == told | {"scores": "round 1, probe"}
-    if COLD in shared.scores:
-        assert catalogue(shared, ids[:3], COLD, 0).meta["ranker"] == "cold"
     shared.labels.verdict(sorted(shared.audit), "anomaly", annotator="ann")
     wait_for(learner, lambda: learner._fitted_verdicts == 11)
     np.testing.assert_array_equal(shared.scores[PROBE], first)  # nothing is learnt from the audit set
@@ -98,7 +105,7 @@ def test_the_probe_follows_the_verdicts(started):
 
 
 def test_a_ranking_that_rests_on_nothing_any_more_is_withdrawn(started):
-    shared, learner = started()
+    shared, learner = started(background=False, computed=True)
     ids = list(shared.cache.ids)
     wait_for(learner, lambda: learner.computed == len(shared.cache))
     shared.labels.verdict(ids[0], "nominal", annotator="ann")
@@ -137,21 +144,22 @@ def test_a_locked_label_file_does_not_stop_a_page(started):
 
 
 def test_questions_are_answered_on_a_thread_of_their_own(started):
-    shared, learner = started()
+    shared, learner = started(background=False, computed=True)
     first, second = threading.Event(), threading.Event()
     slow = learner.ask(lambda: first.set() or second.wait(30))
     assert first.wait(30)
     assert not slow.done()
-    answer = learner.ask(learner.nearest, shared.cache.ids[0], 5)
+    answer = learner.ask(learner.saliency, shared.cache.ids[0], COLD)
+    assert not answer.done()  # one after another
     second.set()
-    with pytest.raises(ConfigError, match="not computed yet"):
+    with pytest.raises(ConfigError, match="these scores rest on no label"):
         answer.result(30)
     wait_for(learner, lambda: learner._fitted_features == len(shared.cache))
     assert len(learner.ask(learner.nearest, str(shared.cache.ids[0]), 5).result(30)) == 5
 
 
 def test_the_probe_can_wait_for_more_verdicts(started):
-    shared, learner = started()
+    shared, learner = started(background=False, computed=True)
     wait_for(learner, lambda: learner.computed == len(shared.cache) and learner._fitted_features == len(shared.cache))
     learner.refit_every = 5
     ids = list(shared.cache.ids)
@@ -165,21 +173,8 @@ def test_the_probe_can_wait_for_more_verdicts(started):
     wait_for(learner, lambda: learner.fitted_on == "5 verdicts")
 
 
-def test_features_can_wait_until_they_are_asked_for(started):
-    shared, learner = started(background=False)
-    for _ in range(3):
-        learner.tick()
-        time.sleep(0.45)
-    assert (learner.computed, learner.computing) == (0, False)
-    learner.compute()
-    assert learner.computing
-    wait_for(learner, lambda: learner.computed == len(shared.cache))
-
-
 def test_more_like_this(started):
-    shared, learner = started()
-    with pytest.raises(ConfigError, match="not computed yet"):
-        learner.nearest(shared.cache.ids[0], 5)
+    shared, learner = started(background=False, computed=True)
     wait_for(learner, lambda: learner._fitted_features == len(shared.cache))
     features = shared.session.points(list(shared.cache.ids))
     wanted = str(shared.cache.ids[7])
@@ -194,19 +189,21 @@ def test_a_network_is_trained_in_a_process_of_its_own(started):
     ids = list(shared.cache.ids)
     shared.labels.verdict(ids[:3], "anomaly", annotator="ann")
     shared.labels.verdict(ids[3:9], "nominal", annotator="ann")
-    learner.train("fixmatch", {"iterations": 3})
+    learner.train("fixmatch", {"iterations": 25})
     assert learner.training.stage == "starting a process"
     assert learner.training.elapsed_s < 5
     with pytest.raises(SessionError, match="running"):
         learner.train("probe", {})
-    wait_for(learner, lambda: learner.training.state != "running")
+    learner.training.wait(120)  # nobody looks meanwhile: the pipe must not fill up
     assert (learner.training.state, learner.training.error) == ("done", "")
-    assert [step.done for step in learner.history()] == [1, 2, 3]
+    assert [step.done for step in learner.history()] == list(range(1, 26))
+    assert isinstance(learner.training.last, Progress)
     early = ["loading the libraries", "loading the session", "preparing the ranker"]
     assert [step.stage for step in learner.training.reports[:3]] == early
     assert {"loss", "confident", "seconds"} <= set(learner.history()[0].values)
     assert shared.read_round()
     assert shared.described[LATEST] == "round 1, fixmatch"
+    assert [item.ranker for item in Session.open(shared.session.path).rounds] == ["fixmatch"]
     assert np.isfinite(shared.scores[LATEST]).all()
     saliency = learner.saliency(ids[0])
     assert saliency.shape == (48, 48)
@@ -227,7 +224,7 @@ def test_a_training_that_fails_says_why_and_leaves_the_last_round(started):
 
 
 def test_a_training_can_be_cancelled_at_any_time(started):
-    shared, learner = started(background=False)
+    shared, learner = started(background=False, computed=True)
     ids = list(shared.cache.ids)
     shared.labels.verdict(ids[:6], ["anomaly", "nominal"] * 3, annotator="ann")
     shared.session.train("probe")
@@ -257,23 +254,9 @@ def test_a_killed_process_is_told_from_one_that_is_done(new_session):
     assert "killed by signal 9" in job.error
 
 
-def test_reports_arrive_in_order_whoever_reads_them(new_session):
-    session = new_session()
-    session.label(list(session.cache.ids)[:4], "anomaly")
-    session.label(list(session.cache.ids)[4:8], "nominal")
-    job = BackgroundJob("training", train, session.path, "fixmatch", {"iterations": 25})
-    job.wait(120)  # nobody looks meanwhile: the pipe must not fill up
-    assert job.state == "done"
-    steps = [report.done for report in job.reports if report.stage == "training"]
-    assert steps == list(range(1, 26))
-    assert isinstance(job.last, Progress)
-    assert [item.ranker for item in Session.open(session.path).rounds] == ["fixmatch"]
-
-
 @pytest.mark.parametrize("method", ["neighbours", "principal"])
 def test_a_feature_map_lays_like_beside_like(new_session, sky, method):
-    session = new_session()
-    session.features(list(session.cache.ids))
+    session = new_session(computed=True)
     (found,) = map_features(session.path, method, [str(session.cache.ids[0])], list)
     assert isinstance(found, FeatureMap)
     assert sorted(found.ids) == sorted(session.cache.ids)

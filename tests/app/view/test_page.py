@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,34 +23,10 @@ from astroanomaly.demo.simulate import simulate
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.records import CutoutBlock, Layout, Task
 from astroanomaly.session.outputs.check import check_bundle
+from serving import Server, stop_all
 from turned_sky import WAYS, make_cache, upper_right, where
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-class Server:
-    """``astroanomaly serve`` in a process of its own."""
-
-    def __init__(self, session, log, *words, port=0, background=False):
-        command = [sys.executable, "-m", "astroanomaly", "serve", str(session), "--no-browser", "--port", str(port)]
-        words = words if background else (*words, "--no-background")
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*command, *words], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
-            )  # fmt: skip
-        end = time.monotonic() + 60
-        while (found := re.search(r"open (http://\S+)", log.read_text())) is None:
-            assert self.process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        self.url = found[1]
-        self.port = int(re.search(r":(\d+)/", self.url)[1])
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-            self.process.wait(30)
 
 
 @pytest.fixture
@@ -64,8 +38,7 @@ def serve(tmp_path):
         return started[-1]
 
     yield start
-    for server in started:
-        server.stop()
+    stop_all(started)
 
 
 class Tab:
@@ -390,7 +363,7 @@ def test_the_stretch_changes_pixels_on_the_screen_and_is_kept(new_session, serve
     mixed = tab.shot()
     tab.page.get_by_label("curve").select_option("linear")
     tab.wait_for(lambda: tab.shot() != mixed)
-    time.sleep(1.5)  # preferences are written with the next tick
+    tab.wait_for(lambda: '"linear"' in (session.path / "app.json").read_text())
     again = open_tab(server.url)
     assert again.page.get_by_label("curve").input_value() == "linear"
     assert session.cache.digest() == digest
@@ -768,18 +741,23 @@ def test_the_keys_are_shown_as_they_are(new_session, serve, open_tab):
     assert all(meaning in text for _, _, meaning in KEYS)
 
 
-def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
+def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_tab):
     """Take the pictures of docs/app.md; ASTROANOMALY_PICTURES names the folder to keep them in, with real weights."""
     keep = os.environ.get("ASTROANOMALY_PICTURES")
     folder = Path(keep) if keep else tmp_path
-    made, cache = sky
-    settings = tiny
+    made = sky[0]
     if keep:
         made = simulate(tmp_path / "sky", n_objects=900, anomaly_rate=0.04, seed=3)
         cache = tmp_path / "cache"
         ingest("fits", made.mosaics, out=cache, catalog=made.catalog, size="64")
         settings = {"input": {"size": 64}, "train": {"iterations": 60}}
-    session = Session.create(tmp_path / "search", cache, settings=settings, classes=["ring"])
+        session = Session.create(tmp_path / "search", cache, settings=settings, classes=["ring"])
+    else:
+        session = new_session(computed=True, classes=["ring"])
+
+    def settle(seconds):
+        time.sleep(seconds if keep else min(seconds, 0.5))
+
     truth = {line.split(",")[0]: line.split(",")[1] for line in made.truth.read_text().splitlines()[1:]}
     odd, plain = ([i for i in session.cache.ids if (truth[i] != "nominal") == yes] for yes in (True, False))
     with LabelLog.open(session.labels.path) as log:
@@ -789,13 +767,14 @@ def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
     tab = open_tab(serve(session.path, "--annotator", "ann", background=True).url)
     words = f"probe: {len(odd) // 2 + 60} verdicts"
     tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], 120)
-    time.sleep(3 if keep else 1)
-    tab.page.get_by_text("use newer ranking").click()
-    time.sleep(0.5)
+    settle(3)
+    if (newer := tab.page.get_by_text("use newer ranking")).is_visible():
+        newer.click()
+    settle(0.5)
     for object_id in tab.column("cells", "object_id")[:9]:
         tab.press("a" if truth[object_id] != "nominal" else "n")
     tab.press("f", "s")
-    time.sleep(2)
+    settle(2)
 
     def take(name):
         picture = folder / f"app-{name}.jpg"
@@ -806,21 +785,21 @@ def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
 
     take("candidates")
     tab.press("ArrowRight", "Enter")
-    time.sleep(1.5)
+    settle(1.5)
     take("inspector")
     tab.press("Escape")
     tab.page.get_by_role("button", name="learning").click()
     if keep:
         tab.page.get_by_role("button", name="train and score").click()
-        time.sleep(40)
-    time.sleep(0.5)
+        settle(40)
+    settle(0.5)
     take("learning")
     tab.page.get_by_role("button", name="maps").click()
     tab.page.get_by_role("button", name="draw the feature map").click()
     tab.wait_for(lambda: "on the feature map" in tab.text(), 120)
-    time.sleep(1.5)
+    settle(1.5)
     take("maps")
     tab.page.get_by_role("button", name="performance").click()
     tab.wait_for(lambda: "suspect labels" in tab.text() and "comparing" not in tab.text(), 120)
-    time.sleep(1)
+    settle(1)
     take("performance")

@@ -91,7 +91,7 @@ def test_it_listens_on_this_computer_only_and_wants_the_token_for_everything(new
     if outside and not outside.startswith("127."):
         with pytest.raises(OSError), socket.create_connection((outside, port), timeout=5):
             pass
-    said = start.logs[-1].read_text()  # all of it, with --verbose
+    said = start.servers[-1].log.read_text()  # all of it, with --verbose
     assert "GET /ws" in said
     assert said.count(token) == 1  # in the address that is shown
     for secret in (mark, opened, part.partition("key=")[2]):
@@ -145,8 +145,7 @@ def test_other_computers_come_by_the_addresses_that_were_named(new_session, star
     assert websocket(port, origin=ORIGIN, session=opened) == 403
     assert websocket(port, session=opened) == 403  # its own address was not among those given
     assert token not in (session.path / "session.toml").read_text()
-    start.processes[-1].terminate()
-    start.processes[-1].wait(30)
+    start.servers[-1].stop()
     again, _ = start(session, *wanted)
     assert again == url
     assert get(base, Cookie=cookie)[0] == 200  # the browser comes back with what it has
@@ -348,8 +347,7 @@ def test_no_list_of_processes_and_no_file_of_others_has_the_token(new_session, s
         assert page.evaluate("history.length") <= 2
     finally:
         context.close()
-    start.processes[-1].terminate()
-    start.processes[-1].wait(30)
+    start.servers[-1].stop()
     assert not opened.exists()
 
 
@@ -388,4 +386,4 @@ def test_a_given_token_is_not_shown_and_may_be_brought_on_the_page(new_session, 
         assert {ask.post(f"{url}ws").status, ask.put(url).status, ask.delete(f"{url}favicon.ico").status} == {405}
     finally:
         context.close()
-    assert token not in start.logs[-1].read_text()
+    assert token not in start.servers[-1].log.read_text()

@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import urllib.error
@@ -67,16 +68,16 @@ def test_an_origin_without_a_port_means_that_of_the_proxy_or_of_the_server():
             allowed_origins("127.0.0.1", 5006, [wrong])
 
 
-@pytest.mark.parametrize(
-    "prefix",
-    ["a/../b", "..", "a//b", "a?b", "a#b", "[a]", "a\nb", "a;b", "%2e%2e/a", "a%00b", "a\\b", '"', "%ff", "a\u202eb"],
-)  # fmt: skip
-def test_a_path_that_cannot_be_is_refused_with_what_can(new_session, prefix):
-    with pytest.raises(ConfigError, match="--prefix"):
-        AppServer(new_session().path, prefix=prefix, port=0)
+def test_a_path_that_cannot_be_is_refused_with_what_can(new_session):
+    session = new_session()
+    for prefix in (
+        "a/../b", "..", "a//b", "a?b", "a#b", "[a]", "a\nb", "a;b", "%2e%2e/a", "a%00b", "a\\b", '"', "%ff", "a\u202eb"
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match="--prefix"):
+            AppServer(session.path, prefix=prefix, port=0)
 
 
-@pytest.mark.parametrize("prefix", ["a+b", "user/ann(1)", "ünï", "a b", "/x/", "user/ann%40host.org", "a.b$c"])
+@pytest.mark.parametrize("prefix", ["a+b/ünï", "/x/", "user/ann(1)/a b/ann%40host.org/a.b$c"])
 def test_a_path_may_have_characters_with_a_meaning_elsewhere(new_session, start, chromium, prefix):
     session = new_session()
     port = free_port()
@@ -119,8 +120,7 @@ def test_an_open_page_comes_back_after_a_restart_and_the_terminal_stays_quiet(ne
         assert page.evaluate("Bokeh.documents[0].config.notify_connection_status") is False
         assert page.evaluate("Bokeh.documents[0].config.reconnect_session") is False
         token = session_in(page.content())
-        start.processes[-1].kill()
-        start.processes[-1].wait(30)
+        start.servers[-1].stop(signal.SIGKILL)
         wait_for(lambda: "connection to the server is lost" in text_of(page))
         assert "Client connection" not in text_of(page)
         start(session, *words)
@@ -130,12 +130,11 @@ def test_an_open_page_comes_back_after_a_restart_and_the_terminal_stays_quiet(ne
         wait_for(lambda: "page 1" in text_of(page))
         page.keyboard.press("a")
         wait_for(lambda: verdicts(session) == ["anomaly"])
-        said = start.logs[-1].read_text()
+        said = start.servers[-1].log.read_text()
         assert "Traceback" not in said
         assert "signature" not in said
         assert " 410 " not in said
-        start.processes[-1].kill()
-        start.processes[-1].wait(30)
+        start.servers[-1].stop(signal.SIGKILL)
         (session.path / "app-token").unlink()  # the next token is another
         url, _ = start(session, *words)
         wait_for(lambda: "Open the address that the server showed" in text_of(page))
