@@ -1,4 +1,4 @@
-"""``astroanomaly serve`` in processes of its own: as it is typed, or made of a process that has the libraries loaded."""
+"""``astroanomaly serve`` in processes of its own: as it is typed, or with the libraries loaded already."""
 
 import multiprocessing
 import os

@@ -14,6 +14,7 @@ import numpy as np
 
 from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import cutout_checksums
+from astroanomaly.cache.unwritten import refuse_unwritten, unwritten_rows
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import BandError, DamagedError
 from astroanomaly.records import Failure, Layout
@@ -95,7 +96,7 @@ class Shard:
             for name in ("object_id", "ra", "dec", "grid", "offset", "coverage"):
                 if name not in file or file[name].shape[:1] != (self._count,):
                     raise DamagedError(f"{path}, dataset {name}: missing, or not of length {self._count}")
-                schema.refuse_unwritten(file[name], path)
+                refuse_unwritten(file[name], path)
             self._has_checksums = schema.CHECKSUM in file
             self._checksums_offset = None
             if self._has_checksums:
@@ -153,7 +154,7 @@ class Shard:
     def _unwritten(self) -> np.ndarray:
         """Rows of a compressed shard that were never written."""
         with schema.open_hdf5(self.path) as file:
-            return schema.unwritten_rows(file["images"])
+            return unwritten_rows(file["images"])
 
     @property
     def ids(self) -> list[str]:
