@@ -26,6 +26,7 @@ import argparse  # noqa: E402
 import hashlib  # noqa: E402
 import itertools  # noqa: E402
 import json  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from collections import Counter  # noqa: E402
@@ -68,6 +69,7 @@ def main() -> int:
     arguments = parser.parse_args()
     kinds = [KINDS[name] for name in arguments.kind or KINDS]
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no child stays behind
     arguments.out.mkdir(parents=True, exist_ok=True)
     run = Run(arguments.out, kinds, arguments.inputs, arguments.seed)
     run.go(arguments.processes)

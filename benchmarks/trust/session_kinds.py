@@ -23,7 +23,7 @@ from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.network.checkpoint import Checkpoint
 from astroanomaly.session.caches import read_records
 from astroanomaly.session.outputs.check import check_bundle
-from astroanomaly.session.rounds import new_round
+from astroanomaly.session.rounds import list_rounds, new_round
 
 __all__ = ["SESSION_KINDS", "TINY_BACKBONE"]
 
@@ -137,19 +137,40 @@ def _edit_small(rng: Random, name: str, content: bytes) -> list[Edit]:
 
 
 def _read_session(folder: Path, name: str, content: bytes) -> Found:
-    (folder / "s" / (folder / "target").read_text()).write_bytes(content)
+    _put(folder, content)
     session = Session.open(folder / "s")
-    about = [session.settings, session.cache_names, session.model_input, repr(session), session.context]
-    about += [[(one.number, one.ranker, one.last_event) for one in session.rounds], session.unfinished_round is None]
-    about += [len(session.cache), read_records(session.path), load_preferences(session.path, "ann")]
-    session.labels.close()
+    try:
+        about = [session.settings, session.cache_names, session.model_input, repr(session), session.context]
+        about += [session.classes, len(session.cache)]
+    finally:
+        session.labels.close()
     return Found(fingerprint(about))
 
 
-def _read_token(folder: Path, name: str, content: bytes) -> Found:
+def _read_rounds(folder: Path, name: str, content: bytes) -> Found:
+    _put(folder, content)
+    rounds = list_rounds(folder / "s" / "rounds")
+    return Found(fingerprint([(one.number, one.ranker, one.last_event, one.audit_draws, one.recipe) for one in rounds]))
+
+
+def _read_records(folder: Path, name: str, content: bytes) -> Found:
+    _put(folder, content)
+    return Found(fingerprint(read_records(folder / "s")))
+
+
+def _read_preferences(folder: Path, name: str, content: bytes) -> Found:
+    _put(folder, content)
+    return Found(fingerprint(load_preferences(folder / "s", "ann")))
+
+
+def _put(folder: Path, content: bytes) -> Path:
     path = folder / "s" / (folder / "target").read_text()
     path.write_bytes(content)
-    path.chmod(0o600)
+    return path
+
+
+def _read_token(folder: Path, name: str, content: bytes) -> Found:
+    _put(folder, content).chmod(0o600)
     token, kept = keep_token(folder / "s")
     if len(token) < 20:
         raise AssertionError(f"the token {token!r} is short")
@@ -163,7 +184,7 @@ def _bundle_seeds(folder: Path) -> dict[str, bytes]:
     session.labels.close()
     names = ("SHA256SUMS", "bundle.json")
     found = {name: (folder / "bundle" / name).read_bytes() for name in names}
-    shutil.make_archive(str(folder / "whole"), "zip", folder / "bundle")
+    shutil.make_archive(str(folder / "whole"), "zip", folder, "bundle")
     return found | {"whole.zip": (folder / "whole.zip").read_bytes()}
 
 
@@ -195,12 +216,12 @@ SESSION_KINDS = (
     Kind("checkpoints", 50, _checkpoint_seeds, _edit_checkpoint, _read_checkpoint),
     Kind("label logs", 50, _log_seeds, _edit_log, _read_log),
     *(
-        Kind(name, share, partial(_session_seeds, target), _edit_small, _read_session)
-        for name, share, target in (
-            ("session.toml", 20, "session.toml"),
-            ("recipes", 10, "rounds/0001/ranker.json"),
-            ("records of caches", 10, "caches.json"),
-            ("preferences", 10, "app.json"),
+        Kind(name, share, partial(_session_seeds, target), _edit_small, door)
+        for name, share, target, door in (
+            ("session.toml", 15, "session.toml", _read_session),
+            ("recipes", 40, "rounds/0001/ranker.json", _read_rounds),
+            ("records of caches", 40, "caches.json", _read_records),
+            ("preferences", 40, "app.json", _read_preferences),
         )
     ),
     Kind("tokens", 20, partial(_session_seeds, "app-token"), _edit_small, _read_token),

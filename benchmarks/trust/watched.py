@@ -138,6 +138,8 @@ class Worker:
         expected = {name: self.job.kind.door(work, name, content) for name, content in self._seeds.contents.items()}
         del seen[:]
         for number in range(self._next, self.job.stop):
+            if os.getppid() == 1:  # nobody waits for it
+                os._exit(0)
             self._note(number)
             name, edits = self._given or draw(self.job.kind, self._seeds, self._run, number)
             content = apply_edits(self._seeds.contents[name], edits)
@@ -170,7 +172,7 @@ class Worker:
         self._note(_ENDED)
 
     def _prepare(self) -> Path:
-        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for handle in (0, 1, 2):  # libraries in C complain there
             os.dup2(nowhere, handle)
