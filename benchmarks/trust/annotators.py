@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from page_client import PageClient, address_in
 
 from astroanomaly import Session, ingest
 from astroanomaly.demo.simulate import simulate
 from astroanomaly.labels.log import LabelLog
+from page_client import PageClient, address_in
 
 _KEYS = {"n": "verdict", "a": "verdict", "s": "skip"}
 

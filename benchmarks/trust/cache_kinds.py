@@ -11,14 +11,14 @@ from random import Random
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
-from edits import CANARY, Edit, random_bytes, random_tree
-from kind import Found, Kind, fingerprint
 
 from astroanomaly import Cache, ingest
 from astroanomaly.cache.plan import read_description, read_facts, read_plan
 from astroanomaly.cache.scores import read_positions, read_scores, write_scores
 from astroanomaly.learn.features.row_file import open_rows
 from astroanomaly.records import ShardScores
+from edits import CANARY, Edit, random_bytes, random_tree
+from kind import Found, Kind, fingerprint
 
 __all__ = ["CACHE_KINDS", "make_cache"]
 
@@ -69,7 +69,7 @@ def _seeds(target: str, folder: Path) -> dict[str, bytes]:
     else:
         path = cache / target
     (folder / "target").write_text(path.relative_to(folder).as_posix())
-    return {path.name: path.read_bytes()}
+    return {target: path.read_bytes()}
 
 
 def _edit_hdf5(rng: Random, name: str, content: bytes) -> list[Edit]:
@@ -121,13 +121,12 @@ def _read_plan(folder: Path, name: str, content: bytes) -> Found:
 
 
 def _read_scores(folder: Path, name: str, content: bytes) -> Found:
-    _put(folder, content)
-    uuid = name.removesuffix(".h5")
+    uuid = _put(folder, content).stem
     found = read_scores(folder / "scores", uuid)
     return Found(fingerprint(found.ids, found.log_odds, *read_positions(folder / "scores", uuid)))
 
 
-# -------------------------------------------------------------------------------------------------- cache.json, features
+# ------------------------------------------------------------------------------------------------- cache.json, features
 
 
 def _edit_json(rng: Random, name: str, content: bytes) -> list[Edit]:
@@ -160,7 +159,8 @@ def _read_rows(folder: Path, name: str, content: bytes) -> Found:
     (folder / "rows" / "rows.npy").write_bytes(content)
     rows = open_rows([folder / "rows"], "rows", 8)
     try:
-        return Found(fingerprint(rows.done, rows.array if rows.array is None else np.array(rows.array)))
+        array = np.zeros(0) if rows.array is None else np.array(rows.array)
+        return Found(fingerprint(rows.done, array), failures=8 - rows.done)  # what is damaged is computed again
     finally:
         rows.close()
 

@@ -175,9 +175,7 @@ def _hdf5(data: bytearray, action: str, name: str, number: int) -> None:
     data[:] = handle.getvalue()
 
 
-def _replace(
-    group: h5py.Group, name: str, action: str, shape: tuple[int, ...], kind: np.dtype, number: int
-) -> None:
+def _replace(group: h5py.Group, name: str, action: str, shape: tuple[int, ...], kind: np.dtype, number: int) -> None:
     if action == "external":
         group[name] = h5py.ExternalLink(f"{OUTSIDE}/secret.h5", f"/{kind.str[1:]}")
     elif action == "soft":
@@ -228,7 +226,17 @@ def apply_edits(content: bytes, edits: Sequence[Edit]) -> bytes:
             break
         try:
             _EDITS[name](data, *arguments)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, EOFError, sqlite3.Error, lzma.LZMAError):
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OSError,
+            RuntimeError,
+            EOFError,
+            sqlite3.Error,
+            lzma.LZMAError,
+        ):
             if name not in ("inside", "json", "toml", "tensors", "sql", "hdf5"):  # those read what may be damaged
                 raise
     return bytes(data)
@@ -348,7 +356,10 @@ def random_tree(rng: Random, content: Any, form: str) -> list[Edit]:
         with h5py.File(io.BytesIO(content), "r") as file:
             names: list[str] = []
             file.visit(names.append)
-        return [("hdf5", rng.choice(_HDF5_ACTIONS), rng.choice(names), rng.randrange(100)) for _ in range(rng.choice((1, 1, 2)))]
+        return [
+            ("hdf5", rng.choice(_HDF5_ACTIONS), rng.choice(names), rng.randrange(100))
+            for _ in range(rng.choice((1, 1, 2)))
+        ]
     edits: list[Edit] = []
     for _ in range(rng.choice((1, 1, 2))):
         path = _random_path(rng, content)

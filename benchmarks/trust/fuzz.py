@@ -2,12 +2,15 @@
 
     python benchmarks/trust/fuzz.py --inputs 1000000 --processes 2 --out fuzzed
 
-Every input is a small file that we have written, with edits drawn at random: bits, lengths, header cards, items of HDF5,
-JSON and SQL. It goes through the door that the program uses, in a child process whose memory, time, addresses, files and
-programs are watched. Of each input one of these comes:
+Every input is a small file that we have written, with edits drawn at random: bits, lengths, header cards, items of
+HDF5, JSON and SQL. It goes through the door that the program uses, in a child process whose memory, time, addresses,
+files and programs are watched. Inputs that once came to a fault are read first (`corpus.py`). Of each input one of
+these comes:
 
 * same: the data of the file without the edits. changed: other data, which no digest of ours covers.
 * failed: an object is a recorded failure. refused: an `AstroAnomalyError` says what is wrong.
+* contained: the door alone dies of it, but the command, which has its files read by processes with limits, goes on or
+  says what is wrong.
 * traceback, crash (a signal), hang (more than 10 s of processor time), memory (more than 3 GB), silent (other data
   although a digest covers them), request (to any address), outside (another file was read or written), code (a program
   was started, or a pickle opened). These are faults. The first of each is kept in ``--out`` as a minimal input.
@@ -27,7 +30,9 @@ import hashlib  # noqa: E402
 import itertools  # noqa: E402
 import json  # noqa: E402
 import signal  # noqa: E402
+import subprocess  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections import Counter  # noqa: E402
 from collections.abc import Iterable, Iterator  # noqa: E402
@@ -36,17 +41,19 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from cache_kinds import CACHE_KINDS  # noqa: E402
+from corpus import CORPUS  # noqa: E402
 from edits import Edit, apply_edits  # noqa: E402
 from image_kinds import IMAGE_KINDS  # noqa: E402
 from kind import Kind  # noqa: E402
 from session_kinds import SESSION_KINDS  # noqa: E402
 from table_kinds import TABLE_KINDS  # noqa: E402
 from text_kinds import TEXT_KINDS  # noqa: E402
-from watched import FAULTS, OUTCOMES, Fault, Job, Seeds, Worker, run_one  # noqa: E402
+from watched import OUTCOMES, Fault, Job, Seeds, Worker, run_one  # noqa: E402
 
 KINDS = {kind.name: kind for kind in (*IMAGE_KINDS, *TABLE_KINDS, *CACHE_KINDS, *SESSION_KINDS, *TEXT_KINDS)}
 _MAX_JOB = 2000  # inputs that one child reads
 _MAX_TRIES = 60  # to make an input smaller
+_MAX_COMMAND_S = 600.0  # the limits of the program itself come before
 
 
 @dataclass
@@ -66,19 +73,30 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("fuzzed"), help="folder of faults and of progress")
+    parser.add_argument("--shares", action="store_true", help="print how many of a million inputs are of each kind")
     arguments = parser.parse_args()
+    if arguments.shares:
+        print(_shares())
+        return 0
     kinds = [KINDS[name] for name in arguments.kind or KINDS]
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no child stays behind
     arguments.out.mkdir(parents=True, exist_ok=True)
     run = Run(arguments.out, kinds, arguments.inputs, arguments.seed)
+    known = run.replay()
     run.go(arguments.processes)
     print(run.table())
-    print(f"\n{time.monotonic() - began:.0f} s")
+    print(f"\nand {known} inputs that once came to a fault; {time.monotonic() - began:.0f} s")
     for signature, (number, fault) in run.faults.items():
         print(f"{number} x {signature}", file=sys.stderr)
         run.keep(fault, signature)
     return 1 if run.faults else 0
+
+
+def _shares() -> str:
+    total = sum(kind.share for kind in KINDS.values())
+    rows = [f"| {kind.name} | {round(1_000_000 * kind.share / total):,} |" for kind in KINDS.values()]
+    return "\n".join(["| kind | inputs of a million |", "|---|---|", *rows])
 
 
 class Run:
@@ -107,6 +125,15 @@ class Run:
         self._resume()
 
     # ------------------------------------------------------------------------------------------------------- reading
+
+    def replay(self) -> int:
+        """Read the inputs that once came to a fault; return how many there are."""
+        mine = [(KINDS[name], seed, edits) for name, seed, edits in CORPUS if KINDS[name] in self.kinds]
+        for kind, seed, edits in mine:
+            fault = run_one(kind, self.seeds[kind.name], seed, edits)
+            if fault is not None and not is_contained(kind, self.seeds[kind.name], fault):
+                self._add(fault)
+        return len(mine)
 
     def go(self, processes: int) -> None:
         """Read all inputs that have not been read."""
@@ -138,13 +165,20 @@ class Run:
     def _take(self, job: Job) -> None:
         figures = self.figures[job.kind.name]
         figures.done.append(job.start)
+        for fault in list(job.faults):
+            if is_contained(job.kind, self.seeds[job.kind.name], fault):
+                job.faults.remove(fault)
+                job.counts.update({fault.outcome: -1, "contained": 1})
         figures.counts.update(job.counts)
         figures.seconds += job.seconds
         figures.peak_mb = max(figures.peak_mb, job.peak_mb)
         for fault in job.faults:
-            number, first = self.faults.get(fault.signature, (0, fault))
-            self.faults[fault.signature] = (number + 1, first)
+            self._add(fault)
         self._save()
+
+    def _add(self, fault: Fault) -> None:
+        number, first = self.faults.get(fault.signature, (0, fault))
+        self.faults[fault.signature] = (number + 1, first)
 
     # ------------------------------------------------------------------------------------------------------ progress
 
@@ -156,7 +190,9 @@ class Run:
         if kept["run"] != self._identity:
             raise SystemExit(f"{self.out} holds another run, of {kept['run']}: choose another --out")
         for name, values in kept["figures"].items():
-            self.figures[name] = Figures(values["done"], Counter(values["counts"]), values["seconds"], values["peak_mb"])
+            self.figures[name] = Figures(
+                values["done"], Counter(values["counts"]), values["seconds"], values["peak_mb"]
+            )
         self.faults = {signature: (number, Fault(**fault)) for signature, number, fault in kept["faults"]}
 
     def _save(self) -> None:
@@ -200,6 +236,23 @@ class Run:
         (folder / "fault.json").write_text(json.dumps(about, indent=1))
 
 
+def is_contained(kind: Kind, seeds: Seeds, fault: Fault) -> bool:
+    """Whether the command lives on after an input that its door alone dies of."""
+    if kind.command is None or fault.outcome not in ("crash", "hang", "memory"):
+        return False
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        path = Path(folder) / (f"x.{fault.seed.rpartition('.')[2]}" if "." in fault.seed else "x.fits")
+        path.write_bytes(apply_edits(seeds.contents[fault.seed], fault.edits))
+        words = [*kind.command(seeds.folder, fault.seed, path), "--out", f"{folder}/cache", "--workers", "1"]
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-m", "astroanomaly", *words], capture_output=True, text=True, timeout=_MAX_COMMAND_S
+            )
+        except subprocess.TimeoutExpired:
+            return False
+    return ended.returncode in (0, 2) and "Traceback" not in ended.stderr
+
+
 def smallest(kind: Kind, seeds: Seeds, fault: Fault) -> list[Edit]:
     """Take away edits, and halves of texts, as long as the same fault comes of it."""
     tries = iter(range(6 if fault.outcome == "hang" else _MAX_TRIES))
@@ -219,7 +272,9 @@ def _fewer(edits: list[Edit], same: Any) -> list[Edit]:
             edits = without
     for place, edit in enumerate(edits):
         if edit[0] == "inside":
-            inner = _fewer(edit[2], lambda new, at=place, old=edit: same([*edits[:at], (*old[:2], new), *edits[at + 1 :]]))
+            inner = _fewer(
+                edit[2], lambda new, at=place, old=edit: same([*edits[:at], (*old[:2], new), *edits[at + 1 :]])
+            )
             edits[place] = (*edit[:2], inner)
         elif edit[0] == "whole":
             text, part = edit[1], max(1, len(edit[1]) // 2)

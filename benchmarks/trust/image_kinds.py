@@ -14,14 +14,14 @@ from random import Random
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
-from edits import Edit, cards, random_bytes, random_fields
-from kind import Found, Kind, fingerprint
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import read_task
 from astroanomaly.records import CutoutBlock, Failure
+from edits import Edit, cards, random_bytes, random_fields
+from kind import Found, Kind, fingerprint
 
 __all__ = ["IMAGE_KINDS"]
 
@@ -243,8 +243,17 @@ def _read_archive(folder: Path, name: str, content: bytes) -> Found:
         path.unlink()
 
 
+def _fits_command(folder: Path, name: str, path: Path) -> list[str]:
+    catalog = ["--catalog", str(folder / "objects.csv")] if name.startswith("mosaic") else []
+    return ["ingest", "fits", str(path), *catalog, "--size", "8"]
+
+
+def _images_command(folder: Path, name: str, path: Path) -> list[str]:
+    return ["ingest", "images", str(path), "--size", "8"]
+
+
 IMAGE_KINDS = (
-    Kind("FITS images", 40, _fits_seeds, _edit_fits, _read_fits),
-    Kind("pictures", 110, _picture_seeds, _edit_picture, _read_picture),
-    Kind("archives", 60, _archive_seeds, _edit_archive, _read_archive),
+    Kind("FITS images", 30, _fits_seeds, _edit_fits, _read_fits, _fits_command),
+    Kind("pictures", 70, _picture_seeds, _edit_picture, _read_picture, _images_command),
+    Kind("archives", 40, _archive_seeds, _edit_archive, _read_archive, _images_command),
 )

@@ -18,7 +18,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import multiprocessing
 import os
 import random
@@ -41,11 +40,15 @@ _SIGNALS = ((signal.SIGKILL, False), (signal.SIGKILL, True), (signal.SIGTERM, Fa
     (signal.SIGINT, True))  # fmt: skip
 _WEIGHTS = (4, 2, 2, 1, 1)
 _BATCH_BYTES = 40_000  # pixels of a batch, so that small inputs make many shards
-_SETTINGS = ("--set", "input.size=32", "--set", "backbone.name=test_efficientnet", "--set", "backbone.weights=random")
-_QUICK = ("--set", "train.labelled_batch=4", "--set", "train.unlabelled_ratio=2", "--set", "train.pool=40")
+_SETTINGS = {
+    "input": {"size": 32},
+    "backbone": {"name": "test_efficientnet", "weights": "random"},
+    "train": {"labelled_batch": 4, "unlabelled_ratio": 2, "pool": 40},
+}
 _RED = "CDS/P/red"
 _SCORE_DIGITS = 3
 _PAGES = 2
+_MAX_START_S = 120.0  # until the pages of a server are open
 
 
 @dataclass(frozen=True)
@@ -184,19 +187,33 @@ def _of_session(*words: str, **paths: str) -> Callable[[Path], list[str]]:
 
 def cases(prepared: Path, endpoint: str) -> dict[str, Case]:
     """Return all cases but that of the label server."""
-    fits = ["fits", *map(str, sorted((prepared / "sky").glob("*.fits"))), "--catalog", str(prepared / "sky.ecsv"), "--size", "16"]
+    fits = [
+        "fits",
+        *map(str, sorted((prepared / "sky").glob("*.fits"))),
+        "--catalog",
+        str(prepared / "sky.ecsv"),
+        "--size",
+        "16",
+    ]
     images = ["images", str(prepared / "pictures.zip")]
     hips = ["hips", "--catalog", str(prepared / "hips.csv"), "--survey", _RED, "--size", "8arcsec", "--pixels", "16",
         "--mirror", endpoint, "--keep", str(prepared / "kept"), "--per-host", "4"]  # fmt: skip
     found = [
-        Case(f"ingest {name}, {workers} worker{'s' * (workers > 1)}", (), _ingest(source, workers), _cache, _cache_if_there)
+        Case(
+            f"ingest {name}, {workers} worker{'s' * (workers > 1)}",
+            (),
+            _ingest(source, workers),
+            _cache,
+            _cache_if_there,
+        )
         for name, source in (("fits", fits), ("images", images), ("hips", hips))
         for workers in (1, 2)
     ]
     untrained, unscored, scored = ("cache", "fresh"), ("cache", "unscored"), ("cache", "scored")
     found += [
         Case("train probe, features", untrained, _of_session("train", "--ranker", "probe"), _scores, _session),
-        Case("train fixmatch", untrained, _of_session("train", "--ranker", "fixmatch", "--iterations", "2"), _scores, _session),
+        Case("train fixmatch", untrained, _of_session("train", "--ranker", "fixmatch", "--iterations", "2"), _scores,
+             _session),
         Case("score", unscored, _of_session("score"), _scores, _session),
         Case("score --source", scored, _of_session(
             "score", "--source", "images", str(prepared / "pictures.zip"), "--top", "20", "--prefix", "x/",
@@ -212,7 +229,8 @@ def cases(prepared: Path, endpoint: str) -> dict[str, Case]:
         Case("labels export", scored, lambda folder: [
             "labels", "export", str(folder / "s"), str(folder / "labels.csv"), "--overwrite"],
             _file("labels.csv"), _file_if_there("labels.csv")),
-        Case("bundle", scored, _of_session("bundle", "--top", "10", "--overwrite", out="bundle"), _bundle, _bundle_if_there),
+        Case("bundle", scored, _of_session("bundle", "--top", "10", "--overwrite", out="bundle"), _bundle,
+             _bundle_if_there),
     ]  # fmt: skip
     return {case.name: case for case in found}
 
@@ -306,7 +324,11 @@ def run_server(prepared: Path, work: Path, kills: int, seed: int) -> tuple[Count
         server = Command(words, log)
         clients = multiprocessing.get_context("fork").Process(target=_press_keys, args=(log, kept, rng.random()))
         clients.start()
-        _wait_for(lambda: all((kept / str(page)).exists() for page in range(_PAGES)) or not server.running(), 120)
+        end = time.monotonic() + _MAX_START_S
+        while not all((kept / str(page)).exists() for page in range(_PAGES)) and time.monotonic() < end:
+            if not server.running():
+                break
+            time.sleep(0.02)
         time.sleep(rng.uniform(0, 1.5))
         number, group = rng.choices(_SIGNALS, _WEIGHTS)[0]
         ending = server.kill(number, group=group)
@@ -354,12 +376,6 @@ def _press_keys(log: Path, kept: Path, seed: float) -> None:
     asyncio.run(all_pages())
 
 
-def _wait_for(what: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not what() and time.monotonic() < end:
-        time.sleep(0.02)
-
-
 # -------------------------------------------------------------------------------------------------------- preparing
 
 
@@ -389,13 +405,7 @@ def prepare(folder: Path) -> None:
     (folder / "hips.csv").write_text("id,ra,dec\n" + "".join(rows))
     _small_batches()
     ingest("images", folder / "pictures.zip", out=folder / "cache")
-    words = dict(zip(_SETTINGS[1::2] + _QUICK[1::2], itertools.repeat(None)))
-    settings: dict[str, dict[str, Any]] = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        section, _, key = name.partition(".")
-        settings.setdefault(section, {})[key] = int(value) if value.isdecimal() else value
-    Session.create(folder / "fresh", folder / "cache", labels=folder / "labels.csv", settings=settings).labels.close()
+    Session.create(folder / "fresh", folder / "cache", labels=folder / "labels.csv", settings=_SETTINGS).labels.close()
     shutil.copytree(folder / "fresh", folder / "scored")
     session = Session.open(folder / "scored")
     session.train("probe")
@@ -423,6 +433,7 @@ def _serve_archive(sender: Any) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
     import numpy as np
     from astropy.wcs import WCS
+
     from servers.hips import HipsServer, HipsSurvey
 
     wcs = WCS(naxis=2)
@@ -448,9 +459,11 @@ def _one(name: str, prepared: str, endpoint: str, kills: int, seed: int, answer:
         answer.put((name, *found))
     except BaseException as error:
         answer.put((name, Count(), [f"{name}: the harness failed: {error!r}"]))
-        raise
     finally:
         shutil.rmtree(work.parent, ignore_errors=True)
+        answer.close()
+        answer.join_thread()
+        os._exit(0)  # what the libraries do at the end of a process is no matter here
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+
 from edits import CANARY, Edit
 
 __all__ = ["Found", "Kind", "OutsideReadError", "fingerprint"]
@@ -55,6 +56,9 @@ class Kind:
     door
         Reads one input as the program does, in a copy of the folder that ``seeds`` has filled; gets the folder, the
         name of the seed and the content.
+    command
+        Returns the words of the command that reads a file so, from the folder, the name of the seed and the file; None
+        where the program reads it in its own process. What the door alone dies of, the command has to survive.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Kind:
     seeds: Callable[[Path], Mapping[str, bytes]]
     edit: Callable[[Random, str, bytes], list[Edit]]
     door: Callable[[Path, str, bytes], Found]
+    command: Callable[[Path, str, Path], list[str]] | None = None
 
 
 def fingerprint(*values: Any) -> str:

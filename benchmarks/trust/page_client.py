@@ -64,9 +64,7 @@ class PageClient:
         where = f"{self._address.netloc}{self._address.path.rstrip('/')}"
         headers = {"Origin": f"http://{self._address.netloc}", "Cookie": self._cookie_text()}
         request = HTTPRequest(f"ws://{where}/ws", headers=headers, request_timeout=_WAIT_S)
-        self._socket = await websocket_connect(
-            request, subprotocols=["bokeh", token[1]], max_message_size=_MAX_MESSAGE
-        )
+        self._socket = await websocket_connect(request, subprotocols=["bokeh", token[1]], max_message_size=_MAX_MESSAGE)
         await self._receive()  # the server says that it is there
         await self._send({"msgid": "1", "msgtype": "PULL-DOC-REQ"}, {})
         while (message := await self._receive()).msgtype != "PULL-DOC-REPLY":

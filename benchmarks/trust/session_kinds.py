@@ -10,9 +10,6 @@ from pathlib import Path
 from random import Random
 
 import torch
-from cache_kinds import make_cache
-from edits import Edit, random_bytes, random_fields, random_tree
-from kind import Found, Kind, fingerprint
 
 from astroanomaly import Session
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
@@ -24,6 +21,9 @@ from astroanomaly.learn.network.checkpoint import Checkpoint
 from astroanomaly.session.caches import read_records
 from astroanomaly.session.outputs.check import check_bundle
 from astroanomaly.session.rounds import list_rounds, new_round
+from cache_kinds import make_cache
+from edits import Edit, random_bytes, random_fields, random_tree
+from kind import Found, Kind, fingerprint
 
 __all__ = ["SESSION_KINDS", "TINY_BACKBONE"]
 
@@ -83,7 +83,9 @@ def _read_checkpoint(folder: Path, name: str, content: bytes) -> Found:
 def _log_seeds(folder: Path) -> dict[str, bytes]:
     with LabelLog.create(folder / "labels.sqlite") as log:
         for number in range(12):
-            log.verdict([f"o{number}"], "anomaly" if number % 3 == 0 else "nominal", annotator="ann" if number % 2 else "bob")
+            log.verdict(
+                [f"o{number}"], "anomaly" if number % 3 == 0 else "nominal", annotator="ann" if number % 2 else "bob"
+            )
         log.skip(["o3"], annotator="ann")
         log.note(["o4"], "a ring?", annotator="ann")
         log.undo(annotator="bob")

@@ -59,7 +59,10 @@ def soak(folder: Path, ranker: str, objects: int, seconds: float, rows: int) -> 
         curve.append((now, process.memory_info().rss / 2**20, process.num_fds(), process.num_threads()))
         if now >= shown:
             on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
-            print(f"| {now:.0f} | {number} | {curve[-1][1]:.0f} | {curve[-1][2]} | {curve[-1][3]} | {on_disk:.1f} |", flush=True)
+            print(
+                f"| {now:.0f} | {number} | {curve[-1][1]:.0f} | {curve[-1][2]} | {curve[-1][3]} | {on_disk:.1f} |",
+                flush=True,
+            )
             shown += seconds / rows
     session.labels.close()
     half = np.array(curve[len(curve) // 2 :])

@@ -11,12 +11,12 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.votable import from_table
 from astropy.table import Table
-from edits import Edit, cards, random_bytes
-from kind import Found, Kind, fingerprint
 
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.tables import import_labels, read_truth_column
 from astroanomaly.tables.catalog import read_catalog
+from edits import Edit, cards, random_bytes
+from kind import Found, Kind, fingerprint
 
 __all__ = ["TABLE_KINDS"]
 

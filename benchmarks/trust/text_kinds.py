@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from bokeh.server.util import check_allowlist
-from edits import Edit, random_bytes
-from kind import Found, Kind, fingerprint
 
 from astroanomaly.app.review.filters import evaluate, within
 from astroanomaly.app.view.browser import remembered_name
 from astroanomaly.app.web.address import Prefix, allowed_origins
+from edits import Edit, random_bytes
+from kind import Found, Kind, fingerprint
 
 __all__ = ["TEXT_KINDS"]
 
@@ -35,7 +35,7 @@ _ATTACKS = (
     "abs.__globals__", "(abs)(mag) > 1", "abs(mag, mag) > 0", "abs(x=mag) > 0", "abs(*mag) > 0", "mag[0] > 1",
     "t * 1000000000 == 'x'", "'a' * 10**10 == 'b'", "10**10**10**10 > mag", "n**n**n > 0", "1e999 > mag", "n % 0 > 1",
     "0x" + "f" * 900 + " > mag", "n << 1000 > 1", "(" * 300 + "mag > 1" + ")" * 300, "-" * 900 + "mag > 1",
-    "not " * 240 + "mag > 1", "~" * 900 + "b", "mag > 1" + " and mag > 1" * 90, "abs(" * 180 + "mag" + ")" * 180 + "> 1",
+    "not " * 240 + "mag > 1", "~" * 900 + "b", "mag > 1" + " and mag > 1" * 90, "abs(" * 180 + "mag" + ")" * 180,
     "mag" + "+mag" * 240 + " > 1", "mag > " + "1 < " * 240 + "1", "`" * 900, "'" * 500, '"""' * 300, "mag > 1;mag > 2",
     "f'{__import__(\"builtins\").PWNED}' == t", "[x for x in (1,)]", "mag := 3", "mag if mag else mag", "{mag: 1}",
 )  # fmt: skip
@@ -59,7 +59,8 @@ def _no_seeds(folder: Path) -> dict[str, bytes]:
 def _columns() -> dict[str, Any]:
     number = np.arange(_ROWS)
     return {
-        "mag": np.linspace(15, 25, _ROWS), "n": number, "u": number.astype("u8") + np.uint64(2**63), "b": number % 2 == 0,
+        "mag": np.linspace(15, 25, _ROWS), "n": number, "u": number.astype("u8") + np.uint64(2**63),
+        "b": number % 2 == 0,
         "t": np.array(["GAL", "STAR"] * (_ROWS // 2)), "s": np.array([b"a", b"b"] * (_ROWS // 2)),
         "weird name": number * 1.0, "o": np.array(["x", None] * (_ROWS // 2), object), "_quoted_1": np.ones(_ROWS),
         "i1": number.astype("i1"), "f2": np.linspace(0, 1, _ROWS).astype("f2"), "nan": np.full(_ROWS, np.nan),
@@ -177,7 +178,7 @@ def _prefix(text: str) -> str:
     prefix = Prefix(text)
     if prefix.path and (not prefix.path.startswith("/") or prefix.path.startswith("//")):
         raise AssertionError(f"the prefix {text!r} becomes the address {prefix.path!r}")
-    if set(prefix.path) & set("?#\\\"<>\r\n\0 ") or prefix.split(prefix.path + "/ws") != (prefix.path, "/ws"):
+    if set(prefix.path) & set('?#\\"<>\r\n\0 ') or prefix.split(prefix.path + "/ws") != (prefix.path, "/ws"):
         raise AssertionError(f"the prefix {text!r} becomes {prefix.path!r}")
     return prefix.path
 

@@ -23,14 +23,14 @@ from random import Random
 from typing import Any
 
 import psutil
+
+from astroanomaly.errors import AstroAnomalyError
 from edits import Edit, apply_edits
 from kind import Kind, OutsideReadError
 
-from astroanomaly.errors import AstroAnomalyError
-
 __all__ = ["FAULTS", "OUTCOMES", "Fault", "Job", "Seeds", "Worker", "draw"]
 
-FINE = ("same", "changed", "failed", "refused")
+FINE = ("same", "changed", "failed", "refused", "contained")
 FAULTS = ("traceback", "crash", "hang", "memory", "silent", "request", "outside", "code")
 OUTCOMES = (*FINE, *FAULTS)  # as the bytes 1, 2 ... of the shared memory
 _MAX_HANG_S = 10.0  # of processor time; six times as long by the clock, for what waits
@@ -135,14 +135,16 @@ class Worker:
     def _work(self) -> None:
         work = self._prepare()
         seen = _listen(self._folder)
-        expected = {name: self.job.kind.door(work, name, content) for name, content in self._seeds.contents.items()}
+        seeds = self._seeds.contents
+        names = [self._given[0]] if self._given else sorted(seeds)
+        expected = {name: self.job.kind.door(work, name, seeds[name]) for name in names}
         del seen[:]
         for number in range(self._next, self.job.stop):
             if os.getppid() == 1:  # nobody waits for it
                 os._exit(0)
             self._note(number)
             name, edits = self._given or draw(self.job.kind, self._seeds, self._run, number)
-            content = apply_edits(self._seeds.contents[name], edits)
+            content = apply_edits(seeds[name], edits)
             outcome, message = "same", ""
             try:
                 found = self.job.kind.door(work, name, content)
