@@ -7,9 +7,9 @@ moment, it alone or with its worker processes, until it has been let run to its 
 folder. After each kill what lies there has to be readable, or not be there yet; at the end the result has to be that of
 an undisturbed run. Of the label server every verdict that a page was told of has to be in the log.
 
-The columns: *lost* results that differ, and verdicts that are gone; *orphans* processes that were there 30 s later;
-*unreadable* what could not be opened, and commands that did not go on; *left over* files that an undisturbed run does
-not leave.
+The columns: *runs* that ended by themselves; *told* verdicts that pages were told of; *lost* results that differ, and
+verdicts that are gone; *orphans* processes that were there 30 s later; *unreadable* what could not be opened, and
+commands that did not go on; *left over* files that an undisturbed run does not leave.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class Count:
 
     kills: int = 0
     runs: int = 0
+    told: int = 0
     lost: int = 0
     orphans: int = 0
     unreadable: int = 0
@@ -197,7 +198,7 @@ def cases(prepared: Path, endpoint: str) -> dict[str, Case]:
     ]
     images = ["images", str(prepared / "pictures.zip")]
     hips = ["hips", "--catalog", str(prepared / "hips.csv"), "--survey", _RED, "--size", "8arcsec", "--pixels", "16",
-        "--mirror", endpoint, "--keep", str(prepared / "kept"), "--per-host", "4"]  # fmt: skip
+        "--mirror", endpoint, "--keep", str(prepared / "kept"), "--requests", "4"]  # fmt: skip
     found = [
         Case(
             f"ingest {name}, {workers} worker{'s' * (workers > 1)}",
@@ -350,6 +351,7 @@ def run_server(prepared: Path, work: Path, kills: int, seed: int) -> tuple[Count
         for page in range(_PAGES):
             told = len((kept / str(page)).read_text().split()) if (kept / str(page)).exists() else 0
             lost = max(0, told - events.count(f"page {page}"))
+            count.told += told
             count.lost += lost
             if lost:
                 wrong.append(f"{LABEL_SERVER}: {lost} of {told} are not in the log")
