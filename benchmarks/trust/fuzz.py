@@ -73,11 +73,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("fuzzed"), help="folder of faults and of progress")
-    parser.add_argument("--shares", action="store_true", help="print how many of a million inputs are of each kind")
     arguments = parser.parse_args()
-    if arguments.shares:
-        print(_shares())
-        return 0
     kinds = [KINDS[name] for name in arguments.kind or KINDS]
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no child stays behind
@@ -91,12 +87,6 @@ def main() -> int:
         print(f"{number} x {signature}", file=sys.stderr)
         run.keep(fault, signature)
     return 1 if run.faults else 0
-
-
-def _shares() -> str:
-    total = sum(kind.share for kind in KINDS.values())
-    rows = [f"| {kind.name} | {round(1_000_000 * kind.share / total):,} |" for kind in KINDS.values()]
-    return "\n".join(["| kind | inputs of a million |", "|---|---|", *rows])
 
 
 class Run:
@@ -209,17 +199,20 @@ class Run:
 
     def table(self) -> str:
         """Return the figures as a table of Markdown."""
-        head = ("kind", "inputs", *OUTCOMES, "ms each", "MB at most")
+        head = ("kind", "inputs", *OUTCOMES, "of a million", "ms each", "MB at most")
+        shares = sum(kind.share for kind in KINDS.values())
         rows = [head, ("---",) * len(head)]
         total: Counter[str] = Counter()
         for name, found in self.figures.items():
             number = found.counts.total()
             counts = [found.counts[outcome] for outcome in OUTCOMES]
             each = f"{1000 * found.seconds / number:.1f}" if number else ""
-            rows.append((name, f"{number:,}", *(f"{count:,}" for count in counts), each, f"{found.peak_mb:.0f}"))
+            share = f"{round(1_000_000 * KINDS[name].share / shares):,}"
+            row = (name, f"{number:,}", *(f"{count:,}" for count in counts), share, each, f"{found.peak_mb:.0f}")
+            rows.append(row)
             total.update(found.counts)
         counts = [f"{total[outcome]:,}" for outcome in OUTCOMES]
-        rows.append(("all", f"{total.total():,}", *counts, "", ""))
+        rows.append(("all", f"{total.total():,}", *counts, "", "", ""))
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
     def keep(self, fault: Fault, signature: str) -> None:
