@@ -186,6 +186,16 @@ def _of_session(*words: str, **paths: str) -> Callable[[Path], list[str]]:
     return make
 
 
+def _train(*words: str) -> Callable[[Path], list[str]]:
+    """Train; where that has made a round, go on as its message says: another training would make another round."""
+
+    def make(folder: Path) -> list[str]:
+        done = any((folder / "s" / "rounds").glob("[0-9]*"))
+        return _of_session("score")(folder) if done else _of_session("train", *words)(folder)
+
+    return make
+
+
 def cases(prepared: Path, endpoint: str) -> dict[str, Case]:
     """Return all cases but that of the label server."""
     fits = [
@@ -212,8 +222,8 @@ def cases(prepared: Path, endpoint: str) -> dict[str, Case]:
     ]
     untrained, unscored, scored = ("cache", "fresh"), ("cache", "unscored"), ("cache", "scored")
     found += [
-        Case("train probe, features", untrained, _of_session("train", "--ranker", "probe"), _scores, _session),
-        Case("train fixmatch", untrained, _of_session("train", "--ranker", "fixmatch", "--iterations", "2"), _scores,
+        Case("train probe, features", untrained, _train("--ranker", "probe"), _scores, _session),
+        Case("train fixmatch", untrained, _train("--ranker", "fixmatch", "--iterations", "2"), _scores,
              _session),
         Case("score", unscored, _of_session("score"), _scores, _session),
         Case("score --source", scored, _of_session(
