@@ -170,8 +170,8 @@ def _kind(name: str, share: int, target: str, door: Callable[[Path, str, bytes],
 
 
 CACHE_KINDS = (
-    _kind("shards", 40, "shards", _read_shard),
-    _kind("index", 30, "index.h5", _read_index),
+    _kind("shards", 20, "shards", _read_shard),
+    _kind("index", 12, "index.h5", _read_index),
     _kind("plan", 20, "plan.h5", _read_plan),
     _kind("scores", 30, "scores", _read_scores),
     _kind("cache.json", 40, "cache.json", _read_description),

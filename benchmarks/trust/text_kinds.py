@@ -184,7 +184,7 @@ def _prefix(text: str) -> str:
 
 
 TEXT_KINDS = (
-    Kind("filter expressions", 100, _no_seeds, _edit_expression, _evaluate),
+    Kind("filter expressions", 138, _no_seeds, _edit_expression, _evaluate),
     Kind("regions", 50, _region_seeds, _edit_region, _within),
     Kind("prefix and origins", 80, _address_seeds, _edit_address, _addresses),
 )
