@@ -48,6 +48,8 @@ _SETTINGS = {
 _RED = "CDS/P/red"
 _SCORE_DIGITS = 3
 _PAGES = 2
+# of a server beside the session; an empty journal, which a killed writer leaves, stays until the next write
+_OF_A_SERVER = {"app.json", "app-token", ".lock", "labels.sqlite-journal"}
 _MAX_START_S = 120.0  # until the pages of a server are open
 
 
@@ -365,7 +367,7 @@ def run_server(prepared: Path, work: Path, kills: int, seed: int) -> tuple[Count
             count.lost += lost
             if lost:
                 wrong.append(f"{LABEL_SERVER}: {lost} of {told} are not in the log")
-        names = names or names_of(prepared / "scored") | {"app.json", "app-token", ".lock"}
+        names = names or names_of(prepared / "scored") | _OF_A_SERVER
         left = sorted(names_of(work / "s") - names)
         count.left_over += len(left)
         wrong += [f"{LABEL_SERVER}: left over: {name}" for name in left[:3]]

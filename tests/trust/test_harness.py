@@ -50,7 +50,7 @@ def test_a_fuzz_run_that_was_stopped_goes_on_and_repeats_itself(tmp_path):
 
 @pytest.mark.slow
 def test_what_is_killed_loses_nothing(tmp_path):
-    cases = ("ingest images, 2 workers", "train probe, features", "export .vot", "label server")
+    cases = ("ingest fits, 1 worker", "ingest images, 2 workers", "export .vot", "label server")
     words = [word for case in cases for word in ("--case", case)]
     rows, complaint, status = run("kills.py", "--kills", 20, "--processes", 2, *words)
     assert status == 0, complaint
