@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
 
+import h5py
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
 from astroanomaly import Cache, ingest
+from astroanomaly.cache.file_digest import without_digest
 from astroanomaly.cache.plan import read_description, read_facts, read_plan
+from astroanomaly.cache.schema import verify_hdf5
 from astroanomaly.cache.scores import read_positions, read_scores, write_scores
+from astroanomaly.errors import DamagedError
 from astroanomaly.learn.features.row_file import open_rows
 from astroanomaly.records import ShardScores
 from edits import CANARY, Edit, random_bytes, random_tree
@@ -46,8 +51,6 @@ def make_cache(folder: Path) -> Path:
 
 def _copy_outside(folder: Path) -> None:
     """Put what nobody may read beside the folder, where links of HDF5 could lead."""
-    import h5py
-
     outside = folder / "outside"
     outside.mkdir()
     with h5py.File(outside / "secret.h5", "w") as file:
@@ -69,7 +72,16 @@ def _seeds(target: str, folder: Path) -> dict[str, bytes]:
     else:
         path = cache / target
     (folder / "target").write_text(path.relative_to(folder).as_posix())
-    return {target: path.read_bytes()}
+    content = path.read_bytes()
+    return {target: content} if path.suffix != ".h5" else {target: content, f"{target}, earlier": _without_digest(path)}
+
+
+def _without_digest(path: Path) -> bytes:
+    """Return an HDF5 file as earlier versions have written it: whoever wants to deceive leaves the digest out."""
+    handle = io.BytesIO(path.read_bytes()[: without_digest(path)])
+    with h5py.File(handle, "r+") as file:
+        del file.attrs["digest"]
+    return handle.getvalue()
 
 
 def _edit_hdf5(rng: Random, name: str, content: bytes) -> list[Edit]:
@@ -85,22 +97,29 @@ def _put(folder: Path, content: bytes) -> Path:
 
 
 def _read_cache(folder: Path, content: bytes, *, index: bool) -> Found:
-    """Read all that a cache holds. Its digest covers the shards, and the index can be made from them."""
+    """Read all that a cache holds: its digest covers the content, and those of the files all else."""
     _put(folder, content)
     if not index:
         (folder / "cache" / "index.h5").unlink(missing_ok=True)
     cache = Cache.open(folder / "cache")
+    looked = cache.check()
+    if looked.damaged:
+        raise DamagedError(looked.damaged[0].what)
     ids = list(cache.ids)
-    covered = [cache.digest(), ids, *cache.positions, [object_id in cache for object_id in ids]]
+    covered = [cache.digest(), ids, *cache.positions]
     for cutout in cache.cutouts(ids):
         covered += [cutout.data, repr(cutout.coord), repr(cutout.wcs)]
     table = cache.columns(ids)
     covered += [(name, [str(value) for value in table[name].tolist()]) for name in sorted(table)]
-    more = [str(failure) for failure in cache.failures] + [str(cutout.coverage) for cutout in cache.cutouts(ids)]
+    more = [object_id in cache for object_id in ids]
+    more += [str(failure) for failure in cache.failures] + [str(cutout.coverage) for cutout in cache.cutouts(ids)]
     if not (folder / "digest").is_file():  # that of the undamaged cache, which is read first
         (folder / "digest").write_text(covered[0])
     same = covered[0] == (folder / "digest").read_text()
-    return Found(fingerprint(*covered, *([] if same else more)), covered=index or same)
+    return Found(
+        fingerprint(*covered, *([] if same else more)),
+        covered=same or not looked.without_digest,
+    )
 
 
 def _read_shard(folder: Path, name: str, content: bytes) -> Found:
@@ -117,13 +136,13 @@ def _read_plan(folder: Path, name: str, content: bytes) -> Found:
         (task.key, task.payload_json, {key: np.asarray(values).tolist() for key, values in task.table.items()})
         for task in read_plan(folder / "cache")
     ]
-    return Found(fingerprint(tasks))
+    return Found(fingerprint(tasks), covered=verify_hdf5(folder / "cache" / "plan.h5"))
 
 
 def _read_scores(folder: Path, name: str, content: bytes) -> Found:
-    uuid = _put(folder, content).stem
-    found = read_scores(folder / "scores", uuid)
-    return Found(fingerprint(found.ids, found.log_odds, *read_positions(folder / "scores", uuid)))
+    path = _put(folder, content)
+    found, places = read_scores(folder / "scores", path.stem), read_positions(folder / "scores", path.stem)
+    return Found(fingerprint(found.ids, found.log_odds, *places), covered=verify_hdf5(path))
 
 
 # ------------------------------------------------------------------------------------------------- cache.json, features

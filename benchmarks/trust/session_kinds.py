@@ -13,11 +13,11 @@ import torch
 
 from astroanomaly import Session
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
-from astroanomaly.app.web.token import keep_token
+from astroanomaly.app.web.token import kept_token
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import BackboneConfig
 from astroanomaly.labels.log import LabelLog
-from astroanomaly.learn.network.checkpoint import Checkpoint
+from astroanomaly.learn.network.checkpoint import Checkpoint, has_digest
 from astroanomaly.session.caches import read_records
 from astroanomaly.session.outputs.check import check_bundle
 from astroanomaly.session.rounds import list_rounds, new_round
@@ -71,10 +71,11 @@ def _edit_checkpoint(rng: Random, name: str, content: bytes) -> list[Edit]:
 
 def _read_checkpoint(folder: Path, name: str, content: bytes) -> Found:
     (folder / name).write_bytes(content)
+    covered = has_digest(folder / name)
     found = Checkpoint.load(folder / name)
     about = (found.ranker, found.classes, found.model_input, found.backbone, found.settings, found.metrics, found.seed)
     tensors = [part for key in sorted(found.state) for part in (key, found.state[key].float().numpy())]
-    return Found(fingerprint(about, *tensors))
+    return Found(fingerprint(about, *tensors), covered=covered)
 
 
 # ---------------------------------------------------------------------------------------------------------- label logs
@@ -105,12 +106,13 @@ def _read_log(folder: Path, name: str, content: bytes) -> Found:
         leftover.unlink()
     (folder / name).write_bytes(content)
     with LabelLog.open(folder / name, busy_s=0.1) as log:
+        covered = log.verify()
         about = [sorted((key, item.label) for key, item in log.current().items()), sorted(log.audit), log.classes]
         about += [log.counts(), log.history("o4"), log.events(), log.labelled()]
         log.verdict(["o9"], "nominal", annotator="me")
         if ("o9", "me") not in {(event.object_id, event.annotator) for event in log.events()[-1:]}:
             raise AssertionError("a verdict was said to be written, and is not the last event")
-    return Found(fingerprint(about))
+    return Found(fingerprint(about), covered=covered)
 
 
 # ------------------------------------------------------------------------------------------------------- small files
@@ -122,7 +124,7 @@ def _session_seeds(target: str, folder: Path) -> dict[str, bytes]:
     with new_round(folder / "s" / "rounds", "probe", 0) as draft:
         draft.recipe.update({"options": {}, "figures": [{"loss": 0.1}]})
     save_preferences(session.path, "ann", {"ordering": "score", "page_size": 20, "filters": {"labels": "everything"}})
-    keep_token(session.path)
+    kept_token(session.path)
     session.labels.close()
     path = folder / "s" / target
     (folder / "target").write_text(target)
@@ -173,7 +175,8 @@ def _put(folder: Path, content: bytes) -> Path:
 
 def _read_token(folder: Path, name: str, content: bytes) -> Found:
     _put(folder, content).chmod(0o600)
-    token, kept = keep_token(folder / "s")
+    made = kept_token(folder / "s")
+    token, kept = made.text, made.kept.startswith("it stays")
     if len(token) < 20:
         raise AssertionError(f"the token {token!r} is short")
     return Found(fingerprint(token if token in content.decode("latin-1") else "new", kept))
