@@ -17,7 +17,7 @@ from astroanomaly.imaging.compass import Compass
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.flux_scale import FluxScale, flux_scale, needs_zero_point
 from astroanomaly.imaging.orientation import Orientation, OrientationChoice
-from astroanomaly.imaging.painting import Painter, bin_factor, bin_pixels
+from astroanomaly.imaging.painting import Painter, bin_factor, bin_pixels, rgb_of
 from astroanomaly.imaging.sampling import Cutouts, sample_pixels
 from astroanomaly.imaging.stretch import Limits, Stretch
 from astroanomaly.imaging.usual import describe_display, usual_display
@@ -125,8 +125,7 @@ class Pictures:
         numpy.ndarray
             ``(n, height, width, 3)`` uint8, first row on top.
         """
-        painted = self.painter(ids).paint(display or self.usual_display)
-        return painted.view(np.uint8).reshape(*painted.shape, 4)[..., :3]
+        return rgb_of(self.painter(ids).paint(display or self.usual_display))
 
     def survey_limits(self, config: StretchConfig) -> Limits:
         """Black and white of each band for a stretch that is the same for the whole survey, measured on a sample."""

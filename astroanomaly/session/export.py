@@ -20,6 +20,7 @@ from astroanomaly.session.audit import population
 from astroanomaly.session.calibration import Forecast
 from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
 from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merged, write_catalog
@@ -27,7 +28,7 @@ from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merg
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["describe", "export", "origin", "ranker_origin", "selected"]
+__all__ = ["describe", "export", "origin", "ranker_origin", "round_origin", "selected"]
 
 _log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ def describe(
     consensus
         The consensus of annotators by object id; None reads it.
     provenance
-        Where the scores come from; None: the latest round.
+        Where the scores come from; None: the latest round. Folders are named in the catalogue, without their paths.
     found
         What the audit set says of the scores; None leaves the probability out.
     within
@@ -214,7 +215,7 @@ def describe(
     where_from = {**origin(session, last), **(provenance or {})}
     if found is not None:
         where_from |= found.provenance
-    return build_catalog(columns, where_from)
+    return build_catalog(columns, public(where_from))
 
 
 def _votes(consensus: ObjectConsensus) -> str:
@@ -229,14 +230,17 @@ def origin(session: SessionFolder, last: Round | None) -> dict[str, str]:
         "caches": ", ".join(map(str, session.cache_folders)),
         "label_event": str(session.labels.last_event),
     }
-    if last is not None:
-        recipe = last.recipe
-        found["round"] = str(last.number)
-        found |= ranker_origin(
-            last.ranker, recipe.get("options", {}), recipe.get("labels", {}), str(recipe.get("created", "")),
-            last.last_event,
-        )  # fmt: skip
-    return found
+    return found | (round_origin(last) if last is not None else {})
+
+
+def round_origin(last: Round) -> dict[str, str]:
+    """Return what gave the scores of a round: its number, its ranker, and what that has learnt from."""
+    recipe = last.recipe
+    made = str(recipe.get("created", ""))
+    ranker = ranker_origin(
+        last.ranker, recipe.get("options", {}), recipe.get("labels", {}), made, last.last_event
+    )  # fmt: skip
+    return {"round": str(last.number)} | ranker
 
 
 def ranker_origin(

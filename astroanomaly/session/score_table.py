@@ -17,6 +17,7 @@ from astroanomaly.files import atomic_path
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import Progress
 from astroanomaly.session.export import origin
+from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.stored_objects import StoredObjects, StoredShard
@@ -157,7 +158,7 @@ def export_scores(
         total=total,
         width=width,
         labels=set(labels.values()),
-        provenance=origin(session, last) | ({"survey": str(survey)} if survey else {}),
+        provenance=public(origin(session, last) | ({"survey": str(survey)} if survey else {})),
         overwrite=overwrite,
     )
     for done in writing:

@@ -15,6 +15,9 @@ from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["PageBar"]
 
+_PAGE_BUTTONS = (("◀ PageUp", "previous page"), ("PageDown ▶", "next page"))
+_REST_BUTTONS = (_PAGE_BUTTONS[0], ("PageDown ▼", "the rest of this page"))
+_OBJECT_BUTTONS = (("◀ ←", "previous object"), ("→ ▶", "next object"))
 _TOUCH_PX = 40  # pixels, height of buttons that a finger finds
 
 
@@ -81,10 +84,12 @@ class PageBar:
             text = f"<b>{escape(page_name(state))}</b>"
             if self.number.text != text:
                 self.number.text = text
+        if dirty & {"page", "view"}:
+            names = _OBJECT_BUTTONS if state.inspecting else _REST_BUTTONS if state.page.waiting else _PAGE_BUTTONS
+            for button, (label, title) in zip((self.back, self.on), names, strict=True):
+                if button.label != label:
+                    button.update(label=label, html_attributes={"title": title})
         if "view" in dirty or not self.inspect.label:
-            keys = ("◀ ←", "→ ▶", "object") if state.inspecting else ("◀ PageUp", "PageDown ▶", "page")
-            for button, label, which in ((self.back, keys[0], "previous"), (self.on, keys[1], "next")):
-                button.update(label=label, html_attributes={"title": f"{which} {keys[2]}"})
             self.inspect.label = "Enter back" if state.inspecting else "Enter inspect"
         if "options" in dirty:
             self.clear.visible = not state.audit and (state.filters != Filters() or bool(state.rejected))
