@@ -29,7 +29,6 @@ __all__ = [
     "CHECKSUMS",
     "FileLock",
     "as_path",
-    "as_paths",
     "atomic_folder",
     "atomic_path",
     "check_new",
@@ -247,12 +246,6 @@ def as_path(value: object, what: str) -> Path:
         return Path(value)  # type: ignore[arg-type]
     except TypeError:
         raise ConfigError(f"{what} is {type(value).__name__}: expected its path, as text or pathlib.Path") from None
-
-
-def as_paths(value: object, what: str) -> list[Path]:
-    """Return one path, or several, as `as_path` does."""
-    several = isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike)
-    return [as_path(one, what) for one in (value if several else [value])]  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------------------- locks

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from astroanomaly.arguments import as_mapping
 from astroanomaly.errors import AstroAnomalyError, BandError, CacheError, PluginError
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.html import facts_html, image_html, png_bytes
@@ -284,7 +285,7 @@ class Cutout:
         from astropy.io import fits
 
         primary = fits.PrimaryHDU()
-        for key, card in {**self.cards, **(cards or {})}.items():
+        for key, card in {**self.cards, **as_mapping(cards, "cards")}.items():
             put_card(primary.header, key, card)
         bands = image_hdus(
             self.data, self.bands, self.units, grid=self.grid, offset=self.offset, coverage=self.coverage

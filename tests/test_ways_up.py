@@ -12,8 +12,8 @@ from PIL import Image
 from astroanomaly.app.view.panels.inspector import _from_below
 from astroanomaly.cache.showing import with_pictures
 from astroanomaly.figures import contact_sheet
-from astroanomaly.imaging.painting import Painter, arrange_in_grid, rgb_of
-from astroanomaly.records import Layout
+from astroanomaly.imaging.painting import arrange_in_grid, rgb_of
+from astroanomaly.records import CutoutBlock, Layout
 from astroanomaly.session.outputs.bundle import write_bundle
 from astroanomaly.session.outputs.check import check_bundle
 from astroanomaly.session.outputs.pictures import render
@@ -23,12 +23,11 @@ from cache.test_orientations import grid_of, write
 from turned_sky import header
 
 WAYS = [(angle, mirrored) for mirrored in (False, True) for angle in (0, 90, 180, 270)]
-SHAPES = [(12, 12), (12, 18)]
 
 
 def block(angle, mirrored, shape):
     """Pixels with a bright patch up and to the right, where north is up."""
-    plain, turned = (np.zeros(shape, np.float32) for _ in range(2))
+    turned = np.zeros(shape, np.float32)
     height, width = shape
     wcs, stored = WCS(header(0, False, 10.0)), WCS(header(angle, mirrored, 10.0))
     for one in (wcs, stored):
@@ -37,13 +36,10 @@ def block(angle, mirrored, shape):
     px, py = wcs.world_to_pixel(stored.pixel_to_world(x, y))
     right, up = px - (width - 1) / 2, py - (height - 1) / 2
     turned[(right > 1) & (right < 4.6) & (up > 1) & (up < 4.6)] = 900
-    assert not plain.any()
     return turned, stored.to_header()
 
 
 def survey(folder, way, shape, count):
-    from astroanomaly.records import CutoutBlock
-
     layout = Layout(("g",), *shape)
     pixels, head = block(*way, shape)
     grid = grid_of(head, shape)
@@ -66,8 +62,7 @@ def decoded(html):
     return [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in found]
 
 
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "count"), [((12, 12), 1), ((12, 18), 3)])
 @pytest.mark.parametrize("way", WAYS)
 def test_pictures_of_a_survey_that_is_turned_as_a_whole(tmp_path, way, shape, count):
     cache, ids = survey(tmp_path / "c", way, shape, count)
@@ -83,11 +78,14 @@ def test_pictures_of_a_survey_that_is_turned_as_a_whole(tmp_path, way, shape, co
     assert len(page.tobytes()) == 4 * count * shape[0] * shape[1]
     assert is_upper_right(rgb_of(page)[:, : shape[1]])
     assert is_upper_right(cache[ids[0]]._rgb())
-    alone = cache[ids[0]].__class__(**{name: getattr(cache[ids[0]], name) for name in cache[ids[0]].__dataclass_fields__})
+    alone = cache[ids[0]].__class__(
+        **{name: getattr(cache[ids[0]], name) for name in cache[ids[0]].__dataclass_fields__}
+    )
     assert is_upper_right(alone._rgb())  # without the cache
     assert is_upper_right(np.asarray(Image.open(io.BytesIO(cache[ids[0]]._repr_png_())).convert("RGB")))
     table = build_catalog(
-        {"object_id": np.array(ids), "ra": np.full(count, 10.0), "dec": np.full(count, 40.0), "score": np.ones(count)}, {}
+        {"object_id": np.array(ids), "ra": np.full(count, 10.0), "dec": np.full(count, 40.0), "score": np.ones(count)},
+        {},
     )
     for html in (cache._repr_html_(), with_pictures(cache, table)._repr_html_(), cache[ids[0]]._repr_html_()):
         assert decoded(html)
@@ -115,6 +113,3 @@ def test_any_order_in_memory_is_taken_apart():
     for one in (painted, painted[:, ::-1], painted[..., ::-1], np.rot90(painted, 1, (1, 2)), painted[:, 1:, ::2]):
         np.testing.assert_array_equal(rgb_of(one)[..., 0], one & 0xFF)
         assert not rgb_of(one)[..., 1:].any()
-    assert rgb_of(Painter(np.zeros((1, 1, 2, 2), np.uint8), ["g"], lambda _: ()).images[:, 0].astype(np.uint32)).shape == (
-        1, 2, 2, 3,
-    )  # fmt: skip

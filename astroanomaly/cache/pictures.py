@@ -12,6 +12,7 @@ import numpy as np
 
 from astroanomaly.cache.orientations import Orientations, Oriented
 from astroanomaly.config import StretchConfig
+from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.channel_maps import usual_map
 from astroanomaly.imaging.compass import Compass
 from astroanomaly.imaging.display import Display
@@ -125,7 +126,9 @@ class Pictures:
         numpy.ndarray
             ``(n, height, width, 3)`` uint8, first row on top.
         """
-        return rgb_of(self.painter(ids).paint(display or self.usual_display))
+        if display is not None and not isinstance(display, Display):
+            raise ConfigError(f"display is {type(display).__name__}: expected a Display, as `usual_display.changed(...)`")
+        return rgb_of(self.painter(ids).paint(self.usual_display if display is None else display))
 
     def survey_limits(self, config: StretchConfig) -> Limits:
         """Black and white of each band for a stretch that is the same for the whole survey, measured on a sample."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly.arguments import as_ids, as_list, as_whole
 from astroanomaly.cache import schema
 from astroanomaly.cache.cutout_files import write_cutouts
 from astroanomaly.cache.cutouts import iter_cutouts
@@ -24,7 +25,7 @@ from astroanomaly.cache.shard import Shard
 from astroanomaly.cache.showing import cache_html, with_pictures
 from astroanomaly.cache.together import check_layouts, refuse_shared_ids
 from astroanomaly.config import nearest
-from astroanomaly.errors import UnknownObjectError
+from astroanomaly.errors import ConfigError, UnknownObjectError
 from astroanomaly.files import as_path
 from astroanomaly.records import Cutout, Fact, Failure, Layout
 
@@ -209,7 +210,9 @@ class Cache:
         overwrite
             Replace the file, or a folder that was made so.
         """
-        return write_cutouts(self, ids, Path(path), one_file=one_file, overwrite=overwrite)
+        return write_cutouts(
+            self, as_ids(ids), as_path(path, "the folder of cutouts"), one_file=one_file, overwrite=overwrite
+        )
 
     def read(self, ids: Sequence[str]) -> np.ndarray:
         """Read the pixels of some objects, in the order given.
@@ -339,7 +342,10 @@ class Cache:
 
     def sample(self, n: int, rng: np.random.Generator, exclude: Iterable[str] = ()) -> list[str]:
         """Draw ids at random, without repeats and without those in ``exclude``; at most as many as there are."""
-        barred = self.find(list(exclude))
+        n = as_whole(n, "n")
+        if not isinstance(rng, np.random.Generator):
+            raise ConfigError(f"rng is {type(rng).__name__}: expected numpy.random.default_rng(...)")
+        barred = self.find(as_list(exclude, "exclude", "object ids"))
         barred = barred[barred >= 0]
         left = len(self) - len(np.unique(barred))
         n = min(n, left)
@@ -378,6 +384,7 @@ class Cache:
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` int64 rows as `rows` gives them, -1 for ids that are not here."""
+        ids = ids if isinstance(ids, list | tuple) else as_ids(ids)
         rows = np.full(len(ids), -1, np.int64)
         wrong = [one for one in ids if not isinstance(one, str)]
         if wrong:

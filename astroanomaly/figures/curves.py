@@ -32,8 +32,8 @@ def performance_curves(
     Parameters
     ----------
     curves
-        Name -> (truth ``(n,)`` bool, True for an anomaly; scores ``(n,)``, higher is more anomalous). One with fewer than
-        five anomalies or nominal objects has no curve, which would be an accident: it is named in the legends as such.
+        Name -> (truth ``(n,)`` bool, True for an anomaly; scores ``(n,)``, higher is more anomalous). One with fewer
+        than five anomalies or nominal objects has no curve, which would be an accident: the legends say so.
         Precision is drawn by steps, and the area below it is the average precision beside it.
     path
         ``.png``, ``.svg`` or ``.pdf``; written in one step.
@@ -273,7 +273,10 @@ def training_curves(records: Sequence[Mapping[str, float]], path: str | Path, *,
 
 def _too_few(truth: np.ndarray) -> str:
     """Say what there is too little of for a curve; empty where there is enough."""
-    for count, one, several in ((truth.sum(), "anomaly", "anomalies"), ((~truth).sum(), "nominal object", "nominal objects")):
+    for count, one, several in (
+        (truth.sum(), "anomaly", "anomalies"),
+        ((~truth).sum(), "nominal object", "nominal objects"),
+    ):
         if count < _MIN_OF_A_KIND:
             return f"only {count} {one if count == 1 else several}" if count else f"no {several}"
     return ""

@@ -98,8 +98,8 @@ def contact_sheet(
     places = [""] * n if positions is None else [clean(place) for place in positions]
     if not n or columns < 1 or {len(captions), len(marks), len(directions), len(places)} != {n}:
         raise ConfigError(
-            f"a contact sheet needs images, at least one column, and one caption, label and position per image; it "
-            f"got {n} images, {columns} columns, {len(captions)} captions, {len(marks)} labels and {len(places)} positions"
+            "a contact sheet needs images, at least one column, and one caption, label and position per image; it got "
+            f"{n} images, {columns} columns, {len(captions)} captions, {len(marks)} labels and {len(places)} positions"
         )
     before = images.shape[2]
     images = _resized(images, cell)
@@ -107,7 +107,9 @@ def contact_sheet(
     columns = min(columns, n)
     rows = -(-n // columns)
     column = max(width, *(math.ceil(text_width(place, 8)) + 4 for place in set(places)))
-    lines = [_lines(caption, column + 2) + [place] * bool(place) for caption, place in zip(captions, places, strict=True)]
+    lines = [
+        _lines(caption, column + 2) + [place] * bool(place) for caption, place in zip(captions, places, strict=True)
+    ]
     under = 6 + 13 * max(map(len, lines))  # pixels below each picture
     frame, gap, side = 4, 8, 24
     step_x = column + 2 * frame + gap

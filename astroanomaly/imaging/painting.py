@@ -90,7 +90,7 @@ class Painter:
         Returns
         -------
         numpy.ndarray
-            ``(n, H, W)`` uint32, bytes red, green, blue, opacity; first row on top, contiguous. `rgb_of` takes it apart.
+            ``(n, H, W)`` uint32, bytes red, green, blue, opacity; first row on top; see `rgb_of`.
         """
         painted = self._coloured(display, palette)
         if self._orient is not None:

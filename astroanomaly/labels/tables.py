@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import LabelError, StorageError, UnreadableError
+from astroanomaly.errors import ConfigError, LabelError, StorageError, UnreadableError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
 from astroanomaly.labels.matching import match_ids, nearest_objects
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
+from astroanomaly.tables.given import GivenTable, given_catalog
 from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import read_table
 
@@ -59,7 +60,7 @@ class ImportReport:
 
 def import_labels(
     log: LabelLog,
-    path: Path,
+    given: str | Path | Table,
     ids: Sequence[str],
     positions: tuple[np.ndarray, np.ndarray],
     *,
@@ -76,10 +77,10 @@ def import_labels(
     ----------
     log
         Where they go.
-    path
-        CSV, ECSV, FITS or VOTable with a column ``label`` (or ``class``, ``verdict``); ``annotator``, ``time`` (ISO
-        8601, UTC unless it says otherwise) and ``note`` are taken where they exist. Words are compared without regard
-        to case; ``normal`` and 0, ``anomalous`` and 1 are understood.
+    given
+        A table, or the path of one in CSV, ECSV, FITS or VOTable. It has a column ``label`` (or ``class``,
+        ``verdict``); ``annotator``, ``time`` (ISO 8601, UTC unless it says otherwise) and ``note`` are taken where they
+        exist. Words are compared without regard to case; ``normal`` and 0, ``anomalous`` and 1 are understood.
     ids, positions
         The objects of the session, with ``(N,)`` right ascension and declination in ICRS degrees.
     radius_arcsec
@@ -97,14 +98,14 @@ def import_labels(
     UnreadableError, CatalogError
         If the file holds no table that can be read, or a column of positions holds no angles.
     """
-    table = _read(path, lambda table: find_name(table.colnames, LABEL_NAMES) is not None)
+    table, where = _given(given)
     label_column = find_name(table.colnames, LABEL_NAMES)
     if label_column is None:
         raise LabelError(
-            f"{path} has no column with labels: expected one of {', '.join(LABEL_NAMES)}; "
+            f"{where} has no column with labels: expected one of {', '.join(LABEL_NAMES)}; "
             f"it has {', '.join(table.colnames)}"
         )
-    labels = _words(table, label_column, log.classes, path)
+    labels = _words(table, label_column, log.classes, where)
     id_column = find_name(table.colnames, LABELLED_ID_NAMES)
     messages: list[str] = []
     if id_column is not None:
@@ -112,10 +113,10 @@ def import_labels(
         matched = match_ids(given, ids)
         objects = [matched[name] for name in given]
     else:
-        objects, messages = _by_position(table, path, ids, positions, radius_arcsec)
+        objects, messages = _by_position(table, where, ids, positions, radius_arcsec)
     annotators = _column_or(table, "annotator", annotator)
-    refuse_contradictions(objects, labels, annotators, path)
-    notes, times = _column_or(table, "note", ""), _times(table, path)
+    refuse_contradictions(objects, labels, annotators, where)
+    notes, times = _column_or(table, "note", ""), _times(table, where)
     by_annotator: dict[str, list[int]] = {}
     for k, who in enumerate(annotators):
         by_annotator.setdefault(who, []).append(k)
@@ -215,18 +216,28 @@ def read_truth_column(path: Path, column: str) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------- inside
 
 
+def _given(given: str | Path | Table) -> tuple[Table, str]:
+    """Return a table of labels, and how messages call it."""
+    found = given_catalog(given, "labels")
+    if isinstance(found, GivenTable):
+        return found.table, f"the table of labels ({found.kind})"
+    if found is None:
+        raise ConfigError("labels: nothing was given, expected the path of a table, or an astropy Table or QTable")
+    return _read(found, lambda table: find_name(table.colnames, LABEL_NAMES) is not None), str(found)
+
+
 def _by_position(
-    table: Table, path: Path, ids: Sequence[str], positions: tuple[np.ndarray, np.ndarray], radius_arcsec: float
+    table: Table, where: str, ids: Sequence[str], positions: tuple[np.ndarray, np.ndarray], radius_arcsec: float
 ) -> tuple[list[str], list[str]]:
-    given = sky_positions(table, where=str(path))
+    given = sky_positions(table, where=where)
     if given is None:
         raise LabelError(
-            f"{path} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
+            f"{where} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
             f"it has {', '.join(table.colnames)}"
         )
     ra, dec, _ = given
     if not np.isfinite(ra + dec).all():
-        raise LabelError(f"{path}: some rows have no position")
+        raise LabelError(f"{where}: some rows have no position")
     return nearest_objects(ra, dec, ids, positions, radius_arcsec, "Use a larger --match-radius, or remove these rows")
 
 
@@ -277,20 +288,20 @@ def _column_or(table: Table, name: str, default: str) -> list[str]:
     return [text or default for text in texts]
 
 
-def _times(table: Table, path: Path) -> list[str]:
+def _times(table: Table, where: str) -> list[str]:
     times = _column_or(table, "time", "")
     for number, text in enumerate(times, 1):
         try:
             datetime.datetime.fromisoformat(text.strip() or "2000-01-01")
         except ValueError:
             raise LabelError(
-                f"{path}, row {number}: time is {text!r}, expected when the label was given, in ISO 8601 as in "
+                f"{where}, row {number}: time is {text!r}, expected when the label was given, in ISO 8601 as in "
                 "2026-01-31T12:00:00; rename the column if it means something else. No label was written"
             ) from None
     return [text.strip() for text in times]
 
 
-def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> list[str]:
+def _words(table: Table, column: str, classes: Sequence[str], where: str) -> list[str]:
     """Bring the words of a label column to label classes, whatever their case."""
     known = {**WORDS, **{name.lower(): name for name in classes}}
     labels = []
@@ -298,7 +309,7 @@ def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> lis
         word = word.strip()
         if word.lower() not in known:
             raise LabelError(
-                f"{path}, row {number}: {column} is {word!r}, which is no label class{nearest(word, classes)} "
+                f"{where}, row {number}: {column} is {word!r}, which is no label class{nearest(word, classes)} "
                 f"(known: {', '.join(classes)}). No label was written"
             )
         labels.append(known[word.lower()])

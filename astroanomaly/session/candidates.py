@@ -9,7 +9,7 @@ import numpy as np
 
 from astroanomaly import figures, ranking
 from astroanomaly.cache.showing import with_pictures
-from astroanomaly.errors import TrainingError
+from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.imaging.compass import sexagesimal
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.orientation import OrientationChoice
@@ -59,6 +59,12 @@ def usual_display(session: SessionFolder) -> Display:
 
 def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
     """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
+    needed = ("object_id", "ra", "dec", "rank", "score", "label")
+    missing = [name for name in needed if name not in getattr(table, "colnames", ())]
+    if missing:
+        raise ConfigError(
+            f"table: expected what `candidates` gives, with the column {missing[0]}; it is {type(table).__name__}"
+        )
     ids = [str(object_id) for object_id in table["object_id"]]
     captions = [
         f"{rank}  {score:+.2f}\n{object_id}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly import ranking
+from astroanomaly.arguments import as_ids, as_number, as_text, as_whole
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, SessionError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
@@ -83,9 +84,12 @@ def selected(
     if sum(choice is not None for choice in (top, threshold, labelled, only)) > 1:
         others = "top, threshold, ids" if only is not None else "top, threshold"
         raise ConfigError(f"{others} and labelled exclude one another: give one")
-    if threshold is not None and not 0 < threshold < 1:
+    top = None if top is None else as_whole(top, "top", 1)
+    merge_radius_arcsec = as_number(merge_radius_arcsec, "merge_radius_arcsec", 0)
+    only = None if only is None else as_ids(only, "ids")
+    if threshold is not None and not 0 < as_number(threshold, "threshold") < 1:
         raise ConfigError(f"threshold={threshold}: expected a probability between 0 and 1")
-    if labelled is not None and labelled not in session.classes:
+    if labelled is not None and as_text(labelled, "labelled") not in session.classes:
         raise LabelError(
             f"{labelled!r} is no label class{nearest(labelled, session.classes)} (known: {', '.join(session.classes)})"
         )

@@ -17,8 +17,8 @@ from astroanomaly.files import atomic_path
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import Progress
 from astroanomaly.session.export import origin
-from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.stored_objects import StoredObjects, StoredShard
 from astroanomaly.tables.escape import ascii_text

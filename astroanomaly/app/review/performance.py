@@ -228,9 +228,9 @@ class Pace:
 
 
 def pace(shared: SharedState, annotator: str = "") -> Pace:
-    """Follow the verdicts that everybody, or one person, gave in the app; labels from Python or a table are not among them.
+    """Follow the verdicts that everybody, or one person, gave in the app.
 
-    Those of the audit set are left out of what was found.
+    Labels from Python or a table are not among them. Those of the audit set are left out of what was found.
     """
     valid = (event for object_id in shared.consensus.current() for event in shared.consensus.valid_events(object_id))
     by_hand = (event for event in valid if event.kind == "verdict" and event.ordering not in _NOT_BY_HAND)

@@ -160,7 +160,8 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
     nameless = (group for group in groups if not all(image.header_band for image in group))
     worst = next(clashing, None) or next(nameless, None) or groups[0]
     raise BandError(
-        f"the bands of these images cannot be told by header, extension or file name:{describe(worst)}\n{_advice(worst)}"
+        "the bands of these images cannot be told by header, extension or file name:"
+        f"{describe(worst)}\n{_advice(worst)}"
     )
 
 
@@ -170,7 +171,9 @@ def _advice(images: Sequence[Image]) -> str:
     each = f"If each is another band, name them, as in {example}, or choose extensions with --ext"
     if len({image.path for image in images}) < len(images) or not _all_apart(images):
         return each
-    suffixes = {"".join(image.path.suffixes[-2:]) if image.path.suffix in _PACKED else image.path.suffix for image in images}
+    suffixes = {
+        "".join(image.path.suffixes[-2:]) if image.path.suffix in _PACKED else image.path.suffix for image in images
+    }
     pattern = f"*{suffixes.pop()}" if len(suffixes) == 1 else "*"
     band = next((image.header_band for image in images if image.header_band), "R")
     return f"If all are stamps in one band, give it one name: --bands '{band}={pattern}'. {each}"

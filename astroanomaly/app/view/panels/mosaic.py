@@ -55,7 +55,9 @@ class Mosaic:
         self.lines = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})  # between the cutouts
         figure.segment(source=self.lines, line_color=DARK, line_width=4)
         self.waiting = ColumnDataSource(_boxes([], 1, 1, 0.0), name="waiting_cells")
-        figure.quad(source=self.waiting, **sides, fill_color=_WAITING_FILL, line_color=_WAITING_EDGE, line_dash="dotted")
+        figure.quad(
+            source=self.waiting, **sides, fill_color=_WAITING_FILL, line_color=_WAITING_EDGE, line_dash="dotted"
+        )
         self.words = ColumnDataSource(_words(0, 0, ""), name="mosaic_words")  # where there is no picture
         figure.text(
             source=self.words, text_color="colour", text_font_size="15px", text_align="center", text_baseline="middle"

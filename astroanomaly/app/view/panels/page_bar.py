@@ -40,7 +40,7 @@ class PageBar:
         )  # fmt: skip
         self.back = self._button("", "previous page", lambda: state.move(-1) if state.inspecting else state.turn(-1))
         self.on = self._button("", "next page", lambda: state.move(1) if state.inspecting else state.turn(1))
-        self.number = Div(disable_math=True, name="page_number", styles={"text-align": "center", "min-width": "52px"})
+        self.number = Div(disable_math=True, name="page_number", styles={"text-align": "center", "min-width": "46px"})
         self.classes = [self._class_button(word) for word in state.shared.classes]
         self.inspect = self._button("", "open or close the inspector on the object under the cursor", state.inspect)
         others = [
@@ -60,7 +60,7 @@ class PageBar:
         self.settle()
 
     def _button(self, label: str, title: str, what: Any) -> Button:
-        button = Button(label=label, height=_TOUCH_PX, html_attributes={"title": title})
+        button = Button(label=label, height=_TOUCH_PX, html_attributes={"title": title}, css_classes=["aa-tight"])
         button.on_click(self._act(what))
         return button
 
