@@ -47,6 +47,6 @@ def draw_compass(
         line.set(color="white", linewidth=1.5, zorder=6, path_effects=outline)
         figure.add_artist(line)
     for x_text, y_text, text in words:
-        look = {"size": 8, "color": "white", "path_effects": outline, "zorder": 7, "ha": "center", "va": "center"}
+        look = {"size": 7, "color": "white", "path_effects": outline, "zorder": 7, "ha": "center", "va": "center"}
         look["snap"] = False  # outlined letters would be snapped to whole pixels, and lose strokes between them
         put_text(figure.text, across(x_text), up(y_text), text, **look)

@@ -775,7 +775,7 @@ def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
     time.sleep(0.5)
     for object_id in tab.column("cells", "object_id")[:9]:
         tab.press("a" if truth[object_id] != "nominal" else "n")
-    tab.press("f", "s")
+    tab.press("f", "s", "PageDown")  # the rest of the page, without verdicts
     time.sleep(2)
 
     def take(name):
