@@ -40,7 +40,9 @@ def doors(folder, cache, session, ids):
             "start_from": None,
         }),
         "Session.open": (Session.open, {"path": out}),
-        "label": (session.label, {"ids": ids[0], "value": "anomaly", "radius": "1arcsec", "annotator": "a", "note": "n"}),
+        "label": (session.label, {
+            "ids": ids[0], "value": "anomaly", "radius": "1arcsec", "annotator": "a", "note": "n"
+        }),
         "import_labels": (session.import_labels, {"path": out, "match_radius_arcsec": 1.0, "annotator": "a"}),
         "export_labels": (session.export_labels, {"path": out / "no" / "l.csv"}),
         "relocate": (session.relocate, {"caches": out}),
@@ -87,9 +89,9 @@ def test_no_door_lets_a_raw_error_out(made):
             for value in WRONG:
                 try:
                     door(**{**taken, argument: value})
-                except AstroAnomalyError as error:
-                    assert str(error)
-                except Exception as error:
+                except AstroAnomalyError:
+                    continue
+                except Exception as error:  # noqa: BLE001 - whatever comes out raw is what is looked for
                     raw.append(f"{name}({argument}={type(value).__name__}): {type(error).__name__}: {error}")
     assert not raw, "\n".join(raw)
 

@@ -127,9 +127,7 @@ class Pictures:
             ``(n, height, width, 3)`` uint8, first row on top.
         """
         if display is not None and not isinstance(display, Display):
-            raise ConfigError(
-                f"display is {type(display).__name__}: expected a Display, as `usual_display.changed(...)`"
-            )
+            raise ConfigError(f"display is {type(display).__name__}: expected a Display, `usual_display.changed(...)`")
         return rgb_of(self.painter(ids).paint(self.usual_display if display is None else display))
 
     def survey_limits(self, config: StretchConfig) -> Limits:

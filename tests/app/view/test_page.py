@@ -72,7 +72,9 @@ class Tab:
     """One page in the browser."""
 
     def __init__(self, chromium, url, size=(1280, 800)):
-        self.context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, accept_downloads=True)
+        self.context = chromium.new_context(
+            viewport={"width": size[0], "height": size[1]}, accept_downloads=True, color_scheme="dark"
+        )
         self.page = self.context.new_page()
         self.problems = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
