@@ -30,6 +30,7 @@ _WHAT_AUDIT_IS = (
     "objects drawn at random from those that nobody has labelled, hidden until you label them blind, and never trained "
     "on: only they tell how many anomalies are left, and how well the ranking works"
 )
+_NO_SCORES = "how many objects have which score, once there is a ranking"
 _NO_STEPS = "how many you have found for how many verdicts, once there are verdicts from the app"
 _CURVES = (
     ("roc", "ROC", "false positive rate", "true positive rate"),
@@ -86,6 +87,9 @@ class Performance:
         self.curve, self.found = ahead, steps
         self.no_steps = Div(text=f"<h3>anomalies found</h3><p class=muted>{_NO_STEPS}</p>", sizing_mode="stretch_width")
         self.no_steps.visible = steps.visible = False
+        self.scores = bars
+        self.no_scores = Div(text=f"<h3>scores</h3><p class=muted>{_NO_SCORES}</p>", sizing_mode="stretch_width")
+        self.no_scores.visible = bars.visible = False
         self.remaining = Div(disable_math=True, sizing_mode="stretch_width", name="remaining")
         self.words = Div(
             text="<p class=muted>measuring …</p>",
@@ -113,7 +117,7 @@ class Performance:
             self.remaining,
             Row(self.draw, self.audit_size, self.audit_words, sizing_mode="stretch_width", spacing=8),
             Row(*figures, sizing_mode="stretch_both", spacing=8),
-            Row(bars, steps, self.no_steps, ahead, suspects, sizing_mode="stretch_both", spacing=8),
+            Row(bars, self.no_scores, steps, self.no_steps, ahead, suspects, sizing_mode="stretch_both", spacing=8),
             name="performance",
         )  # fmt: skip
 
@@ -153,6 +157,8 @@ class Performance:
         self.bars.data = {"left": edges[:-1], "right": edges[1:]} | {
             name: np.where(values > 0, values, np.nan) for name, values in bars.items()
         }
+        self.scores.visible = len(edges) > 1
+        self.no_scores.visible = not self.scores.visible
         went = pace(state.shared)
         own = pace(state.shared, state.annotator)
         self.steps.data = {"verdicts": went.verdicts, "found": went.found}
@@ -197,7 +203,7 @@ class Performance:
             f"<td class=number>{sure:.2f}</td></tr>"
             for i, label, sure, like in found.suspects[:8]
         )
-        none = "no label contradicts a model that has learnt from all the others"
+        none = "none; a label that a model contradicts which has learnt from all the others is named here"
         self.suspects.text = f"<table>{rows}</table>" if rows else f"<p class=muted>{none}</p>"
         self.show.visible = bool(rows)
         forecast = found.forecast
