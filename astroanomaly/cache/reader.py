@@ -210,9 +210,8 @@ class Cache:
         overwrite
             Replace the file, or a folder that was made so.
         """
-        return write_cutouts(
-            self, as_ids(ids), as_path(path, "the folder of cutouts"), one_file=one_file, overwrite=overwrite
-        )
+        place = as_path(path, "the folder of cutouts")
+        return write_cutouts(self, as_ids(ids), place, one_file=one_file, overwrite=overwrite)
 
     def read(self, ids: Sequence[str]) -> np.ndarray:
         """Read the pixels of some objects, in the order given.
@@ -342,25 +341,21 @@ class Cache:
 
     def sample(self, n: int, rng: np.random.Generator, exclude: Iterable[str] = ()) -> list[str]:
         """Draw ids at random, without repeats and without those in ``exclude``; at most as many as there are."""
-        n = as_whole(n, "n")
         if not isinstance(rng, np.random.Generator):
             raise ConfigError(f"rng is {type(rng).__name__}: expected numpy.random.default_rng(...)")
         barred = self.find(as_list(exclude, "exclude", "object ids"))
         barred = barred[barred >= 0]
         left = len(self) - len(np.unique(barred))
-        n = min(n, left)
+        n = min(as_whole(n, "n"), left)
         if n * 2 > left:
-            free = np.setdiff1d(np.arange(len(self)), barred)
-            rows = rng.permutation(free)[:n]
+            rows = rng.permutation(np.setdiff1d(np.arange(len(self)), barred))
         else:  # far more objects than wanted: draw with some to spare, drop repeats
             rows = np.zeros(0, np.int64)
             while len(rows) < n:
                 drawn = np.concatenate([rows, rng.integers(0, len(self), 2 * n)])
-                first = np.sort(np.unique(drawn, return_index=True)[1])
-                rows = drawn[first]
+                rows = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
                 rows = rows[~np.isin(rows, barred)]
-            rows = rows[:n]
-        return self.ids_at(rows)
+        return self.ids_at(rows[:n])
 
     def digest(self) -> str:
         """SHA-256 over (id, pixels, grid, position, columns) of all objects, whatever their order and sharding."""

@@ -322,8 +322,8 @@ def test_provenance_is_in_every_header(tmp_path):
     history = "".join(write_and_open_fits(table, tmp_path / "c.fits")["HISTORY"])
     assert "software: astroanomaly 0.2.0" in history
     assert "long/" * 60 in history
-    table = build_catalog(columns(["a"]), {"settings": "whiten=False, shrink=True, " * 9 + "end"})
-    lines = list(write_and_open_fits(table, tmp_path / "d.fits")["HISTORY"])
+    long = build_catalog(columns(["a"]), {"settings": "whiten=False, shrink=True, " * 9 + "end"})
+    lines = list(write_and_open_fits(long, tmp_path / "d.fits")["HISTORY"])
     assert len(lines) > 3
     words = {word for line in lines for word in str(line).split()}
     assert words == {"settings:", "whiten=False,", "shrink=True,", "end"}  # each whole
