@@ -16,6 +16,7 @@ from astroanomaly.app.review.paging import ObjectChoice, ObjectPage, objects_wan
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.app.view.keys import press
 from astroanomaly.app.view.page import Page
+from astroanomaly.app.view.panels.mosaic import Mosaic
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import ANOMALY, NOMINAL
 
@@ -71,6 +72,21 @@ def test_a_row_is_chosen_when_the_one_before_has_its_verdicts_and_nothing_moves(
     before = [page.ids for page in state.pages]
     press(state, "u")
     assert ([page.ids for page in state.pages], state.cursor) == (before, 5)
+
+
+def test_cells_that_wait_are_drawn_as_outlines_and_no_object_has_a_frame(shared, state):
+    mosaic = Mosaic(state)
+    mosaic.update({"page", "marks"})
+    left, top = mosaic.waiting.data["left"], mosaic.waiting.data["top"]
+    assert len(left) == 20
+    assert {int(x) for x in left} == set(range(5))
+    assert max(top) < 4  # below the first row
+    assert mosaic.cells.data["width"] == [0] * 5
+    press(state, "a")
+    press(state, "PageDown")
+    mosaic.update({"page", "marks"})
+    assert mosaic.waiting.data["left"] == []
+    assert [width > 0 for width in mosaic.cells.data["width"]] == [True, *[False] * 24]
 
 
 def test_from_one_ranking_rows_are_the_page_that_would_be_chosen_at_once(shared, state):

@@ -771,7 +771,8 @@ def test_what_the_documentation_shows(sky, tmp_path, tiny, serve, open_tab):
         log.verdict([str(i) for i in known], "nominal", annotator="ben")
     tab = open_tab(serve(session.path, "--annotator", "ann", background=True).url)
     words = f"probe: {len(odd) // 2 + 60} verdicts"
-    tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], 120)
+    patience = 600 if keep else 120
+    tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], patience)
     time.sleep(3 if keep else 1)
     tab.page.get_by_text("use newer ranking").click()
     time.sleep(0.5)
