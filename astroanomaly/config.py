@@ -333,7 +333,7 @@ def check_value(kind: Any, value: Any, name: str) -> Any:
             )
         return value
     if origin is tuple:
-        if isinstance(value, str) or not isinstance(value, Iterable):
+        if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
             raise ConfigError(f"{name}={_shown(value)}: expected a list")
         return tuple(check_value(args[0], item, name) for item in value)
     if kind in (int, float) and isinstance(value, numbers.Integral) and not isinstance(value, bool):

@@ -152,13 +152,16 @@ def precision_recall_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.nd
     """Return precision and recall, recall falling from 1 to 0, each recall once.
 
     A recall has the precision with which it is first reached; objects further down find nothing more and only lower the
-    precision. Recall 0 has precision 1, as in scikit-learn.
+    precision. Recall 0 has that of the first anomalies found: that of no objects is not defined, and the 1 that
+    scikit-learn puts there would be an anomaly that nobody found. The area below it by steps is `average_precision`.
     """
     from sklearn import metrics
 
     precision, recall, _ = metrics.precision_recall_curve(*_checked(truth, scores))
     first = np.diff(recall, append=-1.0) != 0
-    return precision[first], recall[first]
+    precision, recall = precision[first], recall[first]
+    precision[-1] = precision[-2]
+    return precision, recall
 
 
 def efficiency_curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +260,9 @@ def _curves_of_samples(truth: np.ndarray, times: np.ndarray, ends: np.ndarray) -
     for row, out in enumerate(figures):
         out[: len(CURVE_GRID)] = np.interp(CURVE_GRID, wrong[row], recall[row])
         first = np.diff(recall[row], prepend=-1.0) > 0  # where each recall is first reached: with its best precision
-        out[len(CURVE_GRID) : 2 * len(CURVE_GRID)] = np.interp(CURVE_GRID, recall[row][first], precision[row][first])
+        reached = precision[row][first]
+        reached[0] = reached[1]  # nothing is inspected there
+        out[len(CURVE_GRID) : 2 * len(CURVE_GRID)] = np.interp(CURVE_GRID, recall[row][first], reached)
         out[2 * len(CURVE_GRID) : -2] = np.interp(depth, seen[row], recall[row])
     figures[:, -2] = (np.diff(wrong, axis=1) * (recall[:, 1:] + recall[:, :-1])).sum(1) / 2
     figures[:, -1] = (np.diff(recall, axis=1) * (precision[:, 1:] + precision[:, :-1])).sum(1) / 2

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from astroanomaly.arguments import as_mapping
 from astroanomaly.errors import AstroAnomalyError, BandError, CacheError, PluginError
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.html import facts_html, image_html, png_bytes
 from astroanomaly.imaging.orientation import native, orient
-from astroanomaly.imaging.painting import Painter
+from astroanomaly.imaging.painting import Painter, rgb_of
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -194,8 +195,7 @@ class Cutout:
         painter = Painter(
             self.data[None], self.bands, lambda _: (), orient=lambda wanted: [orient(stored, scales, wanted, shape)]
         )
-        painted = painter.paint(Display.for_pixels(kind))
-        return painted.view(np.uint8).reshape(*painted.shape, 4)[0, ..., :3]
+        return rgb_of(painter.paint(Display.for_pixels(kind))[0])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_paint"}
@@ -285,7 +285,7 @@ class Cutout:
         from astropy.io import fits
 
         primary = fits.PrimaryHDU()
-        for key, card in {**self.cards, **(cards or {})}.items():
+        for key, card in {**self.cards, **as_mapping(cards, "cards")}.items():
             put_card(primary.header, key, card)
         bands = image_hdus(
             self.data, self.bands, self.units, grid=self.grid, offset=self.offset, coverage=self.coverage

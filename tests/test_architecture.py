@@ -20,7 +20,7 @@ PLUGINS = ROOT / "plugins" / "astroanomaly_plugins"
 # Folders (and files beside them) from low to high. A module imports from lower layers and from its own folder.
 LAYERS = (
     "errors _version",
-    "sky config files metrics",
+    "sky config files metrics arguments",
     "parallel",
     "cutting",
     "imaging",

@@ -10,7 +10,8 @@ from PIL import Image
 
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.figures import contact_sheet, costs, learning_curves, performance_curves, training_curves
-from astroanomaly.figures.canvas import shorten
+from astroanomaly.figures.canvas import DPI, new_figure, shorten, text_width, wrap_to_width
+from astroanomaly.figures.compass import draw_compass
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import Compass
 
@@ -184,6 +185,52 @@ def test_long_captions_stay_within_their_cell(tmp_path):
     assert 100 < np.ptp(inked) < 135
 
 
+def test_a_position_is_never_shortened(tmp_path):
+    """Columns are as wide as it needs, whatever its picture: here each row of pixels has the same text at its left."""
+    light, path = np.full((3, 20, 20, 3), 255, np.uint8), tmp_path / "sheet.svg"
+    places = ["18:23:39.60 -12:58:34.4", "00:00:00.00 +00:00:00.0", "12 -89:59:59.9"]
+    contact_sheet(light, ["W" * 90] * 3, path, cell=20, positions=places, columns=3)
+    drawn = path.read_text()
+    for place in places:
+        assert f"<!-- {place.replace('--', '- -')} -->" in drawn  # text as it was given to be drawn
+    with_places, without = tmp_path / "a.png", tmp_path / "b.png"
+    contact_sheet(light, [""] * 3, with_places, cell=20, positions=places, columns=3)
+    contact_sheet(light, [""] * 3, without, cell=20, columns=3)
+    widest = max(text_width(place, 8) for place in places)
+    assert pixels(with_places).shape[1] >= 2 * 24 + 3 * widest
+    assert pixels(without).shape[1] < pixels(with_places).shape[1]
+
+
+@given(
+    st.lists(st.text(st.characters(categories=["L", "N"], max_codepoint=0x24F), min_size=1, max_size=30), max_size=8)
+)
+@settings(max_examples=25)
+def test_titles_are_broken_between_words(words):
+    lines = wrap_to_width(" ".join(words), 200, 13, bold=True)
+    assert len(lines) <= 3
+    assert all(text_width(line, 13, bold=True) <= 200 for line in lines)
+    if not any("…" in line for line in lines):
+        assert [word for line in lines for word in line.split()] == words
+
+
+@pytest.mark.parametrize("shift", np.linspace(0, 0.9, 10))
+def test_every_stroke_of_the_letters_of_a_compass_is_there(shift):
+    """E has three bars and N two stems, wherever its picture begins."""
+    figure, size = new_figure(1.0, 1.0), 80
+    figure.set_facecolor("#555555")
+    draw_compass(figure, (DPI, DPI), (5 + shift, 5 + shift / 2, size, size), Compass(1.0, (0, 1), (-1, 0)), 1.0)
+    figure.canvas.draw()
+    grey = np.asarray(figure.canvas.buffer_rgba())[..., 0].astype(int)
+    _, words = Compass(1.0, (0, 1), (-1, 0)).marks(0, 0, size, size)
+    x, y = next((x, y) for x, y, word in words if word == "E")
+    column, row = round(5 + shift + x), round(5 + shift / 2 + size - y)
+    letter = grey[row - 5 : row + 6, column - 4 : column + 5]
+    rows = letter.max(axis=1) > 120
+    bars = (letter[:, 4:6].mean(axis=1) > 75).astype(int)  # right of the stem
+    assert rows.sum() >= 7
+    assert (np.diff(np.r_[0, bars, 0]) == 1).sum() >= 3
+
+
 @given(st.text(max_size=60), st.integers(1, 40))
 def test_shortened_text_keeps_both_ends(text, longest):
     short = shorten(text, longest)
@@ -214,6 +261,17 @@ def test_a_curve_without_anomalies_does_not_stop_the_others(tmp_path):
     performance_curves({**curves(), "none": (truth, np.arange(50.0))}, path)
     assert has(pixels(path), (0, 114, 178)).any()
     performance_curves({"none": (truth, np.arange(50.0))}, path)
+
+
+def test_too_few_anomalies_have_no_curve(tmp_path):
+    """One anomaly is no curve, and the legend says so; the next ranking keeps its colour."""
+    path = tmp_path / "curves.svg"
+    one = np.arange(60) == 35
+    performance_curves({"tuned": (one, -np.arange(60.0)), **curves()}, path)
+    drawn = path.read_text()
+    assert drawn.count("<!-- tuned: only 1 anomaly, no curve -->") == 3
+    assert "average precision" in drawn
+    assert "AUPRC" not in drawn
 
 
 def test_learning_curves_show_mean_and_scatter(tmp_path):

@@ -81,12 +81,23 @@ def test_a_recall_has_the_precision_with_which_it_is_first_reached(rows):
     truth, scores = split(rows)
     precision, recall = metrics.precision_recall_curve(truth, scores)
     assert (np.diff(recall) < 0).all()
-    assert (recall[0], recall[-1], precision[-1]) == (1, 0, 1)
+    assert (recall[0], recall[-1], precision[-1]) == (1, 0, precision[-2])
     for value, share in zip(precision[:-1], recall[:-1], strict=True):  # a cut at a score, ties taken whole
         cuts = [scores >= limit for limit in np.unique(scores)]
         assert value == pytest.approx(max(truth[c].mean() for c in cuts if truth[c].sum() / truth.sum() == share))
     steps = np.sum(-np.diff(recall) * precision[:-1])
     assert steps == pytest.approx(average_precision_score(truth, scores))
+
+
+@given(st.integers(0, 50), st.integers(51, 200))
+def test_the_curve_of_one_anomaly_is_flat(above, count):
+    """It is found at one depth, with one precision: no recall has another, and the area is that precision."""
+    truth = np.arange(count) == above
+    precision, recall = metrics.precision_recall_curve(truth, -np.arange(count, dtype=float))
+    assert (precision == 1 / (above + 1)).all()
+    assert recall.tolist() == [1, 0]
+    curve = ranking_curves(truth, -np.arange(count, dtype=float))[len(CURVE_GRID) : 2 * len(CURVE_GRID)]
+    np.testing.assert_allclose(curve, metrics.average_precision(truth, -np.arange(count, dtype=float)))
 
 
 @given(st.integers(1, 60), st.integers(1, 300))

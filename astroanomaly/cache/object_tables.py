@@ -120,7 +120,7 @@ def _names(columns: Iterable[str] | None) -> list[str] | None:
     names = [columns] if isinstance(columns, str) else columns
     if names is None:
         return None
-    listed = list(names) if isinstance(names, Iterable) else [names]
+    listed = list(names) if isinstance(names, Iterable) and getattr(names, "ndim", 1) == 1 else [names]
     wrong = [name for name in listed if not isinstance(name, str)]
     if wrong:
         raise CatalogError(f"columns={columns!r}: expected names of columns, as in columns=['mag', 'z']")

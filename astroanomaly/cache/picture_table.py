@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 from astropy.table import QTable
 
 from astroanomaly.errors import AstroAnomalyError
@@ -14,7 +15,9 @@ from astroanomaly.imaging.html import shown_text
 __all__ = ["PictureTable"]
 
 _MAX_ROWS = 50  # that are shown, with a picture each
-_MAX_COLUMNS = 40
+_MAX_COLUMNS = 12
+_DEGREES = ("ra", "dec")  # shown to a millionth, 4 milliarcseconds
+_DIGITS = 4
 Paint = Callable[[Sequence[str]], Sequence[str]]
 
 
@@ -55,7 +58,7 @@ class PictureTable(QTable):
         shown = self[:_MAX_ROWS]
         pictures = shown._pictures()
         names = self.colnames[:_MAX_COLUMNS]
-        cells = [[escape(shown_text(value)) for value in shown[name].info.iter_str_vals()] for name in names]
+        cells = [[escape(shown_text(text)) for text in _texts(shown, name)] for name in names]
         heads = []
         for name in names:
             unit = self[name].info.unit
@@ -68,7 +71,7 @@ class PictureTable(QTable):
         more = [f"{left} more rows"] * (left > 0)
         more += [f"{len(self.colnames) - len(names)} more columns"] * (len(self.colnames) > len(names))
         return (
-            f"<div><i>{type(self).__name__} of {len(self)} rows</i><table><thead><tr>"
+            f"<div><i>{len(self)} object{'' if len(self) == 1 else 's'}</i><table><thead><tr>"
             f"{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>{rows}</tbody></table>"
             f"{', '.join(more)}</div>"
         )
@@ -81,3 +84,17 @@ class PictureTable(QTable):
             return list(self._paint([str(object_id) for object_id in self["object_id"]]))
         except (AstroAnomalyError, OSError):  # the cache is gone
             return []
+
+
+def _texts(table: QTable, name: str) -> list[str]:
+    """Write the values of a column: degrees to the sixth decimal, other fractions to four digits, nothing for NaN."""
+    column = table[name]
+    values = np.asarray(np.ma.getdata(getattr(getattr(column, "unmasked", column), "value", column)))
+    if values.ndim != 1 or values.dtype.kind != "f":
+        return list(column.info.iter_str_vals())
+    hidden = np.broadcast_to(np.asarray(getattr(column, "mask", False)), values.shape)
+    there = np.isfinite(values) & ~hidden
+    form = ".6f" if name in _DEGREES else f".{_DIGITS}g"
+    return [
+        format(value, form) if finite else "" for value, finite in zip(values.tolist(), there.tolist(), strict=True)
+    ]

@@ -12,12 +12,13 @@ import numpy as np
 
 from astroanomaly.cache.orientations import Orientations, Oriented
 from astroanomaly.config import StretchConfig
+from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.channel_maps import usual_map
 from astroanomaly.imaging.compass import Compass
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.flux_scale import FluxScale, flux_scale, needs_zero_point
 from astroanomaly.imaging.orientation import Orientation, OrientationChoice
-from astroanomaly.imaging.painting import Painter, bin_factor, bin_pixels
+from astroanomaly.imaging.painting import Painter, bin_factor, bin_pixels, rgb_of
 from astroanomaly.imaging.sampling import Cutouts, read_undamaged, sample_pixels
 from astroanomaly.imaging.stretch import Limits, Stretch
 from astroanomaly.imaging.usual import describe_display, usual_display
@@ -143,8 +144,9 @@ class Pictures:
         numpy.ndarray
             ``(n, height, width, 3)`` uint8, first row on top.
         """
-        painted = self.painter(ids).paint(display or self.usual_display)
-        return painted.view(np.uint8).reshape(*painted.shape, 4)[..., :3]
+        if display is not None and not isinstance(display, Display):
+            raise ConfigError(f"display is {type(display).__name__}: expected a Display, `usual_display.changed(...)`")
+        return rgb_of(self.painter(ids).paint(self.usual_display if display is None else display))
 
     def survey_limits(self, config: StretchConfig) -> Limits:
         """Black and white of each band for a stretch that is the same for the whole survey, measured on a sample."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly.arguments import as_ids, as_list, as_whole
 from astroanomaly.cache import schema
 from astroanomaly.cache.check import Integrity, cache_files, check_files
 from astroanomaly.cache.cutout_files import write_cutouts
@@ -27,7 +28,7 @@ from astroanomaly.cache.shard import Shard
 from astroanomaly.cache.showing import cache_html, with_pictures
 from astroanomaly.cache.together import check_layouts, refuse_shared_ids
 from astroanomaly.config import nearest
-from astroanomaly.errors import DamagedError, UnknownObjectError
+from astroanomaly.errors import ConfigError, DamagedError, UnknownObjectError
 from astroanomaly.files import as_path
 from astroanomaly.records import Cutout, Fact, Failure, Layout, Progress, drain
 
@@ -232,7 +233,8 @@ class Cache:
         overwrite
             Replace the file, or a folder that was made so.
         """
-        return write_cutouts(self, ids, Path(path), one_file=one_file, overwrite=overwrite)
+        place = as_path(path, "the folder of cutouts")
+        return write_cutouts(self, as_ids(ids), place, one_file=one_file, overwrite=overwrite)
 
     def read(self, ids: Sequence[str]) -> np.ndarray:
         """Read the pixels of some objects, in the order given.
@@ -371,22 +373,21 @@ class Cache:
 
     def sample(self, n: int, rng: np.random.Generator, exclude: Iterable[str] = ()) -> list[str]:
         """Draw ids at random, without repeats and without those in ``exclude``; at most as many as there are."""
-        barred = self.find(list(exclude))
+        if not isinstance(rng, np.random.Generator):
+            raise ConfigError(f"rng is {type(rng).__name__}: expected numpy.random.default_rng(...)")
+        barred = self.find(as_list(exclude, "exclude", "object ids"))
         barred = barred[barred >= 0]
         left = len(self) - len(np.unique(barred))
-        n = min(n, left)
+        n = min(as_whole(n, "n"), left)
         if n * 2 > left:
-            free = np.setdiff1d(np.arange(len(self)), barred)
-            rows = rng.permutation(free)[:n]
+            rows = rng.permutation(np.setdiff1d(np.arange(len(self)), barred))
         else:  # far more objects than wanted: draw with some to spare, drop repeats
             rows = np.zeros(0, np.int64)
             while len(rows) < n:
                 drawn = np.concatenate([rows, rng.integers(0, len(self), 2 * n)])
-                first = np.sort(np.unique(drawn, return_index=True)[1])
-                rows = drawn[first]
+                rows = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
                 rows = rows[~np.isin(rows, barred)]
-            rows = rows[:n]
-        return self.ids_at(rows)
+        return self.ids_at(rows[:n])
 
     def digest(self) -> str:
         """SHA-256 over (id, pixels, grid, position, columns) of all objects, whatever their order and sharding."""
@@ -430,6 +431,7 @@ class Cache:
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` int64 rows as `rows` gives them, -1 for ids that are not here."""
+        ids = ids if isinstance(ids, list | tuple) else as_ids(ids)
         rows = np.full(len(ids), -1, np.int64)
         wrong = [one for one in ids if not isinstance(one, str)]
         if wrong:

@@ -65,7 +65,9 @@ def _import(arguments: argparse.Namespace) -> None:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_export)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
-    parser.add_argument("file", type=Path, metavar="FILE", help="CSV file to write")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, metavar="FILE", help="CSV file to write")
+    where.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the same without --out")
     escape_flag(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
@@ -75,10 +77,9 @@ def _export(arguments: argparse.Namespace) -> None:
 
     session = Session.open(arguments.session)
     say_missing_caches(session)
-    written = session.export_labels(
-        arguments.file, overwrite=arguments.overwrite, escape_formulas=arguments.escape_formulas
-    )
-    say(f"{written} labelled objects written to {arguments.file}")
+    path = arguments.out or arguments.file
+    written = session.export_labels(path, overwrite=arguments.overwrite, escape_formulas=arguments.escape_formulas)
+    say(f"{written} labelled objects written to {path}")
 
 
 def _add_suspects(parser: argparse.ArgumentParser) -> None:

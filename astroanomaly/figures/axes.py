@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly.figures.canvas import DPI, FONT, GRID, INK, PALE, clean, put_text, shorten_to_width
+from astroanomaly.figures.canvas import DPI, FONT, GRID, INK, PALE, clean, put_text, wrap_to_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,5 +65,5 @@ def legend_below(axes: Axes, words: Sequence[str]) -> None:
 def put_heading(figure: Figure, title: str) -> None:
     """Put a title above all axes of a figure; none for an empty text."""
     if title:
-        text = shorten_to_width(clean(title), 0.97 * DPI * figure.get_figwidth(), 13, bold=True)
-        put_text(figure.suptitle, text, x=0.009, ha="left", size=13, weight="bold", color=INK)
+        lines = wrap_to_width(clean(title), 0.97 * DPI * figure.get_figwidth(), 13, bold=True)
+        put_text(figure.suptitle, "\n".join(lines), x=0.009, ha="left", size=13, weight="bold", color=INK)

@@ -28,6 +28,7 @@ __all__ = [
     "shorten",
     "shorten_to_width",
     "text_width",
+    "wrap_to_width",
 ]
 
 INK = "#222222"
@@ -35,6 +36,7 @@ PALE = "#888888"
 GRID = "#E4E4E4"
 _SUFFIXES = (".png", ".svg", ".pdf")
 FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
+_MAX_LETTERS = 400  # of a line: no figure is so wide
 DPI = 100  # of contact sheets: one pixel of layout is one pixel of the file
 
 
@@ -81,9 +83,9 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 def shorten_to_width(text: str, width: float, size: float, bold: bool = False) -> str:
     """Take characters out of the middle until the text is at most ``width`` pixels wide."""
-    if text_width(shorten(text, 400), size, bold) <= width and len(text) <= 400:
+    if len(text) <= _MAX_LETTERS and text_width(text, size, bold) <= width:
         return text
-    fits, fails = 1, min(len(text), 400)
+    fits, fails = 1, min(len(text), _MAX_LETTERS)
     while fails - fits > 1:  # how many characters fit, by bisection
         tried = (fits + fails) // 2
         if text_width(shorten(text, tried), size, bold) <= width:
@@ -91,6 +93,32 @@ def shorten_to_width(text: str, width: float, size: float, bold: bool = False) -
         else:
             fails = tried
     return shorten(text, fits)
+
+
+def wrap_to_width(text: str, width: float, size: float, bold: bool = False, *, most: int = 3) -> list[str]:
+    """Break a text at blanks into lines at most ``width`` pixels wide; a longer word loses its middle.
+
+    Parameters
+    ----------
+    text
+        The text.
+    width
+        In pixels.
+    size
+        Of the font, in points.
+    bold
+        Whether it is bold.
+    most
+        How many lines there may be; the last one is shortened to what fits.
+    """
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and (len(lines) == most or (len(longer) <= _MAX_LETTERS and text_width(longer, size, bold) <= width)):
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [shorten_to_width(line, width, size, bold) for line in lines]
 
 
 def shorten(text: str, longest: int) -> str:

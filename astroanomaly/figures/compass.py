@@ -48,4 +48,5 @@ def draw_compass(
         figure.add_artist(line)
     for x_text, y_text, text in words:
         look = {"size": 7, "color": "white", "path_effects": outline, "zorder": 7, "ha": "center", "va": "center"}
+        look["snap"] = False  # outlined letters would be snapped to whole pixels, and lose strokes between them
         put_text(figure.text, across(x_text), up(y_text), text, **look)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["costs", "learning_curves", "performance_curves", "training_curves"]
 
+_MIN_OF_A_KIND = 5  # anomalies, and nominal objects, for a curve
 _MIN_DRAWN_S = 0.01  # what takes less stands there on an axis of logarithms
 _MINUTE_S = 60.0
 _MAX_NARROW_RATIO = 5  # longest over shortest time: below it an axis may have no power of ten; ticks between are named
@@ -31,8 +32,9 @@ def performance_curves(
     Parameters
     ----------
     curves
-        Name -> (truth ``(n,)`` bool, True for an anomaly; scores ``(n,)``, higher is more anomalous). One without both
-        anomalies and nominal objects has no curve: it is named in the legends as such.
+        Name -> (truth ``(n,)`` bool, True for an anomaly; scores ``(n,)``, higher is more anomalous). One with fewer
+        than five anomalies or nominal objects has no curve, which would be an accident: the legends say so.
+        Precision is drawn by steps, and the area below it is the average precision beside it.
     path
         ``.png``, ``.svg`` or ``.pdf``; written in one step.
     title
@@ -58,21 +60,22 @@ def performance_curves(
     for number, (name, (truth, score)) in enumerate(data.items()):
         style = line_style(number)
         word = shorten(clean(name), 30)
-        if truth.all() or not truth.any():
+        too_few = _too_few(truth)
+        if too_few:
             for axes, words in keys.items():
                 axes.plot([], [], **style)
-                words.append(f"{word}: no {'anomalies' if not truth.any() else 'nominal objects'}, no curve")
+                words.append(f"{word}: {too_few}, no curve")
             continue
         fpr, tpr = metrics.roc_curve(truth, score)
         found_precision, recall = metrics.precision_recall_curve(truth, score)
         depth, found = metrics.efficiency_curve(truth, score)
         roc.plot(fpr, tpr, **style)
-        precision.plot(recall, found_precision, **style)
+        precision.plot(recall, found_precision, drawstyle="steps-post", **style)
         efficiency.plot(depth, found, drawstyle="steps-post", **style)
         keys[roc].append(f"{word}: AUROC {metrics.auroc(truth, score):.3f}")
-        keys[precision].append(f"{word}: AUPRC {metrics.auprc(truth, score):.3f}")
+        keys[precision].append(f"{word}: average precision {metrics.average_precision(truth, score):.3f}")
         keys[efficiency].append(f"{word}: {metrics.efficiency_at_fraction(truth, score, 0.01):.0%} in the best 1 %")
-    usable = [truth for truth, _ in data.values() if truth.any() and not truth.all()]
+    usable = [truth for truth, _ in data.values() if not _too_few(truth)]
     chance = {"color": PALE, "linewidth": 1, "linestyle": (0, (2, 2)), "zorder": 1}
     roc.plot([0, 1], [0, 1], **chance)
     if usable:
@@ -266,6 +269,17 @@ def training_curves(records: Sequence[Mapping[str, float]], path: str | Path, *,
             legend_below(axes, [shorten(clean(name), 40) for name in panel])
     put_heading(figure, title)
     save(figure, path)
+
+
+def _too_few(truth: np.ndarray) -> str:
+    """Say what there is too little of for a curve; empty where there is enough."""
+    for count, one, several in (
+        (truth.sum(), "anomaly", "anomalies"),
+        ((~truth).sum(), "nominal object", "nominal objects"),
+    ):
+        if count < _MIN_OF_A_KIND:
+            return f"only {count} {one if count == 1 else several}" if count else f"no {several}"
+    return ""
 
 
 def _pair(name: str, truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

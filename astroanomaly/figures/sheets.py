@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from astroanomaly.figures.canvas import (
     shorten,
     shorten_to_width,
     text_width,
+    wrap_to_width,
 )
 from astroanomaly.figures.compass import draw_compass
 from astroanomaly.imaging.class_marks import MarkStyle, mark_style
@@ -50,6 +52,7 @@ def contact_sheet(
     classes: Sequence[str] = (),
     cell: int = 128,
     compasses: Sequence[Compass | None] | None = None,
+    positions: Sequence[str] | None = None,
 ) -> None:
     """Draw many small pictures as one, each with its caption.
 
@@ -75,6 +78,8 @@ def contact_sheet(
         Wanted side of a picture in pixels.
     compasses
         Compass of each image or None: drawn into it, with a scale bar.
+    positions
+        A text under the caption of each image that is never shortened: columns are as wide as the longest.
 
     Raises
     ------
@@ -90,23 +95,30 @@ def contact_sheet(
     n = len(images)
     marks = [None] * n if labels is None else list(labels)
     directions = [None] * n if compasses is None else list(compasses)
-    if not n or columns < 1 or {len(captions), len(marks), len(directions)} != {n}:
+    places = [""] * n if positions is None else [clean(place) for place in positions]
+    if not n or columns < 1 or {len(captions), len(marks), len(directions), len(places)} != {n}:
         raise ConfigError(
-            f"a contact sheet needs images, at least one column, and one caption and label per image; it got {n} "
-            f"images, {columns} columns, {len(captions)} captions and {len(marks)} labels"
+            "a contact sheet needs images, at least one column, and one caption, label and position per image; it got "
+            f"{n} images, {columns} columns, {len(captions)} captions, {len(marks)} labels and {len(places)} positions"
         )
     before = images.shape[2]
     images = _resized(images, cell)
     height, width = images.shape[1:3]
     columns = min(columns, n)
     rows = -(-n // columns)
-    lines = [_lines(caption, width + 2) for caption in captions]
+    column = max(width, *(math.ceil(text_width(place, 8)) + 4 for place in set(places)))
+    lines = [
+        _lines(caption, column + 2) + [place] * bool(place) for caption, place in zip(captions, places, strict=True)
+    ]
     under = 6 + 13 * max(map(len, lines))  # pixels below each picture
     frame, gap, side = 4, 8, 24
-    step_x, step_y = width + 2 * frame + gap, height + 2 * frame + under + gap
+    step_x = column + 2 * frame + gap
     styles = _frame_styles(marks, classes)
-    top, foot = (52 if title else 20), (40 if styles else 14)
-    total = (max(2 * side + columns * step_x - gap, 360), top + rows * step_y + foot)
+    across = max(2 * side + columns * step_x - gap, 360)
+    heading = wrap_to_width(clean(title), across - 2 * side, 13, bold=True)
+    top, foot = 20 + (12 + 20 * len(heading)) * bool(heading), (40 if styles else 14)
+    step_y = height + 2 * frame + under + gap
+    total = (across, top + rows * step_y + foot)
     if max(total) > _MAX_SIDE_PX:
         raise ConfigError(
             f"a contact sheet of {n} images in {columns} columns would measure {total[0]} x {total[1]} pixels, more "
@@ -130,9 +142,8 @@ def contact_sheet(
         for line, text in enumerate(lines[number]):
             look = {"size": 8, "color": INK if line == 0 else "#666666"}
             texts.append((x + frame, y + height + 2 * frame + 13 + 13 * line, text, look))
-    if title:
-        heading = shorten_to_width(clean(title), total[0] - 2 * side, 13, bold=True)
-        texts.append((side + frame, 33, heading, {"size": 13, "weight": "bold", "color": INK}))
+    for number, text in enumerate(heading):
+        texts.append((side + frame, 33 + 20 * number, text, {"size": 13, "weight": "bold", "color": INK}))
     x = side + frame
     for name, style in styles.items():
         y = total[1] - foot // 2 - 2

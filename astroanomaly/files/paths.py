@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from astroanomaly.errors import ConfigError
 
-__all__ = ["as_path", "as_paths"]
+__all__ = ["as_path"]
 
 
 def as_path(value: object, what: str) -> Path:
@@ -28,9 +26,3 @@ def as_path(value: object, what: str) -> Path:
         return Path(value)  # type: ignore[arg-type]
     except TypeError:
         raise ConfigError(f"{what} is {type(value).__name__}: expected its path, as text or pathlib.Path") from None
-
-
-def as_paths(value: object, what: str) -> list[Path]:
-    """Return one path, or several, as `as_path` does."""
-    several = isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike)
-    return [as_path(one, what) for one in (value if several else [value])]  # type: ignore[attr-defined]

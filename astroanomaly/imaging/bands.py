@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import BandError
+from astroanomaly.errors import BandError, ConfigError
 
 __all__ = ["default_channels", "is_of_survey", "parse_channels", "wavelength_nm"]
 
@@ -37,6 +37,8 @@ def wavelength_nm(name: str) -> float | None:
     others are nanometres; four-digit numbers are nanometres too. JWST's three-digit names cannot be told from HST's and
     are read as HST's.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"name is {type(name).__name__}: expected the name of a band, as text")
     parts = [part for part in re.split(r"[^0-9A-Za-z]+", name) if part]
     in_survey = is_of_survey(name)
     for part in parts:

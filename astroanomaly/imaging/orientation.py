@@ -36,7 +36,8 @@ class Orientation:
     turns
         Quarter turns, counter-clockwise, 0 to 3.
     angle
-        What is left, in degrees, counter-clockwise; if it is not 0 pixels are interpolated (bilinear).
+        What is left, in degrees, counter-clockwise; if it is not 0 pixels are interpolated (bilinear), and the edge of
+        the cutout fades within a pixel.
     """
 
     mirror: bool = False
@@ -206,6 +207,7 @@ def _rotated(images: np.ndarray, angle: float, shape: tuple[int, int], fill: flo
     mode, raw = ("RGB", "RGBX") if colours else ("F", "F;32NF")
     colour = tuple(int(fill).to_bytes(4, "little")[:3]) if colours else fill
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    images = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=fill)  # which the edge is interpolated with
     (height, width), (h, w) = shape, images.shape[1:]
     back = (  # from a place in the result to one in the image, x to the right and y down, from the edge
         cosine, -sine, (w - cosine * width + sine * height) / 2,

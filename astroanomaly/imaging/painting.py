@@ -16,11 +16,12 @@ from astroanomaly.imaging.lupton import LuptonPixels
 from astroanomaly.imaging.orientation import Orientation, OrientationChoice, show
 from astroanomaly.imaging.stretch import Limits, Stretch
 
-__all__ = ["Painter", "arrange_in_grid", "bin_factor", "bin_pixels", "grey_map"]
+__all__ = ["Painter", "arrange_in_grid", "bin_factor", "bin_pixels", "grey_map", "rgb_of"]
 
 _GREY_STEPS = 65536  # levels between black and white: fine enough for the steepest curve on an 8-bit screen
 _OPAQUE = np.uint32(0xFF000000)
 _NO_DATA = np.uint32(0xFF4A3B33)  # slate, 0x333B4A as red, green, blue: no sky looks like it
+_OUTSIDE = np.uint32(0xFF16110E)  # 0x0E1116, what the app has around its pictures: a turned cutout ends quietly
 SurveyLimits = Callable[[StretchConfig], Limits]
 Orient = Callable[[OrientationChoice], Sequence[Orientation]]
 
@@ -89,10 +90,12 @@ class Painter:
         Returns
         -------
         numpy.ndarray
-            ``(n, H, W)`` uint32, bytes red, green, blue, opacity; first row on top.
+            ``(n, H, W)`` uint32, bytes red, green, blue, opacity; first row on top; see `rgb_of`.
         """
         painted = self._coloured(display, palette)
-        return painted if self._orient is None else show(painted, self._orient(display.orientation), int(_NO_DATA))
+        if self._orient is not None:
+            painted = show(painted, self._orient(display.orientation), int(_OUTSIDE))
+        return np.ascontiguousarray(painted)
 
     def _coloured(self, display: Display, palette: Callable[[str], np.ndarray]) -> np.ndarray:
         """``(n, H, W)`` uint32 as the images are stored."""
@@ -301,6 +304,23 @@ def _finish(levels: np.ndarray, display: Display) -> np.ndarray:
     """Apply brightness, contrast and inversion to levels in [0, 1]; return uint8."""
     toned = np.clip((levels - 0.5) * display.contrast + 0.5 + display.brightness, 0, 1)
     return ((1 - toned if display.invert else toned) * 255 + 0.5).astype(np.uint8)
+
+
+def rgb_of(painted: np.ndarray) -> np.ndarray:
+    """Take painted pixels apart.
+
+    Parameters
+    ----------
+    painted
+        ``(..., H, W)`` uint32, as `Painter.paint` gives it, in any order in memory.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., H, W, 3)`` uint8 red, green and blue.
+    """
+    whole = np.ascontiguousarray(painted)
+    return whole.view(np.uint8).reshape(*whole.shape, 4)[..., :3]
 
 
 def bin_factor(height: int, width: int, largest: int) -> int:

@@ -82,7 +82,8 @@ def find_inputs(inputs: Any) -> tuple[str | MemoryImages, ...]:
     one = _images(inputs)
     if one is not None:
         return (one,)
-    if isinstance(inputs, bytes | dict | np.ndarray) or not isinstance(inputs, Iterable):
+    listed = isinstance(inputs, Iterable) and getattr(inputs, "ndim", 1) == 1
+    if isinstance(inputs, bytes | dict | np.ndarray) or not listed:
         raise _refused(inputs)
     found: list[str | MemoryImages] = []
     for item in inputs:

@@ -95,12 +95,13 @@ class Preview:
         what = f"{count} {'cutout' if count == 1 else 'cutouts'} of {self.layout.width} x {self.layout.height} pixels"
         figures.contact_sheet(
             self.images,
-            [_caption(cutout) for cutout in self.cutouts],
+            [cutout.object_id for cutout in self.cutouts],
             path,
             title=f"{self.source}: {what}, bands {', '.join(self.layout.bands)}",
             columns=int(np.ceil(np.sqrt(1.5 * count))),
             cell=_CELL_PX,
             compasses=self.compasses,
+            positions=[_position(cutout) for cutout in self.cutouts],
         )
 
     def _repr_png_(self) -> bytes:
@@ -262,6 +263,5 @@ def _painted(
         return cutouts, np.array(cache.pictures.rgb(ids)), cache.pictures.compasses(ids)
 
 
-def _caption(cutout: Cutout) -> str:
-    place = sexagesimal(cutout.ra, cutout.dec) if np.isfinite(cutout.ra + cutout.dec) else "no position"
-    return f"{cutout.object_id}\n{place}"
+def _position(cutout: Cutout) -> str:
+    return sexagesimal(cutout.ra, cutout.dec) if np.isfinite(cutout.ra + cutout.dec) else "no position"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from astroanomaly.arguments import as_mapping
 from astroanomaly.config import FetchConfig, build, to_plain
 from astroanomaly.errors import ConfigError
 from astroanomaly.hookspecs import Source
@@ -82,6 +83,10 @@ class SourceRequest:
             For an unknown option or a value that does not fit.
         """
         loaded = load_plugins().source(source) if isinstance(source, str) else source
+        if not all(hasattr(loaded, name) for name in ("name", "Options")):
+            raise ConfigError(
+                f"source: {type(source).__name__} is no source, expected the name of one or a source object"
+            )
         if not isinstance(prefix, str):
             raise ConfigError(f"prefix: {type(prefix).__name__} cannot be put before ids: expected text")
         given = find_inputs(inputs)
@@ -91,7 +96,7 @@ class SourceRequest:
             tuple(item if isinstance(item, str) else item.name for item in given),
             _absolute_options(build(loaded.Options, dict(options or {}))),
             prefix,
-            fetch if isinstance(fetch, FetchConfig) else build(FetchConfig, fetch or {}, "fetch"),
+            fetch if isinstance(fetch, FetchConfig) else build(FetchConfig, as_mapping(fetch, "fetch"), "fetch"),
             retry_failed,
             compression,
             limits if isinstance(limits, ReadLimits) else build(ReadLimits, limits or {}, "limits"),

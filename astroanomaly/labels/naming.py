@@ -79,7 +79,8 @@ def given_labels(value: Any, number: int) -> list[str]:
     """
     if isinstance(value, str):
         return [str(value)] * number
-    values = [value] if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable) else list(value)
+    several = isinstance(value, Iterable) and getattr(value, "ndim", 1) == 1 and not isinstance(value, bytes | Mapping)
+    values = list(value) if several else [value]
     if not all(isinstance(one, str) for one in values):
         wrong = next(one for one in values if not isinstance(one, str))
         raise LabelError(f"{wrong!r} is no label: expected one label class as text for all objects, or one for each")

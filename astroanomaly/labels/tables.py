@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import LabelError, StorageError
+from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
 from astroanomaly.labels.matching import match_ids, nearest_objects
 from astroanomaly.tables.catalog import named_columns, require_column
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.csv_rows import csv_rows
+from astroanomaly.tables.given import GivenTable, given_catalog
 from astroanomaly.tables.positions import has_sky_positions, sky_positions
 from astroanomaly.tables.read import column_texts, read_table
 
@@ -59,7 +60,7 @@ class ImportReport:
 
 def import_labels(
     log: LabelLog,
-    path: Path,
+    given: str | Path | Table,
     ids: Sequence[str],
     positions: tuple[np.ndarray, np.ndarray],
     *,
@@ -82,10 +83,10 @@ def import_labels(
     ----------
     log
         Where they go.
-    path
-        CSV, ECSV, FITS or VOTable with a column ``label`` (or ``class``, ``verdict``); ``annotator``, ``time`` (ISO
-        8601, UTC unless it says otherwise) and ``note`` are taken where they exist. Words are compared without regard
-        to case; ``normal`` and 0, ``anomalous`` and 1 are understood.
+    given
+        A table, or the path of one in CSV, ECSV, FITS or VOTable. It has a column ``label`` (or ``class``,
+        ``verdict``); ``annotator``, ``time`` (ISO 8601, UTC unless it says otherwise) and ``note`` are taken where they
+        exist. Words are compared without regard to case; ``normal`` and 0, ``anomalous`` and 1 are understood.
     ids, positions
         The objects of the session, with ``(N,)`` right ascension and declination in ICRS degrees.
     radius_arcsec
@@ -110,41 +111,41 @@ def import_labels(
         If the file holds no table that can be read, or a column of positions holds no angles.
     """
     usual = LABEL_NAMES if label is None else (label.lower(),)
-    table = _read(path, lambda table: find_name(table.colnames, usual) is not None)
+    table, where = _given(given, usual)
     label_column = label or find_name(table.colnames, LABEL_NAMES)
     if label is not None:
-        require_column(table, label, str(path))
+        require_column(table, label, where)
     if label_column is None:
         raise LabelError(
-            f"{path} has no column with labels: expected one of {', '.join(LABEL_NAMES)}; "
+            f"{where} has no column with labels: expected one of {', '.join(LABEL_NAMES)}; "
             f"it has {', '.join(table.colnames)}"
         )
-    labels, times = _words(table, label_column, log.classes, path), _times(table, path)
+    labels, times = _words(table, label_column, log.classes, where), _times(table, where)
     said = np.array([bool(word) for word in labels], bool)
     unlabelled = len(labels) - int(said.sum())
     table = table[said]
     labels, times = list(filter(None, labels)), [time for time, one in zip(times, said, strict=True) if one]
     annotators, notes = _column_or(table, "annotator", annotator), _column_or(table, "note", "")
-    named = named_columns(table, (ra, dec), str(path))
+    named = named_columns(table, (ra, dec), where)
     id_column = None if named else find_name(table.colnames, LABELLED_ID_NAMES)
-    given = [] if id_column is None else column_texts(table[id_column])
+    names = [] if id_column is None else column_texts(table[id_column])
     messages: list[str] = []
-    if id_column is None or (given and has_sky_positions(table) and not match_ids(given, ids, skip=True)):
+    if id_column is None or (names and has_sky_positions(table) and not match_ids(names, ids, skip=True)):
         objects, messages = _by_position(
-            table, path, ids, positions, radius_arcsec, named=named, frame=frame, skip=skip_unmatched
+            table, where, ids, positions, radius_arcsec, named=named, frame=frame, skip=skip_unmatched
         )
         if id_column is not None:
-            notes = [f"{name}: {note}" if note else name for name, note in zip(given, notes, strict=True)]
+            notes = [f"{name}: {note}" if note else name for name, note in zip(names, notes, strict=True)]
             messages.insert(0, f"no object is called as in the column {id_column!r}: matched by position")
     else:
-        matched = match_ids(given, ids, skip=skip_unmatched)
-        objects = [matched.get(name, "") for name in given]
+        matched = match_ids(names, ids, skip=skip_unmatched)
+        objects = [matched.get(name, "") for name in names]
     kept = [k for k, object_id in enumerate(objects) if object_id]
     if len(kept) < len(objects):
         messages.append(f"{len(objects) - len(kept)} of {len(objects)} rows match no object and were left out")
     if unlabelled:
         messages.append(f"{unlabelled} of {len(said)} rows have no label and were left out")
-    refuse_contradictions([objects[k] for k in kept], [labels[k] for k in kept], [annotators[k] for k in kept], path)
+    refuse_contradictions([objects[k] for k in kept], [labels[k] for k in kept], [annotators[k] for k in kept], where)
     by_annotator: dict[str, list[int]] = {}
     for k in kept:
         by_annotator.setdefault(annotators[k], []).append(k)
@@ -245,9 +246,19 @@ def read_truth_column(path: Path, column: str) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------- inside
 
 
+def _given(given: str | Path | Table, label_names: Sequence[str]) -> tuple[Table, str]:
+    """Return a table of labels, and how messages call it."""
+    found = given_catalog(given, "labels")
+    if isinstance(found, GivenTable):
+        return found.table, f"the table of labels ({found.kind})"
+    if found is None:
+        raise ConfigError("labels: nothing was given, expected the path of a table, or an astropy Table or QTable")
+    return _read(found, lambda table: find_name(table.colnames, label_names) is not None), str(found)
+
+
 def _by_position(
     table: Table,
-    path: Path,
+    where: str,
     ids: Sequence[str],
     positions: tuple[np.ndarray, np.ndarray],
     radius_arcsec: float,
@@ -256,15 +267,15 @@ def _by_position(
     frame: str | None,
     skip: bool,
 ) -> tuple[list[str], list[str]]:
-    given = sky_positions(table, named, frame, where=str(path))
+    given = sky_positions(table, named, frame, where=where)
     if given is None:
         raise LabelError(
-            f"{path} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
+            f"{where} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
             f"it has {', '.join(table.colnames)}"
         )
     ra, dec, _ = given
     if not np.isfinite(ra + dec).all():
-        raise LabelError(f"{path}: some rows have no position")
+        raise LabelError(f"{where}: some rows have no position")
     advice = "Use a larger --match-radius, or leave them out with --skip-unmatched"
     return nearest_objects(ra, dec, ids, positions, radius_arcsec, advice, skip=skip)
 
@@ -280,20 +291,20 @@ def _column_or(table: Table, name: str, default: str) -> list[str]:
     return [text or default for text in texts]
 
 
-def _times(table: Table, path: Path) -> list[str]:
+def _times(table: Table, where: str) -> list[str]:
     times = _column_or(table, "time", "")
     for number, text in enumerate(times, 1):
         try:
             datetime.datetime.fromisoformat(text.strip() or "2000-01-01")
         except ValueError:
             raise LabelError(
-                f"{path}, row {number}: time is {text!r}, expected when the label was given, in ISO 8601 as in "
+                f"{where}, row {number}: time is {text!r}, expected when the label was given, in ISO 8601 as in "
                 "2026-01-31T12:00:00; rename the column if it means something else. No label was written"
             ) from None
     return [text.strip() for text in times]
 
 
-def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> list[str]:
+def _words(table: Table, column: str, classes: Sequence[str], where: str) -> list[str]:
     """Bring the words of a label column to label classes, whatever their case; empty ones stay."""
     known = {**WORDS, **{name.lower(): name for name in classes}}
     labels = []
@@ -304,7 +315,7 @@ def _words(table: Table, column: str, classes: Sequence[str], path: Path) -> lis
             continue
         if word.lower() not in known:
             raise LabelError(
-                f"{path}, row {number}: {column} is {word!r}, which is no label class{nearest(word, classes)} "
+                f"{where}, row {number}: {column} is {word!r}, which is no label class{nearest(word, classes)} "
                 f"(known: {', '.join(classes)}). No label was written"
             )
         labels.append(known[word.lower()])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from astroanomaly._version import __version__
+from astroanomaly.arguments import as_text, as_whole
 from astroanomaly.errors import ClusterError, ConfigError
 from astroanomaly.parallel.cores import available_cores
 
@@ -54,10 +55,12 @@ def connect(scheduler: str | None, workers: int | None = None) -> Iterator[Clust
     ClusterError
         If there is no scheduler at that address.
     """
+    if workers is not None:
+        as_whole(workers, "workers", 1)
     if scheduler is None:
         yield None
         return
-    if scheduler != LOCAL and "://" not in scheduler:
+    if as_text(scheduler, "scheduler") != LOCAL and "://" not in scheduler:
         raise ConfigError(f"scheduler {scheduler!r}: expected {LOCAL}, or an address such as tcp://host:8786")
     try:
         import distributed

@@ -16,12 +16,13 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.schema import CACHE_FILE
-from astroanomaly.errors import AstroAnomalyError, CacheError, SessionError, UnreadableError
-from astroanomaly.files import read_json, write_json
+from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, SessionError, UnreadableError
+from astroanomaly.files import as_path, read_json, write_json
 from astroanomaly.session.rounds import ROUNDS, SCORES
 
 __all__ = [
     "CacheRecord",
+    "cache_folders",
     "missing_cache",
     "portable_path",
     "read_records",
@@ -57,6 +58,29 @@ def stored_place(text: str, session: Path) -> Path:
     """Return where something is from what a session has written down."""
     place = Path(text)
     return place if place.is_absolute() else Path(os.path.normpath(session.resolve() / place))
+
+
+def cache_folders(given: object) -> list[Path]:
+    """Return the folders of caches that were given as a path, a `Cache`, or a list of these.
+
+    Raises
+    ------
+    ConfigError
+        If it is anything else, or an empty list.
+    """
+    one = isinstance(given, str | bytes | os.PathLike | Cache | Mapping) or not isinstance(given, Iterable)
+    one = one or getattr(given, "ndim", 1) != 1
+    found: list[Path] = []
+    for item in [given] if one else given:  # type: ignore[attr-defined]
+        if not isinstance(item, str | os.PathLike | Cache) or item == "":
+            raise ConfigError(
+                f"the cache is {type(item).__name__}: expected its path, as text or pathlib.Path, a Cache as `ingest` "
+                "returns it, or a list of these"
+            )
+        found += item.folders if isinstance(item, Cache) else [as_path(item, "the cache")]
+    if not found:
+        raise ConfigError("no cache was given: expected at least one, its path or a Cache")
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------- records

@@ -9,7 +9,8 @@ import numpy as np
 
 from astroanomaly import figures, ranking
 from astroanomaly.cache.showing import with_pictures
-from astroanomaly.errors import TrainingError
+from astroanomaly.errors import ConfigError, TrainingError
+from astroanomaly.imaging.compass import sexagesimal
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.learn import label_errors
@@ -58,14 +59,28 @@ def usual_display(session: SessionFolder) -> Display:
 
 def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:
     """Draw the objects of a table as one picture; see `Session.contact_sheet`."""
+    needed = ("object_id", "ra", "dec", "rank", "score", "label")
+    missing = [name for name in needed if name not in getattr(table, "colnames", ())]
+    if missing:
+        raise ConfigError(
+            f"table: expected what `candidates` gives, with the column {missing[0]}; it is {type(table).__name__}"
+        )
     ids = [str(object_id) for object_id in table["object_id"]]
     captions = [
         f"{rank}  {score:+.2f}\n{object_id}"
         for rank, score, object_id in zip(table["rank"], table["score"], ids, strict=True)
     ]
     labels = [str(label) or None for label in table["label"]]
-    pictures = session.cache.pictures.rgb(ids, usual_display(session).changed(orientation=orientation))
-    figures.contact_sheet(pictures, captions, path, labels=labels, classes=session.classes)
+    display = usual_display(session).changed(orientation=orientation)
+    pictures = session.cache.pictures
+    figures.contact_sheet(
+        pictures.rgb(ids, display), captions, path, labels=labels, classes=session.classes,
+        compasses=pictures.compasses(ids, display),
+        positions=[
+            sexagesimal(ra, dec) if np.isfinite(ra + dec) else ""
+            for ra, dec in zip(table["ra"].to_value("deg"), table["dec"].to_value("deg"), strict=True)
+        ],
+    )  # fmt: skip
 
 
 def suspects(session: SessionFolder, n: int) -> QTable:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly import ranking
+from astroanomaly.arguments import as_ids, as_number, as_text, as_whole
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, SessionError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
@@ -20,6 +21,7 @@ from astroanomaly.session.audit import population
 from astroanomaly.session.calibration import Forecast
 from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
 from astroanomaly.tables.csv_rows import check_escape
@@ -28,7 +30,7 @@ from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merg
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["describe", "export", "origin", "ranker_origin", "selected"]
+__all__ = ["describe", "export", "origin", "ranker_origin", "round_origin", "selected"]
 
 _log = logging.getLogger(__name__)
 
@@ -85,9 +87,12 @@ def selected(
     if sum(choice is not None for choice in (top, threshold, labelled, only)) > 1:
         others = "top, threshold, ids" if only is not None else "top, threshold"
         raise ConfigError(f"{others} and labelled exclude one another: give one")
-    if threshold is not None and not 0 < threshold < 1:
+    top = None if top is None else as_whole(top, "top", 1)
+    merge_radius_arcsec = as_number(merge_radius_arcsec, "merge_radius_arcsec", 0)
+    only = None if only is None else as_ids(only, "ids")
+    if threshold is not None and not 0 < as_number(threshold, "threshold") < 1:
         raise ConfigError(f"threshold={threshold}: expected a probability between 0 and 1")
-    if labelled is not None and labelled not in session.classes:
+    if labelled is not None and as_text(labelled, "labelled") not in session.classes:
         raise LabelError(
             f"{labelled!r} is no label class{nearest(labelled, session.classes)} (known: {', '.join(session.classes)})"
         )
@@ -182,7 +187,7 @@ def describe(
     consensus
         The consensus of annotators by object id; None reads it.
     provenance
-        Where the scores come from; None: the latest round.
+        Where the scores come from; None: the latest round. Folders are named in the catalogue, without their paths.
     found
         What the audit set says of the scores; None leaves the probability out.
     within
@@ -217,7 +222,7 @@ def describe(
     where_from = {**origin(session, last), **(provenance or {})}
     if found is not None:
         where_from |= found.provenance
-    return build_catalog(columns, where_from)
+    return build_catalog(columns, public(where_from))
 
 
 def _votes(consensus: ObjectConsensus) -> str:
@@ -232,14 +237,17 @@ def origin(session: SessionFolder, last: Round | None) -> dict[str, str]:
         "caches": ", ".join(map(str, session.cache_folders)),
         "label_event": str(session.labels.last_event),
     }
-    if last is not None:
-        recipe = last.recipe
-        found["round"] = str(last.number)
-        found |= ranker_origin(
-            last.ranker, recipe.get("options", {}), recipe.get("labels", {}), str(recipe.get("created", "")),
-            last.last_event,
-        )  # fmt: skip
-    return found
+    return found | (round_origin(last) if last is not None else {})
+
+
+def round_origin(last: Round) -> dict[str, str]:
+    """Return what gave the scores of a round: its number, its ranker, and what that has learnt from."""
+    recipe = last.recipe
+    made = str(recipe.get("created", ""))
+    ranker = ranker_origin(
+        last.ranker, recipe.get("options", {}), recipe.get("labels", {}), made, last.last_event
+    )  # fmt: skip
+    return {"round": str(last.number)} | ranker
 
 
 def ranker_origin(

@@ -10,10 +10,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from astroanomaly.arguments import as_mapping, as_text, as_texts, as_whole
 from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import (
@@ -25,7 +26,7 @@ from astroanomaly.config import (
     to_plain,
 )
 from astroanomaly.errors import CheckpointError, ConfigError, SessionError, StorageError, UnreadableError
-from astroanomaly.files import as_path, as_paths
+from astroanomaly.files import as_path
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.tables import import_labels
@@ -34,9 +35,12 @@ from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL
-from astroanomaly.session.caches import CacheRecord, portable_path, stored_place, write_records
+from astroanomaly.session.caches import CacheRecord, cache_folders, portable_path, stored_place, write_records
 from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome, read_session
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 __all__ = ["SessionFolder", "user_name"]
 
@@ -71,11 +75,11 @@ class SessionFolder(SessionHome):
     def create(
         cls,
         path: str | Path,
-        caches: str | Path | Sequence[str | Path],
+        caches: str | Path | Cache | Sequence[str | Path | Cache],
         *,
         classes: Sequence[str] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
-        labels: str | Path | None = None,
+        labels: str | Path | Table | None = None,
         audit: int = 0,
         start_from: str | Path | None = None,
     ) -> Self:
@@ -86,13 +90,13 @@ class SessionFolder(SessionHome):
         path
             Folder of the new session; must not exist, or be empty.
         caches
-            One or more caches.
+            One or more caches: their paths, or `Cache` as `astroanomaly.ingest` returns it.
         classes
             Anomaly classes of your own beside ``nominal`` and ``anomaly``.
         settings
             Settings by section, as in ``{"train": {"iterations": 50}}``.
         labels
-            Label table to import.
+            Labels to begin with: the path of a table, or an `astropy.table.Table` or `~astropy.table.QTable`.
         audit
             Number of objects to draw at random for a blind check: never trained on.
         start_from
@@ -107,13 +111,18 @@ class SessionFolder(SessionHome):
         path = as_path(path, "the session")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise SessionError(f"{path} exists already: open it, or choose another folder")
-        folders = as_paths(caches, "the cache")
+        folders = cache_folders(caches)
         cache = Cache.open(*(folder.absolute() for folder in folders))
         if not len(cache):
             raise SessionError(f"{folders[0]} holds no cutout: there is nothing to search in")
-        if not 0 <= audit < len(cache):
+        if as_whole(audit, "audit") >= len(cache):
             raise ConfigError(f"an audit set of {audit} objects: expected 0 to {len(cache) - 1}")
-        chosen = build_settings(settings or {})
+        if start_from is not None:
+            start_from = as_path(start_from, "start_from")
+        classes = as_texts(classes, "classes")
+        chosen = build_settings(
+            {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
+        )
         seed = chosen["session"].seed
         seen, own, ranker = _what_the_model_sees(cache, chosen, classes, start_from)
         content: dict[str, Any] = {
@@ -137,7 +146,7 @@ class SessionFolder(SessionHome):
                 uuids = [shard.uuid for shard in cache.shards]
                 session.labels.set_audit(drawn, shards=uuids, population=len(cache))
             if labels is not None:
-                import_labels(session.labels, Path(labels), cache.ids, cache.positions, annotator=user_name())
+                import_labels(session.labels, labels, cache.ids, cache.positions, annotator=user_name())
             if start_from is not None:
                 made = session.ranker(ranker)
                 with new_round(path / ROUNDS, ranker, 0) as first:
@@ -236,7 +245,7 @@ class SessionFolder(SessionHome):
         ConfigError
             For an unknown option.
         """
-        made = load_plugins().ranker(name)
+        made = load_plugins().ranker(as_text(name, "ranker"))
         base: Any = build(made.Options, self.settings.get(made.section, {}), made.section)
         return made(replace_many(base, options, made.section), self.context)
 

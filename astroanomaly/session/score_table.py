@@ -19,6 +19,7 @@ from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import Progress
 from astroanomaly.session.export import origin
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.stored_objects import StoredObjects, StoredShard
 from astroanomaly.tables.csv_rows import check_escape
@@ -172,7 +173,7 @@ def export_scores(
         total=total,
         width=width,
         labels=set(labels.values()),
-        provenance=origin(session, last) | ({"survey": str(survey)} if survey else {}),
+        provenance=public(origin(session, last) | ({"survey": str(survey)} if survey else {})),
         overwrite=overwrite,
     )
     for done in writing:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroanomaly.arguments import as_flag, as_list, as_number, as_text, as_whole
 from astroanomaly.cache import Cache
 from astroanomaly.cache.check import Integrity
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import SessionError
-from astroanomaly.files import as_paths
+from astroanomaly.files import as_path
 from astroanomaly.hookspecs import ImageRanker, Source
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.ingestion.request import SourceRequest
@@ -25,6 +26,7 @@ from astroanomaly.plugins import load_plugins
 from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
 from astroanomaly.session.audit import AuditDraw, draw_audit
+from astroanomaly.session.caches import cache_folders
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.candidates import candidates, contact_sheet, suspects, usual_display
 from astroanomaly.session.export import export, selected
@@ -44,7 +46,7 @@ from astroanomaly.session.survey import SurveyReport, score_source
 from astroanomaly.session.training import TrainReport
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
+    from astropy.table import QTable, Table
     from astropy.units import Quantity
 
 __all__ = ["Session"]
@@ -111,7 +113,8 @@ class Session(SessionFolder):
         """
         chosen, messages = named_objects(ids, lambda: self.objects.ids, lambda: self.objects.positions, radius)
         values = given_labels(value, len(chosen))
-        who = annotator or user_name()
+        who = _annotator(annotator)
+        note = as_text(note, "note") if note is not None else ""
         refuse_contradictions(chosen, values, [who] * len(chosen), "one call")
         self.objects.rows(chosen)
         with self.labels.transaction():
@@ -134,7 +137,7 @@ class Session(SessionFolder):
 
     def import_labels(
         self,
-        path: str | Path,
+        path: str | Path | Table,
         *,
         match_radius_arcsec: float = 1.0,
         annotator: str | None = None,
@@ -151,11 +154,12 @@ class Session(SessionFolder):
         Parameters
         ----------
         path
-            A table of any format that `read_catalog` reads.
+            Path of a table of any format that `read_catalog` reads, or an `astropy.table.Table` or
+            `~astropy.table.QTable`.
         match_radius_arcsec
             How far a labelled position may be from its object.
         annotator
-            Who says so, where the table does not; by default you.
+            Who says so, where the table does not; None: your user name.
         label, ra, dec
             Names of the columns of labels and positions; by default usual names are looked for, and ids go before
             positions.
@@ -166,11 +170,11 @@ class Session(SessionFolder):
         """
         return import_labels(
             self.labels,
-            Path(path),
+            path,
             self.objects.ids,
             self.objects.positions,
-            radius_arcsec=match_radius_arcsec,
-            annotator=annotator or user_name(),
+            radius_arcsec=as_number(match_radius_arcsec, "match_radius_arcsec", 0),
+            annotator=_annotator(annotator),
             round=len(self.rounds),
             label=label,
             ra=ra,
@@ -182,7 +186,11 @@ class Session(SessionFolder):
     def export_labels(self, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False) -> int:
         """Write one row per labelled object as CSV; return how many."""
         return export_labels(
-            self.labels, Path(path), *known_positions(self), overwrite=overwrite, escape_formulas=escape_formulas
+            self.labels,
+            as_path(path, "the file"),
+            *known_positions(self),
+            overwrite=overwrite,
+            escape_formulas=escape_formulas,
         )
 
     # ------------------------------------------------------------------------------------------------------- its place
@@ -216,7 +224,7 @@ class Session(SessionFolder):
         """
         return prune_rounds(self, keep, dry_run=dry_run)
 
-    def relocate(self, caches: str | Path | Sequence[str | Path]) -> RelocateReport:
+    def relocate(self, caches: str | Path | Cache | Sequence[str | Path | Cache]) -> RelocateReport:
         """Tell the session where caches are that were moved.
 
         Each is compared with what the session has recorded of its caches: number of objects, and ids, positions and
@@ -241,7 +249,7 @@ class Session(SessionFolder):
         UnreadableError
             If there is no cache.
         """
-        return relocate(self, as_paths(caches, "the cache"))
+        return relocate(self, cache_folders(caches))
 
     def check(self, progress: Callable[[Progress], None] | None = None) -> Integrity:
         """Read every file of the session and of its caches, and compare it with the digest it was written with.
@@ -284,7 +292,9 @@ class Session(SessionFolder):
             If there is an audit set, and objects beside it that it is a sample of have been labelled since: two such
             samples cannot be put together exactly.
         """
-        return draw_audit(self.labels, self.cache, n, self.context.seed, replace=replace)
+        return draw_audit(
+            self.labels, self.cache, as_whole(n, "n", 1), self.context.seed, replace=as_flag(replace, "replace")
+        )
 
     # ----------------------------------------------------------------------------------------------------- learning
 
@@ -340,7 +350,7 @@ class Session(SessionFolder):
 
     def score(
         self,
-        cache: str | Path | None = None,
+        cache: str | Path | Cache | None = None,
         *,
         scheduler: str | None = None,
         workers: int | None = None,
@@ -363,13 +373,15 @@ class Session(SessionFolder):
         return drain(self.score_steps(cache, scheduler=scheduler, workers=workers), progress)
 
     def score_steps(
-        self, cache: str | Path | None = None, *, scheduler: str | None = None, workers: int | None = None
+        self, cache: str | Path | Cache | None = None, *, scheduler: str | None = None, workers: int | None = None
     ) -> Generator[Progress, None, Round]:
         """As `score`, as a generator of progress reports."""
         last = self._trained[-1]
         whole = self.cache
-        if cache is not None and Path(cache).resolve() not in (folder.resolve() for folder in whole.folders):
-            whole = Cache.open(*whole.folders, Path(cache).absolute())
+        known = [folder.resolve() for folder in whole.folders]
+        added = [] if cache is None else [one for one in cache_folders(cache) if one.resolve() not in known]
+        if added:
+            whole = Cache.open(*whole.folders, *(one.absolute() for one in added))
         self.model_input.check(whole)
         if not last.is_scored(whole):
             with connect(scheduler, workers) as cluster:
@@ -377,8 +389,8 @@ class Session(SessionFolder):
                     yield from cluster_tasks.compute_features(self, self.ranker(last.ranker), whole, cluster)
                 fitted = yield from fitted_steps(self, last)
                 yield from training.score(self, fitted, last, whole, cluster)
-        if cache is not None and whole is not self.cache:
-            self._join(Path(cache).absolute())
+        for one in added:
+            self._join(one.absolute())
         return last
 
     def score_source(
@@ -458,7 +470,14 @@ class Session(SessionFolder):
         last = self._trained[-1]
         fitted = yield from fitted_steps(self, last)
         report = yield from score_source(
-            self, last, fitted, request, out=Path(out), top=top, workers=workers, scheduler=scheduler
+            self,
+            last,
+            fitted,
+            request,
+            out=as_path(out, "the folder of the survey"),
+            top=as_whole(top, "top", 1),
+            workers=workers,
+            scheduler=scheduler,
         )
         if report.kept:
             self.__dict__.pop("cache", None)  # the best may have joined before they were all there
@@ -502,7 +521,11 @@ class Session(SessionFolder):
         astropy.table.QTable
             One row per object: id, position, score, log-odds per class, label, catalogue columns.
         """
-        return candidates(self, n, order, include_labelled=include_labelled, merge_radius_arcsec=merge_radius_arcsec)
+        radius = as_number(merge_radius_arcsec, "merge_radius_arcsec", 0)
+        return candidates(
+            self, as_whole(n, "n", 1), as_text(order, "order"), merge_radius_arcsec=radius,
+            include_labelled=as_flag(include_labelled, "include_labelled"),
+        )  # fmt: skip
 
     def remaining(self, depths: Sequence[int] | None = None) -> Forecast:
         """Say how many anomalies are left among the unlabelled objects, and how many the next ones hold.
@@ -523,7 +546,8 @@ class Session(SessionFolder):
             If nothing was trained yet, or fewer than 20 objects of the audit set are labelled: without it nothing is
             known of what nobody has looked at.
         """
-        return remaining(self, DEPTHS if depths is None else depths)
+        chosen = DEPTHS if depths is None else as_list(depths, "depths", "whole numbers")
+        return remaining(self, [as_whole(depth, "depths", 1) for depth in chosen])
 
     def suspects(self, n: int = 50) -> QTable:
         """Return the labels that look most wrong: those that a model contradicts which learnt from all the others.
@@ -544,7 +568,7 @@ class Session(SessionFolder):
         TrainingError
             If only one side is labelled.
         """
-        return suspects(self, n)
+        return suspects(self, as_whole(n, "n", 1))
 
     def export(
         self,
@@ -579,8 +603,9 @@ class Session(SessionFolder):
         escape_formulas
             Put an apostrophe before each text of a CSV that a spreadsheet would run as a formula.
         """
+        place = as_path(path, "the catalogue")
         return export(
-            self, Path(path), top, threshold, labelled, merge_radius_arcsec, overwrite, escape_formulas=escape_formulas
+            self, place, top, threshold, labelled, merge_radius_arcsec, overwrite, escape_formulas=escape_formulas
         )
 
     def export_scores(
@@ -621,8 +646,8 @@ class Session(SessionFolder):
         """
         steps = export_scores(
             self,
-            Path(path),
-            survey=Path(survey) if survey else None,
+            as_path(path, "the table"),
+            survey=None if survey is None else as_path(survey, "the survey"),
             overwrite=overwrite,
             escape_formulas=escape_formulas,
         )
@@ -653,8 +678,9 @@ class Session(SessionFolder):
         overwrite
             Replace the file, or a folder that was made so.
         """
+        place = as_path(path, "the folder of cutouts")
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
-        return write_cutouts_of(self.cache, table, Path(path), one_file=one_file, overwrite=overwrite)
+        return write_cutouts_of(self.cache, table, place, one_file=one_file, overwrite=overwrite)
 
     def write_report(
         self,
@@ -681,9 +707,9 @@ class Session(SessionFolder):
         overwrite
             Replace the file if it exists.
         """
+        place, heading = as_path(path, "the report"), as_text(title, "title") or self.path.absolute().name
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
-        heading = title or self.path.absolute().name
-        write_report(self.cache, table, Path(path), heading, display=usual_display(self), overwrite=overwrite)
+        write_report(self.cache, table, place, heading, display=usual_display(self), overwrite=overwrite)
         return table
 
     def write_bundle(
@@ -709,9 +735,10 @@ class Session(SessionFolder):
         overwrite
             Replace the archive, or a folder that was made so.
         """
+        place, heading = as_path(path, "the bundle"), as_text(title, "title") or self.path.absolute().name
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
         write_bundle(
-            self.cache, table, self.labels.current(), Path(path), title or self.path.absolute().name,
+            self.cache, table, self.labels.current(), place, heading,
             display=usual_display(self), overwrite=overwrite,
         )  # fmt: skip
         return table
@@ -729,7 +756,7 @@ class Session(SessionFolder):
         SessionError
             If nothing was trained yet, or the latest ranker cannot say.
         """
-        return self._explaining().saliency(self.cache, object_id)
+        return self._explaining().saliency(self.cache, as_text(object_id, "object_id"))
 
     def _explaining(self) -> ImageRanker:
         """Return the latest round's ranker if it can say what its scores rest on."""
@@ -779,4 +806,8 @@ class Session(SessionFolder):
         orientation
             How objects with a WCS are turned: ``north``, ``north-quarter`` (by quarter turns), or ``stored``.
         """
-        contact_sheet(self, table, Path(path), orientation)
+        contact_sheet(self, table, as_path(path, "the picture"), orientation)
+
+
+def _annotator(name: str | None) -> str:
+    return user_name() if name is None else as_text(name, "annotator") or user_name()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = [
 
 SUFFIXES = (".vot", ".votable", ".xml", ".fits", ".ecsv", ".csv", ".reg")
 _REGION_RADIUS_ARCSEC = 3.0
+_HISTORY_LETTERS = 72  # of a HISTORY card; longer ones would be cut within words
 _MAX_REGION_CHARACTERS = 200  # characters of an id that DS9 is given to draw
 _log = logging.getLogger(__name__)
 _DESCRIBED = {  # UCD and description of the columns every catalogue has
@@ -283,7 +285,8 @@ def as_fits(table: QTable, name: str) -> BinTableHDU:
     hdu.header["EXTNAME"] = name
     hdu.header["RADESYS"] = "ICRS"
     for key, value in table.meta.items():
-        hdu.header.add_history(f"{ascii_text(key)}: {ascii_text(value)}")
+        for line in textwrap.wrap(f"{ascii_text(key)}: {ascii_text(value)}", _HISTORY_LETTERS, break_on_hyphens=False):
+            hdu.header.add_history(line)
     return hdu
 
 

@@ -72,8 +72,15 @@ def _band_entries(value: Any, name: str) -> Any:
     """Take ``{band: file}`` too, or a pattern in place of a file."""
     if not isinstance(value, Mapping):
         return value
-    paths = {band: Path(what).absolute() if Path(what).is_file() else what for band, what in value.items()}
-    return tuple(f"{band}={what}" for band, what in paths.items())
+    entries = []
+    for band, what in value.items():
+        if not isinstance(band, str) or not isinstance(what, str | Path):
+            raise ConfigError(
+                f"{name}: {type(what).__name__} for the band {band!r}: expected the path of a file or a pattern (text "
+                "or pathlib.Path). Write an HDUList to a file first, or give one with a FILTER card among the inputs"
+            )
+        entries.append(f"{band}={Path(what).absolute() if Path(what).is_file() else what}")
+    return tuple(entries)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from astroanomaly import AstroAnomalyError, Cache, Cutout
+from astroanomaly.cache.picture_table import PictureTable
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.errors import CatalogError, ConfigError, UnknownObjectError
 from astroanomaly.records import CutoutBlock, Layout, Task
@@ -272,3 +273,12 @@ def test_a_long_table_shows_a_page_of_pictures(tmp_path):
     page = Page(cache.near("10 0", "1deg")._repr_html_())
     assert len(page.images) == 50
     assert "10 more rows" in page.text
+
+
+def test_a_table_is_written_in_figures_that_people_read():
+    """Degrees to a millionth, other fractions to four digits, nothing where there is none."""
+    table = QTable({"object_id": ["a", "b"], "ra": [313.1094729466451, np.nan] * u.deg, "count": [1, 23456789]})
+    table["score"] = np.array([0.27597952, -3.0], np.float32)
+    page = Page(PictureTable.of(table, lambda ids: [])._repr_html_())
+    assert page.text == "2 objectsobject_idradegcountscorea313.10947310.276b23456789-3"
+    assert Page(PictureTable.of(table[:1], lambda ids: [])._repr_html_()).text.startswith("1 objectobject_id")

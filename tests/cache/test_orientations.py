@@ -15,6 +15,7 @@ from astroanomaly.records import CutoutBlock, Layout, Task
 from turned_sky import header
 
 NO_DATA = (0x33, 0x3B, 0x4A)
+OUTSIDE = (0x0E, 0x11, 0x16)
 
 
 def grid_of(head, shape):
@@ -91,7 +92,8 @@ def test_each_has_its_own_way_up_in_one_cache(tmp_path):
     assert [one is None for one in cache.pictures.compasses(ids)] == [False, False, True, True, False]
     pictures = cache.pictures.rgb(ids)
     assert pictures.shape == (5, 20, 30, 3)
-    empty = (pictures == NO_DATA).all(-1)
+    empty = (pictures == OUTSIDE).all(-1)
+    assert not (pictures == NO_DATA).all(-1).any()
     assert not empty[[0, 2, 3]].any()
     np.testing.assert_array_equal(empty[1], np.arange(30)[None].repeat(20, 0) // 5 % 5 == 0)  # five at either side
     assert (pictures[0, -1, 0] > 200).all()

@@ -152,7 +152,7 @@ def test_candidates_export_and_labels(trained):
     run("export", "search", "--threshold", "0.5", "--out", "likely.csv", cwd=trained)
     said = run("export", "search", "--all", "--out", "all.fits", cwd=trained)
     assert f"{len(Session.open(trained / 'search').cache)} objects written to all.fits" in said
-    assert "labelled objects written" in run("labels", "export", "search", "said.csv", cwd=trained)
+    assert "labelled objects written" in run("labels", "export", "search", "--out", "said.csv", cwd=trained)
     assert (trained / "said.csv").read_text().startswith("object_id,label,")
     assert "1 labels added" in import_one(trained, "30.png,nominal")
     assert "exists already" in run("export", "search", "--out", "top.vot", check=2, cwd=trained)

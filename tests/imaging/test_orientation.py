@@ -83,13 +83,19 @@ def test_a_blob_is_where_the_map_says(angle, turns, mirror, shape):
     assert shown.sum() == pytest.approx(blob.sum(), rel=0.02)
 
 
-def test_colours_are_interpolated_and_the_rest_has_no_data():
+def test_colours_are_interpolated_and_the_edge_fades_within_a_pixel():
     colour = np.uint32(0xFF102030)
     shown = Orientation(angle=45.0).show(np.full((3, 20, 20), colour), NO_DATA)
-    assert set(np.unique(shown)) == {colour, NO_DATA}
     assert (shown[:, 0, 0] == NO_DATA).all()
     assert (shown[:, 10, 10] == colour).all()
-    assert (shown == colour).mean() == pytest.approx(2 * math.sqrt(2) - 2, abs=0.03)  # what two squares have in common
+    ends = np.array([(0x30, 0x20, 0x10), (0x33, 0x3B, 0x4A)])
+    share = (shown.view(np.uint8).reshape(*shown.shape, 4)[..., 2] - 16.0) / (ends[1, 2] - ends[0, 2])  # 0: the colour
+    assert 1 - share.mean() == pytest.approx(2 * math.sqrt(2) - 2, abs=0.03)  # what two squares have in common
+    fading = (share > 0.02) & (share < 0.98)
+    middle = np.abs(np.arange(20) - 9.5)
+    across = (middle + middle[:, None]) / math.sqrt(2)  # distance along the diagonals
+    assert fading.any()
+    assert np.abs(across[fading[0]] - 10).max() < 1.5  # of the edge, which is 10 pixels from the middle
     grey = np.random.default_rng(0).integers(0, 255, (1, 9, 9, 4), np.uint8)
     grey[..., 3] = 255
     same = Orientation(angle=1e-9).show(grey.view(np.uint32)[..., 0])

@@ -319,6 +319,17 @@ def test_two_images_of_one_band_on_one_grid_are_an_error(tmp_path):
         plan(tmp_path, size="9")
 
 
+def test_stamps_in_one_band_on_one_sky_are_told_how_to_be_named(tmp_path):
+    """The advice names what works: each is an object of its own then."""
+    for name, angle in (("first", 0.0), ("second", 0.03), ("thirdx-1", 0.06)):
+        write(tmp_path / f"{name}.fits", image()[:60, :60], header(shape=(60, 60), rotate=angle))
+    with pytest.raises(BandError, match=r"(?s)cannot be told.*--bands 'R=\*\.fits'.*--bands NAME1="):
+        plan(tmp_path)
+    planned = plan(tmp_path, bands=("R=*.fits",))
+    assert planned.layout.bands == ("R",)
+    assert sum(map(len, planned.tasks)) == 3
+
+
 def test_extensions_on_one_grid_are_bands_and_auxiliary_ones_never_are(tmp_path):
     hdus = [fits.PrimaryHDU()]
     for seed, name in enumerate(("DES_G_FLUX", "DES_G_RMS", "VIS_FLUX", "VIS_PSF", "WEIGHT", "MASK", "DQ", "VAR")):

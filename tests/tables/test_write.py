@@ -322,6 +322,11 @@ def test_provenance_is_in_every_header(tmp_path):
     history = "".join(write_and_open_fits(table, tmp_path / "c.fits")["HISTORY"])
     assert "software: astroanomaly 0.2.0" in history
     assert "long/" * 60 in history
+    long = build_catalog(columns(["a"]), {"settings": "whiten=False, shrink=True, " * 9 + "end"})
+    lines = list(write_and_open_fits(long, tmp_path / "d.fits")["HISTORY"])
+    assert len(lines) > 3
+    words = {word for line in lines for word in str(line).split()}
+    assert words == {"settings:", "whiten=False,", "shrink=True,", "end"}  # each whole
     write_catalog(table, tmp_path / "c.vot")
     infos = {info.name: info.value for info in parse(str(tmp_path / "c.vot")).resources[0].infos}
     assert infos["software"] == "astroanomaly 0.2.0"

@@ -19,8 +19,6 @@ new ResizeObserver(([entry]) => {  // of a window, or of the bar above; it is hi
   clearTimeout(measured)
   if (width > 0 && height > 0) measured = setTimeout(() => { bus.area = [width, height] }, 100)
 }).observe(inspector.document.views_manager.find_one(inspector).el)
-const root = document.documentElement
-try { root.dataset.aaTheme = localStorage.getItem("astroanomaly-theme") || "dark" } catch (e) { root.dataset.aaTheme = "dark" }
 document.addEventListener("pointerup", (event) => {  // a clicked button must not eat the next Enter or Space
   const e = event.composedPath()[0]
   if (ours(event) && !typing(event)) setTimeout(() => {

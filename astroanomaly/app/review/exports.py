@@ -121,7 +121,7 @@ def catalogue(shared: SharedState, ids: Sequence[str], by: str, merge_radius_arc
     whole = np.full(len(shared.cache), np.nan, np.float32) if scores is None else scores
     table = describe(
         shared.session, ids, whole, consensus=shared.current_consensus(),
-        provenance=shared.origin_of(by),
+        provenance=shared.origin_of(by) | {"label_event": str(shared.consensus.last)},
     )  # fmt: skip
     return merge_duplicates(table, merge_radius_arcsec) if merge_radius_arcsec > 0 else table
 

@@ -310,7 +310,7 @@ class ViewState(PageFilling):
             raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
         if name == "audit" and value and not self.shared.audit:
             raise ConfigError(
-                "this session has no audit set: draw one in *performance*, or with `astroanomaly audit SESSION N`"
+                "this session has no audit set: draw one under performance, or with `astroanomaly audit SESSION N`"
             )
 
     def set_filters(self, **changes: Any) -> None:

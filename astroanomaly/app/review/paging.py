@@ -172,10 +172,12 @@ def follows_verdicts(shared: SharedState, ordering: str, by: str) -> bool:
 def fills_by_rows(shared: SharedState, ordering: str, by: str) -> bool:
     """Tell whether a page is chosen row by row: where verdicts change the order, and it looks at each object alone.
 
+    Until there is a nominal object and an anomaly to learn from the order stays what it is, and pages come whole.
     Chosen from one ranking, such rows are the page that would have been chosen at once. An order that compares the
     objects of a page with one another is chosen at once.
     """
-    return ordering in _ORDERS_OF_EACH_ALONE and follows_verdicts(shared, ordering, by)
+    learns = PROBE in shared.scores or shared.has_both_kinds
+    return learns and ordering in _ORDERS_OF_EACH_ALONE and follows_verdicts(shared, ordering, by)
 
 
 def objects_wanted(columns: int, marked: Sequence[bool], cells: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from astroanomaly.app.review.held_out import MIN_OF_A_KIND, has_learnt, held_out_scores
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.labels.consensus import DISPUTED, Consensus, audit_labels
+from astroanomaly.labels.log import IMPORTED
 from astroanomaly.metrics import CURVE_GRID, bootstrap_curves, ranking_curves
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.audit import describe_sample
@@ -18,7 +19,9 @@ from astroanomaly.session.calibration import MIN_AUDIT_LABELS
 
 __all__ = ["Curves", "EvaluationSet", "Pace", "curves", "evaluation_set", "histogram", "measure", "pace"]
 
-_PAUSE_S = 120.0  # longer than this between two verdicts was a pause, not thinking
+_PAUSE_S = 60.0  # longer than this between two verdicts was a pause, not thinking
+_MIN_MOMENTS = 5  # verdicts, or groups of them given at once, that tell a rate
+_NOT_BY_HAND = ("", IMPORTED)  # orderings of verdicts from Python or a table: in the app every object was shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +218,8 @@ class Pace:
     verdicts, found
         ``(n,)``: verdicts given so far, and anomalies among them, after each verdict that was not taken back.
     per_minute
-        Verdicts per minute of work, pauses of more than two minutes left out; NaN with fewer than two.
+        Verdicts per minute of work, pauses of more than a minute left out; those given at once count once. NaN with
+        fewer than five.
     """
 
     verdicts: np.ndarray
@@ -224,9 +228,13 @@ class Pace:
 
 
 def pace(shared: SharedState, annotator: str = "") -> Pace:
-    """Follow the verdicts of everybody, or of one person. Those of the audit set are left out of what was found."""
+    """Follow the verdicts that everybody, or one person, gave in the app.
+
+    Labels from Python or a table are not among them. Those of the audit set are left out of what was found.
+    """
     valid = (event for object_id in shared.consensus.current() for event in shared.consensus.valid_events(object_id))
-    events = sorted((event for event in valid if event.kind == "verdict"), key=lambda event: event.number)
+    by_hand = (event for event in valid if event.kind == "verdict" and event.ordering not in _NOT_BY_HAND)
+    events = sorted(by_hand, key=lambda event: event.number)
     own = [event for event in events if annotator in ("", event.annotator)]
     seen: dict[str, bool] = {}
     found, anomalies = [], 0
@@ -236,13 +244,14 @@ def pace(shared: SharedState, annotator: str = "") -> Pace:
             anomalies += anomalous - seen.get(event.object_id, False)
             seen[event.object_id] = anomalous
             found.append(anomalies)
-    busy, count = 0.0, 0
+    busy, count, most = 0.0, 0, 0
     moments_of: dict[str, set[tuple[int, str]]] = {}
     for event in own:
         moments_of.setdefault(event.annotator, set()).add((event.batch, event.time))
     for times in map(sorted, moments_of.values()):
         moments = [datetime.datetime.fromisoformat(time).timestamp() for _, time in times]
-        gaps = np.diff(moments)
+        gaps, most = np.diff(moments), max(most, len(moments))
         busy += float(gaps[gaps <= _PAUSE_S].sum())
         count += int((gaps <= _PAUSE_S).sum())
-    return Pace(np.arange(1, len(found) + 1), np.array(found, int), 60 * count / busy if busy > 0 else float("nan"))
+    rate = 60 * count / busy if busy > 0 and most >= _MIN_MOMENTS else float("nan")
+    return Pace(np.arange(1, len(found) + 1), np.array(found, int), rate)

@@ -18,7 +18,8 @@ from astroanomaly.app.review.truth_columns import truth_columns
 from astroanomaly.errors import BusyError, ConfigError, LabelError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
-from astroanomaly.session.export import origin
+from astroanomaly.records import NOMINAL
+from astroanomaly.session.export import round_origin
 from astroanomaly.session.instant import cold_start_ranker_name, instant_ranker_name
 from astroanomaly.session.session import Session
 
@@ -159,6 +160,12 @@ class SharedState:
         return {name: count for name, count in found.items() if count}
 
     @property
+    def has_both_kinds(self) -> bool:
+        """Whether there are labels to learn from: nominal objects and anomalies outside of the audit set."""
+        labels = {one.label for i, one in self.current_consensus().items() if i not in self.audit} - {"", DISPUTED}
+        return NOMINAL in labels and len(labels) > 1
+
+    @property
     def rounds(self) -> int:
         """Number of the latest round."""
         return self._round
@@ -172,7 +179,7 @@ class SharedState:
         if last is None:
             return False
         scores = -last.read_log_odds(self.cache)[:, 0]
-        self.publish(LATEST, scores, f"round {last.number}, {last.ranker}", origin(self.session, last))
+        self.publish(LATEST, scores, f"round {last.number}, {last.ranker}", round_origin(last))
         self._round, self._round_event = last.number, last.last_event
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "dress",
     "dress_page",
     "legend_above",
+    "marked_up",
     "palette",
     "plain_figure",
     "plot_figure",
@@ -58,6 +60,12 @@ def dress_page(root: UIElement) -> None:
     """Give the whole page its look; to be called once, when all that is there from the start is in it."""
     dress(root)
     root.stylesheets = [*root.stylesheets, GlobalInlineStyleSheet(css=asset("page.css"))]
+
+
+def marked_up(text: str) -> str:
+    """Return plain text as HTML; commands in backquotes are set as such."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
 
 def scale_text(root: UIElement, factor: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.imaging.compass import Compass
 from astroanomaly.imaging.display import Display
-from astroanomaly.imaging.painting import grey_map
+from astroanomaly.imaging.painting import grey_map, rgb_of
 
 __all__ = ["Palette", "marks", "png", "render"]
 
@@ -40,8 +40,7 @@ def render(
     """
     pictures, how = cache.pictures, display or cache.pictures.usual_display
     parts = [ids[start : start + _AT_A_TIME] for start in range(0, len(ids), _AT_A_TIME)]
-    painted = np.concatenate([pictures.painter(some, largest).paint(how, palette) for some in parts])
-    return painted.view(np.uint8).reshape(*painted.shape, 4)[..., :3]
+    return rgb_of(np.concatenate([pictures.painter(some, largest).paint(how, palette) for some in parts]))
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -28,6 +28,7 @@ from astroanomaly_plugins.mosaics.files import Image, clean, describe
 
 __all__ = ["BandRule", "name_bands", "sort_bands"]
 
+_PACKED = (".gz", ".bz2", ".fz")
 _log = logging.getLogger(__name__)
 Named = list[dict[str, Image]]
 _RULES = ("header", "extension name", "file name", "no rule: one image a tile")
@@ -158,11 +159,24 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
     clashing = (group for group in groups if len({image.header_band for image in group}) < len(group))
     nameless = (group for group in groups if not all(image.header_band for image in group))
     worst = next(clashing, None) or next(nameless, None) or groups[0]
-    example = " ".join(f"--bands NAME{n}={image.place}" for n, image in enumerate(worst[:3], 1))
     raise BandError(
-        f"the bands of these images cannot be told by header, extension or file name:{describe(worst)}\n"
-        f"Name them, as in {example}, or choose extensions with --ext"
+        "the bands of these images cannot be told by header, extension or file name:"
+        f"{describe(worst)}\n{_advice(worst)}"
     )
+
+
+def _advice(images: Sequence[Image]) -> str:
+    """Say how to name the bands of images that lie on one another."""
+    example = " ".join(f"--bands NAME{n}={image.place}" for n, image in enumerate(images[:3], 1))
+    each = f"If each is another band, name them, as in {example}, or choose extensions with --ext"
+    if len({image.path for image in images}) < len(images) or not _all_apart(images):
+        return each
+    suffixes = {
+        "".join(image.path.suffixes[-2:]) if image.path.suffix in _PACKED else image.path.suffix for image in images
+    }
+    pattern = f"*{suffixes.pop()}" if len(suffixes) == 1 else "*"
+    band = next((image.header_band for image in images if image.header_band), "R")
+    return f"If all are stamps in one band, give it one name: --bands '{band}={pattern}'. {each}"
 
 
 def _try(groups: Sequence[Sequence[Image]], rule: Callable[[Sequence[Image]], list[str]]) -> Named | None:

@@ -78,6 +78,22 @@ def test_every_format_holds_the_selection(shared, suffix):
         assert all(object_id in content.decode() for object_id in ids)
 
 
+def test_an_export_says_which_labels_it_knows_and_no_path(shared):
+    """Whatever the ranking knew: the labels in the table are those of the last event."""
+    session = shared.session
+    shared.publish(PROBE, np.arange(len(session.cache)), "26 verdicts", {"label_event": "1", "round": "1"})
+    ids = list(shared.cache.ids)
+    for word in ("anomaly", "nominal"):
+        shared.labels.verdict(ids[7], word, annotator="ann")
+        shared.refresh()
+        table = catalogue(shared, ids[:3], PROBE, 1.0)
+        assert table.meta["label_event"] == str(shared.labels.last_event)
+    for suffix in (".vot", ".fits", ".ecsv", ".html"):
+        content = file_content(shared, table, suffix, Display.for_pixels("flux"), palette)
+        assert str(session.path.parent).encode() not in content
+    assert (table.meta["session"], table.meta["caches"]) == (session.path.name, session.cache_folders[0].name)
+
+
 def test_nothing_chosen_is_an_error_that_says_so(shared):
     with pytest.raises(ConfigError, match="nothing to export"):
         catalogue(shared, [], PROBE, 1.0)

@@ -16,6 +16,7 @@ from astroanomaly.app.review.paging import ObjectChoice, ObjectPage, objects_wan
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.app.view.keys import press
 from astroanomaly.app.view.page import Page
+from astroanomaly.app.view.panels.mosaic import Mosaic
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import ANOMALY, NOMINAL
 
@@ -71,6 +72,21 @@ def test_a_row_is_chosen_when_the_one_before_has_its_verdicts_and_nothing_moves(
     before = [page.ids for page in state.pages]
     press(state, "u")
     assert ([page.ids for page in state.pages], state.cursor) == (before, 5)
+
+
+def test_cells_that_wait_are_drawn_as_outlines_and_no_object_has_a_frame(shared, state):
+    mosaic = Mosaic(state)
+    mosaic.update({"page", "marks"})
+    left, top = mosaic.waiting.data["left"], mosaic.waiting.data["top"]
+    assert len(left) == 20
+    assert {int(x) for x in left} == set(range(5))
+    assert max(top) < 4  # below the first row
+    assert mosaic.cells.data["width"] == [0] * 5
+    press(state, "a")
+    press(state, "PageDown")
+    mosaic.update({"page", "marks"})
+    assert mosaic.waiting.data["left"] == []
+    assert [width > 0 for width in mosaic.cells.data["width"]] == [True, *[False] * 24]
 
 
 def test_from_one_ranking_rows_are_the_page_that_would_be_chosen_at_once(shared, state):
@@ -198,19 +214,42 @@ def test_scores_of_a_round_fill_the_page_at_once_and_so_does_who_wants_it(shared
 
 def test_before_there_is_a_ranking_each_row_has_its_own_chance(shared, state):
     shared.withdraw(PROBE)
+    known = [i for i in shared.cache.ids if i not in shared.audit][-2:]
+    shared.labels.verdict(known, [NOMINAL, ANOMALY], annotator="ben")  # there is something to learn from
+    shared.refresh()
     state.restart()
     first = state.page.ids
-    free = len(shared.cache) - 12
+    free = len(shared.cache) - 14
     press(state, "r")
     publish(shared, COLD, lambda row: row, "test")
     press(state, "r")
     press(state, "r")
-    said = events(shared)
+    said = [event for event in events(shared) if event.annotator == "ann"]
     assert [event.ordering for event in said] == ["random"] * 10 + ["score:cold, test"] * 5
     assert [event.probability for event in said[:5]] == pytest.approx([5 / free] * 5)
     assert [event.probability for event in said[5:10]] == pytest.approx([5 / (free - 5)] * 5)
     assert {event.probability for event in said[10:]} == {None}
     assert state.page.ids[:5] == first
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+@pytest.mark.parametrize("labels", [[], [NOMINAL], [ANOMALY, ANOMALY]])
+def test_a_page_is_whole_until_there_is_something_to_learn_from(shared, state, labels, ranked):
+    shared.withdraw(PROBE)
+    if ranked:
+        publish(shared, COLD, lambda row: row, "test")
+    ids = [i for i in shared.cache.ids if i not in shared.audit]
+    shared.labels.verdict(sorted(shared.audit)[:2], [NOMINAL, ANOMALY], annotator="ann", ordering="audit")  # not learnt
+    if labels:
+        shared.labels.verdict(ids[: len(labels)], labels, annotator="ann")
+    shared.refresh()
+    state.restart()
+    assert (len(state.page.ids), state.page.waiting) == (25, 0)
+    shared.labels.verdict(ids[-2:], [NOMINAL, ANOMALY], annotator="ann")
+    shared.refresh()
+    assert len(state.page.ids) == 25  # nothing that is there goes
+    press(state, "PageDown")
+    assert (len(state.page.ids), state.page.waiting) == (5, 20)
 
 
 def test_verdicts_across_rows_carry_the_ranking_of_each(shared, state):

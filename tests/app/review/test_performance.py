@@ -13,7 +13,7 @@ from astroanomaly.app.review.held_out import held_out_scores
 from astroanomaly.app.review.performance import curves, evaluation_set, histogram, measure, pace
 from astroanomaly.app.review.shared_state import COLD, PROBE, SharedState
 from astroanomaly.app.view.panels.maps import mollweide
-from astroanomaly.labels.log import LabelLog
+from astroanomaly.labels.log import IMPORTED, LabelLog
 
 
 @pytest.fixture
@@ -164,14 +164,35 @@ def test_what_was_found_for_how_many_verdicts(shared):
     times = [f"2026-01-01T00:00:{k:02d}" for k in range(10)] + ["2026-01-01T05:00:00", "2026-01-01T05:00:01"]
     said = ["nominal", "anomaly"] * 6
     for object_id, word, when in zip(ids, said, times, strict=False):
-        shared.labels.verdict(object_id, word, annotator="ann", time=when)
-    shared.labels.verdict(sorted(shared.audit)[0], "anomaly", annotator="ann", time="2026-01-01T05:00:02")
+        shared.labels.verdict(object_id, word, annotator="ann", time=when, ordering="score:probe")
+    shared.labels.verdict(
+        sorted(shared.audit)[0], "anomaly", annotator="ann", time="2026-01-01T05:00:02", ordering="audit"
+    )
     shared.refresh()
     went = pace(shared)
     assert went.verdicts.tolist() == list(range(1, 13))
     assert went.found.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6]
     assert went.per_minute == pytest.approx(60)  # one a second; the long pause is none of the work
     assert np.isnan(pace(shared, "ben").per_minute)
+
+
+def test_labels_in_bulk_are_no_work_by_hand(shared):
+    """Those of Python and of tables come hundreds at once: neither found by looking, nor a rate."""
+    ids = [i for i in shared.cache.ids if i not in shared.audit]
+    for object_id in ids[:40]:
+        shared.labels.verdict(object_id, "anomaly", annotator="ann")
+        shared.labels.verdict(object_id, "nominal", annotator="ben", ordering=IMPORTED)
+    for k, object_id in enumerate(ids[40:44]):
+        when = f"2026-01-01T00:00:{2 * k:02d}"
+        shared.labels.verdict(object_id, "anomaly", annotator="ann", time=when, ordering="random")
+    shared.refresh()
+    went = pace(shared)
+    assert went.found.tolist() == [1, 2, 3, 4]
+    assert np.isnan(went.per_minute)  # four verdicts tell no rate
+    shared.labels.verdict(ids[44], "nominal", annotator="ann", time="2026-01-01T00:00:08", ordering="random")
+    shared.refresh()
+    assert pace(shared, "ann").per_minute == pytest.approx(30)
+    assert pace(shared, "ben").found.tolist() == []
 
 
 def test_agreement_with_oneself_and_with_others(shared):

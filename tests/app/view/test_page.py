@@ -45,7 +45,9 @@ class Tab:
     """One page in the browser."""
 
     def __init__(self, chromium, url, size=(1280, 800)):
-        self.context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, accept_downloads=True)
+        self.context = chromium.new_context(
+            viewport={"width": size[0], "height": size[1]}, accept_downloads=True, color_scheme="dark"
+        )
         self.page = self.context.new_page()
         self.problems = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -766,14 +768,15 @@ def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_ta
         log.verdict([str(i) for i in known], "nominal", annotator="ben")
     tab = open_tab(serve(session.path, "--annotator", "ann", background=True).url)
     words = f"probe: {len(odd) // 2 + 60} verdicts"
-    tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], 120)
+    patience = 600 if keep else 120
+    tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], patience)
     settle(3)
     if (newer := tab.page.get_by_text("use newer ranking")).is_visible():
         newer.click()
     settle(0.5)
     for object_id in tab.column("cells", "object_id")[:9]:
         tab.press("a" if truth[object_id] != "nominal" else "n")
-    tab.press("f", "s")
+    tab.press("f", "s", "PageDown")  # the rest of the page, without verdicts
     settle(2)
 
     def take(name):

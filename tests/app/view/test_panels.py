@@ -72,7 +72,7 @@ def test_one_image_for_a_whole_page(page):
     side = page.shared.cache.layout.width
     assert image(page).shape == (page.state.rows * side, page.state.columns * side)
     assert image(page).dtype == np.uint32
-    assert len(page.mosaic.root.renderers) == 10  # glyphs, however many cutouts
+    assert len(page.mosaic.root.renderers) == 11  # glyphs, however many cutouts
 
 
 def test_every_control_of_the_stretch_changes_the_picture(page):

@@ -144,10 +144,19 @@ def test_an_open_page_comes_back_after_a_restart_and_the_terminal_stays_quiet(ne
         context.close()
 
 
-@pytest.mark.parametrize(("chosen", "colour"), [(None, "rgb(14, 17, 22)"), ("light", "rgb(238, 240, 243)")])
-def test_the_page_has_its_colour_before_anything_is_loaded(new_session, start, chromium, chosen, colour):
+@pytest.mark.parametrize(
+    ("asked", "chosen", "colour"),
+    [
+        ("dark", None, "rgb(14, 17, 22)"),
+        ("light", None, "rgb(238, 240, 243)"),
+        ("dark", "light", "rgb(238, 240, 243)"),
+        ("light", "dark", "rgb(14, 17, 22)"),
+    ],
+)
+def test_the_page_has_its_colour_before_anything_is_loaded(new_session, start, chromium, asked, chosen, colour):
+    """As the browser asks for it, until somebody chooses."""
     url, _ = start(new_session())
-    context = chromium.new_context()
+    context = chromium.new_context(color_scheme=asked)
     try:
         page = context.new_page()
         if chosen:

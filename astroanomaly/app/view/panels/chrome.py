@@ -11,6 +11,7 @@ from astroanomaly.app.assets import asset
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.keys import KEYS
+from astroanomaly.app.view.theme import marked_up
 
 __all__ = ["Footer", "Header", "KeyTable"]
 
@@ -113,9 +114,9 @@ class Footer:
             )
         wrong = message.kind == "error" and bool(message.text)
         if message.text and not wrong:
-            parts.append(f"<span class=good>{escape(message.text)}</span>")
+            parts.append(f"<span class=good>{marked_up(message.text)}</span>")
         self.message.text = f"<div class=line>{' &nbsp; '.join(parts)}</div>"
-        self.error.text = escape(message.text) if wrong else ""
+        self.error.text = marked_up(message.text) if wrong else ""
         self.error.visible = wrong
 
 

@@ -17,9 +17,11 @@ from astroanomaly.imaging.painting import Painter, arrange_in_grid
 __all__ = ["Mosaic"]
 
 _MAX_SIDE_PX = 1800  # pixels of the longer side of the whole image, at most about
-_INSET_CELLS = 0.02
+_INSET_CELLS = 0.02  # of the frame of a label, within its picture
+_WAITING_INSET_CELLS = 0.03
 _MARGIN_PX = 5  # pixels around the whole image, for the frame of the cursor
 _NO_MARK = "rgba(0,0,0,0)"
+_WAITING_FILL, _WAITING_EDGE = "#141920", "#3a4556"  # of cells whose objects are still to be chosen
 _LOUD, _QUIET = "#dbe2ec", "#7d8a9c"  # of texts between pictures
 
 
@@ -52,6 +54,10 @@ class Mosaic:
         sides = {"left": "left", "right": "right", "bottom": "bottom", "top": "top"}
         self.lines = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})  # between the cutouts
         figure.segment(source=self.lines, line_color=DARK, line_width=4)
+        self.waiting = ColumnDataSource(_boxes([], 1, 1, 0.0), name="waiting_cells")
+        figure.quad(
+            source=self.waiting, **sides, fill_color=_WAITING_FILL, line_color=_WAITING_EDGE, line_dash="dotted"
+        )
         self.words = ColumnDataSource(_words(0, 0, ""), name="mosaic_words")  # where there is no picture
         figure.text(
             source=self.words, text_color="colour", text_font_size="15px", text_align="center", text_baseline="middle"
@@ -142,6 +148,8 @@ class Mosaic:
             more = _words(x, y, "damaged:\ncannot be read")
             self.words.data = {name: [*self.words.data[name], *values] for name, values in more.items()}
         columns, rows = state.columns, state.rows
+        waiting = list(range(len(ids), len(ids) + state.page.waiting))
+        self.waiting.data = _boxes(waiting, columns, rows, _WAITING_INSET_CELLS)
         across, down = list(range(1, columns)), list(range(1, rows))
         self.lines.data = {
             "x0": [*across, *[0] * len(down)], "x1": [*across, *[columns] * len(down)],
@@ -198,8 +206,8 @@ def _cells(
     data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET_CELLS))
     data["object_id"] = list(ids)
     data["word"] = [mark.label for mark in marks]
-    data["edge"] = [style.colour if style else "#2d3643" for style in styles]
-    data["width"] = [4 * zoom if style else 1 for style in styles]
+    data["edge"] = [style.colour if style else _NO_MARK for style in styles]
+    data["width"] = [4 * zoom if style else 0 for style in styles]
     data["dash"] = ["solid" if mark.own or not mark.label else "dashed" for mark in marks]
     data["marker"] = [style.marker if style else "circle" for style in styles]
     data["colour"] = [

@@ -15,6 +15,9 @@ from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["PageBar"]
 
+_PAGE_BUTTONS = (("◀ PageUp", "previous page"), ("PageDown ▶", "next page"))
+_REST_BUTTONS = (_PAGE_BUTTONS[0], ("PageDown ▼", "the rest of this page"))
+_OBJECT_BUTTONS = (("◀ ←", "previous object"), ("→ ▶", "next object"))
 _TOUCH_PX = 40  # pixels, height of buttons that a finger finds
 
 
@@ -37,7 +40,7 @@ class PageBar:
         )  # fmt: skip
         self.back = self._button("", "previous page", lambda: state.move(-1) if state.inspecting else state.turn(-1))
         self.on = self._button("", "next page", lambda: state.move(1) if state.inspecting else state.turn(1))
-        self.number = Div(disable_math=True, name="page_number", styles={"text-align": "center", "min-width": "52px"})
+        self.number = Div(disable_math=True, name="page_number", styles={"text-align": "center", "min-width": "46px"})
         self.classes = [self._class_button(word) for word in state.shared.classes]
         self.inspect = self._button("", "open or close the inspector on the object under the cursor", state.inspect)
         others = [
@@ -57,7 +60,7 @@ class PageBar:
         self.settle()
 
     def _button(self, label: str, title: str, what: Any) -> Button:
-        button = Button(label=label, height=_TOUCH_PX, html_attributes={"title": title})
+        button = Button(label=label, height=_TOUCH_PX, html_attributes={"title": title}, css_classes=["aa-tight"])
         button.on_click(self._act(what))
         return button
 
@@ -81,10 +84,12 @@ class PageBar:
             text = f"<b>{escape(page_name(state))}</b>"
             if self.number.text != text:
                 self.number.text = text
+        if dirty & {"page", "view"}:
+            names = _OBJECT_BUTTONS if state.inspecting else _REST_BUTTONS if state.page.waiting else _PAGE_BUTTONS
+            for button, (label, title) in zip((self.back, self.on), names, strict=True):
+                if button.label != label:
+                    button.update(label=label, html_attributes={"title": title})
         if "view" in dirty or not self.inspect.label:
-            keys = ("◀ ←", "→ ▶", "object") if state.inspecting else ("◀ PageUp", "PageDown ▶", "page")
-            for button, label, which in ((self.back, keys[0], "previous"), (self.on, keys[1], "next")):
-                button.update(label=label, html_attributes={"title": f"{which} {keys[2]}"})
             self.inspect.label = "Enter back" if state.inspecting else "Enter inspect"
         if "options" in dirty:
             self.clear.visible = not state.audit and (state.filters != Filters() or bool(state.rejected))

@@ -15,7 +15,7 @@ from astroanomaly.app.review.held_out import MIN_OF_A_KIND
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.performance import Curves, histogram, measure, pace
 from astroanomaly.app.review.shared_state import SharedState
-from astroanomaly.app.view.theme import legend_above, plot_figure, view
+from astroanomaly.app.view.theme import legend_above, marked_up, plot_figure, view
 from astroanomaly.session.audit import AuditDraw
 from astroanomaly.session.calibration import MIN_AUDIT_LABELS, Forecast
 
@@ -30,6 +30,8 @@ _WHAT_AUDIT_IS = (
     "objects drawn at random from those that nobody has labelled, hidden until you label them blind, and never trained "
     "on: only they tell how many anomalies are left, and how well the ranking works"
 )
+_NO_SCORES = "how many objects have which score, once there is a ranking"
+_NO_STEPS = "how many you have found for how many verdicts, once there are verdicts from the app"
 _CURVES = (
     ("roc", "ROC", "false positive rate", "true positive rate"),
     ("precision", "precision and recall", "recall", "precision"),
@@ -82,7 +84,12 @@ class Performance:
         )  # fmt: skip
         ahead.varea("depth", "low", "high", source=self.forecast, fill_color=_BLUE, fill_alpha=0.25)
         ahead.line("depth", "precision", source=self.forecast, color=_BLUE, line_width=2)
-        self.curve = ahead
+        self.curve, self.found = ahead, steps
+        self.no_steps = Div(text=f"<h3>anomalies found</h3><p class=muted>{_NO_STEPS}</p>", sizing_mode="stretch_width")
+        self.no_steps.visible = steps.visible = False
+        self.scores = bars
+        self.no_scores = Div(text=f"<h3>scores</h3><p class=muted>{_NO_SCORES}</p>", sizing_mode="stretch_width")
+        self.no_scores.visible = bars.visible = False
         self.remaining = Div(disable_math=True, sizing_mode="stretch_width", name="remaining")
         self.words = Div(
             text="<p class=muted>measuring …</p>",
@@ -110,7 +117,7 @@ class Performance:
             self.remaining,
             Row(self.draw, self.audit_size, self.audit_words, sizing_mode="stretch_width", spacing=8),
             Row(*figures, sizing_mode="stretch_both", spacing=8),
-            Row(bars, steps, ahead, suspects, sizing_mode="stretch_both", spacing=8),
+            Row(bars, self.no_scores, steps, self.no_steps, ahead, suspects, sizing_mode="stretch_both", spacing=8),
             name="performance",
         )  # fmt: skip
 
@@ -150,9 +157,13 @@ class Performance:
         self.bars.data = {"left": edges[:-1], "right": edges[1:]} | {
             name: np.where(values > 0, values, np.nan) for name, values in bars.items()
         }
+        self.scores.visible = len(edges) > 1
+        self.no_scores.visible = not self.scores.visible
         went = pace(state.shared)
         own = pace(state.shared, state.annotator)
         self.steps.data = {"verdicts": went.verdicts, "found": went.found}
+        self.found.visible = bool(len(went.found))
+        self.no_steps.visible = not self.found.visible
         self._rate = (
             f"<p class=muted>your rate: {own.per_minute:.0f} verdicts a minute</p>"
             if np.isfinite(own.per_minute)
@@ -192,11 +203,14 @@ class Performance:
             f"<td class=number>{sure:.2f}</td></tr>"
             for i, label, sure, like in found.suspects[:8]
         )
-        self.suspects.text = f"<table>{rows}</table>" if rows else "<p class=muted>none</p>"
+        none = "none; a label that a model contradicts which has learnt from all the others is named here"
+        self.suspects.text = f"<table>{rows}</table>" if rows else f"<p class=muted>{none}</p>"
         self.show.visible = bool(rows)
         forecast = found.forecast
         self.remaining.text = (
-            f"<p class=muted>{escape(found.why_none)}</p>" if forecast is None else f"<p>{_forecast_text(forecast)}</p>"
+            f"<p class=muted>{marked_up(found.why_none)}</p>"
+            if forecast is None
+            else f"<p>{_forecast_text(forecast)}</p>"
         )
         pairs = [] if forecast is None else list(zip(forecast.depths, forecast.within, strict=True))
         self.curve.visible = bool(pairs)

@@ -21,6 +21,7 @@ __all__ = ["Sidebar"]
 
 _WIDTH_PX = 232
 _HALF_WIDTH_PX = 112
+_SHORT_NAME, _SHORT_COUNT = 8, 1000  # letters of classes, and counts, that fit two in a line
 _AUTOMATIC = "automatic (best informed)"
 _RESTART, _NEWER = "restart from the top", "use newer ranking"
 _FILTERS = ("labels", "annotator", "lowest", "highest", "region", "expression")
@@ -46,7 +47,7 @@ class Sidebar:
         self.region = TextInput(title="sky region: RA Dec radius", placeholder="150.1 +2.2 0.5deg", width=_WIDTH_PX)
         self.expression = TextInput(title="catalogue columns", placeholder="mag < 22 and size > 3", width=_WIDTH_PX)
         self.page_size = Select(title="objects per page", options=[str(n) for n in PAGE_SIZES], width=_HALF_WIDTH_PX)
-        self.click = Select(title="marking labels as", options=[*classes[1:], NOMINAL], width=_HALF_WIDTH_PX)
+        self.click = Select(title="marking labels as", options=[*classes[1:], NOMINAL], width=_HALF_WIDTH_PX - 14)
         self.marking = Switch(active=False, name="mark_by_click")
         self.advance = Switch(active=True)
         self.row_by_row = Switch(active=True)
@@ -81,12 +82,17 @@ class Sidebar:
         self.clear.on_click(act(state.clear_filters))
         goes_on = Row(self.advance, Div(text="advance after a verdict"), spacing=8)
         by_rows = Row(self.row_by_row, Div(text="choose rows as verdicts are given"), spacing=8)
-        marks = Row(self.marking, Div(text="mark by<br>click"), spacing=8, styles={"align-self": "end"})
+        marks = Row(
+            self.marking,
+            Div(text="mark by click", styles={"white-space": "nowrap"}),
+            spacing=5,
+            styles={"align-self": "end"},
+        )
         parts = [
             self.summary, self.counts, self.mode, self.ordering, self.by,
             Row(self.labels, self.annotator, spacing=8), Row(self.lowest, self.highest, spacing=8),
             self.region, self.expression, self.wrong, Row(self.restart, self.clear, spacing=8),
-            Row(self.repeats, self.page_size, spacing=8), Row(self.click, marks, spacing=8), goes_on, by_rows,
+            Row(self.repeats, self.page_size, spacing=8), Row(self.click, marks, spacing=6), goes_on, by_rows,
             self.rest_nominal,
         ]  # fmt: skip
         self.root = Column(
@@ -182,15 +188,18 @@ class Sidebar:
     def _counts(self) -> str:
         shared = self.state.shared
         counts = label_counts(self.state)
-        rows = []
+        rows, short = [], True
         for word in [*shared.classes, DISPUTED, "skipped", "flagged"]:
             if word in shared.classes or word in counts:
                 style = mark_style(word, shared.classes)
-                key = key_of_class(word, shared.classes)
+                key, count = key_of_class(word, shared.classes), counts.get(word, 0)
+                short &= len(word) <= _SHORT_NAME and count < _SHORT_COUNT
                 rows.append(
-                    f"<td style='color:{style.colour}'>{style.letter}</td><td>{f'<kbd>{key}</kbd> ' if key else ''}"
-                    f"{escape(word)}</td><td class=number>{counts.get(word, 0):,}</td>"
+                    f"<td style='color:{style.colour}'>{style.letter}</td>"
+                    f"<td class=name title='{escape(word, quote=True)}'>"
+                    f"{f'<kbd>{key}</kbd> ' if key else ''}{escape(word)}</td><td class=number>{count:,}</td>"
                 )
-        pairs = [f"<tr>{''.join(rows[k : k + 2])}</tr>" for k in range(0, len(rows), 2)]
+        side_by_side = 2 if short else 1
+        lines = [f"<tr>{''.join(rows[k : k + side_by_side])}</tr>" for k in range(0, len(rows), side_by_side)]
         blind = "<p class=muted>blind: your marks on this page</p>" if self.state.page.blind else ""
-        return f"<table class=counts>{''.join(pairs)}</table>{blind}"
+        return f"<table class=counts>{''.join(lines)}</table>{blind}"
