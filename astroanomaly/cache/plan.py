@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly.cache import schema
-from astroanomaly.errors import CacheError, PluginError, UnreadableError
+from astroanomaly.errors import CacheError, DamagedError, PluginError, UnreadableError
 from astroanomaly.files import parse_json, read_json
 from astroanomaly.records import Fact, Task
 
@@ -44,6 +44,8 @@ def read_description(path: Path) -> dict[str, Any]:
         raise UnreadableError(f"{path} is no cache: it has no {schema.CACHE_FILE}; make one with `astroanomaly ingest`")
     content = read_json(path / schema.CACHE_FILE, remedy=_REMEDY)
     schema.check_format(content, "cache", path / schema.CACHE_FILE)
+    if not isinstance(content.get("request", {}), dict):
+        raise DamagedError(f"{path / schema.CACHE_FILE} is damaged: its request is no object; {_REMEDY}")
     return content
 
 

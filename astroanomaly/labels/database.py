@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -84,6 +85,12 @@ _CLASHES = {
     digests.TABLE: "number >= NEW.number",
 }
 _TRIGGERS = "".join(append_only(_CLASHES))
+_OUR_TRIGGER = re.compile(  # as `append_only` makes them; its condition can only ask
+    r"CREATE TRIGGER (\w+)_(UPDATE|DELETE|INSERT) BEFORE \2 ON \1 "
+    r"(WHEN EXISTS \(SELECT 1 FROM \1 WHERE [\w .=>]+\) )?"
+    r"BEGIN SELECT RAISE\(ABORT, 'the label log is append-only'\); END"
+)
+_CODE = re.compile(r"\s*CREATE\s+(TEMP\s+|TEMPORARY\s+)?(VIEW|VIRTUAL)", re.IGNORECASE)
 
 
 class LabelDatabase:
@@ -196,6 +203,7 @@ class LabelDatabase:
         version = self.read("PRAGMA user_version")[0][0]
         if version > _NEWEST_VERSION:
             raise LabelError(f"{path} has version {version}, newer than {_NEWEST_VERSION}: update astroanomaly")
+        self._refuse_foreign_code()
         expected = {"event": EVENT_COLUMNS, "label_class": ("place", "name"), "audit": ("object_id",)}
         for table, columns in expected.items():
             found = tuple(row[0] for row in self.read("SELECT name FROM pragma_table_info(?)", (table,)))
@@ -203,6 +211,18 @@ class LabelDatabase:
                 raise LabelError(
                     f"{path} is a damaged label file: its table {table!r} has the columns {list(found)}, "
                     f"expected {list(columns)}; restore it from a copy"
+                )
+
+    def _refuse_foreign_code(self) -> None:
+        """Refuse views, virtual tables, and triggers that do more than keep the log append-only.
+
+        They would run when labels are read or written: a verdict that was acknowledged could be gone.
+        """
+        for kind, name, text in self.read("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"):
+            ours = _OUR_TRIGGER.fullmatch(text) is not None if kind == "trigger" else not _CODE.match(text)
+            if not ours:
+                raise LabelError(
+                    f"{self.path} is a damaged label file: its {kind} {name!r} is not ours; restore it from a copy"
                 )
 
     def close(self) -> None:

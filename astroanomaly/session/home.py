@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import tomli_w
@@ -33,6 +34,7 @@ SESSION_VERSION = 2  # in 1, caches had whole paths only
 CONFIG_FILE = "session.toml"
 _LOCK = ".lock"
 _SECTIONS = ("session", "backbone", "stretch", "input")  # settings that every session has
+_MAX_NAME_BYTES = 255  # of a file, on every file system
 _REMEDY = "put it right, or restore it from a copy"
 
 
@@ -62,6 +64,9 @@ def read_session(path: Path) -> dict[str, Any]:
     for key in ("caches", "classes"):
         if not content[key] or not all(isinstance(item, str) and item for item in content[key]):
             raise SessionError(f"{file} is damaged: {key!r} is no list of texts; {_REMEDY}")
+    for name in content["caches"]:
+        if "\0" in name or max(len(os.fsencode(part)) for part in PurePath(name).parts or ("",)) > _MAX_NAME_BYTES:
+            raise SessionError(f"{file} is damaged: the cache {name[:60]!r} is no path; {_REMEDY}")
     if tuple(content["classes"][:2]) != (NOMINAL, ANOMALY) or len(set(content["classes"])) < len(content["classes"]):
         raise SessionError(f"{file} is damaged: 'classes' does not begin with {NOMINAL} and {ANOMALY}; {_REMEDY}")
     for section in _SECTIONS:

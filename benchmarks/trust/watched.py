@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.parallel.watch import MARK_BYTES, Marks, is_watched
 from edits import Edit, apply_edits
 from kind import Kind, OutsideReadError
 
@@ -192,6 +193,7 @@ class Worker:
         used = psutil.Process().memory_info().vms
         resource.setrlimit(resource.RLIMIT_AS, (used + _MORE_MEMORY, used + _MORE_MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        is_watched(Marks(mmap.mmap(-1, MARK_BYTES), {}))  # files are read in this process, where they are seen
         return self._folder / "work"
 
     def _note(self, number: int) -> None:
