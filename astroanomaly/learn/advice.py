@@ -16,6 +16,7 @@ from astroanomaly.config import InputConfig, StretchConfig
 from astroanomaly.errors import SessionError
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.tables import import_labels
+from astroanomaly.learn.label_advice import FEWEST, compare_views
 from astroanomaly.learn.settings import build_settings
 from astroanomaly.records import ANOMALY, NOMINAL
 
@@ -109,14 +110,12 @@ def advise(
     chosen = build_settings(settings or {})
     found = [choose_views(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)[1]]
     if labels is not None:
-        found.append(_by_labels(opened, Path(labels), chosen, found[0]))
+        found.append(_by_labels(opened, Path(labels), chosen))
     return tuple(found)
 
 
-def _by_labels(cache: Cache, path: Path, settings: Mapping[str, Any], measured: Advice) -> Advice:
+def _by_labels(cache: Cache, path: Path, settings: Mapping[str, Any]) -> Advice:
     """Say which views are better by labels; within the noise, what was measured stays."""
-    from astroanomaly.learn.label_advice import FEWEST, compare_views
-
     with tempfile.TemporaryDirectory() as folder, LabelLog.create(Path(folder) / "labels", (NOMINAL, ANOMALY)) as log:
         import_labels(log, path, cache.ids, cache.positions, annotator="table")
         known = log.labelled()
@@ -157,8 +156,8 @@ def _views(cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int)
     if any(cutout.grid is not None for cutout in cache.cutouts(ids[:_WITH_GRID])):
         return "sky", "the cutouts have a WCS"
     if len(ids) < _FEWEST_IMAGES:
-        usual, kind = ("sky", "flux") if layout.pixel_kind == "flux" else ("picture", "pictures")
-        return usual, f"usual for {kind}; {len(ids)} images are too few to measure it, {_FEWEST_IMAGES} would do"
+        few = f"{len(ids)} images are too few to measure it, {_FEWEST_IMAGES} would do"
+        return ("sky", f"usual for flux; {few}") if layout.pixel_kind == "flux" else ("picture", f"usual; {few}")
     from astroanomaly.learn.orientation import SIDE, find_up, quadrants
 
     seen = ModelInput.measure(cache, stretch, replace(chosen, size=SIDE, views="picture"), rng)
