@@ -104,10 +104,8 @@ def judge(outer: Recognition, inner: Recognition | None = None) -> Verdict:
     if outer.quarter < _QUARTER or outer.half < _HALF:
         return Verdict(False, told)
     if inner is not None and inner.quarter - 1 / _TURNS < _INSIDE * (outer.quarter - 1 / _TURNS):
-        return Verdict(
-            False,
-            f"{told}, but not by what is in the middle ({inner.quarter:.0%}): marks around the object (--center of ingest images cuts them off)",
-        )
+        marks = "marks around the object (--center of ingest images cuts them off)"
+        return Verdict(False, f"{told}, but not by what is in the middle ({inner.quarter:.0%}): {marks}")
     return Verdict(True, told)
 
 
