@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from astroanomaly.imaging.bands import wavelength_nm
     from astroanomaly.ingestion.ingest import ingest
     from astroanomaly.ingestion.preview import Preview, preview
+    from astroanomaly.learn.advice import Advice, advise
     from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
     from astroanomaly.learn.rankers.outlier_ranker import OutlierOptions, OutlierRanker
     from astroanomaly.learn.training.pretraining import pretrain
@@ -103,6 +104,7 @@ _HOMES = {
     "hookspecs": ("Ranker", "RankerContext", "Source", "hookimpl"),
     "ingestion.ingest": ("ingest",),
     "ingestion.preview": ("Preview", "preview"),
+    "learn.advice": ("Advice", "advise"),
     "learn.rankers.feature_ranker": ("FeatureRanker",),
     "learn.rankers.outlier_ranker": ("OutlierOptions", "OutlierRanker"),
     "learn.training.pretraining": ("pretrain",),
@@ -128,6 +130,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Advice",
     "AstroAnomalyError",
     "BandError",
     "BudgetError",
@@ -177,6 +180,7 @@ __all__ = [
     "UnknownObjectError",
     "UnreadableError",
     "__version__",
+    "advise",
     "each_watched",
     "given_catalog",
     "hookimpl",

@@ -123,7 +123,8 @@ class InputConfig:
     size: int = option(128, "side of the square image the network gets, in pixels; 224 is the published setting")
     views: Literal["auto", "sky", "picture"] = option(
         "auto",
-        "sky: there is no up, flips and 90 degree rotations are equal; picture: keep the up; auto: by pixel kind",
+        "sky: there is no up, flips and 90 degree rotations are equal; picture: keep the up; auto: as the "
+        "files say, else measured on the images when the session is made",
     )
     tta_views: int = option(
         2,

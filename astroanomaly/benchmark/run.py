@@ -22,6 +22,7 @@ from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import write_json
 from astroanomaly.labels.matching import match_ids
 from astroanomaly.labels.tables import read_truth_column
+from astroanomaly.learn.advice import choose_views
 from astroanomaly.learn.settings import build_settings
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Progress, drain
@@ -111,6 +112,7 @@ def benchmark_steps(
     if load_plugins().ranker(protocol.start_with).needs_labels:
         raise ConfigError(f"{protocol.start_with} needs labels itself: start with one that does not, as cold")
     chosen = build_settings(settings or {})
+    chosen["input"], _ = choose_views(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -86,8 +86,8 @@ class ModelInput:
     ) -> ModelInput:
         """Decide what the network will see of a cache; levels are measured on 2,000 random cutouts and frozen.
 
-        With ``input.views=auto``, flux and display pixels made from flux are sky, other pictures keep their up. Images
-        of galaxies that come as JPEG or PNG are sky too, but nothing in the files says so: set ``input.views=sky``.
+        With ``input.views=auto``, flux and display pixels made from flux are sky, other pictures keep their up;
+        `astroanomaly.learn.advice.choose_views` measures it first.
 
         Parameters
         ----------

@@ -21,6 +21,7 @@ COMMANDS = {  # in the order of the work; each is the file of its name beside th
     "sources": "list installed sources and rankers, and plugins that do not load",
     "ingest": "cut the objects of a survey into a cache",
     "info": "say what a cache, a session or this installation is",
+    "advise": "measure the images of a cache, and say what a session would choose and why",
     "init": "start a session in one or more caches",
     "labels": "import, export or check labels",
     "audit": "draw objects at random for a blind check, from what nobody has labelled",

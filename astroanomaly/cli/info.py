@@ -178,6 +178,7 @@ def _session(path: Path) -> list[tuple[str, str]]:
         ("labels", counts or "none"),
         ("audit set", str(len(audit.ids)) + (f", from {sample}" if sample else "")),
         ("network", f"{session.settings['backbone']['name']} at {seen.size} pixels, {seen.views} views"),
+        *((one.name, one.text) for one in session.advice),
     ]
     rows += [
         (

@@ -49,6 +49,8 @@ def _init(arguments: argparse.Namespace) -> None:
     )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
     say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
+    for one in session.advice:
+        say(f"{one.name}: {one.text}")
     ranker = DEFAULT_RANKER if session.labels.counts() else "cold"
     say(f"next: astroanomaly serve {arguments.session} (label in a browser; nothing has to be trained before)")
     say(f"or:   astroanomaly train {arguments.session} --ranker {ranker}")

@@ -30,6 +30,7 @@ from astroanomaly.files import as_path
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.tables import import_labels
+from astroanomaly.learn.advice import Advice, choose_views
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
@@ -124,7 +125,7 @@ class SessionFolder(SessionHome):
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
         )
         seed = chosen["session"].seed
-        seen, own, ranker = _what_the_model_sees(cache, chosen, classes, start_from)
+        seen, own, ranker, advice = _what_the_model_sees(cache, chosen, classes, start_from)
         content: dict[str, Any] = {
             "format": "astroanomaly-session",
             "version": SESSION_VERSION,
@@ -133,6 +134,7 @@ class SessionFolder(SessionHome):
             "classes": list(own),
             "settings": {section: to_plain(options) for section, options in chosen.items()},
             "seen": seen.to_plain(),
+            "advice": [one.to_plain() for one in advice],
         }
         backbone = content["settings"]["backbone"]
         if Path(backbone["weights"]).is_file():
@@ -192,6 +194,11 @@ class SessionFolder(SessionHome):
     def model_input(self) -> ModelInput:
         """What the model sees: stretch, channels and size, frozen when the session was made."""
         return ModelInput.from_plain(self._content["seen"])
+
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """What was measured of the images when the session was made, and chosen; empty in those of earlier versions."""
+        return tuple(Advice.from_plain(plain) for plain in self._content.get("advice", ()))
 
     @property
     def last_round(self) -> Round:
@@ -288,12 +295,14 @@ class SessionFolder(SessionHome):
 
 def _what_the_model_sees(
     cache: Cache, chosen: Mapping[str, Any], classes: Sequence[str], start_from: str | Path | None
-) -> tuple[ModelInput, tuple[str, ...], str]:
-    """Measure the stretch on the cache, or take stretch, classes and name of the ranker from a checkpoint."""
+) -> tuple[ModelInput, tuple[str, ...], str, tuple[Advice, ...]]:
+    """Measure stretch and views on the cache, or take them, classes and name of the ranker from a checkpoint."""
     own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
     if start_from is None:
-        rng = np.random.default_rng((chosen["session"].seed, 0))
-        return ModelInput.measure(cache, chosen["stretch"], chosen["input"], rng), own, ""
+        seed = chosen["session"].seed
+        shown, advice = choose_views(cache, chosen["stretch"], chosen["input"], seed)
+        rng = np.random.default_rng((seed, 0))
+        return ModelInput.measure(cache, chosen["stretch"], shown, rng), own, "", (advice,)
     from astroanomaly.learn.network.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.load(Path(start_from))
@@ -303,7 +312,9 @@ def _what_the_model_sees(
             f"{start_from} knows the classes {', '.join(checkpoint.classes)}, not {', '.join(own)}: "
             "leave --classes out, or start without --from"
         )
-    return checkpoint.model_input, tuple(checkpoint.classes), checkpoint.ranker
+    seen = checkpoint.model_input
+    advice = Advice.on_views(seen.views, f"as in the checkpoint {start_from}")
+    return seen, tuple(checkpoint.classes), checkpoint.ranker, (advice,)
 
 
 @contextlib.contextmanager

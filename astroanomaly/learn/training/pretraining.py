@@ -15,6 +15,7 @@ from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import build, to_plain
 from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.sampling import read_undamaged
+from astroanomaly.learn.advice import choose_views
 from astroanomaly.learn.engine.device import pick_device
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.network.checkpoint import save_checkpoint
@@ -76,7 +77,8 @@ def pretrain_steps(
         raise ConfigError(f"{out}: the name of a file of weights ends in .safetensors")
     chosen, how = build_settings(settings), build(PretrainOptions, options)
     opened, seed = Cache.open(cache), chosen["session"].seed
-    seen = ModelInput.measure(opened, chosen["stretch"], chosen["input"], np.random.default_rng((seed, 0)))
+    shown, _ = choose_views(opened, chosen["stretch"], chosen["input"], seed)
+    seen = ModelInput.measure(opened, chosen["stretch"], shown, np.random.default_rng((seed, 0)))
     device = pick_device(chosen["session"].device)
     network = build_backbone(chosen["backbone"], size=seen.size, seed=seed, batch_norm_momentum=0.1)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -80,6 +80,9 @@ class PixelRule:
         ``scale``: the whole range of 16-bit integers to 0..255. ``percentile``: per picture.
     max_pixels
         Pictures with more pixels than this are refused before they are decoded.
+    center
+        Side of the square of the picture's own pixels in its middle that is taken first; 0: the whole picture. Of a
+        smaller picture, ``pad`` takes what there is, with a border; ``crop`` refuses it.
     """
 
     color: Literal["rgb", "grey"]
@@ -89,6 +92,7 @@ class PixelRule:
     fit: Literal["pad", "crop"] = "pad"
     sixteen_bit: Literal["scale", "percentile"] = "scale"
     max_pixels: int = 50_000_000
+    center: int = 0
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -178,6 +182,8 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
             upright = image
             if image.info.keys() & _METADATA:  # looking for EXIF in every picture would cost a tenth of the speed
                 upright = ImageOps.exif_transpose(image)
+            if rule.center:
+                upright = _middle(upright, rule)
             if rule.kind == "flux":
                 return np.stack([_fitted(plane, rule, np.nan) for plane in _flux_planes(upright, raw, rule)])
             pixels = _fitted(_eight_bit(upright, raw, rule), rule, 0)
@@ -321,6 +327,17 @@ def _flux_planes(image: Image.Image, raw: str, rule: PixelRule) -> list[Image.Im
 # ------------------------------------------------------------------------------------------------------------- size
 
 
+def _middle(image: Image.Image, rule: PixelRule) -> Image.Image:
+    """Cut the square of the rule out of the middle, or as much of it as there is; where halves differ, up and left."""
+    width, height, side = *image.size, rule.center
+    if min(width, height) < side and rule.fit == "crop":
+        raise PictureError(
+            f"{width} x {height} pixels, smaller than the {side} x {side} of --center (--fit pad adds a border)"
+        )
+    left, top = max(0, (width - side) // 2), max(0, (height - side) // 2)
+    return image.crop((left, top, min(width, left + side), min(height, top + side)))
+
+
 def _fitted(image: Image.Image, rule: PixelRule, fill: float) -> np.ndarray:
     """Bring a picture to the size of the rule; one that has it already is not touched."""
     width, height = image.size
@@ -328,13 +345,15 @@ def _fitted(image: Image.Image, rule: PixelRule, fill: float) -> np.ndarray:
     if image.size == frame:
         return np.asarray(image)
     across, down = width * rule.height, height * rule.width  # across > down: wider than the frame
-    if rule.fit == "crop":
+    if rule.fit == "crop" and not rule.center:
         # The crop is made by the resampling itself: scaling a sliver up first could need any amount of memory.
         keep_width, keep_height = width * min(1.0, down / across), height * min(1.0, across / down)
         left, top = (width - keep_width) / 2, (height - keep_height) / 2
         box = (left, top, min(left + keep_width, width), min(top + keep_height, height))
         return np.asarray(image.resize(frame, Image.Resampling.BICUBIC, box=box))
-    if across >= down:
+    if rule.center:  # not resampled: a border around what is smaller
+        inner = image.size
+    elif across >= down:
         inner = (rule.width, max(1, (2 * height * rule.width + width) // (2 * width)))
     else:
         inner = (max(1, (2 * width * rule.height + height) // (2 * height)), rule.height)

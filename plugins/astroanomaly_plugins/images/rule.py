@@ -34,6 +34,11 @@ class PictureOptions:
     """Options of the source ``images``."""
 
     size: int = option(0, "side of the square result in pixels; 0 takes the most common size of the pictures")
+    center: int = option(
+        0,
+        "cut a square of so many of its own pixels out of the middle of each picture, without resampling; a smaller "
+        "picture gets a border (--fit pad) or becomes a failure (--fit crop); 0: the whole picture",
+    )
     fit: Literal["pad", "crop"] = option(
         "pad", "pictures of another shape: fitted in whole on black, or cropped to the centre"
     )
@@ -57,6 +62,13 @@ class PictureOptions:
     def __post_init__(self) -> None:
         if self.size and not 8 <= self.size <= 8192:
             raise ConfigError(f"size={self.size}: expected 8 to 8192 pixels, or 0 for the most common size")
+        if self.center and not 8 <= self.center <= 8192:
+            raise ConfigError(f"center={self.center}: expected 8 to 8192 pixels, or 0 for the whole picture")
+        if self.center and self.size:
+            raise ConfigError(
+                f"size={self.size} and center={self.center}: one resizes, the other must not; give one of them (what "
+                "the network sees is resized to input.size anyway)"
+            )
         if self.max_pixels < 1 or self.max_file_mb < 1:
             raise ConfigError("max_pixels and max_file_mb must be at least 1")
 
@@ -85,14 +97,16 @@ def find_rule(listings: list[Listing], options: PictureOptions) -> PixelRule:
             "these pictures hold floating-point, signed or 32-bit numbers, which have no natural black and white: give "
             "--kind flux to keep them linear, or --sixteen-bit percentile to stretch each picture by itself"
         )
-    height = width = options.size
-    if not options.size:
+    height = width = options.size or options.center
+    if not height:
         counted = Counter((header.height, header.width) for header in headers)
         common = [size for size, count in counted.items() if count == max(counted.values())]
         height, width = sorted(common, key=lambda size: (size[0] * size[1], size))[(len(common) - 1) // 2]
         if max(height, width) > 1024:
             _log.warning("pictures are kept at %d x %d pixels; --size makes them smaller", width, height)
-    return PixelRule(color, height, width, options.kind, options.fit, options.sixteen_bit, options.max_pixels)
+    return PixelRule(
+        color, height, width, options.kind, options.fit, options.sixteen_bit, options.max_pixels, options.center
+    )
 
 
 def _sample_headers(listings: list[Listing], options: PictureOptions) -> list[Header]:

@@ -18,7 +18,10 @@ Every picture becomes like all others by this rule:
 * **Size.** The most common size among the same headers (of equally common ones that of median area), or a square of
   ``size`` pixels. A picture of this size is not touched. Others are resized bicubically with antialiasing and their
   aspect kept: ``pad`` fits the whole picture in and centres it on black (NaN for flux); ``crop`` fills the frame with
-  the centre. Large JPEGs are decoded in full: decoding them at reduced size would give slightly different pixels.
+  the centre. With ``center`` a square of so many of the picture's own pixels is cut out of its middle instead,
+  without resampling (by half a pixel up and left where sizes differ by an odd number); a smaller picture is centred
+  on black (NaN for flux) by ``pad``, and a failure by ``crop``. Large JPEGs are decoded in full: decoding them at
+  reduced size would give slightly different pixels.
 * **Failures.** Files that are empty, cut short, damaged or mislabelled, or beyond ``max_pixels`` or ``max_file_mb``,
   become failures with their reason.
 * **Table.** The columns of a CSV ride along (option ``table``); its ``ra`` and ``dec`` in degrees become positions.

@@ -665,6 +665,49 @@ def test_cropping_a_sliver_needs_no_memory():
     assert peak < 2**22
 
 
+@given(SIDES, SIDES, FRAMES, st.sampled_from(["display", "flux"]), st.sampled_from(["PNG", "TIFF"]))
+@settings(max_examples=60, deadline=None)
+def test_the_centre_is_the_pictures_own_pixels(height, width, side, kind, suffix):
+    picture = noise(height, width, bands=1, seed=side).reshape(height, width) | 1  # no black pixel
+    found = decode(encoded(picture, suffix), PixelRule("grey", side, side, kind=kind, center=side))[0]
+    inside = found != 0 if kind == "display" else np.isfinite(found)
+    rows, columns = min(side, height), min(side, width)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    assert inside.sum() == rows * columns
+    assert np.array_equal(found[inside].reshape(rows, columns), picture[top : top + rows, left : left + columns])
+    border = np.flatnonzero(inside.any(axis=1))[0], np.flatnonzero(inside.any(axis=0))[0]
+    assert border == ((side - rows) // 2, (side - columns) // 2)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "CMYK", "I;16", "1"])
+def test_the_centre_of_any_mode_is_that_of_the_whole_picture(mode):
+    values = noise(31, 40, seed=4)
+    picture = Image.fromarray(values[..., 0].astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(values)
+    data = encoded(picture if mode == "I;16" else picture.convert(mode), "TIFF")
+    whole = decode(data, PixelRule("rgb", 31, 40))
+    assert np.array_equal(decode(data, PixelRule("rgb", 12, 12, center=12)), whole[:, 9:21, 14:26])
+
+
+def test_the_centre_leaves_out_what_is_burnt_in_and_small_pictures_follow_the_rule(tmp_path):
+    framed = noise(40, 40, seed=1).copy()
+    framed[:8], framed[:, 32:] = 255, 255
+    files = {"a.png": encoded(framed), "b.png": encoded(noise(64, 90, seed=2)), "small.png": encoded(noise(10, 30))}
+    pixels, failures, _, plan = drain(as_folder(tmp_path, files), center=24)
+    assert (plan.layout.height, plan.layout.width) == (24, 24)
+    assert np.array_equal(pixels["a.png"], framed[8:32, 8:32].transpose(2, 0, 1))
+    assert np.array_equal(pixels["b.png"], noise(64, 90, seed=2)[20:44, 33:57].transpose(2, 0, 1))
+    assert np.array_equal(pixels["small.png"][:, 7:17], noise(10, 30)[:, 3:27].transpose(2, 0, 1))
+    assert not pixels["small.png"][:, :7].any()
+    assert not failures
+    pixels, failures, _, _ = drain(tmp_path, center=24, fit="crop")
+    assert set(pixels) == {"a.png", "b.png"}
+    assert "30 x 10 pixels, smaller than the 24 x 24 of --center" in str(failures)
+    with pytest.raises(ConfigError, match="size=32 and center=24"):
+        PictureOptions(size=32, center=24)
+    with pytest.raises(ConfigError, match="center=3"):
+        PictureOptions(center=3)
+
+
 def test_the_content_decides_not_the_suffix(tmp_path):
     data = encoded(noise(), "JPEG")
     pixels, reasons, _, _ = drain(as_folder(tmp_path, {"a.png": data, "b.jpg": data}))

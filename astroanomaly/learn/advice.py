@@ -1,0 +1,181 @@
+"""What is measured of images before anything is learnt, and what is chosen from it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from astroanomaly.cache import Cache
+from astroanomaly.cache.model_input import ModelInput
+from astroanomaly.config import InputConfig, StretchConfig
+from astroanomaly.errors import SessionError
+from astroanomaly.labels.log import LabelLog
+from astroanomaly.labels.tables import import_labels
+from astroanomaly.learn.label_advice import FEWEST, compare_views
+from astroanomaly.learn.settings import build_settings
+from astroanomaly.records import ANOMALY, NOMINAL
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Advice", "advise", "choose_views", "looked_at"]
+
+IMAGES = 600  # that are looked at
+_FEWEST_IMAGES = 100  # less say too little
+_NAMES = {"sky": "none", "picture": "kept"}
+_WITH_GRID = 8  # cutouts that are asked for a WCS
+_READ_AT_ONCE = 64
+Views = Literal["sky", "picture"]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing that was measured of the images, or that their files say, and what was chosen.
+
+    Parameters
+    ----------
+    name
+        What it is about: ``up``.
+    value
+        What was found: ``none`` or ``kept`` of the up.
+    reason
+        Why, with the figures, in one sentence.
+    choice
+        The setting that was chosen or the option that is the way out, as in ``input.views=sky``; empty where there is
+        nothing to choose.
+    """
+
+    name: str
+    value: str
+    reason: str
+    choice: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        return f"{self.value}{f' ({self.choice})' if self.choice else ''}: {self.reason}"
+
+    @classmethod
+    def on_views(cls, views: str, reason: str) -> Advice:
+        """Say whether there is an up: not with the views ``sky``."""
+        return cls("up", _NAMES[views], reason, f"input.views={views}")
+
+    def to_plain(self) -> dict[str, str]:
+        """Return it as values that TOML holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Advice:
+        """Make it from what `to_plain` gave.
+
+        Raises
+        ------
+        SessionError
+            If it is something else.
+        """
+        names = list(cls.__dataclass_fields__)
+        if not isinstance(plain, Mapping) or not all(isinstance(plain.get(name), str) for name in names):
+            raise SessionError(f"what was measured of the images is recorded wrongly: {plain!r:.200}")
+        return cls(**{name: plain[name] for name in names})
+
+
+def advise(
+    cache: str | Path | Cache,
+    *,
+    labels: str | Path | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Advice, ...]:
+    """Look at the images of a cache, and say what a session on it would choose, and why.
+
+    Parameters
+    ----------
+    cache
+        The cutouts.
+    labels
+        A table of labels, as `astroanomaly init` takes it: what could be chosen is compared on labels held back.
+    settings
+        By section, as a session would be given them.
+
+    Raises
+    ------
+    AstroAnomalyError
+        If there is no cache, a setting does not fit, or the labels do not.
+    """
+    opened = cache if isinstance(cache, Cache) else Cache.open(cache)
+    chosen = build_settings(settings or {})
+    found = [choose_views(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)[1]]
+    if labels is not None:
+        found.append(_by_labels(opened, Path(labels), chosen))
+    return tuple(found)
+
+
+def _by_labels(cache: Cache, path: Path, settings: Mapping[str, Any]) -> Advice:
+    """Say which views are better by labels; within the noise, what was measured stays."""
+    with tempfile.TemporaryDirectory() as folder, LabelLog.create(Path(folder) / "labels", (NOMINAL, ANOMALY)) as log:
+        import_labels(log, path, cache.ids, cache.positions, annotator="table")
+        known = log.labelled()
+    labels = dict(zip(known.ids, known.classes, strict=True))
+    found = compare_views(cache, labels, settings)
+    if found is None:
+        reason = f"too few labels to compare by: at least {FEWEST} anomalies and {FEWEST} nominal objects are needed"
+        return Advice("up by labels", "not known", reason)
+    if not found.is_clear:
+        return Advice("up by labels", "within the noise", f"{found.text}: the choice above stays")
+    return Advice("up by labels", _NAMES[found.best], found.text, f"input.views={found.best}")
+
+
+def choose_views(
+    cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int = 0
+) -> tuple[InputConfig, Advice]:
+    """Decide whether there is an up, unless the setting ``input.views`` says so; measure it where no file tells.
+
+    Returns
+    -------
+    InputConfig
+        With ``views`` that are ``sky`` or ``picture``.
+    Advice
+        Why.
+    """
+    views, reason = _views(cache, stretch, chosen, seed)
+    return replace(chosen, views=views), Advice.on_views(views, reason)
+
+
+def _views(cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int) -> tuple[Views, str]:
+    if chosen.views != "auto":
+        return chosen.views, "the setting input.views says so"
+    layout = cache.layout
+    if layout.stretch:
+        return "sky", "the pixels were made of flux when they were ingested"
+    rng = np.random.default_rng((seed, 17))
+    ids = cache.sample(IMAGES, rng)
+    if any(cutout.grid is not None for cutout in cache.cutouts(ids[:_WITH_GRID])):
+        return "sky", "the cutouts have a WCS"
+    if len(ids) < _FEWEST_IMAGES:
+        few = f"{len(ids)} images are too few to measure it, {_FEWEST_IMAGES} would do"
+        return ("sky", f"usual for flux; {few}") if layout.pixel_kind == "flux" else ("picture", f"usual; {few}")
+    from astroanomaly.learn.orientation import SIDE, find_up, quadrants
+
+    seen = ModelInput.measure(cache, stretch, replace(chosen, size=SIDE, views="picture"), rng)
+    found = find_up(looked_at(cache, ids, seen), quadrants(4 * len(ids)), rng)
+    return ("picture" if found.has_up else "sky"), found.reason
+
+
+def looked_at(cache: Cache, ids: Sequence[str], seen: ModelInput) -> Tensor:
+    """Read the largest square in the middle of some cutouts as the network sees it: ``(n, 3, S, S)`` in [0, 1]."""
+    import torch
+
+    from astroanomaly.learn.preprocessing import to_tensor
+
+    planes, parts = seen.check(cache), []
+    for start in range(0, len(ids), _READ_AT_ONCE):
+        block = cache.read(ids[start : start + _READ_AT_ONCE])  # (n, B, H, W)
+        height, width = block.shape[2:]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        parts.append(to_tensor(block[:, :, top : top + side, left : left + side], seen, planes=planes))
+    return torch.cat(parts)

@@ -1,0 +1,210 @@
+"""Whether images have an up: how well a network tells which way they were turned.
+
+Where there is no up, images turned by a quarter are as likely as they were before, so nothing can tell better than by
+chance how they were turned. A linear classifier is asked, on images that it has not learnt from. What belongs to the
+instrument or the frame is taken out first: corners, and that objects may all lie half a pixel beside the centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from astroanomaly.config import BackboneConfig
+from astroanomaly.learn.engine.engine import Engine
+from astroanomaly.learn.network.backbone import Backbone, build_backbone
+
+__all__ = [
+    "INNER",
+    "OUTER",
+    "SIDE",
+    "Recognition",
+    "Verdict",
+    "find_up",
+    "judge",
+    "prepare",
+    "quadrants",
+    "recognise_rotations",
+]
+
+SIDE = 96  # pixels, as the network is shown them
+OUTER = 0.75  # radius of a circle, as a share of half the side: without corners
+INNER = 0.5  # likewise, without what reaches further in
+_SHIFT = 8  # pixels
+_QUARTER, _HALF = 0.39, 0.58  # shares from which there is an up; docs/benchmarks.md has the sets they come from
+_INSIDE = 0.3  # of what is recognised beyond chance within the outer circle, within the inner one as well
+_STAGES = 5  # of the network's seven
+_TURNS = 4
+_FOLDS = 5
+_BATCH = 64
+_PENALTY = 1.0  # on the weights, in units of the mean variance of the features
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """How often the turn of an image was recognised.
+
+    Parameters
+    ----------
+    images
+        Number of unlike images.
+    quarter
+        Share of images whose turn by 0, 90, 180 or 270 degrees was recognised; by chance .25.
+    half
+        Share of images that were told from themselves turned by 180 degrees; by chance .5. Where everything lies along
+        one axis (a long beam, bad columns), ``quarter`` is up to .5, and this is not above chance.
+    error
+        Standard error of ``half``.
+    """
+
+    images: int
+    quarter: float
+    half: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether there is an up, and why in words."""
+
+    has_up: bool
+    reason: str
+
+
+def find_up(images: Tensor, features: Callable[[Tensor], Tensor], rng: np.random.Generator) -> Verdict:
+    """Measure whether images have an up.
+
+    Parameters
+    ----------
+    images
+        ``(n, 3, S, S)`` in [0, 1], in random order.
+    features
+        What `quadrants` gives.
+    rng
+        Draws how images are shifted.
+    """
+    outer = recognise_rotations(prepare(images, OUTER, rng), features)
+    if not judge(outer).has_up:
+        return judge(outer)
+    return judge(outer, recognise_rotations(prepare(images, INNER, rng), features))
+
+
+def judge(outer: Recognition, inner: Recognition | None = None) -> Verdict:
+    """Say whether there is an up by what was recognised within the outer circle, and within the inner one."""
+    told = (
+        f"of {outer.images} images, {outer.quarter:.0%} show by how many quarters they were turned (chance: 25%), "
+        f"{outer.half:.0%} whether they are upside down (chance: 50%)"
+    )
+    if outer.quarter < _QUARTER or outer.half < _HALF:
+        return Verdict(False, told)
+    if inner is not None and inner.quarter - 1 / _TURNS < _INSIDE * (outer.quarter - 1 / _TURNS):
+        marks = "marks around the object (--center of ingest images cuts them off)"
+        return Verdict(False, f"{told}, but not by what is in the middle ({inner.quarter:.0%}): {marks}")
+    return Verdict(True, told)
+
+
+def prepare(images: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """Take out what says nothing of an up.
+
+    Images are shifted by up to 8 pixels either way, as all objects may lie half a pixel beside the centre; and what is
+    outside a circle becomes the median colour. Nothing is subtracted: what all images lack then is a mark as well.
+
+    Parameters
+    ----------
+    images
+        ``(n, 3, S, S)``.
+    share
+        Radius of the circle, as a share of half the side.
+    rng
+        Draws the shifts.
+    """
+    colour = images.median(dim=0).values.flatten(1).median(dim=1).values[:, None, None]  # (3, 1, 1)
+    moves = rng.integers(-_SHIFT, _SHIFT + 1, (len(images), 2)).tolist()
+    moved = torch.stack([image.roll(move, (1, 2)) for image, move in zip(images, moves, strict=True)])
+    side = images.shape[-1]
+    offset = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
+    inside = offset[:, None] ** 2 + offset[None] ** 2 <= (share * side / 2) ** 2  # (S, S)
+    return torch.where(inside, moved, colour)
+
+
+def recognise_rotations(images: Tensor, features: Callable[[Tensor], Tensor]) -> Recognition:
+    """Measure how well the turn of an image is recognised, by cross-validation over images.
+
+    Parameters
+    ----------
+    images
+        ``(n, 3, S, S)`` in [0, 1], in random order. Of equal images the first counts: one would give another away.
+    features
+        Maps ``(m, 3, S, S)`` to ``(m, D)``.
+    """
+    _, first = np.unique(images.flatten(1).numpy(), axis=0, return_index=True)
+    images = images[torch.from_numpy(np.sort(first))]
+    n = len(images)
+    if n < _FOLDS:
+        return Recognition(n, 1 / _TURNS, 0.5, 0.5)
+    with torch.inference_mode():
+        parts = [
+            features(batch.rot90(turn, (2, 3)).contiguous(memory_format=torch.channels_last)).cpu().numpy()
+            for turn in range(_TURNS)
+            for batch in images.split(_BATCH)
+        ]
+    points = np.concatenate(parts).reshape(_TURNS, n, -1).astype(np.float64)  # (4, n, D)
+    points -= points.mean(axis=(0, 1))
+    deviation = points.std(axis=(0, 1))
+    points /= deviation + 1e-3 * deviation.max() + 1e-6
+    scores = np.empty((_TURNS, n, _TURNS))  # of turn t and image i for each turn
+    fold = np.arange(n) % _FOLDS
+    for number in range(_FOLDS):
+        known = points[:, fold != number]
+        weights = _ridge(known.reshape(-1, known.shape[2]), np.repeat(np.arange(_TURNS), known.shape[1]))
+        scores[:, fold == number] = points[:, fold == number] @ weights
+    turns = np.arange(_TURNS)[:, None]
+    quarter = scores.argmax(axis=2) == turns  # (4, n)
+    own = np.take_along_axis(scores, turns[..., None], axis=2)[..., 0]
+    opposite = np.take_along_axis(scores, ((turns + 2) % _TURNS)[..., None], axis=2)[..., 0]
+    half = np.where(own == opposite, 0.5, own > opposite).mean(axis=0)  # (n,)
+    return Recognition(n, float(quarter.mean()), float(half.mean()), float(half.std() / np.sqrt(n)))
+
+
+def _ridge(points: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Least squares with a penalty, from points ``(m, D)`` to one column per turn: ``(D, 4)`` weights."""
+    products = points.T @ points  # (D, D)
+    penalty = _PENALTY * np.trace(products) / len(points) + 1e-9
+    products[np.diag_indices_from(products)] += penalty
+    return np.linalg.solve(products, points.T @ (np.eye(_TURNS)[turns] - 1 / _TURNS))
+
+
+class _Quadrants(nn.Module):
+    """The middle of a network, averaged over each quarter of the image: what is where."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(n, 3, S, S)`` to ``(n, 4 * channels)``."""
+        network: Any = self.backbone.network
+        seen = network.bn1(network.conv_stem((images - self.backbone.mean) / self.backbone.std))
+        for stage in self.backbone.stages()[:_STAGES]:
+            seen = stage(seen)
+        return functional.adaptive_avg_pool2d(seen, 2).flatten(1)
+
+
+def quadrants(images: int) -> Callable[[Tensor], Tensor]:
+    """Return what an up is looked for with, on the processor: it maps ``(n, 3, S, S)`` to ``(n, D)``.
+
+    Parameters
+    ----------
+    images
+        How many it will be shown; for a few, it is not made ready to be quick.
+    """
+    engine = Engine("auto")
+    engine.expect(images)
+    network = _Quadrants(build_backbone(BackboneConfig(name="tf_efficientnet_lite0"), size=SIDE))
+    return engine.run(engine.place(network))
