@@ -7,14 +7,14 @@ import os
 import re
 import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from astroanomaly.errors import AstroAnomalyError, BusyError, LabelError, StorageError, UnreadableError
-from astroanomaly.files import FileLock, has_record_locks, locked
+from astroanomaly.files import has_record_locks
 from astroanomaly.labels import digests
+from astroanomaly.labels.log_lock import LogLock
 
 __all__ = ["BUSY_S", "EVENT_COLUMNS", "LabelDatabase", "append_only"]
 
@@ -28,7 +28,6 @@ _NEWEST_VERSION = 2  # with an audit set that is no sample of the whole, see `as
 _APPLICATION_ID = 0x41414C42  # marks the file as a label log of ours
 _READING_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the second where SQLite's own message quotes damaged text
 _FIRST_TRY_S = 0.05
-_POLL_S = 0.01
 _OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
 _NESTED = ("SAVEPOINT nested", "RELEASE nested", ("ROLLBACK TO nested", "RELEASE nested"))
 _KINDS = ("verdict", "skip", "flag", "note", "undo")
@@ -108,11 +107,11 @@ class LabelDatabase:
         self.path = path
         self._busy_s = busy_s
         record_locks, lock_path = has_record_locks(path.parent), path.with_name(f".{path.name}.lock")
-        self._file_lock = _FileLock(lock_path, record_locks)
+        self._file_lock = LogLock(lock_path, record_locks)
         self._lock = threading.RLock()
         self._glance: sqlite3.Connection | None = None  # a connection that waits neither for files nor for threads
         self._glance_lock = threading.Lock()
-        self._glance_file_lock = _FileLock(lock_path, record_locks)
+        self._glance_file_lock = LogLock(lock_path, record_locks)
         self._connection = self._connect(busy_s)
         try:
             with self._file_lock.held(busy_s):
@@ -323,63 +322,6 @@ class LabelDatabase:
                 for statement in rollback:
                     self._connection.execute(statement)
             raise
-
-
-class _FileLock:
-    """The lock around each use of the file where SQLite cannot lock it; anywhere else it does nothing.
-
-    SQLite locks with ``fcntl``, which some file systems do not have: then it says that the file is busy, or that it
-    cannot be read. There it opens the file without locks of its own, and everybody holds this one meanwhile.
-    """
-
-    def __init__(self, path: Path, record_locks: bool) -> None:
-        self._path = path
-        self._record_locks = record_locks
-        self._depth = 0
-
-    @property
-    def vfs(self) -> str:
-        """The part of the file's address that tells SQLite how to lock."""
-        return "" if self._record_locks else "&vfs=unix-none"
-
-    @contextlib.contextmanager
-    def held(self, wait_s: float) -> Iterator[None]:
-        """Hold it; again inside a block of the same thread. Other threads are kept out by their callers.
-
-        Raises
-        ------
-        BusyError
-            If another process holds it for longer than ``wait_s`` seconds.
-        StorageError
-            If the folder cannot be written to.
-        """
-        if self._record_locks or self._depth:
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-            return
-        with self._take(wait_s):
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-
-    def _take(self, wait_s: float) -> FileLock:
-        until = time.monotonic() + wait_s
-        while True:
-            try:
-                return locked(self._path, wait=False)
-            except BusyError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(_POLL_S)
-            except OSError as error:
-                raise StorageError(
-                    f"{self._path} cannot be written to, which stands for a lock: {error.strerror or error}"
-                ) from error
 
 
 def _code(error: Exception) -> int:

@@ -167,7 +167,7 @@ def test_a_compressed_file_does_not_grow_without_end(tmp_path, monkeypatch, pack
 
 
 KEYS = ("NAXIS", "NAXIS1", "NAXIS2", "BITPIX", "PCOUNT", "GCOUNT", "TFIELDS", "ZNAXIS1", "ZTILE2", "ZBITPIX")
-VALUES = ("0", "-1", "7", "999", "2147483648", "9223372036854775807", "1e308", "'x'", "T", "")
+VALUES = ("0", "-1", "7", "999", "4294967296", "9223372036854775807", "1e308", "'x'", "T", "")
 
 
 def read_all(path):

@@ -756,8 +756,8 @@ def test_votables_pass_unless_they_state_an_error_or_end_early():
     for content, reason, retryable in (
         (ERROR_VOTABLE, "the service states an error: the query took too long", False),
         (made.getvalue()[:-200], "cut short", True),
-        (LAUGHS, "the VOTable declares entities of its own, which are refused", False),
-        (FOREIGN, "the VOTable declares entities of its own, which are refused", False),
+        (LAUGHS, "defines XML entities", False),
+        (FOREIGN, "defines XML entities", False),
         (ERROR_PAGE, "a page came instead of VOTable: Scheduled maintenance", True),
         (b"", "an empty answer", True),
     ):

@@ -254,7 +254,7 @@ def test_the_package_can_do_without_fcntl(tmp_path):
         sys.modules["fcntl"] = None
         from pathlib import Path
         from astroanomaly import fetch, FetchConfig
-        from astroanomaly.app.web.token import keep_token
+        from astroanomaly.app.web.token import kept_token
         from astroanomaly.session.rounds import new_round
         folder = Path({str(tmp_path)!r})
         with fetch.using(FetchConfig(keep=str(folder / "fetched"), pause_s=0.001)):
@@ -262,8 +262,8 @@ def test_the_package_can_do_without_fcntl(tmp_path):
         with new_round(folder / "rounds", "cold", 0) as made:
             pass
         print(made.round.number)
-        token = keep_token(folder)
-        print(token == keep_token(folder), token[1])
+        token = kept_token(folder)
+        print(token == kept_token(folder), "stays the same" in token.kept)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["it", "1", "True", "True"], done.stderr

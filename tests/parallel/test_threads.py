@@ -161,10 +161,10 @@ def test_a_shard_that_cannot_be_read_ends_scoring(cache, monkeypatch, count):
     shard = type(cache.shards[0])
     stored = shard.stored
 
-    def broken(self, rows):
+    def broken(self, rows, **more):
         if self.uuid == cache.shards[1].uuid and rows.start:
             raise OSError("the disk is gone")
-        return stored(self, rows)
+        return stored(self, rows, **more)
 
     monkeypatch.setattr(shard, "stored", broken)
     model = build_backbone(planted.TINY, 2)

@@ -117,6 +117,11 @@ LAYOUTS = [
 ]  # fmt: skip
 
 
+def read_all(cache):
+    """Ask for the pixels of all objects."""
+    return cache.read(cache.ids)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=range(len(LAYOUTS)))
 def test_a_damaged_layout(home, layout, capsys):
     """Of the cache, and of a shard."""
@@ -137,7 +142,8 @@ def test_a_damaged_layout(home, layout, capsys):
     with h5py.File(shard, "r+") as file:
         file.attrs["layout"] = layout
     with pytest.raises(CacheError, match=rf"{shard.name}.*layout"):
-        list(Cache.open(cache).shards)
+        read_all(Cache.open(cache))
+    assert main(["info", "--check", str(cache)]) == 2
 
 
 def test_a_layout_that_is_no_text(home):
@@ -150,7 +156,7 @@ def test_a_layout_that_is_no_text(home):
             elif "layout" in file.attrs:
                 del file.attrs["layout"]
         with pytest.raises(CacheError, match="layout is missing or damaged"):
-            list(Cache.open(home / "cache").shards)
+            read_all(Cache.open(home / "cache"))
         with h5py.File(shard, "r+") as file:
             file.attrs["layout"] = "{}"
 

@@ -94,7 +94,7 @@ def test_the_command_says_what_it_left_out(session):
     assert "8 duplicates within 1 arcsec of these left out" in out.getvalue()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         assert main(["candidates", str(session.path), "--merge-radius", "-1"]) == 2
-    with pytest.raises(ConfigError, match="merge radius of -3 arcsec"):
+    with pytest.raises(ConfigError, match="merge_radius_arcsec=-3: expected a number, 0 or more"):
         session.candidates(5, merge_radius_arcsec=-3)
 
 

@@ -14,7 +14,7 @@ from astropy.table import QTable
 from astroanomaly import Cache, Session
 from astroanomaly.cache.writer import ShardWriter
 from astroanomaly.cli import main
-from astroanomaly.errors import CacheError, ConfigError, SessionError, UnknownObjectError, UnreadableError
+from astroanomaly.errors import CacheError, ConfigError, UnknownObjectError, UnreadableError
 from astroanomaly.files import read_toml
 from astroanomaly.records import CutoutBlock, drain
 from astroanomaly.session.caches import CacheRecord, read_records
@@ -244,7 +244,7 @@ def test_one_of_several_caches_is_known_again_by_its_content(home, sky, tmp_path
     assert not any(report.message for report in reports)  # fitted on the first cache alone, as it was
     with pytest.raises(CacheError):
         again.relocate([a, a])
-    with pytest.raises(SessionError):
+    with pytest.raises(ConfigError, match="no cache was given"):
         again.relocate([])
 
 

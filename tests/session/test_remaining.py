@@ -62,7 +62,7 @@ def test_what_is_left_is_told_with_its_interval(session, ranker):
     )
     assert found.total.low <= found.total.expected <= found.total.high <= found.unlabelled
     assert session.remaining([5]).within[0] == found.within[0]
-    with pytest.raises(ConfigError, match="a depth of 0 objects"):
+    with pytest.raises(ConfigError, match="depths=0: expected a whole number, 1 or more"):
         session.remaining([0])
 
 

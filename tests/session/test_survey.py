@@ -272,7 +272,7 @@ def test_a_damaged_score_file_is_named(trained, sky, tmp_path, damage):
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_cut(trained, sky, tmp_path):
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="top=0: expected a whole number, 1 or more"):
         run(trained, sky, tmp_path / "a", top=0)
     one_band = [path for path in sky[0].mosaics if "_g" in path.name or "-g" in path.name]
     assert len(one_band) == 2

@@ -350,8 +350,8 @@ value="OK"/><TABLE><FIELD name="a" datatype="int"/><DATA><TABLEDATA><TR><TD>1</T
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (BOMB, FetchError, "declares entities of its own"),
-        (LEAK, FetchError, "declares entities of its own"),
+        (BOMB, FetchError, "defines XML entities"),
+        (LEAK, FetchError, "defines XML entities"),
         (NO_TABLE, FetchError, "no table of images"),
         (NOT_OBSCORE, FootprintError, "no FITS image of any of the 8 positions"),
         (b"VOTABLE" * 100, FetchError, "VOTable"),
