@@ -30,7 +30,7 @@ def address_in(log: Path, timeout_s: float = _WAIT_S) -> str:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         text = re.sub(r"\s*\n\s*", "", log.read_text(errors="replace")) if log.exists() else ""
-        found = re.search(r"open (http://[\d.]+:\d+[^\s]*?/(\?token=[\w-]+)?)(?=$|[^\w?=-]|who|Ctrl)", text)
+        found = re.search(r"open (http://[\d.]+:\d+[^\s]*?/(\?token=[\w-]{32})?)", text)
         if found and "Ctrl-C" in text:
             return found[1]
         time.sleep(0.02)
