@@ -294,7 +294,7 @@ def test_passing_trouble_in_the_cloud_changes_nothing(kind, mer, irsa, bucket, f
 def test_lasting_trouble_in_the_cloud_costs_only_the_objects_it_concerns(kind, words, mer, irsa, bucket, fill, calm):
     product = mer.find(TILES[1], "NIR_H").path.name
     bucket.misbehave(kind, math.inf, where=product)
-    cache = fill(via="irsa", fetch={"attempts": 2})
+    cache = fill(via="irsa", fetch={"attempts": 2} if kind == "slow" else {"attempts": 2, "timeout_s": 5.0})
     failed = account(mer, cache)
     assert (0 if kind == "truncated" else 3) < len(failed) < 9  # what lies in the part that is left can be read
     assert len(reasons(cache, bucket)) == 1
