@@ -26,6 +26,7 @@ FORMAT_VERSION = 1
 _METADATA_KEY = "astroanomaly"
 _MAX_META_BYTES = 1 << 20  # bytes; ours has a few kB
 _MAX_HEADER_BYTES = 1 << 24  # bytes; a network of 10,000 tensors needs about 1 MB
+_LENGTH_BYTES = 8  # of the header of safetensors, which begins with its length
 _DIGEST = "digest"  # key of the digest of the whole file, which counts as zeros in it
 _NO_DIGEST = "0" * 32
 _PACKAGES = ("astroanomaly", "torch", "timm", "numpy")
@@ -156,7 +157,7 @@ def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], meta: Mapping[
             f"metadata of checkpoint {path} has {len(text)} bytes, expected at most {_MAX_META_BYTES}"
         )
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
-    content = save(tensors, metadata={_METADATA_KEY: text, _DIGEST: _NO_DIGEST})
+    content = _digest_last(save(tensors, metadata={_METADATA_KEY: text, _DIGEST: _NO_DIGEST}))
     content = content.replace(_spelt(_NO_DIGEST), _spelt(bytes_digest(content)), 1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,6 +232,19 @@ def has_digest(path: Path) -> bool:
         As `load_checkpoint`.
     """
     return _DIGEST in load_checkpoint(path)[1]
+
+
+def _digest_last(content: bytes) -> bytes:
+    """Put the digest behind the other metadata, which safetensors writes in any order: equal files are to be equal."""
+    first = b'{"__metadata__":{' + _spelt(_NO_DIGEST) + b","
+    if not content.startswith(first, _LENGTH_BYTES):
+        return content
+    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+    header, other = content[_LENGTH_BYTES:end].decode(), len(first)
+    for _ in range(2):  # a key, then its value behind the colon
+        other = json.JSONDecoder().raw_decode(header, other)[1] + 1
+    moved = f'{{"__metadata__":{{{header[len(first) : other - 1]},{_spelt(_NO_DIGEST).decode()}{header[other - 1 :]}'
+    return content[:_LENGTH_BYTES] + moved.encode() + content[end:]
 
 
 def _spelt(digest: str) -> bytes:

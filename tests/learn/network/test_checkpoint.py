@@ -88,6 +88,18 @@ def test_tied_and_strided_weights_can_be_written(tmp_path):
     assert meta == {"format": 1, "digest": "xxh3-128"}
 
 
+def test_what_is_equal_is_written_equally(tmp_path):
+    """Safetensors keeps metadata in an order that it draws anew each time."""
+    path = tmp_path / "x.safetensors"
+    meta = {"text": 'ring é "},{:', "list": [1, {"digest": 2}]}
+    written = set()
+    for _ in range(12):
+        save_checkpoint(path, {"a": torch.arange(5.0), "ü": torch.zeros(2, 3)}, meta)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+    assert load_checkpoint(path)[1].items() >= meta.items()
+
+
 def test_metadata_is_bounded_and_plain(tmp_path):
     with pytest.raises(CheckpointError, match="at most"):
         save_checkpoint(tmp_path / "a", {}, {"text": "x" * (1 << 20)})
