@@ -13,12 +13,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from astroanomaly.errors import UnreadableError
 from astroanomaly.parallel import limits
 
-__all__ = ["check_fits", "check_fits_content"]
+__all__ = ["check_fits", "check_fits_content", "check_fits_stream"]
 
 _BLOCK, _CARD = 2880, 80
 _STRUCTURE = re.compile(
@@ -84,14 +84,18 @@ def check_fits_content(content: bytes, name: str) -> None:
     name
         What it is, for messages.
     """
-    stream = io.BytesIO(content)
+    check_fits_stream(io.BytesIO(content), len(content), name)
+
+
+def check_fits_stream(stream: IO[bytes], nbytes: int, name: str) -> None:
+    """As `check_fits_content`, of a stream at its beginning that can be moved in, whose size is ``nbytes``."""
     try:
-        _check(stream, stream, len(content))
+        _check(stream, stream, nbytes)
     except _RefusedError as error:
         raise UnreadableError(f"{name} cannot be read as FITS: {error}") from None
 
 
-def _decompressed(file: BinaryIO, start: bytes) -> Iterator[BinaryIO]:
+def _decompressed(file: IO[bytes], start: bytes) -> Iterator[IO[bytes]]:
     """Yield the stream of a file's content, decompressed as astropy does by the first bytes."""
     if start.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(file) as archive:
@@ -99,7 +103,7 @@ def _decompressed(file: BinaryIO, start: bytes) -> Iterator[BinaryIO]:
             if len(names) != 1:
                 raise _RefusedError(f"it is a zip archive of {len(names)} files; expected one")
             with archive.open(names[0]) as stream:
-                yield stream  # type: ignore[misc]
+                yield stream
         return
     opener = next((opener for magic, opener in _OPENERS if start.startswith(magic)), None)
     if opener is None:
@@ -109,7 +113,7 @@ def _decompressed(file: BinaryIO, start: bytes) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _check(stream: BinaryIO, seekable: BinaryIO | None, nbytes: int) -> None:
+def _check(stream: IO[bytes], seekable: IO[bytes] | None, nbytes: int) -> None:
     """Walk through the headers of a file.
 
     Parameters
@@ -160,7 +164,7 @@ class _Header:
         self._words: dict[str, str] = {}
 
     @classmethod
-    def read(cls, stream: BinaryIO, number: int) -> _Header | None:
+    def read(cls, stream: IO[bytes], number: int) -> _Header | None:
         """Read the next header of a stream; None where there is none."""
         header = cls(number)
         while True:

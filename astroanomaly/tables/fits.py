@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
+from astroanomaly.cutting.fits_headers import check_fits_stream
 from astroanomaly.errors import CatalogError, UnreadableError
 from astroanomaly.tables.byte_columns import decode_columns
 from astroanomaly.tables.serialized import check_yaml, serialized_columns
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_fits"]
 
-_CARD_BYTES, _BLOCK_BYTES = 80, 2880
-_MAX_HEADER_BYTES = 5000 * _BLOCK_BYTES  # 180,000 cards
-_MAX_HDUS = 10_000
 _MAX_FIELDS = 999  # FITS standard 4.0, 7.3.1
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _WIDTHS = {
@@ -40,7 +38,8 @@ def read_fits(content: IO[bytes], where: str, wanted: Callable[[Table], bool]) -
     from astropy.table import Table
 
     size = content.seek(0, os.SEEK_END)
-    _check_headers(content, size, where)
+    content.seek(0)
+    check_fits_stream(content, size, where)
     content.seek(0)
     first: Table | None = None
     with fits.open(content) as hdulist:
@@ -61,32 +60,6 @@ def read_fits(content: IO[bytes], where: str, wanted: Callable[[Table], bool]) -
     if first is None:
         raise CatalogError(f"{where} holds no table (on the command line, images go before the catalogue)")
     return first
-
-
-def _check_headers(content: IO[bytes], size: int, where: str) -> None:
-    """Go from header to header, as far as they can be followed, and refuse one without an end."""
-    from astropy.io.fits import Header
-
-    place = 0
-    for _ in range(_MAX_HDUS):
-        content.seek(place)
-        blocks: list[bytes] = []
-        while not blocks or not _has_end(blocks[-1]):
-            if len(blocks) * _BLOCK_BYTES >= _MAX_HEADER_BYTES:
-                raise UnreadableError(f"{where} has a header of more than {_MAX_HEADER_BYTES >> 20} MiB: it is damaged")
-            blocks.append(content.read(_BLOCK_BYTES))
-            if len(blocks[-1]) < _BLOCK_BYTES:
-                return  # whatever it is, the library says so
-        text = b"".join(blocks)
-        header = Header.fromstring(text)
-        place += len(text) + header.data_size_padded
-        if place >= size:
-            return
-    raise UnreadableError(f"{where} has more than {_MAX_HDUS} extensions")
-
-
-def _has_end(block: bytes) -> bool:
-    return any(block.startswith(b"END" + b" " * 77, start) for start in range(0, _BLOCK_BYTES, _CARD_BYTES))
 
 
 def _check_table(header: Any, left: int, where: str) -> None:
