@@ -1,12 +1,15 @@
 """Files that hang, crash or bloat whoever reads them, and sources that do read them."""
 
 import ctypes
+import os
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from astroanomaly import CutoutBlock, Layout, Plan, Task, each_watched, reading
+from astroanomaly import CutoutBlock, Layout, Plan, Task, UnreadableError, each_watched, reading
 
 
 def hang():
@@ -37,6 +40,35 @@ def look_watched(path):
     """As `look_at`, and say what is read."""
     with reading(path):
         return look_at(path)
+
+
+def where(_):
+    """Say which process does it, a variable of its environment and its folder."""
+    return os.getpid(), os.environ.get("HOSTILE"), os.getcwd()
+
+
+def nested(seconds):
+    """Read three files inside another, each for some seconds."""
+    with reading("outer"):
+        for name in ("a", "b", "c"):
+            with reading(name):
+                time.sleep(seconds)
+    return "done"
+
+
+def refuse(word):
+    """Refuse whatever comes."""
+    raise UnreadableError(f"{word} is refused")
+
+
+def kill_oneself(_):
+    """End this process as the system does when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_oneself(_):
+    """End this process without a word."""
+    os._exit(3)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Processes that read for others: ended when a file takes too long, named, and the rest goes on."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,37 +16,12 @@ from astroanomaly import (
     StorageError,
     UnreadableError,
     each_watched,
-    reading,
 )
 from astroanomaly.parallel.limits import limited
 from astroanomaly.parallel.watched import Watch
 
 SHORT = ReadLimits(file_seconds=2, memory_gb=1)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a limit on memory")
-
-
-def where(_):
-    return os.getpid(), os.environ.get("HOSTILE"), os.getcwd()
-
-
-def nested(seconds):
-    with reading("outer"):
-        for name in ("a", "b", "c"):
-            with reading(name):
-                time.sleep(seconds)
-    return "done"
-
-
-def refuse(word):
-    raise UnreadableError(f"{word} is refused")
-
-
-def kill_oneself(_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def end_oneself(_):
-    os._exit(3)
 
 
 def put(folder, **words):
@@ -87,18 +61,18 @@ def test_what_was_ended_is_refused_in_the_rest_of_a_run(tmp_path):
 
 def test_a_file_inside_another_has_a_time_of_its_own():
     with limited(ReadLimits(file_seconds=2)):
-        assert Watch().call(nested, 1.0) == "done"  # three seconds in all
+        assert Watch().call(hostile.nested, 1.0) == "done"  # three seconds in all
 
 
 def test_errors_come_through_and_the_process_stays(tmp_path, monkeypatch):
     watch = Watch()
     with pytest.raises(UnreadableError, match=r"^it is refused$"):
-        watch.call(refuse, "it")
-    assert [type(error) for error in each_watched(refuse, ["a", "b"])] == [UnreadableError] * 2
-    first = watch.call(where, 0)
+        watch.call(hostile.refuse, "it")
+    assert [type(error) for error in each_watched(hostile.refuse, ["a", "b"])] == [UnreadableError] * 2
+    first = watch.call(hostile.where, 0)
     monkeypatch.setenv("HOSTILE", "yes")
     monkeypatch.chdir(tmp_path)
-    assert watch.call(where, 0) == (first[0], "yes", str(tmp_path))
+    assert watch.call(hostile.where, 0) == (first[0], "yes", str(tmp_path))
     assert first[0] != os.getpid()
 
 
@@ -108,9 +82,9 @@ def test_what_cannot_be_sent_is_done_here():
 
 def test_a_process_that_ends_without_a_word_is_an_error():
     with pytest.raises(BudgetError, match="status 3"):
-        Watch().call(end_oneself, 0)
+        Watch().call(hostile.end_oneself, 0)
     with pytest.raises(StorageError, match="fewer --workers"):
-        Watch().call(kill_oneself, 0)
+        Watch().call(hostile.kill_oneself, 0)
 
 
 def test_the_end_of_a_run_ends_its_processes(tmp_path):
@@ -133,9 +107,9 @@ def test_the_end_of_a_run_ends_its_processes(tmp_path):
 
 
 def test_a_process_ends_with_who_started_it():
-    script = "from astroanomaly.parallel.watched import Watch; import os, test_watched; "
-    script += "print(Watch().call(test_watched.where, 0)[0], flush=True); os.kill(os.getpid(), 9)"
-    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    script = "from astroanomaly.parallel.watched import Watch; import os, hostile; "
+    script += "print(Watch().call(hostile.where, 0)[0], flush=True); os.kill(os.getpid(), 9)"
+    path = os.pathsep.join(sys.path)
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
