@@ -34,7 +34,7 @@ from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
 KINDS = {"disc": 40, "bar": 40, "ring": 40, "cross": 12, "spot": 12}  # the last two are rare
 SETTINGS = {
-    "input": {"size": 32},
+    "input": {"size": 32, "views": "picture"},
     "backbone": {"name": "test_efficientnet", "weights": "random"},
     "train": {"iterations": 5, "labelled_batch": 4, "pool": 40},
 }
