@@ -176,7 +176,9 @@ class SessionConfig:
             "auto", "what computes features and scores of networks; auto: OpenVINO on the CPU if installed, else torch"
         )
     )
-    instant_ranker: str = option("probe", "ranker on frozen features that the app fits again after every verdict")
+    instant_ranker: str = option(
+        "active-search", "ranker on frozen features that the app fits again after every verdict"
+    )
     cold_start_ranker: str = option("cold", "ranker without labels that the app begins with")
 
     def __post_init__(self) -> None:

@@ -119,7 +119,8 @@ class Ranker(Protocol):
     Options
         A frozen dataclass of its settings.
     needs_labels
-        Whether `fit` needs at least two label classes.
+        Whether `fit` needs at least two label classes. A ranker that learns from whatever labels there are, none or of
+        one kind as well, has False here and a further attribute ``uses_labels``, True.
     has_weights
         Whether the fitted ranker is saved as a checkpoint; else it is refitted from its recipe.
     options
@@ -205,6 +206,20 @@ class InstantRanker(Ranker, Protocol):
     def prepare(self, cache: Cache, exclude: frozenset[str] = frozenset()) -> Iterator[Progress]:
         """Compute and keep what `fit` needs beside features and labels and takes long; none of it of ``exclude``."""
         ...
+
+
+@runtime_checkable
+class OutlierPriorRanker(InstantRanker, Protocol):
+    """An instant ranker that begins with outlier scores, which the app has computed already."""
+
+    def begin_with(self, cache: Cache, outlier_scores: np.ndarray) -> None:
+        """Use these outlier scores ``(N,)`` of all objects, in units of their scatter; NaN where there is none."""
+        ...
+
+
+def rests_on_labels(ranker: Ranker | type[Ranker]) -> bool:
+    """Tell whether the scores of a ranker rest on labels, so that they say nothing of the objects with these labels."""
+    return ranker.needs_labels or bool(getattr(ranker, "uses_labels", False))
 
 
 @runtime_checkable

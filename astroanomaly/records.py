@@ -52,7 +52,7 @@ __all__ = [
 
 NOMINAL = "nominal"
 ANOMALY = "anomaly"
-DEFAULT_RANKER = "tuned"
+DEFAULT_RANKER = "auto"  # what the labels and the images are enough for
 
 _SHOWN_SIDE = 256  # CSS pixels of a cutout in a notebook
 _SHOWN_COLUMNS = 20  # catalogue columns beside it

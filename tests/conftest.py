@@ -90,7 +90,7 @@ def new_session(sky, tmp_path, request):
         there = request.getfixturevalue("computed_cache") if computed else sky[1]
         left_out = None if computed else shutil.ignore_patterns("derived")
         cache = shutil.copytree(there, tmp_path / f"cache-of-{name}", ignore=left_out)
-        return Session.create(tmp_path / name, cache, settings=TINY, **more)
+        return Session.create(tmp_path / name, cache, **{"settings": TINY} | more)
 
     return make
 

@@ -10,7 +10,6 @@ from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import set_flag
 from astroanomaly.cli.terminal import say
 from astroanomaly.learn.settings import settings_sections
-from astroanomaly.records import DEFAULT_RANKER
 
 __all__ = ["add"]
 
@@ -51,6 +50,5 @@ def _init(arguments: argparse.Namespace) -> None:
     say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
     for one in session.advice:
         say(f"{one.name}: {one.text}")
-    ranker = DEFAULT_RANKER if session.labels.counts() else "cold"
     say(f"next: astroanomaly serve {arguments.session} (label in a browser; nothing has to be trained before)")
-    say(f"or:   astroanomaly train {arguments.session} --ranker {ranker}")
+    say(f"or:   astroanomaly train {arguments.session}")

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--ranker",
         default=DEFAULT_RANKER,
         metavar="NAME",
-        help=f"tuned, fixmatch, probe, cold or another of `astroanomaly sources` (default: {DEFAULT_RANKER})",
+        help=f"tuned, active-search, fixmatch or another of `astroanomaly sources` (default: {DEFAULT_RANKER})",
     )
     parser.add_argument(
         "--iterations", type=count, metavar="N", help="training steps of this round (tuned, fixmatch, supervised)"
@@ -41,7 +41,7 @@ def _train(arguments: argparse.Namespace) -> None:
     where = {"scheduler": arguments.scheduler, "workers": arguments.workers}
     report = follow(session.train_steps(arguments.ranker, **where, **options))
     learnt = ", ".join(f"{count} {label}" for label, count in report.labels.items())
-    say(f"round {report.round.number}: {arguments.ranker}" + (f" learnt from {learnt}" if learnt else ""))
+    say(f"round {report.round.number}: {report.round.ranker}" + (f" learnt from {learnt}" if learnt else ""))
     for picture in sorted(report.round.path.glob("*.png")):
         say(f"see {picture}")
     say(f"next: astroanomaly candidates {arguments.session}")

@@ -16,12 +16,12 @@ from astroanomaly.demo.simulate import simulate
 from astroanomaly.errors import StorageError
 from astroanomaly.ingestion.ingest import ingest_steps
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly.records import ANOMALY, DEFAULT_RANKER, NOMINAL, Progress
+from astroanomaly.records import ANOMALY, NOMINAL, Progress
 from astroanomaly.session.session import Session
 
 __all__ = ["DemoResult", "demo_steps"]
 
-_RANKERS = ("cold", "probe", DEFAULT_RANKER)  # one after the other; the first needs no labels
+_RANKERS = ("cold", "active-search", "tuned")  # one after the other; the first needs no labels
 _LOOKED_AT = 50  # objects that the expert looks at after each ranking
 _RARE_SHARE, _FEWEST_RARE = 0.01, 8
 _CUTOUT_PX = 64  # pixels

@@ -9,6 +9,7 @@ import numpy as np
 
 from astroanomaly.cache import Cache
 from astroanomaly.errors import ConfigError, SessionError
+from astroanomaly.hookspecs import rests_on_labels
 from astroanomaly.labels.consensus import DISPUTED, Consensus, audit_labels
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.label_errors import held_out, odds
@@ -34,7 +35,7 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
         -last.read_log_odds(session.objects)[:, 0],
         Consensus(session.labels.events()),
         session.labels,
-        learnt=labelled.ids if ranker.needs_labels else (),
+        learnt=labelled.ids if rests_on_labels(ranker) else (),
         points=session.points,
         regression=session.settings.get("probe", {}),
         depths=depths,

@@ -312,7 +312,8 @@ class Session(SessionFolder):
         Parameters
         ----------
         ranker
-            Its name, see `astroanomaly sources`: ``tuned``, ``fixmatch``, ``probe``, ``cold`` ...
+            Its name, see `astroanomaly sources`: ``tuned``, ``active-search``, ``fixmatch``, ``cold`` ...; ``auto``:
+            what suits the labels and the images.
         scheduler, workers
             As in `score`. The ranker learns in this process; features and scores come from the cluster.
         progress
@@ -340,6 +341,9 @@ class Session(SessionFolder):
         The round is added when it is trained, whole, or not at all. Scores are kept as they come; what is missing when
         the generator is not drained is scored by `score`.
         """
+        if ranker == DEFAULT_RANKER:
+            ranker, reason = training.choose_ranker(self, options)
+            yield Progress("choosing a ranker", 1, 1, message=f"ranker {ranker}: {reason}")
         with connect(scheduler, workers) as cluster:
             learner = self.ranker(ranker, **options)
             report = yield from training.train(self, learner, cluster)

@@ -12,15 +12,18 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.scores import has_scores, write_scores
 from astroanomaly.config import to_plain
 from astroanomaly.figures import training_curves
-from astroanomaly.hookspecs import Ranker
+from astroanomaly.hookspecs import Ranker, rests_on_labels
 from astroanomaly.learn.rankers.label_check import check_labels
 from astroanomaly.parallel.dask import Cluster
-from astroanomaly.records import Progress, ShardScores
+from astroanomaly.records import NOMINAL, Progress, ShardScores
 from astroanomaly.session.cluster_tasks import compute_features, score_shards
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 
-__all__ = ["TrainReport", "score", "train"]
+__all__ = ["TrainReport", "choose_ranker", "score", "train"]
+
+_TUNED_FROM = 20  # anomalies, and nominal objects, from which tuning a network has found more on the sky
+_TUNED_UP_TO = 200_000  # objects, whose scores take a pass through the network
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,39 @@ class TrainReport:
     messages: Sequence[str] = ()
 
 
+def choose_ranker(session: SessionFolder, options: Mapping[str, object]) -> tuple[str, str]:
+    """Choose a ranker by the labels there are, by what the images show and by how many there are.
+
+    Parameters
+    ----------
+    session
+        The session.
+    options
+        What was asked for by name beside the ranker.
+
+    Returns
+    -------
+    tuple
+        Its name, and the reason in words.
+    """
+    counts = session.labels.counts()
+    nominal, odd = counts.get(NOMINAL, 0), sum(n for label, n in counts.items() if label in session.classes[1:])
+    objects = len(session.cache)
+    labels = f"{odd} anomalies and {nominal} nominal objects are labelled"
+    if options:
+        return "tuned", f"{', '.join(options)} is given, which it has"
+    if session.model_input.views != "sky":
+        return "active-search", "tuning a network has found no more on pictures with an up"
+    if min(nominal, odd) < _TUNED_FROM:
+        return "active-search", f"{labels}; from {_TUNED_FROM} of each on a network is tuned"
+    if objects > _TUNED_UP_TO:
+        return (
+            "active-search",
+            f"{objects:,} objects would have to pass through a tuned network: --ranker tuned does it",
+        )
+    return "tuned", f"{labels}, and the sky has no up"
+
+
 def train(
     session: SessionFolder, ranker: Ranker, cluster: Cluster | None = None
 ) -> Generator[Progress, None, TrainReport]:
@@ -67,8 +103,9 @@ def train(
     last_event, audit = session.labels.last_event, session.labels.audit_set()
     labelled = session.labels.labelled()
     counts: Counter[str] = Counter()
-    if ranker.needs_labels:
+    if rests_on_labels(ranker):
         counts.update(labelled.classes)
+    if ranker.needs_labels:
         check_labels(labelled.classes, session.classes, ranker.name, session.path)
     earlier = [item for item in session.rounds if item.ranker == ranker.name]
     if ranker.has_weights and earlier:

@@ -253,12 +253,13 @@ def test_wrong_labels_name_row_and_word(trained):
     assert "row 1: label is 'nominla'" in import_one(trained, "30.png,nominla", check=2)
 
 
-def test_a_session_without_labels_is_offered_cold(trained):
+def test_a_session_without_labels_can_be_trained(trained):
     said = run("init", "fresh", "--cache", "cache", cwd=trained)
     assert "next: astroanomaly serve fresh" in said
-    assert "astroanomaly train fresh --ranker cold" in said
-    assert "--ranker cold" in run("train", "fresh", check=2, cwd=trained)
+    assert "or:   astroanomaly train fresh\n" in said
+    assert "--ranker cold" in run("train", "fresh", "--ranker", "probe", check=2, cwd=trained)
     assert "astroanomaly train" in run("candidates", "fresh", check=2, cwd=trained)
+    assert "round 1: active-search\n" in run("train", "fresh", cwd=trained)
 
 
 def test_ctrl_c_leaves_a_session_that_goes_on(trained):

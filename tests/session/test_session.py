@@ -21,6 +21,7 @@ from astroanomaly.errors import (
     UnreadableError,
 )
 from astroanomaly.records import CutoutBlock, Failure, Layout, Task
+from astroanomaly.session.training import choose_ranker
 
 SIZE = 32
 TINY = {
@@ -221,6 +222,39 @@ def test_a_contact_sheet_is_drawn(session, tmp_path):
     session.train("cold")
     session.contact_sheet(session.candidates(12), tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("views", "anomalies", "nominal", "options", "ranker", "reason"),
+    [
+        ("sky", 0, 0, {}, "active-search", "0 anomalies and 0 nominal objects are labelled; from 20 of each on"),
+        ("sky", 19, 40, {}, "active-search", "19 anomalies and 40 nominal objects are labelled; from 20 of each on"),
+        ("sky", 20, 20, {}, "tuned", "20 anomalies and 20 nominal objects are labelled, and the sky has no up"),
+        ("picture", 20, 40, {}, "active-search", "no more on pictures with an up"),
+        ("picture", 1, 1, {"iterations": 3}, "tuned", "iterations is given, which it has"),
+    ],
+)
+def test_the_ranker_is_chosen_by_labels_and_images(tmp_path, views, anomalies, nominal, options, ranker, reason):
+    settings = TINY | {"input": {"size": SIZE, "views": views}}
+    made = Session.create(tmp_path / "s", make_cache(tmp_path / "c"), settings=settings)
+    ids = list(made.cache.ids)
+    if anomalies:
+        made.label(ids[:anomalies], "anomaly")
+        made.label(ids[-nominal:], "nominal")
+    name, why = choose_ranker(made, options)
+    assert (name, reason in why) == (ranker, True)
+
+
+def test_a_round_without_labels_orders_outliers_and_says_so(tmp_path):
+    made = Session.create(tmp_path / "s", make_cache(tmp_path / "c"), settings=TINY)
+    said = []
+    report = made.train(progress=lambda step: said.append(step.message))
+    assert (report.round.ranker, report.labels) == ("active-search", {})
+    assert any(text.startswith("ranker active-search: ") for text in said)
+    assert np.isfinite(made.last_round.read_log_odds(made.cache)).all()
+    made.label("o001", "nominal")
+    assert made.train().labels == {"nominal": 1}
+    assert len(Session.open(made.path).candidates(5)) == 5
 
 
 # --------------------------------------------------------------------------------------------------- what goes wrong

@@ -28,7 +28,7 @@ from astroanomaly.app.background.writer import Writer
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.config import to_plain
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
-from astroanomaly.hookspecs import ImageRanker, InstantRanker
+from astroanomaly.hookspecs import ImageRanker, InstantRanker, OutlierPriorRanker
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import NOMINAL, Labelled, Progress
@@ -197,9 +197,12 @@ class Learner:
             pairs = [(i, c) for i, c in zip(labelled.ids, labelled.classes, strict=True) if i in there]
             known = {c for _, c in pairs}
             shared.features = self._vectors
-            if NOMINAL in known and len(known) > 1:
-                probe = instant_ranker(shared.session, shared.instant_ranker)
+            probe = instant_ranker(shared.session, shared.instant_ranker)
+            if (NOMINAL in known and len(known) > 1) or (pairs and not probe.needs_labels):
                 probe.share(store, complete=False)
+                if isinstance(probe, OutlierPriorRanker):
+                    nothing = np.full(len(shared.cache), np.nan, np.float32)
+                    probe.begin_with(shared.cache, shared.scores.get(COLD, nothing))
                 chosen = Labelled(tuple(i for i, _ in pairs), tuple(c for _, c in pairs))
                 for _ in probe.fit(shared.cache, chosen, shared.audit):
                     pass

@@ -8,6 +8,7 @@ import numpy as np
 
 from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.hookspecs import rests_on_labels
 from astroanomaly.labels.consensus import DISPUTED, Consensus
 from astroanomaly.learn.label_errors import suspects
 from astroanomaly.session.calibration import DEPTHS, Forecast
@@ -64,7 +65,7 @@ def _forecast(shared: SharedState, by: str, consensus: Consensus) -> Forecast:
     if by == LATEST:
         last = session.rounds[shared.rounds - 1]
         until, draws = last.last_event, last.audit_draws
-    if by != COLD and (by != LATEST or session.ranker(last.ranker, **last.recipe["options"]).needs_labels):
+    if by != COLD and (by != LATEST or rests_on_labels(session.ranker(last.ranker, **last.recipe["options"]))):
         learnt = shared.labels.labelled(until=until, draws=draws).ids
     return forecast_scores(
         shared.cache,

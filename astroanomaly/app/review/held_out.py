@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
+from astroanomaly.hookspecs import rests_on_labels
 from astroanomaly.learn.label_errors import held_out
 from astroanomaly.records import ANOMALY, NOMINAL
 
@@ -20,8 +21,8 @@ def has_learnt(shared: SharedState, by: str) -> bool:
     """Tell whether some scores rest on labels, so that they say nothing of the objects with these labels."""
     if by == LATEST:
         last = shared.session.rounds[shared.rounds - 1]
-        return shared.session.ranker(last.ranker, **last.recipe["options"]).needs_labels
-    return by != COLD and shared.session.ranker(shared.instant_ranker).needs_labels
+        return rests_on_labels(shared.session.ranker(last.ranker, **last.recipe["options"]))
+    return by != COLD and rests_on_labels(shared.session.ranker(shared.instant_ranker))
 
 
 def held_out_scores(shared: SharedState, labels: Mapping[str, str]) -> tuple[list[str], np.ndarray, np.ndarray]:

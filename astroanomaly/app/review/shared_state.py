@@ -32,7 +32,7 @@ _BUSY_S = 2.0  # what is read waits no longer for another process that writes la
 _PATIENCE_S = 5.0  # what is written does, beside the event loop
 _CACHED_FILTERS = 8
 _DISPUTED_CODE = -1
-_FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be preferred to the live probe
+_FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be preferred to the live ranker
 
 
 class SharedState:
@@ -219,7 +219,7 @@ class SharedState:
     def best_scores(self) -> str:
         """Name of the scores to order by unless somebody chooses: empty while there are none.
 
-        The latest round while it knows nine tenths of the verdicts, else the live probe, else the outlier scores.
+        The latest round while it knows nine tenths of the verdicts, else the live ranker, else the outlier scores.
         """
         known = bisect.bisect_right(self._verdict_numbers, self._round_event)
         fresh = self.verdicts and known >= _FRESH_SHARE * self.verdicts
@@ -233,7 +233,7 @@ class SharedState:
 
     def describe_scores(self, name: str) -> str:
         """Say whose scores these are, as in *ranked by* ...; empty while there are none."""
-        kind = {PROBE: f"the {self.instant_ranker} on ", COLD: "outlier score, "}.get(name, "")
+        kind = {PROBE: f"{self.instant_ranker} on ", COLD: "outlier score, "}.get(name, "")
         return kind + self.described[name] if name in self.described else ""
 
     def origin_of(self, name: str) -> dict[str, str]:

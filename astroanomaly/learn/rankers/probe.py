@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from astroanomaly.config import option
 from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.hookspecs import RankerContext
-from astroanomaly.learn.features.invariance import RotatedFeatures
+from astroanomaly.learn.features.invariance import Invariance, RotatedFeatures
 from astroanomaly.learn.features.projection import Projection
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
@@ -23,7 +23,7 @@ from astroanomaly.learn.scoring import all_classes, log_odds
 from astroanomaly.records import Labelled, Progress, ShardScores
 
 if TYPE_CHECKING:
-    from astroanomaly.cache import Cache
+    from astroanomaly.cache import Cache, Shard
     from astroanomaly.learn.explain import ImageScore
 
 __all__ = ["LinearHead", "Probe", "ProbeOptions"]
@@ -45,6 +45,9 @@ class ProbeOptions:
     )
     balanced: bool = option(True, "weigh every label class alike, however rare")
     robust: bool = option(False, "lean less on labels that the others contradict: for when some may be wrong")
+    prior: float = option(
+        0.5, "for `active-search`: log-odds for one unit of the outlier score; 0: none but the labels count"
+    )
     components: int = option(128, "principal components that are ranked in a large cache")
     project_above: int = option(1_000_000, "number of objects above which a cache is large")
 
@@ -53,6 +56,8 @@ class ProbeOptions:
             raise ConfigError(f"probe.c={self.c}: expected a number above 0")
         if not 0 <= self.invariance <= 1000:
             raise ConfigError(f"probe.invariance={self.invariance}: expected 0 to 1000")
+        if not 0 <= self.prior <= 10:
+            raise ConfigError(f"probe.prior={self.prior}: expected 0 to 10")
         if self.components < 2:
             raise ConfigError(f"probe.components={self.components}: expected 2 or more")
 
@@ -111,7 +116,7 @@ class Probe(FeatureRanker):
         """
         chosen = [(i, c) for i, c in zip(labels.ids, labels.classes, strict=True) if i not in exclude]
         ids, classes = [i for i, _ in chosen], [c for _, c in chosen]
-        learnt = check_labels(classes, self.context.classes, "the probe")
+        learnt = self._check(classes)
         store = self._store(cache)
         yield from store.compute(first=ids, only=None if self._completes(cache) else ())
         if self._completes(cache):
@@ -119,8 +124,8 @@ class Probe(FeatureRanker):
         there = np.isfinite(store.get(ids)).all(axis=1)  # a damaged cutout has no features
         if not there.all():
             ids, classes = ([one for one, yes in zip(all_, there, strict=True) if yes] for all_ in (ids, classes))
-            learnt = check_labels(classes, self.context.classes, "the probe")
-        class_indices = np.array([learnt.index(c) for c in classes])
+            learnt = self._check(classes)
+        class_indices = np.array([learnt.index(c) for c in classes], np.intp)
         if len(cache) > self.options.project_above and store.done == len(cache):
             if id(cache) not in self._projections:
                 scaler = self._measure(store, ids, exclude)
@@ -170,6 +175,7 @@ class Probe(FeatureRanker):
                 continue
             engine = store.compute_shard(shard.uuid) if self._completes(cache) else ""
             parts = [np.empty((0, len(self.context.classes)), np.float32)]
+            prior = self._prior(shard)
             rows = store.shard(shard.uuid) if projection is None else projection.shard(shard.uuid)
             for start in range(0, len(shard), _ROWS_PER_CHUNK):
                 part = rows[start : start + _ROWS_PER_CHUNK]
@@ -177,6 +183,8 @@ class Probe(FeatureRanker):
                     logits = self._projected_head.logits(part.astype(np.float32))
                 else:
                     logits = head.logits(scaler.transform(part))
+                if prior is not None:
+                    logits[:, 1:] += prior[start : start + _ROWS_PER_CHUNK, None]
                 parts.append(self._in_all_columns(logits))
             yield ShardScores(shard.uuid, shard.ids, np.concatenate(parts), engine)
 
@@ -210,6 +218,14 @@ class Probe(FeatureRanker):
             raise TrainingError("the probe has learnt nothing yet: train it first")
         return self._scaler, self._head
 
+    def _check(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """Return the label classes to tell apart, nominal first, or say what is missing."""
+        return check_labels(classes, self.context.classes, "the probe")
+
+    def _prior(self, shard: Shard) -> np.ndarray | None:
+        """``(n,)`` log-odds of being no nominal object that the objects of a shard have before any label; None: 0."""
+        return None
+
     def _in_all_columns(self, logits: np.ndarray) -> np.ndarray:
         """``(n, classes)`` float32 log-odds of logits of the classes that have labels; NaN for the others."""
         return all_classes(log_odds(logits), self._columns, len(self.context.classes))
@@ -233,6 +249,13 @@ class Probe(FeatureRanker):
         wanted = self.options.invariance > 0 and self.options.scale != "plain"
         return self._rotated_features(store).sample(exclude) if wanted else []
 
+    def _invariance(
+        self, transform: Callable[[np.ndarray], np.ndarray], store: FeatureStore, exclude: frozenset[str]
+    ) -> Invariance | None:
+        """Measure what rotation changes in the points that ``transform`` makes of features; None where nothing."""
+        rotated = self._rotated_features(store)
+        return rotated.invariance(self._sample(store, exclude), transform, self.options.invariance)
+
     def _learn(
         self,
         transform: Callable[[np.ndarray], np.ndarray],
@@ -242,23 +265,32 @@ class Probe(FeatureRanker):
         exclude: frozenset[str],
     ) -> LinearHead:
         """Fit the points that ``transform`` makes of the features of labelled objects, by class index."""
-        from sklearn.linear_model import LogisticRegression
-
-        invariance = self._rotated_features(store).invariance(
-            self._sample(store, exclude), transform, self.options.invariance
-        )
+        invariance = self._invariance(transform, store, exclude)
         points = transform(store.get(ids))  # (n, D)
-        model = LogisticRegression(
-            C=self.options.c, class_weight="balanced" if self.options.balanced else None, max_iter=2000
-        )
         seen = points.astype(np.float64) if invariance is None else invariance.transform(points)
-        model.fit(seen, class_indices, sample_weight=trust(points, class_indices) if self.options.robust else None)
-        weight, bias = model.coef_.T, model.intercept_  # (D, 1 or classes)
+        trusted = trust(points, class_indices) if self.options.robust and len(set(class_indices)) > 1 else None
+        weight, bias = self._regression(seen, class_indices, trusted, self._prior_of(store, ids))
         if invariance is not None:
             weight = invariance.original_weight(weight)
         if weight.shape[1] == 1:  # two classes: one logit, of the second against the first
             weight, bias = np.hstack([np.zeros_like(weight), weight]), np.array([0.0, bias[0]])
         return LinearHead(weight.astype(np.float32), bias)
+
+    def _regression(
+        self, points: np.ndarray, class_indices: np.ndarray, trusted: np.ndarray | None, prior: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Weights ``(D, 1 or classes)`` and biases of the logits of points ``(n, D)``; see `_prior_of`."""
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(
+            C=self.options.c, class_weight="balanced" if self.options.balanced else None, max_iter=2000
+        )
+        model.fit(points, class_indices, sample_weight=trusted)
+        return model.coef_.T, model.intercept_
+
+    def _prior_of(self, store: FeatureStore, ids: Sequence[str]) -> np.ndarray:
+        """``(n,)`` log-odds of being no nominal object that some objects have before any label."""
+        return np.zeros(len(ids))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from astroanomaly.hookspecs import Ranker, hookimpl
+from astroanomaly.learn.rankers.active_search import ActiveSearch
 from astroanomaly.learn.rankers.baselines import PlainProbe, Supervised
 from astroanomaly.learn.rankers.cold import Cold
 from astroanomaly.learn.rankers.fixmatch import FixMatch
@@ -20,5 +21,5 @@ __all__ = ["register_rankers"]
 @hookimpl
 def register_rankers(register: Callable[[type[Ranker]], None]) -> None:
     """Register the rankers: one line for each file."""
-    for ranker in (Cold, IsolationForest, Lof, Ocsvm, Probe, PlainProbe, Tuned, Supervised, FixMatch):
+    for ranker in (Cold, IsolationForest, Lof, Ocsvm, Probe, ActiveSearch, PlainProbe, Tuned, Supervised, FixMatch):
         register(ranker)

@@ -71,19 +71,26 @@ def filters():
     return Filters()
 
 
-def test_the_probe_follows_the_verdicts(started):
-    shared, learner = started(background=False, computed=True, audit=5)
+@pytest.mark.parametrize("ranker", ["probe", "active-search"])
+def test_the_live_ranker_follows_the_verdicts(started, tiny, ranker):
+    settings = tiny | {"session": {"instant_ranker": ranker}}
+    shared, learner = started(background=False, computed=True, audit=5, settings=settings)
+    session = shared.session
+    cold = session.ranker("cold")
+    for _ in cold.fit(shared.cache, session.labels.labelled(), frozenset(shared.audit)):
+        pass
+    outliers = -np.concatenate([part.log_odds for part in cold.score(shared.cache)])[:, 0]
+    learner._publish(COLD, outliers, "all objects compared")
     ids = [i for i in shared.cache.ids if i not in shared.audit]
     wait_for(learner, lambda: learner.computed == len(shared.cache))
     shared.labels.verdict(ids[:2], "anomaly", annotator="ann")
     wait_for(learner, lambda: learner._fitted_verdicts == 2)
-    assert PROBE not in shared.scores
+    assert (PROBE in shared.scores) is (ranker == "active-search")
     shared.labels.verdict(ids[2:6], "nominal", annotator="ann")
     wait_for(learner, lambda: learner.fitted_on == "6 verdicts")
     first = shared.scores[PROBE]
     assert np.isfinite(first).all()
-    session = shared.session
-    session.train("probe")
+    session.train(ranker)
     np.testing.assert_allclose(first, -session.last_round.read_log_odds(shared.cache)[:, 0], atol=1e-4)
     shared.read_round()
     told = session.candidates(3).meta
@@ -92,10 +99,10 @@ def test_the_probe_follows_the_verdicts(started):
         assert {name: meta[name] for name in told if name not in ("round", "trained")} == {
             name: told[name] for name in told if name not in ("round", "trained")
         }
-        assert (meta["ranker"], meta["trained_on_labels"]) == ("probe", told["trained_on_labels"])
+        assert (meta["ranker"], meta["trained_on_labels"]) == (ranker, told["trained_on_labels"])
         assert "c=5.0" in meta["ranker_settings"]
-    assert catalogue(shared, ids[:3], PROBE, 0).meta["scores"] == "the probe on 6 verdicts"
-    assert catalogue(shared, ids[:3], LATEST, 0).meta == told | {"scores": "round 1, probe"}
+    assert catalogue(shared, ids[:3], PROBE, 0).meta["scores"] == f"{ranker} on 6 verdicts"
+    assert catalogue(shared, ids[:3], LATEST, 0).meta == told | {"scores": f"round 1, {ranker}"}
     shared.labels.verdict(sorted(shared.audit), "anomaly", annotator="ann")
     wait_for(learner, lambda: learner._fitted_verdicts == 11)
     np.testing.assert_array_equal(shared.scores[PROBE], first)  # nothing is learnt from the audit set
@@ -112,6 +119,7 @@ def test_a_ranking_that_rests_on_nothing_any_more_is_withdrawn(started):
     shared.labels.verdict(ids[1], "anomaly", annotator="ann")
     wait_for(learner, lambda: PROBE in shared.scores)
     before = shared.revision
+    shared.labels.undo(annotator="ann")
     shared.labels.undo(annotator="ann")
     wait_for(learner, lambda: PROBE not in shared.scores)
     assert learner.fitted_on == ""

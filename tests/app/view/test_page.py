@@ -386,7 +386,7 @@ def test_the_probe_learns_and_the_order_follows(new_session, sky, serve, open_ta
     with LabelLog.open(session.labels.path) as log:
         log.verdict(odd[:6], "anomaly", annotator="ben")
         log.verdict([i for i in session.cache.ids if not truth[i]][:20], "nominal", annotator="ben")
-    tab.wait_for(lambda: "probe: 26 verdicts" in tab.text() and "features 1" not in tab.text(), 60)
+    tab.wait_for(lambda: "active-search: 26 verdicts" in tab.text() and "features 1" not in tab.text(), 60)
     time.sleep(1.5)  # the last features come with a last fit
     before = tab.column("cells", "object_id")
     tab.page.get_by_text("use newer ranking").click()
@@ -398,7 +398,7 @@ def test_the_probe_learns_and_the_order_follows(new_session, sky, serve, open_ta
 
     tab.wait_for(in_order)
     tab.press("n")
-    tab.wait_for(lambda: "probe: 27 verdicts" in tab.text(), 60)
+    tab.wait_for(lambda: "active-search: 27 verdicts" in tab.text(), 60)
     assert tab.column("cells", "object_id")[0] not in odd[:6]
 
 
@@ -771,7 +771,7 @@ def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_ta
         known = np.random.default_rng(0).permutation(plain)[:60]
         log.verdict([str(i) for i in known], "nominal", annotator="ben")
     tab = open_tab(serve(session.path, "--annotator", "ann", background=True).url)
-    words = f"probe: {len(odd) // 2 + 60} verdicts"
+    words = f"active-search: {len(odd) // 2 + 60} verdicts"
     patience = 600 if keep else 120
     tab.wait_for(lambda: words in tab.text() and "features" not in tab.text().split(words)[0][-60:], patience)
     settle(3)

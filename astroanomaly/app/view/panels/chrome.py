@@ -64,7 +64,7 @@ class Header:
         if learner.computed < total:
             parts.append(f"features {learner.computed:,} / {total:,}")
         if learner.fitted_on and not self.state.page.blind:  # whether it grows would tell blind repeats
-            parts.append(f"probe: {learner.fitted_on}")
+            parts.append(f"{self.state.shared.instant_ranker}: {learner.fitted_on}")
         job = learner.training
         if job is not None and job.state == "running":
             last = job.last

@@ -47,14 +47,14 @@ class Learning:
         self.learner = learner
         self._seen: Any = None
         self._steps = {name: _steps(made, state.shared.session.settings) for name, made in rankers.items()}
-        first = DEFAULT_RANKER if DEFAULT_RANKER in rankers else next(iter(rankers))
-        self.ranker = Select(title="ranker", options=list(rankers), value=first, width=130)
+        self._steps[DEFAULT_RANKER] = None
+        self.ranker = Select(title="ranker", options=[DEFAULT_RANKER, *rankers], value=DEFAULT_RANKER, width=130)
         self.iterations = NumericInput(title="training steps", low=1, high=1_000_000, width=110)
         self._choose()
         self.ranker.on_change("value", lambda attr, old, new: self._choose())
         self.start = Button(label="train and score a round", button_type="primary", width=180, name="train")
         self.cancel = Button(label="cancel", width=80, disabled=True, name="cancel")
-        self.every = NumericInput(title="fit the probe after every N verdicts", value=1, low=1, high=10_000, width=240)
+        self.every = NumericInput(title="rank anew after every N verdicts", value=1, low=1, high=10_000, width=240)
         self.status = Div(disable_math=True, sizing_mode="stretch_width", name="training_status")
         self.probe = Div(disable_math=True, sizing_mode="stretch_width", name="probe_status")
         self.rounds = Div(disable_math=True, sizing_mode="stretch_width", name="rounds")
