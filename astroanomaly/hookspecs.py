@@ -29,10 +29,12 @@ __all__ = [
     "HookSpecs",
     "ImageRanker",
     "InstantRanker",
+    "OutlierPriorRanker",
     "Ranker",
     "RankerContext",
     "Source",
     "hookimpl",
+    "rests_on_labels",
 ]
 
 GROUP = "astroanomaly"
