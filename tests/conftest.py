@@ -31,7 +31,7 @@ def ordinary_allocator():
 
 
 TINY = {
-    "input": {"size": 32},
+    "input": {"size": 32, "views": "sky"},
     "backbone": {"name": "test_efficientnet", "weights": "random"},
     "train": {"iterations": 3, "labelled_batch": 4, "pool": 40},
     "tune": {"iterations": 3, "batch": 4},

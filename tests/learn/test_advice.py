@@ -25,6 +25,12 @@ def draw(folder, count, *, turned):
     return folder
 
 
+@pytest.fixture
+def auto(tiny):
+    """Settings of a small network that leave it to the images whether they have an up."""
+    return tiny | {"input": {"size": 32}}
+
+
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory):
     path = tmp_path_factory.mktemp("advice")
@@ -57,8 +63,8 @@ def test_a_wcs_says_that_there_is_no_up(sky):
     assert (advice.choice, advice.reason) == ("input.views=sky", "the cutouts have a WCS")
 
 
-def test_a_session_keeps_what_was_measured(caches, tmp_path, tiny):
-    made = Session.create(tmp_path / "search", caches / "turned", settings=tiny)
+def test_a_session_keeps_what_was_measured(caches, tmp_path, auto):
+    made = Session.create(tmp_path / "search", caches / "turned", settings=auto)
     assert made.model_input.views == "sky"
     opened = Session.open(tmp_path / "search")
     assert opened.advice == made.advice == astroanomaly.advise(caches / "turned")
@@ -66,9 +72,9 @@ def test_a_session_keeps_what_was_measured(caches, tmp_path, tiny):
     assert opened.settings["input"]["views"] == "auto"
 
 
-def test_a_session_of_an_earlier_version_keeps_what_it_had(caches, tmp_path, tiny):
+def test_a_session_of_an_earlier_version_keeps_what_it_had(caches, tmp_path, auto):
     """It has no advice, and views by the kind of its pixels."""
-    made = Session.create(tmp_path / "search", caches / "few", settings=tiny)
+    made = Session.create(tmp_path / "search", caches / "few", settings=auto)
     file = made.path / "session.toml"
     text = file.read_text()
     file.write_text(text[: text.index("[[advice]]")] if text.index("[[advice]]") > text.index("[seen]") else text)
@@ -77,27 +83,27 @@ def test_a_session_of_an_earlier_version_keeps_what_it_had(caches, tmp_path, tin
     assert opened.model_input == made.model_input
 
 
-def test_a_damaged_record_is_named(caches, tmp_path, tiny):
-    made = Session.create(tmp_path / "search", caches / "few", settings=tiny)
+def test_a_damaged_record_is_named(caches, tmp_path, auto):
+    made = Session.create(tmp_path / "search", caches / "few", settings=auto)
     file = made.path / "session.toml"
     file.write_text(file.read_text().replace("choice =", "chosen ="))
     with pytest.raises(SessionError, match="recorded wrongly"):
         _ = Session.open(made.path).advice
 
 
-def test_labels_decide_only_beyond_the_noise(caches, tmp_path, tiny):
+def test_labels_decide_only_beyond_the_noise(caches, tmp_path, auto):
     cache = Cache.open(caches / "turned")
     rng = np.random.default_rng(3)
     random = {i: str(rng.choice(["anomaly", "nominal"])) for i in cache.ids}
     (tmp_path / "labels.csv").write_text("object_id,label\n" + "".join(f"{i},{label}\n" for i, label in random.items()))
-    measured, compared = astroanomaly.advise(cache, labels=tmp_path / "labels.csv", settings=tiny)
+    measured, compared = astroanomaly.advise(cache, labels=tmp_path / "labels.csv", settings=auto)
     assert measured.choice == "input.views=sky"
     assert (compared.name, compared.value, compared.choice) == ("up by labels", "within the noise", "")
     (tmp_path / "one.csv").write_text(f"object_id,label\n{cache.ids[0]},anomaly\n")
-    assert "too few labels" in astroanomaly.advise(cache, labels=tmp_path / "one.csv", settings=tiny)[1].reason
+    assert "too few labels" in astroanomaly.advise(cache, labels=tmp_path / "one.csv", settings=auto)[1].reason
     (tmp_path / "wrong.csv").write_text("object_id,label\nnobody.png,anomaly\n")
     with pytest.raises(LabelError, match="nobody"):
-        astroanomaly.advise(cache, labels=tmp_path / "wrong.csv", settings=tiny)
+        astroanomaly.advise(cache, labels=tmp_path / "wrong.csv", settings=auto)
 
 
 def test_a_clear_difference_is_called_one(caches):

@@ -306,7 +306,7 @@ def test_scores_keep_what_they_were_computed_with(cache, tmp_path):
 def test_a_session_says_and_keeps_what_it_was_asked_to_use(cache, tmp_path):
     settings = {
         "session": {"device": "cpu", "engine": "openvino"},
-        "input": {"size": 32},
+        "input": {"size": 32, "views": "sky"},
         "backbone": {"name": planted.TINY.name, "weights": planted.TINY.weights},
     }
     session = Session.create(tmp_path / "s", cache.folders[0], settings=settings)
