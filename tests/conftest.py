@@ -30,6 +30,14 @@ def ordinary_allocator():
     os.environ["ASTROANOMALY_ALLOCATOR"] = "default"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk():
+    """Leave what this process writes in the memory of the system: no test ends its power supply."""
+    before, os.fsync = os.fsync, lambda handle: None
+    yield
+    os.fsync = before
+
+
 TINY = {
     "input": {"size": 32, "views": "sky"},
     "backbone": {"name": "test_efficientnet", "weights": "random"},
