@@ -46,6 +46,11 @@ _WCS_KEYWORD = re.compile(
     r"C[PQ](DIS|ERR)\d+|D[PQ]\d+(\..*)?|D2IM(DIS|ERR)?\d+(\..*)?|AXISCORR|D2IMEXT|NPOLEXT|DVERR|"
     r"WAT\d_\d+|AMD[XY]\d+|PPO\d+|PLTRA[HMS]|PLTDEC(SN|D|M|S)|PLTSCALE|CNPIX\d|[XY]PIXELSZ|OBJCTX|OBJCTY"
 )
+# Those of them that an alternate description has too, with a letter behind (CTYPE1A)
+_ALTERNATE_KEYWORD = (
+    r"(WCSAXES|WCSNAME|(?:CTYPE|CRPIX|CRVAL|CDELT|CUNIT)\d|(?:PC|CD)\d_\d|P[VS]\d_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX)"
+)
+_ON_THE_SKY = re.compile(r"(RA--|DEC-|[GES]L(ON|AT))", re.IGNORECASE)
 _BLOCK_BYTES = 2880  # of FITS
 
 
@@ -53,7 +58,9 @@ def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
     """Take the pixel grid of an image extension, complete with its lookup tables.
 
     The header cards that describe the WCS are kept verbatim, and so are the extensions they refer to: CPDIS and D2IM
-    distortion images and the binary tables of ``-TAB`` axes. Pixels are not read.
+    distortion images and the binary tables of ``-TAB`` axes. Pixels are not read. Where the primary description
+    (without a letter) is not on the sky, the first alternate one that is stands in its place. An extension without a
+    WCS has that of a primary header without pixels, unless it says ``INHERIT = F``.
 
     Parameters
     ----------
@@ -70,15 +77,16 @@ def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
     Raises
     ------
     UnreadableError
-        If the WCS refers to a lookup table that is not there, or cannot be understood.
+        If the WCS refers to a lookup table that is not there, cannot be understood, or is in an unknown frame.
     """
     from astropy.io import fits
 
     header = hdu.header
     with quiet():
-        text = "".join(
-            card.image for card in header.cards if card.keyword and _WCS_KEYWORD.fullmatch(str(card.keyword).upper())
-        )
+        text = _wcs_cards(header)
+        if "CTYPE" not in text and "PLTRAH" not in text and hdulist is not None and header.get("INHERIT", True):
+            primary = hdulist[0].header
+            text = _wcs_cards(primary) if primary.get("NAXIS") == 0 else text
         if "CTYPE" not in text and "PLTRAH" not in text:
             return None
         content = _header_block(text)
@@ -93,7 +101,23 @@ def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
         squeezed = [length for length in hdu.shape if length != 1]
         shape = (int(squeezed[-2]), int(squeezed[-1])) if len(squeezed) == 2 else tuple(hdu.shape[-2:])
     grid = Grid(content, shape)
-    return grid if grid.wcs.has_celestial and grid.wcs.naxis == 2 else None
+    if not grid.wcs.has_celestial or grid.wcs.naxis != 2:
+        return None
+    celestial_frame(grid.wcs)
+    return grid
+
+
+def _wcs_cards(header: Any) -> str:
+    """Return the cards of the WCS of an image in one text: of the primary description, else of one on the sky."""
+    from astropy.io import fits
+
+    cards = [(str(card.keyword).upper(), card) for card in header.cards if card.keyword]
+    types = {key: str(card.value) for key, card in cards if re.fullmatch(r"CTYPE\d[A-Z]?", key)}
+    if not any(len(key) == 6 and _ON_THE_SKY.match(value) for key, value in types.items()):
+        for letter in sorted({key[-1] for key, value in types.items() if len(key) == 7 and _ON_THE_SKY.match(value)}):
+            found = [(re.fullmatch(_ALTERNATE_KEYWORD + letter, key), card) for key, card in cards]
+            return "".join(fits.Card(match[1], card.value).image for match, card in found if match)
+    return "".join(card.image for key, card in cards if _WCS_KEYWORD.fullmatch(key))
 
 
 def _header_block(cards: str) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from astroanomaly import Catalog, Fact
 
-__all__ = ["band_fact", "catalog_facts", "count_fact", "object_fact", "scale_fact", "size_fact"]
+__all__ = ["band_fact", "catalog_facts", "count_fact", "left_out_facts", "object_fact", "scale_fact", "size_fact"]
 
 _LISTED = 3  # files of a band, tiles
 _BANDS_LISTED = 12
@@ -41,6 +41,29 @@ def catalog_facts(catalog: Catalog, use: str = "sky") -> list[Fact]:
     words = f"column {column}" if column else f"numbers of the rows: {catalog.ids[0]} ..., for want of a column of ids"
     facts.append(Fact("ids", words, {"column": column or None}))
     return facts
+
+
+def left_out_facts(left: Mapping[str, Sequence[str]], counts: Mapping[str, int] | None = None) -> list[Fact]:
+    """Say what was found and is not used: how many by reason, and the first few names; no fact where nothing is.
+
+    Parameters
+    ----------
+    left
+        Names by reason.
+    counts
+        How many there are by reason, where not all names are given.
+    """
+    numbers = {reason: (counts or {}).get(reason, len(names)) for reason, names in left.items()}
+    if not any(numbers.values()):
+        return []
+    texts, value = [], {}
+    for reason, number in sorted(numbers.items(), key=lambda item: -item[1]):
+        names = left[reason][:_LISTED]
+        more = f" and {number - len(names)} more" if number > len(names) else ""
+        texts.append(f"{number} x {reason}: {', '.join(map(_short, names))}{more}")
+        value[reason] = {"number": number, "first": list(names)}
+    few = dict(list(value.items())[:100])
+    return [Fact("left out", _cut("; ".join(texts)), {"total": sum(numbers.values()), "reasons": few})]
 
 
 def object_fact(total: int, **counts: int) -> Fact:

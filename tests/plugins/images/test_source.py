@@ -9,6 +9,7 @@ import re
 import struct
 import tarfile
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 
@@ -892,3 +893,27 @@ def test_real_archives_decode_whole_and_as_pillow_does(data_folder, name, count,
             assert np.array_equal(pixels[object_id], expected)
         truth = {row["filename"]: row[column_name] for row in csv.DictReader(io.StringIO(archive.read(table).decode()))}
     assert {object_id.rpartition("/")[2]: value for object_id, value in column(blocks, column_name).items()} == truth
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_every_file_beside_the_pictures_is_counted_and_named(tmp_path, archive):
+    """Found, which is counted as the files are listed, is what is used, replaced and left out, each counted apart."""
+    folder = tmp_path / "p"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (16, 16), "red").save(folder / name)
+    for name in ("c.webp", "d.gif", "e.bmp", "f.jp2", ".hidden.png", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    given = folder
+    if archive:
+        given = tmp_path / "p.zip"
+        with zipfile.ZipFile(given, "w") as packed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the name that is there twice
+            for path in [*folder.iterdir(), folder / "a.png", folder / "notes.txt"]:
+                packed.write(path, path.name)
+    facts = ingest("images", [given], out=tmp_path / "c").facts
+    files = facts["files"].value
+    assert files == {"found": 8 + 2 * archive, "used": 2, "replaced": 2 * archive, "left_out": 6}
+    assert files["found"] == files["used"] + files["replaced"] + files["left_out"]
+    assert facts["left out"].value["total"] == 6
+    assert all(name in facts["left out"].text for name in ("c.webp", "d.gif", "e.bmp", "f.jp2", ".hidden.png"))
