@@ -149,6 +149,7 @@ class FitsSource:
                 y=options.y or None,
                 id=options.id or None,
                 frame=options.frame or None,
+                unit=options.unit or None,
             )
         rule = BandRule(options.bands)
         leave_out = options.catalog if isinstance(options.catalog, Path) else None

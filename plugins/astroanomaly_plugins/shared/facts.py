@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import Catalog, Fact
+from astroanomaly_plugins.shared.columns import is_carried
 
 __all__ = ["band_fact", "catalog_facts", "count_fact", "left_out_facts", "object_fact", "scale_fact", "size_fact"]
 
@@ -40,6 +41,14 @@ def catalog_facts(catalog: Catalog, use: str = "sky") -> list[Fact]:
     column = catalog.found.get("id", "")
     words = f"column {column}" if column else f"numbers of the rows: {catalog.ids[0]} ..., for want of a column of ids"
     facts.append(Fact("ids", words, {"column": column or None}))
+    if "tables" in catalog.found:
+        words = f"{catalog.found['tables']} of the catalogue, taken together: their columns are the same"
+        facts.append(Fact("tables of the catalogue", _cut(words), catalog.found["tables"].split(", ")[:_BANDS_LISTED]))
+    wide = [name for name in catalog.columns.colnames if not is_carried(catalog.columns[name])]
+    if wide:
+        listed = ", ".join(map(_short, wide[:_BANDS_LISTED])) + (" ..." if len(wide) > _BANDS_LISTED else "")
+        words = f"{len(wide)} of the catalogue, which hold no single number or text per row: {listed}"
+        facts.append(Fact("columns left out", _cut(words), {"number": len(wide), "first": wide[:_BANDS_LISTED]}))
     return facts
 
 
