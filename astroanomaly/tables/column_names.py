@@ -77,8 +77,8 @@ ID_NAMES = (
 )  # fmt: skip
 # In a table of labels. Fewer: the number or source id of another catalogue may be that of another object of ours; such
 # rows are matched by position.
-LABELLED_ID_NAMES = ("object_id", "id", "objid", "filename", "file", "path", "name")
-LABEL_NAMES = ("label", "class", "verdict", "classification")
+LABELLED_ID_NAMES = ("object_id", "id", "objid", "filename", "file", "path", "name", "image")
+LABEL_NAMES = ("label", "class", "verdict", "classification", "human_label", "choice")
 TASK_ID_NAMES = ("object_id", "id", "ids")  # in the table of a source's task
 _MAX_UCD_CHARACTERS = 200
 _WITH_UNIT = re.compile(r"(\S.*?)\s*(?:\[([^\]]+)\]|\(([^)]+)\))")
