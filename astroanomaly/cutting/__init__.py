@@ -15,7 +15,7 @@ from astroanomaly.cutting.grids import (
     tan_grid,
     wcs_from_fits,
 )
-from astroanomaly.cutting.padding import ConstantArea, constant_areas
+from astroanomaly.cutting.padding import ConstantArea, constant_areas, is_counts
 from astroanomaly.cutting.remarks import quiet
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "cut",
     "first_pixels",
     "grid_from_hdu",
+    "is_counts",
     "open_fits",
     "pixel_scale_arcsec",
     "pixel_to_sky",

@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
-from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, open_fits, quiet, same_grid
+from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, is_counts, open_fits, quiet, same_grid
 
 __all__ = [
     "BROKEN",
@@ -479,7 +479,8 @@ def _open_plane(path: Path, number: int, of_cube: int | None) -> tuple[Plane, Gr
     if compressed:
         with open_fits(path, memmap=False) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
             plane = Plane(_two_axes(np.asarray(hdulist[number].data), of_cube))
-    return Plane(plane.stored, plane.scale, plane.zero, plane.blank, constant_areas(plane.stored)), grid
+    padding = () if is_counts(plane.stored) else constant_areas(plane.stored)
+    return replace(plane, constant=padding), grid
 
 
 def _stored(path: Path, hdu: Any) -> np.ndarray:
