@@ -29,11 +29,13 @@ __all__ = [
     "crop_wcs",
     "grid_from_hdu",
     "pixel_scale_arcsec",
+    "pixel_sides_arcsec",
     "pixel_to_sky",
     "same_grid",
     "sky_to_pixel",
     "tan_grid",
     "wcs_from_fits",
+    "whole_turns",
 ]
 
 # Every keyword that WCSLIB or astropy.wcs reads for the primary description of an image: the FITS WCS papers, SIP,
@@ -51,6 +53,7 @@ _ALTERNATE_KEYWORD = (
     r"(WCSAXES|WCSNAME|(?:CTYPE|CRPIX|CRVAL|CDELT|CUNIT)\d|(?:PC|CD)\d_\d|P[VS]\d_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX)"
 )
 _ON_THE_SKY = re.compile(r"(RA--|DEC-|[GES]L(ON|AT))", re.IGNORECASE)
+_PLACES = 33  # along each side, where the scale is measured if it cannot be in the middle
 _BLOCK_BYTES = 2880  # of FITS
 
 
@@ -223,7 +226,7 @@ def crop_wcs(wcs: WCS, offset_xy: tuple[int, int], shape_hw: tuple[int, int]) ->
 
     offset = np.asarray(offset_xy, dtype=np.float64)
     new = wcs.deepcopy()
-    new.wcs.crpix = wcs.wcs.crpix - offset
+    new.wcs.crpix = wcs.wcs.crpix - offset + (whole_turns(wcs, offset_xy[0] + (shape_hw[1] - 1) / 2), 0)
     if wcs.sip is not None:
         sip = wcs.sip
         new.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, sip.crpix - offset)
@@ -234,6 +237,26 @@ def crop_wcs(wcs: WCS, offset_xy: tuple[int, int], shape_hw: tuple[int, int]) ->
     new.pixel_shape = (int(shape_hw[1]), int(shape_hw[0]))
     new.wcs.set()
     return new
+
+
+def whole_turns(wcs: WCS, x: float) -> float:
+    """Return by how many pixels a cylindrical map has to be moved so that its WCS knows the column ``x``.
+
+    WCSLIB gives positions for native longitudes from -180 to 180 degrees only; a map that shows 0 to 360 goes beyond.
+    It repeats itself after a full turn. 0 for any other map.
+    """
+    turn = _turn(wcs)
+    if not turn or np.isfinite(wcs.all_pix2world(x, wcs.wcs.crpix[1] - 1, 0)).all():
+        return 0.0
+    return next((k for k in (turn, -turn) if np.isfinite(wcs.all_pix2world(x - k, wcs.wcs.crpix[1] - 1, 0)).all()), 0.0)
+
+
+def _turn(wcs: WCS) -> float:
+    """Pixels of a full turn along x on a map in a cylindrical projection whose axes are not rotated; else 0."""
+    if wcs.wcs.lng != 0 or wcs.wcs.ctype[0][5:8] not in ("CAR", "MER", "CEA", "CYP") or wcs.has_distortion:
+        return 0.0
+    matrix = wcs.pixel_scale_matrix
+    return 360 / abs(float(matrix[0, 0])) if matrix[0, 0] and not matrix[0, 1] and not matrix[1, 0] else 0.0
 
 
 def tan_grid(center: tuple[float, float], pixel_scale_arcsec: float, shape: tuple[int, int]) -> Grid:
@@ -307,6 +330,10 @@ def pixel_to_sky(grid: Grid, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.atleast_1d(np.asarray(x, np.float64)), np.atleast_1d(np.asarray(y, np.float64))
     with quiet(), np.errstate(invalid="ignore"):
         world = np.asarray(wcs.all_pix2world(x, y, 0), dtype=np.float64)
+        turn = _turn(wcs)
+        for shift in (turn, -turn) if turn and not np.isfinite(world).all() else ():
+            lost = ~np.isfinite(world).all(axis=0)
+            world[:, lost] = wcs.all_pix2world(x[lost] + shift, y[lost], 0)
         lon, lat = world[wcs.wcs.lng], world[wcs.wcs.lat]
         good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
         ra, dec = np.full(x.shape, np.nan), np.full(x.shape, np.nan)
@@ -342,22 +369,53 @@ def sky_to_pixel(grid: Grid, ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]
         error = np.hypot(dlon * np.cos(lat), back[wcs.wcs.lat] - world[wcs.wcs.lat]) * 3600
         wrong = ~(error < 0.1 * pixel_scale_arcsec(grid))
         found[:, wrong] = np.nan
+        turn = _turn(wcs)
+        for shift in (turn, -turn) if turn else ():
+            moved = found[0] + shift
+            outside = (found[0] < -0.5) | (found[0] > grid.shape[1] - 0.5)
+            found[0] = np.where(outside & (moved >= -0.5) & (moved <= grid.shape[1] - 0.5), moved, found[0])
     x[good], y[good] = found
     return x, y
 
 
 def pixel_scale_arcsec(grid: Grid) -> float:
-    """Measure the side of a pixel in the middle of a grid, distortions included: the root of the pixel's area."""
+    """Measure the side of a pixel in the middle of a grid, distortions included: the root of the pixel's area.
+
+    Where the WCS gives no position there, it is measured at the nearest place where it does; NaN where it does nowhere.
+    """
+    first, second, sine = _sides(grid)
+    return float(np.sqrt(first * second * sine))
+
+
+def pixel_sides_arcsec(grid: Grid) -> tuple[float, float]:
+    """Measure the sides of a pixel along x and y, at the place of `pixel_scale_arcsec`."""
+    first, second, _ = _sides(grid)
+    return first, second
+
+
+def _sides(grid: Grid) -> tuple[float, float, float]:
+    """Sides of a pixel along x and y in arcsec, and the sine of the angle between them."""
     from astropy.coordinates import angular_separation
 
     wcs = grid.wcs
-    x, y = (grid.shape[1] - 1) / 2, (grid.shape[0] - 1) / 2
-    with quiet():
-        world = np.radians(np.asarray(wcs.all_pix2world([x, x + 1, x, x + 1], [y, y, y + 1, y + 1], 0)))
-    lon, lat = world[wcs.wcs.lng], world[wcs.wcs.lat]
-    first, second, diagonal = (angular_separation(lon[0], lat[0], lon[k], lat[k]) for k in (1, 2, 3))
-    cosine = np.clip((diagonal**2 - first**2 - second**2) / (2 * first * second), -1, 1)
-    return float(np.degrees(np.sqrt(first * second * np.sqrt(1 - cosine**2))) * 3600)
+    x, y = np.array([(grid.shape[1] - 1) / 2]), np.array([(grid.shape[0] - 1) / 2])
+    for step in (1, _PLACES):
+        if step > 1:  # the middle is no place on the sky: a hole of the projection, or the end of a map
+            u, v = (np.linspace(0, length - 1, step) for length in grid.shape[::-1])
+            places = np.stack(np.meshgrid(u, v)).reshape(2, -1)
+            x, y = places[:, np.argsort(np.hypot(places[0] - x, places[1] - y), kind="stable")]
+        with quiet(), np.errstate(invalid="ignore", divide="ignore"):
+            corners = np.concatenate([x, x + 1, x, x + 1]), np.concatenate([y, y, y + 1, y + 1])
+            world = np.radians(np.asarray(wcs.all_pix2world(*corners, 0)))
+            lon, lat = (world[axis].reshape(4, -1) for axis in (wcs.wcs.lng, wcs.wcs.lat))
+            first, second, diagonal = (angular_separation(lon[0], lat[0], lon[k], lat[k]) for k in (1, 2, 3))
+            cosine = np.clip((diagonal**2 - first**2 - second**2) / (2 * first * second), -1, 1)
+            sine = np.sqrt(1 - cosine**2)
+        good = np.flatnonzero(np.isfinite(cosine) & (first > 0) & (second > 0) & (sine > 0))
+        if len(good):
+            k = good[0]
+            return float(np.degrees(first[k]) * 3600), float(np.degrees(second[k]) * 3600), float(sine[k])
+    return np.nan, np.nan, np.nan
 
 
 def same_grid(first: Grid, second: Grid) -> bool:

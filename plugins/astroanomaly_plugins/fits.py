@@ -52,7 +52,15 @@ from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
 from astroanomaly_plugins.mosaics.bands import BandRule, name_bands, sort_bands
 from astroanomaly_plugins.mosaics.checksums import checksum_fact
 from astroanomaly_plugins.mosaics.facts import image_facts, input_facts, object_facts, stamp_facts
-from astroanomaly_plugins.mosaics.files import Image, describe, find_files, scan, select, settle_auxiliary
+from astroanomaly_plugins.mosaics.files import (
+    Image,
+    describe,
+    find_files,
+    refuse_logarithmic,
+    scan,
+    select,
+    settle_auxiliary,
+)
 from astroanomaly_plugins.mosaics.placing import Placing, place
 from astroanomaly_plugins.mosaics.reading import read_stamps, read_tile
 from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile
@@ -230,11 +238,13 @@ def _choose(images: list[Image], options: FitsOptions, rule: BandRule) -> tuple[
     if rule:
         wanted = select(images, options.ext) if options.ext else images
         pairs = rule.select(wanted)
+        refuse_logarithmic([image for image, _ in pairs])
         return [image for image, _ in pairs], dict(pairs)
     chosen = select(images, options.ext)
     if not chosen:
         what = f"--ext {','.join(options.ext)} matches none of these" if options.ext else "none of these is a band"
         way = "Choose with --ext NAME or --bands NAME=FILE[EXTENSION]"
+        refuse_logarithmic([image for image in images if not image.auxiliary])
         if any(image.nameless for image in images):
             way = (
                 "The header of the cube does not say what its planes are (BANDS = 'grz'). Name them, for all files as "

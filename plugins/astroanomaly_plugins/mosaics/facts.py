@@ -27,6 +27,10 @@ def image_facts(tiles: Sequence[Tile], bands: Sequence[str], units: Sequence[str
     """Say which band comes from which images, what named it, and the pixel scale."""
     files = {band: [tile.bands[band].place for tile in tiles if band in tile.bands] for band in bands}
     facts = [band_fact(files, dict(zip(bands, units, strict=True)), f"named by {named_by}")]
+    asinh = [image.place for tile in tiles for image in tile.bands.values() if image.asinh]
+    if asinh:
+        words = f"asinh magnitudes of {len(asinh)} images are made linear flux (BOFFSET, BSOFTEN), as in {asinh[0]}"
+        facts.append(Fact("flux", words, {"asinh": len(asinh)}))
     scales = [pixel_scale_arcsec(tile.grid) for tile in tiles if tile.grid is not None]
     if scales:
         resampled = sum(tile.tan is not None for tile in tiles)

@@ -25,6 +25,7 @@ __all__ = [
     "find_files",
     "first_line",
     "open_plane",
+    "refuse_logarithmic",
     "scan",
     "select",
     "settle_auxiliary",
@@ -52,6 +53,7 @@ _ZERO_POINTS = (
     "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
     "PHOTZP", "PHOTZPT", "ZP", "ZPOINT", "MZP",
 )  # fmt: skip
+_LOGARITHMIC = re.compile(r"\s*((ab|st|vega)?_?mag(nitudes?)?|dex|db)(?![a-z])", re.IGNORECASE)
 _MOST_PLANES = 4096  # of a cube that is taken apart
 _READ_BYTES = 2**20  # of an image that is read rather than mapped: a map costs an open file
 _NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|blank|mirror|-+)$", re.IGNORECASE)
@@ -102,6 +104,8 @@ class Image:
         Whether it is a plane of a cube whose header does not say what its planes are.
     alone
         Whether it is an object of its own, whatever else is on its grid.
+    asinh
+        Whether its pixels are asinh magnitudes of Pan-STARRS, which are turned into flux.
     """
 
     path: Path
@@ -119,11 +123,17 @@ class Image:
     plane: int | None = None
     nameless: bool = False
     alone: bool = False
+    asinh: bool = False
 
     @property
     def place(self) -> str:
         """Path, extension and plane, as messages and ``--bands`` spell them."""
         return f"{self.path}{self.spot}"
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the unit is a magnitude, dex or decibel: no flux that can be stretched, resampled or added."""
+        return bool(_LOGARITHMIC.match(self.unit))
 
     @property
     def spot(self) -> str:
@@ -252,6 +262,7 @@ def scan(path: Path, root: Path) -> list[Image]:
                     auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSION_WORDS) or str(about).lower(),
                     zero_point=zero_point(header, primary),
                     kind=kind,
+                    asinh=_asinh(header) is not None,
                 )
                 images += _planes(image, header, primary) if len(flat) == 3 else [image]
     except AstroAnomalyError as error:
@@ -261,6 +272,13 @@ def scan(path: Path, root: Path) -> list[Image]:
     except BROKEN as error:
         raise UnreadableError(f"{path} cannot be read as FITS: {first_line(error)}") from error
     return images
+
+
+def _asinh(header: Any) -> tuple[float, float] | None:
+    """Return ``BOFFSET`` and ``BSOFTEN`` of Pan-STARRS; None where a header has them not."""
+    values = header.get("BOFFSET"), header.get("BSOFTEN")
+    numbers = [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 and numbers[1] > 0 else None
 
 
 def _planes(cube: Image, header: Any, primary: Any) -> list[Image]:
@@ -407,7 +425,24 @@ def select(images: Sequence[Image], extensions: Sequence[str]) -> list[Image]:
                 f"{image.place} has {len(image.shape)} axes {image.shape}; expected an image of two axes, or a cube of "
                 f"at most {_MOST_PLANES} planes"
             )
+    refuse_logarithmic(chosen)
     return chosen
+
+
+def refuse_logarithmic(images: Sequence[Image]) -> None:
+    """Refuse images that somebody chose and that are in magnitudes.
+
+    Raises
+    ------
+    BandError
+        If one is.
+    """
+    for image in images:
+        if image.logarithmic:
+            raise BandError(
+                f"{image.place} is in {image.unit} (BUNIT), which is no linear flux. Convert it first, as in "
+                "flux = 10**(-0.4 * mag), or give the image it was made of"
+            )
 
 
 def why_left_out(image: Image) -> str:
@@ -416,6 +451,8 @@ def why_left_out(image: Image) -> str:
         return f"{image.auxiliary}: about another image (--ext or --bands takes it)"
     if len(image.shape) != 2:
         return f"{len(image.shape)} axes"
+    if image.logarithmic:
+        return f"in {image.unit}, which is no linear flux (convert it first: flux = 10**(-0.4 mag))"
     if image.nameless:
         return "plane of a cube whose header has no BANDS (--bands NAME=FILE[EXT][PLANE], or --planes objects)"
     return ""
@@ -430,6 +467,7 @@ def describe(images: Sequence[Image]) -> str:
         notes += [f"band {image.header_band}"] if image.header_band else []
         notes += [f"never a band: {image.auxiliary}"] if image.auxiliary else []
         notes += ["plane of a cube"] if image.nameless else []
+        notes += [f"in {image.unit}, no flux"] if image.logarithmic else []
         lines.append(f"\n  {image.place} ({', '.join(notes)})")
     return "".join(lines) + (f"\n  ... {len(images) - 30} more" if len(images) > 30 else "")
 
@@ -469,7 +507,7 @@ def _open_plane(path: Path, number: int, of_cube: int | None) -> tuple[Plane, Gr
             raise UnreadableError(f"{path} has no extension {number} any more: it changed after it was planned")
         hdu = hdulist[number]
         grid = grid_from_hdu(hdu, hdulist)
-        compressed = isinstance(hdu, fits.CompImageHDU)
+        compressed, asinh = isinstance(hdu, fits.CompImageHDU), _asinh(hdu.header)
         if not compressed:
             header = hdu.header
             scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
@@ -480,7 +518,7 @@ def _open_plane(path: Path, number: int, of_cube: int | None) -> tuple[Plane, Gr
         with open_fits(path, memmap=False) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
             plane = Plane(_two_axes(np.asarray(hdulist[number].data), of_cube))
     padding = () if is_counts(plane.stored) else constant_areas(plane.stored)
-    return replace(plane, constant=padding), grid
+    return replace(plane, constant=padding, asinh=asinh), grid
 
 
 def _stored(path: Path, hdu: Any) -> np.ndarray:

@@ -79,8 +79,11 @@ def _is_per_area(unit: str) -> bool:
     from astropy import units as u
 
     with quiet():
-        parsed = u.Unit(unit, parse_strict="silent") if unit else u.dimensionless_unscaled
-    if isinstance(parsed, u.UnrecognizedUnit):
+        try:
+            parsed = u.Unit(unit, parse_strict="silent") if unit else u.dimensionless_unscaled
+        except (ValueError, TypeError):  # that it is silent holds for words, not for every text
+            return False
+    if isinstance(parsed, u.UnrecognizedUnit) or not isinstance(parsed, u.UnitBase):
         return False
     powers = dict(zip(parsed.decompose().bases, parsed.decompose().powers, strict=True))
     return powers.get(u.rad, 0) == -2 or powers.get(u.sr, 0) == -1

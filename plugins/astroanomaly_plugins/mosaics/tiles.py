@@ -16,6 +16,7 @@ from astroanomaly import BandError, ConfigError, FootprintError, Grid, wavelengt
 from astroanomaly.cutting import (
     covering_tan_grid,
     pixel_scale_arcsec,
+    pixel_sides_arcsec,
     pixel_to_sky,
     same_grid,
     sky_to_pixel,
@@ -304,8 +305,8 @@ def make_tile(bands: dict[str, Image], pixel_scale: float | None) -> Tile:
     return Tile(bands, tan_grid((tan[0], tan[1]), tan[2], (tan[3], tan[4])), tan)
 
 
-def check_scales(tiles: Sequence[Tile]) -> float | None:
-    """Return the common pixel scale of the tiles in arcsec; None without a WCS.
+def check_scales(tiles: Sequence[Tile]) -> float | tuple[float, float] | None:
+    """Return the common pixel scale of the tiles in arcsec, along x and y if pixels are not square; None without a WCS.
 
     Raises
     ------
@@ -322,4 +323,13 @@ def check_scales(tiles: Sequence[Tile]) -> float | None:
             f"{high[1].first.place}. Resample all to one with --pixel-scale, as in --pixel-scale {low[0]:.3g}, "
             "or ingest them into caches of their own"
         )
+    sides = np.array([pixel_sides_arcsec(tile.grid) for tile in tiles if tile.grid is not None])
+    unequal = np.abs(np.log(sides[:, 0] / sides[:, 1])) > np.log1p(_SCALE_TOLERANCE)
+    if unequal.any():
+        if (np.ptp(sides, axis=0) > _SCALE_TOLERANCE * sides.min(axis=0)).any():
+            raise ConfigError(
+                "the pixels are not square, and not alike in all images: resample all to square ones with "
+                f"--pixel-scale, as in --pixel-scale {low[0]:.3g}"
+            )
+        return float(np.median(sides[:, 0])), float(np.median(sides[:, 1]))
     return float(np.median([scale for scale, _ in scales]))

@@ -145,14 +145,15 @@ def scale_fact(scales: Sequence[float], note: str = "") -> Fact:
     return Fact("pixel scale", f"{words} arcsec{note}", {"arcsec": [low, high]})
 
 
-def size_fact(size_hw: Sequence[int], scale: float | None) -> Fact:
-    """Say the size of a cutout in pixels and, where the scale is known, in arcsec."""
+def size_fact(size_hw: Sequence[int], scale: float | tuple[float, float] | None) -> Fact:
+    """Say the size of a cutout in pixels and, where the scale (or the sides of a pixel, x and y) is known, arcsec."""
     height, width = int(size_hw[0]), int(size_hw[1])
     value: dict[str, Any] = {"pixels": [height, width], "arcsec": None}
     words = f"{width} x {height} pixels"
     if scale is not None:
-        value["arcsec"] = [height * scale, width * scale]
-        words += f" = {width * scale:.5g} x {height * scale:.5g} arcsec"
+        across, down = scale if isinstance(scale, tuple) else (scale, scale)
+        value["arcsec"] = [height * down, width * across]
+        words += f" = {width * across:.5g} x {height * down:.5g} arcsec"
     return Fact("size", f"{words} (width x height)", value)
 
 

@@ -4,7 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
+from astropy.table import QTable
+from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -258,3 +261,74 @@ def test_a_file_that_is_there_twice_is_a_failure_and_no_more(tmp_path):
     assert balanced(cache)
     assert sorted(failure.object_id for failure in cache.failures) == ["gal1-copy.fits", "gal1.fits"]
     assert all("twice" in failure.reason for failure in cache.failures)
+
+
+# ---------------------------------------------------------------------------------------------------- units and scales
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_asinh_magnitudes_of_pan_starrs_become_flux(tmp_path, packed):
+    flux = np.random.default_rng(2).gamma(2, 50, (SIDE, SIDE)) - 20
+    stored = (2.5 / np.log(10) * np.arcsinh((flux - 3) / 4)).astype("f4")
+    header = head(BOFFSET=3.0, BSOFTEN=2.0)
+    if packed:
+        hdu = fits.CompImageHDU(stored, header, quantize_level=0, compression_type="GZIP_2")
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "a.fits")
+    else:
+        write(tmp_path / "a.fits", stored, header)
+    for number, options in enumerate(({}, {"pixel_scale": 0.5})):
+        cache = cut(tmp_path / "a.fits", tmp_path / f"c{number}", **options)
+        got = cache["a.fits"].data[0]
+        middle = got[(got.shape[0] - SIDE) // 2 :, (got.shape[1] - SIDE) // 2 :][2 : SIDE - 2, 2 : SIDE - 2]
+        assert np.allclose(middle, flux[2:-2, 2:-2], rtol=1e-4, atol=1e-3) or options
+        assert abs(np.nanmean(got) - flux.mean()) < 2
+        assert "BSOFTEN" in cache.facts["flux"].text
+
+
+@pytest.mark.parametrize("unit", ["mag", "mag(AB)", "ABmag", "mag/arcsec2", "dex(Jy)", "dB"])
+def test_magnitudes_are_no_flux(tmp_path, unit):
+    path = write(tmp_path / "s/mags.fits", None, head(BUNIT=unit))
+    for options in ({}, {"bands": (f"r={path}",)}, {"ext": ("0",)}):
+        with pytest.raises(BandError, match=r"no linear flux. Convert"):
+            cut(tmp_path / "s", tmp_path / "c", **options)
+    write(tmp_path / "s/flux.fits", None, head(151, BUNIT="nmgy"))
+    cache = cut(tmp_path / "s", tmp_path / "c")
+    assert list(cache.ids) == ["flux.fits"]
+    assert "mags.fits" in cache.facts["left out"].text
+
+
+@pytest.mark.parametrize("unit", ["nmgy", "maggies", "magnetic flux", "dBm5", "Jy/(beam", "???", "electron/s/Jy"])
+def test_odd_units_stop_nothing(tmp_path, unit):
+    write(tmp_path / "a.fits", None, head(BUNIT=unit))
+    assert cut(tmp_path / "a.fits", tmp_path / "c", pixel_scale=0.5)["a.fits"].units == (unit,)
+
+
+@pytest.mark.parametrize(("size", "pixels"), [("10arcsec", (10, 20)), ("10arcsec x 5arcsec", (5, 20)), ("7", (7, 7))])
+def test_an_angle_is_that_angle_on_pixels_that_are_not_square(tmp_path, size, pixels):
+    header = head()
+    header["PC2_2"] *= 2
+    write(tmp_path / "a.fits", None, header)
+    (tmp_path / "cat.csv").write_text("id,ra,dec\nhere,150,2\n")
+    cache = cut(tmp_path / "a.fits", tmp_path / "c", catalog=tmp_path / "cat.csv", size=size)
+    assert cache["here"].data.shape == (1, *pixels)
+
+
+@pytest.mark.parametrize("crval", [0.0, 100.0, 359.5])
+@pytest.mark.parametrize("projection", ["CAR", "CEA", "MER"])
+def test_a_map_of_the_whole_sky_that_begins_at_its_reference_loses_nothing(tmp_path, projection, crval):
+    """Its middle, and half of its pixels, have no position by WCSLIB, which knows -180 to 180 degrees only."""
+    header = fits.Header()
+    for axis, (name, value, first) in enumerate((("RA--", crval, 0.5), ("DEC-", 0.0, 45.5)), 1):
+        header.update({f"CTYPE{axis}": f"{name}-{projection}", f"CRVAL{axis}": value, f"CRPIX{axis}": first})
+        header[f"CDELT{axis}"] = 1.0
+    data = np.add.outer(np.arange(90.0), np.arange(360.0) / 1000).astype("f4")
+    write(tmp_path / "a.fits", data, header)
+    ra = (np.array([20.5, 100.5, 181.5, 270.5, 340.5]) + crval) % 360
+    table = QTable({"id": list("abcde"), "ra": ra * u.deg, "dec": np.zeros(5) * u.deg})
+    cache = cut(tmp_path / "a.fits", tmp_path / "c", catalog=table, size=9)
+    assert sorted(cache.ids) == list("abcde")
+    for name, x in zip("abcde", (20, 100, 181, 270, 340), strict=True):
+        cutout = cache[name]
+        assert np.array_equal(cutout.data[0], data[40:49, x - 4 : x + 5])
+        assert cutout.coord.separation(cutout.wcs.pixel_to_world(4, 4)).deg < 1
+        assert cutout.coord.separation(WCS(cutout.to_hdulist()[1].header).pixel_to_world(4, 4)).deg < 1
