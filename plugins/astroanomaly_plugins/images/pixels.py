@@ -21,7 +21,12 @@ _FORMATS = (
     TiffImagePlugin.TiffImageFile.format,
 )
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_TIFF = TiffImagePlugin.TiffImageFile.format
 _ORIENTATION_TAG = 0x0112
+_SUBFILE_TAG, _EXTRA_SAMPLES_TAG = 254, 338  # of TIFF 6.0
+_BITS_TAG, _SAMPLE_FORMAT_TAG = 258, 339
+_SAMPLE_FORMATS = {1: "unsigned integers", 2: "signed integers", 3: "floating-point numbers"}
+_OPAQUE = 255
 _METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds an orientation
 _CUT_SHORT_REASON = "cut short: the file ends before the picture does"
 _TRAILING_ZEROS = bytes(16)
@@ -83,6 +88,8 @@ class PixelRule:
     center
         Side of the square of the picture's own pixels in its middle that is taken first; 0: the whole picture. Of a
         smaller picture, ``pad`` takes what there is, with a border; ``crop`` refuses it.
+    pages
+        What is made of a TIFF of several pages: ``refuse``, or ``first``.
     """
 
     color: Literal["rgb", "grey"]
@@ -93,6 +100,7 @@ class PixelRule:
     sixteen_bit: Literal["scale", "percentile"] = "scale"
     max_pixels: int = 50_000_000
     center: int = 0
+    pages: Literal["refuse", "first"] = "refuse"
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -172,13 +180,16 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
     Raises
     ------
     PictureError
-        If the file is not a PNG, JPEG or TIFF, is cut short or damaged, or has more pixels than allowed. A picture of
-        which a part is missing is never returned.
+        If the file is not a PNG, JPEG or TIFF, is cut short or damaged, has more pixels than allowed, or is a TIFF of
+        several pages. A picture of which a part is missing is never returned.
     """
     try:
         with _open(data, rule.max_pixels) as image:
             raw = _raw_mode(image)
+            if image.format == _TIFF and rule.pages == "refuse":
+                _refuse_pages(image)
             image.load()
+            image = _without_false_alpha(image)
             upright = image
             if image.info.keys() & _METADATA:  # looking for EXIF in every picture would cost a tenth of the speed
                 upright = ImageOps.exif_transpose(image)
@@ -190,6 +201,38 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
             return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     except _DAMAGE as error:
         raise PictureError(_reason(error)) from error
+
+
+def _refuse_pages(image: Image.Image) -> None:
+    """Refuse a TIFF with further pages; a smaller copy of the first, and a mask for it, are none."""
+    first = image.size
+    try:
+        image.seek(1)
+    except EOFError:
+        return
+    about = int(getattr(image, "tag_v2", {}).get(_SUBFILE_TAG, 0) or 0)
+    smaller = image.width < first[0] and image.height < first[1]
+    image.seek(0)
+    if not about & 0b101 and not smaller:
+        raise PictureError(
+            "a TIFF of several pages, of which each may be a band, an exposure or a picture of its own: save them as "
+            "files of their own, or take the first of each with --pages first"
+        )
+
+
+def _without_false_alpha(image: Image.Image) -> Image.Image:
+    """Take off a further channel of a TIFF that is no transparency, and leave the colours as they are.
+
+    It is one only where ``ExtraSamples`` says so and some pixel is opaque: tifffile calls the fourth channel of any
+    array unassociated alpha.
+    """
+    if image.format != _TIFF or image.mode not in ("RGBA", "LA"):
+        return image
+    said = tuple(getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES_TAG, ()) or ())
+    if said[:1] in ((1,), (2,)) and image.getchannel("A").getextrema()[1] == _OPAQUE:
+        return image
+    colours = image.split()[:-1]
+    return Image.merge("RGB", colours) if len(colours) == len("RGB") else colours[0]
 
 
 # ---------------------------------------------------------------------------------------------------------- opening
@@ -226,12 +269,32 @@ def _why_unknown(data: bytes) -> str:
         ("TIFF", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     ):
         if data.startswith(starts):
+            pixels = _tiff_pixels(data) if name == "TIFF" else ""
+            if pixels:
+                return (
+                    f"a TIFF whose pixels are {pixels}, which Pillow does not decode: save it with one channel of 8 or "
+                    "16 bits or 32-bit floating-point numbers, or as FITS (`astroanomaly ingest fits`)"
+                )
             return f"begins like a {name}, but its header is damaged or describes pixels that Pillow cannot decode"
     for start, what in _OTHER_FORMATS:
         if data.startswith(start):
             return f"neither PNG nor JPEG nor TIFF, whatever its name says: it is {what}"
     text = all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in data[:64])
     return f"neither PNG nor JPEG nor TIFF, whatever its name says: it is {'text' if text else 'of an unknown format'}"
+
+
+def _tiff_pixels(data: bytes) -> str:
+    """Say in words what the pixels of a TIFF are; empty where its first directory cannot be read."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = tuple(tags[_BITS_TAG])
+        kind = _SAMPLE_FORMATS.get(next(iter(tags.get(_SAMPLE_FORMAT_TAG, (1,)))), "of an unknown kind")
+    except _DAMAGE:
+        return ""
+    return f"{len(bits)} channels of {bits[0]} bits, {kind}" if len(bits) > 1 else f"{bits[0]} bits, {kind}"
 
 
 def _reason(error: BaseException) -> str:

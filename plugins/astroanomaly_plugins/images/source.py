@@ -4,13 +4,15 @@ Every picture becomes like all others by this rule:
 
 * **Which files.** Suffixes .png .jpg .jpeg .jpe .jfif .tif .tiff in any case; hidden files and ``__MACOSX`` are left
   out, links to folders and links inside archives are not followed. The content decides, not the suffix: a JPEG called
-  .png is read, a text called .jpg is a failure. Of several frames the first is taken. Archives are not unpacked.
+  .png is read, a text called .jpg is a failure. Of several frames the first is taken; a TIFF of several
+  pages is a failure (``pages``). Archives are not unpacked.
 * **Id.** The path relative to what was given (for a single file its name), with forward slashes. In names from archives
   ``..``, a leading slash and drive letters are dropped; control characters and bytes that are no UTF-8 become ``%XX``.
 * **Upright.** EXIF orientation is applied.
 * **Colour.** Bands R, G, B or one band I. ``auto``: I if all of up to 64 evenly spaced pictures are grey by their
   headers, else R, G, B. Colours become grey as 0.299 R + 0.587 G + 0.114 B; grey becomes three equal bands.
-  Transparency is composed over black. Palettes are looked up; CMYK, YCbCr and LAB are converted by Pillow.
+  Transparency is composed over black; a fourth channel of a TIFF is transparency only where ``ExtraSamples`` says so
+  and some pixel is opaque, else it is left out. Palettes are looked up; CMYK, YCbCr and LAB are converted by Pillow.
 * **Depth.** 8 bits stay. 16-bit grey is divided by 257, so that 65535 becomes 255 (12-bit TIFF by 4095/255); or
   stretched per picture between its percentiles 0.5 and 99.8 with ``sixteen_bit=percentile``. 16-bit colours keep their
   upper 8 bits. Floating-point and 32-bit pictures have no natural white: they need ``percentile`` or ``kind=flux``.
