@@ -108,7 +108,7 @@ def _edge_blocks(stored: np.ndarray, value: float) -> tuple[np.ndarray, int, int
     equal = 0
     for row in range(len(blocks)):
         strip = stored[row * size : (row + 1) * size] == value
-        equal += np.count_nonzero(strip)
+        equal += int(np.count_nonzero(strip))
         blocks[row] = np.logical_and.reduceat(np.all(strip, axis=0), columns)
     labels, _ = label(blocks, structure=np.ones((3, 3)))
     edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))

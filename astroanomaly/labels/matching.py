@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
+from astroanomaly.tables.column_names import LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.matching import match_positions
 from astroanomaly.tables.names import NameMatcher
+from astroanomaly.tables.read import column_texts
 
-__all__ = ["match_ids", "nearest_objects"]
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["id_column_of", "match_ids", "nearest_objects"]
 
 _EXAMPLES = 5  # named in a message
 
@@ -103,3 +109,12 @@ def nearest_objects(
         f"the nearest, {objects[k]!r}, was taken"
         for k in np.flatnonzero(count > 1)
     ]
+
+
+def id_column_of(table: Table, ids: Sequence[str]) -> str | None:
+    """Return the column of ids: of several with a usual name the first that names an object of ours, else the first."""
+    usual = [name for name in (find_name(table.colnames, (one,)) for one in LABELLED_ID_NAMES) if name]
+    if len(usual) > 1:
+        matcher = NameMatcher(ids)
+        return next((name for name in usual if any(map(matcher.find, column_texts(table[name])))), usual[0])
+    return usual[0] if usual else None

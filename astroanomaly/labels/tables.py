@@ -16,12 +16,11 @@ from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.foreign import SCORES, folder_labels, one_row_per_label
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
-from astroanomaly.labels.matching import match_ids, nearest_objects
+from astroanomaly.labels.matching import id_column_of, match_ids, nearest_objects
 from astroanomaly.tables.catalog import named_columns, require_column
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.csv_rows import csv_rows
 from astroanomaly.tables.given import GivenTable, given_catalog
-from astroanomaly.tables.names import NameMatcher
 from astroanomaly.tables.positions import has_sky_positions, sky_positions
 from astroanomaly.tables.read import column_texts, read_table
 
@@ -145,7 +144,7 @@ def import_labels(
     labels, times = list(filter(None, labels)), [time for time, one in zip(times, said, strict=True) if one]
     annotators, notes = _column_or(table, "annotator", annotator), _column_or(table, "note", "")
     named = named_columns(table, (ra, dec), where)
-    id_column = None if named else _id_column(table, ids)
+    id_column = None if named else id_column_of(table, ids)
     if id_column is None and named is None and _NAMELESS in table.colnames and not has_sky_positions(table):
         id_column = _NAMELESS  # the index that pandas writes
     names = [] if id_column is None else column_texts(table[id_column])
@@ -277,15 +276,6 @@ def _given(given: str | Path | Table, label_names: Sequence[str]) -> tuple[Table
         return folder_labels(found), f"the folder {found}"
     table = _read(found, lambda table: find_name(table.colnames, label_names) is not None)
     return one_row_per_label(table, str(found)), str(found)
-
-
-def _id_column(table: Table, ids: Sequence[str]) -> str | None:
-    """Return the column of ids: of several with a usual name the first that names an object of ours, else the first."""
-    usual = [name for name in (find_name(table.colnames, (one,)) for one in LABELLED_ID_NAMES) if name]
-    if len(usual) > 1:
-        matcher = NameMatcher(ids)
-        return next((name for name in usual if any(map(matcher.find, column_texts(table[name])))), usual[0])
-    return usual[0] if usual else None
 
 
 def _by_position(

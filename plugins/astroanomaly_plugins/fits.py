@@ -55,12 +55,12 @@ from astroanomaly_plugins.mosaics.facts import image_facts, input_facts, object_
 from astroanomaly_plugins.mosaics.files import (
     Image,
     describe,
-    find_files,
     refuse_logarithmic,
     scan,
     select,
     settle_auxiliary,
 )
+from astroanomaly_plugins.mosaics.listing import find_files
 from astroanomaly_plugins.mosaics.placing import Placing, place
 from astroanomaly_plugins.mosaics.reading import read_stamps, read_tile
 from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile

@@ -10,7 +10,7 @@ import numpy as np
 from astroanomaly import FetchError
 from astroanomaly.cutting import Plane, constant_areas, cut, open_fits, quiet
 from astroanomaly_plugins.hips.service import picture
-from astroanomaly_plugins.mosaics.files import open_plane
+from astroanomaly_plugins.mosaics.planes import open_plane
 
 __all__ = ["Pixels", "read_pixels"]
 

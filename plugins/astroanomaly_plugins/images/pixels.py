@@ -2,69 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin
+
+from astroanomaly_plugins.images.opening import DAMAGE, PictureError, open_picture, reason_of
 
 __all__ = ["Header", "PictureError", "PixelRule", "decode", "quiet", "read_header"]
 
-# Named here so that Pillow need not load all its plugins to find these three.
-_FORMATS = (
-    PngImagePlugin.PngImageFile.format,
-    JpegImagePlugin.JpegImageFile.format,
-    TiffImagePlugin.TiffImageFile.format,
-)
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _TIFF = TiffImagePlugin.TiffImageFile.format
 _ORIENTATION_TAG = 0x0112
 _SUBFILE_TAG, _EXTRA_SAMPLES_TAG = 254, 338  # of TIFF 6.0
-_BITS_TAG, _SAMPLE_FORMAT_TAG = 258, 339
-_SAMPLE_FORMATS = {1: "unsigned integers", 2: "signed integers", 3: "floating-point numbers"}
 _OPAQUE = 255
 _METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds an orientation
-_CUT_SHORT_REASON = "cut short: the file ends before the picture does"
-_TRAILING_ZEROS = bytes(16)
 _PERCENTILES = (0.5, 99.8)
 _BAND_NAMES = {"rgb": ("R", "G", "B"), "grey": ("I",)}
-
-# All that Pillow raises on files that are broken or made to break it.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-_OTHER_FORMATS = (
-    (b"GIF8", "a GIF"),
-    (b"BM", "a BMP"),
-    (b"RIFF", "a WebP or another RIFF file"),
-    (b"SIMPLE  =", "a FITS file (`astroanomaly ingest fits` reads those)"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "a gzip file"),
-)
-
-
-class PictureError(Exception):
-    """One picture cannot be used; the text is the reason of its `Failure`. Never leaves the plugin."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +103,7 @@ def read_header(data: bytes, max_pixels: int) -> Header:
         If it is no picture, or one with too many pixels.
     """
     try:
-        with _open(data, max_pixels) as image:
+        with open_picture(data, max_pixels) as image:
             raw = _raw_mode(image)
             colour = image.mode not in _GREY_MODES and not raw.startswith("LA")
             if image.mode == "P":
@@ -158,8 +114,8 @@ def read_header(data: bytes, max_pixels: int) -> Header:
             if image.format != "TIFF" and image.getexif().get(_ORIENTATION_TAG) in (5, 6, 7, 8):
                 width, height = height, width
             return Header(height, width, colour, image.mode in ("I", "F") and not _is_sixteen_bit(image.mode, raw))
-    except _DAMAGE as error:
-        raise PictureError(_reason(error)) from error
+    except DAMAGE as error:
+        raise PictureError(reason_of(error)) from error
 
 
 def decode(data: bytes, rule: PixelRule) -> np.ndarray:
@@ -184,7 +140,7 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
         several pages. A picture of which a part is missing is never returned.
     """
     try:
-        with _open(data, rule.max_pixels) as image:
+        with open_picture(data, rule.max_pixels) as image:
             raw = _raw_mode(image)
             if image.format == _TIFF and rule.pages == "refuse":
                 _refuse_pages(image)
@@ -199,8 +155,8 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
                 return np.stack([_fitted(plane, rule, np.nan) for plane in _flux_planes(upright, raw, rule)])
             pixels = _fitted(_eight_bit(upright, raw, rule), rule, 0)
             return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    except _DAMAGE as error:
-        raise PictureError(_reason(error)) from error
+    except DAMAGE as error:
+        raise PictureError(reason_of(error)) from error
 
 
 def _refuse_pages(image: Image.Image) -> None:
@@ -233,80 +189,6 @@ def _without_false_alpha(image: Image.Image) -> Image.Image:
         return image
     colours = image.split()[:-1]
     return Image.merge("RGB", colours) if len(colours) == len("RGB") else colours[0]
-
-
-# ---------------------------------------------------------------------------------------------------------- opening
-
-
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    if not data:
-        raise PictureError("the file is empty (0 bytes)")
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except Image.UnidentifiedImageError:
-        raise PictureError(_why_unknown(data)) from None
-    if (
-        data.endswith(_TRAILING_ZEROS)
-        and image.format in ("JPEG", "MPO")
-        and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    ):
-        # A JPEG without its end mark (0xFFD9) behind its last scan (0xFFDA): what a broken transfer left empty decodes
-        # to plain grey.
-        raise PictureError(_CUT_SHORT_REASON)
-    width, height = image.size
-    if width * height > max_pixels:
-        raise PictureError(
-            f"{width} x {height} pixels, more than the {max_pixels} allowed: perhaps a decompression bomb "
-            "(--max-pixels sets the limit)"
-        )
-    return image
-
-
-def _why_unknown(data: bytes) -> str:
-    for name, starts in (
-        ("PNG", (b"\x89PNG",)),
-        ("JPEG", (b"\xff\xd8",)),
-        ("TIFF", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    ):
-        if data.startswith(starts):
-            pixels = _tiff_pixels(data) if name == "TIFF" else ""
-            if pixels:
-                return (
-                    f"a TIFF whose pixels are {pixels}, which Pillow does not decode: save it with one channel of 8 or "
-                    "16 bits or 32-bit floating-point numbers, or as FITS (`astroanomaly ingest fits`)"
-                )
-            return f"begins like a {name}, but its header is damaged or describes pixels that Pillow cannot decode"
-    for start, what in _OTHER_FORMATS:
-        if data.startswith(start):
-            return f"neither PNG nor JPEG nor TIFF, whatever its name says: it is {what}"
-    text = all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in data[:64])
-    return f"neither PNG nor JPEG nor TIFF, whatever its name says: it is {'text' if text else 'of an unknown format'}"
-
-
-def _tiff_pixels(data: bytes) -> str:
-    """Say in words what the pixels of a TIFF are; empty where its first directory cannot be read."""
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        stream = io.BytesIO(data)
-        stream.seek(tags.next)
-        tags.load(stream)
-        bits = tuple(tags[_BITS_TAG])
-        kind = _SAMPLE_FORMATS.get(next(iter(tags.get(_SAMPLE_FORMAT_TAG, (1,)))), "of an unknown kind")
-    except _DAMAGE:
-        return ""
-    return f"{len(bits)} channels of {bits[0]} bits, {kind}" if len(bits) > 1 else f"{bits[0]} bits, {kind}"
-
-
-def _reason(error: BaseException) -> str:
-    """Say what went wrong in words that are the same for every picture with the same trouble."""
-    text = str(error)
-    if "truncated" in text.lower() or isinstance(error, EOFError):
-        return _CUT_SHORT_REASON
-    if isinstance(error, Image.DecompressionBombError):
-        return "more pixels than Pillow allows (PIL.Image.MAX_IMAGE_PIXELS): perhaps a decompression bomb"
-    if isinstance(error, MemoryError):
-        return "decoding it needs more memory than there is"
-    return f"damaged: {text or type(error).__name__}"
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -28,7 +28,8 @@ from pathlib import Path
 
 from astroanomaly import BandError, wavelength_nm
 from astroanomaly.cutting import same_grid
-from astroanomaly_plugins.mosaics.files import Image, clean, describe, words_of
+from astroanomaly_plugins.mosaics.files import Image, clean, describe
+from astroanomaly_plugins.mosaics.listing import words_of
 
 __all__ = ["BandRule", "name_bands", "sort_bands"]
 

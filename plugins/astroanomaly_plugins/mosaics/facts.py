@@ -8,7 +8,8 @@ import numpy as np
 
 from astroanomaly import Catalog, Fact
 from astroanomaly.cutting import pixel_scale_arcsec
-from astroanomaly_plugins.mosaics.files import Image, Listing, why_left_out
+from astroanomaly_plugins.mosaics.files import Image, why_left_out
+from astroanomaly_plugins.mosaics.listing import Listing
 from astroanomaly_plugins.mosaics.placing import Placing
 from astroanomaly_plugins.mosaics.tiles import Tile
 from astroanomaly_plugins.shared.facts import (

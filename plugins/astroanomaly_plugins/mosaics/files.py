@@ -1,43 +1,33 @@
-"""FITS files: find them, list their images by headers alone, and open their pixels."""
+"""The images of FITS files, listed by their headers alone: what each is, and which can be bands."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from astropy.io import fits
-
 from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
-from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, is_counts, open_fits, quiet, same_grid
+from astroanomaly.cutting import grid_from_hdu, open_fits, quiet, same_grid
+from astroanomaly_plugins.mosaics.listing import SUFFIX, words_of
+from astroanomaly_plugins.mosaics.planes import BROKEN, asinh_of, first_line, flat_shape
 
 __all__ = [
-    "BROKEN",
     "Image",
-    "Listing",
     "clean",
     "describe",
-    "find_files",
-    "first_line",
-    "open_plane",
     "refuse_logarithmic",
     "scan",
     "select",
     "settle_auxiliary",
     "why_left_out",
-    "words_of",
     "zero_point",
 ]
 
-# What libraries raise on damaged headers, cut-short data and bad compression: anything, zlib.error and struct.error too
-BROKEN: tuple[type[Exception], ...] = (Exception,)
 
-_SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|fz|z))?$|\.fz$", re.IGNORECASE)
 _BAND_KEYS = (
     "BAND",
     "FILTER",
@@ -55,7 +45,6 @@ _ZERO_POINTS = (
 )  # fmt: skip
 _LOGARITHMIC = re.compile(r"\s*((ab|st|vega)?_?mag(nitudes?)?|dex|db)(?![a-z])", re.IGNORECASE)
 _MOST_PLANES = 4096  # of a cube that is taken apart
-_READ_BYTES = 2**20  # of an image that is read rather than mapped: a map costs an open file
 _NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|blank|mirror|-+)$", re.IGNORECASE)
 # Words in the name of an extension or of a file that say: these pixels are about an image, not an image.
 _AUXILIARY_WORDS = re.compile(
@@ -157,77 +146,6 @@ class Image:
         return any(fnmatchcase(name.upper(), wanted.upper()) for name in names if name)
 
 
-@dataclass
-class Listing:
-    """Files that were found where somebody pointed to.
-
-    Attributes
-    ----------
-    files
-        ``(file, root, given by name)`` of each that may be FITS.
-    total
-        How many files there are, counted as the folders are walked.
-    others
-        Names of those that are left out, by reason.
-    """
-
-    files: list[tuple[Path, Path, bool]]
-    total: int = 0
-    others: dict[str, list[str]] = field(default_factory=dict)
-
-
-def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
-    """List files; folders are searched for .fits .fit .fts .fz, also .gz and .bz2.
-
-    Parameters
-    ----------
-    leave_out
-        A file inside the folders that is no image: the catalogue.
-
-    Raises
-    ------
-    UnreadableError
-        If something does not exist, or a folder holds no FITS file.
-    """
-    found: dict[Path, tuple[Path, Path, bool]] = {}
-    listing = Listing([])
-    seen: set[Path] = set()
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            inside = 0
-            for item in sorted(path.rglob("*")):
-                if not item.is_file():
-                    continue
-                absolute = item.absolute()
-                listing.total += absolute not in seen
-                seen.add(absolute)
-                name = item.relative_to(path).as_posix()
-                if any(part.startswith(".") for part in item.relative_to(path).parts):
-                    listing.others.setdefault("hidden", []).append(name)
-                elif leave_out is not None and leave_out.exists() and item.samefile(leave_out):
-                    listing.others.setdefault("the catalogue", []).append(name)
-                elif not _SUFFIX.search(item.name):
-                    listing.others.setdefault("not called .fits, .fit, .fts or .fz", []).append(name)
-                else:
-                    inside += 1
-                    found.setdefault(absolute, (absolute, path.absolute(), False))
-            if not inside:
-                raise UnreadableError(
-                    f"the folder {path} holds no FITS file (.fits .fit .fts .fz, also compressed as .gz or .bz2)"
-                )
-        elif path.is_file():
-            listing.total += path.absolute() not in seen
-            seen.add(path.absolute())
-            found[path.absolute()] = (path.absolute(), path.absolute().parent, True)
-        else:
-            raise UnreadableError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
-    if not found:
-        raise UnreadableError("no FITS file was given: name files or folders to cut from")
-    listing.files = list(found.values())
-    return listing
-
-
 def scan(path: Path, root: Path) -> list[Image]:
     """List the images of a file, auxiliary ones included, by their headers; no pixels are read.
 
@@ -236,7 +154,7 @@ def scan(path: Path, root: Path) -> list[Image]:
     UnreadableError
         If the file is no FITS file, or damaged.
     """
-    word = _auxiliary_word(_SUFFIX.sub("", path.name), _AUXILIARY_WORDS)
+    word = _auxiliary_word(SUFFIX.sub("", path.name), _AUXILIARY_WORDS)
     images = []
     try:
         with quiet(), open_fits(path, memmap=True, do_not_scale_image_data=True) as hdulist:
@@ -247,7 +165,7 @@ def scan(path: Path, root: Path) -> list[Image]:
                 if header.get("NAXIS", 0) < 2:
                     continue
                 name, kind = (str(header.get(key, "")).strip() for key in ("EXTNAME", "EXTTYPE"))
-                flat = _flat(tuple(int(length) for length in hdu.shape))
+                flat = flat_shape(tuple(int(length) for length in hdu.shape))
                 about = next((x for x in (kind, header.get("HDUCLAS2")) if _AUXILIARY_TYPES.fullmatch(str(x))), "")
                 image = Image(
                     path=path,
@@ -262,7 +180,7 @@ def scan(path: Path, root: Path) -> list[Image]:
                     auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSION_WORDS) or str(about).lower(),
                     zero_point=zero_point(header, primary),
                     kind=kind,
-                    asinh=_asinh(header) is not None,
+                    asinh=asinh_of(header) is not None,
                 )
                 images += _planes(image, header, primary) if len(flat) == 3 else [image]
     except AstroAnomalyError as error:
@@ -272,13 +190,6 @@ def scan(path: Path, root: Path) -> list[Image]:
     except BROKEN as error:
         raise UnreadableError(f"{path} cannot be read as FITS: {first_line(error)}") from error
     return images
-
-
-def _asinh(header: Any) -> tuple[float, float] | None:
-    """Return ``BOFFSET`` and ``BSOFTEN`` of Pan-STARRS; None where a header has them not."""
-    values = header.get("BOFFSET"), header.get("BSOFTEN")
-    numbers = [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
-    return (numbers[0], numbers[1]) if len(numbers) == 2 and numbers[1] > 0 else None
 
 
 def _planes(cube: Image, header: Any, primary: Any) -> list[Image]:
@@ -321,7 +232,7 @@ def settle_auxiliary(images: Sequence[Image]) -> list[Image]:
     for image in images:
         if image.auxiliary:
             key, words = _name_key(image.path)
-            named = bool(_auxiliary_word(_SUFFIX.sub("", image.path.name), _AUXILIARY_WORDS))
+            named = bool(_auxiliary_word(SUFFIX.sub("", image.path.name), _AUXILIARY_WORDS))
             has_sibling = image.path in in_file or (
                 named and ((image.path.parent, key) in names or (not words and image.path.parent in folders))
             )
@@ -348,13 +259,6 @@ def _rough(grid: Grid) -> tuple[Any, ...]:
     return (*grid.shape, *(round(float(value), 1) for value in core.crval))
 
 
-def words_of(name: str) -> list[str]:
-    """Split the name of a file, or a path, into words, without the suffixes of FITS and of packing."""
-    while Path(name).suffix.lower() in (".fits", ".fit", ".fts", ".fz", ".gz", ".bz2", ".z"):
-        name = name[: -len(Path(name).suffix)]
-    return [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
-
-
 def zero_point(*headers: Any) -> float:
     """Magnitude of one unit of flux by the first header that has one; NaN where none has."""
     for header in headers:
@@ -363,20 +267,6 @@ def zero_point(*headers: Any) -> float:
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value:
                 return float(value)
     return math.nan
-
-
-def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Drop degenerate axes beyond two."""
-    while len(shape) > 2 and 1 in shape[:-2]:
-        shape = shape[: shape.index(1)] + shape[shape.index(1) + 1 :]
-    return shape
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its kind where it has none."""
-    if isinstance(error, MemoryError):
-        return "it needs more memory than a process that reads may take (--memory-gb sets the limit)"
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _auxiliary_word(name: str, words: re.Pattern[str]) -> str:
@@ -470,78 +360,3 @@ def describe(images: Sequence[Image]) -> str:
         notes += [f"in {image.unit}, no flux"] if image.logarithmic else []
         lines.append(f"\n  {image.place} ({', '.join(notes)})")
     return "".join(lines) + (f"\n  ... {len(images) - 30} more" if len(images) > 30 else "")
-
-
-# ------------------------------------------------------------------------------------------------------------- pixels
-
-
-def open_plane(path: Path, number: int, of_cube: int | None = None) -> tuple[Plane, Grid | None]:
-    """Open the pixels of one image: memory-mapped where they lie plain in the file, else decoded once.
-
-    Integers with BSCALE, BZERO or BLANK stay memory-mapped too; `Plane` turns them into flux window by window.
-
-    Parameters
-    ----------
-    path, number
-        File, and number of the extension in it.
-    of_cube
-        Number of the plane of a cube, from 0.
-
-    Raises
-    ------
-    UnreadableError
-        If the file has vanished, is cut short or damaged.
-    """
-    try:
-        with quiet():
-            return _open_plane(path, number, of_cube)
-    except AstroAnomalyError:
-        raise
-    except BROKEN as error:
-        raise UnreadableError(f"{path}: the pixels cannot be read: {first_line(error)}") from error
-
-
-def _open_plane(path: Path, number: int, of_cube: int | None) -> tuple[Plane, Grid | None]:
-    with open_fits(path, memmap=False, do_not_scale_image_data=True) as hdulist:
-        if number >= len(hdulist):
-            raise UnreadableError(f"{path} has no extension {number} any more: it changed after it was planned")
-        hdu = hdulist[number]
-        grid = grid_from_hdu(hdu, hdulist)
-        compressed, asinh = isinstance(hdu, fits.CompImageHDU), _asinh(hdu.header)
-        if not compressed:
-            header = hdu.header
-            scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
-            blank = header.get("BLANK") if header["BITPIX"] > 0 else None
-            stored = _stored(path, hdu)
-            plane = Plane(_two_axes(stored, of_cube), scale, zero, None if blank is None else int(blank))
-    if compressed:
-        with open_fits(path, memmap=False) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
-            plane = Plane(_two_axes(np.asarray(hdulist[number].data), of_cube))
-    padding = () if is_counts(plane.stored) else constant_areas(plane.stored)
-    return replace(plane, constant=padding, asinh=asinh), grid
-
-
-def _stored(path: Path, hdu: Any) -> np.ndarray:
-    """Return the pixels of an image as they are stored: memory-mapped where they lie plain in the file.
-
-    The file of a map is closed as soon as nobody holds the pixels; astropy's own map waits for the garbage collector.
-    """
-    place = hdu.fileinfo()
-    if place["file"].compression:
-        return np.asarray(hdu.data)
-    width, shape = hdu.header["BITPIX"], tuple(int(length) for length in hdu.shape)
-    dtype = np.dtype(f">{'f' if width < 0 else 'i' if width > 8 else 'u'}{abs(width) // 8}")
-    start, nbytes = int(place["datLoc"]), math.prod(shape) * dtype.itemsize
-    found = path.stat().st_size - start
-    if found < nbytes:
-        raise UnreadableError(
-            f"{path}: the pixels cannot be read: it is cut short, {max(0, found)} of {nbytes} bytes are there"
-        )
-    if nbytes <= _READ_BYTES:
-        return np.fromfile(path, dtype, math.prod(shape), offset=start).reshape(shape)
-    return np.memmap(path, dtype, "r", start, shape)
-
-
-def _two_axes(stored: np.ndarray, of_cube: int | None) -> np.ndarray:
-    flat = stored.reshape(_flat(stored.shape))
-    return flat if of_cube is None else flat[of_cube]

@@ -13,7 +13,7 @@ import numpy as np
 
 from astroanomaly import AstroAnomalyError, CutoutBlock, Failure, Grid, Task, UnreadableError
 from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, quiet, sky_to_pixel, tan_grid
-from astroanomaly_plugins.mosaics.files import BROKEN, first_line, open_plane
+from astroanomaly_plugins.mosaics.planes import BROKEN, first_line, open_plane
 from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["read_stamps", "read_tile"]

@@ -23,7 +23,8 @@ from astroanomaly.cutting import (
     tan_grid,
 )
 from astroanomaly.sky import unit_vectors
-from astroanomaly_plugins.mosaics.files import Image, describe, words_of
+from astroanomaly_plugins.mosaics.files import Image, describe
+from astroanomaly_plugins.mosaics.listing import words_of
 
 __all__ = ["Tile", "check_scales", "group_images", "make_tile"]
 
