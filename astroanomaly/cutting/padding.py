@@ -62,7 +62,7 @@ def is_counts(stored: np.ndarray) -> bool:
     return bool(sample.size and (sample == np.rint(sample)).all())
 
 
-def constant_areas(stored: np.ndarray) -> tuple[ConstantArea, ...]:
+def constant_areas(stored: np.ndarray, *, common: bool = False) -> tuple[ConstantArea, ...]:
     """Find areas of exactly constant pixels that reach the edge of an image: the padding of a mosaic.
 
     The four sides are looked at first, the left and right ones at most 1,024 pixels: only where one value fills a
@@ -74,6 +74,8 @@ def constant_areas(stored: np.ndarray) -> tuple[ConstantArea, ...]:
     ----------
     stored
         ``(H, W)`` stored pixels.
+    common
+        Take a value that is common inside too: of services that are known to fill with one.
     """
     height = stored.shape[0]
     step = max(1, height // _SIDE_SAMPLES)
@@ -83,7 +85,7 @@ def constant_areas(stored: np.ndarray) -> tuple[ConstantArea, ...]:
     found = []
     for value in values[:4]:
         blocks, inside, others = _edge_blocks(stored, value)
-        if blocks.any() and inside <= _MOST_INSIDE * others:
+        if blocks.any() and (common or inside <= _MOST_INSIDE * others):
             found.append(ConstantArea(value, blocks))
     return tuple(found)
 

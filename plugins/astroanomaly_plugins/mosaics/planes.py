@@ -20,7 +20,9 @@ BROKEN: tuple[type[Exception], ...] = (Exception,)
 _READ_BYTES = 2**20  # of an image that is read rather than mapped: a map costs an open file
 
 
-def open_plane(path: Path, number: int, of_cube: int | None = None) -> tuple[Plane, Grid | None]:
+def open_plane(
+    path: Path, number: int, of_cube: int | None = None, *, padded: bool = False
+) -> tuple[Plane, Grid | None]:
     """Open the pixels of one image: memory-mapped where they lie plain in the file, else decoded once.
 
     Integers with BSCALE, BZERO or BLANK stay memory-mapped too; `Plane` turns them into flux window by window.
@@ -31,6 +33,8 @@ def open_plane(path: Path, number: int, of_cube: int | None = None) -> tuple[Pla
         File, and number of the extension in it.
     of_cube
         Number of the plane of a cube, from 0.
+    padded
+        Whether what is outside the survey is known to be filled with one value, in counts too.
 
     Raises
     ------
@@ -39,14 +43,14 @@ def open_plane(path: Path, number: int, of_cube: int | None = None) -> tuple[Pla
     """
     try:
         with quiet():
-            return _open_plane(path, number, of_cube)
+            return _open_plane(path, number, of_cube, padded)
     except AstroAnomalyError:
         raise
     except BROKEN as error:
         raise UnreadableError(f"{path}: the pixels cannot be read: {first_line(error)}") from error
 
 
-def _open_plane(path: Path, number: int, of_cube: int | None) -> tuple[Plane, Grid | None]:
+def _open_plane(path: Path, number: int, of_cube: int | None, padded: bool) -> tuple[Plane, Grid | None]:
     with open_fits(path, memmap=False, do_not_scale_image_data=True) as hdulist:
         if number >= len(hdulist):
             raise UnreadableError(f"{path} has no extension {number} any more: it changed after it was planned")
@@ -62,7 +66,7 @@ def _open_plane(path: Path, number: int, of_cube: int | None) -> tuple[Plane, Gr
     if compressed:
         with open_fits(path, memmap=False) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
             plane = Plane(_two_axes(np.asarray(hdulist[number].data), of_cube))
-    padding = () if is_counts(plane.stored) else constant_areas(plane.stored)
+    padding = constant_areas(plane.stored, common=padded) if padded or not is_counts(plane.stored) else ()
     return replace(plane, constant=padding, asinh=asinh), grid
 
 
