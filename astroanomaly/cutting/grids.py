@@ -129,7 +129,9 @@ def wcs_from_fits(content: bytes, shape: tuple[int, int]) -> WCS:
                 wcs = wcs.celestial
             wcs.wcs.set()
     except (ValueError, KeyError, TypeError, OSError, IndexError, AttributeError) as error:
-        raise UnreadableError(f"the WCS cannot be understood: {error}") from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("ERROR ")]
+        reason = " ".join(lines) or type(error).__name__  # WCSLIB says in which line of its code it was, too
+        raise UnreadableError(f"the WCS cannot be understood: {reason}") from error
     if wcs.naxis == 2:
         wcs.pixel_shape = (shape[1], shape[0])
     return wcs

@@ -42,7 +42,12 @@ def wcs_cards(header: Any) -> str:
         for letter in sorted({key[-1] for key, value in types.items() if len(key) == 7 and _ON_THE_SKY.match(value)}):
             found = [(re.fullmatch(_ALTERNATE_KEYWORD + letter, key), card) for key, card in cards]
             return "".join(fits.Card(match[1], card.value).image for match, card in found if match)
-    return "".join(card.image for key, card in cards if _WCS_KEYWORD.fullmatch(key))
+    return "".join(_mended(card.image) for key, card in cards if _WCS_KEYWORD.fullmatch(key))
+
+
+def _mended(image: str) -> str:
+    """Put the blank behind the equals sign that the standard asks for: ``CDELT1  =-0.1`` is no value to WCSLIB."""
+    return f"{image[:9]} {image[9:79]}" if image[8:9] == "=" and image[9:10] not in ("", " ") else image
 
 
 def header_block(cards: str) -> bytes:

@@ -224,6 +224,12 @@ def _failures(groups: Sequence[Sequence[Image]], named: Sequence[Named | None]) 
     """Say of each file of the groups without names why it is not cut."""
     failed = {}
     for group in (group for group, tiles in zip(groups, named, strict=True) if tiles is None):
+        if len(group) == 1:
+            failed[group[0].relative] = (
+                f"nothing says which band {group[0].relative}{group[0].spot} shows, as it is known of others: name it "
+                "with --bands"
+            )
+            continue
         spots = [f"{image.relative}{image.spot}" for image in group]
         listed = ", ".join(spots[:_LISTED]) + (f" and {len(spots) - _LISTED} more" if len(spots) > _LISTED else "")
         for image in group:

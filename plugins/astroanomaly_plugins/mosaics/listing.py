@@ -54,13 +54,17 @@ def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
         if path.is_dir():
             inside = 0
             for item in sorted(path.rglob("*")):
-                if not item.is_file():
+                astray = item.is_symlink() and not item.is_file()
+                if not item.is_file() and not astray:
                     continue
                 absolute = item.absolute()
                 listing.total += absolute not in seen
                 seen.add(absolute)
                 name = item.relative_to(path).as_posix()
-                if any(part.startswith(".") for part in item.relative_to(path).parts):
+                if astray:
+                    kind = "link to a folder, which is not followed" if item.is_dir() else "link to nothing"
+                    listing.others.setdefault(kind, []).append(name)
+                elif any(part.startswith(".") for part in item.relative_to(path).parts):
                     listing.others.setdefault("hidden", []).append(name)
                 elif leave_out is not None and leave_out.exists() and item.samefile(leave_out):
                     listing.others.setdefault("the catalogue", []).append(name)

@@ -332,3 +332,20 @@ def test_a_map_of_the_whole_sky_that_begins_at_its_reference_loses_nothing(tmp_p
         assert np.array_equal(cutout.data[0], data[40:49, x - 4 : x + 5])
         assert cutout.coord.separation(cutout.wcs.pixel_to_world(4, 4)).deg < 1
         assert cutout.coord.separation(WCS(cutout.to_hdulist()[1].header).pixel_to_world(4, 4)).deg < 1
+
+
+def test_a_card_without_the_blank_behind_its_equals_sign_is_read(tmp_path):
+    path = write(tmp_path / "a.fits", None, head())
+    content = path.read_bytes()
+    start = content.index(b"CRVAL2  =")
+    path.write_bytes(content[:start] + b"CRVAL2  =-5.5".ljust(80) + content[start + 80 :])
+    assert abs(cut(path, tmp_path / "c")["a.fits"].dec + 5.5) < 1e-3
+
+
+def test_links_are_not_lost(tmp_path):
+    write(tmp_path / "s/a.fits", None, head())
+    (tmp_path / "s/gone.fits").symlink_to(tmp_path / "nothing.fits")
+    (tmp_path / "s/round").symlink_to(tmp_path / "s")
+    cache = cut(tmp_path / "s", tmp_path / "c")
+    assert cache.facts["files"].value == {"found": 3, "used": 1, "failed": 0, "left_out": 2}
+    assert "gone.fits" in cache.facts["left out"].text
