@@ -49,6 +49,7 @@ SKY_NAMES = (
     ("coord_ra", "coord_dec", "icrs"), ("meanra", "meandec", "icrs"), ("rastack", "decstack", "icrs"),
     ("objra", "objdec", "icrs"), ("plug_ra", "plug_dec", "icrs"), ("ra_x", "dec_x", "icrs"),
     ("_ra", "_de", "icrs"), ("_ra", "_dec", "icrs"), ("ra", "de", "icrs"),
+    ("ra_hms", "dec_dms", "icrs"), ("rahms", "decdms", "icrs"),
     ("ra_1", "dec_1", "icrs"),  # of two tables that TOPCAT has joined, the first
     ("sky_centroid.ra", "sky_centroid.dec", "icrs"),  # of photutils, as astropy writes a SkyCoord into columns
 )  # fmt: skip
@@ -64,7 +65,7 @@ SKY_UCDS = (
 SEXAGESIMAL_NAMES = ("rah", "ram", "ras", "de-", "ded", "dem", "des")
 SKY_TEXT_NAMES = (  # one column that holds both
     "coord", "coords", "coordinates", "position", "pos", "radec", "ra_dec", "ra,dec", "skycoord", "sky_coord",
-    "ra dec", "pos_eq",
+    "ra dec", "pos_eq", "coord1", "sky_centroid",
 )  # fmt: skip
 PIXEL_NAMES = (
     ("x", "y"), ("x_image", "y_image"), ("xwin_image", "ywin_image"), ("xcentroid", "ycentroid"),

@@ -169,6 +169,8 @@ def test_hours_minutes_and_seconds_in_columns_of_their_own(tmp_path_factory, pla
         ("a.fits", "fits", table),
         ("a.mrt", "ascii.mrt", Table({"Name": table["Name"], "coord": sky})),  # astropy makes such columns of it
     ):
+        if how == "ascii.mrt" and any(-1 < dec < 0 for _, dec in places):
+            continue  # astropy writes them without their sign
         content.write(folder / name, format=how)
         catalog = read_catalog(folder / name)
         assert SkyCoord(catalog.ra, catalog.dec, unit="deg").separation(sky).mas.max() < 1
@@ -186,9 +188,9 @@ def test_parts_without_seconds_or_sign_and_with_gaps(tmp_path):
 @pytest.mark.parametrize(
     "texts", [("10:00:28.56 +02:12:21", "0h42m0s -0d0m14.4s"), ("150.119 2.205833", "10.5, -0.004")]
 )
-@pytest.mark.parametrize("name", ["coord", "RADEC", "position"])
+@pytest.mark.parametrize("name", ["coord", "RADEC", "position", "sky_centroid", "coord1 (ICRS,J2000/2000)"])
 def test_positions_in_one_column(tmp_path, name, texts):
-    (tmp_path / "a.csv").write_text(f'id,{name}\na,"{texts[0]}"\nb,"{texts[1]}"\nc,\n')
+    (tmp_path / "a.csv").write_text(f'id,"{name}"\na,"{texts[0]}"\nb,"{texts[1]}"\nc,\n')
     catalog = read_catalog(tmp_path / "a.csv")
     assert np.allclose(catalog.ra[:2], PLACE.ra.deg, atol=1e-9)
     assert np.allclose(catalog.dec[:2], PLACE.dec.deg, atol=1e-6)
