@@ -221,6 +221,8 @@ def settle_auxiliary(images: Sequence[Image]) -> list[Image]:
     Orionis has no such sibling.
     """
     plain = [image for image in images if not image.auxiliary]
+    if len(plain) == len(images):
+        return plain
     in_file = {image.path for image in plain}
     folders = {image.path.parent for image in plain}
     names = {(image.path.parent, _name_key(image.path)[0]) for image in plain}

@@ -179,7 +179,11 @@ def _one_object(images: Sequence[Image]) -> bool:
     first = images[0]
     if first.grid is None:
         return all(image.grid is None and image.shape == first.shape for image in images)
-    return all(image.grid is not None and _overlap(first, image) >= _MIN_SAME_AREA_OVERLAP for image in images[1:])
+    return all(
+        image.grid is not None
+        and (image.grid.key == first.grid.key or _overlap(first, image) >= _MIN_SAME_AREA_OVERLAP)
+        for image in images[1:]
+    )
 
 
 def _objects_of(area: list[Image]) -> list[list[Image]]:
