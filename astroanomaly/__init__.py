@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from astroanomaly.session.session import Session
     from astroanomaly.tables.catalog import Catalog, read_catalog
     from astroanomaly.tables.given import GivenTable, given_catalog
+    from astroanomaly.tables.names import NameMatcher
     from astroanomaly.tables.read import read_texts
     from astroanomaly.tables.text import TextTable, typed_column
     from astroanomaly.tables.votable import read_votable
@@ -75,6 +76,7 @@ _HOMES = {
     "cache.check": ("Damage", "Integrity"),
     "tables.catalog": ("Catalog", "read_catalog"),
     "tables.given": ("GivenTable", "given_catalog"),
+    "tables.names": ("NameMatcher",),
     "tables.read": ("read_texts",),
     "tables.text": ("TextTable", "typed_column"),
     "tables.votable": ("read_votable",),
@@ -159,6 +161,7 @@ __all__ = [
     "LabelError",
     "Labelled",
     "Layout",
+    "NameMatcher",
     "OutlierOptions",
     "OutlierRanker",
     "Plan",

@@ -235,7 +235,7 @@ def size_or_angle(text: str) -> tuple[int | None, float | None]:
     raise ConfigError(f"size={text!r}: expected pixels (64) or an angle (10arcsec, 0.5arcmin)")
 
 
-def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
+def size_in_pixels(text: str, scale: float | tuple[float, float] | None) -> tuple[int, int]:
     """Read the size of a cutout: pixels (``64``, ``64x48`` as width x height) or an angle (``10arcsec x 5arcsec``).
 
     Parameters
@@ -243,7 +243,7 @@ def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
     text
         One length for a square, or width and height.
     scale
-        Pixel scale in arcsec; None without a WCS.
+        Pixel scale in arcsec, or the sides of a pixel along x and y; None without a WCS.
 
     Returns
     -------
@@ -256,7 +256,9 @@ def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
         For anything else, or an angle without a WCS.
     """
     lengths = []
-    for part in re.split(r"\s*[x,]\s*", text.strip(), maxsplit=1):
+    parts = re.split(r"\s*[x,]\s*", text.strip(), maxsplit=1)
+    sides = scale if isinstance(scale, tuple) else (scale, scale)
+    for part, side in zip(parts if len(parts) == 2 else parts * 2, sides, strict=True):
         pixels, angle = _length(part)
         if pixels is None and angle is None:
             raise ConfigError(
@@ -264,8 +266,8 @@ def size_in_pixels(text: str, scale: float | None) -> tuple[int, int]:
             )
         if pixels is None and scale is None:
             raise ConfigError(f"size={text!r} is an angle, but the images have no WCS: give the size in pixels")
-        lengths.append(pixels if pixels is not None else round((angle or 0.0) / (scale or 1.0)))
-    width, height = lengths if len(lengths) == 2 else lengths * 2
+        lengths.append(pixels if pixels is not None else round((angle or 0.0) / (side or 1.0)))
+    width, height = lengths
     if not (1 <= width <= _MAX_PIXELS and 1 <= height <= _MAX_PIXELS):
         raise ConfigError(f"size={text!r} is {width} x {height} pixels: expected 1 to {_MAX_PIXELS}")
     return height, width

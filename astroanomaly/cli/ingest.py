@@ -102,6 +102,8 @@ def _ingest(arguments: argparse.Namespace) -> None:
         f"{arguments.out}: {many(len(cache), 'cutout')}, bands {', '.join(cache.bands)}; "
         f"{many(left['no coverage'], 'object')} without coverage, {left['failed']} failed"
     )
+    if "left out" in cache.facts:
+        say(f"left out: {cache.facts['left out'].text}")
     if not len(cache):
         raise _nothing_cut(cache, arguments.out)
     if left["failed"]:

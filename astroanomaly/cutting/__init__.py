@@ -9,13 +9,14 @@ from astroanomaly.cutting.grids import (
     crop_wcs,
     grid_from_hdu,
     pixel_scale_arcsec,
+    pixel_sides_arcsec,
     pixel_to_sky,
     same_grid,
     sky_to_pixel,
     tan_grid,
     wcs_from_fits,
 )
-from astroanomaly.cutting.padding import ConstantArea, constant_areas
+from astroanomaly.cutting.padding import ConstantArea, constant_areas, is_counts
 from astroanomaly.cutting.remarks import quiet
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "cut",
     "first_pixels",
     "grid_from_hdu",
+    "is_counts",
     "open_fits",
     "pixel_scale_arcsec",
+    "pixel_sides_arcsec",
     "pixel_to_sky",
     "quiet",
     "same_grid",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,9 @@ class Plane:
         FITS ``BLANK``: the stored whole number that stands for no data.
     constant
         Areas that count as uncovered, from `constant_areas`.
+    asinh
+        ``BOFFSET`` and ``BSOFTEN`` of Pan-STARRS, whose images hold asinh magnitudes (Lupton, Gunn & Szalay 1999, AJ
+        118, 1406): ``flux = BOFFSET + 2 BSOFTEN sinh(v ln 10 / 2.5)`` of the scaled value v. None: it is flux already.
     """
 
     stored: np.ndarray
@@ -38,9 +42,25 @@ class Plane:
     zero: float = 0.0
     blank: int | None = None
     constant: tuple[ConstantArea, ...] = ()
+    asinh: tuple[float, float] | None = None
+
+    @property
+    def is_flux(self) -> bool:
+        """Whether stored pixels are flux as they are."""
+        return self.scale == 1 and self.zero == 0 and self.blank is None and self.asinh is None
 
     def flux(self, window: np.ndarray) -> np.ndarray:
         """Turn stored pixels into flux, with the arithmetic and rounding of `astropy.io.fits`."""
+        if self.is_flux:
+            return window
+        values = self._scaled(window)
+        if self.asinh is None:
+            return values
+        offset, softening = self.asinh
+        with np.errstate(over="ignore", invalid="ignore"):
+            return offset + 2 * softening * np.sinh(values.astype(np.float64) * (math.log(10) / 2.5))
+
+    def _scaled(self, window: np.ndarray) -> np.ndarray:
         if self.scale == 1 and self.zero == 0 and self.blank is None:
             return window
         whole = window.dtype.kind in "iu"
@@ -128,7 +148,7 @@ def cut(
     with np.errstate(over="ignore", invalid="ignore"):
         for band, plane in enumerate(planes):
             stored, target = plane.stored, stamps[:, band]
-            plain = plane.scale == 1 and plane.zero == 0 and plane.blank is None
+            plain = plane.is_flux
             for k, (ya, yb, xa, xb, ta, tb, sa, sb) in rows:
                 window = stored[ya:yb, xa:xb]
                 target[k, ta:tb, sa:sb] = window if plain else plane.flux(window)

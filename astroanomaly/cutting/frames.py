@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from astroanomaly.errors import UnreadableError
+
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
@@ -20,8 +22,8 @@ def celestial_frame(wcs: WCS) -> Any:
 
     Raises
     ------
-    ValueError
-        If the axes are not on the sky, or there is no way from their frame to ICRS.
+    UnreadableError
+        If the axes are not on the sky, or their frame is none that is known; it says which card says so.
     """
     from astropy.coordinates import BarycentricMeanEcliptic, Galactic, Supergalactic
     from astropy.time import Time
@@ -36,5 +38,15 @@ def celestial_frame(wcs: WCS) -> Any:
         equinox = float(wcs.wcs.equinox)
         return BarycentricMeanEcliptic(equinox=Time(equinox if equinox == equinox else _EQUINOX, format="jyear"))
     if axes != "RA":
-        raise ValueError(f"the axes {', '.join(wcs.wcs.ctype)} are no positions on the sky")
-    return wcs_to_celestial_frame(wcs)
+        raise UnreadableError(
+            f"the axes of its WCS are {', '.join(wcs.wcs.ctype)}, which are no positions on the sky: expected RA and "
+            "DEC, GLON and GLAT, ELON and ELAT or SLON and SLAT (CTYPE1, CTYPE2)"
+        )
+    try:
+        return wcs_to_celestial_frame(wcs)
+    except ValueError as error:
+        raise UnreadableError(
+            f"the frame of its WCS is unknown: RADESYS is {wcs.wcs.radesys!r}, EQUINOX {float(wcs.wcs.equinox):g}; "
+            "expected ICRS, FK5, FK4 or FK4-NO-E. If you know the frame, correct the card, as in "
+            "astropy.io.fits.setval(FILE, 'RADESYS', value='FK5')"
+        ) from error

@@ -16,6 +16,7 @@ import numpy as np
 from astroanomaly.cutting.fits_headers import check_fits_content
 from astroanomaly.cutting.frames import celestial_frame
 from astroanomaly.cutting.remarks import quiet
+from astroanomaly.cutting.wcs_cards import BLOCK_BYTES, copy_table, header_block, table_names, wcs_cards
 from astroanomaly.errors import UnreadableError
 from astroanomaly.sky import mean_position
 
@@ -29,31 +30,25 @@ __all__ = [
     "crop_wcs",
     "grid_from_hdu",
     "pixel_scale_arcsec",
+    "pixel_sides_arcsec",
     "pixel_to_sky",
     "same_grid",
     "sky_to_pixel",
     "tan_grid",
     "wcs_from_fits",
+    "whole_turns",
 ]
 
-# Every keyword that WCSLIB or astropy.wcs reads for the primary description of an image: the FITS WCS papers, SIP,
-# lookup-table distortions (CPDIS, D2IM and the older AXISCORR), IRAF's WAT and the plate solutions of the DSS.
-_WCS_KEYWORD = re.compile(
-    r"WCSAXES|WCSNAME|CTYPE\d+|CRPIX\d+|CRVAL\d+|CDELT\d+|CUNIT\d+|CROTA\d+|CRDER\d+|CSYER\d+|CNAME\d+|"
-    r"(PC|CD)\d+_\d+|(PC|CD)\d{6}|P[VS]\d+_\d+|PROJP\d+|LONPOLE|LATPOLE|RADE(CS|SY)YS|RADESYS|RADECSYS|EQUINOX|EPOCH|"
-    r"DATE-?[A-Z]*|DATEREF|MJD-?[A-Z]*|JDREF[IF]?|TIMESYS|TREFPOS|TREFDIR|TIMEUNIT|TIMEOFFS|OBSGEO-[A-Z]|SPECSYS|"
-    r"VELREF|REST(FRQ|FREQ|WAV)|[AB]P?_\d+_\d+|[AB]P?_ORDER|[AB]_DMAX|"
-    r"C[PQ](DIS|ERR)\d+|D[PQ]\d+(\..*)?|D2IM(DIS|ERR)?\d+(\..*)?|AXISCORR|D2IMEXT|NPOLEXT|DVERR|"
-    r"WAT\d_\d+|AMD[XY]\d+|PPO\d+|PLTRA[HMS]|PLTDEC(SN|D|M|S)|PLTSCALE|CNPIX\d|[XY]PIXELSZ|OBJCTX|OBJCTY"
-)
-_BLOCK_BYTES = 2880  # of FITS
+_PLACES = 33  # along each side, where the scale is measured if it cannot be in the middle
 
 
 def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
     """Take the pixel grid of an image extension, complete with its lookup tables.
 
     The header cards that describe the WCS are kept verbatim, and so are the extensions they refer to: CPDIS and D2IM
-    distortion images and the binary tables of ``-TAB`` axes. Pixels are not read.
+    distortion images and the binary tables of ``-TAB`` axes. Pixels are not read. Where the primary description
+    (without a letter) is not on the sky, the first alternate one that is stands in its place. An extension without a
+    WCS has that of a primary header without pixels, unless it says ``INHERIT = F``.
 
     Parameters
     ----------
@@ -70,79 +65,34 @@ def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
     Raises
     ------
     UnreadableError
-        If the WCS refers to a lookup table that is not there, or cannot be understood.
+        If the WCS refers to a lookup table that is not there, cannot be understood, or is in an unknown frame.
     """
     from astropy.io import fits
 
     header = hdu.header
     with quiet():
-        text = "".join(
-            card.image for card in header.cards if card.keyword and _WCS_KEYWORD.fullmatch(str(card.keyword).upper())
-        )
+        text = wcs_cards(header)
+        if "CTYPE" not in text and "PLTRAH" not in text and hdulist is not None and header.get("INHERIT", True):
+            primary = hdulist[0].header
+            text = wcs_cards(primary) if primary.get("NAXIS") == 0 else text
         if "CTYPE" not in text and "PLTRAH" not in text:
             return None
-        content = _header_block(text)
+        content = header_block(text)
         if re.search(r"LOOKUP|AXISCORR|-TAB", text, re.IGNORECASE):
             wcs_header = fits.Header.fromstring(text)
-            tables = [_copy_table(hdulist, name, version) for name, version in _table_names(wcs_header)]
+            tables = [copy_table(hdulist, name, version) for name, version in table_names(wcs_header)]
             buffer = io.BytesIO()
             fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(buffer, output_verify="ignore")
-            content += buffer.getvalue()[_BLOCK_BYTES:]  # the empty primary header is one block
+            content += buffer.getvalue()[BLOCK_BYTES:]  # the empty primary header is one block
     shape = (int(header.get("NAXIS2", 0)), int(header.get("NAXIS1", 0)))
     if hdu.shape is not None:
         squeezed = [length for length in hdu.shape if length != 1]
         shape = (int(squeezed[-2]), int(squeezed[-1])) if len(squeezed) == 2 else tuple(hdu.shape[-2:])
     grid = Grid(content, shape)
-    return grid if grid.wcs.has_celestial and grid.wcs.naxis == 2 else None
-
-
-def _header_block(cards: str) -> bytes:
-    """Make the primary header of a file without pixels out of 80-character cards."""
-    start = "".join(
-        card.ljust(80)
-        for card in (
-            "SIMPLE  =                    T",
-            "BITPIX  =                    8",
-            "NAXIS   =                    0",
-            "EXTEND  =                    T",
-        )
-    )
-    text = start + cards + "END".ljust(80)
-    return text.encode("ascii", "replace").ljust(-(-len(text) // _BLOCK_BYTES) * _BLOCK_BYTES)
-
-
-def _table_names(header: Any) -> list[tuple[str, int]]:
-    """List ``(EXTNAME, EXTVER)`` of every extension that a WCS header refers to."""
-    names: list[tuple[str, int]] = []
-    for axis in (1, 2):
-        for kind, prefix, extension in (("CPDIS", "DP", "WCSDVARR"), ("D2IMDIS", "D2IM", "D2IMARR")):
-            if str(header.get(f"{kind}{axis}", "")).lower() == "lookup":
-                names.append((extension, int(header.get(f"{prefix}{axis}.EXTVER", 1))))
-    if "AXISCORR" in header:
-        names.append(("D2IMARR", 1))
-    for key in header:
-        match = re.fullmatch(r"CTYPE(\d+)", key)
-        if match and str(header[key])[4:].upper().startswith("-TAB"):
-            axis_number = match.group(1)
-            names.append((str(header.get(f"PS{axis_number}_0", "")), int(header.get(f"PV{axis_number}_1", 1))))
-    return list(dict.fromkeys(names))
-
-
-def _copy_table(hdulist: HDUList | None, name: str, version: int) -> Any:
-    from astropy.io import fits
-
-    try:
-        if hdulist is None:
-            raise KeyError(name)
-        found = hdulist[name, version]
-    except (KeyError, IndexError):
-        raise UnreadableError(
-            f"the WCS refers to the lookup table {name!r} (version {version}), which is not in the file: "
-            "use the complete file"
-        ) from None
-    if isinstance(found, fits.BinTableHDU):
-        return fits.BinTableHDU(found.data.copy(), found.header.copy(), name=name, ver=version)
-    return fits.ImageHDU(np.array(found.data), found.header.copy(), name=name, ver=version)
+    if not grid.wcs.has_celestial or grid.wcs.naxis != 2:
+        return None
+    celestial_frame(grid.wcs)
+    return grid
 
 
 def wcs_from_fits(content: bytes, shape: tuple[int, int]) -> WCS:
@@ -179,7 +129,9 @@ def wcs_from_fits(content: bytes, shape: tuple[int, int]) -> WCS:
                 wcs = wcs.celestial
             wcs.wcs.set()
     except (ValueError, KeyError, TypeError, OSError, IndexError, AttributeError) as error:
-        raise UnreadableError(f"the WCS cannot be understood: {error}") from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("ERROR ")]
+        reason = " ".join(lines) or type(error).__name__  # WCSLIB says in which line of its code it was, too
+        raise UnreadableError(f"the WCS cannot be understood: {reason}") from error
     if wcs.naxis == 2:
         wcs.pixel_shape = (shape[1], shape[0])
     return wcs
@@ -199,7 +151,7 @@ def crop_wcs(wcs: WCS, offset_xy: tuple[int, int], shape_hw: tuple[int, int]) ->
 
     offset = np.asarray(offset_xy, dtype=np.float64)
     new = wcs.deepcopy()
-    new.wcs.crpix = wcs.wcs.crpix - offset
+    new.wcs.crpix = wcs.wcs.crpix - offset + (whole_turns(wcs, offset_xy[0] + (shape_hw[1] - 1) / 2), 0)
     if wcs.sip is not None:
         sip = wcs.sip
         new.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, sip.crpix - offset)
@@ -210,6 +162,26 @@ def crop_wcs(wcs: WCS, offset_xy: tuple[int, int], shape_hw: tuple[int, int]) ->
     new.pixel_shape = (int(shape_hw[1]), int(shape_hw[0]))
     new.wcs.set()
     return new
+
+
+def whole_turns(wcs: WCS, x: float) -> float:
+    """Return by how many pixels a cylindrical map has to be moved so that its WCS knows the column ``x``.
+
+    WCSLIB gives positions for native longitudes from -180 to 180 degrees only; a map that shows 0 to 360 goes beyond.
+    It repeats itself after a full turn. 0 for any other map.
+    """
+    turn = _turn(wcs)
+    if not turn or np.isfinite(wcs.all_pix2world(x, wcs.wcs.crpix[1] - 1, 0)).all():
+        return 0.0
+    return next((k for k in (turn, -turn) if np.isfinite(wcs.all_pix2world(x - k, wcs.wcs.crpix[1] - 1, 0)).all()), 0.0)
+
+
+def _turn(wcs: WCS) -> float:
+    """Pixels of a full turn along x on a map in a cylindrical projection whose axes are not rotated; else 0."""
+    if wcs.wcs.lng != 0 or wcs.wcs.ctype[0][5:8] not in ("CAR", "MER", "CEA", "CYP") or wcs.has_distortion:
+        return 0.0
+    matrix = wcs.pixel_scale_matrix
+    return 360 / abs(float(matrix[0, 0])) if matrix[0, 0] and not matrix[0, 1] and not matrix[1, 0] else 0.0
 
 
 def tan_grid(center: tuple[float, float], pixel_scale_arcsec: float, shape: tuple[int, int]) -> Grid:
@@ -283,6 +255,10 @@ def pixel_to_sky(grid: Grid, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.atleast_1d(np.asarray(x, np.float64)), np.atleast_1d(np.asarray(y, np.float64))
     with quiet(), np.errstate(invalid="ignore"):
         world = np.asarray(wcs.all_pix2world(x, y, 0), dtype=np.float64)
+        turn = _turn(wcs)
+        for shift in (turn, -turn) if turn and not np.isfinite(world).all() else ():
+            lost = ~np.isfinite(world).all(axis=0)
+            world[:, lost] = wcs.all_pix2world(x[lost] + shift, y[lost], 0)
         lon, lat = world[wcs.wcs.lng], world[wcs.wcs.lat]
         good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
         ra, dec = np.full(x.shape, np.nan), np.full(x.shape, np.nan)
@@ -318,22 +294,53 @@ def sky_to_pixel(grid: Grid, ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]
         error = np.hypot(dlon * np.cos(lat), back[wcs.wcs.lat] - world[wcs.wcs.lat]) * 3600
         wrong = ~(error < 0.1 * pixel_scale_arcsec(grid))
         found[:, wrong] = np.nan
+        turn = _turn(wcs)
+        for shift in (turn, -turn) if turn else ():
+            moved = found[0] + shift
+            outside = (found[0] < -0.5) | (found[0] > grid.shape[1] - 0.5)
+            found[0] = np.where(outside & (moved >= -0.5) & (moved <= grid.shape[1] - 0.5), moved, found[0])
     x[good], y[good] = found
     return x, y
 
 
 def pixel_scale_arcsec(grid: Grid) -> float:
-    """Measure the side of a pixel in the middle of a grid, distortions included: the root of the pixel's area."""
+    """Measure the side of a pixel in the middle of a grid, distortions included: the root of the pixel's area.
+
+    Where the WCS gives no position there, it is measured at the nearest place where it does; NaN where it does nowhere.
+    """
+    first, second, sine = _sides(grid)
+    return float(np.sqrt(first * second * sine))
+
+
+def pixel_sides_arcsec(grid: Grid) -> tuple[float, float]:
+    """Measure the sides of a pixel along x and y, at the place of `pixel_scale_arcsec`."""
+    first, second, _ = _sides(grid)
+    return first, second
+
+
+def _sides(grid: Grid) -> tuple[float, float, float]:
+    """Sides of a pixel along x and y in arcsec, and the sine of the angle between them."""
     from astropy.coordinates import angular_separation
 
     wcs = grid.wcs
-    x, y = (grid.shape[1] - 1) / 2, (grid.shape[0] - 1) / 2
-    with quiet():
-        world = np.radians(np.asarray(wcs.all_pix2world([x, x + 1, x, x + 1], [y, y, y + 1, y + 1], 0)))
-    lon, lat = world[wcs.wcs.lng], world[wcs.wcs.lat]
-    first, second, diagonal = (angular_separation(lon[0], lat[0], lon[k], lat[k]) for k in (1, 2, 3))
-    cosine = np.clip((diagonal**2 - first**2 - second**2) / (2 * first * second), -1, 1)
-    return float(np.degrees(np.sqrt(first * second * np.sqrt(1 - cosine**2))) * 3600)
+    x, y = np.array([(grid.shape[1] - 1) / 2]), np.array([(grid.shape[0] - 1) / 2])
+    for step in (1, _PLACES):
+        if step > 1:  # the middle is no place on the sky: a hole of the projection, or the end of a map
+            u, v = (np.linspace(0, length - 1, step) for length in grid.shape[::-1])
+            places = np.stack(np.meshgrid(u, v)).reshape(2, -1)
+            x, y = places[:, np.argsort(np.hypot(places[0] - x, places[1] - y), kind="stable")]
+        with quiet(), np.errstate(invalid="ignore", divide="ignore"):
+            corners = np.concatenate([x, x + 1, x, x + 1]), np.concatenate([y, y, y + 1, y + 1])
+            world = np.radians(np.asarray(wcs.all_pix2world(*corners, 0)))
+            lon, lat = (world[axis].reshape(4, -1) for axis in (wcs.wcs.lng, wcs.wcs.lat))
+            first, second, diagonal = (angular_separation(lon[0], lat[0], lon[k], lat[k]) for k in (1, 2, 3))
+            cosine = np.clip((diagonal**2 - first**2 - second**2) / (2 * first * second), -1, 1)
+            sine = np.sqrt(1 - cosine**2)
+        good = np.flatnonzero(np.isfinite(cosine) & (first > 0) & (second > 0) & (sine > 0))
+        if len(good):
+            k = good[0]
+            return float(np.degrees(first[k]) * 3600), float(np.degrees(second[k]) * 3600), float(sine[k])
+    return np.nan, np.nan, np.nan
 
 
 def same_grid(first: Grid, second: Grid) -> bool:

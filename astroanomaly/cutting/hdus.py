@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.cutting.fits_headers import check_fits_content
-from astroanomaly.cutting.grids import Grid, crop_wcs
+from astroanomaly.cutting.grids import Grid, crop_wcs, whole_turns
 from astroanomaly.cutting.remarks import quiet
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def _cropped(
                 header[f"CNPIX{axis}"] = header.get(f"CNPIX{axis}", 0) + first
                 if f"CRPIX{axis}" not in header:
                     continue
-            header[f"CRPIX{axis}"] = float(header.get(f"CRPIX{axis}", 0.0)) - first
+            turns = whole_turns(grid.wcs, first + (shape[1] - 1) / 2) if axis == 1 else 0
+            header[f"CRPIX{axis}"] = float(header.get(f"CRPIX{axis}", 0.0)) - first + turns
             for table in tables:
                 if table.name in ("WCSDVARR", "D2IMARR"):
                     table.header[f"CRVAL{axis}"] = float(table.header.get(f"CRVAL{axis}", 0.0)) - first

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
+from astroanomaly.tables.column_names import LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.matching import match_positions
+from astroanomaly.tables.names import NameMatcher
+from astroanomaly.tables.read import column_texts
 
-__all__ = ["match_ids", "nearest_objects"]
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["id_column_of", "match_ids", "nearest_objects"]
 
 _EXAMPLES = 5  # named in a message
 
 
 def match_ids(given: Iterable[str], known: Iterable[str], *, skip: bool = False) -> dict[str, str]:
-    """Match names to object ids: the same, else the same base name, which may lack its suffix.
-
-    The base name is what follows the last slash or backslash. ``1.0`` is the id ``1``: a column of numbers with gaps
-    turns ids into such.
+    """Match names to object ids, as `NameMatcher` does.
 
     Parameters
     ----------
@@ -40,21 +44,11 @@ def match_ids(given: Iterable[str], known: Iterable[str], *, skip: bool = False)
     """
     wanted = list(dict.fromkeys(given))
     exact = set(known)
-    bases: dict[str, list[str]] = {}
-    stems: dict[str, list[str]] = {}
-    if not exact.issuperset(wanted):
-        for object_id in exact:
-            base = _base(object_id)
-            bases.setdefault(base, []).append(object_id)
-            stems.setdefault(base.rpartition(".")[0], []).append(object_id)
+    matcher = NameMatcher(exact)
     matched: dict[str, str] = {}
     unknown: list[str] = []
     for name in wanted:
-        if name in exact:
-            matched[name] = name
-            continue
-        base = _base(name)
-        found = sorted(bases.get(base) or (stems.get(base) if base else None) or bases.get(_whole(base)) or [])
+        found = matcher.find(name)
         if len(found) > 1:
             raise LabelError(f"{name!r} could be {found[0]!r} or {found[1]!r}: give the whole object id")
         if found:
@@ -117,10 +111,10 @@ def nearest_objects(
     ]
 
 
-def _base(name: str) -> str:
-    return name.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def _whole(name: str) -> str:
-    """Return the whole number that a name is as a decimal number; a name that is none stays."""
-    return name[:-2] if name.endswith(".0") and name[:-2].isdecimal() else name
+def id_column_of(table: Table, ids: Sequence[str]) -> str | None:
+    """Return the column of ids: of several with a usual name the first that names an object of ours, else the first."""
+    usual = [name for name in (find_name(table.colnames, (one,)) for one in LABELLED_ID_NAMES) if name]
+    if len(usual) > 1:
+        matcher = NameMatcher(ids)
+        return next((name for name in usual if any(map(matcher.find, column_texts(table[name])))), usual[0])
+    return usual[0] if usual else None

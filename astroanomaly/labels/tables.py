@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import atomic_path
+from astroanomaly.labels.foreign import SCORES, folder_labels, one_row_per_label
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
-from astroanomaly.labels.matching import match_ids, nearest_objects
+from astroanomaly.labels.matching import id_column_of, match_ids, nearest_objects
 from astroanomaly.tables.catalog import named_columns, require_column
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.csv_rows import csv_rows
@@ -34,6 +35,9 @@ __all__ = [
     "read_truth_column",
     "refuse_contradictions",
 ]
+
+
+_NAMELESS = "col1"  # what the first column is called where the header leaves it empty
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def import_labels(
     ra: str | None = None,
     dec: str | None = None,
     frame: str | None = None,
+    unit: str | None = None,
+    words: Mapping[str, str] | None = None,
     skip_unmatched: bool = False,
 ) -> ImportReport:
     """Write the labels of a table into the log, as one batch for each annotator.
@@ -84,9 +90,11 @@ def import_labels(
     log
         Where they go.
     given
-        A table, or the path of one in CSV, ECSV, FITS or VOTable. It has a column ``label`` (or ``class``,
-        ``verdict``); ``annotator``, ``time`` (ISO 8601, UTC unless it says otherwise) and ``note`` are taken where they
-        exist. Words are compared without regard to case; ``normal`` and 0, ``anomalous`` and 1 are understood.
+        A table, or the path of one in CSV, ECSV, FITS or VOTable, or of a folder with a folder of files for each class.
+        A table has a column ``label`` (or ``class``, ``verdict`` ..., ``human_label`` of Astronomaly, ``choice`` of
+        Label Studio), or is one of classifications of Zooniverse; ``annotator``, ``time`` (ISO 8601, UTC unless it says
+        otherwise) and ``note`` are taken where they exist. Words are compared without regard to case; ``normal`` and 0,
+        ``anomalous`` and 1 are understood.
     ids, positions
         The objects of the session, with ``(N,)`` right ascension and declination in ICRS degrees.
     radius_arcsec
@@ -97,8 +105,10 @@ def import_labels(
         Number of rounds the session had.
     label
         Name of the column of labels.
-    ra, dec, frame
-        Columns of positions, and their frame, as in `read_catalog`; named, they are used in place of ids.
+    ra, dec, frame, unit
+        Columns of positions, their frame and unit, as in `read_catalog`; named, they are used in place of ids.
+    words
+        What words of the table mean: the label of each, or an empty text for no label.
     skip_unmatched
         Leave out rows that match no object.
 
@@ -120,20 +130,29 @@ def import_labels(
             f"{where} has no column with labels: expected one of {', '.join(LABEL_NAMES)}; "
             f"it has {', '.join(table.colnames)}"
         )
-    labels, times = _words(table, label_column, log.classes, where), _times(table, where)
+    messages: list[str] = []
+    scored = label_column.lower() == "human_label" and not words
+    if scored:
+        messages.append(
+            f"{label_column}: 0 to 2 are taken as nominal, 3 to 5 as anomaly, -1 as no label; --map says else"
+        )
+    labels = _words(table, label_column, log.classes, where, SCORES if scored else words or {})
+    times = _times(table, where)
     said = np.array([bool(word) for word in labels], bool)
     unlabelled = len(labels) - int(said.sum())
     table = table[said]
     labels, times = list(filter(None, labels)), [time for time, one in zip(times, said, strict=True) if one]
     annotators, notes = _column_or(table, "annotator", annotator), _column_or(table, "note", "")
     named = named_columns(table, (ra, dec), where)
-    id_column = None if named else find_name(table.colnames, LABELLED_ID_NAMES)
+    id_column = None if named else id_column_of(table, ids)
+    if id_column is None and named is None and _NAMELESS in table.colnames and not has_sky_positions(table):
+        id_column = _NAMELESS  # the index that pandas writes
     names = [] if id_column is None else column_texts(table[id_column])
-    messages: list[str] = []
     if id_column is None or (names and has_sky_positions(table) and not match_ids(names, ids, skip=True)):
-        objects, messages = _by_position(
-            table, where, ids, positions, radius_arcsec, named=named, frame=frame, skip=skip_unmatched
+        objects, said_of_places = _by_position(
+            table, where, ids, positions, radius_arcsec, named=named, frame=frame, unit=unit, skip=skip_unmatched
         )
+        messages += said_of_places
         if id_column is not None:
             notes = [f"{name}: {note}" if note else name for name, note in zip(names, notes, strict=True)]
             messages.insert(0, f"no object is called as in the column {id_column!r}: matched by position")
@@ -253,7 +272,10 @@ def _given(given: str | Path | Table, label_names: Sequence[str]) -> tuple[Table
         return found.table, f"the table of labels ({found.kind})"
     if found is None:
         raise ConfigError("labels: nothing was given, expected the path of a table, or an astropy Table or QTable")
-    return _read(found, lambda table: find_name(table.colnames, label_names) is not None), str(found)
+    if found.is_dir():
+        return folder_labels(found), f"the folder {found}"
+    table = _read(found, lambda table: find_name(table.colnames, label_names) is not None)
+    return one_row_per_label(table, str(found)), str(found)
 
 
 def _by_position(
@@ -265,9 +287,10 @@ def _by_position(
     *,
     named: tuple[str, str] | None,
     frame: str | None,
+    unit: str | None,
     skip: bool,
 ) -> tuple[list[str], list[str]]:
-    given = sky_positions(table, named, frame, where=where)
+    given = sky_positions(table, named, frame, unit=unit, where=where)
     if given is None:
         raise LabelError(
             f"{where} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
@@ -304,19 +327,35 @@ def _times(table: Table, where: str) -> list[str]:
     return [text.strip() for text in times]
 
 
-def _words(table: Table, column: str, classes: Sequence[str], where: str) -> list[str]:
-    """Bring the words of a label column to label classes, whatever their case; empty ones stay."""
+def _words(table: Table, column: str, classes: Sequence[str], where: str, meant: Mapping[str, str]) -> list[str]:
+    """Bring the words of a label column to label classes, whatever their case; empty ones stay.
+
+    Raises
+    ------
+    LabelError
+        If a word, or what one is said to mean, is no label class.
+    """
     known = {**WORDS, **{name.lower(): name for name in classes}}
+    for word, label in meant.items():
+        if label and label.lower() not in known:
+            raise LabelError(
+                f"{word!r} is said to mean {label!r}, which is no label class{nearest(label, classes)} (known: "
+                f"{', '.join(classes)})"
+            )
+    known |= {word.strip().lower(): known[label.lower()] if label else "" for word, label in meant.items()}
     labels = []
     for number, word in enumerate(column_texts(table[column]), 1):
         word = word.strip()
+        if word.endswith(".0") and word[:-2].lstrip("-").isdecimal():  # a column of numbers with gaps
+            word = word[:-2]
         if not word:
             labels.append("")
             continue
         if word.lower() not in known:
             raise LabelError(
                 f"{where}, row {number}: {column} is {word!r}, which is no label class{nearest(word, classes)} "
-                f"(known: {', '.join(classes)}). No label was written"
+                f"(known: {', '.join(classes)}). Say what it means, as in --map {word}={classes[0]}, or leave it out: "
+                f"--map {word}=. No label was written"
             )
         labels.append(known[word.lower()])
     return labels

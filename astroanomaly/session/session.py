@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.arguments import as_flag, as_list, as_number, as_text, as_whole
+from astroanomaly.arguments import as_flag, as_list, as_mapping, as_number, as_text, as_whole
 from astroanomaly.cache import Cache
 from astroanomaly.cache.check import Integrity
 from astroanomaly.config import FetchConfig
@@ -145,6 +145,8 @@ class Session(SessionFolder):
         ra: str | None = None,
         dec: str | None = None,
         frame: str | None = None,
+        unit: str | None = None,
+        words: Mapping[str, str] | None = None,
         skip_unmatched: bool = False,
     ) -> ImportReport:
         """Take labels from a table, matched by object id, by base name, or by position on the sky.
@@ -154,8 +156,8 @@ class Session(SessionFolder):
         Parameters
         ----------
         path
-            Path of a table of any format that `read_catalog` reads, or an `astropy.table.Table` or
-            `~astropy.table.QTable`.
+            Path of a table of any format that `read_catalog` reads, or of a folder with a folder of files for each
+            class; or an `astropy.table.Table` or `~astropy.table.QTable`.
         match_radius_arcsec
             How far a labelled position may be from its object.
         annotator
@@ -163,8 +165,10 @@ class Session(SessionFolder):
         label, ra, dec
             Names of the columns of labels and positions; by default usual names are looked for, and ids go before
             positions.
-        frame
-            Frame of the positions.
+        frame, unit
+            Frame and unit of the positions, as in `read_catalog`.
+        words
+            What words of the table mean: the label of each, or an empty text for no label.
         skip_unmatched
             Leave out rows that match no object; the report counts them.
         """
@@ -180,6 +184,8 @@ class Session(SessionFolder):
             ra=ra,
             dec=dec,
             frame=frame,
+            unit=unit,
+            words=None if words is None else as_mapping(words, "words"),
             skip_unmatched=skip_unmatched,
         )
 

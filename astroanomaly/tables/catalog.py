@@ -15,6 +15,7 @@ from astroanomaly.tables.column_names import ID_NAMES, find_name, ucd_of
 from astroanomaly.tables.given import GivenTable, given_catalog
 from astroanomaly.tables.positions import PositionColumns, has_positions, pixel_positions, sky_positions
 from astroanomaly.tables.read import read_table
+from astroanomaly.tables.several import PARTS
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -41,7 +42,8 @@ class Catalog:
     columns
         All columns of the table as they were read.
     found
-        What was taken for what: names of the columns under ``id``, ``sky`` and ``pixel``.
+        What was taken for what: names of the columns under ``id``, ``sky`` and ``pixel``; under ``tables`` those of a
+        file that were taken together.
     sky, pixel
         The columns of sky and of pixel positions, and how their numbers were understood; None where there are none.
     """
@@ -69,6 +71,7 @@ def read_catalog(
     y: str | None = None,
     id: str | None = None,
     frame: str | None = None,
+    unit: str | None = None,
 ) -> Catalog:
     """Read a catalogue from FITS, VOTable, ECSV, CSV, SExtractor and other text tables; the content decides which.
 
@@ -76,15 +79,19 @@ def read_catalog(
 
     Sky positions are, in this order: the columns named by the caller; a SkyCoord column; columns with the UCD
     ``pos.eq.ra;meta.main`` (or another ``pos.eq``, ``pos.galactic`` or ``pos.ecliptic``); columns of a usual name
-    (``ra``/``dec``, ``RAJ2000``/``DEJ2000``, ``ALPHA_J2000``, ``X_WORLD``, ``glon``/``glat``, ``l``/``b`` ...); columns
+    (``ra``/``dec``, ``RAJ2000``/``DEJ2000``, ``ALPHA_J2000``, ``X_WORLD``, ``glon``/``glat``, ``l``/``b`` ...); the
+    parts ``RAh RAm RAs DE- DEd DEm DEs`` of CDS; one column of texts that hold both (``coord``, ``radec`` ...); columns
     whose units are hours and degrees. Numbers without a unit are degrees; text is read as sexagesimal hours and degrees
-    (degrees for both when the frame is not equatorial). Pixel positions are ``X_IMAGE``/``Y_IMAGE`` and their kin,
-    which count from 1 as SExtractor does, or ``x``/``y`` and the like, which count from 0.
+    (degrees for both when the frame is not equatorial). The frame is that which the table states (COOSYS of a VOTable,
+    RADESYS and EQUINOX of a FITS table, ``#Coosys`` of VizieR's texts) or the names say (``RAB1950``), else ICRS.
+    Pixel positions are ``X_IMAGE``/``Y_IMAGE`` and their kin, which count from 1 as SExtractor does, or ``x``/``y`` and
+    the like, which count from 0.
 
     Parameters
     ----------
     path
-        The file, which may be compressed with gzip or bzip2; or a table, or positions, in memory.
+        The file, which may be compressed with gzip or bzip2; ``FILE[TABLE]`` means one of its tables, by number or
+        name; or a table, or positions, in memory. Tables of one file that have the same columns are taken together.
     ra, dec
         Names of the longitude and latitude columns.
     x, y
@@ -93,13 +100,17 @@ def read_catalog(
         Name of the id column; left out, a usual name is looked for, and without one the ids are ``row-000001`` ...
     frame
         Frame of the positions, any that SkyCoord knows, with an equinox if need be (``galactic``, ``fk5 J1975``).
+    unit
+        Unit of the positions, before that of the columns: ``deg``, ``rad`` ...; ``hour`` means hours of right ascension
+        and degrees of declination; two with a comma between them are one for each.
 
     Raises
     ------
     UnreadableError
         If the file is missing or no table.
     CatalogError
-        If there is no position, no row, a column that is not there, or an id that occurs twice.
+        If there is no position, no row, a column that is not there, an id that occurs twice, a frame that is
+        contradicted, or if several tables differ.
     ConfigError
         If the frame is unknown, or what was given is neither a path nor a table nor positions.
     """
@@ -108,13 +119,13 @@ def read_catalog(
         raise ConfigError("no catalogue was given: expected the path of a table, an astropy table or a SkyCoord")
     if isinstance(given, GivenTable):
         where = f"the {given.kind} that was given as catalogue"
-        return catalog_from_table(given.table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, where=where)
+        return catalog_from_table(given.table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, unit=unit, where=where)
     table = read_table(
         given,
         has_positions,
         lambda names: id if id in names else find_name(names, ID_NAMES),
     )
-    return catalog_from_table(table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, where=str(given))
+    return catalog_from_table(table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, unit=unit, where=str(given))
 
 
 def catalog_from_table(
@@ -126,6 +137,7 @@ def catalog_from_table(
     y: str | None = None,
     id: str | None = None,
     frame: str | None = None,
+    unit: str | None = None,
     where: str = "the table",
 ) -> Catalog:
     """Find ids and positions in a table; as `read_catalog`.
@@ -141,7 +153,7 @@ def catalog_from_table(
     for first, second, kind in ((ra, dec, "ra and dec"), (x, y, "x and y")):
         if (first is None) != (second is None):
             raise CatalogError(f"{where}: give both columns {kind}, or neither")
-    sky = sky_positions(table, named_columns(table, (ra, dec), where), frame, where=where)
+    sky = sky_positions(table, named_columns(table, (ra, dec), where), frame, unit=unit, where=where)
     try:
         pixel = pixel_positions(table, named_columns(table, (x, y), where), where=where)
     except CatalogError:
@@ -157,6 +169,8 @@ def catalog_from_table(
     ra_deg, dec_deg, of_sky = sky or (None, None, None)
     x_pixel, y_pixel, of_pixel = pixel or (None, None, None)
     found = {"sky": str(of_sky or ""), "pixel": str(of_pixel or ""), "id": id_column}
+    if PARTS in table.meta:
+        found["tables"] = ", ".join(dict.fromkeys(map(str, table.meta[PARTS])))
     found = {what: columns for what, columns in found.items() if columns}
     return Catalog(ids, ra_deg, dec_deg, x_pixel, y_pixel, table, found, of_sky, of_pixel)
 
@@ -209,6 +223,10 @@ def _ids(table: Table, given: str | None, where: str) -> tuple[np.ndarray, str]:
             "name another with --id"
         )
     unique, counts = np.unique(ids, return_counts=True)
+    parts = table.meta.get(PARTS)
+    if len(unique) < len(ids) and parts is not None and len(parts) == len(ids):  # each table counts from 1
+        ids = np.array([f"{part}/{one}" for part, one in zip(parts, ids, strict=True)])
+        unique, counts = np.unique(ids, return_counts=True)
     if len(unique) < len(ids):
         doubled = unique[counts > 1]
         raise CatalogError(

@@ -11,7 +11,9 @@ __all__ = [
     "LABELLED_ID_NAMES",
     "LABEL_NAMES",
     "PIXEL_NAMES",
+    "SEXAGESIMAL_NAMES",
     "SKY_NAMES",
+    "SKY_TEXT_NAMES",
     "SKY_UCDS",
     "TASK_ID_NAMES",
     "clean_ucd",
@@ -44,6 +46,10 @@ SKY_NAMES = (
     ("alphamodel_b1950", "deltamodel_b1950", "fk4"), ("alphapeak_b1950", "deltapeak_b1950", "fk4"),
     ("xpsf_world", "ypsf_world", "icrs"), ("xmodel_world", "ymodel_world", "icrs"),
     ("xpeak_world", "ypeak_world", "icrs"),
+    ("coord_ra", "coord_dec", "icrs"), ("meanra", "meandec", "icrs"), ("rastack", "decstack", "icrs"),
+    ("objra", "objdec", "icrs"), ("plug_ra", "plug_dec", "icrs"), ("ra_x", "dec_x", "icrs"),
+    ("_ra", "_de", "icrs"), ("_ra", "_dec", "icrs"), ("ra", "de", "icrs"),
+    ("ra_hms", "dec_dms", "icrs"), ("rahms", "decdms", "icrs"),
     ("ra_1", "dec_1", "icrs"),  # of two tables that TOPCAT has joined, the first
     ("sky_centroid.ra", "sky_centroid.dec", "icrs"),  # of photutils, as astropy writes a SkyCoord into columns
 )  # fmt: skip
@@ -55,6 +61,12 @@ SKY_UCDS = (
     ("pos.galactic.lon", "pos.galactic.lat", "galactic"),
     ("pos.ecliptic.lon", "pos.ecliptic.lat", "barycentrictrueecliptic"),
 )
+# Of tables of CDS: hours, minutes, seconds, sign, degrees, arcminutes, arcseconds; seconds and sign may be missing
+SEXAGESIMAL_NAMES = ("rah", "ram", "ras", "de-", "ded", "dem", "des")
+SKY_TEXT_NAMES = (  # one column that holds both
+    "coord", "coords", "coordinates", "position", "pos", "radec", "ra_dec", "ra,dec", "skycoord", "sky_coord",
+    "ra dec", "pos_eq", "coord1", "sky_centroid",
+)  # fmt: skip
 PIXEL_NAMES = (
     ("x", "y"), ("x_image", "y_image"), ("xwin_image", "ywin_image"), ("xcentroid", "ycentroid"),
     ("x_centroid", "y_centroid"), ("xpix", "ypix"), ("xpsf_image", "ypsf_image"), ("xmodel_image", "ymodel_image"),
@@ -66,8 +78,8 @@ ID_NAMES = (
 )  # fmt: skip
 # In a table of labels. Fewer: the number or source id of another catalogue may be that of another object of ours; such
 # rows are matched by position.
-LABELLED_ID_NAMES = ("object_id", "id", "objid", "filename", "file", "path", "name")
-LABEL_NAMES = ("label", "class", "verdict", "classification")
+LABELLED_ID_NAMES = ("object_id", "id", "objid", "filename", "file", "path", "name", "image")
+LABEL_NAMES = ("label", "class", "verdict", "classification", "human_label", "choice")
 TASK_ID_NAMES = ("object_id", "id", "ids")  # in the table of a source's task
 _MAX_UCD_CHARACTERS = 200
 _WITH_UNIT = re.compile(r"(\S.*?)\s*(?:\[([^\]]+)\]|\(([^)]+)\))")
@@ -136,7 +148,8 @@ def _by_lower(names: Iterable[str]) -> dict[str, str]:
     """Names by their lower case, and without a unit behind; of several that differ in these only, the first."""
     by_lower: dict[str, str] = {}
     names = list(names)
-    for key in (str, lambda name: split_unit(name)[0]):  # a name as it is goes first
+    # a name as it is goes first, then without its unit, then with one sign between its words
+    for key in (str, lambda name: split_unit(name)[0], lambda name: re.sub(r"[\s-]+", "_", split_unit(name)[0])):
         for name in names:
             by_lower.setdefault(key(name).lower(), name)
     return by_lower

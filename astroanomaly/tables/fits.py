@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from astroanomaly.cutting.fits_headers import check_fits_stream
-from astroanomaly.errors import CatalogError, UnreadableError
+from astroanomaly.errors import UnreadableError
 from astroanomaly.tables.byte_columns import decode_columns
 from astroanomaly.tables.serialized import check_yaml, serialized_columns
+from astroanomaly.tables.several import one_table
+from astroanomaly.tables.stated_frames import frame_of_cards, note_frame
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -24,13 +26,13 @@ _WIDTHS = {
 }  # fmt: skip
 
 
-def read_fits(content: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Table:
-    """Read the first table of a FITS file that is wanted, else the first; ``TUCDn`` and ``TCOMMn`` are read.
+def read_fits(content: IO[bytes], where: str, wanted: Callable[[Table], bool], place: str = "") -> Table:
+    """Read the table of a FITS file that is wanted, see `one_table`; ``TUCDn``, ``TCOMMn`` and the frame are read.
 
     Raises
     ------
     CatalogError
-        If it holds no table.
+        If it holds no table, or several that differ.
     UnreadableError
         If a header is too long or says what cannot be.
     """
@@ -41,25 +43,22 @@ def read_fits(content: IO[bytes], where: str, wanted: Callable[[Table], bool]) -
     content.seek(0)
     check_fits_stream(content, size, where)
     content.seek(0)
-    first: Table | None = None
+    found = []
     with fits.open(content) as hdulist:
         for number, hdu in enumerate(hdulist):
             if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU) or isinstance(hdu, fits.CompImageHDU):
                 continue
             _check_table(hdu.header, size - int(hdu.fileinfo()["datLoc"]), f"{where}[{number}]")
             table = decode_columns(Table.read(hdu))
-            for place, name in enumerate(table.colnames, 1):
-                ucd, told = hdu.header.get(f"TUCD{place}"), hdu.header.get(f"TCOMM{place}")
+            for k, name in enumerate(table.colnames, 1):
+                ucd, told = hdu.header.get(f"TUCD{k}"), hdu.header.get(f"TCOMM{k}")
                 if ucd and hasattr(table[name], "meta"):
                     table[name].meta["ucd"] = ucd
                 if told and not table[name].info.description:
                     table[name].info.description = str(told)
-            if wanted(table):
-                return table
-            first = table if first is None else first
-    if first is None:
-        raise CatalogError(f"{where} holds no table (on the command line, images go before the catalogue)")
-    return first
+            note_frame(table, frame_of_cards(hdu.header))
+            found.append(([str(number), *([hdu.name] if hdu.name else [])], table))
+    return one_table(found, place, wanted, where)
 
 
 def _check_table(header: Any, left: int, where: str) -> None:

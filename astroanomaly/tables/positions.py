@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,22 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError
-from astroanomaly.tables.column_names import PIXEL_NAMES, SKY_NAMES, SKY_UCDS, find_pair, find_pairs, split_unit, ucd_of
+from astroanomaly.sky import read_position
+from astroanomaly.tables.column_names import (
+    PIXEL_NAMES,
+    SEXAGESIMAL_NAMES,
+    SKY_NAMES,
+    SKY_TEXT_NAMES,
+    SKY_UCDS,
+    find_name,
+    find_pair,
+    find_pairs,
+    split_unit,
+    ucd_of,
+)
 from astroanomaly.tables.coordinates import plain_icrs
+from astroanomaly.tables.read import column_texts
+from astroanomaly.tables.stated_frames import is_equatorial, stated_frame
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -20,6 +35,8 @@ __all__ = ["PositionColumns", "has_positions", "has_sky_positions", "pixel_posit
 
 _SEXTRACTOR_PIXEL = re.compile(r"(X|Y)\w*_IMAGE")
 _HOURS = ("h", "hr", "hour", "hours", "hourangle", "h:m:s", "hms")  # units of columns, as files spell them
+_IN_NAME = re.compile(r"_?[bj]?(1855|1875|1900|1925|1950|1975|2000)(?:\.0)?(?!\d)", re.IGNORECASE)  # an equinox
+_TEXTS_TRIED = 20  # of a column that may hold positions
 _OTHERS_LISTED = 4  # pairs of columns that might have been positions too
 
 
@@ -30,9 +47,10 @@ class PositionColumns:
     Attributes
     ----------
     columns
-        Longitude and latitude, or x and y; one name for a SkyCoord column.
+        Longitude and latitude, or x and y; one name for a SkyCoord column, or one of texts that hold both.
     chosen
-        Why these: ``named`` by the caller, ``SkyCoord``, ``UCD``, ``usual names`` or ``units``.
+        Why these: ``named`` by the caller, ``SkyCoord``, ``UCD``, ``usual names``, ``units`` or ``parts`` (hours,
+        minutes, seconds).
     frame
         Frame of the numbers, as astropy calls it, with an equinox where one was given; empty for pixels.
     unit
@@ -83,7 +101,12 @@ def has_positions(table: Table) -> bool:
 
 
 def sky_positions(
-    table: Table, given: tuple[str, str] | None = None, frame: str | None = None, *, where: str
+    table: Table,
+    given: tuple[str, str] | None = None,
+    frame: str | None = None,
+    *,
+    unit: str | None = None,
+    where: str,
 ) -> tuple[np.ndarray, np.ndarray, PositionColumns] | None:
     """Find the sky positions of a table: columns given, a SkyCoord column, columns of a usual UCD, name or unit.
 
@@ -92,7 +115,10 @@ def sky_positions(
     given
         Names of the longitude and latitude columns.
     frame
-        Frame of the positions; None: what the names imply.
+        Frame of the positions; None: what the table states (COOSYS, RADESYS), or the names say, else ICRS.
+    unit
+        Unit of the numbers, which goes before that of the columns: ``deg``, ``rad`` ..., or ``hour``: hours of right
+        ascension and degrees of declination; two with a comma between them, one for each. None: that of the columns.
     where
         How error messages call the table.
 
@@ -105,12 +131,13 @@ def sky_positions(
     Raises
     ------
     CatalogError
-        If a column holds no angles.
+        If a column holds no angles, or the frame is contradicted.
     ConfigError
-        If the frame is unknown.
+        If the frame or the unit is unknown.
     """
     from astropy.coordinates import SkyCoord
 
+    units_given = _two_units(unit)
     mixins = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     if given is None and mixins:
         column = table[mixins[0]]
@@ -129,13 +156,19 @@ def sky_positions(
     found = (*given, "icrs", "named") if given else _find_sky(table)
     if found is None:
         return None
-    first, second, implied, chosen = found
-    if frame is None and given:  # a column called glon is galactic, whoever names it
-        implied = next((known[2] for known in SKY_NAMES if known[0] == first.lower()), "icrs")
+    *columns, implied, chosen = found
+    first, second = columns[0], columns[-1]
+    implied = implied if frame else stated_frame(table, first, second, implied, where)
     name, keywords = _frame(frame or implied)
-    equatorial = name in ("icrs", "fk5", "fk4", "fk4noeterms", "gcrs", "cirs", "tete", "precessedgeocentric")
-    lon, lon_unit = _degrees(table[first], first, equatorial, where)
-    lat, lat_unit = _degrees(table[second], second, False, where)
+    equatorial = is_equatorial(name)
+    if chosen == "parts":
+        lon, lat, lon_unit, lat_unit = *_from_parts(table, columns), "sexagesimal hours", "sexagesimal degrees"
+    elif len(columns) == 1:
+        lon, lat = _from_one_text(table[first])
+        lon_unit = lat_unit = "text"
+    else:
+        lon, lon_unit = _degrees(table[first], first, equatorial, where, units_given[0])
+        lat, lat_unit = _degrees(table[second], second, False, where, units_given[1])
     good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
     ra, dec = np.full(len(lon), np.nan), np.full(len(lon), np.nan)
     if name == "icrs":
@@ -148,7 +181,7 @@ def sky_positions(
     return (
         ra,
         dec,
-        PositionColumns((first, second), chosen, frame or implied, " and ".join(units), stated, None, unused),
+        PositionColumns(tuple(columns), chosen, frame or implied, " and ".join(units), stated, None, unused),
     )
 
 
@@ -171,8 +204,8 @@ def pixel_positions(
     return x, y, PositionColumns(names, chosen, origin=origins[0], unused=_unused(table, *names))
 
 
-def _find_sky(table: Table) -> tuple[str, str, str, str] | None:
-    """Find ``(longitude, latitude, frame, why)`` by UCD, usual name or unit."""
+def _find_sky(table: Table) -> tuple[str, ...] | None:
+    """Find ``(longitude, latitude, frame, why)`` by UCD, usual name, parts or unit; one name for a text with both."""
     ucds: dict[str, list[str]] = {}
     for name in table.colnames:
         ucds.setdefault(ucd_of(table[name]), []).append(name)
@@ -182,6 +215,17 @@ def _find_sky(table: Table) -> tuple[str, str, str, str] | None:
     named = find_pair(table.colnames, SKY_NAMES)
     if named:
         return named[0], named[1], named[2], "usual names"
+    old = find_pair([_IN_NAME.sub("", name) for name in table.colnames], SKY_NAMES)
+    if old:  # RA1950, DEC_B1950: the names say the frame
+        bare = {_IN_NAME.sub("", name): name for name in reversed(table.colnames)}
+        return bare[old[0]], bare[old[1]], old[2], "usual names"
+    by_lower = {name.lower(): name for name in reversed(table.colnames)}
+    parts = [by_lower[name] for name in SEXAGESIMAL_NAMES if name in by_lower]
+    if {"rah", "ram", "ded", "dem"} <= {name.lower() for name in parts}:
+        return *parts, "icrs", "parts"
+    text = find_name(table.colnames, SKY_TEXT_NAMES)
+    if text is not None and _holds_both(table[text]):
+        return text, "icrs", "usual names"
     units = {name: _unit_words(table[name]) for name in table.colnames}
     hours = [name for name, unit in units.items() if unit in ("hourangle", "h:m:s", "hms")]
     degrees = [name for name, unit in units.items() if unit in ("deg", "d:m:s", "dms")]
@@ -220,7 +264,63 @@ def _frame(text: str) -> tuple[str, dict[str, str]]:
     return name, keywords
 
 
-def _degrees(column: Any, name: str, hours: bool, where: str) -> tuple[np.ndarray, str]:
+def _two_units(unit: str | None) -> tuple[str, str]:
+    """Split the unit that somebody gives into that of longitude and that of latitude, checked; empty for none."""
+    from astropy import units as u
+
+    if not unit:
+        return "", ""
+    words = [word.strip().lower() for word in unit.split(",")]
+    words = [words[0], "deg" if words[0] in _HOURS else words[0]] if len(words) == 1 else words
+    for word in words:
+        parsed = u.Unit("hourangle" if word in _HOURS else word, parse_strict="silent")
+        if len(words) != 2 or not parsed.is_equivalent(u.deg):
+            raise ConfigError(
+                f"unit {unit!r}: expected a unit of angles (deg, rad, arcsec), 'hour' for hours of right ascension and "
+                "degrees of declination, or one for each as in 'hour,rad'"
+            )
+    return words[0], words[1]
+
+
+def _holds_both(column: Any) -> bool:
+    """Whether the first texts of a column, of those that are not empty, are positions."""
+    if getattr(column, "ndim", 1) != 1 or getattr(getattr(column, "dtype", None), "kind", "") not in "SUO":
+        return False
+    texts = [text for text in column_texts(column[:_TEXTS_TRIED]) if text.strip()]
+    return bool(texts) and all(_position(text) is not None for text in texts)
+
+
+def _from_one_text(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Read positions that are one text each; NaN where one is none."""
+    found = [_position(text) or (np.nan, np.nan) for text in column_texts(column)]
+    lon, lat = np.array(found, float).reshape(-1, 2).T
+    return lon, lat
+
+
+def _position(text: str) -> tuple[float, float] | None:
+    try:
+        return read_position(text.strip().strip("()[]"))
+    except ConfigError:
+        return None
+
+
+def _from_parts(table: Table, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Put right ascension and declination together from hours, minutes, seconds and the like; NaN where one lacks."""
+    parts = {name.lower(): table[name] for name in columns}
+    number = {
+        name: np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
+        for name, column in parts.items()
+        if name != "de-"
+    }
+    zero = np.zeros(len(table))
+    lon = 15 * (number["rah"] + number["ram"] / 60 + number.get("ras", zero) / 3600)
+    size = np.abs(number["ded"]) + number["dem"] / 60 + number.get("des", zero) / 3600
+    signs = column_texts(parts["de-"]) if "de-" in parts else [""] * len(table)
+    south = np.array([sign.strip().startswith(("-", "\u2212")) for sign in signs], bool) | np.signbit(number["ded"])
+    return lon, np.where(south, -size, size)
+
+
+def _degrees(column: Any, name: str, hours: bool, where: str, given: str = "") -> tuple[np.ndarray, str]:
     """Turn a column of angles into degrees; masked and unreadable ones become NaN. Also the unit, empty if none."""
     from astropy import units as u
 
@@ -230,7 +330,8 @@ def _degrees(column: Any, name: str, hours: bool, where: str) -> tuple[np.ndarra
     if raw.ndim != 1:
         raise CatalogError(f"{where}: the position column {name!r} has shape {raw.shape}, expected one number per row")
     unit = getattr(column, "unit", None)
-    words = _unit_words(column)
+    words = given or _unit_words(column)
+    unit = given or unit
     if raw.dtype.kind in "SUO":
         texts = np.array([x.decode("ascii", "replace") if isinstance(x, bytes) else str(x) for x in raw.tolist()])
         values, words = _from_texts(texts, mask, hours, words)

@@ -12,10 +12,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.errors import AstroAnomalyError, CatalogError, UnreadableError
+from astroanomaly.errors import AstroAnomalyError, UnreadableError
 from astroanomaly.tables.content import open_content, utf8_text
 from astroanomaly.tables.fits import read_fits
 from astroanomaly.tables.serialized import check_yaml
+from astroanomaly.tables.several import one_table, split_place
+from astroanomaly.tables.stated_frames import note_coosys
 from astroanomaly.tables.text import TextTable, read_text
 from astroanomaly.tables.votable import read_votable
 
@@ -59,10 +61,9 @@ def read_table(
     Parameters
     ----------
     path
-        The file, which may be packed with gzip or bzip2.
+        The file, which may be packed with gzip or bzip2; ``FILE[TABLE]`` means one of its tables, by number or name.
     wanted
-        Says whether a table has what is looked for: of several tables in a file the first that has is taken, else the
-        first.
+        Says whether a table has what is looked for, see `one_table`.
     id_column
         Picks the name of the id column, whose values stay text in formats that have no types.
     texts
@@ -73,7 +74,7 @@ def read_table(
     UnreadableError
         If the file is missing, empty or no table, or a trap.
     CatalogError
-        If it holds no table, or its rows do not fit its names.
+        If it holds no table, several that differ, or rows that do not fit its names.
     """
 
     def typed(found: Table | TextTable) -> Table:
@@ -82,7 +83,8 @@ def read_table(
         name = id_column(found.names)
         return found.table(lambda column: texts or column == name)
 
-    return _read(path, str(path), wanted, typed)
+    file, place = split_place(path)
+    return _read(file, str(file), wanted, typed, place)
 
 
 def read_texts(content: Path | bytes, where: str, wanted: Callable[[Table], bool] = lambda table: True) -> TextTable:
@@ -124,12 +126,16 @@ def column_texts(column: Any) -> list[str]:
 
 
 def _read(
-    content: Path | bytes, where: str, wanted: Callable[[Table], bool], made: Callable[[Table | TextTable], Any]
+    content: Path | bytes,
+    where: str,
+    wanted: Callable[[Table], bool],
+    made: Callable[[Table | TextTable], Any],
+    place: str = "",
 ) -> Any:
     try:
         with warnings.catch_warnings(), open_content(content, where) as opened:
             warnings.simplefilter("ignore")  # astropy's warnings of units, headers and XML of files that are not ours
-            return made(_parse(opened, where, wanted))
+            return made(_parse(opened, where, wanted, place))
     except (AstroAnomalyError, MemoryError):
         raise
     except Exception as error:  # the parsers of a dozen formats raise whatever they like on damaged input
@@ -139,10 +145,10 @@ def _read(
         ) from error
 
 
-def _parse(opened: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Table | TextTable:
+def _parse(opened: IO[bytes], where: str, wanted: Callable[[Table], bool], place: str) -> Table | TextTable:
     head = opened.read(_HEAD_BYTES)
     if head.startswith(b"SIMPLE  ="):
-        return read_fits(opened, where, wanted)
+        return read_fits(opened, where, wanted, place)
     other = next((name for start, name in _OTHERS if head.startswith(start)), None)
     if other is not None:
         raise UnreadableError(f"{where} is {other}, which is not read as a table. {_EXPECTED}")
@@ -153,20 +159,24 @@ def _parse(opened: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Ta
             raise UnreadableError(f"the table {where} is empty")
         text.seek(0)
         if re.search(rb"<(\w+:)?VOTABLE", head) or head.lstrip().startswith(b"<?xml"):
-            return _first_table(text, where, wanted)
+            return _table_of_votable(text, where, wanted, place)
         if head.lstrip().startswith(b"<"):
             raise UnreadableError(f"{where} is a page, or XML that is no VOTable. {_EXPECTED}")
         special = next((name for start, name in _SPECIAL if start.match(head)), None)
         return read_text(text, where) if special is None else _read_special(text, where, special)
 
 
-def _first_table(text: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Table:
-    tables = list(read_votable(text, where).iter_tables())
-    if not tables:
-        raise CatalogError(f"{where} holds no table")
-    filled = [found for found in tables if len(found.array)] or tables[:1]  # nrows is a claim
-    candidates = [found.to_table(use_names_over_ids=True) for found in filled]
-    return next((found for found in candidates if wanted(found)), candidates[0])
+def _table_of_votable(text: IO[bytes], where: str, wanted: Callable[[Table], bool], place: str) -> Table:
+    document = read_votable(text, where)
+    found = []
+    elements = list(document.iter_tables())
+    filled = [element for element in elements if len(element.array)] or elements[:1]  # nrows is a claim
+    for element in filled:
+        table = element.to_table(use_names_over_ids=True)
+        note_coosys(table, element, document)
+        names = [str(elements.index(element)), *(text for text in (element.name, element.ID) if text)]
+        found.append((names, table))
+    return one_table(found, place, wanted, where)
 
 
 def _read_special(text: IO[bytes], where: str, kind: str) -> Table:

@@ -17,6 +17,7 @@ import numpy as np
 
 from astroanomaly.errors import CatalogError, UnreadableError
 from astroanomaly.tables.escape import FORMULAS_ESCAPED, plain_text
+from astroanomaly.tables.stated_frames import frame_in_comments, note_frame
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -28,6 +29,8 @@ _BLANKS = " "  # any number of blanks and tabs
 _SNIFFED_LINES = 50
 _MAX_LINE_CHARACTERS = 2**24
 _MAX_COLUMNS = 10_000
+_COOSYS_CHARACTERS = 200  # in which a comment says that it speaks of a frame
+_MOST_FRAMES = 100
 _NAMES_SHOWN = 20  # in a message
 _BLOCK_ROWS = 2**16
 _MAX_WIDTH_RATIO = 8  # of the characters of an array of one width to those of its texts
@@ -59,6 +62,8 @@ class TextTable:
         What stands before decimals: a point, or the comma of tables whose values are separated by semicolons.
     blocks
         For each column the texts of many rows in one, separated by null characters.
+    frame
+        Frame of the positions, where comments state one (``#Coosys`` of VizieR).
     """
 
     where: str
@@ -67,6 +72,7 @@ class TextTable:
     lines: array.array[int]
     decimal: str
     blocks: list[list[str]]
+    frame: str = ""
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -83,6 +89,7 @@ class TextTable:
         from astropy.table import Column, Table
 
         table = Table()
+        note_frame(table, self.frame)
         for number, (name, unit) in enumerate(zip(self.names, self.units, strict=True)):
             texts = self.column(number)
             values = _texts(texts) if is_text(name) else typed_column(texts)
@@ -155,6 +162,7 @@ class _Reader:
         self._opened, self._where = opened, where
         self._skipped = 0  # lines above the table
         self._comment = ""  # the last of them
+        self._frames: list[str] = []  # those that speak of frames
 
     def read(self) -> TextTable:
         lines = self._lines()
@@ -183,7 +191,8 @@ class _Reader:
             for column, texts in zip(blocks, zip(*(row for _, row in part), strict=True), strict=True):
                 column.append("\0".join(texts))
         decimal = "," if self._sign == ";" else "."
-        return _unescaped(TextTable(self._where, names, units, numbers, decimal, blocks))
+        frame = frame_in_comments(self._frames)
+        return _unescaped(TextTable(self._where, names, units, numbers, decimal, blocks, frame))
 
     def _lines(self) -> Iterator[str]:
         """Yield the lines from the first on that is no comment, with their ends."""
@@ -197,6 +206,8 @@ class _Reader:
             if above and (line.startswith("#") or not line.strip()):
                 self._skipped += 1
                 self._comment = line[1:] if line.strip() else self._comment
+                if "coosys" in line[:_COOSYS_CHARACTERS].lower() and len(self._frames) < _MOST_FRAMES:
+                    self._frames.append(line)
                 continue
             above = False
             yield line

@@ -22,9 +22,9 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,8 +51,16 @@ from astroanomaly import (
 from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
 from astroanomaly_plugins.mosaics.bands import BandRule, name_bands, sort_bands
 from astroanomaly_plugins.mosaics.checksums import checksum_fact
-from astroanomaly_plugins.mosaics.facts import image_facts, object_facts, stamp_facts
-from astroanomaly_plugins.mosaics.files import Image, describe, find_files, scan, select
+from astroanomaly_plugins.mosaics.facts import image_facts, input_facts, object_facts, stamp_facts
+from astroanomaly_plugins.mosaics.files import (
+    Image,
+    describe,
+    refuse_logarithmic,
+    scan,
+    select,
+    settle_auxiliary,
+)
+from astroanomaly_plugins.mosaics.listing import find_files
 from astroanomaly_plugins.mosaics.placing import Placing, place
 from astroanomaly_plugins.mosaics.reading import read_stamps, read_tile
 from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile
@@ -98,9 +106,14 @@ class FitsOptions(PositionOptions):
     )
     bands: tuple[str, ...] = option(
         (),
-        "which image is which band: NAME=FILE, NAME=FILE[EXTENSION] or NAME=PATTERN, separated by commas",
+        "which image is which band: NAME=FILE, NAME=FILE[EXTENSION], NAME=FILE[EXTENSION][PLANE] or NAME=PATTERN, "
+        "separated by commas",
         formerly=("band",),
         convert=_band_entries,
+    )
+    planes: Literal["bands", "objects"] = option(
+        "bands",
+        "what the planes of a cube are: bands, named by BANDS in the header or by --bands, or stamps of their own",
     )
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
     x: str = option("", "catalogue column of the pixel x, counted from 0 (from 1 if it ends in _IMAGE)")
@@ -144,14 +157,21 @@ class FitsSource:
                 y=options.y or None,
                 id=options.id or None,
                 frame=options.frame or None,
+                unit=options.unit or None,
             )
         rule = BandRule(options.bands)
         leave_out = options.catalog if isinstance(options.catalog, Path) else None
-        files = find_files([*request.inputs, *rule.files], leave_out)
-        images, broken = _scan_all(files, tolerant=catalog is None and len(files) > 1)
+        listing = find_files([*request.inputs, *rule.files], leave_out)
+        images, broken = _scan_all(listing.files, stamps=catalog is None)
+        images = settle_auxiliary(images)
+        if options.planes == "objects":
+            images = [
+                replace(image, alone=True, nameless=False) if image.plane is not None else image for image in images
+            ]
         chosen, given = _choose(images, options, rule)
         groups = group_images(chosen, stamps=catalog is None, named=bool(rule))
-        named, named_by = name_bands(groups, given)
+        named, named_by, unnamed = name_bands(groups, given, stamps=catalog is None, any_extension=bool(options.ext))
+        broken |= unnamed
         tiles = [make_tile(bands, options.pixel_scale) for bands in named]
         bands = tuple(rule.patterns) or sort_bands([band for tile in tiles for band in tile.bands])
         units = tuple(_unit_of(band, tiles) for band in bands)
@@ -171,8 +191,10 @@ class FitsSource:
             placing = place(tiles, catalog, options, size)
             columns = carried(catalog.columns, options.carry)
             points = _zero_points(tiles, [band for band in bands if _ZERO_POINT.format(band) not in columns])
-            tasks = _catalog_tasks(tiles, catalog, payload, columns, points, placing)
+            tasks = _catalog_tasks(tiles, catalog, payload, columns, points, placing, broken)
             facts = [*object_facts(tiles, catalog, placing), *facts]
+        asked = "--bands" if rule else "--ext" if options.ext else ""
+        facts += input_facts(listing, images, tiles, broken, asked)
         if options.verify:
             facts.append(checksum_fact(image.path for tile in tiles for image in tile.bands.values()))
         layout = Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units)
@@ -188,15 +210,16 @@ class FitsSource:
         return kinds[task.payload["kind"]](task)
 
 
-def _scan_all(files: Sequence[tuple[Path, Path, bool]], *, tolerant: bool) -> tuple[list[Image], dict[str, str]]:
-    """List the images of all files; in a folder of stamps, a broken file is one lost object."""
+def _scan_all(files: Sequence[tuple[Path, Path, bool]], *, stamps: bool) -> tuple[list[Image], dict[str, str]]:
+    """List the images of all files; in a folder, and of several stamps, a broken file does not stop the others."""
     images: list[Image] = []
     broken: dict[str, str] = {}
     for (path, root, by_name), found in zip(files, each_watched(_scan, [file[:2] for file in files]), strict=True):
         if isinstance(found, AstroAnomalyError):
-            if not tolerant:
+            if len(files) < 2 or (by_name and not stamps):
                 raise found
             broken[path.relative_to(root).as_posix()] = str(found)
+            _log.warning("%s", found)
             continue
         if not found and by_name:
             raise BandError(f"{path} holds no image of two axes")
@@ -215,11 +238,20 @@ def _choose(images: list[Image], options: FitsOptions, rule: BandRule) -> tuple[
     if rule:
         wanted = select(images, options.ext) if options.ext else images
         pairs = rule.select(wanted)
+        refuse_logarithmic([image for image, _ in pairs])
         return [image for image, _ in pairs], dict(pairs)
     chosen = select(images, options.ext)
     if not chosen:
         what = f"--ext {','.join(options.ext)} matches none of these" if options.ext else "none of these is a band"
-        raise BandError(f"{what}:{describe(images)}\nChoose with --ext NAME or --bands NAME=FILE[EXTENSION]")
+        way = "Choose with --ext NAME or --bands NAME=FILE[EXTENSION]"
+        refuse_logarithmic([image for image in images if not image.auxiliary])
+        if any(image.nameless for image in images):
+            way = (
+                "The header of the cube does not say what its planes are (BANDS = 'grz'). Name them, for all files as "
+                "in --bands g=[0][0],r=[0][1] (extension, then plane, both from 0); or say --planes objects if each is "
+                "a stamp"
+            )
+        raise BandError(f"{what}:{describe(images)}\n{way}")
     return chosen, {}
 
 
@@ -252,7 +284,7 @@ def _stamp_tasks(
     ids = []
     for tile in tiles:
         several = per_file[tile.first.path] > 1
-        ids.append(f"{tile.first.relative}[{tile.first.extension}]" if several else tile.first.relative)
+        ids.append(f"{tile.first.relative}{tile.first.spot}" if several else tile.first.relative)
     counts = Counter([*ids, *broken])
     twice, times = counts.most_common(1)[0]
     if times > 1:
@@ -283,8 +315,12 @@ def _catalog_tasks(
     columns: dict[str, Any],
     points: list[dict[str, float]],
     placing: Placing,
+    broken: Mapping[str, str],
 ) -> list[Task]:
-    """Make one task per tile of the objects that are cut from it, and one of the objects on no tile."""
+    """Make one task per tile of the objects that are cut from it, and one of the objects on no tile.
+
+    Where files could not be read, such an object may lie on one of them, so it may succeed another time.
+    """
     ra, dec, found = placing.ra, placing.dec, placing.found
     placed = found.tile >= 0
     tasks = []
@@ -312,8 +348,11 @@ def _catalog_tasks(
         tasks.append(Task(tile.key, {**payload, "kind": "tile", "tiles": plain}, table))
     rows = np.flatnonzero(~placed)
     known = placing.known[rows]
-    reasons = np.where(known, "outside all images", NO_POSITION).tolist()
-    kinds = np.where(known, "no coverage", "failed").tolist()
+    outside = (
+        f"outside all images that can be read; not {', '.join(list(broken)[:3])}" if broken else "outside all images"
+    )
+    reasons = np.where(known, outside, NO_POSITION).tolist()
+    kinds = np.where(known & (not broken), "no coverage", "failed").tolist()
     return [*tasks, *failure_tasks("outside", catalog.ids[rows], ra[rows], dec[rows], reasons, kinds)]
 
 

@@ -44,6 +44,8 @@ SAID = [
     "bands: g [nJy] from {0}[0]; r [nJy] from {1}[0] (named by header)",
     "pixel scale: 0.2 arcsec",
     "size: 12 x 9 pixels = 2.4 x 1.8 arcsec (width x height)",
+    "files: 2 found: 2 used",
+    "images: 2 found in them: 2 used, 0 left out",
 ]
 WORDS = ["ingest", "fits", "m_g.fits", "m_r.fits", "--catalog", "sources.csv", "--size", "12x9"]
 

@@ -20,6 +20,7 @@ from astroanomaly.cutting import (
     crop_wcs,
     cut,
     grid_from_hdu,
+    is_counts,
     pixel_scale_arcsec,
     pixel_to_sky,
     same_grid,
@@ -151,6 +152,23 @@ def test_padding_of_one_value_along_the_edge_is_not_covered_but_a_flat_spot_insi
 def test_an_ordinary_image_has_no_constant_area():
     assert constant_areas(IMAGE) == ()
     assert constant_areas(np.random.default_rng(5).poisson(2.0, (300, 300))) == ()
+
+
+@pytest.mark.parametrize("exposure", [1.0, 1234.5])
+@pytest.mark.parametrize("kind", ["i2", "f4", "f8", "u1"])
+@pytest.mark.parametrize("mean", [1e-3, 0.003, 0.03])
+def test_true_zeros_of_photon_counts_are_no_padding(mean, kind, exposure):
+    """Counts are told by their whole numbers; rates, which are none, by zeros that are common inside too."""
+    counts = np.random.default_rng(6).poisson(mean, (300, 300)).astype(kind)
+    assert is_counts(counts)
+    if kind[0] == "f":
+        rates = counts / np.float64(exposure).astype(kind)
+        assert is_counts(rates) == (exposure == 1)
+        assert constant_areas(rates) == ()
+        padded = np.random.default_rng(4).normal(size=(300, 300)).astype(kind)
+        padded[:, :50] = 0
+        assert not is_counts(padded)
+        assert len(constant_areas(padded)) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------------- WCS

@@ -9,7 +9,8 @@ import pytest
 from astropy.io import fits
 
 from astroanomaly import Cache, ingest
-from astroanomaly_plugins.mosaics.files import open_plane, scan
+from astroanomaly_plugins.mosaics.files import scan
+from astroanomaly_plugins.mosaics.planes import open_plane
 from hostile import MarkedTexts, Texts
 
 LIMITS = {"file_seconds": 2, "memory_gb": 1}

@@ -1,5 +1,7 @@
 """Tables of labels: matched to objects by id or by position, all rows or none; written and read again."""
 
+import json
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -237,3 +239,91 @@ def test_names_match_without_suffix_with_backslashes_and_as_decimal_numbers():
     assert match_ids(["img_0", "img_2", "8.0"], known, skip=True) == {"img_0": "a/img_0.png"}
     with pytest.raises(LabelError, match="could be"):
         match_ids(["img_0"], ["a/img_0.png", "b/img_0.png"])
+
+
+# --------------------------------------------------------------------------------------------- labels of other programs
+
+
+def test_words_of_a_table_may_be_said_to_mean_labels(log, tmp_path):
+    path = table(tmp_path, "object_id,label\nobj-1,Yes\nobj-2,no\nobj-3,unsure\nobj-4,anomaly\n")
+    with pytest.raises(LabelError, match=r"'Yes'.*--map Yes="):
+        take(log, path)
+    with pytest.raises(LabelError, match="'weird', which is no label class"):
+        take(log, path, words={"Yes": "weird"})
+    assert not said(log)
+    report = take(log, path, words={"yes": "anomaly", "no": "nominal", "unsure": ""})
+    assert (report.added, report.skipped) == (3, 1)
+    assert said(log) == {IDS[1]: ANOMALY, IDS[2]: NOMINAL, IDS[4]: ANOMALY}
+
+
+def test_labels_of_astronomaly(log, tmp_path):
+    path = table(tmp_path, ",score,human_label\nobj-1,0.1,-1\nobj-2,0.2,0\nobj-3,0.3,5\nobj-4,0.9,3.0\n")
+    report = take(log, path)
+    assert (report.added, report.skipped) == (3, 1)
+    assert "3 to 5" in report.messages[0]
+    assert said(log) == {IDS[2]: NOMINAL, IDS[3]: ANOMALY, IDS[4]: ANOMALY}
+
+
+def test_labels_of_label_studio(log, tmp_path):
+    path = table(
+        tmp_path,
+        "annotation_id,annotator,choice,created_at,id,image\n"
+        "7,3,Anomaly,2026-01-01T10:00:00.123Z,1,/data/upload/2/0a1b2c3d-obj-5.fits\n"
+        "8,3,,2026-01-01T10:00:00.123Z,2,/data/upload/2/1a1b2c3d-obj-6.fits\n",
+    )
+    assert take(log, path).added == 1
+    assert said(log) == {IDS[5]: ANOMALY}
+
+
+def test_classifications_of_zooniverse(log, tmp_path):
+    rows = QTable(
+        {
+            "classification_id": [1, 2, 3],
+            "user_name": ["ann", "bob", "ann"],
+            "created_at": ["2026-01-01 10:00:00 UTC"] * 3,
+            "annotations": [
+                '[{"task": "T0", "value": "Yes"}]',
+                '[{"task": "T1", "value": [{"x": 1}]}, {"task": "T0", "value": ["No"]}]',
+                '[{"task": "T0", "value": null}]',
+            ],
+            "subject_data": [json.dumps({"77": {"retired": None, "#Filename": f"obj-{k}.fits"}}) for k in (1, 1, 2)],
+        }
+    )
+    rows.write(tmp_path / "z.csv")
+    report = take(log, tmp_path / "z.csv", words={"Yes": "anomaly", "No": "nominal"})
+    assert (report.added, report.skipped) == (2, 1)
+    assert log.current()[IDS[1]].votes == {"ann": ANOMALY, "bob": NOMINAL}
+    rows["subject_data"][0] = "{"
+    rows.write(tmp_path / "bad.csv")
+    with pytest.raises(LabelError, match=r"row 1: subject_data is no JSON"):
+        take(log, tmp_path / "bad.csv")
+
+
+def test_folders_that_are_classes(log, tmp_path):
+    for name in ("anomaly/obj-1.fits", "lens/deep/obj-2.fits", "deep/lens/obj-3.fits", "top.txt", "lens/.hidden"):
+        path = tmp_path / "classes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with pytest.raises(LabelError, match="'deep'"):
+        take(log, tmp_path / "classes")
+    assert take(log, tmp_path / "classes", words={"deep": ""}).added == 2
+    assert said(log) == {IDS[1]: ANOMALY, IDS[3]: "lens"}
+    with pytest.raises(LabelError, match="one folder for each class"):
+        take(log, tmp_path / "classes/anomaly")
+
+
+def test_positions_of_labels_may_have_another_unit(log, tmp_path):
+    path = table(tmp_path, f"ra,dec,label\n{float(RA[4]) / 15},{float(DEC[4])},anomaly\n")
+    assert take(log, path, unit="hour").added == 1
+    assert set(log.current()) == {IDS[4]}
+
+
+def test_the_folders_of_a_name_decide_between_objects_with_one_base_name():
+    known = ["a/1.png", "b/1.png", "2.png"]
+    assert match_ids(["C:\\data\\b\\1.png", "/home/me/2.png", "x/2"], known) == {
+        "C:\\data\\b\\1.png": "b/1.png",
+        "/home/me/2.png": "2.png",
+        "x/2": "2.png",
+    }
+    with pytest.raises(LabelError, match="could be"):
+        match_ids(["1.png"], known)

@@ -12,7 +12,8 @@ import numpy as np
 from astroanomaly import FetchError, Grid, UnreadableError, fetch, read_votable
 from astroanomaly.cutting import Plane, first_pixels, open_fits, quiet, sky_to_pixel
 from astroanomaly_plugins.euclid.bands import fits_band
-from astroanomaly_plugins.mosaics.files import BROKEN, Image, open_plane, scan
+from astroanomaly_plugins.mosaics.files import Image, scan
+from astroanomaly_plugins.mosaics.planes import BROKEN, open_plane
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

@@ -10,7 +10,7 @@ import numpy as np
 from astroanomaly import FetchError
 from astroanomaly.cutting import Plane, constant_areas, cut, open_fits, quiet
 from astroanomaly_plugins.hips.service import picture
-from astroanomaly_plugins.mosaics.files import open_plane
+from astroanomaly_plugins.mosaics.planes import open_plane
 
 __all__ = ["Pixels", "read_pixels"]
 
@@ -52,14 +52,14 @@ def read_pixels(path: Path, form: str) -> Pixels:
             shape, unit = hdulist[0].shape, str(hdulist[0].header.get("BUNIT", "")).strip()
             colours = np.array(hdulist[0].data) if len(shape) == 3 and shape[0] > 1 else None
         if colours is None:
-            images, coverage = _whole([open_plane(path, 0)[0]])
+            images, coverage = _whole([open_plane(path, 0, padded=True)[0]])
             return Pixels(images, coverage, unit)
         if colours.dtype != np.uint8 or len(colours) not in (3, 4):
             reason = f"an image of {len(colours)} planes of {colours.dtype.name} is neither flux nor colours"
             raise FetchError(f"{path}: {reason}", reason=reason)
     else:
         colours = picture(path, str(path))
-    _, coverage = _whole([Plane(plane, constant=constant_areas(plane)) for plane in colours[:3]])
+    _, coverage = _whole([Plane(plane, constant=constant_areas(plane, common=True)) for plane in colours[:3]])
     share = float(coverage.max())
     if len(colours) == 4:
         share = min(share, float((colours[3] > 0).mean()))

@@ -17,10 +17,12 @@ import numpy as np
 from astroanomaly import ReadLimits, UnreadableError, reading
 from astroanomaly_plugins.images.members import BROKEN_ARCHIVE, NOWHERE, SPARSE, Container, Place, open_stream
 
-__all__ = ["SUFFIXES", "Listing", "list_input"]
+__all__ = ["NO_FILES", "SUFFIXES", "Listing", "list_input"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff")
 
+NO_FILES = ("hidden folder", "linked folder", "link or special file")  # kinds of what is left out, not counted as files
+_NAMES_KEPT = 3  # of what is left out, by kind
 _ENCRYPTED_FLAGS = 0x1 | 0x40
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
 _MAGIC = ((b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\0", "xz"))
@@ -40,8 +42,12 @@ class Listing:
         ``.csv`` files by name.
     tops
         Files and folders at the top level (at most two are kept: one or several is all that matters).
-    skipped
-        What is no picture, by suffix.
+    total
+        How many files there are, counted as they are listed.
+    replaced
+        How many of them a later file of the same name in an archive replaces.
+    skipped, skipped_names
+        What is no picture, by suffix: how many, and the first few names.
     doubled
         Names of pictures that an archive holds more than once: the last one counts.
     """
@@ -51,7 +57,10 @@ class Listing:
     places: array = field(default_factory=lambda: array("q"))
     tables: dict[str, Place] = field(default_factory=dict)
     tops: set[str] = field(default_factory=set)
+    total: int = 0
+    replaced: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    skipped_names: dict[str, list[str]] = field(default_factory=dict)
     doubled: dict[str, None] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -74,7 +83,7 @@ class Listing:
         """Note one file: a picture, a table, or something else."""
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         if not parts or any(map(_is_hidden, parts)):
-            self.skipped["hidden"] += 1
+            self.leave_out("hidden", name)
             return
         if len(self.tops) < 2:
             self.tops.add(parts[0])
@@ -86,10 +95,18 @@ class Listing:
             return
         if suffix == ".csv":
             self.tables[name] = place
-        self.skipped[suffix or "no suffix"] += 1
+        self.leave_out(suffix or "no suffix", name)
+
+    def leave_out(self, kind: str, name: str) -> None:
+        """Note something that is no picture."""
+        self.skipped[kind] += 1
+        names = self.skipped_names.setdefault(kind, [])
+        if len(names) < _NAMES_KEPT:
+            names.append(name)
 
     def take_earlier(self, name: str) -> None:
         """Note one file of an archive that a later one of the same name replaces."""
+        self.replaced += 1
         if os.path.splitext(name)[1].lower() in SUFFIXES:
             self.doubled[name] = None
 
@@ -126,7 +143,7 @@ def list_input(path: Path) -> Listing:
         with reading(path):
             return _list_tar(path, kind)
     if suffix in SUFFIXES:
-        return Listing(Container("files", str(path)), [str(path)])
+        return Listing(Container("files", str(path)), [str(path)], total=1)
     if suffix in _ARCHIVE_SUFFIXES:
         raise UnreadableError(f"{path} is damaged: its name says {suffix}, its content does not begin like an archive")
     raise UnreadableError(
@@ -155,13 +172,14 @@ def _list_folder(path: Path) -> Listing:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
                 if _is_hidden(entry.name):
-                    listing.skipped["hidden"] += 1
+                    listing.leave_out("hidden folder", name)
                 else:
                     deeper.append(name)
             elif entry.is_file():
+                listing.total += 1
                 listing.take(name)
             elif entry.is_dir():
-                listing.skipped["linked folder"] += 1  # following it could lead round in circles
+                listing.leave_out("linked folder", name)  # following it could lead round in circles
         waiting.extend(reversed(deeper))
     return listing
 
@@ -176,6 +194,7 @@ def _list_zip(path: Path) -> Listing:
             for info in archive.infolist():
                 if info.is_dir():
                     continue
+                listing.total += 1
                 if last[info.filename] is not info:
                     listing.take_earlier(info.filename)
                     continue
@@ -226,12 +245,13 @@ def _list_tar(path: Path, compression: str) -> Listing:
                     )
                 archive.members.clear()  # type: ignore[attr-defined]  # else a million members stay in memory
                 if member.isreg():
+                    listing.total += 1
                     method = SPARSE if member.issparse() else 0
                     if found.pop(member.name, None) is not None:  # as programs that unpack have it
                         listing.take_earlier(member.name)
                     found[member.name] = (member.offset_data, member.size, member.size, 0, method)
                 elif not member.isdir():
-                    listing.skipped["link or special file"] += 1
+                    listing.leave_out("link or special file", member.name)
     except UnreadableError:
         raise
     except BROKEN_ARCHIVE as error:

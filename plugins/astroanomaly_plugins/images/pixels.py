@@ -2,64 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin
+
+from astroanomaly_plugins.images.opening import DAMAGE, PictureError, open_picture, reason_of
 
 __all__ = ["Header", "PictureError", "PixelRule", "decode", "quiet", "read_header"]
 
-# Named here so that Pillow need not load all its plugins to find these three.
-_FORMATS = (
-    PngImagePlugin.PngImageFile.format,
-    JpegImagePlugin.JpegImageFile.format,
-    TiffImagePlugin.TiffImageFile.format,
-)
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_TIFF = TiffImagePlugin.TiffImageFile.format
 _ORIENTATION_TAG = 0x0112
+_SUBFILE_TAG, _EXTRA_SAMPLES_TAG = 254, 338  # of TIFF 6.0
+_OPAQUE = 255
 _METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds an orientation
-_CUT_SHORT_REASON = "cut short: the file ends before the picture does"
-_TRAILING_ZEROS = bytes(16)
 _PERCENTILES = (0.5, 99.8)
 _BAND_NAMES = {"rgb": ("R", "G", "B"), "grey": ("I",)}
-
-# All that Pillow raises on files that are broken or made to break it.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-_OTHER_FORMATS = (
-    (b"GIF8", "a GIF"),
-    (b"BM", "a BMP"),
-    (b"RIFF", "a WebP or another RIFF file"),
-    (b"SIMPLE  =", "a FITS file (`astroanomaly ingest fits` reads those)"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "a gzip file"),
-)
-
-
-class PictureError(Exception):
-    """One picture cannot be used; the text is the reason of its `Failure`. Never leaves the plugin."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +44,8 @@ class PixelRule:
     center
         Side of the square of the picture's own pixels in its middle that is taken first; 0: the whole picture. Of a
         smaller picture, ``pad`` takes what there is, with a border; ``crop`` refuses it.
+    pages
+        What is made of a TIFF of several pages: ``refuse``, or ``first``.
     """
 
     color: Literal["rgb", "grey"]
@@ -93,6 +56,7 @@ class PixelRule:
     sixteen_bit: Literal["scale", "percentile"] = "scale"
     max_pixels: int = 50_000_000
     center: int = 0
+    pages: Literal["refuse", "first"] = "refuse"
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -139,7 +103,7 @@ def read_header(data: bytes, max_pixels: int) -> Header:
         If it is no picture, or one with too many pixels.
     """
     try:
-        with _open(data, max_pixels) as image:
+        with open_picture(data, max_pixels) as image:
             raw = _raw_mode(image)
             colour = image.mode not in _GREY_MODES and not raw.startswith("LA")
             if image.mode == "P":
@@ -150,8 +114,8 @@ def read_header(data: bytes, max_pixels: int) -> Header:
             if image.format != "TIFF" and image.getexif().get(_ORIENTATION_TAG) in (5, 6, 7, 8):
                 width, height = height, width
             return Header(height, width, colour, image.mode in ("I", "F") and not _is_sixteen_bit(image.mode, raw))
-    except _DAMAGE as error:
-        raise PictureError(_reason(error)) from error
+    except DAMAGE as error:
+        raise PictureError(reason_of(error)) from error
 
 
 def decode(data: bytes, rule: PixelRule) -> np.ndarray:
@@ -172,13 +136,16 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
     Raises
     ------
     PictureError
-        If the file is not a PNG, JPEG or TIFF, is cut short or damaged, or has more pixels than allowed. A picture of
-        which a part is missing is never returned.
+        If the file is not a PNG, JPEG or TIFF, is cut short or damaged, has more pixels than allowed, or is a TIFF of
+        several pages. A picture of which a part is missing is never returned.
     """
     try:
-        with _open(data, rule.max_pixels) as image:
+        with open_picture(data, rule.max_pixels) as image:
             raw = _raw_mode(image)
+            if image.format == _TIFF and rule.pages == "refuse":
+                _refuse_pages(image)
             image.load()
+            image = _without_false_alpha(image)
             upright = image
             if image.info.keys() & _METADATA:  # looking for EXIF in every picture would cost a tenth of the speed
                 upright = ImageOps.exif_transpose(image)
@@ -188,62 +155,40 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
                 return np.stack([_fitted(plane, rule, np.nan) for plane in _flux_planes(upright, raw, rule)])
             pixels = _fitted(_eight_bit(upright, raw, rule), rule, 0)
             return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    except _DAMAGE as error:
-        raise PictureError(_reason(error)) from error
+    except DAMAGE as error:
+        raise PictureError(reason_of(error)) from error
 
 
-# ---------------------------------------------------------------------------------------------------------- opening
-
-
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    if not data:
-        raise PictureError("the file is empty (0 bytes)")
+def _refuse_pages(image: Image.Image) -> None:
+    """Refuse a TIFF with further pages; a smaller copy of the first, and a mask for it, are none."""
+    first = image.size
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except Image.UnidentifiedImageError:
-        raise PictureError(_why_unknown(data)) from None
-    if (
-        data.endswith(_TRAILING_ZEROS)
-        and image.format in ("JPEG", "MPO")
-        and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    ):
-        # A JPEG without its end mark (0xFFD9) behind its last scan (0xFFDA): what a broken transfer left empty decodes
-        # to plain grey.
-        raise PictureError(_CUT_SHORT_REASON)
-    width, height = image.size
-    if width * height > max_pixels:
+        image.seek(1)
+    except EOFError:
+        return
+    about = int(getattr(image, "tag_v2", {}).get(_SUBFILE_TAG, 0) or 0)
+    smaller = image.width < first[0] and image.height < first[1]
+    image.seek(0)
+    if not about & 0b101 and not smaller:
         raise PictureError(
-            f"{width} x {height} pixels, more than the {max_pixels} allowed: perhaps a decompression bomb "
-            "(--max-pixels sets the limit)"
+            "a TIFF of several pages, of which each may be a band, an exposure or a picture of its own: save them as "
+            "files of their own, or take the first of each with --pages first"
         )
-    return image
 
 
-def _why_unknown(data: bytes) -> str:
-    for name, starts in (
-        ("PNG", (b"\x89PNG",)),
-        ("JPEG", (b"\xff\xd8",)),
-        ("TIFF", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    ):
-        if data.startswith(starts):
-            return f"begins like a {name}, but its header is damaged or describes pixels that Pillow cannot decode"
-    for start, what in _OTHER_FORMATS:
-        if data.startswith(start):
-            return f"neither PNG nor JPEG nor TIFF, whatever its name says: it is {what}"
-    text = all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in data[:64])
-    return f"neither PNG nor JPEG nor TIFF, whatever its name says: it is {'text' if text else 'of an unknown format'}"
+def _without_false_alpha(image: Image.Image) -> Image.Image:
+    """Take off a further channel of a TIFF that is no transparency, and leave the colours as they are.
 
-
-def _reason(error: BaseException) -> str:
-    """Say what went wrong in words that are the same for every picture with the same trouble."""
-    text = str(error)
-    if "truncated" in text.lower() or isinstance(error, EOFError):
-        return _CUT_SHORT_REASON
-    if isinstance(error, Image.DecompressionBombError):
-        return "more pixels than Pillow allows (PIL.Image.MAX_IMAGE_PIXELS): perhaps a decompression bomb"
-    if isinstance(error, MemoryError):
-        return "decoding it needs more memory than there is"
-    return f"damaged: {text or type(error).__name__}"
+    It is one only where ``ExtraSamples`` says so and some pixel is opaque: tifffile calls the fourth channel of any
+    array unassociated alpha.
+    """
+    if image.format != _TIFF or image.mode not in ("RGBA", "LA"):
+        return image
+    said = tuple(getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES_TAG, ()) or ())
+    if said[:1] in ((1,), (2,)) and image.getchannel("A").getextrema()[1] == _OPAQUE:
+        return image
+    colours = image.split()[:-1]
+    return Image.merge("RGB", colours) if len(colours) == len("RGB") else colours[0]
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -48,6 +48,9 @@ class PictureOptions:
     kind: Literal["display", "flux"] = option(
         "display", "8-bit pictures as they look, or the linear numbers of 16-bit and floating-point files"
     )
+    pages: Literal["refuse", "first"] = option(
+        "refuse", "a TIFF of several pages becomes a failure, or its first page is taken"
+    )
     sixteen_bit: Literal["scale", "percentile"] = option(
         "scale", "16-bit grey to 8: the whole range, or each picture between its percentiles 0.5 and 99.8"
     )
@@ -105,7 +108,15 @@ def find_rule(listings: list[Listing], options: PictureOptions) -> PixelRule:
         if max(height, width) > 1024:
             _log.warning("pictures are kept at %d x %d pixels; --size makes them smaller", width, height)
     return PixelRule(
-        color, height, width, options.kind, options.fit, options.sixteen_bit, options.max_pixels, options.center
+        color,
+        height,
+        width,
+        options.kind,
+        options.fit,
+        options.sixteen_bit,
+        options.max_pixels,
+        options.center,
+        options.pages,
     )
 
 

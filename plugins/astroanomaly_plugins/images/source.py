@@ -4,13 +4,15 @@ Every picture becomes like all others by this rule:
 
 * **Which files.** Suffixes .png .jpg .jpeg .jpe .jfif .tif .tiff in any case; hidden files and ``__MACOSX`` are left
   out, links to folders and links inside archives are not followed. The content decides, not the suffix: a JPEG called
-  .png is read, a text called .jpg is a failure. Of several frames the first is taken. Archives are not unpacked.
+  .png is read, a text called .jpg is a failure. Of several frames the first is taken; a TIFF of several
+  pages is a failure (``pages``). Archives are not unpacked.
 * **Id.** The path relative to what was given (for a single file its name), with forward slashes. In names from archives
   ``..``, a leading slash and drive letters are dropped; control characters and bytes that are no UTF-8 become ``%XX``.
 * **Upright.** EXIF orientation is applied.
 * **Colour.** Bands R, G, B or one band I. ``auto``: I if all of up to 64 evenly spaced pictures are grey by their
   headers, else R, G, B. Colours become grey as 0.299 R + 0.587 G + 0.114 B; grey becomes three equal bands.
-  Transparency is composed over black. Palettes are looked up; CMYK, YCbCr and LAB are converted by Pillow.
+  Transparency is composed over black; a fourth channel of a TIFF is transparency only where ``ExtraSamples`` says so
+  and some pixel is opaque, else it is left out. Palettes are looked up; CMYK, YCbCr and LAB are converted by Pillow.
 * **Depth.** 8 bits stay. 16-bit grey is divided by 257, so that 65535 becomes 255 (12-bit TIFF by 4095/255); or
   stretched per picture between its percentiles 0.5 and 99.8 with ``sixteen_bit=percentile``. 16-bit colours keep their
   upper 8 bits. Floating-point and 32-bit pictures have no natural white: they need ``percentile`` or ``kind=flux``.
@@ -58,12 +60,12 @@ from astroanomaly import (
     reading,
 )
 from astroanomaly_plugins.images.columns import POSITION_NAMES, ride_along
-from astroanomaly_plugins.images.files import SUFFIXES, Listing, list_input
+from astroanomaly_plugins.images.files import NO_FILES, SUFFIXES, Listing, list_input
 from astroanomaly_plugins.images.members import Container, Place, open_container
 from astroanomaly_plugins.images.pixels import PictureError, PixelRule, decode, quiet
 from astroanomaly_plugins.images.rule import PictureOptions, find_rule
 from astroanomaly_plugins.shared.columns import COLUMN
-from astroanomaly_plugins.shared.facts import band_fact, object_fact, size_fact
+from astroanomaly_plugins.shared.facts import band_fact, left_out_facts, object_fact, size_fact
 
 __all__ = ["PictureOptions", "PictureSource", "register_sources"]
 
@@ -152,6 +154,7 @@ def _list_inputs(inputs: Sequence[str]) -> list[Listing]:
             _log.info("%s: left out %s", item, _counts(listing.skipped))
         if listing.container.kind == "files" and listings and listings[-1].container.kind == "files":
             listings[-1].members.extend(listing.members)
+            listings[-1].total += listing.total
         else:
             listings.append(listing)
     return listings
@@ -216,11 +219,13 @@ def _facts(listings: list[Listing], rule: PixelRule, columns: dict[str, np.ndarr
     count = sum(map(len, listings))
     placed = int(np.isfinite(columns["ra"] + columns["dec"]).sum()) if "ra" in columns else 0
     words = f"ra, dec of the table, for {placed} of {count}; frame icrs; in deg" if placed else "none: pictures"
+    facts_of_files = _files_facts(listings)
     carried = [name.removeprefix(COLUMN) for name in columns if name.startswith(COLUMN)]
     facts = [
         Fact("positions", words, {"kind": "table" if placed else "none"}),
         Fact("ids", "paths of the pictures", {"column": None}),
         object_fact(count),
+        *facts_of_files,
         band_fact(dict.fromkeys(rule.bands, ()), note=f"{rule.kind} pixels; colours by the option color"),
         size_fact((rule.height, rule.width), None),
     ]
@@ -234,6 +239,30 @@ def _facts(listings: list[Listing], rule: PixelRule, columns: dict[str, np.ndarr
             Fact("doubled names", f"{many}, and the last one counts: {shown}"[:1000], {"number": len(doubled)})
         )
     return facts
+
+
+def _files_facts(listings: list[Listing]) -> list[Fact]:
+    """Say how many files there are, and which are no pictures."""
+    kinds: Counter[str] = Counter()
+    names: dict[str, list[str]] = {}
+    for listing in listings:
+        kinds.update(listing.skipped)
+        for kind, some in listing.skipped_names.items():
+            names.setdefault(kind, []).extend(some)
+    found, used = sum(listing.total for listing in listings), sum(map(len, listings))
+    replaced = sum(listing.replaced for listing in listings)
+    left = sum(number for kind, number in kinds.items() if kind not in NO_FILES)
+    more = ((replaced, "replaced by later ones of the same name"), (left, "left out"))
+    parts = [f"{used} pictures"] + [f"{number} {what}" for number, what in more if number]
+    value = {"found": found, "used": used, "replaced": replaced, "left_out": left}
+    reasons = {f"no picture that is read ({kind})": kind for kind in kinds}
+    return [
+        Fact("files", f"{found} found: {', '.join(parts)}", value),
+        *left_out_facts(
+            {reason: names[kind] for reason, kind in reasons.items()},
+            {reason: kinds[kind] for reason, kind in reasons.items()},
+        ),
+    ]
 
 
 def _tasks(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from astropy.table import QTable
 
-from astroanomaly import CatalogError, read_texts
+from astroanomaly import CatalogError, NameMatcher, read_catalog, read_texts, typed_column
 
 __all__ = ["Table", "match_rows", "positions", "read_table"]
 
+_ROW = "number of the row"
 _KEY_NAMES = ("object_id", "filename", "file_name", "file", "path", "image", "picture", "name", "id")
 
 
@@ -68,8 +69,7 @@ def read_table(content: Path | bytes, where: str) -> Table:
 def match_rows(table: Table, ids: Sequence[str]) -> np.ndarray:
     """Find the row of every picture.
 
-    A row belongs to the picture whose id it names in full; else to the only one with its base name, with or without
-    suffix, whose folders agree with those the row names.
+    A row belongs to the only picture that `astroanomaly.NameMatcher` finds, whose folders are those the row names.
 
     Parameters
     ----------
@@ -86,31 +86,22 @@ def match_rows(table: Table, ids: Sequence[str]) -> np.ndarray:
     CatalogError
         If a row fits several pictures, or a picture has two different rows.
     """
-    exact = {object_id: number for number, object_id in enumerate(ids)}
-    by_base: dict[str, list[int]] = defaultdict(list)
-    by_stem: dict[str, list[int]] = defaultdict(list)
-    if any(_key(row[table.key]) not in exact for row in table.rows):
-        for number, object_id in enumerate(ids):
-            base = object_id.rpartition("/")[2]
-            by_base[base].append(number)
-            by_stem[base.rpartition(".")[0]].append(number)
+    numbers = {object_id: number for number, object_id in enumerate(ids)}
+    matcher = NameMatcher(numbers)
     found = np.full(len(ids), -1, np.int64)
     for row_number, row in enumerate(table.rows):
-        key = _key(row[table.key])
+        key = row[table.key]
         if not key:
             continue
-        picture = exact.get(key)
-        if picture is None:
-            base = key.rpartition("/")[2]
-            fitting = [n for n in by_base.get(base) or by_stem.get(base) or [] if _folders_agree(key, ids[n])]
-            if len(fitting) > 1:
-                raise CatalogError(
-                    f"{table.where}, line {table.lines[row_number]}: {key!r} fits {len(fitting)} pictures, "
-                    f"{ids[fitting[0]]!r} and {ids[fitting[1]]!r} among them; write the whole id"
-                )
-            if not fitting:
-                continue
-            picture = fitting[0]
+        fitting = matcher.find(key, strict=True)
+        if len(fitting) > 1:
+            raise CatalogError(
+                f"{table.where}, line {table.lines[row_number]}: {key!r} fits {len(fitting)} pictures, "
+                f"{fitting[0]!r} and {fitting[1]!r} among them; write the whole id"
+            )
+        if not fitting:
+            continue
+        picture = numbers[fitting[0]]
         earlier = int(found[picture])
         if earlier >= 0 and table.rows[earlier] != row:
             raise CatalogError(
@@ -121,41 +112,37 @@ def match_rows(table: Table, ids: Sequence[str]) -> np.ndarray:
     return found
 
 
-def _key(text: str) -> str:
-    return text.replace("\\", "/").removeprefix("./").lstrip("/")
-
-
-def _folders_agree(key: str, object_id: str) -> bool:
-    """Whether the folders are the same as far as both names go."""
-    one, other = key.split("/")[-2::-1], object_id.split("/")[-2::-1]
-    return all(a == b for a, b in zip(one, other, strict=False))
-
-
 def positions(table: Table) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return ``ra`` and ``dec`` of every row in degrees (NaN where empty), or None if the table lacks the columns.
+    """Return ICRS right ascension and declination of every row in degrees, NaN where empty; None without positions.
+
+    They are found as in a catalogue, see `astroanomaly.read_catalog`.
 
     Raises
     ------
     CatalogError
-        For a value that is no position.
+        For a value of ``ra`` or ``dec`` that is no position.
     """
-    columns = table.column("ra"), table.column("dec")
-    if columns[0] is None or columns[1] is None:
+    if not table.rows:
         return None
-    both = []
-    for name, column, low, high in (("ra", columns[0], -360.0, 360.0), ("dec", columns[1], -90.0, 90.0)):
-        values = np.full(len(table.rows), np.nan)
-        for number, row in enumerate(table.rows):
-            if not row[column] or row[column].lower() == "nan":
-                continue
-            try:
-                values[number] = float(row[column])
-            except ValueError:
-                values[number] = np.inf
-            if not low <= values[number] <= high:
-                raise CatalogError(
-                    f"{table.where}, line {table.lines[number]}: {name} is {row[column]!r}, expected degrees between "
-                    f"{low:g} and {high:g}"
-                )
-        both.append(values)
-    return both[0] % 360, both[1]
+    texts = dict(zip(table.names, map(list, zip(*table.rows, strict=True)), strict=True))
+    numbers = {name: typed_column(values) for name, values in texts.items()}
+    columns = QTable(
+        {name: values.astype(str) if values.dtype.kind == "O" else values for name, values in numbers.items()}
+    )
+    columns.remove_column(table.names[table.key])
+    columns["x"] = columns["y"] = np.zeros(len(table.rows))  # so that a table without sky positions is no error
+    columns[_ROW] = np.arange(len(table.rows))
+    try:
+        found = read_catalog(columns, id=_ROW)
+    except CatalogError as error:
+        raise CatalogError(str(error).replace("the QTable that was given as catalogue", table.where)) from error
+    if found.ra is None or found.dec is None or found.sky is None:
+        return None
+    for row in np.flatnonzero(~np.isfinite(found.ra + found.dec)).tolist():
+        said = {name: texts[name][row] for name in reversed(found.sky.columns)}
+        if tuple(map(str.lower, said)) != ("dec", "ra"):
+            continue  # other columns of such names may be anything: alpha and delta
+        if any(text and text.lower() not in ("nan", "null", "none", "n/a", "--") for text in said.values()):
+            words = ", ".join(f"{name} is {text!r}" for name, text in said.items())
+            raise CatalogError(f"{table.where}, line {table.lines[row]}: {words}, which is no position")
+    return found.ra, found.dec

@@ -1,16 +1,20 @@
 """Which band an image shows, by one rule for all images of a request.
 
-1. ``--bands NAME=WHAT`` decides, where given. ``WHAT`` is a file, ``FILE[EXTENSION]``, or a pattern (``*`` and ``?``)
-   for the path, the file name, the extension or the band in the header. Images that match no entry are left out.
-2. The header: ``BAND``, ``FILTER``, ``FILTNAM``, ``FILTER1`` ... of the extension, else of the primary header; empty
-   and clear filters are skipped; of several words one that is a known band. A file's IRAC channel counts as well.
+1. ``--bands NAME=WHAT`` decides, where given. ``WHAT`` is a file, ``FILE[EXTENSION]``, ``FILE[EXTENSION][PLANE]`` of a
+   cube, or a pattern (``*`` and ``?``) for the path, the file name, the extension or the band in the header; without
+   FILE the extension and the plane of all files. Images that match no entry are left out.
+2. The header: ``BANDS``, ``BAND0`` ... of a cube for its planes; ``BAND``, ``FILTER``, ``FILTNAM``, ``FILTER1`` ... of
+   the extension, else of the primary header; empty and clear filters are skipped; of several words one that is a known
+   band. A file's IRAC channel counts as well.
 3. If headers clash (two images of one tile say the same) or are silent: the extension names, for tiles whose images
-   are the extensions of one file, without words such as SCI, FLUX, BGSUB.
-4. Else the file names: the one word in which the names of a tile's files differ, or the one that is a known band.
+   are the extensions of one file, without words such as SCI, FLUX, BGSUB, if all are known bands or ``--ext`` chose.
+4. Else the file names: the one word in which the names of a tile's files differ, if they are known bands, or the one
+   that is a known band; then the same of the folders above.
 5. Tiles of one image each that nothing names are the band ``image``.
 
 A rule is taken only if it names all images of all tiles, each band once per tile; so the three SDSS files whose
-headers all say ``g`` are named by their file names.
+headers all say ``g`` are named by their file names. Of stamps, the rule is taken that names most of them, if that is
+half of them; the others are failures: a file that is there twice is no reason to refuse a folder.
 """
 
 from __future__ import annotations
@@ -25,9 +29,11 @@ from pathlib import Path
 from astroanomaly import BandError, wavelength_nm
 from astroanomaly.cutting import same_grid
 from astroanomaly_plugins.mosaics.files import Image, clean, describe
+from astroanomaly_plugins.mosaics.listing import words_of
 
 __all__ = ["BandRule", "name_bands", "sort_bands"]
 
+_LISTED = 4  # images in a reason
 _PACKED = (".gz", ".bz2", ".fz")
 _log = logging.getLogger(__name__)
 Named = list[dict[str, Image]]
@@ -70,6 +76,11 @@ class BandRule:
         split = [_split(pattern)[0] for pattern in self.patterns.values()]
         return list(dict.fromkeys(text for text in split if text and Path(text).is_file()))
 
+    @property
+    def planes(self) -> bool:
+        """Whether an entry names planes of cubes."""
+        return any(_split(pattern)[2] is not None for pattern in self.patterns.values())
+
     def select(self, images: Sequence[Image]) -> list[tuple[Image, str]]:
         """Return the images that an entry matches, with their bands.
 
@@ -93,16 +104,19 @@ class BandRule:
         return chosen
 
 
-def _split(pattern: str) -> tuple[str, str]:
-    match = re.fullmatch(r"(.*)\[([^\]]+)\]", pattern)
-    if match and (not match.group(1) or Path(match.group(1)).is_file()):
-        return match.group(1), match.group(2)
-    return pattern, ""
+def _split(pattern: str) -> tuple[str, str, int | None]:
+    """Split ``FILE[EXTENSION][PLANE]``; what is not there is empty, or None."""
+    match = re.fullmatch(r"(.*?)\[([^\[\]]+)\](?:\[(\d+)\])?", pattern)
+    if match and (not match[1] or re.search(r"[*?]", match[1]) or Path(match[1]).is_file()):
+        return match[1], match[2], None if match[3] is None else int(match[3])
+    return pattern, "", None
 
 
 def _matches(image: Image, pattern: str) -> bool:
-    text, extension = _split(pattern)
+    text, extension, plane = _split(pattern)
     if extension and not image.is_extension(extension):
+        return False
+    if (plane is not None and plane != image.plane) or (plane is None and image.nameless):
         return False
     usable = len(image.shape) == 2 and (bool(extension) or not image.auxiliary)
     if not text:
@@ -113,7 +127,9 @@ def _matches(image: Image, pattern: str) -> bool:
     return usable and (any(fnmatchcase(name, text) for name in names if name) or image.is_extension(text))
 
 
-def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tuple[Named, str]:
+def name_bands(
+    groups: Sequence[Sequence[Image]], given: dict[Image, str], *, stamps: bool = False, any_extension: bool = False
+) -> tuple[Named, str, dict[str, str]]:
     """Name the images of each tile; see the module for the rule.
 
     Images of one sky area that all show one band on different grids become tiles of their own.
@@ -124,6 +140,10 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
         Images that show one sky area, per area.
     given
         Bands that ``--bands`` decided; empty without.
+    stamps
+        Whether each group is an object: those that cannot be named are failures, as long as half of them can.
+    any_extension
+        Whether the name of an extension is a band, known or not, since somebody chose it.
 
     Returns
     -------
@@ -131,6 +151,8 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
         Image of each band, per tile.
     named_by : str
         What named them.
+    failed : dict
+        Why the images of a stamp cannot be told apart, by the path of each of its files.
 
     Raises
     ------
@@ -138,24 +160,31 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
         If two images of a tile cannot be told apart.
     """
     if given:
-        named = _try(groups, lambda group: [given[image] for image in group])
-        if named is None:
+        by_hand = [_try_one(group, lambda group: [given[image] for image in group]) for group in groups]
+        named = [tile for tiles in by_hand for tile in tiles or ()]
+        if None in by_hand and not (stamps and 2 * sum(tiles is not None for tiles in by_hand) >= len(groups)):
             raise BandError(f"--bands gives two images of one area the same name:{_clash(groups, given)}")
-        return named, "--bands"
+        return named, "--bands", _failures(groups, by_hand)
     rules: tuple[Callable[[Sequence[Image]], list[str]], ...] = (
         lambda group: [image.header_band for image in group],
-        _by_extension,
+        lambda group: _by_extension(group, any_extension),
         _by_file_name,
         lambda group: ["image"] if len(group) == 1 else [],
     )
+    tried: list[list[Named | None]] = []
     for number, rule in enumerate(rules):
-        named = _try(groups, rule)
-        if named is not None:
+        tried.append([_try_one(group, rule) for group in groups])
+        if None not in tried[-1]:
             if number == 0:
                 _warn_of_doubt(groups)
             elif number < 3 and any(image.header_band for group in groups for image in group):
                 _log.info("the filters in the headers clash: bands are named by %s", _RULES[number])
-            return named, _RULES[number]
+            return [tile for tiles in tried[-1] for tile in tiles or ()], _RULES[number], {}
+    counts = [sum(tiles is not None for tiles in one) for one in tried]
+    most = counts.index(max(counts))
+    if stamps and len(groups) > 1 and 2 * counts[most] >= len(groups):
+        named = [tile for tiles in tried[most] for tile in tiles or ()]
+        return named, _RULES[most], _failures(groups, tried[most])
     clashing = (group for group in groups if len({image.header_band for image in group}) < len(group))
     nameless = (group for group in groups if not all(image.header_band for image in group))
     worst = next(clashing, None) or next(nameless, None) or groups[0]
@@ -179,19 +208,36 @@ def _advice(images: Sequence[Image]) -> str:
     return f"If all are stamps in one band, give it one name: --bands '{band}={pattern}'. {each}"
 
 
-def _try(groups: Sequence[Sequence[Image]], rule: Callable[[Sequence[Image]], list[str]]) -> Named | None:
-    named: Named = []
-    for group in groups:
-        names = rule(group)
-        if len(names) != len(group) or not all(names):
-            return None
-        if len(set(names)) == len(names):
-            named.append(dict(zip(names, group, strict=True)))
-        elif len(set(names)) == 1 and _all_apart(group):
-            named.extend({names[0]: image} for image in group)
-        else:
-            return None
-    return named
+def _try_one(group: Sequence[Image], rule: Callable[[Sequence[Image]], list[str]]) -> Named | None:
+    """Name the images of one area by a rule; None where it does not tell them apart."""
+    names = rule(group)
+    if len(names) != len(group) or not all(names):
+        return None
+    if len(set(names)) == len(names):
+        return [dict(zip(names, group, strict=True))]
+    if len(set(names)) == 1 and _all_apart(group):
+        return [{names[0]: image} for image in group]
+    return None
+
+
+def _failures(groups: Sequence[Sequence[Image]], named: Sequence[Named | None]) -> dict[str, str]:
+    """Say of each file of the groups without names why it is not cut."""
+    failed = {}
+    for group in (group for group, tiles in zip(groups, named, strict=True) if tiles is None):
+        if len(group) == 1:
+            failed[group[0].relative] = (
+                f"nothing says which band {group[0].relative}{group[0].spot} shows, as it is known of others: name it "
+                "with --bands"
+            )
+            continue
+        spots = [f"{image.relative}{image.spot}" for image in group]
+        listed = ", ".join(spots[:_LISTED]) + (f" and {len(spots) - _LISTED} more" if len(spots) > _LISTED else "")
+        for image in group:
+            failed[image.relative] = (
+                f"its bands cannot be told: {listed} show one area, and neither headers nor names say which band each "
+                "is. Leave out what is there twice, or name them with --bands"
+            )
+    return failed
 
 
 def _all_apart(group: Sequence[Image]) -> bool:
@@ -200,37 +246,28 @@ def _all_apart(group: Sequence[Image]) -> bool:
     return all(a.grid is not None and b.grid is not None and not same_grid(a.grid, b.grid) for a, b in pairs)
 
 
-def _by_extension(group: Sequence[Image]) -> list[str]:
+def _by_extension(group: Sequence[Image], any_name: bool) -> list[str]:
     if len({image.path for image in group}) > 1:
         return []
-    if len(group) == 1:
-        return [group[0].header_band or group[0].extension_band]
-    return [image.extension_band for image in group]
-
-
-def _words(image: Image) -> list[str]:
-    name = image.path.name
-    while Path(name).suffix.lower() in (".fits", ".fit", ".fts", ".fz", ".gz", ".bz2", ".z"):
-        name = Path(name).stem
-    return [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
+    names = [image.extension_band for image in group]
+    if len(group) == 1 and group[0].header_band:
+        names = [group[0].header_band]
+    return names if any_name or all(wavelength_nm(name) is not None for name in names) else []
 
 
 def _by_file_name(group: Sequence[Image]) -> list[str]:
-    words = [_words(image) for image in group]
-    if len(group) > 1 and len({len(part) for part in words}) == 1:
-        columns = [column for column in zip(*words, strict=True) if len(set(column)) == len(column)]
-        known = [column for column in columns if all(wavelength_nm(word) is not None for word in column)]
-        differing = [column for column in zip(*words, strict=True) if len(set(column)) > 1]
-        for choice in (known, differing):
-            if len(choice) == 1:
-                return list(choice[0])
-    names = []
-    for part in words:
-        known_words = [word for word in part if wavelength_nm(word) is not None]
-        if len(known_words) != 1:
-            return []
-        names.append(known_words[0])
-    return names
+    """Name images by the words of their file names, else by those of the folders above; by known bands only."""
+    for name in (lambda image: image.path.name, lambda image: image.relative):
+        words = [words_of(name(image)) for image in group]
+        if len(group) > 1 and len({len(part) for part in words}) == 1:
+            columns = [column for column in zip(*words, strict=True) if len(set(column)) == len(column)]
+            known = [column for column in columns if all(wavelength_nm(word) is not None for word in column)]
+            if len(known) == 1:
+                return list(known[0])
+        known_words = [[word for word in part if wavelength_nm(word) is not None] for part in words]
+        if all(len(part) == 1 for part in known_words):
+            return [part[0] for part in known_words]
+    return []
 
 
 def _warn_of_doubt(groups: Sequence[Sequence[Image]]) -> None:

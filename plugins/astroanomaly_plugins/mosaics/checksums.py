@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from astroanomaly import Fact
 from astroanomaly.cutting import quiet
-from astroanomaly_plugins.mosaics.files import BROKEN, first_line
+from astroanomaly_plugins.mosaics.planes import BROKEN, first_line
 
 __all__ = ["checksum_fact"]
 

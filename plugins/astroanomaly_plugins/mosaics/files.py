@@ -1,38 +1,33 @@
-"""FITS files: find them, list their images by headers alone, and open their pixels."""
+"""The images of FITS files, listed by their headers alone: what each is, and which can be bands."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from astropy.io import fits
-
 from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
-from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, open_fits, quiet
+from astroanomaly.cutting import grid_from_hdu, open_fits, quiet, same_grid
+from astroanomaly_plugins.mosaics.listing import SUFFIX, words_of
+from astroanomaly_plugins.mosaics.planes import BROKEN, asinh_of, first_line, flat_shape
 
 __all__ = [
-    "BROKEN",
     "Image",
     "clean",
     "describe",
-    "find_files",
-    "first_line",
-    "open_plane",
+    "refuse_logarithmic",
     "scan",
     "select",
+    "settle_auxiliary",
+    "why_left_out",
     "zero_point",
 ]
 
-# What libraries raise on damaged headers, cut-short data and bad compression: anything, zlib.error and struct.error too
-BROKEN: tuple[type[Exception], ...] = (Exception,)
 
-_SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|fz|z))?$|\.fz$", re.IGNORECASE)
 _BAND_KEYS = (
     "BAND",
     "FILTER",
@@ -48,7 +43,8 @@ _ZERO_POINTS = (
     "MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "MAG0", "ZPAB", "ABZP", "ZP_AB", "ZEROPT", "ZEROPNT", "ZEROPOIN",
     "PHOTZP", "PHOTZPT", "ZP", "ZPOINT", "MZP",
 )  # fmt: skip
-_READ_BYTES = 2**20  # of an image that is read rather than mapped: a map costs an open file
+_LOGARITHMIC = re.compile(r"\s*((ab|st|vega)?_?mag(nitudes?)?|dex|db)(?![a-z])", re.IGNORECASE)
+_MOST_PLANES = 4096  # of a cube that is taken apart
 _NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|blank|mirror|-+)$", re.IGNORECASE)
 # Words in the name of an extension or of a file that say: these pixels are about an image, not an image.
 _AUXILIARY_WORDS = re.compile(
@@ -59,6 +55,10 @@ _AUXILIARY_EXTENSION_WORDS = re.compile(
     _AUXILIARY_WORDS.pattern + r"|ctx|con|exp|exptime|expmap|cov|coverage|nexp|sig|noise|stat"
 )
 _GENERIC_NAMES = re.compile(r"sci|flux|bgsub|image|img|data|primary|compressed|counts|science")
+_PRODUCT_WORDS = re.compile(  # in file names: what stands where the name of the weight map says weight
+    _GENERIC_NAMES.pattern + r"|drz|drc|flt|flc|crj|i2d|cal|calexp|int|intbgsub|mosaic|coadd|stack|stk|exp|frame"
+)
+_AUXILIARY_TYPES = re.compile(r"mask|variance|error|quality|weight|psf", re.IGNORECASE)  # EXTTYPE, HDUCLAS2
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +85,16 @@ class Image:
         The word that says this is no band (weight, psf ...), or empty.
     zero_point
         Magnitude of one unit of flux, NaN where the header has none.
+    kind
+        ``EXTTYPE`` of the extension: ``IMAGE``, ``MASK`` ...; or empty.
+    plane
+        Number of the plane of a cube, from 0; None for an image of two axes.
+    nameless
+        Whether it is a plane of a cube whose header does not say what its planes are.
+    alone
+        Whether it is an object of its own, whatever else is on its grid.
+    asinh
+        Whether its pixels are asinh magnitudes of Pan-STARRS, which are turned into flux.
     """
 
     path: Path
@@ -98,11 +108,26 @@ class Image:
     unit: str
     auxiliary: str
     zero_point: float = math.nan
+    kind: str = ""
+    plane: int | None = None
+    nameless: bool = False
+    alone: bool = False
+    asinh: bool = False
 
     @property
     def place(self) -> str:
-        """Path and extension, as messages and ``--bands`` spell them."""
-        return f"{self.path}[{self.extension}]"
+        """Path, extension and plane, as messages and ``--bands`` spell them."""
+        return f"{self.path}{self.spot}"
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the unit is a magnitude, dex or decibel: no flux that can be stretched, resampled or added."""
+        return bool(_LOGARITHMIC.match(self.unit))
+
+    @property
+    def spot(self) -> str:
+        """Extension and plane in the file: ``[SCI,1]``, ``[0][2]``."""
+        return f"[{self.extension}]" if self.plane is None else f"[{self.extension}][{self.plane}]"
 
     @property
     def relative(self) -> str:
@@ -117,48 +142,8 @@ class Image:
     def is_extension(self, wanted: str) -> bool:
         """Whether a name, ``NAME,VERSION`` or number (or a pattern with ``*``) means this extension."""
         wanted = wanted.strip()
-        names = (str(self.hdu), self.extension, self.extension.partition(",")[0])
-        return any(fnmatchcase(name.upper(), wanted.upper()) for name in names)
-
-
-def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> list[tuple[Path, Path, bool]]:
-    """List ``(file, root, given by name)``; folders are searched for .fits .fit .fts .fz, also .gz and .bz2.
-
-    Parameters
-    ----------
-    leave_out
-        A file inside the folders that is no image: the catalogue.
-
-    Raises
-    ------
-    UnreadableError
-        If something does not exist, or a folder holds no FITS file.
-    """
-    found: dict[Path, tuple[Path, Path, bool]] = {}
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            inside = sorted(
-                item
-                for item in path.rglob("*")
-                if _SUFFIX.search(item.name)
-                and item.is_file()
-                and not any(part.startswith(".") for part in item.relative_to(path).parts)
-                and not (leave_out is not None and leave_out.exists() and item.samefile(leave_out))
-            )
-            if not inside:
-                raise UnreadableError(
-                    f"the folder {path} holds no FITS file (.fits .fit .fts .fz, also compressed as .gz or .bz2)"
-                )
-            for item in inside:
-                found.setdefault(item.absolute(), (item.absolute(), path.absolute(), False))
-        elif path.is_file():
-            found[path.absolute()] = (path.absolute(), path.absolute().parent, True)
-        else:
-            raise UnreadableError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
-    if not found:
-        raise UnreadableError("no FITS file was given: name files or folders to cut from")
-    return list(found.values())
+        names = (str(self.hdu), self.extension, self.extension.partition(",")[0], self.kind)
+        return any(fnmatchcase(name.upper(), wanted.upper()) for name in names if name)
 
 
 def scan(path: Path, root: Path) -> list[Image]:
@@ -169,7 +154,7 @@ def scan(path: Path, root: Path) -> list[Image]:
     UnreadableError
         If the file is no FITS file, or damaged.
     """
-    word = _auxiliary_word(_SUFFIX.sub("", path.name), _AUXILIARY_WORDS)
+    word = _auxiliary_word(SUFFIX.sub("", path.name), _AUXILIARY_WORDS)
     images = []
     try:
         with quiet(), open_fits(path, memmap=True, do_not_scale_image_data=True) as hdulist:
@@ -179,23 +164,25 @@ def scan(path: Path, root: Path) -> list[Image]:
                 header, primary = hdu.header, hdulist[0].header
                 if header.get("NAXIS", 0) < 2:
                     continue
-                name = str(header.get("EXTNAME", "")).strip()
-                flat = _flat(tuple(int(length) for length in hdu.shape))
-                images.append(
-                    Image(
-                        path=path,
-                        hdu=number,
-                        root=root,
-                        extension=f"{name},{hdu.ver}" if name else str(number),
-                        shape=flat,
-                        grid=grid_from_hdu(hdu, hdulist) if len(flat) == 2 else None,
-                        header_band=_header_band(header) or _header_band(primary),
-                        extension_band=_extension_band(name),
-                        unit=str(header.get("BUNIT", "")).strip(),
-                        auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSION_WORDS),
-                        zero_point=zero_point(header, primary),
-                    )
+                name, kind = (str(header.get(key, "")).strip() for key in ("EXTNAME", "EXTTYPE"))
+                flat = flat_shape(tuple(int(length) for length in hdu.shape))
+                about = next((x for x in (kind, header.get("HDUCLAS2")) if _AUXILIARY_TYPES.fullmatch(str(x))), "")
+                image = Image(
+                    path=path,
+                    hdu=number,
+                    root=root,
+                    extension=f"{name},{hdu.ver}" if name else str(number),
+                    shape=flat,
+                    grid=grid_from_hdu(hdu, hdulist) if len(flat) in (2, 3) else None,
+                    header_band=_header_band(header) or _header_band(primary),
+                    extension_band=_extension_band(name),
+                    unit=str(header.get("BUNIT", "")).strip(),
+                    auxiliary=word or _auxiliary_word(name, _AUXILIARY_EXTENSION_WORDS) or str(about).lower(),
+                    zero_point=zero_point(header, primary),
+                    kind=kind,
+                    asinh=asinh_of(header) is not None,
                 )
+                images += _planes(image, header, primary) if len(flat) == 3 else [image]
     except AstroAnomalyError as error:
         if str(path) in str(error):
             raise
@@ -203,6 +190,75 @@ def scan(path: Path, root: Path) -> list[Image]:
     except BROKEN as error:
         raise UnreadableError(f"{path} cannot be read as FITS: {first_line(error)}") from error
     return images
+
+
+def _planes(cube: Image, header: Any, primary: Any) -> list[Image]:
+    """Make one image of each plane of a cube; the header may say which band each shows."""
+    count = cube.shape[0]
+    if count > _MOST_PLANES:
+        return [cube]
+    bands = _plane_bands(header, count) or _plane_bands(primary, count) or [""] * count
+    plane = replace(cube, shape=cube.shape[1:])
+    return [
+        replace(plane, plane=k, header_band=clean(band) or cube.header_band, nameless=not band)
+        for k, band in enumerate(bands)
+    ]
+
+
+def _plane_bands(header: Any, count: int) -> list[str]:
+    """Read the bands of the planes of a cube: ``BANDS`` (``grz``, ``g,r,z``), ``BAND0`` or ``BAND1`` ...; else none."""
+    text = str(header.get("BANDS", "")).strip()
+    words = re.split(r"[\s,;|/]+", text) if re.search(r"[\s,;|/]", text) else list(text)
+    lists = [words, *([str(header.get(f"BAND{k + first}", "")).strip() for k in range(count)] for first in (0, 1))]
+    return next((words for words in lists if len(words) == count == len({*words} - {""})), [])
+
+
+def settle_auxiliary(images: Sequence[Image]) -> list[Image]:
+    """Let a word such as weight or psf count only where there is something that it can be the weight or the psf of.
+
+    That is another image in the same file; a file whose name is the same without the word, or has a word such as sci
+    in its place, or any file where a name has no other word; or another image on the same grid. A star called sigma
+    Orionis has no such sibling.
+    """
+    plain = [image for image in images if not image.auxiliary]
+    if len(plain) == len(images):
+        return plain
+    in_file = {image.path for image in plain}
+    folders = {image.path.parent for image in plain}
+    names = {(image.path.parent, _name_key(image.path)[0]) for image in plain}
+    grids: dict[tuple[Any, ...], list[Grid]] = {}
+    for image in plain:
+        if image.grid is not None:
+            grids.setdefault(_rough(image.grid), []).append(image.grid)
+    settled = []
+    for image in images:
+        if image.auxiliary:
+            key, words = _name_key(image.path)
+            named = bool(_auxiliary_word(SUFFIX.sub("", image.path.name), _AUXILIARY_WORDS))
+            has_sibling = image.path in in_file or (
+                named and ((image.path.parent, key) in names or (not words and image.path.parent in folders))
+            )
+            if not has_sibling and image.grid is not None:
+                near = grids.get(_rough(image.grid), ())
+                has_sibling = any(same_grid(image.grid, other) for other in near)
+            image = image if has_sibling else replace(image, auxiliary="")
+        settled.append(image)
+    return settled
+
+
+def _name_key(path: Path) -> tuple[tuple[str, ...], bool]:
+    """Return the words of a file's name without those that say what the pixels are, and whether any is left."""
+    words = [word.lower() for word in words_of(path.name)]
+    bare = [re.sub(r"\d+$", "", word) or word for word in words]
+    about = [_AUXILIARY_WORDS.fullmatch(word) or _PRODUCT_WORDS.fullmatch(word) for word in bare]
+    kept = tuple(word for word, said in zip(words, about, strict=True) if not said)
+    return kept, bool(kept)
+
+
+def _rough(grid: Grid) -> tuple[Any, ...]:
+    """Return what two grids with the same pixels have in common, but for rounding."""
+    core = grid.wcs.wcs
+    return (*grid.shape, *(round(float(value), 1) for value in core.crval))
 
 
 def zero_point(*headers: Any) -> float:
@@ -213,20 +269,6 @@ def zero_point(*headers: Any) -> float:
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value:
                 return float(value)
     return math.nan
-
-
-def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Drop degenerate axes beyond two."""
-    while len(shape) > 2 and 1 in shape[:-2]:
-        shape = shape[: shape.index(1)] + shape[shape.index(1) + 1 :]
-    return shape
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its kind where it has none."""
-    if isinstance(error, MemoryError):
-        return "it needs more memory than a process that reads may take (--memory-gb sets the limit)"
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _auxiliary_word(name: str, words: re.Pattern[str]) -> str:
@@ -268,11 +310,44 @@ def select(images: Sequence[Image], extensions: Sequence[str]) -> list[Image]:
     if extensions:
         chosen = [image for image in images if any(image.is_extension(wanted) for wanted in extensions)]
     else:
-        chosen = [image for image in images if not image.auxiliary and len(image.shape) == 2]
+        chosen = [image for image in images if not why_left_out(image)]
     for image in chosen:
         if len(image.shape) != 2:
-            raise BandError(f"{image.place} has {len(image.shape)} axes {image.shape}; expected an image of two axes")
+            raise BandError(
+                f"{image.place} has {len(image.shape)} axes {image.shape}; expected an image of two axes, or a cube of "
+                f"at most {_MOST_PLANES} planes"
+            )
+    refuse_logarithmic(chosen)
     return chosen
+
+
+def refuse_logarithmic(images: Sequence[Image]) -> None:
+    """Refuse images that somebody chose and that are in magnitudes.
+
+    Raises
+    ------
+    BandError
+        If one is.
+    """
+    for image in images:
+        if image.logarithmic:
+            raise BandError(
+                f"{image.place} is in {image.unit} (BUNIT), which is no linear flux. Convert it first, as in "
+                "flux = 10**(-0.4 * mag), or give the image it was made of"
+            )
+
+
+def why_left_out(image: Image) -> str:
+    """Say why an image that nobody asked for by name is no band; empty where it may be one."""
+    if image.auxiliary:
+        return f"{image.auxiliary}: about another image (--ext or --bands takes it)"
+    if len(image.shape) != 2:
+        return f"{len(image.shape)} axes"
+    if image.logarithmic:
+        return f"in {image.unit}, which is no linear flux (convert it first: flux = 10**(-0.4 mag))"
+    if image.nameless:
+        return "plane of a cube whose header has no BANDS (--bands NAME=FILE[EXT][PLANE], or --planes objects)"
+    return ""
 
 
 def describe(images: Sequence[Image]) -> str:
@@ -283,71 +358,7 @@ def describe(images: Sequence[Image]) -> str:
         notes = [size, "WCS" if image.grid else "no WCS"]
         notes += [f"band {image.header_band}"] if image.header_band else []
         notes += [f"never a band: {image.auxiliary}"] if image.auxiliary else []
+        notes += ["plane of a cube"] if image.nameless else []
+        notes += [f"in {image.unit}, no flux"] if image.logarithmic else []
         lines.append(f"\n  {image.place} ({', '.join(notes)})")
     return "".join(lines) + (f"\n  ... {len(images) - 30} more" if len(images) > 30 else "")
-
-
-# ------------------------------------------------------------------------------------------------------------- pixels
-
-
-def open_plane(path: Path, number: int) -> tuple[Plane, Grid | None]:
-    """Open the pixels of one image: memory-mapped where they lie plain in the file, else decoded once.
-
-    Integers with BSCALE, BZERO or BLANK stay memory-mapped too; `Plane` turns them into flux window by window.
-
-    Raises
-    ------
-    UnreadableError
-        If the file has vanished, is cut short or damaged.
-    """
-    try:
-        with quiet():
-            return _open_plane(path, number)
-    except AstroAnomalyError:
-        raise
-    except BROKEN as error:
-        raise UnreadableError(f"{path}: the pixels cannot be read: {first_line(error)}") from error
-
-
-def _open_plane(path: Path, number: int) -> tuple[Plane, Grid | None]:
-    with open_fits(path, memmap=False, do_not_scale_image_data=True) as hdulist:
-        if number >= len(hdulist):
-            raise UnreadableError(f"{path} has no extension {number} any more: it changed after it was planned")
-        hdu = hdulist[number]
-        grid = grid_from_hdu(hdu, hdulist)
-        compressed = isinstance(hdu, fits.CompImageHDU)
-        if not compressed:
-            header = hdu.header
-            scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
-            blank = header.get("BLANK") if header["BITPIX"] > 0 else None
-            stored = _stored(path, hdu)
-            plane = Plane(_two_axes(stored), scale, zero, None if blank is None else int(blank))
-    if compressed:
-        with open_fits(path, memmap=False) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
-            plane = Plane(_two_axes(np.asarray(hdulist[number].data)))
-    return Plane(plane.stored, plane.scale, plane.zero, plane.blank, constant_areas(plane.stored)), grid
-
-
-def _stored(path: Path, hdu: Any) -> np.ndarray:
-    """Return the pixels of an image as they are stored: memory-mapped where they lie plain in the file.
-
-    The file of a map is closed as soon as nobody holds the pixels; astropy's own map waits for the garbage collector.
-    """
-    place = hdu.fileinfo()
-    if place["file"].compression:
-        return np.asarray(hdu.data)
-    width, shape = hdu.header["BITPIX"], tuple(int(length) for length in hdu.shape)
-    dtype = np.dtype(f">{'f' if width < 0 else 'i' if width > 8 else 'u'}{abs(width) // 8}")
-    start, nbytes = int(place["datLoc"]), math.prod(shape) * dtype.itemsize
-    found = path.stat().st_size - start
-    if found < nbytes:
-        raise UnreadableError(
-            f"{path}: the pixels cannot be read: it is cut short, {max(0, found)} of {nbytes} bytes are there"
-        )
-    if nbytes <= _READ_BYTES:
-        return np.fromfile(path, dtype, math.prod(shape), offset=start).reshape(shape)
-    return np.memmap(path, dtype, "r", start, shape)
-
-
-def _two_axes(stored: np.ndarray) -> np.ndarray:
-    return stored.reshape(_flat(stored.shape))

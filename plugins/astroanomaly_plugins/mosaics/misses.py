@@ -153,7 +153,7 @@ def _readings(catalog: Catalog) -> Iterator[tuple[str, str, np.ndarray, np.ndarr
     if may_be_hours(catalog):
         yield "hours", HOURS_WAY, ra * 15, dec
     if np.abs(ra[good]).max() <= 2 * np.pi and np.abs(dec[good]).max() <= np.pi / 2:
-        yield "radians", "say so by the unit of both columns (rad)", np.degrees(ra), np.degrees(dec)
+        yield "radians", "say --unit rad", np.degrees(ra), np.degrees(dec)
     if ((ra[good] <= 90) | (ra[good] >= 270)).all():
         first, second = columns.columns
         swapped = np.where(ra > 180, ra - 360, ra)

@@ -13,7 +13,7 @@ import numpy as np
 
 from astroanomaly import AstroAnomalyError, CutoutBlock, Failure, Grid, Task, UnreadableError
 from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, quiet, sky_to_pixel, tan_grid
-from astroanomaly_plugins.mosaics.files import BROKEN, first_line, open_plane
+from astroanomaly_plugins.mosaics.planes import BROKEN, first_line, open_plane
 from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["read_stamps", "read_tile"]
@@ -43,7 +43,7 @@ class OpenTile:
 
 def _open_tile(plain: Mapping[str, Any]) -> OpenTile:
     """Open a tile, or return it if it was the last one opened in this process."""
-    key = json.dumps([plain, [_stamp(path) for path, _ in plain["bands"].values()]], sort_keys=True)
+    key = json.dumps([plain, [_stamp(place[0]) for place in plain["bands"].values()]], sort_keys=True)
     with _lock:
         known = _last.get(key)
     if known is not None:
@@ -51,14 +51,14 @@ def _open_tile(plain: Mapping[str, Any]) -> OpenTile:
     with _lock:
         _last.clear()  # before the next one is decoded: two tiles need not be in memory
     planes, grids = {}, {}
-    for band, (path, number) in plain["bands"].items():
-        planes[band], grids[band] = open_plane(Path(path), int(number))
+    for band, (path, *numbers) in plain["bands"].items():
+        planes[band], grids[band] = open_plane(Path(path), *map(int, numbers))
     grid = next(iter(grids.values()))
     if plain["tan"] is not None:
         ra, dec, scale, height, width = plain["tan"]
         grid = tan_grid((ra, dec), scale, (int(height), int(width)))
     elif len({plane.stored.shape for plane in planes.values()}) > 1:
-        names = ", ".join(path for path, _ in plain["bands"].values())
+        names = ", ".join(place[0] for place in plain["bands"].values())
         raise UnreadableError(f"the images {names} changed their size after they were planned")
     opened = OpenTile(planes, grids, grid, plain["tan"] is not None, dict(plain["units"]))
     with _lock:
@@ -79,8 +79,11 @@ def _is_per_area(unit: str) -> bool:
     from astropy import units as u
 
     with quiet():
-        parsed = u.Unit(unit, parse_strict="silent") if unit else u.dimensionless_unscaled
-    if isinstance(parsed, u.UnrecognizedUnit):
+        try:
+            parsed = u.Unit(unit, parse_strict="silent") if unit else u.dimensionless_unscaled
+        except (ValueError, TypeError):  # that it is silent holds for words, not for every text
+            return False
+    if isinstance(parsed, u.UnrecognizedUnit) or not isinstance(parsed, u.UnitBase):
         return False
     powers = dict(zip(parsed.decompose().bases, parsed.decompose().powers, strict=True))
     return powers.get(u.rad, 0) == -2 or powers.get(u.sr, 0) == -1
@@ -215,7 +218,7 @@ def _reason(error: Exception, plain: Mapping[str, Any]) -> str:
     """Say why a tile cannot be read: whatever goes wrong while its files are read is their failure."""
     if isinstance(error, AstroAnomalyError):
         return str(error)
-    names = ", ".join(dict.fromkeys(path for path, _ in plain["bands"].values()))
+    names = ", ".join(dict.fromkeys(place[0] for place in plain["bands"].values()))
     return f"{names}: the pixels cannot be read: {first_line(error)}"
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly import BandError, ConfigError, FootprintError, Grid
+from astroanomaly import BandError, ConfigError, FootprintError, Grid, wavelength_nm
 from astroanomaly.cutting import (
     covering_tan_grid,
     pixel_scale_arcsec,
+    pixel_sides_arcsec,
     pixel_to_sky,
     same_grid,
     sky_to_pixel,
@@ -23,6 +24,7 @@ from astroanomaly.cutting import (
 )
 from astroanomaly.sky import unit_vectors
 from astroanomaly_plugins.mosaics.files import Image, describe
+from astroanomaly_plugins.mosaics.listing import words_of
 
 __all__ = ["Tile", "check_scales", "group_images", "make_tile"]
 
@@ -65,7 +67,10 @@ class Tile:
     def plain(self) -> dict[str, Any]:
         """What reading it needs, as JSON values."""
         return {
-            "bands": {name: [str(image.path), image.hdu] for name, image in self.bands.items()},
+            "bands": {
+                name: [str(image.path), image.hdu] + ([] if image.plane is None else [image.plane])
+                for name, image in self.bands.items()
+            },
             "units": {name: image.unit for name, image in self.bands.items()},
             "tan": None if self.tan is None else list(self.tan),
         }
@@ -74,7 +79,7 @@ class Tile:
     def key(self) -> str:
         """Stable name."""
         digest = hashlib.sha256(json.dumps(self.plain, sort_keys=True).encode()).hexdigest()
-        return f"{self.first.relative}[{self.first.extension}]-{digest[:12]}"
+        return f"{self.first.relative}{self.first.spot}-{digest[:12]}"
 
     @cached_property
     def cap(self) -> tuple[np.ndarray, float]:
@@ -102,8 +107,9 @@ class Tile:
 def group_images(images: Sequence[Image], *, stamps: bool, named: bool) -> list[list[Image]]:
     """Group images by the sky area they show.
 
-    Within a file, images on one grid are bands and images on disjoint footprints are tiles. Files belong to one area
-    if they share half of the smaller footprint (stamps: nine tenths). Without a WCS, images of one file belong
+    Within a file, images on one grid are bands and images on disjoint footprints are tiles. Files of stamps whose paths
+    differ in the name of a known band only are one object, with or without a WCS. Other files belong to one area if
+    they share half of the smaller footprint (stamps: nine tenths). Without a WCS, images of one file belong
     together; images of several files do if they are no stamps and have one shape.
 
     Parameters
@@ -118,6 +124,8 @@ def group_images(images: Sequence[Image], *, stamps: bool, named: bool) -> list[
     BandError
         For any other mixture of extensions in a file.
     """
+    alone = [[image] for image in images if image.alone]
+    images = [image for image in images if not image.alone]
     sets: list[list[Image]] = []
     for _, items in itertools.groupby(sorted(images, key=lambda image: str(image.path)), key=lambda image: image.path):
         sets += _sets_of_file(list(items), named)
@@ -134,8 +142,65 @@ def group_images(images: Sequence[Image], *, stamps: bool, named: bool) -> list[
                 "Ingest them one by one"
             )
         return [list(itertools.chain.from_iterable(without))]
-    with_grid = [item for item in sets if item[0].grid is not None]
-    return _join_areas(with_grid, _MIN_SAME_STAMP_OVERLAP if stamps else _MIN_SAME_AREA_OVERLAP) + without
+    if not stamps:
+        return _join_areas([item for item in sets if item[0].grid is not None], _MIN_SAME_AREA_OVERLAP)
+    by_name, rest = _join_names(sets)
+    with_grid = [item for item in rest if item[0].grid is not None]
+    joined = [part for area in _join_areas(with_grid, _MIN_SAME_STAMP_OVERLAP) for part in _objects_of(area)]
+    return [*by_name, *joined, *(item for item in rest if item[0].grid is None), *alone]
+
+
+def _join_names(sets: list[list[Image]]) -> tuple[list[list[Image]], list[list[Image]]]:
+    """Join single stamps whose paths differ in one known band only; return these, and what is left."""
+    families: dict[tuple[Any, ...], dict[str, list[Image]]] = {}
+    for item in sets:
+        if len(item) == 1 and item[0].plane is None:
+            words = words_of(item[0].relative)
+            for place, word in enumerate(words):
+                if wavelength_nm(word) is not None:
+                    key = (item[0].root, place, *words[:place], None, *words[place + 1 :])
+                    families.setdefault(key, {}).setdefault(word, []).append(item[0])
+    joined: list[list[Image]] = []
+    taken: set[Image] = set()
+    for family in sorted(families.values(), key=len, reverse=True):
+        members = [image for images in family.values() for image in images]
+        if len(family) < 2 or len(members) > len(family) or taken.intersection(members) or not _one_object(members):
+            continue
+        joined.append(members)
+        taken.update(members)
+    return joined, [item for item in sets if item[0] not in taken]
+
+
+def _one_object(images: Sequence[Image]) -> bool:
+    """Whether neither headers nor the sky speak against images being bands of one object."""
+    bands = [image.header_band for image in images if image.header_band]
+    if len(set(bands)) < len(bands) and len(set(bands)) > 1:
+        return False
+    first = images[0]
+    if first.grid is None:
+        return all(image.grid is None and image.shape == first.shape for image in images)
+    return all(
+        image.grid is not None
+        and (image.grid.key == first.grid.key or _overlap(first, image) >= _MIN_SAME_AREA_OVERLAP)
+        for image in images[1:]
+    )
+
+
+def _objects_of(area: list[Image]) -> list[list[Image]]:
+    """Part stamps that overlap, but are objects of their own: several grids, each with every band once."""
+    bands = [image.header_band for image in area]
+    if len(set(bands)) == len(bands):
+        return [area]
+    parts: list[list[Image]] = []
+    for image in area:
+        known = next((part for part in parts if _one_grid(part[0], image)), None)
+        if known is None:
+            parts.append([image])
+        else:
+            known.append(image)
+    names = [sorted(image.header_band for image in part) for part in parts]
+    clear = all(len(set(part)) == len(part) for part in names) and all(part == names[0] for part in names)
+    return parts if clear and len(names[0]) > 1 else [area]
 
 
 def _sets_of_file(images: list[Image], named: bool) -> list[list[Image]]:
@@ -245,8 +310,8 @@ def make_tile(bands: dict[str, Image], pixel_scale: float | None) -> Tile:
     return Tile(bands, tan_grid((tan[0], tan[1]), tan[2], (tan[3], tan[4])), tan)
 
 
-def check_scales(tiles: Sequence[Tile]) -> float | None:
-    """Return the common pixel scale of the tiles in arcsec; None without a WCS.
+def check_scales(tiles: Sequence[Tile]) -> float | tuple[float, float] | None:
+    """Return the common pixel scale of the tiles in arcsec, along x and y if pixels are not square; None without a WCS.
 
     Raises
     ------
@@ -263,4 +328,13 @@ def check_scales(tiles: Sequence[Tile]) -> float | None:
             f"{high[1].first.place}. Resample all to one with --pixel-scale, as in --pixel-scale {low[0]:.3g}, "
             "or ingest them into caches of their own"
         )
+    sides = np.array([pixel_sides_arcsec(tile.grid) for tile in tiles if tile.grid is not None])
+    unequal = np.abs(np.log(sides[:, 0] / sides[:, 1])) > np.log1p(_SCALE_TOLERANCE)
+    if unequal.any():
+        if (np.ptp(sides, axis=0) > _SCALE_TOLERANCE * sides.min(axis=0)).any():
+            raise ConfigError(
+                "the pixels are not square, and not alike in all images: resample all to square ones with "
+                f"--pixel-scale, as in --pixel-scale {low[0]:.3g}"
+            )
+        return float(np.median(sides[:, 0])), float(np.median(sides[:, 1]))
     return float(np.median([scale for scale, _ in scales]))

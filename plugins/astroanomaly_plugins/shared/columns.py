@@ -11,10 +11,16 @@ from astroanomaly import CatalogError
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["COLUMN", "carried"]
+__all__ = ["COLUMN", "carried", "is_carried"]
 
 COLUMN = "column:"  # before the names of catalogue columns in a task's table
 _log = logging.getLogger(__name__)
+
+
+def is_carried(column: Any) -> bool:
+    """Whether a column holds a single number or text for each row."""
+    kind = getattr(getattr(column, "dtype", None), "kind", "-")
+    return kind in "iufbSUO" and getattr(column, "ndim", 0) == 1
 
 
 def carried(table: Table, wanted: Sequence[str]) -> dict[str, Any]:
@@ -40,10 +46,8 @@ def carried(table: Table, wanted: Sequence[str]) -> dict[str, Any]:
         raise CatalogError(f"the catalogue has no column {unknown[0]!r} to carry. Its columns: {', '.join(names)}")
     found = {}
     for name in names if "*" in wanted else wanted:
-        column = table[name]
-        kind = getattr(getattr(column, "dtype", None), "kind", "-")
-        if kind in "iufbSUO" and getattr(column, "ndim", 0) == 1:
-            found[name] = column
+        if is_carried(table[name]):
+            found[name] = table[name]
         else:
             _log.info("catalogue column %s is not carried: it holds no single number or text per row", name)
     return found

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import Catalog, Fact
+from astroanomaly_plugins.shared.columns import is_carried
 
-__all__ = ["band_fact", "catalog_facts", "count_fact", "object_fact", "scale_fact", "size_fact"]
+__all__ = ["band_fact", "catalog_facts", "count_fact", "left_out_facts", "object_fact", "scale_fact", "size_fact"]
 
 _LISTED = 3  # files of a band, tiles
 _BANDS_LISTED = 12
@@ -40,7 +41,38 @@ def catalog_facts(catalog: Catalog, use: str = "sky") -> list[Fact]:
     column = catalog.found.get("id", "")
     words = f"column {column}" if column else f"numbers of the rows: {catalog.ids[0]} ..., for want of a column of ids"
     facts.append(Fact("ids", words, {"column": column or None}))
+    if "tables" in catalog.found:
+        words = f"{catalog.found['tables']} of the catalogue, taken together: their columns are the same"
+        facts.append(Fact("tables of the catalogue", _cut(words), catalog.found["tables"].split(", ")[:_BANDS_LISTED]))
+    wide = [name for name in catalog.columns.colnames if not is_carried(catalog.columns[name])]
+    if wide:
+        listed = ", ".join(map(_short, wide[:_BANDS_LISTED])) + (" ..." if len(wide) > _BANDS_LISTED else "")
+        words = f"{len(wide)} of the catalogue, which hold no single number or text per row: {listed}"
+        facts.append(Fact("columns left out", _cut(words), {"number": len(wide), "first": wide[:_BANDS_LISTED]}))
     return facts
+
+
+def left_out_facts(left: Mapping[str, Sequence[str]], counts: Mapping[str, int] | None = None) -> list[Fact]:
+    """Say what was found and is not used: how many by reason, and the first few names; no fact where nothing is.
+
+    Parameters
+    ----------
+    left
+        Names by reason.
+    counts
+        How many there are by reason, where not all names are given.
+    """
+    numbers = {reason: (counts or {}).get(reason, len(names)) for reason, names in left.items()}
+    if not any(numbers.values()):
+        return []
+    texts, value = [], {}
+    for reason, number in sorted(numbers.items(), key=lambda item: -item[1]):
+        names = left[reason][:_LISTED]
+        more = f" and {number - len(names)} more" if number > len(names) else ""
+        texts.append(f"{number} x {reason}: {', '.join(map(_short, names))}{more}")
+        value[reason] = {"number": number, "first": list(names)}
+    few = dict(list(value.items())[:100])
+    return [Fact("left out", _cut("; ".join(texts)), {"total": sum(numbers.values()), "reasons": few})]
 
 
 def object_fact(total: int, **counts: int) -> Fact:
@@ -113,14 +145,15 @@ def scale_fact(scales: Sequence[float], note: str = "") -> Fact:
     return Fact("pixel scale", f"{words} arcsec{note}", {"arcsec": [low, high]})
 
 
-def size_fact(size_hw: Sequence[int], scale: float | None) -> Fact:
-    """Say the size of a cutout in pixels and, where the scale is known, in arcsec."""
+def size_fact(size_hw: Sequence[int], scale: float | tuple[float, float] | None) -> Fact:
+    """Say the size of a cutout in pixels and, where the scale (or the sides of a pixel, x and y) is known, arcsec."""
     height, width = int(size_hw[0]), int(size_hw[1])
     value: dict[str, Any] = {"pixels": [height, width], "arcsec": None}
     words = f"{width} x {height} pixels"
     if scale is not None:
-        value["arcsec"] = [height * scale, width * scale]
-        words += f" = {width * scale:.5g} x {height * scale:.5g} arcsec"
+        across, down = scale if isinstance(scale, tuple) else (scale, scale)
+        value["arcsec"] = [height * down, width * across]
+        words += f" = {width * across:.5g} x {height * down:.5g} arcsec"
     return Fact("size", f"{words} (width x height)", value)
 
 

@@ -11,9 +11,7 @@ from astroanomaly import Catalog
 
 __all__ = ["HOURS_WAY", "hours_remark", "may_be_hours"]
 
-HOURS_WAY = (
-    "say so by the unit of the column (hourangle, in FITS, VOTable, ECSV or a QTable), or write them as 10:00:24"
-)
+HOURS_WAY = "say --unit hour, give the column that unit (hourangle), or write them as 10:00:24"
 
 
 def may_be_hours(catalog: Catalog) -> bool:
@@ -40,5 +38,5 @@ def hours_remark(ra: np.ndarray, origin: Mapping[str, Any]) -> str:
 def _look_like_hours(ra: np.ndarray | None, frame: str, unit: str, chosen: str) -> bool:
     known = np.asarray([] if ra is None else ra, np.float64)
     known = known[np.isfinite(known)]
-    plain = frame == "icrs" and unit == "deg" and chosen not in ("", "SkyCoord")
+    plain = frame in ("icrs", "fk5 J2000") and unit == "deg" and chosen not in ("", "SkyCoord")
     return bool(plain and len(known) and known.min() >= 0 and known.max() <= 24)

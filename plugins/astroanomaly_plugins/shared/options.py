@@ -28,7 +28,13 @@ class PositionOptions:
     )
     ra: str = option("", "catalogue column of the longitude (right ascension)")
     dec: str = option("", "catalogue column of the latitude (declination)")
-    frame: str = option("", "frame of the positions, as astropy calls it: icrs, fk5, galactic ...; default: by column")
+    frame: str = option(
+        "", "frame of the positions, as astropy calls it: icrs, fk5, galactic ...; default: by the table"
+    )
+    unit: str = option(
+        "",
+        "unit of the positions: deg, rad, hour (of right ascension), or two as in hour,rad; default: by column",
+    )
     id: str = option("", "catalogue column of the object id")
     carry: tuple[str, ...] = option(("*",), "catalogue columns to keep with the cutouts; * for all, none for none")
     min_coverage: float = option(0.0, "smallest share of covered pixels, 0 to 1, in the best band; below, a failure")

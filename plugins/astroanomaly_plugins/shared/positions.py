@@ -96,6 +96,7 @@ def read_positions(options: PositionOptions) -> Positions:
         dec=options.dec or None,
         id=options.id or None,
         frame=options.frame or None,
+        unit=options.unit or None,
     )
     if table.ra is None or table.dec is None:
         raise CatalogError(

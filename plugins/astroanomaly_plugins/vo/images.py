@@ -14,7 +14,8 @@ import numpy as np
 from astroanomaly import BandError, FetchError, UnreadableError, fetch, wavelength_nm
 from astroanomaly.cutting import open_fits, pixel_scale_arcsec, pixel_to_sky, quiet, sky_to_pixel
 from astroanomaly_plugins.mosaics import files
-from astroanomaly_plugins.mosaics.files import BROKEN, Image, scan, select
+from astroanomaly_plugins.mosaics.files import Image, scan, select
+from astroanomaly_plugins.mosaics.planes import BROKEN
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.vo.links import Access, area_parameter
 from astroanomaly_plugins.vo.products import Product

@@ -9,12 +9,14 @@ import re
 import struct
 import tarfile
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 
 import numpy as np
 import PIL
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
@@ -719,7 +721,7 @@ def test_the_first_frame_of_several_is_taken(tmp_path):
     frames = [Image.fromarray(noise(seed=n)) for n in range(3)]
     for suffix in ("TIFF", "PNG"):
         data = encoded(frames[0], suffix, save_all=True, append_images=frames[1:])
-        assert np.array_equal(decode(data, PixelRule("rgb", 20, 20)), noise(seed=0).transpose(2, 0, 1))
+        assert np.array_equal(decode(data, PixelRule("rgb", 20, 20, pages="first")), noise(seed=0).transpose(2, 0, 1))
 
 
 # ------------------------------------------------------------------------------------------------------------ table
@@ -892,3 +894,85 @@ def test_real_archives_decode_whole_and_as_pillow_does(data_folder, name, count,
             assert np.array_equal(pixels[object_id], expected)
         truth = {row["filename"]: row[column_name] for row in csv.DictReader(io.StringIO(archive.read(table).decode()))}
     assert {object_id.rpartition("/")[2]: value for object_id, value in column(blocks, column_name).items()} == truth
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_every_file_beside_the_pictures_is_counted_and_named(tmp_path, archive):
+    """Found, which is counted as the files are listed, is what is used, replaced and left out, each counted apart."""
+    folder = tmp_path / "p"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (16, 16), "red").save(folder / name)
+    for name in ("c.webp", "d.gif", "e.bmp", "f.jp2", ".hidden.png", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    given = folder
+    if archive:
+        given = tmp_path / "p.zip"
+        with zipfile.ZipFile(given, "w") as packed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the name that is there twice
+            for path in [*folder.iterdir(), folder / "a.png", folder / "notes.txt"]:
+                packed.write(path, path.name)
+    facts = ingest("images", [given], out=tmp_path / "c").facts
+    files = facts["files"].value
+    assert files == {"found": 8 + 2 * archive, "used": 2, "replaced": 2 * archive, "left_out": 6}
+    assert files["found"] == files["used"] + files["replaced"] + files["left_out"]
+    assert facts["left out"].value["total"] == 6
+    assert all(name in facts["left out"].text for name in ("c.webp", "d.gif", "e.bmp", "f.jp2", ".hidden.png"))
+
+
+def of_tiff(array, **how):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array, **how)
+    return buffer.getvalue()
+
+
+RGB_RULE = PixelRule("rgb", 20, 20)
+
+
+@pytest.mark.parametrize("more", [{}, {"extrasamples": [0]}, {"extrasamples": [2]}, {"extrasamples": [0, 0]}])
+@pytest.mark.parametrize("layout", ["contig", "separate"])
+def test_a_further_channel_of_a_tiff_never_changes_the_colours(more, layout):
+    count = 3 + len(more.get("extrasamples", [2]))
+    pixels = np.clip(noise(bands=count), 20, 235)
+    planes = pixels if layout == "contig" else np.moveaxis(pixels, -1, 0)
+    data = of_tiff(planes, photometric="rgb", planarconfig=layout, **more)
+    if layout == "separate" and 0 in more.get("extrasamples", ()):
+        with pytest.raises(PictureError, match=f"{count} channels of 8 bits"):
+            decode(data, RGB_RULE)
+        return
+    assert np.array_equal(decode(data, RGB_RULE), np.moveaxis(pixels[..., :3], -1, 0))
+
+
+def test_true_transparency_of_a_tiff_is_composed_over_black():
+    pixels = noise(bands=4)
+    pixels[..., 3] = np.where(np.arange(20) < 10, 0, 255)
+    found = decode(of_tiff(pixels, photometric="rgb", extrasamples=[2]), RGB_RULE)
+    assert not found[:, :, :10].any()
+    assert np.array_equal(found[:, :, 10:], np.moveaxis(pixels[:, 10:, :3], -1, 0))
+
+
+def test_pages_of_a_tiff_are_not_dropped_silently():
+    pages = of_tiff(np.stack([noise(bands=1, seed=k) for k in range(3)]), photometric="minisblack")
+    with pytest.raises(PictureError, match=r"several pages.*--pages first"):
+        decode(pages, RGB_RULE)
+    first = decode(pages, PixelRule("grey", 20, 20, pages="first"))
+    assert np.array_equal(first[0], noise(bands=1))
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(noise(), photometric="rgb")
+        writer.write(noise(10, 10), photometric="rgb", subfiletype=1)
+    assert np.array_equal(decode(buffer.getvalue(), RGB_RULE), np.moveaxis(noise(), -1, 0))
+
+
+@pytest.mark.parametrize(
+    ("array", "how", "words"),
+    [
+        (np.zeros((20, 20), "f8"), {}, "64 bits, floating-point"),
+        (np.zeros((20, 20), "f2"), {}, "16 bits, floating-point"),
+        (np.zeros((20, 20, 3), "f4"), {"photometric": "rgb"}, "3 channels of 32 bits, floating-point"),
+        (np.zeros((20, 20, 4), "u1"), {"photometric": "minisblack", "planarconfig": "contig"}, "4 channels of 8 bits"),
+    ],
+)
+def test_pixels_that_cannot_be_decoded_are_refused_by_what_they_are(array, how, words):
+    with pytest.raises(PictureError, match=f"a TIFF whose pixels are {words}"):
+        decode(of_tiff(array, **how), RGB_RULE)

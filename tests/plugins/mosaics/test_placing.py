@@ -137,7 +137,9 @@ def test_other_readings_that_would_hit_are_suspected_aloud(sky):
     galactic = Table({"ra": coords.galactic.l.deg, "dec": coords.galactic.b.deg})
     assert "say --frame galactic" in miss(files, galactic)
     assert len(preview("fits", files, size=9, n=20, catalog=galactic, frame="galactic")) == 20
-    assert "unit of both columns (rad)" in miss(files, Table({"ra": coords.ra.rad, "dec": coords.dec.rad}))
+    radians = Table({"ra": coords.ra.rad, "dec": coords.dec.rad})
+    assert "say --unit rad" in miss(files, radians)
+    assert len(preview("fits", files, size=9, n=20, catalog=radians, unit="rad")) == 20
     old = coords.transform_to("fk4")
     assert "say --frame fk4" in miss(files, Table({"ra": old.ra.deg, "dec": old.dec.deg}))
     elsewhere = Table({"ra": [5.0, 6.0], "dec": [50.0, 51.0]})

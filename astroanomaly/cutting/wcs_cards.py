@@ -1,0 +1,106 @@
+"""The cards of a header that describe its WCS, and the lookup tables they refer to."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
+
+__all__ = ["BLOCK_BYTES", "copy_table", "header_block", "table_names", "wcs_cards"]
+
+# Every keyword that WCSLIB or astropy.wcs reads for the primary description of an image: the FITS WCS papers, SIP,
+# lookup-table distortions (CPDIS, D2IM and the older AXISCORR), IRAF's WAT and the plate solutions of the DSS.
+_WCS_KEYWORD = re.compile(
+    r"WCSAXES|WCSNAME|CTYPE\d+|CRPIX\d+|CRVAL\d+|CDELT\d+|CUNIT\d+|CROTA\d+|CRDER\d+|CSYER\d+|CNAME\d+|"
+    r"(PC|CD)\d+_\d+|(PC|CD)\d{6}|P[VS]\d+_\d+|PROJP\d+|LONPOLE|LATPOLE|RADE(CS|SY)YS|RADESYS|RADECSYS|EQUINOX|EPOCH|"
+    r"DATE-?[A-Z]*|DATEREF|MJD-?[A-Z]*|JDREF[IF]?|TIMESYS|TREFPOS|TREFDIR|TIMEUNIT|TIMEOFFS|OBSGEO-[A-Z]|SPECSYS|"
+    r"VELREF|REST(FRQ|FREQ|WAV)|[AB]P?_\d+_\d+|[AB]P?_ORDER|[AB]_DMAX|"
+    r"C[PQ](DIS|ERR)\d+|D[PQ]\d+(\..*)?|D2IM(DIS|ERR)?\d+(\..*)?|AXISCORR|D2IMEXT|NPOLEXT|DVERR|"
+    r"WAT\d_\d+|AMD[XY]\d+|PPO\d+|PLTRA[HMS]|PLTDEC(SN|D|M|S)|PLTSCALE|CNPIX\d|[XY]PIXELSZ|OBJCTX|OBJCTY"
+)
+# Those of them that an alternate description has too, with a letter behind (CTYPE1A)
+_ALTERNATE_KEYWORD = (
+    r"(WCSAXES|WCSNAME|(?:CTYPE|CRPIX|CRVAL|CDELT|CUNIT)\d|(?:PC|CD)\d_\d|P[VS]\d_\d+|LONPOLE|LATPOLE|RADESYS|EQUINOX)"
+)
+_ON_THE_SKY = re.compile(r"(RA--|DEC-|[GES]L(ON|AT))", re.IGNORECASE)
+BLOCK_BYTES = 2880  # of FITS
+
+
+def wcs_cards(header: Any) -> str:
+    """Return the cards of the WCS of an image in one text: of the primary description, else of one on the sky."""
+    from astropy.io import fits
+
+    cards = [(str(card.keyword).upper(), card) for card in header.cards if card.keyword]
+    types = {key: str(card.value) for key, card in cards if re.fullmatch(r"CTYPE\d[A-Z]?", key)}
+    if not any(len(key) == 6 and _ON_THE_SKY.match(value) for key, value in types.items()):
+        for letter in sorted({key[-1] for key, value in types.items() if len(key) == 7 and _ON_THE_SKY.match(value)}):
+            found = [(re.fullmatch(_ALTERNATE_KEYWORD + letter, key), card) for key, card in cards]
+            return "".join(fits.Card(match[1], card.value).image for match, card in found if match)
+    return "".join(_mended(card.image) for key, card in cards if _WCS_KEYWORD.fullmatch(key))
+
+
+def _mended(image: str) -> str:
+    """Put the blank behind the equals sign that the standard asks for: ``CDELT1  =-0.1`` is no value to WCSLIB."""
+    return f"{image[:9]} {image[9:79]}" if image[8:9] == "=" and image[9:10] not in ("", " ") else image
+
+
+def header_block(cards: str) -> bytes:
+    """Make the primary header of a file without pixels out of 80-character cards."""
+    start = "".join(
+        card.ljust(80)
+        for card in (
+            "SIMPLE  =                    T",
+            "BITPIX  =                    8",
+            "NAXIS   =                    0",
+            "EXTEND  =                    T",
+        )
+    )
+    text = start + cards + "END".ljust(80)
+    return text.encode("ascii", "replace").ljust(-(-len(text) // BLOCK_BYTES) * BLOCK_BYTES)
+
+
+def table_names(header: Any) -> list[tuple[str, int]]:
+    """List ``(EXTNAME, EXTVER)`` of every extension that a WCS header refers to."""
+    names: list[tuple[str, int]] = []
+    for axis in (1, 2):
+        for kind, prefix, extension in (("CPDIS", "DP", "WCSDVARR"), ("D2IMDIS", "D2IM", "D2IMARR")):
+            if str(header.get(f"{kind}{axis}", "")).lower() == "lookup":
+                names.append((extension, int(header.get(f"{prefix}{axis}.EXTVER", 1))))
+    if "AXISCORR" in header:
+        names.append(("D2IMARR", 1))
+    for key in header:
+        match = re.fullmatch(r"CTYPE(\d+)", key)
+        if match and str(header[key])[4:].upper().startswith("-TAB"):
+            axis_number = match.group(1)
+            names.append((str(header.get(f"PS{axis_number}_0", "")), int(header.get(f"PV{axis_number}_1", 1))))
+    return list(dict.fromkeys(names))
+
+
+def copy_table(hdulist: HDUList | None, name: str, version: int) -> Any:
+    """Copy an extension that a WCS refers to.
+
+    Raises
+    ------
+    UnreadableError
+        If it is not in the file.
+    """
+    from astropy.io import fits
+
+    try:
+        if hdulist is None:
+            raise KeyError(name)
+        found = hdulist[name, version]
+    except (KeyError, IndexError):
+        raise UnreadableError(
+            f"the WCS refers to the lookup table {name!r} (version {version}), which is not in the file: "
+            "use the complete file"
+        ) from None
+    if isinstance(found, fits.BinTableHDU):
+        return fits.BinTableHDU(found.data.copy(), found.header.copy(), name=name, ver=version)
+    return fits.ImageHDU(np.array(found.data), found.header.copy(), name=name, ver=version)

@@ -1,0 +1,76 @@
+"""Which object a table means by a name: one rule for labels, truth and the tables beside pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = ["NameMatcher"]
+
+# Label Studio puts a key before the name of a file that is uploaded: 0a1b2c3d-img_0.png
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
+
+
+class NameMatcher:
+    """Finds the ids that a name may mean.
+
+    The id itself; else ids with the same base name, which is what follows the last slash or backslash and may lack its
+    suffix; of these, those whose folders are the same as far as both names go. ``1.0`` is the id ``1``, since a column
+    of numbers with gaps turns ids into such.
+
+    Parameters
+    ----------
+    ids
+        Object ids.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._exact = set(ids)
+        self._bases: dict[str, list[str]] | None = None
+        self._stems: dict[str, list[str]] = {}
+
+    def find(self, name: str, *, strict: bool = False) -> list[str]:
+        """Return the ids that a name may mean, sorted: one where it is clear, none where there is none.
+
+        Parameters
+        ----------
+        name
+            What a table calls an object: an id, a path or a file name.
+        strict
+            Take no id whose folders differ from those of the name.
+        """
+        if name in self._exact:
+            return [name]
+        key = name.strip().replace("\\", "/").removeprefix("./").lstrip("/")
+        if key in self._exact:
+            return [key]
+        bases = self._by_base()
+        base = key.rpartition("/")[2]
+        uploaded = _UPLOADED.fullmatch(base)
+        bare = uploaded[1] if uploaded else ""
+        for names, wanted in ((bases, base), (self._stems, base), (bases, _whole(base)), (bases, bare)):
+            found = sorted(names.get(wanted, ())) if wanted else []
+            if found:
+                agreeing = [object_id for object_id in found if _folders_agree(key, object_id)]
+                return agreeing or ([] if strict else found)
+        return []
+
+    def _by_base(self) -> dict[str, list[str]]:
+        if self._bases is None:
+            self._bases = {}
+            for object_id in self._exact:
+                base = object_id.replace("\\", "/").rpartition("/")[2]
+                self._bases.setdefault(base, []).append(object_id)
+                self._stems.setdefault(base.rpartition(".")[0], []).append(object_id)
+        return self._bases
+
+
+def _folders_agree(one: str, other: str) -> bool:
+    """Whether the folders of two names are the same as far as both go."""
+    pairs = zip(one.split("/")[-2::-1], other.replace("\\", "/").split("/")[-2::-1], strict=False)
+    return all(first == second for first, second in pairs)
+
+
+def _whole(name: str) -> str:
+    """Return the whole number that a name is as a decimal number; a name that is none stays."""
+    return name[:-2] if name.endswith(".0") and name[:-2].isdecimal() else name

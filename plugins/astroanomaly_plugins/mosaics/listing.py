@@ -1,0 +1,96 @@
+"""Find FITS files where somebody points to, and count what is there beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from astroanomaly import UnreadableError
+
+__all__ = ["SUFFIX", "Listing", "find_files", "words_of"]
+
+SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|fz|z))?$|\.fz$", re.IGNORECASE)
+
+
+@dataclass
+class Listing:
+    """Files that were found where somebody pointed to.
+
+    Attributes
+    ----------
+    files
+        ``(file, root, given by name)`` of each that may be FITS.
+    total
+        How many files there are, counted as the folders are walked.
+    others
+        Names of those that are left out, by reason.
+    """
+
+    files: list[tuple[Path, Path, bool]]
+    total: int = 0
+    others: dict[str, list[str]] = field(default_factory=dict)
+
+
+def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
+    """List files; folders are searched for .fits .fit .fts .fz, also .gz and .bz2.
+
+    Parameters
+    ----------
+    leave_out
+        A file inside the folders that is no image: the catalogue.
+
+    Raises
+    ------
+    UnreadableError
+        If something does not exist, or a folder holds no FITS file.
+    """
+    found: dict[Path, tuple[Path, Path, bool]] = {}
+    listing = Listing([])
+    seen: set[Path] = set()
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            inside = 0
+            for item in sorted(path.rglob("*")):
+                astray = item.is_symlink() and not item.is_file()
+                if not item.is_file() and not astray:
+                    continue
+                absolute = item.absolute()
+                listing.total += absolute not in seen
+                seen.add(absolute)
+                name = item.relative_to(path).as_posix()
+                if astray:
+                    kind = "link to a folder, which is not followed" if item.is_dir() else "link to nothing"
+                    listing.others.setdefault(kind, []).append(name)
+                elif any(part.startswith(".") for part in item.relative_to(path).parts):
+                    listing.others.setdefault("hidden", []).append(name)
+                elif leave_out is not None and leave_out.exists() and item.samefile(leave_out):
+                    listing.others.setdefault("the catalogue", []).append(name)
+                elif not SUFFIX.search(item.name):
+                    listing.others.setdefault("not called .fits, .fit, .fts or .fz", []).append(name)
+                else:
+                    inside += 1
+                    found.setdefault(absolute, (absolute, path.absolute(), False))
+            if not inside:
+                raise UnreadableError(
+                    f"the folder {path} holds no FITS file (.fits .fit .fts .fz, also compressed as .gz or .bz2)"
+                )
+        elif path.is_file():
+            listing.total += path.absolute() not in seen
+            seen.add(path.absolute())
+            found[path.absolute()] = (path.absolute(), path.absolute().parent, True)
+        else:
+            raise UnreadableError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
+    if not found:
+        raise UnreadableError("no FITS file was given: name files or folders to cut from")
+    listing.files = list(found.values())
+    return listing
+
+
+def words_of(name: str) -> list[str]:
+    """Split the name of a file, or a path, into words, without the suffixes of FITS and of packing."""
+    while Path(name).suffix.lower() in (".fits", ".fit", ".fts", ".fz", ".gz", ".bz2", ".z"):
+        name = name[: -len(Path(name).suffix)]
+    return [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
