@@ -92,7 +92,7 @@ def sky_positions(
     given
         Names of the longitude and latitude columns.
     frame
-        Frame of the positions; None: what the names imply.
+        Frame of the positions; None: that of the COOSYS of a VOTable, else what the names imply.
     where
         How error messages call the table.
 
@@ -132,6 +132,10 @@ def sky_positions(
     first, second, implied, chosen = found
     if frame is None and given:  # a column called glon is galactic, whoever names it
         implied = next((known[2] for known in SKY_NAMES if known[0] == first.lower()), "icrs")
+    if frame is None and implied in ("icrs", "fk4"):
+        frames = {str((getattr(table[name], "meta", None) or {}).get("frame", "")) for name in (first, second)}
+        if len(frames) == 1 and (frame := frames.pop() or None):
+            chosen += ", COOSYS"
     name, keywords = _frame(frame or implied)
     equatorial = name in ("icrs", "fk5", "fk4", "fk4noeterms", "gcrs", "cirs", "tete", "precessedgeocentric")
     lon, lon_unit = _degrees(table[first], first, equatorial, where)

@@ -20,6 +20,7 @@ from astroanomaly.tables.text import TextTable, read_text
 from astroanomaly.tables.votable import read_votable
 
 if TYPE_CHECKING:
+    from astropy.io.votable.tree import VOTableFile
     from astropy.table import Table
 
 __all__ = ["column_texts", "read_table", "read_texts"]
@@ -34,6 +35,9 @@ _OTHERS = (  # what begins like this is of a format that is not read
     (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "Zstandard"), (b"#ASDF", "ASDF"), (b"\x89PNG", "PNG"),
     (b"\xff\xd8\xff", "JPEG"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
 )  # fmt: skip
+_FRAMES = {  # system of a COOSYS, without its "eq_" of former years -> frame of astropy, letter of its equinox, usual one
+    "icrs": ("icrs", "", ""), "fk5": ("fk5", "J", "J2000"), "fk4": ("fk4", "B", "B1950"),
+}  # fmt: skip
 # Text formats that astropy reads, by what their first lines say; no others are tried, for to try is to hang
 _SPECIAL = (
     (re.compile(rb"# %ECSV"), "ecsv"),
@@ -161,12 +165,31 @@ def _parse(opened: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Ta
 
 
 def _first_table(text: IO[bytes], where: str, wanted: Callable[[Table], bool]) -> Table:
-    tables = list(read_votable(text, where).iter_tables())
+    votable = read_votable(text, where)
+    tables = list(votable.iter_tables())
     if not tables:
         raise CatalogError(f"{where} holds no table")
     filled = [found for found in tables if len(found.array)] or tables[:1]  # nrows is a claim
     candidates = [found.to_table(use_names_over_ids=True) for found in filled]
+    for found, candidate in zip(filled, candidates, strict=True):
+        for field, name in zip(found.fields, candidate.colnames, strict=True):
+            if frame := _frame_of(votable, field.ref):
+                candidate[name].meta["frame"] = frame
     return next((found for found in candidates if wanted(found)), candidates[0])
+
+
+def _frame_of(votable: VOTableFile, ref: str | None) -> str:
+    """Return the equatorial frame of the COOSYS that a column refers to, as in ``fk4 B1950``; empty where there is none."""
+    if not ref:
+        return ""
+    try:
+        system = votable.get_coosys_by_id(ref)
+    except KeyError:  # it refers to something else
+        return ""
+    word = str(system.system or "").strip().lower().removeprefix("eq_")
+    name, letter, usual = _FRAMES.get(word, ("", "", ""))
+    equinox = str(system.equinox or usual).strip()
+    return f"{name} {letter if equinox[:1].isdigit() else ''}{equinox}" if letter else name
 
 
 def _read_special(text: IO[bytes], where: str, kind: str) -> Table:

@@ -50,7 +50,7 @@ _DESCRIBED = {  # UCD and description of the columns every catalogue has
     "object_id": ("meta.id;meta.main", "object id"),
     "ra": ("pos.eq.ra;meta.main", "right ascension (ICRS)"),
     "dec": ("pos.eq.dec;meta.main", "declination (ICRS)"),
-    "rank": ("meta.number", "place in the ranking, 1 is the most anomalous"),
+    "rank": ("meta.number", "1 + number of objects with a higher score; 1 is the most anomalous"),
     "score": ("stat.likelihood", "log-odds that the object is not nominal; not calibrated, higher is more anomalous"),
     "probability": (
         "stat.probability",
@@ -248,18 +248,24 @@ def as_votable(table: QTable) -> VOTableFile:
         votable = from_table(plain)
     resource = votable.resources[0]
     votable.description = "Anomalies found with AstroAnomaly"
-    resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS", epoch="J2000"))
+    fields = resource.tables[0].fields
+    frame = "icrs"
+    while frame in {field.ID for field in fields}:
+        frame += "_"
+    resource.coordinate_systems.append(CooSys(ID=frame, system="ICRS"))  # no epoch: it is that of the images
     for key, value in table.meta.items():
-        resource.infos.append(Info(name=xml_name(key), value=xml_text(value)))
+        info = Info(name=xml_name(key), value=xml_text(value))
+        info.ID = None  # a column may be called so, too
+        resource.infos.append(info)
     with quiet():  # units that VOUnits discourages
-        for item, name, column in zip(resource.tables[0].fields, table.colnames, plain.itercols(), strict=True):
+        for item, name, column in zip(fields, table.colnames, plain.itercols(), strict=True):
             item.ucd = (table[name].info.meta or {}).get("ucd") or None
             if unit := (column.info.meta or {}).get("unit"):
                 item.unit = unit
             if column.dtype.kind == "U":
                 item.arraysize = "*"  # an empty text is one of no characters
             if name in ("ra", "dec"):
-                item.ref = "icrs"
+                item.ref = frame
     return votable
 
 
