@@ -49,8 +49,8 @@ def image_hdus(
     """Make the image extensions of one cutout, and the lookup tables that its WCS refers to.
 
     The cards of the WCS are those of the grid, verbatim but for the pixel they count from and for names of the frame
-    that the FITS standard has given up. So distortions as SIP, TPV, TNX and lookup tables are all there, with the digits
-    that the image had.
+    that the FITS standard has given up. So distortions as SIP, TPV, TNX and lookup tables are all there, with the
+    digits that the image had.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ _OTHERS = (  # what begins like this is of a format that is not read
     (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "Zstandard"), (b"#ASDF", "ASDF"), (b"\x89PNG", "PNG"),
     (b"\xff\xd8\xff", "JPEG"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
 )  # fmt: skip
-_FRAMES = {  # system of a COOSYS, without its "eq_" of former years -> frame of astropy, letter of its equinox, usual one
+_FRAMES = {  # system of a COOSYS, without the "eq_" of former years -> frame, letter of its equinox, usual equinox
     "icrs": ("icrs", "", ""), "fk5": ("fk5", "J", "J2000"), "fk4": ("fk4", "B", "B1950"),
 }  # fmt: skip
 # Text formats that astropy reads, by what their first lines say; no others are tried, for to try is to hang
@@ -179,7 +179,7 @@ def _first_table(text: IO[bytes], where: str, wanted: Callable[[Table], bool]) -
 
 
 def _frame_of(votable: VOTableFile, ref: str | None) -> str:
-    """Return the equatorial frame of the COOSYS that a column refers to, as in ``fk4 B1950``; empty where there is none."""
+    """Return the equatorial frame of the COOSYS that a column refers to, as in ``fk4 B1950``; empty without one."""
     if not ref:
         return ""
     try:

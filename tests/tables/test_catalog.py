@@ -328,9 +328,9 @@ def test_the_frame_that_a_votable_states_is_that_of_its_positions(tmp_path, syst
     (tmp_path / "c.vot").write_text(text.replace("<TABLE>", f'<COOSYS ID="place" {system}/><TABLE>'))
     catalog = read_catalog(tmp_path / "c.vot")
     check(catalog, 1e-9)
-    assert catalog.positions.frame == (said or "icrs")
-    assert ("COOSYS" in catalog.positions.text) == (said is not None)
-    assert read_catalog(tmp_path / "c.vot", frame="galactic").positions.frame == "galactic"
+    assert catalog.sky.frame == (said or "icrs")
+    assert ("COOSYS" in catalog.sky.text) == (said is not None)
+    assert read_catalog(tmp_path / "c.vot", frame="galactic").sky.frame == "galactic"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

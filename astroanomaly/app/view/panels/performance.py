@@ -8,7 +8,16 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from bokeh.models import Button, Column, ColumnDataSource, Div, NumericInput, Row
+from bokeh.models import (
+    Button,
+    Column,
+    ColumnDataSource,
+    Div,
+    FixedTicker,
+    NumeralTickFormatter,
+    NumericInput,
+    Row,
+)
 
 from astroanomaly.app.review.forecast import ForecastAndSuspects, forecast_and_suspects
 from astroanomaly.app.review.held_out import MIN_OF_A_KIND
@@ -19,11 +28,12 @@ from astroanomaly.app.view.theme import legend_above, marked_up, plot_figure, vi
 from astroanomaly.session.audit import AuditDraw
 from astroanomaly.session.calibration import MIN_AUDIT_LABELS, Forecast
 
-__all__ = ["Performance"]
+__all__ = ["Performance", "count_ticks"]
 
 _log = logging.getLogger(__name__)
 _BLUE, _ORANGE, _GREY = "#56B4E9", "#E69F00", "#8A94A6"
 _BAR_BOTTOM = 0.7  # of the histogram, whose axis is logarithmic: one object is a bar, none is nothing
+_MOST_FINE_TICKS = 200  # objects in a bin
 _MIN_PAUSE_S = 2.0  # and ten times as long as it takes: keys come first
 _USUAL_AUDIT = 200  # objects of an audit set that the view proposes
 _WHAT_AUDIT_IS = (
@@ -68,6 +78,8 @@ class Performance:
                 figure.line([0, 1], [0, 1], color=_GREY, line_dash="dotted")
             figures.append(figure)
         bars = plot_figure("scores", "score", "objects", min_height=230, sizing_mode="stretch_both", y_axis_type="log")
+        self.ticker = FixedTicker()
+        bars.yaxis.update(ticker=self.ticker, formatter=NumeralTickFormatter(format="0,0"))
         for name, colour in (("all", _GREY), ("nominal", _BLUE), ("anomaly", _ORANGE)):
             bars.quad(
                 source=self.bars, left="left", right="right", bottom=_BAR_BOTTOM, top=name, fill_color=colour,
@@ -116,8 +128,11 @@ class Performance:
             self.words,
             self.remaining,
             Row(self.draw, self.audit_size, self.audit_words, sizing_mode="stretch_width", spacing=8),
-            Row(*figures, sizing_mode="stretch_both", spacing=8),
-            Row(bars, self.no_scores, steps, self.no_steps, ahead, suspects, sizing_mode="stretch_both", spacing=8),
+            Row(*figures, sizing_mode="stretch_both", spacing=8, name="performance_curves"),
+            Row(
+                bars, self.no_scores, steps, self.no_steps, ahead, suspects,
+                sizing_mode="stretch_both", spacing=8, name="performance_counts",
+            ),
             name="performance",
         )  # fmt: skip
 
@@ -157,6 +172,7 @@ class Performance:
         self.bars.data = {"left": edges[:-1], "right": edges[1:]} | {
             name: np.where(values > 0, values, np.nan) for name, values in bars.items()
         }
+        self.ticker.ticks = count_ticks(int(counts[0].max(initial=1)))
         self.scores.visible = len(edges) > 1
         self.no_scores.visible = not self.scores.visible
         went = pace(state.shared)
@@ -220,6 +236,12 @@ class Performance:
             "low": [item.low / depth for depth, item in pairs],
             "high": [item.high / depth for depth, item in pairs],
         }
+
+
+def count_ticks(most: int) -> list[int]:
+    """Return ticks of a logarithmic axis of counts, so few that labels have room: 1, 2, 5, 10 ... or 1, 10, 100 ..."""
+    mantissas = (1, 2, 5) if most <= _MOST_FINE_TICKS else (1,)
+    return [digit * 10**power for power in range(len(str(most)) + 1) for digit in mantissas]
 
 
 def _forecast_text(forecast: Forecast) -> str:
