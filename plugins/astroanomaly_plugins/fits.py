@@ -151,7 +151,7 @@ class FitsSource:
         images, broken = _scan_all(files, tolerant=catalog is None and len(files) > 1)
         chosen, given = _choose(images, options, rule)
         groups = group_images(chosen, stamps=catalog is None, named=bool(rule))
-        named, named_by = name_bands(groups, given)
+        named, named_by = name_bands(groups, given, stamps=catalog is None)
         tiles = [make_tile(bands, options.pixel_scale) for bands in named]
         bands = tuple(rule.patterns) or sort_bands([band for tile in tiles for band in tile.bands])
         units = tuple(_unit_of(band, tiles) for band in bands)

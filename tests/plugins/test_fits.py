@@ -330,6 +330,43 @@ def test_stamps_in_one_band_on_one_sky_are_told_how_to_be_named(tmp_path):
     assert sum(map(len, planned.tasks)) == 3
 
 
+def test_stamps_on_one_grid_are_few_bands_or_many_objects(tmp_path, caplog):
+    """Simulations often write one WCS into all stamps; twenty of them are no object with twenty bands."""
+    for number in range(20):
+        write(tmp_path / f"m{number:02d}.fits", image(number)[:60, :60], header(shape=(60, 60)))
+    with pytest.raises(BandError, match=r"(?s)20 images lie on one grid.*--bands 'R=\*\.fits'"):
+        plan(tmp_path)
+    planned = plan(tmp_path, bands=("R=*.fits",))
+    assert planned.layout.bands == ("R",)
+    cutouts, _ = read(planned)
+    for number in range(20):
+        block, row = cutouts[f"m{number:02d}.fits"]
+        np.testing.assert_array_equal(block.images[row, 0], image(number)[:60, :60])
+    with caplog.at_level(logging.WARNING):
+        assert plan([tmp_path / "m00.fits", tmp_path / "m01.fits"]).layout.bands == ("m00", "m01")
+    assert "bands m00, m01 of one object. If each is an object: --bands 'R=*.fits'" in caplog.text
+    write_catalog(tmp_path / "c.csv", header(shape=(60, 60)), [30], [30])
+    with pytest.raises(BandError, match="the same name"):  # one mosaic cannot be two
+        plan(tmp_path, bands=("R=*.fits",), catalog=tmp_path / "c.csv", size="9")
+
+
+def test_several_files_of_each_object_are_told_apart_by_the_word_that_all_objects_share(tmp_path):
+    for number in range(3):
+        for band, stamp in (("sci", 17), ("new", 23)):
+            name = f"o{number}_{band}_{stamp * (number + 1)}.fits"
+            write(tmp_path / name, image(stamp)[:60, :60], header(150 + 0.1 * number, shape=(60, 60)))
+    planned = plan(tmp_path)
+    assert set(planned.layout.bands) == {"sci", "new"}
+    cutouts, _ = read(planned)
+    assert len(cutouts) == 3
+    for block, row in cutouts.values():
+        found = block.images[row, block.bands.index("new")]
+        np.testing.assert_array_equal(found, image(23)[:60, :60])
+    (tmp_path / "o2_new_69.fits").rename(tmp_path / "o2-69.fits")
+    with pytest.raises(BandError, match=r"(?s)cannot be told.*--bands 'R=\*\.fits'.*--bands 'g=\*_g\.fits'"):
+        plan(tmp_path)
+
+
 def test_extensions_on_one_grid_are_bands_and_auxiliary_ones_never_are(tmp_path):
     hdus = [fits.PrimaryHDU()]
     for seed, name in enumerate(("DES_G_FLUX", "DES_G_RMS", "VIS_FLUX", "VIS_PSF", "WEIGHT", "MASK", "DQ", "VAR")):

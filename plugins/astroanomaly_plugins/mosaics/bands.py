@@ -6,8 +6,12 @@
    and clear filters are skipped; of several words one that is a known band. A file's IRAC channel counts as well.
 3. If headers clash (two images of one tile say the same) or are silent: the extension names, for tiles whose images
    are the extensions of one file, without words such as SCI, FLUX, BGSUB.
-4. Else the file names: the one word in which the names of a tile's files differ, or the one that is a known band.
+4. Else the file names: the one word in which the names of a tile's files differ, or the one that is a known band; else
+   the one word that tells the files of each tile apart in the same way for all tiles.
 5. Tiles of one image each that nothing names are the band ``image``.
+
+Ready-made stamps that lie on one grid, all of them, are bands of one object only if they are few, or their bands are
+known; else nobody can tell bands from objects. Where ``--bands`` gives stamps one name, each is an object.
 
 A rule is taken only if it names all images of all tiles, each band once per tile; so the three SDSS files whose
 headers all say ``g`` are named by their file names.
@@ -28,10 +32,11 @@ from astroanomaly_plugins.mosaics.files import Image, clean, describe
 
 __all__ = ["BandRule", "name_bands", "sort_bands"]
 
+_MOST_UNKNOWN = 10  # files on one grid that are taken for bands of one object, though no word of theirs is known
 _PACKED = (".gz", ".bz2", ".fz")
 _log = logging.getLogger(__name__)
 Named = list[dict[str, Image]]
-_RULES = ("header", "extension name", "file name", "no rule: one image a tile")
+_RULES = ("header", "extension name", "file name", "file name", "no rule: one image a tile")
 
 
 class BandRule:
@@ -113,7 +118,9 @@ def _matches(image: Image, pattern: str) -> bool:
     return usable and (any(fnmatchcase(name, text) for name in names if name) or image.is_extension(text))
 
 
-def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tuple[Named, str]:
+def name_bands(
+    groups: Sequence[Sequence[Image]], given: dict[Image, str], *, stamps: bool = False
+) -> tuple[Named, str]:
     """Name the images of each tile; see the module for the rule.
 
     Images of one sky area that all show one band on different grids become tiles of their own.
@@ -124,6 +131,8 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
         Images that show one sky area, per area.
     given
         Bands that ``--bands`` decided; empty without.
+    stamps
+        Whether whole files are cutouts.
 
     Returns
     -------
@@ -138,7 +147,7 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
         If two images of a tile cannot be told apart.
     """
     if given:
-        named = _try(groups, lambda group: [given[image] for image in group])
+        named = _try(groups, lambda group: [given[image] for image in group], alone=stamps)
         if named is None:
             raise BandError(f"--bands gives two images of one area the same name:{_clash(groups, given)}")
         return named, "--bands"
@@ -146,14 +155,17 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
         lambda group: [image.header_band for image in group],
         _by_extension,
         _by_file_name,
+        _by_common_word(groups),
         lambda group: ["image"] if len(group) == 1 else [],
     )
     for number, rule in enumerate(rules):
         named = _try(groups, rule)
         if named is not None:
+            if stamps and _RULES[number] == "file name":
+                _doubt_one_object(named)
             if number == 0:
                 _warn_of_doubt(groups)
-            elif number < 3 and any(image.header_band for group in groups for image in group):
+            elif number < len(rules) - 1 and any(image.header_band for group in groups for image in group):
                 _log.info("the filters in the headers clash: bands are named by %s", _RULES[number])
             return named, _RULES[number]
     clashing = (group for group in groups if len({image.header_band for image in group}) < len(group))
@@ -161,25 +173,64 @@ def name_bands(groups: Sequence[Sequence[Image]], given: dict[Image, str]) -> tu
     worst = next(clashing, None) or next(nameless, None) or groups[0]
     raise BandError(
         "the bands of these images cannot be told by header, extension or file name:"
-        f"{describe(worst)}\n{_advice(worst)}"
+        f"{describe(worst)}\n{_advice(worst, several=len(groups) > 1, stamps=stamps)}"
     )
 
 
-def _advice(images: Sequence[Image]) -> str:
-    """Say how to name the bands of images that lie on one another."""
-    example = " ".join(f"--bands NAME{n}={image.place}" for n, image in enumerate(images[:3], 1))
-    each = f"If each is another band, name them, as in {example}, or choose extensions with --ext"
-    if len({image.path for image in images}) < len(images) or not _all_apart(images):
+def _doubt_one_object(named: Named) -> None:
+    """Refuse, or say aloud, that stamps which all lie on one grid are bands of one object, by words that are no bands.
+
+    Raises
+    ------
+    BandError
+        If they are many.
+    """
+    if len(named) != 1 or len(named[0]) == 1 or all(wavelength_nm(name) is not None for name in named[0]):
+        return
+    images = list(named[0].values())
+    if len(images) > _MOST_UNKNOWN:
+        raise BandError(
+            f"these {len(images)} images lie on one grid, and the words in their names are no bands that are known:"
+            f"{describe(images)}\n{_advice(images, several=False, stamps=True)}"
+        )
+    _log.warning(
+        "the %d files lie on one grid and are taken for the bands %s of one object. If each is an object: %s",
+        len(images), ", ".join(named[0]), _one_band(images),
+    )  # fmt: skip
+
+
+def _advice(images: Sequence[Image], *, several: bool, stamps: bool) -> str:
+    """Say how to name the bands of images that lie on one another, as others do (several) or not."""
+    if several and len({image.path for image in images}) == len(images):  # a pattern is for the files of all tiles
+        each = (
+            "If each is another band, say what the names of its files share, as in --bands 'g=*_g.fits' "
+            "--bands 'r=*_r.fits'"
+        )
+    else:
+        example = " ".join(f"--bands NAME{n}={image.place}" for n, image in enumerate(images[:3], 1))
+        each = f"If each is another band, name them, as in {example}, or choose extensions with --ext"
+    if len({image.path for image in images}) < len(images) or not (stamps or _all_apart(images)):
         return each
+    return f"If all are stamps in one band, give it one name: {_one_band(images)}. {each}"
+
+
+def _one_band(images: Sequence[Image]) -> str:
+    """Spell the option that gives images one band."""
     suffixes = {
         "".join(image.path.suffixes[-2:]) if image.path.suffix in _PACKED else image.path.suffix for image in images
     }
     pattern = f"*{suffixes.pop()}" if len(suffixes) == 1 else "*"
     band = next((image.header_band for image in images if image.header_band), "R")
-    return f"If all are stamps in one band, give it one name: --bands '{band}={pattern}'. {each}"
+    return f"--bands '{band}={pattern}'"
 
 
-def _try(groups: Sequence[Sequence[Image]], rule: Callable[[Sequence[Image]], list[str]]) -> Named | None:
+def _try(
+    groups: Sequence[Sequence[Image]], rule: Callable[[Sequence[Image]], list[str]], *, alone: bool = False
+) -> Named | None:
+    """Name the images of all groups by a rule; None if it does not name all, or two alike.
+
+    Images that have one name are tiles of their own if they have other grids, or whatever their grids (alone).
+    """
     named: Named = []
     for group in groups:
         names = rule(group)
@@ -187,7 +238,7 @@ def _try(groups: Sequence[Sequence[Image]], rule: Callable[[Sequence[Image]], li
             return None
         if len(set(names)) == len(names):
             named.append(dict(zip(names, group, strict=True)))
-        elif len(set(names)) == 1 and _all_apart(group):
+        elif len(set(names)) == 1 and (alone or _all_apart(group)):
             named.extend({names[0]: image} for image in group)
         else:
             return None
@@ -231,6 +282,21 @@ def _by_file_name(group: Sequence[Image]) -> list[str]:
             return []
         names.append(known_words[0])
     return names
+
+
+def _by_common_word(groups: Sequence[Sequence[Image]]) -> Callable[[Sequence[Image]], list[str]]:
+    """Make the rule that takes the one word of file names which tells files apart in the same way in all groups."""
+    words = [[_words(image) for image in group] for group in groups]
+    lengths = {len(part) for group in words for part in group}
+    places = range(lengths.pop()) if len(groups) > 1 and len(lengths) == 1 else ()
+    columns = {place: [[part[place] for part in group] for group in words] for place in places}
+    first = {place: set(column[0]) for place, column in columns.items()}
+    telling = [
+        place
+        for place, column in columns.items()
+        if len(first[place]) > 1 and all(sorted(names) == sorted(first[place]) for names in column)
+    ]
+    return lambda group: [_words(image)[telling[0]] for image in group] if len(telling) == 1 else []
 
 
 def _warn_of_doubt(groups: Sequence[Sequence[Image]]) -> None:
