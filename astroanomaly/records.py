@@ -289,7 +289,7 @@ class Cutout:
         for key, card in {**self.cards, **as_mapping(cards, "cards")}.items():
             put_card(primary.header, key, card)
         if "RA" in primary.header:
-            put_card(primary.header, "RADESYS", "ICRS", "frame of RA and DEC above")
+            primary.header.insert("DEC", ("RADESYS", "ICRS", "frame of RA and DEC"), after=True)
         bands = image_hdus(
             self.data, self.bands, self.units, grid=self.grid, offset=self.offset, coverage=self.coverage
         )

@@ -391,8 +391,9 @@ def test_the_maps_are_to_scale_and_no_view_is_seen_under_the_tab_of_another(tmp_
     tab.page.set_viewport_size({"width": 1000, "height": 620})
     tab.page.get_by_role("button", name="performance", exact=True).click()
     tab.wait_for(lambda: tab.shows("performance"))
-    rows = [box_of(tab, name) for name in ("performance_curves", "performance_counts")]
-    assert rows[0][3] <= rows[1][1]
+    tab.page.evaluate("() => { Bokeh.documents[0].get_model_by_name('performance_curves').visible = true }")
+    tab.wait_for(lambda: box_of(tab, "performance_curves")[3] - box_of(tab, "performance_curves")[1] >= 230)
+    tab.wait_for(lambda: box_of(tab, "performance_curves")[3] <= box_of(tab, "performance_counts")[1])
 
 
 def test_keys_do_nothing_while_somebody_types(new_session, serve, open_tab):

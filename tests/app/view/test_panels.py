@@ -599,6 +599,7 @@ def test_performance_says_why_there_are_no_curves_and_draws_an_audit_set(page):
     view = page.views["performance"]
     assert "2 anomalies and 4 nominal objects are labelled: curves are drawn from 5 of each on" in view.words.text
     assert view.curves.data["x"] == []
+    assert not view.curve_row.visible  # no three empty axes
     bars = {name: np.array(view.bars.data[name]) for name in ("all", "nominal", "anomaly")}
     assert np.isfinite(bars["all"]).any()
     assert np.nansum(bars["anomaly"]) == 2

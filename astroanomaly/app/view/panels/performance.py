@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import (
+    BasicTicker,
     Button,
     Column,
     ColumnDataSource,
@@ -89,6 +90,7 @@ class Performance:
         steps = plot_figure(
             "anomalies found", "verdicts given", "anomalies found", min_height=230, sizing_mode="stretch_both"
         )
+        steps.xaxis.ticker, steps.yaxis.ticker = (BasicTicker(min_interval=1) for _ in range(2))
         steps.line("verdicts", "found", source=self.steps, color=_ORANGE, line_width=2)
         ahead = plot_figure(
             "anomalies among the next objects", "unlabelled objects, highest score first", "share of anomalies",
@@ -124,11 +126,12 @@ class Performance:
         self.show.on_click(act(lambda: go(self._ids, "doubted")))
         heading = Div(text="<h3>suspect labels</h3>")
         suspects = Column(heading, self.suspects, self.show, sizing_mode="stretch_width")
+        self.curve_row = Row(*figures, sizing_mode="stretch_both", spacing=8, visible=False, name="performance_curves")
         self.root = view(
             self.words,
             self.remaining,
             Row(self.draw, self.audit_size, self.audit_words, sizing_mode="stretch_width", spacing=8),
-            Row(*figures, sizing_mode="stretch_both", spacing=8, name="performance_curves"),
+            self.curve_row,
             Row(
                 bars, self.no_scores, steps, self.no_steps, ahead, suspects,
                 sizing_mode="stretch_both", spacing=8, name="performance_counts",
@@ -213,6 +216,7 @@ class Performance:
                 values = getattr(measured, name)
                 data |= {name: values[0], f"{name}_low": values[1], f"{name}_high": values[2]}
         self.curves.data = data
+        self.curve_row.visible = measured is not None  # else the words say what is wanting
         self._ids = [object_id for object_id, *_ in found.suspects]
         rows = "".join(
             f"<tr><td class=mono>{escape(i)}</td><td>{escape(label)}</td><td>more likely {escape(like)}</td>"
