@@ -174,13 +174,9 @@ def name_merged(table: QTable, others: Sequence[Sequence[str]]) -> QTable:
 
 
 def write_catalog(
-    table: QTable,
-    path: str | Path,
-    *,
-    overwrite: bool = False,
-    escape_formulas: bool = False,
+    table: QTable, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False,
     contents: str = "anomalies",
-) -> None:
+) -> None:  # fmt: skip
     r"""Write a catalogue in one step, in the format its suffix names.
 
     Text that a format cannot hold (control characters, lone surrogates, blanks at an end, and all but ASCII in FITS) is
@@ -209,13 +205,10 @@ def write_catalog(
     """
     path = Path(path)
     check_escape(path, escape_formulas)
-    write_csv = functools.partial(_write_csv, escape_formulas=escape_formulas)
     writers: dict[str, Callable[[QTable, Path], None]] = {
-        ".fits": functools.partial(_write_fits, name=contents.upper()),
-        ".ecsv": _write_ecsv,
-        ".csv": write_csv,
-        ".reg": _write_regions,
-    }
+        ".fits": functools.partial(_write_fits, name=contents.upper()), ".ecsv": _write_ecsv, ".reg": _write_regions,
+        ".csv": functools.partial(_write_csv, escape_formulas=escape_formulas),
+    }  # fmt: skip
     suffix = check_target(path, SUFFIXES, overwrite=overwrite)
     with atomic_path(path) as temporary:
         writers.get(suffix, functools.partial(_write_votable, contents=contents))(table, temporary)

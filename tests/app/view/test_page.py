@@ -832,6 +832,8 @@ def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_ta
     settle(0.5)
     for object_id in tab.column("cells", "object_id")[:9]:
         tab.press("a" if truth[object_id] != "nominal" else "n")
+        if keep:
+            settle(0.8)  # as somebody who looks
     tab.press("f", "s", "PageDown")  # the rest of the page, without verdicts
     settle(2)
 
@@ -850,7 +852,7 @@ def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_ta
     tab.page.get_by_role("button", name="learning").click()
     if keep:
         tab.page.get_by_role("button", name="train and score").click()
-        settle(40)
+        tab.wait_for(lambda: "training tuned: done" in tab.text(), patience)
     settle(0.5)
     take("learning")
     tab.page.get_by_role("button", name="maps").click()
