@@ -74,10 +74,10 @@ class Maps:
         self.sky, self.near, self.features = (ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(3))
         self.near.name = "sky_near"
         self.colours = LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="#5A6475")
-        whole = plot_figure(
+        whole = plot_figure(  # 120 pixels a unit: an ellipse twice as wide as high
             "all sky (Mollweide)", "", "", width=524, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15),
             frame_width=504, frame_height=276, styles={"flex": "none"},
-        )  # fmt: skip  # 120 pixels a unit: an ellipse twice as wide as high
+        )  # fmt: skip
         whole.axis.visible = whole.grid.visible = False
         self._graticule(whole)
         near = self._chart(
