@@ -275,7 +275,8 @@ class Cutout:
 
         Every extension has the whole WCS, distortions and lookup tables included, ``EXTNAME`` and ``BAND`` with the
         band's name, ``BUNIT`` and ``COVERAGE``; pixels keep their type. The primary header has ``OBJECT`` and, where
-        the position is known, ``RA`` and ``DEC`` in ICRS degrees. Texts are spelt in ASCII.
+        the position is known, ``RA`` and ``DEC`` in degrees and ``RADESYS``, which is ICRS. The frame of the WCS is
+        that of the image. Texts are spelt in ASCII.
 
         Parameters
         ----------
@@ -287,6 +288,8 @@ class Cutout:
         primary = fits.PrimaryHDU()
         for key, card in {**self.cards, **as_mapping(cards, "cards")}.items():
             put_card(primary.header, key, card)
+        if "RA" in primary.header:
+            primary.header.insert("DEC", ("RADESYS", "ICRS", "frame of RA and DEC"), after=True)
         bands = image_hdus(
             self.data, self.bands, self.units, grid=self.grid, offset=self.offset, coverage=self.coverage
         )

@@ -190,7 +190,8 @@ def _finish(
     summary, rows = [], []
     ends = last_rounds(results)
     early = [f"found_{depth}" for depth in DEPTHS]
-    shown = [*SHOWN, *(key for key in early if any(math.isfinite(row.get(key, math.nan)) for row in ends))]
+    known = [key for key in early if any(math.isfinite(row.get(key, math.nan)) for row in ends)]
+    shown = [*(["found"] if honest_expert else []), *SHOWN, *known]
     for name in _class_names(cases):
         for ranker in rankers:
             chosen = [row for row in ends if (row["ranker"], row["class"]) == (ranker, name)]

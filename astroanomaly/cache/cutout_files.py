@@ -22,6 +22,7 @@ OBJECTS_FILE = "objects.csv"
 Cards = Mapping[str, Any]
 _LONGEST_NAME = 100  # characters of a file name without its suffix
 _HASH_LETTERS = 10
+_OF_AN_IMAGE = re.compile(r"(?<=.)\.((fits?|fts|jpe?g|png|tiff?|webp|bmp|gif)(\.(gz|bz2|fz|xz|z))?|fz)$", re.IGNORECASE)
 _BLOCK_BYTES = 2880  # of FITS; an empty primary HDU is one block
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no file of Windows may be called so
 
@@ -36,8 +37,10 @@ class _Cache(Protocol):
 def file_names(ids: Iterable[str], suffix: str = ".fits") -> list[str]:
     """Make file names of ids that every system takes: unique, whatever the case, and of bounded length.
 
-    ASCII letters, digits, ``.``, ``_``, ``+`` and ``-`` are kept, others become ``_``. An id that is changed, is too
-    long, or differs from an earlier one in case only, gets ten letters of its SHA-256 at the end.
+    An id that is the name of an image gives up its suffix first: ``m0.fits`` and ``m1.jpg`` become ``m0.fits`` and
+    ``m1.fits``. ASCII letters, digits, ``.``, ``_``, ``+`` and ``-`` are kept, others become ``_``. A name that is
+    changed so, is too long, or differs from an earlier one in case only, gets ten letters of the id's SHA-256 at the
+    end.
 
     Parameters
     ----------
@@ -49,11 +52,12 @@ def file_names(ids: Iterable[str], suffix: str = ".fits") -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
     for object_id in ids:
-        name = re.sub(r"[^A-Za-z0-9._+-]", "_", object_id)[:_LONGEST_NAME]
+        stem = _OF_AN_IMAGE.sub("", object_id)
+        name = re.sub(r"[^A-Za-z0-9._+-]", "_", stem)[:_LONGEST_NAME]
         name = re.sub(r"^[.+-]|[.]$", "_", name)
         if not name or _RESERVED.fullmatch(name):
             name = f"_{name}"
-        if name != object_id or name.lower() in taken:
+        if name != stem or name.lower() in taken:
             digest = hashlib.sha256(object_id.encode("utf-8", "surrogatepass")).hexdigest()
             lengths = (_HASH_LETTERS, len(digest))  # the whole of it where somebody has chosen ids that clash
             name = next(new for n in lengths if (new := f"{name}-{digest[:n]}").lower() not in taken)

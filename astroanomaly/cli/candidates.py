@@ -37,7 +37,10 @@ def _candidates(arguments: argparse.Namespace) -> None:
     say_unfinished(session)
     radius = merge_radius(arguments)
     table = session.candidates(arguments.n, arguments.order, merge_radius_arcsec=radius)
-    columns = {"object_id": [str(name) for name in table["object_id"]]}
+    columns = {
+        "rank": [str(rank) for rank in table["rank"]],  # as on the sheet, and in what is exported
+        "object_id": [str(name) for name in table["object_id"]],
+    }
     if np.isfinite(table["ra"]).any():  # pictures have no place on the sky
         columns["ra [deg]"] = [f"{value:.6f}" for value in table["ra"].value]
         columns["dec [deg]"] = [f"{value:+.6f}" for value in table["dec"].value]

@@ -91,7 +91,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_export)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", type=Path, metavar="FILE", help="CSV file to write")
+    where.add_argument(
+        "--out", type=Path, metavar="FILE", help="file to write: .csv, .vot, .fits, .ecsv, .reg (CSV for any other)"
+    )
     where.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the same without --out")
     escape_flag(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")

@@ -48,8 +48,9 @@ def image_hdus(
 ) -> list[Any]:
     """Make the image extensions of one cutout, and the lookup tables that its WCS refers to.
 
-    The cards of the WCS are those of the grid, verbatim but for the pixel they count from. So distortions as SIP, TPV,
-    TNX and lookup tables are all there, with the digits that the image had.
+    The cards of the WCS are those of the grid, verbatim but for the pixel they count from and for names of the frame
+    that the FITS standard has given up. So distortions as SIP, TPV, TNX and lookup tables are all there, with the
+    digits that the image had.
 
     Parameters
     ----------
@@ -145,7 +146,30 @@ def _cropped(
                     table.header[f"CRVAL{axis}"] = float(table.header.get(f"CRVAL{axis}", 0.0)) - first
         if versions is not None:
             _renumber(header, tables, versions.next)
+        _name_frame(header, grid)
     return header, tables
+
+
+def _name_frame(header: Header, grid: Grid) -> None:
+    """Say the frame as the standard does (FITS 4.0, section 8.3): ``RADECSYS`` and ``EPOCH`` are of former years.
+
+    Equatorial and ecliptic axes have ``RADESYS`` and ``EQUINOX``, others none. Beside ``EQUINOX``, ``EPOCH`` is
+    something else: in headers of the DSS the date of the exposure.
+    """
+    core = grid.wcs.wcs
+    if core.lngtyp not in ("RA", "ELON"):
+        for key in ("RADESYS", "RADECSYS", "EQUINOX"):
+            header.remove(key, ignore_missing=True)
+        return
+    if "RADECSYS" in header:
+        if "RADESYS" in header:
+            del header["RADECSYS"]
+        else:
+            header.rename_keyword("RADECSYS", "RADESYS")
+        header["RADESYS"] = core.radesys
+    if "EPOCH" in header and "EQUINOX" not in header:
+        header.rename_keyword("EPOCH", "EQUINOX")
+        header["EQUINOX"] = float(core.equinox)
 
 
 def _renumber(header: Header, tables: Sequence[Any], new_version: Callable[[str], int]) -> None:

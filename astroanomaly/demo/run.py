@@ -140,14 +140,14 @@ def _look(expert: Expert, session: Session, ids: Sequence[str], scores: np.ndarr
 
 
 def _write(session: Session, rankings: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> list[Path]:
-    session.contact_sheet(session.candidates(50, include_labelled=True), out / "candidates.png")
     figures.performance_curves(
         rankings,
         out / "curves.png",
         title="simulated sky; each ranking on the objects that had no label when it was made",
     )
     for name in ("anomalies.vot", "anomalies.fits"):
-        session.export(out / name, top=50)
+        table = session.export(out / name, top=50)
+    session.contact_sheet(table, out / "candidates.png")
     names = ("candidates.png", "curves.png", "anomalies.vot", "anomalies.fits")
     return [out / name for name in names]
 

@@ -147,7 +147,9 @@ def learning_curves(
             style = line_style(rankers.index(ranker), classes.index(name))
             labels, middle, scatter = _by_round(rows, key)
             axes.plot(labels, middle, marker=MARKERS[rankers.index(ranker) % len(MARKERS)], markersize=5, **style)
-            axes.fill_between(labels, middle - scatter, middle + scatter, color=style["color"], alpha=0.16, linewidth=0)
+            low, high = np.maximum(middle - scatter, 0), middle + scatter
+            high = high if key == "found" else np.minimum(high, 1)  # no area is larger
+            axes.fill_between(labels, low, high, color=style["color"], alpha=0.16, linewidth=0)
         axes.margins(x=0.04)
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in panels[:2]:

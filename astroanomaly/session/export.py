@@ -197,7 +197,6 @@ def describe(
     objects = session.objects
     rows = objects.rows(chosen)
     ra, dec = objects.positions
-    order = np.argsort(np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable"), kind="stable")
     known = session.labels.current() if consensus is None else consensus
     of_chosen = [known.get(object_id, ObjectConsensus("", {})) for object_id in chosen]
     columns: dict[str, Any] = {
@@ -205,7 +204,7 @@ def describe(
         "ra": ra[rows],
         "dec": dec[rows],
         "score": scores[rows],
-        "rank": order[rows] + 1,
+        "rank": _ranks(scores, rows),
         "label": np.array([one.label for one in of_chosen], dtype=str),
         "votes": np.array([_votes(one) for one in of_chosen], dtype=str),
         "note": np.array([" | ".join(one.notes) for one in of_chosen], dtype=str),
@@ -223,6 +222,14 @@ def describe(
     if found is not None:
         where_from |= found.provenance
     return build_catalog(columns, public(where_from))
+
+
+def _ranks(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return 1 + how many objects have a higher score, masked where there is no score; equal scores share a rank."""
+    known = np.sort(scores[np.isfinite(scores)])
+    ranks = len(known) - np.searchsorted(known, scores[rows], side="right") + 1
+    missing = ~np.isfinite(scores[rows])
+    return np.ma.array(ranks, mask=missing) if missing.any() else ranks
 
 
 def _votes(consensus: ObjectConsensus) -> str:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astroanomaly.errors import UnreadableError
-from astroanomaly.labels.tables import label_columns
+from astroanomaly.labels.tables import export_labels, label_columns
 from astroanomaly.session.folder import SessionFolder
-from astroanomaly.tables.write import build_columns
+from astroanomaly.tables.csv_rows import check_escape
+from astroanomaly.tables.write import SUFFIXES, build_columns, write_catalog
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["known_positions", "labels_table"]
+__all__ = ["known_positions", "labels_table", "write_labels"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,18 @@ def labels_table(session: SessionFolder) -> QTable:
     table["time"].info.description = "time of the last verdict (UTC)"
     table["audit"].info.description = "whether the object is of the audit set"
     return table
+
+
+def write_labels(session: SessionFolder, path: Path, *, overwrite: bool, escape_formulas: bool) -> int:
+    """Write the table in the format of the suffix, as CSV where that names none; see `Session.export_labels`."""
+    if path.suffix.lower() == ".csv" or path.suffix.lower() not in SUFFIXES:
+        return export_labels(
+            session.labels, path, *known_positions(session), overwrite=overwrite, escape_formulas=escape_formulas
+        )
+    check_escape(path, escape_formulas)
+    table = labels_table(session)
+    write_catalog(table, path, overwrite=overwrite, contents="labels")
+    return len(table)
 
 
 def known_positions(session: SessionFolder) -> tuple[Sequence[str], tuple[np.ndarray, np.ndarray]]:

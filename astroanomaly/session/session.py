@@ -19,7 +19,7 @@ from astroanomaly.hookspecs import ImageRanker, Source
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.labels.naming import given_labels, named_objects
-from astroanomaly.labels.tables import ImportReport, export_labels, import_labels, refuse_contradictions
+from astroanomaly.labels.tables import ImportReport, import_labels, refuse_contradictions
 from astroanomaly.parallel.dask import connect
 from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.plugins import load_plugins
@@ -33,7 +33,7 @@ from astroanomaly.session.export import export, selected
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder, user_name
 from astroanomaly.session.integrity import session_integrity
-from astroanomaly.session.label_table import known_positions, labels_table
+from astroanomaly.session.label_table import labels_table, write_labels
 from astroanomaly.session.outputs.bundle import write_bundle
 from astroanomaly.session.outputs.cutouts import write_cutouts_of
 from astroanomaly.session.outputs.report import write_report
@@ -190,14 +190,26 @@ class Session(SessionFolder):
         )
 
     def export_labels(self, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False) -> int:
-        """Write one row per labelled object as CSV; return how many."""
-        return export_labels(
-            self.labels,
-            as_path(path, "the file"),
-            *known_positions(self),
-            overwrite=overwrite,
-            escape_formulas=escape_formulas,
-        )
+        """Write one row per labelled object; return how many.
+
+        Parameters
+        ----------
+        path
+            ``.vot``, ``.votable`` or ``.xml`` (VOTable), ``.fits``, ``.ecsv`` or ``.reg`` (DS9 regions): what
+            `labels_table` gives, in that format. Any other name: CSV, with a header line.
+        overwrite
+            Replace the file if it exists.
+        escape_formulas
+            Write a CSV in which no text is a formula to a spreadsheet.
+
+        Raises
+        ------
+        ConfigError
+            If formulas are to be escaped in what is no CSV.
+        StorageError
+            If the file exists and must not be replaced, or cannot be written.
+        """
+        return write_labels(self, as_path(path, "the file"), overwrite=overwrite, escape_formulas=escape_formulas)
 
     # ------------------------------------------------------------------------------------------------------- its place
 

@@ -110,8 +110,7 @@ def _parquet(path: Path, template: QTable, total: int) -> Iterator[Put]:
     from astropy.table.meta import get_yaml_from_table
 
     plain = as_ecsv(template)
-    described = as_votable(template[:0])
-    described.description = "Scores by AstroAnomaly"
+    described = as_votable(template[:0], "scores")
     for field, column in zip(described.get_first_table().fields, plain.itercols(), strict=True):
         if column.dtype.kind == "U":
             field.arraysize = f"{column.dtype.itemsize // 4}*"

@@ -40,10 +40,21 @@ def spell_unit(unit: Any, unit_format: str) -> tuple[Any, str, str]:
         warnings.simplefilter("ignore")  # discouraged, several slashes: the unit is what the catalogue says
         try:
             Unit(unit.to_string(unit_format), format=unit_format)
-            return unit, "", ""
+            known = unit_format != "vounit" or _is_standard(unit)
         except (ValueError, TypeError):
-            text = _quoted(unit) if unit_format == "vounit" else ""
+            known = False
+        if known:
+            return unit, "", ""
+        text = _quoted(unit) if unit_format == "vounit" else ""
     return None, text, "" if text else f"[unit: {unit}]"
+
+
+def _is_standard(unit: Any) -> bool:
+    """Whether VOUnits knows all of a unit; astropy takes those it once read between quotes for known ever after."""
+    from astropy.units.format import VOUnit
+
+    read_before = getattr(VOUnit, "_custom_units", {})
+    return not any(base.name in read_before for base in getattr(unit, "bases", ()))
 
 
 def _quoted(unit: Any) -> str:
@@ -55,7 +66,7 @@ def _quoted(unit: Any) -> str:
     parts = []
     for base, power in zip(unit.bases, unit.powers, strict=True):
         try:
-            name = base.to_string("vounit")
+            name = base.to_string("vounit") if _is_standard(base) else f"'{base.name}'"
         except ValueError:
             name = f"'{base.name}'"
         parts.append(name if power == 1 else f"{name}**{power}" if "/" not in str(power) else f"{name}**({power})")

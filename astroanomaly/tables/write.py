@@ -50,7 +50,7 @@ _DESCRIBED = {  # UCD and description of the columns every catalogue has
     "object_id": ("meta.id;meta.main", "object id"),
     "ra": ("pos.eq.ra;meta.main", "right ascension (ICRS)"),
     "dec": ("pos.eq.dec;meta.main", "declination (ICRS)"),
-    "rank": ("meta.number", "place in the ranking, 1 is the most anomalous"),
+    "rank": ("meta.number", "1 + number of objects with a higher score; 1 is the most anomalous"),
     "score": ("stat.likelihood", "log-odds that the object is not nominal; not calibrated, higher is more anomalous"),
     "probability": (
         "stat.probability",
@@ -173,7 +173,10 @@ def name_merged(table: QTable, others: Sequence[Sequence[str]]) -> QTable:
     return table
 
 
-def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False) -> None:
+def write_catalog(
+    table: QTable, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False,
+    contents: str = "anomalies",
+) -> None:  # fmt: skip
     r"""Write a catalogue in one step, in the format its suffix names.
 
     Text that a format cannot hold (control characters, lone surrogates, blanks at an end, and all but ASCII in FITS) is
@@ -190,6 +193,8 @@ def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False, e
         Replace the file if it exists.
     escape_formulas
         Put an apostrophe before each text of a CSV that a spreadsheet would run as a formula; see `csv_rows`.
+    contents
+        What is in the table, in a word: VOTable and FITS say so.
 
     Raises
     ------
@@ -200,16 +205,13 @@ def write_catalog(table: QTable, path: str | Path, *, overwrite: bool = False, e
     """
     path = Path(path)
     check_escape(path, escape_formulas)
-    write_csv = functools.partial(_write_csv, escape_formulas=escape_formulas)
     writers: dict[str, Callable[[QTable, Path], None]] = {
-        ".fits": _write_fits,
-        ".ecsv": _write_ecsv,
-        ".csv": write_csv,
-        ".reg": _write_regions,
-    }
+        ".fits": functools.partial(_write_fits, name=contents.upper()), ".ecsv": _write_ecsv, ".reg": _write_regions,
+        ".csv": functools.partial(_write_csv, escape_formulas=escape_formulas),
+    }  # fmt: skip
     suffix = check_target(path, SUFFIXES, overwrite=overwrite)
     with atomic_path(path) as temporary:
-        writers.get(suffix, _write_votable)(table, temporary)
+        writers.get(suffix, functools.partial(_write_votable, contents=contents))(table, temporary)
 
 
 def check_target(path: Path, suffixes: Sequence[str], *, overwrite: bool) -> str:
@@ -237,8 +239,8 @@ def check_target(path: Path, suffixes: Sequence[str], *, overwrite: bool) -> str
 # ------------------------------------------------------------------------------------------------------- the formats
 
 
-def as_votable(table: QTable) -> VOTableFile:
-    """Return a catalogue as a VOTable, with UCDs, descriptions and provenance."""
+def as_votable(table: QTable, contents: str = "anomalies") -> VOTableFile:
+    """Return a catalogue of ``contents`` as a VOTable, with UCDs, descriptions and provenance."""
     from astropy.io.votable import from_table
     from astropy.io.votable.tree import CooSys, Info
 
@@ -247,27 +249,33 @@ def as_votable(table: QTable) -> VOTableFile:
         warnings.simplefilter("ignore")  # it says that it makes an XML id of every strange column name
         votable = from_table(plain)
     resource = votable.resources[0]
-    votable.description = "Anomalies found with AstroAnomaly"
-    resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS", epoch="J2000"))
+    votable.description = f"{contents.capitalize()} by AstroAnomaly"
+    fields = resource.tables[0].fields
+    frame = "icrs"
+    while frame in {field.ID for field in fields}:
+        frame += "_"
+    resource.coordinate_systems.append(CooSys(ID=frame, system="ICRS"))  # no epoch: it is that of the images
     for key, value in table.meta.items():
-        resource.infos.append(Info(name=xml_name(key), value=xml_text(value)))
+        info = Info(name=xml_name(key), value=xml_text(value))
+        info.ID = None  # a column may be called so, too
+        resource.infos.append(info)
     with quiet():  # units that VOUnits discourages
-        for item, name, column in zip(resource.tables[0].fields, table.colnames, plain.itercols(), strict=True):
+        for item, name, column in zip(fields, table.colnames, plain.itercols(), strict=True):
             item.ucd = (table[name].info.meta or {}).get("ucd") or None
             if unit := (column.info.meta or {}).get("unit"):
                 item.unit = unit
             if column.dtype.kind == "U":
                 item.arraysize = "*"  # an empty text is one of no characters
             if name in ("ra", "dec"):
-                item.ref = "icrs"
+                item.ref = frame
     return votable
 
 
-def _write_votable(table: QTable, path: Path) -> None:
+def _write_votable(table: QTable, path: Path, contents: str) -> None:
     # The fast writer of astropy 8.0.2 writes one byte past its buffer where a row just fills it, and BINARY2 has no
     # characters beyond the basic plane.
     with quiet():
-        as_votable(table).to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
+        as_votable(table, contents).to_xml(str(path), tabledata_format="tabledata", _debug_python_based_parser=True)
 
 
 def as_fits(table: QTable, name: str) -> BinTableHDU:
@@ -290,10 +298,10 @@ def as_fits(table: QTable, name: str) -> BinTableHDU:
     return hdu
 
 
-def _write_fits(table: QTable, path: Path) -> None:
+def _write_fits(table: QTable, path: Path, name: str) -> None:
     from astropy.io import fits
 
-    fits.HDUList([fits.PrimaryHDU(), as_fits(table, "ANOMALIES")]).writeto(path, checksum=True)
+    fits.HDUList([fits.PrimaryHDU(), as_fits(table, name)]).writeto(path, checksum=True)
 
 
 def as_ecsv(table: QTable) -> Table:

@@ -40,6 +40,15 @@ def test_names_of_usual_ids_are_the_ids():
     assert file_names(["a", "A"])[0] == "a.fits"
 
 
+def test_an_id_that_names_an_image_ends_in_one_suffix():
+    ids = ["m0.fits", "m1.jpg", "m2.FITS.gz", "m3.fits.fz", "tile.r", ".png"]
+    assert file_names(ids) == ["m0.fits", "m1.fits", "m2.fits", "m3.fits", "tile.r.fits", file_names([".png"])[0]]
+    first, second, third = file_names(["a.png", "a.jpg", "a"], ".png")
+    assert first == "a.png"
+    assert len({first, second, third}) == 3
+    assert second.startswith("a-")
+
+
 def test_the_name_of_an_object_does_not_depend_on_the_others():
     assert file_names(["a/b", "x"])[0] == file_names(["y", "a/b"])[1]
 

@@ -1,6 +1,7 @@
 """The command line: every command, its exit code, and what it says when something is wrong."""
 
 import contextlib
+import csv
 import io
 import os
 import shutil
@@ -146,6 +147,12 @@ def test_candidates_export_and_labels(trained):
     assert said.count(".png") >= 6
     assert "ra [deg]" not in said  # pictures have no place on the sky
     assert (trained / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    listed = [line.split()[:2] for line in said.splitlines() if ".png" in line and "see" not in line]
+    run("export", "search", "--top", "40", "--out", "many.csv", cwd=trained)
+    rows = csv.DictReader((trained / "many.csv").read_text().splitlines())
+    rank_of = {row["object_id"]: row["rank"] for row in rows}
+    assert len(listed) == 5
+    assert all(rank_of[object_id] == rank for rank, object_id in listed)
     run("candidates", "search", "-n", "3", "--order", "random", cwd=trained)
     assert "4 objects written" in run("export", "search", "--top", "4", "--out", "top.vot", cwd=trained)
     run("export", "search", "--labelled", "anomaly", "--out", "known.fits", cwd=trained)

@@ -5,8 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
+from astropy.coordinates import FK4, FK5, ICRS, Galactic, SkyCoord
 from astropy.io import fits
-from astropy.wcs import FITSFixedWarning
+from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs.utils import wcs_to_celestial_frame
 
 from astroanomaly.cutting import crop_wcs, grid_from_hdu, pixel_to_sky
 from astroanomaly.cutting.grids import Grid
@@ -75,6 +77,38 @@ KINDS = {
     "d2im": with_tables("D2IMDIS", "D2IM", "D2IMARR"),
     "tab": with_coordinates(),
 }  # fmt: skip
+
+
+FRAMES = {  # cards of an image, the frame of its cutouts, and what their headers say of it
+    "FK4 of former years": ({"RADECSYS": "FK4", "EPOCH": 1950.0}, FK4(equinox="B1950"), ("FK4", 1950.0)),
+    "an epoch that is an equinox": ({"EPOCH": 1950.0}, FK4(equinox="B1950"), (None, 1950.0)),
+    "FK5": ({"RADECSYS": "FK5", "EQUINOX": 1975.0}, FK5(equinox="J1975"), ("FK5", 1975.0)),
+    "both words": ({"RADESYS": "ICRS", "RADECSYS": "FK5", "EQUINOX": 2000.0}, FK5(), ("FK5", 2000.0)),
+    "exposed in 1984": ({"RADESYS": "FK5", "EQUINOX": 2000.0, "EPOCH": 1984.1}, FK5(), ("FK5", 2000.0)),
+    "ICRS": ({"RADESYS": "ICRS"}, ICRS(), ("ICRS", None)),
+    "nothing said": ({}, ICRS(), (None, None)),
+    "galactic": ({"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR"}, Galactic(), (None, None)),
+    "galactic, of an FK5 image": (
+        {"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "RADECSYS": "FK5", "EQUINOX": 2000.0}, Galactic(), (None, None),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_the_frame_is_said_in_the_words_of_the_standard(kind):
+    cards, frame, said = FRAMES[kind]
+    plain = {key: value for key, value in PLAIN.items() if key not in ("RADESYS", "EQUINOX")}
+    grid = make_grid(plain | cards, [])
+    (hdu,) = image_hdus(np.zeros((1, *SHAPE), np.float32), ["r"], [], grid=grid, offset=OFFSET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wcs = WCS(hdu.header)
+    assert wcs_to_celestial_frame(wcs).is_equivalent_frame(frame)
+    assert (hdu.header.get("RADESYS"), hdu.header.get("EQUINOX")) == said
+    assert "RADECSYS" not in hdu.header
+    here = SkyCoord(*wcs.all_pix2world([[3, 4]], 0)[0], unit="deg", frame=frame).icrs
+    ra, dec = pixel_to_sky(grid, OFFSET[0] + 3, OFFSET[1] + 4)
+    assert here.separation(SkyCoord(ra[0], dec[0], unit="deg")).arcsec < 1e-6
 
 
 def make_grid(header, tables):

@@ -330,6 +330,40 @@ def test_stamps_in_one_band_on_one_sky_are_told_how_to_be_named(tmp_path):
     assert sum(map(len, planned.tasks)) == 3
 
 
+@pytest.mark.parametrize("count", [2, 20])
+def test_stamps_on_one_grid_are_objects_where_that_is_said(tmp_path, count):
+    """Simulations often write one WCS into all stamps: nobody can tell such objects from bands of one."""
+    for number in range(count):
+        write(tmp_path / f"m{number:02d}.fits", image(number)[:60, :60], header(shape=(60, 60)))
+    with pytest.raises(BandError, match=r"(?s)cannot be told.*--bands 'R=\*\.fits'"):
+        plan(tmp_path)
+    planned = plan(tmp_path, bands=("R=*.fits",))
+    assert planned.layout.bands == ("R",)
+    cutouts, _ = read(planned)
+    for number in range(count):
+        block, row = cutouts[f"m{number:02d}.fits"]
+        np.testing.assert_array_equal(block.images[row, 0], image(number)[:60, :60])
+    write_catalog(tmp_path / "c.csv", header(shape=(60, 60)), [30], [30])
+    with pytest.raises(BandError, match="the same name"):  # one mosaic cannot be two
+        plan(tmp_path, bands=("R=*.fits",), catalog=tmp_path / "c.csv", size="9")
+
+
+def test_several_files_of_each_object_are_bands_by_what_their_names_share(tmp_path):
+    for number in range(3):
+        for band, stamp in (("sci", 17), ("new", 23)):
+            name = f"o{number}_{band}_{stamp * (number + 1)}.fits"
+            write(tmp_path / name, image(stamp)[:60, :60], header(150 + 0.1 * number, shape=(60, 60)))
+    with pytest.raises(BandError, match=r"(?s)cannot be told.*--bands 'R=\*\.fits'.*--bands 'g=\*_g\.fits'"):
+        plan(tmp_path)
+    planned = plan(tmp_path, bands=("sci=*_sci_*", "new=*_new_*"))
+    assert planned.layout.bands == ("sci", "new")
+    cutouts, _ = read(planned)
+    assert len(cutouts) == 3
+    for block, row in cutouts.values():
+        found = block.images[row, block.bands.index("new")]
+        np.testing.assert_array_equal(found, image(23)[:60, :60])
+
+
 def test_extensions_on_one_grid_are_bands_and_auxiliary_ones_never_are(tmp_path):
     hdus = [fits.PrimaryHDU()]
     for seed, name in enumerate(("DES_G_FLUX", "DES_G_RMS", "VIS_FLUX", "VIS_PSF", "WEIGHT", "MASK", "DQ", "VAR")):

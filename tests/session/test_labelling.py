@@ -133,6 +133,17 @@ def test_the_table_of_labels_has_units_and_times(session, tmp_path):
         assert list(map(str, table[name])) == list(map(str, exported[name]))
     assert list(table["label"]) == ["anomaly", "disputed", "nominal"]
     assert table["ra"].unit == table["dec"].unit == u.deg
+    for name in ("labels.vot", "labels.fits", "labels.ecsv"):
+        assert session.export_labels(tmp_path / name) == 3
+        back = QTable.read(tmp_path / name)
+        assert list(map(str, back["label"])) == list(table["label"])
+        assert back["ra"].unit == u.deg
+    assert session.export_labels(tmp_path / "labels.reg") == 3
+    assert (tmp_path / "labels.reg").read_text().count("circle(") == 3
+    session.export_labels(tmp_path / "labels.txt")
+    assert (tmp_path / "labels.txt").read_bytes() == (tmp_path / "labels.csv").read_bytes()
+    with pytest.raises(ConfigError, match="CSV only"):
+        session.export_labels(tmp_path / "other.vot", escape_formulas=True)
     np.testing.assert_allclose(table["ra"].value, exported["ra"], atol=1e-9)
     assert abs((Time.now() - Time(table["time"])[0]).to_value("h")) < 1
     assert table["audit"].dtype == bool

@@ -21,6 +21,7 @@ from astroanomaly.errors import (
     UnreadableError,
 )
 from astroanomaly.records import CutoutBlock, Failure, Layout, Task
+from astroanomaly.session.export import describe
 from astroanomaly.session.training import choose_ranker
 
 SIZE = 32
@@ -82,6 +83,20 @@ def test_the_probe_finds_planted_rings(session):
     everything = session.candidates(6, include_labelled=True)
     assert {"o000", "o010", "o020"} <= set(everything["object_id"])
     assert list(everything["rank"]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_equal_scores_share_a_rank_and_none_has_none(session, tmp_path):
+    """A rank is 1 + how many have a higher score, so that it depends on no order of the table."""
+    unranked = session.export(tmp_path / "known.fits", labelled="anomaly")
+    assert unranked["rank"].mask.all()
+    assert QTable.read(tmp_path / "known.fits")["rank"].mask.all()
+    session.write_cutouts(tmp_path / "cutouts", labelled="anomaly")
+    session.train("cold")
+    scores = np.full(60, -5.0)
+    scores[[7, 3, 5]] = 2, 2, 1
+    scores[9] = np.nan
+    table = describe(session, ["o009", "o005", "o003", "o007", "o008"], scores)
+    assert table["rank"].tolist() == [None, 3, 1, 1, 4]
 
 
 def test_candidates_are_an_astropy_table_with_positions_and_catalogue_columns(session):

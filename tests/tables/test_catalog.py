@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import FK4, FK5, SkyCoord
 from astropy.io import fits
 from astropy.io.votable import from_table
 from astropy.table import MaskedColumn, QTable, Table
@@ -304,6 +304,31 @@ def test_every_kind_of_votable_is_read(tmp_path, kind):
     table[:0].write(path, format="votable", tabledata_format=kind, overwrite=True)
     with pytest.raises(CatalogError, match="no rows"):
         read_catalog(path)
+
+
+@pytest.mark.parametrize(
+    ("system", "frame", "said"),
+    [
+        ('system="ICRS"', "icrs", "icrs"),
+        ('system="eq_FK5" equinox="J1975"', FK5(equinox="J1975"), "fk5 J1975"),
+        ('system="FK5"', FK5(), "fk5 J2000"),
+        ('system="eq_FK4" equinox="1950.0"', FK4(equinox="B1950"), "fk4 B1950"),
+        ('system="eq_FK4" equinox="B1950"', FK4(equinox="B1950"), "fk4 B1950"),
+    ],
+)
+def test_the_frame_that_a_votable_states_is_that_of_its_positions(tmp_path, system, frame, said):
+    votable = from_table(
+        table(ra=SKY.transform_to(frame).spherical.lon.deg, dec=SKY.transform_to(frame).spherical.lat.deg)
+    )
+    for field in votable.get_first_table().fields[1:]:
+        field.ref = "place"
+    votable.to_xml(str(tmp_path / "c.vot"))
+    text = (tmp_path / "c.vot").read_text()
+    (tmp_path / "c.vot").write_text(text.replace("<TABLE>", f'<COOSYS ID="place" {system}/><TABLE>'))
+    catalog = read_catalog(tmp_path / "c.vot")
+    check(catalog, 1e-9)
+    assert catalog.sky.frame == said
+    assert read_catalog(tmp_path / "c.vot", frame="galactic").sky.frame == "galactic"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

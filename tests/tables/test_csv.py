@@ -27,6 +27,7 @@ def written(names, rows):
 
 @given(texts=st.lists(st.text(SIGNS, max_size=12), min_size=1, max_size=4))
 @example(["=cmd|'/C calc'!A0", "a;=1+1", "'=x", "-5"])
+@example(["-1 ", " +.5 ", "-1 a"])
 @example(["\t=1", "+1e5", "+1e5a", '"=1"'])
 @settings(max_examples=200, deadline=None)
 def test_no_cell_is_a_formula_and_the_texts_come_back(texts):

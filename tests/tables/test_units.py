@@ -102,6 +102,9 @@ def test_the_digest_of_a_cache_does_not_depend_on_ucds(sky, tmp_path):
 def test_a_unit_is_kept_spelt_or_told(unit, vounit, in_fits):
     kept, text, note = spell_unit(unit, "vounit")
     assert (kept or text or None) == vounit
+    if text:  # astropy has read it between quotes meanwhile, as from a table
+        u.Unit(text, format="vounit")
+        assert spell_unit(unit, "vounit") == (kept, text, note)
     assert bool(note) == (unit is not None and vounit is None)
     kept, text, note = spell_unit(unit, "fits")
     assert (kept, text) == (unit if in_fits else None, "")

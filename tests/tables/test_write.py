@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -90,6 +91,19 @@ def test_the_votable_is_valid_and_says_what_its_columns_are(tmp_path):
     assert fields["score"].description
     assert tree.resources[0].coordinate_systems[0].system == "ICRS"
     assert {info.name: info.value for info in tree.resources[0].infos}["ranker"] == "probe"
+
+
+def test_ids_of_xml_are_unique_whatever_columns_are_called(tmp_path):
+    """A carried column may have the name of the frame, or of what the provenance tells."""
+    columns = {name: np.arange(2.0) for name in ("ra", "dec", "score", "icrs", "ranker", "ICRS_")}
+    table = build_catalog({"object_id": np.array(["a", "b"]), **columns}, {"ranker": "probe"})
+    path = written(tmp_path, ".vot", table)
+    ids = re.findall(r'\sID="([^"]*)"', path.read_text())
+    assert len(set(ids)) == len(ids)
+    tree = votable.parse(path, verify="exception")
+    (system,) = tree.resources[0].coordinate_systems
+    assert (system.system, system.equinox, system.epoch) == ("ICRS", None, None)
+    assert [f.name for f in tree.get_first_table().fields if f.ref == system.ID] == ["ra", "dec"]
 
 
 def test_the_fits_header_holds_units_ucds_and_provenance(tmp_path):

@@ -34,7 +34,7 @@ class Bus(DataModel):
     The browser tells the ``room`` for the mosaic (width, height, and the number of this size). Python answers with
     ``laid`` (that number, and the number of the layout), None while there is no layout to be seen. A ``tap`` brings the
     number of the layout it was made on, the id of the object, whether it is the second of a double click, shift, ctrl,
-    and a counter. ``marking`` says what clicks label objects as.
+    and a counter. ``marking`` says what clicks label objects as, and ``view`` which view is laid out.
     """
 
     key = String(default="")
@@ -45,6 +45,7 @@ class Bus(DataModel):
     laid = Any(default=None)
     tap = Any(default=None)
     marking = String(default="")
+    view = String(default="")
     annotator = String(default="")
     file = Any(default=None)
     files = Int(default=0)

@@ -12,8 +12,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.models import Column, Row
+from bokeh.models import Column, CustomJS, Row
 
+from astroanomaly.app.assets import asset
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
@@ -119,9 +120,12 @@ class Page:
             sizing_mode="stretch_both", spacing=0,
         )  # fmt: skip
         self.center = Column(self.pages, sizing_mode="stretch_both", spacing=0)
+        self.body = Row(
+            self.sidebar.root, self.center, sizing_mode="stretch_both", spacing=0, css_classes=["aa-body"], name="body"
+        )
         self.root = Column(
             self.header.root,
-            Row(self.sidebar.root, self.center, sizing_mode="stretch_both", spacing=0),
+            self.body,
             self.footer.root,
             self.footer.error,
             self.keys.root,
@@ -143,6 +147,9 @@ class Page:
                 lambda click: self.act(lambda: self._clicked(click))(),
                 annotator=annotator,
             )
+        parts = {"bus": self.bus, "views": self.header.views, "body": self.body}
+        self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
+        self.bus.js_on_change("view", CustomJS(args=parts, code=asset("views.js")))
         document.on_session_destroyed(lambda context: self._save_preferences())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)
         self.flush()
@@ -247,6 +254,7 @@ class Page:
             laid = [self._room_number, self.mosaic.layout]
             if self.bus.laid != laid:
                 self.bus.laid = laid
+        self.bus.view = self.state.view
         if self.state.dirty:  # a panel had something to say
             self.footer.update(self.state.dirty)
             self.state.dirty = set()

@@ -81,6 +81,8 @@ def scale_text(root: UIElement, factor: float) -> None:
 
 def view(*parts: UIElement, name: str) -> Column:
     """Lay out one view of the page, hidden until it is chosen; it scrolls where it is too long."""
+    for part in parts:  # none is squeezed until it lies on the next
+        part.styles = {**part.styles, "min-height": "min-content"}
     return Column(
         *parts, name=name, visible=False, sizing_mode="stretch_both", spacing=8, css_classes=["aa-scroll"],
         styles={"padding": "10px 16px"},

@@ -60,7 +60,7 @@ def cards_of_objects(table: QTable) -> dict[str, dict[str, Any]]:
     """Return score, rank, label and votes of each object as cards of a FITS header."""
     found: dict[str, dict[str, Any]] = {}
     for row in table:
-        there = {name: row[name] for name in _OF_OBJECT if name in table.colnames}
+        there = {name: row[name] for name in _OF_OBJECT if name in table.colnames and not np.ma.is_masked(row[name])}
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in there.items()}
         found[str(row["object_id"])] = {
             _OF_OBJECT[name][0]: (value, _OF_OBJECT[name][1]) for name, value in plain.items() if value != ""

@@ -12,6 +12,8 @@
    that is a known band; then the same of the folders above.
 5. Tiles of one image each that nothing names are the band ``image``.
 
+Where ``--bands`` gives ready-made stamps of one grid one name, each is an object.
+
 A rule is taken only if it names all images of all tiles, each band once per tile; so the three SDSS files whose
 headers all say ``g`` are named by their file names. Of stamps, the rule is taken that names most of them, if that is
 half of them; the others are failures: a file that is there twice is no reason to refuse a folder.
@@ -160,7 +162,7 @@ def name_bands(
         If two images of a tile cannot be told apart.
     """
     if given:
-        by_hand = [_try_one(group, lambda group: [given[image] for image in group]) for group in groups]
+        by_hand = [_try_one(group, lambda group: [given[image] for image in group], alone=stamps) for group in groups]
         named = [tile for tiles in by_hand for tile in tiles or ()]
         if None in by_hand and not (stamps and 2 * sum(tiles is not None for tiles in by_hand) >= len(groups)):
             raise BandError(f"--bands gives two images of one area the same name:{_clash(groups, given)}")
@@ -177,7 +179,7 @@ def name_bands(
         if None not in tried[-1]:
             if number == 0:
                 _warn_of_doubt(groups)
-            elif number < 3 and any(image.header_band for group in groups for image in group):
+            elif number < len(rules) - 1 and any(image.header_band for group in groups for image in group):
                 _log.info("the filters in the headers clash: bands are named by %s", _RULES[number])
             return [tile for tiles in tried[-1] for tile in tiles or ()], _RULES[number], {}
     counts = [sum(tiles is not None for tiles in one) for one in tried]
@@ -190,32 +192,48 @@ def name_bands(
     worst = next(clashing, None) or next(nameless, None) or groups[0]
     raise BandError(
         "the bands of these images cannot be told by header, extension or file name:"
-        f"{describe(worst)}\n{_advice(worst)}"
+        f"{describe(worst)}\n{_advice(worst, several=len(groups) > 1, stamps=stamps)}"
     )
 
 
-def _advice(images: Sequence[Image]) -> str:
-    """Say how to name the bands of images that lie on one another."""
-    example = " ".join(f"--bands NAME{n}={image.place}" for n, image in enumerate(images[:3], 1))
-    each = f"If each is another band, name them, as in {example}, or choose extensions with --ext"
-    if len({image.path for image in images}) < len(images) or not _all_apart(images):
+def _advice(images: Sequence[Image], *, several: bool, stamps: bool) -> str:
+    """Say how to name the bands of images that lie on one another, as others do (several) or not."""
+    if several and len({image.path for image in images}) == len(images):  # a pattern is for the files of all tiles
+        each = (
+            "If each is another band, say what the names of its files share, as in --bands 'g=*_g.fits' "
+            "--bands 'r=*_r.fits'"
+        )
+    else:
+        example = " ".join(f"--bands NAME{n}={image.place}" for n, image in enumerate(images[:3], 1))
+        each = f"If each is another band, name them, as in {example}, or choose extensions with --ext"
+    if len({image.path for image in images}) < len(images) or not (stamps or _all_apart(images)):
         return each
+    return f"If all are stamps in one band, give it one name: {_one_band(images)}. {each}"
+
+
+def _one_band(images: Sequence[Image]) -> str:
+    """Spell the option that gives images one band."""
     suffixes = {
         "".join(image.path.suffixes[-2:]) if image.path.suffix in _PACKED else image.path.suffix for image in images
     }
     pattern = f"*{suffixes.pop()}" if len(suffixes) == 1 else "*"
     band = next((image.header_band for image in images if image.header_band), "R")
-    return f"If all are stamps in one band, give it one name: --bands '{band}={pattern}'. {each}"
+    return f"--bands '{band}={pattern}'"
 
 
-def _try_one(group: Sequence[Image], rule: Callable[[Sequence[Image]], list[str]]) -> Named | None:
-    """Name the images of one area by a rule; None where it does not tell them apart."""
+def _try_one(
+    group: Sequence[Image], rule: Callable[[Sequence[Image]], list[str]], *, alone: bool = False
+) -> Named | None:
+    """Name the images of one area by a rule; None where it does not tell them apart.
+
+    Images that have one name are tiles of their own if they have other grids, or whatever their grids (alone).
+    """
     names = rule(group)
     if len(names) != len(group) or not all(names):
         return None
     if len(set(names)) == len(names):
         return [dict(zip(names, group, strict=True))]
-    if len(set(names)) == 1 and _all_apart(group):
+    if len(set(names)) == 1 and (alone or _all_apart(group)):
         return [{names[0]: image} for image in group]
     return None
 

@@ -344,6 +344,58 @@ def test_nothing_is_cut_off_on_a_small_screen_and_all_is_dark(new_session, serve
         assert outside() == []
 
 
+def box_of(tab, name):
+    """Left, top, right, bottom of a part of the page on the screen."""
+    return tab.page.evaluate(
+        """(name) => {
+            const model = Bokeh.documents[0].get_model_by_name(name)
+            const r = Bokeh.documents[0].views_manager.find_one(model).el.getBoundingClientRect()
+            return [r.left, r.top, r.right, r.bottom]
+        }""",
+        name,
+    )
+
+
+def test_the_maps_are_to_scale_and_no_view_is_seen_under_the_tab_of_another(tmp_path, tiny, serve, open_tab):
+    """A busy server answers late; meanwhile the page does not show pictures under the lit tab of the maps."""
+    session = Session.create(tmp_path / "search", make_cache(tmp_path), settings=tiny)
+    server = serve(session.path)
+    tab = open_tab(server.url)
+    pictures = tab.page.locator(".bk-Figure canvas").first
+    assert pictures.is_visible()
+    server.send(signal.SIGSTOP)
+    tab.page.get_by_role("button", name="maps", exact=True).click()
+    assert not pictures.is_visible()
+    server.send(signal.SIGCONT)
+    tab.wait_for(lambda: tab.shows("maps") and len(tab.column("sky_near", "x")) == len(WAYS))
+    body = "() => Bokeh.documents[0].views_manager.find_one(Bokeh.documents[0].get_model_by_name('body')).el.dataset"
+    tab.wait_for(lambda: "opening" not in tab.page.evaluate(body))
+    assert "features of 6 objects; 0 have theirs so far" in tab.value("no_feature_space", "text")
+    width, height, x, y = tab.page.evaluate(
+        """() => {
+            const {inner_width, inner_height, x_range, y_range} = Bokeh.documents[0].get_model_by_name("survey_area")
+            return [inner_width, inner_height, Math.abs(x_range.end - x_range.start), y_range.end - y_range.start]
+        }"""
+    )
+    assert width / x == pytest.approx(height / y * np.cos(np.radians(40)), rel=0.01)  # pixels a degree
+    tab.press("Escape")
+    tab.wait_for(lambda: pictures.is_visible() and tab.is_laid_out())
+    tab.page.evaluate(
+        "() => Bokeh.documents[0].get_model_by_name('error').setv({text: 'no object '.repeat(30), visible: true})"
+    )
+    left, top, right, bottom = box_of(tab, "error")
+    for part in ("mosaic", "page_buttons", "stretch_bar"):
+        other = box_of(tab, part)
+        assert right <= other[0] or left >= other[2] or bottom <= other[1] or top >= other[3], part
+    assert bottom <= 800
+    tab.page.set_viewport_size({"width": 1000, "height": 620})
+    tab.page.get_by_role("button", name="performance", exact=True).click()
+    tab.wait_for(lambda: tab.shows("performance"))
+    tab.page.evaluate("() => { Bokeh.documents[0].get_model_by_name('performance_curves').visible = true }")
+    tab.wait_for(lambda: box_of(tab, "performance_curves")[3] - box_of(tab, "performance_curves")[1] >= 230)
+    tab.wait_for(lambda: box_of(tab, "performance_curves")[3] <= box_of(tab, "performance_counts")[1])
+
+
 def test_keys_do_nothing_while_somebody_types(new_session, serve, open_tab):
     session = new_session()
     tab = open_tab(serve(session.path).url)
@@ -780,6 +832,8 @@ def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_ta
     settle(0.5)
     for object_id in tab.column("cells", "object_id")[:9]:
         tab.press("a" if truth[object_id] != "nominal" else "n")
+        if keep:
+            settle(0.8)  # as somebody who looks
     tab.press("f", "s", "PageDown")  # the rest of the page, without verdicts
     settle(2)
 
@@ -798,15 +852,15 @@ def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_ta
     tab.page.get_by_role("button", name="learning").click()
     if keep:
         tab.page.get_by_role("button", name="train and score").click()
-        settle(40)
+        tab.wait_for(lambda: "training tuned: done" in tab.text(), patience)
     settle(0.5)
     take("learning")
     tab.page.get_by_role("button", name="maps").click()
     tab.page.get_by_role("button", name="draw the feature map").click()
-    tab.wait_for(lambda: "on the feature map" in tab.text(), 120)
+    tab.wait_for(lambda: "on the feature map" in tab.text(), patience)
     settle(1.5)
     take("maps")
     tab.page.get_by_role("button", name="performance").click()
-    tab.wait_for(lambda: "suspect labels" in tab.text() and "comparing" not in tab.text(), 120)
+    tab.wait_for(lambda: "suspect labels" in tab.text() and "comparing" not in tab.text(), patience)
     settle(1)
     take("performance")

@@ -15,6 +15,7 @@ from astroanomaly.app.review.filters import NOT_MINE, Filters
 from astroanomaly.app.review.preferences import load_preferences
 from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.app.view.page import Page
+from astroanomaly.app.view.panels.performance import count_ticks
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import UnreadableError
 from astroanomaly.imaging.display import Display
@@ -64,6 +65,16 @@ def test_marks_of_others_are_hollow(page):
     press(page, "a")
     assert page.mosaic.cells.data["dash"][0] == "solid"
     assert page.mosaic.cells.data["colour"][0] != cells["colour"][0]
+
+
+@pytest.mark.parametrize("most", [1, 7, 25, 200, 201, 4_000, 10**6, 10**8])
+def test_labels_of_an_axis_of_counts_have_room(most):
+    ticks = count_ticks(most)
+    assert ticks[0] == 1
+    assert ticks[-1] >= most  # the axis may end a little higher
+    shown = [tick for tick in ticks if tick <= most]
+    gaps = np.diff(np.log(shown)) / np.log(max(most, 10) / 0.7)
+    assert gaps.min(initial=1) * 130 > 11  # pixels of the axis in a small window, and of a letter
 
 
 def test_one_image_for_a_whole_page(page):
@@ -588,6 +599,7 @@ def test_performance_says_why_there_are_no_curves_and_draws_an_audit_set(page):
     view = page.views["performance"]
     assert "2 anomalies and 4 nominal objects are labelled: curves are drawn from 5 of each on" in view.words.text
     assert view.curves.data["x"] == []
+    assert not view.curve_row.visible  # no three empty axes
     bars = {name: np.array(view.bars.data[name]) for name in ("all", "nominal", "anomaly")}
     assert np.isfinite(bars["all"]).any()
     assert np.nansum(bars["anomaly"]) == 2

@@ -62,16 +62,14 @@ class Annotators:
             f"<td class=number>{_kappa(a.self_kappa)}</td></tr>"
             for a in agreement.annotators(shared)
         )
-        head = (
-            "<tr><th>name</th><th>objects</th><th>blind repeats</th><th>same verdict</th><th>self-agreement κ</th></tr>"
-        )
+        head = _heading("name", "objects", "blind repeats", "same verdict", "self-agreement κ")
         self.people.text = f"<table>{head}{rows}</table>{_REPEATS}" if rows else _NOBODY
         rows = "".join(
             f"<tr><td>{escape(p.first)} and {escape(p.second)}</td><td class=number>{p.shared:,}</td>"
             f"<td class=number>{p.alike / p.shared:.0%}</td><td class=number>{_kappa(p.kappa)}</td></tr>"
             for p in agreement.pairs(shared)
         )
-        head = "<tr><th>pair</th><th>objects in common</th><th>same verdict</th><th>κ (Cohen)</th></tr>"
+        head = _heading("pair", "objects in common", "same verdict", "κ (Cohen)")
         self.pairs.text = f"<table>{head}{rows}</table>" if rows else (
             "<p class=muted>Agreement is measured on objects that two people labelled. Everybody needs a name of their "
             "own, at the top right.</p>"
@@ -85,6 +83,11 @@ class Annotators:
         )
         self.divided.text = f"<table>{rows}</table>" if rows else _NO_DISAGREEMENT
         self.show.visible = bool(self._ids)
+
+
+def _heading(name: str, *numbers: str) -> str:
+    """Name the columns of a table: words on the left, numbers above their last digits."""
+    return f"<tr><th>{name}</th>{''.join(f'<th class=number>{number}</th>' for number in numbers)}</tr>"
 
 
 def _kappa(value: float) -> str:

@@ -10,7 +10,9 @@ from bokeh.models import (
     BasicTicker,
     Button,
     ColorBar,
+    Column,
     ColumnDataSource,
+    CustomJSTickFormatter,
     Div,
     HoverTool,
     LassoSelectTool,
@@ -32,6 +34,8 @@ __all__ = ["Maps", "mollweide"]
 
 _MAX_POINTS = 4000  # objects drawn beside those with a label
 _MIN_FEATURES = 100  # features for a first map
+_LEAST_COSINE = 0.05  # of a declination: nearer to a pole no map in right ascension and declination is to scale
+_SPACE = "feature space: similar objects are close"
 _COLUMNS = ("object_id", "x", "y", "score", "word", "marker", "size", "edge")
 
 
@@ -70,21 +74,27 @@ class Maps:
         self.sky, self.near, self.features = (ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(3))
         self.near.name = "sky_near"
         self.colours = LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="#5A6475")
-        whole = plot_figure(
-            "all sky (Mollweide)", "", "", width=580, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15)
-        )
+        whole = plot_figure(  # 120 pixels a unit: an ellipse twice as wide as high
+            "all sky (Mollweide)", "", "", width=524, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15),
+            frame_width=504, frame_height=276, styles={"flex": "none"},
+        )  # fmt: skip
         whole.axis.visible = whole.grid.visible = False
         self._graticule(whole)
-        near = self._chart("survey area", "right ascension [deg]", "declination [deg]")
+        near = self._chart(
+            "survey area", "right ascension [deg]", "declination [deg]", name="survey_area", match_aspect=True
+        )
         near.x_range.flipped = True
-        space = self._chart("feature space: similar objects are close", "", "")
-        space.axis.visible = False
+        near.xaxis.formatter = CustomJSTickFormatter(code="return String(+(((tick % 360) + 360) % 360).toFixed(7))")
+        space = self._chart(_SPACE, "", "")
+        space.axis.visible = space.visible = False
+        self.survey_area, self.feature_space = near, space
         for figure, source in ((whole, self.sky), (near, self.near), (space, self.features)):
             figure.scatter(
                 "x", "y", source=source, marker="marker", size="size", line_color="edge", line_width=1.5,
                 fill_alpha=0.8, fill_color={"field": "score", "transform": self.colours}, nonselection_alpha=0.15,
             )  # fmt: skip
-        space.add_layout(
+        on_sky = bool(np.isfinite(state.shared.cache.positions[0]).any())
+        (near if on_sky else space).add_layout(
             ColorBar(color_mapper=self.colours, ticker=BasicTicker(desired_num_ticks=5), width=8, title="score",
                      background_fill_color=None, major_label_text_color=INK, title_text_color=INK), "right"
         )  # fmt: skip
@@ -101,22 +111,25 @@ class Maps:
         self.words = Div(disable_math=True, sizing_mode="stretch_width", name="map_words")
         for source in (self.near, self.features):
             source.selected.on_change("indices", lambda attr, old, new: self._count())
+        self.no_space = Div(disable_math=True, sizing_mode="stretch_both", name="no_feature_space")
         self.root = view(
             Row(self.method, self.make, self.chosen, self.words, sizing_mode="stretch_width", spacing=8),
-            Row(near, space, sizing_mode="stretch_both", spacing=8),
-            Row(whole, Div(text=_legend(state), disable_math=True, width=220)),
+            Div(text=_legend(state), disable_math=True, sizing_mode="stretch_width"),
+            Row(
+                near, Column(space, self.no_space, whole, sizing_mode="stretch_both", spacing=8),
+                sizing_mode="stretch_both", spacing=8,
+            ),
             name="maps",
         )  # fmt: skip
-        on_sky = bool(np.isfinite(state.shared.cache.positions[0]).any())
         near.visible = whole.visible = on_sky
 
-    def _chart(self, title: str, x: str, y: str) -> Any:
+    def _chart(self, title: str, x: str, y: str, **more: Any) -> Any:
         zoom, lasso = WheelZoomTool(), LassoSelectTool()
         hover = HoverTool(tooltips=[("", "@object_id"), ("score", "@score{0.00}"), ("label", "@word")])
         return plot_figure(
-            title, x, y, sizing_mode="stretch_both", min_height=260,
+            title, x, y, sizing_mode="stretch_both", min_height=200,
             tools=[PanTool(), zoom, lasso, TapTool(), ResetTool(), hover], active_scroll=zoom, active_drag=lasso,
-            output_backend="webgl",
+            output_backend="webgl", **more,
         )  # fmt: skip
 
     def _graticule(self, figure: Any) -> None:
@@ -187,6 +200,9 @@ class Maps:
         picked = np.flatnonzero(there)
         base = {name: [values[k] for k in picked] for name, values in data.items()}
         centre = float(np.degrees(np.angle(np.exp(1j * np.radians(ra[there])).mean()))) % 360 if there.any() else 180.0
+        if there.any():  # as wide on the screen as on the sky
+            middle = np.radians(dec[there].min() + dec[there].max()) / 2
+            self.survey_area.aspect_scale = max(float(np.cos(middle)), _LEAST_COSINE)
         near_ra = (ra[there] - centre + 180) % 360 - 180 + centre  # no gap where right ascension begins again
         self.near.data = base | {"x": near_ra.tolist(), "y": dec[there].tolist()}
         x, y = mollweide(ra[there], dec[there])
@@ -228,25 +244,35 @@ class Maps:
 
     def _tell(self) -> None:
         learner = self.learner
-        if learner.map_job is not None and learner.map_job.state == "running":
+        job, found = learner.map_job, learner.map
+        running = job is not None and job.state == "running"
+        text = "<span class=muted>Drag a lasso around objects to select them.</span>"
+        if found is not None:
+            text = f"<span class=muted>{len(found.ids):,} objects on the feature map; drag a lasso to select.</span>"
+        if running:
             text = "the feature map is being drawn …"
-        elif learner.map_job is not None and learner.map_job.state == "failed":
-            text = f"<span class=bad>{escape(learner.map_job.error)}</span>"
-        elif learner.map is None:
-            text = "<span class=muted>Drag a lasso around objects to select them. Draw the feature map first.</span>"
-        else:
-            text = (
-                f"<span class=muted>{len(learner.map.ids):,} objects on the feature map; drag a lasso to select.</span>"
-            )
+        elif job is not None and job.state == "failed":
+            text = f"<span class=bad>{escape(job.error)}</span>"
         if not np.isfinite(self.state.shared.cache.positions[0]).any():
             text += " <span class=muted>These objects have no positions on the sky.</span>"
         self.words.text = text
+        self.feature_space.visible = found is not None
+        self.no_space.visible = found is None
+        if found is None:
+            why = "it is being drawn …" if running else self._why_no_space()
+            self.no_space.text = f"<h3>{_SPACE}</h3><p class=muted>{why}</p>"
+
+    def _why_no_space(self) -> str:
+        count, whole = self.learner.computed, len(self.state.shared.cache)
+        if count < min(_MIN_FEATURES, whole):
+            return (
+                f"drawn once there are features of {min(_MIN_FEATURES, whole):,} objects; {count:,} have theirs so far"
+            )
+        return "<i>draw the feature map</i> makes it, from the features of the objects"
 
 
 def _legend(state: ViewState) -> str:
-    """Say what the marks mean."""
-    rows = [
-        f"<tr><td style='color:{style.colour}'>{style.letter}</td><td>{escape(word)}</td></tr>"
-        for word, style in ((word, mark_style(word, state.shared.classes)) for word in state.shared.classes)
-    ]
-    return f"<h3>labels</h3><table>{''.join(rows)}</table><p class=muted>colour of a point: its score</p>"
+    """Say what the marks mean, in a line."""
+    styles = ((word, mark_style(word, state.shared.classes)) for word in state.shared.classes)
+    marks = [f"<span style='color:{style.colour}'>{style.letter}</span> {escape(word)}" for word, style in styles]
+    return f"{' &nbsp; '.join(marks)} &nbsp; <span class=muted>colour of a point: its score</span>"

@@ -8,7 +8,17 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from bokeh.models import Button, Column, ColumnDataSource, Div, NumericInput, Row
+from bokeh.models import (
+    BasicTicker,
+    Button,
+    Column,
+    ColumnDataSource,
+    Div,
+    FixedTicker,
+    NumeralTickFormatter,
+    NumericInput,
+    Row,
+)
 
 from astroanomaly.app.review.forecast import ForecastAndSuspects, forecast_and_suspects
 from astroanomaly.app.review.held_out import MIN_OF_A_KIND
@@ -19,11 +29,12 @@ from astroanomaly.app.view.theme import legend_above, marked_up, plot_figure, vi
 from astroanomaly.session.audit import AuditDraw
 from astroanomaly.session.calibration import MIN_AUDIT_LABELS, Forecast
 
-__all__ = ["Performance"]
+__all__ = ["Performance", "count_ticks"]
 
 _log = logging.getLogger(__name__)
 _BLUE, _ORANGE, _GREY = "#56B4E9", "#E69F00", "#8A94A6"
 _BAR_BOTTOM = 0.7  # of the histogram, whose axis is logarithmic: one object is a bar, none is nothing
+_MOST_FINE_TICKS = 200  # objects in a bin
 _MIN_PAUSE_S = 2.0  # and ten times as long as it takes: keys come first
 _USUAL_AUDIT = 200  # objects of an audit set that the view proposes
 _WHAT_AUDIT_IS = (
@@ -68,6 +79,8 @@ class Performance:
                 figure.line([0, 1], [0, 1], color=_GREY, line_dash="dotted")
             figures.append(figure)
         bars = plot_figure("scores", "score", "objects", min_height=230, sizing_mode="stretch_both", y_axis_type="log")
+        self.ticker = FixedTicker()
+        bars.yaxis.update(ticker=self.ticker, formatter=NumeralTickFormatter(format="0,0"))
         for name, colour in (("all", _GREY), ("nominal", _BLUE), ("anomaly", _ORANGE)):
             bars.quad(
                 source=self.bars, left="left", right="right", bottom=_BAR_BOTTOM, top=name, fill_color=colour,
@@ -77,6 +90,7 @@ class Performance:
         steps = plot_figure(
             "anomalies found", "verdicts given", "anomalies found", min_height=230, sizing_mode="stretch_both"
         )
+        steps.xaxis.ticker, steps.yaxis.ticker = (BasicTicker(min_interval=1) for _ in range(2))
         steps.line("verdicts", "found", source=self.steps, color=_ORANGE, line_width=2)
         ahead = plot_figure(
             "anomalies among the next objects", "unlabelled objects, highest score first", "share of anomalies",
@@ -112,12 +126,16 @@ class Performance:
         self.show.on_click(act(lambda: go(self._ids, "doubted")))
         heading = Div(text="<h3>suspect labels</h3>")
         suspects = Column(heading, self.suspects, self.show, sizing_mode="stretch_width")
+        self.curve_row = Row(*figures, sizing_mode="stretch_both", spacing=8, visible=False, name="performance_curves")
         self.root = view(
             self.words,
             self.remaining,
             Row(self.draw, self.audit_size, self.audit_words, sizing_mode="stretch_width", spacing=8),
-            Row(*figures, sizing_mode="stretch_both", spacing=8),
-            Row(bars, self.no_scores, steps, self.no_steps, ahead, suspects, sizing_mode="stretch_both", spacing=8),
+            self.curve_row,
+            Row(
+                bars, self.no_scores, steps, self.no_steps, ahead, suspects,
+                sizing_mode="stretch_both", spacing=8, name="performance_counts",
+            ),
             name="performance",
         )  # fmt: skip
 
@@ -157,6 +175,7 @@ class Performance:
         self.bars.data = {"left": edges[:-1], "right": edges[1:]} | {
             name: np.where(values > 0, values, np.nan) for name, values in bars.items()
         }
+        self.ticker.ticks = count_ticks(int(counts[0].max(initial=1)))
         self.scores.visible = len(edges) > 1
         self.no_scores.visible = not self.scores.visible
         went = pace(state.shared)
@@ -197,6 +216,7 @@ class Performance:
                 values = getattr(measured, name)
                 data |= {name: values[0], f"{name}_low": values[1], f"{name}_high": values[2]}
         self.curves.data = data
+        self.curve_row.visible = measured is not None  # else the words say what is wanting
         self._ids = [object_id for object_id, *_ in found.suspects]
         rows = "".join(
             f"<tr><td class=mono>{escape(i)}</td><td>{escape(label)}</td><td>more likely {escape(like)}</td>"
@@ -220,6 +240,12 @@ class Performance:
             "low": [item.low / depth for depth, item in pairs],
             "high": [item.high / depth for depth, item in pairs],
         }
+
+
+def count_ticks(most: int) -> list[int]:
+    """Return ticks of a logarithmic axis of counts, so few that labels have room: 1, 2, 5, 10 ... or 1, 10, 100 ..."""
+    mantissas = (1, 2, 5) if most <= _MOST_FINE_TICKS else (1,)
+    return [digit * 10**power for power in range(len(str(most)) + 1) for digit in mantissas]
 
 
 def _forecast_text(forecast: Forecast) -> str:
