@@ -38,6 +38,7 @@ __all__ = [
     "described_column",
     "layout_from_plain",
     "layout_to_plain",
+    "look_at_hdf5",
     "new_hdf5",
     "open_hdf5",
     "plain_column",
@@ -129,6 +130,20 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise
     except _H5PY_ERRORS as error:
         raise DamagedError(f"{path} is cut short, damaged or no HDF5 file: {error}") from error
+
+
+def look_at_hdf5(path: Path) -> None:
+    """Open a file, and look at no more of it than that takes.
+
+    Raises
+    ------
+    UnreadableError
+        If it is missing.
+    CacheError
+        If it is cut short, something else, or leads out of itself.
+    """
+    with open_hdf5(path):
+        pass
 
 
 def verify_hdf5(path: Path) -> bool:
@@ -389,4 +404,4 @@ def stored_layout(attributes: Mapping[str, Any], path: Path) -> Layout:
     if not isinstance(text, str | bytes) or len(text) > _MAX_LAYOUT_LETTERS:
         raise DamagedError(f"{path}: its layout is missing or damaged; {_CUT_ANEW}")
     where = f"{path}, attribute layout,"
-    return layout_from_plain(parse_json(text, where, error=DamagedError, remedy=_CUT_ANEW), path)
+    return layout_from_plain(parse_json(text, where, kind=dict, error=DamagedError, remedy=_CUT_ANEW), path)
