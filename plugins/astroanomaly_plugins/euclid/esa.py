@@ -12,16 +12,19 @@ import socket
 import tarfile
 import threading
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from astroanomaly import ConfigError, FetchError, fetch
+from astroanomaly import ConfigError, FetchError, ReadLimits, fetch
 from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.connections import Connections
 from astroanomaly_plugins.euclid.files import check_cutout, read_answer
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic, mosaic_extent
+from astroanomaly_plugins.shared.client_answers import understood
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -84,25 +87,26 @@ class EsaArchive:
             "Euclid mosaics at ESA",
         )
         found = []
-        for row in rows:
-            name, folder = str(row["file_name"]), str(row["datalabs_path"] or "").rstrip("/")
-            local = "" if not folder or folder == "--" else folder if folder.endswith(name) else f"{folder}/{name}"
-            half_x, half_y = mosaic_extent(str(row["fov"]), float(row["ra"]), float(row["dec"]))
-            found.append(
-                Mosaic(
-                    name=name,
-                    address=f"{str(row['file_path']).rstrip('/')}/{name}",
-                    local=local,
-                    tile=str(row["tile_index"]),
-                    instrument=str(row["instrument_name"]),
-                    band=band_name(str(row["filter_name"]), str(row["instrument_name"])),
-                    ra=float(row["ra"]),
-                    dec=float(row["dec"]),
-                    half_x=half_x,
-                    half_y=half_y,
-                    number=int(row["mosaic_product_oid"]),
+        with understood("Euclid mosaics at ESA"):
+            for row in rows:
+                name, folder = str(row["file_name"]), str(row["datalabs_path"] or "").rstrip("/")
+                local = "" if not folder or folder == "--" else folder if folder.endswith(name) else f"{folder}/{name}"
+                half_x, half_y = mosaic_extent(str(row["fov"]), float(row["ra"]), float(row["dec"]))
+                found.append(
+                    Mosaic(
+                        name=name,
+                        address=f"{str(row['file_path']).rstrip('/')}/{name}",
+                        local=local,
+                        tile=str(row["tile_index"]),
+                        instrument=str(row["instrument_name"]),
+                        band=band_name(str(row["filter_name"]), str(row["instrument_name"])),
+                        ra=float(row["ra"]),
+                        dec=float(row["dec"]),
+                        half_x=half_x,
+                        half_y=half_y,
+                        number=int(row["mosaic_product_oid"]),
+                    )
                 )
-            )
         return found
 
     def query(self, adql: str, what: str) -> Table:
@@ -176,9 +180,8 @@ class EsaArchive:
                 ),
                 self._log_in_again if self.login else None,
             )
-            images = [Path(name) for name in files if ".fits" in Path(name).name]
-            if images and images[0] != path:  # it came in a tar or zip file
-                images[0].replace(path)
+            if files != [str(path)]:
+                raise FetchError("the archive that came holds no FITS file", retryable=True)
 
         return fetch.cached(
             {
@@ -242,8 +245,6 @@ def _make_client(environment: str, server: str, login: bool) -> tuple[Any, Conne
     from astroquery.utils.tap import TapPlus
     from astroquery.utils.tap.conn.tapconn import TapConn
 
-    # astroquery unpacks what is a tar file, wherever its members say; Python before 3.14 lets them
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     parts = urlsplit(server)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
@@ -274,9 +275,60 @@ def _make_client(environment: str, server: str, login: bool) -> tuple[Any, Conne
         cutout_handler=plus("sas-cutout", "cutout"),
         show_server_messages=False,
     )
+    # astroquery unpacks whatever is a tar or zip file, wherever its members say and however large they are
+    client._EuclidClass__extract_file = _unpack
+    client._EuclidClass__check_file_number = lambda **_: None
     if login:
         _log_in(client, connections)
     return client, connections
+
+
+def _unpack(output_file_full_path: str, output_dir: str, files: list[str]) -> None:
+    """Put the first FITS file of a tar or zip file in its place; note where an image lies now, if there is one.
+
+    No name in it is used as a path.
+    """
+    path = Path(output_file_full_path)
+    most_bytes = ReadLimits.current().expanded_bytes(path.stat().st_size)
+    try:
+        if tarfile.is_tarfile(path):
+            with tarfile.open(path) as tar:
+                came = 0
+                while (member := tar.next()) is not None:
+                    came += member.size
+                    if came > most_bytes:
+                        raise _grows(most_bytes)
+                    if member.isfile() and ".fits" in member.name and (content := tar.extractfile(member)) is not None:
+                        _replace(path, content, most_bytes)
+                        break
+                else:
+                    return
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                name = next((name for name in archive.namelist() if ".fits" in name), None)
+                if name is None:
+                    return
+                with archive.open(name) as content:
+                    _replace(path, content, most_bytes)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise FetchError("the archive that came is cut short or damaged", retryable=True) from error
+    files.append(str(path))
+
+
+def _replace(path: Path, content: IO[bytes], most_bytes: int) -> None:
+    """Put the content of one of its members in the place of an archive."""
+    target = path.with_name("member")
+    with target.open("wb") as file:
+        while part := content.read(2**20):
+            file.write(part)
+            if file.tell() > most_bytes:
+                raise _grows(most_bytes)
+    target.replace(path)
+
+
+def _grows(most_bytes: int) -> FetchError:
+    reason = f"the archive that came grows to more than {most_bytes / 1e9:.1f} GB when it is unpacked"
+    return FetchError(reason, reason=reason)
 
 
 def _log_in(client: Any, connections: Connections) -> None:
