@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -232,7 +233,7 @@ def read_truth_column(path: Path, column: str) -> dict[str, str]:
     UnreadableError, CatalogError
         If the file holds no table that can be read.
     """
-    table = _read(path, lambda table: column in table.colnames)
+    table = _read(path, functools.partial(_has_column, (column,)))
     if column not in table.colnames:
         raise LabelError(
             f"{path} has no column {column!r}{nearest(column, table.colnames)} (it has {', '.join(table.colnames)})"
@@ -253,7 +254,11 @@ def _given(given: str | Path | Table, label_names: Sequence[str]) -> tuple[Table
         return found.table, f"the table of labels ({found.kind})"
     if found is None:
         raise ConfigError("labels: nothing was given, expected the path of a table, or an astropy Table or QTable")
-    return _read(found, lambda table: find_name(table.colnames, label_names) is not None), str(found)
+    return _read(found, functools.partial(_has_column, label_names)), str(found)
+
+
+def _has_column(names: Sequence[str], table: Table) -> bool:
+    return find_name(table.colnames, names) is not None
 
 
 def _by_position(
