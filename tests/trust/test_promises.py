@@ -20,6 +20,7 @@ from PIL import Image
 from astroanomaly import Cache, ReadLimits, ingest
 from astroanomaly.app.review import filters, preferences
 from astroanomaly.cache import hdf5_headers
+from astroanomaly.fetch import checks, web
 from astroanomaly.files import documents, write_json
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.features.row_file import open_rows
@@ -27,6 +28,7 @@ from astroanomaly.learn.network import checkpoint
 from astroanomaly.parallel import limits, watch
 from astroanomaly.session.outputs import check
 from astroanomaly_plugins.images.rule import PictureOptions
+from astroanomaly_plugins.shared import client_answers
 from folders import ROOT
 from programs import next_lines, running
 
@@ -67,11 +69,17 @@ def test_the_limits_that_are_documented_are_those_of_the_code():
         "checkpoint": (
             f"{checkpoint._MAX_HEADER_BYTES // MIB} MB of header, {checkpoint._MAX_META_BYTES // MIB} MB of metadata"
         ),
+        "answer of an archive: in memory; of JSON; into a file": (
+            f"{shown(client_answers.MOST_TABLE_BYTES)}; {shown(checks._MAX_JSON_BYTES)}; "
+            f"{shown(client_answers.MOST_FILE_BYTES)}"
+        ),
         "list of checksums, description of a bundle": f"{check._MAX_TEXT_BYTES // MIB} MB",
         "filter expression": f"{filters._MAX_CHARACTERS:,} characters, whole numbers of 63 bits",
     }
     assert {name: rows.get(name) for name in expected} == expected
     assert filters._MAX_INTEGER == 2**63
+    assert web._MAX_BYTES <= client_answers.MOST_FILE_BYTES
+    assert web._MAX_BYTES_IN_MEMORY <= client_answers.MOST_TABLE_BYTES
     assert limits._SHARE_OF_MEMORY == 0.75
 
 
