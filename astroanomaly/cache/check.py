@@ -171,7 +171,7 @@ def cache_files(folder: Path) -> Iterator[CheckedFile]:
     index = folder / schema.INDEX_FILE
     if index.is_file():
         way_out = f"{_mend(index)}; it is made anew when it is needed"
-        yield CheckedFile(index, schema.verify_hdf5, way_out, schema.look_at_hdf5)
+        yield CheckedFile(index, schema.verify_hdf5, way_out, _look_at_hdf5)
     for path in sorted((folder / schema.SHARD_FOLDER).glob("[!.]*.h5")):
         way_out = f"{_mend(path)}; the same `astroanomaly ingest` as before then cuts its objects anew"
         yield CheckedFile(path, _verify_shard, way_out, _look_at_shard)
@@ -185,7 +185,7 @@ def cache_files(folder: Path) -> Iterator[CheckedFile]:
 def score_files(folder: Path, then: str) -> Iterator[CheckedFile]:
     """List the score files in a folder; ``then`` says what makes one anew."""
     for path in sorted(folder.glob("[!.]*.h5")):
-        yield CheckedFile(path, schema.verify_hdf5, f"{_mend(path)}; {then}", schema.look_at_hdf5)
+        yield CheckedFile(path, schema.verify_hdf5, f"{_mend(path)}; {then}", _look_at_hdf5)
 
 
 def feature_files(folder: Path) -> Iterator[CheckedFile]:
@@ -203,6 +203,11 @@ def _verify_description(path: Path) -> bool:
     content = read_description(path.parent)
     schema.layout_from_plain(content.get("layout"), path)
     return verify_json(content, path)
+
+
+def _look_at_hdf5(path: Path) -> None:
+    with schema.open_hdf5(path):
+        pass
 
 
 def _look_at_shard(path: Path) -> None:

@@ -38,7 +38,6 @@ __all__ = [
     "described_column",
     "layout_from_plain",
     "layout_to_plain",
-    "look_at_hdf5",
     "new_hdf5",
     "open_hdf5",
     "plain_column",
@@ -130,20 +129,6 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise
     except _H5PY_ERRORS as error:
         raise DamagedError(f"{path} is cut short, damaged or no HDF5 file: {error}") from error
-
-
-def look_at_hdf5(path: Path) -> None:
-    """Open a file, and look at no more of it than that takes.
-
-    Raises
-    ------
-    UnreadableError
-        If it is missing.
-    CacheError
-        If it is cut short, something else, or leads out of itself.
-    """
-    with open_hdf5(path):
-        pass
 
 
 def verify_hdf5(path: Path) -> bool:

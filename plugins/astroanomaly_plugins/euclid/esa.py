@@ -9,21 +9,19 @@ import math
 import os
 import re
 import socket
-import tarfile
 import threading
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from astroanomaly import ConfigError, FetchError, ReadLimits, fetch
+from astroanomaly import ConfigError, FetchError, fetch
 from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.connections import Connections
 from astroanomaly_plugins.euclid.files import check_cutout, read_answer
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic, mosaic_extent
+from astroanomaly_plugins.euclid.packed import unpack
 from astroanomaly_plugins.shared.client_answers import understood
 
 if TYPE_CHECKING:
@@ -276,59 +274,11 @@ def _make_client(environment: str, server: str, login: bool) -> tuple[Any, Conne
         show_server_messages=False,
     )
     # astroquery unpacks whatever is a tar or zip file, wherever its members say and however large they are
-    client._EuclidClass__extract_file = _unpack
+    client._EuclidClass__extract_file = unpack
     client._EuclidClass__check_file_number = lambda **_: None
     if login:
         _log_in(client, connections)
     return client, connections
-
-
-def _unpack(output_file_full_path: str, output_dir: str, files: list[str]) -> None:
-    """Put the first FITS file of a tar or zip file in its place; note where an image lies now, if there is one.
-
-    No name in it is used as a path.
-    """
-    path = Path(output_file_full_path)
-    most_bytes = ReadLimits.current().expanded_bytes(path.stat().st_size)
-    try:
-        if tarfile.is_tarfile(path):
-            with tarfile.open(path) as tar:
-                came = 0
-                while (member := tar.next()) is not None:
-                    came += member.size
-                    if came > most_bytes:
-                        raise _grows(most_bytes)
-                    if member.isfile() and ".fits" in member.name and (content := tar.extractfile(member)) is not None:
-                        _replace(path, content, most_bytes)
-                        break
-                else:
-                    return
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                name = next((name for name in archive.namelist() if ".fits" in name), None)
-                if name is None:
-                    return
-                with archive.open(name) as content:
-                    _replace(path, content, most_bytes)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise FetchError("the archive that came is cut short or damaged", retryable=True) from error
-    files.append(str(path))
-
-
-def _replace(path: Path, content: IO[bytes], most_bytes: int) -> None:
-    """Put the content of one of its members in the place of an archive."""
-    target = path.with_name("member")
-    with target.open("wb") as file:
-        while part := content.read(2**20):
-            file.write(part)
-            if file.tell() > most_bytes:
-                raise _grows(most_bytes)
-    target.replace(path)
-
-
-def _grows(most_bytes: int) -> FetchError:
-    reason = f"the archive that came grows to more than {most_bytes / 1e9:.1f} GB when it is unpacked"
-    return FetchError(reason, reason=reason)
 
 
 def _log_in(client: Any, connections: Connections) -> None:

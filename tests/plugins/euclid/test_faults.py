@@ -11,7 +11,7 @@ import pytest
 from astroanomaly import FetchError, fetch, ingest
 from astroanomaly.parallel import limits
 from astroanomaly_plugins.euclid import connections
-from astroanomaly_plugins.euclid import esa as esa_module
+from astroanomaly_plugins.euclid.packed import unpack
 from astroanomaly_plugins.euclid.source import EuclidSource
 from servers.euclid import EuclidServer
 from servers.irsa import BucketServer, IrsaServer
@@ -360,12 +360,12 @@ def test_of_an_archive_of_files_the_first_image_is_taken(kind, tmp_path):
     path = tmp_path / "product.fits"
     path.write_bytes(packed(kind, {"read me.txt": b"no image", "../../a.fits": b"image", "b.fits": b"other"}))
     files = []
-    esa_module._unpack(str(path), str(tmp_path / "elsewhere"), files)
+    unpack(str(path), str(tmp_path / "elsewhere"), files)
     assert files == [str(path)]
     assert path.read_bytes() == b"image"
     assert list(tmp_path.iterdir()) == [path]
     path.write_bytes(packed(kind, {"read me.txt": b"no image"}))
-    esa_module._unpack(str(path), "", files := [])
+    unpack(str(path), "", files := [])
     assert files == []
 
 
@@ -376,11 +376,11 @@ def test_an_archive_of_files_that_grows_without_end_is_refused(kind, name, tmp_p
     path = tmp_path / "product.fits"
     path.write_bytes(packed(kind, {name: bytes(2**25), "b.fits": b"image"}))
     if (kind, name) == ("zip", "a.txt"):  # nothing of it has to be unpacked
-        esa_module._unpack(str(path), "", files := [])
+        unpack(str(path), "", files := [])
         assert files == [str(path)]
         return
     with pytest.raises(FetchError, match="grows to more than"):
-        esa_module._unpack(str(path), "", [])
+        unpack(str(path), "", [])
 
 
 def test_an_answer_of_esa_is_read_up_to_a_bound(mer, esa, fill, monkeypatch):
