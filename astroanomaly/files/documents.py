@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, UnreadableError
+from astroanomaly.files.paths import open_plain
 from astroanomaly.files.writing import atomic_path
 
 __all__ = ["parse_json", "read_json", "read_toml", "write_json"]
@@ -90,19 +89,13 @@ def read_toml(
 
 
 def _read(path: Path, error: type[AstroAnomalyError], remedy: str, max_bytes: int) -> bytes:
-    """Read a plain file of bounded size; a pipe or a device, which might never end, is none."""
+    """Read a plain file of bounded size."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise UnreadableError(f"{path} cannot be read: it is no plain file")
-        with open(handle, "rb") as file:
+        with open_plain(path) as file:
             content = file.read(max_bytes + 1)
-    except FileNotFoundError:
-        raise UnreadableError(f"{path} does not exist") from None
+    except UnreadableError:
+        raise
     except OSError as problem:
-        if isinstance(problem, UnreadableError):
-            raise
         raise UnreadableError(f"{path} cannot be read: {problem.strerror or problem}") from problem
     if len(content) > max_bytes:
         raise error(f"{path} has more than {max_bytes} bytes, so it was not written by astroanomaly: {remedy}")
