@@ -145,7 +145,7 @@ def _refuse_text(head: bytes, what: str, wanted: str) -> None:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not text:
         raise _error(what, "an empty answer", retryable=True)
-    if b"VOTABLE" in head[:2000]:
+    if b"VOTABLE" in head[:2000] and (text[:1] == b"<" or wanted != "JSON"):  # JSON may name anything
         with contextlib.suppress(ElementTree.ParseError):
             _refuse_stated_error(io.BytesIO(head), what)
         raise _error(what, f"a VOTable came instead of {wanted}")

@@ -773,6 +773,7 @@ def test_a_header_without_end_is_not_read_to_its_end(tmp_path):
 def test_json_is_of_bounded_size_and_depth_and_of_the_kind_that_was_asked_for(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b'[{"a": 1}]')
+    assert fetch.json_of(b'{"format": "VOTABLE"}', "it", dict) == {"format": "VOTABLE"}
     assert fetch.json_of(path, "it", list) == fetch.json_of(path.read_bytes(), "it", list) == [{"a": 1}]
     for content, kind, reason, retryable in (
         (b'[{"a": 1}]', dict, "expected an object, found list", True),
@@ -781,6 +782,7 @@ def test_json_is_of_bounded_size_and_depth_and_of_the_kind_that_was_asked_for(tm
         (b'{"a": ' + b"[" * 10**5, dict, "nested more than 64 deep|damaged, no JSON", True),
         (b'{"a": \xff}', dict, "damaged, no JSON", True),
         (b"<html><body>Down</body></html>", dict, "a page came instead of JSON: Down", True),
+        (b"<VOTABLE><RESOURCE/></VOTABLE>", dict, "a VOTable came instead of JSON", False),
         (b" ", dict, "an empty answer", True),
     ):
         with pytest.raises(FetchError, match=f"^it: .*({reason})") as caught:
