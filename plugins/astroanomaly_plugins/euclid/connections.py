@@ -87,7 +87,7 @@ class _Listening:
             self._owner.opened(response)
             if response.status >= 400:
                 _refuse(response)
-            response.read = _Bounded(response.read, self._owner.note)  # type: ignore[method-assign]
+            response.read = _Bounded(response, self._owner.note)  # type: ignore[method-assign]
         except (OSError, http.client.HTTPException) as error:
             self._owner.note(error)
             raise
@@ -109,15 +109,19 @@ class _Secure(_Listening, http.client.HTTPSConnection):
 class _Bounded:
     """Reads an answer up to a size: in pieces, as into a file, or whole, as into memory."""
 
-    def __init__(self, read: Callable[[int], bytes], note: Callable[[Exception], None]) -> None:
-        self._read = read
+    def __init__(self, response: http.client.HTTPResponse, note: Callable[[Exception], None]) -> None:
+        self._response = response
+        self._read: Callable[[int], bytes] = response.read
         self._note = note
         self._came = 0
 
     def __call__(self, amt: int | None = None) -> bytes:
         if amt is not None:
             return self._piece(amt, MOST_FILE_BYTES)
-        return b"".join(iter(lambda: self._piece(_CHUNK_BYTES, MOST_TABLE_BYTES), b""))
+        whole = b"".join(iter(lambda: self._piece(_CHUNK_BYTES, MOST_TABLE_BYTES), b""))
+        if self._response.length:  # bytes that were promised and have not come
+            raise http.client.IncompleteRead(whole, self._response.length)
+        return whole
 
     def _piece(self, nbytes: int, most_bytes: int) -> bytes:
         piece = self._read(nbytes)

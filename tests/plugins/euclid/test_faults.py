@@ -1,5 +1,6 @@
 """Every way in which Euclid's archives can misbehave: what the user sees, and that nothing is lost."""
 
+import http.client
 import io
 import math
 import tarfile
@@ -13,6 +14,7 @@ from astroanomaly.parallel import limits
 from astroanomaly_plugins.euclid import connections
 from astroanomaly_plugins.euclid.packed import unpack
 from astroanomaly_plugins.euclid.source import EuclidSource
+from servers.base import Answer, Server
 from servers.euclid import EuclidServer
 from servers.irsa import BucketServer, IrsaServer
 from servers.mer import TILES
@@ -381,6 +383,26 @@ def test_an_archive_of_files_that_grows_without_end_is_refused(kind, name, tmp_p
         return
     with pytest.raises(FetchError, match="grows to more than"):
         unpack(str(path), "", [])
+
+
+def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one():
+    class Dropping(Server):
+        def answer(self, asked):
+            return Answer(b"COMPLETED", "text/plain")
+
+    with Dropping() as server:
+        made = connections.Connections("127.0.0.1", server.port)
+        for fault in ("", "dropped"):
+            server.misbehave(fault)
+            with made.listening("it"):
+                connection = made.get_connection()
+                connection.request("GET", "/phase")
+                response = connection.getresponse()
+                if not fault:
+                    assert response.read() == b"COMPLETED"
+                    continue
+                with pytest.raises(http.client.IncompleteRead):
+                    response.read()
 
 
 def test_an_answer_of_esa_is_read_up_to_a_bound(mer, esa, fill, monkeypatch):
