@@ -107,3 +107,18 @@ class MarkedTexts(Texts):
             path.name for path, word in zip(paths, each_watched(look_watched, paths), strict=True) if word == "good"
         ]
         return Plan([Task("all", {"folder": request.inputs[0]}, {"id": np.array(good)})], Layout(("g",), 4, 4))
+
+
+def hang_at(_):
+    """As `hang`, whatever is given."""
+    hang()
+
+
+def crash_at(_):
+    """As `crash`, whatever is given."""
+    crash()
+
+
+def bloat_at(_):
+    """As `bloat`, whatever is given."""
+    bloat()

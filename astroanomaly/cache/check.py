@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astroanomaly.cache import schema
-from astroanomaly.cache.file_digest import verify_json, verify_npy
+from astroanomaly.cache.file_digest import look_at_npy, verify_json, verify_npy
+from astroanomaly.cache.index import read_part
 from astroanomaly.cache.plan import read_description
 from astroanomaly.cache.shard import Shard
-from astroanomaly.errors import AstroAnomalyError, BusyError
+from astroanomaly.errors import AstroAnomalyError, BusyError, UnreadableError
 from astroanomaly.records import Progress
 
-__all__ = ["CheckedFile", "Damage", "Integrity", "cache_files", "check_files", "feature_files", "score_files"]
+__all__ = [
+    "CheckedFile",
+    "Damage",
+    "Integrity",
+    "cache_files",
+    "check_files",
+    "feature_files",
+    "only_one",
+    "only_opened",
+    "score_files",
+]
 
 _DERIVED = "derived"
 
@@ -80,14 +92,42 @@ class CheckedFile:
         none is expected.
     way_out
         What to do.
+    look
+        As ``verify``, but opens the file only, and finds what cannot be opened. None where nothing makes the file anew.
     """
 
     path: Path
     verify: Callable[[Path], bool | None]
     way_out: str
+    look: Callable[[Path], object] | None = None
 
 
-def check_files(files: Iterator[CheckedFile]) -> Generator[Progress, None, Integrity]:
+def only_opened(files: Iterable[CheckedFile]) -> Iterator[CheckedFile]:
+    """List those files that can be made anew, to be opened instead of read to their end."""
+    for file in files:
+        if file.look is not None:
+            yield replace(file, verify=functools.partial(_look, file.look))
+
+
+def _look(look: Callable[[Path], object], path: Path) -> None:
+    look(path)
+
+
+def only_one(files: Iterable[CheckedFile], path: Path) -> CheckedFile:
+    """Return the one of these files that is at a path.
+
+    Raises
+    ------
+    UnreadableError
+        If there is none.
+    """
+    for file in files:
+        if file.path.absolute() == path.absolute():
+            return file
+    raise UnreadableError(f"{path} is no file that is checked: name one that `astroanomaly info --check` has named")
+
+
+def check_files(files: Iterable[CheckedFile]) -> Generator[Progress, None, Integrity]:
     """Check files one after another.
 
     Yields
@@ -128,36 +168,50 @@ def cache_files(folder: Path) -> Iterator[CheckedFile]:
         schema.verify_hdf5,
         f"what is cut stays readable, but an ingest cannot resume: take a copy of it, or {again}",
     )
-    mend = f"`astroanomaly info {folder} --repair` moves it aside"
-    if (folder / schema.INDEX_FILE).is_file():
-        yield CheckedFile(folder / schema.INDEX_FILE, schema.verify_hdf5, f"{mend}; it is made anew when it is needed")
+    index = folder / schema.INDEX_FILE
+    if index.is_file():
+        way_out = f"{_mend(index)}; it is made anew when it is needed"
+        yield CheckedFile(index, schema.verify_hdf5, way_out, _look_at_hdf5)
     for path in sorted((folder / schema.SHARD_FOLDER).glob("[!.]*.h5")):
-        yield CheckedFile(
-            path, _verify_shard, f"{mend}; the same `astroanomaly ingest` as before then cuts its objects anew"
-        )
-    yield from feature_files(folder / _DERIVED, f"{mend}; features are computed anew when they are needed")
+        way_out = f"{_mend(path)}; the same `astroanomaly ingest` as before then cuts its objects anew"
+        yield CheckedFile(path, _verify_shard, way_out, _look_at_shard)
+    yield from feature_files(folder / _DERIVED)
     for scores in sorted(folder.glob("round-*")):  # a survey scored from its source
-        yield from score_files(scores / "scores", f"{mend}; the same `score --source` as before scores its tasks anew")
+        yield from score_files(scores / "scores", "the same `score --source` as before scores its tasks anew")
         if (scores / "best" / schema.CACHE_FILE).is_file():
             yield from cache_files(scores / "best")
 
 
-def score_files(folder: Path, way_out: str) -> Iterator[CheckedFile]:
-    """List the score files in a folder."""
+def score_files(folder: Path, then: str) -> Iterator[CheckedFile]:
+    """List the score files in a folder; ``then`` says what makes one anew."""
     for path in sorted(folder.glob("[!.]*.h5")):
-        yield CheckedFile(path, schema.verify_hdf5, way_out)
+        yield CheckedFile(path, schema.verify_hdf5, f"{_mend(path)}; {then}", _look_at_hdf5)
 
 
-def feature_files(folder: Path, way_out: str) -> Iterator[CheckedFile]:
+def feature_files(folder: Path) -> Iterator[CheckedFile]:
     """List the finished files of frozen features below a folder."""
     for path in sorted(folder.glob("*/*.npy")):
-        yield CheckedFile(path, verify_npy, way_out)
+        way_out = f"{_mend(path)}; features are computed anew when they are needed"
+        yield CheckedFile(path, verify_npy, way_out, look_at_npy)
+
+
+def _mend(path: Path) -> str:
+    return f"`astroanomaly info {path} --repair` moves it aside"
 
 
 def _verify_description(path: Path) -> bool:
     content = read_description(path.parent)
     schema.layout_from_plain(content.get("layout"), path)
     return verify_json(content, path)
+
+
+def _look_at_hdf5(path: Path) -> None:
+    with schema.open_hdf5(path):
+        pass
+
+
+def _look_at_shard(path: Path) -> None:
+    read_part(path.parent.parent, path.name)
 
 
 def _verify_shard(path: Path) -> bool:

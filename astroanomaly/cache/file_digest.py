@@ -25,6 +25,7 @@ __all__ = [
     "append_digest",
     "bytes_digest",
     "cutout_checksums",
+    "look_at_npy",
     "signed_json",
     "verify_digest",
     "verify_json",
@@ -104,6 +105,20 @@ def verify_npy(path: Path) -> bool:
     OSError
         If it cannot be read.
     """
+    size, end = look_at_npy(path)
+    return verify_digest(path, expected=size > end) is not None
+
+
+def look_at_npy(path: Path) -> tuple[int, int]:
+    """Compare the size of an array file of NumPy with its header; return it, and the bytes of header and array.
+
+    Raises
+    ------
+    DamagedError
+        If they do not fit, or it is something else.
+    OSError
+        If it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             version = npy.read_magic(file)
@@ -115,7 +130,7 @@ def verify_npy(path: Path) -> bool:
     size = path.stat().st_size
     if size < end or size not in (end, end + DIGEST_BYTES):
         raise DamagedError(f"{path} is damaged: it has {size} bytes, expected {end + DIGEST_BYTES}")
-    return verify_digest(path, expected=size > end) is not None
+    return size, end
 
 
 def without_digest(path: Path) -> int:

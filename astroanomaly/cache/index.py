@@ -14,7 +14,7 @@ import numpy as np
 from astroanomaly.cache import schema
 from astroanomaly.errors import CacheError, DamagedError, StorageError, UnreadableError
 
-__all__ = ["Index", "hash_ids", "load_index"]
+__all__ = ["Index", "Part", "hash_ids", "load_index", "read_part"]
 
 _log = logging.getLogger(__name__)
 _MIN_MAPPED_BYTES = 8 * 2**20  # of a dataset of a million objects: smaller ones are read
@@ -167,7 +167,7 @@ def _mapped(dataset: h5py.Dataset) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """What the index needs of one shard."""
 
     first_task: int
@@ -181,7 +181,7 @@ def _build(folder: Path, names: list[str]) -> Index:
     found, damaged = [], {}
     for name in names:
         try:
-            found.append(_read_part(folder, name))
+            found.append(read_part(folder, name))
         except DamagedError as error:
             damaged[name] = str(error)
     if damaged and not found:
@@ -204,7 +204,14 @@ def _build(folder: Path, names: list[str]) -> Index:
     return replace(index, damaged=damaged)
 
 
-def _read_part(folder: Path, name: str) -> _Part:
+def read_part(folder: Path, name: str) -> Part:
+    """Read what the index needs of one shard.
+
+    Raises
+    ------
+    CacheError
+        If it is damaged.
+    """
     path = folder / schema.SHARD_FOLDER / name
     with schema.open_hdf5(path) as file:
         schema.check_format(file.attrs, "shard", path)
@@ -212,10 +219,10 @@ def _read_part(folder: Path, name: str) -> _Part:
         ra = schema.check_dataset(file, "ra", (len(ids),), "f", path)[...]
         dec = schema.check_dataset(file, "dec", (len(ids),), "f", path)[...]
         schema.check_dataset(file, "images", (len(ids), None, None, None), "fu", path, chunks=False)
-        return _Part(int(file.attrs["first_task"]), name, ids, ra, dec)
+        return Part(int(file.attrs["first_task"]), name, ids, ra, dec)
 
 
-def _assemble(parts: Sequence[_Part]) -> Index:
+def _assemble(parts: Sequence[Part]) -> Index:
     hashes = np.concatenate([hash_ids(part.ids) for part in parts] or [np.zeros(0, np.uint64)])
     rows = np.argsort(hashes, kind="stable")
     return Index(
@@ -230,7 +237,7 @@ def _assemble(parts: Sequence[_Part]) -> Index:
     )
 
 
-def _doubled_id(index: Index, parts: Sequence[_Part]) -> bytes | None:
+def _doubled_id(index: Index, parts: Sequence[Part]) -> bytes | None:
     """Return an id that occurs twice; None where there is none."""
     ends = np.cumsum(index.counts)
 
@@ -245,7 +252,7 @@ def _doubled_id(index: Index, parts: Sequence[_Part]) -> bytes | None:
     return None
 
 
-def _without_doubled_tasks(folder: Path, parts: Sequence[_Part]) -> list[_Part]:
+def _without_doubled_tasks(folder: Path, parts: Sequence[Part]) -> list[Part]:
     """Leave out shards that hold a task of another one; of two, the one with more tasks stays.
 
     Tasks that only a shard left out holds count as not done. A shard without tasks, of objects that were tried again,
@@ -256,7 +263,7 @@ def _without_doubled_tasks(folder: Path, parts: Sequence[_Part]) -> list[_Part]:
         path = folder / schema.SHARD_FOLDER / part.name
         with schema.open_hdf5(path) as file:
             keys[part.name] = set(schema.read_texts(schema.check_dataset(file, "tasks/key", (None,), "S", path)))
-    chosen: list[_Part] = []
+    chosen: list[Part] = []
     done: set[str] = set()
     for part in sorted(parts, key=lambda part: (part.first_task, -len(keys[part.name]), part.name)):
         if keys[part.name] and not keys[part.name] & done:

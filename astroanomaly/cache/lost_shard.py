@@ -103,6 +103,6 @@ class LostShard(Shard):
     @property
     def _message(self) -> str:
         return (
-            f"{self.damage}. `astroanomaly info {self.folder} --repair` moves it aside; the ingest that made the "
+            f"{self.damage}. `astroanomaly info {self.path} --repair` moves it aside; the ingest that made the "
             "cache, run again, cuts its objects anew"
         )

@@ -117,5 +117,5 @@ def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: 
                     schema.described_column(plain, dataset.attrs) if dataset.attrs else plain
                 )
             where = f"{path / schema.PLAN_FILE}, dataset {name}/payload"
-            payload = parse_json(group["payload"][...].tobytes(), where, error=CacheError, remedy=_REMEDY)
+            payload = parse_json(group["payload"][...].tobytes(), where, kind=dict, error=CacheError, remedy=_REMEDY)
             yield ordinal, Task(str(group.attrs["key"]), payload, table)

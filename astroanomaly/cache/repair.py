@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from astroanomaly.cache import schema
-from astroanomaly.cache.check import Damage, Integrity, cache_files, check_files
+from astroanomaly.cache.check import Damage, Integrity, cache_files, check_files, only_one, only_opened
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.plan import read_description
 from astroanomaly.cache.writer import write_lock
@@ -42,14 +42,30 @@ def repair_cache(path: Path) -> list[Path]:
     return drain(repair_steps(path))[1]
 
 
-def repair_steps(path: Path) -> Generator[Progress, None, tuple[Integrity, list[Path]]]:
-    """As `repair_cache`, as a generator of progress reports; it returns what was found, too."""
+def repair_steps(
+    path: Path, *, check: bool = True, only: Path | None = None
+) -> Generator[Progress, None, tuple[Integrity, list[Path]]]:
+    """As `repair_cache`, as a generator of progress reports; it returns what was found, too.
+
+    Parameters
+    ----------
+    check
+        Whether files are read to their end. Without, each is opened, which finds less and takes seconds.
+    only
+        The only file that is looked at, and moved.
+    """
     read_description(path)
     with write_lock(path):
-        found = yield from check_files(cache_files(path))
+        files = cache_files(path)
+        if only is not None:
+            files = iter([only_one(files, only)])
+        found = yield from check_files(files if check else only_opened(files))
         moved = move_aside(path, (damage for damage in found.damaged if damage.path.name not in _NEEDED))
-        doubled = load_index(path).ignored
-        moved += move_aside(path, (Damage(path / schema.SHARD_FOLDER / name, "", "") for name in doubled))
+        shards = path / schema.SHARD_FOLDER
+        doubled = [shards / name for name in load_index(path).ignored]
+        if only is not None:
+            doubled = [shard for shard in doubled if shard.absolute() == only.absolute()]
+        moved += move_aside(path, (Damage(shard, "", "") for shard in doubled))
         load_index(path)
     return found, moved
 

@@ -389,4 +389,4 @@ def stored_layout(attributes: Mapping[str, Any], path: Path) -> Layout:
     if not isinstance(text, str | bytes) or len(text) > _MAX_LAYOUT_LETTERS:
         raise DamagedError(f"{path}: its layout is missing or damaged; {_CUT_ANEW}")
     where = f"{path}, attribute layout,"
-    return layout_from_plain(parse_json(text, where, error=DamagedError, remedy=_CUT_ANEW), path)
+    return layout_from_plain(parse_json(text, where, kind=dict, error=DamagedError, remedy=_CUT_ANEW), path)

@@ -32,7 +32,11 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the flags, and what the command does."""
     parser.set_defaults(run=_info)
     parser.add_argument(
-        "path", nargs="?", type=Path, metavar="PATH", help="a cache or a session; left out: this installation"
+        "path",
+        nargs="?",
+        type=Path,
+        metavar="PATH",
+        help="a cache or a session, or one file of it for --check and --repair; left out: this installation",
     )
     parser.add_argument("--digest", action="store_true", help="also compute the digest of a cache (reads all pixels)")
     parser.add_argument(
@@ -43,14 +47,16 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="move damaged files, and shards that double others, aside, so that they are made anew; nothing is deleted",
+        help="move aside shards that double others, and files that cannot be opened (with --check, or for one file: "
+        "that are damaged), so that they are made anew; nothing is deleted",
     )
 
 
 def _info(arguments: argparse.Namespace) -> None:
     path: Path | None = arguments.path
     if arguments.repair:
-        _repair(path)
+        _repair(path, arguments.check)
+        path = path if path is None or path.is_dir() else _owner(path)
     elif arguments.check:
         _check(path)
         return
@@ -66,11 +72,14 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _check(path: Path | None) -> None:
-    from astroanomaly.cache.check import cache_files, check_files
-    from astroanomaly.session.integrity import session_integrity
+    from astroanomaly.cache.check import cache_files, check_files, only_one
+    from astroanomaly.session.integrity import session_files, session_integrity
 
-    path, is_session = _given(path, "--check")
-    found = follow(session_integrity(path) if is_session else check_files(cache_files(path)))
+    path, is_session, only = _given(path, "--check")
+    if only is not None:
+        found = follow(check_files([only_one(session_files(path) if is_session else cache_files(path), only)]))
+    else:
+        found = follow(session_integrity(path) if is_session else check_files(cache_files(path)))
     _show_damage(found)
     say(f"{many(found.files, 'file')} read, {found.nbytes / 1e6:.1f} MB")
     if found.without_digest:
@@ -80,25 +89,39 @@ def _check(path: Path | None) -> None:
     say("nothing is damaged")
 
 
-def _repair(path: Path | None) -> None:
+def _repair(path: Path | None, check: bool) -> None:
     from astroanomaly.cache.repair import repair_steps
     from astroanomaly.session.integrity import repair_session_steps
 
-    path, is_session = _given(path, "--repair")
-    found, moved = follow(repair_session_steps(path) if is_session else repair_steps(path))
+    path, is_session, only = _given(path, "--repair")
+    steps = repair_session_steps if is_session else repair_steps
+    found, moved = follow(steps(path, check=check or only is not None, only=only))
     _show_damage(found)
     for place in moved:
         say(f"moved aside: {place}")
+    if only is None and not check:
+        say("files were opened only: with --check they are read to their end")
     left = [damage for damage in found.damaged if damage.path.exists()]
     if left:
         raise DamagedError(f"{left[0].path} is damaged and nothing makes it anew: {left[0].way_out}")
 
 
-def _given(path: Path | None, flag: str) -> tuple[Path, bool]:
-    """Return the folder, and whether it is that of a session and not of a cache."""
-    if path is None or not ((path / "session.toml").is_file() or (path / "cache.json").is_file()):
-        raise UnreadableError(f"{flag} takes the folder of a cache or of a session, not {path or 'this installation'}")
-    return path, (path / "session.toml").is_file()
+def _given(path: Path | None, flag: str) -> tuple[Path, bool, Path | None]:
+    """Return the folder, whether it is that of a session and not of a cache, and the one file of it that was named."""
+    folder = None if path is None else path if path.is_dir() else _owner(path)
+    if path is None or folder is None or not _is_ours(folder):
+        what = path or "this installation"
+        raise UnreadableError(f"{flag} takes the folder of a cache or of a session, or a file in one, not {what}")
+    return folder, (folder / "session.toml").is_file(), None if path.is_dir() else path
+
+
+def _owner(path: Path) -> Path | None:
+    """Return the cache or session that a file is in."""
+    return next(filter(_is_ours, path.absolute().parents), None)
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / "session.toml").is_file() or (folder / "cache.json").is_file()
 
 
 def _show_damage(found: Integrity) -> None:

@@ -3,7 +3,7 @@
 from astroanomaly.cutting.align import align
 from astroanomaly.cutting.cut import Plane, cut, first_pixels
 from astroanomaly.cutting.fits_files import open_fits
-from astroanomaly.cutting.fits_headers import check_fits, check_fits_content
+from astroanomaly.cutting.fits_headers import check_fits, check_fits_content, check_fits_stream
 from astroanomaly.cutting.grids import (
     covering_tan_grid,
     crop_wcs,
@@ -25,6 +25,7 @@ __all__ = [
     "align",
     "check_fits",
     "check_fits_content",
+    "check_fits_stream",
     "constant_areas",
     "covering_tan_grid",
     "crop_wcs",

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from astroanomaly.errors import FetchError, StorageError, UnreadableError
+from astroanomaly.errors import BusyError, FetchError, StorageError, UnreadableError
 from astroanomaly.fetch.context import cache_folder, current, run_began
 from astroanomaly.fetch.retry import attempt
 from astroanomaly.fetch.traffic import Traffic, add_traffic, count_bytes, current_attempt
@@ -24,9 +25,10 @@ __all__ = ["cached"]
 
 _log = logging.getLogger(__name__)
 _IN_USE_S = 60.0  # what was handed out so recently may not have been opened yet: it stays
-_LEFT_OVER_S = 86_400.0  # a folder so old is of a fetch that was killed on another machine
+_QUIET_S = 86_400.0  # a folder of another machine in which nothing has changed for so long, and that nobody holds
 _MAX_ABOUT_BYTES = 2**20  # of the file that describes a product
 _UNMEASURED_SHARE = 0.02  # of the limit of the cache: its size is measured again once so much was written
+_KEY = re.compile(r"(?<=-)[0-9a-f]{64}$")  # at the end of the name of a folder
 _verified: dict[Path, tuple[int, int]] = {}  # size and time of change of files whose checksum was right
 _written: dict[Path, int] = {}  # bytes since the folder was last measured; at first it is measured at once
 _written_lock = threading.Lock()
@@ -116,7 +118,7 @@ def _fetch(
     path: Path, request: Mapping[str, Any], make: Callable[[Path], None], check: Callable[[Path], None] | None
 ) -> None:
     """Fetch into a fresh folder; move the file to its place once it is whole and checked."""
-    with temporary_folder(cache_folder("new") / "product") as fresh:
+    with temporary_folder(cache_folder("new") / path.name.split(".")[0]) as fresh:
         target = fresh / f"product{path.suffix}"
         make(target)
         if not target.is_file():
@@ -161,11 +163,28 @@ def _remove_unused(newest: Path) -> None:
         for path in files:
             path.unlink(missing_ok=True)
         total -= size
-    remove_leftovers(cache_folder("new"))
-    for leftover in cache_folder("new").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            if leftover.stat().st_mtime < time.time() - _LEFT_OVER_S:
+    _remove_abandoned(cache_folder("new"))
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed fetches have left.
+
+    Processes of this machine are seen. Those of others are not, but a fetch holds the lock of its product, whose key
+    ends the name of its folder: where nobody holds it, nobody fetches. Should a file system keep the locks of machines
+    apart, against what is asked of it, then that nothing has changed for a day is the second guard.
+    """
+    remove_leftovers(folder)
+    for leftover in folder.glob(".tmp-*"):
+        key = _KEY.search(leftover.name)
+        if key is None:
+            continue
+        lock = cache_folder("locks") / key[0]
+        with contextlib.suppress(OSError, BusyError):
+            if max(item.stat().st_mtime for item in (leftover, *leftover.iterdir())) > time.time() - _QUIET_S:
+                continue
+            with locked(lock, wait=False):
                 shutil.rmtree(leftover, ignore_errors=True)
+                lock.unlink(missing_ok=True)
 
 
 def _list_products(products: Path) -> Iterator[tuple[float, int, list[Path]]]:

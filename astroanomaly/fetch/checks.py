@@ -9,18 +9,23 @@ import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
+from astroanomaly.cutting.fits_headers import check_fits_stream
 from astroanomaly.errors import FetchError, UnreadableError
 from astroanomaly.fetch.classify_errors import clean, words_of_page
+from astroanomaly.files import parse_json
 from astroanomaly.tables.votable import check_xml
 
-__all__ = ["is_fits", "is_self_contained", "is_votable"]
+__all__ = ["is_fits", "is_self_contained", "is_votable", "json_of"]
+
+T = TypeVar("T", dict[str, Any], list[Any])
 
 _BEFORE_XML = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"  # marks and blanks, in any encoding
 _MAX_HEADER_BYTES = 20_000 * 2880  # blocks of a FITS file
 _ENTITY_ERRORS = {11, 18, 28, 43}  # of expat: undefined, external, or more than the limit of what they grow to
 _CHUNK_BYTES = 2**20
+_MAX_JSON_BYTES = 2**28
 _MAX_UNPACK_RATIO = 100  # of unpacked to packed bytes; more is no image but a trap
 _ALWAYS_UNPACKED_BYTES = 2**28  # so much may come out of any file: masks and empty images pack well
 
@@ -48,9 +53,17 @@ def is_fits(content: Path | bytes, what: str) -> None:
         raise _error(what, "the answer is no FITS file", retryable=True)
     try:
         with _open(content, packed=head[:2] == b"\x1f\x8b") as file:
+            nbytes = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            check_fits_stream(file, nbytes, what)
             whole = _is_whole(file)
     except _UnpacksTooFarError as error:
         raise _error(what, str(error)) from error
+    except UnreadableError as error:
+        reason = str(error).partition("as FITS: ")[2]
+        whole = "has no END" not in reason  # else the header itself breaks off
+        if whole:
+            raise _error(what, f"the answer is no readable FITS file: {reason}", retryable=True) from error
     except (EOFError, zlib.error, gzip.BadGzipFile):
         whole = False
     except (ValueError, KeyError, TypeError) as error:  # of astropy, for a header that is none
@@ -83,6 +96,35 @@ def is_votable(content: Path | bytes, what: str) -> None:
             raise _error(what, "the VOTable is cut short or damaged", retryable=True) from error
 
 
+def json_of(content: Path | bytes, what: str, kind: type[T]) -> T:
+    """Return the JSON that a service sent, or that was kept of it: of bounded size and depth.
+
+    Parameters
+    ----------
+    content
+        A file or its bytes.
+    what
+        What it should be, as the message will name it.
+    kind
+        ``dict`` for an object, ``list`` for a list.
+
+    Raises
+    ------
+    FetchError
+        If it is something else. That is worth another try: it is mostly the page of a proxy or of a busy server.
+    """
+    head = _head(content)
+    _refuse_text(head, what, "JSON")
+    nbytes = len(content) if isinstance(content, bytes) else content.stat().st_size
+    if nbytes > _MAX_JSON_BYTES:
+        raise _error(what, f"the JSON has {nbytes / 1e6:.0f} MB, more than {_MAX_JSON_BYTES / 1e6:.0f}")
+    whole = content if isinstance(content, bytes) else content.read_bytes()
+    try:
+        return parse_json(whole, "the JSON that came", kind=kind, error=FetchError, remedy="try again later")
+    except FetchError as error:
+        raise _error(what, str(error), retryable=True) from error
+
+
 def is_self_contained(content: Path | bytes, what: str) -> None:
     """Refuse XML that would make a parser open other files or addresses, or grow in it; let everything else pass.
 
@@ -103,11 +145,12 @@ def _refuse_text(head: bytes, what: str, wanted: str) -> None:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not text:
         raise _error(what, "an empty answer", retryable=True)
-    if b"VOTABLE" in head[:2000]:
+    if b"VOTABLE" in head[:2000] and (text[:1] == b"<" or wanted != "JSON"):  # JSON may name anything
         with contextlib.suppress(ElementTree.ParseError):
             _refuse_stated_error(io.BytesIO(head), what)
         raise _error(what, f"a VOTable came instead of {wanted}")
-    if text[:1] == b"<" or text[:1] in b"{[" or (wanted == "FITS" and _is_plain_text(text)):
+    is_json = text[:1] in b"{["
+    if text[:1] == b"<" or (is_json and wanted != "JSON") or (wanted == "FITS" and _is_plain_text(text)):
         kind = "a page" if text[:1] == b"<" else "a text"
         words = words_of_page(text.decode("utf-8", "replace"))
         raise _error(what, f"{kind} came instead of {wanted}" + (f": {words}" if words else ""), retryable=True)

@@ -49,6 +49,7 @@ _SECRET = re.compile(  # a name that says so, and its value: quoted, or up to th
 )
 _LOGIN_STATUS = {401, 403, 407}
 _RETRYABLE_STATUS = {408, 425, 429}
+_PAGE_BYTES = 20_000  # of a page of a service that are read
 _MAX_WORDS_LETTERS = 160  # of a service's own text in a message
 
 
@@ -127,7 +128,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 def words_of_page(text: str) -> str:
     """Return the first words of a page of HTML, XML or plain text."""
-    head = text[:20_000]
+    head = text[:_PAGE_BYTES]
     head = re.sub(r"(?is)<(script|style|head)\b.*?</\1\s*>", " ", head) if "<body" in head.lower() else head
     head = re.sub(r"(?is)<(script|style)\b.*?</\1\s*>", " ", head)
     words = clean(html.unescape(re.sub(r"(?s)<[^>]*>", " ", head)))
@@ -189,8 +190,12 @@ def _status(value: Any) -> int:
 
 
 def _text_of(response: Any) -> str:
+    """Return the beginning of a page; of one that nobody has read yet, no more than that is read."""
     try:
-        return str(response.text)
+        if getattr(response, "_content_consumed", True):
+            return str(response.text)
+        head = next(iter(response.iter_content(_PAGE_BYTES)), b"")
+        return head.decode(response.encoding or "utf-8", "replace")
     except (OSError, RuntimeError, LookupError):  # the body has gone, or breaks off
         return ""
 

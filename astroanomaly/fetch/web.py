@@ -111,12 +111,17 @@ def _stream(
     wait_s = current().timeout_s
 
     def check_redirect(response: Response, **_: Any) -> None:
-        if allow is not None and response.is_redirect:
-            try:
+        if not response.is_redirect:
+            return
+        try:
+            if allow is not None:
                 allow(urljoin(response.url, response.headers["Location"]))
-            except FetchError:
-                response.close()
-                raise
+        except FetchError:
+            response.close()
+            raise
+        # what a redirect says beside its address may have no end, and requests would read it
+        response.raw.close()
+        response._content, response._content_consumed = b"", True
 
     with _session().get(
         url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s), hooks={"response": check_redirect}

@@ -3,7 +3,7 @@
 from astroanomaly.files.documents import parse_json, read_json, read_toml, write_json
 from astroanomaly.files.leftovers import remove_leftovers, temporary_folder, temporary_path, writer_of
 from astroanomaly.files.locks import FileLock, has_record_locks, is_held, locked
-from astroanomaly.files.paths import as_path
+from astroanomaly.files.paths import as_path, open_plain
 from astroanomaly.files.process import ProcessId
 from astroanomaly.files.writing import (
     CHECKSUMS,
@@ -28,6 +28,7 @@ __all__ = [
     "has_record_locks",
     "is_held",
     "locked",
+    "open_plain",
     "parse_json",
     "parse_sums",
     "read_json",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, UnreadableError
+from astroanomaly.files.paths import open_plain
 from astroanomaly.files.writing import atomic_path
 
 __all__ = ["parse_json", "read_json", "read_toml", "write_json"]
@@ -18,6 +17,8 @@ __all__ = ["parse_json", "read_json", "read_toml", "write_json"]
 _MAX_JSON_BYTES = 64 * 2**20
 _MAX_TOML_BYTES = 4 * 2**20  # Python's own reader takes seconds for more
 _MAX_DEPTH = 64
+_KINDS = {dict: "an object", list: "a list"}
+T = TypeVar("T", dict[str, Any], list[Any])
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -51,11 +52,11 @@ def read_json(
     AstroAnomalyError
         Of the kind ``error``, if it is too large, no JSON, nested too deeply, or not an object.
     """
-    return _parsed(_read(path, error, remedy, max_bytes), json.loads, "JSON", str(path), error, remedy)
+    return _parsed(_read(path, error, remedy, max_bytes), json.loads, "JSON", str(path), dict, error, remedy)
 
 
-def parse_json(text: str | bytes, where: str, *, error: type[AstroAnomalyError], remedy: str) -> dict[str, Any]:
-    """Read a JSON object that is part of a file of another kind.
+def parse_json(text: str | bytes, where: str, *, kind: type[T], error: type[AstroAnomalyError], remedy: str) -> T:
+    """Read JSON that is part of a file of another kind, or no file.
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def parse_json(text: str | bytes, where: str, *, error: type[AstroAnomalyError],
         The JSON, whose size the caller has bounded.
     where
         The file and the place in it, for the message.
+    kind
+        ``dict`` for an object, ``list`` for a list.
     error, remedy
         As in `read_json`.
 
@@ -71,7 +74,7 @@ def parse_json(text: str | bytes, where: str, *, error: type[AstroAnomalyError],
     AstroAnomalyError
         Of the kind ``error``, as `read_json`.
     """
-    return _parsed(text, json.loads, "JSON", where, error, remedy)
+    return _parsed(text, json.loads, "JSON", where, kind, error, remedy)
 
 
 def read_toml(
@@ -82,23 +85,17 @@ def read_toml(
     max_bytes: int = _MAX_TOML_BYTES,
 ) -> dict[str, Any]:
     """Read a TOML file; parameters and errors are those of `read_json`."""
-    return _parsed(_read(path, error, remedy, max_bytes), tomllib.loads, "TOML", str(path), error, remedy)
+    return _parsed(_read(path, error, remedy, max_bytes), tomllib.loads, "TOML", str(path), dict, error, remedy)
 
 
 def _read(path: Path, error: type[AstroAnomalyError], remedy: str, max_bytes: int) -> bytes:
-    """Read a plain file of bounded size; a pipe or a device, which might never end, is none."""
+    """Read a plain file of bounded size."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise UnreadableError(f"{path} cannot be read: it is no plain file")
-        with open(handle, "rb") as file:
+        with open_plain(path) as file:
             content = file.read(max_bytes + 1)
-    except FileNotFoundError:
-        raise UnreadableError(f"{path} does not exist") from None
+    except UnreadableError:
+        raise
     except OSError as problem:
-        if isinstance(problem, UnreadableError):
-            raise
         raise UnreadableError(f"{path} cannot be read: {problem.strerror or problem}") from problem
     if len(content) > max_bytes:
         raise error(f"{path} has more than {max_bytes} bytes, so it was not written by astroanomaly: {remedy}")
@@ -110,20 +107,23 @@ def _parsed(
     parse: Callable[[str], Any],
     language: str,
     where: str,
+    kind: type[T],
     error: type[AstroAnomalyError],
     remedy: str,
-) -> dict[str, Any]:
+) -> T:
+    too_deep = False
+    found: Any = None
     try:
         found = parse(content if isinstance(content, str) else content.decode("utf-8"))
         too_deep = _is_deeper(found, _MAX_DEPTH)
     except RecursionError:
-        found, too_deep = {}, True
+        too_deep = True
     except ValueError as problem:  # also a number of thousands of digits
         raise error(f"{where} is damaged, no {language}: {_first_line(problem)}; {remedy}") from problem
     if too_deep:
         raise error(f"{where} is damaged: it is nested more than {_MAX_DEPTH} deep; {remedy}")
-    if not isinstance(found, dict):
-        raise error(f"{where} is damaged: expected an object, found {type(found).__name__}; {remedy}")
+    if not isinstance(found, kind):
+        raise error(f"{where} is damaged: expected {_KINDS[kind]}, found {type(found).__name__}; {remedy}")
     return found
 
 

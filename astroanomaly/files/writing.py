@@ -12,6 +12,7 @@ from pathlib import Path
 
 from astroanomaly.errors import AstroAnomalyError, StorageError
 from astroanomaly.files.leftovers import remove_leftovers, temporary_path
+from astroanomaly.files.paths import open_plain
 
 __all__ = [
     "CHECKSUMS",
@@ -24,6 +25,7 @@ __all__ = [
     "sync_folder",
 ]
 
+_MAX_SUMS_BYTES = 64 * 2**20
 CHECKSUMS = "SHA256SUMS"  # the list of a folder's files, as `sha256sum -c` reads it
 
 
@@ -151,7 +153,8 @@ def files_in(folder: Path) -> list[str]:
 def _listed(folder: Path) -> list[str]:
     """List what a folder's `CHECKSUMS` names; nothing without such a file, or a damaged one."""
     try:
-        return sorted(parse_sums((folder / CHECKSUMS).read_text(encoding="utf-8")))
+        with open_plain(folder / CHECKSUMS) as file:
+            return sorted(parse_sums(file.read(_MAX_SUMS_BYTES).decode("utf-8")))
     except (OSError, UnicodeDecodeError):
         return []
 

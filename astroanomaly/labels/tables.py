@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -251,7 +252,7 @@ def read_truth_column(path: Path, column: str) -> dict[str, str]:
     UnreadableError, CatalogError
         If the file holds no table that can be read.
     """
-    table = _read(path, lambda table: column in table.colnames)
+    table = _read(path, functools.partial(_has_column, (column,)))
     if column not in table.colnames:
         raise LabelError(
             f"{path} has no column {column!r}{nearest(column, table.colnames)} (it has {', '.join(table.colnames)})"
@@ -274,8 +275,12 @@ def _given(given: str | Path | Table, label_names: Sequence[str]) -> tuple[Table
         raise ConfigError("labels: nothing was given, expected the path of a table, or an astropy Table or QTable")
     if found.is_dir():
         return folder_labels(found), f"the folder {found}"
-    table = _read(found, lambda table: find_name(table.colnames, label_names) is not None)
+    table = _read(found, functools.partial(_has_column, label_names))
     return one_row_per_label(table, str(found)), str(found)
+
+
+def _has_column(names: Sequence[str], table: Table) -> bool:
+    return find_name(table.colnames, names) is not None
 
 
 def _by_position(

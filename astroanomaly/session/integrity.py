@@ -13,6 +13,8 @@ from astroanomaly.cache.check import (
     cache_files,
     check_files,
     feature_files,
+    only_one,
+    only_opened,
     score_files,
 )
 from astroanomaly.cache.repair import move_aside
@@ -44,16 +46,26 @@ def session_integrity(session: Path) -> Generator[Progress, None, Integrity]:
     return (yield from check_files(_all_files(session)))
 
 
-def repair_session_steps(session: Path) -> Generator[Progress, None, tuple[Integrity, list[Path]]]:
-    """Move damaged scores and features of a session aside; yield progress, return what was found and where they are."""
-    found = yield from check_files(session_files(session))
+def repair_session_steps(
+    session: Path, *, check: bool = True, only: Path | None = None
+) -> Generator[Progress, None, tuple[Integrity, list[Path]]]:
+    """Move damaged scores and features of a session aside; yield progress, return what was found and where they are.
+
+    Parameters
+    ----------
+    check, only
+        As in `astroanomaly.cache.repair.repair_steps`.
+    """
+    files = session_files(session)
+    if only is not None:
+        files = iter([only_one(files, only)])
+    found = yield from check_files(files if check else only_opened(files))
     return found, move_aside(session, (damage for damage in found.damaged if _can_be_made_anew(damage)))
 
 
 def session_files(session: Path) -> Iterator[CheckedFile]:
     """List the files of a session that are looked at, without those of its caches."""
     copy = "take a copy of it"
-    mend = f"`astroanomaly info {session} --repair` moves it aside"
     yield CheckedFile(session / CONFIG_FILE, _verify_config, copy)
     if (session / "caches.json").is_file():
         yield CheckedFile(session / "caches.json", _verify_records, "move it aside: nothing is compared then")
@@ -71,10 +83,9 @@ def session_files(session: Path) -> Iterator[CheckedFile]:
                 _verify_checkpoint,
                 f"{copy}, or train again; the scores of this round stay as they are",
             )
-        yield from score_files(
-            folder / "scores", f"{mend}; `astroanomaly score {session}` then scores the objects of its shard again"
-        )
-    yield from feature_files(session / "features", f"{mend}; features are computed anew when they are needed")
+        then = f"`astroanomaly score {session}` then scores the objects of its shard again"
+        yield from score_files(folder / "scores", then)
+    yield from feature_files(session / "features")
 
 
 def _all_files(session: Path) -> Iterator[CheckedFile]:

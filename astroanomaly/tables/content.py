@@ -17,12 +17,13 @@ from typing import IO
 
 from astroanomaly.errors import UnreadableError
 
-__all__ = ["MAX_TEXT_BYTES", "open_content", "utf8_text"]
+__all__ = ["MAX_TEXT_BYTES", "is_packed", "open_content", "utf8_text"]
 
 MAX_TEXT_BYTES = 2**31  # of a text table or VOTable: it is read into memory
 _MAX_UNPACK_RATIO = 100  # of unpacked to packed bytes; more is no table but a trap
 _ALWAYS_UNPACKED_BYTES = 2**26  # so much may come out of any file
 _CHUNK_BYTES = 2**20
+_GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
 _DECLARED = re.compile(rb"\s*<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([^\"'>]*)[\"']")
 _MARKS = (  # a byte order mark and what it says; those of UTF-32 first, for they begin as those of UTF-16
@@ -66,12 +67,17 @@ def open_content(path: Path | bytes, where: str) -> Iterator[IO[bytes]]:
             raw = stack.enter_context(path.open("rb"))
         magic = raw.read(3)
         raw.seek(0)
-        if magic[:2] == b"\x1f\x8b":
+        if magic[:2] == _GZIP:
             yield stack.enter_context(_unpacked(gzip.GzipFile(fileobj=raw), raw, where))
-        elif magic == b"BZh":
+        elif magic == _BZIP2:
             yield stack.enter_context(_unpacked(bz2.BZ2File(raw), raw, where))
         else:
             yield raw
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether what begins like this is packed."""
+    return head.startswith((_GZIP, _BZIP2))
 
 
 def utf8_text(content: IO[bytes], where: str) -> IO[bytes]:

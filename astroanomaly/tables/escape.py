@@ -23,7 +23,8 @@ FORMULAS_ESCAPED = "formulas_escaped"  # column of a CSV whose texts went throug
 _MAX_FITS_NAME_CHARACTERS = 60  # of a column; a header card holds 68, and names that become one are numbered
 _FORMULA = re.compile(
     r"((?:^|[,;|\t\r\n])[ \"]*)('*)"
-    r"(?![+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *(?:\Z|[,;|\t\r\n]))(?=[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]\s*\S)"
+    r"(?![+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *(?:\Z|[,;|\t\r\n]))"
+    r"(?=[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]\s*\S)"
 )
 
 

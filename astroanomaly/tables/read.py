@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 import warnings
@@ -13,7 +14,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError, UnreadableError
-from astroanomaly.tables.content import open_content, utf8_text
+from astroanomaly.parallel.watch import NO_MEMORY, is_watched, reading
+from astroanomaly.parallel.watched import Watch
+from astroanomaly.tables.content import is_packed, open_content, utf8_text
 from astroanomaly.tables.fits import read_fits
 from astroanomaly.tables.serialized import check_yaml
 from astroanomaly.tables.several import one_table, split_place
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["column_texts", "read_table", "read_texts"]
 
 _HEAD_BYTES = 2**16
+_FITS = b"SIMPLE  ="
+_XML = re.compile(rb"<(\w+:)?VOTABLE|\A\s*<\?xml")
 _MAX_MEMORY_RATIO = 64  # of a text table as arrays of one width to its bytes
 _ALWAYS_MEMORY_BYTES = 2**30
 _EXPECTED = "Expected a FITS table, VOTable, ECSV, CSV or another text table"
@@ -57,13 +62,16 @@ def read_table(
     """Read a table of any format; its content, not its suffix, decides which.
 
     Nothing in the file makes this open another file or an address, and what it takes in memory is bounded by its size.
+    Text tables without a format of their own, as CSV, are parsed by this package in this process. All others, and what
+    is packed, are parsed by libraries: in a process that is watched, within `astroanomaly.ReadLimits`.
 
     Parameters
     ----------
     path
         The file, which may be packed with gzip or bzip2; ``FILE[TABLE]`` means one of its tables, by number or name.
     wanted
-        Says whether a table has what is looked for, see `one_table`.
+        Says whether a table has what is looked for, see `one_table`. It is called in the process that is watched, if it
+        is importable by name.
     id_column
         Picks the name of the id column, whose values stay text in formats that have no types.
     texts
@@ -72,22 +80,19 @@ def read_table(
     Raises
     ------
     UnreadableError
-        If the file is missing, empty or no table, or a trap.
+        If the file is missing, empty or no table, or a trap; as `BudgetError`, if it hangs or crashes a library.
     CatalogError
         If it holds no table, several that differ, or rows that do not fit its names.
     """
-
-    def typed(found: Table | TextTable) -> Table:
-        if not isinstance(found, TextTable):
-            return found
-        name = id_column(found.names)
-        return found.table(lambda column: texts or column == name)
-
     file, place = split_place(path)
-    return _read(file, str(file), wanted, typed, place)
+    found = _read(file, str(file), wanted, place)
+    if not isinstance(found, TextTable):
+        return found
+    name = id_column(found.names)
+    return found.table(lambda column: texts or column == name)
 
 
-def read_texts(content: Path | bytes, where: str, wanted: Callable[[Table], bool] = lambda table: True) -> TextTable:
+def read_texts(content: Path | bytes, where: str, wanted: Callable[[Table], bool] | None = None) -> TextTable:
     """Read a table of any format, as `read_table`, and return all its values as text.
 
     Parameters
@@ -97,12 +102,9 @@ def read_texts(content: Path | bytes, where: str, wanted: Callable[[Table], bool
     where
         How error messages call it.
     wanted
-        As in `read_table`.
+        As in `read_table`; None: the first table.
     """
-    return _read(content, where, wanted, lambda found: _as_texts(found, where))
-
-
-def _as_texts(found: Table | TextTable, where: str) -> TextTable:
+    found = _read(content, where, wanted or _any)
     if isinstance(found, TextTable):
         return found
     columns = {name: found[name] for name in found.colnames if getattr(found[name], "ndim", 1) == 1}
@@ -125,19 +127,61 @@ def column_texts(column: Any) -> list[str]:
     return ["" if gone else text for text, gone in zip(texts, hidden, strict=True)]
 
 
-def _read(
-    content: Path | bytes,
-    where: str,
-    wanted: Callable[[Table], bool],
-    made: Callable[[Table | TextTable], Any],
-    place: str = "",
-) -> Any:
+def _any(_: Table) -> bool:
+    return True
+
+
+_Given = tuple[Path | bytes, str, Callable[["Table"], bool], str]
+
+
+class _ForLibraryError(Exception):
+    """A library would parse this, which is for a process that is watched."""
+
+
+def _read(content: Path | bytes, where: str, wanted: Callable[[Table], bool], place: str = "") -> Table | TextTable:
+    """Read a table: text that is parsed here in this process, what a library parses in one that is watched.
+
+    A library may hang on a damaged file, or crash. What is parsed here takes a time that goes with its size, and no
+    process has to be started for it, which takes a second.
+    """
+    given = content, where, wanted, place
+    if is_watched():
+        return _parsed(given)
+    if not is_packed(_head(content)):
+        with contextlib.suppress(_ForLibraryError):
+            return _parsed(given, here=True)
+    found = Watch().call(_parsed_watched, given)
+    return _parsed(given) if found is None else found
+
+
+def _parsed_watched(given: _Given) -> Table | TextTable | None:
+    """Read a table in a process that is watched; None for FITS, which is read again, and fast, by who wants it."""
+    content, where, *_ = given
+    with reading(where, nbytes=len(content) if isinstance(content, bytes) else None):
+        found = _parsed(given)
+    return None if _head(content) == _FITS else found
+
+
+def _head(content: Path | bytes) -> bytes:
+    if isinstance(content, bytes):
+        return content[: len(_FITS)]
+    if not content.is_file():
+        return b""
+    with content.open("rb") as file:
+        return file.read(len(_FITS))
+
+
+def _parsed(given: _Given, *, here: bool = False) -> Table | TextTable:
+    """Parse a table; ``here``: only if no library is needed."""
+    content, where, wanted, place = given
     try:
         with warnings.catch_warnings(), open_content(content, where) as opened:
             warnings.simplefilter("ignore")  # astropy's warnings of units, headers and XML of files that are not ours
-            return made(_parse(opened, where, wanted, place))
-    except (AstroAnomalyError, MemoryError):
+            return _parse(opened, where, wanted, place, here=here)
+    except (AstroAnomalyError, _ForLibraryError):
         raise
+    except MemoryError as error:
+        raise UnreadableError(f"the table {where} cannot be read: {NO_MEMORY}") from error
     except Exception as error:  # the parsers of a dozen formats raise whatever they like on damaged input
         raise UnreadableError(
             f"the table {where} cannot be read: {str(error).strip().splitlines()[0] if str(error) else error!r}. "
@@ -145,9 +189,13 @@ def _read(
         ) from error
 
 
-def _parse(opened: IO[bytes], where: str, wanted: Callable[[Table], bool], place: str) -> Table | TextTable:
+def _parse(
+    opened: IO[bytes], where: str, wanted: Callable[[Table], bool], place: str, *, here: bool
+) -> Table | TextTable:
     head = opened.read(_HEAD_BYTES)
-    if head.startswith(b"SIMPLE  ="):
+    if here and (head.startswith(_FITS) or _XML.search(head)):
+        raise _ForLibraryError
+    if head.startswith(_FITS):
         return read_fits(opened, where, wanted, place)
     other = next((name for start, name in _OTHERS if head.startswith(start)), None)
     if other is not None:
@@ -158,11 +206,15 @@ def _parse(opened: IO[bytes], where: str, wanted: Callable[[Table], bool], place
         if not head.strip():
             raise UnreadableError(f"the table {where} is empty")
         text.seek(0)
-        if re.search(rb"<(\w+:)?VOTABLE", head) or head.lstrip().startswith(b"<?xml"):
+        if _XML.search(head):
+            if here:
+                raise _ForLibraryError
             return _table_of_votable(text, where, wanted, place)
         if head.lstrip().startswith(b"<"):
             raise UnreadableError(f"{where} is a page, or XML that is no VOTable. {_EXPECTED}")
         special = next((name for start, name in _SPECIAL if start.match(head)), None)
+        if special is not None and here:
+            raise _ForLibraryError
         return read_text(text, where) if special is None else _read_special(text, where, special)
 
 

@@ -87,7 +87,19 @@ def _fits(table: Table) -> bytes:
     return handle.getvalue()
 
 
+def _write_sky(folder: Path) -> None:
+    """Write an image for a catalogue to go with."""
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 8.0, "CRPIX2": 8.0}
+    header = fits.Header({**cards, "CDELT1": -0.1, "CDELT2": 0.1, "FILTER": "g"})
+    fits.PrimaryHDU(np.arange(256, dtype=np.float32).reshape(16, 16), header).writeto(folder / "sky.fits")
+
+
+def _catalog_command(folder: Path, name: str, path: Path) -> list[str]:
+    return ["ingest", "fits", str(folder / "sky.fits"), "--catalog", str(path), "--size", "4"]
+
+
 def _catalog_seeds(folder: Path) -> dict[str, bytes]:
+    _write_sky(folder)
     found = {name: content for name, content in _forms(_catalog()).items() if name.endswith("x.fits")}
     long = _catalog()
     columns = [
@@ -125,6 +137,7 @@ def _read_catalog(folder: Path, name: str, content: bytes) -> Found:
 
 
 def _table_seeds(folder: Path) -> dict[str, bytes]:
+    _write_sky(folder)
     return {name: content for name, content in _forms(_catalog()).items() if not name.endswith("x.fits")} | {
         "x.cat": b"# 1 NUMBER count\n# 2 ALPHA_J2000 ra [deg]\n# 3 DELTA_J2000 dec [deg]\n1 150.1 2.1\n2 150.2 2.2\n"
     }
@@ -167,8 +180,8 @@ def _truth_seeds(folder: Path) -> dict[str, bytes]:
 
 
 TABLE_KINDS = (
-    Kind("FITS catalogues", 60, _catalog_seeds, _edit_catalog, _read_catalog),
-    Kind("other catalogues", 60, _table_seeds, _edit_text, _read_catalog),
+    Kind("FITS catalogues", 60, _catalog_seeds, _edit_catalog, _read_catalog, _catalog_command),
+    Kind("other catalogues", 60, _table_seeds, _edit_text, _read_catalog, _catalog_command),
     Kind("label tables", 40, _label_seeds, _edit_text, _import_labels),
     Kind("truth tables", 40, _truth_seeds, _edit_text, _read_truth),
 )

@@ -261,8 +261,13 @@ def test_what_was_damaged_is_moved_aside_and_cut_again(tmp_path, capsys):
     told = capsys.readouterr()
     assert f"damaged: {shard}" in told.out
     assert "s1.fits" in told.out
-    assert "--repair" in told.out
-    assert main(["info", str(folder), "--repair"]) == 0
+    assert f"`astroanomaly info {shard} --repair`" in told.out
+    assert main(["info", str(folder), "--repair"]) == 0  # only what cannot be opened
+    assert shard.is_file()
+    assert "--check" in capsys.readouterr().out
+    assert main(["info", str(shard), "--check"]) == 2
+    assert main(["info", str(folder / "plan.h5"), "--check"]) == 0
+    assert main(["info", str(shard), "--repair"]) == 0
     assert (folder / "set-aside" / shard.name).is_file()
     assert not len(Cache.open(folder))
     assert main(again) == 0
@@ -303,3 +308,28 @@ def test_a_description_says_that_it_has_a_digest_so_that_none_can_be_lost(tmp_pa
     for key in ("digest", "digest_kind"):
         path.write_text(json.dumps({name: value for name, value in content.items() if name != key}))
         assert set(damaged_in(tmp_path / "cache")) == {"cache.json"}
+
+
+def test_a_repair_reads_no_more_than_it_is_told_to(tmp_path, capsys):
+    cache = make_cache(tmp_path / "cache")
+    folder, shards = tmp_path / "cache", [shard.path for shard in cache.shards]
+    assert len(shards) > 1
+    flip(shards[0], shards[0].read_bytes().index(cache["o0"].data.tobytes()))
+    shards[1].write_bytes(shards[1].read_bytes()[:2000])
+    assert main(["info", str(folder), "--repair"]) == 0
+    assert [path.exists() for path in shards[:2]] == [True, False]
+    assert main(["info", str(folder), "--check", "--repair"]) == 0
+    assert [path.exists() for path in shards[:2]] == [False, False]
+    assert main(["info", str(folder), "--check"]) == 0
+    capsys.readouterr()
+    for odd, words in ((folder / "set-aside", "takes the folder"), (folder / "a.h5", "no file that is checked")):
+        assert main(["info", str(odd), "--repair"]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_shard_without_a_dataset_is_moved_without_reading_the_rest(tmp_path):
+    path = make_cache(tmp_path / "cache").shards[0].path
+    with h5py.File(path, "r+") as file:
+        del file["ra"]
+    assert main(["info", str(tmp_path / "cache"), "--repair"]) == 0
+    assert not path.exists()

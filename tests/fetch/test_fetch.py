@@ -606,6 +606,27 @@ def test_what_was_not_used_for_longest_goes_first(server, config):
         assert not paths[2].with_suffix(".about").exists()
 
 
+def test_what_another_machine_left_goes_once_nobody_can_be_using_it(server, config, tmp_path):
+    new, key = tmp_path / "kept" / "new", "0123456789abcdef" * 4
+    names = {
+        "held": f".tmp-fedcba98-4711-01234567-00000001-{key}",
+        "abandoned": f".tmp-fedcba98-4711-01234567-00000002-{key[::-1]}",
+        "written to": f".tmp-fedcba98-4711-01234567-00000003-{key[4:]}0123",
+        "of no known product": ".tmp-fedcba98-4711-01234567-00000004-product",
+    }
+    for what, name in names.items():
+        (new / name).mkdir(parents=True)
+        (new / name / "product.fits").write_bytes(b"half")
+        if what != "written to":
+            os.utime(new / name / "product.fits", (1e9, 1e9))
+        os.utime(new / name, (1e9, 1e9))
+    (tmp_path / "kept" / "locks").mkdir()
+    with fetch.using(config), locks.locked(tmp_path / "kept" / "locks" / key):  # as its fetch would, wherever it runs
+        keep_image(server, 1)
+    assert {what for what, name in names.items() if (new / name).exists()} == set(names) - {"abandoned"}
+    assert list((tmp_path / "kept" / "locks").iterdir()) == [tmp_path / "kept" / "locks" / key]
+
+
 def test_a_lock_that_cannot_be_made_is_an_error_with_a_way_out(server, quick):
     path = keep_image(server)
     path.unlink()
@@ -722,6 +743,68 @@ def test_an_answer_is_bounded_by_what_it_unpacks_to(quick):
         with pytest.raises(FetchError, match="more than 1 MB"):
             fetch.get(server.url, what="it", most_bytes=10**6)
     assert inspect.signature(fetch.get).parameters["most_bytes"].default == 2**30
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [{"NAXIS1": -2880}, {"NAXIS1": 2**62}, {"NAXIS": 10**6}, {"PCOUNT": -(2**40)}, {"BITPIX": 7}],
+    ids=lambda cards: "".join(cards),
+)
+def test_headers_that_cannot_be_are_refused_before_a_library_acts_on_them(cards):
+    whole = image()
+    for name, value in cards.items():
+        card = f"{name:<8}= {value:>20}".ljust(80).encode()
+        at = whole.find(f"{name:<8}=".encode())
+        whole = whole[:at] + card + whole[at + 80 :]
+    for content in (whole, gzip.compress(whole)):
+        with pytest.raises(FetchError, match=r"it: (the answer is no readable FITS file|the FITS file is cut short)"):
+            fetch.is_fits(content, "it")
+
+
+def test_a_header_without_end_is_not_read_to_its_end(tmp_path):
+    path = tmp_path / "long.fits"
+    with path.open("wb") as file:
+        file.write(image()[:2800].replace(b"END ", b"    "))
+        file.truncate(2**33)  # 8 GB, of which the disk holds nothing
+    with pytest.raises(FetchError, match="readable FITS file: header 0 has more than 100000 cards"):
+        fetch.is_fits(path, "it")
+
+
+def test_json_is_of_bounded_size_and_depth_and_of_the_kind_that_was_asked_for(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b'[{"a": 1}]')
+    assert fetch.json_of(b'{"format": "VOTABLE"}', "it", dict) == {"format": "VOTABLE"}
+    assert fetch.json_of(path, "it", list) == fetch.json_of(path.read_bytes(), "it", list) == [{"a": 1}]
+    for content, kind, reason, retryable in (
+        (b'[{"a": 1}]', dict, "expected an object, found list", True),
+        (b'{"a": 1}', list, "expected a list, found dict", True),
+        (b'{"a": 1', dict, "damaged, no JSON", True),
+        (b'{"a": ' + b"[" * 10**5, dict, "nested more than 64 deep|damaged, no JSON", True),
+        (b'{"a": \xff}', dict, "damaged, no JSON", True),
+        (b"<html><body>Down</body></html>", dict, "a page came instead of JSON: Down", True),
+        (b"<VOTABLE><RESOURCE/></VOTABLE>", dict, "a VOTable came instead of JSON", False),
+        (b" ", dict, "an empty answer", True),
+    ):
+        with pytest.raises(FetchError, match=f"^it: .*({reason})") as caught:
+            fetch.json_of(content, "it", kind)
+        assert caught.value.retryable is retryable
+    with path.open("wb") as file:
+        file.truncate(2**29)
+    with pytest.raises(FetchError, match=r"an empty answer|MB, more than"):
+        fetch.json_of(path, "it", dict)
+
+
+def test_a_page_of_an_error_that_nobody_has_read_is_read_in_part(quick):
+    import requests
+
+    class Endless(Server):
+        def answer(self, asked):
+            return Answer(b"Out of order. " * 10**6, "text/plain", 404)
+
+    with Endless() as endless, requests.Session() as session, session.get(endless.url, stream=True) as response:
+        with pytest.raises(FetchError, match=r"HTTP 404 Not Found: Out of order\."):
+            fetch.attempt(response.raise_for_status, host=endless.url, what="it")
+        assert response.raw.tell() < 2**18
 
 
 def test_every_cut_that_costs_data_is_found():

@@ -111,7 +111,7 @@ def test_scores_that_were_damaged_are_made_anew(session, capsys):
     flip(path, path.read_bytes().index(b"o") + 1)
     with pytest.raises(DamagedError, match="digest"):
         Session.open(session.path).scores()
-    assert main(["info", str(session.path), "--repair"]) == 0
+    assert main(["info", str(path), "--repair"]) == 0
     assert "moved aside" in capsys.readouterr().out
     assert (session.path / "set-aside" / "rounds" / "0001" / "scores" / path.name).is_file()
     again = Session.open(session.path)

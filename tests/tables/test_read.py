@@ -1,6 +1,7 @@
 """One door for every table: nothing in a file opens another file or an address, and a trap is refused, not run into."""
 
 import csv
+import gzip
 import io
 import json
 import subprocess
@@ -9,28 +10,44 @@ import sys
 import numpy as np
 import pytest
 import requests
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyvo.dal import DALFormatError, TAPService
 
-from astroanomaly import FetchError, UnreadableError, fetch, read_catalog, read_texts, read_votable
+import hostile
+from astroanomaly import (
+    FetchError,
+    ReadLimits,
+    TextTable,
+    UnreadableError,
+    fetch,
+    read_catalog,
+    read_texts,
+    read_votable,
+)
+from astroanomaly.parallel.limits import limited
+from astroanomaly.tables import read as read_module
 from astroanomaly.tables.read import read_table
 from astroanomaly_plugins.shared.client_answers import check_answer
 from astroanomaly_plugins.vo.bands import BandChoice
 from astroanomaly_plugins.vo.products import read_products
 from hostile_tables import bombs, pointing, votable
+from programs import next_lines, running
 from servers.base import NOT_FOUND, Answer, Server
 
 HARMLESS = ("xinclude.vot", "stylesheet.vot", "schema.vot", "addresses.csv", "horizon.ecsv")  # labels all the same
 TRY_ALL = """
-import json, resource, sys, time
+import json, mmap, resource, sys, time
 from pathlib import Path
 
 import astroanomaly.errors, astropy.io.votable, astropy.io.ascii, astropy.io.fits, yaml
 from astroanomaly import read_catalog, read_texts
 from astroanomaly.labels.tables import read_truth_column
 
+from astroanomaly.parallel.watch import MARK_BYTES, Marks, is_watched
+
+is_watched(Marks(mmap.mmap(-1, MARK_BYTES), {}))  # whatever is parsed is parsed in this process, which is listened to
 folder, secret, address = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 seen = []
@@ -103,6 +120,64 @@ def test_traps_are_refused_without_a_crash_and_within_their_memory(tmp_path):
     assert not (tmp_path / "hacked").exists()
     harmless = {"numbers.csv", "bars.txt", "daophot.txt", "fixed.txt", "heap.fits", "base64.fits"}
     assert {name for name, ends in told.items() if "read" in ends} <= harmless
+
+
+def written(folder, form):
+    """A table in a form that a library parses."""
+    path = folder / f"t.{form}"
+    Table({"id": ["a"], "ra": [1.0], "dec": [2.0]}).write(path, format={"vot": "votable"}.get(form, form))
+    return path
+
+
+@pytest.mark.parametrize("form", ["fits", "vot"])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (hostile.hang_at, "reading took longer than"),
+        (hostile.crash_at, r"reading crashed a library \(SIGSEGV\)"),
+        (hostile.bloat_at, "more memory than there is"),
+    ],
+)
+def test_a_table_that_a_library_dies_of_is_an_error_that_names_it(form, fault, words, tmp_path):
+    path = written(tmp_path, form)
+    limits = ReadLimits(file_seconds=0.5 if fault is hostile.hang_at else 60, memory_gb=1)
+    with limited(limits), pytest.raises(UnreadableError, match=words) as caught:
+        read_table(path, fault, lambda names: names[0])
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["fits", "vot", "ecsv", "csv"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_is_the_same_whichever_process_has_parsed_it(form, packed, tmp_path):
+    path = tmp_path / f"t.{form}"
+    made = Table({"id": ["a", "b"], "ra": [1.0, 2.0], "n": [1, 2]}, units={"ra": "deg"}, descriptions={"ra": "of it"})
+    if form != "csv":
+        made["gap"] = MaskedColumn([1.5, 2.5], mask=[False, True], unit="mJy")
+    made.write(path, format={"vot": "votable"}.get(form, form))
+    if packed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    there = read_table(path, read_module._any, lambda names: "id")
+    here = read_module._parsed((path, str(path), read_module._any))
+    here = here.table(lambda name: name == "id") if isinstance(here, TextTable) else here
+    assert there.colnames == here.colnames == made.colnames
+    for name in there.colnames:
+        assert there[name].dtype.newbyteorder("=") == here[name].dtype.newbyteorder("=")
+        assert (there[name].unit, there[name].description) == (here[name].unit, here[name].description)
+        np.testing.assert_array_equal(np.ma.asarray(there[name]), np.ma.asarray(here[name]))
+        np.testing.assert_array_equal(np.ma.getmaskarray(there[name]), np.ma.getmaskarray(here[name]))
+
+
+def test_a_plain_text_table_is_read_without_another_process(tmp_path):
+    (tmp_path / "t.csv").write_text("id,ra,dec\na,1,2\n")
+    program = """
+        import sys
+        from pathlib import Path
+        import psutil
+        from astroanomaly import read_catalog
+        print(read_catalog(sys.argv[1]).ids.tolist(), len(psutil.Process().children()), flush=True)
+    """
+    with running(program, tmp_path / "t.csv") as process:
+        assert next_lines(process, 1) == ["['a'] 0"]
 
 
 def test_an_address_is_not_taken_for_a_path(tmp_path):

@@ -18,7 +18,7 @@ from astroanomaly.cache.file_digest import bytes_digest
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import BackboneConfig, build, to_plain
 from astroanomaly.errors import AstroAnomalyError, CheckpointError, StorageError, UnreadableError
-from astroanomaly.files import atomic_path
+from astroanomaly.files import atomic_path, open_plain
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "has_digest", "load_checkpoint", "save_checkpoint"]
 
@@ -183,7 +183,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if length > min(_MAX_HEADER_BYTES, max(os.fstat(file.fileno()).st_size - 8, 0)):
                 raise CheckpointError(f"{path} is no checkpoint: it is cut short or not a safetensors file")

@@ -9,13 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import CheckpointError, ConfigError, UnreadableError
+from astroanomaly.files import open_plain
 
 __all__ = ["WORDS", "load_state", "load_weights", "open_weights", "read_weights"]
 
@@ -117,7 +118,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def open_weights(path: Path) -> io.BufferedReader:
+def open_weights(path: Path) -> BinaryIO:
     """Open a weights file, or say what else backbone.weights could have been."""
     if path.suffix not in _SUFFIXES:
         raise ConfigError(
@@ -125,9 +126,9 @@ def open_weights(path: Path) -> io.BufferedReader:
             f"{nearest(str(path), WORDS)}"
         )
     try:
-        return path.open("rb")
-    except OSError as error:
-        raise UnreadableError(f"weights file {path} cannot be read: {error.strerror or error}") from error
+        return open_plain(path)
+    except UnreadableError as error:
+        raise UnreadableError(f"weights file {error}") from error
 
 
 def _under_prefix(state: dict[str, Tensor], network: nn.Module, path: Path) -> dict[str, Tensor]:

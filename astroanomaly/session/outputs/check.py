@@ -87,7 +87,7 @@ def check_bundle(path: str | Path) -> BundleReport:
 
 
 def _description(path: Path, text: str) -> dict[str, Any]:
-    about = parse_json(text, f"{path}: {DESCRIPTION}", error=CacheError, remedy="fetch the bundle again")
+    about = parse_json(text, f"{path}: {DESCRIPTION}", kind=dict, error=CacheError, remedy="fetch the bundle again")
     if about.get("format") != BUNDLE_FORMAT:
         raise UnreadableError(f"{path} is no bundle of AstroAnomaly: {DESCRIPTION} does not say so")
     version = about.get("version")

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from astroanomaly import ConfigError, FetchError, Grid, fetch
-from astroanomaly.cutting import first_pixels, grid_from_hdu, quiet, sky_to_pixel
+from astroanomaly import ConfigError, FetchError, Grid, UnreadableError, fetch
+from astroanomaly.cutting import check_fits_stream, first_pixels, grid_from_hdu, quiet, sky_to_pixel
 
 __all__ = ["RemoteImage", "host_of", "needs_cloud_package"]
 
@@ -108,6 +108,12 @@ class RemoteImage:
             from astropy.io import fits
 
             self._stream = _stream(self.address)
+            try:
+                check_fits_stream(self._stream, int(self._stream.size or 0), "")
+            except UnreadableError as error:
+                reason = f"what came is no whole FITS file: {str(error).partition('as FITS: ')[2]}"
+                raise FetchError(reason, retryable=True, reason=reason) from error
+            self._stream.seek(0)
             with quiet():
                 self._hdulist = fits.open(self._stream, lazy_load_hdus=True)
                 number = 0 if self._hdulist[0].header.get("NAXIS", 0) else 1

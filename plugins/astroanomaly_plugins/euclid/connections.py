@@ -6,15 +6,17 @@ import contextlib
 import http.client
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from astroanomaly import fetch
 from astroanomaly.fetch import ClientOutput
+from astroanomaly_plugins.shared.client_answers import MOST_FILE_BYTES, MOST_TABLE_BYTES, too_long
 
 __all__ = ["Connections"]
 
 _ERROR_PAGE_BYTES = 20_000  # that are read
+_CHUNK_BYTES = 2**20
 
 
 class Connections:
@@ -85,6 +87,7 @@ class _Listening:
             self._owner.opened(response)
             if response.status >= 400:
                 _refuse(response)
+            response.read = _Bounded(response, self._owner.note)  # type: ignore[method-assign]
         except (OSError, http.client.HTTPException) as error:
             self._owner.note(error)
             raise
@@ -101,6 +104,33 @@ class _Secure(_Listening, http.client.HTTPSConnection):
     def __init__(self, owner: Connections, host: str, port: int, *, timeout: float) -> None:
         super().__init__(host, port, timeout=timeout)
         self._owner = owner
+
+
+class _Bounded:
+    """Reads an answer up to a size: in pieces, as into a file, or whole, as into memory."""
+
+    def __init__(self, response: http.client.HTTPResponse, note: Callable[[Exception], None]) -> None:
+        self._response = response
+        self._read: Callable[[int], bytes] = response.read
+        self._note = note
+        self._came = 0
+
+    def __call__(self, amt: int | None = None) -> bytes:
+        if amt is not None:
+            return self._piece(amt, MOST_FILE_BYTES)
+        whole = b"".join(iter(lambda: self._piece(_CHUNK_BYTES, MOST_TABLE_BYTES), b""))
+        if self._response.length:  # bytes that were promised and have not come
+            raise http.client.IncompleteRead(whole, self._response.length)
+        return whole
+
+    def _piece(self, nbytes: int, most_bytes: int) -> bytes:
+        piece = self._read(nbytes)
+        self._came += len(piece)
+        if self._came > most_bytes:
+            error = too_long(most_bytes)
+            self._note(error)
+            raise error
+        return piece
 
 
 def _refuse(response: http.client.HTTPResponse) -> None:

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import socket
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,8 @@ from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.connections import Connections
 from astroanomaly_plugins.euclid.files import check_cutout, read_answer
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic, mosaic_extent
+from astroanomaly_plugins.euclid.packed import unpack
+from astroanomaly_plugins.shared.client_answers import understood
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -84,25 +85,26 @@ class EsaArchive:
             "Euclid mosaics at ESA",
         )
         found = []
-        for row in rows:
-            name, folder = str(row["file_name"]), str(row["datalabs_path"] or "").rstrip("/")
-            local = "" if not folder or folder == "--" else folder if folder.endswith(name) else f"{folder}/{name}"
-            half_x, half_y = mosaic_extent(str(row["fov"]), float(row["ra"]), float(row["dec"]))
-            found.append(
-                Mosaic(
-                    name=name,
-                    address=f"{str(row['file_path']).rstrip('/')}/{name}",
-                    local=local,
-                    tile=str(row["tile_index"]),
-                    instrument=str(row["instrument_name"]),
-                    band=band_name(str(row["filter_name"]), str(row["instrument_name"])),
-                    ra=float(row["ra"]),
-                    dec=float(row["dec"]),
-                    half_x=half_x,
-                    half_y=half_y,
-                    number=int(row["mosaic_product_oid"]),
+        with understood("Euclid mosaics at ESA"):
+            for row in rows:
+                name, folder = str(row["file_name"]), str(row["datalabs_path"] or "").rstrip("/")
+                local = "" if not folder or folder == "--" else folder if folder.endswith(name) else f"{folder}/{name}"
+                half_x, half_y = mosaic_extent(str(row["fov"]), float(row["ra"]), float(row["dec"]))
+                found.append(
+                    Mosaic(
+                        name=name,
+                        address=f"{str(row['file_path']).rstrip('/')}/{name}",
+                        local=local,
+                        tile=str(row["tile_index"]),
+                        instrument=str(row["instrument_name"]),
+                        band=band_name(str(row["filter_name"]), str(row["instrument_name"])),
+                        ra=float(row["ra"]),
+                        dec=float(row["dec"]),
+                        half_x=half_x,
+                        half_y=half_y,
+                        number=int(row["mosaic_product_oid"]),
+                    )
                 )
-            )
         return found
 
     def query(self, adql: str, what: str) -> Table:
@@ -176,9 +178,8 @@ class EsaArchive:
                 ),
                 self._log_in_again if self.login else None,
             )
-            images = [Path(name) for name in files if ".fits" in Path(name).name]
-            if images and images[0] != path:  # it came in a tar or zip file
-                images[0].replace(path)
+            if files != [str(path)]:
+                raise FetchError("the archive that came holds no FITS file", retryable=True)
 
         return fetch.cached(
             {
@@ -242,8 +243,6 @@ def _make_client(environment: str, server: str, login: bool) -> tuple[Any, Conne
     from astroquery.utils.tap import TapPlus
     from astroquery.utils.tap.conn.tapconn import TapConn
 
-    # astroquery unpacks what is a tar file, wherever its members say; Python before 3.14 lets them
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     parts = urlsplit(server)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
@@ -274,6 +273,9 @@ def _make_client(environment: str, server: str, login: bool) -> tuple[Any, Conne
         cutout_handler=plus("sas-cutout", "cutout"),
         show_server_messages=False,
     )
+    # astroquery unpacks whatever is a tar or zip file, wherever its members say and however large they are
+    client._EuclidClass__extract_file = unpack
+    client._EuclidClass__check_file_number = lambda **_: None
     if login:
         _log_in(client, connections)
     return client, connections

@@ -17,7 +17,7 @@ from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.cloud import RemoteImage, host_of, needs_cloud_package
 from astroanomaly_plugins.euclid.files import check_cutout, read_answer
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic, mosaic_extent
-from astroanomaly_plugins.shared.client_answers import check_answer
+from astroanomaly_plugins.shared.client_answers import check_answer, understood
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -75,28 +75,29 @@ class IrsaArchive:
 
         rows = self._cached({"service": "Euclid SIA2 at IRSA", "circle": [ra, dec, radius]}, ask, what)
         found = []
-        for row in rows:
-            if "dataproduct_subtype" not in rows.colnames or str(row["dataproduct_subtype"]) != "science":
-                continue
-            address = _address(row)
-            name = address.rpartition("/")[2]
-            tile = re.search(r"TILE(\d+)", name)
-            instrument, place = str(row["instrument_name"]), (float(row["s_ra"]), float(row["s_dec"]))
-            half_x, half_y = mosaic_extent(str(row["s_region"]), *place)
-            found.append(
-                Mosaic(
-                    name=name,
-                    address=address,
-                    local="",
-                    tile=tile.group(1) if tile else name,
-                    instrument=instrument,
-                    band=band_name(str(row["energy_bandpassname"]), instrument),
-                    ra=place[0],
-                    dec=place[1],
-                    half_x=half_x,
-                    half_y=half_y,
+        with understood(what):
+            for row in rows:
+                if "dataproduct_subtype" not in rows.colnames or str(row["dataproduct_subtype"]) != "science":
+                    continue
+                address = _address(row)
+                name = address.rpartition("/")[2]
+                tile = re.search(r"TILE(\d+)", name)
+                instrument, place = str(row["instrument_name"]), (float(row["s_ra"]), float(row["s_dec"]))
+                half_x, half_y = mosaic_extent(str(row["s_region"]), *place)
+                found.append(
+                    Mosaic(
+                        name=name,
+                        address=address,
+                        local="",
+                        tile=tile.group(1) if tile else name,
+                        instrument=instrument,
+                        band=band_name(str(row["energy_bandpassname"]), instrument),
+                        ra=place[0],
+                        dec=place[1],
+                        half_x=half_x,
+                        half_y=half_y,
+                    )
                 )
-            )
         if any(mosaic.address.startswith("s3:") for mosaic in found):
             needs_cloud_package()
         return found

@@ -11,6 +11,7 @@ import numpy as np
 
 from astroanomaly import CatalogError, ConfigError, FetchError
 from astroanomaly.sky import read_angle, read_position
+from astroanomaly_plugins.shared.client_answers import understood
 from astroanomaly_plugins.shared.columns import carried
 from astroanomaly_plugins.shared.positions import Positions
 
@@ -104,7 +105,8 @@ def from_cone(
     if magnitude_limit is not None:
         where += f" AND {_checked(flux_column)} >= {10 ** ((_MICROJANSKY_MAG - magnitude_limit) / 2.5)!r}"
     counted = archive.query(f"SELECT COUNT(*) AS number FROM {archive.catalogue} WHERE {where}", "size of the cone")
-    number = int(counted[counted.colnames[0]][0])
+    with understood("size of the cone"):
+        number = int(counted[counted.colnames[0]][0])
     if number == 0:
         limit = "" if magnitude_limit is None else f" brighter than magnitude {magnitude_limit:g}"
         raise CatalogError(
@@ -185,7 +187,8 @@ def _positions(archive: MerCatalogue, table: Table) -> Positions:
             f"{', '.join(table.colnames)}"
         )
     ids, ra, dec = (lower[name] for name in (archive.id_column, archive.ra_column, archive.dec_column))
-    table = table[np.unique(np.asarray(table[ids]), return_index=True)[1]]
-    columns = {name: column for name, column in carried(table, ("*",)).items() if name not in (ids, ra, dec)}
-    degrees = [np.ma.filled(np.ma.asarray(table[name], np.float64), np.nan) for name in (ra, dec)]
+    with understood(f"the MER catalogue at {archive.name}"):
+        table = table[np.unique(np.asarray(table[ids]), return_index=True)[1]]
+        columns = {name: column for name, column in carried(table, ("*",)).items() if name not in (ids, ra, dec)}
+        degrees = [np.ma.filled(np.ma.asarray(table[name], np.float64), np.nan) for name in (ra, dec)]
     return Positions(np.array([str(one) for one in table[ids]]), degrees[0], degrees[1], columns)

@@ -125,11 +125,7 @@ def _check_alone(path: Path, **asked: Any) -> None:
 def _check(path: Path, *, survey: str, grid: Grid, form: str, what: str) -> None:
     """Refuse an image of another survey, on another grid, or cut short."""
     if form != "fits":
-        pixels = picture(path, what)
-        if pixels.shape[-2:] != grid.shape:
-            raise _error(
-                what, f"the picture has {say_size(pixels.shape)} pixels, {say_size(grid.shape)} were asked for"
-            )
+        picture(path, what, grid.shape)
         return
     fetch.is_fits(path, what)
     try:
@@ -158,20 +154,30 @@ def say_size(shape: Sequence[int] | None) -> str:
     return " x ".join(str(length) for length in reversed(shape)) if shape else "no"
 
 
-def picture(path: Path, what: str) -> np.ndarray:
+def picture(path: Path, what: str, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Read a JPEG or PNG as uint8 ``(3 or 4, height, width)``, in the order of FITS: the first row is the lowest.
+
+    Parameters
+    ----------
+    shape
+        ``(height, width)`` that it must have. None: it was compared when it came.
 
     Raises
     ------
     FetchError
-        If it is no picture, or cut short.
+        If it is no such picture, or cut short.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=("JPEG", "PNG")) as opened:  # others start programs, or have no bounds
+            if shape is not None and opened.size != shape[::-1]:
+                found = say_size(opened.size[::-1])
+                raise _error(what, f"the picture has {found} pixels, {say_size(shape)} were asked for")
             alpha = "A" in opened.getbands() or "transparency" in opened.info
             pixels: Any = np.asarray(opened.convert("RGBA" if alpha else "RGB"))
+    except FetchError:
+        raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         whole = "no picture" if isinstance(error, UnidentifiedImageError) else "a picture cut short"
         raise _error(what, f"the answer is {whole}", retryable=True) from error

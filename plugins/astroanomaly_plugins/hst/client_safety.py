@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 
-from astroanomaly import FetchError, fetch
+from astroanomaly import fetch
+from astroanomaly_plugins.shared.client_answers import bound_size
 
 if TYPE_CHECKING:
     from requests import Response, Session
 
 __all__ = ["LastError", "json_of", "prepare"]
 
-_SHOWN_LETTERS = 160  # of a page
+_MOST_BYTES = 2**30  # of an answer that is held in memory
 
 
 @dataclass
@@ -48,19 +46,28 @@ class _Timed(HTTPAdapter):
             raise
 
 
-def prepare(session: Session, look: Callable[[Response], None] | None = None) -> LastError:
-    """Give a session the user's time limits; raise on every HTTP status that is an error, before its client sees it.
+def prepare(
+    session: Session,
+    look: Callable[[Response], None] | None = None,
+    most_bytes: Callable[[Response], int] = lambda response: _MOST_BYTES,
+) -> LastError:
+    """Give a session the user's time limits, and its answers a limit of their size.
+
+    Every HTTP status that is an error is raised before the client sees it.
 
     Parameters
     ----------
     look
         Looks at each answer before the client does, and raises `FetchError` where it is not what was asked for.
+    most_bytes
+        Most bytes that are read of an answer.
     """
     trouble = LastError()
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Timed(trouble))
 
     def check(response: Response, *_: Any, **__: Any) -> None:
+        bound_size(response, most_bytes(response))
         try:
             response.raise_for_status()
         except RequestException as error:
@@ -81,14 +88,4 @@ def json_of(response: Response) -> dict[str, Any]:
     FetchError
         If it is something else; worth another try, since it is mostly the page of a proxy or of a busy server.
     """
-    if not response.content.strip():
-        raise FetchError("an empty answer", retryable=True)
-    try:
-        value = json.loads(response.content)
-    except ValueError:
-        text = re.sub(r"(?s)<(head|script|style)\b.*?</\1>|<[^>]*>", " ", response.text[:20_000])
-        words = " ".join(html.unescape(text).split())[:_SHOWN_LETTERS]
-        raise FetchError(f"a page came instead of JSON: {words}", retryable=True) from None
-    if not isinstance(value, dict):
-        raise FetchError(f"JSON of another kind came: {type(value).__name__} instead of an object", retryable=True)
-    return value
+    return fetch.json_of(response.content, "the answer", dict)

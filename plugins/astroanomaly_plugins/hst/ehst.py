@@ -8,18 +8,17 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly import FetchError, fetch
+from astroanomaly import FetchError, ReadLimits, fetch
 from astroanomaly_plugins.hst.client_safety import prepare
 from astroanomaly_plugins.hst.products import REACH_DEG, Product, collection_of, filter_name, stem
 from astroanomaly_plugins.hst.tables import rows_of
-from astroanomaly_plugins.shared.client_answers import check_answer
+from astroanomaly_plugins.shared.client_answers import MOST_FILE_BYTES, MOST_TABLE_BYTES, check_answer, understood
 
 if TYPE_CHECKING:
     from requests import Response
@@ -49,15 +48,17 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
         path.write_text(json.dumps(_observations(center, radius_deg, criteria, what)), encoding="utf-8")
 
     path = fetch.cached(request, ask, host=_host(), what=what, suffix=".txt")
-    observations = {str(row["observation_id"]): row for row in json.loads(path.read_text(encoding="utf-8"))}
+    observations = {str(row["observation_id"]): row for row in fetch.json_of(path, what, list)}
     names = sorted(observations)
     products = []
     for start in range(0, len(names), _OBSERVATIONS_PER_REQUEST):
         part = names[start : start + _OBSERVATIONS_PER_REQUEST]
-        for file in _files_of(part):
-            owner = max((name for name in part if file["name"].startswith(name)), key=len, default="")
-            if owner:
-                products.append(_product(file, observations[owner]))
+        files = _files_of(part)
+        with understood(what):
+            for file in files:
+                owner = max((name for name in part if file["name"].startswith(name)), key=len, default="")
+                if owner:
+                    products.append(_product(file, observations[owner]))
     return products
 
 
@@ -143,8 +144,7 @@ def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
 
     request = {"service": "esa hubble files", "product": list(observations), "position": None, "size": None}
     path = fetch.cached(request, ask, host=_host(), what=what, suffix=".txt")
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return fetch.json_of(path, what, list)
 
 
 def _size(text: str) -> int:
@@ -172,8 +172,12 @@ def download(name: str) -> Path:
             came.replace(path)
             return
         try:
+            most_bytes = ReadLimits.current().expanded_bytes(came.stat().st_size)
             with gzip.open(came) as source, path.open("wb") as target:
-                shutil.copyfileobj(source, target, 2**20)
+                while part := source.read(2**20):
+                    target.write(part)
+                    if target.tell() > most_bytes:
+                        raise FetchError(f"it grows to more than {most_bytes / 1e9:.1f} GB when it is unpacked")
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise FetchError("the compressed file is cut short", retryable=True) from error
         came.unlink()
@@ -208,15 +212,23 @@ def _archive() -> Any:
     known = getattr(_local, "archive", None)
     if known is None or known[0] != _host():
         session = ESAAuthSession()
-        _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS), _look)
+        _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS), _look, _most_bytes)
         _local.archive = known = (_host(), ESAHubbleClass(show_messages=False, auth_session=session))
     return known[1]
 
 
 def _look(response: Response) -> None:
     """Look at tables, which the client reads itself; images go to files, and are looked at there."""
-    if not response.url.startswith(_data_host()):
+    if not _is_file(response):
         check_answer(response)
+
+
+def _most_bytes(response: Response) -> int:
+    return MOST_FILE_BYTES if _is_file(response) else MOST_TABLE_BYTES
+
+
+def _is_file(response: Response) -> bool:
+    return response.url.startswith(_data_host())
 
 
 def _table(call: Callable[[Any], Any], what: str) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly import FetchError, fetch
+from astroanomaly import FetchError, ReadLimits, fetch
 from astroanomaly_plugins.hst.client_safety import json_of, prepare
 from astroanomaly_plugins.hst.mast import server
 
@@ -84,8 +84,11 @@ def _look_at_cutouts(response: Response) -> None:
 def _check_zip(content: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in archive.namelist():
-                fetch.is_fits(archive.read(name), name)
+            about = archive.infolist()
+            if sum(one.file_size for one in about) > ReadLimits.current().expanded_bytes(len(content)):
+                raise FetchError("the zip of cutouts grows to far more than its size when it is unpacked")
+            for one in about:
+                fetch.is_fits(archive.read(one), one.filename)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise FetchError("the zip of cutouts is cut short or damaged", retryable=True) from error
 

@@ -20,6 +20,7 @@ from astroanomaly import FetchError, fetch
 from astroanomaly_plugins.hst.client_safety import json_of, prepare
 from astroanomaly_plugins.hst.products import Product, collection_of, filter_name, stem
 from astroanomaly_plugins.hst.tables import rows_of
+from astroanomaly_plugins.shared.client_answers import understood
 
 if TYPE_CHECKING:
     from requests import Response
@@ -70,16 +71,17 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
         path.write_text(json.dumps(_observations(center, radius_deg, criteria)), encoding="utf-8")
 
     path = fetch.cached(request, ask, host=server(), what=what, suffix=".txt")
-    observations = {row["obsid"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+    observations = {row["obsid"]: row for row in fetch.json_of(path, what, list)}
     files: list[dict[str, Any]] = []
     numbers = sorted(observations)
     for start in range(0, len(numbers), _ITEMS_PER_REQUEST):
         files += _files_of(numbers[start : start + _ITEMS_PER_REQUEST])
     products = []
-    for row in files:
-        about = observations.get(row["obsID"])
-        if about is not None and row["obs_id"] == about["obs_id"]:
-            products.append(_product(row, about))
+    with understood(what):
+        for row in files:
+            about = observations.get(row["obsID"])
+            if about is not None and row["obs_id"] == about["obs_id"]:
+                products.append(_product(row, about))
     return products
 
 
@@ -131,20 +133,24 @@ def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
 
     request = {"service": "mast products", "product": list(numbers), "position": None, "size": None}
     path = fetch.cached(request, ask, host=server(), what=what, suffix=".txt")
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+    return fetch.json_of(path, what, list)
 
 
 def _ask(call: Any) -> Any:
     """Call `Observations`; an empty table is an answer, not a warning."""
     from astroquery.exceptions import InvalidQueryError, NoResultsWarning
+    from requests import RequestException
 
     try:
         return call(_client())
+    except RequestException:
+        raise
     except NoResultsWarning:  # where warnings are errors
         return None
     except InvalidQueryError as error:
         raise FetchError(f"the query is refused: {error}") from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:  # astroquery on a damaged table
+        raise FetchError(f"the answer holds no table: {type(error).__name__}: {error}", retryable=True) from error
 
 
 def _client() -> Any:
@@ -195,16 +201,12 @@ def locate(addresses: Sequence[str]) -> dict[str, str]:
             path.write_bytes(content)
 
         path = fetch.cached(request, ask, host=server(), what="paths of HST files", suffix=".txt")
-        for address, about in json.loads(path.read_text(encoding="utf-8")).items():
+        for address, about in fetch.json_of(path, "paths of HST files", dict).items():
             if isinstance(about, dict) and about.get("path"):
                 found[address] = re.sub(r"^/+", "", str(about["path"]))
     return found
 
 
 def _check_paths(content: bytes) -> None:
-    try:
-        value = json.loads(content)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict) or not value:
+    if not fetch.json_of(content, "paths of HST files", dict):
         raise FetchError("something else came instead of the paths of files", retryable=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import ConfigError, FetchError, Grid, UnreadableError, fetch
-from astroanomaly.cutting import quiet
+from astroanomaly.cutting import check_fits_stream, quiet
 from astroanomaly_plugins.hst.headers import HeaderInfo
 from astroanomaly_plugins.hst.images import HstImage, Weighted, take
 
@@ -77,7 +77,7 @@ class S3Product:
             what=what,
             suffix=".txt",
         )
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = fetch.json_of(path, what, dict)
         about = HeaderInfo(**{**content["about"], "zeropoint": float(content["about"]["zeropoint"])})
         shape = (int(content["shape"][0]), int(content["shape"][1]))
         grid = Grid(base64.b64decode(content["grid"]), shape)
@@ -112,9 +112,9 @@ class S3Product:
 
     def _save_window(self, path: Path, y0: int, y1: int, x0: int, x1: int) -> None:
         with self._lock:
-            self._opened()
-            sci, weights = self._shown
             try:
+                self._opened()
+                sci, weights = self._shown
                 pixels = np.array(sci.section[y0:y1, x0:x1], np.float32)
                 if weights is not None:
                     pixels[~(np.asarray(weights.section[y0:y1, x0:x1]) > 0)] = np.nan
@@ -147,6 +147,8 @@ class S3Product:
                 self._file.close()
                 fetch.is_fits(head or b"", self.name)
                 raise FetchError("the answer is no FITS file", retryable=True)
+            self._file.seek(0)
+            check_fits_stream(self._file, int(self._file.size), self.name)
             self._file.seek(0)
             with quiet():
                 self._hdulist = fits.open(self._file, memmap=False, lazy_load_hdus=True)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
-from astroanomaly import Fact
-from astroanomaly.cutting import quiet
+from astroanomaly import AstroAnomalyError, Fact, each_watched
+from astroanomaly.cutting import open_fits, quiet
 from astroanomaly_plugins.mosaics.planes import BROKEN, first_line
 
 __all__ = ["checksum_fact"]
@@ -28,8 +27,9 @@ def checksum_fact(paths: Iterable[Path]) -> Fact:
     A file that differs is a warning in the log, and named in the fact, which the cache keeps.
     """
     agree, none, differing = 0, 0, {}
-    for path in dict.fromkeys(paths):
-        there, problems = _compare(path)
+    files = list(dict.fromkeys(paths))
+    for path, found in zip(files, each_watched(_compare, files), strict=True):
+        there, problems = (True, [str(found)]) if isinstance(found, AstroAnomalyError) else found
         if problems:
             _log.warning("%s is not as it was written: %s", path, "; ".join(problems))
             differing[str(path)] = problems
@@ -52,7 +52,7 @@ def _compare(path: Path) -> tuple[bool, list[str]]:
     there, problems = False, []
     try:
         # compressed images are compared as the tables that they are stored as
-        with quiet(), fits.open(path, disable_image_compression=True) as hdus:
+        with quiet(), open_fits(path, disable_image_compression=True) as hdus:
             for number, hdu in enumerate(hdus):
                 keywords = {key: str(hdu.header.get(key, "")).strip() for key in ("DATASUM", "CHECKSUM")}
                 if not any(keywords.values()):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import struct
 
 import pytest
@@ -13,7 +14,7 @@ from astroanomaly.config import BackboneConfig, StretchConfig
 from astroanomaly.errors import CheckpointError, StorageError, UnreadableError
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from astroanomaly.learn.network.weights import load_state
+from astroanomaly.learn.network.weights import load_state, read_weights
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
 
@@ -165,3 +166,13 @@ def test_cut_short_newer_foreign_and_not_finite(tmp_path):
         Checkpoint.load(path)
     with pytest.raises(UnreadableError, match="gone"):
         Checkpoint.load(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("read", [load_checkpoint, read_weights])
+def test_what_is_no_plain_file_is_not_read(tmp_path, read):
+    """A pipe would be waited for, and a device might have no end."""
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "zero.safetensors").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(UnreadableError, match=f"{name}.* no plain file"):
+            read(tmp_path / f"{name}.safetensors")

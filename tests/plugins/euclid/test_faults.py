@@ -1,12 +1,20 @@
 """Every way in which Euclid's archives can misbehave: what the user sees, and that nothing is lost."""
 
+import http.client
+import io
 import math
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
 
 from astroanomaly import FetchError, fetch, ingest
+from astroanomaly.parallel import limits
+from astroanomaly_plugins.euclid import connections
+from astroanomaly_plugins.euclid.packed import unpack
 from astroanomaly_plugins.euclid.source import EuclidSource
+from servers.base import Answer, Server
 from servers.euclid import EuclidServer
 from servers.irsa import BucketServer, IrsaServer
 from servers.mer import TILES
@@ -305,6 +313,18 @@ def test_lasting_trouble_in_the_cloud_costs_only_the_objects_it_concerns(kind, w
     assert again.digest() == calm["irsa"]
 
 
+@pytest.mark.parametrize(("name", "value"), [("NAXIS1", -800), ("NAXIS2", 2**40)])
+def test_a_header_in_the_cloud_that_cannot_be_is_a_failure(name, value, mer, irsa, bucket, fill, tmp_path):
+    place = next(place for place, path in bucket.files.items() if path == mer.find(TILES[1], "NIR_H").path)
+    whole = bucket.files[place].read_bytes()
+    at = whole.find(f"{name:<8}=".encode())
+    (tmp_path / "odd.fits").write_bytes(whole[:at] + f"{name:<8}= {value:>20}".ljust(80).encode() + whole[at + 80 :])
+    bucket.files[place] = tmp_path / "odd.fits"
+    cache = fill(via="irsa")
+    assert 3 < len(account(mer, cache)) < 9
+    assert all(f"header 0{': ' + name if value < 0 else ' is of'}" in reason for reason in reasons(cache, bucket))
+
+
 def test_a_mosaic_that_is_not_in_the_cloud_is_said(mer, irsa, bucket, fill):
     gone = mer.find(TILES[1], "NIR_H").path.name
     bucket.files = {name: path for name, path in bucket.files.items() if not name.endswith(gone)}
@@ -314,11 +334,82 @@ def test_a_mosaic_that_is_not_in_the_cloud_is_said(mer, irsa, bucket, fill):
     assert reasons(cache, bucket) == {"the mosaic is not in the cloud"}
 
 
-def test_an_archive_writes_nowhere_but_where_it_is_asked(mer, esa, fill, tmp_path):
+def test_an_archive_writes_nowhere_but_where_it_is_asked(mer, esa, fill, calm, tmp_path):
     esa.misbehave("hostile tar", math.inf, where=CUTOUT)
-    keep = "a/b/c/d/kept"
-    cache = fill(keep=keep)
-    assert len(cache) == 0 or not list(tmp_path.rglob("evil.fits"))
-    outside = [path for path in tmp_path.rglob("evil.fits") if (tmp_path / keep) not in path.parents]
-    assert outside == []
-    assert not (tmp_path / "evil.fits").exists()
+    cache = fill(keep="a/b/c/d/kept")
+    assert list(tmp_path.rglob("evil.fits")) == []
+    assert cache.digest() == calm["esa"]  # the cutout that it holds is taken all the same
+
+
+def packed(kind, members):
+    """A tar or zip file of some members, as bytes."""
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        return buffer.getvalue()
+    with tarfile.open(fileobj=buffer, mode=kind) as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["w", "w:gz", "zip"])
+def test_of_an_archive_of_files_the_first_image_is_taken(kind, tmp_path):
+    path = tmp_path / "product.fits"
+    path.write_bytes(packed(kind, {"read me.txt": b"no image", "../../a.fits": b"image", "b.fits": b"other"}))
+    files = []
+    unpack(str(path), str(tmp_path / "elsewhere"), files)
+    assert files == [str(path)]
+    assert path.read_bytes() == b"image"
+    assert list(tmp_path.iterdir()) == [path]
+    path.write_bytes(packed(kind, {"read me.txt": b"no image"}))
+    unpack(str(path), "", files := [])
+    assert files == []
+
+
+@pytest.mark.parametrize("kind", ["w:gz", "zip"])
+@pytest.mark.parametrize("name", ["a.fits", "a.txt"])
+def test_an_archive_of_files_that_grows_without_end_is_refused(kind, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "FREE_EXPANSION_BYTES", 2**20)
+    path = tmp_path / "product.fits"
+    path.write_bytes(packed(kind, {name: bytes(2**25), "b.fits": b"image"}))
+    if (kind, name) == ("zip", "a.txt"):  # nothing of it has to be unpacked
+        unpack(str(path), "", files := [])
+        assert files == [str(path)]
+        return
+    with pytest.raises(FetchError, match="grows to more than"):
+        unpack(str(path), "", [])
+
+
+def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one():
+    class Dropping(Server):
+        def answer(self, asked):
+            return Answer(b"COMPLETED", "text/plain")
+
+    with Dropping() as server:
+        made = connections.Connections("127.0.0.1", server.port)
+        for fault in ("", "dropped"):
+            server.misbehave(fault)
+            with made.listening("it"):
+                connection = made.get_connection()
+                connection.request("GET", "/phase")
+                response = connection.getresponse()
+                if not fault:
+                    assert response.read() == b"COMPLETED"
+                    continue
+                with pytest.raises(http.client.IncompleteRead):
+                    response.read()
+
+
+def test_an_answer_of_esa_is_read_up_to_a_bound(mer, esa, fill, monkeypatch):
+    monkeypatch.setattr(connections, "MOST_FILE_BYTES", 1000)
+    with pytest.raises(FetchError, match=r"the answer is longer than 0\.001 MB"):
+        fill()
+    monkeypatch.setattr(connections, "MOST_FILE_BYTES", 10**9)
+    monkeypatch.setattr(connections, "MOST_TABLE_BYTES", 5)  # the phase of a job has nine letters
+    with pytest.raises(FetchError, match=r"the answer is longer than 5e-06 MB"):
+        fill()

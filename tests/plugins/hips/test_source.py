@@ -11,12 +11,14 @@ from astropy.coordinates import Angle, Latitude, Longitude
 from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
+from PIL import Image
 
 from astroanomaly import Cache, CatalogError, ConfigError, FetchError, Request, ingest
 from astroanomaly.config import FetchConfig, build
 from astroanomaly.cutting import same_grid, tan_grid
 from astroanomaly.fetch import traffic, using
 from astroanomaly_plugins.hips import service as hips_service
+from astroanomaly_plugins.hips.service import picture
 from astroanomaly_plugins.hips.source import HipsSource
 from servers.hips import HipsServer, HipsSurvey
 
@@ -280,6 +282,19 @@ def _whole(pixels, header):
     stream = io.BytesIO()
     fits.PrimaryHDU(pixels, header).writeto(stream)
     return stream.getvalue()
+
+
+def test_only_the_picture_that_was_asked_for_is_decoded(tmp_path):
+    """PostScript would be drawn by another program, and a huge picture takes memory before its size is compared."""
+    postscript = tmp_path / "a.png"
+    postscript.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(FetchError, match="the answer is no picture"):
+        picture(postscript, "it", (8, 8))
+    large = tmp_path / "b.png"
+    Image.new("1", (9_000, 9_000)).save(large)
+    large.write_bytes(large.read_bytes()[:200])  # whatever decodes it finds it cut short
+    with pytest.raises(FetchError, match="the picture has 9000 x 9000 pixels, 8 x 4 were asked for"):
+        picture(large, "it", (4, 8))
 
 
 def test_colours_stand_alone(server, catalog, tmp_path, net):

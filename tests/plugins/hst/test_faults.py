@@ -1,14 +1,17 @@
 """What the archives of Hubble images do wrong, what the user sees of it, and that nothing is lost."""
 
 import gc
+import io
 import math
+import zipfile
 
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 
 from astroanomaly import ConfigError, FetchConfig, FetchError, fetch, ingest
-from astroanomaly_plugins.hst import ehst
+from astroanomaly.parallel import limits
+from astroanomaly_plugins.hst import ehst, hapcut
 from astroanomaly_plugins.hst.images import science
 from astroanomaly_plugins.hst.source import HstSource
 from servers.hst import served
@@ -137,6 +140,16 @@ def test_an_error_that_hapcut_states_is_not_tried_again(cutting):
     assert reasons(cache) == {"the service states an error: The database is out of order."}
 
 
+def test_a_zip_that_grows_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(limits, "FREE_EXPANSION_BYTES", 2**20)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.fits", bytes(2**24))
+        archive.writestr("b.fits", bytes(2**24))
+    with pytest.raises(FetchError, match="grows to far more than its size"):
+        hapcut._check_zip(content.getvalue())
+
+
 def test_a_cutout_of_another_band_is_refused(cutting):
     with served("mast", [], mosaics()[:1]) as archives:
         archives["mast"].misbehave("wrong band", times=1)
@@ -197,6 +210,7 @@ def test_a_passing_fault_of_the_portal_costs_a_try_and_no_object(kind, where, cu
         ("html", "a page came instead of JSON: Scheduled maintenance"),
         ("empty", "an empty answer"),
         ("stated error", "the service states an error: The database is out of order."),
+        ("odd table", "the answer holds no table: "),
     ],
 )
 def test_a_plan_needs_the_list_of_products(kind, words, cutting, tmp_path):
@@ -294,6 +308,18 @@ def test_a_list_that_was_cut_off_is_asked_for_as_a_job(cutting, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------------------ whole products
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [(ehst, "MOST_FILE_BYTES", "the answer is longer than"), (limits, "FREE_EXPANSION_BYTES", "grows to more than")],
+)
+def test_a_file_without_an_end_is_a_failure(module, name, words, cutting, monkeypatch):
+    monkeypatch.setattr(module, name, 1000)
+    with served("esa", visits()[:1]):
+        cache = cutting("cache", "esa", limits={"expansion": 0.01})
+    assert len(cache) == 0
+    assert all(words in reason for reason in reasons(cache)), reasons(cache)
 
 
 @pytest.mark.parametrize(
@@ -414,3 +440,17 @@ def test_a_file_keeps_to_its_folder_whatever_the_archive_calls_it(name, cutting,
     assert outside == []
     assert len(cache) + len(cache.failures) == len({*cache.ids, *(failure.object_id for failure in cache.failures)})
     assert not any("tmp" in failure.reason for failure in cache.failures)
+
+
+@pytest.mark.parametrize(("name", "value"), [("NAXIS1", -800), ("NAXIS2", 2**40), ("PCOUNT", -(2**50))])
+def test_a_header_in_the_bucket_that_cannot_be_is_a_failure(name, value, cutting):
+    products = visits()[:1]
+    whole = products[0].content
+    at = whole.find(f"{name:<8}=".encode(), whole.find(b"XTENSION"))
+    card = f"{name:<8}= {value:>20}".ljust(80).encode()
+    with served("s3", products) as archives:
+        archives["s3"].replace(products[0].key, whole[:at] + card + whole[at + 80 :])
+        cache = cutting("cache", "s3", exposures="deepest")
+        archives["s3"].replace(products[0].key, whole)
+    assert len(cache.failures) == len(SOURCES)
+    assert all("header 1" in reason for reason in reasons(cache)), reasons(cache)
