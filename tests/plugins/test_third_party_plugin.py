@@ -115,7 +115,8 @@ def test_the_guides_ranker_ranks_in_a_session(installed, cache, tmp_path):
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert next(line for line in done.stdout.splitlines() if line.startswith("star ")).startswith("star 7 ")
+    first = next(line.split() for line in done.stdout.splitlines() if " star " in line)
+    assert first[:3] == ["1", "star", "7"]
 
 
 def test_a_file_the_guides_source_cannot_read_is_a_clear_error(installed, tmp_path):
@@ -297,8 +298,8 @@ def test_rankers_of_a_plugin_stand_in_for_the_probe_and_for_the_one_without_labe
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "the nearest on 9 verdicts", "the ranker nearest cannot say what its scores rest on",
-        "the trees on 9 verdicts", "(48, 48)",
+        "nearest on 9 verdicts", "the ranker nearest cannot say what its scores rest on",
+        "trees on 9 verdicts", "(48, 48)",
     ]  # fmt: skip
 
 

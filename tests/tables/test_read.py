@@ -157,7 +157,7 @@ def test_a_table_is_the_same_whichever_process_has_parsed_it(form, packed, tmp_p
     if packed:
         path.write_bytes(gzip.compress(path.read_bytes()))
     there = read_table(path, read_module._any, lambda names: "id")
-    here = read_module._parsed((path, str(path), read_module._any))
+    here = read_module._parsed((path, str(path), read_module._any, ""))
     here = here.table(lambda name: name == "id") if isinstance(here, TextTable) else here
     assert there.colnames == here.colnames == made.colnames
     for name in there.colnames:
