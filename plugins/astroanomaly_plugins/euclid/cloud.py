@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import numpy as np
 
 from astroanomaly import ConfigError, FetchError, Grid, UnreadableError, fetch
 from astroanomaly.cutting import check_fits_stream, first_pixels, grid_from_hdu, quiet, sky_to_pixel
+from astroanomaly_plugins.shared.buckets import bucket_endpoint, open_buckets
 
 __all__ = ["RemoteImage", "host_of", "needs_cloud_package"]
 
 _BLOCK_BYTES = 1_000_000
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # as botocore itself reads them
 
 
 def needs_cloud_package() -> None:
@@ -40,12 +39,7 @@ def host_of(address: str) -> str:
     """Return the host that serves an address; of a bucket, Amazon's or that of AWS_ENDPOINT_URL_S3."""
     if not address.startswith("s3:"):
         return address
-    return _endpoint() or f"{urlsplit(address).netloc}.s3.amazonaws.com"
-
-
-def _endpoint() -> str:
-    """Address of an S3 service other than Amazon's; empty for none."""
-    return next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
+    return bucket_endpoint() or f"{urlsplit(address).netloc}.s3.amazonaws.com"
 
 
 class RemoteImage:
@@ -154,18 +148,4 @@ def _stream(address: str) -> Any:
 
         return fsspec.open(address, "rb", block_size=_BLOCK_BYTES).open()
     needs_cloud_package()
-    import s3fs
-
-    timeout = fetch.current().timeout_s
-    files = s3fs.S3FileSystem(
-        anon=True,
-        default_block_size=_BLOCK_BYTES,
-        client_kwargs={"endpoint_url": endpoint} if (endpoint := _endpoint()) else {},
-        config_kwargs={
-            "connect_timeout": timeout,
-            "read_timeout": timeout,
-            "retries": {"total_max_attempts": 1, "mode": "standard"},
-        },
-    )
-    files.retries = 1
-    return files.open(address, "rb")
+    return open_buckets().open(address, "rb", block_size=_BLOCK_BYTES)

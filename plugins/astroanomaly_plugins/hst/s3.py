@@ -10,7 +10,6 @@ import base64
 import dataclasses
 import io
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from astroanomaly import ConfigError, FetchError, Grid, UnreadableError, fetch
 from astroanomaly.cutting import check_fits_stream, quiet
 from astroanomaly_plugins.hst.headers import HeaderInfo
 from astroanomaly_plugins.hst.images import HstImage, Weighted, take
+from astroanomaly_plugins.shared.buckets import bucket_endpoint, open_buckets
 
 __all__ = ["BUCKET", "S3Product"]
 
@@ -32,7 +32,7 @@ _REGION = "us-east-1"
 
 def host() -> str:
     """Return the host that is asked."""
-    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    address = bucket_endpoint()
     return address or f"{BUCKET}.s3.amazonaws.com"
 
 
@@ -135,7 +135,7 @@ class S3Product:
         from astropy.io import fits
 
         if self._hdulist is None:
-            self._file = _bucket().open(
+            self._file = _buckets().open(
                 f"{BUCKET}/{self.key}",
                 "rb",
                 block_size=_BLOCK_BYTES,
@@ -182,18 +182,8 @@ class _Windows:
         return self._product.window(int(rows.start), int(rows.stop), int(columns.start), int(columns.stop))
 
 
-def _bucket() -> Any:
+def _buckets() -> Any:
     try:
-        import s3fs
+        return open_buckets(_REGION)
     except ImportError as error:
         raise ConfigError("reading from the cloud needs the package s3fs: pip install 'astroanomaly[cloud]'") from error
-
-    limit = fetch.current().timeout_s
-    bucket = s3fs.S3FileSystem(
-        anon=True,
-        endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None,
-        client_kwargs={"region_name": _REGION},
-        config_kwargs={"connect_timeout": limit, "read_timeout": limit, "retries": {"max_attempts": 0}},
-    )
-    bucket.retries = 1  # tries are made, with pauses, around every call
-    return bucket
