@@ -24,7 +24,8 @@ from astroanomaly.benchmark.store import TrialFolder
 from astroanomaly.benchmark.trial import Trial
 from astroanomaly.cache import Cache
 from astroanomaly.cli.assignments import parse_assignments
-from astroanomaly.labels.tables import match_ids, read_truth_column
+from astroanomaly.labels.matching import match_ids
+from astroanomaly.labels.tables import read_truth_column
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.records import NOMINAL
 

@@ -13,6 +13,13 @@ hypothesis.settings.register_profile("steady", deadline=None)  # how long an exa
 hypothesis.settings.load_profile("steady")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark what runs in Chromium: the tests that ask for it, whatever else they ask for."""
+    for item in items:
+        if "chromium" in item.fixturenames and not item.get_closest_marker("jupyter"):
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session")
 def data_folder():
     """Folder of real images, from the environment variable ASTROANOMALY_DATA."""
