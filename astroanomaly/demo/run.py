@@ -22,7 +22,7 @@ from astroanomaly.session.session import Session
 __all__ = ["DemoResult", "demo_steps"]
 
 _RANKERS = ("cold", "active-search", "tuned")  # one after the other; the first needs no labels
-_LOOKED_AT = 50  # objects that the expert looks at after each ranking
+_LOOKED_AT = 15  # objects that the expert looks at after each ranking
 _RARE_SHARE, _FEWEST_RARE = 0.01, 8
 _CUTOUT_PX = 64  # pixels
 
