@@ -82,7 +82,7 @@ class Learning:
             text=_COMING, disable_math=True, sizing_mode="stretch_width", name="coming_curves",
             styles={"max-width": "900px"},
         )  # fmt: skip
-        live = Div(text=f"<h3>the live {escape(state.shared.instant_ranker)}</h3>")
+        live = Div(text=f"<h3>live ranking: {escape(state.shared.instant_ranker)}</h3>")
         self.root = view(
             Row(
                 Column(Div(text="<h3>train</h3>"), Row(self.ranker, self.iterations, spacing=6),
