@@ -63,8 +63,8 @@ def choose_ranker(session: SessionFolder, options: Mapping[str, object]) -> tupl
     tuple
         Its name, and the reason in words.
     """
-    counts = session.labels.counts()
-    nominal, odd = counts.get(NOMINAL, 0), sum(n for label, n in counts.items() if label in session.classes[1:])
+    counts = Counter(session.labels.labelled().classes)  # without the audit set, as they are learnt from
+    nominal, odd = counts[NOMINAL], counts.total() - counts[NOMINAL]
     objects = len(session.cache)
     labels = f"{odd} anomalies and {nominal} nominal objects are labelled"
     if options:

@@ -221,10 +221,10 @@ class Learner:
                 shared.withdraw(PROBE)
             self.problem = _NEW_CACHES_MESSAGE if self.problem == _NEW_CACHES_MESSAGE else ""
         except AstroAnomalyError as error:
-            self.problem = f"probe: {error}"
+            self.problem = f"{shared.instant_ranker}: {error}"
         except Exception as error:  # noqa: BLE001 - the page says it; the next verdict tries again
-            _log.exception("the probe could not be fitted")
-            self.problem = f"probe: {type(error).__name__}: {error}"
+            _log.exception("the live ranker could not be fitted")
+            self.problem = f"{shared.instant_ranker}: {type(error).__name__}: {error}"
         finally:
             self._fitted_verdicts, self._fitted_features = verdicts, computed
 

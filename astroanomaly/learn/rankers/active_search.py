@@ -47,8 +47,8 @@ class ActiveSearch(Probe):
     def __init__(self, options: ProbeOptions, context: RankerContext) -> None:
         super().__init__(options, context)
         self._cold = Cold(ColdOptions(), context)
-        self._outlier_scores: dict[str, np.ndarray] = {}  # ``(n,)`` by shard, bounded
-        self._compared: tuple[FeatureStore, int, frozenset[str]] | None = None  # what they are of; None: given
+        self._outlier_scores: dict[str, np.ndarray] = {}  # ``(n,)`` by shard, bounded; computed when first asked for
+        self._compared: tuple[FeatureStore, int, frozenset[str]] | None = None  # what `_cold` was fitted on
 
     def share(self, features: FrozenFeatures, *, complete: bool = True) -> None:
         """Use features of a cache that somebody else keeps open, see `FeatureRanker.share`."""
@@ -88,9 +88,11 @@ class ActiveSearch(Probe):
             If a label class is unknown, or there are fewer than three objects to compare.
         """
         store = self._store(cache)
-        if not self._outlier_scores or self._compared not in (None, (store, store.done, exclude)):
+        given = self._compared is None and self._outlier_scores
+        if not given and self._compared != (store, store.done, exclude):
+            self._cold.share(store, complete=self._completes(cache))
             yield from self._cold.fit(cache, labels, exclude)
-            self._outlier_scores = {part.shard: _bounded(-part.log_odds[:, 0]) for part in self._cold.score(cache)}
+            self._outlier_scores = {}
             self._compared = store, store.done, exclude
         yield from super().fit(cache, labels, exclude)
 
@@ -123,15 +125,24 @@ class ActiveSearch(Probe):
         general = ANOMALY if ANOMALY in self.context.classes else self.context.classes[1]
         return super()._check([*classes, NOMINAL, general])
 
-    def _prior(self, shard: Shard) -> np.ndarray:
-        there = self._outlier_scores.get(shard.uuid)
-        return np.zeros(len(shard)) if there is None else self.options.prior * there
+    def _outliers(self, cache: Cache, shard: Shard) -> np.ndarray:
+        """``(n,)`` outlier scores of a shard, of this cache or another; zero where they were given without it."""
+        if shard.uuid not in self._outlier_scores:
+            if self._compared is None:
+                return np.zeros(len(shard), np.float32)
+            self._cold.share(self._store(cache), complete=self._completes(cache))
+            (found,) = self._cold.score(cache, only=(shard.uuid,))
+            self._outlier_scores[shard.uuid] = _bounded(-found.log_odds[:, 0])
+        return self._outlier_scores[shard.uuid]
+
+    def _prior(self, cache: Cache, shard: Shard) -> np.ndarray:
+        return self.options.prior * self._outliers(cache, shard)
 
     def _prior_of(self, store: FeatureStore, ids: Sequence[str]) -> np.ndarray:
-        numbers, rows = store.cache.locate(ids)
-        found = [self._outlier_scores.get(store.cache.shards[number].uuid) for number in numbers]
-        scores = [0.0 if one is None else float(one[row]) for one, row in zip(found, rows, strict=True)]
-        return self.options.prior * np.array(scores, np.float64)
+        cache = store.cache
+        numbers, rows = cache.locate(ids)
+        found = [self._outliers(cache, cache.shards[n])[row] for n, row in zip(numbers, rows, strict=True)]
+        return self.options.prior * np.array(found, np.float64)
 
     def _regression(
         self, points: np.ndarray, class_indices: np.ndarray, trusted: np.ndarray | None, prior: np.ndarray

@@ -175,7 +175,7 @@ class Probe(FeatureRanker):
                 continue
             engine = store.compute_shard(shard.uuid) if self._completes(cache) else ""
             parts = [np.empty((0, len(self.context.classes)), np.float32)]
-            prior = self._prior(shard)
+            prior = self._prior(cache, shard)
             rows = store.shard(shard.uuid) if projection is None else projection.shard(shard.uuid)
             for start in range(0, len(shard), _ROWS_PER_CHUNK):
                 part = rows[start : start + _ROWS_PER_CHUNK]
@@ -222,7 +222,7 @@ class Probe(FeatureRanker):
         """Return the label classes to tell apart, nominal first, or say what is missing."""
         return check_labels(classes, self.context.classes, "the probe")
 
-    def _prior(self, shard: Shard) -> np.ndarray | None:
+    def _prior(self, cache: Cache, shard: Shard) -> np.ndarray | None:
         """``(n,)`` log-odds of being no nominal object that the objects of a shard have before any label; None: 0."""
         return None
 

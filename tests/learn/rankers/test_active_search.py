@@ -105,6 +105,25 @@ def test_outlier_scores_may_be_given(cache, store):
     assert -scores(search, cache)[:, 0] == pytest.approx(expected, abs=1e-5)
 
 
+def test_objects_of_another_cache_have_their_outlier_scores_too(cache, store, tmp_path):
+    search = make(store)
+    scores(search, cache)
+    other = planted.plant(tmp_path / "cache", {f"p{n:03d}": n % 5 == 0 for n in range(planted.COUNT)})
+    found = -planted.scores(search, other)[1][:, 0]
+    outliers = -planted.scores(search._cold, other)[1][:, 0]
+    assert found == pytest.approx(0.5 * outliers.clip(-3, 8) - 2, abs=1e-4)
+    assert len(set(found)) > 100
+
+
+def test_features_are_computed_once(cache, tmp_path):
+    copy = planted.plant(tmp_path / "cache")
+    search = ActiveSearch(ProbeOptions(), planted.context(copy))
+    steps = list(search.fit(copy, planted.labels(planted.TRUTH)))
+    assert search._cold._store(copy) is search._store(copy)
+    assert max(step.done for step in steps if step.stage == "features") == len(copy)
+    assert sum(step.stage == "features" and step.done == 0 for step in steps) == 1
+
+
 def test_an_image_has_the_score_of_its_object(cache, store):
     search = make(store)
     found = scores(search, cache, planted.labels(planted.TRUTH))
