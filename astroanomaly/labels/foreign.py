@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.errors import LabelError
+from astroanomaly.files import parse_json
 from astroanomaly.tables.column_names import LABELLED_ID_NAMES
 from astroanomaly.tables.read import column_texts
 
@@ -24,6 +24,7 @@ SCORES = {"-1": "", "0": "nominal", "1": "nominal", "2": "nominal", "3": "anomal
 _ZOONIVERSE = ("annotations", "subject_data")
 _NAME_KEYS = (*LABELLED_ID_NAMES, "image_name", "image1", "filename1", "title")  # in the data of a subject
 _MOST_FILES = 10_000_000
+_REMEDY = "give the table of classifications as Zooniverse exports it; no label was written"
 
 
 def one_row_per_label(table: Table, where: str) -> Table:
@@ -45,8 +46,9 @@ def one_row_per_label(table: Table, where: str) -> Table:
     texts = [column_texts(table[name]) for name in _ZOONIVERSE]
     for number, (answers, subject) in enumerate(zip(*texts, strict=True), 1):
         row = f"{where}, row {number}"
-        labels.append(_answer(_json(answers, f"{row}: annotations"), row))
-        names.append(_subject_name(_json(subject, f"{row}: subject_data"), row))
+        labels.append(_answer(parse_json(answers, f"{row}: annotations", kind=list, error=LabelError, remedy=_REMEDY)))
+        data = parse_json(subject, f"{row}: subject_data", kind=dict, error=LabelError, remedy=_REMEDY)
+        names.append(_subject_name(data, row))
     found = {"object_id": names, "label": labels}
     if "user_name" in table.colnames:
         found["annotator"] = column_texts(table["user_name"])
@@ -81,29 +83,19 @@ def folder_labels(folder: Path) -> Table:
     return Table({"filename": files, "label": [name.rpartition("/")[0].rpartition("/")[2] for name in files]})
 
 
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise LabelError(f"{where} is no JSON as Zooniverse writes it ({error}). No label was written") from error
-
-
-def _answer(answers: Any, where: str) -> str:
-    for one in answers if isinstance(answers, list) else ():
+def _answer(answers: Sequence[Any]) -> str:
+    for one in answers:
         value = one.get("value") if isinstance(one, Mapping) else None
         if isinstance(value, str):
             return value.strip()
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
             return value[0].strip()
-    if isinstance(answers, list):
-        return ""
-    raise LabelError(f"{where}: annotations is no list as Zooniverse writes it. No label was written")
+    return ""
 
 
-def _subject_name(subject: Any, where: str) -> str:
+def _subject_name(subject: Mapping[str, Any], where: str) -> str:
     """Return what the data of a subject call the file, by the usual names."""
-    subjects: Sequence[Any] = list(subject.values()) if isinstance(subject, Mapping) else ()
-    data = next((one for one in subjects if isinstance(one, Mapping)), {})
+    data = next((one for one in subject.values() if isinstance(one, Mapping)), {})
     known = {str(key).strip("#!/ ").lower().replace(" ", "_"): value for key, value in data.items()}
     found = next((known[name] for name in _NAME_KEYS if isinstance(known.get(name), str | int)), None)
     if found is None:

@@ -295,7 +295,7 @@ def test_classifications_of_zooniverse(log, tmp_path):
     assert log.current()[IDS[1]].votes == {"ann": ANOMALY, "bob": NOMINAL}
     rows["subject_data"][0] = "{"
     rows.write(tmp_path / "bad.csv")
-    with pytest.raises(LabelError, match=r"row 1: subject_data is no JSON"):
+    with pytest.raises(LabelError, match=r"row 1: subject_data is damaged, no JSON"):
         take(log, tmp_path / "bad.csv")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
     found: dict[Path, tuple[Path, Path, bool]] = {}
     listing = Listing([])
     seen: set[Path] = set()
+    catalogue = leave_out.stat() if leave_out is not None and leave_out.exists() else None
     for text in inputs:
         path = Path(text)
         if path.is_dir():
@@ -66,7 +68,7 @@ def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
                     listing.others.setdefault(kind, []).append(name)
                 elif any(part.startswith(".") for part in item.relative_to(path).parts):
                     listing.others.setdefault("hidden", []).append(name)
-                elif leave_out is not None and leave_out.exists() and item.samefile(leave_out):
+                elif catalogue is not None and os.path.samestat(item.stat(), catalogue):
                     listing.others.setdefault("the catalogue", []).append(name)
                 elif not SUFFIX.search(item.name):
                     listing.others.setdefault("not called .fits, .fit, .fts or .fz", []).append(name)
