@@ -84,7 +84,7 @@ class EuclidServer(Server):
             return self._job(asked)
         if asked.path == "/sas-cutout/cutout":
             return self._cutout(asked)
-        if asked.path in ("/tap-server/login", "/sas-dd/login", "/sas-cutout/login"):
+        if asked.path in ("/tap-server/login", "/sas-dd/login", "/sas-cutout/login", "/sas-sia/login"):
             self.logins.append(asked.path)
             if self.users.get(asked.get("username")) != asked.get("password"):
                 return _refuse(401, "Invalid login")
@@ -129,7 +129,8 @@ class EuclidServer(Server):
             return _refuse(503, "Out of service")
         product = self.survey.named(asked.get("FILEPATH").rpartition("/")[2])
         _, ra, dec, radius = asked.get("POS").split(",")
-        if product is None or asked.get("COLLECTION") != product.instrument or int(asked.get("OBSID")) != product.tile:
+        said = asked.get("COLLECTION"), asked.get("OBSID")  # by astroquery before 0.4.12
+        if product is None or said not in (("", ""), (product.instrument, str(product.tile))):
             return _refuse(500, "File not found")
         if self.due("wrong band", asked):
             product = self.survey.find(product.tile, "VIS" if product.filter == "NIR_H" else "NIR_H")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import inspect
 import logging
 import math
 import os
@@ -170,11 +171,10 @@ class EsaArchive:
                 what,
                 lambda: client.get_cutout(
                     file_path=mosaic.address,
-                    instrument=mosaic.instrument,
-                    id=mosaic.tile,
                     coordinate=SkyCoord(ra, dec, unit="deg", frame="icrs"),
                     radius=radius * u.deg,
                     output_file=str(path),
+                    **_named_twice(client, mosaic),
                 ),
                 self._log_in_again if self.login else None,
             )
@@ -266,19 +266,42 @@ def _make_client(environment: str, server: str, login: bool) -> tuple[Any, Conne
     def plus(context: str, data: str) -> Any:
         return TapPlus(url=server, connhandler=tap(context, data), client_id="ASTROQUERY", use_names_over_ids=True)
 
-    client = EuclidClass(
-        environment=environment,
-        tap_plus_conn_handler=tap("tap-server", "data"),
-        datalink_handler=plus("sas-dd", "data"),
-        cutout_handler=plus("sas-cutout", "cutout"),
-        show_server_messages=False,
-    )
+    services = {
+        "tap_plus_conn_handler": tap("tap-server", "data"),
+        "datalink_handler": plus("sas-dd", "data"),
+        "cutout_handler": plus("sas-cutout", "cutout"),
+    }
+    if "sia_handler" in inspect.signature(EuclidClass).parameters:  # from astroquery 0.4.12 on
+        services["sia_handler"] = plus("sas-sia", "sia2/query")
+    client = EuclidClass(environment=environment, show_server_messages=False, **services)
     # astroquery unpacks whatever is a tar or zip file, wherever its members say and however large they are
     client._EuclidClass__extract_file = unpack
     client._EuclidClass__check_file_number = lambda **_: None
     if login:
+        _refuse_other_hosts(client, connections, server)
         _log_in(client, connections)
     return client, connections
+
+
+def _named_twice(client: Any, mosaic: Mosaic) -> dict[str, str]:
+    """Arguments that the client needs beside the path of a mosaic: none from astroquery 0.4.12 on."""
+    return {} if hasattr(client, "query_sia") else {"instrument": mosaic.instrument, "id": mosaic.tile}
+
+
+def _refuse_other_hosts(client: Any, connections: Connections, server: str) -> None:
+    """Refuse to log in where any service of the client would connect by itself, perhaps to another host.
+
+    The client hands name and password to all its services, and later versions may have more than are known here.
+    """
+    from astroquery.utils.tap import TapPlus
+
+    services = [client, *(one for one in vars(client).values() if isinstance(one, TapPlus))]
+    handlers = [service._TapPlus__getconnhandler() for service in services]
+    if any(getattr(handler, "_TapConn__connectionHandler", None) is not connections for handler in handlers):
+        raise ConfigError(
+            f"this version of astroquery would send name and password to other hosts than {server}: install "
+            "astroquery 0.4.11 or 0.4.12, or go without --login"
+        )
 
 
 def _log_in(client: Any, connections: Connections) -> None:

@@ -6,6 +6,7 @@ The addresses are those of ``astroquery.esa.hubble.conf``, taken when a request 
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
 import re
 import threading
@@ -213,7 +214,9 @@ def _archive() -> Any:
     if known is None or known[0] != _host():
         session = ESAAuthSession()
         _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS), _look, _most_bytes)
-        _local.archive = known = (_host(), ESAHubbleClass(show_messages=False, auth_session=session))
+        # from astroquery 0.4.12 on; without it the address would be that of when the module was imported
+        address = {"tap_url": _host()} if "tap_url" in inspect.signature(ESAHubbleClass).parameters else {}
+        _local.archive = known = (_host(), ESAHubbleClass(show_messages=False, auth_session=session, **address))
     return known[1]
 
 
