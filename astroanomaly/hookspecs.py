@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import pluggy
 
 from astroanomaly.config import BackboneConfig
-from astroanomaly.records import Cutout, CutoutBlock, Failure, Labelled, Progress, Request, ShardScores, Task
+from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Labelled, Progress, Request, ShardScores, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUP",
+    "DescribingSource",
     "FrozenFeatures",
     "HookSpecs",
     "ImageRanker",
@@ -72,6 +73,15 @@ class Source(Protocol):
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Cutout | Failure]:
         """Cut the objects of one task. Runs in any process, with nothing but the task."""
+        ...
+
+
+@runtime_checkable
+class DescribingSource(Source, Protocol):
+    """A source that can say what its archives have; its command has the flag ``--describe``."""
+
+    def describe(self, options: Any) -> Sequence[Fact]:
+        """Ask the archives that the options name, and say what they have."""
         ...
 
 

@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="files, folders or addresses")
     parser.add_argument(
-        "--out", type=Path, metavar="CACHE", help="folder of the new cache; not needed with --preview and --dry-run"
+        "--out", type=Path, metavar="CACHE", help="folder of the new cache; not needed with what stops before cutting"
     )
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
     parser.add_argument("--compression", choices=["gzip"], help="compress the pixels (then no memory map)")
@@ -49,6 +49,8 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
         metavar="FILE",
         help=f"the picture of --preview: .png, .svg or .pdf (default: {_PREVIEW_FILE})",
     )
+    if hasattr(source, "describe"):
+        parser.add_argument("--describe", action="store_true", help="say what the archive has, and stop")
     parser.add_argument(
         "--retry-failed", action="store_true", help="read objects again that failed, but for those without coverage"
     )
@@ -60,15 +62,16 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
 
 def _ingest(arguments: argparse.Namespace) -> None:
     from astroanomaly.cache import Cache
-    from astroanomaly.ingestion.ingest import ingest_steps
+    from astroanomaly.ingestion.ingest import describe, ingest_steps
 
     source = arguments.source
     if arguments.preview_to is not None and arguments.preview is None:
         raise ConfigError("--preview-to names the picture of --preview N: say how many cutouts it shows")
     if arguments.preview is not None and arguments.dry_run:
         raise ConfigError("--preview and --dry-run exclude one another: a preview tells what a dry run does, and cuts")
-    if arguments.out is None and arguments.preview is None and not arguments.dry_run:
-        arguments.refuse("--out CACHE is missing; only --preview and --dry-run go without")
+    stops = arguments.preview is not None or arguments.dry_run or getattr(arguments, "describe", False)
+    if arguments.out is None and not stops:
+        arguments.refuse("--out CACHE is missing; only --preview, --dry-run and the like go without")
     options, fetch, limits = source_options(arguments, source)
     request = SourceRequest.of(
         source.name,
@@ -80,6 +83,9 @@ def _ingest(arguments: argparse.Namespace) -> None:
         retry_failed=arguments.retry_failed,
         compression=arguments.compression,
     )
+    if getattr(arguments, "describe", False):
+        say_facts(describe(request))
+        return
     if arguments.dry_run:
         _show_dry_run(request)
         return

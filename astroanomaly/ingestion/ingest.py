@@ -18,7 +18,7 @@ from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.config import FetchConfig, option_types
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.fetch import Traffic, traffic, using
-from astroanomaly.hookspecs import Source
+from astroanomaly.hookspecs import DescribingSource, Source
 from astroanomaly.ingestion.plan import complete_facts, make_plan, refuse_other_request, refuse_strange_folder
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.retry import failed_tasks
@@ -218,6 +218,20 @@ def dry_run(request: SourceRequest) -> DryRun:
     planned = plan if isinstance(plan, Plan) else Plan(tasks)
     facts = complete_facts(planned.facts, planned.layout, tasks)
     return DryRun(sum(map(len, tasks)), len(tasks), tuple(planned.downloads), traffic() - before, facts)
+
+
+def describe(request: SourceRequest) -> Sequence[Fact]:
+    """Ask a source what its archives have; no cache is written, and nothing is planned.
+
+    Raises
+    ------
+    ConfigError
+        If this source cannot say.
+    """
+    if not isinstance(request.source, DescribingSource):
+        raise ConfigError(f"the source {request.source.name} cannot say what its archives have")
+    with using(request.fetch):
+        return request.source.describe(request.options)
 
 
 def _run(context: IngestContext, workers: int | Cluster, retry_failed: bool) -> Generator[Progress, None, IngestReport]:

@@ -1,6 +1,6 @@
 """The ESA Hubble Science Archive: a TAP server that really runs the queries (on SQLite), and the server of files.
 
-As the real one it answers in ``FORMAT=votable_plain``. Beside the faults of every server it knows ``duplicate`` (a
+As astroquery asks it answers in ``FORMAT=votable_plain``. Beside the faults of every server it knows ``duplicate`` (a
 product listed twice), ``missing column`` and ``wrong band`` (another filter in the file than in the table).
 """
 
@@ -91,7 +91,7 @@ class Ehst(Server):
         return Answer(body.encode(), "text/xml")
 
     def table(self, query, asked, most):
-        if asked.get("FORMAT", asked.get("format")) != "votable_plain":
+        if asked.get("FORMAT") not in ("votable_plain", ""):  # the latter from astroquery 0.4.12 on
             return Answer(b"<html><body>FORMAT must be votable_plain</body></html>", "text/html", 400)
         with self._alone:
             try:

@@ -11,12 +11,12 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.votable import from_table
 from astropy.io.votable.tree import Info
-from astropy.table import Table
+from astropy.table import Table, vstack
 from astropy.wcs import WCS
 
 from astroanomaly.cutting import quiet
 from servers.base import NOT_FOUND, Answer, Server
-from servers.mer import query, schema
+from servers.mer import listing, query, schema
 
 
 class EuclidServer(Server):
@@ -24,7 +24,8 @@ class EuclidServer(Server):
 
     ``sleepy`` is how often a job says EXECUTING before it is done; ``members_only`` refuses cutouts without login;
     ``datalabs`` is the folder that stands for the mount of ESA Datalabs; ``most_rows`` is a limit it does not tell of;
-    after ``break_after`` cutouts it gives no more; ``certificate`` makes it speak TLS, which the real one always does.
+    after ``break_after`` cutouts it gives no more; ``certificate`` makes it speak TLS, which the real one always does;
+    ``mosaic_tables`` and ``catalogues`` are what its tables are called.
     """
 
     def __init__(self, survey, certificate=None):
@@ -41,6 +42,8 @@ class EuclidServer(Server):
         self.datalabs = "/data/euclid_q1"
         self.users = {"reader": "open sesame"}
         self.most_rows = None
+        self.mosaic_tables = ("sedm.mosaic_product",)
+        self.catalogues = ("catalogue.mer_catalogue",)
         self.break_after = None
         self.polls = {}
         self.jobs = {}
@@ -71,11 +74,12 @@ class EuclidServer(Server):
                 }
             )
         catalogue = self.survey.catalogue
-        return {
-            "sedm.mosaic_product": Table(rows),
-            "catalogue.mer_catalogue": catalogue,
-            "tap_schema.columns": schema("catalogue.mer_catalogue", catalogue),
-        }
+        tables = {name: Table(rows) for name in self.mosaic_tables}
+        for number, name in enumerate(self.catalogues):  # several share the objects, and some are in two of them
+            step = max(1, len(catalogue) // len(self.catalogues))
+            tables[name] = catalogue[number * step : None if name == self.catalogues[-1] else (number + 1) * step + 2]
+        columns = [schema(name, catalogue) for name in self.catalogues]
+        return {**tables, "tap_schema.columns": vstack(columns), "tap_schema.tables": listing(*tables)}
 
     def answer(self, asked):
         if asked.path == "/tap-server/tap/notification":

@@ -4,11 +4,11 @@ import json
 import sqlite3
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from servers.base import NOT_FOUND, Answer, Server
 from servers.euclid import votable
-from servers.mer import query, schema, touches
+from servers.mer import listing, query, schema, touches
 
 BUCKET = "nasa-irsa-euclid-q1"
 _CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
@@ -29,6 +29,8 @@ class IrsaServer(Server):
     def __init__(self, survey):
         super().__init__()
         self.survey = survey
+        self.collections = ("euclid_DpdMerBksMosaic",)
+        self.catalogues = ("euclid_q1_mer_catalogue",)
 
     def answer(self, asked):
         if asked.path == "/SIA/capabilities":
@@ -46,7 +48,7 @@ class IrsaServer(Server):
     def _images(self, asked):
         shape, ra, dec, radius = asked.get("POS").split()
         assert shape == "CIRCLE"
-        assert asked.get("COLLECTION") == "euclid_DpdMerBksMosaic"
+        assert asked.get("COLLECTION") in self.collections
         rows = []
         for product in self.survey.products:
             if not touches(product, float(ra), float(dec), float(radius)):
@@ -67,7 +69,7 @@ class IrsaServer(Server):
                         "access_format": "image/fits",
                         "access_estsize": product.path.stat().st_size // 1024,
                         "s_region": product.polygon,
-                        "obs_collection": "euclid_DpdMerBksMosaic",
+                        "obs_collection": asked.get("COLLECTION"),
                         "cloud_access": json.dumps(
                             {"aws": {"bucket_name": BUCKET, "region": "us-east-1", "key": name}}
                         ),
@@ -84,8 +86,10 @@ class IrsaServer(Server):
         catalogue = self.survey.catalogue.copy()
         catalogue.rename_columns(["right_ascension", "declination"], ["ra", "dec"])
         tables = {
-            "euclid_q1_mer_catalogue": catalogue,
-            "tap_schema.columns": schema("euclid_q1_mer_catalogue", catalogue),
+            **dict.fromkeys(self.catalogues, catalogue),
+            "tap_schema.columns": vstack([schema(name, catalogue) for name in self.catalogues]),
+            "tap_schema.tables": listing(*self.catalogues),
+            "caom.observation": Table({"collection": [*self.collections, "sloan"]}),
         }
         try:
             table = query(tables, adql)

@@ -169,6 +169,11 @@ def schema(name, table):
     return Table({"table_name": [name] * len(table.colnames), "column_name": list(table.colnames)})
 
 
+def listing(*names):
+    """Make the table in which archives list their tables."""
+    return Table({"schema_name": [name.partition(".")[0] for name in names], "table_name": list(names)})
+
+
 def _contains(point, circle):
     ra, dec = map(float, point.split())
     center_ra, center_dec, radius = map(float, circle.split())

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import html
-import inspect
 import logging
 import math
 import os
 import re
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from astroanomaly import ConfigError, FetchError, fetch
 from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.connections import Connections
+from astroanomaly_plugins.euclid.esa_client import client_of, environments, forget_client, status_of
 from astroanomaly_plugins.euclid.files import check_cutout, read_answer
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic, mosaic_extent
-from astroanomaly_plugins.euclid.packed import unpack
+from astroanomaly_plugins.euclid.releases import NEWEST, ChosenRelease, choose_release
 from astroanomaly_plugins.shared.client_answers import understood
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ _MAX_JOB_S = 3600.0  # a query that takes longer is given up
 _FIRST_POLL_S, _LAST_POLL_S = 0.1, 5.0
 _HEADER_BYTES = 8640
 T = TypeVar("T")
-_lock = threading.RLock()
 
 
 class EsaArchive:
@@ -50,14 +48,19 @@ class EsaArchive:
         Which of its holdings, as astroquery calls it: ``PDR`` is what is public.
     login
         Whether to log in, with EUCLID_USER and EUCLID_PASSWORD, or the file that EUCLID_CREDENTIALS names.
+    release, releases
+        Name of the release, and a file with names of tables; see `astroanomaly_plugins.euclid.releases`.
     """
 
     name = "ESA"
-    id_column, ra_column, dec_column = "object_id", "right_ascension", "declination"
 
-    def __init__(self, environment: str = "PDR", login: bool = False) -> None:
+    def __init__(
+        self, environment: str = "PDR", login: bool = False, release: str = NEWEST, releases: Path | None = None
+    ) -> None:
         self.environment = environment
         self.login = login
+        self._wanted = release
+        self._releases = releases
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -67,13 +70,28 @@ class EsaArchive:
     @property
     def server(self) -> str:
         """Address of the archive, ending in a slash."""
-        address = os.environ.get(_SERVER_VARIABLE) or _environments()[self.environment]["url_server"]
+        address = os.environ.get(_SERVER_VARIABLE) or environments()[self.environment]["url_server"]
         return address.rstrip("/") + "/"
 
-    @property
-    def catalogue(self) -> str:
-        """Name of the MER catalogue."""
-        return str(_environments()[self.environment]["main_table"])
+    @cached_property
+    def release(self) -> ChosenRelease:
+        """The release that is taken, by what the archive has today."""
+        what = "tables of Euclid at ESA"
+        try:
+            there = self.query("SELECT schema_name, table_name FROM TAP_SCHEMA.tables", what, today=True)
+        except FetchError as error:
+            if error.retryable:
+                raise
+            _log.warning("the archive does not list its tables (%s): they are taken to be those of Q1", error.reason)
+            names = {"sedm.mosaic_product", str(environments()[self.environment]["main_table"])}
+        else:
+            with understood(what):
+                names = {_qualified(str(row["schema_name"]), str(row["table_name"])) for row in there}
+        found = choose_release(self._wanted, "esa", names, self._releases)
+        usual = str(environments()[self.environment]["main_table"])
+        if found.holding.catalogues or self.environment == "PDR" or usual not in names:
+            return found
+        return found.with_catalogue(usual)  # of the consortium's archives, which have one main table each
 
     # ------------------------------------------------------------------------------------------------------- queries
 
@@ -81,7 +99,7 @@ class EsaArchive:
         """List the mosaics that a circle touches; all in degrees."""
         rows = self.query(
             "SELECT file_name, file_path, datalabs_path, mosaic_product_oid, tile_index, instrument_name, filter_name, "
-            "ra, dec, fov FROM sedm.mosaic_product WHERE product_type = 'DpdMerBksMosaic' AND "
+            f"ra, dec, fov FROM {self.release.holding.mosaics} WHERE product_type = 'DpdMerBksMosaic' AND "
             f"INTERSECTS(CIRCLE('ICRS', {ra!r}, {dec!r}, {radius!r}), fov) = 1",
             "Euclid mosaics at ESA",
         )
@@ -108,8 +126,8 @@ class EsaArchive:
                 )
         return found
 
-    def query(self, adql: str, what: str) -> Table:
-        """Run a query as an asynchronous job, which has no limit of 2,000 rows; its answer is kept."""
+    def query(self, adql: str, what: str, *, today: bool = False) -> Table:
+        """Run a query as an asynchronous job, which has no limit of 2,000 rows; its answer is kept, or for a day."""
 
         def make(path: Path) -> None:
             client, connections = self._client()
@@ -125,7 +143,13 @@ class EsaArchive:
                 job.save_results()
 
         path = fetch.cached(
-            {"service": "Euclid TAP at ESA", "environment": self.environment, "login": self.login, "query": adql},
+            {
+                "service": "Euclid TAP at ESA",
+                "environment": self.environment,
+                "login": self.login,
+                "query": adql,
+                **({"day": date.today().isoformat()} if today else {}),
+            },
             make,
             host=self.server,
             what=what,
@@ -200,135 +224,20 @@ class EsaArchive:
 
     def _client(self) -> tuple[Any, Connections]:
         """Return astroquery's client, logged in if asked for: one per process."""
-        key = (self.environment, self.server, self.login)
-        with _lock:
-            if key not in _clients:
-                _clients[key] = _make_client(*key)
-            return _clients[key]
+        return client_of(self.environment, self.server, self.login)
 
     def _log_in_again(self) -> None:
-        with _lock:
-            _clients.pop((self.environment, self.server, self.login), None)
+        forget_client(self.environment, self.server, self.login)
 
 
-_clients: dict[tuple[str, str, bool], tuple[Any, Connections]] = {}
-
-
-def _environments() -> dict[str, dict[str, str]]:
-    _import()
-    from astroquery.esa.euclid import conf
-
-    return conf.ENVIRONMENTS
-
-
-def _import() -> None:
-    """Import astroquery's module, which asks ESA for news at once: within a time limit, and nothing is printed."""
-    import sys
-
-    if "astroquery.esa.euclid" in sys.modules:
-        return
-    with _lock:
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(min(10.0, fetch.current().timeout_s))
-        try:
-            with fetch.answer("astroquery.esa.euclid"):
-                import astroquery.esa.euclid  # noqa: F401
-        finally:
-            socket.setdefaulttimeout(before)
-
-
-def _make_client(environment: str, server: str, login: bool) -> tuple[Any, Connections]:
-    _import()
-    from astroquery.esa.euclid import EuclidClass
-    from astroquery.utils.tap import TapPlus
-    from astroquery.utils.tap.conn.tapconn import TapConn
-
-    parts = urlsplit(server)
-    secure = parts.scheme == "https"
-    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    connections = Connections(host, port)
-
-    def tap(context: str, data: str) -> Any:
-        return TapConn(
-            secure,
-            host,
-            server_context=context,
-            port=port,
-            sslport=port,
-            connhandler=connections,
-            tap_context="tap",
-            upload_context="Upload",
-            table_edit_context="TableTool",
-            data_context=data,
-            datalink_context="datalink",
-        )
-
-    def plus(context: str, data: str) -> Any:
-        return TapPlus(url=server, connhandler=tap(context, data), client_id="ASTROQUERY", use_names_over_ids=True)
-
-    services = {
-        "tap_plus_conn_handler": tap("tap-server", "data"),
-        "datalink_handler": plus("sas-dd", "data"),
-        "cutout_handler": plus("sas-cutout", "cutout"),
-    }
-    if "sia_handler" in inspect.signature(EuclidClass).parameters:  # from astroquery 0.4.12 on
-        services["sia_handler"] = plus("sas-sia", "sia2/query")
-    client = EuclidClass(environment=environment, show_server_messages=False, **services)
-    # astroquery unpacks whatever is a tar or zip file, wherever its members say and however large they are
-    client._EuclidClass__extract_file = unpack
-    client._EuclidClass__check_file_number = lambda **_: None
-    if login:
-        _refuse_other_hosts(client, connections, server)
-        _log_in(client, connections)
-    return client, connections
+def _qualified(schema: str, table: str) -> str:
+    """Name of a table with that of its schema, which some archives leave out."""
+    return (table if "." in table else f"{schema}.{table}").lower()
 
 
 def _named_twice(client: Any, mosaic: Mosaic) -> dict[str, str]:
     """Arguments that the client needs beside the path of a mosaic: none from astroquery 0.4.12 on."""
     return {} if hasattr(client, "query_sia") else {"instrument": mosaic.instrument, "id": mosaic.tile}
-
-
-def _refuse_other_hosts(client: Any, connections: Connections, server: str) -> None:
-    """Refuse to log in where any service of the client would connect by itself, perhaps to another host.
-
-    The client hands name and password to all its services, and later versions may have more than are known here.
-    """
-    from astroquery.utils.tap import TapPlus
-
-    services = [client, *(one for one in vars(client).values() if isinstance(one, TapPlus))]
-    handlers = [service._TapPlus__getconnhandler() for service in services]
-    if any(getattr(handler, "_TapConn__connectionHandler", None) is not connections for handler in handlers):
-        raise ConfigError(
-            f"this version of astroquery would send name and password to other hosts than {server}: install "
-            "astroquery 0.4.11 or 0.4.12, or go without --login"
-        )
-
-
-def _log_in(client: Any, connections: Connections) -> None:
-    """Log in with what the environment says; neither name nor password are kept or shown."""
-    user, password = os.environ.get("EUCLID_USER", ""), os.environ.get("EUCLID_PASSWORD", "")
-    file = os.environ.get("EUCLID_CREDENTIALS", "")
-    if file:
-        try:
-            lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"the file that EUCLID_CREDENTIALS names cannot be read: {type(error).__name__}"
-            ) from None
-        user, password = ([line.strip() for line in lines] + ["", ""])[:2]
-    if not user or not password:
-        raise ConfigError(
-            "--login needs a name and a password of ESA's archive: set EUCLID_USER and EUCLID_PASSWORD, or "
-            "EUCLID_CREDENTIALS to a file with the name on the first line and the password on the second"
-        )
-    with connections.listening("login at ESA") as output:
-        client.login(user=user, password=password)
-    refused = connections.error
-    if refused is not None and _status(refused) not in (401, 403):
-        raise refused
-    if refused is not None or "rror" in output.reason:
-        raise ConfigError("ESA's Euclid archive refused the login: check name and password") from None
-    _log.info("logged in at ESA's Euclid archive")
 
 
 def _call(
@@ -339,7 +248,7 @@ def _call(
         value = function()
     error = connections.error
     if value is None and error is not None:
-        if log_in is not None and _status(error) in (401, 403):
+        if log_in is not None and status_of(error) in (401, 403):
             log_in()
             raise FetchError("the session at ESA's archive has ended", retryable=True)
         raise error
@@ -351,10 +260,6 @@ def _words(text: str) -> str:
     stated = re.search(r"(?s)QUERY_STATUS[^>]*ERROR[^>]*>(.*?)</INFO>", text)
     words = html.unescape(stated.group(1) if stated else re.sub(r"(?s)<[^>]*>", " ", text))
     return " ".join(words.split()) or "the job failed, and no reason is given"
-
-
-def _status(error: Exception) -> int:
-    return int(getattr(getattr(error, "response", None), "status_code", 0) or 0)
 
 
 def _wait_for(job: Any, connections: Connections, what: str) -> None:

@@ -9,6 +9,8 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.cloud import RemoteImage, host_of, needs_cloud_package
 from astroanomaly_plugins.euclid.files import check_cutout, read_answer
 from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Mosaic, mosaic_extent
+from astroanomaly_plugins.euclid.releases import NEWEST, ChosenRelease, choose_release
 from astroanomaly_plugins.shared.client_answers import check_answer, understood
 
 if TYPE_CHECKING:
@@ -26,28 +29,34 @@ if TYPE_CHECKING:
 __all__ = ["IrsaArchive"]
 
 _SERVER_VARIABLE = "ASTROANOMALY_IRSA_SERVER"
-_COLLECTION = "euclid_DpdMerBksMosaic"
+_FIRST_COLLECTION = "euclid_DpdMerBksMosaic"
 _ROW_BYTES = 19_200 * 4
 _BLOCK_BYTES = 1_000_000
 _MAX_ROWS = 10_000_000
 
 
 class IrsaArchive:
-    """NASA's Infrared Science Archive."""
+    """NASA's Infrared Science Archive.
+
+    Parameters
+    ----------
+    release, releases
+        Name of the release, and a file with names of tables; see `astroanomaly_plugins.euclid.releases`.
+    """
 
     name = "IRSA"
-    id_column, ra_column, dec_column = "object_id", "ra", "dec"
-    catalogue = "euclid_q1_mer_catalogue"
 
-    def __init__(self) -> None:
+    def __init__(self, release: str = NEWEST, releases: Path | None = None) -> None:
+        self._wanted = release
+        self._releases = releases
         self._files: dict[str, RemoteImage] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}
+        return {"release": self._wanted, "releases": self._releases}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -61,6 +70,17 @@ class IrsaArchive:
 
     # ------------------------------------------------------------------------------------------------------- queries
 
+    @cached_property
+    def release(self) -> ChosenRelease:
+        """The release that is taken, by what the archive has today."""
+        what = "tables of Euclid at IRSA"
+        tables = "SELECT table_name FROM TAP_SCHEMA.tables"
+        images = "SELECT DISTINCT collection FROM caom.observation"
+        found = [self.query(adql, what, today=True) for adql in (tables, images)]
+        with understood(what):
+            names = {str(name) for table in found for name in table[table.colnames[0]]}
+        return choose_release(self._wanted, "irsa", names, self._releases)
+
     def mosaics(self, ra: float, dec: float, radius: float) -> list[Mosaic]:
         """List the mosaics that a circle touches; all in degrees."""
         from astropy import units as u
@@ -71,9 +91,13 @@ class IrsaArchive:
         def ask(irsa: Any) -> Table:
             _look_up(irsa)
             where = (SkyCoord(ra, dec, unit="deg", frame="icrs"), radius * u.deg)
-            return irsa.query_sia(pos=where, collection=_COLLECTION, maxrec=_MAX_ROWS)
+            return irsa.query_sia(pos=where, collection=collection, maxrec=_MAX_ROWS)
 
-        rows = self._cached({"service": "Euclid SIA2 at IRSA", "circle": [ra, dec, radius]}, ask, what)
+        collection = self.release.holding.mosaics
+        request = {"service": "Euclid SIA2 at IRSA", "circle": [ra, dec, radius]}
+        if collection != _FIRST_COLLECTION:  # whose answers were kept without its name
+            request["collection"] = collection
+        rows = self._cached(request, ask, what)
         found = []
         with understood(what):
             for row in rows:
@@ -102,13 +126,14 @@ class IrsaArchive:
             needs_cloud_package()
         return found
 
-    def query(self, adql: str, what: str) -> Table:
-        """Run a query; its answer is kept."""
+    def query(self, adql: str, what: str, *, today: bool = False) -> Table:
+        """Run a query; its answer is kept, or for a day."""
 
         def ask(irsa: Any) -> Table:
             return irsa.query_tap(adql, maxrec=_MAX_ROWS).to_table()
 
-        return self._cached({"service": "Euclid TAP at IRSA", "query": adql}, ask, what)
+        request = {"service": "Euclid TAP at IRSA", "query": adql}
+        return self._cached(request | ({"day": date.today().isoformat()} if today else {}), ask, what)
 
     def _cached(self, request: dict[str, Any], ask: Any, what: str) -> Table:
         def make(path: Path) -> None:

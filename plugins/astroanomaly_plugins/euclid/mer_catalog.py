@@ -11,6 +11,7 @@ import numpy as np
 
 from astroanomaly import CatalogError, ConfigError, FetchError
 from astroanomaly.sky import read_angle, read_position
+from astroanomaly_plugins.euclid.releases import ChosenRelease, Holding
 from astroanomaly_plugins.shared.client_answers import understood
 from astroanomaly_plugins.shared.columns import carried
 from astroanomaly_plugins.shared.positions import Positions
@@ -43,13 +44,10 @@ class MerCatalogue(Protocol):
     """An archive that holds the MER catalogue."""
 
     name: str
-    id_column: str
-    ra_column: str
-    dec_column: str
 
     @property
-    def catalogue(self) -> str:
-        """Name of the table."""
+    def release(self) -> ChosenRelease:
+        """What is taken of it."""
         ...
 
     def query(self, adql: str, what: str) -> Table:
@@ -97,30 +95,37 @@ def from_cone(
         If the archive gives fewer rows than it counts.
     """
     ra, dec, radius = cone
+    holding = _catalogue(archive)
     names = _names(archive, columns)
     where = (
-        f"CONTAINS(POINT('ICRS', {archive.ra_column}, {archive.dec_column}), "
+        f"CONTAINS(POINT('ICRS', {holding.ra_column}, {holding.dec_column}), "
         f"CIRCLE('ICRS', {ra!r}, {dec!r}, {radius!r})) = 1"
     )
     if magnitude_limit is not None:
         where += f" AND {_checked(flux_column)} >= {10 ** ((_MICROJANSKY_MAG - magnitude_limit) / 2.5)!r}"
-    counted = archive.query(f"SELECT COUNT(*) AS number FROM {archive.catalogue} WHERE {where}", "size of the cone")
-    with understood("size of the cone"):
-        number = int(counted[counted.colnames[0]][0])
-    if number == 0:
+    tables = []
+    for table in holding.catalogues:
+        counted = archive.query(f"SELECT COUNT(*) AS number FROM {table} WHERE {where}", "size of the cone")
+        with understood("size of the cone"):
+            number = int(counted[counted.colnames[0]][0])
+        if not number:
+            continue
+        rows = archive.query(f"SELECT {names} FROM {table} WHERE {where}", "objects of the cone")
+        if len(rows) != number:
+            raise FetchError(
+                f"objects of the cone: the archive counts {number} and gave {len(rows)}: it cut its answer short; ask "
+                "for a smaller --radius or a brighter --magnitude-limit"
+            )
+        tables.append(rows)
+    if not tables:
         limit = "" if magnitude_limit is None else f" brighter than magnitude {magnitude_limit:g}"
         raise CatalogError(
             f"the MER catalogue at {archive.name} has no object{limit} within {radius:g} degrees of {ra:g} {dec:+g}: "
             "has Euclid seen this place? See the maps of the release, or ask for a larger --radius"
         )
-    _log.info("%d objects of the MER catalogue in the cone", number)
-    table = archive.query(f"SELECT {names} FROM {archive.catalogue} WHERE {where}", "objects of the cone")
-    if len(table) != number:
-        raise FetchError(
-            f"objects of the cone: the archive counts {number} and gave {len(table)}: it cut its answer short; ask for "
-            "a smaller --radius or a brighter --magnitude-limit"
-        )
-    return _positions(archive, table)
+    found = _positions(archive, tables)
+    _log.info("%d objects of the MER catalogue in the cone", len(found))
+    return found
 
 
 def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) -> Positions:
@@ -133,8 +138,6 @@ def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) 
     CatalogError
         If it knows none.
     """
-    from astropy.table import vstack
-
     for text in ids:
         if not re.fullmatch(r"-?\d+", text):
             raise ConfigError(f"--mer-id {text!r}: ids of the MER catalogue are whole numbers")
@@ -142,34 +145,40 @@ def from_ids(archive: MerCatalogue, ids: Sequence[str], columns: Sequence[str]) 
     if len(set(wanted)) < len(wanted):
         twice = next(text for text in wanted if wanted.count(text) > 1)
         raise ConfigError(f"--mer-id {twice} is given twice")
+    holding = _catalogue(archive)
     names = _names(archive, columns)
     tables = []
-    for start in range(0, len(wanted), _IDS_PER_QUERY):
-        part = ", ".join(wanted[start : start + _IDS_PER_QUERY])
-        adql = f"SELECT {names} FROM {archive.catalogue} WHERE {archive.id_column} IN ({part})"
-        tables.append(archive.query(adql, "objects by their ids"))
-    found = _positions(archive, vstack(tables, metadata_conflicts="silent"))
+    for table in holding.catalogues:
+        for start in range(0, len(wanted), _IDS_PER_QUERY):
+            part = ", ".join(wanted[start : start + _IDS_PER_QUERY])
+            adql = f"SELECT {names} FROM {table} WHERE {holding.id_column} IN ({part})"
+            tables.append(archive.query(adql, "objects by their ids"))
+    found = _positions(archive, tables)
     if not len(found):
         raise CatalogError(f"the MER catalogue at {archive.name} knows none of the {len(wanted)} ids, as {wanted[0]}")
     return found
 
 
 def _names(archive: MerCatalogue, columns: Sequence[str]) -> str:
-    """List the columns to ask for; of the usual ones, those that the archive has."""
+    """List the columns to ask for; of the usual ones, those that all tables of the catalogue have."""
+    holding = _catalogue(archive)
     if "*" in columns:
         return "*"
     wanted = [_checked(name) for name in columns if name not in ("usual", "none")]
     usual = _USUAL_COLUMNS if "usual" in columns else ()
     if wanted or usual:
-        adql = f"SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = '{archive.catalogue}'"
-        there = {str(row[0]).lower() for row in archive.query(adql, "columns of the MER catalogue")}
+        parts = []
+        for table in holding.catalogues:
+            adql = f"SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = '{table}'"
+            parts.append({str(row[0]).lower() for row in archive.query(adql, "columns of the MER catalogue")})
+        there = set.intersection(*parts)
         missing = [name for name in wanted if name.lower() not in there]
         if missing:
             raise CatalogError(
                 f"the MER catalogue at {archive.name} has no column {missing[0]!r}. It has {', '.join(sorted(there))}"
             )
         wanted += [name for name in usual if name in there]
-    return ", ".join(dict.fromkeys([archive.id_column, archive.ra_column, archive.dec_column, *wanted]))
+    return ", ".join(dict.fromkeys([holding.id_column, holding.ra_column, holding.dec_column, *wanted]))
 
 
 def _checked(name: str) -> str:
@@ -178,16 +187,36 @@ def _checked(name: str) -> str:
     return name
 
 
-def _positions(archive: MerCatalogue, table: Table) -> Positions:
-    lower = {name.lower(): name for name in table.colnames}
-    missing = [name for name in (archive.id_column, archive.ra_column, archive.dec_column) if name not in lower]
-    if missing:
-        raise FetchError(
-            f"the MER catalogue at {archive.name}: its answer has no column {missing[0]!r}, only "
-            f"{', '.join(table.colnames)}"
+def _catalogue(archive: MerCatalogue) -> Holding:
+    """Return the tables of the catalogue.
+
+    Raises
+    ------
+    CatalogError
+        If the archive has none of this release.
+    """
+    chosen = archive.release
+    if not chosen.holding.catalogues:
+        raise CatalogError(
+            f"{archive.name} has mosaics of the release {chosen.name}, and no MER catalogue under a name that is known "
+            "here: cut positions of your own with --catalog, or write its name into a file and give it with --releases"
         )
-    ids, ra, dec = (lower[name] for name in (archive.id_column, archive.ra_column, archive.dec_column))
-    with understood(f"the MER catalogue at {archive.name}"):
+    return chosen.holding
+
+
+def _positions(archive: MerCatalogue, tables: Sequence[Table]) -> Positions:
+    """Put the rows of all tables together; of an object in several of them the first counts."""
+    from astropy.table import vstack
+
+    holding, what = _catalogue(archive), f"the MER catalogue at {archive.name}"
+    table = vstack(list(tables), join_type="outer", metadata_conflicts="silent")
+    lower = {name.lower(): name for name in table.colnames}
+    named = [name.lower() for name in (holding.id_column, holding.ra_column, holding.dec_column)]
+    missing = [name for name in named if name not in lower]
+    if missing:
+        raise FetchError(f"{what}: its answer has no column {missing[0]!r}, only {', '.join(table.colnames)}")
+    ids, ra, dec = (lower[name] for name in named)
+    with understood(what):
         table = table[np.unique(np.asarray(table[ids]), return_index=True)[1]]
         columns = {name: column for name, column in carried(table, ("*",)).items() if name not in (ids, ra, dec)}
         degrees = [np.ma.filled(np.ma.asarray(table[name], np.float64), np.nan) for name in (ra, dec)]

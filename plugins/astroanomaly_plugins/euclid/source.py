@@ -15,109 +15,42 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from astroanomaly import (
-    AstroAnomalyError,
     ConfigError,
     CutoutBlock,
     Download,
     Fact,
     Failure,
-    FetchError,
     FootprintError,
     Layout,
     Plan,
     Request,
     Task,
     hookimpl,
-    option,
 )
-from astroanomaly.sky import angle_text, position_text, size_in_pixels, size_text
-from astroanomaly_plugins.euclid.bands import band_name
+from astroanomaly.sky import size_in_pixels
 from astroanomaly_plugins.euclid.cutouts import read_cutouts
-from astroanomaly_plugins.euclid.datalabs import all_there, plan_local
-from astroanomaly_plugins.euclid.esa import EsaArchive
-from astroanomaly_plugins.euclid.irsa import IrsaArchive
-from astroanomaly_plugins.euclid.mer_catalog import from_cone, from_ids, read_cone
-from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Tile, areas, assign, make_tiles
+from astroanomaly_plugins.euclid.datalabs import plan_local
+from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Tile, assign
+from astroanomaly_plugins.euclid.options import EuclidOptions
+from astroanomaly_plugins.euclid.search import archive_of, describe_releases, find
 from astroanomaly_plugins.mosaics.objects import footprint
 from astroanomaly_plugins.mosaics.reading import read_tile
 from astroanomaly_plugins.shared.facts import band_fact, count_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
-from astroanomaly_plugins.shared.options import PositionOptions
-from astroanomaly_plugins.shared.positions import Positions, read_positions
+from astroanomaly_plugins.shared.positions import Positions
 
 __all__ = ["EuclidOptions", "EuclidSource", "register_sources"]
 
 _log = logging.getLogger(__name__)
 _OBJECTS_PER_TASK = 250  # fetched one by one: what a kill can cost is only reading again what is kept
 _OWN_COLUMNS = ("tile", "archive")
-
-
-@dataclass(frozen=True)
-class EuclidOptions(PositionOptions):
-    """Options of the source ``euclid``."""
-
-    size: str = option(
-        "",
-        "size of a cutout: an angle (10arcsec) or pixels of 0.1 arcsec (64, or 64x48)",
-        metavar="SIZE",
-        convert=size_text,
-    )
-    bands: tuple[str, ...] = option(
-        ("VIS", "Y", "J", "H"),
-        "bands: VIS, Y, J, H, DECAM_g, MEGACAM_u, HSC_z ..., or u, g, r, i, z for whatever instrument on the ground",
-    )
-    via: Literal["auto", "esa", "irsa", "datalabs"] = option(
-        "auto",
-        "the archive: ESA cuts on its server, IRSA is read in the public cloud, datalabs reads mosaics in place; auto "
-        "takes the first that works",
-    )
-    id: str = option("", "catalogue column of the object id", formerly=("id_column",))
-    mer_id: tuple[str, ...] = option((), "ids of the MER catalogue to cut, in place of a table", formerly=("id",))
-    cone: str = option(
-        "",
-        "cut the objects of the MER catalogue around this position, as in '269.7 66.0'",
-        metavar="POS",
-        convert=position_text,
-    )
-    radius: str = option("", "radius of the cone, as in 0.1deg or 5arcmin", metavar="ANGLE", convert=angle_text)
-    magnitude_limit: float | None = option(None, "faintest AB magnitude of the objects in the cone", metavar="MAG")
-    flux_column: str = option("flux_detection_total", "MER column, in microjansky, that the magnitude is taken from")
-    columns: tuple[str, ...] = option(
-        ("usual",),
-        "MER columns to keep with objects of a cone or by id; usual: fluxes, shape and flags; * for all, none for none",
-    )
-    login: bool = option(
-        False, "log in at ESA, with EUCLID_USER and EUCLID_PASSWORD or the file EUCLID_CREDENTIALS of the environment"
-    )
-    environment: Literal["PDR", "IDR", "OTF", "REG"] = option(
-        "PDR", "which of ESA's archives: PDR is public, the others are for members of the consortium"
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if re.fullmatch(r"[-+\s\d,]+", self.id):
-            raise ConfigError(
-                f"--id {self.id}: ids of the MER catalogue are given with --mer-id now; --id names the column of ids "
-                "in a table"
-            )
-        if self.login and self.via == "irsa":
-            raise ConfigError("--login is for ESA's archive; IRSA has no accounts")
-        doubled = [name for name in self.names if self.names.count(name) > 1]
-        if doubled or not self.names:
-            raise ConfigError(f"bands={','.join(self.bands)}: expected bands, each once")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Bands as a cache calls them."""
-        return tuple(band_name(text) for text in self.bands)
 
 
 class EuclidSource:
@@ -145,7 +78,7 @@ class EuclidSource:
             raise ConfigError("the size of the cutouts is missing: --size 10arcsec or --size 64 (pixels of 0.1 arcsec)")
         size = size_in_pixels(options.size, PIXEL_ARCSEC)
         _check_choice(options)
-        via, positions, tiles = _find(options, size)
+        via, positions, tiles, release = find(options, size)
         payload = {
             "via": via,
             "bands": list(options.names),
@@ -160,7 +93,7 @@ class EuclidSource:
         unknown = [text for text in (str(int(text)) for text in options.mer_id) if text not in known]
         tasks += failure_tasks("unknown", unknown, np.nan, np.nan, "not in the MER catalogue", "failed")
         layout = Layout(bands=options.names, height=size[0], width=size[1], dtype=options.dtype, units=units)
-        facts = _facts(via, positions, tiles, tasks, layout)
+        facts = [*_facts(via, positions, tiles, tasks, layout), release]
         return Plan(tasks, layout, downloads, facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
@@ -170,7 +103,17 @@ class EuclidSource:
             return read_failures(task)
         if kind == "tile":
             return read_tile(task)
-        return read_cutouts(_archive(task.payload["via"], task.payload["environment"], task.payload["login"]), task)
+        return read_cutouts(archive_of(task.payload["via"], task.payload["environment"], task.payload["login"]), task)
+
+    def describe(self, options: EuclidOptions) -> list[Fact]:
+        """Say which releases each archive has, and which one would be taken.
+
+        Raises
+        ------
+        FetchError
+            If no archive answers.
+        """
+        return describe_releases(options)
 
 
 def _check_choice(options: EuclidOptions) -> None:
@@ -181,84 +124,6 @@ def _check_choice(options: EuclidOptions) -> None:
         raise ConfigError(f"which objects to cut is said by one of {', '.join(choices)}; {named} was given")
     if not options.cone and (options.radius or options.magnitude_limit is not None):
         raise ConfigError("--radius and --magnitude-limit belong to --cone")
-
-
-def _archive(via: str, environment: str, login: bool) -> EsaArchive | IrsaArchive:
-    return IrsaArchive() if via == "irsa" else EsaArchive(environment, login)
-
-
-# ------------------------------------------------------------------------------------------------- choose the archive
-
-
-def _find(options: EuclidOptions, size: tuple[int, int]) -> tuple[str, Positions, list[Tile]]:
-    """Return the archive, the objects and the tiles; in the mode ``auto`` from the first archive that answers."""
-    if options.via != "auto":
-        archive = _archive(options.via, options.environment, options.login)
-        return options.via, *_ask(archive, options, size)
-    esa = EsaArchive(options.environment, options.login)
-    try:
-        positions, tiles = _ask(esa, options, size)
-        if all_there(tiles):
-            _log.info("all mosaics are on this computer: they are read in place (--via datalabs)")
-            return "datalabs", positions, tiles
-        _try(esa, positions, tiles, size)
-    except FetchError as error:
-        if options.login or options.environment != "PDR":
-            raise
-        _log.warning("ESA's Euclid archive cannot be used (%s): everything comes from IRSA (--via irsa)", error.reason)
-        try:
-            return "irsa", *_ask(IrsaArchive(), options, size)
-        except AstroAnomalyError as other:
-            raise FetchError(
-                f"neither archive can be used. ESA: {error.reason}. IRSA: {other}", retryable=error.retryable
-            ) from error
-    return "esa", positions, tiles
-
-
-def _ask(
-    archive: EsaArchive | IrsaArchive, options: EuclidOptions, size: tuple[int, int]
-) -> tuple[Positions, list[Tile]]:
-    """Find the objects, and the mosaics that show any of them."""
-    if options.catalog is not None:
-        positions = read_positions(options)
-    elif options.cone:
-        cone = read_cone(options.cone, options.radius)
-        positions = from_cone(archive, cone, options.columns, options.magnitude_limit, options.flux_column)
-        positions = replace(positions, origin=_of_catalogue(archive, f"a cone of {options.radius} at {options.cone}"))
-    else:
-        positions = from_ids(archive, options.mer_id, options.columns)
-        positions = replace(positions, origin=_of_catalogue(archive, f"{len(options.mer_id)} ids"))
-    margin = archive.radius_deg(size) * np.sqrt(2)
-    mosaics = [
-        mosaic for circle in areas(positions.ra, positions.dec, float(margin)) for mosaic in archive.mosaics(*circle)
-    ]
-    tiles = make_tiles(mosaics, options.names)
-    if not tiles:
-        raise FootprintError(
-            f"no Euclid mosaic at {archive.name} shows any of the {len(positions)} positions "
-            f"({footprint(positions.ra, positions.dec)}, ICRS): has Euclid seen this place? See the maps of the "
-            f"release.{positions.remark}"
-        )
-    _log.info("%d objects, %d tiles at %s", len(positions), len(tiles), archive.name)
-    return positions, tiles
-
-
-def _of_catalogue(archive: EsaArchive | IrsaArchive, what: str) -> list[Fact]:
-    """Say that positions and ids are those of the MER catalogue."""
-    columns = [archive.ra_column, archive.dec_column]
-    value = {"columns": columns, "kind": "sky", "frame": "icrs", "unit": "deg", "origin": None}
-    words = f"{', '.join(columns)} of {archive.catalogue} at {archive.name}, {what}; frame icrs; in deg"
-    ids = Fact("ids", f"column {archive.id_column}", {"column": archive.id_column})
-    return [Fact("positions", words, value), ids]
-
-
-def _try(archive: EsaArchive, positions: Positions, tiles: Sequence[Tile], size: tuple[int, int]) -> None:
-    """Fetch one cutout: it is kept, so that it is not fetched again."""
-    assigned = assign(tiles, positions.ra, positions.dec, size)
-    rows = np.flatnonzero(assigned.tile >= 0)
-    if len(rows):
-        tile = tiles[int(assigned.tile[rows[0]])]
-        archive.cutout(tile.first, float(positions.ra[rows[0]]), float(positions.dec[rows[0]]), size)
 
 
 # -------------------------------------------------------------------------------------------------------------- tasks
@@ -278,7 +143,7 @@ def _tasks(
         assigned = assign(tiles, positions.ra, positions.dec, size)
         outside = assigned.tile < 0
         tasks = []
-        archive = _archive(via, payload["environment"], payload["login"])
+        archive = archive_of(via, payload["environment"], payload["login"])
         for number, tile in enumerate(tiles):
             rows = np.flatnonzero(assigned.tile == number)
             if not len(rows):
