@@ -8,7 +8,7 @@ import pytest
 import pyvo
 from astropy.table import Table, vstack
 
-from astroanomaly import FootprintError, ingest
+from astroanomaly import BandError, FootprintError, ingest
 from astroanomaly.config import FetchConfig
 from astroanomaly_plugins.fits import FitsSource
 from astroanomaly_plugins.vo.source import VoSource
@@ -78,10 +78,12 @@ def test_selections_and_what_is_not_there(url, sky, tmp_path):
     table = Table.read(sky / "catalogue.ecsv")
     far = Table({"object_id": ["far"], "ra": [10.0], "dec": [0.0]})
     vstack([table, far]).write(tmp_path / "more.ecsv")
-    asked = {"collection": ("SIM",), "instrument": ("SimCam-g", "SimCam-r"), "bands": ("g", "r", "i")}
-    cache = run(f"{url}/{SERVICES['sia2']}", sky, tmp_path, catalog=tmp_path / "more.ecsv", **asked)
+    asked = {"collection": ("SIM",), "instrument": ("SimCam-g", "SimCam-r"), "catalog": tmp_path / "more.ecsv"}
+    cache = run(f"{url}/{SERVICES['sia2']}", sky, tmp_path, bands=("g", "r"), **asked)
     assert len(cache) == len(table)
+    assert cache.bands == ("g", "r")
     assert [(failure.object_id, failure.kind) for failure in cache.failures] == [("far", "no coverage")]
-    assert np.isnan(cache[cache.ids[0]].data[2]).all()
+    with pytest.raises(BandError, match="lists no image of any object in the band 'i'"):
+        run(f"{url}/{SERVICES['sia2']}", sky, tmp_path / "i", bands=("g", "r", "i"), **asked)
     with pytest.raises(FootprintError, match="--collection NONE"):
         run(f"{url}/tap", sky, tmp_path / "none", collection=("NONE",))
