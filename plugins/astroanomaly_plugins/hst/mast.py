@@ -119,7 +119,9 @@ def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
     what = f"files of {len(numbers)} HST observations"
 
     def ask(path: Path) -> None:
-        table = _ask(lambda client: client.get_product_list(list(numbers)))
+        # `get_product_list` of astroquery 0.4.12.dev11095 reads the first page of an answer only
+        asked = {"obsid": ",".join(numbers)}
+        table = _ask(lambda client: client._portal_api_connection.service_request("Mast.Caom.Products", asked))
         names = ("obsID", "obs_id", "productFilename", "productType", "productSubGroupDescription", "dataURI", "size")
         rows = rows_of(table, names, (), what)
         chosen = [

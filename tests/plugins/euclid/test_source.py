@@ -34,10 +34,10 @@ from astroanomaly import (
 )
 from astroanomaly.ingestion.ingest import dry_run
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly_plugins.euclid import esa as esa_archive
+from astroanomaly_plugins.euclid import esa_client
 from astroanomaly_plugins.euclid import source as euclid_archive
 from astroanomaly_plugins.euclid.bands import band_name, fits_band, is_wanted
-from astroanomaly_plugins.euclid.mosaics import Mosaic, areas, mosaic_extent
+from astroanomaly_plugins.euclid.mosaics import Mosaic, areas, make_tiles, mosaic_extent
 from astroanomaly_plugins.euclid.source import EuclidSource
 from servers.euclid import EuclidServer
 from servers.irsa import BucketServer, IrsaServer, fill_bucket
@@ -424,7 +424,7 @@ def test_two_instruments_that_a_letter_may_mean_are_an_error():
     one = Mosaic("a.fits", "", "", "1", "DECAM", "DECAM_g", 1, 1, 0.1, 0.1)
     two = dataclasses.replace(one, name="b.fits", band="HSC_g")
     with pytest.raises(BandError, match="'g' may mean, DECAM_g and HSC_g"):
-        euclid_archive.make_tiles([one, two], ("g",))
+        make_tiles([one, two], ("g",))
 
 
 def test_nothing_is_fetched_twice_and_a_second_cache_asks_nothing(mer, esa, fill):
@@ -602,7 +602,7 @@ def test_a_client_with_a_service_that_goes_elsewhere_is_not_logged_in(secure, fi
             self.spectra = TapPlus(url="https://127.0.0.1:9/")
 
     monkeypatch.setattr(euclid, "EuclidClass", Later)
-    monkeypatch.setattr(esa_archive, "_clients", {})
+    monkeypatch.setattr(esa_client, "_clients", {})
     monkeypatch.setenv("EUCLID_USER", "reader")
     monkeypatch.setenv("EUCLID_PASSWORD", "open sesame")
     with pytest.raises(ConfigError, match="would send name and password to other hosts"):
