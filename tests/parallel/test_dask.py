@@ -165,6 +165,7 @@ def test_a_cluster_gives_the_same_cache(tmp_path, address, small_batches):
     assert sum(address in text for text in said) == sum(bool(text) for text in said) == 1
 
 
+@pytest.mark.faults
 def test_workers_killed_after_writing_count_once(tmp_path, address, run_everywhere, small_batches):
     calm = ingest(Noise(), out=tmp_path / "calm")
     run_everywhere(cluster_parts.die_after_writing_shards, str(tmp_path), 2)
@@ -322,6 +323,7 @@ def test_the_workers_cut_and_score_a_survey(tmp_path, sky, new_session, address,
     assert not (tmp_path / "out" / "cutting").exists()
 
 
+@pytest.mark.faults
 def test_workers_killed_while_they_score_lose_nothing(tmp_path, survey, address, tiny, run_everywhere):
     session = labelled(tmp_path / "s", survey, tiny)
     session.train("fixmatch")

@@ -19,6 +19,8 @@ from servers.euclid import EuclidServer
 from servers.irsa import BucketServer, IrsaServer
 from servers.mer import TILES
 
+pytestmark = pytest.mark.faults
+
 CUTOUT = "/sas-cutout/cutout"
 JOB = "/tap-server/tap/async"
 PASSING = ("slow", "dropped", "refused", "429", "500", "503", "empty", "html", "truncated", "votable error")

@@ -17,6 +17,8 @@ from astroanomaly_plugins.hst.source import HstSource
 from servers.hst import served
 from servers.hst_sky import SOURCES, Product, mosaics, place, visits
 
+pytestmark = pytest.mark.faults
+
 PASSING = ["slow", "dropped", "refused", "429", "500", "503", "empty", "html", "truncated"]
 PRODUCTS = {"s3": "stpubdata/hst", "esa": "/data"}
 

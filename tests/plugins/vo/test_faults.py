@@ -20,6 +20,8 @@ from servers.hips import HipsServer, HipsSurvey
 from servers.vo import VoServer
 from servers.vo_sky import make_sky
 
+pytestmark = pytest.mark.faults
+
 PASSING = ("slow", "dropped", "refused", "429", "500", "503", "empty", "html", "truncated")
 REASONS = {  # what is said of a trouble that lasts
     "slow": "no answer within 1 s",
