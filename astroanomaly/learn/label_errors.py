@@ -11,7 +11,6 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import expit
 
 from astroanomaly.learn.scoring import log_odds
 
@@ -68,6 +67,8 @@ def held_out(points: np.ndarray, class_indices: np.ndarray, *, c: float, balance
 
 def confidence(points: np.ndarray, class_indices: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """``(n,)`` probability of each given label by models that did not see it; NaN where none can be left out."""
+    from scipy.special import expit
+
     odds = held_out(points, class_indices, c=_REGRESSION_C, balanced=False, seed=seed)
     return expit(odds[np.arange(len(class_indices)), class_indices])
 
@@ -93,6 +94,8 @@ def suspects(points: np.ndarray, labels: Sequence[str]) -> list[tuple[int, float
         Index of the label, its confidence as in `confidence`, and the class that a model finds most likely which did
         not see it; the most doubtful first. Labels that cannot be left out are not among them.
     """
+    from scipy.special import expit
+
     names = sorted(set(labels))
     class_indices = np.array([names.index(label) for label in labels], int)
     if not len(class_indices):

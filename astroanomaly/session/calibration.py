@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import expit
 
 from astroanomaly.errors import LabelError
 
@@ -321,6 +320,8 @@ def _counts(
     Those among all objects there are drawn, and what is known to be labelled is taken off. Also ``(draws,)`` boolean:
     draws that leave neither less than none nor more than there are objects.
     """
+    from scipy.special import expit
+
     every = np.concatenate([scores, known_scores])
     free = np.r_[np.ones(len(scores), bool), np.zeros(len(known_scores), bool)]
     order = np.lexsort((~free, -every))  # unlabelled objects first where scores are equal
