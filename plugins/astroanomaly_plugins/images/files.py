@@ -19,7 +19,10 @@ from astroanomaly_plugins.images.members import BROKEN_ARCHIVE, NOWHERE, SPARSE,
 
 __all__ = ["NO_FILES", "SUFFIXES", "Listing", "list_input"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k", ".jpf",
+    ".jpx",
+)  # fmt: skip
 
 NO_FILES = ("hidden folder", "linked folder", "link or special file")  # kinds of what is left out, not counted as files
 _NAMES_KEPT = 3  # of what is left out, by kind
