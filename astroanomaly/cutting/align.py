@@ -10,7 +10,7 @@ from astroanomaly.cutting.cut import Plane
 from astroanomaly.cutting.grids import Grid, _border, crop_wcs, pixel_scale_arcsec, pixel_to_sky, sky_to_pixel
 from astroanomaly.cutting.remarks import quiet
 
-__all__ = ["align"]
+__all__ = ["align", "aligned_padding"]
 
 
 def align(
@@ -24,8 +24,9 @@ def align(
 ) -> np.ndarray:
     """Resample bands that lie on different grids onto a window of one grid (`reproject.reproject_interp`, bilinear).
 
-    Only the part of each input that the window needs is read. Pixels without data and those of a `ConstantArea` are NaN
-    before they are interpolated, so that no padding is mixed into its neighbours. Where pixel sizes differ by more than
+    Only the part of each input that the window needs is read. Pixels without data (NaN, BLANK, ``nodata``) are NaN
+    before they are interpolated; those of a `ConstantArea`, which is only inferred, are interpolated as they are, see
+    `aligned_padding`. Where pixel sizes differ by more than
     1 %, flux per pixel is scaled by the ratio of the pixel areas, so that an object keeps its flux; a surface
     brightness is not.
 
@@ -76,8 +77,6 @@ def align(
         part = np.array(plane.flux(stored), np.float64)
         if nodata is not None:
             part[part.astype(np.float32) == np.float32(nodata)] = np.nan
-        for area in plane.constant:
-            part[area.mask(stored, box[2], box[0])] = np.nan
         wcs_in = crop_wcs(grid.wcs, (box[0], box[2]), part.shape)
         with quiet(), np.errstate(invalid="ignore"):
             result = reproject_interp(
@@ -88,3 +87,44 @@ def align(
             result = result * ratio
         aligned[band] = result
     return aligned
+
+
+def aligned_padding(
+    planes: Sequence[Plane | np.ndarray],
+    grids: Sequence[Grid],
+    target: Grid,
+    offset_xy: tuple[int, int] = (0, 0),
+    shape_hw: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Mark the pixels of a window, as `align` makes it, whose nearest input pixel lies in a `ConstantArea`.
+
+    They count as not covered, though they have a value. Parameters are those of `align`.
+
+    Returns
+    -------
+    ndarray
+        ``(B, height, width)`` bool.
+    """
+    height, width = shape_hw or target.shape
+    marked = np.zeros((len(planes), height, width), bool)
+    sky: tuple[np.ndarray, np.ndarray] | None = None
+    for band, (item, grid) in enumerate(zip(planes, grids, strict=True)):
+        if not isinstance(item, Plane) or not item.constant:
+            continue
+        if sky is None:
+            y, x = np.mgrid[0:height, 0:width].reshape(2, -1)
+            sky = pixel_to_sky(target, x + offset_xy[0], y + offset_xy[1])
+        px, py = sky_to_pixel(grid, *sky)
+        rows, columns = item.stored.shape
+        with np.errstate(invalid="ignore"):
+            inside = (px >= -0.5) & (px < columns - 0.5) & (py >= -0.5) & (py < rows - 0.5)
+        if not inside.any():
+            continue
+        u, v = np.rint(px[inside]).astype(np.int64), np.rint(py[inside]).astype(np.int64)
+        left, bottom = int(u.min()), int(v.min())
+        stored = item.stored[bottom : int(v.max()) + 1, left : int(u.max()) + 1]
+        padded = np.zeros(stored.shape, bool)
+        for area in item.constant:
+            padded |= area.mask(stored, bottom, left)
+        marked[band].reshape(-1)[inside] = padded[v - bottom, u - left]
+    return marked

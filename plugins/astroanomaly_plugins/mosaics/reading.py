@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import AstroAnomalyError, CutoutBlock, Failure, Grid, Task, UnreadableError
-from astroanomaly.cutting import Plane, align, cut, first_pixels, pixel_to_sky, quiet, sky_to_pixel, tan_grid
+from astroanomaly.cutting import (
+    Plane,
+    align,
+    aligned_padding,
+    cut,
+    first_pixels,
+    pixel_to_sky,
+    quiet,
+    sky_to_pixel,
+    tan_grid,
+)
 from astroanomaly_plugins.mosaics.planes import BROKEN, first_line, open_plane
 from astroanomaly_plugins.shared.columns import COLUMN
 
@@ -97,8 +107,8 @@ def _cut_tile(
     names = [band for band in bands if band in tile.planes]
     planes = [tile.planes[name] for name in names]
     if tile.resampled:
-        stamps, offsets = _resample(tile, names, x, y, (height, width), nodata)
-        coverage = np.isfinite(stamps).mean(axis=(2, 3), dtype=np.float64).astype(np.float32)
+        stamps, offsets, padded = _resample(tile, names, x, y, (height, width), nodata)
+        coverage = (np.isfinite(stamps) & ~padded).mean(axis=(2, 3), dtype=np.float64).astype(np.float32)
     else:
         stamps, offsets, coverage = cut(planes, x, y, (height, width), nodata=nodata)
     if names == list(bands):
@@ -112,8 +122,11 @@ def _cut_tile(
 
 def _resample(
     tile: OpenTile, names: list[str], x: np.ndarray, y: np.ndarray, size_hw: tuple[int, int], nodata: float | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Resample the region of all stamps at once where they fill half of it, else every stamp by itself."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Resample the region of all stamps at once where they fill half of it, else every stamp by itself.
+
+    Returns the stamps, their offsets, and which of their pixels are padding.
+    """
     height, width = size_hw
     grids = [grid for name in names if (grid := tile.grids[name]) is not None]
     if tile.grid is None or len(grids) < len(names):
@@ -125,15 +138,15 @@ def _resample(
     region = (int(y0.max()) + height - bottom, int(x0.max()) + width - left)
     if region[0] * region[1] <= 2 * len(x) * height * width:
         image = align(planes, grids, tile.grid, (left, bottom), region, per_area, nodata)
+        padding = aligned_padding(planes, grids, tile.grid, (left, bottom), region)
         stamps, _, _ = cut(image, x - left, y - bottom, size_hw)
+        corners = zip((x0 - left).tolist(), (y0 - bottom).tolist(), strict=True)
+        padded = np.stack([padding[:, b : b + height, a : a + width] for a, b in corners])
     else:
-        stamps = np.stack(
-            [
-                align(planes, grids, tile.grid, (int(a), int(b)), size_hw, per_area, nodata)
-                for a, b in zip(x0, y0, strict=True)
-            ]
-        )
-    return stamps, np.stack([x0, y0], axis=1)
+        offsets = [(int(a), int(b)) for a, b in zip(x0, y0, strict=True)]
+        stamps = np.stack([align(planes, grids, tile.grid, one, size_hw, per_area, nodata) for one in offsets])
+        padded = np.stack([aligned_padding(planes, grids, tile.grid, one, size_hw) for one in offsets])
+    return stamps, np.stack([x0, y0], axis=1), padded
 
 
 # ---------------------------------------------------------------------------------------------------- kinds of tasks
