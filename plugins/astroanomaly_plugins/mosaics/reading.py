@@ -26,7 +26,16 @@ from astroanomaly.cutting import (
 from astroanomaly_plugins.mosaics.planes import BROKEN, first_line, open_plane
 from astroanomaly_plugins.shared.columns import COLUMN
 
-__all__ = ["read_stamps", "read_tile"]
+__all__ = [
+    "OpenTile",
+    "alternatives",
+    "open_tile",
+    "per_area",
+    "read_stamps",
+    "read_tile",
+    "reason_of",
+    "refusal",
+]
 
 _lock = threading.Lock()
 _last: dict[str, OpenTile] = {}  # the tile that this process read last: large tasks are split into several of one tile
@@ -51,7 +60,7 @@ class OpenTile:
         return height, width
 
 
-def _open_tile(plain: Mapping[str, Any]) -> OpenTile:
+def open_tile(plain: Mapping[str, Any]) -> OpenTile:
     """Open a tile, or return it if it was the last one opened in this process."""
     key = json.dumps([plain, [_stamp(place[0]) for place in plain["bands"].values()]], sort_keys=True)
     with _lock:
@@ -84,7 +93,7 @@ def _stamp(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _is_per_area(unit: str) -> bool:
+def per_area(unit: str) -> bool:
     """Whether a unit is a surface brightness, per solid angle and not per pixel."""
     from astropy import units as u
 
@@ -132,19 +141,19 @@ def _resample(
     if tile.grid is None or len(grids) < len(names):
         raise UnreadableError("an image has lost its WCS since it was planned")
     planes = [tile.planes[name] for name in names]
-    per_area = [_is_per_area(tile.units[name]) for name in names]
+    of_area = [per_area(tile.units[name]) for name in names]
     x0, y0 = first_pixels(x, width), first_pixels(y, height)
     left, bottom = int(x0.min()), int(y0.min())
     region = (int(y0.max()) + height - bottom, int(x0.max()) + width - left)
     if region[0] * region[1] <= 2 * len(x) * height * width:
-        image = align(planes, grids, tile.grid, (left, bottom), region, per_area, nodata)
+        image = align(planes, grids, tile.grid, (left, bottom), region, of_area, nodata)
         padding = aligned_padding(planes, grids, tile.grid, (left, bottom), region)
         stamps, _, _ = cut(image, x - left, y - bottom, size_hw)
         corners = zip((x0 - left).tolist(), (y0 - bottom).tolist(), strict=True)
         padded = np.stack([padding[:, b : b + height, a : a + width] for a, b in corners])
     else:
         offsets = [(int(a), int(b)) for a, b in zip(x0, y0, strict=True)]
-        stamps = np.stack([align(planes, grids, tile.grid, one, size_hw, per_area, nodata) for one in offsets])
+        stamps = np.stack([align(planes, grids, tile.grid, one, size_hw, of_area, nodata) for one in offsets])
         padded = np.stack([aligned_padding(planes, grids, tile.grid, one, size_hw) for one in offsets])
     return stamps, np.stack([x0, y0], axis=1), padded
 
@@ -164,13 +173,13 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
     reason = ""
     used: dict[int, OpenTile] = {}
     try:
-        used[0] = _open_tile(payload["tiles"][0])
+        used[0] = open_tile(payload["tiles"][0])
         images, offsets, coverage = _cut_tile(used[0], np.asarray(table["x"]), np.asarray(table["y"]), payload)
     except BROKEN as error:
-        reason = _reason(error, payload["tiles"][0])
-    for number, rows in _alternatives(table, coverage):
+        reason = reason_of(error, payload["tiles"][0])
+    for number, rows in alternatives(table, coverage):
         try:
-            tile = _open_tile(payload["tiles"][number])
+            tile = open_tile(payload["tiles"][number])
             if tile.grid is None:
                 continue
             x, y = sky_to_pixel(tile.grid, ra[rows], dec[rows])
@@ -186,7 +195,7 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
     good = np.zeros(len(ids), bool)
     best = coverage.max(axis=1)
     for k, share in enumerate(best):
-        why = _refusal(float(share), payload["min_coverage"], reason)
+        why = refusal(float(share), payload["min_coverage"], reason)
         good[k] = not why
         if why:
             yield Failure(ids[k], why, float(ra[k]), float(dec[k]))
@@ -213,7 +222,7 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
             )
 
 
-def _alternatives(table: Mapping[str, np.ndarray], coverage: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def alternatives(table: Mapping[str, np.ndarray], coverage: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """For each further tile, the objects on it that are not wholly covered yet."""
     if "others" not in table:
         return
@@ -227,7 +236,7 @@ def _alternatives(table: Mapping[str, np.ndarray], coverage: np.ndarray) -> Iter
             yield number, left
 
 
-def _reason(error: Exception, plain: Mapping[str, Any]) -> str:
+def reason_of(error: Exception, plain: Mapping[str, Any]) -> str:
     """Say why a tile cannot be read: whatever goes wrong while its files are read is their failure."""
     if isinstance(error, AstroAnomalyError):
         return str(error)
@@ -235,7 +244,8 @@ def _reason(error: Exception, plain: Mapping[str, Any]) -> str:
     return f"{names}: the pixels cannot be read: {first_line(error)}"
 
 
-def _refusal(share: float, least: float, reason: str) -> str:
+def refusal(share: float, least: float, reason: str) -> str:
+    """Say why a cutout of that share of covered pixels is a failure; empty where it is none."""
     if share <= 0:
         return reason or "no pixel with data"
     return f"covered to less than {least:g} of its pixels" if share < least else ""
@@ -247,15 +257,15 @@ def read_stamps(task: Task) -> Iterator[CutoutBlock | Failure]:
     for object_id, text in zip(task.table["id"], task.table["tile"], strict=True):
         plain = json.loads(str(text))
         try:
-            tile = _open_tile(plain)
+            tile = open_tile(plain)
             rows, columns = tile.shape
             x, y = np.array([(columns - 1) / 2]), np.array([(rows - 1) / 2])
             images, offsets, coverage = _cut_tile(tile, x, y, payload)
             ra, dec = (np.full(1, np.nan),) * 2 if tile.grid is None else pixel_to_sky(tile.grid, x, y)
         except BROKEN as error:
-            yield Failure(str(object_id), _reason(error, plain))
+            yield Failure(str(object_id), reason_of(error, plain))
             continue
-        why = _refusal(float(coverage.max()), payload["min_coverage"], "")
+        why = refusal(float(coverage.max()), payload["min_coverage"], "")
         if why:
             yield Failure(str(object_id), why, float(ra[0]), float(dec[0]))
             continue
