@@ -347,7 +347,8 @@ def column_name(key: str) -> str:
 
 def layout_to_plain(layout: Layout) -> dict[str, Any]:
     """Turn a layout into JSON values."""
-    return {**asdict(layout), "bands": list(layout.bands), "units": list(layout.units)}
+    plain = {**asdict(layout), "bands": list(layout.bands), "units": list(layout.units)}
+    return {**plain, "auxiliary": list(layout.auxiliary)} if plain.pop("auxiliary") else plain
 
 
 def layout_from_plain(values: Any, path: Path) -> Layout:
@@ -359,8 +360,9 @@ def layout_from_plain(values: Any, path: Path) -> Layout:
         If anything is missing, of the wrong kind, or does not fit together.
     """
     try:
-        if not isinstance(values["bands"], list) or not isinstance(values["units"], list):
-            raise TypeError("its bands and units are no lists")
+        about = values.get("auxiliary", [])
+        if not all(isinstance(item, list) for item in (values["bands"], values["units"], about)):
+            raise TypeError("its bands, units and auxiliary planes are no lists")
         if type(values["height"]) is not int or type(values["width"]) is not int:
             raise TypeError("its height and width are no whole numbers")
         return Layout(
@@ -371,6 +373,7 @@ def layout_from_plain(values: Any, path: Path) -> Layout:
             pixel_kind=values["pixel_kind"],
             units=tuple(str(unit) for unit in values["units"]),
             stretch=str(values["stretch"]),
+            auxiliary=tuple(map(str, about)),
         )
     except (KeyError, TypeError, ValueError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)

@@ -46,6 +46,7 @@ from astroanomaly import (
     read_catalog,
 )
 from astroanomaly.sky import size_in_pixels
+from astroanomaly_plugins.mosaics.auxiliary import auxiliary_fact, pair_auxiliary
 from astroanomaly_plugins.mosaics.bands import BandRule, name_bands, sort_bands
 from astroanomaly_plugins.mosaics.checksums import checksum_fact
 from astroanomaly_plugins.mosaics.facts import image_facts, input_facts, object_facts, stamp_facts
@@ -117,6 +118,11 @@ class FitsSource:
         named, named_by, unnamed = name_bands(groups, given, stamps=catalog is None, any_extension=bool(options.ext))
         broken |= unnamed
         tiles = [make_tile(bands, options.pixel_scale) for bands in named]
+        planes: list[str] = []
+        if options.auxiliary:
+            about = pair_auxiliary([tile.bands for tile in tiles], images, options.auxiliary)
+            tiles = [replace(tile, auxiliary=mine) for tile, mine in zip(tiles, about, strict=True)]
+            planes = list(dict.fromkeys(name for mine in about for name in mine))
         bands = tuple(rule.patterns) or sort_bands([band for tile in tiles for band in tile.bands])
         units = tuple(_unit_of(band, tiles) for band in bands)
         scale = check_scales(tiles)
@@ -127,6 +133,8 @@ class FitsSource:
             "nodata": options.nodata,
             "min_coverage": options.min_coverage,
         }
+        if planes:
+            payload["auxiliary"] = planes
         facts = [*image_facts(tiles, bands, units, named_by), size_fact(size, scale)]
         if catalog is None:
             tasks = _stamp_tasks(tiles, broken, payload, _zero_points(tiles, bands))
@@ -146,9 +154,18 @@ class FitsSource:
             facts = [*object_facts(tiles, catalog, placing), *facts]
         asked = "--bands" if rule else "--ext" if options.ext else ""
         facts += input_facts(listing, images, tiles, broken, asked)
+        if planes:
+            facts.append(auxiliary_fact([tile.auxiliary for tile in tiles], planes))
         if options.verify:
             facts.append(checksum_fact(image.path for tile in tiles for image in tile.bands.values()))
-        layout = Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units)
+        layout = Layout(
+            bands=bands,
+            height=size[0],
+            width=size[1],
+            dtype=options.dtype,
+            units=units,
+            auxiliary=tuple(planes),
+        )
         return Plan(tasks, layout, facts=facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:

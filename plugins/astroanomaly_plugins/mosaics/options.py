@@ -66,6 +66,11 @@ class FitsOptions(PositionOptions):
         "what the planes of a cube are: bands, named by BANDS in the header or by --bands, or stamps of their own",
     )
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
+    auxiliary: tuple[str, ...] = option(
+        (),
+        "planes to carry beside the flux: weight, rms, mask, exposure, psf, or a word of the files as in dq; they are "
+        "shown in the inspector and never ranked",
+    )
     x: str = option("", "catalogue column of the pixel x, counted from 0 (from 1 if it ends in _IMAGE)")
     y: str = option("", "catalogue column of the pixel y")
     nodata: float | None = option(None, "pixel value that stands for no data")

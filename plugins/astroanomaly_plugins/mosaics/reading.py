@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from astroanomaly import AstroAnomalyError, CutoutBlock, Failure, Grid, Task, Un
 from astroanomaly.cutting import (
     Plane,
     align,
+    align_nearest,
     aligned_padding,
     cut,
     first_pixels,
@@ -29,12 +30,14 @@ from astroanomaly_plugins.shared.columns import COLUMN
 __all__ = [
     "OpenTile",
     "alternatives",
+    "cut_auxiliary",
     "open_tile",
     "per_area",
     "read_stamps",
     "read_tile",
     "reason_of",
     "refusal",
+    "with_auxiliary",
 ]
 
 _lock = threading.Lock()
@@ -50,6 +53,7 @@ class OpenTile:
     grid: Grid | None
     resampled: bool
     units: dict[str, str]
+    auxiliary: Mapping[str, tuple[Plane, Grid | None]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -79,7 +83,11 @@ def open_tile(plain: Mapping[str, Any]) -> OpenTile:
     elif len({plane.stored.shape for plane in planes.values()}) > 1:
         names = ", ".join(place[0] for place in plain["bands"].values())
         raise UnreadableError(f"the images {names} changed their size after they were planned")
-    opened = OpenTile(planes, grids, grid, plain["tan"] is not None, dict(plain["units"]))
+    about = {}
+    for name, (path, *numbers) in plain.get("auxiliary", {}).items():
+        plane, own = open_plane(Path(path), *map(int, numbers))
+        about[name] = replace(plane, constant=()), own or grids.get(name.rpartition(":")[0])
+    opened = OpenTile(planes, grids, grid, plain["tan"] is not None, dict(plain["units"]), about)
     with _lock:
         _last[key] = opened
     return opened
@@ -111,7 +119,10 @@ def per_area(unit: str) -> bool:
 def _cut_tile(
     tile: OpenTile, x: np.ndarray, y: np.ndarray, payload: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut positions of a tile into ``(n, bands of the cache, height, width)``; see `cut` for what is returned."""
+    """Cut positions of a tile into ``(n, bands, height, width)``, and the auxiliary planes behind the bands.
+
+    See `cut` for what is returned; the coverage is that of the bands alone.
+    """
     bands, (height, width), nodata = payload["bands"], payload["size"], payload["nodata"]
     names = [band for band in bands if band in tile.planes]
     planes = [tile.planes[name] for name in names]
@@ -120,13 +131,36 @@ def _cut_tile(
         coverage = (np.isfinite(stamps) & ~padded).mean(axis=(2, 3), dtype=np.float64).astype(np.float32)
     else:
         stamps, offsets, coverage = cut(planes, x, y, (height, width), nodata=nodata)
-    if names == list(bands):
+    if names == list(bands) and not payload.get("auxiliary"):
         return stamps, offsets, coverage
     columns = [bands.index(name) for name in names]
-    full = np.full((len(x), len(bands), height, width), np.nan, np.float32)
+    about = payload.get("auxiliary", ())
+    full = np.full((len(x), len(bands) + len(about), height, width), np.nan, np.float32)
     covered = np.zeros((len(x), len(bands)), np.float32)
     full[:, columns], covered[:, columns] = stamps, coverage
+    for number, name in enumerate(about, len(bands)):
+        full[:, number] = cut_auxiliary(tile, name, x, y, (height, width), tile.grid if tile.resampled else None)
     return full, offsets, covered
+
+
+def cut_auxiliary(
+    tile: OpenTile, name: str, x: np.ndarray, y: np.ndarray, size_hw: tuple[int, int], target: Grid | None
+) -> np.ndarray:
+    """Cut an auxiliary plane: ``(n, height, width)``, NaN where there is none; of a target grid the nearest pixels."""
+    nothing = np.full((len(x), *size_hw), np.nan, np.float32)
+    plane, grid = tile.auxiliary.get(name, (None, None))
+    if plane is None or (target is not None and grid is None):
+        return nothing
+    if target is None or grid is None:
+        return cut([plane], x, y, size_hw)[0][:, 0]
+    corners = zip(first_pixels(x, size_hw[1]).tolist(), first_pixels(y, size_hw[0]).tolist(), strict=True)
+    return np.stack([align_nearest([plane], [grid], target, corner, size_hw)[0] for corner in corners])
+
+
+def with_auxiliary(coverage: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Add the share of finite pixels of the auxiliary planes to the coverage of the bands."""
+    behind = images[:, coverage.shape[1] :]
+    return np.concatenate([coverage, np.isfinite(behind).mean(axis=(2, 3), dtype=np.float64)], axis=1)
 
 
 def _resample(
@@ -166,8 +200,8 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
     payload, table = task.payload, task.table
     ids = [str(object_id) for object_id in table["id"]]
     ra, dec = np.array(table["ra"], np.float64), np.array(table["dec"], np.float64)
-    bands, (height, width) = payload["bands"], payload["size"]
-    images = np.full((len(ids), len(bands), height, width), np.nan, np.float32)
+    bands, (height, width), about = payload["bands"], payload["size"], payload.get("auxiliary", [])
+    images = np.full((len(ids), len(bands) + len(about), height, width), np.nan, np.float32)
     offsets, coverage = np.zeros((len(ids), 2), np.int64), np.zeros((len(ids), len(bands)), np.float32)
     source = np.zeros(len(ids), np.int64)
     reason = ""
@@ -208,17 +242,17 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
             yield CutoutBlock(
                 ids=[ids[k] for k in rows],
                 images=images if whole else images[rows],
-                bands=tuple(bands),
+                bands=(*bands, *about),
                 ra=ra[rows],
                 dec=dec[rows],
                 grid=tile.grid,
                 offsets=offsets[rows],
-                coverage=coverage[rows],
+                coverage=with_auxiliary(coverage[rows], images[rows]) if about else coverage[rows],
                 columns={
                     **{name: values[rows] for name, values in columns.items()},
                     **{name: np.full(len(rows), value) for name, value in of_tile[number].items()},
                 },
-                units=tuple(tile.units.get(band, "") for band in bands),
+                units=(*(tile.units.get(band, "") for band in bands), *("" for _ in about)),
             )
 
 
@@ -253,7 +287,7 @@ def refusal(share: float, least: float, reason: str) -> str:
 
 def read_stamps(task: Task) -> Iterator[CutoutBlock | Failure]:
     """Read whole images as cutouts: cropped or padded around their middle to the size of the cache."""
-    payload = task.payload
+    payload, about = task.payload, task.payload.get("auxiliary", [])
     for object_id, text in zip(task.table["id"], task.table["tile"], strict=True):
         plain = json.loads(str(text))
         try:
@@ -272,12 +306,12 @@ def read_stamps(task: Task) -> Iterator[CutoutBlock | Failure]:
         yield CutoutBlock(
             ids=[str(object_id)],
             images=images,
-            bands=tuple(payload["bands"]),
+            bands=(*payload["bands"], *about),
             ra=ra,
             dec=dec,
             grid=tile.grid,
             offsets=offsets,
-            coverage=coverage,
+            coverage=with_auxiliary(coverage, images) if about else coverage,
             columns={name: np.array([value]) for name, value in plain.get("columns", {}).items()},
-            units=tuple(tile.units.get(band, "") for band in payload["bands"]),
+            units=(*(tile.units.get(band, "") for band in payload["bands"]), *("" for _ in about)),
         )

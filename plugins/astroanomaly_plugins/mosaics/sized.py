@@ -10,7 +10,16 @@ import numpy as np
 from astroanomaly import Catalog, CatalogError, ConfigError, CutoutBlock, Fact, Failure, Grid, Task
 from astroanomaly.cutting import align, aligned_padding, cut, first_pixels, sky_to_pixel, tan_grid
 from astroanomaly_plugins.mosaics.planes import BROKEN
-from astroanomaly_plugins.mosaics.reading import OpenTile, alternatives, open_tile, per_area, reason_of, refusal
+from astroanomaly_plugins.mosaics.reading import (
+    OpenTile,
+    alternatives,
+    cut_auxiliary,
+    open_tile,
+    per_area,
+    reason_of,
+    refusal,
+    with_auxiliary,
+)
 from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["MAX_PIXELS", "object_sides", "read_sized", "side_fact"]
@@ -120,7 +129,7 @@ def read_sized(task: Task) -> Iterator[CutoutBlock | Failure]:
         else:
             of_tile = payload["tiles"][best[k].tile].get("columns", {})
             own = {name: values[k : k + 1] for name, values in columns.items()}
-            yield best[k].block(object_id, (ra[k], dec[k]), bands, own | of_tile)
+            yield best[k].block(object_id, (ra[k], dec[k]), [*bands, *payload.get("auxiliary", [])], own | of_tile)
 
 
 class _Sized:
@@ -144,9 +153,9 @@ class _Sized:
             dec=np.array(place[1:]),
             grid=self.grid,
             offsets=np.array([self.offset], np.int64),
-            coverage=self.coverage[None],
+            coverage=with_auxiliary(self.coverage[None], self.pixels[None]),
             columns={name: np.atleast_1d(value) for name, value in columns.items()},
-            units=self.units,
+            units=(*self.units, *("" for _ in range(len(bands) - len(self.units)))),
         )
 
 
@@ -202,6 +211,9 @@ def _resampled(tile: OpenTile, object_: tuple[float, float, float], payload: Map
     )
     padded = aligned_padding(planes, known, grid)
     coverage[rows] = (np.isfinite(pixels[rows]) & ~padded).mean(axis=(1, 2))
+    middle = np.array([(width - 1) / 2]), np.array([(height - 1) / 2])
+    about = [cut_auxiliary(tile, name, *middle, (height, width), grid) for name in payload.get("auxiliary", [])]
+    pixels = np.concatenate([pixels, *about])
     return _Sized(pixels, coverage, grid, (0, 0), [tile.units.get(band, "") for band in payload["bands"]])
 
 
@@ -227,4 +239,7 @@ def _bordered(tile: OpenTile, pixel: tuple[float, float], side: float, payload: 
     kept[max(0, b) : b + count, max(0, a) : a + count] = True
     pixels[rows] = np.where(kept, stamps[0], np.nan)
     coverage[rows] = inner[0]  # of the object's own square
+    place = np.array([x]), np.array([y])
+    about = [cut_auxiliary(tile, name, *place, (height, width), None) for name in payload.get("auxiliary", [])]
+    pixels = np.concatenate([pixels, *(np.where(kept, one, np.nan) for one in about)])
     return _Sized(pixels, coverage, tile.grid, (left, bottom), [tile.units.get(band, "") for band in payload["bands"]])

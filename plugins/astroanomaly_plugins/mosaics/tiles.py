@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -47,11 +47,14 @@ class Tile:
         The stored grid; None without a WCS.
     tan
         ``(ra, dec, pixel scale in arcsec, height, width)`` of the grid if pixels are resampled to it, else None.
+    auxiliary
+        Images about the bands that are carried beside them, by name as in ``g:weight``.
     """
 
     bands: dict[str, Image]
     grid: Grid | None
     tan: tuple[float, float, float, int, int] | None = None
+    auxiliary: Mapping[str, Image] = field(default_factory=dict)
 
     @property
     def first(self) -> Image:
@@ -66,14 +69,12 @@ class Tile:
     @cached_property
     def plain(self) -> dict[str, Any]:
         """What reading it needs, as JSON values."""
-        return {
-            "bands": {
-                name: [str(image.path), image.hdu] + ([] if image.plane is None else [image.plane])
-                for name, image in self.bands.items()
-            },
+        plain: dict[str, Any] = {
+            "bands": _places(self.bands),
             "units": {name: image.unit for name, image in self.bands.items()},
             "tan": None if self.tan is None else list(self.tan),
         }
+        return {**plain, "auxiliary": _places(self.auxiliary)} if self.auxiliary else plain
 
     @property
     def key(self) -> str:
@@ -99,6 +100,14 @@ class Tile:
             return center / max(length, 1e-9), 2.0
         center = center / length
         return center, float(np.sqrt(((vectors - center) ** 2).sum(axis=1)).max())
+
+
+def _places(images: Mapping[str, Image]) -> dict[str, list[Any]]:
+    """Return file, extension and plane of each image as JSON values."""
+    return {
+        name: [str(image.path), image.hdu] + ([] if image.plane is None else [image.plane])
+        for name, image in images.items()
+    }
 
 
 # ----------------------------------------------------------------------------------------------------------- grouping
