@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnknownObjectError,
         UnreadableError,
     )
+    from astroanomaly.hdf5.door import open_hdf5
     from astroanomaly.hookspecs import Ranker, RankerContext, Source, hookimpl
     from astroanomaly.imaging.bands import wavelength_nm
     from astroanomaly.ingestion.ingest import ingest
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from astroanomaly.tables.catalog import Catalog, read_catalog
     from astroanomaly.tables.given import GivenTable, given_catalog
     from astroanomaly.tables.names import NameMatcher
+    from astroanomaly.tables.parquet import open_parquet
     from astroanomaly.tables.read import read_texts
     from astroanomaly.tables.text import TextTable, typed_column
     from astroanomaly.tables.votable import read_votable
@@ -77,6 +79,7 @@ _HOMES = {
     "tables.catalog": ("Catalog", "read_catalog"),
     "tables.given": ("GivenTable", "given_catalog"),
     "tables.names": ("NameMatcher",),
+    "tables.parquet": ("open_parquet",),
     "tables.read": ("read_texts",),
     "tables.text": ("TextTable", "typed_column"),
     "tables.votable": ("read_votable",),
@@ -103,6 +106,7 @@ _HOMES = {
         "UnknownObjectError",
         "UnreadableError",
     ),
+    "hdf5.door": ("open_hdf5",),
     "hookspecs": ("Ranker", "RankerContext", "Source", "hookimpl"),
     "ingestion.ingest": ("ingest",),
     "ingestion.preview": ("Preview", "preview"),
@@ -188,6 +192,8 @@ __all__ = [
     "given_catalog",
     "hookimpl",
     "ingest",
+    "open_hdf5",
+    "open_parquet",
     "option",
     "pretrain",
     "preview",

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 
 from astroanomaly.cache.file_digest import append_digest, verify_digest
-from astroanomaly.cache.hdf5_content import check_content
 from astroanomaly.cache.new_file import NewFile
 from astroanomaly.cache.unwritten import refuse_unwritten
 from astroanomaly.errors import AstroAnomalyError, CacheError, DamagedError, UnreadableError
 from astroanomaly.files import atomic_path, parse_json
+from astroanomaly.hdf5.content import check_content
 from astroanomaly.records import Failure, Layout
 from astroanomaly.tables.column_names import clean_ucd
 

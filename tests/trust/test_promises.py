@@ -19,9 +19,9 @@ from PIL import Image
 
 from astroanomaly import Cache, ReadLimits, ingest
 from astroanomaly.app.review import filters, preferences
-from astroanomaly.cache import hdf5_headers
 from astroanomaly.fetch import checks, web
 from astroanomaly.files import documents, write_json
+from astroanomaly.hdf5 import headers as hdf5_headers
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.features.row_file import open_rows
 from astroanomaly.learn.network import checkpoint

@@ -69,6 +69,11 @@ def ride_along(
             column = texts.setdefault(name, [""] * len(ids))
             for picture in known.tolist():
                 column[start + picture] = table.rows[rows[picture]][number]
+    start = 0
+    for listing in listings:
+        for name, inside in listing.columns.items():
+            texts.setdefault(name, [""] * len(ids))[start : start + len(listing)] = inside
+        start += len(listing)
     columns = {COLUMN + name: typed_column(values) for name, values in texts.items()}
     return columns | sky if has_sky else columns
 

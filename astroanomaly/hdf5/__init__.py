@@ -1,0 +1,1 @@
+"""HDF5 files from elsewhere: checked before anything of them is read."""
