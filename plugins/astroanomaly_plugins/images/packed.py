@@ -18,9 +18,8 @@ Fetch = Callable[[str, Sequence[int]], bytes]
 MAGIC = ((b"\x89HDF\r\n\x1a\n", "hdf5"), (b"PAR1", "parquet"))
 _IMAGE_NAMES = ("images", "image", "img", "jpeg", "jpegs", "pictures", "picture", "data", "bytes")
 _NAME_NAMES = ("filenames", "filename", "file_name", "names", "name", "object_id", "ids", "id", "paths", "path")
-_PLAIN_KINDS = ("string", "large_string", "bool", "halffloat", "float", "double") + tuple(
-    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
-)
+_WHOLE_KINDS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+_PLAIN_KINDS = ("string", "large_string", "bool", "halffloat", "float", "double", *_WHOLE_KINDS)
 _PER_OBJECT = "*"  # instead of the name of a dataset: each picture is a dataset of its own
 
 
