@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         UnknownObjectError,
         UnreadableError,
     )
-    from astroanomaly.hdf5.door import open_hdf5
     from astroanomaly.hookspecs import Ranker, RankerContext, Source, hookimpl
     from astroanomaly.imaging.bands import wavelength_nm
     from astroanomaly.ingestion.ingest import ingest
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from astroanomaly.session.session import Session
     from astroanomaly.tables.catalog import Catalog, read_catalog
     from astroanomaly.tables.given import GivenTable, given_catalog
+    from astroanomaly.tables.hdf5 import open_hdf5
     from astroanomaly.tables.names import NameMatcher
     from astroanomaly.tables.parquet import open_parquet
     from astroanomaly.tables.read import read_texts
@@ -79,6 +79,7 @@ _HOMES = {
     "tables.catalog": ("Catalog", "read_catalog"),
     "tables.given": ("GivenTable", "given_catalog"),
     "tables.names": ("NameMatcher",),
+    "tables.hdf5": ("open_hdf5",),
     "tables.parquet": ("open_parquet",),
     "tables.read": ("read_texts",),
     "tables.text": ("TextTable", "typed_column"),
@@ -106,7 +107,6 @@ _HOMES = {
         "UnknownObjectError",
         "UnreadableError",
     ),
-    "hdf5.door": ("open_hdf5",),
     "hookspecs": ("Ranker", "RankerContext", "Source", "hookimpl"),
     "ingestion.ingest": ("ingest",),
     "ingestion.preview": ("Preview", "preview"),

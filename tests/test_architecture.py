@@ -22,7 +22,7 @@ LAYERS = (
     "errors _version",
     "sky config files metrics arguments",
     "parallel",
-    "cutting hdf5",
+    "cutting",
     "imaging",
     "records tables ranking",
     "fetch",
@@ -40,7 +40,7 @@ BY_NAME = {
     "session/session.py": "astroanomaly.app.web.notebook"
 }  # modules that a file finds by name when it needs them
 DOORS = {  # library -> where it may be imported
-    "h5py": ("cache/", "hdf5/"),
+    "h5py": ("cache/", "tables/"),
     "xxhash": ("cache/",),
     "torch": ("learn/",),
     "torchvision": ("learn/",),

@@ -17,9 +17,9 @@ from astroanomaly.cache.new_file import NewFile
 from astroanomaly.cache.unwritten import refuse_unwritten
 from astroanomaly.errors import AstroAnomalyError, CacheError, DamagedError, UnreadableError
 from astroanomaly.files import atomic_path, parse_json
-from astroanomaly.hdf5.content import check_content
 from astroanomaly.records import Failure, Layout
 from astroanomaly.tables.column_names import clean_ucd
+from astroanomaly.tables.hdf5_content import check_content
 
 __all__ = [
     "CACHE_FILE",

@@ -21,12 +21,12 @@ from astroanomaly import Cache, ReadLimits, ingest
 from astroanomaly.app.review import filters, preferences
 from astroanomaly.fetch import checks, web
 from astroanomaly.files import documents, write_json
-from astroanomaly.hdf5 import headers as hdf5_headers
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.features.row_file import open_rows
 from astroanomaly.learn.network import checkpoint
 from astroanomaly.parallel import limits, watch
 from astroanomaly.session.outputs import check
+from astroanomaly.tables import hdf5_headers
 from astroanomaly_plugins.images.rule import PictureOptions
 from astroanomaly_plugins.shared import client_answers
 from folders import ROOT

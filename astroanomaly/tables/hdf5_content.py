@@ -9,8 +9,8 @@ from pathlib import Path
 import h5py
 
 from astroanomaly.errors import DamagedError
-from astroanomaly.hdf5.headers import DamagedHeaderError, HeaderCheck
 from astroanomaly.parallel.limits import FREE_HDF5_BYTES, ReadLimits
+from astroanomaly.tables.hdf5_headers import DamagedHeaderError, HeaderCheck
 
 __all__ = ["check_content"]
 

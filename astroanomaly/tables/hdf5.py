@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 
 from astroanomaly.errors import AstroAnomalyError, DamagedError, UnreadableError
-from astroanomaly.hdf5.content import check_content
 from astroanomaly.parallel.watch import reading
+from astroanomaly.tables.hdf5_content import check_content
 
 __all__ = ["open_hdf5"]
 
