@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from astroanomaly.session.session import Session
     from astroanomaly.tables.catalog import Catalog, read_catalog
     from astroanomaly.tables.given import GivenTable, given_catalog
+    from astroanomaly.tables.hats import Area, is_hats
     from astroanomaly.tables.hdf5 import open_hdf5
     from astroanomaly.tables.names import NameMatcher
     from astroanomaly.tables.parquet import open_parquet
@@ -79,6 +80,7 @@ _HOMES = {
     "tables.catalog": ("Catalog", "read_catalog"),
     "tables.given": ("GivenTable", "given_catalog"),
     "tables.names": ("NameMatcher",),
+    "tables.hats": ("Area", "is_hats"),
     "tables.hdf5": ("open_hdf5",),
     "tables.parquet": ("open_parquet",),
     "tables.read": ("read_texts",),
@@ -137,6 +139,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Advice",
+    "Area",
     "AstroAnomalyError",
     "BandError",
     "BudgetError",
@@ -192,6 +195,7 @@ __all__ = [
     "given_catalog",
     "hookimpl",
     "ingest",
+    "is_hats",
     "open_hdf5",
     "open_parquet",
     "option",

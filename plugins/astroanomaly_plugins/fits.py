@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import (
+    Area,
     AstroAnomalyError,
     BandError,
     Catalog,
@@ -43,6 +44,7 @@ from astroanomaly import (
     UnreadableError,
     each_watched,
     hookimpl,
+    is_hats,
     read_catalog,
 )
 from astroanomaly.sky import size_in_pixels
@@ -63,7 +65,7 @@ from astroanomaly_plugins.mosaics.options import FitsOptions
 from astroanomaly_plugins.mosaics.placing import Placing, place
 from astroanomaly_plugins.mosaics.reading import read_stamps, read_tile
 from astroanomaly_plugins.mosaics.sized import MAX_PIXELS, object_sides, read_sized, side_fact
-from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile
+from astroanomaly_plugins.mosaics.tiles import Tile, areas_of, check_scales, group_images, make_tile
 from astroanomaly_plugins.shared.columns import COLUMN, carried
 from astroanomaly_plugins.shared.facts import size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
@@ -90,32 +92,23 @@ class FitsSource:
         UnreadableError, BandError, CatalogError, FootprintError, ConfigError
             If nothing sensible can be cut; the message says what there is and what to give.
         """
-        catalog = None
-        if options.catalog is not None:
-            if not options.size:
-                raise ConfigError("the size of the cutouts is missing: --size 64 (pixels) or --size 10arcsec")
-            catalog = read_catalog(
-                options.catalog,
-                ra=options.ra or None,
-                dec=options.dec or None,
-                x=options.x or None,
-                y=options.y or None,
-                id=options.id or None,
-                frame=options.frame or None,
-                unit=options.unit or None,
-            )
+        has_catalog = options.catalog is not None
+        if has_catalog and not options.size:
+            raise ConfigError("the size of the cutouts is missing: --size 64 (pixels) or --size 10arcsec")
+        in_parts = isinstance(options.catalog, Path) and is_hats(options.catalog)
+        catalog = _read_catalog(options) if has_catalog and not in_parts else None
         rule = BandRule(options.bands)
         leave_out = options.catalog if isinstance(options.catalog, Path) else None
         listing = find_files([*request.inputs, *rule.files], leave_out)
-        images, broken = _scan_all(listing.files, stamps=catalog is None)
+        images, broken = _scan_all(listing.files, stamps=not has_catalog)
         images = settle_auxiliary(images)
         if options.planes == "objects":
             images = [
                 replace(image, alone=True, nameless=False) if image.plane is not None else image for image in images
             ]
         chosen, given = _choose(images, options, rule)
-        groups = group_images(chosen, stamps=catalog is None, named=bool(rule))
-        named, named_by, unnamed = name_bands(groups, given, stamps=catalog is None, any_extension=bool(options.ext))
+        groups = group_images(chosen, stamps=not has_catalog, named=bool(rule))
+        named, named_by, unnamed = name_bands(groups, given, stamps=not has_catalog, any_extension=bool(options.ext))
         broken |= unnamed
         tiles = [make_tile(bands, options.pixel_scale) for bands in named]
         planes: list[str] = []
@@ -127,6 +120,8 @@ class FitsSource:
         units = tuple(_unit_of(band, tiles) for band in bands)
         scale = check_scales(tiles)
         size = size_in_pixels(options.size, scale) if options.size else tiles[0].shape
+        if in_parts:
+            catalog = _read_catalog(options, areas_of(tiles, size))
         payload = {
             "bands": list(bands),
             "size": list(size),
@@ -222,6 +217,20 @@ def _choose(images: list[Image], options: FitsOptions, rule: BandRule) -> tuple[
             )
         raise BandError(f"{what}:{describe(images)}\n{way}")
     return chosen, {}
+
+
+def _read_catalog(options: FitsOptions, areas: Sequence[Area] | None = None) -> Catalog:
+    return read_catalog(
+        options.catalog or "",
+        ra=options.ra or None,
+        dec=options.dec or None,
+        x=options.x or None,
+        y=options.y or None,
+        id=options.id or None,
+        frame=options.frame or None,
+        unit=options.unit or None,
+        areas=areas,
+    )
 
 
 def _reach(size: tuple[int, int], sides: np.ndarray | None, payload: Mapping[str, Any]) -> tuple[int, int]:

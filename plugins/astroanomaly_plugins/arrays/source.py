@@ -290,7 +290,7 @@ def _columns(
         own = {str(name): np.asarray(values) for name, values in stack.columns.items()}
         table = Table({**own, "_x": np.zeros(len(stack)), "_row": np.arange(len(stack))})
         ra = dec = np.full(len(stack), np.nan)
-        named = {"ra": options.ra, "dec": options.dec} if options.ra else {"x": "_x", "y": "_x"}
+        named: dict[str, Any] = {"ra": options.ra, "dec": options.dec} if options.ra else {"x": "_x", "y": "_x"}
         try:
             found = read_catalog(table, id="_row", frame=options.frame or None, unit=options.unit or None, **named)
         except CatalogError as error:

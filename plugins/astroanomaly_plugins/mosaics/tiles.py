@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly import BandError, ConfigError, FootprintError, Grid, wavelength_nm
+from astroanomaly import Area, BandError, ConfigError, FootprintError, Grid, wavelength_nm
 from astroanomaly.cutting import (
     covering_tan_grid,
     pixel_scale_arcsec,
@@ -26,7 +26,7 @@ from astroanomaly.sky import unit_vectors
 from astroanomaly_plugins.mosaics.files import Image, describe
 from astroanomaly_plugins.mosaics.listing import words_of
 
-__all__ = ["Tile", "check_scales", "group_images", "make_tile"]
+__all__ = ["Tile", "areas_of", "check_scales", "group_images", "make_tile"]
 
 _MIN_SAME_AREA_OVERLAP = 0.5  # share of the smaller footprint that two images of one area have in common
 _MIN_SAME_STAMP_OVERLAP = 0.9  # the same for stamps: neighbours overlap, and are not one object
@@ -317,6 +317,16 @@ def make_tile(bands: dict[str, Image], pixel_scale: float | None) -> Tile:
     center = covering.wcs.wcs.crval
     tan = (float(center[0]), float(center[1]), float(scale), *covering.shape)
     return Tile(bands, tan_grid((tan[0], tan[1]), tan[2], (tan[3], tan[4])), tan)
+
+
+def areas_of(tiles: Sequence[Tile], size_hw: tuple[int, int]) -> list[Area]:
+    """Return circles that hold every object a cutout of which touches a tile."""
+    areas = []
+    for tile in tiles:
+        center, chord = tile.cap
+        margin = float(np.hypot(*size_hw)) * np.radians(pixel_scale_arcsec(tile.grid) / 3600) if tile.grid else 2.0
+        areas.append(Area(center, min(2.0, chord * 1.02 + margin)))
+    return areas
 
 
 def check_scales(tiles: Sequence[Tile]) -> float | tuple[float, float] | None:
