@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
-from astroanomaly.cutting import grid_from_hdu, open_fits, quiet, same_grid
+from astroanomaly.cutting import grid_from_hdu, quiet, same_grid
 from astroanomaly_plugins.mosaics.listing import SUFFIX, words_of
+from astroanomaly_plugins.mosaics.places import open_place
 from astroanomaly_plugins.mosaics.planes import BROKEN, asinh_of, first_line, flat_shape
 
 __all__ = [
@@ -157,7 +158,7 @@ def scan(path: Path, root: Path) -> list[Image]:
     word = _auxiliary_word(SUFFIX.sub("", path.name), _AUXILIARY_WORDS)
     images = []
     try:
-        with quiet(), open_fits(path, memmap=True, do_not_scale_image_data=True) as hdulist:
+        with quiet(), open_place(path, memmap=True, do_not_scale_image_data=True) as hdulist:
             for number, hdu in enumerate(hdulist):
                 if not hdu.is_image or not hdu.shape:
                     continue

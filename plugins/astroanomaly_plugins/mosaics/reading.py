@@ -24,6 +24,7 @@ from astroanomaly.cutting import (
     sky_to_pixel,
     tan_grid,
 )
+from astroanomaly_plugins.mosaics.places import place_stamp
 from astroanomaly_plugins.mosaics.planes import BROKEN, first_line, open_plane
 from astroanomaly_plugins.shared.columns import COLUMN
 
@@ -66,7 +67,7 @@ class OpenTile:
 
 def open_tile(plain: Mapping[str, Any]) -> OpenTile:
     """Open a tile, or return it if it was the last one opened in this process."""
-    key = json.dumps([plain, [_stamp(place[0]) for place in plain["bands"].values()]], sort_keys=True)
+    key = json.dumps([plain, [place_stamp(Path(place[0])) for place in plain["bands"].values()]], sort_keys=True)
     with _lock:
         known = _last.get(key)
     if known is not None:
@@ -91,14 +92,6 @@ def open_tile(plain: Mapping[str, Any]) -> OpenTile:
     with _lock:
         _last[key] = opened
     return opened
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    return status.st_size, status.st_mtime_ns
 
 
 def per_area(unit: str) -> bool:
