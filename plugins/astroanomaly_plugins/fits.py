@@ -190,7 +190,8 @@ def _scan_all(files: Sequence[tuple[Path, Path, bool]], *, stamps: bool) -> tupl
         images += found
     if not images:
         first = next(iter(broken.values()), "")
-        raise UnreadableError(f"none of the {len(files)} files holds an image{': ' + first if first else ''}")
+        names = ", ".join(str(path) for path, _, _ in files[:3]) + (" ..." if len(files) > 3 else "")
+        raise UnreadableError(f"none of the {len(files)} files ({names}) holds an image{': ' + first if first else ''}")
     return images, broken
 
 
