@@ -12,7 +12,7 @@ import numpy as np
 
 from astroanomaly.errors import CatalogError, UnreadableError
 from astroanomaly.sky import unit_vectors
-from astroanomaly.tables.parquet import open_parquet, table_of_arrow
+from astroanomaly.tables.parquet import open_parquet, plain_columns, table_of_arrow
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -152,8 +152,8 @@ def _rows(file: Path, ra: str, dec: str, areas: Sequence[Area] | None) -> Any:
         missing = [name for name in (ra, dec) if name not in kinds]
         if missing:
             raise UnreadableError(f"{file} has no column {missing[0]!r}, which the properties of the catalogue name")
-        plain = [name for name, kind in kinds.items() if not pa.types.is_nested(kind) and not pa.types.is_binary(kind)]
-        table = parquet.read(columns=[name for name in plain if not name.startswith("_healpix")])
+        wanted = [name for name in plain_columns(parquet.schema_arrow) if not name.startswith("_healpix")]
+        table = parquet.read(columns=wanted)
     if areas is None:
         return table
     vectors = unit_vectors(table.column(ra).to_numpy().astype(float), table.column(dec).to_numpy().astype(float))

@@ -15,7 +15,7 @@ from astroanomaly.parallel.watch import reading
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["NO_PYARROW", "open_parquet", "read_parquet", "table_of_arrow"]
+__all__ = ["NO_PYARROW", "open_parquet", "plain_columns", "read_parquet", "table_of_arrow"]
 
 NO_PYARROW = "Parquet needs pyarrow: pip install 'astroanomaly[parquet]'"
 
@@ -49,8 +49,17 @@ def read_parquet(path: Path) -> Table:
     Units are those that astropy, or the key ``unit`` of a column, has left in the metadata.
     """
     with open_parquet(path) as file:
-        wanted = [name for name in file.schema_arrow.names if _is_plain(file.schema_arrow.field(name).type)]
-        return table_of_arrow(file.read(columns=wanted))
+        return table_of_arrow(file.read(columns=plain_columns(file.schema_arrow)))
+
+
+def plain_columns(schema: Any) -> list[str]:
+    """Return the columns that a table can have: plain ones, and the plain parts of those that have parts."""
+    found = []
+    for name in schema.names:
+        kind = schema.field(name).type
+        parts = [kind.field(number) for number in range(kind.num_fields)] if str(kind).startswith("struct") else []
+        found += [name] if _is_plain(kind) else [f"{name}.{part.name}" for part in parts if _is_plain(part.type)]
+    return found
 
 
 def table_of_arrow(arrow: Any) -> Table:
@@ -58,8 +67,11 @@ def table_of_arrow(arrow: Any) -> Table:
     from astropy.table import Column, MaskedColumn, Table
 
     table = Table()
+    arrow = arrow.flatten()
     for name in arrow.column_names:
         column, about = arrow.column(name), arrow.schema.field(name).metadata or {}
+        if str(column.type).startswith("dictionary"):
+            column = column.cast(column.type.value_type)
         nulls = np.asarray(column.is_null())
         values = column.to_pylist() if column.type.id in _text_types() else column.to_numpy()
         if column.type.id in _text_types():
@@ -81,6 +93,8 @@ def table_of_arrow(arrow: Any) -> Table:
 def _is_plain(kind: Any) -> bool:
     import pyarrow as pa
 
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_temporal, pa.types.is_boolean)
     return kind.id in _text_types() or any(test(kind) for test in tests)
 

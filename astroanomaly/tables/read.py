@@ -227,6 +227,8 @@ def _parse(
             return _table_of_votable(text, where, wanted, place)
         if head.lstrip().startswith(b"<"):
             raise UnreadableError(f"{where} is a page, or XML that is no VOTable. {_EXPECTED}")
+        if head.lstrip().startswith((b"{", b"[{")):
+            raise UnreadableError(f"{where} is JSON, which is not read as a table. {_EXPECTED}")
         if REGIONS_START.match(head):
             if here:
                 raise _ForLibraryError

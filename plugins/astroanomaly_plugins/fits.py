@@ -106,9 +106,12 @@ class FitsSource:
             images = [
                 replace(image, alone=True, nameless=False) if image.plane is not None else image for image in images
             ]
+        if options.extensions == "objects" and not has_catalog:
+            images = [replace(image, alone=True, extension_band="") for image in images]
         chosen, given = _choose(images, options, rule)
         groups = group_images(chosen, stamps=not has_catalog, named=bool(rule))
-        named, named_by, unnamed = name_bands(groups, given, stamps=not has_catalog, any_extension=bool(options.ext))
+        by_extension = bool(options.ext) and options.extensions == "bands"
+        named, named_by, unnamed = name_bands(groups, given, stamps=not has_catalog, any_extension=by_extension)
         broken |= unnamed
         tiles = [make_tile(bands, options.pixel_scale) for bands in named]
         planes: list[str] = []

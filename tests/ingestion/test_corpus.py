@@ -184,6 +184,14 @@ def test_what_astropy_opens_is_cut_or_refused_in_words(cards, shape, dtype, in_e
         nothing_disappears(*found, Path(folder))
 
 
+def test_extensions_may_be_objects(tmp_path):
+    FITS["extensions on one grid"][0](tmp_path)
+    facts, cutouts, failures = ingested(FitsSource(), tmp_path, extensions="objects")
+    assert sorted(cutouts) == ["x.fits[A,1]", "x.fits[B,1]"]
+    np.testing.assert_array_equal(cutouts["x.fits[B,1]"].images[0, 0], pixels(1))
+    nothing_disappears(facts, cutouts, failures, tmp_path)
+
+
 def test_a_folder_of_stacks_counts_its_files(tmp_path):
     np.save(tmp_path / "a.npy", pixels(0, (5, 16, 16)))
     (tmp_path / "notes.txt").write_text("x")

@@ -50,6 +50,19 @@ def test_parquet_as_pandas_and_astropy_write_it(tmp_path):
     assert agrees(tmp_path / "n.parquet").columns.colnames == ["id", "ra", "dec"]
 
 
+def test_parts_and_categories_of_parquet_are_columns(tmp_path):
+    both = [{"ra": ra, "dec": dec} for ra, dec in zip(SKY.ra.deg, SKY.dec.deg, strict=True)]
+    kind = pa.array(["a", "b"] * 6).dictionary_encode()
+    pq.write_table(pa.table({"id": NAMES, "coord": both, "kind": kind}), tmp_path / "s.parquet")
+    assert agrees(tmp_path / "s.parquet").columns["kind"].tolist() == ["a", "b"] * 6
+
+
+def test_json_is_told_by_its_name(tmp_path):
+    (tmp_path / "x.json").write_text('{"id": 1, "ra": 1.0, "dec": 2.0}\n' * 3)
+    with pytest.raises(UnreadableError, match="is JSON, which is not read as a table"):
+        read_catalog(tmp_path / "x.json")
+
+
 def test_hdf5_as_astropy_pandas_and_h5py_write_it(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # astropy: texts and units are serialized

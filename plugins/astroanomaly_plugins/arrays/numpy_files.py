@@ -17,6 +17,7 @@ from astroanomaly_plugins.arrays.stacks import ID_NAMES, Reader, Stack, axes_of,
 
 __all__ = ["NPY", "NPZ"]
 
+_PER_OBJECT = "*"  # instead of the name of an array: each image is an array of its own
 _BROKEN = (OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error, MemoryError)
 
 
@@ -56,6 +57,11 @@ def _list_npz(path: Path, array: str, axes: str) -> Stack:
     with libraries_errors(path, "NumPy", *_BROKEN):
         with zipfile.ZipFile(path) as archive:
             heads = _headers(archive, path)
+        single = [key for key, (shape, _) in heads.items() if len(shape) == 2]
+        shapes = {heads[key][0] for key in single}
+        if len(single) > 1 and len(shapes) == 1 and not array and len(single) == len(heads):
+            order, shape = axes_of((len(single), *shapes.pop()), axes, f"{path}, one array for each image")
+            return Stack(path, "npz", _PER_OBJECT, shape, order, heads[single[0]][1], single)
         name = pick({key: shape for key, (shape, _) in heads.items() if len(shape) in (3, 4)}, array, str(path))
         order, shape = axes_of(heads[name][0], axes, f"{path}[{name}]")
         with np.load(path, allow_pickle=False) as file:
@@ -70,6 +76,9 @@ def _list_npz(path: Path, array: str, axes: str) -> Stack:
 @contextlib.contextmanager
 def _open_npz(path: Path, array: str) -> Iterator[Callable[[slice], Any]]:
     with libraries_errors(path, "NumPy", *_BROKEN), np.load(path, allow_pickle=False) as file:
+        if array == _PER_OBJECT:
+            yield lambda rows: np.stack([file[name] for name in file.files[rows]])
+            return
         data = file[array]
         yield lambda rows: data[rows]
 

@@ -172,7 +172,10 @@ class _Listing:
 
 
 def _list_one(job: _Listing) -> Stack:
-    return _READERS[job.kind].listed(job.path, job.array, job.axes)
+    stack = _READERS[job.kind].listed(job.path, job.array, job.axes)
+    if stack.dtype.kind not in "iufb":
+        raise UnreadableError(f"{stack.where} holds {stack.dtype}, expected real numbers")
+    return stack
 
 
 def _find(inputs: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]]:

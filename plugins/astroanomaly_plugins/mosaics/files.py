@@ -242,9 +242,19 @@ def settle_auxiliary(images: Sequence[Image]) -> list[Image]:
             if not has_sibling and image.grid is not None:
                 near = grids.get(_rough(image.grid), ())
                 has_sibling = any(same_grid(image.grid, other) for other in near)
-            image = image if has_sibling else replace(image, auxiliary="")
+            own = _own_word(image)  # also where the name of the file has said something of all its images
+            if not has_sibling and own and any(one.path == image.path and not _own_word(one) for one in images):
+                image = replace(image, auxiliary=own)
+            elif not has_sibling:
+                image = replace(image, auxiliary="")
         settled.append(image)
     return settled
+
+
+def _own_word(image: Image) -> str:
+    """Return the word in the name or the kind of an extension that says it is about another image."""
+    word = _auxiliary_word(image.extension.partition(",")[0], _AUXILIARY_EXTENSION_WORDS)
+    return word or (image.kind.lower() if _AUXILIARY_TYPES.fullmatch(image.kind) else "")
 
 
 def _name_key(path: Path) -> tuple[tuple[str, ...], bool]:

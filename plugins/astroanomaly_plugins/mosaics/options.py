@@ -65,6 +65,10 @@ class FitsOptions(PositionOptions):
         "bands",
         "what the planes of a cube are: bands, named by BANDS in the header or by --bands, or stamps of their own",
     )
+    extensions: Literal["bands", "objects"] = option(
+        "bands",
+        "without a catalogue, what the image extensions of a file are: bands of one object, or objects of their own",
+    )
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
     auxiliary: tuple[str, ...] = option(
         (),

@@ -6,9 +6,12 @@ Each has a path, so that the rest of the source need not know. That of a member 
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import functools
+import gzip
 import io
+import lzma
 import re
 import tarfile
 import weakref
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from astroanomaly import ConfigError, ReadLimits, UnreadableError, reading
-from astroanomaly.cutting import check_fits_stream, open_fits, quiet
+from astroanomaly.cutting import check_fits_content, check_fits_stream, open_fits, quiet
 from astroanomaly_plugins.mosaics.asdf_files import ASDF_START, images_of_asdf
 from astroanomaly_plugins.shared.buckets import open_buckets
 
@@ -30,7 +33,16 @@ _BLOCK_BYTES = 2**20  # that are fetched at once
 _ARCHIVES = ((b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"))
 _TAR_SUFFIX = re.compile(r"\.(tar(\.(gz|bz2|xz))?|tgz|tbz2?|txz)$", re.IGNORECASE)
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
-_BROKEN = (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+)
 
 
 # ---------------------------------------------------------------------------------------------------------- addresses
@@ -182,10 +194,6 @@ def _closing(archive: tarfile.TarFile) -> tarfile.TarFile:
 
 
 def _decompressed(path: Path, start: bytes) -> Any:
-    import bz2
-    import gzip
-    import lzma
-
     opener: Any = gzip.open if start.startswith(b"\x1f\x8b") else bz2.open if start.startswith(b"BZh") else lzma.open
     return opener(path, "rb")
 
@@ -199,13 +207,29 @@ def _content(archive: Path, member: str) -> bytes:
         if size > ReadLimits.current().expanded_bytes(stamp[0]):
             raise UnreadableError(f"{archive}/{member} is of {size / 1e9:.1f} GB (--expansion sets the limit)")
         if isinstance(opened, zipfile.ZipFile):
-            return opened.read(item)
+            return _unpacked(opened.read(item), archive, member)
         stream = opened.extractfile(item)
-        return stream.read() if stream is not None else b""
+        return _unpacked(stream.read() if stream is not None else b"", archive, member)
     except KeyError as error:
         raise UnreadableError(f"{archive} has no member {member!r} any more") from error
     except _BROKEN as error:
         raise UnreadableError(f"{archive}/{member}: the archive is damaged here: {error}") from error
+
+
+def _unpacked(data: bytes, archive: Path, member: str) -> bytes:
+    """Decompress a member that is packed itself."""
+    limit = ReadLimits.current().expanded_bytes(len(data))
+    if data.startswith(b"\x1f\x8b"):
+        plain = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, limit + 1)
+    elif data.startswith(b"BZh"):
+        plain = bz2.BZ2Decompressor().decompress(data, limit + 1)
+    else:
+        return data
+    if len(plain) > limit:
+        raise UnreadableError(
+            f"{archive}/{member} grows to more than {limit / 1e9:.1f} GB (--expansion sets the limit)"
+        )
+    return plain
 
 
 # ------------------------------------------------------------------------------------------------------------ the door
@@ -236,7 +260,7 @@ def open_place(path: Path, **how: Any) -> Iterator[Any]:
 
         data = _content(*inside)
         with reading(path, nbytes=len(data)):
-            check_fits_stream(io.BytesIO(data), len(data), str(path))
+            check_fits_content(data, str(path))
             with fits.open(io.BytesIO(data), **{**how, "memmap": False}) as hdus:
                 yield hdus
         return

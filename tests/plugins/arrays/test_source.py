@@ -84,6 +84,13 @@ def test_each_dataset_may_be_an_image(tmp_path):
     np.testing.assert_array_equal(cache["galaxies/obj-4"].data[0], FLUX[4, 0])
 
 
+def test_each_array_of_an_npz_may_be_an_image(tmp_path):
+    np.savez(tmp_path / "x.npz", **dict(zip(NAMES, FLUX[:, 0], strict=True)))
+    cache = cut(tmp_path / "x.npz", tmp_path / "c")
+    assert sorted(cache.ids) == NAMES
+    np.testing.assert_array_equal(cache["obj-4"].data[0], FLUX[4, 0])
+
+
 def write_meds(path, sides):
     """As `meds.util.get_meds_output_dtype` of esheldon/meds has it; every second object has two epochs more."""
     count = np.where(np.arange(len(sides)) % 2, 1, 3)
@@ -142,6 +149,11 @@ def no_objects(path):
     return "o.npy"
 
 
+def complex_numbers(path):
+    np.save(path / "o.npy", FLUX[:, 0] * 1j)
+    return "o.npy"
+
+
 def no_images(path):
     np.savez(path / "o.npz", a=np.zeros(3))
     return "o.npz"
@@ -171,6 +183,7 @@ def two_arrays(path):
     ("make", "message"),
     [
         (no_objects, "cannot be read as NumPy: .*Python objects"),
+        (complex_numbers, "holds complex64, expected real numbers"),
         (no_images, "no array of images"),
         (pickled_zarr, "names the codec 'pickle'"),
         (cut_hdf5, "cut short"),

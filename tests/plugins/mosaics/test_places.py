@@ -1,5 +1,6 @@
 """FITS in archives, at addresses and in ASDF: the same pixels and positions as in the plain files."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -79,7 +80,8 @@ def test_archives_of_mosaics_and_of_stamps(tmp_path, name):
         tmp_path / name, {"a/field_r.fits": PLAIN, "notes.txt": b"x", "../out.fits": PLAIN, "a/.h.fits": PLAIN}
     )
     agrees(ingest("fits", [tmp_path / name], catalog=catalog(tmp_path), size=32, out=tmp_path / "c", workers=1))
-    stamps = {f"{k}.fits": content_of(fits.PrimaryHDU(PIXELS[k : k + 20, :20])) for k in range(5)}
+    stamps = {f"{k}.fits": content_of(fits.PrimaryHDU(PIXELS[k : k + 20, :20])) for k in range(4)}
+    stamps["4.fits.gz"] = gzip.compress(content_of(fits.PrimaryHDU(PIXELS[4:24, :20])))
     write_archive(tmp_path / f"s{name}", {**stamps, "bad.fits": b"no", "notes.txt": b"x"})
     cache = ingest("fits", [tmp_path / f"s{name}"], out=tmp_path / "s", workers=1)
     assert sorted(cache.ids) == sorted(stamps)
