@@ -65,7 +65,10 @@ if TYPE_CHECKING:
     from astroanomaly.session.session import Session
     from astroanomaly.tables.catalog import Catalog, read_catalog
     from astroanomaly.tables.given import GivenTable, given_catalog
+    from astroanomaly.tables.hats import Area, is_hats
+    from astroanomaly.tables.hdf5 import open_hdf5
     from astroanomaly.tables.names import NameMatcher
+    from astroanomaly.tables.parquet import open_parquet
     from astroanomaly.tables.read import read_texts
     from astroanomaly.tables.text import TextTable, typed_column
     from astroanomaly.tables.votable import read_votable
@@ -77,6 +80,9 @@ _HOMES = {
     "tables.catalog": ("Catalog", "read_catalog"),
     "tables.given": ("GivenTable", "given_catalog"),
     "tables.names": ("NameMatcher",),
+    "tables.hats": ("Area", "is_hats"),
+    "tables.hdf5": ("open_hdf5",),
+    "tables.parquet": ("open_parquet",),
     "tables.read": ("read_texts",),
     "tables.text": ("TextTable", "typed_column"),
     "tables.votable": ("read_votable",),
@@ -133,6 +139,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Advice",
+    "Area",
     "AstroAnomalyError",
     "BandError",
     "BudgetError",
@@ -188,6 +195,9 @@ __all__ = [
     "given_catalog",
     "hookimpl",
     "ingest",
+    "is_hats",
+    "open_hdf5",
+    "open_parquet",
     "option",
     "pretrain",
     "preview",

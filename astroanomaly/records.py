@@ -80,6 +80,9 @@ class Layout:
         One FITS unit string per band, empty where unknown.
     stretch
         For a display cache made from flux: the stretch that was applied, as the text of its settings. Else empty.
+    auxiliary
+        Names of the planes about a band (``g:weight``, ``g:mask``) that are stored behind the bands. They are shown to
+        people, and never ranked, painted or stretched.
     """
 
     bands: tuple[str, ...]
@@ -89,17 +92,18 @@ class Layout:
     pixel_kind: Literal["flux", "display"] = "flux"
     units: tuple[str, ...] = ()
     stretch: str = ""
+    auxiliary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
+        object.__setattr__(self, "auxiliary", tuple(self.auxiliary))
         object.__setattr__(self, "units", tuple(self.units) or ("",) * len(self.bands))
         if not self.bands:
             raise BandError("a cache needs at least one band; none was given")
-        doubled = sorted({band for band in self.bands if self.bands.count(band) > 1})
+        every = self.bands + self.auxiliary
+        doubled = sorted({band for band in every if every.count(band) > 1})
         if doubled:
-            raise BandError(
-                f"band {doubled[0]!r} occurs more than once in {list(self.bands)}; give each band its own name"
-            )
+            raise BandError(f"band {doubled[0]!r} occurs more than once in {list(every)}; give each band its own name")
         if len(self.units) != len(self.bands):
             raise BandError(f"{len(self.units)} units for {len(self.bands)} bands: give one unit per band")
         if self.height < 1 or self.width < 1:
@@ -113,9 +117,22 @@ class Layout:
             )
 
     @property
+    def stored(self) -> Layout:
+        """The layout of a shard, whose bands are all planes that are stored."""
+        if not self.auxiliary:
+            return self
+        units = self.units + ("",) * len(self.auxiliary)
+        return replace(self, bands=self.bands + self.auxiliary, units=units, auxiliary=())
+
+    @property
+    def of_auxiliary(self) -> Layout:
+        """The layout of the auxiliary planes alone; there must be some."""
+        return replace(self, bands=self.auxiliary, units=("",) * len(self.auxiliary), auxiliary=())
+
+    @property
     def nbytes(self) -> int:
         """Bytes of one stored cutout."""
-        return len(self.bands) * self.height * self.width * np.dtype(self.dtype).itemsize
+        return len(self.bands + self.auxiliary) * self.height * self.width * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, eq=False, repr=False)

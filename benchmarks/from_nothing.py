@@ -20,8 +20,7 @@ from astroanomaly.benchmark.store import TrialFolder
 from astroanomaly.benchmark.trial import Trial
 from astroanomaly.cache import Cache
 from astroanomaly.cli.assignments import parse_assignments
-from astroanomaly.labels.matching import match_ids
-from astroanomaly.labels.tables import read_truth_column
+from astroanomaly.labels.tables import read_truth
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.records import NOMINAL, Labelled
 
@@ -66,8 +65,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     cache = Cache.open(arguments.cache)
-    given = read_truth_column(arguments.truth, arguments.column)
-    classes = {object_id: given[name] for name, object_id in match_ids(list(given), list(cache.ids)).items()}
+    classes = read_truth(arguments.truth, arguments.column, cache.ids, cache.positions)
     settings = build_settings(parse_assignments(arguments.set, settings_sections()))
     pool = tuple(arguments.pool) if arguments.pool else None
     protocol = Protocol(initial=(0, 0), rate=arguments.rate, pool=pool, part=arguments.part, expert="top")

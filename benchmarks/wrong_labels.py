@@ -12,8 +12,7 @@ import numpy as np
 
 from astroanomaly import Session, metrics
 from astroanomaly.cli.assignments import parse_assignments
-from astroanomaly.labels.matching import match_ids
-from astroanomaly.labels.tables import read_truth_column
+from astroanomaly.labels.tables import read_truth
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.label_errors import confidence
 from astroanomaly.learn.settings import settings_sections
@@ -57,8 +56,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         settings = parse_assignments(["input.size=128", *arguments.set], settings_sections())
         session = Session.create(Path(folder) / "session", arguments.cache, settings=settings)
-        given = read_truth_column(arguments.truth, arguments.column)
-        truth = {object_id: given[name] for name, object_id in match_ids(given, session.cache.ids).items()}
+        truth = read_truth(arguments.truth, arguments.column, session.cache.ids, session.cache.positions)
         ids = [i for i in session.cache.ids if i in truth]
         points = session.points(ids)
         store = FeatureStore.of(session.cache, session.context)

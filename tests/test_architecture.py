@@ -40,7 +40,7 @@ BY_NAME = {
     "session/session.py": "astroanomaly.app.web.notebook"
 }  # modules that a file finds by name when it needs them
 DOORS = {  # library -> where it may be imported
-    "h5py": ("cache/",),
+    "h5py": ("cache/", "tables/"),
     "xxhash": ("cache/",),
     "torch": ("learn/",),
     "torchvision": ("learn/",),
@@ -53,7 +53,7 @@ DOORS = {  # library -> where it may be imported
     "matplotlib": ("figures/",),
     "sklearn": ("learn/", "metrics.py"),
     "astroquery": ("astroanomaly_plugins/",),
-    "pyarrow": ("tables/stream.py",),
+    "pyarrow": ("tables/",),
     "pyvo": ("astroanomaly_plugins/", "app/review/exports.py"),
     "requests": ("fetch/", "astroanomaly_plugins/"),
     "rich": ("cli/terminal.py", "cli/progress.py"),

@@ -26,6 +26,7 @@ from astroanomaly.benchmark.statistics import (
     scatter,
 )
 from astroanomaly.files import atomic_path
+from astroanomaly.labels.options import LabelOptions
 
 __all__ = ["command_of", "sections", "write_page", "write_report"]
 
@@ -45,9 +46,17 @@ def command_of(
     rankers: Sequence[str],
     settings: Mapping[str, Mapping[str, Any]],
     out: Path,
+    truth_options: LabelOptions,
 ) -> str:
     """Return the command that runs this benchmark; flags that say what holds anyway are left out."""
     words: list[Any] = ["astroanomaly", "benchmark", cache, "--truth", truth, "--column", column]
+    for name in ("ra", "dec", "frame", "unit"):
+        value = getattr(truth_options, name)
+        words += [f"--{name}", value] if value else []
+    words += [f"--map={word}={label}" for word, label in truth_options.words.items()]
+    words += ["--skip-unmatched"] if truth_options.skip_unmatched else []
+    radius = truth_options.match_radius_arcsec
+    words += [f"--match-radius={radius:g}arcsec"] if radius != LabelOptions.match_radius_arcsec else []
     for name in anomalies:
         words += ["--anomaly", name]
     usual = Protocol()

@@ -20,8 +20,8 @@ from astroanomaly.benchmark.trial import Trial
 from astroanomaly.cache import Cache
 from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import write_json
-from astroanomaly.labels.matching import match_ids
-from astroanomaly.labels.tables import read_truth_column
+from astroanomaly.labels.options import LabelOptions
+from astroanomaly.labels.tables import read_truth
 from astroanomaly.learn.advice import choose_views
 from astroanomaly.learn.settings import build_settings
 from astroanomaly.plugins import load_plugins
@@ -70,6 +70,7 @@ def benchmark_steps(
     protocol: Protocol = _PUBLISHED_PROTOCOL,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     report: bool = False,
+    truth_options: Mapping[str, Any] | None = None,
 ) -> Generator[Progress, None, BenchmarkResult]:
     """Measure rankers; a generator of progress reports.
 
@@ -81,7 +82,8 @@ def benchmark_steps(
     cache
         The cutouts.
     truth, column
-        A table with the true class of every object, matched by id or by unique base name, and its column.
+        A table with the true class of every object, matched as labels are: by id, by unique base name or by position;
+        and its column.
     anomalies
         Values of the column that count as anomaly, one benchmark each unless the protocol takes all kinds at once.
     out
@@ -94,6 +96,9 @@ def benchmark_steps(
         Settings by section, as in a session.
     report
         Whether to write ``report.md`` too.
+    truth_options
+        How the table is read, by the names of `Session.import_labels`: ``ra``, ``dec``, ``frame``, ``unit``, ``words``,
+        ``skip_unmatched``, ``match_radius_arcsec``.
 
     Raises
     ------
@@ -103,7 +108,8 @@ def benchmark_steps(
         If the folder holds a benchmark with other settings, or what is asked for contradicts itself.
     """
     opened = Cache.open(cache)
-    classes = _true_classes(opened, Path(truth), column)
+    read_as = LabelOptions.of(truth_options)
+    classes = read_truth(Path(truth), column, opened.ids, opened.positions, read_as)
     cases = list_cases(anomalies, protocol)
     named = list(dict.fromkeys([*anomalies, *protocol.unlabelled_kinds]))
     for name in named:
@@ -148,7 +154,7 @@ def benchmark_steps(
     result = _finish(out, mine, rankers, cases, honest_expert)
     if not report:
         return result
-    command = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out)
+    command = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out, read_as)
     path = write_report(out, mine, rankers, command, setup["settings"], result.files, honest_expert=honest_expert)
     return replace(result, files=[path, *result.files])
 
@@ -168,13 +174,6 @@ def _table_order(cases: Sequence[Case], rankers: Sequence[str]) -> Callable[[Map
 
 def _class_names(cases: Sequence[Case]) -> list[str]:
     return [name for case in cases for name in (case.kinds.values() if case.all_kinds else [case.name])]
-
-
-def _true_classes(cache: Cache, path: Path, column: str) -> dict[str, str]:
-    """Read the class of every object, matched by id or unique base name."""
-    given = read_truth_column(path, column)
-    matched = match_ids(list(given), list(cache.ids))
-    return {object_id: given[name] for name, object_id in matched.items()}
 
 
 def _some(values: set[str]) -> str:

@@ -79,7 +79,7 @@ def fit_block(block: CutoutBlock, layout: Layout) -> CutoutBlock:
 def _reorder(
     images: np.ndarray, coverage: np.ndarray, block: CutoutBlock, layout: Layout
 ) -> tuple[np.ndarray, np.ndarray]:
-    unknown = [band for band in block.bands if band not in layout.bands]
+    unknown = [band for band in block.bands if band not in layout.bands + layout.auxiliary]
     if unknown:
         raise CacheError(
             f"object {block.ids[0]!r} has the band {unknown[0]!r}, but this cache holds {list(layout.bands)}"
@@ -91,6 +91,8 @@ def _reorder(
         ordered = np.empty(ordered.shape, np.uint8)
     covered = np.zeros(ordered.shape[:2], np.float32)
     for plane, band in enumerate(block.bands):
+        if band not in layout.bands:
+            continue  # an auxiliary plane, which is not wanted here
         ordered[:, layout.bands.index(band)] = images[:, plane]
         covered[:, layout.bands.index(band)] = coverage[:, plane]
     return ordered, covered

@@ -68,6 +68,10 @@ class LostShard(Shard):
         one = np.ones((*shape[:2], 1, 1), np.float32)
         return Stored(np.full(shape, np.nan, np.float16), one, 0 * one)
 
+    def auxiliary(self, row: int) -> dict[str, np.ndarray]:
+        """Refuse: there is nothing to be had."""
+        raise DamagedError(self._message, [row], [self.ids[row]])
+
     def coverage(self) -> np.ndarray:
         """``(n, bands)`` NaN: unknown."""
         return np.full((self._count, len(self.layout.bands)), np.nan, np.float32)

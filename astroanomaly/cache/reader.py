@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,8 @@ class Cache:
     """
 
     def __init__(self, folders: Sequence[tuple[Path, Layout, Index]]) -> None:
-        self.layout = folders[0][1]
+        known = dict.fromkeys(name for _, layout, _ in folders for name in layout.auxiliary)
+        self.layout = replace(folders[0][1], auxiliary=tuple(known))
         self.folders = tuple(folder for folder, _, _ in folders)
         self._indices = [index for _, _, index in folders]
         self._homes = [(index, place) for index in self._indices for place in range(len(index.shards))]
@@ -219,6 +221,24 @@ class Cache:
 
     def _painted(self, object_id: str) -> np.ndarray:
         return self.pictures.rgb([object_id])[0]
+
+    def auxiliary_planes(self, object_id: str) -> dict[str, np.ndarray]:
+        """Return the planes about the bands of an object that were kept beside them: weight, rms, mask ...
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            ``(height, width)`` float32 by name, as in ``g:weight``; NaN where there is nothing. Empty where no such
+            planes were asked for when the cache was made.
+
+        Raises
+        ------
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        (number,), (row,) = self.locate([object_id])
+        shard = self.shard(int(number))
+        return shard.auxiliary(int(row))
 
     def write_cutouts(
         self, ids: Sequence[str], path: str | Path, *, one_file: bool = False, overwrite: bool = False

@@ -13,13 +13,13 @@ import h5py
 import numpy as np
 
 from astroanomaly.cache.file_digest import append_digest, verify_digest
-from astroanomaly.cache.hdf5_content import check_content
 from astroanomaly.cache.new_file import NewFile
 from astroanomaly.cache.unwritten import refuse_unwritten
 from astroanomaly.errors import AstroAnomalyError, CacheError, DamagedError, UnreadableError
 from astroanomaly.files import atomic_path, parse_json
 from astroanomaly.records import Failure, Layout
 from astroanomaly.tables.column_names import clean_ucd
+from astroanomaly.tables.hdf5_content import check_content
 
 __all__ = [
     "CACHE_FILE",
@@ -347,7 +347,8 @@ def column_name(key: str) -> str:
 
 def layout_to_plain(layout: Layout) -> dict[str, Any]:
     """Turn a layout into JSON values."""
-    return {**asdict(layout), "bands": list(layout.bands), "units": list(layout.units)}
+    plain = {**asdict(layout), "bands": list(layout.bands), "units": list(layout.units)}
+    return {**plain, "auxiliary": list(layout.auxiliary)} if plain.pop("auxiliary") else plain
 
 
 def layout_from_plain(values: Any, path: Path) -> Layout:
@@ -359,8 +360,9 @@ def layout_from_plain(values: Any, path: Path) -> Layout:
         If anything is missing, of the wrong kind, or does not fit together.
     """
     try:
-        if not isinstance(values["bands"], list) or not isinstance(values["units"], list):
-            raise TypeError("its bands and units are no lists")
+        about = values.get("auxiliary", [])
+        if not all(isinstance(item, list) for item in (values["bands"], values["units"], about)):
+            raise TypeError("its bands, units and auxiliary planes are no lists")
         if type(values["height"]) is not int or type(values["width"]) is not int:
             raise TypeError("its height and width are no whole numbers")
         return Layout(
@@ -371,6 +373,7 @@ def layout_from_plain(values: Any, path: Path) -> Layout:
             pixel_kind=values["pixel_kind"],
             units=tuple(str(unit) for unit in values["units"]),
             stretch=str(values["stretch"]),
+            auxiliary=tuple(map(str, about)),
         )
     except (KeyError, TypeError, ValueError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -181,6 +181,14 @@ class Shard:
     def read_rows(self, rows: np.ndarray) -> np.ndarray:
         """Read cutouts by their rows in the shard, in the order given; as `read`."""
         return self.stored(rows).plain()
+
+    def auxiliary(self, row: int) -> dict[str, np.ndarray]:
+        """Read the auxiliary planes of a cutout: ``(height, width)`` float32 by name; empty where none are stored."""
+        names = tuple(name for name in self.layout.auxiliary if name in self._stored.bands)
+        if not names:
+            return {}
+        planes = Shard(self.path, replace(self.layout, auxiliary=names).of_auxiliary).read(row, row + 1)[0]
+        return dict(zip(names, planes, strict=True))
 
     def release(self) -> None:
         """Let go of the memory map, and so of the open file; it is mapped again when it is read."""

@@ -158,7 +158,7 @@ class ShardWriter:
         stage: bool = False,
     ) -> None:
         self.path = path
-        self.layout = layout
+        self.layout = layout.stored
         self.limit = limit
         self.compression = compression
         self.sync = sync

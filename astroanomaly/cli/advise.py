@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import set_flag
+from astroanomaly.cli.label_flags import add_label_flags, label_options
 from astroanomaly.cli.terminal import say
 from astroanomaly.config import to_plain
 from astroanomaly.errors import ConfigError, UnreadableError
@@ -27,6 +28,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="table of labels, by which the choices are compared as well"
     )
+    add_label_flags(parser)
     set_flag(parser, "input.size=224")
 
 
@@ -36,17 +38,17 @@ def _advise(arguments: argparse.Namespace) -> None:
     if (path / "session.toml").is_file():
         if settings:
             raise ConfigError(f"{path} is a session, whose settings are frozen: give its cache to try others")
-        _say(_of_session(path, arguments.labels))
+        _say(_of_session(path, arguments.labels, label_options(arguments)))
         return
     if not (path / "cache.json").is_file():
         raise UnreadableError(f"{path} is neither a cache (no cache.json) nor a session (no session.toml)")
     from astroanomaly.learn.advice import advise
 
-    _say(advise(path, settings=settings, labels=arguments.labels))
+    _say(advise(path, settings=settings, labels=arguments.labels, label_options=label_options(arguments)))
     say("`astroanomaly init` chooses the same; --set SECTION.KEY=VALUE there chooses otherwise")
 
 
-def _of_session(path: Path, labels: Path | None) -> tuple[Advice, ...]:
+def _of_session(path: Path, labels: Path | None, read_as: Mapping[str, Any]) -> tuple[Advice, ...]:
     """Say what was chosen when a session was made; compare it by labels where these are given."""
     from astroanomaly.learn.advice import advise
     from astroanomaly.session.session import Session
@@ -60,7 +62,7 @@ def _of_session(path: Path, labels: Path | None) -> tuple[Advice, ...]:
     settings = {section: session.settings[section] for section in ("session", "stretch", "input")}
     settings["input"] = settings["input"] | {"views": session.model_input.views}
     settings["backbone"] = to_plain(session.context.backbone)
-    return stored + advise(session.cache, settings=settings, labels=labels)[1:]
+    return stored + advise(session.cache, settings=settings, labels=labels, label_options=read_as)[1:]
 
 
 def _say(advice: Sequence[Advice]) -> None:

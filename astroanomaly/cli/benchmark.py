@@ -12,6 +12,7 @@ from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import count, set_flag
 from astroanomaly.cli.flags import add_renamed
+from astroanomaly.cli.label_flags import add_label_flags, label_options
 from astroanomaly.cli.progress import follow
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import ConfigError
@@ -28,6 +29,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("cache", type=Path, nargs="?", metavar="CACHE", help="folder of the cache")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="table with the true class of every object (needed)")
     parser.add_argument("--column", default="label", metavar="NAME", help="its column with the class (default: label)")
+    add_label_flags(parser, column=False)
     parser.add_argument(
         "--anomaly", action="append", metavar="CLASS", help="class that counts as anomaly (needed); may be repeated"
     )
@@ -151,6 +153,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
             out=arguments.out,
             settings=parse_assignments(arguments.set, settings_sections()),
             report=arguments.report,
+            truth_options=label_options(arguments),
         )
     )
     show_table("mean and scatter over the seeds, last round", result.columns, result.rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import set_flag
+from astroanomaly.cli.label_flags import add_label_flags, label_options
 from astroanomaly.cli.terminal import say
 from astroanomaly.learn.settings import settings_sections
 
@@ -31,6 +32,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--classes", default="", metavar="NAMES", help="anomaly classes of your own, separated by commas"
     )
+    add_label_flags(parser)
     set_flag(parser, "tune.iterations=50")
 
 
@@ -43,11 +45,14 @@ def _init(arguments: argparse.Namespace) -> None:
         classes=[name.strip() for name in arguments.classes.split(",") if name.strip()],
         settings=parse_assignments(arguments.set, settings_sections()),
         labels=arguments.labels,
+        label_options=label_options(arguments),
         audit=arguments.audit,
         start_from=arguments.start_from,
     )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
     say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
+    for line in session.label_report.messages if session.label_report else ():
+        say(f"  {line}")
     for one in session.advice:
         say(f"{one.name}: {one.text}")
     say(f"next: astroanomaly serve {arguments.session} (label in a browser; nothing has to be trained before)")

@@ -1,6 +1,6 @@
 """Cut stamps: from an array, its pixel grid and positions to cutouts."""
 
-from astroanomaly.cutting.align import align
+from astroanomaly.cutting.align import align, align_nearest, aligned_padding
 from astroanomaly.cutting.cut import Plane, cut, first_pixels
 from astroanomaly.cutting.fits_files import open_fits
 from astroanomaly.cutting.fits_headers import check_fits, check_fits_content, check_fits_stream
@@ -23,6 +23,8 @@ __all__ = [
     "ConstantArea",
     "Plane",
     "align",
+    "align_nearest",
+    "aligned_padding",
     "check_fits",
     "check_fits_content",
     "check_fits_stream",

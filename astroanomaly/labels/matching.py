@@ -3,23 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
+from astroanomaly.labels.options import LabelOptions
+from astroanomaly.tables.catalog import named_columns
 from astroanomaly.tables.column_names import LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.matching import match_positions
 from astroanomaly.tables.names import NameMatcher
+from astroanomaly.tables.positions import has_sky_positions, sky_positions
 from astroanomaly.tables.read import column_texts
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["id_column_of", "match_ids", "nearest_objects"]
+__all__ = ["MatchedRows", "id_column_of", "match_ids", "match_rows", "nearest_objects"]
 
 _EXAMPLES = 5  # named in a message
+_NAMELESS = "col1"  # what the first column is called where the header leaves it empty, as that of pandas' index
+
+
+@dataclass(frozen=True)
+class MatchedRows:
+    """Which object each row of a table is about.
+
+    Attributes
+    ----------
+    objects
+        Object id of each row; empty where it matches none and such rows are left out.
+    names
+        What each row calls its object, where it was found by its position all the same; else empty texts.
+    messages
+        What a person should know of how they were found.
+    """
+
+    objects: list[str]
+    names: list[str]
+    messages: list[str]
+
+
+def match_rows(
+    table: Table, where: str, ids: Sequence[str], positions: tuple[np.ndarray, np.ndarray], options: LabelOptions
+) -> MatchedRows:
+    """Match the rows of a table to objects: by id, else by base name; by position without ids of ours.
+
+    Parameters
+    ----------
+    table, where
+        The table, and how messages call it.
+    ids, positions
+        The objects of the session, with ``(N,)`` right ascension and declination in ICRS degrees.
+    options
+        Columns of positions, which go before ids where they are named; radius; whether what matches nothing is left
+        out.
+
+    Raises
+    ------
+    LabelError
+        For an unknown or ambiguous object, or a position without an object.
+    CatalogError
+        If a column that is named is not there, or holds no angles.
+    """
+    named = named_columns(table, (options.ra, options.dec), where)
+    id_column = None if named else id_column_of(table, ids)
+    if id_column is None and named is None and _NAMELESS in table.colnames and not has_sky_positions(table):
+        id_column = _NAMELESS
+    names = [] if id_column is None else column_texts(table[id_column])
+    if id_column is not None and not (names and has_sky_positions(table) and not match_ids(names, ids, skip=True)):
+        matched = match_ids(names, ids, skip=options.skip_unmatched)
+        return MatchedRows([matched.get(name, "") for name in names], [""] * len(table), [])
+    found = sky_positions(table, named, options.frame, unit=options.unit, where=where)
+    if found is None:
+        raise LabelError(
+            f"{where} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
+            f"it has {', '.join(table.colnames)}"
+        )
+    ra, dec, _ = found
+    known = np.isfinite(ra + dec)
+    if not known.all() and not options.skip_unmatched:
+        raise LabelError(
+            f"{where}: {int((~known).sum())} of {len(known)} rows have no position (--skip-unmatched leaves them out)"
+        )
+    advice = "Use a larger --match-radius, or leave them out with --skip-unmatched"
+    objects = [""] * len(table)
+    nearest_ones, messages = nearest_objects(
+        ra[known], dec[known], ids, positions, options.match_radius_arcsec, advice, skip=options.skip_unmatched
+    )
+    for row, object_id in zip(np.flatnonzero(known).tolist(), nearest_ones, strict=True):
+        objects[row] = object_id
+    if id_column is not None:
+        messages.insert(0, f"no object is called as in the column {id_column!r}: matched by position")
+    return MatchedRows(objects, names or [""] * len(table), messages)
 
 
 def match_ids(given: Iterable[str], known: Iterable[str], *, skip: bool = False) -> dict[str, str]:

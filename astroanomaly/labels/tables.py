@@ -15,14 +15,14 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import atomic_path
-from astroanomaly.labels.foreign import SCORES, folder_labels, one_row_per_label
+from astroanomaly.labels.foreign import SCORES, folder_labels, is_json, one_row_per_label, task_labels
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
-from astroanomaly.labels.matching import id_column_of, match_ids, nearest_objects
-from astroanomaly.tables.catalog import named_columns, require_column
+from astroanomaly.labels.matching import match_rows
+from astroanomaly.labels.options import LabelOptions
+from astroanomaly.tables.catalog import require_column
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
 from astroanomaly.tables.csv_rows import csv_rows
 from astroanomaly.tables.given import GivenTable, given_catalog
-from astroanomaly.tables.positions import has_sky_positions, sky_positions
 from astroanomaly.tables.read import column_texts, read_table
 
 if TYPE_CHECKING:
@@ -33,12 +33,9 @@ __all__ = [
     "export_labels",
     "import_labels",
     "label_columns",
-    "read_truth_column",
+    "read_truth",
     "refuse_contradictions",
 ]
-
-
-_NAMELESS = "col1"  # what the first column is called where the header leaves it empty
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,8 @@ def import_labels(
     log
         Where they go.
     given
-        A table, or the path of one in CSV, ECSV, FITS or VOTable, or of a folder with a folder of files for each class.
+        A table, or the path of one, of tasks that Label Studio exported as JSON, or of a folder with a folder of files
+        for each class.
         A table has a column ``label`` (or ``class``, ``verdict`` ..., ``human_label`` of Astronomaly, ``choice`` of
         Label Studio), or is one of classifications of Zooniverse; ``annotator``, ``time`` (ISO 8601, UTC unless it says
         otherwise) and ``note`` are taken where they exist. Words are compared without regard to case; ``normal`` and 0,
@@ -144,22 +142,15 @@ def import_labels(
     table = table[said]
     labels, times = list(filter(None, labels)), [time for time, one in zip(times, said, strict=True) if one]
     annotators, notes = _column_or(table, "annotator", annotator), _column_or(table, "note", "")
-    named = named_columns(table, (ra, dec), where)
-    id_column = None if named else id_column_of(table, ids)
-    if id_column is None and named is None and _NAMELESS in table.colnames and not has_sky_positions(table):
-        id_column = _NAMELESS  # the index that pandas writes
-    names = [] if id_column is None else column_texts(table[id_column])
-    if id_column is None or (names and has_sky_positions(table) and not match_ids(names, ids, skip=True)):
-        objects, said_of_places = _by_position(
-            table, where, ids, positions, radius_arcsec, named=named, frame=frame, unit=unit, skip=skip_unmatched
-        )
-        messages += said_of_places
-        if id_column is not None:
-            notes = [f"{name}: {note}" if note else name for name, note in zip(names, notes, strict=True)]
-            messages.insert(0, f"no object is called as in the column {id_column!r}: matched by position")
-    else:
-        matched = match_ids(names, ids, skip=skip_unmatched)
-        objects = [matched.get(name, "") for name in names]
+    options = LabelOptions(
+        ra=ra, dec=dec, frame=frame, unit=unit, skip_unmatched=skip_unmatched, match_radius_arcsec=radius_arcsec
+    )
+    matched = match_rows(table, where, ids, positions, options)
+    objects, said_of_rows = matched.objects, matched.messages
+    messages = said_of_rows + messages if any(matched.names) else messages + said_of_rows
+    notes = [
+        f"{name}: {note}" if name and note else name or note for name, note in zip(matched.names, notes, strict=True)
+    ]
     kept = [k for k, object_id in enumerate(objects) if object_id]
     if len(kept) < len(objects):
         messages.append(f"{len(objects) - len(kept)} of {len(objects)} rows match no object and were left out")
@@ -242,25 +233,51 @@ def label_columns(log: LabelLog, ids: Iterable[str], positions: tuple[np.ndarray
     }
 
 
-def read_truth_column(path: Path, column: str) -> dict[str, str]:
-    """Read the value of one column for every object of a table, by the name the table gives it.
+def read_truth(
+    path: Path,
+    column: str,
+    ids: Sequence[str],
+    positions: tuple[np.ndarray, np.ndarray],
+    options: LabelOptions | None = None,
+) -> dict[str, str]:
+    """Read the value of one column for every object of a table, matched as labels are.
+
+    Parameters
+    ----------
+    path, column
+        The table, and its column of classes.
+    ids, positions
+        The objects, with ``(N,)`` right ascension and declination in ICRS degrees.
+    options
+        How the table is read: positions, what its words mean, and whether rows that match no object are left out.
+
+    Returns
+    -------
+    dict
+        Class of every object that a row is about and says one of; rows without one are left out.
 
     Raises
     ------
     LabelError
-        If the table lacks the column, or ids.
+        If the table lacks the column, or ids and positions; if a row matches no object, unless such rows are left out;
+        or if two rows give one object two classes.
     UnreadableError, CatalogError
         If the file holds no table that can be read.
     """
+    options = options or LabelOptions()
     table = _read(path, functools.partial(_has_column, (column,)))
     if column not in table.colnames:
         raise LabelError(
             f"{path} has no column {column!r}{nearest(column, table.colnames)} (it has {', '.join(table.colnames)})"
         )
-    id_column = find_name(table.colnames, LABELLED_ID_NAMES)
-    if id_column is None:
-        raise LabelError(f"{path} has no column with ids: expected one of {', '.join(LABELLED_ID_NAMES)}")
-    return dict(zip(column_texts(table[id_column]), column_texts(table[column]), strict=True))
+    values = [options.words.get(text.strip(), text) for text in column_texts(table[column])]
+    said = np.array([bool(text.strip()) for text in values], bool)
+    matched = match_rows(table[said], str(path), ids, positions, options)
+    classes: dict[str, str] = {}
+    for object_id, value in zip(matched.objects, (text for text in values if text.strip()), strict=True):
+        if object_id and classes.setdefault(object_id, value) != value:
+            raise LabelError(f"{path} says both {classes[object_id]!r} and {value!r} of object {object_id!r}")
+    return classes
 
 
 # ------------------------------------------------------------------------------------------------------------- inside
@@ -275,37 +292,14 @@ def _given(given: str | Path | Table, label_names: Sequence[str]) -> tuple[Table
         raise ConfigError("labels: nothing was given, expected the path of a table, or an astropy Table or QTable")
     if found.is_dir():
         return folder_labels(found), f"the folder {found}"
+    if found.is_file() and is_json(found):
+        return task_labels(found), str(found)
     table = _read(found, functools.partial(_has_column, label_names))
     return one_row_per_label(table, str(found)), str(found)
 
 
 def _has_column(names: Sequence[str], table: Table) -> bool:
     return find_name(table.colnames, names) is not None
-
-
-def _by_position(
-    table: Table,
-    where: str,
-    ids: Sequence[str],
-    positions: tuple[np.ndarray, np.ndarray],
-    radius_arcsec: float,
-    *,
-    named: tuple[str, str] | None,
-    frame: str | None,
-    unit: str | None,
-    skip: bool,
-) -> tuple[list[str], list[str]]:
-    given = sky_positions(table, named, frame, unit=unit, where=where)
-    if given is None:
-        raise LabelError(
-            f"{where} says of no object which it is: expected a column {', '.join(LABELLED_ID_NAMES)}, or ra and dec; "
-            f"it has {', '.join(table.colnames)}"
-        )
-    ra, dec, _ = given
-    if not np.isfinite(ra + dec).all():
-        raise LabelError(f"{where}: some rows have no position")
-    advice = "Use a larger --match-radius, or leave them out with --skip-unmatched"
-    return nearest_objects(ra, dec, ids, positions, radius_arcsec, advice, skip=skip)
 
 
 def _read(path: Path, wanted: Callable[[Table], bool]) -> Table:

@@ -15,6 +15,7 @@ from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import InputConfig, StretchConfig
 from astroanomaly.errors import SessionError
 from astroanomaly.labels.log import LabelLog
+from astroanomaly.labels.options import LabelOptions
 from astroanomaly.labels.tables import import_labels
 from astroanomaly.learn.label_advice import FEWEST, compare_views
 from astroanomaly.learn.settings import build_settings
@@ -88,6 +89,7 @@ def advise(
     cache: str | Path | Cache,
     *,
     labels: str | Path | None = None,
+    label_options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Advice, ...]:
     """Look at the images of a cache, and say what a session on it would choose, and why.
@@ -98,6 +100,8 @@ def advise(
         The cutouts.
     labels
         A table of labels, as `astroanomaly init` takes it: what could be chosen is compared on labels held back.
+    label_options
+        How they are read, as `Session.create` takes it.
     settings
         By section, as a session would be given them.
 
@@ -110,14 +114,14 @@ def advise(
     chosen = build_settings(settings or {})
     found = [choose_views(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)[1]]
     if labels is not None:
-        found.append(_by_labels(opened, Path(labels), chosen))
+        found.append(_by_labels(opened, Path(labels), LabelOptions.of(label_options), chosen))
     return tuple(found)
 
 
-def _by_labels(cache: Cache, path: Path, settings: Mapping[str, Any]) -> Advice:
+def _by_labels(cache: Cache, path: Path, read_as: LabelOptions, settings: Mapping[str, Any]) -> Advice:
     """Say which views are better by labels; within the noise, what was measured stays."""
     with tempfile.TemporaryDirectory() as folder, LabelLog.create(Path(folder) / "labels", (NOMINAL, ANOMALY)) as log:
-        import_labels(log, path, cache.ids, cache.positions, annotator="table")
+        import_labels(log, path, cache.ids, cache.positions, annotator="table", **read_as.keywords)
         known = log.labelled()
     labels = dict(zip(known.ids, known.classes, strict=True))
     found = compare_views(cache, labels, settings)

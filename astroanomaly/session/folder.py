@@ -29,7 +29,8 @@ from astroanomaly.errors import CheckpointError, ConfigError, SessionError, Stor
 from astroanomaly.files import as_path
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels.log import LabelLog
-from astroanomaly.labels.tables import import_labels
+from astroanomaly.labels.options import LabelOptions
+from astroanomaly.labels.tables import ImportReport, import_labels
 from astroanomaly.learn.advice import Advice, choose_views
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
@@ -60,12 +61,15 @@ class SessionFolder(SessionHome):
     fitted
         Number of the round whose ranker was used last in this process, and that ranker; see
         `astroanomaly.session.fitted`.
+    label_report
+        What became of the labels that the session was made with; None for one that was opened.
     """
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         super().__init__(path, content)
         self.classes: tuple[str, ...] = tuple(content["classes"])
         self.fitted: tuple[int, Ranker] | None = None
+        self.label_report: ImportReport | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self.path}, {len(self.rounds)} rounds, on {', '.join(self.cache_names)}>"
@@ -81,6 +85,7 @@ class SessionFolder(SessionHome):
         classes: Sequence[str] = (),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         labels: str | Path | Table | None = None,
+        label_options: Mapping[str, Any] | None = None,
         audit: int = 0,
         start_from: str | Path | None = None,
     ) -> Self:
@@ -98,6 +103,9 @@ class SessionFolder(SessionHome):
             Settings by section, as in ``{"train": {"iterations": 50}}``.
         labels
             Labels to begin with: the path of a table, or an `astropy.table.Table` or `~astropy.table.QTable`.
+        label_options
+            How they are read, by the names of `Session.import_labels`: ``label``, ``ra``, ``dec``, ``frame``, ``unit``,
+            ``words``, ``skip_unmatched``, ``match_radius_arcsec``.
         audit
             Number of objects to draw at random for a blind check: never trained on.
         start_from
@@ -121,6 +129,7 @@ class SessionFolder(SessionHome):
         if start_from is not None:
             start_from = as_path(start_from, "start_from")
         classes = as_texts(classes, "classes")
+        read_as = LabelOptions.of(label_options)
         chosen = build_settings(
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
         )
@@ -148,7 +157,9 @@ class SessionFolder(SessionHome):
                 uuids = [shard.uuid for shard in cache.shards]
                 session.labels.set_audit(drawn, shards=uuids, population=len(cache))
             if labels is not None:
-                import_labels(session.labels, labels, cache.ids, cache.positions, annotator=user_name())
+                session.label_report = import_labels(
+                    session.labels, labels, cache.ids, cache.positions, annotator=user_name(), **read_as.keywords
+                )
             if start_from is not None:
                 made = session.ranker(ranker)
                 with new_round(path / ROUNDS, ranker, 0) as first:

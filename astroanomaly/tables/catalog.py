@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from astroanomaly.errors import CatalogError, ConfigError
 from astroanomaly.tables.byte_columns import decode_columns
 from astroanomaly.tables.column_names import ID_NAMES, find_name, ucd_of
 from astroanomaly.tables.given import GivenTable, given_catalog
+from astroanomaly.tables.hats import Area, is_hats, read_hats
 from astroanomaly.tables.positions import PositionColumns, has_positions, pixel_positions, sky_positions
 from astroanomaly.tables.read import read_table
 from astroanomaly.tables.several import PARTS
@@ -72,8 +74,11 @@ def read_catalog(
     id: str | None = None,
     frame: str | None = None,
     unit: str | None = None,
+    areas: Sequence[Area] | None = None,
 ) -> Catalog:
-    """Read a catalogue from FITS, VOTable, ECSV, CSV, SExtractor and other text tables; the content decides which.
+    """Read a catalogue from FITS, VOTable, ECSV, Parquet, HDF5, HATS, regions of DS9, CSV, SExtractor and other text.
+
+    The content decides which.
 
     An astropy `~astropy.table.Table`, `~astropy.table.QTable` or `~astropy.coordinates.SkyCoord` is taken as it is.
 
@@ -103,6 +108,8 @@ def read_catalog(
     unit
         Unit of the positions, before that of the columns: ``deg``, ``rad`` ...; ``hour`` means hours of right ascension
         and degrees of declination; two with a comma between them are one for each.
+    areas
+        Of a HATS catalogue, the only places where rows are wanted; other files are read whole.
 
     Raises
     ------
@@ -120,6 +127,9 @@ def read_catalog(
     if isinstance(given, GivenTable):
         where = f"the {given.kind} that was given as catalogue"
         return catalog_from_table(given.table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, unit=unit, where=where)
+    if areas is not None and is_hats(given):
+        table = read_hats(given, areas)
+        return catalog_from_table(table, ra=ra, dec=dec, x=x, y=y, id=id, frame=frame, unit=unit, where=str(given))
     table = read_table(
         given,
         has_positions,

@@ -51,6 +51,7 @@ SKY_NAMES = (
     ("_ra", "_de", "icrs"), ("_ra", "_dec", "icrs"), ("ra", "de", "icrs"),
     ("ra_hms", "dec_dms", "icrs"), ("rahms", "decdms", "icrs"),
     ("ra_1", "dec_1", "icrs"),  # of two tables that TOPCAT has joined, the first
+    ("coord.ra", "coord.dec", "icrs"),  # of a column of Parquet with both
     ("sky_centroid.ra", "sky_centroid.dec", "icrs"),  # of photutils, as astropy writes a SkyCoord into columns
 )  # fmt: skip
 SKY_UCDS = (

@@ -18,6 +18,10 @@ from astroanomaly.parallel.watch import NO_MEMORY, is_watched, reading
 from astroanomaly.parallel.watched import Watch
 from astroanomaly.tables.content import is_packed, open_content, utf8_text
 from astroanomaly.tables.fits import read_fits
+from astroanomaly.tables.hats import is_hats, read_hats
+from astroanomaly.tables.hdf5_tables import read_hdf5_table
+from astroanomaly.tables.parquet import read_parquet
+from astroanomaly.tables.regions import REGIONS_START, read_regions
 from astroanomaly.tables.serialized import check_yaml
 from astroanomaly.tables.several import one_table, split_place
 from astroanomaly.tables.stated_frames import note_coosys
@@ -34,9 +38,11 @@ _FITS = b"SIMPLE  ="
 _XML = re.compile(rb"<(\w+:)?VOTABLE|\A\s*<\?xml")
 _MAX_MEMORY_RATIO = 64  # of a text table as arrays of one width to its bytes
 _ALWAYS_MEMORY_BYTES = 2**30
-_EXPECTED = "Expected a FITS table, VOTable, ECSV, CSV or another text table"
+_MAX_REGION_BYTES = 64 * 2**20
+_EXPECTED = "Expected a FITS table, VOTable, ECSV, Parquet, HDF5, CSV or another text table"
+_PARQUET, _HDF5 = b"PAR1", b"\x89HDF\r\n\x1a\n"
 _OTHERS = (  # what begins like this is of a format that is not read
-    (b"PAR1", "Parquet"), (b"\x89HDF\r\n", "HDF5"), (b"PK\x03\x04", "ZIP or a spreadsheet"), (b"%PDF", "PDF"),
+    (b"PK\x03\x04", "ZIP or a spreadsheet"), (b"%PDF", "PDF"),
     (b"SQLite format 3", "SQLite"), (b"\xd0\xcf\x11\xe0", "a spreadsheet"), (b"\x93NUMPY", "NumPy"),
     (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "Zstandard"), (b"#ASDF", "ASDF"), (b"\x89PNG", "PNG"),
     (b"\xff\xd8\xff", "JPEG"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
@@ -85,6 +91,8 @@ def read_table(
         If it holds no table, several that differ, or rows that do not fit its names.
     """
     file, place = split_place(path)
+    if is_hats(file):
+        return read_hats(file)
     found = _read(file, str(file), wanted, place)
     if not isinstance(found, TextTable):
         return found
@@ -175,6 +183,11 @@ def _parsed(given: _Given, *, here: bool = False) -> Table | TextTable:
     """Parse a table; ``here``: only if no library is needed."""
     content, where, wanted, place = given
     try:
+        if isinstance(content, Path) and _head(content).startswith((_PARQUET, _HDF5)):
+            if here:
+                raise _ForLibraryError
+            parquet = _head(content).startswith(_PARQUET)
+            return read_parquet(content) if parquet else read_hdf5_table(content, where, wanted, place)
         with warnings.catch_warnings(), open_content(content, where) as opened:
             warnings.simplefilter("ignore")  # astropy's warnings of units, headers and XML of files that are not ours
             return _parse(opened, where, wanted, place, here=here)
@@ -197,6 +210,8 @@ def _parse(
         raise _ForLibraryError
     if head.startswith(_FITS):
         return read_fits(opened, where, wanted, place)
+    if head.startswith((_PARQUET, _HDF5)):
+        raise UnreadableError(f"{where} is Parquet or HDF5 inside another file: unpack it, and give the file")
     other = next((name for start, name in _OTHERS if head.startswith(start)), None)
     if other is not None:
         raise UnreadableError(f"{where} is {other}, which is not read as a table. {_EXPECTED}")
@@ -212,6 +227,12 @@ def _parse(
             return _table_of_votable(text, where, wanted, place)
         if head.lstrip().startswith(b"<"):
             raise UnreadableError(f"{where} is a page, or XML that is no VOTable. {_EXPECTED}")
+        if head.lstrip().startswith((b"{", b"[{")):
+            raise UnreadableError(f"{where} is JSON, which is not read as a table. {_EXPECTED}")
+        if REGIONS_START.match(head):
+            if here:
+                raise _ForLibraryError
+            return read_regions(text.read(_MAX_REGION_BYTES).decode(), where)
         special = next((name for start, name in _SPECIAL if start.match(head)), None)
         if special is not None and here:
             raise _ForLibraryError

@@ -13,7 +13,8 @@ from astropy.io.votable import from_table
 from astropy.table import Table
 
 from astroanomaly.labels.log import LabelLog
-from astroanomaly.labels.tables import import_labels, read_truth_column
+from astroanomaly.labels.options import LabelOptions
+from astroanomaly.labels.tables import import_labels, read_truth
 from astroanomaly.tables.catalog import read_catalog
 from edits import Edit, cards, random_bytes
 from kind import Found, Kind, fingerprint
@@ -172,7 +173,9 @@ def _import_labels(folder: Path, name: str, content: bytes) -> Found:
 def _read_truth(folder: Path, name: str, content: bytes) -> Found:
     path = folder / name.rpartition(" ")[2]
     path.write_bytes(content)
-    return Found(fingerprint(sorted(read_truth_column(path, "label").items())))
+    ids, place = [f"o{number}" for number in range(9)], np.arange(9.0)
+    found = read_truth(path, "label", ids, (150 + place, place), LabelOptions(skip_unmatched=True))
+    return Found(fingerprint(sorted(found.items())))
 
 
 def _truth_seeds(folder: Path) -> dict[str, bytes]:

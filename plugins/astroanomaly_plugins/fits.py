@@ -22,13 +22,14 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from astroanomaly import (
+    Area,
     AstroAnomalyError,
     BandError,
     Catalog,
@@ -36,19 +37,18 @@ from astroanomaly import (
     ConfigError,
     CutoutBlock,
     Failure,
-    GivenTable,
     Layout,
     Plan,
     Request,
     Task,
     UnreadableError,
     each_watched,
-    given_catalog,
     hookimpl,
-    option,
+    is_hats,
     read_catalog,
 )
-from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
+from astroanomaly.sky import size_in_pixels
+from astroanomaly_plugins.mosaics.auxiliary import auxiliary_fact, pair_auxiliary
 from astroanomaly_plugins.mosaics.bands import BandRule, name_bands, sort_bands
 from astroanomaly_plugins.mosaics.checksums import checksum_fact
 from astroanomaly_plugins.mosaics.facts import image_facts, input_facts, object_facts, stamp_facts
@@ -61,73 +61,20 @@ from astroanomaly_plugins.mosaics.files import (
     settle_auxiliary,
 )
 from astroanomaly_plugins.mosaics.listing import find_files
+from astroanomaly_plugins.mosaics.options import FitsOptions
 from astroanomaly_plugins.mosaics.placing import Placing, place
 from astroanomaly_plugins.mosaics.reading import read_stamps, read_tile
-from astroanomaly_plugins.mosaics.tiles import Tile, check_scales, group_images, make_tile
+from astroanomaly_plugins.mosaics.sized import MAX_PIXELS, object_sides, read_sized, side_fact
+from astroanomaly_plugins.mosaics.tiles import Tile, areas_of, check_scales, group_images, make_tile
 from astroanomaly_plugins.shared.columns import COLUMN, carried
 from astroanomaly_plugins.shared.facts import size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
-from astroanomaly_plugins.shared.options import PositionOptions
 
 __all__ = ["FitsOptions", "FitsSource", "register_sources"]
 
 _log = logging.getLogger(__name__)
 _STAMPS_PER_TASK = 256
 _ZERO_POINT = "zero_point_{}"  # column of a band: AB magnitude of one unit of flux
-
-
-def _band_entries(value: Any, name: str) -> Any:
-    """Take ``{band: file}`` too, or a pattern in place of a file."""
-    if not isinstance(value, Mapping):
-        return value
-    entries = []
-    for band, what in value.items():
-        if not isinstance(band, str) or not isinstance(what, str | Path):
-            raise ConfigError(
-                f"{name}: {type(what).__name__} for the band {band!r}: expected the path of a file or a pattern (text "
-                "or pathlib.Path). Write an HDUList to a file first, or give one with a FILTER card among the inputs"
-            )
-        entries.append(f"{band}={Path(what).absolute() if Path(what).is_file() else what}")
-    return tuple(entries)
-
-
-@dataclass(frozen=True)
-class FitsOptions(PositionOptions):
-    """Options of the source ``fits``."""
-
-    catalog: Path | GivenTable | None = option(  # noqa: RUF009 - option() makes a dataclass field
-        None, "table of the objects to cut; without one, whole files are cutouts", convert=given_catalog
-    )
-    size: str = option(
-        "",
-        "size of a cutout: pixels (64, or 64x48 as width x height) or an angle (10arcsec)",
-        metavar="SIZE",
-        convert=size_text,
-    )
-    bands: tuple[str, ...] = option(
-        (),
-        "which image is which band: NAME=FILE, NAME=FILE[EXTENSION], NAME=FILE[EXTENSION][PLANE] or NAME=PATTERN, "
-        "separated by commas",
-        formerly=("band",),
-        convert=_band_entries,
-    )
-    planes: Literal["bands", "objects"] = option(
-        "bands",
-        "what the planes of a cube are: bands, named by BANDS in the header or by --bands, or stamps of their own",
-    )
-    ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
-    x: str = option("", "catalogue column of the pixel x, counted from 0 (from 1 if it ends in _IMAGE)")
-    y: str = option("", "catalogue column of the pixel y")
-    nodata: float | None = option(None, "pixel value that stands for no data")
-    pixel_scale: float | None = option(None, "resample everything to this pixel scale in arcsec", convert=arcsec_number)
-    verify: bool = option(
-        False, "compare the files with the checksums (DATASUM, CHECKSUM) in their headers; reads them whole"
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pixel_scale is not None and not self.pixel_scale > 0:
-            raise ConfigError(f"pixel_scale={self.pixel_scale}: expected arcseconds, more than 0")
 
 
 class FitsSource:
@@ -145,65 +92,85 @@ class FitsSource:
         UnreadableError, BandError, CatalogError, FootprintError, ConfigError
             If nothing sensible can be cut; the message says what there is and what to give.
         """
-        catalog = None
-        if options.catalog is not None:
-            if not options.size:
-                raise ConfigError("the size of the cutouts is missing: --size 64 (pixels) or --size 10arcsec")
-            catalog = read_catalog(
-                options.catalog,
-                ra=options.ra or None,
-                dec=options.dec or None,
-                x=options.x or None,
-                y=options.y or None,
-                id=options.id or None,
-                frame=options.frame or None,
-                unit=options.unit or None,
-            )
+        has_catalog = options.catalog is not None
+        if has_catalog and not options.size:
+            raise ConfigError("the size of the cutouts is missing: --size 64 (pixels) or --size 10arcsec")
+        in_parts = isinstance(options.catalog, Path) and is_hats(options.catalog)
+        catalog = _read_catalog(options) if has_catalog and not in_parts else None
         rule = BandRule(options.bands)
         leave_out = options.catalog if isinstance(options.catalog, Path) else None
         listing = find_files([*request.inputs, *rule.files], leave_out)
-        images, broken = _scan_all(listing.files, stamps=catalog is None)
+        images, broken = _scan_all(listing.files, stamps=not has_catalog)
         images = settle_auxiliary(images)
         if options.planes == "objects":
             images = [
                 replace(image, alone=True, nameless=False) if image.plane is not None else image for image in images
             ]
+        if options.extensions == "objects" and not has_catalog:
+            images = [replace(image, alone=True, extension_band="") for image in images]
         chosen, given = _choose(images, options, rule)
-        groups = group_images(chosen, stamps=catalog is None, named=bool(rule))
-        named, named_by, unnamed = name_bands(groups, given, stamps=catalog is None, any_extension=bool(options.ext))
+        groups = group_images(chosen, stamps=not has_catalog, named=bool(rule))
+        by_extension = bool(options.ext) and options.extensions == "bands"
+        named, named_by, unnamed = name_bands(groups, given, stamps=not has_catalog, any_extension=by_extension)
         broken |= unnamed
         tiles = [make_tile(bands, options.pixel_scale) for bands in named]
+        planes: list[str] = []
+        if options.auxiliary:
+            about = pair_auxiliary([tile.bands for tile in tiles], images, options.auxiliary)
+            tiles = [replace(tile, auxiliary=mine) for tile, mine in zip(tiles, about, strict=True)]
+            planes = list(dict.fromkeys(name for mine in about for name in mine))
         bands = tuple(rule.patterns) or sort_bands([band for tile in tiles for band in tile.bands])
         units = tuple(_unit_of(band, tiles) for band in bands)
         scale = check_scales(tiles)
         size = size_in_pixels(options.size, scale) if options.size else tiles[0].shape
+        if in_parts:
+            catalog = _read_catalog(options, areas_of(tiles, size))
         payload = {
             "bands": list(bands),
             "size": list(size),
             "nodata": options.nodata,
             "min_coverage": options.min_coverage,
         }
+        if planes:
+            payload["auxiliary"] = planes
         facts = [*image_facts(tiles, bands, units, named_by), size_fact(size, scale)]
         if catalog is None:
             tasks = _stamp_tasks(tiles, broken, payload, _zero_points(tiles, bands))
             facts = [*stamp_facts(tiles, len(broken)), *facts]
         else:
-            placing = place(tiles, catalog, options, size)
+            sides = None
+            if options.size_column:
+                mean = None if scale is None else float(np.sqrt(np.prod(scale))) if isinstance(scale, tuple) else scale
+                sides, unit = object_sides(catalog, options.size_column, options.size_factor, mean)
+                facts.append(side_fact(sides, unit, options.size_column, options.size_rule, mean))
+                rule_of_sizes = "pad" if mean is None else options.size_rule
+                payload |= {"size_column": options.size_column, "size_rule": rule_of_sizes, "scale": mean or 1.0}
+            placing = place(tiles, catalog, options, _reach(size, sides, payload))
             columns = carried(catalog.columns, options.carry)
             points = _zero_points(tiles, [band for band in bands if _ZERO_POINT.format(band) not in columns])
-            tasks = _catalog_tasks(tiles, catalog, payload, columns, points, placing, broken)
+            tasks = _catalog_tasks(tiles, catalog, payload, columns, points, placing, broken, sides)
             facts = [*object_facts(tiles, catalog, placing), *facts]
         asked = "--bands" if rule else "--ext" if options.ext else ""
         facts += input_facts(listing, images, tiles, broken, asked)
+        if planes:
+            facts.append(auxiliary_fact([tile.auxiliary for tile in tiles], planes))
         if options.verify:
             facts.append(checksum_fact(image.path for tile in tiles for image in tile.bands.values()))
-        layout = Layout(bands=bands, height=size[0], width=size[1], dtype=options.dtype, units=units)
+        layout = Layout(
+            bands=bands,
+            height=size[0],
+            width=size[1],
+            dtype=options.dtype,
+            units=units,
+            auxiliary=tuple(planes),
+        )
         return Plan(tasks, layout, facts=facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""
         kinds: dict[str, Callable[[Task], Iterator[Any]]] = {
             "tile": read_tile,
+            "sized": read_sized,
             "stamps": read_stamps,
             "failures": read_failures,
         }
@@ -226,7 +193,8 @@ def _scan_all(files: Sequence[tuple[Path, Path, bool]], *, stamps: bool) -> tupl
         images += found
     if not images:
         first = next(iter(broken.values()), "")
-        raise UnreadableError(f"none of the {len(files)} files holds an image{': ' + first if first else ''}")
+        names = ", ".join(str(path) for path, _, _ in files[:3]) + (" ..." if len(files) > 3 else "")
+        raise UnreadableError(f"none of the {len(files)} files ({names}) holds an image{': ' + first if first else ''}")
     return images, broken
 
 
@@ -253,6 +221,28 @@ def _choose(images: list[Image], options: FitsOptions, rule: BandRule) -> tuple[
             )
         raise BandError(f"{what}:{describe(images)}\n{way}")
     return chosen, {}
+
+
+def _read_catalog(options: FitsOptions, areas: Sequence[Area] | None = None) -> Catalog:
+    return read_catalog(
+        options.catalog or "",
+        ra=options.ra or None,
+        dec=options.dec or None,
+        x=options.x or None,
+        y=options.y or None,
+        id=options.id or None,
+        frame=options.frame or None,
+        unit=options.unit or None,
+        areas=areas,
+    )
+
+
+def _reach(size: tuple[int, int], sides: np.ndarray | None, payload: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the height and width in pixels that the largest cutout takes of the images."""
+    if sides is None or payload["size_rule"] == "pad":
+        return size
+    count = min(MAX_PIXELS, int(np.ceil(np.nanmax(sides) / payload["scale"])))
+    return count, count
 
 
 def _unit_of(band: str, tiles: Sequence[Tile]) -> str:
@@ -316,6 +306,7 @@ def _catalog_tasks(
     points: list[dict[str, float]],
     placing: Placing,
     broken: Mapping[str, str],
+    sides: np.ndarray | None,
 ) -> list[Task]:
     """Make one task per tile of the objects that are cut from it, and one of the objects on no tile.
 
@@ -337,6 +328,8 @@ def _catalog_tasks(
             "x": found.x[rows],
             "y": found.y[rows],
         }
+        if sides is not None:
+            table["side"] = sides[rows]
         others = sorted({other for k in rows.tolist() for other in found.others.get(k, ())})
         if others:
             local = {other: position for position, other in enumerate(others, 1)}
@@ -345,7 +338,7 @@ def _catalog_tasks(
             )
         table.update({COLUMN + name: values[rows] for name, values in columns.items()})
         plain = [_plain(tiles[one], points[one]) for one in (number, *others)]
-        tasks.append(Task(tile.key, {**payload, "kind": "tile", "tiles": plain}, table))
+        tasks.append(Task(tile.key, {**payload, "kind": "tile" if sides is None else "sized", "tiles": plain}, table))
     rows = np.flatnonzero(~placed)
     known = placing.known[rows]
     outside = (

@@ -364,3 +364,28 @@ def test_cutouts_of_a_cache_need_no_session(trained, tmp_path):
     (tmp_path / "ids.txt").write_text("\n")
     assert "holds no object id" in run("cutouts", trained / "cache", "--ids", "ids.txt", check=2, cwd=tmp_path)
     assert "is no session" in run("cutouts", tmp_path, check=2, cwd=tmp_path)
+
+
+def test_a_session_begins_with_a_list_that_names_its_own_columns(folder, tmp_path):
+    """Of four known objects two are ours, under words and names of the list."""
+    rows = "no,kind\n00.png,Yes\n01.png,No\n77.png,Yes\n02.png,unsure\n"
+    (tmp_path / "list.csv").write_text(rows.replace("no,", "name,"))
+    run("ingest", "images", folder / "pictures", "--out", "cache", cwd=tmp_path)
+    words = [
+        "init",
+        "s",
+        "--cache",
+        "cache",
+        "--labels",
+        "list.csv",
+        "--label-column",
+        "kind",
+        *(word for setting in SETTINGS for word in ("--set", setting)),
+    ]
+    words += ["--map", "Yes=anomaly,No=nominal,unsure="]
+    assert "unknown: '77.png'" in run(*words, cwd=tmp_path, check=2)
+    assert not (tmp_path / "s").exists()
+    said = run(*words, "--skip-unmatched", cwd=tmp_path)
+    assert "1 anomaly, 1 nominal" in said
+    assert "1 of 3 rows match no object" in said
+    assert "1 of 4 rows have no label" in said

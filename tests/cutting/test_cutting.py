@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from astroanomaly.cutting import (
     Plane,
     align,
+    aligned_padding,
     constant_areas,
     covering_tan_grid,
     crop_wcs,
@@ -380,6 +381,25 @@ def test_a_window_of_an_alignment_is_the_window_of_the_whole():
     np.testing.assert_allclose(window[0], whole[0, 40:70, 15:50], atol=1e-5)
     beyond = align([image], [source], target, (-500, -500), (20, 20))
     assert np.isnan(beyond).all()
+
+
+def test_inferred_padding_is_interpolated_as_it_is_and_told_apart():
+    """Whether a zero is padding is a guess: resampling makes no pixel of it, or beside it, NaN."""
+    source, target = tan_grid((30.0, 5.0), 0.3, (120, 120)), tan_grid((30.0, 5.0), 0.25, (130, 130))
+    image = np.random.default_rng(3).normal(5, 1, (120, 120))
+    image[:, :40] = 0
+    padded = Plane(image, constant=constant_areas(image))
+    assert padded.constant
+    found, plain = align([padded], [source], target), align([image], [source], target)
+    np.testing.assert_array_equal(found, plain)
+    assert np.isfinite(found).all()
+    marked = aligned_padding([padded], [source], target)[0]
+    x, _ = sky_to_pixel(source, *pixel_to_sky(target, *np.mgrid[0:130, 0:130].reshape(2, -1)[::-1]))
+    np.testing.assert_array_equal(marked, (np.rint(x) < 40).reshape(130, 130))
+    window = aligned_padding([padded], [source], target, (30, 20), (40, 50))[0]
+    np.testing.assert_array_equal(window, marked[20:60, 30:80])
+    assert not aligned_padding([padded], [source], target, (500, 500), (20, 20)).any()
+    assert not aligned_padding([image], [source], target).any()
 
 
 def test_surface_brightness_is_not_scaled():

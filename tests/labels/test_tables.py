@@ -10,11 +10,12 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 
 from astroanomaly import read_catalog
-from astroanomaly.errors import CatalogError, LabelError, StorageError, UnreadableError
+from astroanomaly.errors import CatalogError, ConfigError, LabelError, StorageError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.matching import match_ids
-from astroanomaly.labels.tables import export_labels, import_labels, read_truth_column
+from astroanomaly.labels.options import LabelOptions
+from astroanomaly.labels.tables import export_labels, import_labels, read_truth
 from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.tables.column_names import ID_NAMES, LABELLED_ID_NAMES, SKY_NAMES
 
@@ -102,7 +103,7 @@ def test_of_several_tables_the_one_with_labels_is_taken(log, tmp_path):
     fits.HDUList(hdus).writeto(tmp_path / "labels.fits")
     assert take(log, tmp_path / "labels.fits").added == 2
     assert said(log) == {IDS[0]: ANOMALY, IDS[1]: "lens"}
-    assert read_truth_column(tmp_path / "labels.fits", "label") == said(log)
+    assert read_truth(tmp_path / "labels.fits", "label", IDS, (RA, DEC)) == said(log)
 
 
 def test_a_votable_of_labels_may_not_point_elsewhere(log, tmp_path):
@@ -125,7 +126,7 @@ def test_what_is_no_table_of_labels_is_refused(log, tmp_path):
     Table({"ra": [1.0] * u.m, "dec": [1.0], "label": [ANOMALY]}).write(tmp_path / "metres.fits")
     with pytest.raises(CatalogError, match="expected an angle"):
         take(log, tmp_path / "metres.fits")
-    with pytest.raises(LabelError, match="some rows have no position"):
+    with pytest.raises(LabelError, match="1 of 2 rows have no position"):
         take(log, table(tmp_path, "ra,dec,label\n1,2,anomaly\n,,anomaly\n"))
     assert log.last_event == 0
 
@@ -164,7 +165,11 @@ def test_what_is_exported_can_be_imported_again(log, tmp_path):
     header, first = (tmp_path / "out.csv").read_text().splitlines()[:2]
     assert header == "object_id,label,votes,annotators,time,ra,dec,audit,note"
     assert first.startswith(f"{IDS[0]},anomaly,anomaly:1,ann,")
-    assert read_truth_column(tmp_path / "out.csv", "label") == {IDS[0]: ANOMALY, IDS[1]: DISPUTED, IDS[2]: NOMINAL}
+    assert read_truth(tmp_path / "out.csv", "label", IDS, (RA, DEC)) == {
+        IDS[0]: ANOMALY,
+        IDS[1]: DISPUTED,
+        IDS[2]: NOMINAL,
+    }
     with pytest.raises(StorageError, match="exists already"):
         export_labels(log, tmp_path / "out.csv", IDS, (RA, DEC))
 
@@ -273,6 +278,62 @@ def test_labels_of_label_studio(log, tmp_path):
     )
     assert take(log, path).added == 1
     assert said(log) == {IDS[5]: ANOMALY}
+
+
+def test_tasks_of_label_studio_in_json(log, tmp_path):
+    # as https://labelstud.io/guide/task_format shows them
+    tasks = [
+        {
+            "id": 1,
+            "data": {"image": "/data/upload/2/0a1b2c3d-obj-5.fits"},
+            "annotations": [
+                {
+                    "completed_by": {"id": 3, "email": "ann@example.org"},
+                    "was_cancelled": False,
+                    "created_at": "2026-01-01T10:00:00.123456Z",
+                    "result": [
+                        {"type": "rectanglelabels", "value": {"x": 1, "rectanglelabels": ["core"]}},
+                        {"type": "choices", "from_name": "kind", "value": {"choices": ["Anomaly"]}},
+                    ],
+                },
+                {"completed_by": 4, "result": [{"type": "choices", "value": {"choices": ["Nominal"]}}]},
+                {"completed_by": 5, "was_cancelled": True, "result": [{"value": {"choices": ["Nominal"]}}]},
+            ],
+        },
+        {"id": 2, "data": {"image": "obj-6.fits"}, "annotations": [{"completed_by": 3, "result": []}]},
+        {"id": 3, "data": {"image": "obj-7.fits"}, "annotations": []},
+    ]
+    report = take(log, table(tmp_path, json.dumps(tasks), "project-1.json"))
+    assert (report.added, report.skipped) == (2, 1)
+    assert log.current()[IDS[5]].votes == {"ann@example.org": ANOMALY, "4": NOMINAL}
+    least = [{"id": 1, "image": "/data/upload/2/0a1b2c3d-obj-8.fits", "choice": "lens", "annotator": 3}]
+    assert take(log, table(tmp_path, json.dumps(least, indent=1), "min.json")).added == 1
+    assert said(log)[IDS[8]] == "lens"
+
+
+@pytest.mark.parametrize("text", ['[{"id": 1}, 2]', '[{"data": 7}]', '[{"data": {"image": "obj-1.fits"}', "[]"])
+def test_json_without_tasks_says_what_is_expected(log, tmp_path, text):
+    if text == "[]":
+        assert take(log, table(tmp_path, text, "none.json")).added == 0
+        return
+    with pytest.raises(LabelError, match=r"[Nn]o label was written"):
+        take(log, table(tmp_path, text, "bad.json"))
+    assert not log.current()
+
+
+def test_the_truth_is_found_by_position_in_the_frame_it_is_said_to_have(tmp_path):
+    old = SKY[:3].transform_to("fk4")
+    rows = "".join(
+        f"lens {k},{float(c.ra.hour)!r},{float(c.dec.deg)!r},{'Yes' if k else 'No'}\n" for k, c in enumerate(old)
+    )
+    path = table(tmp_path, f"name,a,d,kind\n{rows}far,1,80,Yes\n")
+    options = {"ra": "a", "dec": "d", "frame": "fk4", "unit": "hour", "words": {"Yes": "lens", "No": ""}}
+    found = read_truth(path, "kind", IDS, (RA, DEC), LabelOptions.of({**options, "skip_unmatched": True}))
+    assert found == {IDS[1]: "lens", IDS[2]: "lens"}
+    with pytest.raises(LabelError, match="--skip-unmatched"):
+        read_truth(path, "kind", IDS, (RA, DEC), LabelOptions.of(options))
+    with pytest.raises(ConfigError, match="did you mean 'frame'"):
+        LabelOptions.of({"fram": "fk4"})
 
 
 def test_classifications_of_zooniverse(log, tmp_path):

@@ -43,7 +43,7 @@ from pathlib import Path
 
 import astroanomaly.errors, astropy.io.votable, astropy.io.ascii, astropy.io.fits, yaml
 from astroanomaly import read_catalog, read_texts
-from astroanomaly.labels.tables import read_truth_column
+from astroanomaly.labels.tables import read_truth
 
 from astroanomaly.parallel.watch import MARK_BYTES, Marks, is_watched
 
@@ -59,7 +59,7 @@ def look(event, values):
 sys.addaudithook(look)
 doors = [
     read_catalog,
-    lambda path: read_truth_column(path, "label"),
+    lambda path: read_truth(path, "label", [], ([], [])),
     lambda path: read_texts(path.read_bytes(), path.name),
 ]
 told = {}

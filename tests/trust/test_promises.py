@@ -19,7 +19,6 @@ from PIL import Image
 
 from astroanomaly import Cache, ReadLimits, ingest
 from astroanomaly.app.review import filters, preferences
-from astroanomaly.cache import hdf5_headers
 from astroanomaly.fetch import checks, web
 from astroanomaly.files import documents, write_json
 from astroanomaly.labels.log import LabelLog
@@ -27,6 +26,7 @@ from astroanomaly.learn.features.row_file import open_rows
 from astroanomaly.learn.network import checkpoint
 from astroanomaly.parallel import limits, watch
 from astroanomaly.session.outputs import check
+from astroanomaly.tables import hdf5_headers
 from astroanomaly_plugins.images.rule import PictureOptions
 from astroanomaly_plugins.shared import client_answers
 from folders import ROOT

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from bokeh import palettes
 from bokeh.core.property.vectorization import Value
-from bokeh.models import Column, GlobalInlineStyleSheet, InlineStyleSheet, Model, UIElement, Widget
+from bokeh.models import (
+    Column,
+    GlobalInlineStyleSheet,
+    InlineStyleSheet,
+    Model,
+    PanTool,
+    UIElement,
+    WheelZoomTool,
+    Widget,
+)
 from bokeh.plotting import figure
 
 from astroanomaly.app.assets import asset
@@ -24,6 +33,7 @@ __all__ = [
     "legend_above",
     "marked_up",
     "palette",
+    "pan_tools",
     "plain_figure",
     "plot_figure",
     "scale_text",
@@ -99,6 +109,12 @@ def plain_figure(**more: Any) -> figure:
     made.axis.visible = False
     made.grid.visible = False
     return made
+
+
+def pan_tools() -> dict[str, Any]:
+    """Return the properties of a toolbar that lets somebody pan, and zoom with the wheel."""
+    zoom = WheelZoomTool()
+    return {"tools": [PanTool(), zoom], "active_scroll": zoom}
 
 
 def plot_figure(title: str, x: str, y: str, **more: Any) -> figure:

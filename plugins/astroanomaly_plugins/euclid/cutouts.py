@@ -13,6 +13,7 @@ import numpy as np
 from astroanomaly import CutoutBlock, Failure, FetchError, Grid, Task, UnreadableError, fetch
 from astroanomaly.cutting import (
     align,
+    aligned_padding,
     cut,
     first_pixels,
     pixel_scale_arcsec,
@@ -121,8 +122,11 @@ def _assemble(bands: dict[str, Band], names: list[str], place: tuple[float, floa
     usual = abs(pixel_scale_arcsec(first.grid) / PIXEL_ARCSEC - 1) < _SCALE_TOLERANCE
     if not usual or any(shift is None for shift in shifts.values()):
         grid = tan_grid(place, PIXEL_ARCSEC, size_hw)
-        images[rows] = align([item.plane for item in bands.values()], [item.grid for item in bands.values()], grid)
-        coverage[:] = np.isfinite(images).mean(axis=(1, 2))
+        planes, grids = [item.plane for item in bands.values()], [item.grid for item in bands.values()]
+        images[rows] = align(planes, grids, grid)
+        padded = np.zeros(images.shape, bool)
+        padded[rows] = aligned_padding(planes, grids, grid)
+        coverage[:] = (np.isfinite(images) & ~padded).mean(axis=(1, 2))
         return Stamp(images, coverage, grid, (0, 0), bands)
     height, width = size_hw
     x, y = sky_to_pixel(first.grid, [place[0]], [place[1]])

@@ -1,1 +1,1 @@
-"""Folders and archives of PNG, JPEG and TIFF pictures."""
+"""Folders and archives of pictures."""

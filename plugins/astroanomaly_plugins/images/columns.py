@@ -12,7 +12,7 @@ from astroanomaly import CatalogError, UnreadableError, typed_column
 from astroanomaly_plugins.images.files import Listing
 from astroanomaly_plugins.images.members import open_container
 from astroanomaly_plugins.images.pixels import PictureError
-from astroanomaly_plugins.images.table import Table, match_rows, positions, read_table
+from astroanomaly_plugins.images.table import Columns, Table, match_rows, positions, read_table
 from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["POSITION_NAMES", "ride_along"]
@@ -22,7 +22,9 @@ _DEFAULT_TABLES = ("labels.csv", "classes.csv")
 POSITION_NAMES = ("ra", "dec")
 
 
-def ride_along(listings: list[Listing], ids: list[str], wanted: str, max_bytes: int) -> dict[str, np.ndarray]:
+def ride_along(
+    listings: list[Listing], ids: list[str], wanted: str, max_bytes: int, said: Columns
+) -> dict[str, np.ndarray]:
     """Find the tables and match them to the pictures.
 
     Parameters
@@ -33,6 +35,8 @@ def ride_along(listings: list[Listing], ids: list[str], wanted: str, max_bytes: 
         A CSV file, or its name inside a container; empty for ``labels.csv`` or ``classes.csv`` at the top; ``none``.
     max_bytes
         Largest table inside a container.
+    said
+        Columns that somebody has named, their frame and unit.
 
     Returns
     -------
@@ -49,11 +53,11 @@ def ride_along(listings: list[Listing], ids: list[str], wanted: str, max_bytes: 
     texts: dict[str, list[str]] = {}
     sky = {name: np.full(len(ids), np.nan) for name in POSITION_NAMES}
     has_sky = False
-    for table, start, stop in _tables(listings, wanted, max_bytes):
+    for table, start, stop in _tables(listings, wanted, max_bytes, said):
         rows = match_rows(table, ids[start:stop])
         known = np.flatnonzero(rows >= 0)
         _report_matches(table, rows, ids[start])
-        found = positions(table)
+        found = positions(table, said)
         if found is not None:
             has_sky = True
             for name, values in zip(POSITION_NAMES, found, strict=True):
@@ -65,6 +69,11 @@ def ride_along(listings: list[Listing], ids: list[str], wanted: str, max_bytes: 
             column = texts.setdefault(name, [""] * len(ids))
             for picture in known.tolist():
                 column[start + picture] = table.rows[rows[picture]][number]
+    start = 0
+    for listing in listings:
+        for name, inside in listing.columns.items():
+            texts.setdefault(name, [""] * len(ids))[start : start + len(listing)] = inside
+        start += len(listing)
     columns = {COLUMN + name: typed_column(values) for name, values in texts.items()}
     return columns | sky if has_sky else columns
 
@@ -84,13 +93,13 @@ def _report_matches(table: Table, rows: np.ndarray, example: str) -> None:
         )  # fmt: skip
 
 
-def _tables(listings: list[Listing], wanted: str, max_bytes: int) -> Iterator[tuple[Table, int, int]]:
+def _tables(listings: list[Listing], wanted: str, max_bytes: int, said: Columns) -> Iterator[tuple[Table, int, int]]:
     """Yield each table with the range of pictures it is about."""
     if wanted == "none":
         return
     outside = Path(wanted) if wanted else None
     if outside is not None and outside.is_file():
-        yield read_table(outside, str(outside)), 0, sum(map(len, listings))
+        yield read_table(outside, str(outside), said), 0, sum(map(len, listings))
         return
     start, found = 0, False
     for listing in listings:
@@ -103,7 +112,7 @@ def _tables(listings: list[Listing], wanted: str, max_bytes: int) -> Iterator[tu
                     data = fetch(name, listing.tables[name])
                 except PictureError as error:
                     raise UnreadableError(f"table {where}: {error}") from error
-            yield read_table(data, where), start, start + len(listing)
+            yield read_table(data, where, said), start, start + len(listing)
         start += len(listing)
     if wanted and not found:
         inside = sorted(name for listing in listings for name in listing.tables)

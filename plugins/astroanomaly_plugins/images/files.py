@@ -16,10 +16,14 @@ import numpy as np
 
 from astroanomaly import ReadLimits, UnreadableError, reading
 from astroanomaly_plugins.images.members import BROKEN_ARCHIVE, NOWHERE, SPARSE, Container, Place, open_stream
+from astroanomaly_plugins.images.packed import MAGIC, PACKED, list_packed
 
 __all__ = ["NO_FILES", "SUFFIXES", "Listing", "list_input"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k", ".jpf",
+    ".jpx",
+)  # fmt: skip
 
 NO_FILES = ("hidden folder", "linked folder", "link or special file")  # kinds of what is left out, not counted as files
 _NAMES_KEPT = 3  # of what is left out, by kind
@@ -50,6 +54,8 @@ class Listing:
         What is no picture, by suffix: how many, and the first few names.
     doubled
         Names of pictures that an archive holds more than once: the last one counts.
+    columns
+        Texts for each picture that the container itself has, as a Parquet file does.
     """
 
     container: Container
@@ -62,6 +68,7 @@ class Listing:
     skipped: Counter[str] = field(default_factory=Counter)
     skipped_names: dict[str, list[str]] = field(default_factory=dict)
     doubled: dict[str, None] = field(default_factory=dict)
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -69,7 +76,7 @@ class Listing:
     @property
     def is_archive(self) -> bool:
         """Whether members have places."""
-        return self.container.kind in ("zip", "tar")
+        return self.container.kind in ("zip", "tar", *PACKED)
 
     def place_table(self) -> np.ndarray:
         """``(n, 5)`` int64 places of an archive's pictures."""
@@ -134,6 +141,9 @@ def list_input(path: Path) -> Listing:
             start = handle.read(512)
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    packed = next((kind for magic, kind in MAGIC if start.startswith(magic)), "")
+    if packed:
+        return _list_packed(path, packed)
     suffix = path.suffix.lower()
     kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), "")
     if kind == "zip" or (suffix == ".zip" and not kind):  # a program may precede the archive
@@ -148,8 +158,18 @@ def list_input(path: Path) -> Listing:
         raise UnreadableError(f"{path} is damaged: its name says {suffix}, its content does not begin like an archive")
     raise UnreadableError(
         f"{path} is neither a picture ({', '.join(SUFFIXES)}) nor a folder nor an archive (.zip, .tar, .tar.gz, "
-        ".tar.bz2, .tar.xz) of pictures"
+        ".tar.bz2, .tar.xz) nor an HDF5 or Parquet file of pictures"
     )
+
+
+def _list_packed(path: Path, kind: str) -> Listing:
+    found = list_packed(path, kind)
+    listing = Listing(Container(kind, str(path), nbytes=path.stat().st_size, inside=found.inside))
+    listing.members, listing.columns, listing.total = found.names, found.columns, len(found.names)
+    places = np.zeros((len(found.names), 5), np.int64)
+    places[:, :2] = found.places
+    listing.places.frombytes(places.tobytes())
+    return listing
 
 
 def _check_count(path: Path, count: int) -> None:

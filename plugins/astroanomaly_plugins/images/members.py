@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from astroanomaly import UnreadableError
+from astroanomaly_plugins.images.packed import PACKED
 from astroanomaly_plugins.images.pixels import PictureError
 
 __all__ = ["BROKEN_ARCHIVE", "NOWHERE", "SPARSE", "Container", "Place", "open_container", "open_stream"]
@@ -60,19 +61,23 @@ class Container:
     Parameters
     ----------
     kind
-        ``folder``, ``files`` (single picture files, each member a whole path), ``zip`` or ``tar``.
+        ``folder``, ``files`` (single picture files, each member a whole path), ``zip``, ``tar``, ``hdf5``
+        or ``parquet``.
     path
         Absolute path; for ``files`` of the first of them.
     compression
         Of a tar: nothing, ``gz``, ``bz2`` or ``xz``.
     nbytes
         Size of an archive in bytes when it was listed.
+    inside
+        The dataset or the column of encoded pictures in an HDF5 or Parquet file.
     """
 
     kind: str
     path: str
     compression: str = ""
     nbytes: int = 0
+    inside: str = ""
 
     def name_of(self, member: str) -> str:
         """Name of one picture for messages: its path, or that of its archive with its name there."""
@@ -120,6 +125,10 @@ def open_container(
             f"{path} has {nbytes} bytes, but had {container.nbytes} when its pictures were listed: it changed. "
             "Restore it, or ingest it into a new cache"
         )
+    if container.kind in PACKED:
+        with PACKED[container.kind](path, container.inside) as fetch:
+            yield lambda member, place: _checked(fetch(member, place), limit)
+        return
     with _archive_errors(path):
         stream = streams.pop(container.path, None) if streams is not None else None
         if stream is None:
@@ -154,6 +163,11 @@ def _archive_errors(path: Path) -> Iterator[None]:
 def _check_size(nbytes: int, limit: int) -> None:
     if nbytes > limit:
         raise PictureError(f"the file is larger than {limit // 2**20} MB (--max-file-mb sets the limit)")
+
+
+def _checked(data: bytes, limit: int) -> bytes:
+    _check_size(len(data), limit)
+    return data
 
 
 def _read_file(path: Path, limit: int) -> bytes:

@@ -6,17 +6,33 @@ import io
 import struct
 import zlib
 
-from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 __all__ = ["DAMAGE", "PictureError", "open_picture", "reason_of"]
 
-# Named here so that Pillow need not load all its plugins to find these three.
+# Named here so that Pillow need not load all its plugins to find these.
 _FORMATS = (
     PngImagePlugin.PngImageFile.format,
     JpegImagePlugin.JpegImageFile.format,
     TiffImagePlugin.TiffImageFile.format,
+    BmpImagePlugin.BmpImageFile.format,
+    GifImagePlugin.GifImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+    Jpeg2KImagePlugin.Jpeg2KImageFile.format,
 )
+_KINDS = "PNG, JPEG, TIFF, WebP, GIF, BMP or JPEG 2000"
+_JPEG_2000 = Jpeg2KImagePlugin.Jpeg2KImageFile.format
 _CUT_SHORT_REASON = "cut short: the file ends before the picture does"
+_PNG_END = b"IEND\xaeB`\x82"  # its last chunk, with the checksum
 _TRAILING_ZEROS = bytes(16)
 # All that Pillow raises on files that are broken or made to break it.
 DAMAGE = (
@@ -36,9 +52,12 @@ DAMAGE = (
     Image.DecompressionBombError,
 )
 _OTHER_FORMATS = (
-    (b"GIF8", "a GIF"),
-    (b"BM", "a BMP"),
-    (b"RIFF", "a WebP or another RIFF file"),
+    (b"RIFF", "a RIFF file of another kind than WebP"),
+    (b"\x00\x00\x00\x1cftypavif", "an AVIF"),
+    (b"8BPS", "a Photoshop file"),
+    (b"v/1\x01", "an OpenEXR file"),
+    (b"\xff\x0a", "a JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
     (b"SIMPLE  =", "a FITS file (`astroanomaly ingest fits` reads those)"),
     (b"\x89HDF", "an HDF5 file"),
     (b"%PDF", "a PDF"),
@@ -59,7 +78,7 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
     Raises
     ------
     PictureError
-        If it is no PNG, JPEG or TIFF that Pillow decodes, cut short, or has too many pixels.
+        If it is of no format that is read, cut short, or has too many pixels.
     """
     if not data:
         raise PictureError("the file is empty (0 bytes)")
@@ -75,6 +94,10 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
         # A JPEG without its end mark (0xFFD9) behind its last scan (0xFFDA): what a broken transfer left empty decodes
         # to plain grey.
         raise PictureError(_CUT_SHORT_REASON)
+    if data.endswith(_TRAILING_ZEROS) and image.format == "PNG" and _PNG_END not in data:
+        raise PictureError(_CUT_SHORT_REASON)  # zeros can pass for the end of its compressed pixels
+    if image.format == _JPEG_2000 and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise PictureError(_CUT_SHORT_REASON)  # its decoder fills what is missing with grey
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError(
@@ -85,10 +108,15 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _why_unknown(data: bytes) -> str:
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "begins like a WebP, but its header is damaged, or Pillow was built without WebP"
     for name, starts in (
         ("PNG", (b"\x89PNG",)),
         ("JPEG", (b"\xff\xd8",)),
         ("TIFF", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+        ("GIF", (b"GIF8",)),
+        ("BMP", (b"BM",)),
+        ("JPEG 2000", (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")),
     ):
         if data.startswith(starts):
             pixels = _tiff_pixels(data) if name == "TIFF" else ""
@@ -100,9 +128,9 @@ def _why_unknown(data: bytes) -> str:
             return f"begins like a {name}, but its header is damaged or describes pixels that Pillow cannot decode"
     for start, what in _OTHER_FORMATS:
         if data.startswith(start):
-            return f"neither PNG nor JPEG nor TIFF, whatever its name says: it is {what}"
+            return f"no {_KINDS}, whatever its name says: it is {what}"
     text = all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in data[:64])
-    return f"neither PNG nor JPEG nor TIFF, whatever its name says: it is {'text' if text else 'of an unknown format'}"
+    return f"no {_KINDS}, whatever its name says: it is {'text' if text else 'of an unknown format'}"
 
 
 def _tiff_pixels(data: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
+from astroanomaly_plugins.images.colour import to_srgb
 from astroanomaly_plugins.images.opening import DAMAGE, PictureError, open_picture, reason_of
 
 __all__ = ["Header", "PictureError", "PixelRule", "decode", "quiet", "read_header"]
@@ -17,6 +18,7 @@ _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"
 _TIFF = TiffImagePlugin.TiffImageFile.format
 _ORIENTATION_TAG = 0x0112
 _SUBFILE_TAG, _EXTRA_SAMPLES_TAG = 254, 338  # of TIFF 6.0
+_PAGED = {_TIFF: "a TIFF of several pages", "GIF": "a GIF that moves", "WEBP": "a WebP that moves"}
 _OPAQUE = 255
 _METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds an orientation
 _PERCENTILES = (0.5, 99.8)
@@ -45,7 +47,9 @@ class PixelRule:
         Side of the square of the picture's own pixels in its middle that is taken first; 0: the whole picture. Of a
         smaller picture, ``pad`` takes what there is, with a border; ``crop`` refuses it.
     pages
-        What is made of a TIFF of several pages: ``refuse``, or ``first``.
+        What is made of a TIFF of several pages, or of a GIF or WebP that moves: ``refuse``, or ``first``.
+    icc
+        What is made of colours with an ICC profile: ``srgb``, brought to sRGB, or ``ignore``. Flux is never touched.
     """
 
     color: Literal["rgb", "grey"]
@@ -57,6 +61,7 @@ class PixelRule:
     max_pixels: int = 50_000_000
     center: int = 0
     pages: Literal["refuse", "first"] = "refuse"
+    icc: Literal["srgb", "ignore"] = "srgb"
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -136,16 +141,18 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
     Raises
     ------
     PictureError
-        If the file is not a PNG, JPEG or TIFF, is cut short or damaged, has more pixels than allowed, or is a TIFF of
-        several pages. A picture of which a part is missing is never returned.
+        If the file is of no format that is read, is cut short or damaged, has more pixels than allowed, or has several
+        pages. A picture of which a part is missing is never returned.
     """
     try:
         with open_picture(data, rule.max_pixels) as image:
             raw = _raw_mode(image)
-            if image.format == _TIFF and rule.pages == "refuse":
+            if image.format in _PAGED and rule.pages == "refuse":
                 _refuse_pages(image)
             image.load()
             image = _without_false_alpha(image)
+            if rule.icc == "srgb" and rule.kind == "display" and image.info.get("icc_profile"):
+                image = to_srgb(image)
             upright = image
             if image.info.keys() & _METADATA:  # looking for EXIF in every picture would cost a tenth of the speed
                 upright = ImageOps.exif_transpose(image)
@@ -160,19 +167,19 @@ def decode(data: bytes, rule: PixelRule) -> np.ndarray:
 
 
 def _refuse_pages(image: Image.Image) -> None:
-    """Refuse a TIFF with further pages; a smaller copy of the first, and a mask for it, are none."""
+    """Refuse further pages; of a TIFF, a smaller copy of the first, and a mask for it, are none."""
     first = image.size
     try:
         image.seek(1)
     except EOFError:
         return
     about = int(getattr(image, "tag_v2", {}).get(_SUBFILE_TAG, 0) or 0)
-    smaller = image.width < first[0] and image.height < first[1]
+    smaller = image.format == _TIFF and image.width < first[0] and image.height < first[1]
     image.seek(0)
     if not about & 0b101 and not smaller:
         raise PictureError(
-            "a TIFF of several pages, of which each may be a band, an exposure or a picture of its own: save them as "
-            "files of their own, or take the first of each with --pages first"
+            f"{_PAGED[str(image.format)]}, of which each may be a band, an exposure or a picture of its own: save them "
+            "as files of their own, or take the first of each with --pages first"
         )
 
 

@@ -22,6 +22,7 @@ from astroanomaly import (
 from astroanomaly_plugins.images.files import Listing
 from astroanomaly_plugins.images.members import Container, Place, open_container
 from astroanomaly_plugins.images.pixels import Header, PictureError, PixelRule, quiet, read_header
+from astroanomaly_plugins.images.table import Columns
 
 __all__ = ["PictureOptions", "find_rule"]
 
@@ -49,7 +50,10 @@ class PictureOptions:
         "display", "8-bit pictures as they look, or the linear numbers of 16-bit and floating-point files"
     )
     pages: Literal["refuse", "first"] = option(
-        "refuse", "a TIFF of several pages becomes a failure, or its first page is taken"
+        "refuse", "a TIFF of several pages, or a GIF or WebP that moves, becomes a failure, or its first page is taken"
+    )
+    icc: Literal["srgb", "ignore"] = option(
+        "srgb", "colours with an ICC profile are brought to sRGB, or left as they are; flux is never touched"
     )
     sixteen_bit: Literal["scale", "percentile"] = option(
         "scale", "16-bit grey to 8: the whole range, or each picture between its percentiles 0.5 and 99.8"
@@ -59,6 +63,13 @@ class PictureOptions:
         "CSV that rides along: a file, or its name inside the folder or archive; empty: labels.csv or classes.csv at "
         "the top, if there is one; none: no table",
     )
+    id: str = option("", "column of the table that names the pictures (default: by name, else the first)")
+    ra: str = option("", "column of the table with the longitude (right ascension)")
+    dec: str = option("", "column of the table with the latitude (declination)")
+    frame: str = option(
+        "", "frame of the table's positions: icrs, fk5, 'fk4 B1950', galactic ...; default: by the table"
+    )
+    unit: str = option("", "unit of the table's positions: deg, rad, hour (of right ascension), or two as in hour,rad")
     max_pixels: int = option(50_000_000, "a picture with more pixels than this becomes a failure")
     max_file_mb: int = option(256, "a picture file larger than this, unpacked, becomes a failure")
 
@@ -72,8 +83,15 @@ class PictureOptions:
                 f"size={self.size} and center={self.center}: one resizes, the other must not; give one of them (what "
                 "the network sees is resized to input.size anyway)"
             )
+        if bool(self.ra) != bool(self.dec):
+            raise ConfigError("give both --ra and --dec, or neither")
         if self.max_pixels < 1 or self.max_file_mb < 1:
             raise ConfigError("max_pixels and max_file_mb must be at least 1")
+
+    @property
+    def columns(self) -> Columns:
+        """What was said of the columns of the table."""
+        return Columns(self.id, self.ra, self.dec, self.frame, self.unit)
 
     @property
     def max_bytes(self) -> int:
@@ -117,6 +135,7 @@ def find_rule(listings: list[Listing], options: PictureOptions) -> PixelRule:
         options.max_pixels,
         options.center,
         options.pages,
+        options.icc,
     )
 
 

@@ -1,18 +1,20 @@
-"""Source ``images``: folders, zip and tar archives of PNG, JPEG and TIFF pictures.
+"""Source ``images``: folders, zip and tar archives of PNG, JPEG, TIFF, WebP, GIF, BMP and JPEG 2000 pictures.
 
 Every picture becomes like all others by this rule:
 
-* **Which files.** Suffixes .png .jpg .jpeg .jpe .jfif .tif .tiff in any case; hidden files and ``__MACOSX`` are left
-  out, links to folders and links inside archives are not followed. The content decides, not the suffix: a JPEG called
-  .png is read, a text called .jpg is a failure. Of several frames the first is taken; a TIFF of several
-  pages is a failure (``pages``). Archives are not unpacked.
+* **Which files.** Suffixes .png .jpg .jpeg .jpe .jfif .tif .tiff .webp .gif .bmp .dib .jp2 .j2k .jpf .jpx in any case;
+  hidden files and ``__MACOSX`` are left out, links to folders and links inside archives are not followed. The content
+  decides, not the suffix: a JPEG called .png is read, a text called .jpg is a failure. Of an animated PNG the first
+  frame is taken; a TIFF of several pages, and a GIF or WebP that moves, are failures (``pages``). Archives are not
+  unpacked.
 * **Id.** The path relative to what was given (for a single file its name), with forward slashes. In names from archives
   ``..``, a leading slash and drive letters are dropped; control characters and bytes that are no UTF-8 become ``%XX``.
 * **Upright.** EXIF orientation is applied.
 * **Colour.** Bands R, G, B or one band I. ``auto``: I if all of up to 64 evenly spaced pictures are grey by their
   headers, else R, G, B. Colours become grey as 0.299 R + 0.587 G + 0.114 B; grey becomes three equal bands.
   Transparency is composed over black; a fourth channel of a TIFF is transparency only where ``ExtraSamples`` says so
-  and some pixel is opaque, else it is left out. Palettes are looked up; CMYK, YCbCr and LAB are converted by Pillow.
+  and some pixel is opaque, else it is left out. Palettes are looked up; CMYK, YCbCr and LAB are converted by Pillow. An
+  ICC profile of RGB or CMYK other than sRGB brings colours to sRGB (``icc``); profiles of grey pictures are not used.
 * **Depth.** 8 bits stay. 16-bit grey is divided by 257, so that 65535 becomes 255 (12-bit TIFF by 4095/255); or
   stretched per picture between its percentiles 0.5 and 99.8 with ``sixteen_bit=percentile``. 16-bit colours keep their
   upper 8 bits. Floating-point and 32-bit pictures have no natural white: they need ``percentile`` or ``kind=flux``.
@@ -26,7 +28,8 @@ Every picture becomes like all others by this rule:
   reduced size would give slightly different pixels.
 * **Failures.** Files that are empty, cut short, damaged or mislabelled, or beyond ``max_pixels`` or ``max_file_mb``,
   become failures with their reason.
-* **Table.** The columns of a CSV ride along (option ``table``); its ``ra`` and ``dec`` in degrees become positions.
+* **Table.** The columns of a table ride along (option ``table``); its positions, found as in a catalogue or named by
+  ``ra``, ``dec``, ``frame`` and ``unit``, become those of the cutouts.
 """
 
 from __future__ import annotations
@@ -82,7 +85,7 @@ class PictureSource:
     """Pictures from folders and archives; see the module for the rule that makes them alike."""
 
     name = "images"
-    summary = "PNG, JPEG and TIFF pictures from folders, .zip and .tar archives"
+    summary = "PNG, JPEG, TIFF, WebP and other pictures from folders, .zip and .tar archives"
     Options = PictureOptions
 
     def __init__(self) -> None:
@@ -108,7 +111,7 @@ class PictureSource:
         listings = _list_inputs(request.inputs)
         ids = _unique_ids(listings)
         rule = find_rule(listings, options)
-        columns = ride_along(listings, ids, options.table, options.max_bytes)
+        columns = ride_along(listings, ids, options.table, options.max_bytes, options.columns)
         layout = Layout(rule.bands, rule.height, rule.width, str(rule.dtype), rule.kind)
         return Plan(_tasks(listings, ids, rule, columns, options), layout, facts=_facts(listings, rule, columns))
 
@@ -218,7 +221,7 @@ def _facts(listings: list[Listing], rule: PixelRule, columns: dict[str, np.ndarr
     """Say what the pictures are and whether they have positions."""
     count = sum(map(len, listings))
     placed = int(np.isfinite(columns["ra"] + columns["dec"]).sum()) if "ra" in columns else 0
-    words = f"ra, dec of the table, for {placed} of {count}; frame icrs; in deg" if placed else "none: pictures"
+    words = f"those of the table, for {placed} of {count}" if placed else "none: pictures"
     facts_of_files = _files_facts(listings)
     carried = [name.removeprefix(COLUMN) for name in columns if name.startswith(COLUMN)]
     facts = [

@@ -11,10 +11,34 @@ from astropy.table import QTable
 
 from astroanomaly import CatalogError, NameMatcher, read_catalog, read_texts, typed_column
 
-__all__ = ["Table", "match_rows", "positions", "read_table"]
+__all__ = ["Columns", "Table", "match_rows", "positions", "read_table"]
 
 _ROW = "number of the row"
 _KEY_NAMES = ("object_id", "filename", "file_name", "file", "path", "image", "picture", "name", "id")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What somebody says of the columns of a table; empty where nothing.
+
+    Parameters
+    ----------
+    id
+        Column that names the pictures.
+    ra, dec
+        Columns of the positions.
+    frame, unit
+        Their frame and unit, as in `astroanomaly.read_catalog`.
+    """
+
+    id: str = ""
+    ra: str = ""
+    dec: str = ""
+    frame: str = ""
+    unit: str = ""
+
+
+_NOTHING = Columns()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,23 +70,30 @@ class Table:
         return next((number for number, known in enumerate(self.names) if known.lower() == name), None)
 
 
-def read_table(content: Path | bytes, where: str) -> Table:
+def read_table(content: Path | bytes, where: str, said: Columns = _NOTHING) -> Table:
     """Read a table of any format that `astroanomaly.read_texts` reads.
 
-    The column that names the pictures is the first that is called object_id, filename, file_name, file, path, image,
-    picture, name or id; else the first column.
+    The column that names the pictures is the one that somebody has named; else the first that is called object_id,
+    filename, file_name, file, path, image, picture, name or id; else the first column.
 
     Raises
     ------
     UnreadableError
         If it is no table.
     CatalogError
-        If it has a column twice, or a row with another number of values.
+        If it has a column twice, a row with another number of values, or lacks a column that was named.
     """
     found = read_texts(content, where)
     columns = [found.column(number) for number in range(len(found.names))]
     lowered = [name.lower() for name in found.names]
-    key = next((lowered.index(name) for name in _KEY_NAMES if name in lowered), 0)
+    for name in (said.id, said.ra, said.dec):
+        if name and name.lower() not in lowered:
+            raise CatalogError(f"{where} has no column {name!r}. Its columns: {', '.join(found.names)}")
+    key = (
+        lowered.index(said.id.lower())
+        if said.id
+        else next((lowered.index(name) for name in _KEY_NAMES if name in lowered), 0)
+    )
     return Table(where, found.names, [list(row) for row in zip(*columns, strict=True)], list(found.lines), key)
 
 
@@ -112,10 +143,10 @@ def match_rows(table: Table, ids: Sequence[str]) -> np.ndarray:
     return found
 
 
-def positions(table: Table) -> tuple[np.ndarray, np.ndarray] | None:
+def positions(table: Table, said: Columns = _NOTHING) -> tuple[np.ndarray, np.ndarray] | None:
     """Return ICRS right ascension and declination of every row in degrees, NaN where empty; None without positions.
 
-    They are found as in a catalogue, see `astroanomaly.read_catalog`.
+    They are found as in a catalogue, see `astroanomaly.read_catalog`, or in the columns that somebody has named.
 
     Raises
     ------
@@ -129,20 +160,33 @@ def positions(table: Table) -> tuple[np.ndarray, np.ndarray] | None:
     columns = QTable(
         {name: values.astype(str) if values.dtype.kind == "O" else values for name, values in numbers.items()}
     )
-    columns.remove_column(table.names[table.key])
+    if table.names[table.key].lower() not in (said.ra.lower(), said.dec.lower()):
+        columns.remove_column(table.names[table.key])
     columns["x"] = columns["y"] = np.zeros(len(table.rows))  # so that a table without sky positions is no error
     columns[_ROW] = np.arange(len(table.rows))
     try:
-        found = read_catalog(columns, id=_ROW)
+        found = read_catalog(
+            columns,
+            id=_ROW,
+            ra=_spelt(said.ra, table.names),
+            dec=_spelt(said.dec, table.names),
+            frame=said.frame or None,
+            unit=said.unit or None,
+        )
     except CatalogError as error:
         raise CatalogError(str(error).replace("the QTable that was given as catalogue", table.where)) from error
     if found.ra is None or found.dec is None or found.sky is None:
         return None
     for row in np.flatnonzero(~np.isfinite(found.ra + found.dec)).tolist():
-        said = {name: texts[name][row] for name in reversed(found.sky.columns)}
-        if tuple(map(str.lower, said)) != ("dec", "ra"):
+        words_of = {name: texts[name][row] for name in reversed(found.sky.columns)}
+        if said.ra == "" and tuple(map(str.lower, words_of)) != ("dec", "ra"):
             continue  # other columns of such names may be anything: alpha and delta
-        if any(text and text.lower() not in ("nan", "null", "none", "n/a", "--") for text in said.values()):
-            words = ", ".join(f"{name} is {text!r}" for name, text in said.items())
+        if any(text and text.lower() not in ("nan", "null", "none", "n/a", "--") for text in words_of.values()):
+            words = ", ".join(f"{name} is {text!r}" for name, text in words_of.items())
             raise CatalogError(f"{table.where}, line {table.lines[row]}: {words}, which is no position")
     return found.ra, found.dec
+
+
+def _spelt(name: str, names: Sequence[str]) -> str | None:
+    """Return a name as the table spells it, None for none."""
+    return next((known for known in names if known.lower() == name.lower()), None) if name else None

@@ -77,7 +77,8 @@ def input_facts(
     asked
         The flag by which images were chosen; empty without.
     """
-    used = {(image.path, image.hdu, image.plane) for tile in tiles for image in tile.bands.values()}
+    taken = [image for tile in tiles for image in (*tile.bands.values(), *tile.auxiliary.values())]
+    used = {(image.path, image.hdu, image.plane) for image in taken}
     used_files = {path for path, _, _ in used}
     left: dict[str, list[str]] = {reason: list(names) for reason, names in listing.others.items()}
     broken = left_files = 0

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from astroanomaly import AstroAnomalyError, BandError, Grid, UnreadableError, wavelength_nm
-from astroanomaly.cutting import grid_from_hdu, open_fits, quiet, same_grid
+from astroanomaly.cutting import grid_from_hdu, quiet, same_grid
 from astroanomaly_plugins.mosaics.listing import SUFFIX, words_of
+from astroanomaly_plugins.mosaics.places import open_place
 from astroanomaly_plugins.mosaics.planes import BROKEN, asinh_of, first_line, flat_shape
 
 __all__ = [
@@ -157,7 +158,7 @@ def scan(path: Path, root: Path) -> list[Image]:
     word = _auxiliary_word(SUFFIX.sub("", path.name), _AUXILIARY_WORDS)
     images = []
     try:
-        with quiet(), open_fits(path, memmap=True, do_not_scale_image_data=True) as hdulist:
+        with quiet(), open_place(path, memmap=True, do_not_scale_image_data=True) as hdulist:
             for number, hdu in enumerate(hdulist):
                 if not hdu.is_image or not hdu.shape:
                     continue
@@ -241,9 +242,19 @@ def settle_auxiliary(images: Sequence[Image]) -> list[Image]:
             if not has_sibling and image.grid is not None:
                 near = grids.get(_rough(image.grid), ())
                 has_sibling = any(same_grid(image.grid, other) for other in near)
-            image = image if has_sibling else replace(image, auxiliary="")
+            own = _own_word(image)  # also where the name of the file has said something of all its images
+            if not has_sibling and own and any(one.path == image.path and not _own_word(one) for one in images):
+                image = replace(image, auxiliary=own)
+            elif not has_sibling:
+                image = replace(image, auxiliary="")
         settled.append(image)
     return settled
+
+
+def _own_word(image: Image) -> str:
+    """Return the word in the name or the kind of an extension that says it is about another image."""
+    word = _auxiliary_word(image.extension.partition(",")[0], _AUXILIARY_EXTENSION_WORDS)
+    return word or (image.kind.lower() if _AUXILIARY_TYPES.fullmatch(image.kind) else "")
 
 
 def _name_key(path: Path) -> tuple[tuple[str, ...], bool]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from astroanomaly import UnreadableError
+from astroanomaly_plugins.mosaics.places import address_of, is_archive, list_archive
 
 __all__ = ["SUFFIX", "Listing", "find_files", "words_of"]
 
-SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|fz|z))?$|\.fz$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|fz|z))?$|\.fz$|\.asdf$", re.IGNORECASE)
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Listing:
 
 
 def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
-    """List files; folders are searched for .fits .fit .fts .fz, also .gz and .bz2.
+    """List files, members of archives and addresses; folders are searched for .fits .fit .fts .fz, also .gz and .bz2.
 
     Parameters
     ----------
@@ -53,7 +54,13 @@ def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
     catalogue = leave_out.stat() if leave_out is not None and leave_out.exists() else None
     for text in inputs:
         path = Path(text)
-        if path.is_dir():
+        if address_of(text):
+            listing.total += path not in seen
+            seen.add(path)
+            found[path] = (path, path.parent, True)
+        elif is_archive(path) and not SUFFIX.search(path.name):
+            _take_archive(path.absolute(), listing, found)
+        elif path.is_dir():
             inside = 0
             for item in sorted(path.rglob("*")):
                 astray = item.is_symlink() and not item.is_file()
@@ -91,8 +98,24 @@ def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
     return listing
 
 
+def _take_archive(path: Path, listing: Listing, found: dict[Path, tuple[Path, Path, bool]]) -> None:
+    """List the FITS files in an archive."""
+    inside = 0
+    for name in sorted(list_archive(path)):
+        listing.total += 1
+        if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+            listing.others.setdefault("hidden", []).append(name)
+        elif not SUFFIX.search(name) or name.lower().endswith(".asdf"):
+            listing.others.setdefault("not called .fits, .fit, .fts or .fz", []).append(name)
+        else:
+            inside += 1
+            found.setdefault(path / name, (path / name, path, False))
+    if not inside:
+        raise UnreadableError(f"the archive {path} holds no FITS file (.fits .fit .fts .fz, also compressed)")
+
+
 def words_of(name: str) -> list[str]:
     """Split the name of a file, or a path, into words, without the suffixes of FITS and of packing."""
-    while Path(name).suffix.lower() in (".fits", ".fit", ".fts", ".fz", ".gz", ".bz2", ".z"):
+    while Path(name).suffix.lower() in (".fits", ".fit", ".fts", ".fz", ".gz", ".bz2", ".z", ".asdf"):
         name = name[: -len(Path(name).suffix)]
     return [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]

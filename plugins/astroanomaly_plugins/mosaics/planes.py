@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from astropy.io import fits
 
 from astroanomaly import AstroAnomalyError, Grid, UnreadableError
-from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, is_counts, open_fits, quiet
+from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, is_counts, quiet
+from astroanomaly_plugins.mosaics.places import is_remote, open_place
 
 __all__ = ["BROKEN", "asinh_of", "first_line", "flat_shape", "open_plane"]
 
@@ -51,7 +53,9 @@ def open_plane(
 
 
 def _open_plane(path: Path, number: int, of_cube: int | None, padded: bool) -> tuple[Plane, Grid | None]:
-    with open_fits(path, memmap=False, do_not_scale_image_data=True) as hdulist:
+    if is_remote(path):
+        return _remote_plane(path, number, of_cube)
+    with open_place(path, memmap=False, do_not_scale_image_data=True) as hdulist:
         if number >= len(hdulist):
             raise UnreadableError(f"{path} has no extension {number} any more: it changed after it was planned")
         hdu = hdulist[number]
@@ -64,10 +68,48 @@ def _open_plane(path: Path, number: int, of_cube: int | None, padded: bool) -> t
             stored = _stored(path, hdu)
             plane = Plane(_two_axes(stored, of_cube), scale, zero, None if blank is None else int(blank))
     if compressed:
-        with open_fits(path, memmap=False) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
+        with open_place(path, memmap=False) as hdulist:  # decoded whole, scaled and with BLANK as NaN by astropy
             plane = Plane(_two_axes(np.asarray(hdulist[number].data), of_cube))
     padding = constant_areas(plane.stored, common=padded) if padded or not is_counts(plane.stored) else ()
     return replace(plane, constant=padding, asinh=asinh), grid
+
+
+def _remote_plane(path: Path, number: int, of_cube: int | None) -> tuple[Plane, Grid | None]:
+    """Open an image at an address: only the windows that are cut are fetched, and no padding is looked for."""
+    with open_place(path, do_not_scale_image_data=True) as hdulist:
+        hdu = hdulist[number]
+        header, grid, compressed = hdu.header, grid_from_hdu(hdu, hdulist), isinstance(hdu, fits.CompImageHDU)
+        shape = flat_shape(tuple(int(length) for length in hdu.shape))
+        bits, blank = int(header["BITPIX"]), header.get("BLANK")
+        dtype = np.dtype(f">{'f' if bits < 0 else 'i' if bits > 8 else 'u'}{abs(bits) // 8}")
+        scale = (1.0, 0.0) if compressed else (float(header.get("BSCALE", 1)), float(header.get("BZERO", 0)))
+        if len(shape) != (2 if of_cube is None else 3) or len(hdu.shape) != len(shape):
+            raise UnreadableError(f"{path}: an image of {len(hdu.shape)} axes is not read from an address")
+        asinh = asinh_of(header)
+    blank = None if compressed or blank is None or bits < 0 else int(blank)
+    pixels = RemotePixels(path, number, of_cube, shape[-2:], np.dtype(np.float32) if compressed else dtype)
+    return Plane(pixels, *scale, blank, asinh=asinh), grid  # type: ignore[arg-type]
+
+
+class RemotePixels:
+    """The pixels of an image at an address, of which only windows are read."""
+
+    def __init__(self, path: Path, number: int, of_cube: int | None, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self._place, self._number, self._of_cube = path, number, of_cube
+        self.shape, self.dtype, self.ndim = shape, dtype, 2
+        self._opened = contextlib.ExitStack()
+        self._hdu: Any = None
+
+    def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
+        """Return a window, of which the parts that lie on the image are fetched."""
+        if self._hdu is None:
+            how = {} if self.dtype == np.float32 else {"do_not_scale_image_data": True}
+            self._hdu = self._opened.enter_context(open_place(self._place, **how))[self._number]
+        part = window if self._of_cube is None else (self._of_cube, *window)
+        return np.asarray(self._hdu.section[part])
+
+    def __del__(self) -> None:
+        self._opened.close()
 
 
 def _stored(path: Path, hdu: Any) -> np.ndarray:
@@ -76,7 +118,7 @@ def _stored(path: Path, hdu: Any) -> np.ndarray:
     The file of a map is closed as soon as nobody holds the pixels; astropy's own map waits for the garbage collector.
     """
     place = hdu.fileinfo()
-    if place["file"].compression:
+    if place is None or not path.is_file() or place["file"].compression:
         return np.asarray(hdu.data)
     width, shape = hdu.header["BITPIX"], tuple(int(length) for length in hdu.shape)
     dtype = np.dtype(f">{'f' if width < 0 else 'i' if width > 8 else 'u'}{abs(width) // 8}")

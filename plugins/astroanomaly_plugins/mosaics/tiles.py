@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from astroanomaly import BandError, ConfigError, FootprintError, Grid, wavelength_nm
+from astroanomaly import Area, BandError, ConfigError, FootprintError, Grid, wavelength_nm
 from astroanomaly.cutting import (
     covering_tan_grid,
     pixel_scale_arcsec,
@@ -26,7 +26,7 @@ from astroanomaly.sky import unit_vectors
 from astroanomaly_plugins.mosaics.files import Image, describe
 from astroanomaly_plugins.mosaics.listing import words_of
 
-__all__ = ["Tile", "check_scales", "group_images", "make_tile"]
+__all__ = ["Tile", "areas_of", "check_scales", "group_images", "make_tile"]
 
 _MIN_SAME_AREA_OVERLAP = 0.5  # share of the smaller footprint that two images of one area have in common
 _MIN_SAME_STAMP_OVERLAP = 0.9  # the same for stamps: neighbours overlap, and are not one object
@@ -47,11 +47,14 @@ class Tile:
         The stored grid; None without a WCS.
     tan
         ``(ra, dec, pixel scale in arcsec, height, width)`` of the grid if pixels are resampled to it, else None.
+    auxiliary
+        Images about the bands that are carried beside them, by name as in ``g:weight``.
     """
 
     bands: dict[str, Image]
     grid: Grid | None
     tan: tuple[float, float, float, int, int] | None = None
+    auxiliary: Mapping[str, Image] = field(default_factory=dict)
 
     @property
     def first(self) -> Image:
@@ -66,14 +69,12 @@ class Tile:
     @cached_property
     def plain(self) -> dict[str, Any]:
         """What reading it needs, as JSON values."""
-        return {
-            "bands": {
-                name: [str(image.path), image.hdu] + ([] if image.plane is None else [image.plane])
-                for name, image in self.bands.items()
-            },
+        plain: dict[str, Any] = {
+            "bands": _places(self.bands),
             "units": {name: image.unit for name, image in self.bands.items()},
             "tan": None if self.tan is None else list(self.tan),
         }
+        return {**plain, "auxiliary": _places(self.auxiliary)} if self.auxiliary else plain
 
     @property
     def key(self) -> str:
@@ -99,6 +100,14 @@ class Tile:
             return center / max(length, 1e-9), 2.0
         center = center / length
         return center, float(np.sqrt(((vectors - center) ** 2).sum(axis=1)).max())
+
+
+def _places(images: Mapping[str, Image]) -> dict[str, list[Any]]:
+    """Return file, extension and plane of each image as JSON values."""
+    return {
+        name: [str(image.path), image.hdu] + ([] if image.plane is None else [image.plane])
+        for name, image in images.items()
+    }
 
 
 # ----------------------------------------------------------------------------------------------------------- grouping
@@ -308,6 +317,16 @@ def make_tile(bands: dict[str, Image], pixel_scale: float | None) -> Tile:
     center = covering.wcs.wcs.crval
     tan = (float(center[0]), float(center[1]), float(scale), *covering.shape)
     return Tile(bands, tan_grid((tan[0], tan[1]), tan[2], (tan[3], tan[4])), tan)
+
+
+def areas_of(tiles: Sequence[Tile], size_hw: tuple[int, int]) -> list[Area]:
+    """Return circles that hold every object a cutout of which touches a tile."""
+    areas = []
+    for tile in tiles:
+        center, chord = tile.cap
+        margin = float(np.hypot(*size_hw)) * np.radians(pixel_scale_arcsec(tile.grid) / 3600) if tile.grid else 2.0
+        areas.append(Area(center, min(2.0, chord * 1.02 + margin)))
+    return areas
 
 
 def check_scales(tiles: Sequence[Tile]) -> float | tuple[float, float] | None:

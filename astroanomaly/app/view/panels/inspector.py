@@ -26,8 +26,9 @@ from astroanomaly.app.assets import asset
 from astroanomaly.app.review.grid_layout import inspector_sizes
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.shown_cutout import ShownCutout
+from astroanomaly.app.view.panels.auxiliary import AuxiliaryPictures
 from astroanomaly.app.view.panels.colour_bar import ColourBar
-from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
+from astroanomaly.app.view.theme import ACCENT, DARK, palette, pan_tools, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import sexagesimal
@@ -51,6 +52,7 @@ class Inspector:
         self._shown = ""
         self._seen: ShownCutout | None = None
         self._painted = state.display
+        self._about: dict[str, np.ndarray] = {}  # planes beside the bands
         self._fall: np.ndarray | None = None  # of the saliency map, as stored
         layout = state.shared.cache.layout
         self.x_range, self.y_range = Range1d(-0.5, layout.width - 0.5), Range1d(-0.5, layout.height - 0.5)
@@ -63,7 +65,7 @@ class Inspector:
                 x_range=self.x_range, y_range=self.y_range, width=480 if not number else 150,
                 height=480 if not number else 150, name="colours" if not number else f"band {number}",
             )  # fmt: skip
-            figure.toolbar.update(**_tools())
+            figure.toolbar.update(**pan_tools())
             figure.image_rgba(source=source, image="image", x=-0.5, y=-0.5, dw=layout.width, dh=layout.height)
             figure.on_event(MouseMove, act(self._hover))
             if title:
@@ -75,6 +77,9 @@ class Inspector:
                 )  # fmt: skip
             self.pictures.append(source)
             self.figures.append(figure)
+        self.planes = AuxiliaryPictures(
+            layout.auxiliary, (self.x_range, self.y_range), self.corner, (layout.width, layout.height)
+        )
         main = self.figures[0]
         self.heat = ColumnDataSource({"image": []})
         colours = [
@@ -122,7 +127,8 @@ class Inspector:
         self.reveal = Toggle(label="show what may tell the class", visible=False, name="reveal")
         self.reveal.on_change("active", lambda attr, old, new: act(self._tell)())
         single = len(layout.bands) == 1  # the same again
-        self.bands = Row(*([] if single else self.figures[1:]), spacing=4, styles=_WRAP_STYLE)
+        small = [*([] if single else self.figures[1:]), *self.planes.figures]
+        self.bands = Row(*small, spacing=4, styles=_WRAP_STYLE)
         info = Column(
             self.title, self.position, Row(self.copy, self.similar, spacing=6), self.links, self.note, self.history,
             self.columns, self.reveal,
@@ -225,6 +231,7 @@ class Inspector:
         current = self.state.current
         try:
             cutout = self.state.shared.cache[current]
+            self._about = self.state.shared.cache.auxiliary_planes(current) if self.planes.names else {}
         except AstroAnomalyError as error:
             self._shown, self._seen, self.state.unreadable = "", None, str(error)
             for source in (*self.pictures, self.heat):
@@ -264,14 +271,14 @@ class Inspector:
         width, height = self.state.area
         if width < 50:  # not laid out yet
             return
-        bands = len(self.figures) - 1 if self.bands.children else 0
+        bands = len(self.bands.children)
         aspect = layout.height / layout.width
         zoom = self.state.zoom
         large, small, area = inspector_sizes(
             bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16 - self.colour_bar.height
         )
         self.colour_bar.root.width = max(large, 240)
-        for number, figure in enumerate(self.figures):
+        for number, figure in enumerate((*self.figures, *self.planes.figures)):
             side = max(small, 40) if number else max(large, 80)
             figure.update(width=side, height=max(1, round(side * aspect)))
         self.bands.width = max(area, 44)
@@ -300,6 +307,8 @@ class Inspector:
         for source, band in zip(self.pictures[1:], painter.bands, strict=True):
             single = dataclasses.replace(display, colours="single", band=band, hidden=())
             source.data = {"image": [_from_below(painter.paint(single, palette)[0])]}
+        turned = {name: self._seen.orientation.show(plane[None])[0] for name, plane in self._about.items()}
+        self.planes.show(turned)
         self._show_colour_bar()
 
     def _show_colour_bar(self) -> None:
@@ -385,10 +394,3 @@ def _shown(value: Any) -> str:
 def _from_below(picture: np.ndarray) -> np.ndarray:
     """Turn a picture with its first row on top into what Bokeh draws, first row at the bottom."""
     return np.ascontiguousarray(picture[::-1])
-
-
-def _tools() -> dict[str, Any]:
-    from bokeh.models import PanTool, WheelZoomTool
-
-    zoom = WheelZoomTool()
-    return {"tools": [PanTool(), zoom], "active_scroll": zoom}

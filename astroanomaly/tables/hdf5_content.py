@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from pathlib import Path
 
 import h5py
 
-from astroanomaly.cache.hdf5_headers import DamagedHeaderError, HeaderCheck
 from astroanomaly.errors import DamagedError
 from astroanomaly.parallel.limits import FREE_HDF5_BYTES, ReadLimits
+from astroanomaly.tables.hdf5_headers import DamagedHeaderError, HeaderCheck
 
 __all__ = ["check_content"]
 
 _FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}  # those that HDF5 itself brings; others load a library
+_LZF = 32000  # which h5py brings
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
 _MOST_REMEMBERED = 100_000
 
 _checked: set[tuple[int, int, int, int]] = set()  # files whose content is known, as long as they stay the same
 
 
-def check_content(file: h5py.File, path: Path) -> None:
+def check_content(file: h5py.File, path: Path, *, lzf: bool = False) -> None:
     """Check all links and datasets of a file; no pixel is read. One that has not changed is not checked again.
+
+    Parameters
+    ----------
+    lzf
+        Whether datasets may be compressed by the filter that h5py brings.
 
     Raises
     ------
@@ -49,7 +56,7 @@ def check_content(file: h5py.File, path: Path) -> None:
             return f"{_text(name)}: {error}"
         if plain or info.type != h5py.h5o.TYPE_DATASET:
             return None
-        wrong = _what_is_wrong(h5py.h5d.open(file.id, name), allowed)
+        wrong = _what_is_wrong(h5py.h5d.open(file.id, name), allowed, {*_FILTERS, _LZF} if lzf else set(_FILTERS))
         return f"{_text(name)}: {wrong}" if wrong else None
 
     wrong = (
@@ -64,12 +71,12 @@ def check_content(file: h5py.File, path: Path) -> None:
     _checked.add(key)
 
 
-def _what_is_wrong(dataset: h5py.h5d.DatasetID, allowed: int) -> str:
+def _what_is_wrong(dataset: h5py.h5d.DatasetID, allowed: int, filters: Set[int]) -> str:
     made = dataset.get_create_plist()
     if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
         return "points outside the file"
     numbers = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
-    strange = next((number for number in numbers if number not in _FILTERS), None)
+    strange = next((number for number in numbers if number not in filters), None)
     if strange is not None:
         return f"is compressed by the filter {strange}; expected one of {', '.join(_FILTERS.values())}"
     if dataset.get_space().get_simple_extent_type() == h5py.h5s.NULL:

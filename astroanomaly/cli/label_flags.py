@@ -1,0 +1,67 @@
+"""The flags that say how a table of labels or of the truth is read: for labels import, init, advise and benchmark."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from astroanomaly.errors import ConfigError
+from astroanomaly.sky import read_angle
+
+__all__ = ["add_label_flags", "label_options"]
+
+_NAMES = ("ra", "dec", "frame", "unit")
+
+
+def add_label_flags(parser: argparse.ArgumentParser, *, column: bool = True) -> None:
+    """Add the flags.
+
+    Parameters
+    ----------
+    parser
+        The parser of a command that reads such a table.
+    column
+        Whether ``--label-column`` is among them.
+    """
+    parser.add_argument(
+        "--match-radius", default="1arcsec", metavar="ANGLE", help="for labels by position (default: 1arcsec)"
+    )
+    if column:
+        parser.add_argument("--label-column", metavar="COLUMN", help="column of the labels (default: a usual name)")
+    parser.add_argument("--ra", metavar="COLUMN", help="column of right ascension or longitude: match by position")
+    parser.add_argument("--dec", metavar="COLUMN", help="column of declination or latitude")
+    parser.add_argument("--frame", metavar="FRAME", help="frame of the positions, as in fk4 or galactic")
+    parser.add_argument("--unit", metavar="UNIT", help="unit of the positions: deg, rad, hour, or two as in hour,rad")
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="WORD=LABEL",
+        help="what a word of the table means, as in Yes=anomaly; WORD= leaves such rows out; several with commas",
+    )
+    parser.add_argument(
+        "--skip-unmatched", action="store_true", help="leave out rows that match no object, and say how many"
+    )
+
+
+def label_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the flags say, by the names of `Session.import_labels`."""
+    return {
+        "match_radius_arcsec": read_angle(arguments.match_radius, "arcsec", plain="arcsec", name="--match-radius"),
+        "label": getattr(arguments, "label_column", None),
+        **{name: getattr(arguments, name) for name in _NAMES},
+        "words": _meanings(arguments.map),
+        "skip_unmatched": arguments.skip_unmatched,
+    }
+
+
+def _meanings(entries: Sequence[str]) -> dict[str, str]:
+    """Read ``WORD=LABEL,WORD=LABEL``."""
+    found: dict[str, str] = {}
+    for part in (part for entry in entries for part in entry.split(",")):
+        word, equals, label = part.partition("=")
+        if not equals or not word.strip():
+            raise ConfigError(f"--map {part!r}: expected WORD=LABEL, as in Yes=anomaly, or WORD= for no label")
+        found[word.strip()] = label.strip()
+    return found

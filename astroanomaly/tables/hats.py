@@ -1,0 +1,163 @@
+"""HATS catalogues: Parquet files, one for each HEALPix cell, of which only those near the images are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.errors import CatalogError, UnreadableError
+from astroanomaly.sky import unit_vectors
+from astroanomaly.tables.parquet import open_parquet, plain_columns, table_of_arrow
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["Area", "is_hats", "read_hats"]
+
+_PROPERTIES = ("hats.properties", "properties")
+_COLLECTION = "collection.properties"
+_CELL = re.compile(r"Norder=(\d+)/Dir=\d+/Npix=(\d+)(?:\.parquet|/.*\.parquet)$")
+_MAX_PROPERTIES_BYTES = 2**20
+_MAX_ROWS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Area:
+    """A circle on the sky.
+
+    Parameters
+    ----------
+    center
+        ``(3,)`` unit vector of its middle.
+    chord
+        Length of the chord to its edge, 0 to 2.
+    """
+
+    center: np.ndarray
+    chord: float
+
+
+def is_hats(path: Path) -> bool:
+    """Whether a folder is a HATS catalogue, or a collection of one with its margins and indices."""
+    return path.is_dir() and any((path / name).is_file() for name in (*_PROPERTIES, _COLLECTION))
+
+
+def read_hats(path: Path, areas: Sequence[Area] | None = None) -> Table:
+    """Read the rows of a HATS catalogue, partition by partition.
+
+    Parameters
+    ----------
+    path
+        Folder of the catalogue, or of a collection, whose primary table is read.
+    areas
+        Where rows are wanted: partitions that touch none of these are not opened, and rows outside are not kept. None:
+        everywhere.
+
+    Returns
+    -------
+    astropy.table.Table
+        Columns of the positions have the UCDs of the main position, whatever they are called; columns of lists are left
+        out.
+
+    Raises
+    ------
+    UnreadableError
+        If the folder is no such catalogue, or damaged.
+    CatalogError
+        If it has no row there, or more than 50 million.
+    """
+    root = _primary(path)
+    about = _properties(next(root / name for name in _PROPERTIES if (root / name).is_file()))
+    ra, dec = about.get("hats_col_ra", "ra"), about.get("hats_col_dec", "dec")
+    cells = _cells(root)
+    if not cells:
+        raise UnreadableError(f"{path} holds no partition (dataset/Norder=.../Dir=.../Npix=....parquet)")
+    chosen = cells if areas is None else [cell for cell in cells if _touches(cell, areas)]
+    import pyarrow as pa
+
+    parts, rows = [], 0
+    for _, _, file in chosen:
+        part = _rows(file, ra, dec, areas)
+        rows += part.num_rows
+        if rows > _MAX_ROWS:
+            raise CatalogError(
+                f"{path} has more than {_MAX_ROWS} rows here: cut out a part of it first, as with lsdb's cone_search"
+            )
+        if part.num_rows:
+            parts.append(part)
+    if not parts:
+        where = f" on the images ({len(chosen)} of {len(cells)} partitions touch them)" if areas is not None else ""
+        raise CatalogError(f"{path} has no row{where}")
+    table = table_of_arrow(pa.concat_tables(parts, promote_options="default"))
+    for name, ucd in ((ra, "pos.eq.ra;meta.main"), (dec, "pos.eq.dec;meta.main")):
+        if name in table.colnames:
+            table[name].meta["ucd"] = ucd
+    return table
+
+
+def _primary(path: Path) -> Path:
+    """Return the folder of the catalogue itself."""
+    if any((path / name).is_file() for name in _PROPERTIES):
+        return path
+    name = _properties(path / _COLLECTION).get("hats_primary_table_url", "")
+    inside = path / Path(name).name if name else path
+    if not name or not any((inside / one).is_file() for one in _PROPERTIES):
+        raise UnreadableError(f"{path}: its {_COLLECTION} names the primary table {name!r}, which is not there")
+    return inside
+
+
+def _properties(file: Path) -> dict[str, str]:
+    if file.stat().st_size > _MAX_PROPERTIES_BYTES:
+        raise UnreadableError(f"{file} has more than {_MAX_PROPERTIES_BYTES} bytes")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = [line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith(("#", "!"))]
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _cells(root: Path) -> list[tuple[int, int, Path]]:
+    """Return order and number of the HEALPix cell of each file, in the order of the cells on the sky."""
+    found = []
+    for file in (root / "dataset").rglob("*.parquet"):
+        cell = _CELL.search(file.as_posix())
+        if cell and int(cell[1]) <= 29 and int(cell[2]) < 12 * 4 ** int(cell[1]):
+            found.append((int(cell[1]), int(cell[2]), file))
+    return sorted(found, key=lambda item: (item[1] << 2 * (29 - item[0]), item[0], item[2]))
+
+
+def _touches(cell: tuple[int, int, Path], areas: Sequence[Area]) -> bool:
+    """Whether a HEALPix cell may touch one of some circles."""
+    from astropy_healpix import HEALPix
+
+    order, number, _ = cell
+    grid = HEALPix(nside=2**order, order="nested")
+    lon, lat = grid.healpix_to_lonlat(number)
+    center = unit_vectors(np.array([lon.deg]), np.array([lat.deg]))[0]
+    edge_lon, edge_lat = grid.boundaries_lonlat(number, step=4)
+    corners = unit_vectors(edge_lon.deg.ravel(), edge_lat.deg.ravel())
+    reach = 1.05 * np.sqrt(((corners - center) ** 2).sum(axis=1)).max()
+    return any(np.linalg.norm(area.center - center) <= area.chord + reach for area in areas)
+
+
+def _rows(file: Path, ra: str, dec: str, areas: Sequence[Area] | None) -> Any:
+    """Read the rows of one partition that lie in one of some circles."""
+    import pyarrow as pa
+
+    with open_parquet(file) as parquet:
+        kinds = {name: parquet.schema_arrow.field(name).type for name in parquet.schema_arrow.names}
+        missing = [name for name in (ra, dec) if name not in kinds]
+        if missing:
+            raise UnreadableError(f"{file} has no column {missing[0]!r}, which the properties of the catalogue name")
+        wanted = [name for name in plain_columns(parquet.schema_arrow) if not name.startswith("_healpix")]
+        table = parquet.read(columns=wanted)
+    if areas is None:
+        return table
+    vectors = unit_vectors(table.column(ra).to_numpy().astype(float), table.column(dec).to_numpy().astype(float))
+    kept = np.zeros(len(vectors), bool)
+    for area in areas:
+        kept |= ((vectors - area.center) ** 2).sum(axis=1) <= area.chord**2
+    return table.filter(pa.array(kept))

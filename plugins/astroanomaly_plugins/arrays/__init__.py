@@ -1,0 +1,1 @@
+"""Stacks of images as arrays: NumPy, HDF5, Zarr, MEDS."""

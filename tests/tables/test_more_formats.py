@@ -1,0 +1,149 @@
+"""Catalogues in Parquet, HDF5, HATS and region files: the same rows as the program that wrote them."""
+
+import shutil
+import warnings
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import QTable, Table
+from astropy.wcs import WCS
+from regions import CircleSkyRegion, EllipseSkyRegion, PixCoord, PolygonSkyRegion, RectanglePixelRegion, Regions
+
+from astroanomaly import ingest, read_catalog
+from astroanomaly.errors import CatalogError, UnreadableError
+from folders import TESTS
+
+N = 12
+SKY = SkyCoord(np.linspace(150, 150.2, N), np.linspace(2, 2.1, N), unit="deg")
+NAMES = [f"o{k}" for k in range(N)]
+HATS = TESTS / "data" / "hats"  # written by lsdb 0.11.1 (hats 0.11.1) from the rows of hats.csv
+
+
+def agrees(path, **options):
+    found = read_catalog(path, **options)
+    assert list(found.ids) == NAMES
+    assert SkyCoord(found.ra, found.dec, unit="deg").separation(SKY).mas.max() < 1
+    return found
+
+
+def of_astropy():
+    return QTable({"id": NAMES, "RAJ2000": SKY.ra, "DEJ2000": SKY.dec, "mag": np.linspace(20, 21, N) * u.mag})
+
+
+def test_parquet_as_pandas_and_astropy_write_it(tmp_path):
+    frame = pd.DataFrame({"id": NAMES, "ra": SKY.ra.deg, "dec": SKY.dec.deg, "n": pd.array([1, None] * 6, "Int64")})
+    frame.to_parquet(tmp_path / "p.parquet")
+    found = agrees(tmp_path / "p.parquet")
+    assert found.columns["n"].mask.tolist() == [False, True] * 6
+    assert found.columns["n"].dtype.kind == "i"
+    of_astropy().write(tmp_path / "a.parquet")
+    agrees(tmp_path / "a.parquet")
+    kept = pa.table({"id": NAMES, "ra": SKY.ra.deg, "dec": SKY.dec.deg, "spectrum": [[1.0, 2.0]] * N, "no": [b"x"] * N})
+    pq.write_table(kept, tmp_path / "n.parquet")
+    assert agrees(tmp_path / "n.parquet").columns.colnames == ["id", "ra", "dec"]
+
+
+def test_parts_and_categories_of_parquet_are_columns(tmp_path):
+    both = [{"ra": ra, "dec": dec} for ra, dec in zip(SKY.ra.deg, SKY.dec.deg, strict=True)]
+    kind = pa.array(["a", "b"] * 6).dictionary_encode()
+    pq.write_table(pa.table({"id": NAMES, "coord": both, "kind": kind}), tmp_path / "s.parquet")
+    assert agrees(tmp_path / "s.parquet").columns["kind"].tolist() == ["a", "b"] * 6
+
+
+def test_json_is_told_by_its_name(tmp_path):
+    (tmp_path / "x.json").write_text('{"id": 1, "ra": 1.0, "dec": 2.0}\n' * 3)
+    with pytest.raises(UnreadableError, match="is JSON, which is not read as a table"):
+        read_catalog(tmp_path / "x.json")
+
+
+def test_hdf5_as_astropy_pandas_and_h5py_write_it(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy: texts and units are serialized
+        of_astropy().write(tmp_path / "a.h5", path="cat/objects", serialize_meta=True)
+    found = agrees(tmp_path / "a.h5")
+    assert found.columns["mag"].unit == u.mag
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        group = file.create_group("photometry")
+        group["objectId"], group["ra"], group["dec"] = np.array(NAMES, "S"), SKY.ra.hourangle, SKY.dec.deg
+        group["ra"].attrs["units"] = "hourangle"
+        file["other"] = np.zeros((3, 3))
+    agrees(tmp_path / "g.h5")
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        for name in ("a", "b"):
+            file[f"{name}/ra"], file[f"{name}/dec"], file[f"{name}/{name}"] = np.ones(3), np.ones(3), np.ones(3)
+    with pytest.raises(CatalogError, match=r"(?s)2 tables .* they differ.*\[0\] or \[a\].*Name one"):
+        read_catalog(tmp_path / "two.h5")
+    assert len(read_catalog(f"{tmp_path / 'two.h5'}[b]")) == 3
+
+
+def test_regions_of_ds9(tmp_path):
+    regions = [
+        CircleSkyRegion(SKY[0].galactic, 3 * u.arcsec, meta={"text": "o0"}),
+        EllipseSkyRegion(SKY[1], 4 * u.arcsec, 2 * u.arcsec, 30 * u.deg, meta={"text": "o1"}),
+        PolygonSkyRegion(
+            SkyCoord(SKY[2].ra + [-1, 1, 0] * u.arcsec, SKY[2].dec + [-1, -1, 2] * u.arcsec), meta={"text": "o2"}
+        ),
+    ]
+    Regions(regions).write(tmp_path / "r.reg", format="ds9")
+    found = read_catalog(tmp_path / "r.reg")
+    assert list(found.ids) == NAMES[:3]
+    assert SkyCoord(found.ra, found.dec, unit="deg").separation(SKY[:3]).mas.max() < 1
+    assert found.columns["radius"].tolist()[0] == pytest.approx(3, rel=1e-4)
+    (tmp_path / "plain.reg").write_text('fk5\ncircle(10:00:00,+02:00:00,3") # text={x}\n')
+    plain = read_catalog(tmp_path / "plain.reg")
+    assert SkyCoord(plain.ra, plain.dec, unit="deg").separation(SkyCoord("10h +2d", frame="fk5").icrs).mas.max() < 1
+    Regions([RectanglePixelRegion(PixCoord(10, 20), 4, 5)]).write(tmp_path / "p.reg", format="ds9")
+    pixel = read_catalog(tmp_path / "p.reg")
+    assert (pixel.x[0], pixel.y[0]) == pytest.approx((10, 20))
+
+
+def test_hats_gives_the_rows_it_was_made_of():
+    rows = Table.read(TESTS / "data" / "hats.csv")
+    for place in (HATS, HATS / "tiny"):
+        found = read_catalog(place)
+        order = np.argsort(found.columns["source_id"])
+        assert found.columns["source_id"][order].tolist() == rows["source_id"].tolist()
+        np.testing.assert_allclose(found.ra[order], rows["ra"])
+        assert "_healpix_29" not in found.columns.colnames
+
+
+def test_of_hats_only_partitions_at_the_images_are_opened(tmp_path):
+    """The others may be anything; every object on the image is there, also where its cutout only touches the edge."""
+    shutil.copytree(HATS, tmp_path / "hats")
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [149.5, 1.5], [150, 150]
+    wcs.wcs.cd = np.array([[-1, 0], [0, 1]]) * 4.0 / 3600
+    pixels = np.random.default_rng(0).normal(size=(300, 300)).astype(np.float32)
+    fits.writeto(tmp_path / "r.fits", pixels, wcs.to_header())
+    far = list((tmp_path / "hats").rglob("Npix=6836.parquet"))
+    assert far
+    for file in far:
+        file.write_bytes(b"PAR1 damaged")
+    cache = ingest("fits", [tmp_path / "r.fits"], catalog=tmp_path / "hats", size=16, out=tmp_path / "c", workers=1)
+    rows = Table.read(TESTS / "data" / "hats.csv")
+    x, y = wcs.world_to_pixel(SkyCoord(rows["ra"], rows["dec"], unit="deg"))
+    x0, y0 = np.ceil(x - 8), np.ceil(y - 8)
+    touching = (x0 > -16) & (x0 < 300) & (y0 > -16) & (y0 < 300)
+    assert sorted(cache.ids) == sorted(rows["source_id"][touching].astype(str))
+    with pytest.raises(UnreadableError, match="cannot be read as Parquet"):
+        read_catalog(tmp_path / "hats")
+
+
+def test_what_is_damaged_or_leads_elsewhere_is_refused(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1" + bytes(100))
+    with pytest.raises(UnreadableError, match="cannot be read as Parquet"):
+        read_catalog(tmp_path / "x.parquet")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["t"] = h5py.ExternalLink("/etc/hostname", "x")
+    with pytest.raises(UnreadableError, match="link to another file"):
+        read_catalog(tmp_path / "x.h5")
+    (tmp_path / "x.reg").write_text("# Region file format: DS9\nfk5\ncircle(a,b,c)\n")
+    with pytest.raises((CatalogError, UnreadableError)):
+        read_catalog(tmp_path / "x.reg")
