@@ -11,7 +11,7 @@ version = release
 extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}  # the latter for pages made by autosummary
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_templates", "paper"]
 default_role = "py:obj"
 nitpicky = False  # types of other packages have no inventory without a network
 
