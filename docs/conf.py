@@ -27,5 +27,5 @@ numpydoc_class_members_toctree = False
 html_theme = "pydata_sphinx_theme"
 html_title = "AstroAnomaly"
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "results": [], "comparison": []}
 html_show_sourcelink = False

@@ -107,8 +107,11 @@ def page_parts(
             continue
         parts += [heading(title), text(_EXPLAINED[name])]
         titles = ["ranker", _FIRST_COLUMN[name], *_COLUMNS.values()]
-        parts.append(table(titles if name == "classes" else [*titles, "AUPRC, difference to the first line"], rows))
-        parts.append(_published_table(name))
+        titles += [] if name == "classes" else ["AUPRC, difference to the first line"]
+        if preset != "small":
+            titles.append("AUPRC, published")
+            rows = [(*row, _published_auprc(name, row[1])) for row in rows]
+        parts += [table(titles, rows), _published_table(name)]
     parts.append(text(_OTHER_POOLS))
     parts.append(heading("Figures 4 to 8"))
     seen = "Lines are means over the seeds, bands one standard deviation."
@@ -173,6 +176,12 @@ def _published_cells(one: Published) -> Iterator[str]:
     for key, digits in (("auroc", 2), ("auprc", 2), ("precision_1pct", 2)):
         value = one.figures.get(key)
         yield "" if value is None else f"{value:.{digits}f}"
+
+
+def _published_auprc(name: str, row: str) -> str:
+    """Return the published figure of a row, where there is one."""
+    known = [one.figures["auprc"] for one in published(name) if row.partition(" (")[0] == one.row]
+    return f"{known[0]:.2f}" if len(known) == 1 else ""
 
 
 def _class_name(name: str) -> str:

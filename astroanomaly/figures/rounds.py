@@ -19,7 +19,6 @@ CURVES = {  # name -> what is on both axes
     "precision-recall": ("recall", "precision"),
     "efficiency": ("share of objects inspected, best first", "share of anomalies found"),
 }
-_MOST_PANELS = 6
 _SHARES = np.geomspace(1e-3, 1, 61)  # of the objects inspected
 
 Ranking = tuple[np.ndarray, np.ndarray]  # truth and scores
@@ -34,7 +33,7 @@ def round_curves(
     ----------
     panels
         Title of a panel -> name of a line -> the repeats: truth ``(n,)`` bool, True for an anomaly, and scores
-        ``(n,)``, higher is more anomalous. A repeat without both kinds has no curve. The first six panels are drawn.
+        ``(n,)``, higher is more anomalous. A repeat without both kinds has no curve.
     path
         ``.png``, ``.svg`` or ``.pdf``; written in one step.
     curve
@@ -52,18 +51,17 @@ def round_curves(
     path = checked_path(path)
     if curve not in CURVES:
         raise ConfigError(f"there is no curve {curve!r}: expected one of {', '.join(CURVES)}")
-    shown = dict(list(panels.items())[:_MOST_PANELS])
-    if not shown:
+    if not panels:
         raise ConfigError("there are no curves to draw: give at least one panel")
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    most = max(len(lines) for lines in shown.values())
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    most = max(len(lines) for lines in panels.values())
     height = rows * (3.9 + 0.2 * (most + 1)) + 0.3 * bool(title)
     figure = new_figure(4.4 * columns, height, constrained=True)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(shown) :]:
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    for axes, (heading, lines) in zip(grid, shown.items(), strict=False):
+    for axes, (heading, lines) in zip(grid, panels.items(), strict=False):
         dress_axes(axes, *CURVES[curve], shorten(clean(heading), 40))
         words, rates = [], []
         for number, (name, repeats) in enumerate(lines.items()):

@@ -184,6 +184,16 @@ def test_published_figures_have_a_source_and_classes_that_are_told_apart():
     assert len(set(CLASS_NAMES.values())) == len(CLASS_NAMES)
 
 
+def test_the_full_preset_has_the_published_figure_in_its_row(world, tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "full", replace(PRESETS["small"], iterations=(1, 2), usual_iterations=1, seeds=1))
+    words = [word.replace("small", "full") for word in words_for(world, tmp_path, "--ranker", "probe")]
+    assert main(words) == 0
+    page = (tmp_path / "paper.md").read_text()
+    assert re.search(r"^\| probe \| without \|.*\| 0\.70 \|$", page, re.MULTILINE)
+    assert re.search(r"^\| probe \| at once, as gathered \|.*\|  \|$", page, re.MULTILINE), "nobody published that"
+    assert "must not be compared" not in page
+
+
 def test_a_page_holds_hostile_names_as_text(tmp_path):
     name = '<script>x</script>|"&'
     pages = write_pages(tmp_path, "page", name, [text(name), table(("a", "b"), [(name, "1")])])
