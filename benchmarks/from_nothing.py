@@ -3,9 +3,10 @@
 An expert gives true verdicts on the highest-scored objects, a few at a time, and all is ranked anew:
 
 * ``cold, then probe``: outliers until there is a verdict of either kind, then the probe;
-* ``active-search``: the outlier score as the prior of the probe, with the strengths given by ``--prior``.
+* ``active-search``: the outlier score as the prior of the probe, with the strengths given by ``--prior``;
+* with ``--astronomaly``: the method of Astronomaly on the same features.
 
-Both have the same outlier scores of each pool.
+The first two have the same outlier scores of each pool.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from astronomaly_method import NeighbourScore
 
 from astroanomaly.benchmark.pools import draw_pool, list_cases
 from astroanomaly.benchmark.protocol import Protocol
@@ -62,6 +64,7 @@ def main():
     parser.add_argument("--batch", type=int, default=5, help="verdicts between two rankings")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--prior", type=float, nargs="+", default=[0.25, 0.5, 1.0])
+    parser.add_argument("--astronomaly", action="store_true", help="the method of Astronomaly too")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     cache = Cache.open(arguments.cache)
@@ -70,6 +73,7 @@ def main():
     pool = tuple(arguments.pool) if arguments.pool else None
     protocol = Protocol(initial=(0, 0), rate=arguments.rate, pool=pool, part=arguments.part, expert="top")
     named = ["cold, then probe", *(f"active-search, prior {strength:g}" for strength in arguments.prior)]
+    named += [NeighbourScore.name] if arguments.astronomaly else []
     found = {name: [] for name in named}
     for case in list_cases(arguments.anomaly, protocol):
         for seed in range(arguments.seeds):
@@ -79,6 +83,9 @@ def main():
             rankers = [trial._ranker("probe")]
             kind = type(trial._ranker("active-search"))
             rankers += [kind(replace(settings["probe"], prior=one), trial._context) for one in arguments.prior]
+            if arguments.astronomaly:
+                part = np.isin(cache.ids, list(truth))
+                rankers.append(NeighbourScore(cache.ids, part, trial._scaled_features(list(cache.ids)), seed))
             for name, ranker in zip(named, rankers, strict=True):
                 found[name].append(found_first(trial, arguments.batch, ranker, outliers))
         print(f"{case.name}: {sum(label != NOMINAL for label in truth.values())} of {len(truth)}", flush=True)

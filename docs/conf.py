@@ -11,7 +11,7 @@ version = release
 extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}  # the latter for pages made by autosummary
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_templates", "paper"]
 default_role = "py:obj"
 nitpicky = False  # types of other packages have no inventory without a network
 
@@ -27,5 +27,5 @@ numpydoc_class_members_toctree = False
 html_theme = "pydata_sphinx_theme"
 html_title = "AstroAnomaly"
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "results": [], "comparison": []}
 html_show_sourcelink = False

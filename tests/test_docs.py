@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     path
     for path in (*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "plugins" / "README.md")
-    if not {"_build", "generated"} & set(path.parts)
+    if not {"_build", "generated", "paper"} & set(path.parts)  # the paper has its own build
 ]
 
 

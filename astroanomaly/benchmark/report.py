@@ -28,13 +28,25 @@ from astroanomaly.benchmark.statistics import (
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.options import LabelOptions
 
-__all__ = ["command_of", "sections", "write_page", "write_report"]
+__all__ = ["between", "circumstances", "command_of", "sections", "words_of", "write_page", "write_report"]
 
 _REPORTED_METRICS = (*SHOWN, "top_100")
 _COMPARED_METRICS = ("auroc", "auprc", "average_precision", "precision_20", "precision_100", "found")
 _EARLY_METRICS = tuple(f"found_{depth}" for depth in DEPTHS)
 _ROUNDS_LISTED = 40  # of more, about so many are listed
 _MEAN_OF_CLASSES = "mean of classes"
+
+
+def words_of(truth_options: LabelOptions) -> list[str]:
+    """Return the flags that say how a table of the truth is read."""
+    words: list[str] = []
+    for name in ("ra", "dec", "frame", "unit"):
+        value = getattr(truth_options, name)
+        words += [f"--{name}", value] if value else []
+    words += [f"--map={word}={label}" for word, label in truth_options.words.items()]
+    words += ["--skip-unmatched"] if truth_options.skip_unmatched else []
+    radius = truth_options.match_radius_arcsec
+    return words + ([f"--match-radius={radius:g}arcsec"] if radius != LabelOptions.match_radius_arcsec else [])
 
 
 def command_of(
@@ -50,13 +62,7 @@ def command_of(
 ) -> str:
     """Return the command that runs this benchmark; flags that say what holds anyway are left out."""
     words: list[Any] = ["astroanomaly", "benchmark", cache, "--truth", truth, "--column", column]
-    for name in ("ra", "dec", "frame", "unit"):
-        value = getattr(truth_options, name)
-        words += [f"--{name}", value] if value else []
-    words += [f"--map={word}={label}" for word, label in truth_options.words.items()]
-    words += ["--skip-unmatched"] if truth_options.skip_unmatched else []
-    radius = truth_options.match_radius_arcsec
-    words += [f"--match-radius={radius:g}arcsec"] if radius != LabelOptions.match_radius_arcsec else []
+    words += words_of(truth_options)
     for name in anomalies:
         words += ["--anomaly", name]
     usual = Protocol()
@@ -110,7 +116,7 @@ def write_report(
     honest_expert
         Whether verdicts were given in the order shown, so that finding by chance is a measure.
     """
-    head = ["# Benchmark", "", "```", command, "```", "", _circumstances(), ""]
+    head = ["# Benchmark", "", "```", command, "```", "", circumstances(), ""]
     pictures = [path for path in files if path.suffix == ".png"]
     tables = sections(results, rankers, honest_expert=honest_expert)
     return write_page(out / "report.md", [*head, *tables, *_shown(pictures), *_settings(settings)])
@@ -208,7 +214,7 @@ def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str])
                     for each in (found, times)
                 ]
                 one, other = map(Interval.of, parts)
-                rows.append((ranker, name, str(one.count), str(depth), _between(one, 1), _between(other, 2)))
+                rows.append((ranker, name, str(one.count), str(depth), between(one, 1), between(other, 2)))
     yield from _table(("ranker", "class", "seeds", "verdicts", "found", "times chance"), rows)
 
 
@@ -223,7 +229,8 @@ def _rounds(results: Sequence[Row], rankers: Sequence[str], step: int) -> Iterat
             yield (ranker, str(number), _number(labels, 0), *cells, _number(means["found"], 1))
 
 
-def _circumstances() -> str:
+def circumstances() -> str:
+    """Say with which versions, on what machine and when a page was made."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("astroanomaly", "torch", "timm"))
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return f"{versions}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, {today}."
@@ -273,7 +280,8 @@ def _signed(found: Interval) -> str:
     return f"{found.mean:+.3f} ({found.mean - found.half:+.3f} to {found.mean + found.half:+.3f})"
 
 
-def _between(found: Interval, digits: int) -> str:
+def between(found: Interval, digits: int) -> str:
+    """Write a mean with its interval: ``0.61 (0.58 to 0.64)``; the mean alone where one value is no interval."""
     if not math.isfinite(found.half):
         return _number(found.mean, digits)
     low, high = found.mean - found.half, found.mean + found.half

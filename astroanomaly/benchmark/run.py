@@ -15,7 +15,15 @@ from astroanomaly.benchmark.pools import Case, draw_pool, list_cases
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.report import command_of, write_report
 from astroanomaly.benchmark.statistics import DEPTHS, SHOWN, chance_rate, last_rounds, scatter
-from astroanomaly.benchmark.store import RESULTS, TrialFolder, check_setup, finished_trials, trial_path, write_results
+from astroanomaly.benchmark.store import (
+    RESULTS,
+    TrialFolder,
+    check_setup,
+    finished_trials,
+    learnt_labels,
+    trial_path,
+    write_results,
+)
 from astroanomaly.benchmark.trial import Trial
 from astroanomaly.cache import Cache
 from astroanomaly.errors import ConfigError, LabelError, StorageError
@@ -71,6 +79,9 @@ def benchmark_steps(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     report: bool = False,
     truth_options: Mapping[str, Any] | None = None,
+    labels_of: str | Path | None = None,
+    keep_scores: bool = False,
+    draw: bool = True,
 ) -> Generator[Progress, None, BenchmarkResult]:
     """Measure rankers; a generator of progress reports.
 
@@ -99,6 +110,13 @@ def benchmark_steps(
     truth_options
         How the table is read, by the names of `Session.import_labels`: ``ra``, ``dec``, ``frame``, ``unit``, ``words``,
         ``skip_unmatched``, ``match_radius_arcsec``.
+    labels_of
+        Folder of a finished benchmark of the same rankers, classes and seeds: each trial begins with the labels that
+        the last round of its like learnt from.
+    keep_scores
+        Whether truth and scores of every round are kept, for curves by round.
+    draw
+        Whether to draw the figures.
 
     Raises
     ------
@@ -133,6 +151,8 @@ def benchmark_steps(
     }
     if protocol.pool is not None:  # which classes may be in a pool depends on all that are named
         setup["anomalies"] = named
+    if labels_of is not None:
+        setup["labels_of"] = Path(labels_of).name
     check_setup(out, setup)
     rows = finished_trials(out, protocol.cycles)
     trials = [(ranker, case, seed) for case in cases for ranker in rankers for seed in range(protocol.seeds)]
@@ -143,7 +163,8 @@ def benchmark_steps(
         if len(folder.read()) == protocol.cycles:
             continue
         pool = draw_pool(classes, case, named, protocol, seed)
-        rows += yield from Trial(opened, chosen, protocol, ranker, case, seed, pool, folder).run()
+        given = {} if labels_of is None else learnt_labels(trial_path(Path(labels_of), ranker, case.name, seed))
+        rows += yield from Trial(opened, chosen, protocol, ranker, case, seed, pool, folder, given, keep_scores).run()
         write_results(out, sorted(rows, key=sort_key))
     yield Progress("benchmark", len(trials), len(trials))
     results = sorted(rows, key=sort_key)
@@ -151,7 +172,7 @@ def benchmark_steps(
     names, seeds = _class_names(cases), range(protocol.seeds)  # the folder may hold more than what was asked for now
     mine = [row for row in results if row["ranker"] in rankers and row["class"] in names and row["seed"] in seeds]
     honest_expert = protocol.expert == "top"
-    result = _finish(out, mine, rankers, cases, honest_expert)
+    result = _finish(out, mine, rankers, cases, honest_expert, draw=draw)
     if not report:
         return result
     command = command_of(cache, truth, column, anomalies, protocol, rankers, settings or {}, out, read_as)
@@ -182,7 +203,13 @@ def _some(values: set[str]) -> str:
 
 
 def _finish(
-    out: Path, results: Sequence[Mapping[str, Any]], rankers: Sequence[str], cases: Sequence[Case], honest_expert: bool
+    out: Path,
+    results: Sequence[Mapping[str, Any]],
+    rankers: Sequence[str],
+    cases: Sequence[Case],
+    honest_expert: bool,
+    *,
+    draw: bool,
 ) -> BenchmarkResult:
     """Write the summary and the figures, and make the table."""
     files = [out / RESULTS, out / "summary.json"]
@@ -208,6 +235,15 @@ def _finish(
             cells = (f"{both[k][0]:.3f} +- {both[k][1]:.3f}" for k in shown)
             rows.append((ranker, name, str(len(chosen)), *cells))
     write_json(out / "summary.json", {"results": summary})
+    if draw:
+        files += _draw(out, results, rankers, cases, honest_expert)
+    return BenchmarkResult(results, ("ranker", "class", "seeds", *shown), rows, files)
+
+
+def _draw(
+    out: Path, results: Sequence[Mapping[str, Any]], rankers: Sequence[str], cases: Sequence[Case], honest_expert: bool
+) -> list[Path]:
+    files = []
     rankings: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # truth and scores of unlabelled objects
     for case in cases:
         for ranker in rankers:
@@ -222,7 +258,7 @@ def _finish(
     if len({row["ranker"] for row in results}) > 1:
         files.append(out / "cost.png")
         figures.costs(results, files[-1])
-    return BenchmarkResult(results, ("ranker", "class", "seeds", *shown), rows, files)
+    return files
 
 
 def _plain(value: float) -> float | None:

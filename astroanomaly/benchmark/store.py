@@ -28,6 +28,7 @@ __all__ = [
     "TrialFolder",
     "check_setup",
     "finished_trials",
+    "learnt_labels",
     "read_results",
     "trial_path",
     "write_results",
@@ -122,18 +123,22 @@ class TrialFolder:
         except OSError as error:
             raise StorageError(f"{self.path} cannot be made: {error.strerror or error}") from error
 
-    def write_scores(self, truth: np.ndarray, scores: np.ndarray) -> None:
-        """Write truth and scores of the last round, for the curves."""
-        with atomic_path(self.path / _SCORES) as temporary, temporary.open("wb") as handle:
+    def write_scores(self, truth: np.ndarray, scores: np.ndarray, number: int | None = None) -> None:
+        """Write truth and scores of a round, for the curves; without a number those of the last one."""
+        self.begin()
+        with atomic_path(self._scores(number)) as temporary, temporary.open("wb") as handle:
             np.save(handle, np.stack([truth, scores]).astype(np.float32))
 
-    def read_scores(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return truth and scores of the last round; None where they were not written."""
-        path = self.path / _SCORES
+    def read_scores(self, number: int | None = None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return truth and scores of a round, or of the last one; None where they were not written."""
+        path = self._scores(number)
         if not path.is_file():
             return None
         truth, scores = np.load(path, allow_pickle=False)
         return truth > 0, scores
+
+    def _scores(self, number: int | None) -> Path:
+        return self.path / (_SCORES if number is None else f"round-{number:03d}.npy")
 
 
 def trial_path(out: Path, ranker: str, case: str, seed: int) -> Path:
@@ -150,6 +155,20 @@ def finished_trials(out: Path, rounds: int) -> list[dict[str, Any]]:
     for path in sorted((out / _TRIALS).glob(f"*/*/seed-*/round-{rounds:03d}.json")):
         rows += [dict(row) for finished in TrialFolder(path.parent).read() for row in finished.rows]
     return rows
+
+
+def learnt_labels(path: Path) -> dict[str, str]:
+    """Return the labels that the last round of a trial learnt from, not those that followed it.
+
+    Raises
+    ------
+    ConfigError
+        If it has fewer than two rounds: of the first one the labels are drawn, not gathered.
+    """
+    rounds = TrialFolder(path).read()
+    if len(rounds) < 2:
+        raise ConfigError(f"{path} has {len(rounds)} finished rounds: gathered labels are those of the second or later")
+    return dict(rounds[-2].labels)
 
 
 def check_setup(out: Path, setup: Mapping[str, Any]) -> None:

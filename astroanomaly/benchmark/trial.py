@@ -50,6 +50,10 @@ class Trial:
         True label class of the objects that take part.
     folder
         Where its rounds are written.
+    begin_with
+        Labels given at the start beside those that the protocol draws, by object id.
+    keep_scores
+        Whether truth and scores of every round are written, not those of the last one of the first seed alone.
     """
 
     cache: Cache
@@ -60,12 +64,15 @@ class Trial:
     seed: int
     truth: Mapping[str, str]
     folder: TrialFolder
+    begin_with: Mapping[str, str] = field(default_factory=dict)
+    keep_scores: bool = False
     _rankers: dict[str, Ranker] = field(default_factory=dict)  # those that were used so far, by name
 
     def run(self) -> Generator[Progress, None, list[dict[str, Any]]]:
         """Do the rounds that are not there yet; return the rows of all."""
         expert = Expert(self.truth, self.case.known, wrong=self.protocol.wrong, seed=self.seed)
         expert.label_random(*self.protocol.initial, np.random.default_rng((self.seed, 7)))
+        expert.given.update(self.begin_with)
         start = len(expert.given)
         done = self.folder.read()
         if done:
@@ -101,8 +108,9 @@ class Trial:
         }
         measured = list(self._measure(kinds, log_odds[free]))
         if self.seed == 0 and cycle == self.protocol.cycles:
-            self.folder.begin()
             self.folder.write_scores(kinds != NOMINAL, -log_odds[free, 0])
+        if self.keep_scores:
+            self.folder.write_scores(kinds != NOMINAL, -log_odds[free, 0], cycle)
         add = self.protocol.labels_after(len(expert.given) - start)
         ranked = self._next(ids, -log_odds[:, 0], expert, cycle, sum(add))
         expert.label_ranked(ranked, *add, self.protocol.expert)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astroanomaly.benchmark.compare import compare
 from astroanomaly.benchmark.protocol import Protocol
+from astroanomaly.benchmark.studies import PRESETS
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import count, set_flag
 from astroanomaly.cli.flags import add_renamed
@@ -19,6 +20,9 @@ from astroanomaly.errors import ConfigError
 from astroanomaly.learn.engine.device import tune_allocator
 from astroanomaly.learn.settings import settings_sections
 from astroanomaly.ranking import STRATEGIES
+
+if TYPE_CHECKING:
+    from astroanomaly.benchmark.run import BenchmarkResult
 
 __all__ = ["add"]
 
@@ -37,7 +41,6 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--initial",
         nargs=2,
         type=int,
-        default=[5, 495],
         metavar=("A", "N"),
         help="anomalies and nominal objects labelled at first (default: 5 495)",
     )
@@ -102,9 +105,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         metavar="CLASS",
         help="with --all-kinds: a further class of anomalies, none labelled at first; may be repeated",
     )
-    parser.add_argument(
-        "--seeds", type=count, default=5, metavar="N", help="repeats with other initial labels (default: 5)"
-    )
+    parser.add_argument("--seeds", type=count, metavar="N", help="repeats with other initial labels (default: 5)")
     parser.add_argument("--ranker", action="append", metavar="NAME", help="may be repeated (default: probe)")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for results.csv, summary.json and figures"
@@ -112,6 +113,16 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--report", action="store_true", help="also write report.md: settings, intervals, figures")
     parser.add_argument(
         "--compare", nargs="+", type=Path, metavar="DIR", help="measure nothing: compare what lies in these folders"
+    )
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help="run the studies of the published paper, all of them, and set them beside its figures: paper.html",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=list(PRESETS),
+        help="with --paper: full, as published; small: a tenth of the labels and steps, in minutes (default: full)",
     )
     set_flag(parser, "input.size=128")
 
@@ -126,12 +137,27 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         return
     if arguments.cache is None or arguments.truth is None or not arguments.anomaly:
         raise ConfigError("a benchmark needs CACHE, --truth and --anomaly; only --compare does without them")
+    from astroanomaly.benchmark.paper import paper_steps
     from astroanomaly.benchmark.run import benchmark_steps
 
     tune_allocator()
+    common: dict[str, Any] = {
+        "truth": arguments.truth,
+        "column": arguments.column,
+        "anomalies": arguments.anomaly,
+        "out": arguments.out,
+        "settings": parse_assignments(arguments.set, settings_sections()),
+        "truth_options": label_options(arguments),
+    }
+    if arguments.paper:
+        rankers = arguments.ranker or ["fixmatch"]
+        result = follow(paper_steps(arguments.cache, rankers=rankers, **_paper(arguments), **common))
+        _show(result)
+        return
+    if arguments.preset:
+        raise ConfigError("--preset goes with --paper: it says how much of the paper's studies is measured")
     protocol = Protocol(
-        initial=tuple(arguments.initial),
-        seeds=arguments.seeds,
+        **_given(arguments, "initial", "seeds"),
         **_rounds(arguments),
         strategy=arguments.strategy,
         start_with=arguments.start_with,
@@ -145,20 +171,34 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     result = follow(
         benchmark_steps(
             arguments.cache,
-            truth=arguments.truth,
-            column=arguments.column,
-            anomalies=arguments.anomaly,
             rankers=arguments.ranker or ["probe"],
             protocol=protocol,
-            out=arguments.out,
-            settings=parse_assignments(arguments.set, settings_sections()),
             report=arguments.report,
-            truth_options=label_options(arguments),
+            **common,
         )
     )
+    _show(result)
+
+
+def _show(result: BenchmarkResult) -> None:
     show_table("mean and scatter over the seeds, last round", result.columns, result.rows)
     for path in result.files:
         say(f"see {path}")
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return what was given of some flags; several numbers become a tuple."""
+    said = {name: getattr(arguments, name) for name in names}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in said.items() if value}
+
+
+def _paper(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the paper's studies take from the flags; the rest of the protocol is theirs."""
+    refused = ("batch", "verdicts", "expert", "wrong", "all_kinds", "unlabelled_kind")
+    for name in (*refused, *(["strategy"] if arguments.strategy != "score" else [])):
+        if getattr(arguments, name):
+            raise ConfigError(f"--paper has a protocol of its own: leave --{name.replace('_', '-')} out")
+    return _given(arguments, "preset", "initial", "add", "seeds", "cycles", "part", "rate", "pool")
 
 
 def _rounds(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,15 @@ from data (ids, names) is drawn as it is: no mathtext, no markup, glyphs that th
 """
 
 from astroanomaly.figures.curves import costs, learning_curves, performance_curves, training_curves
+from astroanomaly.figures.rounds import CURVES, round_curves
 from astroanomaly.figures.sheets import contact_sheet
 
-__all__ = ["contact_sheet", "costs", "learning_curves", "performance_curves", "training_curves"]
+__all__ = [
+    "CURVES",
+    "contact_sheet",
+    "costs",
+    "learning_curves",
+    "performance_curves",
+    "round_curves",
+    "training_curves",
+]
