@@ -112,7 +112,6 @@ def paper_steps(
         measured.append(Measured(study, result.results))
     yield Progress("studies", len(studies), len(studies))
     pictures = _draw(out, folder / studies[0].name, studies[0])
-    read_as = words_of(LabelOptions.of(truth_options))
     words = _command(
         cache, truth, [column, *read_as], anomalies, out, rankers, preset, given, initial, add, seeds, narrowed
     )
