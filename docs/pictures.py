@@ -65,14 +65,14 @@ def _card(picture: Image.Image) -> Image.Image:
 def _front(examples: Image.Image, sheet: Image.Image) -> Image.Image:
     """Put the known examples above what comes first."""
     known = examples.crop((0, 0, examples.width, examples.height // 2))
-    first = sheet.crop((0, 0, sheet.width, sheet.height * 2 // 3))
+    first = sheet.crop((0, 25, sheet.width, sheet.height))
     font = ImageFont.load_default(size=24)
-    whole = Image.new("RGB", (first.width, known.height + first.height + 90), "white")
+    whole = Image.new("RGB", (first.width, known.height + first.height + 104), "white")
     draw = ImageDraw.Draw(whole)
-    draw.text((28, 16), "Five known examples (and five other galaxies) ...", "black", font)
+    draw.text((28, 16), "Five known examples (and five that are nominal) ...", "black", font)
     whole.paste(known, (23, 50))
-    draw.text((28, known.height + 68), "... and what comes first among 491 objects:", "black", font)
-    whole.paste(first, (0, known.height + 84))
+    draw.text((28, known.height + 68), "... and what comes first:", "black", font)
+    whole.paste(first, (0, known.height + 104))
     return whole
 
 

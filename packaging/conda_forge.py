@@ -1,7 +1,7 @@
 """Write the recipes for conda-forge: ``python packaging/conda_forge.py dist/astroanomaly-X.Y.Z.tar.gz --out recipes``.
 
-Three recipes in the format of rattler-build: the package itself, whose dependencies are those of ``pyproject.toml``, and
-the two packages of weights, which conda-forge does not have. Each goes to conda-forge/staged-recipes as a folder of its own.
+Three recipes in the format of rattler-build: the package itself, whose dependencies are those of ``pyproject.toml``,
+and the two packages of weights, which conda-forge does not have. Each goes to conda-forge/staged-recipes as a folder.
 """
 
 from __future__ import annotations
