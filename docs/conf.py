@@ -49,7 +49,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "tutorials/*": []},
+    "secondary_sidebar_items": ["page-toc"],
 }
 html_sidebars = {"index": []}
 html_show_sourcelink = False

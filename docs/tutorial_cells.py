@@ -15,7 +15,6 @@ __all__ = ["execution_mode", "setup"]
 
 BUILD = Path(__file__).resolve().parent / "_build"
 SDSS = "http://data.astropy.org/visualization/reprojected_sdss_{band}.fits.bz2"  # sample data of astropy
-MAGIC = "%%bash\n"
 
 
 def execution_mode() -> str:
@@ -58,8 +57,10 @@ def _give_data(app: Sphinx) -> None:
 
 
 def _show_shell_commands(app: Sphinx, doctree: nodes.document) -> None:
-    """Show a cell that runs in the shell as what one types there, without the magic word of notebooks."""
+    """Show a cell that runs in the shell, or writes a file, as what one copies: without the magic word of notebooks."""
     for block in list(doctree.findall(nodes.literal_block)):
-        if block.astext().startswith(MAGIC):
-            text = block.astext().removeprefix(MAGIC)
+        magic, _, text = block.astext().partition("\n")
+        if magic == "%%bash":
             block.replace_self(nodes.literal_block(text, text, language="bash", classes=["terminal"]))
+        elif magic.startswith("%%writefile"):
+            block.replace_self(nodes.literal_block(text, text, language="python", classes=["file"]))
