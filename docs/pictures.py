@@ -35,7 +35,7 @@ def main() -> None:
     made = {page: _outputs(page) for page in {page for page, _, _ in PICTURES.values()}}
     for name, (page, number, card) in PICTURES.items():
         picture = made[page][number]
-        _save(_card(picture) if card else picture, name)
+        _save(_card(picture, low=name == "field") if card else picture, name)
     _save(_front(*made["pictures"][:2]), "front")
 
 
@@ -55,10 +55,12 @@ def _outputs(page: str) -> list[Image.Image]:
     return found
 
 
-def _card(picture: Image.Image) -> Image.Image:
-    """Cut the upper left part in the shape of a card."""
-    width = min(picture.width, round(picture.height * CARD[0] / CARD[1]))
-    part = picture.crop((0, 0, width, round(width * CARD[1] / CARD[0])))
+def _card(picture: Image.Image, *, low: bool) -> Image.Image:
+    """Cut the upper left part, or the lower left one, in the shape of a card."""
+    width = min(picture.width * 3 // 4 if low else picture.width, round(picture.height * CARD[0] / CARD[1]))
+    height = round(width * CARD[1] / CARD[0])
+    top = picture.height - height if low else 0
+    part = picture.crop((0, top, width, top + height))
     return part.resize(CARD, Image.Resampling.LANCZOS)
 
 

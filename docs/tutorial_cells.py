@@ -60,7 +60,10 @@ def _show_shell_commands(app: Sphinx, doctree: nodes.document) -> None:
     """Show a cell that runs in the shell, or writes a file, as what one copies: without the magic word of notebooks."""
     for block in list(doctree.findall(nodes.literal_block)):
         magic, _, text = block.astext().partition("\n")
-        if magic == "%%bash":
+        typed = app.env.docname.startswith("tutorials/") and magic.startswith("astroanomaly ")
+        if typed:
+            text = block.astext()
+        if typed or magic == "%%bash":
             block.replace_self(nodes.literal_block(text, text, language="bash", classes=["terminal"]))
         elif magic.startswith("%%writefile"):
             block.replace_self(nodes.literal_block(text, text, language="python", classes=["file"]))
