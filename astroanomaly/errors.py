@@ -1,7 +1,8 @@
 """Every exception that AstroAnomaly raises on purpose.
 
 Each class derives from `AstroAnomalyError` and from the built-in exception a caller would expect. A message says
-what failed for which object, what was found, what was expected and what to do about it.
+what failed for which object, what was found, what was expected and what to do about it. The page
+``docs/troubleshooting.md`` has a paragraph on each class.
 """
 
 from collections.abc import Sequence

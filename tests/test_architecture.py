@@ -193,7 +193,7 @@ def edges():
 
 def test_every_folder_has_a_layer():
     homeless = {folder_of(file) for file in PACKAGE.rglob("*.py")} - {"__init__"} - set(" ".join(LAYERS).split())
-    assert not homeless, f"give {sorted(homeless)} a place in LAYERS, and docs/concepts.md with it"
+    assert not homeless, f"give {sorted(homeless)} a place in LAYERS, and docs/code.md with it"
     names = {item.stem for item in PACKAGE.iterdir() if item.suffix == ".py" or item.is_dir()}
     assert len(names - {"__init__", "__main__", "_version", "__pycache__"}) <= 25
 
@@ -291,7 +291,7 @@ def test_the_app_state_knows_no_bokeh():
 
 
 def test_the_documentation_shows_every_folder():
-    page = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE))
     shown = {int(number): set(re.findall(r"`(\w+)`", names)) for number, names in rows.items()}
     assert shown == {number: set(names.split()) - {"__main__"} for number, names in enumerate(LAYERS[:-1])}
@@ -299,7 +299,7 @@ def test_the_documentation_shows_every_folder():
 
 def test_the_chains_of_files_in_the_documentation_are_there():
     """Each file imports the next one, but for the four that reach it by a contract."""
-    page = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
     chains = [re.findall(r"`([\w/]+\.py)`", line) for line in page.splitlines() if line.startswith("| ")]
     chains = [chain for chain in chains if len(chain) > 2]
     assert [len(chain) for chain in chains] == [5, 5, 3, 6]

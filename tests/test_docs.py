@@ -1,11 +1,13 @@
 """The documentation names every command, flag, setting, hook and public name; its tables are those of the program."""
 
 import argparse
+import ast
 import dataclasses
 import importlib.util
 import os
 import re
 import subprocess
+import textwrap
 
 import pytest
 
@@ -112,7 +114,7 @@ def test_settings_named_in_the_text_exist(generate):
     sections = settings_sections()
     for path in PAGES:
         for section, key in re.findall(r"\b([a-z]+)\.([a-z_]+)=", path.read_text("utf-8")):
-            if section == "peak":  # the ranker of the plugin guide
+            if section in ("peak", "asymmetry"):  # rankers of the plugin guide and tutorial
                 continue
             assert section in sections, f"{name_of(path)}: {section}.{key}"
             assert key in {item.name for item in dataclasses.fields(sections[section])}, f"{name_of(path)}: {key}"
@@ -123,10 +125,10 @@ def test_commands_in_the_text_are_valid(generate):
     parsers = generate.command_parsers()
     wrong = []
     for path in PAGES:
-        for block in re.findall(r"```\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
-            for line in block.splitlines():
-                words = line.split("#")[0].split("&&")[-1].split()
-                if words[:1] != ["astroanomaly"] or words[1:3] == ["ingest", "npz"]:
+        for block in re.findall(r"```(?:\{code-cell\})?\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+            for line in textwrap.dedent(block).splitlines():
+                words = line.split("#")[0].split(" | ")[0].split("&&")[-1].split()
+                if words[:1] != ["astroanomaly"] or words[1:3] in (["ingest", "npz"], ["ingest", "stacks"]):
                     continue
                 known = max((p for p in parsers if words[: len(p.split())] == p.split()), key=len)
                 flags = {flag for action in parsers[known]._actions for flag in action.option_strings}
@@ -147,7 +149,7 @@ def test_flags_named_in_the_text_exist(generate):
         for flag in action.option_strings
     }
     known |= {flag for flag, _, _ in describe_options(FetchConfig)} | {"--no-refresh"}  # of sources that ask archives
-    known |= {"--max-missing", "--bands", "--flag", "--no-flag"}  # of the plugin guide
+    known |= {"--max-missing", "--bands", "--flag", "--no-flag", "--band"}  # of the plugin guide
     wrong = []
     for path in PAGES:
         text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -178,9 +180,9 @@ def test_the_plugin_guide_names_what_archive_plugins_share():
 
 
 def test_every_public_name_is_in_the_reference():
-    listed = set(re.findall(r"^   (\w+)$", page("reference.md"), re.MULTILINE))
+    listed = set(re.findall(r"^   (\w+)$", page("api.md"), re.MULTILINE))
     assert set(astroanomaly.__all__) - listed == {"__version__"}
-    assert "__version__" in page("reference.md")
+    assert "__version__" in page("api.md")
 
 
 def test_every_error_is_raised_somewhere():
@@ -205,8 +207,9 @@ def test_every_page_is_in_the_table_of_contents():
     listed = {DOCS / "index.md"}
     for path in DOCS.rglob("index.md"):
         for block in re.findall(r"```\{toctree\}\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
-            listed |= {path.parent / f"{line}.md" for line in block.splitlines() if line and not line.startswith(":")}
-    assert {path for path in PAGES if path.is_relative_to(DOCS)} == listed
+            lines = [line for line in block.splitlines() if line and not line.startswith(":")]
+            listed |= {(path.parent / f"{line}.md").resolve() for line in lines}
+    assert {path.resolve() for path in PAGES if path.is_relative_to(DOCS)} == {path.resolve() for path in listed}
 
 
 def test_no_page_names_a_place_on_somebodys_machine():
@@ -229,3 +232,57 @@ def test_a_ci_script_is_a_program_without_errors_of_syntax(name):
     script = ROOT / ".ci" / name
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+# --------------------------------------------------------------------------------------------------- troubleshooting
+
+
+def fragments(message):
+    """Parts of a quoted message that are the same whatever it is about."""
+    return [part.strip() for part in re.split(r"[A-Z]{2,}|\.\.\.|'[^']*'|\d[\d.:]*|\[[^]]*\]|`", message)]
+
+
+def texts_of_the_program():
+    """Every piece of text in the code; what is filled in is left out."""
+    for folder in ("astroanomaly", "plugins"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def test_every_class_of_error_has_its_paragraph():
+    headings = re.findall(r"^## (\w+)$", page("troubleshooting.md"), re.MULTILINE)
+    assert sorted(headings) == sorted(astroanomaly.errors.__all__)
+
+
+def test_quoted_messages_are_those_of_the_program():
+    program = "\n".join(texts_of_the_program())
+    quoted = re.findall(r"^\* \*([^*]+)\*", page("troubleshooting.md"), re.MULTILINE)
+    assert len(quoted) > 20
+    wrong = [
+        (message, part) for message in quoted for part in fragments(message) if len(part) > 8 and part not in program
+    ]
+    assert not wrong, wrong
+
+
+# ----------------------------------------------------------------------------------------------------------- language
+
+AMERICAN = r"\b(color(ed|s|ing)?|center(ed|s)?|behavior|analyzed?|labeled|labeling|gray|neighbors?|fiber|favorite)\b"
+
+
+def prose(text):
+    """A page without code, links, tables of the program and HTML."""
+    text = re.sub(r"^([`:]{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<!-- \w.*?<!-- end -->", "", text, flags=re.DOTALL)
+    return re.sub(r"`[^`]*`|\]\([^)]*\)|^\|.*$", "", text, flags=re.MULTILINE)
+
+
+def test_prose_is_british():
+    pages = [path for path in PAGES if path.name != "CHANGELOG.md"]
+    found = [
+        f"{name_of(path)}: {match[0]}"
+        for path in pages
+        for match in re.finditer(AMERICAN, prose(path.read_text("utf-8")), re.IGNORECASE)
+    ]
+    assert not found, found

@@ -112,9 +112,8 @@ def paper_steps(
         measured.append(Measured(study, result.results))
     yield Progress("studies", len(studies), len(studies))
     pictures = _draw(out, folder / studies[0].name, studies[0])
-    words = _command(
-        cache, truth, [column, *read_as], anomalies, out, rankers, preset, given, initial, add, seeds, narrowed
-    )
+    columns = [column, *words_of(LabelOptions.of(truth_options))]
+    words = _command(cache, truth, columns, anomalies, out, rankers, preset, given, initial, add, seeds, narrowed)
     settings_of_all = read_results(folder / "usual")[1]["settings"]
     parts = page_parts(measured, words, preset, pictures, settings_of_all)
     pages = write_pages(out, "paper", "The paper's studies, measured again", parts)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Generator
 from typing import Protocol
 
 import numpy as np
 
 from astroanomaly.cache.shard import Shard
-from astroanomaly.records import Layout
+from astroanomaly.records import Layout, Progress
 
-__all__ = ["digest"]
+__all__ = ["digest_steps"]
 
 
 class _Cache(Protocol):
@@ -32,9 +33,10 @@ class _Cache(Protocol):
         """Right ascension and declination of all objects."""
 
 
-def digest(cache: _Cache) -> str:
-    """SHA-256 over (id, pixels, grid, position, columns) of all objects of a cache."""
+def digest_steps(cache: _Cache) -> Generator[Progress, None, str]:
+    """SHA-256 over (id, pixels, grid, position, columns) of all objects of a cache; reports after each shard."""
     total = start = 0
+    yield Progress("digest", 0, len(cache))
     for shard in cache.shards:
         ids, columns = shard.ids, shard.columns()
         grids, numbers, offsets = shard.grids()
@@ -52,6 +54,7 @@ def digest(cache: _Cache) -> str:
             one.update(np.ascontiguousarray(shard.read(place, place + 1)).data)
             total = (total + int.from_bytes(one.digest(), "big")) % 2**256
         start += len(ids)
+        yield Progress("digest", start, len(cache))
     layout = cache.layout
     head = json.dumps([list(layout.bands), layout.height, layout.width, layout.pixel_kind, len(cache)])
     return hashlib.sha256(head.encode() + total.to_bytes(32, "big")).hexdigest()

@@ -18,7 +18,7 @@ from astroanomaly.cache import schema
 from astroanomaly.cache.check import Integrity, cache_files, check_files
 from astroanomaly.cache.cutout_files import write_cutouts
 from astroanomaly.cache.cutouts import iter_cutouts
-from astroanomaly.cache.digest import digest
+from astroanomaly.cache.digest import digest_steps
 from astroanomaly.cache.ids import Ids
 from astroanomaly.cache.index import Index, load_index
 from astroanomaly.cache.lost_shard import LostShard
@@ -411,7 +411,7 @@ class Cache:
 
     def digest(self) -> str:
         """SHA-256 over (id, pixels, grid, position, columns) of all objects, whatever their order and sharding."""
-        return digest(self)
+        return drain(digest_steps(self))
 
     def check(self, progress: Callable[[Progress], None] | None = None) -> Integrity:
         """Read every file and compare it with the digest it was written with.

@@ -6,7 +6,9 @@ import argparse
 import importlib
 import logging
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from astroanomaly._version import __version__
@@ -14,31 +16,46 @@ from astroanomaly.cli.common import add_command
 from astroanomaly.cli.terminal import error
 from astroanomaly.errors import AstroAnomalyError
 
-__all__ = ["COMMANDS", "build_parser", "main"]
+__all__ = ["COMMANDS", "JOBS", "build_parser", "main"]
 
-COMMANDS = {  # in the order of the work; each is the file of its name beside this one
-    "demo": "run the whole job on a small simulated sky",
-    "sources": "list installed sources and rankers, and plugins that do not load",
-    "ingest": "cut the objects of a survey into a cache",
-    "info": "say what a cache, a session or this installation is",
-    "advise": "measure the images of a cache, and say what a session would choose and why",
-    "init": "start a session in one or more caches",
-    "labels": "import, export or check labels",
-    "audit": "draw objects at random for a blind check, from what nobody has labelled",
-    "train": "train a ranker on the labels so far and score every object",
-    "score": "score objects that the latest ranker has not scored yet",
-    "serve": "open the labelling app in a browser",
-    "candidates": "list the objects to look at next",
-    "remaining": "say how many anomalies are left, and what the next N hold",
-    "export": "write a catalogue of anomalies",
-    "cutouts": "write objects as FITS cutouts with WCS, bands and units",
-    "report": "write a report with pictures as one HTML file",
-    "bundle": "write table, cutouts, pictures, report and labels for another machine, or check a bundle",
-    "rounds": "list the rounds of a session, or remove those that are not needed",
-    "relocate": "tell a session where its caches are, after they were moved",
-    "pretrain": "train a network on the images of a cache alone, as weights to begin with",
-    "benchmark": "measure rankers on a labelled image set",
+JOBS = {  # in the order of the work; each command is the file of its name beside this one
+    "try it": {
+        "demo": "run the whole job on a small simulated sky",
+        "sources": "list installed sources and rankers, and plugins that do not load",
+    },
+    "get images": {
+        "ingest": "cut the objects of a survey into a cache",
+        "info": "say what a cache, a session or this installation is",
+        "advise": "measure the images of a cache, and say what a session would choose and why",
+    },
+    "search": {
+        "init": "start a session in one or more caches",
+        "labels": "import, export or check labels",
+        "train": "train a ranker on the labels so far and score every object",
+        "score": "score objects that the latest ranker has not scored yet",
+        "serve": "open the labelling app in a browser",
+        "candidates": "list the objects to look at next",
+    },
+    "see what is left": {
+        "audit": "draw objects at random for a blind check, from what nobody has labelled",
+        "remaining": "say how many anomalies are left, and what the next N hold",
+    },
+    "take results home": {
+        "export": "write a catalogue of anomalies",
+        "cutouts": "write objects as FITS cutouts with WCS, bands and units",
+        "report": "write a report with pictures as one HTML file",
+        "bundle": "write table, cutouts, pictures, report and labels for another machine, or check a bundle",
+    },
+    "look after a session": {
+        "rounds": "list the rounds of a session, or remove those that are not needed",
+        "relocate": "tell a session where its caches are, after they were moved",
+    },
+    "compare and prepare networks": {
+        "pretrain": "train a network on the images of a cache alone, as weights to begin with",
+        "benchmark": "measure rankers on a labelled image set",
+    },
 }
+COMMANDS = {name: summary for commands in JOBS.values() for name, summary in commands.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when all went well, 2 for an error that the message explains, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     try:
         arguments = build_parser(words).parse_args(words)
         logging.basicConfig(
@@ -100,13 +119,41 @@ def build_parser(words: Iterable[str]) -> argparse.ArgumentParser:
     """
     words = list(words)
     parser = argparse.ArgumentParser(
-        prog="astroanomaly", description="Find the rare objects in an imaging survey from a handful of examples."
+        prog="astroanomaly",
+        description="Find the rare objects in an imaging survey from a handful of examples.",
+        epilog=_commands_by_job(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"astroanomaly {__version__}")
     parser.add_argument("--verbose", action="store_true", help="show log messages, and the traceback of an error")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, help="one of those below, each with its own --help"
+    )
     for name, summary in COMMANDS.items():
-        command = add_command(commands, name, summary)
+        command = add_command(commands, name, summary, listed=False)
         if name in words:
             importlib.import_module(f"astroanomaly.cli.{name}").add(command, words)
     return parser
+
+
+def _commands_by_job() -> str:
+    """List the commands under what one wants to do, as wide as the terminal."""
+    width = max(40, shutil.get_terminal_size().columns - 2)
+    column = max(map(len, COMMANDS)) + 4
+    lines = []
+    for job, commands in JOBS.items():
+        lines.append(f"{job}:")
+        for name, summary in commands.items():
+            first = f"  {name}".ljust(column)
+            lines.append(textwrap.fill(summary, width, initial_indent=first, subsequent_indent=" " * column))
+        lines.append("")
+    return "\n".join([*lines, "Documentation: https://astroanomaly.readthedocs.io"])
+
+
+def _complete() -> None:
+    """Answer the shell that asks how a line goes on, and end, where the extra ``completion`` is installed."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    argcomplete.autocomplete(build_parser(os.environ.get("COMP_LINE", "").split()))

@@ -35,10 +35,11 @@ __all__ = [
 ]
 
 
-def add_command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+def add_command(commands: Any, name: str, summary: str, *, listed: bool = True) -> argparse.ArgumentParser:
     """Add a command, or a verb of one, and return its parser; its flags are spelt whole."""
     description = f"{summary[0].upper()}{summary[1:]}."
-    return commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
+    shown = {"help": summary} if listed else {}
+    return commands.add_parser(name, **shown, description=description, allow_abbrev=False)
 
 
 def workers_flag(parser: argparse.ArgumentParser) -> None:

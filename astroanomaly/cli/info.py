@@ -146,6 +146,7 @@ def _installation() -> list[tuple[str, str]]:
 
 def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
     from astroanomaly.cache import Cache
+    from astroanomaly.cache.digest import digest_steps
     from astroanomaly.cache.plan import plan_tasks
     from astroanomaly.cache.scores import count_tasks
     from astroanomaly.session.rounds import SCORES
@@ -172,7 +173,7 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
     for folder in sorted(path.glob("round-*")):  # a survey scored from its source
         rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} tasks scored"))
     if digest:
-        rows.append(("digest", cache.digest()))
+        rows.append(("digest", follow(digest_steps(cache))))
     return rows
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from rich.markup import escape
@@ -13,7 +14,7 @@ from rich.progress import Progress as Bars
 from astroanomaly.cli.terminal import err, say_facts
 from astroanomaly.records import Progress, drain
 
-__all__ = ["follow"]
+__all__ = ["PlainLines", "follow"]
 
 Result = TypeVar("Result")
 
@@ -21,11 +22,11 @@ Result = TypeVar("Result")
 def follow(steps: Generator[Progress, None, Result]) -> Result:
     """Run a generator of reports to its end behind progress bars; return what it returns.
 
-    Without a terminal, a line is written at the end of each stage and for every message. What was understood of a
-    request goes to standard output.
+    Without a terminal, as in a batch job, a line is written at the end of each stage, for every message, and every half
+    minute with the time that is left. What was understood of a request goes to standard output.
     """
     if not err.is_terminal:
-        return drain(steps, _show_plainly)
+        return drain(steps, PlainLines().show)
     with Bars(
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -54,9 +55,54 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
         return drain(steps, show)
 
 
-def _show_plainly(report: Progress) -> None:
-    say_facts(report.facts)
-    if report.message:
-        print(report.message, file=sys.stderr, flush=True)  # noqa: T201
-    if report.total and report.done == report.total:
-        print(f"{report.stage}: {report.done}", file=sys.stderr, flush=True)  # noqa: T201
+class PlainLines:
+    """Progress as lines of text, for logs.
+
+    Parameters
+    ----------
+    every_s
+        Seconds between two lines of one stage.
+    clock
+        What tells the time in seconds.
+    """
+
+    def __init__(self, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s = every_s
+        self._clock = clock
+        self._stage = ""
+        self._first = (0.0, 0)  # time of the stage's first report, and what was done before
+        self._last_s = 0.0
+
+    def show(self, report: Progress) -> None:
+        """Write what there is to say of a report."""
+        say_facts(report.facts)
+        if report.message:
+            _write(report.message)
+        now = self._clock()
+        if report.stage != self._stage:
+            self._stage, self._first, self._last_s = report.stage, (now, report.done), now
+        if report.total and report.done == report.total:
+            _write(f"{report.stage}: {report.done}")
+        elif now - self._last_s >= self._every_s:
+            self._last_s = now
+            _write(f"{report.stage}: {report.done}{self._left(report, now)}")
+
+    def _left(self, report: Progress, now: float) -> str:
+        """Say how much and how long is left, as far as that is known."""
+        if not report.total:
+            return ""
+        began, before = self._first
+        done = report.done - before
+        left = f", {_duration((now - began) * (report.total - report.done) / done)} left" if done > 0 else ""
+        return f" of {report.total}{left}"
+
+
+def _duration(seconds: float) -> str:
+    """Say how long in the unit that fits: ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _write(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,113 @@
+"""Pictures of the documentation: every plot that is drawn, and the app on a real field of the sky.
+
+ASTROANOMALY_PICTURES names the folder to keep them in, as they are in ``docs/images``.
+"""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.stats import sigma_clipped_stats
+from astropy.table import Table
+from astropy.wcs import WCS
+from PIL import Image
+from scipy import ndimage
+
+from astroanomaly import Session, ingest
+from astroanomaly.cli import main
+from astroanomaly.demo.simulate import simulate
+from serving import Server, stop_all
+
+KEEP = os.environ.get("ASTROANOMALY_PICTURES")
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """Keep a picture as JPEG of at most 1280 pixels across; something has to be on it."""
+
+    def kept(made, name):
+        picture = Image.open(made).convert("RGB")
+        assert np.asarray(picture.convert("L"), float).std() > 5, name
+        picture.thumbnail((1280, 4000))
+        picture.save(Path(KEEP or tmp_path) / f"{name}.jpg", quality=80, optimize=True)
+
+    return kept
+
+
+def test_every_plot_of_the_documentation(chromium, tmp_path, keep):
+    made = simulate(tmp_path / "sky", n_objects=600 if KEEP else 120, anomaly_rate=0.1, seed=3)
+    catalog = {"catalog": made.catalog, "size": "64"}
+    words = ["ingest", "fits", *map(str, made.mosaics), "--catalog", str(made.catalog), "--size", "64"]
+    assert main([*words, "--preview", "10", "--preview-to", str(tmp_path / "preview.png")]) == 0
+    cache = ingest("fits", made.mosaics, out=tmp_path / "cache", **catalog)
+    truth = Table.read(made.truth)
+    truth["kind"] = np.where(truth["class"] == "nominal", "nominal", "anomaly")
+    truth.write(tmp_path / "truth.csv")
+    out = tmp_path / "results"
+    words = ["benchmark", str(tmp_path / "cache"), "--truth", str(tmp_path / "truth.csv"), "--column", "kind"]
+    words += ["--anomaly", "anomaly", "--initial", "3", "6", "--seeds", "2", "--cycles", "3", "--out", str(out)]
+    words += ["--set", "input.size=64", "--ranker", "probe", "--ranker", "plain-probe"]
+    assert main(words) == 0
+    settings = {"input": {"size": 64}, "tune": {"iterations": 60 if KEEP else 2, "stop": 0.001}}
+    session = Session.create(tmp_path / "search", cache, settings=settings)
+    kinds = {row["object_id"]: row["kind"] for row in truth}
+    odd, plain = ([i for i in cache.ids if kinds[i] == kind] for kind in ("anomaly", "nominal"))
+    session.label(odd[: len(odd) // 2] + plain[:40], ["anomaly"] * (len(odd) // 2) + ["nominal"] * len(plain[:40]))
+    session.train("tuned")
+    session.contact_sheet(session.candidates(20), tmp_path / "sheet.png")
+    session.write_report(tmp_path / "report.html", top=12)
+    page = chromium.new_page(viewport={"width": 1000, "height": 900})
+    page.goto((tmp_path / "report.html").as_uri())
+    page.screenshot(path=tmp_path / "report.png")
+    page.close()
+    drawn = {
+        path.stem: path for path in (*out.rglob("*.png"), *session.path.rglob("training.png"), *tmp_path.glob("*.png"))
+    }
+    for name in ("preview", "sheet", "training", "report", *(path.stem for path in out.rglob("*.png"))):
+        keep(drawn[name], f"gallery-{name}")
+    assert {"learning", "cost"} <= set(drawn)
+
+
+@pytest.mark.skipif("ASTROANOMALY_DATA" not in os.environ, reason="needs the folder of real images, ASTROANOMALY_DATA")
+def test_the_documentation_of_a_real_field(chromium, tmp_path, keep):
+    given = Path(os.environ["ASTROANOMALY_DATA"], "fits", "sdss-gri")
+    files = [
+        Path(shutil.copy(given / f"reprojected_sdss_{b}.fits.bz2", tmp_path / f"field_{b}.fits.bz2")) for b in "gri"
+    ]
+    light = sum(fits.getdata(path) for path in files)
+    smooth = ndimage.gaussian_filter(light, 1.5)
+    _, sky, noise = sigma_clipped_stats(smooth)
+    spots, number = ndimage.label(smooth > sky + 5 * noise)
+    every = np.arange(1, number + 1)
+    area = ndimage.sum_labels(spots > 0, spots, every)
+    y, x = np.transpose(ndimage.center_of_mass(smooth, spots, every))
+    inside = (area >= 12) & (x > 20) & (x < light.shape[1] - 20) & (y > 20) & (y < light.shape[0] - 20)
+    with np.errstate(all="ignore"):
+        ra, dec = WCS(fits.getheader(files[1])).pixel_to_world_values(x[inside], y[inside])
+    table = Table({"object_id": [f"F{n:03d}" for n in range(len(ra))], "ra": ra, "dec": dec})
+    cache = ingest("fits", files, out=tmp_path / "cache", catalog=table, size="40")
+    session = Session.create(tmp_path / "search", cache)
+    session.train()
+    galaxies = {tuple(p) for p in ((313.108, -5.771), (313.123, -5.744), (313.148, -5.711))}
+    server = Server(session.path, tmp_path / "log", "--annotator", "ann", background=bool(KEEP))
+    try:
+        page = chromium.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
+        page.goto(server.url)
+        page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('cells')?.data.object_id.length > 0")
+        time.sleep(3 if KEEP else 0.5)
+        first = page.evaluate("[...Bokeh.documents[0].get_model_by_name('cells').data.object_id].slice(0, 8)")
+        at = {row["object_id"]: (round(row["ra"], 3), round(row["dec"], 3)) for row in table}
+        assert sum(at[name] in galaxies for name in first) == 3  # they come first, without any label
+        for name in first:
+            page.keyboard.press("a" if at[name] in galaxies else "n")
+            time.sleep(1 if KEEP else 0.3)
+        time.sleep(2 if KEEP else 0.5)
+        page.screenshot(path=tmp_path / "app.png")
+        page.close()
+    finally:
+        stop_all([server])
+    keep(tmp_path / "app.png", "field-app")

@@ -1,0 +1,48 @@
+"""Progress in a log: what is left is said now and then, and right where work goes at one speed."""
+
+import contextlib
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astroanomaly.cli.progress import PlainLines
+from astroanomaly.records import Progress
+
+
+def lines_of(reports, **how):
+    """Show reports ``(seconds, Progress)``; return the lines."""
+    now = [0.0]
+    lines, heard = PlainLines(clock=lambda: now[0], **how), io.StringIO()
+    with contextlib.redirect_stderr(heard):
+        for moment, report in reports:
+            now[0] = moment
+            lines.show(report)
+    return heard.getvalue().splitlines()
+
+
+def test_a_quick_stage_has_one_line():
+    assert lines_of([(k / 10, Progress("features", k, 5)) for k in range(6)]) == ["features: 5"]
+
+
+def test_a_long_stage_says_what_is_left_and_for_how_long():
+    said = lines_of([(k, Progress("features", 10 * k, 10_000)) for k in range(1001)])
+    assert said[0] == "features: 300 of 10000, 16 min left"
+    assert said[-1] == "features: 10000"
+    assert len(said) == 34
+
+
+def test_work_that_was_done_before_does_not_count_as_speed():
+    said = lines_of([(k, Progress("scoring", 5000 + k, 8600)) for k in range(61)])
+    assert said[0] == "scoring: 5030 of 8600, 60 min left"
+
+
+def test_a_stage_without_an_end_says_how_far_it_is():
+    assert lines_of([(k, Progress("planning", k)) for k in range(0, 61, 30)]) == ["planning: 30", "planning: 60"]
+
+
+@given(st.integers(2, 5000), st.floats(0.01, 100))
+def test_no_more_lines_than_time_allows(total, step_s):
+    said = lines_of([(k * step_s, Progress("features", k, total)) for k in range(total + 1)])
+    assert len(said) <= total * step_s / 30 + 1
+    assert said[-1] == f"features: {total}"
