@@ -13,6 +13,7 @@ from astroanomaly.cli.progress import follow
 from astroanomaly.cli.source_flags import source_flags, source_options
 from astroanomaly.cli.terminal import say, say_facts, show_table
 from astroanomaly.errors import CacheError, ConfigError
+from astroanomaly.hookspecs import DescribingSource
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.plugins import load_plugins
 
@@ -49,14 +50,14 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
         metavar="FILE",
         help=f"the picture of --preview: .png, .svg or .pdf (default: {_PREVIEW_FILE})",
     )
-    if hasattr(source, "describe"):
-        parser.add_argument("--describe", action="store_true", help="say what the archive has, and stop")
     parser.add_argument(
         "--retry-failed", action="store_true", help="read objects again that failed, but for those without coverage"
     )
     workers_flag(parser)
     scheduler_flag(parser)
-    source_flags(parser, source)
+    own = source_flags(parser, source)
+    if isinstance(source, DescribingSource):
+        own.add_argument("--describe", action="store_true", help="say what the archive has, and stop")
     parser.set_defaults(run=_ingest, source=source, refuse=parser.error)
 
 

@@ -32,12 +32,20 @@ def named_source(words: Sequence[str]) -> Source | None:
     return None
 
 
-def source_flags(parser: argparse.ArgumentParser, source: Any) -> None:
-    """Add the flags of a source's options, of what a file may ask for, and of how archives are asked if it fetches."""
-    add_flags(parser.add_argument_group(f"options of {source.name}"), source.Options)
+def source_flags(parser: argparse.ArgumentParser, source: Any) -> argparse._ArgumentGroup:
+    """Add the flags of a source's options, of what a file may ask for, and of how archives are asked if it fetches.
+
+    Returns
+    -------
+    argparse._ArgumentGroup
+        The group of the source's own flags.
+    """
+    own = parser.add_argument_group(f"options of {source.name}")
+    add_flags(own, source.Options)
     add_flags(parser.add_argument_group("limits on files"), ReadLimits, prefix="limits")
     if getattr(source, "fetches", False):
         add_flags(parser.add_argument_group("archives"), FetchConfig, prefix="fetch")
+    return own
 
 
 def source_options(arguments: argparse.Namespace, source: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
