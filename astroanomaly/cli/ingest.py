@@ -57,7 +57,9 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
     scheduler_flag(parser)
     own = source_flags(parser, source)
     if isinstance(source, DescribingSource):
-        own.add_argument("--describe", action="store_true", help="say what the archive has, and stop")
+        own.add_argument(
+            "--describe", action="store_true", dest="option_describe", help="say what the archive has, and stop"
+        )
     parser.set_defaults(run=_ingest, source=source, refuse=parser.error)
 
 
@@ -70,7 +72,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
         raise ConfigError("--preview-to names the picture of --preview N: say how many cutouts it shows")
     if arguments.preview is not None and arguments.dry_run:
         raise ConfigError("--preview and --dry-run exclude one another: a preview tells what a dry run does, and cuts")
-    stops = arguments.preview is not None or arguments.dry_run or getattr(arguments, "describe", False)
+    stops = arguments.preview is not None or arguments.dry_run or getattr(arguments, "option_describe", False)
     if arguments.out is None and not stops:
         arguments.refuse("--out CACHE is missing; only --preview, --dry-run and the like go without")
     options, fetch, limits = source_options(arguments, source)
@@ -84,7 +86,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
         retry_failed=arguments.retry_failed,
         compression=arguments.compression,
     )
-    if getattr(arguments, "describe", False):
+    if getattr(arguments, "option_describe", False):
         say_facts(describe(request))
         return
     if arguments.dry_run:
