@@ -25,6 +25,7 @@ myst_heading_anchors = 3
 
 # Tutorials run when the documentation is built, in a temporary folder each, and again only after they were changed.
 nb_execution_mode = tutorial_cells.execution_mode()
+nb_execution_excludepatterns = tutorial_cells.left_out()
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from astropy.utils.data import import_file_to_cache, is_url_in_cache
 from docutils import nodes
 from sphinx.application import Sphinx
 
-__all__ = ["execution_mode", "setup"]
+__all__ = ["execution_mode", "left_out", "setup"]
 
 BUILD = Path(__file__).resolve().parent / "_build"
+REACH_S = 10.0
 SDSS = "http://data.astropy.org/visualization/reprojected_sdss_{band}.fits.bz2"  # sample data of astropy
 
 
@@ -23,6 +26,18 @@ def execution_mode() -> str:
     if mode not in ("cache", "force", "off"):
         raise ValueError(f"ASTROANOMALY_TUTORIALS={mode}: expected cache, force or off")
     return mode
+
+
+def left_out() -> list[str]:
+    """Return the tutorials that cannot run here, for lack of their images: their pages come without results."""
+    if execution_mode() == "off" or _given().is_dir() or is_url_in_cache(SDSS.format(band="g")):
+        return []
+    try:
+        urllib.request.urlopen(SDSS.format(band="g"), timeout=REACH_S).close()
+    except OSError as error:
+        sys.stderr.write(f"tutorials/field is not run: its images cannot be fetched ({error})\n")
+        return ["tutorials/field*"]
+    return []
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -44,7 +59,7 @@ def _prepare_kernels(app: Sphinx) -> None:
 
 def _give_data(app: Sphinx) -> None:
     """Let astropy's `download_file` find its sample images in the folder ``ASTROANOMALY_DATA``, if there is one."""
-    given = Path(os.environ.get("ASTROANOMALY_DATA", "-"), "fits", "sdss-gri")
+    given = _given()
     if execution_mode() == "off" or not given.is_dir():
         return
     folder = BUILD / "download-cache"
@@ -54,6 +69,10 @@ def _give_data(app: Sphinx) -> None:
         url = SDSS.format(band=band)
         if not is_url_in_cache(url):
             import_file_to_cache(url, str(given / Path(url).name), remove_original=False)
+
+
+def _given() -> Path:
+    return Path(os.environ.get("ASTROANOMALY_DATA", "-"), "fits", "sdss-gri")
 
 
 def _show_shell_commands(app: Sphinx, doctree: nodes.document) -> None:
