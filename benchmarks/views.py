@@ -24,8 +24,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.hookspecs import RankerContext
-from astroanomaly.labels.matching import match_ids
-from astroanomaly.labels.tables import read_truth_column
+from astroanomaly.labels.tables import read_truth
 from astroanomaly.learn.features.projection import principal_axes
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
@@ -151,8 +150,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     cache = Cache.open(arguments.cache)
-    given = read_truth_column(arguments.truth, arguments.column)
-    classes = {object_id: given[name] for name, object_id in match_ids(list(given), list(cache.ids)).items()}
+    classes = read_truth(arguments.truth, arguments.column, cache.ids, cache.positions)
     settings = build_settings(parse_assignments(arguments.set, settings_sections()))
     features, widths = compute(cache, settings, arguments.kept)
     odd = np.array([classes[one] == arguments.anomaly for one in cache.ids])

@@ -10,7 +10,9 @@ import time
 import h5py
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.table import Table
+from astropy_healpix import HEALPix
 
 from astroanomaly import Cache, CutoutBlock, Failure, Session, ingest
 from astroanomaly.cache.scores import list_parts
@@ -318,3 +320,22 @@ def test_on_the_command_line(trained, sky, tmp_path, capsys):
     assert "--workers goes with --scheduler" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["score", path, "--sour", "fits", *mosaics, "--out", out])
+
+
+def test_the_catalogue_may_be_hats_of_which_only_what_touches_the_images_is_opened(trained, sky, tmp_path):
+    """Partitions as lsdb writes them (tests/data/hats): one Parquet file for each HEALPix cell."""
+    table = Table.read(sky[0].catalog)
+    ra, dec = (np.asarray(table[name], float) for name in ("ra", "dec"))
+    cells = HEALPix(nside=2**10, order="nested").lonlat_to_healpix(ra * u.deg, dec * u.deg)
+    folder = tmp_path / "hats" / "dataset" / "Norder=10" / "Dir=0"
+    folder.mkdir(parents=True)
+    for cell in np.unique(cells).tolist():
+        table[cells == cell].write(folder / f"Npix={cell}.parquet")
+    (folder / "Npix=7.parquet").write_bytes(b"far away, and no Parquet")
+    (tmp_path / "hats" / "hats.properties").write_text("#HATS catalog\nhats_col_ra=ra\nhats_col_dec=dec\n")
+    report = run(trained, sky, tmp_path / "out", catalog=tmp_path / "hats")
+    ids, log_odds, _ = survey_scores(report)
+    expected, of_plain, _ = survey_scores(run(trained, sky, tmp_path / "plain"))
+    assert sorted(ids) == sorted(expected)
+    order, other = np.argsort(ids), np.argsort(expected)
+    np.testing.assert_allclose(log_odds[order], of_plain[other], atol=1e-4)

@@ -19,7 +19,7 @@ _NEEDED = "ASDF needs the packages asdf, gwcs and asdf-astropy: pip install 'ast
 _PLANES = {"data": "SCI", "err": "ERR", "dq": "DQ", "weight": "WHT", "var_poisson": "VAR_POISSON"}
 _MAX_ERROR_MAS = 1.0  # of the WCS in FITS against the GWCS
 _SAMPLES = 9  # along each side, at which they are compared
-_MAX_TREE_BYTES = 64 * 2**20
+_MAX_NODES = 10_000_000  # of a tree
 _ANY_PIX = 100.0  # error in pixels that gwcs is content with: it is checked here
 _DEGREES = (1, 2, 3, 4, 5, 6)  # of the distortion
 
@@ -64,7 +64,7 @@ def _refuse_outside(tree: Any, path: Path) -> None:
     while waiting:
         node = waiting.pop()
         seen += 1
-        if seen > 10_000_000:
+        if seen > _MAX_NODES:
             raise UnreadableError(f"{path}: its tree is too large")
         if isinstance(node, dict):
             outside = isinstance(node.get("source"), str) and "datatype" in node

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from astroanomaly import ConfigError, ReadLimits, UnreadableError, reading
+from astroanomaly import AstroAnomalyError, ConfigError, ReadLimits, UnreadableError, reading
 from astroanomaly.cutting import check_fits_content, check_fits_stream, open_fits, quiet
 from astroanomaly_plugins.mosaics.asdf_files import ASDF_START, images_of_asdf
 from astroanomaly_plugins.shared.buckets import open_buckets
@@ -43,6 +43,8 @@ _BROKEN = (
     lzma.LZMAError,
     NotImplementedError,
 )
+
+_ANYTHING: tuple[type[Exception], ...] = (Exception,)  # that clients of the web raise
 
 
 # ---------------------------------------------------------------------------------------------------------- addresses
@@ -291,6 +293,9 @@ def _open_remote(address: str, how: dict[str, Any]) -> Iterator[Any]:
             stream.seek(0)
             with fits.open(stream, **{**how, "memmap": False, "lazy_load_hdus": True}) as hdus:
                 yield hdus
-    except (OSError, ValueError) as error:
+    except AstroAnomalyError:
+        raise
+    except _ANYTHING as error:
         lines = str(error).strip().splitlines()
-        raise UnreadableError(f"{address} cannot be read: {lines[0] if lines else type(error).__name__}") from error
+        reason = lines[0] if lines else type(error).__name__
+        raise UnreadableError(f"{address} cannot be read: {reason}") from None  # theirs may not leave the process
