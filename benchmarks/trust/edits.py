@@ -389,12 +389,15 @@ def _put(tree: Any, path: Sequence[str | int], value: Any) -> Any:
     if not path:
         return value
     holder = tree
-    for key in path[:-1]:
-        holder = holder[key]
-    if value == "DROP":
-        del holder[path[-1]]
-    else:
-        holder[path[-1]] = value
+    try:
+        for key in path[:-1]:
+            holder = holder[key]
+        if value == "DROP":
+            del holder[path[-1]]
+        else:
+            holder[path[-1]] = value
+    except (LookupError, TypeError):  # an earlier edit has put something else there
+        pass
     return tree
 
 

@@ -46,7 +46,17 @@ _WATCHED = {
 _PURPOSES = {event: outcome for outcome, events in _WATCHED.items() for event in events}
 _SYSTEM = tuple(
     str(Path(place).resolve())
-    for place in (sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/usr", "/lib", "/proc", "/sys", "/dev/null")
+    for place in (
+        sys.prefix,
+        sys.base_prefix,
+        Path(__file__).parents[2],
+        "/usr",
+        "/lib",
+        "/proc",
+        "/sys",
+        "/dev/null",
+        "/etc/machine-id",  # which process holds a lock
+    )
 )
 
 

@@ -188,6 +188,15 @@ def test_an_address_is_not_taken_for_a_path(tmp_path):
         assert server.asked == []
 
 
+@pytest.mark.parametrize("line", ["# 1 NUMBER", "# %ECSV 1.0"])
+def test_a_text_of_one_line_is_not_taken_for_the_name_of_a_file(tmp_path, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given.cat").write_text(line)  # without an end of the line
+    (tmp_path / line).write_text("# 1 NUMBER count\n# 2 RA ra\n# 3 DEC dec\n1 150.1 2.1\n")
+    with pytest.raises((CatalogError, UnreadableError), match=r"given\.cat"):
+        read_catalog(tmp_path / "given.cat")
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("codec", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_text_is_read_in_the_encoding_of_its_mark(tmp_path, codec, mark):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ from astroanomaly.session.outputs.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, D
 __all__ = ["BundleReport", "check_bundle"]
 
 _MAX_TEXT_BYTES = 64 * 2**20  # of the list of checksums, and of the description
-_BROKEN = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)  # what zipfile raises on damaged archives
+# what zipfile raises on damaged archives
+_BROKEN = (OSError, EOFError, ValueError, IndexError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 Open = Callable[[], IO[bytes]]
 
 
@@ -126,7 +128,7 @@ def _files_of(path: Path) -> Iterator[dict[str, Open]]:
         raise UnreadableError(f"{path} does not exist")
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except _BROKEN as error:
         raise UnreadableError(f"{path} is neither a folder nor a zip archive that can be read: {error}") from error
     with archive:
         names = [item for item in archive.namelist() if not item.endswith("/")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +19,19 @@ from astroanomaly_plugins.arrays.stacks import ID_NAMES, Reader, Stack, axes_of,
 __all__ = ["NPY", "NPZ"]
 
 _PER_OBJECT = "*"  # instead of the name of an array: each image is an array of its own
-_BROKEN = (OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error, MemoryError)
+_BROKEN = (
+    OSError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def _list_npy(path: Path, array: str, axes: str) -> Stack:

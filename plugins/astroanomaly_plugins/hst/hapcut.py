@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import threading
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,17 @@ if TYPE_CHECKING:
     from requests import Response
 
 __all__ = ["cutouts"]
+
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    IndexError,  # of zipfile, for names and extra fields that are cut
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 _local = threading.local()  # a client, and what came last, for each thread
 
@@ -89,7 +102,7 @@ def _check_zip(content: bytes) -> None:
                 raise FetchError("the zip of cutouts grows to far more than its size when it is unpacked")
             for one in about:
                 fetch.is_fits(archive.read(one), one.filename)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise FetchError("the zip of cutouts is cut short or damaged", retryable=True) from error
 
 

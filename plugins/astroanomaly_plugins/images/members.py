@@ -43,6 +43,7 @@ BROKEN_ARCHIVE = (
     OSError,
     EOFError,
     ValueError,
+    IndexError,  # of zipfile, for names and extra fields that are cut
     NotImplementedError,
     struct.error,
     zlib.error,

@@ -13,6 +13,7 @@ import gzip
 import io
 import lzma
 import re
+import struct
 import tarfile
 import weakref
 import zipfile
@@ -37,6 +38,10 @@ _BROKEN = (
     OSError,
     EOFError,
     ValueError,
+    IndexError,  # of zipfile
+    struct.error,
+    RuntimeError,  # of members with a password
+    RecursionError,
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
