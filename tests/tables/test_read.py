@@ -17,6 +17,7 @@ from pyvo.dal import DALFormatError, TAPService
 
 import hostile
 from astroanomaly import (
+    CatalogError,
     FetchError,
     ReadLimits,
     TextTable,
