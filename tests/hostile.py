@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,24 @@ def nested(seconds):
             with reading(name):
                 time.sleep(seconds)
     return "done"
+
+
+class UnsendableError(Exception):
+    """Of a library: it holds what cannot be pickled."""
+
+    def __init__(self):
+        super().__init__("broken")
+        self.lock = threading.Lock()
+
+
+def refuse_for_a_library(word):
+    from tblib import pickling_support
+
+    pickling_support.install()
+    try:
+        raise UnsendableError
+    except UnsendableError as error:
+        raise UnreadableError(f"{word} is damaged") from error
 
 
 def refuse(word):

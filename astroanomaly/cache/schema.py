@@ -360,6 +360,8 @@ def layout_from_plain(values: Any, path: Path) -> Layout:
         If anything is missing, of the wrong kind, or does not fit together.
     """
     try:
+        if not isinstance(values, dict):
+            raise TypeError("it is no object")
         about = values.get("auxiliary", [])
         if not all(isinstance(item, list) for item in (values["bands"], values["units"], about)):
             raise TypeError("its bands, units and auxiliary planes are no lists")

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from astroanomaly.errors import BudgetError
 from astroanomaly.parallel.limits import ReadLimits
 
-__all__ = ["MARK_BYTES", "NO_MEMORY", "Marks", "is_watched", "reading", "written_marks"]
+__all__ = ["MARK_BYTES", "NO_MEMORY", "Marks", "alone", "is_watched", "reading", "written_marks"]
 
+_ErrorT = TypeVar("_ErrorT", bound=BaseException)
 NO_MEMORY = "it needs more memory than there is, or than a process that reads may take (--memory-gb sets the limit)"
 MARK_BYTES = 65_536  # of the memory that a watched process shares with the one that started it
 _SECONDS_PER_BYTE = 1e-6  # more for larger files: a megabyte a second, a hundredth of what a slow disk gives
@@ -84,6 +86,15 @@ def written_marks(memory: mmap.mmap) -> list[str]:
 
 
 _marks: Marks | None = None
+
+
+def alone(error: _ErrorT) -> _ErrorT:
+    """Return an error without those that led to it, which may be of a library and unfit to be sent to another process.
+
+    They are sent along where tblib, which `distributed` uses, has taught Python to pickle causes and tracebacks.
+    """
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error
 
 
 def is_watched(marks: Marks | None = None) -> bool:

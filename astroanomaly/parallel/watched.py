@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from astroanomaly.errors import AstroAnomalyError, BudgetError, StorageError
 from astroanomaly.parallel.limits import ReadLimits
-from astroanomaly.parallel.watch import MARK_BYTES, is_watched, written_marks
+from astroanomaly.parallel.watch import MARK_BYTES, alone, is_watched, written_marks
 
 __all__ = ["Watch", "each_watched"]
 
@@ -324,5 +324,5 @@ def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Res
         try:
             found.append(function(item))
         except AstroAnomalyError as error:
-            found.append(error)
+            found.append(alone(error))
     return found

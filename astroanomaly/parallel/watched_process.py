@@ -15,7 +15,7 @@ from typing import Any
 
 from astroanomaly.errors import PluginError
 from astroanomaly.parallel.limits import limited
-from astroanomaly.parallel.watch import MARK_BYTES, Marks, is_watched
+from astroanomaly.parallel.watch import MARK_BYTES, Marks, alone, is_watched
 
 __all__ = ["main"]
 
@@ -72,7 +72,7 @@ def _do(work: multiprocessing.connection.Connection[Any, Any], shared: mmap.mmap
         with limited(limits):
             answer = "done", function(item)
     except BaseException as error:  # noqa: BLE001 - it is raised on the other side
-        answer = "raised", error
+        answer = "raised", alone(error)
     try:
         packed = multiprocessing.reduction.ForkingPickler.dumps(answer)
         if answer[0] == "raised":

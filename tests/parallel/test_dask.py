@@ -227,6 +227,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.faults
 def test_ctrl_c_ends_a_local_cluster_and_keeps_what_is_done(tmp_path):
     (tmp_path / "stuck.py").write_text(STUCK.format(out=str(tmp_path / "c")))
     environment = {**os.environ, "PYTHONPATH": EVERYTHING}
@@ -341,6 +342,7 @@ def test_workers_killed_while_they_score_lose_nothing(tmp_path, survey, address,
     np.testing.assert_allclose(Session.open(session.path).scores()[1], before, atol=1e-4)
 
 
+@pytest.mark.faults
 def test_the_command_line_scores_on_a_cluster_of_its_own(tmp_path, survey, tiny):
     session = labelled(tmp_path / "s", survey, tiny)
     session.train("fixmatch")

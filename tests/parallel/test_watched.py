@@ -41,6 +41,15 @@ def test_a_file_that_hangs_or_crashes_its_reader_is_named_and_the_others_are_rea
     assert str(found[3]) == f"{paths[3]}: reading crashed a library (SIGSEGV)"
 
 
+def test_an_error_comes_without_what_a_library_raised_before():
+    pytest.importorskip("tblib")
+    (found,) = each_watched(hostile.refuse_for_a_library, ["a.fits"])
+    assert isinstance(found, UnreadableError)
+    assert str(found) == "a.fits is damaged"
+    with pytest.raises(UnreadableError, match=r"b\.fits is damaged"):
+        Watch().call(hostile.refuse_for_a_library, "b.fits")
+
+
 @linux
 def test_a_file_that_needs_too_much_memory_fails_alone(tmp_path):
     (path,) = put(tmp_path, a="bloat")

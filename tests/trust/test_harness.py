@@ -43,6 +43,7 @@ def test_a_fuzz_run_that_was_stopped_goes_on_and_repeats_itself(tmp_path):
     assert [row[:-3] for row in whole.values()] == [row[:-3] for row in again.values()]
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_what_is_killed_loses_nothing(tmp_path):
     cases = ("ingest fits, 1 worker", "ingest images, 2 workers", "export .vot", "label server")

@@ -1,6 +1,7 @@
 """The source ``euclid`` against local archives: positions, mosaics, bands, grids, login, choice of the archive."""
 
 import dataclasses
+import importlib
 import json
 import logging
 import os
@@ -581,6 +582,7 @@ def test_login_by_a_file_and_again_when_the_session_ends(secure, fill, monkeypat
 
 
 def test_name_and_password_go_to_the_server_that_was_named_alone(secure, fill, monkeypatch):
+    importlib.import_module("astroquery.esa.euclid")  # which asks ESA for news
     monkeypatch.setenv("EUCLID_USER", "reader")
     monkeypatch.setenv("EUCLID_PASSWORD", "open sesame")
     asked = []
