@@ -46,7 +46,7 @@ class ReadLimits:
     )
     image_gigapixels: float = option(50.0, "most gigapixels of one FITS image")
     expansion: float = option(
-        200.0, "how many times its size a compressed file may grow to, where that is more than 2 GB"
+        200.0, "how many times its size a compressed file may grow to, where that is more than 2 GiB"
     )
 
     archive_members: ClassVar[int] = ARCHIVE_MEMBERS

@@ -223,7 +223,7 @@ class Learner:
         except AstroAnomalyError as error:
             self.problem = f"{shared.instant_ranker}: {error}"
         except Exception as error:  # noqa: BLE001 - the page says it; the next verdict tries again
-            _log.exception("the live ranker could not be fitted")
+            _log.exception("the instant ranker could not be fitted")
             self.problem = f"{shared.instant_ranker}: {type(error).__name__}: {error}"
         finally:
             self._fitted_verdicts, self._fitted_features = verdicts, computed
@@ -310,7 +310,7 @@ class Learner:
         Raises
         ------
         ConfigError
-            For the scores without labels, whose ranker lives in another process, or if the live ranker cannot say.
+            For the scores without labels, whose ranker lives in another process, or if the instant ranker cannot say.
         SessionError
             If there is no round yet, or its ranker cannot say.
         """

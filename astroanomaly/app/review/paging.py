@@ -153,7 +153,7 @@ class ObjectPage:
 
 
 def follows_verdicts(shared: SharedState, ordering: str, by: str) -> bool:
-    """Tell whether verdicts change what an order shows next: whether the live ranker ranks, or will as soon as it can.
+    """Tell whether verdicts change what an order shows next: the instant ranker ranks, or will as soon as it can.
 
     Parameters
     ----------

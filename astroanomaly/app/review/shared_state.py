@@ -32,7 +32,7 @@ _BUSY_S = 2.0  # what is read waits no longer for another process that writes la
 _PATIENCE_S = 5.0  # what is written does, beside the event loop
 _CACHED_FILTERS = 8
 _DISPUTED_CODE = -1
-_FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be preferred to the live ranker
+_FRESH_SHARE = 0.9  # share of the verdicts that a round has to know to be preferred to the instant ranker
 
 
 class SharedState:
@@ -219,7 +219,7 @@ class SharedState:
     def best_scores(self) -> str:
         """Name of the scores to order by unless somebody chooses: empty while there are none.
 
-        The latest round while it knows nine tenths of the verdicts, else the live ranker, else the outlier scores.
+        The latest round while it knows nine tenths of the verdicts, else the instant ranker, else the outlier scores.
         """
         known = bisect.bisect_right(self._verdict_numbers, self._round_event)
         fresh = self.verdicts and known >= _FRESH_SHARE * self.verdicts

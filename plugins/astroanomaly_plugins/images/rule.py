@@ -60,8 +60,8 @@ class PictureOptions:
     )
     table: str = option(
         "",
-        "CSV that rides along: a file, or its name inside the folder or archive; empty: labels.csv or classes.csv at "
-        "the top, if there is one; none: no table",
+        "table whose columns are kept with the pictures: a file, or its name in the folder or archive; empty: "
+        "labels.csv or classes.csv at the top, if there is one; none: no table",
     )
     id: str = option("", "column of the table that names the pictures (default: by name, else the first)")
     ra: str = option("", "column of the table with the longitude (right ascension)")

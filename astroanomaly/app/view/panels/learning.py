@@ -35,7 +35,7 @@ _COMING = (
 )
 _NO_ROUND = (
     "<p class=muted>None yet. Each training adds a round, with the scores of all objects; the latest is offered as "
-    "<i>ranked by</i> beside the candidates. Until then the live ranker orders them.</p>"
+    "<i>ranked by</i> beside the candidates. Until then the instant ranker orders them.</p>"
 )
 
 
@@ -82,7 +82,7 @@ class Learning:
             text=_COMING, disable_math=True, sizing_mode="stretch_width", name="coming_curves",
             styles={"max-width": "900px"},
         )  # fmt: skip
-        live = Div(text=f"<h3>live ranking: {escape(state.shared.instant_ranker)}</h3>")
+        live = Div(text=f"<h3>instant ranker: {escape(state.shared.instant_ranker)}</h3>")
         self.root = view(
             Row(
                 Column(Div(text="<h3>train</h3>"), Row(self.ranker, self.iterations, spacing=6),
