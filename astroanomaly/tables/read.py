@@ -272,7 +272,8 @@ def _read_special(text: IO[bytes], where: str, kind: str) -> Table:
     content = text.read().decode()
     limit = csv.field_size_limit()
     try:
-        # astropy takes a text of one line for the name of a file, or for an address
-        return text_tables.read(content + "\n", format=kind, guess=False)
+        if "\n" not in content:  # astropy would take it for the name of a file, or for an address
+            content += "\n"
+        return text_tables.read(content, format=kind, guess=False)
     finally:
         csv.field_size_limit(limit)  # astropy raises it for everybody
