@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["cutouts"]
 
 _BROKEN = (
-    OSError,
     EOFError,
     ValueError,
     IndexError,  # of zipfile, for names and extra fields that are cut
