@@ -133,7 +133,9 @@ def _read(path: Path) -> Index | None:
             counts = schema.check_dataset(file, "count", (None,), "i", path)[...]
             total = int(counts.sum())
             known = "id" in file and "id_length" in file
-            return Index(
+            if len(counts) and counts.min() < 0:
+                raise DamagedError(f"{path}: a shard has less than no objects")
+            found = Index(
                 shards=tuple(schema.read_texts(schema.check_dataset(file, "shard", (len(counts),), "S", path))),
                 counts=counts,
                 hashes=_mapped(schema.check_dataset(file, "hash", (total,), "u", path)),
@@ -146,9 +148,21 @@ def _read(path: Path) -> Index | None:
                 names=_mapped(schema.check_dataset(file, "id", (None,), "u", path)) if known else None,
                 lengths=schema.check_dataset(file, "id_length", (len(counts),), "i", path)[...] if known else None,
             )
+            _check_names(found, path)
+            return found
     except (CacheError, UnreadableError) as error:
         _log.info("the index %s is rebuilt: %s", path, error)
         return None
+
+
+def _check_names(index: Index, path: Path) -> None:
+    """Refuse an index whose ids do not add up."""
+    if index.names is None or index.lengths is None:
+        return
+    lengths = [int(length) for length in index.lengths]
+    total = sum(int(count) * length for count, length in zip(index.counts, lengths, strict=True))
+    if index.names.dtype.itemsize != 1 or min(lengths, default=1) < 1 or total != len(index.names):
+        raise DamagedError(f"{path}: its ids have {len(index.names)} bytes, expected {total}")
 
 
 def _mapped(dataset: h5py.Dataset) -> np.ndarray:

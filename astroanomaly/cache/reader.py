@@ -459,6 +459,8 @@ class Cache:
         base = 0
         for index in self._indices:
             indices, candidates = index.candidates(ids)
+            if len(candidates) and not 0 <= candidates.min() <= candidates.max() < len(index.hashes):
+                raise DamagedError("the index of the cache is damaged: remove its index.h5, which is then made again")
             candidates = candidates + base
             numbers = np.searchsorted(self._ends, candidates, "right")
             for number in np.unique(numbers):

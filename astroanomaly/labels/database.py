@@ -218,7 +218,8 @@ class LabelDatabase:
         They would run when labels are read or written: a verdict that was acknowledged could be gone.
         """
         for kind, name, text in self.read("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"):
-            ours = _OUR_TRIGGER.fullmatch(text) is not None if kind == "trigger" else not _CODE.match(text)
+            told = isinstance(text, str)
+            ours = told and (_OUR_TRIGGER.fullmatch(text) is not None if kind == "trigger" else not _CODE.match(text))
             if not ours:
                 raise LabelError(
                     f"{self.path} is a damaged label file: its {kind} {name!r} is not ours; restore it from a copy"

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import getpass
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -273,7 +274,7 @@ class SessionFolder(SessionHome):
         general = build(SessionConfig, self.settings["session"], "session")
         backbone = build(BackboneConfig, self.settings["backbone"], "backbone")
         weights = stored_place(backbone.weights, self.path)  # of a file; a word such as bundled is none
-        if weights.is_file():
+        if os.path.isfile(weights):  # a text that cannot be a path is none
             backbone = dataclasses.replace(backbone, weights=str(weights))
         return RankerContext(
             classes=self.classes,

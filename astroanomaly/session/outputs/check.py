@@ -132,8 +132,9 @@ def _files_of(path: Path) -> Iterator[dict[str, Open]]:
         raise UnreadableError(f"{path} is neither a folder nor a zip archive that can be read: {error}") from error
     with archive:
         names = [item for item in archive.namelist() if not item.endswith("/")]
-        tops = {PurePosixPath(name).parts[0] for name in names}
-        unsafe = [name for name in names if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts]
+        parts = {name: PurePosixPath(name).parts for name in names}  # () of a name that is empty
+        tops = {part[0] for part in parts.values() if part}
+        unsafe = [name for name in names if not parts[name] or name[0] == "/" or "\\" in name or ".." in parts[name]]
         if unsafe or len(tops) != 1 or len(set(names)) < len(names):
             what = f"the name {unsafe[0]!r} leads out of it" if unsafe else "it has not one folder with every file once"
             raise UnreadableError(f"{path} is no bundle of AstroAnomaly: {what}")
