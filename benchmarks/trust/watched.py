@@ -211,9 +211,17 @@ class Worker:
 
     # ------------------------------------------------------------------------------------------------ in the parent
 
+    def _read_note(self) -> tuple[int, float]:
+        """Read what the child is at: twice alike, since it may be writing it at the moment."""
+        note = _HEADER.unpack_from(self._notes, 0)
+        while (again := _HEADER.unpack_from(self._notes, 0)) != note:
+            note = again
+        number, began = note
+        return number, began
+
     def look(self) -> bool:
         """Look after the child; True once the job is done."""
-        number, began = _HEADER.unpack_from(self._notes, 0)
+        number, began = self._read_note()
         ended, status, usage = os.wait4(self._pid, os.WNOHANG)
         if not ended:
             if self._hangs(number, began):
