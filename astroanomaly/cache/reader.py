@@ -457,10 +457,12 @@ class Cache:
         if wrong:
             raise UnknownObjectError(f"{wrong[0]!r} ({type(wrong[0]).__name__}) is no object id: expected text")
         base = 0
-        for index in self._indices:
+        for folder, index in zip(self.folders, self._indices, strict=True):
             indices, candidates = index.candidates(ids)
             if len(candidates) and not 0 <= candidates.min() <= candidates.max() < len(index.hashes):
-                raise DamagedError("the index of the cache is damaged: remove its index.h5, which is then made again")
+                raise DamagedError(
+                    f"the index of the cache {folder} is damaged: remove its index.h5, and it is made again"
+                )
             candidates = candidates + base
             numbers = np.searchsorted(self._ends, candidates, "right")
             for number in np.unique(numbers):

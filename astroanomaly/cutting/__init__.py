@@ -2,6 +2,7 @@
 
 from astroanomaly.cutting.align import align, align_nearest, aligned_padding
 from astroanomaly.cutting.cut import Plane, cut, first_pixels
+from astroanomaly.cutting.damaged import BROKEN_ARCHIVE
 from astroanomaly.cutting.fits_files import open_fits
 from astroanomaly.cutting.fits_headers import check_fits, check_fits_content, check_fits_stream
 from astroanomaly.cutting.grids import (
@@ -20,6 +21,7 @@ from astroanomaly.cutting.padding import ConstantArea, constant_areas, is_counts
 from astroanomaly.cutting.remarks import quiet
 
 __all__ = [
+    "BROKEN_ARCHIVE",
     "ConstantArea",
     "Plane",
     "align",

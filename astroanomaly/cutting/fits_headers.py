@@ -9,13 +9,12 @@ import lzma
 import math
 import os
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from astroanomaly.cutting.damaged import BROKEN_ARCHIVE
 from astroanomaly.errors import UnreadableError
 from astroanomaly.parallel import limits
 
@@ -32,17 +31,7 @@ _BITPIX = (8, 16, 32, 64, -32, -64)
 _SKIP_BYTES = 2**20
 _OPENERS: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
 _MOST_REMEMBERED = 4096
-_DAMAGED = (
-    OSError,
-    EOFError,
-    ValueError,
-    IndexError,  # of zipfile, for names and extra fields that are cut
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-)
+_DAMAGED = (OSError, *BROKEN_ARCHIVE)
 
 _checked: dict[tuple[Any, ...], None] = {}  # files that were checked and have not changed
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from astroanomaly.cutting.damaged import BROKEN_ARCHIVE
 from astroanomaly.errors import CacheError, UnreadableError
 from astroanomaly.files import CHECKSUMS, files_in, parse_json, parse_sums
 from astroanomaly.session.outputs.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, DESCRIPTION
@@ -20,8 +19,7 @@ from astroanomaly.session.outputs.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, D
 __all__ = ["BundleReport", "check_bundle"]
 
 _MAX_TEXT_BYTES = 64 * 2**20  # of the list of checksums, and of the description
-# what zipfile raises on damaged archives
-_BROKEN = (OSError, EOFError, ValueError, IndexError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
+_BROKEN = (OSError, *BROKEN_ARCHIVE)
 Open = Callable[[], IO[bytes]]
 
 
@@ -110,11 +108,12 @@ def _text(path: Path, name: str, there: dict[str, Open]) -> str:
     try:
         with there[name]() as handle:
             content = handle.read(_MAX_TEXT_BYTES + 1)
-        if len(content) > _MAX_TEXT_BYTES:
-            raise CacheError(f"{path}: {name} has more than {_MAX_TEXT_BYTES} bytes: it is no file of ours")
-        return content.decode("utf-8")
-    except (*_BROKEN, UnicodeDecodeError) as error:
+        text = content.decode("utf-8")
+    except _BROKEN as error:
         raise CacheError(f"{path}: {name} cannot be read: {error}") from error
+    if len(content) > _MAX_TEXT_BYTES:
+        raise CacheError(f"{path}: {name} has more than {_MAX_TEXT_BYTES} bytes: it is no file of ours")
+    return text
 
 
 @contextlib.contextmanager

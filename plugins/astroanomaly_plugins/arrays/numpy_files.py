@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +12,13 @@ import numpy as np
 from numpy.lib import format as npy
 
 from astroanomaly import ReadLimits, UnreadableError
+from astroanomaly.cutting import BROKEN_ARCHIVE
 from astroanomaly_plugins.arrays.stacks import ID_NAMES, Reader, Stack, axes_of, libraries_errors, pick, texts
 
 __all__ = ["NPY", "NPZ"]
 
 _PER_OBJECT = "*"  # instead of the name of an array: each image is an array of its own
-_BROKEN = (
-    OSError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    SyntaxError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_BROKEN = (OSError, LookupError, TypeError, SyntaxError, MemoryError, *BROKEN_ARCHIVE)
 
 
 def _list_npy(path: Path, array: str, axes: str) -> Stack:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO
 
 from astroanomaly import FetchError, ReadLimits
+from astroanomaly.cutting import BROKEN_ARCHIVE
 
 __all__ = ["unpack"]
-
-_BROKEN = (
-    EOFError,
-    ValueError,
-    IndexError,  # of zipfile, for names and extra fields that are cut
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-)
 
 
 def unpack(output_file_full_path: str, output_dir: str, files: list[str]) -> None:
@@ -64,7 +52,7 @@ def unpack(output_file_full_path: str, output_dir: str, files: list[str]) -> Non
                     return
                 with archive.open(name) as content:
                     _replace(path, content, most_bytes)
-    except _BROKEN as error:
+    except BROKEN_ARCHIVE as error:
         raise FetchError("the archive that came is cut short or damaged", retryable=True) from error
     files.append(str(path))
 

@@ -33,6 +33,10 @@ def _asked(via: str, options: EuclidOptions) -> EsaArchive | IrsaArchive:
     """Return the archive to ask for objects and mosaics."""
     if via == "irsa":
         return IrsaArchive(options.release, options.releases)
+    return _esa(options)
+
+
+def _esa(options: EuclidOptions) -> EsaArchive:
     return EsaArchive(options.environment, options.login, options.release, options.releases)
 
 
@@ -66,7 +70,7 @@ def find(options: EuclidOptions, size: tuple[int, int]) -> tuple[str, Positions,
     """Return archive, objects, tiles and release; in the mode ``auto`` from the first archive that answers."""
     if options.via != "auto":
         return options.via, *_ask(_asked(options.via, options), options, size)
-    esa = EsaArchive(options.environment, options.login, options.release, options.releases)
+    esa = _esa(options)
     try:
         positions, tiles, release = _ask(esa, options, size)
         if all_there(tiles):
@@ -117,6 +121,8 @@ def _ask(
 def _release_fact(archive: EsaArchive | IrsaArchive) -> Fact:
     chosen = archive.release
     words = f"{chosen.name} at {archive.name}: {chosen.holding.words}"
+    if not any(chosen.name in table for table in (chosen.holding.mosaics, *chosen.holding.catalogues)):
+        words += f" (their names do not say the release; it is {chosen.name} as far as is known)"
     return Fact("release", words, {"name": chosen.name, "archive": archive.name, **asdict(chosen.holding)})
 
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
 import threading
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroanomaly import FetchError, ReadLimits, fetch
+from astroanomaly.cutting import BROKEN_ARCHIVE
 from astroanomaly_plugins.hst.client_safety import json_of, prepare
 from astroanomaly_plugins.hst.mast import server
 
@@ -24,15 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cutouts"]
 
-_BROKEN = (
-    EOFError,
-    ValueError,
-    IndexError,  # of zipfile, for names and extra fields that are cut
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 _local = threading.local()  # a client, and what came last, for each thread
 
@@ -101,7 +91,7 @@ def _check_zip(content: bytes) -> None:
                 raise FetchError("the zip of cutouts grows to far more than its size when it is unpacked")
             for one in about:
                 fetch.is_fits(archive.read(one), one.filename)
-    except _BROKEN as error:
+    except BROKEN_ARCHIVE as error:
         raise FetchError("the zip of cutouts is cut short or damaged", retryable=True) from error
 
 

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from astroanomaly import ReadLimits, UnreadableError, reading
-from astroanomaly_plugins.images.members import BROKEN_ARCHIVE, NOWHERE, SPARSE, Container, Place, open_stream
+from astroanomaly_plugins.images.members import NOWHERE, SPARSE, UNREADABLE_ARCHIVE, Container, Place, open_stream
 from astroanomaly_plugins.images.packed import MAGIC, PACKED, list_packed
 
 __all__ = ["NO_FILES", "SUFFIXES", "Listing", "list_input"]
@@ -228,7 +228,7 @@ def _list_zip(path: Path) -> Listing:
                     )
     except UnreadableError:
         raise
-    except BROKEN_ARCHIVE as error:
+    except UNREADABLE_ARCHIVE as error:
         raise UnreadableError(f"{path} is damaged or cut short, or no zip archive: {error}") from error
     return listing
 
@@ -274,7 +274,7 @@ def _list_tar(path: Path, compression: str) -> Listing:
                     listing.leave_out("link or special file", member.name)
     except UnreadableError:
         raise
-    except BROKEN_ARCHIVE as error:
+    except UNREADABLE_ARCHIVE as error:
         raise UnreadableError(f"{path} is damaged or cut short, or no tar archive: {error}") from error
     for name, place in found.items():
         listing.take(name, place)

@@ -8,7 +8,6 @@ import gzip
 import lzma
 import os
 import struct
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from astroanomaly import UnreadableError
+from astroanomaly.cutting import BROKEN_ARCHIVE
 from astroanomaly_plugins.images.packed import PACKED
 from astroanomaly_plugins.images.pixels import PictureError
 
-__all__ = ["BROKEN_ARCHIVE", "NOWHERE", "SPARSE", "Container", "Place", "open_container", "open_stream"]
+__all__ = ["NOWHERE", "SPARSE", "UNREADABLE_ARCHIVE", "Container", "Place", "open_container", "open_stream"]
 
 Place = Sequence[int]  # offset, bytes, bytes as stored, CRC-32, compression method
 NOWHERE = (0, 0, 0, 0, 0)
@@ -39,20 +39,7 @@ _OPENERS: dict[str, Callable[[Path], Any]] = {
     "bz2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
 }
-BROKEN_ARCHIVE = (
-    OSError,
-    EOFError,
-    ValueError,
-    IndexError,  # of zipfile, for names and extra fields that are cut
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    RecursionError,  # thousands of long names, each of which announces the next
-    MemoryError,
-)
+UNREADABLE_ARCHIVE = (OSError, MemoryError, *BROKEN_ARCHIVE)
 
 
 @dataclass(frozen=True)
@@ -157,7 +144,7 @@ def _archive_errors(path: Path) -> Iterator[None]:
         yield
     except (PictureError, UnreadableError):
         raise
-    except BROKEN_ARCHIVE as error:
+    except UNREADABLE_ARCHIVE as error:
         raise UnreadableError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -202,7 +189,7 @@ def _read_zip_member(path: Path, stream: BinaryIO, member: str, place: Place, li
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, nbytes + 1)
     except UnreadableError:
         raise
-    except (*BROKEN_ARCHIVE, KeyError) as error:
+    except (*UNREADABLE_ARCHIVE, KeyError) as error:
         raise PictureError(f"the archive is damaged at this member: {error}") from error
     if len(data) != nbytes or zlib.crc32(data) != checksum:
         raise PictureError("the archive is damaged at this member: its size or checksum differs from the directory")

@@ -13,7 +13,6 @@ import gzip
 import io
 import lzma
 import re
-import struct
 import tarfile
 import weakref
 import zipfile
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from astroanomaly import AstroAnomalyError, ConfigError, ReadLimits, UnreadableError, reading
-from astroanomaly.cutting import check_fits_content, check_fits_stream, open_fits, quiet
+from astroanomaly.cutting import BROKEN_ARCHIVE, check_fits_content, check_fits_stream, open_fits, quiet
 from astroanomaly_plugins.mosaics.asdf_files import ASDF_START, images_of_asdf
 from astroanomaly_plugins.shared.buckets import open_buckets
 
@@ -34,20 +33,7 @@ _BLOCK_BYTES = 2**20  # that are fetched at once
 _ARCHIVES = ((b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"))
 _TAR_SUFFIX = re.compile(r"\.(tar(\.(gz|bz2|xz))?|tgz|tbz2?|txz)$", re.IGNORECASE)
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
-_BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    IndexError,  # of zipfile
-    struct.error,
-    RuntimeError,  # of members with a password
-    RecursionError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    NotImplementedError,
-)
+_BROKEN = (OSError, *BROKEN_ARCHIVE)
 
 _ANYTHING: tuple[type[Exception], ...] = (Exception,)  # that clients of the web raise
 
