@@ -48,10 +48,11 @@ def _candidates(arguments: argparse.Namespace) -> None:
     more = [str(ids) for ids in table["merged_ids"]] if "merged_ids" in table.colnames else []
     if any(more):
         columns["duplicates"] = more
+    if arguments.sheet is not None:  # before the table, whose reader may end this command, as head does
+        session.contact_sheet(table, arguments.sheet, orientation=arguments.orientation)
     show_table("", list(columns), list(zip(*columns.values(), strict=True)))
     if any(more):
         left_out = int(np.sum(table["n_merged"] - 1))
         say(f"{many(left_out, 'duplicate')} within {radius:g} arcsec of these left out (--merge-radius 0 lists all)")
     if arguments.sheet is not None:
-        session.contact_sheet(table, arguments.sheet, orientation=arguments.orientation)
         say(f"see {arguments.sheet}")
