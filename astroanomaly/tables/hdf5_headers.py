@@ -11,10 +11,11 @@ from typing import NoReturn
 
 __all__ = ["DamagedHeaderError", "HeaderCheck"]
 
-_EXTERNAL, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _ATTRIBUTE_INFO = 0x07, 0x08, 0x0C, 0x10, 0x15  # types of messages
+_DATATYPE, _EXTERNAL, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _ATTRIBUTE_INFO = 3, 7, 8, 12, 16, 21  # types of messages
 _COMPACT, _CONTIGUOUS = 0, 1  # classes of a layout
 _SHARED = 0x02  # flag of a message
 _VARIABLE_LENGTH = 9  # class of a datatype
+_MOST_TYPE, _MOST_PADDING, _MOST_CHARSET = 1, 2, 1  # of values of variable length
 _NOWHERE = 2**64 - 1
 _MOST_HEADER_BYTES = 16 * 2**20  # of one object, all its parts together
 _HEAP_ENTRY = 16  # bytes of the header of an object in a heap
@@ -55,7 +56,7 @@ class HeaderCheck:
         Raises
         ------
         DamagedHeaderError
-            If HDF5 might never come to the end of one of them.
+            If HDF5 might never come to the end of one of them, or crash.
         """
         layouts, plain = 0, True
         for kind, flags, body in self._messages(address):
@@ -63,6 +64,8 @@ class HeaderCheck:
                 layouts += 1
                 plain = plain and layouts == 1 and not flags & _SHARED and self._is_plain(body)
             plain = plain and kind != _EXTERNAL
+            if kind == _DATATYPE and not flags & _SHARED:
+                _check_datatype(body)
             if kind == _ATTRIBUTE_INFO:
                 _refuse_dense(body)
             if kind == _ATTRIBUTE:
@@ -163,6 +166,14 @@ def _refuse_dense(body: bytes) -> None:
         _damaged("the attributes of an object are kept in a heap of their own, which files of this package never have")
 
 
+def _check_datatype(body: bytes) -> None:
+    """Refuse values of variable length that are neither a sequence nor a text: HDF5 does not look, and crashes."""
+    if len(body) < 3 or body[0] & 0x0F != _VARIABLE_LENGTH:
+        return
+    if body[1] & 0x0F > _MOST_TYPE or body[1] >> 4 > _MOST_PADDING or body[2] & 0x0F > _MOST_CHARSET:
+        _damaged("values of variable length are of an unknown kind")
+
+
 def _heaps_of(attribute: bytes) -> set[int]:
     """Addresses of the heaps that the value of an attribute points to."""
     if len(attribute) < 8:
@@ -173,6 +184,7 @@ def _heaps_of(attribute: bytes) -> set[int]:
     if version == 1:  # parts are padded
         name, kind, space = (size + -size % 8 for size in (name, kind, space))
     datatype = attribute[place + name : place + name + kind]
+    _check_datatype(datatype)
     if not datatype or datatype[0] & 0x0F != _VARIABLE_LENGTH:
         return set()
     values = attribute[place + name + kind + space :]

@@ -119,6 +119,22 @@ def test_a_heap_that_has_no_end_is_found_before_the_library_looks_at_it(tmp_path
             pytest.fail("it was opened")
 
 
+@pytest.mark.parametrize("place", ["attribute", "dataset"])
+def test_values_of_variable_length_of_an_unknown_kind_are_refused(tmp_path, place):
+    path = tmp_path / "changed.h5"
+    with h5py.File(path, "w") as file:
+        if place == "attribute":
+            file.attrs["format"] = "astroanomaly-index"
+        else:
+            file.create_dataset("names", data=["a", "b"], dtype=h5py.string_dtype("utf-8"))
+    content = path.read_bytes()
+    text = bytes([0x19, 0x01, 0x01, 0, 16, 0, 0, 0])  # version 1, class 9; a text, UTF-8; 16 bytes
+    assert content.count(text) == 1
+    path.write_bytes(content.replace(text, bytes([0x19, 0x05, *text[2:]])))
+    with pytest.raises(CacheError, match=r"changed\.h5.* variable length are of an unknown kind"), open_hdf5(path):
+        pass
+
+
 def test_a_file_that_changed_is_looked_at_again(tmp_path, secret):
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
