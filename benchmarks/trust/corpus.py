@@ -42,6 +42,7 @@ CORPUS: tuple[tuple[str, str, list[Edit]], ...] = (
     ("index", "index.h5, earlier", [("set", 7297, "0000000000000100"), ("flip", 3058, 0)]),
     ("index", "index.h5, earlier", [("set", 1888, "000000007fffffff"), ("set", 7297, "0000000000000100")]),
     ("index", "index.h5, earlier", [("flip", 6367, 3)]),
+    ("index", "index.h5, earlier", [("flip", 5017, 2)]),
     ("label logs", "labels.sqlite", [("flip", 71530, 0), ("flip", 61243, 7), ("flip", 3233, 7)]),
     ("bundles", "whole.zip", [("flip", 894, 3), ("copy", 1377, 580, 512), ("set", 10970, "0000000080000000")]),
     ("session.toml", "session.toml", [("toml", ["settings", "backbone", "weights"], "a" * 5000)]),
