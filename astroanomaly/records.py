@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from astropy.nddata import NDData
     from astropy.wcs import WCS
 
-from typing import TYPE_CHECKING
-
 from astroanomaly.cutting.directions import sky_scales
 from astroanomaly.cutting.grids import Grid, crop_wcs
 from astroanomaly.cutting.hdus import image_hdus, put_card
@@ -47,6 +45,7 @@ __all__ = [
     "Request",
     "ShardScores",
     "Task",
+    "counted",
     "drain",
 ]
 
@@ -57,6 +56,7 @@ DEFAULT_RANKER = "auto"  # what the labels and the images are enough for
 _SHOWN_SIDE = 256  # CSS pixels of a cutout in a notebook
 _SHOWN_COLUMNS = 20  # catalogue columns beside it
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MOST_FACT_LETTERS = 2000
 _MOST_FACT_BYTES = 65_536  # of its value as JSON
@@ -619,6 +619,26 @@ def drain(steps: Generator[Progress, None, Result], progress: Callable[[Progress
             return end.value
         if progress is not None:
             progress(report)
+
+
+def counted(
+    items: Iterable[Item], stage: str, total: int, progress: Callable[[Progress], None] | None = None
+) -> Iterator[Item]:
+    """Yield items, and report after each how many are done.
+
+    Parameters
+    ----------
+    items
+        What is worked on.
+    stage, total
+        As in `Progress`.
+    progress
+        Called with every report.
+    """
+    for done, item in enumerate(items, 1):
+        yield item
+        if progress is not None:
+            progress(Progress(stage, done, total))
 
 
 @dataclass(frozen=True, eq=False)

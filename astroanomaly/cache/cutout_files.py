@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from astroanomaly._version import __version__
 from astroanomaly.cutting.hdus import TableVersions, image_hdus, put_card
 from astroanomaly.errors import ConfigError
 from astroanomaly.files import atomic_folder, atomic_path, check_new
-from astroanomaly.records import Cutout
+from astroanomaly.records import Cutout, Progress, counted
 from astroanomaly.tables.csv_rows import csv_rows
 
 __all__ = ["OBJECTS_FILE", "file_names", "write_cutouts", "write_folder"]
@@ -75,6 +75,7 @@ def write_cutouts(
     cards: Cards | None = None,
     cards_of: Mapping[str, Cards] | None = None,
     overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
 ) -> list[str]:
     """Write cutouts as FITS; see `Cache.write_cutouts`.
 
@@ -92,18 +93,26 @@ def write_cutouts(
     check_new(path, overwrite=overwrite, folder=not one_file)
     if one_file:
         with atomic_path(path) as temporary:
-            _write_one(cache, ids, temporary, common, own)
+            _write_one(counted(cache.cutouts(ids), "cutouts", len(ids), progress), len(ids), temporary, common, own)
         return [path.name] * len(ids)
     names = file_names(ids)
     with atomic_folder(path, overwrite=overwrite) as folder:
-        write_folder(cache, ids, folder, common, own)
+        write_folder(cache, ids, folder, common, own, progress)
         _write_list(cache, ids, names, folder / OBJECTS_FILE)
     return names
 
 
-def write_folder(cache: _Cache, ids: Sequence[str], folder: Path, cards: Cards, cards_of: Mapping[str, Cards]) -> None:
+def write_folder(
+    cache: _Cache,
+    ids: Sequence[str],
+    folder: Path,
+    cards: Cards,
+    cards_of: Mapping[str, Cards],
+    progress: Callable[[Progress], None] | None = None,
+) -> None:
     """Write one file for each object into a folder that is there; see `file_names`."""
-    for cutout, name in zip(cache.cutouts(ids), file_names(ids), strict=True):
+    cutouts = counted(cache.cutouts(ids), "cutouts", len(ids), progress)
+    for cutout, name in zip(cutouts, file_names(ids), strict=True):
         hdus = cutout.to_hdulist({**cards, **cards_of.get(cutout.object_id, {})})
         hdus.writeto(folder / name, checksum=True)
 
@@ -113,17 +122,17 @@ def _write_list(cache: _Cache, ids: Sequence[str], names: Sequence[str], path: P
         csv_rows(handle, ("object_id", "file"))(zip(ids, names, strict=True))
 
 
-def _write_one(cache: _Cache, ids: Sequence[str], path: Path, cards: Cards, cards_of: Mapping[str, Cards]) -> None:
+def _write_one(cutouts: Iterable[Cutout], count: int, path: Path, cards: Cards, cards_of: Mapping[str, Cards]) -> None:
     """Write all cutouts into one file, one after another: memory is that of one of them."""
     from astropy.io import fits
 
     primary = fits.PrimaryHDU()
     for key, card in cards.items():
         put_card(primary.header, key, card)
-    put_card(primary.header, "NOBJECTS", len(ids), "objects; EXTVER counts them from 1")
+    put_card(primary.header, "NOBJECTS", count, "objects; EXTVER counts them from 1")
     tables = TableVersions()
     with path.open("wb") as handle:
-        for number, cutout in enumerate(cache.cutouts(ids), 1):
+        for number, cutout in enumerate(cutouts, 1):
             hdus = image_hdus(
                 cutout.data, cutout.bands, cutout.units, grid=cutout.grid, offset=cutout.offset,
                 coverage=cutout.coverage, cards={**cutout.cards, **cards_of.get(cutout.object_id, {})},

@@ -241,7 +241,13 @@ class Cache:
         return shard.auxiliary(int(row))
 
     def write_cutouts(
-        self, ids: Sequence[str], path: str | Path, *, one_file: bool = False, overwrite: bool = False
+        self,
+        ids: Sequence[str],
+        path: str | Path,
+        *,
+        one_file: bool = False,
+        overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
     ) -> list[str]:
         """Write cutouts as FITS with their WCS, see `Cutout.to_hdulist`; return the name of each object's file.
 
@@ -252,9 +258,11 @@ class Cache:
             ``SHA256SUMS``; with ``one_file`` a FITS file, where ``EXTVER`` counts the objects.
         overwrite
             Replace the file, or a folder that was made so.
+        progress
+            Called with a `Progress` after each object.
         """
         place = as_path(path, "the folder of cutouts")
-        return write_cutouts(self, as_ids(ids), place, one_file=one_file, overwrite=overwrite)
+        return write_cutouts(self, as_ids(ids), place, one_file=one_file, overwrite=overwrite, progress=progress)
 
     def read(self, ids: Sequence[str]) -> np.ndarray:
         """Read the pixels of some objects, in the order given.

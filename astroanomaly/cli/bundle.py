@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astroanomaly.cli.common import choice_flags, chosen, in_words, many, say_unfinished
+from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import CacheError, ConfigError
 
@@ -44,7 +45,10 @@ def _bundle(arguments: argparse.Namespace) -> None:
     session = Session.open(arguments.session)
     say_unfinished(session)
     out = arguments.out or Path(f"{session.path.absolute().name}-bundle.zip")
-    table = session.write_bundle(out, title=arguments.title, overwrite=arguments.overwrite, **chosen(arguments))
+    with shown() as show:
+        table = session.write_bundle(
+            out, title=arguments.title, overwrite=arguments.overwrite, **chosen(arguments), progress=show
+        )
     parts = [out] if out.is_file() else [item for item in out.rglob("*") if item.is_file()]
     say(f"{many(len(table), 'object')} in {out} ({in_words(sum(item.stat().st_size for item in parts))})")
 

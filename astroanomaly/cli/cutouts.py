@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astroanomaly.cli.common import choice_flags, chosen, in_words, many, read_ids, say_unfinished
+from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
 
@@ -37,11 +38,14 @@ def _cutouts(arguments: argparse.Namespace) -> None:
     if (arguments.folder / "session.toml").exists() or not (arguments.folder / "cache.json").exists():
         session = Session.open(arguments.folder)
         say_unfinished(session)
-        names = session.write_cutouts(out, **how, **chosen(arguments))
+        with shown() as show:
+            names = session.write_cutouts(out, **how, **chosen(arguments), progress=show)
     else:
         if (arguments.top, arguments.threshold, arguments.labelled, arguments.merge_radius) != (None,) * 4:
             raise ConfigError("a cache has no scores and labels to choose by: give --ids FILE, or a session")
         cache = Cache.open(arguments.folder)
-        names = cache.write_cutouts(cache.ids if arguments.ids is None else read_ids(arguments.ids), out, **how)
+        ids = cache.ids if arguments.ids is None else read_ids(arguments.ids)
+        with shown() as show:
+            names = cache.write_cutouts(ids, out, **how, progress=show)
     parts = [out] if arguments.one_file else [item for item in out.iterdir() if item.is_file()]
     say(f"{many(len(names), 'cutout')} in {out} ({in_words(sum(item.stat().st_size for item in parts))})")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from astroanomaly.cli.common import add_command, count, escape_flag, say_missing_caches
 from astroanomaly.cli.label_flags import add_label_flags, label_options
+from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say, show_table
 
 __all__ = ["add"]
@@ -77,6 +78,7 @@ def _add_suspects(parser: argparse.ArgumentParser) -> None:
 def _suspects(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
-    table = Session.open(arguments.session).suspects(arguments.top)
+    with shown() as show:
+        table = Session.open(arguments.session).suspects(arguments.top, progress=show)
     rows = [(str(i), str(label), str(like), f"{sure:.3f}") for i, label, like, sure in table.iterrows()]
     show_table("", ["object_id", "label", "looks like", "confidence"], rows)

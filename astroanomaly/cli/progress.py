@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 from rich.markup import escape
@@ -14,19 +15,27 @@ from rich.progress import Progress as Bars
 from astroanomaly.cli.terminal import err, say_facts
 from astroanomaly.records import Progress, drain
 
-__all__ = ["PlainLines", "follow"]
+__all__ = ["PlainLines", "follow", "shown"]
 
 Result = TypeVar("Result")
 
 
 def follow(steps: Generator[Progress, None, Result]) -> Result:
-    """Run a generator of reports to its end behind progress bars; return what it returns.
+    """Run a generator of reports to its end behind progress bars; return what it returns."""
+    with shown() as show:
+        return drain(steps, show)
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[Callable[[Progress], None]]:
+    """Give what shows reports by progress bars, as long as the block runs.
 
     Without a terminal, as in a batch job, a line is written at the end of each stage, for every message, and every half
     minute with the time that is left. What was understood of a request goes to standard output.
     """
     if not err.is_terminal:
-        return drain(steps, PlainLines().show)
+        yield PlainLines().show
+        return
     with Bars(
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -52,7 +61,7 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
                 figures=escape("  ".join(f"{name} {value:.3g}" for name, value in list(report.values.items())[:4])),
             )
 
-        return drain(steps, show)
+        yield show
 
 
 class PlainLines:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astroanomaly.cli.common import choice_flags, chosen, in_words, many, say_unfinished
+from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say
 
 __all__ = ["add"]
@@ -28,5 +29,8 @@ def _report(arguments: argparse.Namespace) -> None:
     session = Session.open(arguments.session)
     say_unfinished(session)
     out = arguments.out or Path(f"{session.path.absolute().name}-report.html")
-    table = session.write_report(out, title=arguments.title, overwrite=arguments.overwrite, **chosen(arguments))
+    with shown() as show:
+        table = session.write_report(
+            out, title=arguments.title, overwrite=arguments.overwrite, **chosen(arguments), progress=show
+        )
     say(f"{many(len(table), 'object')} in {out} ({in_words(out.stat().st_size)}); a browser prints it into a PDF")

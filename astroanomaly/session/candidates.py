@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from astroanomaly.imaging.compass import sexagesimal
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.learn import label_errors
+from astroanomaly.records import Progress
 from astroanomaly.session.distinct import first_distinct
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
@@ -83,7 +85,7 @@ def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation
     )  # fmt: skip
 
 
-def suspects(session: SessionFolder, n: int) -> QTable:
+def suspects(session: SessionFolder, n: int, progress: Callable[[Progress], None] | None = None) -> QTable:
     """Make the table of the labels that look most wrong; see `Session.suspects`."""
     from astropy.table import QTable
 
@@ -95,7 +97,7 @@ def suspects(session: SessionFolder, n: int) -> QTable:
             f"{session.path} has {len(pairs)} labels, all of them alike: label both nominal objects and anomalies, "
             "then each label can be compared with the others"
         )
-    points = session.points([object_id for object_id, _ in pairs])
+    points = session.points([object_id for object_id, _ in pairs], progress)
     found = label_errors.suspects(points, [label for _, label in pairs])[:n]
     return QTable(
         {

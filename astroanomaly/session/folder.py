@@ -8,7 +8,7 @@ import datetime
 import getpass
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -37,7 +37,7 @@ from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
-from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.records import ANOMALY, NOMINAL, Progress
 from astroanomaly.session.caches import CacheRecord, cache_folders, portable_path, stored_place, write_records
 from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome, read_session
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
@@ -293,15 +293,16 @@ class SessionFolder(SessionHome):
             pass
         return store.get(ids)
 
-    def points(self, ids: Sequence[str]) -> np.ndarray:
+    def points(self, ids: Sequence[str], progress: Callable[[Progress], None] | None = None) -> np.ndarray:
         """Frozen features on the scale of the survey: ``(n, D)`` float32 of length 1, to compare objects by.
 
         Features are computed where they are missing, of the random sample too that the scale is measured on.
         """
         store = FeatureStore.of(self.cache, self.context)
         seed, audit = self.context.seed, frozenset(self.labels.audit)
-        for _ in store.compute(first=[*FeatureScaler.sample(store, seed, audit), *ids], only=()):
-            pass
+        for report in store.compute(first=[*FeatureScaler.sample(store, seed, audit), *ids], only=()):
+            if progress is not None:
+                progress(report)
         return FeatureScaler.of(store, seed, audit).transform(store.get(ids))
 
 

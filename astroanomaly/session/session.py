@@ -571,13 +571,15 @@ class Session(SessionFolder):
         chosen = DEPTHS if depths is None else as_list(depths, "depths", "whole numbers")
         return remaining(self, [as_whole(depth, "depths", 1) for depth in chosen])
 
-    def suspects(self, n: int = 50) -> QTable:
+    def suspects(self, n: int = 50, *, progress: Callable[[Progress], None] | None = None) -> QTable:
         """Return the labels that look most wrong: those that a model contradicts which learnt from all the others.
 
         Parameters
         ----------
         n
             How many, at most. Labels of the audit set are not among them.
+        progress
+            Called with a `Progress` while features that are missing are computed.
 
         Returns
         -------
@@ -590,7 +592,7 @@ class Session(SessionFolder):
         TrainingError
             If only one side is labelled.
         """
-        return suspects(self, as_whole(n, "n", 1))
+        return suspects(self, as_whole(n, "n", 1), progress)
 
     def export(
         self,
@@ -686,6 +688,7 @@ class Session(SessionFolder):
         merge_radius_arcsec: float = 1.0,
         one_file: bool = False,
         overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
     ) -> list[str]:
         """Write objects as FITS with their WCS, score and label; return the name of each one's file.
 
@@ -699,10 +702,12 @@ class Session(SessionFolder):
             These objects instead.
         overwrite
             Replace the file, or a folder that was made so.
+        progress
+            Called with a `Progress` after each object.
         """
         place = as_path(path, "the folder of cutouts")
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
-        return write_cutouts_of(self.cache, table, place, one_file=one_file, overwrite=overwrite)
+        return write_cutouts_of(self.cache, table, place, one_file=one_file, overwrite=overwrite, progress=progress)
 
     def write_report(
         self,
@@ -715,6 +720,7 @@ class Session(SessionFolder):
         ids: Sequence[str] | None = None,
         merge_radius_arcsec: float = 1.0,
         overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
     ) -> QTable:
         """Write a report with pictures of objects as one HTML file, which a browser prints into a PDF.
 
@@ -728,10 +734,15 @@ class Session(SessionFolder):
             Which objects, as in `write_cutouts`.
         overwrite
             Replace the file if it exists.
+        progress
+            Called with a `Progress` after each object.
         """
         place, heading = as_path(path, "the report"), as_text(title, "title") or self.path.absolute().name
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
-        write_report(self.cache, table, place, heading, display=usual_display(self), overwrite=overwrite)
+        write_report(
+            self.cache, table, place, heading,
+            display=usual_display(self), overwrite=overwrite, progress=progress,
+        )  # fmt: skip
         return table
 
     def write_bundle(
@@ -745,6 +756,7 @@ class Session(SessionFolder):
         ids: Sequence[str] | None = None,
         merge_radius_arcsec: float = 1.0,
         overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
     ) -> QTable:
         """Write objects with table, FITS cutouts, pictures, report and labels, for another machine.
 
@@ -756,12 +768,14 @@ class Session(SessionFolder):
             As in `write_report`.
         overwrite
             Replace the archive, or a folder that was made so.
+        progress
+            Called with a `Progress` after each cutout and each picture.
         """
         place, heading = as_path(path, "the bundle"), as_text(title, "title") or self.path.absolute().name
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
         write_bundle(
             self.cache, table, self.labels.current(), place, heading,
-            display=usual_display(self), overwrite=overwrite,
+            display=usual_display(self), overwrite=overwrite, progress=progress,
         )  # fmt: skip
         return table
 

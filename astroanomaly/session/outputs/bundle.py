@@ -7,7 +7,7 @@ import datetime
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from astroanomaly.files import atomic_folder, atomic_path, check_new, temporary_
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.painting import grey_map
 from astroanomaly.labels.consensus import ObjectConsensus
+from astroanomaly.records import Progress, counted
 from astroanomaly.session.outputs.cutouts import cards_of_objects, cards_of_session
 from astroanomaly.session.outputs.pictures import Palette, png, render
 from astroanomaly.session.outputs.provenance import public
@@ -53,6 +54,7 @@ def write_bundle(
     display: Display | None = None,
     palette: Palette = grey_map,
     overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
 ) -> int:
     """Write a bundle of a catalogue's objects in one step; return its size in bytes.
 
@@ -72,6 +74,8 @@ def write_bundle(
         How the pictures look, as in `Painter.paint`; None: as usual.
     overwrite
         Replace the archive, or a folder that was made so.
+    progress
+        Called with a report after each cutout and each picture.
 
     Raises
     ------
@@ -84,13 +88,13 @@ def write_bundle(
         raise ConfigError("there is nothing to put into a bundle: no object was chosen")
     if path.suffix.lower() != ".zip":
         with atomic_folder(path, overwrite=overwrite) as folder:
-            _fill(folder, cache, table, consensus, title, display, palette)
+            _fill(folder, cache, table, consensus, title, display, palette, progress)
         return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
     check_new(path, overwrite=overwrite)
     with temporary_folder(path.absolute()) as above:
         whole = above / "bundle"
         with atomic_folder(whole) as folder:
-            _fill(folder, cache, table, consensus, title, display, palette)
+            _fill(folder, cache, table, consensus, title, display, palette, progress)
         with atomic_path(path) as temporary:
             _zip(whole, temporary, path.stem)
     return path.stat().st_size
@@ -104,6 +108,7 @@ def _fill(
     title: str,
     display: Display | None,
     palette: Palette,
+    progress: Callable[[Progress], None] | None,
 ) -> None:
     ids = [str(object_id) for object_id in table["object_id"]]
     provenance = public(table.meta)
@@ -111,11 +116,14 @@ def _fill(
     pictures = [f"{_PICTURES}/{name}" for name in file_names(ids, ".png")]
     for name in (_CUTOUTS, _PICTURES):
         (folder / name).mkdir()
-    write_folder(cache, ids, folder / _CUTOUTS, cards_of_session(table.meta), cards_of_objects(table))
-    for start in range(0, len(ids), _AT_A_TIME):
-        some = slice(start, start + _AT_A_TIME)
-        for name, picture in zip(pictures[some], render(cache, ids[some], _LARGEST_PX, display, palette), strict=True):
-            (folder / name).write_bytes(png(picture))
+    write_folder(cache, ids, folder / _CUTOUTS, cards_of_session(table.meta), cards_of_objects(table), progress)
+    painted = (
+        picture
+        for start in range(0, len(ids), _AT_A_TIME)
+        for picture in render(cache, ids[start : start + _AT_A_TIME], _LARGEST_PX, display, palette)
+    )
+    for name, picture in zip(pictures, counted(painted, "pictures", len(ids), progress), strict=True):
+        (folder / name).write_bytes(png(picture))
     listed = table.copy()
     listed.meta = dict(provenance)
     for column, names, what in (("cutout", cutouts, "FITS cutout"), ("picture", pictures, "picture")):
@@ -124,7 +132,8 @@ def _fill(
         listed[column].info.meta = {"ucd": "meta.ref"}
     for name in _TABLES:
         write_catalog(listed, folder / name)
-    (folder / _REPORT).write_text(report(cache, table, title, display=display, palette=palette), encoding="utf-8")
+    page = report(cache, table, title, display=display, palette=palette, progress=progress)
+    (folder / _REPORT).write_text(page, encoding="utf-8")
     _write_labels(folder / _LABELS, table, consensus)
     layout = cache.layout
     about: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,6 +13,7 @@ import numpy as np
 from astroanomaly.cache import Cache
 from astroanomaly.cache.cutout_files import file_names, write_cutouts
 from astroanomaly.errors import ConfigError
+from astroanomaly.records import Progress
 from astroanomaly.session.outputs.provenance import public
 
 if TYPE_CHECKING:
@@ -38,13 +39,19 @@ _OF_OBJECT = {  # column -> keyword and comment
 
 
 def write_cutouts_of(
-    cache: Cache, table: QTable, path: Path, *, one_file: bool = False, overwrite: bool = False
+    cache: Cache,
+    table: QTable,
+    path: Path,
+    *,
+    one_file: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
 ) -> list[str]:
     """Write the cutouts of a catalogue's objects; as `Cache.write_cutouts`, with more in the primary headers."""
     ids = [str(object_id) for object_id in table["object_id"]]
     return write_cutouts(
         cache, ids, path, one_file=one_file, cards=cards_of_session(table.meta), cards_of=cards_of_objects(table),
-        overwrite=overwrite,
+        overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,7 @@ from astroanomaly.files import atomic_path, check_new
 from astroanomaly.imaging.compass import Compass, sexagesimal
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.painting import grey_map
+from astroanomaly.records import Progress, counted
 from astroanomaly.session.outputs.links import links
 from astroanomaly.session.outputs.pictures import Palette, marks, png, render
 from astroanomaly.session.outputs.provenance import public
@@ -42,6 +43,7 @@ def write_report(
     *,
     display: Display | None = None,
     overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
 ) -> None:
     """Write the report of a catalogue's objects as one HTML file.
 
@@ -55,13 +57,19 @@ def write_report(
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{path}: a report is a file of HTML, called .html; a browser prints it into a PDF")
     check_new(path, overwrite=overwrite)
-    text = report(cache, table, title, display=display)
+    text = report(cache, table, title, display=display, progress=progress)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def report(
-    cache: Cache, table: QTable, title: str, *, display: Display | None = None, palette: Palette = grey_map
+    cache: Cache,
+    table: QTable,
+    title: str,
+    *,
+    display: Display | None = None,
+    palette: Palette = grey_map,
+    progress: Callable[[Progress], None] | None = None,
 ) -> str:
     """Make the report of a catalogue's objects.
 
@@ -75,6 +83,8 @@ def report(
         Heading.
     display, palette
         How the pictures look, as in `Painter.paint`; None: as usual.
+    progress
+        Called with a report after each object.
 
     Returns
     -------
@@ -93,7 +103,8 @@ def report(
     ids = [str(object_id) for object_id in shown["object_id"]]
     pictures = render(cache, ids, _LARGEST_PX, display, palette)
     turned = cache.pictures.compasses(ids, display, _LARGEST_PX)
-    figures = "".join(map(_figure, shown, pictures, turned))
+    rows = counted(shown, "report", len(shown), progress)
+    figures = "".join(map(_figure, rows, pictures, turned))
     made = datetime.datetime.now(datetime.UTC)
     count = f"{len(table)} object{'s' if len(table) != 1 else ''}"
     if len(shown) < len(table):

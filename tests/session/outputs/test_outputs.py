@@ -207,6 +207,36 @@ def test_a_report_is_printed_on_whole_pages(session, tmp_path, chromium):
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
+def last_of_stages(reports):
+    """Return how far each stage came, in their order."""
+    return {report.stage: (report.done, report.total) for report in reports}
+
+
+def test_what_takes_long_tells_how_far_it_is(session, tmp_path):
+    for write, stages in (
+        (lambda tell: session.write_cutouts(tmp_path / "files", top=5, progress=tell), ["cutouts"]),
+        (lambda tell: session.write_cutouts(tmp_path / "one.fits", top=5, one_file=True, progress=tell), ["cutouts"]),
+        (lambda tell: session.write_report(tmp_path / "r.html", top=5, progress=tell), ["report"]),
+        (
+            lambda tell: session.write_bundle(tmp_path / "b.zip", top=5, progress=tell),
+            ["cutouts", "pictures", "report"],
+        ),
+    ):
+        reports = []
+        write(reports.append)
+        assert last_of_stages(reports) == dict.fromkeys(stages, (5, 5))
+        assert len(reports) == 5 * len(stages)
+
+
+def test_suspects_tell_what_is_computed(session, tmp_path):
+    folder = shutil.copytree(session.path, tmp_path / "again", ignore=shutil.ignore_patterns("derived"))
+    cache = shutil.copytree(session.cache.folders[0], tmp_path / "cache", ignore=shutil.ignore_patterns("derived"))
+    again, reports = Session.open(folder), []
+    again.relocate([cache])
+    again.suspects(3, progress=reports.append)
+    assert {report.stage for report in reports} == {"features"}
+
+
 def test_provenance_names_no_place_on_this_computer():
     given = {
         "session": "/home/ann/search", "caches": "/data/a b/one, relative/two", "ranker": "tuned",
