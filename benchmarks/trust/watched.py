@@ -36,7 +36,7 @@ FAULTS = ("traceback", "crash", "hang", "memory", "silent", "request", "outside"
 OUTCOMES = (*FINE, *FAULTS)  # as the bytes 1, 2 ... of the shared memory
 _MAX_HANG_S = 10.0  # of processor time; six times as long by the clock, for what waits
 _MORE_MEMORY = 3 * 2**30  # bytes that reading an input may need beside the libraries
-_HEADER = struct.Struct("<qd")  # number of the input, and when it began
+_HEADER = struct.Struct("<q")  # number of the input
 _ENDED = -1
 _WATCHED = {
     "request": ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request"),
@@ -130,7 +130,7 @@ class Worker:
         self._notes = mmap.mmap(-1, _HEADER.size + self.job.stop - self._next)
         self._first = self._next
         self._note(self._next - 1)
-        self._began, self._seen, self._cpu = time.monotonic(), _ENDED, 0.0
+        self._seen, self._since, self._cpu = _ENDED, time.monotonic(), 0.0  # number, and when it was first seen
         sys.stdout.flush()
         self._pid = os.fork()
         if self._pid == 0:
@@ -207,30 +207,22 @@ class Worker:
         return self._folder / "work"
 
     def _note(self, number: int) -> None:
-        _HEADER.pack_into(self._notes, 0, number, time.monotonic())
+        _HEADER.pack_into(self._notes, 0, number)
 
     # ------------------------------------------------------------------------------------------------ in the parent
 
-    def _read_note(self) -> tuple[int, float]:
-        """Read what the child is at: twice alike, since it may be writing it at the moment."""
-        note = _HEADER.unpack_from(self._notes, 0)
-        while (again := _HEADER.unpack_from(self._notes, 0)) != note:
-            note = again
-        number, began = note
-        return number, began
-
     def look(self) -> bool:
         """Look after the child; True once the job is done."""
-        number, began = self._read_note()
+        (number,) = _HEADER.unpack_from(self._notes, 0)
         ended, status, usage = os.wait4(self._pid, os.WNOHANG)
         if not ended:
-            if self._hangs(number, began):
+            if self._hangs(number):
                 os.kill(self._pid, signal.SIGKILL)
                 _, _, usage = os.wait4(self._pid, 0)
                 self._take(usage, number, "hang", f"more than {_MAX_HANG_S:g} s")
             return False
         code = os.waitstatus_to_exitcode(status)
-        number, _ = _HEADER.unpack_from(self._notes, 0)
+        (number,) = _HEADER.unpack_from(self._notes, 0)
         if code > 0:
             raise RuntimeError(f"{self.job.kind.name}: {(self._folder / 'harness').read_text()}")
         if code < 0 and number >= self._first:
@@ -249,12 +241,13 @@ class Worker:
             os.waitpid(self._pid, 0)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _hangs(self, number: int, began: float) -> bool:
+    def _hangs(self, number: int) -> bool:
+        """Whether the child has been at one input for too long, as seen from here: it may be half-way through a note."""
         times = psutil.Process(self._pid).cpu_times()
         cpu = times.user + times.system
         if number != self._seen:
-            self._seen, self._cpu = number, cpu
-        waits = time.monotonic() - began
+            self._seen, self._since, self._cpu = number, time.monotonic(), cpu
+        waits = time.monotonic() - self._since
         return number >= self._first and (cpu - self._cpu > _MAX_HANG_S or waits > 6 * _MAX_HANG_S)
 
     def _take(self, usage: Any, number: int, outcome: str, message: str) -> None:
