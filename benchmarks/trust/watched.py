@@ -242,7 +242,7 @@ class Worker:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _hangs(self, number: int) -> bool:
-        """Whether the child has been at one input for too long, as seen from here: it may be half-way through a note."""
+        """Whether the child has been at one input for too long, as seen from here: a note may be half written."""
         times = psutil.Process(self._pid).cpu_times()
         cpu = times.user + times.system
         if number != self._seen:
