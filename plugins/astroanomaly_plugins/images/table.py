@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.table import QTable
 
 from astroanomaly import CatalogError, NameMatcher, read_catalog, read_texts, typed_column
 
@@ -153,6 +152,8 @@ def positions(table: Table, said: Columns = _NOTHING) -> tuple[np.ndarray, np.nd
     CatalogError
         For a value of ``ra`` or ``dec`` that is no position.
     """
+    from astropy.table import QTable
+
     if not table.rows:
         return None
     texts = dict(zip(table.names, map(list, zip(*table.rows, strict=True)), strict=True))

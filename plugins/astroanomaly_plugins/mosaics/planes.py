@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from astroanomaly import AstroAnomalyError, Grid, UnreadableError
 from astroanomaly.cutting import Plane, constant_areas, grid_from_hdu, is_counts, quiet
@@ -53,6 +52,8 @@ def open_plane(
 
 
 def _open_plane(path: Path, number: int, of_cube: int | None, padded: bool) -> tuple[Plane, Grid | None]:
+    from astropy.io import fits
+
     if is_remote(path):
         return _remote_plane(path, number, of_cube)
     with open_place(path, memmap=False, do_not_scale_image_data=True) as hdulist:
@@ -76,6 +77,8 @@ def _open_plane(path: Path, number: int, of_cube: int | None, padded: bool) -> t
 
 def _remote_plane(path: Path, number: int, of_cube: int | None) -> tuple[Plane, Grid | None]:
     """Open an image at an address: only the windows that are cut are fetched, and no padding is looked for."""
+    from astropy.io import fits
+
     with open_place(path, do_not_scale_image_data=True) as hdulist:
         hdu = hdulist[number]
         header, grid, compressed = hdu.header, grid_from_hdu(hdu, hdulist), isinstance(hdu, fits.CompImageHDU)
