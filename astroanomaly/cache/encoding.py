@@ -60,6 +60,12 @@ def fit_block(block: CutoutBlock, layout: Layout) -> CutoutBlock:
     coverage = np.asarray(coverage, dtype=np.float32)
     if coverage.shape != images.shape[:2]:
         raise CacheError(f"object {first!r}: coverage has shape {coverage.shape}, expected {images.shape[:2]}")
+    dec = _numbers(block.dec, len(block), np.nan)
+    nowhere = np.flatnonzero(np.abs(dec) > schema.MOST_DEC)
+    if len(nowhere):
+        raise CacheError(
+            f"object {block.ids[nowhere[0]]!r}: its declination is {dec[nowhere[0]]:g}, expected -90 to 90 degrees"
+        )
     if tuple(block.bands) != layout.bands:
         images, coverage = _reorder(images, coverage, block, layout)
     return CutoutBlock(
@@ -67,7 +73,7 @@ def fit_block(block: CutoutBlock, layout: Layout) -> CutoutBlock:
         images=images,
         bands=layout.bands,
         ra=_numbers(block.ra, len(block), np.nan),
-        dec=_numbers(block.dec, len(block), np.nan),
+        dec=dec,
         grid=block.grid,
         offsets=np.zeros((len(block), 2), np.int64) if block.offsets is None else np.asarray(block.offsets, np.int64),
         coverage=coverage,

@@ -126,10 +126,13 @@ def load_index(folder: Path) -> Index:
 
 
 def _read(path: Path) -> Index | None:
-    """Read an index file; None when it is damaged, since it can be rebuilt."""
+    """Read an index file; None when it is damaged, or nothing would tell that it is: it can be rebuilt."""
     try:
         with schema.open_hdf5(path) as file:
             schema.check_format(file.attrs, "index", path)
+            if not schema.has_digest(file):
+                _log.info("the index %s is rebuilt: it has no digest", path)
+                return None
             counts = schema.check_dataset(file, "count", (None,), "i", path)[...]
             total = int(counts.sum())
             known = "id" in file and "id_length" in file
@@ -230,8 +233,7 @@ def read_part(folder: Path, name: str) -> Part:
     with schema.open_hdf5(path) as file:
         schema.check_format(file.attrs, "shard", path)
         ids = schema.check_dataset(file, "object_id", (None,), "S", path)[...]
-        ra = schema.check_dataset(file, "ra", (len(ids),), "f", path)[...]
-        dec = schema.check_dataset(file, "dec", (len(ids),), "f", path)[...]
+        ra, dec = schema.read_positions(file, len(ids), path)
         schema.check_dataset(file, "images", (len(ids), None, None, None), "fu", path, chunks=False)
         return Part(int(file.attrs["first_task"]), name, ids, ra, dec)
 

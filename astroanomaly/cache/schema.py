@@ -27,6 +27,7 @@ __all__ = [
     "INDEX_FILE",
     "INPUT_FOLDER",
     "LOCK_FILE",
+    "MOST_DEC",
     "PLAN_FILE",
     "SHARD_FOLDER",
     "VERSION",
@@ -36,6 +37,7 @@ __all__ = [
     "column_name",
     "decode_text",
     "described_column",
+    "has_digest",
     "layout_from_plain",
     "layout_to_plain",
     "new_hdf5",
@@ -46,6 +48,7 @@ __all__ = [
     "put_failures",
     "put_texts",
     "read_failures",
+    "read_positions",
     "read_texts",
     "refuse_changed",
     "stored_layout",
@@ -58,6 +61,7 @@ PLAN_FILE = "plan.h5"
 INDEX_FILE = "index.h5"
 LOCK_FILE = ".lock"
 SHARD_FOLDER = "shards"
+MOST_DEC = 90.0  # degrees
 CHECKSUM = "checksum"  # dataset of a shard
 _H5PY_ERRORS = (  # what it raises where bits of a file are others: the library, and its types
     OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError,
@@ -142,7 +146,7 @@ def verify_hdf5(path: Path) -> bool:
         If it is damaged.
     """
     with open_hdf5(path) as file:
-        left_out = verify_digest(path, expected=_DIGEST in file.attrs)
+        left_out = verify_digest(path, expected=has_digest(file))
         if left_out is None:  # then HDF5 itself may find something
             file.visititems(lambda _, item: _read_all(item) if isinstance(item, h5py.Dataset) else None)
         file.visititems(lambda _, item: refuse_unwritten(item, path) if isinstance(item, h5py.Dataset) else None)
@@ -157,6 +161,11 @@ def _read_all(dataset: h5py.Dataset) -> None:
         dataset[start : start + step]
 
 
+def has_digest(file: h5py.File) -> bool:
+    """Whether a file says that it ends with its digest: those of earlier versions do not."""
+    return _DIGEST in file.attrs
+
+
 def refuse_changed(file: h5py.File, path: Path) -> None:
     """Compare a file that is read whole with its digest, if it has one.
 
@@ -165,7 +174,7 @@ def refuse_changed(file: h5py.File, path: Path) -> None:
     DamagedError
         If they differ.
     """
-    verify_digest(path, expected=_DIGEST in file.attrs)
+    verify_digest(path, expected=has_digest(file))
 
 
 def check_format(attributes: Mapping[str, Any], kind: str, path: Path) -> None:
@@ -270,11 +279,25 @@ def read_failures(file: h5py.File, path: Path) -> list[Failure]:
     kinds = ["failed"] * len(ids)
     if "kind" in group:
         kinds = read_texts(check_dataset(group, "kind", shape, "S", path))
-    ra, dec = (check_dataset(group, name, shape, "f", path)[...].tolist() for name in ("ra", "dec"))
+    ra, dec = (values.tolist() for values in read_positions(group, len(ids), path))
     return [
         Failure(object_id, reason, x, y, _KINDS.get(kind, "failed"))
         for object_id, reason, x, y, kind in zip(ids, reasons, ra, dec, kinds, strict=True)
     ]
+
+
+def read_positions(group: h5py.Group, count: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read positions: ``(n,)`` float64 right ascension and declination in degrees, NaN where unknown.
+
+    Raises
+    ------
+    DamagedError
+        For a declination beyond the poles.
+    """
+    ra, dec = (check_dataset(group, name, (count,), "f", path)[...] for name in ("ra", "dec"))
+    if (np.abs(dec) > MOST_DEC).any():  # which NaN is not
+        raise DamagedError(f"{path} is damaged: a declination is beyond {MOST_DEC:g} degrees")
+    return ra, dec
 
 
 def decode_text(value: bytes) -> str:

@@ -88,8 +88,7 @@ def read_positions(folder: Path, shard: str) -> tuple[np.ndarray, np.ndarray]:
         count = len(schema.check_dataset(file, "object_id", (None,), "S", path))
         if "ra" not in file or "dec" not in file:  # written before version 0.3
             return np.full(count, np.nan), np.full(count, np.nan)
-        ra, dec = (schema.check_dataset(file, name, (count,), "f", path)[...] for name in ("ra", "dec"))
-    return ra, dec
+        return schema.read_positions(file, count, path)
 
 
 def read_scores(folder: Path, shard: str) -> ShardScores:
@@ -240,8 +239,7 @@ def _read_part(path: Path, classes: Sequence[str]) -> PartScores:
         part = PartScores(
             schema.check_dataset(file, "tasks", (None,), "i", path)[...],
             ids,
-            schema.check_dataset(file, "ra", (len(ids),), "f", path)[...],
-            schema.check_dataset(file, "dec", (len(ids),), "f", path)[...],
+            *schema.read_positions(file, len(ids), path),
             schema.check_dataset(file, "log_odds", (len(ids), len(classes)), "f", path)[...],
             schema.check_dataset(file, "task", (len(ids),), "i", path)[...],
             schema.read_failures(file, path),

@@ -166,7 +166,7 @@ class Shard:
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
         """``(n,)`` float64 right ascension and declination in ICRS degrees, NaN where unknown (read at each call)."""
         with schema.open_hdf5(self.path) as file:
-            return file["ra"][...], file["dec"][...]
+            return schema.read_positions(file, len(self), self.path)
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read consecutive cutouts.

@@ -128,7 +128,7 @@ def wcs_from_fits(content: bytes, shape: tuple[int, int]) -> WCS:
             if wcs.naxis != 2 and wcs.has_celestial:
                 wcs = wcs.celestial
             wcs.wcs.set()
-    except (ValueError, KeyError, TypeError, OSError, IndexError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, OSError, AttributeError, EOFError, ArithmeticError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("ERROR ")]
         reason = " ".join(lines) or type(error).__name__  # WCSLIB says in which line of its code it was, too
         raise UnreadableError(f"the WCS cannot be understood: {reason}") from error

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -368,6 +369,8 @@ def test_a_wrong_block_is_refused_with_the_object_named(tmp_path):
             writer.add(make_blocks(size=(6, 6)))
         with pytest.raises(CacheError, match=r"'obj-0' has the band 'z'"):
             writer.add(make_blocks(bands=("g", "z")))
+        with pytest.raises(CacheError, match=r"'obj-1': its declination is 91, expected -90 to 90 degrees"):
+            writer.add(replace(make_blocks(n=2), dec=np.array([0.0, 91.0])))
     assert not list((tmp_path / "a" / "shards").iterdir())
 
 

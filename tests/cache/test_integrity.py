@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astroanomaly import Cache, DamagedError, Failure, Layout
+from astroanomaly import AstroAnomalyError, Cache, DamagedError, Failure, Layout
 from astroanomaly.cache.check import cache_files, check_files
 from astroanomaly.cache.repair import repair_cache
 from astroanomaly.cache.scores import PartScores, read_part, read_scores, write_scores
@@ -219,6 +219,20 @@ def test_a_chunk_that_was_never_written_is_no_black_sky(tmp_path, digest):
     assert caught.value.ids == ("o1",)
     np.testing.assert_array_equal(cache.read(["o2"])[0], pixels[2])
     assert set(damaged_in(tmp_path / "cache")) == {path.name}
+
+
+@pytest.mark.parametrize(("name", "changed", "words"), [
+    ("dec", 2e77, "a declination is beyond 90 degrees"), ("grids/fits", 0, "the WCS cannot be understood")
+])  # fmt: skip
+def test_values_that_no_digest_covers_are_checked(tmp_path, name, changed, words):
+    cache = make_cache(tmp_path / "cache", shards=1)
+    path = cache.shards[0].path
+    without_digest(path)
+    with h5py.File(path, "r+") as file:
+        file[name][...] = changed
+    (tmp_path / "cache" / "index.h5").unlink()
+    with pytest.raises(AstroAnomalyError, match=words):
+        _ = Cache.open(tmp_path / "cache")["o1"].wcs
 
 
 @pytest.mark.parametrize("name", ["images", "ra", "offset", "coverage"])
