@@ -154,15 +154,21 @@ class BackboneConfig:
         "tf_efficientnet_lite0), random, pretrained (timm downloads them), or the path of a local .safetensors, .pth, "
         ".pt, .bin or .ckpt file",
     )
-    layers: Literal["auto", "last", "several"] = option(
+    layers: Literal["auto", "last", "several", "scales"] = option(
         "auto",
-        "frozen features: of the end of the network, or of its last four stages as well, in the middle of the cutout; "
-        "auto: several on the sky, the last of pictures",
+        "frozen features. last: of the end of the network; scales: of its last four stages, in the middle of the "
+        "cutout, at the input's size and at three eighths of it; several: of the end and the last four stages; auto: "
+        "scales on the sky, last of pictures",
     )
 
-    def several(self, views: str) -> bool:
-        """Whether frozen features of several layers are meant, of images on the ``sky`` or of a ``picture``."""
-        return views == "sky" if self.layers == "auto" else self.layers == "several"
+    def chosen(self, views: str) -> BackboneConfig:
+        """Return it with layers that are not ``auto``, for images on the ``sky`` or for a ``picture``."""
+        layers: Literal["scales", "last"] = "scales" if views == "sky" else "last"
+        return dataclasses.replace(self, layers=layers) if self.layers == "auto" else self
+
+    def layers_of(self, views: str) -> str:
+        """Return the layers of frozen features; ``auto``, kept by earlier versions, is ``several`` on the sky."""
+        return ("several" if views == "sky" else "last") if self.layers == "auto" else self.layers
 
 
 @dataclasses.dataclass(frozen=True)

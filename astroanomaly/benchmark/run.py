@@ -137,6 +137,7 @@ def benchmark_steps(
         raise ConfigError(f"{protocol.start_with} needs labels itself: start with one that does not, as cold")
     chosen = build_settings(settings or {})
     chosen["input"], _ = choose_views(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)
+    chosen["backbone"] = chosen["backbone"].chosen(chosen["input"].views)
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

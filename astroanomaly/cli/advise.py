@@ -61,7 +61,7 @@ def _of_session(path: Path, labels: Path | None, read_as: Mapping[str, Any]) -> 
         return stored
     settings = {section: session.settings[section] for section in ("session", "stretch", "input")}
     settings["input"] = settings["input"] | {"views": session.model_input.views}
-    settings["backbone"] = to_plain(session.context.backbone)
+    settings["backbone"] = to_plain(session.context.backbone) | {"layers": "auto"}
     return stored + advise(session.cache, settings=settings, labels=labels, label_options=read_as)[1:]
 
 

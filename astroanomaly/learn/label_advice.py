@@ -94,7 +94,8 @@ def compare_views(cache: Cache, labels: Mapping[str, str], settings: Mapping[str
         shown = replace(settings["input"], views=views)
         seen = ModelInput.measure(cache, settings["stretch"], shown, np.random.default_rng((seed, 0)))
         session = settings["session"]
-        context = RankerContext((), seen, settings["backbone"], seed, session.device, engine=session.engine)
+        backbone = settings["backbone"].chosen(views)
+        context = RankerContext((), seen, backbone, seed, session.device, engine=session.engine)
         store = FeatureStore.of(cache, context)
         for _ in store.compute(first=ids, only=()):
             pass

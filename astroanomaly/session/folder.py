@@ -136,6 +136,7 @@ class SessionFolder(SessionHome):
         )
         seed = chosen["session"].seed
         seen, own, ranker, advice = _what_the_model_sees(cache, chosen, classes, start_from)
+        chosen["backbone"] = chosen["backbone"].chosen(seen.views)
         content: dict[str, Any] = {
             "format": "astroanomaly-session",
             "version": SESSION_VERSION,
@@ -307,9 +308,9 @@ class SessionFolder(SessionHome):
 
 
 def _what_the_model_sees(
-    cache: Cache, chosen: Mapping[str, Any], classes: Sequence[str], start_from: str | Path | None
+    cache: Cache, chosen: dict[str, Any], classes: Sequence[str], start_from: str | Path | None
 ) -> tuple[ModelInput, tuple[str, ...], str, tuple[Advice, ...]]:
-    """Measure stretch and views on the cache, or take them, classes and name of the ranker from a checkpoint."""
+    """Measure stretch and views on the cache, or take them, classes, layers and ranker from a checkpoint."""
     own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
     if start_from is None:
         seed = chosen["session"].seed
@@ -326,6 +327,8 @@ def _what_the_model_sees(
             "leave --classes out, or start without --from"
         )
     seen = checkpoint.model_input
+    layers = checkpoint.backbone.layers_of(seen.views)
+    chosen["backbone"] = dataclasses.replace(chosen["backbone"], layers=layers)
     advice = Advice.on_views(seen.views, f"as in the checkpoint {start_from}")
     return seen, tuple(checkpoint.classes), checkpoint.ranker, (advice,)
 

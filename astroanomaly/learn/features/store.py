@@ -48,8 +48,8 @@ def unit_length(features: np.ndarray, *, copy: bool = True) -> np.ndarray:
 class FeatureStore:
     """Frozen features of every object of a cache, float16, under a key of all that decides them.
 
-    They are the pooled features of the end of the network, and of its last stages where several layers are asked for
-    (``widths`` says how many numbers each layer has).
+    They are of the layers that the settings ask for, see `astroanomaly.learn.network.backbone.Backbone.parts`;
+    ``widths`` says how many numbers each layer has.
 
     Finished shards lie in ``derived/<key>/<shard uuid>.npy`` of the cache folder if that can be written to, else in
     ``<folder>/<key>/``, else in memory. Objects are computed in random order, so that a ranking may cover what
@@ -132,7 +132,7 @@ class FeatureStore:
             "backbone": self.backbone_config.name,
             "weights": weights_hash(self.backbone_config, self.seed),
             "input": self.model_input.key,
-            "layers": "several" if self.several else "last",
+            "layers": self.layers,
             "precision": "float16",
             "version": _VERSION,
         }
@@ -144,13 +144,13 @@ class FeatureStore:
         return len(self.cache)
 
     @property
-    def several(self) -> bool:
-        """Whether they are features of several layers."""
-        return self.backbone_config.several(self.model_input.views)
+    def layers(self) -> str:
+        """Which layers they are of, see `astroanomaly.learn.network.backbone.Backbone.parts`."""
+        return self.backbone_config.layers_of(self.model_input.views)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """How many features each layer has, the end of the network first; they add up to D."""
+        """How many features each layer has; they add up to D."""
         return self.network.widths(self.model_input.size)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -278,7 +278,7 @@ class FeatureStore:
         """The network, ready to run (built when first needed)."""
         from astroanomaly.learn.network.backbone import build_backbone
 
-        network = build_backbone(self.backbone_config, size=self.model_input.size, several=self.several, seed=self.seed)
+        network = build_backbone(self.backbone_config, size=self.model_input.size, layers=self.layers, seed=self.seed)
         self.engine.place(network)
         return network.requires_grad_(False)
 

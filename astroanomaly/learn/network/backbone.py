@@ -22,6 +22,7 @@ __all__ = ["LAYERS", "Backbone", "build_backbone", "weights_hash"]
 
 _CENTRE_SIGMA = 0.15  # of the side
 LAYERS = 4  # last stages whose outputs are features beside those of the end
+_SCALE, _SMALLEST = 3 / 8, 32  # of the side, and pixels
 _HUB = ("hf_hub:", "hf-hub:")
 _SIDE_MULTIPLE = 32  # sides that most networks for one size can be made for are multiples of it
 _log = logging.getLogger(__name__)
@@ -44,8 +45,10 @@ class Backbone(nn.Module):
         Seed of the head's weights.
     side
         Side of the images that the network can look at; others are resized to it. 0: any.
-    several
-        Whether the head looks at several layers, see `seen`.
+    layers
+        What the head looks at, see `parts`: ``last``, ``several`` or ``scales``.
+    size
+        Side of the images in pixels; needed for ``scales``.
 
     Notes
     -----
@@ -56,6 +59,7 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    shrink: Tensor | None
 
     def __init__(
         self,
@@ -66,16 +70,18 @@ class Backbone(nn.Module):
         std: tuple[float, ...] = (0.5, 0.5, 0.5),
         seed: int = 0,
         side: int = 0,
-        several: bool = False,
+        layers: str = "last",
+        size: int = 0,
     ) -> None:
         super().__init__()
         self.side = side
-        self.several = several
+        self.layers = layers
         self.network = network
         self.dim = dim
         self.num_classes = num_classes
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("shrink", _shrinking(size) if layers == "scales" else None, persistent=False)
         self.head: nn.Module = nn.Identity()
         if num_classes:
             self.reset_head(num_classes, seed)
@@ -166,17 +172,39 @@ class Backbone(nn.Module):
                 handle.remove()
         return [last, *kept]
 
+    def parts(self, images: Tensor) -> list[Tensor]:
+        """Return what a head looks at, layer by layer.
+
+        Parameters
+        ----------
+        images
+            ``(n, 3, S, S)`` RGB in [0, 1].
+
+        Returns
+        -------
+        list of torch.Tensor
+            ``(n, channels)`` each. ``last``: the pooled features. ``several``: what `layered` gives. ``scales``: the
+            stages of `layered`, of the images and then of the images at three eighths of their size, where what is
+            large and faint is as clear as what is small and bright.
+        """
+        if self.layers == "last":
+            return [self.features(images)]
+        if self.shrink is None or not self.stages():
+            return self.layered(images)
+        smaller = (self.shrink @ images @ self.shrink.T).clamp(0, 1)  # (n, 3, s, s)
+        return self.layered(images)[1:] + self.layered(smaller)[1:]
+
     def seen(self, images: Tensor) -> Tensor:
-        """Return what a head looks at, ``(n, D)``: the pooled features, or those of several layers side by side."""
-        return torch.cat(self.layered(images), 1) if self.several else self.features(images)
+        """Return what a head looks at, ``(n, D)``: the layers of `parts` side by side."""
+        return torch.cat(self.parts(images), 1)
 
     @torch.no_grad()
     def widths(self, size: int) -> tuple[int, ...]:
-        """How many features each layer of `seen` has for images of ``size`` pixels, the end of the network first."""
-        if not self.several:
+        """How many features each layer of `parts` has for images of ``size`` pixels."""
+        if self.layers == "last":
             return (self.dim,)
         training = self.training
-        layers = self.eval().layered(torch.zeros(1, 3, size, size, device=self.mean.device))
+        layers = self.eval().parts(torch.zeros(1, 3, size, size, device=self.mean.device))
         self.train(training)
         return tuple(layer.shape[1] for layer in layers)
 
@@ -190,7 +218,7 @@ def build_backbone(
     num_classes: int = 0,
     *,
     size: int = 0,
-    several: bool = False,
+    layers: str = "last",
     seed: int = 0,
     batch_norm_momentum: float = 0.01,
     drop_rate: float = 0.0,
@@ -207,8 +235,9 @@ def build_backbone(
         Side of the images in pixels. A network made for one size (most transformers) is made for this one, its
         position embeddings resampled. Where that cannot be (a side that is no multiple of the patch), it is made for
         the nearest side that can, and images are resized to it.
-    several
-        Whether its `Backbone.seen` has several layers; a fresh head can look at the end of the network only.
+    layers
+        What its `Backbone.seen` has: ``last``, ``several`` or ``scales``; a fresh head can look at the last only. A
+        network made for one size has no ``scales`` and gets ``several``.
     seed
         Seed of the head and of random weights.
     batch_norm_momentum
@@ -240,7 +269,9 @@ def build_backbone(
     std = tuple(described.get("std") or (0.5,) * 3)
     if len(mean) != 3:
         raise ConfigError(f"backbone.name={config.name}: it takes {len(mean)} channels; expected a network for 3")
-    return Backbone(network, dim, num_classes, mean, std, seed, side, several)
+    if side and layers == "scales":
+        layers = "several"
+    return Backbone(network, dim, num_classes, mean, std, seed, side, layers, size)
 
 
 def weights_hash(config: BackboneConfig, seed: int = 0) -> str:
@@ -352,6 +383,16 @@ def _create(config: BackboneConfig, size: int, seed: int, extra: Mapping[str, An
                 "needs the network once; offline use backbone.weights=bundled, random or the path of a file"
             ) from error
         raise ConfigError(f"backbone {config.name!r} cannot be made for {size} px images: {_line(error)}") from error
+
+
+def _shrinking(size: int) -> Tensor:
+    """Matrix ``(s, size)`` that resizes lines of ``size`` pixels to three eighths: bicubic, antialiased.
+
+    A product with it is the same in every engine.
+    """
+    smaller = max(_SMALLEST, round(_SCALE * size))
+    lines = torch.eye(size)[None, None]  # (1, 1, size, size)
+    return functional.interpolate(lines, (smaller, size), mode="bicubic", antialias=True)[0, 0]
 
 
 def _central(output: Tensor, prefix: int) -> Tensor:

@@ -164,7 +164,7 @@ class Tuned(NetworkRanker):
         from astroanomaly.learn.network.backbone import build_backbone
         from astroanomaly.learn.rankers.probe_head import ProbeHead
 
-        model = build_backbone(config, size=seen.size, several=config.several(seen.views), seed=self.context.seed)
+        model = build_backbone(config, size=seen.size, layers=config.layers_of(seen.views), seed=self.context.seed)
         model.num_classes = len(self.context.classes)
         model.head = ProbeHead(sum(model.widths(seen.size)), model.num_classes)
         return model

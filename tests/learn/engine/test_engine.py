@@ -59,12 +59,12 @@ def all_log_odds(model, cache, engine, tta_views=1):
 
 
 @needs_openvino
-@pytest.mark.parametrize("several", [False, True])
-def test_openvino_ranks_as_torch_does(cache, several):
+@pytest.mark.parametrize("layers", ["last", "several", "scales"])
+def test_openvino_ranks_as_torch_does(cache, layers):
     """Real weights, 240 images; the last batch is a part of one."""
     torch.manual_seed(0)
-    model = real_network(several=several)
-    if several:
+    model = real_network(layers=layers)
+    if layers != "last":
         model.head = nn.Linear(sum(model.widths(32)), 2)
     expected = all_log_odds(model, cache, Engine("torch"))
     found = all_log_odds(model, cache, Engine("openvino"))

@@ -268,3 +268,26 @@ def test_a_seed_gives_the_same_numbers_again():
         seed_everything(11)
         drawn.append((torch.rand(3).tolist(), np.random.rand(3).tolist()))
     assert drawn[0] == drawn[1]
+
+
+def test_scales_are_the_stages_of_the_image_and_of_one_of_three_eighths():
+    network = build_backbone(BackboneConfig("tf_efficientnet_lite0"), size=128, layers="scales").eval()
+    images = torch.rand(2, 3, 128, 128)
+    smaller = functional.interpolate(images, (48, 48), mode="bicubic", antialias=True).clamp(0, 1)
+    with torch.inference_mode():
+        seen = network.seen(images)
+        expected = [*network.layered(images)[1:], *network.layered(smaller)[1:]]
+    torch.testing.assert_close(seen, torch.cat(expected, 1), rtol=1e-3, atol=1e-4)
+    assert network.widths(128) == tuple(layer.shape[1] for layer in expected)
+
+
+def test_a_network_for_one_size_has_one_scale():
+    network = build_backbone(BackboneConfig("vit_tiny_patch16_224", "random"), size=224, layers="scales")
+    assert network.layers == "several"
+
+
+@pytest.mark.parametrize(("views", "kept", "now"), [("sky", "several", "scales"), ("picture", "last", "last")])
+def test_layers_are_chosen_when_a_session_is_made_and_stay_what_they_were(views, kept, now):
+    assert BackboneConfig().layers_of(views) == kept  # as sessions and checkpoints of earlier versions have it
+    assert BackboneConfig().chosen(views).layers == now
+    assert BackboneConfig(layers="several").chosen(views).layers == "several"

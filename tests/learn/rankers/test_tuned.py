@@ -68,7 +68,7 @@ def test_nothing_runs_away_where_a_feature_is_zero():
     assert features.grad.abs().max() < 100
 
 
-@pytest.mark.parametrize("layers", ["last", "several"])
+@pytest.mark.parametrize("layers", ["last", "several", "scales"])
 def test_before_any_step_it_ranks_as_the_probe(cache, layers):
     tuned = fitted(cache, layers=layers, tta_views=1)
     probe = Probe(ProbeOptions(), tuned.context)
@@ -206,7 +206,7 @@ def test_several_kinds_have_a_score_each(cache):
 # ------------------------------------------------------------------------------------------------------------- keeping
 
 
-@pytest.mark.parametrize("layers", ["last", "several"])
+@pytest.mark.parametrize("layers", ["last", "several", "scales"])
 def test_a_checkpoint_scores_the_same(cache, tmp_path, layers):
     ranker = fitted(cache, layers=layers)
     ranker.save(tmp_path / "w.safetensors")
