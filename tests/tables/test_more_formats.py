@@ -147,3 +147,26 @@ def test_what_is_damaged_or_leads_elsewhere_is_refused(tmp_path):
     (tmp_path / "x.reg").write_text("# Region file format: DS9\nfk5\ncircle(a,b,c)\n")
     with pytest.raises((CatalogError, UnreadableError)):
         read_catalog(tmp_path / "x.reg")
+
+
+def test_soft_links_inside_an_hdf5_file_are_followed(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:  # columns called otherwise where they are kept
+        file["raw/c1"], file["raw/c2"], file["raw/c3"] = np.array(NAMES, "S"), SKY.ra.deg, SKY.dec.deg
+        for link, place in (("id", "/raw/c1"), ("ra", "/raw/c2"), ("dec", "/raw/c3")):
+            file[f"catalog/{link}"] = h5py.SoftLink(place)
+        file["catalog/mag"] = np.linspace(20, 21, N)
+        file["newest"], file["gone"] = h5py.SoftLink("/catalog"), h5py.SoftLink("/nowhere")
+    assert sorted(agrees(tmp_path / "x.h5").columns.colnames) == ["dec", "id", "mag", "ra"]
+    for place in ("catalog", "/catalog", "newest", "/newest"):
+        agrees(f"{tmp_path / 'x.h5'}[{place}]")
+    with h5py.File(tmp_path / "y.h5", "w") as file:  # the same columns under two names are one table
+        file["v1/id"], file["v1/ra"], file["v1/dec"] = np.array(NAMES, "S"), SKY.ra.deg, SKY.dec.deg
+        for name in ("id", "ra", "dec"):
+            file[f"latest/{name}"] = h5py.SoftLink(f"/v1/{name}")
+        file["t"] = h5py.SoftLink("/v1")
+    agrees(tmp_path / "y.h5")
+    of_astropy().write(tmp_path / "z.h5", path="deep/table", serialize_meta=True)
+    with h5py.File(tmp_path / "z.h5", "a") as file:
+        file["table"] = h5py.SoftLink("/deep/table")
+    agrees(tmp_path / "z.h5")
+    agrees(f"{tmp_path / 'z.h5'}[table]")
