@@ -35,6 +35,8 @@ __all__ = ["PositionColumns", "has_positions", "has_sky_positions", "pixel_posit
 
 _SEXTRACTOR_PIXEL = re.compile(r"(X|Y)\w*_IMAGE")
 _HOURS = ("h", "hr", "hour", "hours", "hourangle", "h:m:s", "hms")  # units of columns, as files spell them
+_DEGREES = ("deg", "degree", "degrees", "degs", "decimal degrees", "decimal degree", "decimal deg", "deg decimal")
+_SEXAGESIMAL = ("d:m:s", "dms")
 _IN_NAME = re.compile(r"_?[bj]?(1855|1875|1900|1925|1950|1975|2000)(?:\.0)?(?!\d)", re.IGNORECASE)  # an equinox
 _TEXTS_TRIED = 20  # of a column that may hold positions
 _OTHERS_LISTED = 4  # pairs of columns that might have been positions too
@@ -334,16 +336,15 @@ def _degrees(column: Any, name: str, hours: bool, where: str, given: str = "") -
     unit = given or unit
     if raw.dtype.kind in "SUO":
         texts = np.array([x.decode("ascii", "replace") if isinstance(x, bytes) else str(x) for x in raw.tolist()])
-        values, words = _from_texts(texts, mask, hours, words)
+        plain = not words or words in (*_HOURS, *_DEGREES, *_SEXAGESIMAL)
+        scale = 1.0 if plain else _in_degrees(unit or words, name, where)
+        values, words = _from_texts(texts, mask, hours, words, scale)
     elif raw.dtype.kind in "iuf":
         values = raw.astype(np.float64)
         if words in _HOURS:
             values, words = values * 15, "hourangle"
-        elif words and words not in ("degree", "degrees", "degs"):
-            parsed = u.Unit(unit or words, parse_strict="silent")
-            if not parsed.is_equivalent(u.deg):
-                raise CatalogError(f"{where}: the position column {name!r} is in {unit or words}, expected an angle")
-            values = values * parsed.to(u.deg)
+        elif words and words not in _DEGREES:
+            values = values * _in_degrees(unit or words, name, where)
         elif words:
             words = "deg"
     else:
@@ -351,7 +352,23 @@ def _degrees(column: Any, name: str, hours: bool, where: str, given: str = "") -
     return np.where(mask | ~np.isfinite(values), np.nan, values), words
 
 
-def _from_texts(texts: np.ndarray, mask: np.ndarray, hours: bool, words: str) -> tuple[np.ndarray, str]:
+def _in_degrees(unit: Any, name: str, where: str) -> float:
+    """Return how many degrees a unit is."""
+    from astropy import units as u
+
+    parsed = u.Unit(unit, parse_strict="silent")
+    if not parsed.is_equivalent(u.deg):
+        raise CatalogError(
+            f"{where}: the position column {name!r} is in {unit}, expected an angle: say which unit it is in with "
+            "--unit, as in --unit deg, --unit rad or --unit hour"
+        )
+    return float(parsed.to(u.deg))
+
+
+def _from_texts(
+    texts: np.ndarray, mask: np.ndarray, hours: bool, words: str, scale: float
+) -> tuple[np.ndarray, str]:
+    """Read angles that are texts: numbers times a scale, or sexagesimal."""
     from astropy import units as u
     from astropy.coordinates import Angle
 
@@ -362,7 +379,7 @@ def _from_texts(texts: np.ndarray, mask: np.ndarray, hours: bool, words: str) ->
         text = texts[k].strip()
         try:
             number = float(text)
-            values[k] = number * 15 if words in _HOURS else number
+            values[k] = number * (15 if words in _HOURS else scale)
         except ValueError:
             try:
                 values[k] = Angle(text, u.hourangle if in_hours else u.deg).deg

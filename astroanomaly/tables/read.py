@@ -36,6 +36,7 @@ __all__ = ["column_texts", "read_table", "read_texts"]
 _HEAD_BYTES = 2**16
 _FITS = b"SIMPLE  ="
 _XML = re.compile(rb"<(\w+:)?VOTABLE|\A\s*<\?xml")
+_LATEX = re.compile(rb"\s*(%[^\n]*\s*)*\\(begin|documentclass|documentstyle|startdata|tablehead|startlongtable)\b")
 _MAX_MEMORY_RATIO = 64  # of a text table as arrays of one width to its bytes
 _ALWAYS_MEMORY_BYTES = 2**30
 _MAX_REGION_BYTES = 64 * 2**20
@@ -236,6 +237,8 @@ def _parse(
         special = next((name for start, name in _SPECIAL if start.match(head)), None)
         if special is not None and here:
             raise _ForLibraryError
+        if special is None and _LATEX.match(head):
+            raise UnreadableError(f"{where} is LaTeX, which is not read as a table. {_EXPECTED}")
         return read_text(text, where) if special is None else _read_special(text, where, special)
 
 

@@ -209,3 +209,42 @@ def test_a_unit_that_is_given_goes_before_that_of_the_columns(tmp_path):
     for wrong in ("Jy", "hour,deg,deg", "furlong"):
         with pytest.raises(ConfigError, match="expected a unit of angles"):
             read_catalog(tmp_path / "hours.csv", unit=wrong)
+
+
+@pytest.mark.parametrize(
+    ("names", "frame", "scale"),
+    [
+        ("RA (J2000);Dec (J2000)", "icrs", 1.0),
+        ("RA (B1950);Dec (B1950)", "fk4 B1950", 1.0),
+        ("RA (J2000, deg);Dec (J2000, deg)", "icrs", 1.0),
+        ("RA(FK5 J1975) [rad];Dec(FK5 J1975) [rad]", "fk5 J1975", np.pi / 180),
+        ("RA [deg] (FK4);Dec [deg] (FK4)", "fk4 B1950", 1.0),
+        ("R.A.;Dec.", "icrs", 1.0),
+        ("R.A. (decimal degrees);Decl. (decimal degrees)", "icrs", 1.0),
+        ("RA (Galactic);Dec (J2000)", None, 1.0),
+    ],
+)
+@pytest.mark.parametrize("texts", [False, True])
+def test_a_frame_and_a_unit_in_brackets_behind_a_name(tmp_path, names, frame, scale, texts):
+    first, second = names.split(";")
+    lon, lat = degrees(FRAMES[frame or "icrs"][0], **FRAMES[frame or "icrs"][1])
+    rows = [f"o{k};{a * scale:.13f};{b * scale:.13f}" for k, (a, b) in enumerate(zip(lon, lat, strict=True))]
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join([f"id;{names}", *rows]))
+    table = Table.read(path, format="ascii.csv", delimiter=";", converters={"*": [str]} if texts else {})
+    if frame is None:
+        with pytest.raises(CatalogError, match="is contradicted"):
+            read_catalog(table)
+        return
+    for found in (read_catalog(path), read_catalog(table)):
+        assert is_there(found)
+        assert found.sky.frame.split()[0] == frame.split()[0]
+        assert found.sky.columns == (first, second)
+
+
+def test_a_unit_that_is_no_angle_says_how_to_go_on(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("id,RA (wild),Dec (deg)\na,150.119,2.205833\nb,10.5,-0.004\n")
+    with pytest.raises(CatalogError, match=r"'RA \(wild\)' is in wild, expected an angle: .*--unit deg"):
+        read_catalog(path)
+    assert is_there(read_catalog(path, unit="deg"))

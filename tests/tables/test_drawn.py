@@ -1,0 +1,61 @@
+"""Text tables that people print or type: drawn with signs, without names, and what is no table at all."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from astroanomaly import UnreadableError, read_catalog, read_texts
+
+ROWS = [("NGC 1", 150.119, 2.205833), ("M 31", 10.5, -0.004)]
+BOX = """+-------+---------+----------+
+| id    | ra      | dec      |
++-------+---------+----------+
+| NGC 1 | 150.119 | 2.205833 |
+| M 31  | 10.5    | -0.004   |
++-------+---------+----------+
+"""
+MARKDOWN = """| id | ra | dec |
+|:---|---:|---|
+| NGC 1 | 150.119 | 2.205833 |
+| M 31 | 10.5 | -0.004 |
+"""
+PSQL = """  id   |   ra    |   dec
+-------+---------+----------
+ NGC 1 | 150.119 | 2.205833
+ M 31  | 10.5    | -0.004
+"""
+RULED = """=====================
+id        ra      dec
+=====================
+"NGC 1"  150.119  2.205833
+"M 31"   10.5     -0.004
+"""
+
+
+@pytest.mark.parametrize("text", [BOX, MARKDOWN, PSQL, RULED])
+def test_tables_drawn_with_signs(tmp_path, text):
+    (tmp_path / "x.txt").write_text(text)
+    found = read_catalog(tmp_path / "x.txt")
+    assert list(zip(found.ids, found.ra, found.dec, strict=True)) == ROWS
+
+
+@pytest.mark.parametrize("sign", [" ", ",", ";", "\t", "|"])
+def test_the_first_row_of_a_table_without_names_is_a_row(tmp_path, sign):
+    (tmp_path / "x.txt").write_text("".join(sign.join((f'"{name}"', f"{ra}", f"{dec}")) + "\n" for name, ra, dec in ROWS))
+    found = read_catalog(tmp_path / "x.txt", id="col1", ra="col2", dec="col3")
+    assert list(zip(found.ids, found.ra, found.dec, strict=True)) == ROWS
+
+
+@pytest.mark.parametrize("names", ["id,ra,dec,3.6,4.5", "Name,4.5,5.8", "x,y,0.5", "a,1,2"])
+def test_numbers_among_names_are_names(tmp_path, names):
+    (tmp_path / "x.csv").write_text(f"{names}\n" + ",".join("1" * len(names.split(","))) + "\n")
+    assert read_texts(tmp_path / "x.csv", "x.csv").names == names.split(",")
+
+
+def test_latex_is_refused_by_name(tmp_path):
+    table = Table({"id": ["a"], "ra": [1.0], "dec": [2.0]})
+    for kind in ("latex", "aastex"):
+        table.write(tmp_path / "x.tex", format=f"ascii.{kind}", overwrite=True)
+        with pytest.raises(UnreadableError, match=r"x\.tex is LaTeX, which is not read as a table"):
+            read_catalog(tmp_path / "x.tex")
+    assert np.isfinite(read_catalog(table).ra).all()
