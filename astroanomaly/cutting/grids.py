@@ -16,7 +16,14 @@ import numpy as np
 from astroanomaly.cutting.fits_headers import check_fits_content
 from astroanomaly.cutting.frames import celestial_frame
 from astroanomaly.cutting.remarks import quiet
-from astroanomaly.cutting.wcs_cards import BLOCK_BYTES, check_wcs_cards, copy_table, header_block, table_names, wcs_cards
+from astroanomaly.cutting.wcs_cards import (
+    BLOCK_BYTES,
+    check_wcs_cards,
+    copy_table,
+    header_block,
+    table_names,
+    wcs_cards,
+)
 from astroanomaly.errors import UnreadableError
 from astroanomaly.sky import mean_position
 

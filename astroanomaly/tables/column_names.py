@@ -148,7 +148,9 @@ def split_unit(name: str) -> tuple[str, str]:
     """
     unit = ""
     while found := _WITH_UNIT.fullmatch(name):
-        words = [word for word in re.split(r"[,;\s]+", found[2] or found[3]) if word and not _FRAME_WORD.fullmatch(word)]
+        words = [
+            word for word in re.split(r"[,;\s]+", found[2] or found[3]) if word and not _FRAME_WORD.fullmatch(word)
+        ]
         name, unit = found[1], " ".join(words) or unit
     return name, unit
 

@@ -23,8 +23,8 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
     """Open an HDF5 file from elsewhere for reading, once what it holds is known to be sane.
 
     While the block runs, the file counts as being read; see `astroanomaly.reading`. Nothing in it leads to another
-    file: links to other files, external and virtual datasets are refused, and so are filters that HDF5 would load from a
-    library (LZF is one that comes with h5py). Soft links are paths inside the file; `hdf5_links` lists them.
+    file: links to other files, external and virtual datasets are refused, and so are filters that HDF5 would load from
+    a library (LZF is one that comes with h5py). Soft links are paths inside the file; `hdf5_links` lists them.
 
     Returns
     -------

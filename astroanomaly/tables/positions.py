@@ -365,9 +365,7 @@ def _in_degrees(unit: Any, name: str, where: str) -> float:
     return float(parsed.to(u.deg))
 
 
-def _from_texts(
-    texts: np.ndarray, mask: np.ndarray, hours: bool, words: str, scale: float
-) -> tuple[np.ndarray, str]:
+def _from_texts(texts: np.ndarray, mask: np.ndarray, hours: bool, words: str, scale: float) -> tuple[np.ndarray, str]:
     """Read angles that are texts: numbers times a scale, or sexagesimal."""
     from astropy import units as u
     from astropy.coordinates import Angle

@@ -71,7 +71,12 @@ def test_what_would_be_passed_over_is_refused(changed, message):
 
 
 @pytest.mark.parametrize(
-    "scale", [{"CD1_1": -5.5e-5, "CD2_2": 5.5e-5}, {"PC1_1": -5.5e-5, "PC2_2": 5.5e-5}, {"CD001001": -5.5e-5, "CD002002": 5.5e-5}]
+    "scale",
+    [
+        {"CD1_1": -5.5e-5, "CD2_2": 5.5e-5},
+        {"PC1_1": -5.5e-5, "PC2_2": 5.5e-5},
+        {"CD001001": -5.5e-5, "CD002002": 5.5e-5},
+    ],
 )
 def test_the_size_of_the_pixels_is_stated_in_several_ways(scale):
     cards = {key: value for key, value in RIGHT.items() if not key.startswith("CDELT")}

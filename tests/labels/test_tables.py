@@ -365,7 +365,13 @@ def test_names_match_with_another_suffix_and_in_either_form_of_accents():
     known = ["stamps/a.fits.gz", "b", "2.5", "Galaxie_\u00e9", "v1.fits", "v1.png"]
     given = ["a.jpg", "x/b.png", "Galaxie_e\u0301", " Galaxie_e\u0301.png", "a.fits"]
     found = match_ids(given, known)
-    assert [found[name] for name in given] == ["stamps/a.fits.gz", "b", "Galaxie_\u00e9", "Galaxie_\u00e9", "stamps/a.fits.gz"]
+    assert [found[name] for name in given] == [
+        "stamps/a.fits.gz",
+        "b",
+        "Galaxie_\u00e9",
+        "Galaxie_\u00e9",
+        "stamps/a.fits.gz",
+    ]
     assert match_ids(["2.7", "2", "b.5", "Galaxie_e"], known, skip=True) == {"2": "2.5"}  # decimals are no suffix
     with pytest.raises(LabelError, match="could be"):
         match_ids(["v1.jpg"], known)

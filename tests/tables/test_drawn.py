@@ -41,7 +41,9 @@ def test_tables_drawn_with_signs(tmp_path, text):
 
 @pytest.mark.parametrize("sign", [" ", ",", ";", "\t", "|"])
 def test_the_first_row_of_a_table_without_names_is_a_row(tmp_path, sign):
-    (tmp_path / "x.txt").write_text("".join(sign.join((f'"{name}"', f"{ra}", f"{dec}")) + "\n" for name, ra, dec in ROWS))
+    (tmp_path / "x.txt").write_text(
+        "".join(sign.join((f'"{name}"', f"{ra}", f"{dec}")) + "\n" for name, ra, dec in ROWS)
+    )
     found = read_catalog(tmp_path / "x.txt", id="col1", ra="col2", dec="col3")
     assert list(zip(found.ids, found.ra, found.dec, strict=True)) == ROWS
 

@@ -49,6 +49,7 @@ from astroanomaly_plugins.arrays.stacks import Stack, channels_first
 from astroanomaly_plugins.arrays.zarr_stores import ZARR, is_zarr
 from astroanomaly_plugins.shared.columns import COLUMN
 from astroanomaly_plugins.shared.facts import band_fact, left_out_facts, object_fact, size_fact
+from astroanomaly_plugins.shared.folders import is_ours
 
 __all__ = ["ArrayOptions", "ArraySource", "register_sources"]
 
@@ -220,7 +221,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         if is_zarr(item):
             yield item
         elif item.is_dir():
-            yield from _walk(item)
+            if not is_ours(item):
+                yield from _walk(item)
         elif item.is_file() and not item.name.endswith("_metadata.parquet"):
             yield item
 

@@ -103,9 +103,13 @@ def _matches(table: Table, rows: np.ndarray, example: str) -> _Matches:
         )
     others = np.setdiff1d(np.arange(len(table.rows)), used)
     known = {tuple(table.rows[row]) for row in used.tolist()}
-    strange = [row for row in others.tolist() if tuple(table.rows[row]) not in known]  # a row that is there twice is none
+    strange = [
+        row for row in others.tolist() if tuple(table.rows[row]) not in known
+    ]  # a row that is there twice is none
     strangers = [table.rows[row][table.key] for row in strange]
-    return _Matches(table.where, len(table.rows), len(table.rows) - len(strange), len(rows), int((rows >= 0).sum()), strangers)
+    return _Matches(
+        table.where, len(table.rows), len(table.rows) - len(strange), len(rows), int((rows >= 0).sum()), strangers
+    )
 
 
 def _table_facts(matches: list[_Matches]) -> list[Fact]:
@@ -122,7 +126,12 @@ def _table_facts(matches: list[_Matches]) -> list[Fact]:
         if one.named < one.pictures:
             text += f"; {one.pictures - one.named} of {one.pictures} pictures have no row"
         texts.append(text)
-        numbers = {"rows": one.rows, "used": one.used, "pictures": one.pictures, "without_row": one.pictures - one.named}
+        numbers = {
+            "rows": one.rows,
+            "used": one.used,
+            "pictures": one.pictures,
+            "without_row": one.pictures - one.named,
+        }
         value.append({"table": one.where, **numbers, "first": one.strangers[:_SHOWN]})
     return [Fact("table", "; ".join(texts)[:1000], {"tables": value[:100]})]
 

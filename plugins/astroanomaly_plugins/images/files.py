@@ -17,6 +17,7 @@ import numpy as np
 from astroanomaly import ReadLimits, UnreadableError, reading
 from astroanomaly_plugins.images.members import NOWHERE, SPARSE, UNREADABLE_ARCHIVE, Container, Place, open_stream
 from astroanomaly_plugins.images.packed import MAGIC, PACKED, list_packed
+from astroanomaly_plugins.shared.folders import is_ours
 
 __all__ = ["NO_FILES", "SUFFIXES", "THE_TABLE", "Listing", "list_input"]
 
@@ -202,7 +203,7 @@ def _list_folder(path: Path) -> Listing:
             if entry.is_dir(follow_symlinks=False):
                 if _is_hidden(entry.name):
                     listing.leave_out("hidden folder", name)
-                else:
+                elif not is_ours(path / name):
                     deeper.append(name)
             elif entry.is_file():
                 listing.total += 1
