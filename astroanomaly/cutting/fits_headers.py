@@ -31,7 +31,8 @@ _BITPIX = (8, 16, 32, 64, -32, -64)
 _SKIP_BYTES = 2**20
 _OPENERS: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
 _OTHERS = (
-    (b"\x1f\x9d", "packed with compress (.Z); unpack it first"), (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it first"),
+    (b"\x1f\x9d", "packed with compress (.Z); unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it first"),
     (b"PK\x03\x04", "a zip archive"), (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"), (b"\x89HDF", "HDF5"),
     (b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"%PDF", "PDF"), (b"\x93NUMPY", "NumPy"),
 )  # fmt: skip

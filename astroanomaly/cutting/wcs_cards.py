@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,8 @@ def check_wcs_cards(cards: str) -> None:
     Raises
     ------
     UnreadableError
-        If a card whose value is a number has none, or nothing says how large the pixels are.
+        If a card whose value is a number has none, or is there twice with different values; if CD and PC contradict
+        one another; or if nothing says how large the pixels are.
     """
     from astropy.io import fits
     from astropy.io.fits.card import Undefined
@@ -92,6 +94,7 @@ def check_wcs_cards(cards: str) -> None:
     for start in range(0, len(cards), 80):
         card = fits.Card.fromstring(cards[start : start + 80])
         key = str(card.keyword).upper()
+        earlier = values.get(key)
         try:
             values[key] = card.value
         except (fits.VerifyError, ValueError):
@@ -102,8 +105,13 @@ def check_wcs_cards(cards: str) -> None:
         if given and not is_number and key != "EPOCH" and _NUMERIC_KEYWORD.fullmatch(key):
             text = str(stated).strip("' ")
             raise UnreadableError(f"{key} = {text!r} in its header is no number: correct this card of its WCS")
+        if earlier is not None and earlier != stated and (key.startswith("CTYPE") or _NUMERIC_KEYWORD.fullmatch(key)):
+            raise UnreadableError(
+                f"{key} is in its header twice, as {earlier!r} and as {stated!r}: take out the wrong one"
+            )
     if "PLTRAH" in values:
         return
+    _refuse_two_matrices(values)
     for axis in re.findall(r"CTYPE(\d)\b", " ".join(key for key in values if _ON_THE_SKY.match(str(values[key])))):
         table = str(values[f"CTYPE{axis}"])[4:].upper().startswith("-TAB")
         scales = re.compile(rf"CDELT{axis}|(PC|CD)({axis}_\d+|00{axis}\d{{3}})")
@@ -111,6 +119,29 @@ def check_wcs_cards(cards: str) -> None:
             raise UnreadableError(
                 f"its WCS does not say how large the pixels are: it has neither CDELT{axis} nor CD{axis}_{axis}. Add "
                 "them to its header, or take CTYPE away if it has no WCS"
+            )
+
+
+def _refuse_two_matrices(values: Mapping[str, Any]) -> None:
+    """Refuse CD beside another PC, which the standard forbids: WCSLIB takes PC with CDELT, which is 1 beside a CD."""
+    axes = {int(key[2]) for key in values if re.fullmatch(r"(CD|PC)\d_\d", key)}
+    has = {kind: any(re.fullmatch(rf"{kind}\d_\d", key) for key in values) for kind in ("CD", "PC")}
+    if not all(has.values()):
+        return
+    pairs = {
+        (i, j): (
+            float(values.get(f"CD{i}_{j}", 0.0)),
+            float(values.get(f"PC{i}_{j}", float(i == j))) * float(values.get(f"CDELT{i}", 1.0)),
+        )
+        for i in axes
+        for j in axes
+    }
+    largest = max(abs(number) for pair in pairs.values() for number in pair)
+    for (i, j), (of_cd, of_pc) in pairs.items():
+        if abs(of_cd - of_pc) > 1e-5 * largest:
+            raise UnreadableError(
+                f"its header has CD{i}_{j} = {of_cd:g}, but PC{i}_{j} times CDELT{i} is {of_pc:g}: they contradict one "
+                "another. Take out the wrong ones"
             )
 
 

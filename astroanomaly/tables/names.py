@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from urllib.parse import unquote, urlsplit
 
 __all__ = ["NameMatcher"]
 
@@ -19,7 +20,7 @@ class NameMatcher:
     The id itself; else ids with the same base name, which is what follows the last slash or backslash and may lack its
     suffix, or have another one; of these, those whose folders are the same as far as both names go. ``1.0`` is the id
     ``1``, since a column of numbers with gaps turns ids into such. Letters with accents are the same in one character
-    and in two, as in the names of files of macOS.
+    and in two, as in the names of files of macOS. Of an address its path is compared.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class NameMatcher:
         """
         if name in self._exact:
             return [name]
-        key = name.strip().replace("\\", "/").removeprefix("./").lstrip("/")
+        key = _of_address(name.strip()).replace("\\", "/").removeprefix("./").lstrip("/")
         if key in self._exact:
             return [key]
         bases = self._by_base()
@@ -85,6 +86,16 @@ def _folders_agree(one: str, other: str) -> bool:
     """Whether the folders of two names are the same as far as both go."""
     pairs = zip(one.split("/")[-2::-1], _composed(other).replace("\\", "/").split("/")[-2::-1], strict=False)
     return all(first == second for first, second in pairs)
+
+
+def _of_address(name: str) -> str:
+    """Return the path of an address as a file would have it: without host and query, ``%20`` as a blank."""
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
+        return name
+    try:
+        return unquote(urlsplit(name).path) or name
+    except ValueError:
+        return name
 
 
 def _composed(name: str) -> str:

@@ -51,6 +51,10 @@ _NOTHING = frozenset(("null", "--", "n/a", "none"))  # gaps in a column of numbe
 _RULE = re.compile(r":?-+:?")  # the line below the names and units, as VizieR writes it; Markdown puts colons
 _FRAME = re.compile(r"[-+=: ]*")
 _FRAME_LINE = re.compile(r"[-+=|: \t]*[-=]{3}[-+=|: \t]*")  # of a table drawn with signs, as TOPCAT and psql print it
+_ANGLES = (
+    "deg", "degree", "degrees", "rad", "radian", "radians", "arcsec", "mas", "h", "hour", "hours", "hourangle", "hms",
+    "h:m:s", "d:m:s", "dms",
+)  # fmt: skip
 _USUAL = {
     name
     for names in (ID_NAMES, LABELLED_ID_NAMES, LABEL_NAMES, SKY_TEXT_NAMES, *SKY_NAMES, *PIXEL_NAMES)
@@ -197,6 +201,8 @@ class _Reader:
             units, ahead = ahead[0][1], ahead[2:]
         elif ahead and _is_rule(ahead[0][1]):
             ahead = ahead[1:]
+        elif len(ahead) > 1 and _are_units(ahead[0][1], ahead[1][1]):
+            units, ahead = [text.strip("()[]") for text in ahead[0][1]], ahead[1:]
         blocks: list[list[str]] = [[] for _ in names]
         numbers: array.array[int] = array.array("q")
         body = itertools.chain(ahead, ((line, self._bare(row)) for line, row in rows))
@@ -317,6 +323,14 @@ def _split_blanks(line: str) -> list[str]:
 
 def _is_rule(row: Sequence[str]) -> bool:
     return bool(row) and all(map(_RULE.fullmatch, row))
+
+
+def _are_units(row: Sequence[str], next_row: Sequence[str]) -> bool:
+    """Whether the row below the names holds units: words of angles among them, and numbers below each unit."""
+    if len(row) != len(next_row) or not any(text.strip("()[]").lower() in _ANGLES for text in row):
+        return False
+    pairs = [(text, below) for text, below in zip(row, next_row, strict=True) if text.strip("-")]
+    return all(not _FLOAT.fullmatch(text) and (not below or below[0] in "+-.0123456789\u2212") for text, below in pairs)
 
 
 def _unescaped(table: TextTable) -> TextTable:

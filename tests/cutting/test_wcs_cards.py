@@ -62,6 +62,10 @@ def test_an_equinox_in_quotes_is_the_frame():
         ({"EQUINOX": "now"}, "EQUINOX = 'now' in its header is no number"),
         ({"CDELT1": None, "CDELT2": None}, "neither CDELT1 nor CD1_1"),
         ({"CDELT2": None}, "neither CDELT2 nor CD2_2"),
+        (
+            {"CD1_1": -5.5e-5, "CD2_2": 5.5e-5, "PC1_1": 1.0, "PC2_2": 1.0, "CDELT1": 1.0},
+            "CD1_1 .* PC1_1 .* contradict",
+        ),
     ],
 )
 def test_what_would_be_passed_over_is_refused(changed, message):
@@ -89,3 +93,23 @@ def test_what_astropy_assumes_is_not_printed_with_each_file(caplog):
     with caplog.at_level(logging.INFO):
         assert grid({**RIGHT, "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-4}).wcs.sip is not None
     assert "SIP" not in caplog.text
+
+
+def test_a_card_that_is_there_twice():
+    for value, wrong in ((150.0, False), (151.0, True)):
+        header = fits.Header(RIGHT)
+        header.append(("CRVAL1", value), end=True)
+        if wrong:
+            with pytest.raises(UnreadableError, match=r"CRVAL1 is in its header twice, as 150\.0 and as 151\.0"):
+                grid_from_hdu(fits.PrimaryHDU(np.zeros((40, 300), np.float32), header))
+        else:
+            assert grid_from_hdu(fits.PrimaryHDU(np.zeros((40, 300), np.float32), header)) is not None
+
+
+def test_cd_and_pc_that_say_the_same_are_read():
+    angle = np.radians(30)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = {f"{kind}{i + 1}_{j + 1}": turn[i, j] for kind in ("CD", "PC") for i in (0, 1) for j in (0, 1)}
+    scales = {"CD1_1": -5.5e-5, "CD1_2": -5.5e-5, "CD2_1": 5.5e-5, "CD2_2": 5.5e-5}
+    matrix |= {key: float(f"{matrix[key] * scale:.9g}") for key, scale in scales.items()}
+    assert grid({**RIGHT, **matrix}).wcs.has_celestial

@@ -377,6 +377,12 @@ def test_names_match_with_another_suffix_and_in_either_form_of_accents():
         match_ids(["v1.jpg"], known)
 
 
+def test_an_address_means_the_file_that_it_ends_in():
+    known = ["NGC 1.png", "M+3.png", "s3/x.png"]
+    given = ["https://x.org/im/NGC%201.png?size=9", "http://x.org/M%2B3.png", "s3://bucket/deep/x.png"]
+    assert list(match_ids(given, known).values()) == known
+
+
 def test_what_file_managers_leave_in_folders_is_no_label(tmp_path):
     for name in ("anomaly/a.jpg", "anomaly/Thumbs.db", "anomaly/._a.jpg", "nominal/desktop.ini", "nominal/b.jpg"):
         (tmp_path / "classes" / name).parent.mkdir(parents=True, exist_ok=True)

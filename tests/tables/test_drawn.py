@@ -61,3 +61,18 @@ def test_latex_is_refused_by_name(tmp_path):
         with pytest.raises(UnreadableError, match=r"x\.tex is LaTeX, which is not read as a table"):
             read_catalog(tmp_path / "x.tex")
     assert np.isfinite(read_catalog(table).ra).all()
+
+
+@pytest.mark.parametrize("units", [",deg,deg", "-,[deg],[deg]", "---,(rad),(rad)"])
+def test_a_row_of_units_below_the_names_holds_units(tmp_path, units):
+    (tmp_path / "x.csv").write_text(f"id,ra,dec\n{units}\nNGC 1,1.5,-0.5\n")
+    found = read_catalog(tmp_path / "x.csv")
+    scale = np.degrees(1) if "rad" in units else 1
+    assert list(found.ids) == ["NGC 1"]
+    assert (found.ra[0], found.dec[0]) == pytest.approx((1.5 * scale, -0.5 * scale), abs=1e-10)
+    assert found.sky.stated
+
+
+def test_a_row_with_such_a_word_is_no_row_of_units(tmp_path):
+    (tmp_path / "x.csv").write_text("id,ra,dec,grade\na,1,2,h\nb,3,4,h\n")
+    assert list(read_catalog(tmp_path / "x.csv").ids) == ["a", "b"]

@@ -248,3 +248,27 @@ def test_a_unit_that_is_no_angle_says_how_to_go_on(tmp_path):
     with pytest.raises(CatalogError, match=r"'RA \(wild\)' is in wild, expected an angle: .*--unit deg"):
         read_catalog(path)
     assert is_there(read_catalog(path, unit="deg"))
+
+
+@pytest.mark.parametrize(("second", "clash"), [("rad", True), ("deg", False), (None, False), ("arcsec", True)])
+@pytest.mark.parametrize("first", ["deg", None])
+def test_tables_in_other_units_are_not_taken_together(tmp_path, first, second, clash):
+    tables = []
+    for k, unit in enumerate((first, second)):
+        one = Table(
+            {
+                "ID": [f"o{k}"],
+                "RA": [PLACE.ra.to_value(unit or "deg")[k]],
+                "DEC": [PLACE.dec.to_value(unit or "deg")[k]],
+            }
+        )
+        one["RA"].unit = one["DEC"].unit = unit
+        tables.append(fits.BinTableHDU(one))
+    fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(tmp_path / "x.fits")
+    if clash:
+        with pytest.raises(CatalogError, match="they differ in the unit of 'RA'"):
+            read_catalog(tmp_path / "x.fits")
+        part = read_catalog(f"{tmp_path / 'x.fits'}[2]")
+        assert SkyCoord(part.ra, part.dec, unit="deg").separation(PLACE[1:]).mas.max() < 1
+    else:
+        assert is_there(read_catalog(tmp_path / "x.fits"))

@@ -170,3 +170,29 @@ def test_soft_links_inside_an_hdf5_file_are_followed(tmp_path):
         file["table"] = h5py.SoftLink("/deep/table")
     agrees(tmp_path / "z.h5")
     agrees(f"{tmp_path / 'z.h5'}[table]")
+
+
+def test_columns_of_parquet_that_no_table_can_have_are_named(tmp_path):
+    frame = pd.DataFrame({"id": NAMES, "ra": SKY.ra.deg, "dec": SKY.dec.deg, "spectrum": [[1, 2]] * N})
+    frame["seen"] = pd.date_range("2026-01-01", periods=N, tz="UTC")
+    frame["late"] = [None, *pd.date_range("2026-01-01", periods=N - 1)]
+    frame["lasted"] = pd.to_timedelta(np.arange(N), "s")
+    frame.to_parquet(tmp_path / "x.parquet")
+    found = agrees(tmp_path / "x.parquet")
+    assert found.found["not_plain"] == "spectrum"
+    assert str(found.columns["seen"][1]).startswith("2026-01-02 00:00:00")
+    assert found.columns["late"].mask.tolist() == [True] + [False] * (N - 1)
+    assert found.columns["lasted"][3] > 0
+    fits.writeto(tmp_path / "r.fits", np.ones((300, 300), np.float32), _header())
+    cache = ingest(
+        "fits", [tmp_path / "r.fits"], catalog=tmp_path / "x.parquet", size=16, out=tmp_path / "c", workers=1
+    )
+    assert cache.facts["columns left out"].value == {"number": 1, "first": ["spectrum"]}
+    assert {"seen", "late"} <= set(cache.table().colnames)
+
+
+def _header():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150.1, 2.05], [150, 150]
+    wcs.wcs.cd = np.array([[-1, 0], [0, 1]]) * 4.0 / 3600
+    return wcs.to_header()

@@ -124,6 +124,12 @@ class ArraySource:
         columns, positions, words = _columns(stacks, options)
         dtype = "uint8" if kind == "display" else options.dtype
         payload = {"bands": list(bands), "size": [height, width], "kind": kind}
+        left = {
+            "no stack of arrays": others,
+            "array that is neither the images nor one value for each": [
+                f"{stack.path.name}[{name}]" for stack in stacks for name in stack.unused
+            ],
+        }
         facts = [
             Fact("positions", words, {"kind": "table" if positions else "none"}),
             Fact("ids", "names beside the images, else numbers", {"column": None}),
@@ -133,7 +139,7 @@ class ArraySource:
                 f"{len(stacks) + len(others)} found: {len(stacks)} used, {len(others)} left out",
                 {"found": len(stacks) + len(others), "used": len(stacks), "failed": 0, "left_out": len(others)},
             ),
-            *left_out_facts({"no stack of arrays": others} if others else {}),
+            *left_out_facts({reason: names for reason, names in left.items() if names}),
             band_fact(dict.fromkeys(bands, ()), note=f"{kind} pixels, from {_READERS[stacks[0].kind].summary}"),
             size_fact((height, width), None),
         ]

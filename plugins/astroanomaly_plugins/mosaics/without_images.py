@@ -29,6 +29,8 @@ def what_instead(path: Path) -> str:
         with quiet(), open_place(path) as hdus:
             tables = [hdu for hdu in hdus if not hdu.is_image]
             names = [str(hdu.name).upper() for hdu in tables]
+            if hdus[0].header.get("GROUPS") is True:
+                return "it holds random groups, as visibilities of an interferometer: make an image of them first"
             if is_target_pixel_file(hdus):
                 return (
                     "it is a target pixel file of Kepler or TESS, whose images are cells of a table: sum or choose "

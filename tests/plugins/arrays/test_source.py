@@ -246,3 +246,14 @@ def test_soft_links_inside_an_hdf5_file_are_followed(tmp_path):
         file["set/outside"] = h5py.ExternalLink("/etc/hostname", "x")
     with pytest.raises(UnreadableError, match="/set/outside: is a link to another file"):
         cut(tmp_path / "x.h5", tmp_path / "d")
+
+
+def test_arrays_that_are_not_taken_are_named(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["images"], file["masks"], file["z"], file["x"] = FLUX, FLUX > 0, np.arange(N), np.arange(24)
+    np.savez(tmp_path / "y.npz", images=FLUX, masks=FLUX > 0, z=np.arange(N), psf=np.ones((5, 5)))
+    for name, unused in (("x.h5", ["x.h5[masks]", "x.h5[x]"]), ("y.npz", ["y.npz[masks]", "y.npz[psf]"])):
+        cache = cut(tmp_path / name, tmp_path / f"c-{name}", array="images")
+        reasons = cache.facts["left out"].value["reasons"]
+        assert reasons == {"array that is neither the images nor one value for each": {"number": 2, "first": unused}}
+        assert "z" in cache.table().colnames
