@@ -10,6 +10,7 @@ import numpy as np
 
 from astroanomaly.errors import CatalogError
 from astroanomaly.tables.hdf5 import hdf5_links, open_hdf5
+from astroanomaly.tables.parquet import NOT_PLAIN
 from astroanomaly.tables.serialized import check_yaml
 from astroanomaly.tables.several import one_table
 
@@ -51,14 +52,24 @@ def read_hdf5_table(path: Path, where: str, wanted: Callable[[Table], bool], pla
                 columns[name] = item
         linked = {link: places[name] for link, name in links.items() if name in columns}
         for group, some in _groups(columns, linked, links):
+            length = len(next(iter(some.values())))
+            wide = [name for name, item in places.items() if _is_wide(item, name, group, length)]
             called = [group, *(link for link, leads in links.items() if leads == group)]
             calls = [str(len(tables)), *called, *(f"/{text}" for text in called if text != "/")]
-            tables.append((calls, _columns(some)))
+            table = _columns(some)
+            table.meta[NOT_PLAIN] = [name.rpartition("/")[2] for name in wide]
+            tables.append((calls, table))
         if not tables:
             raise CatalogError(
                 f"{where} holds no table: neither a compound dataset nor columns of one length in a group"
             )
         return one_table(tables, place, wanted, where)
+
+
+def _is_wide(item: Any, name: str, group: str, length: int) -> bool:
+    """Whether a dataset has several values, or none that a table can have, for each row of a group."""
+    inside = (name.rpartition("/")[0] or "/") == group and bool(getattr(item, "shape", ()))
+    return inside and item.shape[0] == length and not _is_column(item)
 
 
 def _is_column(item: Any) -> bool:

@@ -76,3 +76,18 @@ def test_a_row_of_units_below_the_names_holds_units(tmp_path, units):
 def test_a_row_with_such_a_word_is_no_row_of_units(tmp_path):
     (tmp_path / "x.csv").write_text("id,ra,dec,grade\na,1,2,h\nb,3,4,h\n")
     assert list(read_catalog(tmp_path / "x.csv").ids) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"ARROW1\0\0\xff", "Feather"),
+        (b"\x80\x05\x95\xff", "a pickle"),
+        (b"MATLAB 5.0 MAT-file", "MATLAB"),
+        (b"SR\0\4\0\0", "IDL"),
+    ],
+)
+def test_files_of_other_programs_are_refused_by_name(tmp_path, start, words):
+    (tmp_path / "x.dat").write_bytes(start + bytes(200))
+    with pytest.raises(UnreadableError, match=rf"x\.dat is {words}.*, which is not read as a table"):
+        read_catalog(tmp_path / "x.dat")

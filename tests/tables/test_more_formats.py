@@ -196,3 +196,26 @@ def _header():
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150.1, 2.05], [150, 150]
     wcs.wcs.cd = np.array([[-1, 0], [0, 1]]) * 4.0 / 3600
     return wcs.to_header()
+
+
+def test_columns_of_hdf5_that_no_table_can_have_are_named(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["c/id"], file["c/ra"], file["c/dec"] = np.array(NAMES, "S"), SKY.ra.deg, SKY.dec.deg
+        file["c/mags"], file["c/z"], file["c/edges"] = np.ones((N, 5)), np.ones(N, complex), np.arange(N + 1)
+    assert agrees(tmp_path / "x.h5").found["not_plain"] == "mags, z"
+
+
+def test_arrays_of_any_length_in_a_fits_table_are_no_text(tmp_path):
+    parts = np.empty(N, dtype=object)
+    parts[:] = [np.ones(k + 1, "f4") for k in range(N)]
+    columns = [
+        fits.Column("id", "4A", array=NAMES), fits.Column("ra", "D", array=SKY.ra.deg),
+        fits.Column("dec", "D", array=SKY.dec.deg), fits.Column("spectrum", "PE()", array=parts),
+        fits.Column("wave", "C", array=np.ones(N, "c8")), fits.Column("z", "E", array=np.arange(N)),
+    ]  # fmt: skip
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "x.fits")
+    fits.writeto(tmp_path / "r.fits", np.ones((300, 300), np.float32), _header())
+    cache = ingest("fits", [tmp_path / "r.fits"], catalog=tmp_path / "x.fits", size=16, out=tmp_path / "c", workers=1)
+    assert cache.facts["columns left out"].value == {"number": 2, "first": ["spectrum", "wave"]}
+    assert "z" in cache.table().colnames
+    assert "spectrum" not in cache.table().colnames

@@ -14,7 +14,7 @@ from astroanomaly_plugins.shared.folders import is_ours
 
 __all__ = ["SUFFIX", "Listing", "find_files", "words_of"]
 
-SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|xz|fz|z))?$|\.fz$|\.asdf$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|xz|fz|z))*$|\.fz(\.(gz|bz2|xz))?$|\.asdf$", re.IGNORECASE)
 
 
 @dataclass

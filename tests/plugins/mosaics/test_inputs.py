@@ -1,5 +1,6 @@
 """Every file and image that is found is cut, is a failure, or is left out with a reason; bands wherever they are."""
 
+import gzip
 import itertools
 import lzma
 import shutil
@@ -382,6 +383,16 @@ def test_a_cache_inside_the_folder_is_no_input(tmp_path):
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "p.png")
     pictures = ingest("images", [tmp_path], out=tmp_path / "f")
     assert pictures.facts["files"].value == {"found": 3, "used": 1, "replaced": 0, "left_out": 2}
+
+
+def test_a_file_packed_twice_is_read(tmp_path):
+    packed = fits.CompImageHDU(pixels(), head())
+    packed.writeto(tmp_path / "a.fits.fz")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/a.fits.fz.gz").write_bytes(gzip.compress((tmp_path / "a.fits.fz").read_bytes()))
+    cache = cut(tmp_path / "s", tmp_path / "c")
+    assert list(cache.ids) == ["a.fits.fz.gz"]
+    assert np.array_equal(cache["a.fits.fz.gz"].data[0], fits.getdata(tmp_path / "a.fits.fz", 1))
 
 
 @pytest.mark.parametrize("inside", ["folder", "zip"])
