@@ -46,9 +46,9 @@ _OTHERS = (  # what begins like this is of a format that is not read
     (b"PK\x03\x04", "ZIP or a spreadsheet"), (b"%PDF", "PDF"),
     (b"SQLite format 3", "SQLite"), (b"\xd0\xcf\x11\xe0", "a spreadsheet"), (b"\x93NUMPY", "NumPy"),
     (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "Zstandard"), (b"#ASDF", "ASDF"), (b"\x89PNG", "PNG"),
-    (b"ARROW1", "Feather (Arrow)"), (b"\x80\x04\x95", "a pickle"), (b"\x80\x05\x95", "a pickle"),
-    (b"MATLAB", "MATLAB"),
-    (b"SR\0\4", "IDL"), (b"RDX", "R"), (b"7z\xbc\xaf", "7z"), (b"\xff\xd8\xff", "JPEG"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
+    (b"ARROW1\0\0", "Feather (Arrow)"), (b"\x80\x04\x95", "a pickle"), (b"\x80\x05\x95", "a pickle"),
+    (b"MATLAB 5", "MATLAB"), (b"SR\0\4", "IDL"), (b"RDX2\n", "R"), (b"RDX3\n", "R"), (b"7z\xbc\xaf", "7z"),
+    (b"\xff\xd8\xff", "JPEG"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
 )  # fmt: skip
 # Text formats that astropy reads, by what their first lines say; no others are tried, for to try is to hang
 _SPECIAL = (

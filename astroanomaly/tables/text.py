@@ -286,9 +286,11 @@ class _Reader:
                 if row[0].startswith("#") or drawn:
                     continue  # a comment, or the frame of a table drawn with signs
                 shown = f" ({', '.join(names)})" if wanted <= _NAMES_SHOWN else ""
+                way_out = ". Text above the names begins with #, or is taken out" if line <= _SNIFFED_LINES else ""
                 raise CatalogError(
                     f"{self._where}, line {line}: {len(row)} values for {wanted} columns{shown}. Expected a FITS "
                     "table, VOTable, ECSV, CSV or another text table, each row with a value for each name in its header"
+                    f"{way_out}"
                 )
             yield line, row
 

@@ -134,5 +134,5 @@ def stamp_facts(tiles: Sequence[Tile], broken: int) -> list[Fact]:
     return [
         Fact("positions", words if known in (0, len(tiles)) else f"{words}, where it has one", {"kind": "middle"}),
         Fact("ids", "paths of the files", {"column": None}),
-        object_fact(len(tiles) + broken, unreadable_files=broken),
+        object_fact(len(tiles) + broken, failed=broken),
     ]
