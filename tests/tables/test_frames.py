@@ -272,3 +272,22 @@ def test_tables_in_other_units_are_not_taken_together(tmp_path, first, second, c
         assert SkyCoord(part.ra, part.dec, unit="deg").separation(PLACE[1:]).mas.max() < 1
     else:
         assert is_there(read_catalog(tmp_path / "x.fits"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("RA (hh:mm:ss)", "Dec (dd:mm:ss)"),
+        ("RA [h m s]", "Dec [d m s]"),
+        ("R.A. (hh mm ss.ss)", "Decl. (+dd mm ss.s)"),
+        ("RA (hr:min:sec)", "Dec (deg:arcmin:arcsec)"),
+        ("RA (J2000, hms)", "Dec (J2000, dms)"),
+        ("RA [sexagesimal]", "Dec [sexagesimal]"),
+        ("RA", "Dec"),
+    ],
+)
+def test_sexagesimal_texts_whatever_their_unit_is_called(tmp_path, first, second):
+    ra, dec = PLACE.ra.to_string("hour", sep=":", precision=7), PLACE.dec.to_string("deg", sep=":", precision=6)
+    rows = [f"o{k};{ra[k]};{dec[k]}" for k in range(len(PLACE))]
+    (tmp_path / "x.csv").write_text("\n".join([f"id;{first};{second}", *rows]))
+    assert is_there(read_catalog(tmp_path / "x.csv"))
