@@ -11,7 +11,10 @@ __all__ = ["NameMatcher"]
 
 # Label Studio puts a key before the name of a file that is uploaded: 0a1b2c3d-img_0.png
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
-_SUFFIX = re.compile(r"(.+?)(\.[A-Za-z][A-Za-z0-9]{1,7}(\.(gz|bz2|xz|fz))?)")  # of a file, and no decimals
+_SUFFIX = re.compile(  # of a file with an image; what else stands behind a point is a part of the name
+    r"(.+?)(\.(fits?|fts|fz|asdf|png|jpe?g|jpe|jfif|tiff?|webp|gif|bmp|jp2|j2k|avif|npy|npz|h5|hdf5|zarr)(\.(gz|bz2|xz|fz|z))?)",
+    re.IGNORECASE,
+)
 
 
 class NameMatcher:
