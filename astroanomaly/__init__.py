@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from astroanomaly.tables.catalog import Catalog, read_catalog
     from astroanomaly.tables.given import GivenTable, given_catalog
     from astroanomaly.tables.hats import Area, is_hats
-    from astroanomaly.tables.hdf5 import open_hdf5
+    from astroanomaly.tables.hdf5 import hdf5_links, open_hdf5
     from astroanomaly.tables.names import NameMatcher
     from astroanomaly.tables.parquet import open_parquet
     from astroanomaly.tables.read import read_texts
@@ -81,7 +81,7 @@ _HOMES = {
     "tables.given": ("GivenTable", "given_catalog"),
     "tables.names": ("NameMatcher",),
     "tables.hats": ("Area", "is_hats"),
-    "tables.hdf5": ("open_hdf5",),
+    "tables.hdf5": ("hdf5_links", "open_hdf5"),
     "tables.parquet": ("open_parquet",),
     "tables.read": ("read_texts",),
     "tables.text": ("TextTable", "typed_column"),
@@ -193,6 +193,7 @@ __all__ = [
     "advise",
     "each_watched",
     "given_catalog",
+    "hdf5_links",
     "hookimpl",
     "ingest",
     "is_hats",

@@ -30,6 +30,12 @@ _WHOLE = re.compile(rb"[+-]?\d{1,19}$")
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _SKIP_BYTES = 2**20
 _OPENERS: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
+_OTHERS = (
+    (b"\x1f\x9d", "packed with compress (.Z); unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it first"),
+    (b"PK\x03\x04", "a zip archive"), (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"), (b"\x89HDF", "HDF5"),
+    (b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"%PDF", "PDF"), (b"\x93NUMPY", "NumPy"),
+)  # fmt: skip
 _MOST_REMEMBERED = 4096
 _DAMAGED = (OSError, *BROKEN_ARCHIVE)
 
@@ -153,6 +159,17 @@ def _check(stream: IO[bytes], seekable: IO[bytes] | None, nbytes: int) -> None:
     raise _RefusedError(f"it has more than {limits.FITS_HDUS} images and tables")
 
 
+def _seems(block: bytes) -> str:
+    """Say in words what else a file is that does not begin as FITS; empty where it cannot be told."""
+    start = block.lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return ": it is a page of the web or XML, as servers send instead of a file; download it again"
+    if block.startswith(b"version https://git-lfs"):
+        return ": it is a pointer of Git LFS; fetch the file itself with git lfs pull"
+    known = next((words for magic, words in _OTHERS if block.startswith(magic)), "")
+    return f": it is {known}" if known else ""
+
+
 class _Header:
     """The cards of one header that say how large its data are."""
 
@@ -173,7 +190,9 @@ class _Header:
                 if number and block[:8] != b"XTENSION":
                     return None  # special records, or what stands behind the last image: no library reads on
                 if not number and block[:8].rstrip() != b"SIMPLE":
-                    raise _RefusedError("it is empty" if not block else "it does not begin as a FITS file does")
+                    raise _RefusedError(
+                        "it is empty" if not block else f"it does not begin as a FITS file does{_seems(block)}"
+                    )
             header.nbytes += _BLOCK
             if header._take(block):
                 return header

@@ -16,7 +16,14 @@ import numpy as np
 from astroanomaly.cutting.fits_headers import check_fits_content
 from astroanomaly.cutting.frames import celestial_frame
 from astroanomaly.cutting.remarks import quiet
-from astroanomaly.cutting.wcs_cards import BLOCK_BYTES, copy_table, header_block, table_names, wcs_cards
+from astroanomaly.cutting.wcs_cards import (
+    BLOCK_BYTES,
+    check_wcs_cards,
+    copy_table,
+    header_block,
+    table_names,
+    wcs_cards,
+)
 from astroanomaly.errors import UnreadableError
 from astroanomaly.sky import mean_position
 
@@ -77,6 +84,7 @@ def grid_from_hdu(hdu: Any, hdulist: HDUList | None = None) -> Grid | None:
             text = wcs_cards(primary) if primary.get("NAXIS") == 0 else text
         if "CTYPE" not in text and "PLTRAH" not in text:
             return None
+        check_wcs_cards(text)
         content = header_block(text)
         if re.search(r"LOOKUP|AXISCORR|-TAB", text, re.IGNORECASE):
             wcs_header = fits.Header.fromstring(text)

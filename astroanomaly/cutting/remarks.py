@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ _quiet_filters = contextlib.ExitStack()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence astropy's warnings of non-standard headers, units and file ends: the files are not ours.
+    """Silence astropy's warnings and notes on non-standard headers, units and file ends: the files are not ours.
 
     Warning filters belong to the whole process, so blocks that overlap in several threads share one change of them.
     """
@@ -36,6 +37,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_remarks() -> Iterator[None]:
+    from astropy import log
     from astropy.io.fits.verify import VerifyWarning
     from astropy.units import UnitsWarning
     from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyUserWarning
@@ -44,4 +46,9 @@ def _no_remarks() -> Iterator[None]:
     with warnings.catch_warnings():
         for category in (FITSFixedWarning, VerifyWarning, UnitsWarning, AstropyDeprecationWarning, AstropyUserWarning):
             warnings.simplefilter("ignore", category)
-        yield
+        level = log.level
+        log.setLevel(max(level, logging.WARNING))  # of a WCS astropy says what it assumes as a note, each time anew
+        try:
+            yield
+        finally:
+            log.setLevel(level)

@@ -21,6 +21,7 @@ __all__ = ["SCORES", "folder_labels", "is_json", "one_row_per_label", "task_labe
 
 # Astronomaly's human_label: -1 is not labelled, 0 to 5 say how interesting an object is
 SCORES = {"-1": "", "0": "nominal", "1": "nominal", "2": "nominal", "3": "anomaly", "4": "anomaly", "5": "anomaly"}
+_OF_FILE_MANAGERS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 _ZOONIVERSE = ("annotations", "subject_data")
 _NAME_KEYS = (*LABELLED_ID_NAMES, "image_name", "image1", "filename1", "title")  # in the data of a subject
 _MOST_FILES = 10_000_000
@@ -113,7 +114,11 @@ def folder_labels(folder: Path) -> Table:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = Path(root).relative_to(folder).as_posix()
         if inside != ".":
-            files += [f"{inside}/{name}" for name in sorted(names) if not name.startswith(".")]
+            files += [
+                f"{inside}/{name}"
+                for name in sorted(names)
+                if not name.startswith(".") and name.lower() not in _OF_FILE_MANAGERS
+            ]
         if len(files) > _MOST_FILES:
             raise LabelError(f"{folder} holds more than {_MOST_FILES} files: write their labels into a table")
     if not files:

@@ -15,6 +15,7 @@ from astroanomaly.tables.byte_columns import decode_columns
 from astroanomaly.tables.column_names import ID_NAMES, find_name, ucd_of
 from astroanomaly.tables.given import GivenTable, given_catalog
 from astroanomaly.tables.hats import Area, is_hats, read_hats
+from astroanomaly.tables.parquet import NOT_PLAIN
 from astroanomaly.tables.positions import PositionColumns, has_positions, pixel_positions, sky_positions
 from astroanomaly.tables.read import read_table
 from astroanomaly.tables.several import PARTS
@@ -45,7 +46,7 @@ class Catalog:
         All columns of the table as they were read.
     found
         What was taken for what: names of the columns under ``id``, ``sky`` and ``pixel``; under ``tables`` those of a
-        file that were taken together.
+        file that were taken together; under ``not_plain`` columns that a table cannot have, such as lists of Parquet.
     sky, pixel
         The columns of sky and of pixel positions, and how their numbers were understood; None where there are none.
     """
@@ -181,6 +182,7 @@ def catalog_from_table(
     found = {"sky": str(of_sky or ""), "pixel": str(of_pixel or ""), "id": id_column}
     if PARTS in table.meta:
         found["tables"] = ", ".join(dict.fromkeys(map(str, table.meta[PARTS])))
+    found["not_plain"] = ", ".join(map(str, table.meta.get(NOT_PLAIN, ())))
     found = {what: columns for what, columns in found.items() if columns}
     return Catalog(ids, ra_deg, dec_deg, x_pixel, y_pixel, table, found, of_sky, of_pixel)
 

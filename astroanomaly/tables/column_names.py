@@ -48,6 +48,7 @@ SKY_NAMES = (
     ("xpeak_world", "ypeak_world", "icrs"),
     ("coord_ra", "coord_dec", "icrs"), ("meanra", "meandec", "icrs"), ("rastack", "decstack", "icrs"),
     ("objra", "objdec", "icrs"), ("plug_ra", "plug_dec", "icrs"), ("ra_x", "dec_x", "icrs"),
+    ("r.a.", "dec.", "icrs"), ("r.a.", "decl.", "icrs"), ("r.a.", "dec", "icrs"), ("ra", "decl", "icrs"),
     ("_ra", "_de", "icrs"), ("_ra", "_dec", "icrs"), ("ra", "de", "icrs"),
     ("ra_hms", "dec_dms", "icrs"), ("rahms", "decdms", "icrs"),
     ("ra_1", "dec_1", "icrs"),  # of two tables that TOPCAT has joined, the first
@@ -84,6 +85,7 @@ LABEL_NAMES = ("label", "class", "verdict", "classification", "human_label", "ch
 TASK_ID_NAMES = ("object_id", "id", "ids")  # in the table of a source's task
 _MAX_UCD_CHARACTERS = 200
 _WITH_UNIT = re.compile(r"(\S.*?)\s*(?:\[([^\]]+)\]|\(([^)]+)\))")
+_FRAME_WORD = re.compile(r"[jb]?(?:18|19|20)\d\d(?:\.\d+)?|icrs|fk[45]|galactic|equinox|epoch", re.IGNORECASE)
 
 
 def find_name(names: Iterable[str], usual: Iterable[str]) -> str | None:
@@ -140,9 +142,17 @@ def clean_ucd(text: Any) -> str:
 
 
 def split_unit(name: str) -> tuple[str, str]:
-    """Split ``RA [deg]`` or ``RA (deg)`` into name and unit; the unit is empty without one."""
-    found = _WITH_UNIT.fullmatch(name)
-    return (found[1], found[2] or found[3]) if found else (name, "")
+    """Split ``RA [deg]``, ``RA (J2000, deg)`` or ``RA (J2000) [deg]`` into name and unit; empty without a unit.
+
+    A frame or an equinox in brackets is neither.
+    """
+    unit = ""
+    while found := _WITH_UNIT.fullmatch(name):
+        words = [
+            word for word in re.split(r"[,;\s]+", found[2] or found[3]) if word and not _FRAME_WORD.fullmatch(word)
+        ]
+        name, unit = found[1], " ".join(words) or unit
+    return name, unit
 
 
 def _by_lower(names: Iterable[str]) -> dict[str, str]:

@@ -17,18 +17,20 @@ __all__ = ["check_content"]
 _FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}  # those that HDF5 itself brings; others load a library
 _LZF = 32000  # which h5py brings
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+_FOLLOWED = (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)  # with no link of another kind in a file, they end inside it
 _MOST_REMEMBERED = 100_000
 
-_checked: set[tuple[int, int, int, int]] = set()  # files whose content is known, as long as they stay the same
+_checked: set[tuple[bool, int, int, int, int]] = set()  # files whose content is known, as long as they stay the same
 
 
-def check_content(file: h5py.File, path: Path, *, lzf: bool = False) -> None:
+def check_content(file: h5py.File, path: Path, *, foreign: bool = False) -> None:
     """Check all links and datasets of a file; no pixel is read. One that has not changed is not checked again.
 
     Parameters
     ----------
-    lzf
-        Whether datasets may be compressed by the filter that h5py brings.
+    foreign
+        Whether other programs have written the file: then soft links are allowed, and the filter that h5py brings. A
+        soft link is a path inside the file; it leads nowhere else, since all links of other kinds are refused.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def check_content(file: h5py.File, path: Path, *, lzf: bool = False) -> None:
         end of it.
     """
     status = os.fstat(file.id.get_vfd_handle())
-    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    key = (foreign, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if key in _checked:
         return
     allowed = max(FREE_HDF5_BYTES, int(ReadLimits.current().expansion * status.st_size))
@@ -47,7 +49,8 @@ def check_content(file: h5py.File, path: Path, *, lzf: bool = False) -> None:
 
     def check_link(name: bytes, info: h5py.h5l.LinkInfo) -> str | None:
         kind = _LINKS.get(info.type, "a link of an unknown kind")
-        return None if info.type == h5py.h5l.TYPE_HARD else f"{_text(name)}: is {kind}"
+        allowed_here = info.type in _FOLLOWED if foreign else info.type == h5py.h5l.TYPE_HARD
+        return None if allowed_here else f"{_text(name)}: is {kind}"
 
     def check_object(name: bytes, info: h5py.h5o.ObjInfo) -> str | None:
         try:
@@ -56,7 +59,7 @@ def check_content(file: h5py.File, path: Path, *, lzf: bool = False) -> None:
             return f"{_text(name)}: {error}"
         if plain or info.type != h5py.h5o.TYPE_DATASET:
             return None
-        wrong = _what_is_wrong(h5py.h5d.open(file.id, name), allowed, {*_FILTERS, _LZF} if lzf else set(_FILTERS))
+        wrong = _what_is_wrong(h5py.h5d.open(file.id, name), allowed, {*_FILTERS, _LZF} if foreign else set(_FILTERS))
         return f"{_text(name)}: {wrong}" if wrong else None
 
     wrong = (

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly.errors import CatalogError
-from astroanomaly.tables.hdf5 import open_hdf5
+from astroanomaly.tables.hdf5 import hdf5_links, open_hdf5
+from astroanomaly.tables.parquet import NOT_PLAIN
 from astroanomaly.tables.serialized import check_yaml
 from astroanomaly.tables.several import one_table
 
@@ -37,25 +38,67 @@ def read_hdf5_table(path: Path, where: str, wanted: Callable[[Table], bool], pla
         found: dict[str, Any] = {}
         file.visititems(lambda name, item: found.update({name: item}))
         places = {name: item for name, item in found.items() if not any(part in _OWN for part in name.split("/"))}
-        groups: dict[str, dict[str, Any]] = {}
+        links = hdf5_links(file)
+        columns: dict[str, Any] = {}
         tables: list[tuple[list[str], Table]] = []
         for name, item in places.items():
             if not hasattr(item, "dtype") or name.endswith(_META):
                 continue
             if item.dtype.names and item.ndim == 1:
-                tables.append(([str(len(tables)), name, f"/{name}"], _compound(item, found.get(name + _META), where)))
-            elif item.ndim == 1 and item.dtype.kind in "iufbSO":
-                group, _, column = name.rpartition("/")
-                groups.setdefault(f"{group or '/'} {len(item)}", {})[column] = item
-        for key, columns in groups.items():
-            group = key.rpartition(" ")[0]
-            if len(columns) >= _FEWEST_COLUMNS:
-                tables.append(([str(len(tables)), group, f"/{group}"], _columns(columns)))
+                called = [name, *(link for link, leads in links.items() if leads == name)]
+                calls = [str(len(tables)), *called, *(f"/{text}" for text in called)]
+                tables.append((calls, _compound(item, found.get(name + _META), where)))
+            elif _is_column(item):
+                columns[name] = item
+        linked = {link: places[name] for link, name in links.items() if name in columns}
+        for group, some in _groups(columns, linked, links):
+            length = len(next(iter(some.values())))
+            wide = [name for name, item in places.items() if _is_wide(item, name, group, length)]
+            called = [group, *(link for link, leads in links.items() if leads == group)]
+            calls = [str(len(tables)), *called, *(f"/{text}" for text in called if text != "/")]
+            table = _columns(some)
+            table.meta[NOT_PLAIN] = [name.rpartition("/")[2] for name in wide]
+            tables.append((calls, table))
         if not tables:
             raise CatalogError(
                 f"{where} holds no table: neither a compound dataset nor columns of one length in a group"
             )
         return one_table(tables, place, wanted, where)
+
+
+def _is_wide(item: Any, name: str, group: str, length: int) -> bool:
+    """Whether a dataset has several values, or none that a table can have, for each row of a group."""
+    inside = (name.rpartition("/")[0] or "/") == group and bool(getattr(item, "shape", ()))
+    return inside and item.shape[0] == length and not _is_column(item)
+
+
+def _is_column(item: Any) -> bool:
+    return item.ndim == 1 and item.dtype.kind in "iufbSO"
+
+
+def _groups(
+    columns: Mapping[str, Any], linked: Mapping[str, Any], links: Mapping[str, str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the groups with columns of one length.
+
+    Parameters
+    ----------
+    columns, linked
+        Datasets by name, and by the name of a soft link to one of them.
+    links
+        Where each soft link leads.
+    """
+    groups: dict[tuple[str, int], dict[str, Any]] = {}
+    leads: dict[tuple[str, int], set[tuple[str, str]]] = {}  # what its columns are called, and which datasets they are
+    for name, item in (*columns.items(), *linked.items()):
+        group, _, column = name.rpartition("/")
+        groups.setdefault((group or "/", len(item)), {})[column] = item
+        leads.setdefault((group or "/", len(item)), set()).add((column, links.get(name, name)))
+    kept: list[tuple[str, int]] = []
+    for key in groups:  # those without a link come first, as they do above
+        if len(groups[key]) >= _FEWEST_COLUMNS and not any(leads[key] <= leads[other] for other in kept):
+            kept.append(key)
+    return [(group, groups[group, length]) for group, length in kept]
 
 
 def _compound(item: Any, header: Any, where: str) -> Table:

@@ -15,8 +15,9 @@ from astroanomaly.parallel.watch import reading
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["NO_PYARROW", "open_parquet", "plain_columns", "read_parquet", "table_of_arrow"]
+__all__ = ["NOT_PLAIN", "NO_PYARROW", "open_parquet", "plain_columns", "read_parquet", "table_of_arrow"]
 
+NOT_PLAIN = "astroanomaly_not_plain"  # in the meta of a table: names of the columns that it cannot have
 NO_PYARROW = "Parquet needs pyarrow: pip install 'astroanomaly[parquet]'"
 
 
@@ -46,10 +47,15 @@ def open_parquet(path: str | Path) -> Iterator[Any]:
 def read_parquet(path: Path) -> Table:
     """Read the table in a Parquet file: the columns of numbers, texts, dates and truth values.
 
-    Units are those that astropy, or the key ``unit`` of a column, has left in the metadata.
+    Dates become text as ISO 8601 has it. Units are those that astropy, or the key ``unit`` of a column, has left in the
+    metadata.
     """
     with open_parquet(path) as file:
-        return table_of_arrow(file.read(columns=plain_columns(file.schema_arrow)))
+        plain = plain_columns(file.schema_arrow)
+        table = table_of_arrow(file.read(columns=plain))
+        kept = {name.partition(".")[0] for name in plain} | set(plain)
+        table.meta[NOT_PLAIN] = [name for name in file.schema_arrow.names if name not in kept]
+        return table
 
 
 def plain_columns(schema: Any) -> list[str]:
@@ -64,6 +70,7 @@ def plain_columns(schema: Any) -> list[str]:
 
 def table_of_arrow(arrow: Any) -> Table:
     """Turn a table of Arrow into one of astropy; null values are masked."""
+    import pyarrow as pa
     from astropy.table import Column, MaskedColumn, Table
 
     table = Table()
@@ -72,6 +79,8 @@ def table_of_arrow(arrow: Any) -> Table:
         column, about = arrow.column(name), arrow.schema.field(name).metadata or {}
         if str(column.type).startswith("dictionary"):
             column = column.cast(column.type.value_type)
+        if pa.types.is_temporal(column.type):
+            column = column.cast(pa.int64() if pa.types.is_duration(column.type) else pa.string())
         nulls = np.asarray(column.is_null())
         values = column.to_pylist() if column.type.id in _text_types() else column.to_numpy()
         if column.type.id in _text_types():

@@ -12,6 +12,7 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import CatalogError, ConfigError
 from astroanomaly.sky import read_position
+from astroanomaly.tables.angles import HOURS, angles_in_degrees, unit_words
 from astroanomaly.tables.column_names import (
     PIXEL_NAMES,
     SEXAGESIMAL_NAMES,
@@ -21,7 +22,6 @@ from astroanomaly.tables.column_names import (
     find_name,
     find_pair,
     find_pairs,
-    split_unit,
     ucd_of,
 )
 from astroanomaly.tables.coordinates import plain_icrs
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["PositionColumns", "has_positions", "has_sky_positions", "pixel_positions", "sky_positions"]
 
 _SEXTRACTOR_PIXEL = re.compile(r"(X|Y)\w*_IMAGE")
-_HOURS = ("h", "hr", "hour", "hours", "hourangle", "h:m:s", "hms")  # units of columns, as files spell them
 _IN_NAME = re.compile(r"_?[bj]?(1855|1875|1900|1925|1950|1975|2000)(?:\.0)?(?!\d)", re.IGNORECASE)  # an equinox
 _TEXTS_TRIED = 20  # of a column that may hold positions
 _OTHERS_LISTED = 4  # pairs of columns that might have been positions too
@@ -167,8 +166,8 @@ def sky_positions(
         lon, lat = _from_one_text(table[first])
         lon_unit = lat_unit = "text"
     else:
-        lon, lon_unit = _degrees(table[first], first, equatorial, where, units_given[0])
-        lat, lat_unit = _degrees(table[second], second, False, where, units_given[1])
+        lon, lon_unit = angles_in_degrees(table[first], first, equatorial, where, units_given[0])
+        lat, lat_unit = angles_in_degrees(table[second], second, False, where, units_given[1])
     good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
     ra, dec = np.full(len(lon), np.nan), np.full(len(lon), np.nan)
     if name == "icrs":
@@ -226,7 +225,7 @@ def _find_sky(table: Table) -> tuple[str, ...] | None:
     text = find_name(table.colnames, SKY_TEXT_NAMES)
     if text is not None and _holds_both(table[text]):
         return text, "icrs", "usual names"
-    units = {name: _unit_words(table[name]) for name in table.colnames}
+    units = {name: unit_words(table[name]) for name in table.colnames}
     hours = [name for name, unit in units.items() if unit in ("hourangle", "h:m:s", "hms")]
     degrees = [name for name, unit in units.items() if unit in ("deg", "d:m:s", "dms")]
     return (hours[0], degrees[0], "icrs", "units") if len(hours) == 1 and len(degrees) == 1 else None
@@ -237,12 +236,6 @@ def _unused(table: Table, *taken: str) -> tuple[tuple[str, ...], ...]:
     pairs = [*find_pairs(table.colnames, SKY_NAMES), *find_pairs(table.colnames, PIXEL_NAMES)]
     others = dict.fromkeys((pair[0], pair[1]) for pair in pairs if pair[:2] != taken)
     return tuple(others)[:_OTHERS_LISTED]
-
-
-def _unit_words(column: Any) -> str:
-    """Return the unit of a column, else that in its name, as files spell it, in lower case; empty without one."""
-    unit = str(getattr(column, "unit", None) or "").strip().strip('"')
-    return (unit or split_unit(column.info.name or "")[1]).lower()
 
 
 def _frame(text: str) -> tuple[str, dict[str, str]]:
@@ -271,9 +264,9 @@ def _two_units(unit: str | None) -> tuple[str, str]:
     if not unit:
         return "", ""
     words = [word.strip().lower() for word in unit.split(",")]
-    words = [words[0], "deg" if words[0] in _HOURS else words[0]] if len(words) == 1 else words
+    words = [words[0], "deg" if words[0] in HOURS else words[0]] if len(words) == 1 else words
     for word in words:
-        parsed = u.Unit("hourangle" if word in _HOURS else word, parse_strict="silent")
+        parsed = u.Unit("hourangle" if word in HOURS else word, parse_strict="silent")
         if len(words) != 2 or not parsed.is_equivalent(u.deg):
             raise ConfigError(
                 f"unit {unit!r}: expected a unit of angles (deg, rad, arcsec), 'hour' for hours of right ascension and "
@@ -318,58 +311,6 @@ def _from_parts(table: Table, columns: Sequence[str]) -> tuple[np.ndarray, np.nd
     signs = column_texts(parts["de-"]) if "de-" in parts else [""] * len(table)
     south = np.array([sign.strip().startswith(("-", "\u2212")) for sign in signs], bool) | np.signbit(number["ded"])
     return lon, np.where(south, -size, size)
-
-
-def _degrees(column: Any, name: str, hours: bool, where: str, given: str = "") -> tuple[np.ndarray, str]:
-    """Turn a column of angles into degrees; masked and unreadable ones become NaN. Also the unit, empty if none."""
-    from astropy import units as u
-
-    mask = np.ma.getmaskarray(column) if np.ma.isMaskedArray(column) else np.asarray(getattr(column, "mask", False))
-    mask = np.broadcast_to(mask, (len(column),))
-    raw = np.asarray(np.ma.getdata(column) if not isinstance(column, u.Quantity) else column.value)
-    if raw.ndim != 1:
-        raise CatalogError(f"{where}: the position column {name!r} has shape {raw.shape}, expected one number per row")
-    unit = getattr(column, "unit", None)
-    words = given or _unit_words(column)
-    unit = given or unit
-    if raw.dtype.kind in "SUO":
-        texts = np.array([x.decode("ascii", "replace") if isinstance(x, bytes) else str(x) for x in raw.tolist()])
-        values, words = _from_texts(texts, mask, hours, words)
-    elif raw.dtype.kind in "iuf":
-        values = raw.astype(np.float64)
-        if words in _HOURS:
-            values, words = values * 15, "hourangle"
-        elif words and words not in ("degree", "degrees", "degs"):
-            parsed = u.Unit(unit or words, parse_strict="silent")
-            if not parsed.is_equivalent(u.deg):
-                raise CatalogError(f"{where}: the position column {name!r} is in {unit or words}, expected an angle")
-            values = values * parsed.to(u.deg)
-        elif words:
-            words = "deg"
-    else:
-        raise CatalogError(f"{where}: the position column {name!r} holds {raw.dtype}, expected numbers or text")
-    return np.where(mask | ~np.isfinite(values), np.nan, values), words
-
-
-def _from_texts(texts: np.ndarray, mask: np.ndarray, hours: bool, words: str) -> tuple[np.ndarray, str]:
-    from astropy import units as u
-    from astropy.coordinates import Angle
-
-    values = np.full(len(texts), np.nan)
-    in_hours = words in _HOURS if words else hours
-    sexagesimal = False
-    for k in np.flatnonzero(~mask):
-        text = texts[k].strip()
-        try:
-            number = float(text)
-            values[k] = number * 15 if words in _HOURS else number
-        except ValueError:
-            try:
-                values[k] = Angle(text, u.hourangle if in_hours else u.deg).deg
-                sexagesimal = True
-            except (ValueError, TypeError, u.UnitsError):
-                continue  # a row without a readable position, counted as such later
-    return values, f"sexagesimal {'hours' if in_hours else 'degrees'}" if sexagesimal else words
 
 
 def _origin(name: str) -> int:

@@ -36,6 +36,7 @@ __all__ = ["column_texts", "read_table", "read_texts"]
 _HEAD_BYTES = 2**16
 _FITS = b"SIMPLE  ="
 _XML = re.compile(rb"<(\w+:)?VOTABLE|\A\s*<\?xml")
+_LATEX = re.compile(rb"\s*(%[^\n]*\s*)*\\(begin|documentclass|documentstyle|startdata|tablehead|startlongtable)\b")
 _MAX_MEMORY_RATIO = 64  # of a text table as arrays of one width to its bytes
 _ALWAYS_MEMORY_BYTES = 2**30
 _MAX_REGION_BYTES = 64 * 2**20
@@ -45,6 +46,8 @@ _OTHERS = (  # what begins like this is of a format that is not read
     (b"PK\x03\x04", "ZIP or a spreadsheet"), (b"%PDF", "PDF"),
     (b"SQLite format 3", "SQLite"), (b"\xd0\xcf\x11\xe0", "a spreadsheet"), (b"\x93NUMPY", "NumPy"),
     (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "Zstandard"), (b"#ASDF", "ASDF"), (b"\x89PNG", "PNG"),
+    (b"ARROW1\0\0", "Feather (Arrow)"), (b"\x80\x04\x95", "a pickle"), (b"\x80\x05\x95", "a pickle"),
+    (b"MATLAB 5", "MATLAB"), (b"SR\0\4", "IDL"), (b"RDX2\n", "R"), (b"RDX3\n", "R"), (b"7z\xbc\xaf", "7z"),
     (b"\xff\xd8\xff", "JPEG"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
 )  # fmt: skip
 # Text formats that astropy reads, by what their first lines say; no others are tried, for to try is to hang
@@ -236,6 +239,8 @@ def _parse(
         special = next((name for start, name in _SPECIAL if start.match(head)), None)
         if special is not None and here:
             raise _ForLibraryError
+        if special is None and _LATEX.match(head):
+            raise UnreadableError(f"{where} is LaTeX, which is not read as a table. {_EXPECTED}")
         return read_text(text, where) if special is None else _read_special(text, where, special)
 
 

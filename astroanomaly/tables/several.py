@@ -61,9 +61,12 @@ def one_table(
     if len(fitting) < 2:
         return fitting[0][1] if fitting else next((table for _, table in found if len(table)), found[0][1])
     tables = [table for _, table in fitting]
-    if any(table.colnames != tables[0].colnames or not same_frames(table, tables[0]) for table in tables):
+    alike = all(table.colnames == tables[0].colnames and same_frames(table, tables[0]) for table in tables)
+    clash = _other_unit(tables) if alike else ""
+    if not alike or clash:
+        how = f" in the unit of {clash!r}" if clash else ""
         raise CatalogError(
-            f"{where} holds {len(fitting)} tables that have what is looked for, and they differ:{_list(fitting)}\n"
+            f"{where} holds {len(fitting)} tables that have what is looked for, and they differ{how}:{_list(fitting)}\n"
             f"Name one: {where}[{fitting[0][0][0]}]"
         )
     from astropy.table import vstack
@@ -71,6 +74,22 @@ def one_table(
     stacked = vstack(tables, join_type="exact", metadata_conflicts="silent")
     stacked.meta[PARTS] = np.repeat([names[0] for names, _ in fitting], [len(table) for table in tables])
     return stacked
+
+
+def _other_unit(tables: Sequence[Table]) -> str:
+    """Return a column whose unit is not that of the same column of another table; empty for none.
+
+    No unit is any unit, but for angles: without one they are in degrees.
+    """
+    from astropy import units as u
+
+    for name in tables[0].colnames:
+        units = {u.Unit(getattr(table[name], "unit", None) or "", parse_strict="silent") for table in tables}
+        stated = units - {u.dimensionless_unscaled}
+        angles = len(units) > 1 and all(unit.is_equivalent(u.deg) and unit != u.deg for unit in stated)
+        if len(stated) > 1 or angles:
+            return name
+    return ""
 
 
 def _list(found: Sequence[tuple[Sequence[str], Table]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from astroanomaly.errors import CatalogError
-from astroanomaly.tables.column_names import SKY_NAMES
+from astroanomaly.tables.column_names import SKY_NAMES, split_unit
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import TableElement, VOTableFile
@@ -143,8 +143,13 @@ def _frame_of_name(name: str) -> str:
     lowered = name.lower()
     known = next((frame for *pair, frame in SKY_NAMES if lowered in pair and frame != "icrs"), "")
     found = _IN_NAME.search(lowered)
-    if known or not found:
-        return known
+    brackets = lowered[len(split_unit(lowered)[0]) :]
+    systems = (frame_of_words(word, found[0] if found else "") for word in re.findall(r"[a-z0-9_]+", brackets))
+    system = next((frame for frame in systems if frame), "")
+    if known or system:
+        return known or system
+    if not found:
+        return ""
     year, letter = found[2], found[1].upper() or ("B" if int(found[2]) < 1984 else "J")
     if year == "2000":
         return "icrs"

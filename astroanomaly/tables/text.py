@@ -16,6 +16,14 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from astroanomaly.errors import CatalogError, UnreadableError
+from astroanomaly.tables.column_names import (
+    ID_NAMES,
+    LABEL_NAMES,
+    LABELLED_ID_NAMES,
+    PIXEL_NAMES,
+    SKY_NAMES,
+    SKY_TEXT_NAMES,
+)
 from astroanomaly.tables.escape import FORMULAS_ESCAPED, plain_text
 from astroanomaly.tables.stated_frames import frame_in_comments, note_frame
 
@@ -40,8 +48,18 @@ _WITH_COMMA = re.compile(r"[+-]?[0-9]*,?[0-9]+(?:[eE][+-]?[0-9]+)?")
 _EXACT_IN_FLOAT = 2**53
 _MAX_DIGITS = 20  # of a whole number that may fit 64 bits, with its sign
 _NOTHING = frozenset(("null", "--", "n/a", "none"))  # gaps in a column of numbers
-_RULE = re.compile(r"-+")  # the line below the names and units, as VizieR writes it
+_RULE = re.compile(r":?-+:?")  # the line below the names and units, as VizieR writes it; Markdown puts colons
 _FRAME = re.compile(r"[-+=: ]*")
+_FRAME_LINE = re.compile(r"[-+=|: \t]*[-=]{3}[-+=|: \t]*")  # of a table drawn with signs, as TOPCAT and psql print it
+_ANGLES = (
+    "deg", "degree", "degrees", "rad", "radian", "radians", "arcsec", "mas", "h", "hour", "hours", "hourangle", "hms",
+    "h:m:s", "d:m:s", "dms",
+)  # fmt: skip
+_USUAL = {
+    name
+    for names in (ID_NAMES, LABELLED_ID_NAMES, LABEL_NAMES, SKY_TEXT_NAMES, *SKY_NAMES, *PIXEL_NAMES)
+    for name in names
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +201,8 @@ class _Reader:
             units, ahead = ahead[0][1], ahead[2:]
         elif ahead and _is_rule(ahead[0][1]):
             ahead = ahead[1:]
+        elif len(ahead) > 1 and _are_units(ahead[0][1], ahead[1][1]):
+            units, ahead = [text.strip("()[]") for text in ahead[0][1]], ahead[1:]
         blocks: list[list[str]] = [[] for _ in names]
         numbers: array.array[int] = array.array("q")
         body = itertools.chain(ahead, ((line, self._bare(row)) for line, row in rows))
@@ -203,9 +223,9 @@ class _Reader:
                     f"{self._where} has a line of more than {_MAX_LINE_CHARACTERS >> 20} million characters: it is no "
                     "table that is read"
                 )
-            if above and (line.startswith("#") or not line.strip()):
+            if above and (line.startswith("#") or not line.strip() or _FRAME_LINE.fullmatch(line.strip())):
                 self._skipped += 1
-                self._comment = line[1:] if line.strip() else self._comment
+                self._comment = line[1:] if line.startswith("#") else self._comment
                 if "coosys" in line[:_COOSYS_CHARACTERS].lower() and len(self._frames) < _MOST_FRAMES:
                     self._frames.append(line)
                 continue
@@ -241,7 +261,8 @@ class _Reader:
         ahead = [(self._skipped + 1, first)]
         if len(above) == len(first) and not any(map(_FLOAT.fullmatch, above)):
             return self._checked(above), ahead
-        if all(map(_FLOAT.fullmatch, first)):
+        decimals = any("." in text and _FLOAT.fullmatch(text) for text in first)
+        if all(map(_FLOAT.fullmatch, first)) or (decimals and not any(text.lower() in _USUAL for text in first)):
             return [f"col{number}" for number in range(1, len(first) + 1)], ahead
         return self._checked(first), []
 
@@ -261,23 +282,27 @@ class _Reader:
             if len(row) > wanted and not any(row[wanted:]):
                 row = row[:wanted]
             if len(row) != wanted:
-                if row[0].startswith("#") or (self._sign == "|" and all(map(_FRAME.fullmatch, row))):
+                drawn = _FRAME_LINE.fullmatch(" ".join(row)) or (self._sign == "|" and all(map(_FRAME.fullmatch, row)))
+                if row[0].startswith("#") or drawn:
                     continue  # a comment, or the frame of a table drawn with signs
                 shown = f" ({', '.join(names)})" if wanted <= _NAMES_SHOWN else ""
+                way_out = ". Text above the names begins with #, or is taken out" if line <= _SNIFFED_LINES else ""
                 raise CatalogError(
                     f"{self._where}, line {line}: {len(row)} values for {wanted} columns{shown}. Expected a FITS "
                     "table, VOTable, ECSV, CSV or another text table, each row with a value for each name in its header"
+                    f"{way_out}"
                 )
             yield line, row
 
 
 def _sign(sample: list[str]) -> str:
     """Tell what separates the values: what gives all the first rows as many of them."""
-    heads = {}
+    heads, goes_on = {}, len(sample) == _SNIFFED_LINES
+    sample = [line for line in sample if not _FRAME_LINE.fullmatch(line.strip())] or sample
     for sign in (*_SIGNS, _BLANKS):
         rows = _split(sample, sign)
         heads[sign] = len(rows[0]) if rows else 0
-        complete = rows[:-1] if len(sample) == _SNIFFED_LINES else rows  # the last row may go on
+        complete = rows[:-1] if goes_on else rows  # the last row may go on
         if heads[sign] > 1 and all(len(row) == heads[sign] for row in complete):
             return sign
     return next((sign for sign in _SIGNS if heads[sign] > 1), _BLANKS if heads[_BLANKS] > 1 else ",")
@@ -300,6 +325,14 @@ def _split_blanks(line: str) -> list[str]:
 
 def _is_rule(row: Sequence[str]) -> bool:
     return bool(row) and all(map(_RULE.fullmatch, row))
+
+
+def _are_units(row: Sequence[str], next_row: Sequence[str]) -> bool:
+    """Whether the row below the names holds units: words of angles among them, and numbers below each unit."""
+    if len(row) != len(next_row) or not any(text.strip("()[]").lower() in _ANGLES for text in row):
+        return False
+    pairs = [(text, below) for text, below in zip(row, next_row, strict=True) if text.strip("-")]
+    return all(not _FLOAT.fullmatch(text) and (not below or below[0] in "+-.0123456789\u2212") for text, below in pairs)
 
 
 def _unescaped(table: TextTable) -> TextTable:

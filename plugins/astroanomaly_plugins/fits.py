@@ -66,6 +66,7 @@ from astroanomaly_plugins.mosaics.placing import Placing, place
 from astroanomaly_plugins.mosaics.reading import read_stamps, read_tile
 from astroanomaly_plugins.mosaics.sized import MAX_PIXELS, object_sides, read_sized, side_fact
 from astroanomaly_plugins.mosaics.tiles import Tile, areas_of, check_scales, group_images, make_tile
+from astroanomaly_plugins.mosaics.without_images import what_instead
 from astroanomaly_plugins.shared.columns import COLUMN, carried
 from astroanomaly_plugins.shared.facts import size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
@@ -189,10 +190,11 @@ def _scan_all(files: Sequence[tuple[Path, Path, bool]], *, stamps: bool) -> tupl
             _log.warning("%s", found)
             continue
         if not found and by_name:
-            raise BandError(f"{path} holds no image of two axes")
+            instead = what_instead(path)
+            raise BandError(f"{path} holds no image of two axes{': ' if instead else ''}{instead}")
         images += found
     if not images:
-        first = next(iter(broken.values()), "")
+        first = next(iter(broken.values()), "") or what_instead(files[0][0])
         names = ", ".join(str(path) for path, _, _ in files[:3]) + (" ..." if len(files) > 3 else "")
         raise UnreadableError(f"none of the {len(files)} files ({names}) holds an image{': ' + first if first else ''}")
     return images, broken

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+import astroanomaly
 from astroanomaly.cache.schema import open_hdf5
 from astroanomaly.errors import CacheError
 
@@ -133,6 +134,18 @@ def test_values_of_variable_length_of_an_unknown_kind_are_refused(tmp_path, plac
     path.write_bytes(content.replace(text, bytes([0x19, 0x05, *text[2:]])))
     with pytest.raises(CacheError, match=r"changed\.h5.* variable length are of an unknown kind"), open_hdf5(path):
         pass
+
+
+def test_soft_links_are_followed_in_files_of_other_programs_only(tmp_path, secret):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["values"] = np.arange(5)
+        file.create_group("columns")
+        soft(file, secret)
+    with astroanomaly.open_hdf5(path) as file:  # and what is known of it there does not open it here
+        assert astroanomaly.hdf5_links(file) == {"columns/a": "values"}
+    with pytest.raises(CacheError, match="/columns/a: is a soft link"), open_hdf5(path):
+        pytest.fail("it was opened")
 
 
 def test_a_file_that_changed_is_looked_at_again(tmp_path, secret):

@@ -12,6 +12,7 @@ from astropy.table import QTable, Table
 from astroanomaly import read_catalog
 from astroanomaly.errors import CatalogError, ConfigError, LabelError, StorageError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.labels.foreign import folder_labels
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.matching import match_ids
 from astroanomaly.labels.options import LabelOptions
@@ -358,6 +359,38 @@ def test_classifications_of_zooniverse(log, tmp_path):
     rows.write(tmp_path / "bad.csv")
     with pytest.raises(LabelError, match=r"row 1: subject_data is damaged, no JSON"):
         take(log, tmp_path / "bad.csv")
+
+
+def test_names_match_with_another_suffix_and_in_either_form_of_accents():
+    known = ["stamps/a.fits.gz", "b", "2.5", "Galaxie_\u00e9", "v1.fits", "v1.png"]
+    given = ["a.jpg", "x/b.png", "Galaxie_e\u0301", " Galaxie_e\u0301.png", "a.fits"]
+    found = match_ids(given, known)
+    assert [found[name] for name in given] == [
+        "stamps/a.fits.gz",
+        "b",
+        "Galaxie_\u00e9",
+        "Galaxie_\u00e9",
+        "stamps/a.fits.gz",
+    ]
+    assert match_ids(["2.7", "2", "b.5", "b.host", "Galaxie_e"], known, skip=True) == {
+        "2": "2.5"
+    }  # these are no suffixes
+    with pytest.raises(LabelError, match="could be"):
+        match_ids(["v1.jpg"], known)
+
+
+def test_an_address_means_the_file_that_it_ends_in():
+    known = ["NGC 1.png", "M+3.png", "s3/x.png"]
+    given = ["https://x.org/im/NGC%201.png?size=9", "http://x.org/M%2B3.png", "s3://bucket/deep/x.png"]
+    assert list(match_ids(given, known).values()) == known
+
+
+def test_what_file_managers_leave_in_folders_is_no_label(tmp_path):
+    for name in ("anomaly/a.jpg", "anomaly/Thumbs.db", "anomaly/._a.jpg", "nominal/desktop.ini", "nominal/b.jpg"):
+        (tmp_path / "classes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "classes" / name).write_bytes(b"x")
+    table = folder_labels(tmp_path / "classes")
+    assert sorted(table["filename"]) == ["anomaly/a.jpg", "nominal/b.jpg"]
 
 
 def test_folders_that_are_classes(log, tmp_path):

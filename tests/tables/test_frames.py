@@ -209,3 +209,85 @@ def test_a_unit_that_is_given_goes_before_that_of_the_columns(tmp_path):
     for wrong in ("Jy", "hour,deg,deg", "furlong"):
         with pytest.raises(ConfigError, match="expected a unit of angles"):
             read_catalog(tmp_path / "hours.csv", unit=wrong)
+
+
+@pytest.mark.parametrize(
+    ("names", "frame", "scale"),
+    [
+        ("RA (J2000);Dec (J2000)", "icrs", 1.0),
+        ("RA (B1950);Dec (B1950)", "fk4 B1950", 1.0),
+        ("RA (J2000, deg);Dec (J2000, deg)", "icrs", 1.0),
+        ("RA(FK5 J1975) [rad];Dec(FK5 J1975) [rad]", "fk5 J1975", np.pi / 180),
+        ("RA [deg] (FK4);Dec [deg] (FK4)", "fk4 B1950", 1.0),
+        ("R.A.;Dec.", "icrs", 1.0),
+        ("R.A. (decimal degrees);Decl. (decimal degrees)", "icrs", 1.0),
+        ("RA (Galactic);Dec (J2000)", None, 1.0),
+    ],
+)
+@pytest.mark.parametrize("texts", [False, True])
+def test_a_frame_and_a_unit_in_brackets_behind_a_name(tmp_path, names, frame, scale, texts):
+    first, second = names.split(";")
+    lon, lat = degrees(FRAMES[frame or "icrs"][0], **FRAMES[frame or "icrs"][1])
+    rows = [f"o{k};{a * scale:.13f};{b * scale:.13f}" for k, (a, b) in enumerate(zip(lon, lat, strict=True))]
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join([f"id;{names}", *rows]))
+    table = Table.read(path, format="ascii.csv", delimiter=";", converters={"*": [str]} if texts else {})
+    if frame is None:
+        with pytest.raises(CatalogError, match="is contradicted"):
+            read_catalog(table)
+        return
+    for found in (read_catalog(path), read_catalog(table)):
+        assert is_there(found)
+        assert found.sky.frame.split()[0] == frame.split()[0]
+        assert found.sky.columns == (first, second)
+
+
+def test_a_unit_that_is_no_angle_says_how_to_go_on(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("id,RA (wild),Dec (deg)\na,150.119,2.205833\nb,10.5,-0.004\n")
+    with pytest.raises(CatalogError, match=r"'RA \(wild\)' is in wild, expected an angle: .*--unit deg"):
+        read_catalog(path)
+    assert is_there(read_catalog(path, unit="deg"))
+
+
+@pytest.mark.parametrize(("second", "clash"), [("rad", True), ("deg", False), (None, False), ("arcsec", True)])
+@pytest.mark.parametrize("first", ["deg", None])
+def test_tables_in_other_units_are_not_taken_together(tmp_path, first, second, clash):
+    tables = []
+    for k, unit in enumerate((first, second)):
+        one = Table(
+            {
+                "ID": [f"o{k}"],
+                "RA": [PLACE.ra.to_value(unit or "deg")[k]],
+                "DEC": [PLACE.dec.to_value(unit or "deg")[k]],
+            }
+        )
+        one["RA"].unit = one["DEC"].unit = unit
+        tables.append(fits.BinTableHDU(one))
+    fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(tmp_path / "x.fits")
+    if clash:
+        with pytest.raises(CatalogError, match="they differ in the unit of 'RA'"):
+            read_catalog(tmp_path / "x.fits")
+        part = read_catalog(f"{tmp_path / 'x.fits'}[2]")
+        assert SkyCoord(part.ra, part.dec, unit="deg").separation(PLACE[1:]).mas.max() < 1
+    else:
+        assert is_there(read_catalog(tmp_path / "x.fits"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("RA (hh:mm:ss)", "Dec (dd:mm:ss)"),
+        ("RA [h m s]", "Dec [d m s]"),
+        ("R.A. (hh mm ss.ss)", "Decl. (+dd mm ss.s)"),
+        ("RA (hr:min:sec)", "Dec (deg:arcmin:arcsec)"),
+        ("RA (J2000, hms)", "Dec (J2000, dms)"),
+        ("RA [sexagesimal]", "Dec [sexagesimal]"),
+        ("RA", "Dec"),
+    ],
+)
+def test_sexagesimal_texts_whatever_their_unit_is_called(tmp_path, first, second):
+    ra, dec = PLACE.ra.to_string("hour", sep=":", precision=7), PLACE.dec.to_string("deg", sep=":", precision=6)
+    rows = [f"o{k};{ra[k]};{dec[k]}" for k in range(len(PLACE))]
+    (tmp_path / "x.csv").write_text("\n".join([f"id;{first};{second}", *rows]))
+    assert is_there(read_catalog(tmp_path / "x.csv"))

@@ -147,3 +147,75 @@ def test_what_is_damaged_or_leads_elsewhere_is_refused(tmp_path):
     (tmp_path / "x.reg").write_text("# Region file format: DS9\nfk5\ncircle(a,b,c)\n")
     with pytest.raises((CatalogError, UnreadableError)):
         read_catalog(tmp_path / "x.reg")
+
+
+def test_soft_links_inside_an_hdf5_file_are_followed(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:  # columns called otherwise where they are kept
+        file["raw/c1"], file["raw/c2"], file["raw/c3"] = np.array(NAMES, "S"), SKY.ra.deg, SKY.dec.deg
+        for link, place in (("id", "/raw/c1"), ("ra", "/raw/c2"), ("dec", "/raw/c3")):
+            file[f"catalog/{link}"] = h5py.SoftLink(place)
+        file["catalog/mag"] = np.linspace(20, 21, N)
+        file["newest"], file["gone"] = h5py.SoftLink("/catalog"), h5py.SoftLink("/nowhere")
+    assert sorted(agrees(tmp_path / "x.h5").columns.colnames) == ["dec", "id", "mag", "ra"]
+    for place in ("catalog", "/catalog", "newest", "/newest"):
+        agrees(f"{tmp_path / 'x.h5'}[{place}]")
+    with h5py.File(tmp_path / "y.h5", "w") as file:  # the same columns under two names are one table
+        file["v1/id"], file["v1/ra"], file["v1/dec"] = np.array(NAMES, "S"), SKY.ra.deg, SKY.dec.deg
+        for name in ("id", "ra", "dec"):
+            file[f"latest/{name}"] = h5py.SoftLink(f"/v1/{name}")
+        file["t"] = h5py.SoftLink("/v1")
+    agrees(tmp_path / "y.h5")
+    of_astropy().write(tmp_path / "z.h5", path="deep/table", serialize_meta=True)
+    with h5py.File(tmp_path / "z.h5", "a") as file:
+        file["table"] = h5py.SoftLink("/deep/table")
+    agrees(tmp_path / "z.h5")
+    agrees(f"{tmp_path / 'z.h5'}[table]")
+
+
+def test_columns_of_parquet_that_no_table_can_have_are_named(tmp_path):
+    frame = pd.DataFrame({"id": NAMES, "ra": SKY.ra.deg, "dec": SKY.dec.deg, "spectrum": [[1, 2]] * N})
+    frame["seen"] = pd.date_range("2026-01-01", periods=N, tz="UTC")
+    frame["late"] = [None, *pd.date_range("2026-01-01", periods=N - 1)]
+    frame["lasted"] = pd.to_timedelta(np.arange(N), "s")
+    frame.to_parquet(tmp_path / "x.parquet")
+    found = agrees(tmp_path / "x.parquet")
+    assert found.found["not_plain"] == "spectrum"
+    assert str(found.columns["seen"][1]).startswith("2026-01-02 00:00:00")
+    assert found.columns["late"].mask.tolist() == [True] + [False] * (N - 1)
+    assert found.columns["lasted"][3] > 0
+    fits.writeto(tmp_path / "r.fits", np.ones((300, 300), np.float32), _header())
+    cache = ingest(
+        "fits", [tmp_path / "r.fits"], catalog=tmp_path / "x.parquet", size=16, out=tmp_path / "c", workers=1
+    )
+    assert cache.facts["columns left out"].value == {"number": 1, "first": ["spectrum"]}
+    assert {"seen", "late"} <= set(cache.table().colnames)
+
+
+def _header():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150.1, 2.05], [150, 150]
+    wcs.wcs.cd = np.array([[-1, 0], [0, 1]]) * 4.0 / 3600
+    return wcs.to_header()
+
+
+def test_columns_of_hdf5_that_no_table_can_have_are_named(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["c/id"], file["c/ra"], file["c/dec"] = np.array(NAMES, "S"), SKY.ra.deg, SKY.dec.deg
+        file["c/mags"], file["c/z"], file["c/edges"] = np.ones((N, 5)), np.ones(N, complex), np.arange(N + 1)
+    assert agrees(tmp_path / "x.h5").found["not_plain"] == "mags, z"
+
+
+def test_arrays_of_any_length_in_a_fits_table_are_no_text(tmp_path):
+    parts = np.empty(N, dtype=object)
+    parts[:] = [np.ones(k + 1, "f4") for k in range(N)]
+    columns = [
+        fits.Column("id", "4A", array=NAMES), fits.Column("ra", "D", array=SKY.ra.deg),
+        fits.Column("dec", "D", array=SKY.dec.deg), fits.Column("spectrum", "PE()", array=parts),
+        fits.Column("wave", "C", array=np.ones(N, "c8")), fits.Column("z", "E", array=np.arange(N)),
+    ]  # fmt: skip
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "x.fits")
+    fits.writeto(tmp_path / "r.fits", np.ones((300, 300), np.float32), _header())
+    cache = ingest("fits", [tmp_path / "r.fits"], catalog=tmp_path / "x.fits", size=16, out=tmp_path / "c", workers=1)
+    assert cache.facts["columns left out"].value == {"number": 2, "first": ["spectrum", "wave"]}
+    assert "z" in cache.table().colnames
+    assert "spectrum" not in cache.table().colnames

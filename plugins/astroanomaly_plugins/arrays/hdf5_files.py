@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly import UnreadableError, open_hdf5
+from astroanomaly import UnreadableError, hdf5_links, open_hdf5
 from astroanomaly_plugins.arrays.stacks import ID_NAMES, Reader, Stack, axes_of, pick, texts
 
 __all__ = ["HDF5"]
@@ -27,12 +27,29 @@ def _list(path: Path, array: str, axes: str) -> Stack:
         if single:
             first = next(iter(single.values()))
             order, shape = axes_of((len(single), *first.shape), axes, f"{path}, one dataset for each image")
-            return Stack(path, "hdf5", _PER_OBJECT, shape, order, first.dtype, list(single))
-        name = pick({key: item.shape for key, item in numeric.items() if item.ndim in (3, 4)}, array, str(path))
+            return Stack(
+                path,
+                "hdf5",
+                _PER_OBJECT,
+                shape,
+                order,
+                first.dtype,
+                list(single),
+                unused=sorted(found.keys() - single.keys()),
+            )
+        links = {link: name for link, name in hdf5_links(file).items() if name in found}
+        shapes = {key: item.shape for key, item in numeric.items() if item.ndim in (3, 4)}
+        if len(shapes) > 1:
+            shapes = {**shapes, **{link: shapes[name] for link, name in links.items() if name in shapes}}
+        name = pick(shapes, links.get(array, array), str(path))
+        name = links.get(name, name)
         images = found[name]
         order, shape = axes_of(images.shape, axes, f"{path}[{name}]")
         beside = {key: item for key, item in found.items() if item.shape == (shape[0],) and item.dtype.kind in "iufbSO"}
         beside = {key: item for key, item in beside.items() if item.dtype.kind != "O" or _is_text(item)}
+        unused = sorted(found.keys() - beside.keys() - {name})
+        first_link = {name: link for link, name in reversed(links.items())}
+        beside = {first_link.get(key, key): item for key, item in beside.items()}
         by_base = {key.rpartition("/")[2].lower(): key for key in reversed(beside)}
         named = next((by_base[key] for key in ID_NAMES if key in by_base), "")
         names = texts(beside.pop(named)[...]) if named else ()
@@ -42,7 +59,7 @@ def _list(path: Path, array: str, axes: str) -> Stack:
         given = next(
             (source.attrs[key] for source in (images, file) for key in _BAND_KEYS if key in source.attrs), None
         )
-        return Stack(path, "hdf5", name, shape, order, images.dtype, names, columns, _bands(given, shape[1]))
+        return Stack(path, "hdf5", name, shape, order, images.dtype, names, columns, _bands(given, shape[1]), unused)
 
 
 def _one_each(numeric: dict[str, Any]) -> dict[str, Any]:

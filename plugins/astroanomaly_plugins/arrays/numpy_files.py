@@ -68,9 +68,10 @@ def _list_npz(path: Path, array: str, axes: str) -> Stack:
             beside = {
                 key: file[key] for key, (size, dtype) in heads.items() if size == (shape[0],) and dtype.kind in "iufbSU"
             }
+        unused = sorted(heads.keys() - beside.keys() - {name})
         named = next((key for key in ID_NAMES if key in beside), "")
         names = texts(beside.pop(named)) if named else ()
-        return Stack(path, "npz", name, shape, order, heads[name][1], names, beside)
+        return Stack(path, "npz", name, shape, order, heads[name][1], names, beside, unused=unused)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@
 * **Axes.** ``(n, height, width)``, ``(n, channels, height, width)`` or ``(n, height, width, channels)``; of four axes
   the channels are the shorter ones, ``--axes`` says so where it cannot be told.
 * **Ids.** Names beside the images (``object_id``, ``names``, ``filenames``, ``source_id`` ...); else the name of the
-  file with the number of the image, from 000000.
+  file with the number of the image, from 000000. Files of one name are told apart by their folders.
 * **Columns and positions.** What has one value for each image rides along; positions are found as in a catalogue.
 * **Pixels.** 8-bit images of one or three channels are pictures as they look, all others linear flux; ``--kind`` says
   otherwise. Images of another size are cropped around their middle or bordered with NaN (0 in pictures), by whole
@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +41,14 @@ from astroanomaly import (
     read_catalog,
 )
 from astroanomaly_plugins.arrays.hdf5_files import HDF5
+from astroanomaly_plugins.arrays.ids import unique_ids
 from astroanomaly_plugins.arrays.meds_files import MEDS, is_meds
 from astroanomaly_plugins.arrays.numpy_files import NPY, NPZ
 from astroanomaly_plugins.arrays.stacks import Stack, channels_first
 from astroanomaly_plugins.arrays.zarr_stores import ZARR, is_zarr
 from astroanomaly_plugins.shared.columns import COLUMN
 from astroanomaly_plugins.shared.facts import band_fact, left_out_facts, object_fact, size_fact
+from astroanomaly_plugins.shared.folders import is_ours
 
 __all__ = ["ArrayOptions", "ArraySource", "register_sources"]
 
@@ -117,11 +118,17 @@ class ArraySource:
                 raise found
             stacks.append(found)
         bands, kind = _bands_and_kind(stacks, options)
-        ids = _unique_ids(stacks)
+        ids = unique_ids(stacks)
         height, width = (options.size, options.size) if options.size else stacks[0].shape[2:]
         columns, positions, words = _columns(stacks, options)
         dtype = "uint8" if kind == "display" else options.dtype
         payload = {"bands": list(bands), "size": [height, width], "kind": kind}
+        left = {
+            "no stack of arrays": others,
+            "array that is neither the images nor one value for each": [
+                f"{stack.path.name}[{name}]" for stack in stacks for name in stack.unused
+            ],
+        }
         facts = [
             Fact("positions", words, {"kind": "table" if positions else "none"}),
             Fact("ids", "names beside the images, else numbers", {"column": None}),
@@ -131,7 +138,7 @@ class ArraySource:
                 f"{len(stacks) + len(others)} found: {len(stacks)} used, {len(others)} left out",
                 {"found": len(stacks) + len(others), "used": len(stacks), "failed": 0, "left_out": len(others)},
             ),
-            *left_out_facts({"no stack of arrays": others} if others else {}),
+            *left_out_facts({reason: names for reason, names in left.items() if names}),
             band_fact(dict.fromkeys(bands, ()), note=f"{kind} pixels, from {_READERS[stacks[0].kind].summary}"),
             size_fact((height, width), None),
         ]
@@ -219,7 +226,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         if is_zarr(item):
             yield item
         elif item.is_dir():
-            yield from _walk(item)
+            if not is_ours(item):
+                yield from _walk(item)
         elif item.is_file() and not item.name.endswith("_metadata.parquet"):
             yield item
 
@@ -232,23 +240,6 @@ def _kind_of(path: Path) -> str:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
     kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), "")
     return "" if kind == "meds" and not is_meds(path) else kind
-
-
-def _unique_ids(stacks: Sequence[Stack]) -> list[str]:
-    ids: list[str] = []
-    for stack in stacks:
-        ids += stack.names if len(stack.names) else [f"{stack.path.stem}/{k:06d}" for k in range(len(stack))]
-        if len(stack.names) not in (0, len(stack)):
-            raise CatalogError(f"{stack.where} has {len(stack.names)} names for {len(stack)} images")
-    twice, times = Counter(ids).most_common(1)[0] if ids else ("", 0)
-    if not ids:
-        raise UnreadableError(f"{stacks[0].where} holds no image")
-    if times > 1:
-        raise CatalogError(
-            f"the name {twice!r} is that of {times} images: ids are unique. Ingest files that share names into "
-            "caches of their own, with --prefix"
-        )
-    return ids
 
 
 def _bands_and_kind(

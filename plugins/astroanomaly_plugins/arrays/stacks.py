@@ -46,6 +46,8 @@ class Stack:
         Values for each object by name, from beside the images.
     bands
         Names of the bands that the file gives; empty where it gives none.
+    unused
+        Names of the other arrays, which are neither its images nor one value for each image.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Stack:
     names: Sequence[str] = ()
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     bands: tuple[str, ...] = ()
+    unused: Sequence[str] = ()
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -89,7 +89,8 @@ def _list(path: Path, array: str, axes: str) -> Stack:
         by_lower = {key.lower(): key for key in reversed(columns)}
         named = next((by_lower[key] for key in _names_first(origin) if key in by_lower), "")
         names = texts(columns.pop(named)) if named else ()
-        return Stack(path, "zarr", name, shape, order, images.dtype, names, columns)
+        unused = sorted(key for key, item in arrays.items() if key != name and item.shape != (shape[0],))
+        return Stack(path, "zarr", name, shape, order, images.dtype, names, columns, unused=unused)
 
 
 def _names_first(origin: str) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from astroanomaly import CatalogError, UnreadableError, typed_column
+from astroanomaly import CatalogError, Fact, UnreadableError, typed_column
 from astroanomaly_plugins.images.files import Listing
 from astroanomaly_plugins.images.members import open_container
 from astroanomaly_plugins.images.pixels import PictureError
@@ -17,14 +17,14 @@ from astroanomaly_plugins.shared.columns import COLUMN
 
 __all__ = ["POSITION_NAMES", "ride_along"]
 
-_log = logging.getLogger(__name__)
+_SHOWN = 3
 _DEFAULT_TABLES = ("labels.csv", "classes.csv")
 POSITION_NAMES = ("ra", "dec")
 
 
 def ride_along(
     listings: list[Listing], ids: list[str], wanted: str, max_bytes: int, said: Columns
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], list[Fact]]:
     """Find the tables and match them to the pictures.
 
     Parameters
@@ -40,8 +40,10 @@ def ride_along(
 
     Returns
     -------
-    dict of numpy.ndarray
+    columns : dict of numpy.ndarray
         ``(n,)`` values under ``column:NAME``; positions in degrees, NaN where unknown, under ``ra`` and ``dec``.
+    facts : list of Fact
+        Which tables were used, and which of their rows belong to no picture.
 
     Raises
     ------
@@ -53,10 +55,11 @@ def ride_along(
     texts: dict[str, list[str]] = {}
     sky = {name: np.full(len(ids), np.nan) for name in POSITION_NAMES}
     has_sky = False
+    matches: list[_Matches] = []
     for table, start, stop in _tables(listings, wanted, max_bytes, said):
         rows = match_rows(table, ids[start:stop])
         known = np.flatnonzero(rows >= 0)
-        _report_matches(table, rows, ids[start])
+        matches.append(_matches(table, rows, ids[start]))
         found = positions(table, said)
         if found is not None:
             has_sky = True
@@ -75,22 +78,62 @@ def ride_along(
             texts.setdefault(name, [""] * len(ids))[start : start + len(listing)] = inside
         start += len(listing)
     columns = {COLUMN + name: typed_column(values) for name, values in texts.items()}
-    return columns | sky if has_sky else columns
+    return columns | sky if has_sky else columns, _table_facts(matches)
 
 
-def _report_matches(table: Table, rows: np.ndarray, example: str) -> None:
-    matched = np.unique(rows[rows >= 0]).size
-    if not matched:
+@dataclass(frozen=True)
+class _Matches:
+    """How the rows of a table and the pictures fit: numbers, and what the table calls objects without a picture."""
+
+    where: str
+    rows: int
+    used: int
+    pictures: int
+    named: int
+    strangers: list[str]
+
+
+def _matches(table: Table, rows: np.ndarray, example: str) -> _Matches:
+    used = np.unique(rows[rows >= 0])
+    if not used.size:
         sample = table.rows[0][table.key] if table.rows else ""
         raise CatalogError(
             f"{table.where} fits no picture: its column {table.names[table.key]!r} has {sample!r}, the pictures have "
             f"ids like {example!r}. Give another --table, or --table none"
         )
-    if matched < len(table.rows) or (rows < 0).any():
-        _log.warning(
-            "%s: %d of %d rows belong to a picture; %d of %d pictures have a row",
-            table.where, matched, len(table.rows), (rows >= 0).sum(), len(rows),
-        )  # fmt: skip
+    others = np.setdiff1d(np.arange(len(table.rows)), used)
+    known = {tuple(table.rows[row]) for row in used.tolist()}
+    strange = [
+        row for row in others.tolist() if tuple(table.rows[row]) not in known
+    ]  # a row that is there twice is none
+    strangers = [table.rows[row][table.key] for row in strange]
+    return _Matches(
+        table.where, len(table.rows), len(table.rows) - len(strange), len(rows), int((rows >= 0).sum()), strangers
+    )
+
+
+def _table_facts(matches: list[_Matches]) -> list[Fact]:
+    """Say which tables were used, and what did not fit."""
+    if not matches:
+        return []
+    texts, value = [], []
+    for one in matches:
+        text = f"{one.where}: {one.used} of {one.rows} rows belong to a picture"
+        if one.strangers:
+            shown = ", ".join(map(repr, one.strangers[:_SHOWN]))
+            more = f" and {len(one.strangers) - _SHOWN} more" if len(one.strangers) > _SHOWN else ""
+            text += f", none to {shown}{more}"
+        if one.named < one.pictures:
+            text += f"; {one.pictures - one.named} of {one.pictures} pictures have no row"
+        texts.append(text)
+        numbers = {
+            "rows": one.rows,
+            "used": one.used,
+            "pictures": one.pictures,
+            "without_row": one.pictures - one.named,
+        }
+        value.append({"table": one.where, **numbers, "first": one.strangers[:_SHOWN]})
+    return [Fact("table", "; ".join(texts)[:1000], {"tables": value[:100]})]
 
 
 def _tables(listings: list[Listing], wanted: str, max_bytes: int, said: Columns) -> Iterator[tuple[Table, int, int]]:
@@ -106,6 +149,7 @@ def _tables(listings: list[Listing], wanted: str, max_bytes: int, said: Columns)
         name = _table_in(listing, wanted)
         if name:
             found = True
+            listing.is_the_table(name)
             where = f"{listing.container.path}: {name}"
             with open_container(listing.container, max_bytes) as fetch:
                 try:

@@ -17,14 +17,16 @@ import numpy as np
 from astroanomaly import ReadLimits, UnreadableError, reading
 from astroanomaly_plugins.images.members import NOWHERE, SPARSE, UNREADABLE_ARCHIVE, Container, Place, open_stream
 from astroanomaly_plugins.images.packed import MAGIC, PACKED, list_packed
+from astroanomaly_plugins.shared.folders import is_ours
 
-__all__ = ["NO_FILES", "SUFFIXES", "Listing", "list_input"]
+__all__ = ["NO_FILES", "SUFFIXES", "THE_TABLE", "Listing", "list_input"]
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".dib", ".jp2", ".j2k", ".jpf",
     ".jpx",
 )  # fmt: skip
 
+THE_TABLE = "the table"  # a kind of what is left out
 NO_FILES = ("hidden folder", "linked folder", "link or special file")  # kinds of what is left out, not counted as files
 _NAMES_KEPT = 3  # of what is left out, by kind
 _ENCRYPTED_FLAGS = 0x1 | 0x40
@@ -111,6 +113,14 @@ class Listing:
         if len(names) < _NAMES_KEPT:
             names.append(name)
 
+    def is_the_table(self, name: str) -> None:
+        """Note that one of the tables was used: it is left out as that."""
+        kind = os.path.splitext(name)[1].lower()
+        self.skipped[kind] -= 1
+        self.skipped_names[kind] = [other for other in self.skipped_names[kind] if other != name]
+        self.skipped += Counter()  # without what is zero
+        self.leave_out(THE_TABLE, name)
+
     def take_earlier(self, name: str) -> None:
         """Note one file of an archive that a later one of the same name replaces."""
         self.replaced += 1
@@ -193,7 +203,7 @@ def _list_folder(path: Path) -> Listing:
             if entry.is_dir(follow_symlinks=False):
                 if _is_hidden(entry.name):
                     listing.leave_out("hidden folder", name)
-                else:
+                elif not is_ours(path / name):
                     deeper.append(name)
             elif entry.is_file():
                 listing.total += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly import ReadLimits, UnreadableError, open_hdf5, open_parquet
+from astroanomaly import ReadLimits, UnreadableError, hdf5_links, open_hdf5, open_parquet
 from astroanomaly_plugins.images.pixels import PictureError
 
 __all__ = ["MAGIC", "PACKED", "PackedPictures", "list_packed"]
@@ -60,6 +60,9 @@ def _list_hdf5(path: Path) -> PackedPictures:
         found: dict[str, Any] = {}
         file.visititems(lambda name, item: found.update({name: item}) if hasattr(item, "dtype") else None)
         _check_count(path, len(found))
+        for link, name in hdf5_links(file).items():  # what a link leads to is called by the link, and counts once
+            if name in found and found[name].dtype != np.uint8:
+                found[link] = found.pop(name)
         of_bytes = [name for name, item in found.items() if item.ndim == 1 and _is_bytes(item)]
         chosen = _usual(of_bytes, _IMAGE_NAMES)
         if chosen is not None:

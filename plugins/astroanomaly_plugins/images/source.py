@@ -63,7 +63,7 @@ from astroanomaly import (
     reading,
 )
 from astroanomaly_plugins.images.columns import POSITION_NAMES, ride_along
-from astroanomaly_plugins.images.files import NO_FILES, SUFFIXES, Listing, list_input
+from astroanomaly_plugins.images.files import NO_FILES, SUFFIXES, THE_TABLE, Listing, list_input
 from astroanomaly_plugins.images.members import Container, Place, open_container
 from astroanomaly_plugins.images.pixels import PictureError, PixelRule, decode, quiet
 from astroanomaly_plugins.images.rule import PictureOptions, find_rule
@@ -111,9 +111,10 @@ class PictureSource:
         listings = _list_inputs(request.inputs)
         ids = _unique_ids(listings)
         rule = find_rule(listings, options)
-        columns = ride_along(listings, ids, options.table, options.max_bytes, options.columns)
+        columns, of_table = ride_along(listings, ids, options.table, options.max_bytes, options.columns)
         layout = Layout(rule.bands, rule.height, rule.width, str(rule.dtype), rule.kind)
-        return Plan(_tasks(listings, ids, rule, columns, options), layout, facts=_facts(listings, rule, columns))
+        facts = [*_facts(listings, rule, columns), *of_table]
+        return Plan(_tasks(listings, ids, rule, columns, options), layout, facts=facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Decode the pictures of one task.
@@ -258,7 +259,7 @@ def _files_facts(listings: list[Listing]) -> list[Fact]:
     more = ((replaced, "replaced by later ones of the same name"), (left, "left out"))
     parts = [f"{used} pictures"] + [f"{number} {what}" for number, what in more if number]
     value = {"found": found, "used": used, "replaced": replaced, "left_out": left}
-    reasons = {f"no picture that is read ({kind})": kind for kind in kinds}
+    reasons = {kind if kind == THE_TABLE else f"no picture that is read ({kind})": kind for kind in kinds}
     return [
         Fact("files", f"{found} found: {', '.join(parts)}", value),
         *left_out_facts(

@@ -12,10 +12,10 @@ from astroanomaly_plugins.mosaics.listing import words_of
 __all__ = ["auxiliary_fact", "pair_auxiliary"]
 
 _KINDS = {
-    "weight": re.compile(r"weights?|wht|wgt|ivar|invvar"),
-    "rms": re.compile(r"rms|sigma|sig|err|errors?|var|variance|unc|uncertainty|noise|stat"),
+    "weight": re.compile(r"weights?|wht|wgt|wt|ivar|invvar"),
+    "rms": re.compile(r"rms|sigma|sig|err|errors?|var|variance|unc|uncertainty|noise|stat|std"),
     "mask": re.compile(r"masks?|msk|bpm|dq|flags?|quality|qual"),
-    "exposure": re.compile(r"exp|exptime|expmap|nexp|cov|coverage|con|ctx"),
+    "exposure": re.compile(r"exp|exptime|expmap|expo(sure)?map|exposure|expwt|nexp|num|cov|coverage|con|ctx|rrhr"),
     "psf": re.compile(r"psf"),
 }
 _VERSION = re.compile(r".*,(\d+)")

@@ -36,7 +36,7 @@ from astroanomaly_plugins.mosaics.listing import words_of
 __all__ = ["BandRule", "name_bands", "sort_bands"]
 
 _LISTED = 4  # images in a reason
-_PACKED = (".gz", ".bz2", ".fz")
+_PACKED = (".gz", ".bz2", ".xz", ".fz")
 _log = logging.getLogger(__name__)
 Named = list[dict[str, Image]]
 _RULES = ("header", "extension name", "file name", "no rule: one image a tile")
@@ -205,7 +205,10 @@ def _advice(images: Sequence[Image], *, several: bool, stamps: bool) -> str:
         )
     else:
         example = " ".join(f"--bands NAME{n}={image.place}" for n, image in enumerate(images[:3], 1))
-        each = f"If each is another band, name them, as in {example}, or choose extensions with --ext"
+        each = (
+            f"If each is another band, name them, as in {example}, or choose extensions with --ext; what is named by "
+            "none is left out"
+        )
     if len({image.path for image in images}) < len(images) or not (stamps or _all_apart(images)):
         return each
     return f"If all are stamps in one band, give it one name: {_one_band(images)}. {each}"

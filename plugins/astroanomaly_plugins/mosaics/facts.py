@@ -91,9 +91,12 @@ def input_facts(
             left_files += 1
             if path not in holding:
                 left.setdefault("no image in it", []).append(name)
-    unused = 0
+    unused = lost = 0
     for image in images:
-        if (image.path, image.hdu, image.plane) in used or image.relative in failed:
+        if (image.path, image.hdu, image.plane) in used:
+            continue
+        if image.relative in failed:
+            lost += 1
             continue
         unused += 1
         reason = (f"not chosen by {asked}" if asked else "") or why_left_out(image) or "not needed"
@@ -111,8 +114,8 @@ def input_facts(
         Fact("files", f"{counts['found']} found: {_parts(counts)}", counts),
         Fact(
             "images",
-            f"{len(images)} found in them: {len(used)} used, {unused} left out",
-            {"found": len(images), "used": len(used), "left_out": unused},
+            f"{len(images)} found in them: {len(used)} used, {f'{lost} failed, ' if lost else ''}{unused} left out",
+            {"found": len(images), "used": len(used), "failed": lost, "left_out": unused},
         ),
     ]
     return [*facts, *left_out_facts(left)]
@@ -131,5 +134,5 @@ def stamp_facts(tiles: Sequence[Tile], broken: int) -> list[Fact]:
     return [
         Fact("positions", words if known in (0, len(tiles)) else f"{words}, where it has one", {"kind": "middle"}),
         Fact("ids", "paths of the files", {"column": None}),
-        object_fact(len(tiles) + broken, unreadable_files=broken),
+        object_fact(len(tiles) + broken, failed=broken),
     ]

@@ -15,6 +15,7 @@ from astroanomaly.cutting import grid_from_hdu, quiet, same_grid
 from astroanomaly_plugins.mosaics.listing import SUFFIX, words_of
 from astroanomaly_plugins.mosaics.places import open_place
 from astroanomaly_plugins.mosaics.planes import BROKEN, asinh_of, first_line, flat_shape
+from astroanomaly_plugins.mosaics.without_images import is_target_pixel_file
 
 __all__ = [
     "Image",
@@ -50,15 +51,14 @@ _NO_FILTER = re.compile(r"(clear\w*|open|none|n/?a|empty|unknown|no_?filter|air|
 # Words in the name of an extension or of a file that say: these pixels are about an image, not an image.
 _AUXILIARY_WORDS = re.compile(
     r"weights?|wht|wgt|rms|psf|quality|qual|dq|masks?|msk|bpm|ivar|invvar|var|variance|err|errors?|sigma|unc|"
-    r"uncertainty|flags?|wcsdvarr|d2imarr|oow|ood"
+    r"uncertainty|flags?|wcsdvarr|d2imarr|oow|ood|wt|expwt|expmap|expo(sure)?map|exposure|cov|coverage|nexp|rrhr|skybg|std"
 )
-_AUXILIARY_EXTENSION_WORDS = re.compile(
-    _AUXILIARY_WORDS.pattern + r"|ctx|con|exp|exptime|expmap|cov|coverage|nexp|sig|noise|stat"
-)
+_AUXILIARY_EXTENSION_WORDS = re.compile(_AUXILIARY_WORDS.pattern + r"|ctx|con|exp|exptime|sig|noise|stat")
 _GENERIC_NAMES = re.compile(r"sci|flux|bgsub|image|img|data|primary|compressed|counts|science")
 _PRODUCT_WORDS = re.compile(  # in file names: what stands where the name of the weight map says weight
     _GENERIC_NAMES.pattern + r"|drz|drc|flt|flc|crj|i2d|cal|calexp|int|intbgsub|mosaic|coadd|stack|stk|exp|frame"
 )
+_WEAK_WORDS = re.compile(r"exp|num")  # as Pan-STARRS has them; of another survey such a word is a part of the name
 _AUXILIARY_TYPES = re.compile(r"mask|variance|error|quality|weight|psf", re.IGNORECASE)  # EXTTYPE, HDUCLAS2
 
 
@@ -163,6 +163,8 @@ def scan(path: Path, root: Path) -> list[Image]:
                 if not hdu.is_image or not hdu.shape:
                     continue
                 header, primary = hdu.header, hdulist[0].header
+                if hdu.name == "APERTURE" and is_target_pixel_file(hdulist):
+                    continue
                 if header.get("NAXIS", 0) < 2:
                     continue
                 name, kind = (str(header.get(key, "")).strip() for key in ("EXTNAME", "EXTTYPE"))
@@ -221,6 +223,7 @@ def settle_auxiliary(images: Sequence[Image]) -> list[Image]:
     in its place, or any file where a name has no other word; or another image on the same grid. A star called sigma
     Orionis has no such sibling.
     """
+    images = _with_weak_words(images)
     plain = [image for image in images if not image.auxiliary]
     if len(plain) == len(images):
         return plain
@@ -249,6 +252,21 @@ def settle_auxiliary(images: Sequence[Image]) -> list[Image]:
                 image = replace(image, auxiliary="")
         settled.append(image)
     return settled
+
+
+def _with_weak_words(images: Sequence[Image]) -> list[Image]:
+    """Let a word such as exp count where a file of exactly the same name without it is there."""
+    words = {image.path: tuple(words_of(image.path.name)) for image in images}
+    names = {(path.parent, one) for path, one in words.items()}
+    found = []
+    for image in images:
+        word = next((word for word in words[image.path] if _WEAK_WORDS.fullmatch(word.lower())), "")
+        if word and not image.auxiliary:
+            rest = tuple(other for other in words[image.path] if other != word)
+            if (image.path.parent, rest) in names:
+                image = replace(image, auxiliary=word.lower())
+        found.append(image)
+    return found
 
 
 def _own_word(image: Image) -> str:

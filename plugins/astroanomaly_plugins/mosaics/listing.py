@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from astroanomaly import UnreadableError
-from astroanomaly_plugins.mosaics.places import address_of, is_archive, list_archive
+from astroanomaly_plugins.mosaics.places import address_of, is_archive, is_remote, list_archive
+from astroanomaly_plugins.shared.folders import is_ours
 
 __all__ = ["SUFFIX", "Listing", "find_files", "words_of"]
 
-SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|fz|z))?$|\.fz$|\.asdf$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|bz2|xz|fz|z))*$|\.fz(\.(gz|bz2|xz))?$|\.asdf$", re.IGNORECASE)
 
 
 @dataclass
@@ -36,7 +37,10 @@ class Listing:
 
 
 def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
-    """List files, members of archives and addresses; folders are searched for .fits .fit .fts .fz, also .gz and .bz2.
+    """List files, members of archives and addresses; folders are searched for .fits .fit .fts .fz, also .gz .bz2 .xz.
+
+    Caches and sessions of this program that lie in a folder are passed over. A link to a file that is listed itself is
+    left out.
 
     Parameters
     ----------
@@ -62,7 +66,7 @@ def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
             _take_archive(path.absolute(), listing, found)
         elif path.is_dir():
             inside = 0
-            for item in sorted(path.rglob("*")):
+            for item in sorted(_walk(path)):
                 astray = item.is_symlink() and not item.is_file()
                 if not item.is_file() and not astray:
                     continue
@@ -84,7 +88,7 @@ def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
                     found.setdefault(absolute, (absolute, path.absolute(), False))
             if not inside:
                 raise UnreadableError(
-                    f"the folder {path} holds no FITS file (.fits .fit .fts .fz, also compressed as .gz or .bz2)"
+                    f"the folder {path} holds no FITS file (.fits .fit .fts .fz, also compressed as .gz, .bz2 or .xz)"
                 )
         elif path.is_file():
             listing.total += path.absolute() not in seen
@@ -94,8 +98,31 @@ def find_files(inputs: Sequence[str], leave_out: Path | None = None) -> Listing:
             raise UnreadableError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
     if not found:
         raise UnreadableError("no FITS file was given: name files or folders to cut from")
+    _leave_out_links(listing, found)
     listing.files = list(found.values())
     return listing
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder and below it; links to folders are not followed."""
+    for item in folder.iterdir():
+        yield item
+        if item.is_dir() and not item.is_symlink() and not is_ours(item):
+            yield from _walk(item)
+
+
+def _leave_out_links(listing: Listing, found: dict[Path, tuple[Path, Path, bool]]) -> None:
+    """Leave out links of folders to files that are there themselves: they would be the same image twice."""
+    links = [path for path, (_, _, by_name) in found.items() if not by_name and path.is_symlink()]
+    if not links:
+        return
+    themselves = {path.resolve() for path in found if not path.is_symlink() and not is_remote(path)}
+    for path in links:
+        real = path.resolve()
+        if real in themselves:
+            name = path.relative_to(found.pop(path)[1]).as_posix()
+            listing.others.setdefault("link to a file that is there itself", []).append(name)
+        themselves.add(real)
 
 
 def _take_archive(path: Path, listing: Listing, found: dict[Path, tuple[Path, Path, bool]]) -> None:
@@ -116,6 +143,6 @@ def _take_archive(path: Path, listing: Listing, found: dict[Path, tuple[Path, Pa
 
 def words_of(name: str) -> list[str]:
     """Split the name of a file, or a path, into words, without the suffixes of FITS and of packing."""
-    while Path(name).suffix.lower() in (".fits", ".fit", ".fts", ".fz", ".gz", ".bz2", ".z", ".asdf"):
+    while Path(name).suffix.lower() in (".fits", ".fit", ".fts", ".fz", ".gz", ".bz2", ".xz", ".z", ".asdf"):
         name = name[: -len(Path(name).suffix)]
     return [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]

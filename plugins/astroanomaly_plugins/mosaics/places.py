@@ -216,6 +216,8 @@ def _unpacked(data: bytes, archive: Path, member: str) -> bytes:
         plain = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, limit + 1)
     elif data.startswith(b"BZh"):
         plain = bz2.BZ2Decompressor().decompress(data, limit + 1)
+    elif data.startswith(b"\xfd7zXZ"):
+        plain = lzma.LZMADecompressor().decompress(data, limit + 1)
     else:
         return data
     if len(plain) > limit:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from astroanomaly import CatalogError
 
 if TYPE_CHECKING:
@@ -20,7 +22,12 @@ _log = logging.getLogger(__name__)
 def is_carried(column: Any) -> bool:
     """Whether a column holds a single number or text for each row."""
     kind = getattr(getattr(column, "dtype", None), "kind", "-")
-    return kind in "iufbSUO" and getattr(column, "ndim", 0) == 1
+    if kind not in "iufbSUO" or getattr(column, "ndim", 0) != 1:
+        return False
+    if kind != "O":
+        return True
+    values = getattr(column, "filled", lambda _: column)("")  # a masked one stands for nothing
+    return all(value is None or isinstance(value, str | bytes | int | float | np.generic) for value in values)
 
 
 def carried(table: Table, wanted: Sequence[str]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def catalog_facts(catalog: Catalog, use: str = "sky") -> list[Fact]:
         words = f"{catalog.found['tables']} of the catalogue, taken together: their columns are the same"
         facts.append(Fact("tables of the catalogue", _cut(words), catalog.found["tables"].split(", ")[:_BANDS_LISTED]))
     wide = [name for name in catalog.columns.colnames if not is_carried(catalog.columns[name])]
+    wide += [name for name in catalog.found.get("not_plain", "").split(", ") if name]
     if wide:
         listed = ", ".join(map(_short, wide[:_BANDS_LISTED])) + (" ..." if len(wide) > _BANDS_LISTED else "")
         words = f"{len(wide)} of the catalogue, which hold no single number or text per row: {listed}"

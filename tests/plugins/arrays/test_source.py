@@ -201,8 +201,59 @@ def test_stacks_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"1 channels .*2"):
         ingest("arrays", [tmp_path / "a.npz", tmp_path / "b.npz"], out=tmp_path / "c", workers=1)
     np.savez(tmp_path / "b.npz", images=FLUX, names=NAMES)
-    with pytest.raises(CatalogError, match="'obj-0' is that of 2 images"):
+    with pytest.raises(CatalogError, match=r"two images have the id 'obj-0': .*a\.npz.* and .*b\.npz.* --prefix"):
         ingest("arrays", [tmp_path / "a.npz", tmp_path / "b.npz"], out=tmp_path / "c", workers=1)
+    np.savez(tmp_path / "b.npz", images=FLUX, names=["n"] * N)
+    with pytest.raises(CatalogError, match=r"b\.npz.*: 9 images are called 'n'"):
+        cut(tmp_path / "b.npz", tmp_path / "c")
+    np.save(tmp_path / "d.npy", FLUX)
+    with pytest.raises(CatalogError, match=r"d\.npy is given twice"):
+        ingest("arrays", [tmp_path / "d.npy", tmp_path / "d.npy"], out=tmp_path / "c", workers=1)
     (tmp_path / "x.png").write_bytes(b"\x89PNG")
     with pytest.raises(UnreadableError, match=r"no stack of arrays.*ingest images"):
         cut(tmp_path / "x.png", tmp_path / "c")
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for run in ("run1", "run2"):
+        (tmp_path / run).mkdir()
+    np.save(tmp_path / "run1" / "cut.npy", FLUX[:2])
+    np.save(tmp_path / "run2" / "cut.npy", FLUX[2:4])
+    np.savez(tmp_path / "run2" / "cut.npz", images=FLUX[4:5])
+    np.save(tmp_path / "run2" / "other.npy", FLUX[5:6])
+    cache = cut(tmp_path, tmp_path / "c")
+    at = {"run1/cut/000000": 0, "run1/cut/000001": 1, "run2/cut.npy/000000": 2, "run2/cut.npy/000001": 3}
+    at |= {"run2/cut.npz/000000": 4, "other/000000": 5}
+    assert sorted(cache.ids) == sorted(at)
+    for name, number in at.items():
+        assert np.array_equal(cache[name].data, FLUX[number])
+
+
+def test_soft_links_inside_an_hdf5_file_are_followed(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["raw/run_07"], file["raw/dark"] = FLUX, np.zeros((3, 4, 5), np.float32)
+        file["tables/c1"], file["tables/c2"], file["tables/c3"] = np.array(NAMES, "S"), RA, DEC
+        for link, place in (("images", "/raw/run_07"), ("object_id", "/tables/c1"), ("ra", "/tables/c2")):
+            file[link] = h5py.SoftLink(place)
+        file["set/dec"], file["set/latest"] = h5py.SoftLink("/tables/c3"), h5py.SoftLink("/images")
+        file["nowhere"], file["round"] = h5py.SoftLink("/gone"), h5py.SoftLink("/round")
+    for number, options in enumerate(({}, {"array": "images"}, {"array": "raw/run_07"}, {"array": "set/latest"})):
+        cache = cut(tmp_path / "x.h5", tmp_path / f"c{number}", **options)
+        assert sorted(cache.ids) == NAMES
+        assert np.array_equal(cache["obj-3"].data, FLUX[3])
+        assert cache["obj-3"].coord.separation(SkyCoord(RA[3], DEC[3], unit="deg")).mas < 1
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file["set/outside"] = h5py.ExternalLink("/etc/hostname", "x")
+    with pytest.raises(UnreadableError, match="/set/outside: is a link to another file"):
+        cut(tmp_path / "x.h5", tmp_path / "d")
+
+
+def test_arrays_that_are_not_taken_are_named(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["images"], file["masks"], file["z"], file["x"] = FLUX, FLUX > 0, np.arange(N), np.arange(24)
+    np.savez(tmp_path / "y.npz", images=FLUX, masks=FLUX > 0, z=np.arange(N), psf=np.ones((5, 5)))
+    for name, unused in (("x.h5", ["x.h5[masks]", "x.h5[x]"]), ("y.npz", ["y.npz[masks]", "y.npz[psf]"])):
+        cache = cut(tmp_path / name, tmp_path / f"c-{name}", array="images")
+        reasons = cache.facts["left out"].value["reasons"]
+        assert reasons == {"array that is neither the images nor one value for each": {"number": 2, "first": unused}}
+        assert "z" in cache.table().colnames

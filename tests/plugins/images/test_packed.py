@@ -90,3 +90,18 @@ def test_what_holds_no_pictures_or_leads_elsewhere_is_refused(tmp_path):
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "t.parquet").read_bytes()[:-30])
     with pytest.raises(UnreadableError, match="cannot be read as Parquet"):
         ingest("images", [tmp_path / "cut.parquet"], out=tmp_path / "c", workers=1)
+
+
+def test_soft_links_inside_an_hdf5_file_are_followed(tmp_path):
+    as_bytes_with_names(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        for name, link in (("images", "pictures"), ("filenames", "names")):
+            file.move(name, f"v1/{name}_0")
+            file[link] = h5py.SoftLink(f"/v1/{name}_0")
+    cache = ingest("images", [tmp_path / "x.h5"], out=tmp_path / "c", workers=1)
+    assert sorted(cache.ids) == sorted(PIXELS)
+    as_datasets(tmp_path / "y.h5")
+    with h5py.File(tmp_path / "y.h5", "a") as file:
+        file["best/first"] = h5py.SoftLink("/p0.png")
+    cache = ingest("images", [tmp_path / "y.h5"], out=tmp_path / "d", workers=1)
+    assert sorted(cache.ids) == sorted(PIXELS)

@@ -857,6 +857,19 @@ def test_columns_are_numbers_only_where_nothing_is_lost(values, kind, expected):
 # -------------------------------------------------------------------------------------------------------- the whole
 
 
+def test_rows_of_a_table_without_a_picture_are_named(tmp_path):
+    files = {**files_of(3), "labels.csv": b"filename,z\np0.png,1\nlost.png,2\n0999,3\np0.png,1\n", "notes.csv": b"x"}
+    cache = ingest("images", as_folder(tmp_path / "f", files), out=tmp_path / "c")
+    of_table = cache.facts["table"]
+    assert "2 of 4 rows belong to a picture, none to 'lost.png', '0999'; 2 of 3 pictures have no row" in of_table.text
+    assert of_table.value["tables"][0]["first"] == ["lost.png", "0999"]
+    assert cache.facts["left out"].value["reasons"] == {
+        "the table": {"number": 1, "first": ["labels.csv"]},
+        "no picture that is read (.csv)": {"number": 1, "first": ["notes.csv"]},
+    }
+    assert cache.facts["files"].value == {"found": 5, "used": 3, "replaced": 0, "left_out": 2}
+
+
 def test_the_source_is_installed_as_a_plugin():
     source = load_plugins().source("images")
     assert isinstance(source, PictureSource)

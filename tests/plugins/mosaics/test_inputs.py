@@ -1,6 +1,9 @@
 """Every file and image that is found is cut, is a failure, or is left out with a reason; bands wherever they are."""
 
+import gzip
 import itertools
+import lzma
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +13,9 @@ from astropy.table import QTable
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from astroanomaly import BandError, Cache, ingest
+from astroanomaly import BandError, Cache, UnreadableError, ingest
 from astroanomaly.cli import main
 from small_sky import header as tan_header
 
@@ -42,7 +46,7 @@ def balanced(cache):
     images = cache.facts["images"].value
     return (
         files["found"] == files["used"] + files["failed"] + files["left_out"]
-        and images["found"] >= images["used"] + images["left_out"]
+        and images["found"] == images["used"] + images["failed"] + images["left_out"]
     )
 
 
@@ -203,7 +207,7 @@ def test_planes_of_a_cube_can_be_named_or_be_stamps_of_their_own(tmp_path):
         cache = cut(tmp_path / "s", tmp_path / f"c{number}", bands=tuple(bands.split(",")))
         assert cache.bands == ("g", "r")
         assert np.array_equal(cache["a.fits"].data, cube[[0, 2]])
-        assert cache.facts["images"].value == {"found": 3, "used": 2, "left_out": 1}
+        assert cache.facts["images"].value == {"found": 3, "used": 2, "failed": 0, "left_out": 1}
     stack = cut(tmp_path / "s", tmp_path / "stack", planes="objects")
     assert list(stack.ids) == ["a.fits[0][0]", "a.fits[0][1]", "a.fits[0][2]"]
     assert all(np.array_equal(stack[f"a.fits[0][{k}]"].data[0], cube[k]) for k in range(3))
@@ -349,3 +353,140 @@ def test_links_are_not_lost(tmp_path):
     cache = cut(tmp_path / "s", tmp_path / "c")
     assert cache.facts["files"].value == {"found": 3, "used": 1, "failed": 0, "left_out": 2}
     assert "gone.fits" in cache.facts["left out"].text
+
+
+def test_a_link_to_a_file_that_is_there_itself_is_left_out(tmp_path):
+    write(tmp_path / "s/a.fits", None, head())
+    write(tmp_path / "elsewhere/b.fits", None, head(151))
+    for name, target in (
+        ("again.fits", "a.fits"),
+        ("b.fits", "../elsewhere/b.fits"),
+        ("b2.fits", "../elsewhere/b.fits"),
+    ):
+        (tmp_path / "s" / name).symlink_to(target)
+    cache = cut(tmp_path / "s", tmp_path / "c")
+    assert sorted(cache.ids) == ["a.fits", "b.fits"]
+    assert not cache.failures
+    assert balanced(cache)
+    reasons = cache.facts["left out"].value["reasons"]
+    assert reasons["link to a file that is there itself"]["first"] == ["again.fits", "b2.fits"]
+
+
+def test_a_cache_inside_the_folder_is_no_input(tmp_path):
+    write(tmp_path / "a.fits", None, head())
+    first = cut(tmp_path, tmp_path / "c").facts["files"].value
+    assert first == {"found": 1, "used": 1, "failed": 0, "left_out": 0}
+    assert cut(tmp_path, tmp_path / "d").facts["files"].value == first
+    np.save(tmp_path / "x.npy", pixels(shape=(3, SIDE, SIDE)))
+    stacks = ingest("arrays", [tmp_path], out=tmp_path / "e", workers=1)
+    assert sorted(stacks.ids) == ["x/000000", "x/000001", "x/000002"]
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "p.png")
+    pictures = ingest("images", [tmp_path], out=tmp_path / "f")
+    assert pictures.facts["files"].value == {"found": 3, "used": 1, "replaced": 0, "left_out": 2}
+
+
+def test_a_file_packed_twice_is_read(tmp_path):
+    packed = fits.CompImageHDU(pixels(), head())
+    packed.writeto(tmp_path / "a.fits.fz")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/a.fits.fz.gz").write_bytes(gzip.compress((tmp_path / "a.fits.fz").read_bytes()))
+    cache = cut(tmp_path / "s", tmp_path / "c")
+    assert list(cache.ids) == ["a.fits.fz.gz"]
+    assert np.array_equal(cache["a.fits.fz.gz"].data[0], fits.getdata(tmp_path / "a.fits.fz", 1))
+
+
+@pytest.mark.parametrize("inside", ["folder", "zip"])
+def test_files_packed_with_xz_are_read(tmp_path, inside):
+    plain = write(tmp_path / "plain/a.fits", None, head())
+    packed = tmp_path / "s/a.fits.xz"
+    packed.parent.mkdir()
+    packed.write_bytes(lzma.compress(plain.read_bytes()))
+    if inside == "zip":
+        shutil.make_archive(str(tmp_path / "s"), "zip", packed.parent)
+    cache = cut(tmp_path / ("s" if inside == "folder" else "s.zip"), tmp_path / "c")
+    assert list(cache.ids) == ["a.fits.xz"]
+    assert np.array_equal(cache["a.fits.xz"].data[0], pixels())
+
+
+@pytest.mark.parametrize(
+    ("plain", "about"),
+    [
+        ("rings.1234.stk.{}.unconv", ("{}.mask", "{}.wt", "{}.exp", "{}.num", "{}.expwt")),  # Pan-STARRS
+        ("GLM_{}_mosaic", ("{}_cov", "{}_std", "{}_unc")),  # Spitzer
+        ("AIS_50-{}-int", ("AIS_50-{}-rrhr", "AIS_50-{}-skybg")),  # GALEX
+        ("em01_{}_021_Image", ("em01_{}_023_ExposureMap",)),  # eROSITA, where the number differs too
+    ],
+)
+def test_what_surveys_lay_beside_an_image_is_left_out(tmp_path, plain, about):
+    for band in ("g", "r"):
+        name = plain.format(band)
+        write(tmp_path / f"s/{name}.fits", pixels(1), head(FILTER=band))
+        for other in about:
+            path = other.format(name) if "-" not in other and "em01" not in other else other.format(band)
+            write(tmp_path / f"s/{path}.fits", pixels(2), head(FILTER=band))
+    cache = cut(tmp_path / "s", tmp_path / "c")
+    assert cache.bands == ("g", "r")
+    assert len(cache) == 1
+    assert np.array_equal(cache[cache.ids[0]].data[0], pixels(1))
+    assert balanced(cache)
+    assert cache.facts["left out"].value["total"] == 2 * len(about)
+
+
+def test_words_of_a_name_alone_are_no_exposure_map(tmp_path):
+    for number, name in enumerate(("ccd.exp", "ccd.num2", "obj_exp_7")):
+        write(tmp_path / f"s/{name}.fits", None, head(150 + number))
+    assert len(cut(tmp_path / "s", tmp_path / "c")) == 3
+
+
+def target_pixels():
+    cells = fits.Column("FLUX", "64E", dim="(8,8)", array=np.ones((5, 8, 8), "f4"))
+    mask = fits.ImageHDU(np.full((8, 8), 3, "i4"), head(), name="APERTURE")
+    return [fits.BinTableHDU.from_columns([cells], name="PIXELS"), mask]
+
+
+def healpix():
+    table = fits.BinTableHDU.from_columns([fits.Column("I", "E", array=np.ones(12, "f4"))])
+    table.header["PIXTYPE"] = "HEALPIX"
+    return [table]
+
+
+def table_called(name):
+    return lambda: [fits.BinTableHDU.from_columns([fits.Column("X", "D", array=np.ones(3))], name=name)]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (target_pixels, "target pixel file of Kepler or TESS"),
+        (healpix, "HEALPix map: .*ingest hips"),
+        (table_called("EVENTS"), "list of events"),
+        (table_called("CATALOG"), r"tables only \(CATALOG\).*--catalog"),
+    ],
+)
+def test_a_file_without_an_image_says_what_it_is(tmp_path, make, words):
+    fits.HDUList([fits.PrimaryHDU(), *make()]).writeto(tmp_path / "x.fits")
+    with pytest.raises(BandError, match=words):
+        ingest("fits", [tmp_path / "x.fits"], out=tmp_path / "c")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "x.fits").rename(tmp_path / "s/x.fits")
+    with pytest.raises(UnreadableError, match=words):
+        ingest("fits", [tmp_path / "s"], out=tmp_path / "c")
+    write(tmp_path / "s/a.fits", None, head())
+    cache = cut(tmp_path / "s", tmp_path / "d")
+    assert list(cache.ids) == ["a.fits"]
+    assert cache.facts["left out"].value["reasons"] == {"no image in it": {"number": 1, "first": ["x.fits"]}}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html><html>503</html>", "page of the web"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
+        (b"\x1f\x9d\x90abc", r"packed with compress \(\.Z\)"),
+        (b"\x28\xb5\x2f\xfdabc", "packed with zstd"),
+    ],
+)
+def test_what_is_no_fits_file_is_called_by_what_it_is(tmp_path, content, words):
+    (tmp_path / "x.fits").write_bytes(content)
+    with pytest.raises(UnreadableError, match=rf"x\.fits cannot be read as FITS: it does not begin .*{words}"):
+        ingest("fits", [tmp_path / "x.fits"], out=tmp_path / "c")
