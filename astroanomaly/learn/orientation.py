@@ -26,6 +26,7 @@ __all__ = [
     "SIDE",
     "Recognition",
     "Verdict",
+    "even",
     "find_up",
     "judge",
     "prepare",
@@ -42,6 +43,9 @@ _INSIDE = 0.3  # of what is recognised beyond chance within the outer circle, wi
 _STAGES = 5  # of the network's seven
 _TURNS = 4
 _FOLDS = 5
+_CELLS = 6  # in a row: finer is no background
+_FAINT = 0.2  # quantile over the images
+_CLEAR = 0.5
 _BATCH = 64
 _PENALTY = 1.0  # on the weights, in units of the mean variance of the features
 
@@ -89,23 +93,37 @@ def find_up(images: Tensor, features: Callable[[Tensor], Tensor], rng: np.random
     rng
         Draws how images are shifted.
     """
-    outer = recognise_rotations(prepare(images, OUTER, rng), features)
-    if not judge(outer).has_up:
-        return judge(outer)
-    return judge(outer, recognise_rotations(prepare(images, INNER, rng), features))
+    found = [recognise_rotations(prepare(images, OUTER, rng), features)]
+    if judge(*found).has_up:
+        found.append(recognise_rotations(prepare(images, INNER, rng), features))
+    if judge(*found).has_up:
+        found.append(recognise_rotations(prepare(even(images), OUTER, rng), features))
+    return judge(*found)
 
 
-def judge(outer: Recognition, inner: Recognition | None = None) -> Verdict:
-    """Say whether there is an up by what was recognised within the outer circle, and within the inner one."""
+def judge(outer: Recognition, inner: Recognition | None = None, evened: Recognition | None = None) -> Verdict:
+    """Say whether there is an up by what was recognised.
+
+    Parameters
+    ----------
+    outer, inner
+        Within the outer circle and within the inner one.
+    evened
+        Within the outer circle, without what the background of all images has in common.
+    """
     told = (
         f"of {outer.images} images, {outer.quarter:.0%} show by how many quarters they were turned (chance: 25%), "
         f"{outer.half:.0%} whether they are upside down (chance: 50%)"
     )
     if outer.quarter < _QUARTER or outer.half < _HALF:
         return Verdict(False, told)
-    if inner is not None and inner.quarter - 1 / _TURNS < _INSIDE * (outer.quarter - 1 / _TURNS):
+    least = _INSIDE * (outer.quarter - 1 / _TURNS)  # beyond chance
+    if inner is not None and inner.quarter - 1 / _TURNS < least:
         marks = "marks around the object (--center of ingest images cuts them off)"
         return Verdict(False, f"{told}, but not by what is in the middle ({inner.quarter:.0%}): {marks}")
+    if evened is not None and evened.quarter - 1 / _TURNS < least:
+        slope = "the background of all images has the same slope"
+        return Verdict(False, f"{told}, but hardly without what all have in common ({evened.quarter:.0%}): {slope}")
     return Verdict(True, told)
 
 
@@ -131,6 +149,28 @@ def prepare(images: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     offset = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
     inside = offset[:, None] ** 2 + offset[None] ** 2 <= (share * side / 2) ** 2  # (S, S)
     return torch.where(inside, moved, colour)
+
+
+def even(images: Tensor) -> Tensor:
+    """Take out what the background of all images has in common and is not the same in the four directions.
+
+    A slope of the background, or light scattered into a corner of a detector, tells how an image was turned and is no
+    up. It is subtracted as far as it is more than chance: where there is none, nothing changes, since a mean over images
+    that was subtracted would be a mark itself.
+
+    Parameters
+    ----------
+    images
+        ``(n, 3, S, S)``.
+    """
+    cells = functional.adaptive_avg_pool2d(images, _CELLS)  # (n, 3, c, c)
+    halves = [half.quantile(_FAINT, dim=0) for half in (cells[::2], cells[1::2])]  # the background, not the objects
+    first, second = (half - torch.stack([half.rot90(k, (1, 2)) for k in range(_TURNS)]).mean(dim=0) for half in halves)
+    both = (first + second) / 2
+    share = float((first * second).sum() / (both**2).sum().clamp(min=1e-12))  # of it that is more than chance
+    common = both[None] * (share if share > _CLEAR else 0.0)
+    smooth = functional.interpolate(common, size=images.shape[2:], mode="bicubic")
+    return images - smooth
 
 
 def recognise_rotations(images: Tensor, features: Callable[[Tensor], Tensor]) -> Recognition:
