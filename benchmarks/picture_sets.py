@@ -16,19 +16,6 @@ from sky_sets import colour, members, tiles, unzipped
 CLASSES = 6  # of miniImageNet
 LETTERS = list("ABCDEFGJKLPQRabdefghjkpqrt")
 WORDS = ["galaxy", "spectrum", "of", "the", "and", "Brightness", "flux", "Large", "survey", "jets", "hypothesis"]
-    "galaxy",
-    "spectrum",
-    "of",
-    "the",
-    "and",
-    "Brightness",
-    "flux",
-    "Large",
-    "survey",
-    "jets",
-    "quiet",
-    "hypothesis",
-]
 
 
 # ----------------------------------------------------------------------------------------------------------- plots

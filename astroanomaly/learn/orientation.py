@@ -155,8 +155,7 @@ def even(images: Tensor) -> Tensor:
     """Take out what the background of all images has in common and is not the same in the four directions.
 
     A slope of the background, or light scattered into a corner of a detector, tells how an image was turned and is no
-    up. It is subtracted as far as it is more than chance: where there is none, nothing changes, since a mean over images
-    that was subtracted would be a mark itself.
+    up. It is subtracted where it is more than chance.
 
     Parameters
     ----------
