@@ -10,6 +10,7 @@ anomalies. Rotation is not penalised here (`probe.invariance`). ``ASTROANOMALY_D
 """
 
 import argparse
+import itertools
 import os
 import zipfile
 from pathlib import Path
@@ -180,7 +181,15 @@ class Network:
 
 def points_of(features, widths):
     scaler = FeatureScaler.measure(features, widths)
-    return scaler.transform(features), outlier_scores(scaler.transform(features, sqrt_norm=True))
+    return fewer_axes(scaler.transform(features)), outlier_scores(
+        fewer_axes(scaler.transform(features, sqrt_norm=True))
+    )
+
+
+def fewer_axes(points):
+    """Rotate points, of which there are fewer than features, into as many axes as points: distances stay."""
+    values, vectors = np.linalg.eigh(points.astype(np.float64) @ points.T)
+    return vectors * np.sqrt(values.clip(0))
 
 
 def figures(features, widths, odd, seeds):
@@ -209,6 +218,7 @@ def main():
     parser.add_argument("--objects", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--set", dest="only", help="one of the sets")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="only so many variants")
     arguments = parser.parse_args()
     network = Network()
     widths = network.backbone.widths(SIZE)
@@ -223,7 +233,7 @@ def main():
             print(f"{name}: half, .8 and .9 of what differs lie within {radii} of half the side")
             variants = ((f"the middle, {share:g} of the side", cropped(images, share)) for share in CROPS)
         base = None
-        for variant, shown in variants:
+        for variant, shown in itertools.islice(variants, arguments.first or None):
             values = figures(network.features(shown), widths, odd, arguments.seeds)
             base = values if base is None else base
             apart = values - base

@@ -2,8 +2,9 @@
 
 Many unlike sets with an up (`picture_sets.py`) and without one (`sky_sets.py`) are measured as ``astroanomaly init``
 does it. A line of the file is a set: how often a turn by quarters and one of 180 degrees is told within the outer
-circle, within the inner one, and without what the background of all images has in common. `up_thresholds.py` chooses
-thresholds on all sets but one, and judges that one. Sets that the file has already are not measured again.
+circle, within the inner one, without what the background of all images has in common, and without colours.
+`up_thresholds.py` chooses thresholds on all sets but one, and judges that one. Sets that the file has already are not
+measured again.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch
 from picture_sets import pictures
 from sky_sets import skies
 
-from astroanomaly.learn.orientation import INNER, OUTER, SIDE, even, prepare, quadrants, recognise_rotations
+from astroanomaly.learn.orientation import INNER, OUTER, SIDE, even, grey, prepare, quadrants, recognise_rotations
 from astroanomaly.learn.preprocessing import resize
 
 DOUBTFUL = 0.3, 0.54  # below, no threshold would find an up
@@ -30,7 +31,7 @@ def tensor(images):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=160, help="of each set")
+    parser.add_argument("--images", type=int, default=400, help="of each set")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=("sky", "picture"))
     parser.add_argument("--out", type=Path, required=True)
@@ -52,6 +53,7 @@ def main():
             if found["outer"].quarter > DOUBTFUL[0] and found["outer"].half > DOUBTFUL[1]:
                 found["inner"] = recognise_rotations(prepare(seen, INNER, own), features)
                 found["even"] = recognise_rotations(prepare(even(seen), OUTER, own), features)
+                found["grey"] = recognise_rotations(prepare(grey(seen), OUTER, own), features)
             line = {"kind": kind, "name": name} | {which: asdict(one) for which, one in found.items()}
             with arguments.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")

@@ -24,7 +24,7 @@ def family(line):
 
 def is_picture(line, quarter, half):
     orientation._QUARTER, orientation._HALF = quarter, half
-    found = [Recognition(**line[which]) for which in ("outer", "inner", "even") if which in line]
+    found = [Recognition(**line[which]) for which in ("outer", "inner", "even", "grey") if which in line]
     return judge(*found).has_up
 
 
@@ -46,8 +46,8 @@ def main():
     families = sorted({family(line) for line in lines})
     chosen = {one: best([line for line in lines if family(line) != one])[0] for one in families}
     wrong = {"program": [], "without it": []}
-    print("| kind | set | images | quarter | half | inside | evened | thresholds without it | taken for |")
-    print("|---" * 9 + "|")
+    print("| kind | set | images | quarter | half | inside | evened | grey | thresholds without it | taken for |")
+    print("|---" * 10 + "|")
     for line in lines:
         limits = chosen[family(line)]
         said = {"program": is_picture(line, *own), "without it": is_picture(line, *limits)}
@@ -56,12 +56,12 @@ def main():
                 wrong[name].append(line["name"])
         shown = [
             f"{line[which]['quarter']:.2f}, {line[which]['half']:.2f}" if which in line else ""
-            for which in ("inner", "even")
+            for which in ("inner", "even", "grey")
         ]
         outer = line["outer"]
         print(
             f"| {line['kind']} | {line['name']} | {outer['images']} | {outer['quarter']:.2f} | {outer['half']:.2f} ± "
-            f"{outer['error']:.2f} | {shown[0]} | {shown[1]} | {limits[0]:.2f}, {limits[1]:.2f} | "
+            f"{outer['error']:.2f} | {' | '.join(shown)} | {limits[0]:.2f}, {limits[1]:.2f} | "
             f"{'picture' if said['without it'] else 'sky'} |"
         )
     print(f"best on all: {best(lines)}; program {own}")

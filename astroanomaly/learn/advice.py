@@ -166,7 +166,11 @@ def _views(cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int)
 
     seen = ModelInput.measure(cache, stretch, replace(chosen, size=SIDE, views="picture"), rng)
     found = find_up(looked_at(cache, ids, seen), quadrants(4 * len(ids)), rng)
-    return ("picture" if found.has_up else "sky"), found.reason
+    views: Views = "picture" if found.has_up else "sky"
+    if found.sure:
+        return views, found.reason
+    other = "sky" if found.has_up else "picture"
+    return views, f"not sure, {found.reason}. If you know better: --set input.views={other}"
 
 
 def looked_at(cache: Cache, ids: Sequence[str], seen: ModelInput) -> Tensor:

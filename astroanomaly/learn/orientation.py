@@ -28,6 +28,7 @@ __all__ = [
     "Verdict",
     "even",
     "find_up",
+    "grey",
     "judge",
     "prepare",
     "quadrants",
@@ -39,7 +40,12 @@ OUTER = 0.75  # radius of a circle, as a share of half the side: without corners
 INNER = 0.5  # likewise, without what reaches further in
 _SHIFT = 8  # pixels
 _QUARTER, _HALF = 0.39, 0.58  # shares from which there is an up: sets in docs/benchmarks/features.md
-_INSIDE = 0.3  # of what is recognised beyond chance within the outer circle, within the inner one as well
+_AXIS = 0.45  # share of quarters that only an axis brings, where upside down is not told
+_ERRORS = 2.0  # standard errors from a limit to be sure
+_INSIDE = 0.15, 0.45  # of what is told beyond chance, in the middle or without the background: surely no up, surely one
+_MARKS = "not in the middle, so by marks around the object, which --center of ingest images cuts off"
+_SLOPE = "hardly without what the background of all images has in common"
+_COLOURS = "hardly without the colours, so that these are shifted against each other"
 _STAGES = 5  # of the network's seven
 _TURNS = 4
 _FOLDS = 5
@@ -75,10 +81,11 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether there is an up, and why in words."""
+    """Whether there is an up, why in words, and whether the figures are far enough from the limits to be sure."""
 
     has_up: bool
     reason: str
+    sure: bool
 
 
 def find_up(images: Tensor, features: Callable[[Tensor], Tensor], rng: np.random.Generator) -> Verdict:
@@ -96,35 +103,44 @@ def find_up(images: Tensor, features: Callable[[Tensor], Tensor], rng: np.random
     found = [recognise_rotations(prepare(images, OUTER, rng), features)]
     if judge(*found).has_up:
         found.append(recognise_rotations(prepare(images, INNER, rng), features))
-    if judge(*found).has_up:
-        found.append(recognise_rotations(prepare(even(images), OUTER, rng), features))
+    for changed in (even, grey):
+        if judge(*found).has_up:
+            found.append(recognise_rotations(prepare(changed(images), OUTER, rng), features))
     return judge(*found)
 
 
-def judge(outer: Recognition, inner: Recognition | None = None, evened: Recognition | None = None) -> Verdict:
+def judge(
+    outer: Recognition,
+    inner: Recognition | None = None,
+    evened: Recognition | None = None,
+    uncoloured: Recognition | None = None,
+) -> Verdict:
     """Say whether there is an up by what was recognised.
 
     Parameters
     ----------
     outer, inner
         Within the outer circle and within the inner one.
-    evened
-        Within the outer circle, without what the background of all images has in common.
+    evened, uncoloured
+        Within the outer circle, of what `even` and `grey` make.
     """
     told = (
         f"of {outer.images} images, {outer.quarter:.0%} show by how many quarters they were turned (chance: 25%), "
         f"{outer.half:.0%} whether they are upside down (chance: 50%)"
     )
-    if outer.quarter < _QUARTER or outer.half < _HALF:
-        return Verdict(False, told)
-    least = _INSIDE * (outer.quarter - 1 / _TURNS)  # beyond chance
-    if inner is not None and inner.quarter - 1 / _TURNS < least:
-        marks = "marks around the object (--center of ingest images cuts them off)"
-        return Verdict(False, f"{told}, but not by what is in the middle ({inner.quarter:.0%}): {marks}")
-    if evened is not None and evened.quarter - 1 / _TURNS < least:
-        slope = "the background of all images has the same slope"
-        return Verdict(False, f"{told}, but hardly without what all have in common ({evened.quarter:.0%}): {slope}")
-    return Verdict(True, told)
+    above = min(outer.quarter - _QUARTER, outer.half - _HALF)
+    sure = abs(above) > _ERRORS * outer.error
+    if above < 0:
+        if outer.quarter >= _AXIS:
+            axis = "a fixed axis, as spikes, a long beam and bad columns have (and spectra, which are pictures)"
+            return Verdict(False, f"{told}: {axis}", sure=False)
+        return Verdict(False, told, sure)
+    for found, cause in ((inner, _MARKS), (evened, _SLOPE), (uncoloured, _COLOURS)):
+        left = 1.0 if found is None else (found.quarter - 1 / _TURNS) / (outer.quarter - 1 / _TURNS)
+        sure = sure and not _INSIDE[0] < left < _INSIDE[1]
+        if left < sum(_INSIDE) / 2 and found is not None:
+            return Verdict(False, f"{told}, but {cause} ({found.quarter:.0%})", sure)
+    return Verdict(True, told, sure)
 
 
 def prepare(images: Tensor, share: float, rng: np.random.Generator) -> Tensor:
@@ -170,6 +186,11 @@ def even(images: Tensor) -> Tensor:
     common = both[None] * (share if share > _CLEAR else 0.0)
     smooth = functional.interpolate(common, size=images.shape[2:], mode="bicubic")
     return images - smooth
+
+
+def grey(images: Tensor) -> Tensor:
+    """Take out colours: those of a galaxy may lie beside each other by the atmosphere, which is no up."""
+    return images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1).contiguous()
 
 
 def recognise_rotations(images: Tensor, features: Callable[[Tensor], Tensor]) -> Recognition:
