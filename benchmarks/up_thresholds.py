@@ -1,8 +1,8 @@
 """How often is a set judged rightly by thresholds chosen without it? ``python benchmarks/up_thresholds.py up.jsonl``.
 
-The file is what `up_or_sky.py` wrote. For each family of sets (by the word before the comma, as all sets of galaxies)
-the two thresholds are chosen on all others: those with the fewest errors, in the middle of these. Then the sets of the
-family are judged, with these thresholds and with those of the program.
+The file is what `up_or_sky.py` wrote. For each set the two thresholds are chosen on all others: those with the fewest
+errors, in the middle of these. Then the set is judged, with these thresholds and with those of the program. With
+``--by family`` all sets of its family are left out with it (those with the same first word, as all photographs).
 """
 
 import argparse
@@ -22,38 +22,50 @@ def family(line):
     return line["kind"] + " " + name.split(",")[0].split(" ")[0]
 
 
-def is_picture(line, quarter, half):
+def verdict(line, quarter, half):
     orientation._QUARTER, orientation._HALF = quarter, half
     found = [Recognition(**line[which]) for which in ("outer", "inner", "even", "grey") if which in line]
-    return judge(*found).has_up
+    return judge(*found)
+
+
+def is_wrong(line, said):
+    return said.has_up != (line["kind"] == "picture")
 
 
 def best(lines):
     """Thresholds with the fewest errors; of several the one nearest to the mean of these."""
-    truth = np.array([line["kind"] == "picture" for line in lines])
     grid = [(quarter, half) for quarter in QUARTERS for half in HALVES]
-    errors = np.array([sum([is_picture(line, *one) for line in lines] != truth) for one in grid])
+    errors = np.array([sum(is_wrong(line, verdict(line, *one)) for line in lines) for one in grid])
     good = np.array(grid)[errors == errors.min()]
     return good[np.abs(good - good.mean(axis=0)).sum(axis=1).argmin()], errors.min()
+
+
+def shown_verdict(line, said):
+    text = ("picture" if said.has_up else "sky") + ("" if said.sure else ", not sure")
+    return f"**{text}**" if is_wrong(line, said) else text
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
+    parser.add_argument("--by", choices=("set", "family"), default="set")
     arguments = parser.parse_args()
     lines = [json.loads(line) for line in arguments.file.read_text().splitlines()]
     own = orientation._QUARTER, orientation._HALF
-    families = sorted({family(line) for line in lines})
-    chosen = {one: best([line for line in lines if family(line) != one])[0] for one in families}
-    wrong = {"program": [], "without it": []}
-    print("| kind | set | images | quarter | half | inside | evened | grey | thresholds without it | taken for |")
-    print("|---" * 10 + "|")
+    group = family if arguments.by == "family" else (lambda line: line["name"])
+    chosen = {one: best([line for line in lines if group(line) != one])[0] for one in map(group, lines)}
+    wrong, doubtful = {"program": [], "without it": []}, {"program": [], "without it": []}
+    heads = "kind, set, images, quarter, half, inside, evened, grey, thresholds without it, by these, by the program"
+    print("| " + heads.replace(", ", " | ") + " |")
+    print("|---" * 11 + "|")
     for line in lines:
-        limits = chosen[family(line)]
-        said = {"program": is_picture(line, *own), "without it": is_picture(line, *limits)}
-        for name, picture in said.items():
-            if picture != (line["kind"] == "picture"):
-                wrong[name].append(line["name"])
+        limits = chosen[group(line)]
+        said = {"program": verdict(line, *own), "without it": verdict(line, *limits)}
+        for name, one in said.items():
+            if is_wrong(line, one):
+                wrong[name].append(line["name"] + ("" if one.sure else " (not sure)"))
+            elif not one.sure:
+                doubtful[name].append(line["name"])
         shown = [
             f"{line[which]['quarter']:.2f}, {line[which]['half']:.2f}" if which in line else ""
             for which in ("inner", "even", "grey")
@@ -62,12 +74,13 @@ def main():
         print(
             f"| {line['kind']} | {line['name']} | {outer['images']} | {outer['quarter']:.2f} | {outer['half']:.2f} ± "
             f"{outer['error']:.2f} | {' | '.join(shown)} | {limits[0]:.2f}, {limits[1]:.2f} | "
-            f"{'picture' if said['without it'] else 'sky'} |"
+            f"{' | '.join(shown_verdict(line, said[name]) for name in ('without it', 'program'))} |"
         )
     print(f"best on all: {best(lines)}; program {own}")
     for name, sets in wrong.items():
         kinds = {kind: sum(line["kind"] == kind for line in lines) for kind in ("sky", "picture")}
         print(f"{name}: {len(sets)} of {kinds} wrong: {'; '.join(sets)}")
+        print(f"  right, and not sure: {'; '.join(doubtful[name])}")
 
 
 if __name__ == "__main__":
