@@ -22,11 +22,12 @@ from sky_sets import arrows, colour, members, unzipped, written
 from views import auprc, outlier_scores, scores
 
 from astroanomaly.config import BackboneConfig
-from astroanomaly.demo.galaxies import RARITIES, draw_shape
+from astroanomaly.demo.galaxies import NOMINAL_SHAPES, RARITIES, draw_shape
 from astroanomaly.learn.engine.engine import Engine
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.preprocessing import resize
+from astroanomaly.learn.reach import measure_reach
 
 SIZE, ANOMALIES, BATCH, RATE = 128, 0.25, 5, 0.05
 NETWORK = BackboneConfig()
@@ -54,16 +55,16 @@ def simulated(rng, n, scale):
         angle = rng.uniform(0, 2 * np.pi)
         u, v = (x * np.cos(angle) + y * np.sin(angle)) / scale, (y * np.cos(angle) - x * np.sin(angle)) / scale
         image = sum(draw_shape(str(rng.choice(names)), rng)(u, v))
-        return image / image.max()
+        return image / np.sort(image, axis=None)[-int(scale**2)]  # a few compact pixels are no sign of their kind
 
     made = []
     for one in odd:
-        image = drawn(RARITIES if one else ["disc", "spiral", "bulge_disc", "elliptical"], x, y, scale)
+        image = drawn(RARITIES if one else [*NOMINAL_SHAPES], x, y, scale)
         for _ in range(rng.poisson(4)):
             dy, dx = rng.uniform(-SIZE / 2, SIZE / 2, 2)
             if np.hypot(dy, dx) > 3 * scale:
                 image = image + rng.uniform(0.1, 0.8) * drawn(["disc", "elliptical"], x - dx, y - dy, scale / 2)
-        made.append(np.arcsinh(10 * image) / 3.2 + rng.normal(0.05, 0.02, image.shape))
+        made.append(np.arcsinh(3 * image) / 3 + rng.normal(0.15, 0.1, image.shape))
     return colour(made), odd
 
 
@@ -75,7 +76,7 @@ def radio(rng, n, scale, *, diffuse=False):
     for one in odd:
         angle, image = rng.uniform(0, 2 * np.pi), 2.5 * gaussian_filter(rng.normal(0, 0.08, (SIZE, SIZE)), 1.7)
         u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-        bend = rng.uniform(0.5, 1.2) / scale if one and not diffuse else 0.0
+        bend = (rng.uniform(0.1, 0.6) if one and not diffuse else rng.normal(0, 0.05)) / scale
         apart, width = rng.uniform(0.4, 1) * scale, 0.18 * scale + 1.5
         ridge = np.exp(-((v - bend * u**2) ** 2) / 2 / width**2)
         for side in (-1, 1):
@@ -83,7 +84,7 @@ def radio(rng, n, scale, *, diffuse=False):
         image += 0.4 * ridge * np.exp(-(np.abs(u / scale) ** 4))
         if one and diffuse:
             dy, dx = y - rng.normal(0, 8), x - rng.normal(0, 8)
-            image += rng.uniform(0.1, 0.25) * np.exp(-(dy**2 + (dx / rng.uniform(1, 1.6)) ** 2) / 2 / 24**2)
+            image += rng.uniform(0.03, 0.12) * np.exp(-(dy**2 + (dx / rng.uniform(1, 1.6)) ** 2) / 2 / 24**2)
         for _ in range(rng.poisson(5)):  # other sources
             dy, dx = y - rng.uniform(-64, 64), x - rng.uniform(-64, 64)
             image += rng.uniform(0.2, 1) * np.exp(-(dy**2 + dx**2) / 2 / rng.uniform(1.5, 3) ** 2)
@@ -136,20 +137,9 @@ def marked(images, rng):
     yield "a white border of 8 %", framed
 
 
-def reach(images):
-    """Radii, as shares of half the side, within which are 50, 80 and 90 % of what differs from image to image.
-
-    The variance over the set in the outermost ring is taken for noise and other objects, and subtracted.
-    """
-    grey = images.mean(axis=3)
-    variance = grey.var(axis=0)
-    side = len(variance)
-    y, x = np.mgrid[:side, :side] - (side - 1) / 2
-    ring = np.minimum(np.hypot(y, x).astype(int), side // 2)
-    means = np.bincount(ring.ravel(), variance.ravel()) / np.bincount(ring.ravel())
-    means = means[: side // 2] - np.median(means[int(0.9 * side / 2) : side // 2])
-    total = np.cumsum(np.clip(means, 0, None) * (np.arange(len(means)) + 0.5))
-    return [float(np.searchsorted(total, share * total[-1]) / (side / 2)) for share in (0.5, 0.8, 0.9)]
+def network_input(images):
+    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()
+    return resize(pixels / 255, SIZE)
 
 
 # ------------------------------------------------------------------------------------------------------- the figures
@@ -168,8 +158,7 @@ class Network:
         """``(n, D)`` float32, averaged over two rotated views."""
         parts = []
         for start in range(0, len(images), 50):
-            pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + 50].transpose(0, 3, 1, 2))).float()
-            seen = resize(pixels / 255, SIZE)
+            seen = network_input(images[start : start + 50])
             with torch.inference_mode():
                 views = [
                     self.run(seen.rot90(k, (2, 3)).contiguous(memory_format=torch.channels_last)).float().numpy()
@@ -229,8 +218,7 @@ def main():
         if arguments.what == "marks":
             variants = marked(images, rng)
         else:
-            radii = ", ".join(f"{radius:.2f}" for radius in reach(images))
-            print(f"{name}: half, .8 and .9 of what differs lie within {radii} of half the side")
+            print(f"{name}: nine tenths of what differs lie within {measure_reach(network_input(images)):.2f}")
             variants = ((f"the middle, {share:g} of the side", cropped(images, share)) for share in CROPS)
         base = None
         for variant, shown in itertools.islice(variants, arguments.first or None):
