@@ -323,8 +323,8 @@ def _what_the_model_sees(
             "leave --classes out, or start without --from"
         )
     seen = checkpoint.model_input
-    advice = Advice.on_views(seen.views, f"as in the checkpoint {start_from}")
-    return seen, tuple(checkpoint.classes), checkpoint.ranker, (advice,)
+    views = Advice.on_views(seen.views, f"as in the checkpoint {start_from}")
+    return seen, tuple(checkpoint.classes), checkpoint.ranker, (views,)
 
 
 @contextlib.contextmanager
