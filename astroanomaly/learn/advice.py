@@ -199,7 +199,8 @@ def _views(cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int)
         return "sky", "the pixels were made of flux when they were ingested"
     rng = np.random.default_rng((seed, 17))
     ids = cache.sample(IMAGES, rng)
-    if any(cutout.grid is not None for cutout in cache.cutouts(ids[:_WITH_GRID])):
+    whole = read_undamaged(cache, ids[:_READ_AT_ONCE])[1][:_WITH_GRID] if ids else ()
+    if any(cutout.grid is not None for cutout in cache.cutouts([ids[place] for place in whole])):
         return "sky", "the cutouts have a WCS"
     if len(ids) < _FEWEST_IMAGES:
         few = f"{len(ids)} images are too few to measure it, {_FEWEST_IMAGES} would do"

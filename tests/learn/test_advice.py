@@ -8,8 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 import astroanomaly
 from astroanomaly import Cache, ConfigError, LabelError, Session, SessionError, ingest
+from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.learn.label_advice import compare_views
 from astroanomaly.learn.settings import build_settings
+from astroanomaly.records import CutoutBlock, Layout, Task
 
 LETTERS = "ABCDEFGJKLPQRT"
 
@@ -75,6 +77,25 @@ def test_small_objects_are_told_with_the_way_out(tmp_path, auto):
 def test_objects_that_fill_the_frame_are_left_as_they_are(tmp_path):
     ingest("images", [blobs(tmp_path / "pictures", 12)], out=tmp_path / "filled")
     assert [one.name for one in astroanomaly.advise(tmp_path / "filled")] == ["up"]
+
+
+def test_damaged_cutouts_are_left_out(tmp_path):
+    layout, rng = Layout(("g",), 32, 32), np.random.default_rng(2)
+    create_cache(tmp_path / "c", layout, [Task("t")], {"source": "test"})
+    ids = [f"o{number:03d}" for number in range(130)]
+    with ShardWriter(tmp_path / "c", layout) as writer:
+        writer.begin(0, "t")
+        writer.add(CutoutBlock(ids, rng.normal(0, 1, (130, 1, 32, 32)).astype(np.float32), layout.bands))
+        writer.commit()
+    cache = Cache.open(tmp_path / "c")
+    shard, lost = cache.shards[0].path, cache.sample(600, np.random.default_rng((0, 17)))[:3]  # looked at first
+    content = bytearray(shard.read_bytes())
+    for one in lost:
+        content[content.index(cache[one].data.tobytes()) + 5] ^= 1
+    shard.write_bytes(content)
+    (advice,) = astroanomaly.advise(Cache.open(tmp_path / "c"))
+    assert (advice.name, advice.choice) == ("up", "input.views=sky")
+    assert "of 127 images" in advice.reason
 
 
 def test_few_images_are_taken_by_their_kind(caches):
