@@ -14,7 +14,7 @@ import numpy as np
 from astroanomaly.learn import orientation
 from astroanomaly.learn.orientation import Recognition, judge
 
-QUARTERS, HALVES = np.arange(0.30, 0.56, 0.01), np.arange(0.52, 0.75, 0.01)
+GRID = [(quarter, half) for quarter in np.arange(0.30, 0.56, 0.01) for half in np.arange(0.52, 0.75, 0.01)]
 
 
 def family(line):
@@ -32,12 +32,11 @@ def is_wrong(line, said):
     return said.has_up != (line["kind"] == "picture")
 
 
-def best(lines):
-    """Thresholds with the fewest errors; of several the one nearest to the mean of these."""
-    grid = [(quarter, half) for quarter in QUARTERS for half in HALVES]
-    errors = np.array([sum(is_wrong(line, verdict(line, *one)) for line in lines) for one in grid])
-    good = np.array(grid)[errors == errors.min()]
-    return good[np.abs(good - good.mean(axis=0)).sum(axis=1).argmin()], errors.min()
+def best(errors):
+    """Thresholds with the fewest errors ``(sets, grid)``; of several the one nearest to the mean of these."""
+    total = errors.sum(axis=0)
+    good = np.array(GRID)[total == total.min()]
+    return good[np.abs(good - good.mean(axis=0)).sum(axis=1).argmin()], total.min()
 
 
 def shown_verdict(line, said):
@@ -53,7 +52,9 @@ def main():
     lines = [json.loads(line) for line in arguments.file.read_text().splitlines()]
     own = orientation._QUARTER, orientation._HALF
     group = family if arguments.by == "family" else (lambda line: line["name"])
-    chosen = {one: best([line for line in lines if group(line) != one])[0] for one in map(group, lines)}
+    errors = np.array([[is_wrong(line, verdict(line, *one)) for one in GRID] for line in lines])
+    groups = np.array([group(line) for line in lines])
+    chosen = {one: best(errors[groups != one])[0] for one in groups}
     wrong, doubtful = {"program": [], "without it": []}, {"program": [], "without it": []}
     heads = "kind, set, images, quarter, half, inside, evened, grey, thresholds without it, by these, by the program"
     print("| " + heads.replace(", ", " | ") + " |")
@@ -76,7 +77,7 @@ def main():
             f"{outer['error']:.2f} | {' | '.join(shown)} | {limits[0]:.2f}, {limits[1]:.2f} | "
             f"{' | '.join(shown_verdict(line, said[name]) for name in ('without it', 'program'))} |"
         )
-    print(f"best on all: {best(lines)}; program {own}")
+    print(f"best on all: {best(errors)}; program {own}")
     for name, sets in wrong.items():
         kinds = {kind: sum(line["kind"] == kind for line in lines) for kind in ("sky", "picture")}
         print(f"{name}: {len(sets)} of {kinds} wrong: {'; '.join(sets)}")

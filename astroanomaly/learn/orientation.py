@@ -136,10 +136,12 @@ def judge(
             return Verdict(False, f"{told}: {axis}", sure=False)
         return Verdict(False, told, sure)
     for found, cause in ((inner, _MARKS), (evened, _SLOPE), (uncoloured, _COLOURS)):
-        left = 1.0 if found is None else (found.quarter - 1 / _TURNS) / (outer.quarter - 1 / _TURNS)
-        sure = sure and not _INSIDE[0] < left < _INSIDE[1]
-        if left < sum(_INSIDE) / 2 and found is not None:
-            return Verdict(False, f"{told}, but {cause} ({found.quarter:.0%})", sure)
+        if found is None:
+            continue
+        left = (found.quarter - 1 / _TURNS) / (outer.quarter - 1 / _TURNS)  # of what is told beyond chance
+        if left < sum(_INSIDE) / 2:
+            return Verdict(False, f"{told}, but {cause} ({found.quarter:.0%})", sure and left < _INSIDE[0])
+        sure = sure and min(left, (found.half - 0.5) / (outer.half - 0.5)) > _INSIDE[1]
     return Verdict(True, told, sure)
 
 
