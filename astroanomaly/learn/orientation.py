@@ -132,7 +132,7 @@ def judge(
     sure = abs(above) > _ERRORS * outer.error
     if above < 0:
         if outer.quarter >= _AXIS:
-            axis = "a fixed axis, as spikes, a long beam and bad columns have (and spectra, which are pictures)"
+            axis = "a fixed axis, as spikes, a long beam and bad columns have, but some pictures as well"
             return Verdict(False, f"{told}: {axis}", sure=False)
         return Verdict(False, told, sure)
     for found, cause in ((inner, _MARKS), (evened, _SLOPE), (uncoloured, _COLOURS)):
