@@ -62,7 +62,7 @@ def _of_session(path: Path, labels: Path | None, read_as: Mapping[str, Any]) -> 
     settings = {section: session.settings[section] for section in ("session", "stretch", "input")}
     settings["input"] = settings["input"] | {"views": session.model_input.views}
     settings["backbone"] = to_plain(session.context.backbone) | {"layers": "auto"}
-    return stored + advise(session.cache, settings=settings, labels=labels, label_options=read_as)[1:]
+    return stored + advise(session.cache, settings=settings, labels=labels, label_options=read_as)[-1:]
 
 
 def _say(advice: Sequence[Advice]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import InputConfig, StretchConfig
 from astroanomaly.errors import SessionError
+from astroanomaly.imaging.sampling import read_undamaged
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.options import LabelOptions
 from astroanomaly.labels.tables import import_labels
@@ -24,11 +26,14 @@ from astroanomaly.records import ANOMALY, NOMINAL
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Advice", "advise", "choose_views", "looked_at"]
+__all__ = ["Advice", "advise", "choose_views", "look_at", "looked_at"]
 
 IMAGES = 600  # that are looked at
 _FEWEST_IMAGES = 100  # less say too little
 _NAMES = {"sky": "none", "picture": "kept"}
+_SIDE = 128  # pixels that the scale of objects is measured on
+_ROOM = 1.5  # times the radius that holds 90 % of what differs
+_WORTH_IT = 0.6  # of the side: wider middles gain little, docs/benchmarks/features.md
 _WITH_GRID = 8  # cutouts that are asked for a WCS
 _READ_AT_ONCE = 64
 Views = Literal["sky", "picture"]
@@ -41,7 +46,7 @@ class Advice:
     Parameters
     ----------
     name
-        What it is about: ``up``.
+        What it is about: ``up`` or ``centre``.
     value
         What was found: ``none`` or ``kept`` of the up.
     reason
@@ -112,7 +117,7 @@ def advise(
     """
     opened = cache if isinstance(cache, Cache) else Cache.open(cache)
     chosen = build_settings(settings or {})
-    found = [choose_views(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)[1]]
+    found = list(look_at(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)[1])
     if labels is not None:
         found.append(_by_labels(opened, Path(labels), LabelOptions.of(label_options), chosen))
     return tuple(found)
@@ -131,6 +136,43 @@ def _by_labels(cache: Cache, path: Path, read_as: LabelOptions, settings: Mappin
     if not found.is_clear:
         return Advice("up by labels", "within the noise", f"{found.text}: the choice above stays")
     return Advice("up by labels", _NAMES[found.best], found.text, f"input.views={found.best}")
+
+
+def look_at(
+    cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int = 0
+) -> tuple[ModelInput, tuple[Advice, ...]]:
+    """Decide what a network will see of a cache, and measure all that is measured before anything is learnt.
+
+    Returns
+    -------
+    ModelInput
+        As a session on the cache would have it.
+    tuple of Advice
+        Why; and what another ingest may do better.
+    """
+    shown, up = choose_views(cache, stretch, chosen, seed)
+    seen = ModelInput.measure(cache, stretch, shown, np.random.default_rng((seed, 0)))
+    centre = _centre(cache, seen, seed) if seen.views == "sky" else None
+    return seen, (up,) if centre is None else (up, centre)
+
+
+def _centre(cache: Cache, seen: ModelInput, seed: int) -> Advice | None:
+    """Say so if the objects are so small in their frames that the middle may do."""
+    from astroanomaly.learn.reach import measure_reach
+
+    ids = cache.sample(IMAGES, np.random.default_rng((seed, 23)))
+    if len(ids) < _FEWEST_IMAGES:
+        return None
+    reach = measure_reach(looked_at(cache, ids, replace(seen, size=_SIDE)))
+    if reach is None or _ROOM * reach > _WORTH_IT:
+        return None
+    pixels = math.ceil(_ROOM * reach * min(cache.layout.height, cache.layout.width))
+    reason = (
+        f"in {len(ids)} images, 90% of what differs lies within {reach:.0%} of half the frame. Of the middle {pixels} "
+        "pixels alone more may be found, but not what is faint and far from the middle. Nothing was cut off: to try "
+        f"it, ingest again with --center {pixels} (images) or a smaller --size (FITS files, archives)"
+    )
+    return Advice("centre", "objects are small in their frames", reason)
 
 
 def choose_views(
@@ -157,7 +199,8 @@ def _views(cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int)
         return "sky", "the pixels were made of flux when they were ingested"
     rng = np.random.default_rng((seed, 17))
     ids = cache.sample(IMAGES, rng)
-    if any(cutout.grid is not None for cutout in cache.cutouts(ids[:_WITH_GRID])):
+    whole = read_undamaged(cache, ids[:_READ_AT_ONCE])[1][:_WITH_GRID] if ids else ()
+    if any(cutout.grid is not None for cutout in cache.cutouts([ids[place] for place in whole])):
         return "sky", "the cutouts have a WCS"
     if len(ids) < _FEWEST_IMAGES:
         few = f"{len(ids)} images are too few to measure it, {_FEWEST_IMAGES} would do"
@@ -166,7 +209,11 @@ def _views(cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int)
 
     seen = ModelInput.measure(cache, stretch, replace(chosen, size=SIDE, views="picture"), rng)
     found = find_up(looked_at(cache, ids, seen), quadrants(4 * len(ids)), rng)
-    return ("picture" if found.has_up else "sky"), found.reason
+    views: Views = "picture" if found.has_up else "sky"
+    if found.sure:
+        return views, found.reason
+    other = "sky" if found.has_up else "picture"
+    return views, f"not sure, {found.reason}. If you know better: --set input.views={other}"
 
 
 def looked_at(cache: Cache, ids: Sequence[str], seen: ModelInput) -> Tensor:
@@ -177,7 +224,7 @@ def looked_at(cache: Cache, ids: Sequence[str], seen: ModelInput) -> Tensor:
 
     planes, parts = seen.check(cache), []
     for start in range(0, len(ids), _READ_AT_ONCE):
-        block = cache.read(ids[start : start + _READ_AT_ONCE])  # (n, B, H, W)
+        block, _ = read_undamaged(cache, ids[start : start + _READ_AT_ONCE])  # (n, B, H, W)
         height, width = block.shape[2:]
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2

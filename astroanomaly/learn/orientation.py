@@ -26,7 +26,9 @@ __all__ = [
     "SIDE",
     "Recognition",
     "Verdict",
+    "even",
     "find_up",
+    "grey",
     "judge",
     "prepare",
     "quadrants",
@@ -38,10 +40,18 @@ OUTER = 0.75  # radius of a circle, as a share of half the side: without corners
 INNER = 0.5  # likewise, without what reaches further in
 _SHIFT = 8  # pixels
 _QUARTER, _HALF = 0.39, 0.58  # shares from which there is an up: sets in docs/benchmarks/features.md
-_INSIDE = 0.3  # of what is recognised beyond chance within the outer circle, within the inner one as well
+_AXIS = 0.45  # share of quarters that only an axis brings, where upside down is not told
+_ERRORS = 2.0  # standard errors from a limit to be sure
+_INSIDE = 0.15, 0.45  # of what is told beyond chance, in the middle or without the background: surely no up, surely one
+_MARKS = "not in the middle, so by marks around the object, which --center of ingest images cuts off"
+_SLOPE = "hardly without what the background of all images has in common"
+_COLOURS = "hardly without the colours, so that these are shifted against each other"
 _STAGES = 5  # of the network's seven
 _TURNS = 4
 _FOLDS = 5
+_CELLS = 6  # in a row: finer is no background
+_FAINT = 0.2  # quantile over the images
+_CLEAR = 0.5
 _BATCH = 64
 _PENALTY = 1.0  # on the weights, in units of the mean variance of the features
 
@@ -71,10 +81,11 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether there is an up, and why in words."""
+    """Whether there is an up, why in words, and whether the figures are far enough from the limits to be sure."""
 
     has_up: bool
     reason: str
+    sure: bool
 
 
 def find_up(images: Tensor, features: Callable[[Tensor], Tensor], rng: np.random.Generator) -> Verdict:
@@ -89,24 +100,49 @@ def find_up(images: Tensor, features: Callable[[Tensor], Tensor], rng: np.random
     rng
         Draws how images are shifted.
     """
-    outer = recognise_rotations(prepare(images, OUTER, rng), features)
-    if not judge(outer).has_up:
-        return judge(outer)
-    return judge(outer, recognise_rotations(prepare(images, INNER, rng), features))
+    found = [recognise_rotations(prepare(images, OUTER, rng), features)]
+    if judge(*found).has_up:
+        found.append(recognise_rotations(prepare(images, INNER, rng), features))
+    for changed in (even, grey):
+        if judge(*found).has_up:
+            found.append(recognise_rotations(prepare(changed(images), OUTER, rng), features))
+    return judge(*found)
 
 
-def judge(outer: Recognition, inner: Recognition | None = None) -> Verdict:
-    """Say whether there is an up by what was recognised within the outer circle, and within the inner one."""
+def judge(
+    outer: Recognition,
+    inner: Recognition | None = None,
+    evened: Recognition | None = None,
+    uncoloured: Recognition | None = None,
+) -> Verdict:
+    """Say whether there is an up by what was recognised.
+
+    Parameters
+    ----------
+    outer, inner
+        Within the outer circle and within the inner one.
+    evened, uncoloured
+        Within the outer circle, of what `even` and `grey` make.
+    """
     told = (
         f"of {outer.images} images, {outer.quarter:.0%} show by how many quarters they were turned (chance: 25%), "
         f"{outer.half:.0%} whether they are upside down (chance: 50%)"
     )
-    if outer.quarter < _QUARTER or outer.half < _HALF:
-        return Verdict(False, told)
-    if inner is not None and inner.quarter - 1 / _TURNS < _INSIDE * (outer.quarter - 1 / _TURNS):
-        marks = "marks around the object (--center of ingest images cuts them off)"
-        return Verdict(False, f"{told}, but not by what is in the middle ({inner.quarter:.0%}): {marks}")
-    return Verdict(True, told)
+    above = min(outer.quarter - _QUARTER, outer.half - _HALF)
+    sure = abs(above) > _ERRORS * outer.error
+    if above < 0:
+        if outer.quarter >= _AXIS:
+            axis = "a fixed axis, as spikes, a long beam and bad columns have, but some pictures as well"
+            return Verdict(False, f"{told}: {axis}", sure=False)
+        return Verdict(False, told, sure)
+    for found, cause in ((inner, _MARKS), (evened, _SLOPE), (uncoloured, _COLOURS)):
+        if found is None:
+            continue
+        left = (found.quarter - 1 / _TURNS) / (outer.quarter - 1 / _TURNS)  # of what is told beyond chance
+        if left < sum(_INSIDE) / 2:
+            return Verdict(False, f"{told}, but {cause} ({found.quarter:.0%})", sure and left < _INSIDE[0])
+        sure = sure and min(left, (found.half - 0.5) / (outer.half - 0.5)) > _INSIDE[1]
+    return Verdict(True, told, sure)
 
 
 def prepare(images: Tensor, share: float, rng: np.random.Generator) -> Tensor:
@@ -131,6 +167,32 @@ def prepare(images: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     offset = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
     inside = offset[:, None] ** 2 + offset[None] ** 2 <= (share * side / 2) ** 2  # (S, S)
     return torch.where(inside, moved, colour)
+
+
+def even(images: Tensor) -> Tensor:
+    """Take out what the background of all images has in common and is not the same in the four directions.
+
+    A slope of the background, or light scattered into a corner of a detector, tells how an image was turned and is no
+    up. It is subtracted where it is more than chance.
+
+    Parameters
+    ----------
+    images
+        ``(n, 3, S, S)``.
+    """
+    cells = functional.adaptive_avg_pool2d(images, _CELLS)  # (n, 3, c, c)
+    halves = [half.quantile(_FAINT, dim=0) for half in (cells[::2], cells[1::2])]  # the background, not the objects
+    first, second = (half - torch.stack([half.rot90(k, (1, 2)) for k in range(_TURNS)]).mean(dim=0) for half in halves)
+    both = (first + second) / 2
+    share = float((first * second).sum() / (both**2).sum().clamp(min=1e-12))  # of it that is more than chance
+    common = both[None] * (share if share > _CLEAR else 0.0)
+    smooth = functional.interpolate(common, size=images.shape[2:], mode="bicubic")
+    return images - smooth
+
+
+def grey(images: Tensor) -> Tensor:
+    """Take out colours: those of a galaxy may lie beside each other by the atmosphere, which is no up."""
+    return images.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1).contiguous()
 
 
 def recognise_rotations(images: Tensor, features: Callable[[Tensor], Tensor]) -> Recognition:

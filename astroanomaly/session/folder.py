@@ -32,7 +32,7 @@ from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.options import LabelOptions
 from astroanomaly.labels.tables import ImportReport, import_labels
-from astroanomaly.learn.advice import Advice, choose_views
+from astroanomaly.learn.advice import Advice, look_at
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
@@ -313,10 +313,8 @@ def _what_the_model_sees(
     """Measure stretch and views on the cache, or take them, classes, layers and ranker from a checkpoint."""
     own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
     if start_from is None:
-        seed = chosen["session"].seed
-        shown, advice = choose_views(cache, chosen["stretch"], chosen["input"], seed)
-        rng = np.random.default_rng((seed, 0))
-        return ModelInput.measure(cache, chosen["stretch"], shown, rng), own, "", (advice,)
+        seen, advice = look_at(cache, chosen["stretch"], chosen["input"], chosen["session"].seed)
+        return seen, own, "", advice
     from astroanomaly.learn.network.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.load(Path(start_from))
@@ -329,8 +327,8 @@ def _what_the_model_sees(
     seen = checkpoint.model_input
     layers = checkpoint.backbone.layers_of(seen.views)
     chosen["backbone"] = dataclasses.replace(chosen["backbone"], layers=layers)
-    advice = Advice.on_views(seen.views, f"as in the checkpoint {start_from}")
-    return seen, tuple(checkpoint.classes), checkpoint.ranker, (advice,)
+    views = Advice.on_views(seen.views, f"as in the checkpoint {start_from}")
+    return seen, tuple(checkpoint.classes), checkpoint.ranker, (views,)
 
 
 @contextlib.contextmanager

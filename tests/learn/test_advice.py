@@ -1,13 +1,17 @@
 """What is chosen from the images, why, and that it is kept with the session."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 import astroanomaly
 from astroanomaly import Cache, ConfigError, LabelError, Session, SessionError, ingest
+from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.learn.label_advice import compare_views
 from astroanomaly.learn.settings import build_settings
+from astroanomaly.records import CutoutBlock, Layout, Task
 
 LETTERS = "ABCDEFGJKLPQRT"
 
@@ -44,6 +48,54 @@ def test_an_up_is_measured_where_no_file_tells(caches):
     assert (upright.name, upright.value, upright.choice) == ("up", "kept", "input.views=picture")
     assert (turned.name, turned.value, turned.choice) == ("up", "none", "input.views=sky")
     assert "110 images" in turned.reason
+
+
+def blobs(folder, size):
+    """Write pictures of bright spots of a size in pixels, of any shape and brightness."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:64, :64] - 31.5
+    folder.mkdir()
+    for number in range(120):
+        angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.3, 1)
+        u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        pixels = rng.normal(30, 5, (64, 64)) + rng.uniform(50, 200) * np.exp(-(u**2 + (v / ratio) ** 2) / 2 / size**2)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def test_small_objects_are_told_with_the_way_out(tmp_path, auto):
+    ingest("images", [blobs(tmp_path / "pictures", 3)], out=tmp_path / "wide")
+    up, centre = astroanomaly.advise(tmp_path / "wide")
+    assert (up.choice, centre.name, centre.choice) == ("input.views=sky", "centre", "")
+    pixels = int(re.search(r"--center (\d+)", centre.reason)[1])
+    assert 10 <= pixels <= 30  # the spots are 3 pixels wide in standard deviation
+    assert Session.create(tmp_path / "search", tmp_path / "wide", settings=auto).advice == (up, centre)
+    ingest("images", [tmp_path / "pictures"], out=tmp_path / "close", center=pixels)
+    assert [one.name for one in astroanomaly.advise(tmp_path / "close")] == ["up"]
+
+
+def test_objects_that_fill_the_frame_are_left_as_they_are(tmp_path):
+    ingest("images", [blobs(tmp_path / "pictures", 12)], out=tmp_path / "filled")
+    assert [one.name for one in astroanomaly.advise(tmp_path / "filled")] == ["up"]
+
+
+def test_damaged_cutouts_are_left_out(tmp_path):
+    layout, rng = Layout(("g",), 32, 32), np.random.default_rng(2)
+    create_cache(tmp_path / "c", layout, [Task("t")], {"source": "test"})
+    ids = [f"o{number:03d}" for number in range(130)]
+    with ShardWriter(tmp_path / "c", layout) as writer:
+        writer.begin(0, "t")
+        writer.add(CutoutBlock(ids, rng.normal(0, 1, (130, 1, 32, 32)).astype(np.float32), layout.bands))
+        writer.commit()
+    cache = Cache.open(tmp_path / "c")
+    shard, lost = cache.shards[0].path, cache.sample(600, np.random.default_rng((0, 17)))[:3]  # looked at first
+    content = bytearray(shard.read_bytes())
+    for one in lost:
+        content[content.index(cache[one].data.tobytes()) + 5] ^= 1
+    shard.write_bytes(content)
+    (advice,) = astroanomaly.advise(Cache.open(tmp_path / "c"))
+    assert (advice.name, advice.choice) == ("up", "input.views=sky")
+    assert "of 127 images" in advice.reason
 
 
 def test_few_images_are_taken_by_their_kind(caches):

@@ -5,7 +5,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from astroanomaly.learn.orientation import OUTER, Recognition, find_up, judge, prepare, quadrants, recognise_rotations
+from astroanomaly.learn.orientation import (
+    OUTER,
+    Recognition,
+    even,
+    find_up,
+    judge,
+    prepare,
+    quadrants,
+    recognise_rotations,
+)
 
 COUNT = 160
 
@@ -87,6 +96,43 @@ def test_marks_around_the_object_are_no_up():
     outer = Recognition(300, 0.8, 0.9, 0.01)
     assert not judge(outer, Recognition(300, 0.27, 0.5, 0.01)).has_up
     assert judge(outer, Recognition(300, 0.6, 0.7, 0.01)).has_up
+
+
+def test_a_background_that_all_images_share_is_no_up(network):
+    rng = np.random.default_rng(6)
+    sloped = wedges(rng, turned=True) * 0.8 + torch.linspace(0, 0.15, 96)[:, None]
+    assert judge(recognise_rotations(prepare(sloped, OUTER, rng), network)).has_up
+    found = find_up(sloped, network, rng)
+    assert not found.has_up
+    assert "background" in found.reason
+
+
+def test_colours_beside_each_other_are_no_up():
+    rng = np.random.default_rng(7)
+    images = wedges(rng, turned=True)
+    images[:, 0], images[:, 2] = images[:, 0].roll(-6, 1), images[:, 2].roll(6, 1)
+    assert judge(recognise_rotations(prepare(images, OUTER, rng), quarters)).has_up
+    found = find_up(images, quarters, rng)
+    assert not found.has_up
+    assert "colours" in found.reason
+
+
+def test_evening_out_leaves_images_without_a_common_background_alone():
+    rng = np.random.default_rng(8)
+    images = torch.from_numpy(rng.random((COUNT, 3, 32, 32), np.float32))
+    assert torch.equal(even(images), images)
+    slope = torch.linspace(0, 0.5, 32)[:, None]
+    left = (even(images + slope) - images).mean(dim=(0, 1, 3))
+    assert float(left.max() - left.min()) < 0.15
+
+
+def test_figures_near_the_limits_are_not_called_sure():
+    assert judge(Recognition(600, 0.26, 0.51, 0.01)).sure
+    assert judge(Recognition(600, 0.6, 0.8, 0.01)).sure
+    assert not judge(Recognition(600, 0.38, 0.62, 0.01)).sure
+    assert not judge(Recognition(600, 0.42, 0.59, 0.01)).sure
+    assert not judge(Recognition(600, 0.55, 0.5, 0.01)).sure  # an axis: a beam, or spectra
+    assert not judge(Recognition(600, 0.6, 0.8, 0.01), Recognition(600, 0.36, 0.56, 0.01)).sure
 
 
 def test_a_handful_of_images_is_no_evidence():
