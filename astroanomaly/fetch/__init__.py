@@ -6,7 +6,7 @@ cache's request.
 """
 
 from astroanomaly.fetch.cache_files import cached
-from astroanomaly.fetch.checks import is_fits, is_self_contained, is_votable, json_of
+from astroanomaly.fetch.checks import is_fits, is_self_contained, is_votable, json_of, rows_of
 from astroanomaly.fetch.context import current, using
 from astroanomaly.fetch.listen import ClientOutput, answer, expect
 from astroanomaly.fetch.pool import each
@@ -30,6 +30,7 @@ __all__ = [
     "is_self_contained",
     "is_votable",
     "json_of",
+    "rows_of",
     "traffic",
     "using",
 ]

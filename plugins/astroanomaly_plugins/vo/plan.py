@@ -14,11 +14,11 @@ from astroanomaly import FetchError, fetch
 from astroanomaly.sky import cells, enclosing_circle
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.shared.positions import Positions
+from astroanomaly_plugins.shared.web import Web
 from astroanomaly_plugins.vo.areas import signed_distance
 from astroanomaly_plugins.vo.bands import BandChoice
 from astroanomaly_plugins.vo.products import Product, read_products
 from astroanomaly_plugins.vo.service import Selection, Service
-from astroanomaly_plugins.vo.web import Web
 
 __all__ = ["Candidates", "find_candidates"]
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from astroanomaly import ConfigError, FetchError, fetch
 from astroanomaly.cutting import quiet
-from astroanomaly_plugins.vo.web import Web
+from astroanomaly_plugins.shared.web import Web
 
 __all__ = ["Selection", "Service", "find_service", "is_address"]
 

@@ -37,13 +37,13 @@ from astroanomaly_plugins.shared.facts import band_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import read_positions
+from astroanomaly_plugins.shared.web import Web
 from astroanomaly_plugins.vo.bands import BandChoice
 from astroanomaly_plugins.vo.plan import Candidates, find_candidates
 from astroanomaly_plugins.vo.probe import probe
 from astroanomaly_plugins.vo.reading import read_objects
 from astroanomaly_plugins.vo.service import Selection, find_service, is_address
 from astroanomaly_plugins.vo.tasks import best_images, downloads, find_ways, make_tasks
-from astroanomaly_plugins.vo.web import Web
 
 __all__ = ["VoOptions", "VoSource", "register_sources"]
 
