@@ -8,6 +8,7 @@ cache's request.
 from astroanomaly.fetch.cache_files import cached
 from astroanomaly.fetch.checks import is_fits, is_self_contained, is_votable, json_of, rows_of
 from astroanomaly.fetch.context import current, using
+from astroanomaly.fetch.down_hosts import DownHost, down_hosts
 from astroanomaly.fetch.listen import ClientOutput, answer, expect
 from astroanomaly.fetch.pool import each
 from astroanomaly.fetch.retry import attempt
@@ -16,12 +17,14 @@ from astroanomaly.fetch.web import download, get
 
 __all__ = [
     "ClientOutput",
+    "DownHost",
     "Traffic",
     "answer",
     "attempt",
     "cached",
     "count_bytes",
     "current",
+    "down_hosts",
     "download",
     "each",
     "expect",

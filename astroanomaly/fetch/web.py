@@ -134,7 +134,13 @@ def _stream(
                     break
             page = head[:_MAX_ERROR_PAGE_BYTES].decode("utf-8", "replace")
             problem = classify_status(response.status_code, response.headers, page)
-            raise FetchError(problem.reason, retryable=problem.retryable, status=problem.status, wait_s=problem.wait_s)
+            raise FetchError(
+                problem.reason,
+                retryable=problem.retryable,
+                status=problem.status,
+                wait_s=problem.wait_s,
+                down=problem.down,
+            )
         size = 0
         for chunk in _chunks(response, wait_s):
             size += len(chunk)

@@ -112,7 +112,7 @@ def plan_positions(positions: Positions, payload: Mapping[str, Any]) -> tuple[li
         )
         for start in range(0, len(order), _POSITIONS_PER_TASK)
     ]
-    tasks += positions.failures("not covered", positions.unplaced, NO_POSITION, "failed")
+    tasks += positions.failures("not covered", positions.unplaced, NO_POSITION, "no position")
     nbytes = int(np.prod(payload["size"])) * _BYTES_PER_PIXEL * len(payload["bands"]) * len(order)
     return tasks, [Download("HAP cutouts", len(order), nbytes)]
 
@@ -124,7 +124,7 @@ def plan_products(
     via = payload["via"]
     candidates, hidden = _candidates(positions, selection, via, payload)
     groups: dict[str, list[int]] = {}
-    failed: dict[int, tuple[str, Kind]] = dict.fromkeys(positions.unplaced.tolist(), (NO_POSITION, "failed"))
+    failed: dict[int, tuple[str, Kind]] = dict.fromkeys(positions.unplaced.tolist(), (NO_POSITION, "no position"))
     for row in positions.placed.tolist():
         found = candidates.get(row, [])
         if found:

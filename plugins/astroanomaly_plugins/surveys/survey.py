@@ -222,7 +222,7 @@ class SurveySource(ABC):
             Task(f"{self.name}-{start:08d}", payload, positions.table(rows[start : start + _OBJECTS_PER_TASK]))
             for start in range(0, len(rows), _OBJECTS_PER_TASK)
         ]
-        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
+        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "no position")
         layout = Layout(bands=bands, height=size, width=size, dtype=options.dtype, units=units, auxiliary=planes)
         once, each = self.service.requests
         nbytes = len(rows) * ((len(bands) + len(planes)) * size**2 * 4 + _HEADER_BYTES)

@@ -152,7 +152,7 @@ class VoSource:
         tasks = make_tasks(found, positions, bands, payload, ways)
         nowhere = np.array([row for row in positions.placed if not found.rows.get(int(row))], dtype=np.int64)
         tasks += positions.failures("nowhere", nowhere, "the service has no image here", "no coverage")
-        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
+        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "no position")
         used = best_images(found, tuple(bands))
         images = {band: [found.products[number].did for number in used[band]] for band in bands}
         facts = [
