@@ -283,10 +283,10 @@ def _read_again(
 
 def _await_hosts(context: IngestContext) -> Generator[Progress, None, list[str]]:
     """Return the hosts that were down in this run and may be up again, once the rest of each is over."""
+    if not getattr(context.source, "fetches", False):
+        return []
     with using(context.fetch, context.began):
-        hosts = (
-            [mark for mark in down_hosts() if not mark.given_up] if getattr(context.source, "fetches", False) else []
-        )
+        hosts = [mark for mark in down_hosts() if not mark.given_up]
     left = max((mark.until - time.time() for mark in hosts if not mark.up), default=0.0)
     if left > 0:
         yield Progress("waiting", 0, message=f"for {', '.join(mark.host for mark in hosts)}, which did not answer")
