@@ -5,6 +5,7 @@ clients of their own. How (parallel requests, waits, folder) is the user's choic
 cache's request.
 """
 
+from astroanomaly.fetch.accounts import Account, read_account
 from astroanomaly.fetch.cache_files import cached
 from astroanomaly.fetch.checks import is_fits, is_self_contained, is_votable, json_of, rows_of
 from astroanomaly.fetch.context import current, using
@@ -16,6 +17,7 @@ from astroanomaly.fetch.traffic import Traffic, count_bytes, traffic
 from astroanomaly.fetch.web import download, get
 
 __all__ = [
+    "Account",
     "ClientOutput",
     "DownHost",
     "Traffic",
@@ -33,6 +35,7 @@ __all__ = [
     "is_self_contained",
     "is_votable",
     "json_of",
+    "read_account",
     "rows_of",
     "traffic",
     "using",

@@ -57,7 +57,7 @@ class _Work:
 
 def image_options_of(payload: Mapping[str, Any]) -> ImageOptions:
     """Rebuild what the user said of all images from a task's payload."""
-    web = Web(tuple(payload["hosts"]), float(payload["most_mb"]))
+    web = Web(tuple(payload["hosts"]), float(payload["most_mb"]), tuple(payload.get("login", ())))
     return ImageOptions(web, tuple(payload["ext"]), bool(payload["check_band"]))
 
 
