@@ -105,7 +105,7 @@ def find_service(url: str, kind: str, web: Web) -> Service:
     closed = [standard for standard, _, methods in capabilities if methods and standard.startswith((_SIA2, _TAP))]
     if closed:
         raise ConfigError(
-            f"{base} wants a login of a kind that is not given: name its host with --login {urlsplit(base).netloc}, and "
+            f"{base} wants a login of a kind that is not given: name its host, --login {urlsplit(base).netloc}, and "
             "set VO_TOKEN, VO_USER and VO_PASSWORD, or VO_CERTIFICATE"
         )
     standards = ", ".join(dict.fromkeys(item[0] for item in capabilities if item[0])) or "nothing"
