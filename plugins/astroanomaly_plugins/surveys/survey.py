@@ -151,8 +151,12 @@ class SurveyOptions(PositionOptions):
         if not self.size:
             raise ConfigError("the size of the cutouts is missing: --size 64 (pixels) or --size 20arcsec")
         parts = urlsplit(self.server)
-        if self.server and (parts.scheme not in ("http", "https") or not parts.hostname or parts.password):
-            raise ConfigError(f"server={self.server!r}: expected an http or https address without a password")
+        if parts.username or parts.password:
+            raise ConfigError(
+                "the address of the server holds a name or a password, which would be stored: leave it out"
+            )
+        if self.server and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ConfigError(f"server={self.server!r}: expected an http or https address")
 
 
 class SurveySource(ABC):

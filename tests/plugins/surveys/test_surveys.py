@@ -334,6 +334,7 @@ def test_sdss_is_its_hips(tmp_path):
         ("legacy", {"layer": "a&b=c"}, "expected a layer"),
         ("legacy", {"pixel_scale": 0.0}, r"expected 0\.05 to 30"),
         ("legacy", {"server": "ftp://host/"}, "expected an http or https address"),
+        ("legacy", {"server": "https://me:secret@h.org/"}, r"holds a name or a password[^@]*$"),
         ("skymapper", {"size": "20arcmin"}, "gives at most 1200"),
         ("panstarrs", {"size": ""}, "the size of the cutouts is missing"),
         ("panstarrs", {"inputs": ["a.fits"]}, "panstarrs reads no files"),
