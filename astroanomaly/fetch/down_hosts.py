@@ -64,7 +64,12 @@ class DownHost:
     @property
     def given_up(self) -> bool:
         """Whether it is not tried again in this run."""
-        return not self.up and self.returns >= _MOST_RETURNS and time.time() >= self.until
+        return not self.up and self.returns >= _MOST_RETURNS and self.rested
+
+    @property
+    def rested(self) -> bool:
+        """Whether its rest is over; a clock that was set back ends it too."""
+        return not 0 < self.until - time.time() <= self.rest_s
 
 
 def down_hosts() -> list[DownHost]:
@@ -92,7 +97,7 @@ def await_host(host: str, what: str) -> None:
             mark = _read(path)
             if mark is None or mark.up:
                 return
-            if time.time() >= mark.until and not mark.given_up:  # this request is the one that tries again
+            if mark.rested and not mark.given_up:  # this request is the one that tries again
                 rest = 2 * mark.rest_s
                 _write(path, replace(mark, until=time.time() + rest, rest_s=rest, returns=mark.returns + 1))
                 return
