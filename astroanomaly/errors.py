@@ -129,16 +129,26 @@ class FetchError(AstroAnomalyError, OSError):
         HTTP status of the answer, 0 where there was none.
     wait_s
         Seconds the service asked to wait before the next request.
+    down
+        Whether the host itself seems to be down: it does not answer, or says that it is out of service.
     """
 
     def __init__(
-        self, message: str, *, retryable: bool = False, reason: str = "", status: int = 0, wait_s: float = 0.0
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        reason: str = "",
+        status: int = 0,
+        wait_s: float = 0.0,
+        down: bool = False,
     ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.reason = reason or message
         self.status = status
         self.wait_s = wait_s
+        self.down = down
 
 
 class UnknownObjectError(AstroAnomalyError, KeyError):

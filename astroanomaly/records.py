@@ -401,6 +401,7 @@ class Failure:
         ICRS position in degrees, NaN where unknown.
     kind
         ``failed``: may succeed another time; ``no coverage``: the survey has not seen the position, which is final;
+        ``no position``: the catalogue gives the object none, which is final too;
         ``resolved``: an earlier failure holds no more, since the object is now there as several exposures with ids of
         their own. Sources yield no such thing: retrying does.
     """
@@ -409,7 +410,7 @@ class Failure:
     reason: str
     ra: float = float("nan")
     dec: float = float("nan")
-    kind: Literal["failed", "no coverage", "resolved"] = "failed"
+    kind: Literal["failed", "no coverage", "no position", "resolved"] = "failed"
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,13 +45,20 @@ def generate():
         yield module
 
 
+def page_of(source):
+    """The page of a source, of its own or shared with others, as the list of sources names it."""
+    listed = re.search(rf"\[`{source}`\]\(([\w-]+\.md)(?:#{source})?\)", page("sources", "index.md"))
+    assert listed, source
+    return listed[1]
+
+
 def test_every_command_has_a_page_with_all_its_flags(generate):
     missing = []
     for command, parser in generate.command_parsers().items():
         words = command.split()[1:]
         text = page("commands", f"{words[0]}.md" if words else "index.md")
         if words[:1] == ["ingest"] and len(words) == 2:
-            text += page("sources", f"{words[1]}.md")
+            text += page("sources", page_of(words[1]))
         for action in [a for a in parser._actions if a.help != argparse.SUPPRESS]:
             if not isinstance(action, argparse._HelpAction):
                 missing += [f"{command} {flag}" for flag in action.option_strings if not re.search(f"{flag}\\b", text)]
@@ -87,7 +94,7 @@ def test_every_source_and_ranker_has_its_place(generate):
     registry = astroanomaly.plugins.load_plugins()
     assert not registry.broken, registry.broken
     for source in registry.sources:
-        assert f"[`{source}`]({source}.md)" in page("sources", "index.md")
+        assert f"<!-- flags: astroanomaly ingest {source} -->" in page("sources", page_of(source))
         assert f"`{source}`" in page("commands", "ingest.md")
     for ranker in registry.rankers:
         assert f"\n## {ranker}\n" in page("rankers.md")

@@ -71,7 +71,8 @@ _DIGEST = "digest"  # attribute of a file that ends with its digest
 INPUT_FOLDER = "inputs"  # FITS images that were given in memory
 _MAX_LAYOUT_LETTERS = 65_536  # HDF5 holds no longer attribute
 _CUT_ANEW = "Move it away and run the same ingest again: what it held is cut anew"
-_KINDS: dict[str, Literal["no coverage", "resolved"]] = {"no coverage": "no coverage", "resolved": "resolved"}
+_Kind = Literal["no coverage", "no position", "resolved"]
+_KINDS: dict[str, _Kind] = {"no coverage": "no coverage", "no position": "no position", "resolved": "resolved"}
 
 
 # ------------------------------------------------------------------------------------------------------ safe writing

@@ -109,7 +109,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
     left = Counter(failure.kind for failure in cache.failures)
     say(
         f"{arguments.out}: {many(len(cache), 'cutout')}, bands {', '.join(cache.bands)}; "
-        f"{many(left['no coverage'], 'object')} without coverage, {left['failed']} failed"
+        f"{many(left['no coverage'], 'object')} without coverage, {left['failed'] + left['no position']} failed"
     )
     if "left out" in cache.facts:
         say(f"left out: {cache.facts['left out'].text}")
@@ -131,7 +131,7 @@ def _nothing_cut(cache: Cache, out: Path) -> CacheError:
         way = "Check the positions and whether the survey has seen them, and choose another --out"
     return CacheError(
         f"nothing could be cut: {out} holds no cutout, {many(kinds['no coverage'], 'object')} without coverage, "
-        f"{kinds['failed']} failed{why}. {way}"
+        f"{kinds['failed'] + kinds['no position']} failed{why}. {way}"
     )
 
 

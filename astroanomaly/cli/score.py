@@ -98,7 +98,7 @@ def _score_survey(session: Session, arguments: argparse.Namespace) -> None:
     say(f"{many(report.scored, 'object')} scored, {unseen}{report.failed.total()} failed; scores: {report.scores}")
     for reason, number in report.failed.most_common(5):
         say(f"  {number} x {reason}")
-    if report.failed:
+    if report.failed.total() > report.no_position:
         say("to try those again: the same command with --retry-failed")
     if not report.scored:
         raise CacheError(

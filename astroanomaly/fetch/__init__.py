@@ -5,9 +5,11 @@ clients of their own. How (parallel requests, waits, folder) is the user's choic
 cache's request.
 """
 
+from astroanomaly.fetch.accounts import Account, read_account
 from astroanomaly.fetch.cache_files import cached
-from astroanomaly.fetch.checks import is_fits, is_self_contained, is_votable, json_of
+from astroanomaly.fetch.checks import is_fits, is_self_contained, is_votable, json_of, rows_of
 from astroanomaly.fetch.context import current, using
+from astroanomaly.fetch.down_hosts import DownHost, down_hosts
 from astroanomaly.fetch.listen import ClientOutput, answer, expect
 from astroanomaly.fetch.pool import each
 from astroanomaly.fetch.retry import attempt
@@ -15,13 +17,16 @@ from astroanomaly.fetch.traffic import Traffic, count_bytes, traffic
 from astroanomaly.fetch.web import download, get
 
 __all__ = [
+    "Account",
     "ClientOutput",
+    "DownHost",
     "Traffic",
     "answer",
     "attempt",
     "cached",
     "count_bytes",
     "current",
+    "down_hosts",
     "download",
     "each",
     "expect",
@@ -30,6 +35,8 @@ __all__ = [
     "is_self_contained",
     "is_votable",
     "json_of",
+    "read_account",
+    "rows_of",
     "traffic",
     "using",
 ]

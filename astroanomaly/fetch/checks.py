@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import io
 import xml.etree.ElementTree as ElementTree
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -17,7 +18,7 @@ from astroanomaly.fetch.classify_errors import clean, words_of_page
 from astroanomaly.files import parse_json
 from astroanomaly.tables.votable import check_xml
 
-__all__ = ["is_fits", "is_self_contained", "is_votable", "json_of"]
+__all__ = ["is_fits", "is_self_contained", "is_votable", "json_of", "rows_of"]
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
@@ -26,6 +27,7 @@ _MAX_HEADER_BYTES = 20_000 * 2880  # blocks of a FITS file
 _ENTITY_ERRORS = {11, 18, 28, 43}  # of expat: undefined, external, or more than the limit of what they grow to
 _CHUNK_BYTES = 2**20
 _MAX_JSON_BYTES = 2**28
+_MAX_ROWS_BYTES = 2**25  # of a table of text
 _MAX_UNPACK_RATIO = 100  # of unpacked to packed bytes; more is no image but a trap
 _ALWAYS_UNPACKED_BYTES = 2**28  # so much may come out of any file: masks and empty images pack well
 
@@ -139,6 +141,48 @@ def is_self_contained(content: Path | bytes, what: str) -> None:
         check_xml(content, "that came", whole=False)
     except UnreadableError as error:
         raise _error(what, str(error)) from error
+
+
+def rows_of(content: Path | bytes, what: str, needed: Collection[str], separator: str = ",") -> list[dict[str, str]]:
+    """Return the rows of a table that a service sent as text: a line of names, then a line of values for each row.
+
+    Parameters
+    ----------
+    content
+        A file or its bytes.
+    what
+        What it should be, as the message will name it.
+    needed
+        Names that there have to be.
+    separator
+        Between values; a blank stands for any number of blanks.
+
+    Raises
+    ------
+    FetchError
+        If it is something else, or a row has more or fewer values than there are names: worth another try.
+    """
+    head = _head(content)
+    nbytes = len(content) if isinstance(content, bytes) else content.stat().st_size
+    _refuse_text(head, what, "a table")
+    if nbytes > _MAX_ROWS_BYTES:
+        raise _error(what, f"the table has {nbytes / 1e6:.0f} MB, more than {_MAX_ROWS_BYTES / 1e6:.0f}")
+    text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", "replace")
+    lines: list[list[str]]
+    try:
+        if separator.isspace():
+            lines = [line.split() for line in text.splitlines()]
+        else:
+            lines = list(csv.reader(io.StringIO(text), delimiter=separator))
+    except csv.Error as error:
+        raise _error(what, "the table is damaged", retryable=True) from error
+    names, *rows = [[word.strip() for word in line] for line in lines if line] or [[]]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise _error(what, f"the answer is no table with a column {missing[0]!r}", retryable=True)
+    if any(len(row) != len(names) for row in rows):
+        raise _error(what, "the table is cut short or damaged", retryable=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _refuse_text(head: bytes, what: str, wanted: str) -> None:

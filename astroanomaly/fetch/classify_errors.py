@@ -49,6 +49,7 @@ _SECRET = re.compile(  # a name that says so, and its value: quoted, or up to th
 )
 _LOGIN_STATUS = {401, 403, 407}
 _RETRYABLE_STATUS = {408, 425, 429}
+_OUT_OF_SERVICE_STATUS = {502, 503, 504}
 _PAGE_BYTES = 20_000  # of a page of a service that are read
 _MAX_WORDS_LETTERS = 160  # of a service's own text in a message
 
@@ -67,12 +68,15 @@ class Problem:
         HTTP status; 0 where there was no response.
     wait_s
         Seconds the service asked to wait before the next request.
+    down
+        Whether the host itself seems to be down.
     """
 
     retryable: bool
     reason: str
     status: int = 0
     wait_s: float = 0.0
+    down: bool = False
 
 
 def classify_error(error: BaseException) -> Problem:
@@ -80,7 +84,7 @@ def classify_error(error: BaseException) -> Problem:
     chain = list(_chain(error))
     for one in chain:
         if isinstance(one, FetchError):
-            return Problem(one.retryable, one.reason, one.status, one.wait_s)
+            return Problem(one.retryable, one.reason, one.status, one.wait_s, one.down)
     for one in chain:
         status, headers, text = _response_of(one)
         if status:
@@ -98,14 +102,14 @@ def classify_error(error: BaseException) -> Problem:
     if "certificate" in text.lower() and names & {"SSLError", "SSLCertVerificationError"}:
         return Problem(False, "its certificate is not trusted")
     if any(isinstance(one, ConnectionRefusedError) for one in chain) or "Connection refused" in text:
-        return Problem(True, "the connection was refused")
+        return Problem(True, "the connection was refused", down=True)
     if names & _TIMEOUTS:
-        return Problem(True, f"no answer within {current().timeout_s:g} s")
+        return Problem(True, f"no answer within {current().timeout_s:g} s", down=True)
     if names & _BROKEN_CONNECTIONS or any(
         isinstance(one, OSError) and one.errno in _UNREACHABLE_ERRNOS for one in chain
     ):
         unknown = "gaierror" in names or "NameResolutionError" in names or "resolve" in text
-        return Problem(True, "the host was not found" if unknown else "the connection broke")
+        return Problem(True, "the host was not found" if unknown else "the connection broke", down=True)
     return Problem(False, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
@@ -116,7 +120,8 @@ def classify_status(status: int, headers: Mapping[str, str] | None = None, text:
     reason = f"HTTP {status} {phrase}".strip() + (f": {words}" if words and words != phrase else "")
     if status in _LOGIN_STATUS:
         reason += " (are these data public? see the source's page on login)"
-    return Problem(status in _RETRYABLE_STATUS or status >= 500, reason, status, _retry_after(headers))
+    retryable = status in _RETRYABLE_STATUS or status >= 500
+    return Problem(retryable, reason, status, _retry_after(headers), status in _OUT_OF_SERVICE_STATUS)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from astroanomaly.errors import BusyError, StorageError
 from astroanomaly.fetch.context import cache_folder, current, wait
 from astroanomaly.files import FileLock, locked
 
-__all__ = ["delay_requests", "host_name", "limit_requests"]
+__all__ = ["delay_requests", "host_folder", "host_name", "limit_requests"]
 
 _POLL_S = 0.02  # between two looks whether another request has ended
 
@@ -31,7 +31,7 @@ def limit_requests(host: str) -> Iterator[None]:
     Each parallel request holds the lock of one file. Where files cannot be locked, each process has the limits for
     itself.
     """
-    folder = _host_folder(host)
+    folder = host_folder(host)
     numbers = list(range(current().requests))
     while True:
         random.shuffle(numbers)
@@ -49,7 +49,7 @@ def limit_requests(host: str) -> Iterator[None]:
 
 def delay_requests(host: str, seconds: float) -> None:
     """Let no request to the host begin for some time, in any process: the service asked for it."""
-    path = _next_request(_host_folder(host))
+    path = _next_request(host_folder(host))
     with _locked(path):
         _write_time(path, max(_read_time(path), time.time() + seconds))
 
@@ -69,7 +69,8 @@ def _await_pause(folder: Path) -> None:
         wait(left)
 
 
-def _host_folder(host: str) -> Path:
+def host_folder(host: str) -> Path:
+    """Return the folder of what all processes know of a host; made if there is none."""
     return cache_folder("hosts/" + (re.sub(r"[^\w.-]", "_", host_name(host)) or "unnamed"))
 
 

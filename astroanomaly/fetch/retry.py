@@ -10,6 +10,7 @@ from typing import TypeVar
 from astroanomaly.errors import AstroAnomalyError, FetchError, StorageError, UnreadableError
 from astroanomaly.fetch.classify_errors import Problem, classify_error, is_disk_full
 from astroanomaly.fetch.context import current, wait
+from astroanomaly.fetch.down_hosts import await_host, note_answer, note_failure
 from astroanomaly.fetch.host_limits import delay_requests, host_name, limit_requests
 from astroanomaly.fetch.traffic import Traffic, add_traffic, count_attempt, current_attempt
 
@@ -25,7 +26,7 @@ def attempt(call: Callable[[], T], *, host: str, what: str) -> T:
     Worth another try are time-outs, broken connections, HTTP 408, 429 and 5xx, and a `FetchError` that says so, in
     whatever class requests, urllib, urllib3, pyvo, aiohttp or botocore wrap them. The wait doubles each time, with
     jitter; a longer ``Retry-After`` is obeyed, by all requests to the host. A call made inside another call is tried
-    once: the outer one repeats it.
+    once: the outer one repeats it. A host that is down is left alone for a while; see `down_hosts`.
 
     Parameters
     ----------
@@ -51,12 +52,17 @@ def attempt(call: Callable[[], T], *, host: str, what: str) -> T:
     tries = config.attempts if outer is None else 1
     number = 1
     while True:
+        if outer is None:
+            await_host(host, what)
         try:
             if outer is not None and outer.host == host:
                 with count_attempt(host):
                     return call()
             with limit_requests(host), count_attempt(host):
-                return call()
+                result = call()
+            if outer is None:
+                note_answer(host)
+            return result
         except Exception as error:
             if isinstance(error, AstroAnomalyError) and not isinstance(error, FetchError | UnreadableError):
                 raise
@@ -66,6 +72,8 @@ def attempt(call: Callable[[], T], *, host: str, what: str) -> T:
                     "What was finished is kept: run the same command again"
                 ) from error
             problem = classify_error(error)
+            if outer is None:
+                note_failure(host, problem.reason) if problem.down else note_answer(host)
             if not problem.retryable or number == tries:
                 raise _final_error(problem, host, what, number) from error
             pause = config.first_wait_s * 2 ** (number - 1) * random.uniform(0.5, 1.5)
@@ -86,4 +94,11 @@ def _final_error(problem: Problem, host: str, what: str, tries: int) -> FetchErr
     message = about if outer is not None else f"{what}: {about}"
     if outer is None and problem.retryable:
         message += f"; tried {tries} times. Try again later: what was fetched is kept"
-    return FetchError(message, retryable=problem.retryable, reason=about, status=problem.status, wait_s=problem.wait_s)
+    return FetchError(
+        message,
+        retryable=problem.retryable,
+        reason=about,
+        status=problem.status,
+        wait_s=problem.wait_s,
+        down=problem.down,
+    )

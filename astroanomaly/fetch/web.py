@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 
 from astroanomaly._version import __version__
 from astroanomaly.errors import FetchError
+from astroanomaly.fetch.accounts import Account
 from astroanomaly.fetch.classify_errors import classify_status
 from astroanomaly.fetch.context import current, wait
 from astroanomaly.fetch.retry import attempt
@@ -25,6 +26,7 @@ _MAX_BYTES = 64 * 2**30
 _MAX_BYTES_IN_MEMORY = 2**30
 _CHUNK_BYTES = 2**16
 _MIN_BYTES_PER_S = 1000  # on average over the longest wait for an answer: less is no use to anybody
+_MOST_REDIRECTS = 30
 _MAX_ERROR_PAGE_BYTES = 4096  # that are read
 
 
@@ -36,6 +38,7 @@ def get(
     check: Callable[[bytes], None] | None = None,
     headers: Mapping[str, str] | None = None,
     allow: Callable[[str], None] | None = None,
+    account: Account | None = None,
     most_bytes: int = _MAX_BYTES_IN_MEMORY,
 ) -> bytes:
     """Fetch an address through `attempt`; return the body.
@@ -54,6 +57,8 @@ def get(
         Headers of the request.
     allow
         Called with every address that a redirect leads to; raises `FetchError` to refuse it.
+    account
+        The user's secrets; each is sent to its own host alone, also where the service sends elsewhere.
     most_bytes
         An answer that has more, once it is unpacked, is refused. Default: 1 GiB; `download` takes 64 GiB.
 
@@ -65,7 +70,7 @@ def get(
     _session()  # what it takes to be made is no part of the time between requests
 
     def ask() -> bytes:
-        body = b"".join(_stream(url, params, headers, allow, most_bytes))
+        body = b"".join(_stream(url, params, headers, allow, account, most_bytes))
         if check is not None:
             check(body)
         return body
@@ -81,6 +86,7 @@ def download(
     what: str,
     headers: Mapping[str, str] | None = None,
     allow: Callable[[str], None] | None = None,
+    account: Account | None = None,
     most_bytes: int = _MAX_BYTES,
 ) -> None:
     """Fetch an address into a file, as `get` into memory: for what is large.
@@ -94,7 +100,7 @@ def download(
 
     def ask() -> None:
         with path.open("wb") as file:
-            for chunk in _stream(url, params, headers, allow, most_bytes):
+            for chunk in _stream(url, params, headers, allow, account, most_bytes):
                 file.write(chunk)
 
     attempt(ask, host=url, what=what)
@@ -105,27 +111,13 @@ def _stream(
     params: Mapping[str, Any] | None,
     headers: Mapping[str, str] | None,
     allow: Callable[[str], None] | None,
+    account: Account | None,
     most_bytes: int,
 ) -> Iterator[bytes]:
     """Yield the body in chunks; end with an error where it is not whole."""
     wait_s = current().timeout_s
 
-    def check_redirect(response: Response, **_: Any) -> None:
-        if not response.is_redirect:
-            return
-        try:
-            if allow is not None:
-                allow(urljoin(response.url, response.headers["Location"]))
-        except FetchError:
-            response.close()
-            raise
-        # what a redirect says beside its address may have no end, and requests would read it
-        response.raw.close()
-        response._content, response._content_consumed = b"", True
-
-    with _session().get(
-        url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s), hooks={"response": check_redirect}
-    ) as response:
+    with _answer(url, params, headers, allow, account, wait_s) as response:
         if response.status_code >= 400 or response.status_code == 204:  # an answer that says it has no content
             head = b""
             for chunk in _chunks(response, wait_s):
@@ -134,7 +126,13 @@ def _stream(
                     break
             page = head[:_MAX_ERROR_PAGE_BYTES].decode("utf-8", "replace")
             problem = classify_status(response.status_code, response.headers, page)
-            raise FetchError(problem.reason, retryable=problem.retryable, status=problem.status, wait_s=problem.wait_s)
+            raise FetchError(
+                problem.reason,
+                retryable=problem.retryable,
+                status=problem.status,
+                wait_s=problem.wait_s,
+                down=problem.down,
+            )
         size = 0
         for chunk in _chunks(response, wait_s):
             size += len(chunk)
@@ -145,6 +143,41 @@ def _stream(
         promised = response.headers.get("Content-Length", "")
         if promised.isdigit() and response.raw.tell() != int(promised):
             raise FetchError("the connection broke before all bytes had come", retryable=True)
+
+
+def _answer(
+    url: str,
+    params: Mapping[str, Any] | None,
+    headers: Mapping[str, str] | None,
+    allow: Callable[[str], None] | None,
+    account: Account | None,
+    wait_s: float,
+) -> Response:
+    """Ask an address and those that it sends to, each with the secret of its own host; return the last answer.
+
+    What a redirect says beside its address may have no end, and is not read.
+    """
+    from requests import TooManyRedirects
+
+    for _ in range(_MOST_REDIRECTS):
+        secret = account.of(url) if account is not None else None
+        response = _session().get(
+            url,
+            params=params,
+            headers=headers,
+            stream=True,
+            timeout=(wait_s, wait_s),
+            allow_redirects=False,
+            auth=None if secret is None else secret.sign,
+            cert=(secret.certificate or None) if secret is not None else None,
+        )
+        if not response.is_redirect:
+            return response
+        response.close()
+        url, params = urljoin(response.url, response.headers["Location"]), None
+        if allow is not None:
+            allow(url)
+    raise TooManyRedirects(f"more than {_MOST_REDIRECTS} redirects")
 
 
 def _chunks(response: Response, wait_s: float) -> Iterator[bytes]:

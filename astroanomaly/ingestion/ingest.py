@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from astroanomaly.cache.schema import CACHE_FILE, INPUT_FOLDER, layout_from_plai
 from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.config import FetchConfig, option_types
 from astroanomaly.errors import ConfigError, StorageError
-from astroanomaly.fetch import Traffic, traffic, using
+from astroanomaly.fetch import Traffic, down_hosts, traffic, using
 from astroanomaly.hookspecs import DescribingSource, Source
 from astroanomaly.ingestion.plan import complete_facts, make_plan, refuse_other_request, refuse_strange_folder
 from astroanomaly.ingestion.request import SourceRequest
@@ -26,7 +27,7 @@ from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tas
 from astroanomaly.parallel.dask import Cluster, connect
 from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.plugins import load_plugins
-from astroanomaly.records import Download, Fact, Plan, Progress, drain
+from astroanomaly.records import Download, Fact, Failure, Plan, Progress, Task, drain
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -252,13 +253,50 @@ def _run(context: IngestContext, workers: int | Cluster, retry_failed: bool) -> 
         done += part.cut + part.failed.total() + part.no_coverage
         yield Progress("cutting", done, max(total, done), {"failed": float(report.failed.total())})
     if again:
-        done, total = 0, len(failed)
-        yield Progress("retrying", done, total)
-        for part in read_tasks(replace(context, only=failed), again, workers):
-            report = _add(report, part)
-            done += part.cut + part.failed.total() + part.no_coverage
-            yield Progress("retrying", done, max(total, done), {"failed": float(part.failed.total())})
+        report = yield from _read_again(context, report, again, failed, workers)
+    hosts = yield from _await_hosts(context)
+    if hosts:
+        cache = Cache.open(context.out)
+        left_out = Counter(one.reason for one in cache.failures if one.kind == "failed" and _names(one, hosts))
+        came = failed_tasks(cache, tasks, context.prefix, lambda failure: _names(failure, hosts))
+        if came[0]:
+            report = yield from _read_again(context, replace(report, failed=report.failed - left_out), *came, workers)
     return report
+
+
+def _read_again(
+    context: IngestContext,
+    report: IngestReport,
+    again: list[tuple[int, Task]],
+    failed: frozenset[str],
+    workers: int | Cluster,
+) -> Generator[Progress, None, IngestReport]:
+    """Read objects that failed once more; those of this run are no failures any more where they succeed."""
+    done, total = 0, len(failed)
+    yield Progress("retrying", done, total)
+    for part in read_tasks(replace(context, only=failed), again, workers):
+        report = _add(report, part)
+        done += part.cut + part.failed.total() + part.no_coverage
+        yield Progress("retrying", done, max(total, done), {"failed": float(part.failed.total())})
+    return report
+
+
+def _await_hosts(context: IngestContext) -> Generator[Progress, None, list[str]]:
+    """Return the hosts that were down in this run and may be up again, once the rest of each is over."""
+    if not getattr(context.source, "fetches", False):
+        return []
+    with using(context.fetch, context.began):
+        hosts = [mark for mark in down_hosts() if not mark.given_up]
+    left = max((mark.until - time.time() for mark in hosts if not mark.up), default=0.0)
+    if left > 0:
+        yield Progress("waiting", 0, message=f"for {', '.join(mark.host for mark in hosts)}, which did not answer")
+        time.sleep(left)
+    return [mark.host for mark in hosts]
+
+
+def _names(failure: Failure, hosts: Sequence[str]) -> bool:
+    """Whether the reason of a failure is one of these hosts."""
+    return any(f"({host})" in failure.reason for host in hosts)
 
 
 def _has_option(source: str | Source, name: str) -> bool:

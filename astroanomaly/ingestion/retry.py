@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,18 @@ from astroanomaly.tables.column_names import TASK_ID_NAMES
 __all__ = ["exposed", "failed_rest", "failed_tasks", "keep_only", "reading_again", "rows_left"]
 
 
-def failed_tasks(cache: Cache, tasks: Sequence[Task], prefix: str) -> tuple[list[tuple[int, Task]], frozenset[str]]:
+def failed_tasks(
+    cache: Cache, tasks: Sequence[Task], prefix: str, which: Callable[[Failure], bool] = lambda failure: True
+) -> tuple[list[tuple[int, Task]], frozenset[str]]:
     """Return ``(ordinal, task)`` pairs that read every object whose failure is not final, and the ids of these objects.
+
+    Of these failures, ``which`` says which ones are meant.
 
     Where a task's table names its objects in a column ``object_id``, ``id`` or ``ids``, only their rows are left in it.
     Else whatever the shard of the failure was read from is read again. Ids are those of the source, without the prefix.
     """
-    wanted = {failure.object_id.removeprefix(prefix) for failure in cache.failures if failure.kind == "failed"}
+    again = (failure for failure in cache.failures if failure.kind == "failed" and which(failure))
+    wanted = {failure.object_id.removeprefix(prefix) for failure in again}
     suspects: dict[str, set[str]] = {}
     for shard in cache.shards:
         ids = wanted & {failure.object_id.removeprefix(prefix) for failure in shard.failures()[1]}

@@ -52,7 +52,7 @@ class IngestReport:
     cut
         Cutouts written by this run.
     failed
-        Failures of this run that may succeed another time, counted by reason.
+        Failures of this run, counted by reason; without objects that the survey has not seen.
     resumed
         Tasks that an earlier run had already committed.
     no_coverage
@@ -167,7 +167,7 @@ def _read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> BatchR
                     if isinstance(item, Failure):
                         writer.add(replace(item, object_id=context.prefix + item.object_id))
                         no_coverage += item.kind == "no coverage"
-                        if item.kind == "failed":
+                        if item.kind in ("failed", "no position"):
                             failed[item.reason] += 1
                         continue
                     block = CutoutBlock.of(item) if isinstance(item, Cutout) else item

@@ -63,6 +63,8 @@ class SurveyReport:
         What was asked of the network.
     seconds
         How long it took.
+    no_position
+        How many of those that failed have no position, which no other try changes.
     """
 
     scored: int
@@ -73,6 +75,7 @@ class SurveyReport:
     best: Path
     traffic: Traffic = field(default_factory=Traffic)
     seconds: float = 0.0
+    no_position: int = 0
 
 
 def score_source(
@@ -186,18 +189,19 @@ def _follow(
 ) -> Generator[Progress, None, SurveyReport]:
     """Take the scores that are there, then those that come; tell how many."""
     done: set[int] = set()
-    scored = no_coverage = 0
+    scored = no_coverage = unplaced = 0
     failed: Counter[str] = Counter()
     traffic = Traffic()
     announced = ""
 
     def take(part: PartScores) -> None:
-        nonlocal scored, no_coverage
+        nonlocal scored, no_coverage, unplaced
         best.add(part)
         done.update(part.tasks.tolist())
         scored += len(part.ids)
         no_coverage += sum(failure.kind == "no coverage" for failure in part.failures)
-        failed.update(failure.reason for failure in part.failures if failure.kind == "failed")
+        unplaced += sum(failure.kind == "no position" for failure in part.failures)
+        failed.update(failure.reason for failure in part.failures if failure.kind in ("failed", "no position"))
 
     for part in survey.parts():
         take(part)
@@ -209,7 +213,7 @@ def _follow(
         message = "" if part.engine in ("", announced) else f"scored with {part.engine}"
         announced = part.engine
         yield Progress("scoring", seen, max(survey.objects, seen), {"failed": float(failed.total())}, message)
-    return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic)
+    return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic, no_position=unplaced)
 
 
 def _part(survey: _Survey, score: _Score, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:

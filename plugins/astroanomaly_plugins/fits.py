@@ -347,7 +347,7 @@ def _catalog_tasks(
         f"outside all images that can be read; not {', '.join(list(broken)[:3])}" if broken else "outside all images"
     )
     reasons = np.where(known, outside, NO_POSITION).tolist()
-    kinds = np.where(known & (not broken), "no coverage", "failed").tolist()
+    kinds = np.where(known, "failed" if broken else "no coverage", "no position").tolist()
     return [*tasks, *failure_tasks("outside", catalog.ids[rows], ra[rows], dec[rows], reasons, kinds)]
 
 

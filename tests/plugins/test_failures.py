@@ -33,7 +33,12 @@ LOST = "no valid position in the catalogue"
     ("payload", "more", "reasons", "kinds"),
     [
         # fits
-        ({"kind": "failures"}, {"reason": np.array(["outside all images", LOST])}, None, ("no coverage", "failed")),
+        (
+            {"kind": "failures"},
+            {"reason": np.array(["outside all images", LOST])},
+            None,
+            ("no coverage", "no position"),
+        ),
         (
             {"kind": "failures"},
             {"reason": np.array(["a.fits is cut short", "outside all images"])},
@@ -52,10 +57,10 @@ LOST = "no valid position in the catalogue"
             {"kind": "failures"},
             {"reason": np.array(["no image of these filters", LOST]), "failure": np.array(["no coverage", "failed"])},
             None,
-            ("no coverage", "failed"),
+            ("no coverage", "no position"),
         ),
         # hips and vo
-        ({"kind": "failures", "reason": LOST, "failure": "failed"}, {}, (LOST, LOST), ("failed", "failed")),
+        ({"kind": "failures", "reason": LOST, "failure": "failed"}, {}, (LOST, LOST), ("no position", "no position")),
         (
             {"kind": "failures", "reason": "the service has no image here", "failure": "no coverage"},
             {},

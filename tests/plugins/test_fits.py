@@ -161,7 +161,7 @@ def test_objects_outside_or_without_position_are_failures(mosaic, tmp_path):
     assert list(cutouts) == ["in"]
     assert failures["masked"].reason == "no valid position in the catalogue"
     assert failures["out"].reason == "outside all images"
-    assert (failures["out"].kind, failures["masked"].kind) == ("no coverage", "failed")
+    assert (failures["out"].kind, failures["masked"].kind) == ("no coverage", "no position")
 
 
 def test_no_object_inside_says_both_footprints(mosaic, tmp_path):

@@ -67,11 +67,13 @@ class Product:
 
     @property
     def key(self):
+        if self.project == "JWST":
+            return f"jwst/public/{self.dataset[:7]}/L3/t/{self.file}"
         return f"hst/public/hap/{self.dataset}/{self.file}"
 
     @property
     def uri(self):
-        return f"mast:HST/product/{self.file}"
+        return f"mast:{'JWST' if self.project == 'JWST' else 'HST'}/product/{self.file}"
 
     @property
     def region(self):
@@ -79,6 +81,8 @@ class Product:
         return "POLYGON ICRS " + " ".join(f"{value:.8f}" for value in corners.ravel())
 
     def make(self):
+        if self.project == "JWST":
+            return self.of_jwst()
         header = _grid(self.scale, self.shape, self.turn, self.center)
         header["BUNIT"] = self.unit
         header["PHOTFLAM"], header["PHOTPLAM"] = 7.0e-20, 8045.0
@@ -103,6 +107,38 @@ class Product:
             [
                 fits.PrimaryHDU(header=primary),
                 fits.ImageHDU(pixels.astype(np.float32), header, name="SCI"),
+                fits.ImageHDU(weights, header, name="WHT"),
+            ]
+        )
+
+    def of_jwst(self):
+        """An i2d image: surface brightness, its errors and weights; what it is in the primary header."""
+        header = _grid(self.scale, self.shape, self.turn, self.center)
+        header["BUNIT"], header["PIXAR_SR"] = "MJy/sr", (self.scale / 206264.8) ** 2
+        pixels = (_draw(self.filter, self.scale, self.shape, self.turn, self.center) / self.scale**2).astype(np.float32)
+        weights = np.full(self.shape, self.exptime, np.float32)
+        if self.blind:
+            y0, y1, x0, x1 = self.blind
+            weights[y0:y1, x0:x1] = 0
+            pixels[y0:y1, x0:x1] = np.nan
+        primary = fits.Header()
+        primary["TELESCOP"], primary["INSTRUME"], primary["DETECTOR"] = (
+            "JWST",
+            self.instrument.split("/")[0],
+            "MULTIPLE",
+        )
+        primary["FILTER"], primary["PUPIL"] = self.filter.partition(";")[0], self.filter.partition(";")[2] or "CLEAR"
+        primary["PROGRAM"], primary["DATE-OBS"], primary["EFFEXPTM"] = (
+            f"{int(self.proposal):05d}",
+            self.date,
+            self.exptime,
+        )
+        primary["FILENAME"] = self.file
+        return fits.HDUList(
+            [
+                fits.PrimaryHDU(header=primary),
+                fits.ImageHDU(pixels, header, name="SCI"),
+                fits.ImageHDU(np.ones(self.shape, np.float32), header, name="ERR"),
                 fits.ImageHDU(weights, header, name="WHT"),
             ]
         )

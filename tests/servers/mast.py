@@ -70,6 +70,9 @@ class Mast(Server):
             return _json(_columns(asked.get("colConfigId")))
         if asked.path == "/api/v0/invoke":
             return self.invoke(asked)
+        if asked.path == "/api/v0.1/Download/file":
+            found = [product for product in self.products if product.uri == asked.get("uri")]
+            return Answer(found[0].content, "application/fits") if found else NOT_FOUND
         if asked.path == "/api/v0.1/path_lookup/":
             return _json({uri: self.path(uri) for uri in asked.query.get("uri", ())})
         return NOT_FOUND
@@ -166,7 +169,7 @@ def _observation(number, product):
     return {
         "dataproduct_type": "image",
         "calib_level": 3,
-        "obs_collection": "HLA" if product.project == "HLA" else "HST",
+        "obs_collection": product.project if product.project in ("HLA", "JWST") else "HST",
         "obs_id": product.dataset,
         "target_name": "COSMOS",
         "s_ra": ra,
@@ -206,7 +209,7 @@ def _files(number, product):
             **common,
             "obs_id": obs_id,
             "type": "S",
-            "dataURI": f"mast:HST/product/{file}",
+            "dataURI": f"mast:{'JWST' if product.project == 'JWST' else 'HST'}/product/{file}",
             "productType": sort,
             "productSubGroupDescription": group or None,
             "productFilename": file,

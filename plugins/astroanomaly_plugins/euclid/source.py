@@ -203,7 +203,7 @@ def _lost(positions: Positions, outside: np.ndarray) -> list[Task]:
     rows = np.flatnonzero(outside)
     known = np.isfinite(positions.ra[rows]) & np.isfinite(positions.dec[rows])
     reasons = np.where(known, "outside all Euclid mosaics", NO_POSITION).tolist()
-    return positions.failures("outside", rows, reasons, np.where(known, "no coverage", "failed").tolist())
+    return positions.failures("outside", rows, reasons, np.where(known, "no coverage", "no position").tolist())
 
 
 @hookimpl

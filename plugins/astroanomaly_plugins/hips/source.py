@@ -145,7 +145,7 @@ class HipsSource:
         ]
         nbytes = len(rows) * (options.pixels**2 * (3 if colour else 4) + _HEADER_BYTES)
         downloads = [Download(survey, len(rows), nbytes) for survey in options.survey]
-        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
+        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "no position")
         made_of = dict(zip(bands, options.survey if not colour else options.survey * 3, strict=True))
         facts = [
             *positions.facts(),

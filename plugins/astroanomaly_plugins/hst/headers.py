@@ -1,25 +1,31 @@
-"""What the headers of an HST image say: filter, instrument, exposure time, unit and zero point.
+"""What the headers of an image of HST or JWST say: filter, instrument, exposure time, unit and zero point.
 
 Fluxes are stored in electrons per second. Images in electrons are divided by their exposure time, those in counts are
 multiplied by the gain; the zero point is that of the stored pixels, in AB magnitudes::
 
     AB = -2.5 log10(flux) + zero point,  zero point = -2.5 log10(PHOTFLAM) - 5 log10(PHOTPLAM) - 2.408
+
+Images of JWST are in MJy/sr, a surface brightness; their zero point is the AB magnitude of one MJy/sr over one square
+arcsecond.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from astroanomaly import UnreadableError
 from astroanomaly_plugins.hst.products import filter_name, stem
 
-__all__ = ["UNIT", "HeaderInfo", "describe"]
+__all__ = ["JWST_UNIT", "UNIT", "HeaderInfo", "describe"]
 
 UNIT = "electron/s"
+JWST_UNIT = "MJy/sr"
+_JWST_ZERO_POINT = 8.9 - 2.5 * math.log10(1e6 * (math.pi / 180 / 3600) ** 2)  # of janskys over an arcsec squared
+_JWST_FILTERS = ("FILTER", "PUPIL")
 _FILTERS = ("FILTER", "FILTER1", "FILTER2", "FILTNAM1", "FILTNAM2")
 _GAINS = ("ATODGAIN", "CCDGAIN", "ADCGAIN")
 
@@ -79,6 +85,8 @@ def describe(headers: Sequence[Any], product: str = "") -> HeaderInfo:
         return None
 
     name = product or stem(str(first("ORIG_FLE", "FILENAME") or ""))
+    if str(first("TELESCOP") or "").strip().upper() == "JWST":
+        return _of_jwst(first, name)
     exptime = _number(first("EXPTIME", "TEXPTIME"))
     factor = _factor(str(first("BUNIT") or ""), exptime, _number(first(*_GAINS)), name)
     counts = _is_counts(str(first("BUNIT") or ""))
@@ -98,6 +106,23 @@ def describe(headers: Sequence[Any], product: str = "") -> HeaderInfo:
         exptime=0.0 if math.isnan(exptime) else exptime,
         zeropoint=zeropoint,
         factor=factor,
+    )
+
+
+def _of_jwst(first: Callable[..., Any], name: str) -> HeaderInfo:
+    unit = str(first("BUNIT") or "").replace(" ", "")
+    if unit.lower() != JWST_UNIT.lower():
+        raise UnreadableError(f"{name}: pixels in {unit!r} are none of a calibrated JWST image: expected {JWST_UNIT}")
+    exptime = _number(first("EFFEXPTM", "XPOSURE", "TEXPTIME"))
+    return HeaderInfo(
+        product=name,
+        filter=filter_name(*(first(key) for key in _JWST_FILTERS)),
+        instrument=str(first("INSTRUME") or "").strip(),
+        proposal=str(first("PROGRAM") or "").lstrip("0"),
+        date=str(first("DATE-OBS", "DATE-BEG") or "")[:10],
+        exptime=0.0 if math.isnan(exptime) else exptime,
+        zeropoint=_JWST_ZERO_POINT,
+        factor=1.0,
     )
 
 

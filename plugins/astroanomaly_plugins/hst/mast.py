@@ -25,10 +25,12 @@ from astroanomaly_plugins.shared.client_answers import understood
 if TYPE_CHECKING:
     from requests import Response
 
-__all__ = ["find_products", "locate", "quiet_results", "server"]
+__all__ = ["DRIZZLED", "download", "find_products", "locate", "mission_of", "quiet_results", "server"]
 
+DRIZZLED = ("DRZ", "DRC")  # of Hubble; those of JWST are I2D
 _ITEMS_PER_REQUEST = 50  # observations or addresses: longer requests are refused
 _COLUMNS = ("obs_id", "obsid", "filters", "instrument_name", "proposal_id", "project", "t_min", "t_max", "t_exptime")
+_PATHS = "paths of files in the public bucket"
 _local = threading.local()  # a client holds the state of its request: one for each thread
 
 
@@ -49,7 +51,9 @@ def quiet_results() -> Iterator[None]:
         yield
 
 
-def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapping[str, Any]) -> list[Product]:
+def find_products(
+    center: tuple[float, float], radius_deg: float, criteria: Mapping[str, Any], kinds: Sequence[str] = DRIZZLED
+) -> list[Product]:
     """List the drizzled products in a circle.
 
     Parameters
@@ -58,8 +62,10 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
         ICRS degrees.
     criteria
         Of `Observations.query_criteria`.
+    kinds
+        Kinds of files, as MAST calls them: ``DRZ``, ``I2D``.
     """
-    what = f"list of HST products around {center[0]:.4f} {center[1]:+.4f}"
+    what = f"list of {mission_of(kinds)} products around {center[0]:.4f} {center[1]:+.4f}"
     request = {
         "service": "mast observations",
         "position": list(center),
@@ -75,7 +81,7 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
     files: list[dict[str, Any]] = []
     numbers = sorted(observations)
     for start in range(0, len(numbers), _ITEMS_PER_REQUEST):
-        files += _files_of(numbers[start : start + _ITEMS_PER_REQUEST])
+        files += _files_of(numbers[start : start + _ITEMS_PER_REQUEST], kinds)
     products = []
     with understood(what):
         for row in files:
@@ -111,12 +117,12 @@ def _observations(center: tuple[float, float], radius_deg: float, criteria: Mapp
 
     coordinates = SkyCoord(*center, unit="deg")
     table = _ask(lambda client: client.query_criteria(coordinates=coordinates, radius=f"{radius_deg}d", **criteria))
-    return rows_of(table, _COLUMNS, ("s_region", "s_ra", "s_dec"), "list of HST products")
+    return rows_of(table, _COLUMNS, ("s_region", "s_ra", "s_dec"), "list of products")
 
 
-def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
+def _files_of(numbers: Sequence[str], kinds: Sequence[str]) -> list[dict[str, Any]]:
     """List the drizzled FITS files of some observations."""
-    what = f"files of {len(numbers)} HST observations"
+    what = f"files of {len(numbers)} {mission_of(kinds)} observations"
 
     def ask(path: Path) -> None:
         # `get_product_list` of astroquery 0.4.12.dev11095 reads the first page of an answer only
@@ -127,13 +133,15 @@ def _files_of(numbers: Sequence[str]) -> list[dict[str, Any]]:
         chosen = [
             row
             for row in rows
-            if row["productSubGroupDescription"] in ("DRZ", "DRC")
+            if row["productSubGroupDescription"] in kinds
             and str(row["productFilename"]).lower().endswith(".fits")
             and row["productType"] == "SCIENCE"
         ]
         path.write_text(json.dumps(chosen), encoding="utf-8")
 
     request = {"service": "mast products", "product": list(numbers), "position": None, "size": None}
+    if tuple(kinds) != DRIZZLED:
+        request["kinds"] = list(kinds)
     path = fetch.cached(request, ask, host=server(), what=what, suffix=".txt")
     return fetch.json_of(path, what, list)
 
@@ -185,6 +193,32 @@ def _look_at_table(response: Response) -> None:
         raise FetchError("the answer holds no table", retryable=True)
 
 
+def mission_of(kinds: Sequence[str]) -> str:
+    """Name the mission whose products are of some kinds."""
+    return "HST" if tuple(kinds) == DRIZZLED else "JWST"
+
+
+def download(address: str) -> Path:
+    """Return a whole file of the archive, fetched once.
+
+    Parameters
+    ----------
+    address
+        MAST's address of it, as in ``mast:JWST/product/...``.
+    """
+    name = stem(address)
+    url = f"{server()}/api/v0.1/Download/file"
+
+    def fetch_file(path: Path) -> None:
+        fetch.download(url, path, params={"uri": address}, what=name)
+
+    def check(path: Path) -> None:
+        fetch.is_fits(path, name)
+
+    request = {"service": "mast data", "product": address, "position": None, "size": None}
+    return fetch.cached(request, fetch_file, host=server(), what=f"{name} (MAST)", check=check, suffix=".fits")
+
+
 def locate(addresses: Sequence[str]) -> dict[str, str]:
     """Turn MAST addresses (``mast:HST/product/...``) into paths in the public bucket, as far as MAST knows them.
 
@@ -198,17 +232,20 @@ def locate(addresses: Sequence[str]) -> dict[str, str]:
 
         def ask(path: Path, part: list[str] = part) -> None:
             content = fetch.get(
-                f"{server()}/api/v0.1/path_lookup/", params={"uri": part}, what="paths of HST files", check=_check_paths
+                f"{server()}/api/v0.1/path_lookup/",
+                params={"uri": part},
+                what=_PATHS,
+                check=_check_paths,
             )
             path.write_bytes(content)
 
-        path = fetch.cached(request, ask, host=server(), what="paths of HST files", suffix=".txt")
-        for address, about in fetch.json_of(path, "paths of HST files", dict).items():
+        path = fetch.cached(request, ask, host=server(), what=_PATHS, suffix=".txt")
+        for address, about in fetch.json_of(path, _PATHS, dict).items():
             if isinstance(about, dict) and about.get("path"):
                 found[address] = re.sub(r"^/+", "", str(about["path"]))
     return found
 
 
 def _check_paths(content: bytes) -> None:
-    if not fetch.json_of(content, "paths of HST files", dict):
+    if not fetch.json_of(content, _PATHS, dict):
         raise FetchError("something else came instead of the paths of files", retryable=True)

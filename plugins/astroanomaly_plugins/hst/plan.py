@@ -45,7 +45,7 @@ class Selection:
     start, end
         Modified Julian dates between which a product begins; NaN: no limit.
     collections
-        HAP, HAP-MVM, HST, HLA.
+        HAP, HAP-MVM, HST, HLA; JWST.
     """
 
     filters: tuple[str, ...]
@@ -67,13 +67,26 @@ class Selection:
         )
 
     @property
+    def of_jwst(self) -> bool:
+        """Whether products of JWST are wanted, and not of Hubble."""
+        return self.collections == ("JWST",)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of files, as MAST calls them."""
+        return ("I2D",) if self.of_jwst else mast.DRIZZLED
+
+    @property
     def for_mast(self) -> dict[str, Any]:
         """Criteria of `Observations.query_criteria`."""
         projects = sorted({name.partition("-")[0] for name in self.collections})
+        observatories = ("JWST",) if self.of_jwst else ("HST", "HLA")
         criteria: dict[str, Any] = {
-            "obs_collection": [name for name in ("HST", "HLA") if name != "HLA" or "HLA" in projects],
+            "obs_collection": [name for name in observatories if name != "HLA" or "HLA" in projects],
             "project": projects,
-            "filters": list(self.filters),
+            "filters": sorted({part for name in self.filters for part in name.split(";")})
+            if self.of_jwst
+            else list(self.filters),
             "dataproduct_type": ["image"],
             "intentType": ["science"],
             "calib_level": ["3"],
@@ -112,7 +125,7 @@ def plan_positions(positions: Positions, payload: Mapping[str, Any]) -> tuple[li
         )
         for start in range(0, len(order), _POSITIONS_PER_TASK)
     ]
-    tasks += positions.failures("not covered", positions.unplaced, NO_POSITION, "failed")
+    tasks += positions.failures("not covered", positions.unplaced, NO_POSITION, "no position")
     nbytes = int(np.prod(payload["size"])) * _BYTES_PER_PIXEL * len(payload["bands"]) * len(order)
     return tasks, [Download("HAP cutouts", len(order), nbytes)]
 
@@ -124,7 +137,7 @@ def plan_products(
     via = payload["via"]
     candidates, hidden = _candidates(positions, selection, via, payload)
     groups: dict[str, list[int]] = {}
-    failed: dict[int, tuple[str, Kind]] = dict.fromkeys(positions.unplaced.tolist(), (NO_POSITION, "failed"))
+    failed: dict[int, tuple[str, Kind]] = dict.fromkeys(positions.unplaced.tolist(), (NO_POSITION, "no position"))
     for row in positions.placed.tolist():
         found = candidates.get(row, [])
         if found:
@@ -175,8 +188,8 @@ def _candidates(
     def ask(number: int) -> list[Product]:
         _, center, radius = circles[number]
         reach = round(radius + _SEARCH_DEG + margin, 4)
-        if via == "s3":
-            return mast.find_products(center, reach, selection.for_mast)
+        if via != "esa":
+            return mast.find_products(center, reach, selection.for_mast, selection.kinds)
         return ehst.find_products(center, reach, selection.for_esa)
 
     found: dict[int, list[Product]] = {}

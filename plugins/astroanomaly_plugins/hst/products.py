@@ -136,7 +136,13 @@ def exposure_of(product: str, band: str, *, several: bool, across: bool = False)
     mosaic = _MOSAIC.match(product)
     if across and mosaic:
         return f"{mosaic.group(1)}_all"
-    return "_".join(word for word in product.split("_") if word.upper() != band.upper())
+    return "_".join(word for word in product.split("_") if not _says(word, band))
+
+
+def _says(word: str, band: str) -> bool:
+    """Whether a word of a product's name is its filter: ``f814w``, or ``clear-f444w`` of JWST."""
+    parts = word.upper().split("-")
+    return ";".join(sorted(part for part in parts if not _CLEAR.fullmatch(part))) == band.upper()
 
 
 def mosaic_of(product: str) -> str:

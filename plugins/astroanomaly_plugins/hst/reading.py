@@ -13,7 +13,7 @@ import numpy as np
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, UnreadableError, fetch
 from astroanomaly.cutting import sky_to_pixel
 from astroanomaly_plugins.hst import ehst, hapcut, mast
-from astroanomaly_plugins.hst.headers import UNIT, HeaderInfo
+from astroanomaly_plugins.hst.headers import JWST_UNIT, UNIT, HeaderInfo
 from astroanomaly_plugins.hst.images import HstImage, cutout_images, open_file
 from astroanomaly_plugins.hst.products import exposure_of, filter_in_name, instrument_matches, mosaic_of
 from astroanomaly_plugins.hst.s3 import S3Product
@@ -23,12 +23,22 @@ from astroanomaly_plugins.shared.columns import COLUMN
 __all__ = ["own_columns", "read_cutouts", "read_products"]
 
 Result = tuple[str, ObjectCutout]  # name of the exposure, empty where an object has one cutout only
+_ZERO_POINTS = {
+    UNIT: "AB magnitude of one electron per second",
+    JWST_UNIT: "AB magnitude of one MJy/sr over one square arcsecond",
+}
 _MARGIN_ARCSEC = 0.5  # around a cutout that is asked for: rounding, and pixels to interpolate between
 
 
 def _spec(payload: Mapping[str, Any]) -> CutoutSpec:
     height, width = payload["size"]
-    return CutoutSpec(tuple(payload["bands"]), (height, width), payload["scale"], payload["min_coverage"])
+    area = unit_of(payload) == JWST_UNIT
+    return CutoutSpec(tuple(payload["bands"]), (height, width), payload["scale"], payload["min_coverage"], area)
+
+
+def unit_of(payload: Mapping[str, Any]) -> str:
+    """Return the unit of the pixels of a task; plans of earlier versions are of Hubble and do not say."""
+    return str(payload.get("unit", UNIT))
 
 
 # ------------------------------------------------------------------------------------------------------- HAP cutouts
@@ -140,7 +150,7 @@ def read_products(task: Task) -> Iterator[CutoutBlock | Failure]:
                     found.append((row, _exposures(images(numbers), ra, dec, spec)))
             except FetchError as error:
                 found.append((row, error))
-        yield from _results(task, found, {"s3": "MAST S3", "esa": "ESA Hubble"}[payload["via"]])
+        yield from _results(task, found, {"s3": "MAST S3", "esa": "ESA Hubble", "mast": "MAST"}[payload["via"]])
 
 
 def _in_order(table: Mapping[str, np.ndarray], image: Callable[[int], HstImage | FetchError]) -> list[int]:
@@ -177,6 +187,8 @@ def _deepest(
 
 def _open(via: str, product: Mapping[str, Any], stack: ExitStack) -> HstImage:
     try:
+        if via == "mast":
+            return open_file(mast.download(product["address"]), product["name"])
         if via == "esa":
             return open_file(ehst.download(product["address"]), product["name"])
         return stack.enter_context(S3Product(product["name"], product["address"])).image()
@@ -217,7 +229,7 @@ def _block(task: Task, items: list[tuple[int, str, ObjectCutout]], archive: str)
     rows = np.array([row for row, _, _ in items])
     columns = {name.removeprefix(COLUMN): values[rows] for name, values in table.items() if name.startswith(COLUMN)}
     for number, band in enumerate(bands):
-        columns.update(_columns(band, [made.about[number] for _, _, made in items]))
+        columns.update(_columns(band, [made.about[number] for _, _, made in items], unit_of(task.payload)))
     columns["archive"] = np.array([archive] * len(items))
     return CutoutBlock(
         ids=[object_id for _, object_id, _ in items],
@@ -229,11 +241,11 @@ def _block(task: Task, items: list[tuple[int, str, ObjectCutout]], archive: str)
         offsets=np.array([made.offset for _, _, made in items], np.int64),
         coverage=np.stack([made.coverage for _, _, made in items]),
         columns=columns,
-        units=(UNIT,) * len(bands),
+        units=(unit_of(task.payload),) * len(bands),
     )
 
 
-def _columns(band: str, about: list[HeaderInfo | None]) -> dict[str, Any]:
+def _columns(band: str, about: list[HeaderInfo | None], unit: str = UNIT) -> dict[str, Any]:
     """Say of each cutout which image its band came from."""
     from astropy.table import Column
 
@@ -247,10 +259,10 @@ def _columns(band: str, about: list[HeaderInfo | None]) -> dict[str, Any]:
     return {
         f"product_{band}": texts("product", "product of the archive"),
         f"instrument_{band}": texts("instrument", "instrument and detector"),
-        f"proposal_{band}": texts("proposal", "HST proposal"),
+        f"proposal_{band}": texts("proposal", "proposal"),
         f"date_{band}": texts("date", "day of the first exposure"),
         f"exptime_{band}": numbers("exptime", "s", "exposure time"),
-        f"zeropoint_{band}": numbers("zeropoint", "mag", "AB magnitude of one electron per second"),
+        f"zeropoint_{band}": numbers("zeropoint", "mag", _ZERO_POINTS[unit]),
     }
 
 

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,7 +39,7 @@ from astroanomaly_plugins.shared.failures import read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import read_positions
 
-__all__ = ["HstOptions", "HstSource", "register_sources"]
+__all__ = ["HstOptions", "HstSource", "check_filters", "plan_files", "read_task", "register_sources"]
 
 _COLLECTIONS = ("HAP", "HAP-MVM", "HST", "HLA")
 
@@ -77,11 +77,7 @@ class HstOptions(PositionOptions):
         super().__post_init__()
         if not self.pixel_scale > 0:
             raise ConfigError(f"pixel_scale={self.pixel_scale}: expected arcseconds, more than 0")
-        names = [filter_name(text) for text in self.bands]
-        if not names or not all(names):
-            raise ConfigError(f"bands={','.join(self.bands)!r}: expected names of filters, as in F814W or F606W,F814W")
-        if len(set(names)) < len(names):
-            raise ConfigError(f"bands={','.join(self.bands)!r}: a filter is named twice")
+        check_filters(self.bands, "F814W or F606W,F814W")
         for name in self.collections:
             if name.upper() not in _COLLECTIONS:
                 raise ConfigError(f"collections={name!r}: expected some of {', '.join(_COLLECTIONS)}")
@@ -129,60 +125,105 @@ class HstSource:
         FetchError
             If the archive cannot say what it has.
         """
-        if request.inputs:
-            raise ConfigError(f"the source hst takes no files, but {request.inputs[0]!r} was given: use --catalog FILE")
-        positions = read_positions(options)
-        bands = tuple(filter_name(text) for text in options.bands)
-        taken = sorted(set(positions.columns) & own_columns(bands))
-        if taken:
-            raise CatalogError(
-                f"the catalogue's column {taken[0]!r} has the name of one that the source adds: rename it, or leave it "
-                "out with --carry"
-            )
-        height, width = size_in_pixels(options.size, options.pixel_scale)
-        payload = {
-            "via": options.via,
-            "bands": list(bands),
-            "size": [height, width],
-            "scale": options.pixel_scale,
-            "min_coverage": options.min_coverage,
-            "exposures": options.exposures,
-            "instruments": list(options.instruments),
-        }
-        if options.via == "mast":
-            tasks, downloads = plan_positions(positions, payload)
-        else:
-            selection = Selection(
-                filters=bands,
-                instruments=options.instruments,
-                proposals=tuple(str(text).lstrip("0") for text in options.proposal),
-                start=_mjd(options.date_from, "date_from", 0),
-                end=_mjd(options.date_to, "date_to", 1),
-                collections=tuple(name.upper() for name in options.collections),
-            )
-            tasks, downloads = plan_products(positions, selection, payload)
-        layout = Layout(bands=bands, height=height, width=width, dtype=options.dtype, units=(UNIT,) * len(bands))
-        rows = [task for task in tasks if task.payload["kind"] != "failures"]
-        shown = len(positions.placed) - sum(len(task) for task in rows)
-        facts = [
-            *positions.facts(without_an_image=shown),
-            band_fact(dict.fromkeys(bands, ()), dict.fromkeys(bands, UNIT), f"filters, {options.via}"),
-            scale_fact([options.pixel_scale]),
-            size_fact((height, width), options.pixel_scale),
-        ]
-        if options.via != "mast":
-            names = [task.key.removeprefix(f"{options.via}-") for task in rows]
-            facts.append(count_fact("products", names, [len(task) for task in rows]))
-        return Plan(tasks, layout, downloads, facts)
+        selection = Selection(
+            filters=tuple(filter_name(text) for text in options.bands),
+            instruments=options.instruments,
+            proposals=tuple(str(text).lstrip("0") for text in options.proposal),
+            start=_mjd(options.date_from, "date_from", 0),
+            end=_mjd(options.date_to, "date_to", 1),
+            collections=tuple(name.upper() for name in options.collections),
+        )
+        return plan_files(self.name, request, options, selection, UNIT, cut_there=options.via == "mast")
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""
-        kinds: dict[str, Callable[[Task], Iterator[Any]]] = {
-            "positions": read_cutouts,
-            "products": read_products,
-            "failures": read_failures,
-        }
-        return kinds[task.payload["kind"]](task)
+        return read_task(task)
+
+
+def check_filters(bands: Sequence[str], example: str) -> None:
+    """Refuse names that are no filters, and a filter that is named twice.
+
+    Raises
+    ------
+    ConfigError
+        For these.
+    """
+    names = [filter_name(text) for text in bands]
+    if not names or not all(names):
+        raise ConfigError(f"bands={','.join(bands)!r}: expected names of filters, as in {example}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"bands={','.join(bands)!r}: a filter is named twice")
+
+
+def plan_files(
+    name: str, request: Request, options: Any, selection: Selection, unit: str, *, cut_there: bool = False
+) -> Plan:
+    """Plan cutouts of the products of an observatory.
+
+    Parameters
+    ----------
+    name
+        Of the source, as messages have it.
+    options
+        With ``size``, ``pixel_scale``, ``via``, ``exposures`` and ``instruments``, and those of positions.
+    unit
+        Of the pixels.
+    cut_there
+        Whether the archive itself cuts, object by object.
+
+    Raises
+    ------
+    CatalogError, ConfigError, UnreadableError, FetchError
+        As `HstSource.plan`.
+    """
+    if request.inputs:
+        raise ConfigError(f"the source {name} takes no files, but {request.inputs[0]!r} was given: use --catalog FILE")
+    positions = read_positions(options)
+    bands = selection.filters
+    taken = sorted(set(positions.columns) & own_columns(bands))
+    if taken:
+        raise CatalogError(
+            f"the catalogue's column {taken[0]!r} has the name of one that the source adds: rename it, or leave it "
+            "out with --carry"
+        )
+    height, width = size_in_pixels(options.size, options.pixel_scale)
+    payload = {
+        "via": options.via,
+        "bands": list(bands),
+        "size": [height, width],
+        "scale": options.pixel_scale,
+        "min_coverage": options.min_coverage,
+        "exposures": options.exposures,
+        "instruments": list(options.instruments),
+        **({} if unit == UNIT else {"unit": unit}),
+    }
+    if cut_there:
+        tasks, downloads = plan_positions(positions, payload)
+    else:
+        tasks, downloads = plan_products(positions, selection, payload)
+    layout = Layout(bands=bands, height=height, width=width, dtype=options.dtype, units=(unit,) * len(bands))
+    rows = [task for task in tasks if task.payload["kind"] != "failures"]
+    shown = len(positions.placed) - sum(len(task) for task in rows)
+    facts = [
+        *positions.facts(without_an_image=shown),
+        band_fact(dict.fromkeys(bands, ()), dict.fromkeys(bands, unit), f"filters, {options.via}"),
+        scale_fact([options.pixel_scale]),
+        size_fact((height, width), options.pixel_scale),
+    ]
+    if not cut_there:
+        names = [task.key.removeprefix(f"{options.via}-") for task in rows]
+        facts.append(count_fact("products", names, [len(task) for task in rows]))
+    return Plan(tasks, layout, downloads, facts)
+
+
+def read_task(task: Task) -> Iterator[CutoutBlock | Failure]:
+    """Cut the objects of one task."""
+    kinds: dict[str, Callable[[Task], Iterator[Any]]] = {
+        "positions": read_cutouts,
+        "products": read_products,
+        "failures": read_failures,
+    }
+    return kinds[task.payload["kind"]](task)
 
 
 @hookimpl

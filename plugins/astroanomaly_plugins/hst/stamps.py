@@ -37,12 +37,15 @@ class CutoutSpec:
         Arcseconds per pixel.
     min_coverage
         Smallest share of covered pixels in the best band.
+    per_area
+        Whether pixels are a surface brightness and no flux per pixel.
     """
 
     bands: tuple[str, ...]
     size: tuple[int, int]
     scale: float
     min_coverage: float
+    per_area: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +176,7 @@ def _cut(image: HstImage, ra: float, dec: float, spec: CutoutSpec, *, own_grid: 
         stamps, offsets, _ = cut([image.plane], x, y, spec.size)
         return _Stamp(image, stamps[0, 0], image.grid, (int(offsets[0, 0]), int(offsets[0, 1])))
     target = tan_grid((ra, dec), spec.scale, spec.size)
-    return _Stamp(image, align([image.plane], [image.grid], target)[0], target, (0, 0))
+    return _Stamp(image, align([image.plane], [image.grid], target, per_area=[spec.per_area])[0], target, (0, 0))
 
 
 def _stack(best: Mapping[str, _Stamp], spec: CutoutSpec) -> ObjectCutout:

@@ -11,7 +11,7 @@ from astroanomaly import Failure, Task
 
 __all__ = ["NO_POSITION", "Kind", "failure_tasks", "read_failures"]
 
-Kind = Literal["failed", "no coverage"]
+Kind = Literal["failed", "no coverage", "no position"]
 NO_POSITION = "no valid position in the catalogue"
 _NO_COVERAGE_PREFIX = "outside all "  # of reasons of version 0.1.0, which stored no kind, without coverage
 
@@ -49,9 +49,9 @@ def read_failures(task: Task) -> Iterator[Failure]:
     table, payload = task.table, task.payload
     for row, object_id in enumerate(table["id"]):
         reason = str(table["reason"][row]) if "reason" in table else payload["reason"]
-        if "failure" in table:
-            unseen = str(table["failure"][row]) == "no coverage"
-        else:  # of version 0.1.0
+        known = str(table["failure"][row]) if "failure" in table else ""
+        unseen = known == "no coverage"
+        if not known:  # of version 0.1.0
             unseen = (
                 payload["failure"] == "no coverage" if "failure" in payload else reason.startswith(_NO_COVERAGE_PREFIX)
             )
@@ -60,5 +60,5 @@ def read_failures(task: Task) -> Iterator[Failure]:
             reason,
             float(table["ra"][row]),
             float(table["dec"][row]),
-            "no coverage" if unseen else "failed",
+            "no coverage" if unseen else "no position" if reason == NO_POSITION else "failed",
         )

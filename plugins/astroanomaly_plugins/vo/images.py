@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly import BandError, FetchError, UnreadableError, fetch, wavelength_nm
-from astroanomaly.cutting import open_fits, pixel_scale_arcsec, pixel_to_sky, quiet, sky_to_pixel
+from astroanomaly import FetchError, fetch, wavelength_nm
+from astroanomaly.cutting import open_fits, pixel_scale_arcsec, pixel_to_sky, quiet
 from astroanomaly_plugins.mosaics import files
-from astroanomaly_plugins.mosaics.files import Image, scan, select
+from astroanomaly_plugins.mosaics.files import Image
 from astroanomaly_plugins.mosaics.planes import BROKEN
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.shared.fetched import images_of, shows
+from astroanomaly_plugins.shared.web import Web, error
 from astroanomaly_plugins.vo.links import Access, area_parameter
 from astroanomaly_plugins.vo.products import Product
-from astroanomaly_plugins.vo.web import Web, error
 
 __all__ = ["ImageOptions", "cutout_images", "head_images", "whole_images", "zero_point"]
 
@@ -51,7 +52,7 @@ def whole_images(product: Product, access: Access, image_options: ImageOptions) 
     request = image_options.request(product, service=access.whole)
     check = functools.partial(_check_whole, product=product, image_options=image_options)
     path = image_options.web.file(access.whole, request, product.did, check=check)
-    return _images(path, image_options.ext, product.did)
+    return images_of(path, product.did, image_options.ext)
 
 
 def head_images(product: Product, access: Access, image_options: ImageOptions) -> list[Image]:
@@ -63,7 +64,7 @@ def head_images(product: Product, access: Access, image_options: ImageOptions) -
         path = Path(folder) / "head.fits"
         path.write_bytes(content)
         try:
-            return _images(path, image_options.ext, product.did)
+            return images_of(path, product.did, image_options.ext)
         except FetchError:
             return []
 
@@ -91,19 +92,7 @@ def cutout_images(
         if problem.reason.startswith("HTTP 204"):  # how SODA says that it has no pixel there
             return []
         raise
-    return _images(path, image_options.ext, what)
-
-
-def _images(path: Path, ext: Sequence[str], what: str) -> list[Image]:
-    try:
-        with ASTROPY:
-            found = [image for image in select(scan(path, path.parent), ext) if image.grid is not None]
-    except (UnreadableError, BandError) as problem:
-        raise error(what, str(problem).replace(str(path), "the file"), retryable=True) from problem
-    if not found:
-        chosen = f" among the extensions {', '.join(ext)}" if ext else ""
-        raise error(what, f"the file holds no image with a WCS{chosen}: choose with --ext")
-    return found
+    return images_of(path, what, image_options.ext)
 
 
 def _alone(check: Callable[..., None]) -> Callable[..., None]:
@@ -120,7 +109,7 @@ def _alone(check: Callable[..., None]) -> Callable[..., None]:
 @_alone
 def _check_whole(path: Path, *, product: Product, image_options: ImageOptions) -> None:
     fetch.is_fits(path, product.did)
-    images = _images(path, image_options.ext, product.did)
+    images = images_of(path, product.did, image_options.ext)
     _check_band(images, product, image_options)
     if product.ra is None or product.dec is None:
         return
@@ -136,9 +125,9 @@ def _check_cutout(
 ) -> None:
     what = f"a cutout of {product.did}"
     fetch.is_fits(path, what)
-    images = _images(path, image_options.ext, what)
+    images = images_of(path, what, image_options.ext)
     _check_band(images, product, image_options)
-    if not any(_shows(image, ra, dec, radius_deg) for image in images):
+    if not any(shows(image, ra, dec, radius_deg) for image in images):
         raise error(what, "the WCS of the cutout is not at the position that was asked for")
 
 
@@ -178,16 +167,6 @@ def _apart_deg(image: Image, ra: float, dec: float) -> float:
     middle = pixel_to_sky(image.grid, [(image.shape[1] - 1) / 2], [(image.shape[0] - 1) / 2])
     values = np.radians([float(middle[0][0]), float(middle[1][0]), ra, dec])
     return float(np.degrees(angular_separation(*values)))
-
-
-def _shows(image: Image, ra: float, dec: float, radius_deg: float) -> bool:
-    """Whether an image comes as near to a position as the circle that was asked for."""
-    if image.grid is None:
-        return False
-    x, y = sky_to_pixel(image.grid, np.array([ra]), np.array([dec]))
-    reach = radius_deg * 3600 / pixel_scale_arcsec(image.grid) + 1
-    inside = np.isfinite(x) & (x > -reach) & (y > -reach)
-    return bool((inside & (x < image.shape[1] + reach) & (y < image.shape[0] + reach))[0])
 
 
 @functools.lru_cache(maxsize=256)

@@ -12,8 +12,8 @@ import numpy as np
 from astroanomaly import FetchError, read_votable
 from astroanomaly.cutting import quiet
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.shared.web import Web, error
 from astroanomaly_plugins.vo.products import Product, asked_of
-from astroanomaly_plugins.vo.web import Web, error
 
 __all__ = ["Access", "Via", "access_to", "area_parameter"]
 

@@ -13,8 +13,8 @@ import numpy as np
 from astroanomaly import read_votable
 from astroanomaly.cutting import quiet
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.shared.web import error
 from astroanomaly_plugins.vo.bands import BandChoice
-from astroanomaly_plugins.vo.web import error
 
 __all__ = ["Product", "asked_of", "read_products"]
 

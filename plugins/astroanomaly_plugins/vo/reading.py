@@ -16,10 +16,10 @@ from astroanomaly_plugins.mosaics.objects import assign
 from astroanomaly_plugins.mosaics.reading import read_tile
 from astroanomaly_plugins.mosaics.tiles import Tile, make_tile
 from astroanomaly_plugins.shared.columns import COLUMN
+from astroanomaly_plugins.shared.web import Web
 from astroanomaly_plugins.vo.images import ImageOptions, cutout_images, whole_images, zero_point
 from astroanomaly_plugins.vo.links import Access, access_to
 from astroanomaly_plugins.vo.products import Product
-from astroanomaly_plugins.vo.web import Web
 
 __all__ = ["CHOICE", "cutout_radius", "image_options_of", "read_objects"]
 
@@ -57,7 +57,7 @@ class _Work:
 
 def image_options_of(payload: Mapping[str, Any]) -> ImageOptions:
     """Rebuild what the user said of all images from a task's payload."""
-    web = Web(tuple(payload["hosts"]), float(payload["most_mb"]))
+    web = Web(tuple(payload["hosts"]), float(payload["most_mb"]), tuple(payload.get("login", ())))
     return ImageOptions(web, tuple(payload["ext"]), bool(payload["check_band"]))
 
 

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from astroanomaly import ConfigError, FetchError, fetch
 from astroanomaly.cutting import quiet
-from astroanomaly_plugins.vo.web import Web
+from astroanomaly_plugins.shared.web import Web
 
 __all__ = ["Selection", "Service", "find_service", "is_address"]
 
 _SIA2 = "ivo://ivoa.net/std/sia#query-2"
 _TAP = "ivo://ivoa.net/std/tap"
+_METHODS = {"token": ("oauth", "token", "bearer"), "password": ("basicaa",), "certificate": ("tls-with-certificate",)}
 _MAX_ROWS = 10_000
 _MAX_CAPABILITIES_BYTES = 4 * 10**6
 
@@ -91,7 +92,7 @@ def find_service(url: str, kind: str, web: Web) -> Service:
     if kind == "tap":
         return Service("tap", f"{base.rstrip('/').removesuffix('/sync')}/sync")
     capabilities, trouble = _capabilities(base, web)
-    for standard, address in capabilities:
+    for standard, address in _usable(capabilities, web):
         if standard.startswith(_SIA2):
             return Service("sia2", address or base)
         if standard == _TAP or standard.startswith(f"{_TAP}#"):
@@ -101,22 +102,46 @@ def find_service(url: str, kind: str, web: Web) -> Service:
             f"what {base} is, is unknown, for it states no capabilities ({trouble}). If it is a service, say "
             "which: --kind sia2 or --kind tap"
         )
-    standards = ", ".join(dict.fromkeys(standard for standard, _ in capabilities if standard)) or "nothing"
+    closed = [standard for standard, _, methods in capabilities if methods and standard.startswith((_SIA2, _TAP))]
+    if closed:
+        raise ConfigError(
+            f"{base} wants a login of a kind that is not given: name its host, --login {urlsplit(base).netloc}, and "
+            "set VO_TOKEN, VO_USER and VO_PASSWORD, or VO_CERTIFICATE"
+        )
+    standards = ", ".join(dict.fromkeys(item[0] for item in capabilities if item[0])) or "nothing"
     raise ConfigError(
         f"{base} is neither an SIA version 2 nor a TAP service: it offers {standards}. Look for the data centre's "
         "SIA2 or ObsTAP address"
     )
 
 
-def _capabilities(base: str, web: Web) -> tuple[list[tuple[str, str]], str]:
-    """Return ``(standard in lower case, address)`` of each capability, and the last trouble."""
+def _usable(capabilities: list[tuple[str, str, tuple[str, ...]]], web: Web) -> list[tuple[str, str]]:
+    """Return ``(standard, address)`` of what can be asked; first what wants the secret that its host gets.
+
+    What wants another secret is left out.
+    """
+    account = web.account
+    mine, open_to_all = [], []
+    for standard, address, methods in capabilities:
+        secret = account.of(address) if account is not None else None
+        allowed = address if not web.refusal(address) else ""
+        if not methods:
+            open_to_all.append((standard, allowed))
+        elif secret is not None and any(word in method for method in methods for word in _METHODS[secret.kind]):
+            mine.append((standard, allowed))
+    return [*mine, *open_to_all]
+
+
+def _capabilities(base: str, web: Web) -> tuple[list[tuple[str, str, tuple[str, ...]]], str]:
+    """Return ``(standard, address, ways to log in)``, in lower case, of each capability, and the last trouble."""
     from pyvo.io import vosi
 
     trouble = ""
     for address in _candidates(base):
         what = f"the capabilities of {base}"
         try:
-            content = fetch.get(address, what=what, allow=web.allow, most_bytes=_MAX_CAPABILITIES_BYTES)
+            most = _MAX_CAPABILITIES_BYTES
+            content = fetch.get(address, what=what, allow=web.allow, account=web.account, most_bytes=most)
             fetch.is_self_contained(content, what)
         except FetchError as error:
             if error.retryable:
@@ -131,13 +156,14 @@ def _capabilities(base: str, web: Web) -> tuple[list[tuple[str, str]], str]:
             for capability in parsed:
                 for interface in capability.interfaces:
                     urls = [one.content for one in interface.accessurls if one.content]
-                    if urls and not interface.securitymethods:
-                        found.append((str(capability.standardid or "").lower(), str(urls[0])))
+                    methods = tuple(str(m.standardid or "").lower() for m in interface.securitymethods)
+                    if urls:
+                        found.append((str(capability.standardid or "").lower(), str(urls[0]), methods))
         except (ValueError, OSError, IndexError, KeyError, TypeError, AttributeError) as error:
             trouble = f"its document cannot be read: {error}"
             continue
         if found:
-            return [(standard, address if not web.refusal(address) else "") for standard, address in found], ""
+            return found, ""
     return [], trouble
 
 

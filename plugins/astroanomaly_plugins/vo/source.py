@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -28,6 +28,7 @@ from astroanomaly import (
     Plan,
     Request,
     Task,
+    fetch,
     hookimpl,
     option,
 )
@@ -37,13 +38,13 @@ from astroanomaly_plugins.shared.facts import band_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
 from astroanomaly_plugins.shared.options import PositionOptions
 from astroanomaly_plugins.shared.positions import read_positions
+from astroanomaly_plugins.shared.web import Web
 from astroanomaly_plugins.vo.bands import BandChoice
-from astroanomaly_plugins.vo.plan import Candidates, find_candidates
+from astroanomaly_plugins.vo.plan import Candidates, find_candidates, one_by_one
 from astroanomaly_plugins.vo.probe import probe
 from astroanomaly_plugins.vo.reading import read_objects
 from astroanomaly_plugins.vo.service import Selection, find_service, is_address
 from astroanomaly_plugins.vo.tasks import best_images, downloads, find_ways, make_tasks
-from astroanomaly_plugins.vo.web import Web
 
 __all__ = ["VoOptions", "VoSource", "register_sources"]
 
@@ -66,6 +67,12 @@ class VoOptions(PositionOptions):
         "auto", "how pixels come; auto: SODA cutouts if offered, else whole files"
     )
     hosts: tuple[str, ...] = option((), "other hosts the data may come from, as in data.example.org or *.example.org")
+    login: tuple[str, ...] = option(
+        (), "hosts to log in at, by VO_TOKEN, VO_USER and VO_PASSWORD, VO_CERTIFICATE or the file VO_CREDENTIALS"
+    )
+    exposures: Literal["best", "all"] = option(
+        "best", "best: the best image of each band; all: every image of a band is a cutout of its own"
+    )
     max_mb: float = option(4000.0, "largest file that is fetched, in megabytes")
     ext: tuple[str, ...] = option((), "image extensions to take: names, NAME,VERSION or numbers, * allowed")
     check_band: bool = option(True, "an image whose header names another band than the service does is a failure")
@@ -78,7 +85,12 @@ class VoOptions(PositionOptions):
             raise ConfigError(f"service={self.service!r}: expected the http or https address of an SIA2 or TAP service")
         if urlsplit(self.service).password or urlsplit(self.service).username:
             raise ConfigError(
-                "the address of the service holds a password, which would be stored: services are anonymous"
+                "the address of the service holds a password, which would be stored: leave it out and use --login"
+            )
+        if self.exposures == "all" and len(self.bands) != 1:
+            raise ConfigError(
+                "exposures=all needs one band (--bands NAME): which images of several bands belong together, services "
+                "do not say"
             )
         if self.pixel_scale is not None and not self.pixel_scale > 0:
             raise ConfigError(f"pixel_scale={self.pixel_scale}: expected arcseconds, more than 0")
@@ -111,14 +123,19 @@ class VoSource:
         choice = BandChoice(options.bands)
         pixels, angle = size_or_angle(options.size)
         host = str(urlsplit(options.service).hostname)
-        web = Web((host, *options.hosts), options.max_mb)
+        web = Web((host, *options.hosts), options.max_mb, options.login)
+        fetch.read_account(options.login, "VO")  # what is wrong with it is said before anything is asked
         positions = read_positions(options)
         service = find_service(options.service, options.kind, web)
         half = _DEFAULT_HALF_SIZE_DEG if angle is None else angle / 3600 / 2 * 2**0.5
         if pixels is not None and options.pixel_scale is not None:
             half = pixels * options.pixel_scale / 3600 / 2 * 2**0.5
         wanted = Selection(options.collection, options.instrument)
-        found = find_candidates(service, web, positions, wanted, choice, half)
+        every = options.exposures == "all"
+        found = find_candidates(service, web, positions, wanted, choice, half, every=every)
+        objects = positions
+        if every:
+            found, positions = one_by_one(found, positions)
         if not any(bands for bands in found.rows.values()):
             raise FootprintError(_nothing(options, len(positions.placed), found) + positions.remark)
         shown = {band for best in found.rows.values() for band in best}
@@ -129,12 +146,13 @@ class VoSource:
                 f"its filter is called, as in --bands {absent[0]}=PATTERN; --dry-run without it tells what there is"
             )
         bands = (options.bands and found.bands) or sort_bands(found.bands)
-        payload = {
+        payload: dict[str, Any] = {
             "kind": "objects",
             "service": options.service,
             "bands": list(bands),
             "hosts": list(web.hosts),
             "most_mb": options.max_mb,
+            **({"login": list(options.login)} if options.login else {}),
             "via": options.via,
             "ext": list(options.ext),
             "check_band": options.check_band,
@@ -152,11 +170,11 @@ class VoSource:
         tasks = make_tasks(found, positions, bands, payload, ways)
         nowhere = np.array([row for row in positions.placed if not found.rows.get(int(row))], dtype=np.int64)
         tasks += positions.failures("nowhere", nowhere, "the service has no image here", "no coverage")
-        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "failed")
+        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "no position")
         used = best_images(found, tuple(bands))
         images = {band: [found.products[number].did for number in used[band]] for band in bands}
         facts = [
-            *positions.facts(without_an_image=len(nowhere)),
+            *objects.facts(without_an_image=len(nowhere)),
             band_fact(images, dict(zip(bands, known.units, strict=True)), options.service),
             scale_fact([known.scale], " (of the first image looked at)" if options.pixel_scale is None else ""),
             size_fact((size, size), known.scale),

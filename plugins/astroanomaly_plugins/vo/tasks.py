@@ -14,10 +14,10 @@ import numpy as np
 
 from astroanomaly import ConfigError, Download, FetchError, Task, fetch
 from astroanomaly_plugins.shared.positions import Positions
+from astroanomaly_plugins.shared.web import Web
 from astroanomaly_plugins.vo.links import Access, Via, access_to
 from astroanomaly_plugins.vo.plan import Candidates
 from astroanomaly_plugins.vo.reading import CHOICE
-from astroanomaly_plugins.vo.web import Web
 
 __all__ = ["downloads", "find_ways", "make_tasks"]
 

@@ -184,7 +184,7 @@ def test_what_no_mosaic_shows_has_no_coverage(mer, esa, fill, tmp_path):
         assert sorted(cache.ids) == ["edge", "inside"]
         assert {(f.object_id, f.reason, f.kind) for f in cache.failures} == {
             ("far", "outside all Euclid mosaics", "no coverage"),
-            ("nowhere", "no valid position in the catalogue", "failed"),
+            ("nowhere", "no valid position in the catalogue", "no position"),
         }
         coverage = np.isfinite(cache["edge"].data).mean(axis=(1, 2))
         assert np.all((coverage > 0.2) & (coverage < 0.3))

@@ -32,10 +32,18 @@ class Web:
         service's own host are allowed too.
     most_mb
         Largest file that is fetched, in megabytes.
+    login
+        Hosts that the user logs in at; their secrets are read of the environment where they are needed.
     """
 
     hosts: tuple[str, ...]
     most_mb: float
+    login: tuple[str, ...] = ()
+
+    @property
+    def account(self) -> fetch.Account | None:
+        """The user's secrets; None without a login."""
+        return fetch.read_account(self.login, "VO") if self.login else None
 
     def refusal(self, url: str) -> str:
         """Say why an address is not fetched; empty if it is."""
@@ -76,7 +84,7 @@ class Web:
             raise error(what, reason)
 
         def make(path: Path) -> None:
-            fetch.download(url, path, params=params, what=what, allow=self.allow, most_bytes=int(self.most_mb * 1e6))
+            self._download(url, path, params, what, int(self.most_mb * 1e6))
 
         return fetch.cached(request, make, host=url, what=what, check=check, suffix=suffix)
 
@@ -87,13 +95,17 @@ class Web:
             raise error(what, reason)
 
         def make(path: Path) -> None:
-            fetch.download(url, path, params=params, what=what, allow=self.allow, most_bytes=_MAX_TABLE_BYTES)
+            self._download(url, path, params, what, _MAX_TABLE_BYTES)
 
         def check(path: Path) -> None:
             fetch.is_votable(path, what)
 
         request = {"service": url, "query": {name: params[name] for name in sorted(params)}}
         return fetch.cached(request, make, host=url, what=what, check=check, suffix=".vot")
+
+    def _download(self, url: str, path: Path, params: Mapping[str, Any] | None, what: str, most_bytes: int) -> None:
+        asked: dict[str, Any] = {"params": params, "what": what, "allow": self.allow, "account": self.account}
+        fetch.download(url, path, most_bytes=most_bytes, **asked)
 
     def head(self, url: str, nbytes: int, what: str) -> bytes:
         """Return the first bytes of a file, without keeping them.
@@ -105,4 +117,4 @@ class Web:
         """
         self.allow(url)
         headers = {"Range": f"bytes=0-{nbytes - 1}"}
-        return fetch.get(url, headers=headers, what=what, allow=self.allow, most_bytes=2 * nbytes)
+        return fetch.get(url, headers=headers, what=what, allow=self.allow, account=self.account, most_bytes=2 * nbytes)

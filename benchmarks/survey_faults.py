@@ -1,0 +1,75 @@
+"""Nothing is lost of 1,000 positions while the service of a survey fails now and then.
+
+``python benchmarks/survey_faults.py legacy panstarrs skymapper``: a local server speaks the protocol of each survey. Of
+its answers, 5 % are faults drawn at random, time-outs included. It prints what came of the positions, and how many
+requests that took. Nothing is kept.
+"""
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the local services of the tests
+from astroanomaly import FetchConfig, ingest
+from astroanomaly_plugins.surveys.legacy import LegacySource
+from astroanomaly_plugins.surveys.panstarrs import PanstarrsSource
+from astroanomaly_plugins.surveys.skymapper import SkyMapperSource
+from servers.base import FAULTS
+from servers.surveys import LegacyServer, PanstarrsServer, SkyMapperServer, SurveySky
+
+_BANDS = ("g", "r")
+_SOURCES = {"legacy": LegacySource, "panstarrs": PanstarrsSource, "skymapper": SkyMapperSource}
+_KINDS = [kind for kind in FAULTS if kind != "votable error"]
+
+
+def serve(name, sky):
+    """Make the local server of a survey."""
+    if name == "skymapper":
+        return SkyMapperServer({band: (sky, band, 100.0, 1.0) for band in _BANDS})
+    return {"legacy": LegacyServer, "panstarrs": PanstarrsServer}[name](sky)
+
+
+def run(name, objects, share, seed):
+    """Ingest from one survey and print what came of it."""
+    source = _SOURCES[name]()
+    sky = SurveySky(_BANDS, source.service.scale)
+    rng = np.random.default_rng(seed)
+    ra, dec = sky.places(rng.uniform(20, 380, objects), rng.uniform(20, 280, objects))
+    table = Table({"id": [f"o{number}" for number in range(objects)], "ra": ra, "dec": dec})
+    with serve(name, sky) as server, tempfile.TemporaryDirectory() as folder:
+        server.slow_s = 1.0
+        for number, kind in enumerate(_KINDS):
+            server.misbehave(kind, times=math.inf, share=share / len(_KINDS), seed=seed + number)
+        hasty = {"first_wait_s": 0.02, "longest_wait_s": 0.5, "timeout_s": 0.6, "requests": 8, "keep": f"{folder}/kept"}
+        options = {"catalog": table, "size": "16", "bands": _BANDS, "server": server.address}
+        began = time.monotonic()
+        cache = ingest(source, out=Path(folder) / "cache", fetch=FetchConfig(**hasty), **options)
+        once, each = source.service.requests
+        least, asked = objects * (once + each * len(_BANDS)), server.count()
+        lost = objects - len(cache) - len(cache.failures)
+        print(
+            f"{name}: {len(cache)} cut, {len(cache.failures)} failed, {lost} lost; {asked} requests, {least} at least "
+            f"({asked / least:.3f}); {time.monotonic() - began:.0f} s"
+        )
+
+
+def main():
+    """Run the surveys that were named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("surveys", nargs="+", choices=sorted(_SOURCES))
+    parser.add_argument("--objects", type=int, default=1000)
+    parser.add_argument("--share", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    for name in arguments.surveys:
+        run(name, arguments.objects, arguments.share, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
