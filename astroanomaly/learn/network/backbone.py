@@ -191,7 +191,8 @@ class Backbone(nn.Module):
             return [self.features(images)]
         if self.shrink is None or not self.stages():
             return self.layered(images)
-        smaller = (self.shrink @ images @ self.shrink.T).clamp(0, 1)  # (n, 3, s, s)
+        lines = (self.shrink @ images).transpose(2, 3)  # (n, 3, S, s)
+        smaller = (self.shrink @ lines).transpose(2, 3).clamp(0, 1)  # (n, 3, s, s); OpenVINO fails on M @ x @ M.T
         return self.layered(images)[1:] + self.layered(smaller)[1:]
 
     def seen(self, images: Tensor) -> Tensor:
