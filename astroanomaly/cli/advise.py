@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import set_flag
 from astroanomaly.cli.label_flags import add_label_flags, label_options
+from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say
 from astroanomaly.config import to_plain
 from astroanomaly.errors import ConfigError, UnreadableError
@@ -44,7 +45,10 @@ def _advise(arguments: argparse.Namespace) -> None:
         raise UnreadableError(f"{path} is neither a cache (no cache.json) nor a session (no session.toml)")
     from astroanomaly.learn.advice import advise
 
-    _say(advise(path, settings=settings, labels=arguments.labels, label_options=label_options(arguments)))
+    with shown() as show:
+        read_as = label_options(arguments)
+        found = advise(path, settings=settings, labels=arguments.labels, label_options=read_as, progress=show)
+    _say(found)
     say("`astroanomaly init` chooses the same; --set SECTION.KEY=VALUE there chooses otherwise")
 
 
@@ -62,7 +66,9 @@ def _of_session(path: Path, labels: Path | None, read_as: Mapping[str, Any]) -> 
     settings = {section: session.settings[section] for section in ("session", "stretch", "input")}
     settings["input"] = settings["input"] | {"views": session.model_input.views}
     settings["backbone"] = to_plain(session.context.backbone) | {"layers": "auto"}
-    return stored + advise(session.cache, settings=settings, labels=labels, label_options=read_as)[-1:]
+    with shown() as show:
+        found = advise(session.cache, settings=settings, labels=labels, label_options=read_as, progress=show)
+    return stored + found[-1:]
 
 
 def _say(advice: Sequence[Advice]) -> None:

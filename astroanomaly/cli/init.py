@@ -9,6 +9,7 @@ from pathlib import Path
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import set_flag
 from astroanomaly.cli.label_flags import add_label_flags, label_options
+from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say
 from astroanomaly.learn.settings import settings_sections
 
@@ -39,16 +40,18 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 def _init(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
-    session = Session.create(
-        arguments.session,
-        arguments.cache,
-        classes=[name.strip() for name in arguments.classes.split(",") if name.strip()],
-        settings=parse_assignments(arguments.set, settings_sections()),
-        labels=arguments.labels,
-        label_options=label_options(arguments),
-        audit=arguments.audit,
-        start_from=arguments.start_from,
-    )
+    with shown() as show:
+        session = Session.create(
+            arguments.session,
+            arguments.cache,
+            classes=[name.strip() for name in arguments.classes.split(",") if name.strip()],
+            settings=parse_assignments(arguments.set, settings_sections()),
+            labels=arguments.labels,
+            label_options=label_options(arguments),
+            audit=arguments.audit,
+            start_from=arguments.start_from,
+            progress=show,
+        )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
     say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
     for line in session.label_report.messages if session.label_report else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from astroanomaly.labels.options import LabelOptions
 from astroanomaly.labels.tables import import_labels
 from astroanomaly.learn.label_advice import FEWEST, compare_views
 from astroanomaly.learn.settings import build_settings
-from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.records import ANOMALY, NOMINAL, Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,6 +96,7 @@ def advise(
     labels: str | Path | None = None,
     label_options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Advice, ...]:
     """Look at the images of a cache, and say what a session on it would choose, and why.
 
@@ -109,6 +110,8 @@ def advise(
         How they are read, as `Session.create` takes it.
     settings
         By section, as a session would be given them.
+    progress
+        Called with a `Progress` after each batch of images.
 
     Raises
     ------
@@ -117,19 +120,25 @@ def advise(
     """
     opened = cache if isinstance(cache, Cache) else Cache.open(cache)
     chosen = build_settings(settings or {})
-    found = list(look_at(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)[1])
+    found = list(look_at(opened, chosen["stretch"], chosen["input"], chosen["session"].seed, progress)[1])
     if labels is not None:
-        found.append(_by_labels(opened, Path(labels), LabelOptions.of(label_options), chosen))
+        found.append(_by_labels(opened, Path(labels), LabelOptions.of(label_options), chosen, progress))
     return tuple(found)
 
 
-def _by_labels(cache: Cache, path: Path, read_as: LabelOptions, settings: Mapping[str, Any]) -> Advice:
+def _by_labels(
+    cache: Cache,
+    path: Path,
+    read_as: LabelOptions,
+    settings: Mapping[str, Any],
+    progress: Callable[[Progress], None] | None = None,
+) -> Advice:
     """Say which views are better by labels; within the noise, what was measured stays."""
     with tempfile.TemporaryDirectory() as folder, LabelLog.create(Path(folder) / "labels", (NOMINAL, ANOMALY)) as log:
         import_labels(log, path, cache.ids, cache.positions, annotator="table", **read_as.keywords)
         known = log.labelled()
     labels = dict(zip(known.ids, known.classes, strict=True))
-    found = compare_views(cache, labels, settings)
+    found = compare_views(cache, labels, settings, progress)
     if found is None:
         reason = f"too few labels to compare by: at least {FEWEST} anomalies and {FEWEST} nominal objects are needed"
         return Advice("up by labels", "not known", reason)
@@ -139,9 +148,15 @@ def _by_labels(cache: Cache, path: Path, read_as: LabelOptions, settings: Mappin
 
 
 def look_at(
-    cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int = 0
+    cache: Cache,
+    stretch: StretchConfig,
+    chosen: InputConfig,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[ModelInput, tuple[Advice, ...]]:
     """Decide what a network will see of a cache, and measure all that is measured before anything is learnt.
+
+    ``progress`` is called with a report after each batch of images.
 
     Returns
     -------
@@ -150,7 +165,7 @@ def look_at(
     tuple of Advice
         Why; and what another ingest may do better.
     """
-    shown, up = choose_views(cache, stretch, chosen, seed)
+    shown, up = choose_views(cache, stretch, chosen, seed, progress)
     seen = ModelInput.measure(cache, stretch, shown, np.random.default_rng((seed, 0)))
     centre = _centre(cache, seen, seed) if seen.views == "sky" else None
     return seen, (up,) if centre is None else (up, centre)
@@ -176,9 +191,15 @@ def _centre(cache: Cache, seen: ModelInput, seed: int) -> Advice | None:
 
 
 def choose_views(
-    cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int = 0
+    cache: Cache,
+    stretch: StretchConfig,
+    chosen: InputConfig,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[InputConfig, Advice]:
     """Decide whether there is an up, unless the setting ``input.views`` says so; measure it where no file tells.
+
+    ``progress`` is called with a report after each batch of images.
 
     Returns
     -------
@@ -187,11 +208,17 @@ def choose_views(
     Advice
         Why.
     """
-    views, reason = _views(cache, stretch, chosen, seed)
+    views, reason = _views(cache, stretch, chosen, seed, progress)
     return replace(chosen, views=views), Advice.on_views(views, reason)
 
 
-def _views(cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int) -> tuple[Views, str]:
+def _views(
+    cache: Cache,
+    stretch: StretchConfig,
+    chosen: InputConfig,
+    seed: int,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[Views, str]:
     if chosen.views != "auto":
         return chosen.views, "the setting input.views says so"
     layout = cache.layout
@@ -208,12 +235,30 @@ def _views(cache: Cache, stretch: StretchConfig, chosen: InputConfig, seed: int)
     from astroanomaly.learn.orientation import SIDE, find_up, quadrants
 
     seen = ModelInput.measure(cache, stretch, replace(chosen, size=SIDE, views="picture"), rng)
-    found = find_up(looked_at(cache, ids, seen), quadrants(4 * len(ids)), rng)
+    network = _reported(quadrants(4 * len(ids)), 4 * len(ids), progress)
+    found = find_up(looked_at(cache, ids, seen), network, rng)
     views: Views = "picture" if found.has_up else "sky"
     if found.sure:
         return views, found.reason
     other = "sky" if found.has_up else "picture"
     return views, f"not sure, {found.reason}. If you know better: --set input.views={other}"
+
+
+def _reported(
+    network: Callable[[Tensor], Tensor], images: int, progress: Callable[[Progress], None] | None
+) -> Callable[[Tensor], Tensor]:
+    """Report how many of the images of a pass a network has seen; there may be several passes."""
+    done = 0
+
+    def run(batch: Tensor) -> Tensor:
+        nonlocal done
+        found = network(batch)
+        done = done + len(batch) if done < images else len(batch)
+        if progress is not None:
+            progress(Progress("orientation", done, images))
+        return found
+
+    return run
 
 
 def looked_at(cache: Cache, ids: Sequence[str], seen: ModelInput) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.hookspecs import RankerContext
 from astroanomaly.learn.features.store import FeatureStore
-from astroanomaly.records import NOMINAL
+from astroanomaly.records import NOMINAL, Progress
 
 __all__ = ["FEWEST", "Comparison", "compare_views"]
 
@@ -63,7 +63,12 @@ class Comparison:
         )
 
 
-def compare_views(cache: Cache, labels: Mapping[str, str], settings: Mapping[str, Any]) -> Comparison | None:
+def compare_views(
+    cache: Cache,
+    labels: Mapping[str, str],
+    settings: Mapping[str, Any],
+    progress: Callable[[Progress], None] | None = None,
+) -> Comparison | None:
     """Cross-validate a logistic regression on frozen features with either kind of views; None for too few labels.
 
     Parameters
@@ -74,6 +79,8 @@ def compare_views(cache: Cache, labels: Mapping[str, str], settings: Mapping[str
         Label by id.
     settings
         Options by section.
+    progress
+        Called with a report after each batch of images.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -97,8 +104,9 @@ def compare_views(cache: Cache, labels: Mapping[str, str], settings: Mapping[str
         backbone = settings["backbone"].chosen(views)
         context = RankerContext((), seen, backbone, seed, session.device, engine=session.engine)
         store = FeatureStore.of(cache, context)
-        for _ in store.compute(first=ids, only=()):
-            pass
+        for report in store.compute(first=ids, only=()):
+            if progress is not None:
+                progress(report)
         points = store.get(ids)  # (n, D)
         model = make_pipeline(
             StandardScaler(), Normalizer(), LogisticRegression(class_weight="balanced", max_iter=2000)

@@ -89,6 +89,7 @@ class SessionFolder(SessionHome):
         label_options: Mapping[str, Any] | None = None,
         audit: int = 0,
         start_from: str | Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> Self:
         """Make a session.
 
@@ -112,6 +113,8 @@ class SessionFolder(SessionHome):
         start_from
             Checkpoint of another session: its network becomes the first round; its classes, stretch and channels hold
             here too.
+        progress
+            Called with a `Progress` after each batch of images that are looked at.
 
         Raises
         ------
@@ -135,7 +138,7 @@ class SessionFolder(SessionHome):
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
         )
         seed = chosen["session"].seed
-        seen, own, ranker, advice = _what_the_model_sees(cache, chosen, classes, start_from)
+        seen, own, ranker, advice = _what_the_model_sees(cache, chosen, classes, start_from, progress)
         chosen["backbone"] = chosen["backbone"].chosen(seen.views)
         content: dict[str, Any] = {
             "format": "astroanomaly-session",
@@ -308,12 +311,16 @@ class SessionFolder(SessionHome):
 
 
 def _what_the_model_sees(
-    cache: Cache, chosen: dict[str, Any], classes: Sequence[str], start_from: str | Path | None
+    cache: Cache,
+    chosen: dict[str, Any],
+    classes: Sequence[str],
+    start_from: str | Path | None,
+    progress: Callable[[Progress], None] | None,
 ) -> tuple[ModelInput, tuple[str, ...], str, tuple[Advice, ...]]:
     """Measure stretch and views on the cache, or take them, classes, layers and ranker from a checkpoint."""
     own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
     if start_from is None:
-        seen, advice = look_at(cache, chosen["stretch"], chosen["input"], chosen["session"].seed)
+        seen, advice = look_at(cache, chosen["stretch"], chosen["input"], chosen["session"].seed, progress)
         return seen, own, "", advice
     from astroanomaly.learn.network.checkpoint import Checkpoint
 
