@@ -82,8 +82,18 @@ def download(
     headers: Mapping[str, str] | None = None,
     allow: Callable[[str], None] | None = None,
     most_bytes: int = _MAX_BYTES,
+    form: Mapping[str, str | bytes] | None = None,
 ) -> None:
     """Fetch an address into a file, as `get` into memory: for what is large.
+
+    Parameters
+    ----------
+    url, params, what, headers, allow, most_bytes
+        As in `get`.
+    path
+        The file.
+    form
+        Fields of a form to POST, as multipart; bytes are sent as VOTable files of their name. None: a GET.
 
     Examples
     --------
@@ -94,7 +104,7 @@ def download(
 
     def ask() -> None:
         with path.open("wb") as file:
-            for chunk in _stream(url, params, headers, allow, most_bytes):
+            for chunk in _stream(url, params, headers, allow, most_bytes, form):
                 file.write(chunk)
 
     attempt(ask, host=url, what=what)
@@ -106,9 +116,11 @@ def _stream(
     headers: Mapping[str, str] | None,
     allow: Callable[[str], None] | None,
     most_bytes: int,
+    form: Mapping[str, str | bytes] | None = None,
 ) -> Iterator[bytes]:
     """Yield the body in chunks; end with an error where it is not whole."""
     wait_s = current().timeout_s
+    files = None if form is None else [(name, _field(name, value)) for name, value in form.items()]
 
     def check_redirect(response: Response, **_: Any) -> None:
         if not response.is_redirect:
@@ -123,9 +135,10 @@ def _stream(
         response.raw.close()
         response._content, response._content_consumed = b"", True
 
-    with _session().get(
-        url, params=params, headers=headers, stream=True, timeout=(wait_s, wait_s), hooks={"response": check_redirect}
-    ) as response:
+    with _session().request(
+        "GET" if files is None else "POST", url, params=params, headers=headers, files=files, stream=True,
+        timeout=(wait_s, wait_s), hooks={"response": check_redirect},
+    ) as response:  # fmt: skip
         if response.status_code >= 400 or response.status_code == 204:  # an answer that says it has no content
             head = b""
             for chunk in _chunks(response, wait_s):
@@ -145,6 +158,11 @@ def _stream(
         promised = response.headers.get("Content-Length", "")
         if promised.isdigit() and response.raw.tell() != int(promised):
             raise FetchError("the connection broke before all bytes had come", retryable=True)
+
+
+def _field(name: str, value: str | bytes) -> tuple[Any, ...]:
+    """Return a field of a form as requests takes it: name of the file, content, media type."""
+    return (None, value) if isinstance(value, str) else (f"{name}.vot", value, "application/x-votable+xml")
 
 
 def _chunks(response: Response, wait_s: float) -> Iterator[bytes]:
