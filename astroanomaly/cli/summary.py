@@ -24,8 +24,8 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.known import KNOWN, NOT_KNOWN, NOT_LOOKED_UP
     from astroanomaly.session.session import Session
-    from astroanomaly.session.summary import KNOWN, NOT_KNOWN, NOT_LOOKED_UP
 
     if arguments.out is not None:
         check_target(arguments.out, [one for one in SUFFIXES if one != ".reg"], overwrite=arguments.overwrite)

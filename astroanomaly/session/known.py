@@ -21,19 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CROSSMATCHES",
+    "KNOWN",
+    "NOT_KNOWN",
+    "NOT_LOOKED_UP",
     "KnownIn",
     "KnownObject",
     "Lookup",
     "best_match",
-    "is_looked_up",
     "known_columns",
     "known_files",
     "known_provenance",
     "put_known",
     "read_known",
     "read_known_file",
+    "state_of",
 ]
 
+KNOWN = "known"
+NOT_KNOWN = "not known"  # all published catalogues were asked, and none has it
+NOT_LOOKED_UP = "not looked up"  # one of them was not asked, or there is none
 CROSSMATCHES = "crossmatches"  # folder of a session
 _FORMAT, _VERSION = "astroanomaly-crossmatch", 1
 _MAX_BYTES = 2**30
@@ -162,7 +168,7 @@ def read_known_file(path: Path) -> KnownIn:
     if content["version"] > _VERSION:
         raise SessionError(f"{path} has version {content['version']}, newer than {_VERSION}: update astroanomaly")
     try:
-        values = {str(name): tuple(map(str, three)) for name, three in content["values"].items()}
+        values = {str(name): (str(unit), str(ucd), str(text)) for name, unit, ucd, text in content["values"]}
         lookups = tuple(
             Lookup(str(one["date"]), float(one["radius_arcsec"]), {str(k): str(v) for k, v in one["about"].items()})
             for one in content["lookups"]
@@ -171,8 +177,7 @@ def read_known_file(path: Path) -> KnownIn:
         if any(not 0 <= one.lookup < len(lookups) for one in objects.values()):
             raise ValueError("a result of no lookup")
         return KnownIn(
-            str(content["catalog"]), bool(content["service"]), bool(content["published"]), values,  # type: ignore[arg-type]
-            lookups, objects,
+            str(content["catalog"]), bool(content["service"]), bool(content["published"]), values, lookups, objects,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise SessionError(f"{path} is damaged: {error!r}; {_REMEDY}") from error
@@ -232,7 +237,7 @@ def put_known(session: Path, found: KnownIn) -> None:
             "catalog": found.catalog,
             "service": found.service,
             "published": found.published,
-            "values": {name: list(three) for name, three in found.values.items()},
+            "values": [[name, *three] for name, three in found.values.items()],  # in this order
             "lookups": [
                 {"date": one.date, "radius_arcsec": one.radius_arcsec, "about": dict(one.about)}
                 for one in (lookups[old] for old in used)
@@ -266,10 +271,12 @@ def best_match(known: Sequence[KnownIn], object_id: str) -> list[tuple[KnownIn, 
     return sorted((pair for pair in found if pair[1].matches), key=lambda p: (p[0].service, p[1].separation_arcsec))
 
 
-def is_looked_up(known: Sequence[KnownIn], object_id: str) -> bool:
-    """Whether all published catalogues were asked for an object; False where there are none."""
-    published = [one for one in known if one.published]
-    return bool(published) and all(object_id in one.objects for one in published)
+def state_of(known: Sequence[KnownIn], object_id: str) -> str:
+    """Return `KNOWN`, `NOT_KNOWN` or `NOT_LOOKED_UP`."""
+    published = [one.objects.get(object_id) for one in known if one.published]
+    if any(one is not None and one.matches for one in published):
+        return KNOWN
+    return NOT_KNOWN if published and None not in published else NOT_LOOKED_UP
 
 
 def known_columns(known: Sequence[KnownIn], ids: Sequence[str]) -> dict[str, Any]:
@@ -304,7 +311,7 @@ def known_columns(known: Sequence[KnownIn], ids: Sequence[str]) -> dict[str, Any
             "known_reference": _texts(one.reference for one in first),
             "known_matches": np.ma.array(
                 np.array([sum(one.matches for _, one in pairs) for pairs in best], np.int32),
-                mask=[not pairs and not is_looked_up(known, i) for i, pairs in zip(ids, best, strict=True)],
+                mask=[state_of(known, object_id) == NOT_LOOKED_UP for object_id in ids],
             ),
         }
         if not np.any(np.ma.getmaskarray(columns["known_matches"])):

@@ -10,15 +10,21 @@ import numpy as np
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.export import selected
 from astroanomaly.session.folder import SessionFolder
-from astroanomaly.session.known import best_match, is_looked_up, known_provenance, read_known
+from astroanomaly.session.known import (
+    KNOWN,
+    NOT_KNOWN,
+    NOT_LOOKED_UP,
+    best_match,
+    known_provenance,
+    read_known,
+    state_of,
+)
 from astroanomaly.session.outputs.provenance import public
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["KNOWN", "NOT_KNOWN", "NOT_LOOKED_UP", "summary"]
-
-KNOWN, NOT_KNOWN, NOT_LOOKED_UP = "known", "not known", "not looked up"
+__all__ = ["summary"]
 
 
 def summary(session: SessionFolder, merge_radius_arcsec: float = 1.0) -> QTable:
@@ -33,7 +39,7 @@ def summary(session: SessionFolder, merge_radius_arcsec: float = 1.0) -> QTable:
             continue
         for object_id in selected(session, labelled=label, merge_radius_arcsec=merge_radius_arcsec)["object_id"]:
             matches = best_match(known, str(object_id))
-            state = 0 if matches else 1 if is_looked_up(known, str(object_id)) else 2
+            state = states.index(state_of(known, str(object_id)))
             where = matches[0] if matches else None
             reference = "" if where is None else where[1].reference
             counts[number, state, "" if where is None else where[0].catalog, reference] += 1

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fits_blocks", "read_fits"]
 
-_BLOCK_BYTES = 2**26  # of a table that is read block by block
+_BLOCK_BYTES = 2**25  # of a table that is read block by block
 _MAX_FIELDS = 999  # FITS standard 4.0, 7.3.1
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _WIDTHS = {

@@ -108,7 +108,9 @@ class Ned:
         return _renamed(within_most_rows(self.address, form, ra, dec, "objects in NED"), columns, "objects in NED")
 
 
-SIMBAD, NED, GAIA = Simbad(), Ned(), Gaia()
+SIMBAD = Simbad()
+NED = Ned()
+GAIA = Gaia()
 
 
 @hookimpl
