@@ -9,6 +9,7 @@ from pathlib import Path
 
 from astroanomaly.cli.common import merge_flag, merge_radius, say_missing_caches
 from astroanomaly.cli.terminal import say, show_table
+from astroanomaly.session.known import KNOWN, NOT_KNOWN, NOT_LOOKED_UP
 from astroanomaly.tables.write import SUFFIXES, check_target, write_catalog
 
 __all__ = ["add"]
@@ -24,7 +25,6 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from astroanomaly.session.known import KNOWN, NOT_KNOWN, NOT_LOOKED_UP
     from astroanomaly.session.session import Session
 
     if arguments.out is not None:

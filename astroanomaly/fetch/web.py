@@ -24,6 +24,7 @@ __all__ = ["download", "get"]
 _MAX_BYTES = 64 * 2**30
 _MAX_BYTES_IN_MEMORY = 2**30
 _CHUNK_BYTES = 2**16
+_VOTABLE = "application/x-votable+xml"
 _MIN_BYTES_PER_S = 1000  # on average over the longest wait for an answer: less is no use to anybody
 _MAX_ERROR_PAGE_BYTES = 4096  # that are read
 
@@ -93,7 +94,7 @@ def download(
     path
         The file.
     form
-        Fields of a form to POST, as multipart; bytes are sent as VOTable files of their name. None: a GET.
+        Fields of a form to POST. Bytes are sent as VOTable files, as in an upload of TAP. None: a GET.
 
     Examples
     --------
@@ -120,7 +121,9 @@ def _stream(
 ) -> Iterator[bytes]:
     """Yield the body in chunks; end with an error where it is not whole."""
     wait_s = current().timeout_s
-    files = None if form is None else [(name, _field(name, value)) for name, value in form.items()]
+    fields = {} if form is None else form
+    files = {name: (f"{name}.vot", value, _VOTABLE) for name, value in fields.items() if isinstance(value, bytes)}
+    texts = {name: value for name, value in fields.items() if isinstance(value, str)}
 
     def check_redirect(response: Response, **_: Any) -> None:
         if not response.is_redirect:
@@ -136,8 +139,8 @@ def _stream(
         response._content, response._content_consumed = b"", True
 
     with _session().request(
-        "GET" if files is None else "POST", url, params=params, headers=headers, files=files, stream=True,
-        timeout=(wait_s, wait_s), hooks={"response": check_redirect},
+        "GET" if form is None else "POST", url, params=params, headers=headers, data=texts or None,
+        files=files or None, stream=True, timeout=(wait_s, wait_s), hooks={"response": check_redirect},
     ) as response:  # fmt: skip
         if response.status_code >= 400 or response.status_code == 204:  # an answer that says it has no content
             head = b""
@@ -158,11 +161,6 @@ def _stream(
         promised = response.headers.get("Content-Length", "")
         if promised.isdigit() and response.raw.tell() != int(promised):
             raise FetchError("the connection broke before all bytes had come", retryable=True)
-
-
-def _field(name: str, value: str | bytes) -> tuple[Any, ...]:
-    """Return a field of a form as requests takes it: name of the file, content, media type."""
-    return (None, value) if isinstance(value, str) else (f"{name}.vot", value, "application/x-votable+xml")
 
 
 def _chunks(response: Response, wait_s: float) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ __all__ = ["Choose", "file_state", "table_blocks"]
 
 Choose = Callable[["Table"], Collection[str]]
 _PARQUET = b"PAR1"
-_ROWS = 2**19  # of a block
+_ROWS = 2**20  # of a block
 _FIRST_ROWS = 100  # by which columns are chosen
 
 

@@ -170,6 +170,14 @@ def test_services_say_what_is_known(session, fetched, asking):
     ]  # fmt: skip
 
 
+def test_where_no_service_has_anything(session, fetched, asking):
+    asking()
+    found = session.crossmatch(["simbad", "ned", "gaia"], ids=["o000", "o001"], fetch=fetched)
+    assert set(found["known"]) == set(found["gaia"]) == {""}
+    assert found["known_matches"].tolist() == [0, 0]
+    assert np.isnan(found["gaia_parallax"]).all()
+
+
 def test_an_answer_with_more_rows_than_a_service_gives_is_asked_for_in_halves(session, fetched, asking):
     ids = list(session.cache.ids)[:8]
     server = asking(simbad=[{"main_id": i, **place(session, i)} for i in ids])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["UPLOADED", "uploaded_positions", "within_most_rows"]
 
 UPLOADED = "given"  # name of the table of positions, with the columns lon and lat
-_MAX_ROWS = 20_000
+_MAX_ROWS = 2000  # of one answer: some services give no more, and do not say so
 _MAX_BYTES = 64 * 10**6
 
 
