@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.cutting.fits_headers import check_fits_stream
-from astroanomaly.errors import UnreadableError
+from astroanomaly.errors import AstroAnomalyError, UnreadableError
 from astroanomaly.parallel.watch import reading
 from astroanomaly.tables.byte_columns import decode_columns
 from astroanomaly.tables.serialized import check_yaml, serialized_columns
@@ -81,11 +81,22 @@ def fits_blocks(path: Path, most_rows: int) -> Iterator[Table] | None:
     UnreadableError
         As `read_fits`.
     """
+    try:
+        number = _only_table(path)
+    except AstroAnomalyError:
+        raise
+    except Exception:  # noqa: BLE001 - astropy raises whatever it likes; the one who reads it whole says what is wrong
+        return None
+    return None if number is None else _blocks(path, number, most_rows)
+
+
+def _only_table(path: Path) -> int | None:
+    """Return the number of the HDU with the only table of a file, checked; None if it cannot be read in blocks."""
     from astropy.io import fits
 
-    where = str(path)
-    size = path.stat().st_size
-    with reading(path):
+    where, size = str(path), path.stat().st_size
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy's words on headers of files that are not ours
         with path.open("rb") as content:
             check_fits_stream(content, size, where)
         with fits.open(path, memmap=True) as hdulist:
@@ -98,7 +109,7 @@ def fits_blocks(path: Path, most_rows: int) -> Iterator[Table] | None:
             if serialized_columns(map(str, hdu.header.get("COMMENT", ()))):
                 return None
             _check_table(hdu.header, size - int(hdu.fileinfo()["datLoc"]), f"{where}[{number}]")
-    return _blocks(path, number, most_rows)
+            return number
 
 
 def _blocks(path: Path, number: int, most_rows: int) -> Iterator[Table]:

@@ -1,5 +1,6 @@
 """The nearest entry of a catalogue of any format, compared with all separations."""
 
+import re
 import shutil
 import tracemalloc
 
@@ -12,12 +13,13 @@ from astropy.table import QTable, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astroanomaly.errors import CatalogError, ConfigError, UnreadableError
+from astroanomaly.errors import AstroAnomalyError, CatalogError, ConfigError, UnreadableError
 from astroanomaly.tables import blocks
 from astroanomaly.tables.fits import fits_blocks
 from astroanomaly.tables.given import given_catalog
 from astroanomaly.tables.nearest import nearest_in_catalog
 from folders import ROOT
+from hostile_tables import fits_traps
 
 HATS = ROOT / "tests" / "data" / "hats"
 
@@ -153,6 +155,19 @@ def test_what_cannot_be(tmp_path):
     table["Name"] = ["x" * 5000]
     found = nearest_in_catalog(given_catalog(table), np.array(table["RAJ2000"]), np.array(table["DEJ2000"]), 1.0)
     assert len(found.texts["name"][0]) == 200
+
+
+@pytest.mark.parametrize("name", sorted(fits_traps()))
+def test_a_table_that_is_a_trap_is_an_error(tmp_path, name):
+    (tmp_path / name).write_bytes(fits_traps()[name])
+    with pytest.raises(AstroAnomalyError, match=re.escape(name)):
+        nearest_in_catalog(tmp_path / name, np.array([1.0]), np.array([1.0]), 1.0)
+
+
+def test_a_damaged_block_is_an_error(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1" + bytes(200) + b"PAR1")
+    with pytest.raises(UnreadableError, match=r"t\.parquet"):
+        nearest_in_catalog(tmp_path / "t.parquet", np.array([1.0]), np.array([1.0]), 1.0)
 
 
 def test_a_large_catalogue_takes_the_memory_of_a_block(tmp_path):
