@@ -213,10 +213,7 @@ def _ask(
             yield Progress(stage, 0, len(objects.ids))
             for rows, answer in each(ask, batches):
                 if isinstance(answer, FetchError):
-                    why = answer.reason or str(answer)
-                    failures += [
-                        Failure(objects.ids[k], why, float(objects.ra[k]), float(objects.dec[k])) for k in rows
-                    ]
+                    failures += objects.failures(rows, answer.reason or str(answer))
                 else:
                     answered |= _known_objects([objects.ids[k] for k in rows], answer)
                 done += len(rows)

@@ -52,7 +52,7 @@ _DESCRIBED = {  # UCD and description
     "known_in": ("meta.dataset", "catalogues and services that know the object, the one whose name is given first"),
     "known_separation": ("pos.angDistance", "distance from its position there"),
     "known_reference": ("meta.bib", "reference there: bibcode, DOI or link"),
-    "known_matches": ("meta.number", "entries within the radius, of all catalogues; none where not all were asked"),
+    "known_matches": ("meta.number", "entries within the radius, in all catalogues; masked where not all were asked"),
 }  # fmt: skip
 
 
@@ -293,8 +293,8 @@ def known_columns(known: Sequence[KnownIn], ids: Sequence[str]) -> dict[str, Any
     -------
     dict
         ``known``, ``known_type``, ``known_in``, ``known_separation`` (arcsec, NaN without), ``known_reference`` and
-        ``known_matches`` (masked where not all catalogues were asked), if any published catalogue was; the numbers of
-        a service as ``SERVICE_COLUMN``; of a survey also ``SERVICE``, ``SERVICE_type`` and ``SERVICE_separation``.
+        ``known_matches`` (masked where none has it and not all were asked), if any published catalogue was; the numbers
+        of a service as ``SERVICE_COLUMN``; of a survey also ``SERVICE``, ``SERVICE_type`` and ``SERVICE_separation``.
     """
     from astropy import units
 

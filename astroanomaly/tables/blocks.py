@@ -51,7 +51,7 @@ def table_blocks(
     Yields
     ------
     astropy.table.Table
-        Rows in their order, the chosen columns; the first block at least has rows, if the table has any.
+        Rows in their order, the chosen columns.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def table_blocks(
 
 
 def _parquet_blocks(file: Path, choose: Choose, positions: Sequence[str] = ()) -> Iterator[Table]:
-    import pyarrow as pa
-
     with open_parquet(file) as parquet:
+        import pyarrow as pa
+
         columns = [name for name in plain_columns(parquet.schema_arrow) if not name.startswith("_healpix")]
 
         def batches(rows: int, names: Sequence[str]) -> Iterator[Any]:
