@@ -190,7 +190,10 @@ def test_an_answer_with_more_rows_than_a_service_gives_is_asked_for_in_halves(se
     assert found["known"][0] == ""  # nothing there
 
 
-@pytest.mark.parametrize("fault", ["503", "html", "truncated", "dropped", "refused", "empty", "votable error", "slow"])
+MORE = [pytest.param(kind, marks=pytest.mark.faults) for kind in ("dropped", "refused", "empty", "votable error")]
+
+
+@pytest.mark.parametrize("fault", ["503", "html", "truncated", "slow", *MORE])
 def test_what_is_not_answered_is_a_failure_and_the_rest_is_kept(session, fetched, asking, monkeypatch, fault):
     monkeypatch.setattr(services.NED, "batch", 1, raising=False)
     ids = ["o000", "o010", "o020"]

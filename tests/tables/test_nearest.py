@@ -32,7 +32,7 @@ def places(n):
     return st.lists(st.tuples(lon, lat), min_size=1, max_size=n).map(lambda both: np.array(both).T)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(asked=places(12), entries=places(40), radius=st.sampled_from([0.5, 3.0, 60.0]))
 def test_as_all_separations_say(asked, entries, radius):
     found = nearest_in_catalog(
