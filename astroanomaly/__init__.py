@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UnknownObjectError,
         UnreadableError,
     )
-    from astroanomaly.hookspecs import Ranker, RankerContext, Source, hookimpl
+    from astroanomaly.hookspecs import CrossmatchService, Ranker, RankerContext, Source, hookimpl
     from astroanomaly.imaging.bands import wavelength_nm
     from astroanomaly.ingestion.ingest import ingest
     from astroanomaly.ingestion.preview import Preview, preview
@@ -109,7 +109,7 @@ _HOMES = {
         "UnknownObjectError",
         "UnreadableError",
     ),
-    "hookspecs": ("Ranker", "RankerContext", "Source", "hookimpl"),
+    "hookspecs": ("CrossmatchService", "Ranker", "RankerContext", "Source", "hookimpl"),
     "ingestion.ingest": ("ingest",),
     "ingestion.preview": ("Preview", "preview"),
     "learn.advice": ("Advice", "advise"),
@@ -151,6 +151,7 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "ConfigError",
+    "CrossmatchService",
     "Cutout",
     "CutoutBlock",
     "Damage",

@@ -1,13 +1,13 @@
 """The plugin contract and nothing else.
 
-A plugin is a module, named in the entry-point group ``astroanomaly``, with one or both of the functions below, each
-marked with `hookimpl`. The functions register objects: sources, which turn a request into cutouts, and rankers, which
-learn from labels and give every object a score.
+A plugin is a module, named in the entry-point group ``astroanomaly``, with one or more of the functions below, each
+marked with `hookimpl`. The functions register objects: sources, which turn a request into cutouts, rankers, which
+learn from labels and give every object a score, and crossmatch services, which say what is known near a position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -19,12 +19,14 @@ from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Labelled, P
 
 if TYPE_CHECKING:
     import numpy as np
+    from astropy.table import Table
 
     from astroanomaly.cache import Cache, Shard
     from astroanomaly.cache.model_input import ModelInput
 
 __all__ = [
     "GROUP",
+    "CrossmatchService",
     "DescribingSource",
     "FrozenFeatures",
     "HookSpecs",
@@ -255,6 +257,44 @@ class ImageRanker(Protocol):
         ...
 
 
+@runtime_checkable
+class CrossmatchService(Protocol):
+    """Says what an online catalogue has near some positions.
+
+    Attributes
+    ----------
+    name
+        The word after ``--with``: lower-case letters, digits and dashes.
+    summary
+        One line for ``astroanomaly sources``.
+    address
+        Where it is asked, for the record.
+    published
+        Whether an entry says that an object is known, as in a collection of what was published. False for a survey,
+        which has an entry for everything that is bright enough: then the results are in columns of their own only.
+    batch
+        Positions of one request.
+    values
+        Columns of numbers that are kept beside name, type and reference: by name the unit, UCD and description of each.
+    """
+
+    name: str
+    summary: str
+    address: str
+    published: bool
+    batch: int
+    values: Mapping[str, tuple[str, str, str]]
+
+    def near(self, ra: np.ndarray, dec: np.ndarray, radius_arcsec: float) -> Table:
+        """Return the entries near any of some positions, ``(n,)`` ICRS degrees, at most ``batch`` of them.
+
+        Each entry is one row: ``ra`` and ``dec`` (ICRS degrees), ``name``, and where there are such, ``type``,
+        ``reference`` and the columns of ``values``. Entries beyond the radius do no harm. Raises `FetchError` where the
+        service does not answer, or does not answer whole.
+        """
+        ...
+
+
 class HookSpecs:
     """The hooks a plugin may implement."""
 
@@ -265,3 +305,7 @@ class HookSpecs:
     @hookspec
     def register_rankers(self, register: Callable[[type[Ranker]], None]) -> None:
         """Call ``register(ranker_class)`` for every ranker this plugin brings."""
+
+    @hookspec
+    def register_crossmatches(self, register: Callable[[CrossmatchService], None]) -> None:
+        """Call ``register(service)`` for every crossmatch service this plugin brings."""

@@ -14,7 +14,7 @@ import pluggy
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import PluginError
-from astroanomaly.hookspecs import GROUP, HookSpecs, Ranker, Source
+from astroanomaly.hookspecs import GROUP, CrossmatchService, HookSpecs, Ranker, Source
 
 __all__ = ["ENVIRONMENT_VARIABLE", "BrokenPlugin", "Registry", "load_plugins"]
 
@@ -34,20 +34,21 @@ class BrokenPlugin:
 
 @dataclass
 class Registry:
-    """The sources and rankers that were found, and the plugins that could not be loaded.
+    """The sources, rankers and crossmatch services that were found, and the plugins that could not be loaded.
 
     Attributes
     ----------
-    sources, rankers
+    sources, rankers, crossmatches
         Registered objects by name.
     packages
-        Package that brought each one, under ``(kind, name)`` with the kind ``source`` or ``ranker``.
+        Package that brought each one, under ``(kind, name)`` with the kind ``source``, ``ranker`` or ``crossmatch``.
     broken
         Plugins that were skipped.
     """
 
     sources: dict[str, Source] = field(default_factory=dict)
     rankers: dict[str, type[Ranker]] = field(default_factory=dict)
+    crossmatches: dict[str, CrossmatchService] = field(default_factory=dict)
     packages: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
 
@@ -115,9 +116,11 @@ def _register(registry: Registry, point: importlib.metadata.EntryPoint, package:
     sources: list[Source] = []
     rankers: list[type[Ranker]] = []
     manager.hook.register_sources(register=sources.append)
+    crossmatches: list[CrossmatchService] = []
     manager.hook.register_rankers(register=rankers.append)
-    if not sources and not rankers:
-        raise PluginError("it registers neither a source nor a ranker")
+    manager.hook.register_crossmatches(register=crossmatches.append)
+    if not sources and not rankers and not crossmatches:
+        raise PluginError("it registers neither a source nor a ranker nor a crossmatch service")
     for source in sources:
         _check("source", source, ("name", "summary", "Options", "plan", "read"))
     for ranker in rankers:
@@ -126,9 +129,13 @@ def _register(registry: Registry, point: importlib.metadata.EntryPoint, package:
             ranker,
             ("name", "summary", "section", "Options", "needs_labels", "has_weights", "fit", "score", "save", "load"),
         )
+    for service in crossmatches:
+        needed = ("name", "summary", "address", "published", "batch", "values", "near")
+        _check("crossmatch", service, needed, options=False)
     kinds: tuple[tuple[str, list[Any], dict[str, Any]], ...] = (
         ("source", sources, registry.sources),
         ("ranker", rankers, registry.rankers),
+        ("crossmatch", crossmatches, registry.crossmatches),
     )
     for kind, found, known in kinds:
         for item in found:
@@ -141,11 +148,11 @@ def _register(registry: Registry, point: importlib.metadata.EntryPoint, package:
             registry.packages[kind, item.name] = package
 
 
-def _check(kind: str, item: Any, needed: tuple[str, ...]) -> None:
+def _check(kind: str, item: Any, needed: tuple[str, ...], *, options: bool = True) -> None:
     missing = [name for name in needed if not hasattr(item, name)]
     if missing:
         raise PluginError(f"its {kind} {getattr(item, 'name', item)!r} lacks {', '.join(missing)}")
     if not isinstance(item.name, str) or not _NAME.fullmatch(item.name):
         raise PluginError(f"its {kind} is named {item.name!r}; expected lower-case letters, digits and dashes")
-    if not dataclasses.is_dataclass(item.Options):
+    if options and not dataclasses.is_dataclass(item.Options):
         raise PluginError(f"Options of its {kind} {item.name!r} is not a dataclass")

@@ -16,7 +16,7 @@ import astroanomaly.fetch
 from astroanomaly.cli import COMMANDS
 from astroanomaly.cli.flags import describe_options
 from astroanomaly.config import FetchConfig
-from astroanomaly.hookspecs import HookSpecs, Ranker, RankerContext, Source
+from astroanomaly.hookspecs import CrossmatchService, HookSpecs, Ranker, RankerContext, Source
 from astroanomaly.learn.settings import settings_sections
 from folders import ROOT
 
@@ -98,6 +98,8 @@ def test_every_source_and_ranker_has_its_place(generate):
         assert f"`{source}`" in page("commands", "ingest.md")
     for ranker in registry.rankers:
         assert f"\n## {ranker}\n" in page("rankers.md")
+    for service in registry.crossmatches:
+        assert f"\n| `{service}` |" in page("commands", "crossmatch.md")
 
 
 def test_tables_are_those_of_the_program(generate):
@@ -169,7 +171,7 @@ def test_the_plugin_guide_explains_the_contract():
     hooks = [name for name in vars(HookSpecs) if name.startswith("register")]
     assert hooks
     fields = {field.name for field in dataclasses.fields(RankerContext)}
-    for name in (*hooks, *public(Source), *public(Ranker), *fields):
+    for name in (*hooks, *public(Source), *public(Ranker), *public(CrossmatchService), *fields):
         assert re.search(rf"`[^`]*\b{name}\b[^`]*`", guide), f"the guide does not mention {name}"
 
 

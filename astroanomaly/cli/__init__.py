@@ -40,6 +40,10 @@ JOBS = {  # in the order of the work; each command is the file of its name besid
         "audit": "draw objects at random for a blind check, from what nobody has labelled",
         "remaining": "say how many anomalies are left, and what the next N hold",
     },
+    "is it known": {
+        "crossmatch": "look objects up in catalogues and services: SIMBAD, NED, Gaia, or tables of your own",
+        "summary": "count anomalies by class, by whether they are known, and by reference",
+    },
     "take results home": {
         "export": "write a catalogue of anomalies",
         "cutouts": "write objects as FITS cutouts with WCS, bands and units",

@@ -1,4 +1,4 @@
-"""The command that lists sources, rankers and plugins that do not load: sources."""
+"""The command that lists sources, rankers, crossmatch services and plugins that do not load: sources."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def _sources(arguments: argparse.Namespace) -> None:
         "rankers",
         ["name", "what it does", "package"],
         [(r.name, r.summary, registry.packages["ranker", r.name]) for r in rankers],
+    )
+    say()
+    show_table(
+        "crossmatch services",
+        ["name", "what it does", "package"],
+        [(s.name, s.summary, registry.packages["crossmatch", s.name]) for s in registry.crossmatches.values()],
     )
     if registry.broken:
         say()

@@ -25,8 +25,10 @@ __all__ = ["download", "get"]
 _MAX_BYTES = 64 * 2**30
 _MAX_BYTES_IN_MEMORY = 2**30
 _CHUNK_BYTES = 2**16
+_VOTABLE = "application/x-votable+xml"
 _MIN_BYTES_PER_S = 1000  # on average over the longest wait for an answer: less is no use to anybody
 _MOST_REDIRECTS = 30
+_SAME_AGAIN = (307, 308)  # redirects that want the same request again: all others want a GET
 _MAX_ERROR_PAGE_BYTES = 4096  # that are read
 
 
@@ -88,8 +90,18 @@ def download(
     allow: Callable[[str], None] | None = None,
     account: Account | None = None,
     most_bytes: int = _MAX_BYTES,
+    form: Mapping[str, str | bytes] | None = None,
 ) -> None:
     """Fetch an address into a file, as `get` into memory: for what is large.
+
+    Parameters
+    ----------
+    url, params, what, headers, allow, most_bytes
+        As in `get`.
+    path
+        The file.
+    form
+        Fields of a form to POST. Bytes are sent as VOTable files, as in an upload of TAP. None: a GET.
 
     Examples
     --------
@@ -100,7 +112,7 @@ def download(
 
     def ask() -> None:
         with path.open("wb") as file:
-            for chunk in _stream(url, params, headers, allow, account, most_bytes):
+            for chunk in _stream(url, params, headers, allow, account, most_bytes, form):
                 file.write(chunk)
 
     attempt(ask, host=url, what=what)
@@ -113,11 +125,11 @@ def _stream(
     allow: Callable[[str], None] | None,
     account: Account | None,
     most_bytes: int,
+    form: Mapping[str, str | bytes] | None = None,
 ) -> Iterator[bytes]:
     """Yield the body in chunks; end with an error where it is not whole."""
     wait_s = current().timeout_s
-
-    with _answer(url, params, headers, allow, account, wait_s) as response:
+    with _answer(url, params, headers, allow, account, wait_s, form) as response:
         if response.status_code >= 400 or response.status_code == 204:  # an answer that says it has no content
             head = b""
             for chunk in _chunks(response, wait_s):
@@ -152,19 +164,27 @@ def _answer(
     allow: Callable[[str], None] | None,
     account: Account | None,
     wait_s: float,
+    form: Mapping[str, str | bytes] | None,
 ) -> Response:
     """Ask an address and those that it sends to, each with the secret of its own host; return the last answer.
 
-    What a redirect says beside its address may have no end, and is not read.
+    What a redirect says beside its address may have no end, and is not read. A form is sent on where a redirect says so.
     """
     from requests import TooManyRedirects
 
+    fields = {} if form is None else form
+    files = {name: (f"{name}.vot", value, _VOTABLE) for name, value in fields.items() if isinstance(value, bytes)}
+    texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+    method = "GET" if form is None else "POST"
     for _ in range(_MOST_REDIRECTS):
         secret = account.of(url) if account is not None else None
-        response = _session().get(
+        response = _session().request(
+            method,
             url,
             params=params,
             headers=headers,
+            data=texts or None,
+            files=files or None,
             stream=True,
             timeout=(wait_s, wait_s),
             allow_redirects=False,
@@ -174,6 +194,8 @@ def _answer(
         if not response.is_redirect:
             return response
         response.close()
+        if response.status_code not in _SAME_AGAIN:
+            method, texts, files = "GET", {}, {}
         url, params = urljoin(response.url, response.headers["Location"]), None
         if allow is not None:
             allow(url)

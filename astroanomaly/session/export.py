@@ -21,6 +21,7 @@ from astroanomaly.session.audit import population
 from astroanomaly.session.calibration import Forecast
 from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.known import known_columns, known_provenance, read_known
 from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
@@ -215,10 +216,12 @@ def describe(
         columns["probability"] = np.where(told, found.probability(scores[rows]), np.nan)
     for number, name in enumerate(session.classes if log_odds is not None else ()):
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
+    known_in = read_known(session.path)
+    columns |= known_columns(known_in, chosen)
     for name, values in objects.columns(chosen).items() if chosen else ():
         columns[name if name not in columns else f"catalog_{name}"] = values
     last = session.last_round if provenance is None and session.is_scored else None
-    where_from = {**origin(session, last), **(provenance or {})}
+    where_from = {**origin(session, last), **(provenance or {}), **known_provenance(known_in)}
     if found is not None:
         where_from |= found.provenance
     return build_catalog(columns, public(where_from))

@@ -25,6 +25,7 @@ from astroanomaly.labels.log import LabelLog
 from astroanomaly.records import Progress
 from astroanomaly.session.caches import read_records, stored_place
 from astroanomaly.session.home import CONFIG_FILE
+from astroanomaly.session.known import CROSSMATCHES, known_files, read_known_file
 from astroanomaly.session.rounds import ROUNDS, list_rounds
 
 __all__ = ["repair_session_steps", "session_files", "session_integrity"]
@@ -75,6 +76,9 @@ def session_files(session: Path) -> Iterator[CheckedFile]:
             _verify_labels,
             f"{copy}; or write what can be read with `astroanomaly labels export`, and import it into a new session",
         )
+    for file in known_files(session):
+        then = "move it aside, and run `astroanomaly crossmatch` again"
+        yield CheckedFile(file, _verify_known, then, read_known_file)
     for folder in sorted((session / ROUNDS).glob("[0-9]*")):
         yield CheckedFile(folder / "ranker.json", _verify_recipe, f"{copy}, or train again")
         if (folder / "model.safetensors").is_file():
@@ -98,7 +102,7 @@ def _all_files(session: Path) -> Iterator[CheckedFile]:
 
 
 def _can_be_made_anew(damage: Damage) -> bool:
-    return damage.path.suffix == ".npy" or damage.path.parent.name == "scores"
+    return damage.path.suffix == ".npy" or damage.path.parent.name in ("scores", CROSSMATCHES)
 
 
 def _verify_config(path: Path) -> None:
@@ -117,6 +121,11 @@ def _verify_recipe(path: Path) -> None:
 def _verify_labels(path: Path) -> bool:
     with LabelLog.open(path) as log:
         return log.verify()
+
+
+def _verify_known(path: Path) -> bool:
+    read_known_file(path)
+    return True
 
 
 def _verify_checkpoint(path: Path) -> bool:

@@ -29,6 +29,7 @@ from astroanomaly.session.audit import AuditDraw, draw_audit
 from astroanomaly.session.caches import cache_folders
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.candidates import candidates, contact_sheet, suspects, usual_display
+from astroanomaly.session.crossmatch import CrossmatchReport, crossmatch_steps, named_catalogs
 from astroanomaly.session.export import export, selected
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder, user_name
@@ -42,8 +43,10 @@ from astroanomaly.session.relocation import RelocateReport, relocate
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
 from astroanomaly.session.score_table import export_scores
+from astroanomaly.session.summary import summary
 from astroanomaly.session.survey import SurveyReport, score_source
 from astroanomaly.session.training import TrainReport
+from astroanomaly.tables.coordinates import angle_arcsec
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
@@ -548,6 +551,95 @@ class Session(SessionFolder):
             self, as_whole(n, "n", 1), as_text(order, "order"), merge_radius_arcsec=radius,
             include_labelled=as_flag(include_labelled, "include_labelled"),
         )  # fmt: skip
+
+    def crossmatch(
+        self,
+        catalogs: Any,
+        *,
+        radius: Quantity | str = "2arcsec",
+        top: int | None = None,
+        threshold: float | None = None,
+        labelled: str | None = None,
+        ids: Sequence[str] | None = None,
+        merge_radius_arcsec: float = 1.0,
+        fetch: FetchConfig | Mapping[str, Any] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> QTable:
+        """Look objects up in catalogues and online services, and keep what they are known as.
+
+        What is found joins the tables of `candidates`, `export`, reports and bundles, and is shown in the app. A second
+        call replaces what the same catalogue has said of the same objects, and nothing else.
+
+        Parameters
+        ----------
+        catalogs
+            Name of a service (``simbad``, ``ned``, ``gaia``, see ``astroanomaly sources``); path of a table of any
+            format that `read_catalog` reads; a table or `~astropy.coordinates.SkyCoord`; a list of these; or a
+            dictionary of names and these.
+        radius
+            How far an entry may be from an object: an angle with its unit, at most 10 arcmin.
+        top, threshold, labelled, merge_radius_arcsec
+            Which objects, as in `export`.
+        ids
+            These objects instead.
+        fetch
+            How services are asked, see `astroanomaly.FetchConfig`.
+        progress
+            Called with a `Progress` now and then.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``object_id``, ``ra``, ``dec``; ``known``, ``known_type``, ``known_in``, ``known_separation`` (arcsec),
+            ``known_reference`` and ``known_matches``; numbers of services, as ``simbad_redshift``; ``not_asked`` where
+            a service did not answer for an object. What others have answered is kept: call again.
+
+        Raises
+        ------
+        CatalogError, UnreadableError
+            If a table cannot be read, or has no positions.
+        ConfigError
+            If there is no such service, or the radius cannot be.
+        """
+        steps = self.crossmatch_steps(
+            catalogs, radius=radius, top=top, threshold=threshold, labelled=labelled, ids=ids,
+            merge_radius_arcsec=merge_radius_arcsec, fetch=fetch,
+        )  # fmt: skip
+        return drain(steps, progress).table
+
+    def crossmatch_steps(
+        self,
+        catalogs: Any,
+        *,
+        radius: Quantity | str = "2arcsec",
+        top: int | None = None,
+        threshold: float | None = None,
+        labelled: str | None = None,
+        ids: Sequence[str] | None = None,
+        merge_radius_arcsec: float = 1.0,
+        fetch: FetchConfig | Mapping[str, Any] | None = None,
+    ) -> Generator[Progress, None, CrossmatchReport]:
+        """As `crossmatch`, as a generator of progress reports; it returns failures too."""
+        named = named_catalogs(catalogs)
+        arcsec = angle_arcsec(radius, "radius")
+        objects = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
+        return (yield from crossmatch_steps(self, named, objects, arcsec, fetch))
+
+    def summary(self, *, merge_radius_arcsec: float = 1.0) -> QTable:
+        """Count the objects labelled as anomalies, by class, by whether they are known, and by reference.
+
+        Parameters
+        ----------
+        merge_radius_arcsec
+            Objects closer than this count as one; 0 counts all.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``label``, ``known`` (``known``, ``not known``, or ``not looked up`` where one of the catalogues was not
+            asked), ``known_in``, ``reference`` and ``n``.
+        """
+        return summary(self, as_number(merge_radius_arcsec, "merge_radius_arcsec", 0))
 
     def remaining(self, depths: Sequence[int] | None = None) -> Forecast:
         """Say how many anomalies are left among the unlabelled objects, and how many the next ones hold.

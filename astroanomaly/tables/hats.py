@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from astroanomaly.tables.parquet import open_parquet, plain_columns, table_of_ar
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["Area", "is_hats", "read_hats"]
+__all__ = ["Area", "hats_files", "is_hats", "read_hats"]
 
 _PROPERTIES = ("hats.properties", "properties")
 _COLLECTION = "collection.properties"
@@ -71,12 +71,7 @@ def read_hats(path: Path, areas: Sequence[Area] | None = None) -> Table:
     CatalogError
         If it has no row there, or more than 50 million.
     """
-    root = _primary(path)
-    about = _properties(next(root / name for name in _PROPERTIES if (root / name).is_file()))
-    ra, dec = about.get("hats_col_ra", "ra"), about.get("hats_col_dec", "dec")
-    cells = _cells(root)
-    if not cells:
-        raise UnreadableError(f"{path} holds no partition (dataset/Norder=.../Dir=.../Npix=....parquet)")
+    cells, (ra, dec) = _partitions(path)
     chosen = cells if areas is None else [cell for cell in cells if _touches(cell, areas)]
     import pyarrow as pa
 
@@ -98,6 +93,40 @@ def read_hats(path: Path, areas: Sequence[Area] | None = None) -> Table:
         if name in table.colnames:
             table[name].meta["ucd"] = ucd
     return table
+
+
+def hats_files(path: Path, near: tuple[np.ndarray, float] | None = None) -> Iterator[tuple[Path, tuple[str, str]]]:
+    """List the partitions of a HATS catalogue, each with the names of its columns of right ascension and declination.
+
+    Parameters
+    ----------
+    path
+        As in `read_hats`.
+    near
+        Unit vectors ``(n, 3)`` and a chord: those that are farther than this from all of them are left out.
+
+    Raises
+    ------
+    UnreadableError
+        As `read_hats`.
+    """
+    cells, names = _partitions(path)
+    for cell in cells:
+        if near is not None:
+            points, chord = near
+            center, reach = _circle(cell)
+            if not len(points) or ((points - center) ** 2).sum(axis=1).min() > (chord + reach) ** 2:
+                continue
+        yield cell[2], names
+
+
+def _partitions(path: Path) -> tuple[list[tuple[int, int, Path]], tuple[str, str]]:
+    root = _primary(path)
+    about = _properties(next(root / name for name in _PROPERTIES if (root / name).is_file()))
+    cells = _cells(root)
+    if not cells:
+        raise UnreadableError(f"{path} holds no partition (dataset/Norder=.../Dir=.../Npix=....parquet)")
+    return cells, (about.get("hats_col_ra", "ra"), about.get("hats_col_dec", "dec"))
 
 
 def _primary(path: Path) -> Path:
@@ -131,6 +160,12 @@ def _cells(root: Path) -> list[tuple[int, int, Path]]:
 
 def _touches(cell: tuple[int, int, Path], areas: Sequence[Area]) -> bool:
     """Whether a HEALPix cell may touch one of some circles."""
+    center, reach = _circle(cell)
+    return any(np.linalg.norm(area.center - center) <= area.chord + reach for area in areas)
+
+
+def _circle(cell: tuple[int, int, Path]) -> tuple[np.ndarray, float]:
+    """Return the middle of a HEALPix cell as unit vector, and a chord that reaches all of it."""
     from astropy_healpix import HEALPix
 
     order, number, _ = cell
@@ -139,8 +174,7 @@ def _touches(cell: tuple[int, int, Path], areas: Sequence[Area]) -> bool:
     center = unit_vectors(np.array([lon.deg]), np.array([lat.deg]))[0]
     edge_lon, edge_lat = grid.boundaries_lonlat(number, step=4)
     corners = unit_vectors(edge_lon.deg.ravel(), edge_lat.deg.ravel())
-    reach = 1.05 * np.sqrt(((corners - center) ** 2).sum(axis=1)).max()
-    return any(np.linalg.norm(area.center - center) <= area.chord + reach for area in areas)
+    return center, 1.05 * float(np.sqrt(((corners - center) ** 2).sum(axis=1)).max())
 
 
 def _rows(file: Path, ra: str, dec: str, areas: Sequence[Area] | None) -> Any:

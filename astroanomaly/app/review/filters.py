@@ -58,6 +58,8 @@ class Filters:
         ``ra dec radius`` as in ``150.1 +2.2 0.5deg``; empty: the whole sky.
     expression
         Over catalogue columns, as in ``mag < 22 and abs(colour) > 0.5``; empty: all.
+    known
+        ``known``, ``not known`` or ``not looked up``, by the crossmatches; empty: all.
     """
 
     labels: str = UNLABELLED
@@ -67,6 +69,7 @@ class Filters:
     highest: float | None = None
     region: str = ""
     expression: str = ""
+    known: str = ""
 
     def words(self) -> list[str]:
         """Say what holds, condition by condition, for the person at the page; always at least one."""
@@ -81,6 +84,8 @@ class Filters:
             parts.append(f"within {self.region}")
         if self.expression:
             parts.append(self.expression)
+        if self.known:
+            parts.append(self.known)
         return parts
 
 

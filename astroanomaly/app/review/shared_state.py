@@ -14,6 +14,7 @@ import numpy as np
 
 from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
+from astroanomaly.app.review.known_objects import KnownObjects
 from astroanomaly.app.review.truth_columns import truth_columns
 from astroanomaly.errors import BusyError, ConfigError, LabelError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
@@ -58,6 +59,8 @@ class SharedState:
         The audit set, and how often one was drawn.
     held_out
         What labels were held out of, and the scores that came of it; see `astroanomaly.app.review.held_out`.
+    known_objects
+        What catalogues know of the objects.
     revision
         Grows whenever verdicts or scores change; a page compares it with what it has shown.
     """
@@ -76,6 +79,7 @@ class SharedState:
         self._origins: dict[str, dict[str, str]] = {}
         self.features: Callable[[Sequence[str]], np.ndarray] | None = None  # (n, D) float32, once there are some
         self.held_out: tuple[Any, np.ndarray] | None = None
+        self.known_objects = KnownObjects(session.path)
         self.revision = 0
         self.verdicts = 0  # events that change what can be learnt
         self.last_verdict_at = 0.0  # when the last of them came, on the monotonic clock
@@ -102,6 +106,7 @@ class SharedState:
                 return set()
             first, self._refreshed = not self._refreshed, now
             self._read_audit()
+            self.revision += self.known_objects.refresh()
             events = self.labels.events() if first else self.labels.news(after=self.consensus.last)
             if not events:
                 return set()
@@ -317,7 +322,12 @@ class SharedState:
         if filters.region:
             free &= self._cached(f"region {filters.region}", lambda: within(filters.region, *self.cache.positions))
         if filters.expression:
-            free &= self._cached(f"where {filters.expression}", lambda: self._where(filters.expression))
+            key = f"where {filters.expression} {self.known_objects.version}"
+            free &= self._cached(key, lambda: self._where(filters.expression))
+        if filters.known:
+            key = f"{filters.known} {self.known_objects.version}"
+            find, count = self.cache.find, len(self.cache)
+            free &= self._cached(key, lambda: self.known_objects.passing(filters.known, find, count))
         return free
 
     def _by_label(self, labels: str) -> np.ndarray:
@@ -360,11 +370,13 @@ class SharedState:
 
     def _where(self, expression: str) -> np.ndarray:
         ra, dec = self.cache.positions
+        known = self.known_objects if self.known_objects.is_named_in(expression) else None
         parts, start = [], 0
         for shard in self.cache.shards:
             stop = start + len(shard)
             columns: dict[str, Any] = {name: np.asarray(values) for name, values in shard.columns().items()}
-            columns = {"ra": ra[start:stop], "dec": dec[start:stop], **columns}
+            more = known.columns(shard.ids) if known is not None else {}
+            columns = {**more, "ra": ra[start:stop], "dec": dec[start:stop], **columns}
             parts.append(np.broadcast_to(evaluate(expression, columns), (len(shard),)))
             start = stop
         return np.concatenate(parts)

@@ -19,7 +19,7 @@ from astroanomaly.imaging.compass import Compass, sexagesimal
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.painting import grey_map
 from astroanomaly.records import Progress, counted
-from astroanomaly.session.outputs.links import links
+from astroanomaly.session.outputs.links import links, reference_link
 from astroanomaly.session.outputs.pictures import Palette, marks, png, render
 from astroanomaly.session.outputs.provenance import public
 
@@ -160,10 +160,25 @@ def _lines(row: Any, compass: Compass | None, width: int) -> Sequence[str]:
     lines += [f"<q>{_text(row['note'])}</q>"] if row["note"] else []
     if "merged_ids" in row.colnames and row["merged_ids"]:
         lines.append(f"merged with {_text(row['merged_ids'])}")
+    lines += _known(row)
     field = 60.0 if compass is None else compass.scale_arcsec * width * _FIELDS_IN_LINK
     found = " · ".join(f'<a href="{escape(address)}">{name}</a>' for name, address in links(ra, dec, field))
     lines += [f"<small>{found}</small>"] if found else []
     return [f"<p>{line}</p>" for line in lines]
+
+
+def _known(row: Any) -> list[str]:
+    """Say who knows an object, if it was looked up."""
+    if "known" not in row.colnames:
+        return []
+    if not row["known_in"]:
+        return [] if np.ma.is_masked(row["known_matches"]) else ["not known where it was looked up"]
+    words = [f"known as <b>{_text(row['known'])}</b>", _text(row["known_type"]), f"in {_text(row['known_in'])}"]
+    words += [f"{float(row['known_separation'].to_value('arcsec')):.2f}″ away"]
+    address = reference_link(str(row["known_reference"]))
+    named = _text(row["known_reference"])
+    words += [f'<a href="{escape(address)}">{named}</a>' if address else named]
+    return [", ".join(word for word in words if word)]
 
 
 def _text(value: Any) -> str:

@@ -7,6 +7,7 @@ from concurrent.futures import wait
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from bokeh.document import Document
 from bokeh.events import ButtonClick, MouseMove
 
@@ -744,3 +745,50 @@ def test_a_damaged_cutout_is_named_and_gets_no_verdict(new_session):
     finally:
         learner.close()
         shared.close()
+
+
+def test_the_inspector_says_what_is_known(page):
+    ids, cache = page.state.page.ids, page.shared.cache
+    entries = Table(
+        {
+            "name": ["<script>alert(1)</script>"], "type": ["lens & arc"], "bibcode": ["2021ApJ...909...27H"],
+            "ra": [cache[ids[0]].ra], "dec": [cache[ids[0]].dec],
+        }
+    )  # fmt: skip
+    other = entries.copy()
+    other["bibcode"] = ["javascript:alert(2)"]
+    assert not page.sidebar.known.visible
+    page.state.inspect()
+    page.flush()
+    assert page.inspector.known.text == ""
+    page.shared.session.crossmatch({"<b>mine</b>": entries, "other": other}, ids=ids[:2])
+    page.shared.refresh()
+    page._tick()
+    page.flush()
+    text = page.inspector.known.text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;, lens &amp; arc, 0.00″" in text
+    assert "&lt;b&gt;mine&lt;/b&gt;" in text
+    assert 'href="https://ui.adsabs.harvard.edu/abs/2021ApJ...909...27H/abstract"' in text
+    assert "javascript:alert(2)" in text
+    assert text.count("href=") == 1
+    assert "<script" not in text
+    press(page, "ArrowRight")
+    assert "nothing within 2″" in page.inspector.known.text
+    page.state.set_options(ordering="score")
+    page.flush()
+    assert page.sidebar.known.visible
+    page.sidebar.known.value = "known"
+    assert page.state.page.ids == ids[:1]
+    assert page.state.filters.known == "known"
+
+
+def test_what_is_known_is_hidden_blind(page):
+    ids = page.state.page.ids
+    place = page.shared.cache[ids[0]]
+    page.shared.session.crossmatch({"mine": Table({"ra": [place.ra], "dec": [place.dec]})}, ids=ids)
+    page.shared.refresh()
+    page.state.set_filters(labels=NOT_MINE)
+    page.state.inspect()
+    page.flush()
+    assert page.state.is_hidden(page.state.current)
+    assert page.inspector.known.text == ""

@@ -28,6 +28,7 @@ from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.shown_cutout import ShownCutout
 from astroanomaly.app.view.panels.auxiliary import AuxiliaryPictures
 from astroanomaly.app.view.panels.colour_bar import ColourBar
+from astroanomaly.app.view.panels.known import known_text
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, pan_tools, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
@@ -124,14 +125,15 @@ class Inspector:
         self.back.on_click(act(state.inspect))
         self.history = Div(disable_math=True, width=_INFO_WIDTH_PX, name="history", css_classes=["aa-wide"])
         self.columns = Div(disable_math=True, width=_INFO_WIDTH_PX, name="columns", css_classes=["aa-wide"])
+        self.known = Div(disable_math=True, width=_INFO_WIDTH_PX, name="known", css_classes=["aa-wide"])
         self.reveal = Toggle(label="show what may tell the class", visible=False, name="reveal")
         self.reveal.on_change("active", lambda attr, old, new: act(self._tell)())
         single = len(layout.bands) == 1  # the same again
         small = [*([] if single else self.figures[1:]), *self.planes.figures]
         self.bands = Row(*small, spacing=4, styles=_WRAP_STYLE)
         info = Column(
-            self.title, self.position, Row(self.copy, self.similar, spacing=6), self.links, self.note, self.history,
-            self.columns, self.reveal,
+            self.title, self.position, Row(self.copy, self.similar, spacing=6), self.links, self.known, self.note,
+            self.history, self.columns, self.reveal,
             width=_INFO_WIDTH_PX + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
             styles={"padding": "8px 10px"},
         )  # fmt: skip
@@ -339,6 +341,7 @@ class Inspector:
         if hidden and self.saliency.active:
             self.saliency.active = False
         self._tell_columns(hidden)
+        self.known.text = "" if hidden else known_text(state.shared.known_objects, object_id)
         mark = state.mark(object_id)
         score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(state.name_of(object_id))}</b>"]

@@ -8,6 +8,7 @@ from typing import Any
 from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch, TextInput, Widget
 
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters
+from astroanomaly.app.review.known_objects import STATES
 from astroanomaly.app.review.page_state import PAGE_SIZES, ViewState
 from astroanomaly.app.review.page_status import label_counts
 from astroanomaly.app.review.paging import ORDERINGS
@@ -24,7 +25,7 @@ _HALF_WIDTH_PX = 112
 _SHORT_NAME, _SHORT_COUNT = 8, 1000  # letters of classes, and counts, that fit two in a line
 _AUTOMATIC = "automatic (best informed)"
 _RESTART, _NEWER = "restart from the top", "use newer ranking"
-_FILTERS = ("labels", "annotator", "lowest", "highest", "region", "expression")
+_FILTERS = ("labels", "annotator", "lowest", "highest", "region", "expression", "known")
 
 
 class Sidebar:
@@ -46,6 +47,7 @@ class Sidebar:
         self.highest = NumericInput(title="maximum score", mode="float", width=_HALF_WIDTH_PX)
         self.region = TextInput(title="sky region: RA Dec radius", placeholder="150.1 +2.2 0.5deg", width=_WIDTH_PX)
         self.expression = TextInput(title="catalogue columns", placeholder="mag < 22 and size > 3", width=_WIDTH_PX)
+        self.known = Select(title="in catalogues", options=[("", "known or not"), *STATES], width=_WIDTH_PX)
         self.page_size = Select(title="objects per page", options=[str(n) for n in PAGE_SIZES], width=_HALF_WIDTH_PX)
         self.click = Select(title="marking labels as", options=[*classes[1:], NOMINAL], width=_HALF_WIDTH_PX - 14)
         self.marking = Switch(active=False, name="mark_by_click")
@@ -91,7 +93,7 @@ class Sidebar:
         parts = [
             self.summary, self.counts, self.mode, self.ordering, self.by,
             Row(self.labels, self.annotator, spacing=8), Row(self.lowest, self.highest, spacing=8),
-            self.region, self.expression, self.wrong, Row(self.restart, self.clear, spacing=8),
+            self.region, self.expression, self.known, self.wrong, Row(self.restart, self.clear, spacing=8),
             Row(self.repeats, self.page_size, spacing=8), Row(self.click, marks, spacing=6), goes_on, by_rows,
             self.rest_nominal,
         ]  # fmt: skip
@@ -112,6 +114,7 @@ class Sidebar:
     def update(self, dirty: set[str]) -> None:
         """Show the state in the controls and count again."""
         state = self.state
+        self.known.visible = bool(state.shared.known_objects.known or state.filters.known)
         if dirty & {"options", "scores"}:
             self._syncing = True
             try:
@@ -128,7 +131,7 @@ class Sidebar:
                 self.by.value = state.by if state.by in state.shared.scores else ""
                 self.mode.value = "audit" if state.audit else "candidates"
                 for widget in (self.ordering, self.by, self.labels, self.annotator, self.lowest, self.highest,
-                               self.region, self.expression, self.repeats):  # fmt: skip
+                               self.region, self.expression, self.known, self.repeats):  # fmt: skip
                     widget.disabled = state.audit
                 self.clear.disabled = state.audit or (state.filters == Filters() and not state.rejected)
                 annotators = {who for consensus in state.shared.current_consensus().values() for who in consensus.votes}

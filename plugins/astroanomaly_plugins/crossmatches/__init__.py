@@ -1,0 +1,1 @@
+"""Crossmatch services: SIMBAD, NED and Gaia."""
