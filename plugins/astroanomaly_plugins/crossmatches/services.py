@@ -9,7 +9,7 @@ import numpy as np
 
 from astroanomaly import CrossmatchService, hookimpl
 from astroanomaly_plugins.crossmatches.tap import UPLOADED, uploaded_positions, within_most_rows
-from astroanomaly_plugins.vo.web import error
+from astroanomaly_plugins.shared.web import error
 
 if TYPE_CHECKING:
     from astropy.table import Table

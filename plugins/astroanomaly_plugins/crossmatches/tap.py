@@ -15,7 +15,7 @@ import numpy as np
 from astroanomaly import FetchError, fetch, read_votable
 from astroanomaly.cutting import quiet
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
-from astroanomaly_plugins.vo.web import Web, error
+from astroanomaly_plugins.shared.web import Web, error
 
 if TYPE_CHECKING:
     from astropy.table import Table
