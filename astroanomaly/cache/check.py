@@ -10,6 +10,7 @@ from pathlib import Path
 from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import look_at_npy, verify_json, verify_npy
 from astroanomaly.cache.index import read_part
+from astroanomaly.cache.layout import layout_from_plain
 from astroanomaly.cache.plan import read_description
 from astroanomaly.cache.shard import Shard
 from astroanomaly.errors import AstroAnomalyError, BusyError, UnreadableError
@@ -201,7 +202,7 @@ def _mend(path: Path) -> str:
 
 def _verify_description(path: Path) -> bool:
     content = read_description(path.parent)
-    schema.layout_from_plain(content.get("layout"), path)
+    layout_from_plain(content.get("layout"), path)
     return verify_json(content, path)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import cutout_checksums
+from astroanomaly.cache.layout import layout_to_plain
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import CacheError, PluginError
 from astroanomaly.records import CutoutBlock, Failure, Layout
@@ -137,7 +138,7 @@ def write_shard(file: h5py.File, name: str, layout: Layout, tasks: list[TaskCont
             "format": "astroanomaly-shard",
             "version": schema.VERSION,
             "uuid": name,
-            "layout": json.dumps(schema.layout_to_plain(layout)),
+            "layout": json.dumps(layout_to_plain(layout)),
             "first_task": min(task.ordinal for task in tasks),
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
         }

@@ -21,6 +21,7 @@ from astroanomaly.cache.cutouts import iter_cutouts
 from astroanomaly.cache.digest import digest_steps
 from astroanomaly.cache.ids import Ids
 from astroanomaly.cache.index import Index, load_index
+from astroanomaly.cache.layout import layout_from_plain
 from astroanomaly.cache.lost_shard import LostShard
 from astroanomaly.cache.object_tables import all_objects, columns_of, objects_near
 from astroanomaly.cache.pictures import Pictures
@@ -81,7 +82,7 @@ class Cache:
         folders = []
         for folder in (as_path(one, "the cache") for one in (path, *more)):
             content = read_description(folder)
-            layout = schema.layout_from_plain(content.get("layout"), folder / schema.CACHE_FILE)
+            layout = layout_from_plain(content.get("layout"), folder / schema.CACHE_FILE)
             folders.append((folder, layout, load_index(folder)))
             check_layouts(folders[0][:2], folders[-1][:2])
         cache = cls(folders)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
@@ -16,8 +15,8 @@ from astroanomaly.cache.file_digest import append_digest, verify_digest
 from astroanomaly.cache.new_file import NewFile
 from astroanomaly.cache.unwritten import refuse_unwritten
 from astroanomaly.errors import AstroAnomalyError, CacheError, DamagedError, UnreadableError
-from astroanomaly.files import atomic_path, parse_json
-from astroanomaly.records import Failure, Layout
+from astroanomaly.files import atomic_path
+from astroanomaly.records import Failure
 from astroanomaly.tables.column_names import clean_ucd
 from astroanomaly.tables.hdf5_content import check_content
 
@@ -38,8 +37,6 @@ __all__ = [
     "decode_text",
     "described_column",
     "has_digest",
-    "layout_from_plain",
-    "layout_to_plain",
     "new_hdf5",
     "open_hdf5",
     "plain_column",
@@ -51,7 +48,6 @@ __all__ = [
     "read_positions",
     "read_texts",
     "refuse_changed",
-    "stored_layout",
     "verify_hdf5",
 ]
 
@@ -69,8 +65,6 @@ _H5PY_ERRORS = (  # what it raises where bits of a file are others: the library,
 _BYTES_TOGETHER = 2**24  # that are read together where a file is read for damage alone
 _DIGEST = "digest"  # attribute of a file that ends with its digest
 INPUT_FOLDER = "inputs"  # FITS images that were given in memory
-_MAX_LAYOUT_LETTERS = 65_536  # HDF5 holds no longer attribute
-_CUT_ANEW = "Move it away and run the same ingest again: what it held is cut anew"
 _Kind = Literal["no coverage", "no position", "resolved"]
 _KINDS: dict[str, _Kind] = {"no coverage": "no coverage", "no position": "no position", "resolved": "resolved"}
 
@@ -367,55 +361,3 @@ def column_key(name: str) -> str:
 def column_name(key: str) -> str:
     """Undo `column_key`."""
     return unquote(key)
-
-
-def layout_to_plain(layout: Layout) -> dict[str, Any]:
-    """Turn a layout into JSON values."""
-    plain = {**asdict(layout), "bands": list(layout.bands), "units": list(layout.units)}
-    return {**plain, "auxiliary": list(layout.auxiliary)} if plain.pop("auxiliary") else plain
-
-
-def layout_from_plain(values: Any, path: Path) -> Layout:
-    """Make a layout from JSON values.
-
-    Raises
-    ------
-    CacheError
-        If anything is missing, of the wrong kind, or does not fit together.
-    """
-    try:
-        if not isinstance(values, dict):
-            raise TypeError("it is no object")
-        about = values.get("auxiliary", [])
-        if not all(isinstance(item, list) for item in (values["bands"], values["units"], about)):
-            raise TypeError("its bands, units and auxiliary planes are no lists")
-        if type(values["height"]) is not int or type(values["width"]) is not int:
-            raise TypeError("its height and width are no whole numbers")
-        return Layout(
-            bands=tuple(str(band) for band in values["bands"]),
-            height=values["height"],
-            width=values["width"],
-            dtype=str(values["dtype"]),
-            pixel_kind=values["pixel_kind"],
-            units=tuple(str(unit) for unit in values["units"]),
-            stretch=str(values["stretch"]),
-            auxiliary=tuple(map(str, about)),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise DamagedError(f"{path}: its layout is damaged ({why}); restore it from a copy") from error
-
-
-def stored_layout(attributes: Mapping[str, Any], path: Path) -> Layout:
-    """Read the layout that a shard has as one of its attributes.
-
-    Raises
-    ------
-    DamagedError
-        If it is missing or damaged.
-    """
-    text = attributes.get("layout")
-    if not isinstance(text, str | bytes) or len(text) > _MAX_LAYOUT_LETTERS:
-        raise DamagedError(f"{path}: its layout is missing or damaged; {_CUT_ANEW}")
-    where = f"{path}, attribute layout,"
-    return layout_from_plain(parse_json(text, where, kind=dict, error=DamagedError, remedy=_CUT_ANEW), path)

@@ -14,6 +14,7 @@ import numpy as np
 
 from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import cutout_checksums
+from astroanomaly.cache.layout import stored_layout
 from astroanomaly.cache.unwritten import refuse_unwritten, unwritten_rows
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import BandError, DamagedError
@@ -82,7 +83,7 @@ class Shard:
         with schema.open_hdf5(path) as file:
             schema.check_format(file.attrs, "shard", path)
             self.uuid = str(file.attrs["uuid"])
-            self._stored = schema.stored_layout(file.attrs, path)
+            self._stored = stored_layout(file.attrs, path)
             shape = (None, len(self._stored.bands), self._stored.height, self._stored.width)
             images = schema.check_dataset(file, "images", shape, "fu", path, chunks=False)
             if images.dtype.name != self._stored.dtype:
@@ -118,7 +119,7 @@ class Shard:
         """
         with schema.open_hdf5(path) as file:
             schema.check_format(file.attrs, "shard", path)
-            return cls(path, schema.stored_layout(file.attrs, path))
+            return cls(path, stored_layout(file.attrs, path))
 
     def __len__(self) -> int:
         return self._count

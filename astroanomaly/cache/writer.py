@@ -14,6 +14,7 @@ from typing import Any
 from astroanomaly.cache import schema
 from astroanomaly.cache.encoding import TaskContent, fit_block, write_shard
 from astroanomaly.cache.file_digest import signed_json
+from astroanomaly.cache.layout import layout_to_plain
 from astroanomaly.cache.plan import write_plan
 from astroanomaly.errors import BusyError, CacheError, StorageError
 from astroanomaly.files import locked, sync_folder, write_json
@@ -54,7 +55,7 @@ def create_cache(
                 "format": "astroanomaly-cache",
                 "version": schema.VERSION,
                 "created": now,
-                "layout": schema.layout_to_plain(layout),
+                "layout": layout_to_plain(layout),
                 "request": dict(description),
                 "facts": [asdict(fact) for fact in facts],
             }

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
+from astroanomaly.cache.layout import layout_from_plain
 from astroanomaly.cache.plan import read_description, read_facts, read_plan
-from astroanomaly.cache.schema import CACHE_FILE, INPUT_FOLDER, layout_from_plain
+from astroanomaly.cache.schema import CACHE_FILE, INPUT_FOLDER
 from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.config import FetchConfig, option_types
 from astroanomaly.errors import ConfigError, StorageError
