@@ -158,13 +158,15 @@ class BackboneConfig:
         "auto",
         "frozen features. last: of the end of the network; scales: of its last four stages, in the middle of the "
         "cutout, at the input's size and at three eighths of it; several: of the end and the last four stages; auto: "
-        "scales on the sky, last of pictures",
+        "last of pictures; on the sky scales of the bundled networks, several of others",
     )
 
     def chosen(self, views: str) -> BackboneConfig:
         """Return it with layers that are not ``auto``, for images on the ``sky`` or for a ``picture``."""
-        layers: Literal["scales", "last"] = "scales" if views == "sky" else "last"
-        return dataclasses.replace(self, layers=layers) if self.layers == "auto" else self
+        if self.layers != "auto":
+            return self
+        on_sky: Literal["scales", "several"] = "scales" if self.weights == "bundled" else "several"
+        return dataclasses.replace(self, layers=on_sky if views == "sky" else "last")
 
     def layers_of(self, views: str) -> str:
         """Return the layers of frozen features; ``auto``, kept by earlier versions, is ``several`` on the sky."""

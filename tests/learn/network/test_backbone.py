@@ -291,3 +291,4 @@ def test_layers_are_chosen_when_a_session_is_made_and_stay_what_they_were(views,
     assert BackboneConfig().layers_of(views) == kept  # as sessions and checkpoints of earlier versions have it
     assert BackboneConfig().chosen(views).layers == now
     assert BackboneConfig(layers="several").chosen(views).layers == "several"
+    assert BackboneConfig(weights="random").chosen(views).layers == kept
