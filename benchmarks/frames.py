@@ -151,7 +151,7 @@ class Network:
     def __init__(self):
         self.engine = Engine("auto")
         self.engine.expect(10_000)
-        self.backbone = build_backbone(NETWORK, several=True)
+        self.backbone = build_backbone(NETWORK, layers="several")
         self.run = self.engine.run(self.engine.place(self.backbone), "seen")
 
     def features(self, images):

@@ -188,7 +188,8 @@ class Trial:
             self.cache, self.settings["stretch"], self.settings["input"], np.random.default_rng((self.seed, 0))
         )
         classes = (NOMINAL, *self.case.kinds.values())
-        return RankerContext(classes, seen, self.settings["backbone"], self.seed, session.device, engine=session.engine)
+        backbone = self.settings["backbone"].chosen(seen.views)
+        return RankerContext(classes, seen, backbone, self.seed, session.device, engine=session.engine)
 
     @cached_property
     def _outside(self) -> frozenset[str]:
