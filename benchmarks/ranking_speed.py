@@ -76,7 +76,9 @@ def spread(values):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objects", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--layers", choices=("last", "several", "scales"), default="last", help="1280 features, 2048, 1536")
+    parser.add_argument(
+        "--layers", choices=("last", "several", "scales"), default="last", help="1280 features, 2048, 1536"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where there is room for 4 GB (default: the temporary folder)")
     arguments = parser.parse_args()
