@@ -171,7 +171,7 @@ def test_some_misses_are_counted_as_objects_without_coverage(sky, tmp_path):
     assert len(cache) == 18
     assert sorted((f.object_id, f.kind) for f in cache.failures) == [
         ("row-000004", "no coverage"),
-        ("row-000006", "failed"),
+        ("row-000006", "no position"),
     ]
     assert cache.facts["objects"].value == {
         "total": 20, "on_the_images": 18, "outside_all_images": 1, "without_a_valid_position": 1,
