@@ -166,6 +166,8 @@ def name_bands(
         named = [tile for tiles in by_hand for tile in tiles or ()]
         if None in by_hand and not (stamps and 2 * sum(tiles is not None for tiles in by_hand) >= len(groups)):
             raise BandError(f"--bands gives two images of one area the same name:{_clash(groups, given)}")
+        if stamps:
+            _refuse_single_bands(named)
         return named, "--bands", _failures(groups, by_hand)
     rules: tuple[Callable[[Sequence[Image]], list[str]], ...] = (
         lambda group: [image.header_band for image in group],
@@ -193,6 +195,21 @@ def name_bands(
     raise BandError(
         "the bands of these images cannot be told by header, extension or file name:"
         f"{describe(worst)}\n{_advice(worst, several=len(groups) > 1, stamps=stamps)}"
+    )
+
+
+def _refuse_single_bands(objects: Named) -> None:
+    """Refuse stamps of several bands of which nothing tells which show one object."""
+    bands = {band for images in objects for band in images}
+    if len(bands) < 2 or any(
+        len(images) > 1 or image.grid is not None for images in objects for image in images.values()
+    ):
+        return
+    first = [image for images in objects[:4] for image in images.values()]
+    raise BandError(
+        f"which of these images show one object in the bands {', '.join(sorted(bands))} is not known, since they have "
+        f"no WCS and their paths differ in more than the name of a known band:{describe(first)}\nCall them as in "
+        "a_g.fits and a_r.fits, or put the bands of an object into one file"
     )
 
 

@@ -490,3 +490,10 @@ def test_what_is_no_fits_file_is_called_by_what_it_is(tmp_path, content, words):
     (tmp_path / "x.fits").write_bytes(content)
     with pytest.raises(UnreadableError, match=rf"x\.fits cannot be read as FITS: it does not begin .*{words}"):
         ingest("fits", [tmp_path / "x.fits"], out=tmp_path / "c")
+
+
+def test_stamps_without_wcs_that_nothing_joins_are_refused_where_bands_are_named(tmp_path):
+    for name in ("a_Science", "a_Template", "b_Science", "b_Template"):
+        fits.writeto(tmp_path / f"{name}.fits", np.ones((8, 8), np.float32))
+    with pytest.raises(BandError, match=r"which of these images show one object in the bands S, T is not known"):
+        ingest("fits", tmp_path, bands=("S=*_Science.fits", "T=*_Template.fits"), out=tmp_path / "cache")
