@@ -4,7 +4,7 @@
 the median colour. ``centre``: the middle of the frame alone, on galaxies and on simulated objects, small and large in
 their frame; beside it, how far from the middle the unlabelled images differ from each other.
 
-All variants of a set have the same objects, labels and draws. The live ranker gives two figures: AUPRC after 10
+All variants of a set have the same objects, labels and draws. The instant ranker gives two figures: AUPRC after 10
 anomalies and 30 nominal objects drawn at random, and anomalies found in 50 verdicts from no label, where 5 % are
 anomalies. Rotation is not penalised here (`probe.invariance`). ``ASTROANOMALY_DATA`` names the folder of the data.
 """
@@ -201,6 +201,16 @@ def figures(features, widths, odd, seeds):
     return np.array(rows, float)
 
 
+def cells(values, base):
+    """Both figures with their scatter, and their paired differences to others with standard errors."""
+    apart = values - base
+    errors = apart.std(axis=0, ddof=1) / np.sqrt(len(apart))
+    return (
+        f"{values[:, 0].mean():.3f} ± {values[:, 0].std(ddof=1):.3f} | {apart[:, 0].mean():+.3f} ± {errors[0]:.3f} | "
+        f"{values[:, 1].mean():.1f} ± {values[:, 1].std(ddof=1):.1f} | {apart[:, 1].mean():+.1f} ± {errors[1]:.1f}"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("marks", "centre"))
@@ -224,13 +234,7 @@ def main():
         for variant, shown in itertools.islice(variants, arguments.first or None):
             values = figures(network.features(shown), widths, odd, arguments.seeds)
             base = values if base is None else base
-            apart = values - base
-            errors = apart.std(axis=0, ddof=1) / np.sqrt(len(apart))
-            cells = f"{values[:, 0].mean():.3f} ± {values[:, 0].std(ddof=1):.3f} | "
-            cells += f"{apart[:, 0].mean():+.3f} ± {errors[0]:.3f} | "
-            cells += f"{values[:, 1].mean():.1f} ± {values[:, 1].std(ddof=1):.1f} | "
-            cells += f"{apart[:, 1].mean():+.1f} ± {errors[1]:.1f}"
-            print(f"| {name} | {variant} | {cells} |", flush=True)
+            print(f"| {name} | {variant} | {cells(values, base)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 
 import numpy as np
 import torch
-from frames import SETS, Network, figures
+from frames import SETS, Network, cells, figures
 
 from astroanomaly.learn.preprocessing import resize
 
@@ -62,13 +62,7 @@ def main():
             widths = [layer.shape[1] for layer in kept]
             values = figures(np.concatenate(kept, axis=1), widths, odd, arguments.seeds)
             base = values if base is None else base
-            apart = values - base
-            errors = apart.std(axis=0, ddof=1) / np.sqrt(len(apart))
-            cells = f"{values[:, 0].mean():.3f} ± {values[:, 0].std(ddof=1):.3f} | "
-            cells += f"{apart[:, 0].mean():+.3f} ± {errors[0]:.3f} | "
-            cells += f"{values[:, 1].mean():.1f} ± {values[:, 1].std(ddof=1):.1f} | "
-            cells += f"{apart[:, 1].mean():+.1f} ± {errors[1]:.1f}"
-            print(f"| {name} | {variant} | {cells} |", flush=True)
+            print(f"| {name} | {variant} | {cells(values, base)} |", flush=True)
 
 
 if __name__ == "__main__":

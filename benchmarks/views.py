@@ -1,4 +1,4 @@
-"""What further views of an object bring to the live ranker: ``python benchmarks/views.py CACHE --truth T --anomaly A``.
+"""What further views bring to the instant ranker: ``python benchmarks/views.py CACHE --truth T --anomaly A``.
 
 Each view is an image of the object as the network gets it, changed: |I - I rotated by 180 degrees| (``asymmetry``), the
 middle half enlarged (``centre``), and square roots of the pixels (``roots``: faint parts brighter). Frozen features of

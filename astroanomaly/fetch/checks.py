@@ -117,10 +117,7 @@ def json_of(content: Path | bytes, what: str, kind: type[T]) -> T:
     """
     head = _head(content)
     _refuse_text(head, what, "JSON")
-    nbytes = len(content) if isinstance(content, bytes) else content.stat().st_size
-    if nbytes > _MAX_JSON_BYTES:
-        raise _error(what, f"the JSON has {nbytes / 1e6:.0f} MB, more than {_MAX_JSON_BYTES / 1e6:.0f}")
-    whole = content if isinstance(content, bytes) else content.read_bytes()
+    whole = _whole(content, what, "JSON", _MAX_JSON_BYTES)
     try:
         return parse_json(whole, "the JSON that came", kind=kind, error=FetchError, remedy="try again later")
     except FetchError as error:
@@ -162,12 +159,8 @@ def rows_of(content: Path | bytes, what: str, needed: Collection[str], separator
     FetchError
         If it is something else, or a row has more or fewer values than there are names: worth another try.
     """
-    head = _head(content)
-    nbytes = len(content) if isinstance(content, bytes) else content.stat().st_size
-    _refuse_text(head, what, "a table")
-    if nbytes > _MAX_ROWS_BYTES:
-        raise _error(what, f"the table has {nbytes / 1e6:.0f} MB, more than {_MAX_ROWS_BYTES / 1e6:.0f}")
-    text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", "replace")
+    _refuse_text(_head(content), what, "a table")
+    text = _whole(content, what, "table", _MAX_ROWS_BYTES).decode("utf-8", "replace")
     lines: list[list[str]]
     try:
         if separator.isspace():
@@ -183,6 +176,14 @@ def rows_of(content: Path | bytes, what: str, needed: Collection[str], separator
     if any(len(row) != len(names) for row in rows):
         raise _error(what, "the table is cut short or damaged", retryable=True)
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _whole(content: Path | bytes, what: str, kind: str, most: int) -> bytes:
+    """Return all of an answer, of ``most`` bytes at most."""
+    nbytes = len(content) if isinstance(content, bytes) else content.stat().st_size
+    if nbytes > most:
+        raise _error(what, f"the {kind} has {nbytes / 1e6:.0f} MB, more than {most / 1e6:.0f}")
+    return content if isinstance(content, bytes) else content.read_bytes()
 
 
 def _refuse_text(head: bytes, what: str, wanted: str) -> None:

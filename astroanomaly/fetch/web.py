@@ -168,7 +168,7 @@ def _answer(
 ) -> Response:
     """Ask an address and those that it sends to, each with the secret of its own host; return the last answer.
 
-    What a redirect says beside its address may have no end, and is not read. A form is sent on if it says so.
+    What a redirect says beside its address may have no end, and is not read. The form goes along after 307 and 308.
     """
     from requests import TooManyRedirects
 

@@ -12,7 +12,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.hookspecs import RankerContext
 from astroanomaly.learn.features.store import FeatureStore
-from astroanomaly.records import NOMINAL, Progress
+from astroanomaly.records import NOMINAL, Progress, drain
 
 __all__ = ["FEWEST", "Comparison", "compare_views"]
 
@@ -104,9 +104,7 @@ def compare_views(
         backbone = settings["backbone"].chosen(views)
         context = RankerContext((), seen, backbone, seed, session.device, engine=session.engine)
         store = FeatureStore.of(cache, context)
-        for report in store.compute(first=ids, only=()):
-            if progress is not None:
-                progress(report)
+        drain(store.compute(first=ids, only=()), progress)
         points = store.get(ids)  # (n, D)
         model = make_pipeline(
             StandardScaler(), Normalizer(), LogisticRegression(class_weight="balanced", max_iter=2000)

@@ -37,7 +37,7 @@ from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
-from astroanomaly.records import ANOMALY, NOMINAL, Progress
+from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
 from astroanomaly.session.caches import CacheRecord, cache_folders, portable_path, stored_place, write_records
 from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome, read_session
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
@@ -138,8 +138,8 @@ class SessionFolder(SessionHome):
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
         )
         seed = chosen["session"].seed
-        seen, own, ranker, advice = _what_the_model_sees(cache, chosen, classes, start_from, progress)
-        chosen["backbone"] = chosen["backbone"].chosen(seen.views)
+        seen, own, ranker, advice, backbone = _what_the_model_sees(cache, chosen, classes, start_from, progress)
+        chosen["backbone"] = backbone
         content: dict[str, Any] = {
             "format": "astroanomaly-session",
             "version": SESSION_VERSION,
@@ -293,8 +293,7 @@ class SessionFolder(SessionHome):
     def features(self, ids: Sequence[str]) -> np.ndarray:
         """Frozen features of some objects, computed where they are missing: ``(n, D)`` float32."""
         store = FeatureStore.of(self.cache, self.context)
-        for _ in store.compute(first=ids, only=()):
-            pass
+        drain(store.compute(first=ids, only=()))
         return store.get(ids)
 
     def points(self, ids: Sequence[str], progress: Callable[[Progress], None] | None = None) -> np.ndarray:
@@ -304,24 +303,23 @@ class SessionFolder(SessionHome):
         """
         store = FeatureStore.of(self.cache, self.context)
         seed, audit = self.context.seed, frozenset(self.labels.audit)
-        for report in store.compute(first=[*FeatureScaler.sample(store, seed, audit), *ids], only=()):
-            if progress is not None:
-                progress(report)
+        drain(store.compute(first=[*FeatureScaler.sample(store, seed, audit), *ids], only=()), progress)
         return FeatureScaler.of(store, seed, audit).transform(store.get(ids))
 
 
 def _what_the_model_sees(
     cache: Cache,
-    chosen: dict[str, Any],
+    chosen: Mapping[str, Any],
     classes: Sequence[str],
     start_from: str | Path | None,
     progress: Callable[[Progress], None] | None,
-) -> tuple[ModelInput, tuple[str, ...], str, tuple[Advice, ...]]:
+) -> tuple[ModelInput, tuple[str, ...], str, tuple[Advice, ...], BackboneConfig]:
     """Measure stretch and views on the cache, or take them, classes, layers and ranker from a checkpoint."""
+    backbone: BackboneConfig = chosen["backbone"]
     own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
     if start_from is None:
         seen, advice = look_at(cache, chosen["stretch"], chosen["input"], chosen["session"].seed, progress)
-        return seen, own, "", advice
+        return seen, own, "", advice, backbone.chosen(seen.views)
     from astroanomaly.learn.network.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.load(Path(start_from))
@@ -332,10 +330,11 @@ def _what_the_model_sees(
             "leave --classes out, or start without --from"
         )
     seen = checkpoint.model_input
-    layers = checkpoint.backbone.layers_of(seen.views)
-    chosen["backbone"] = dataclasses.replace(chosen["backbone"], layers=layers)
+    if backbone.layers == "auto":
+        layers: Any = checkpoint.backbone.layers_of(seen.views)
+        backbone = dataclasses.replace(backbone, layers=layers)
     views = Advice.on_views(seen.views, f"as in the checkpoint {start_from}")
-    return seen, tuple(checkpoint.classes), checkpoint.ranker, (views,)
+    return seen, tuple(checkpoint.classes), checkpoint.ranker, (views,), backbone
 
 
 @contextlib.contextmanager

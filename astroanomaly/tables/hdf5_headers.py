@@ -1,4 +1,4 @@
-"""Check by plain bytes what HDF5 would loop over for ever: headers of objects, and the heaps that hold their texts.
+"""Check by plain bytes what HDF5 would loop over for ever or crash on: headers of objects, heaps of their texts.
 
 The names of the fields are those of the "HDF5 File Format Specification", versions 2 and 3.
 """

@@ -170,10 +170,6 @@ def entry_columns(table: Table) -> dict[str, str]:
     return {what: name for what, name in chosen.items() if name is not None}
 
 
-def _name_column(names: list[str]) -> str | None:
-    return find_name(names, (*_NAMES, *ID_NAMES))
-
-
 def _only(ucds: dict[str, str], wanted: str) -> str | None:
     """Return the only column with a UCD, or one below it."""
     found = [name for name, ucd in ucds.items() if ucd == wanted or ucd.startswith(f"{wanted}.")]

@@ -84,13 +84,6 @@ def read_regions(content: str, where: str) -> Table:
     return table
 
 
-def _plain(value: Any) -> float:
-    """Return a size in arcsec, or in pixels; NaN without one."""
-    if value is None:
-        return float("nan")
-    return float(value.to_value("arcsec")) if hasattr(value, "to_value") else float(value)
-
-
 def _middle(region: Any) -> Any:
     for name in ("center", "vertices", "start"):
         place = getattr(region, name, None)

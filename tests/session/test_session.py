@@ -208,6 +208,7 @@ def test_a_session_starts_from_anothers_checkpoint(session, tmp_path, ranker):
     other = make_cache(tmp_path / "d", prefix="d", seed=5)
     started = Session.create(tmp_path / "t", other, settings=TINY, start_from=checkpoint)
     assert started.model_input == session.model_input
+    assert started.context.backbone.layers == session.context.backbone.layers
     started.score()
     assert len(started.scores()[0]) == 60
     assert started.last_round.ranker == ranker

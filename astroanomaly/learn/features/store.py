@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,7 +208,7 @@ class FeatureStore:
 
     # ----------------------------------------------------------------------------------------------------- computing
 
-    def compute(self, first: Sequence[str] = (), only: Sequence[str] | None = None) -> Iterator[Progress]:
+    def compute(self, first: Sequence[str] = (), only: Sequence[str] | None = None) -> Generator[Progress, None, None]:
         """Compute what is missing, in random order; drain the generator, or stop it at any time.
 
         Parameters

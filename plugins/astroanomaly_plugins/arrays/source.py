@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,6 @@ from astroanomaly_plugins.shared.folders import is_ours
 
 __all__ = ["ArrayOptions", "ArraySource", "register_sources"]
 
-_log = logging.getLogger(__name__)
 _READERS = {"npy": NPY, "npz": NPZ, "hdf5": HDF5, "zarr": ZARR, "meds": MEDS}
 _MAGIC = ((b"\x93NUMPY", "npy"), (b"PK\x03\x04", "npz"), (b"\x89HDF\r\n\x1a\n", "hdf5"), (b"SIMPLE  =", "meds"))
 _SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".zarr", ".fits", ".fz")

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,7 +47,6 @@ from astroanomaly_plugins.shared.positions import Positions
 
 __all__ = ["EuclidOptions", "EuclidSource", "register_sources"]
 
-_log = logging.getLogger(__name__)
 _OBJECTS_PER_TASK = 250  # fetched one by one: what a kill can cost is only reading again what is kept
 _OWN_COLUMNS = ("tile", "archive")
 

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,7 +45,6 @@ from astroanomaly_plugins.shared.positions import Positions, read_positions
 
 __all__ = ["HipsOptions", "HipsSource", "register_sources"]
 
-_log = logging.getLogger(__name__)
 _COLOURS = ("R", "G", "B")
 _OBJECTS_PER_TASK = 128
 _CELL_DEG = 1.0  # neighbours on the sky are asked for after one another: they share tiles of the survey

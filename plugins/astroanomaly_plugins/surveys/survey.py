@@ -281,11 +281,7 @@ class SurveySource(ABC):
                 at = np.array([row])
                 own = {name: values[at] for name, values in table.items() if name.startswith(COLUMN)}
                 own |= {COLUMN + name: np.array([value]) for name, value in self._provenance(asked, found).items()}
-                cuts = {
-                    name: payload[name]
-                    for name in ("bands", "size", "nodata", "min_coverage", "auxiliary")
-                    if name in payload
-                }
+                cuts = {name: payload[name] for name in _OF_THE_CUT if name in payload}
                 place = {"id": np.asarray(table["id"])[at], "ra": np.array([asked.ra]), "dec": np.array([asked.dec])}
                 (item,) = read_tile(Task("object", {**cuts, "tiles": [tile.plain]}, {**place, "x": x, "y": y, **own}))
             except (UnreadableError, OSError) as error:
