@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import logging
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,9 +85,8 @@ def load_plugins() -> Registry:
     registry = Registry()
     wanted = os.environ.get(ENVIRONMENT_VARIABLE)
     names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
-    points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
-    for point in points:
-        package = point.dist.name if point.dist else "an unknown package"
+    installed = _entry_points(tuple((folder, _changed_at(folder)) for folder in sys.path))
+    for point, package in installed:
         if names is not None and point.name not in names:
             continue
         try:
@@ -96,11 +97,26 @@ def load_plugins() -> Registry:
             reason = f"{type(error).__name__}: {error}"
             _log.warning("plugin %s of %s was skipped: %s", point.name, package, reason)
             registry.broken.append(BrokenPlugin(point.name, package, reason))
-    for name in sorted((names or set()) - {point.name for point in points}):
+    for name in sorted((names or set()) - {point.name for point, _ in installed}):
         registry.broken.append(
             BrokenPlugin(name, "none", f"{ENVIRONMENT_VARIABLE} names it, but no installed package has it")
         )
     return registry
+
+
+def _changed_at(folder: str) -> int:
+    """Return when a folder of the module path last changed: a package was installed there, or removed."""
+    try:
+        return os.stat(folder or os.curdir).st_mtime_ns
+    except OSError:  # there is no such folder
+        return 0
+
+
+@functools.lru_cache(maxsize=1)
+def _entry_points(path: tuple[tuple[str, int], ...]) -> list[tuple[importlib.metadata.EntryPoint, str]]:
+    """Return the entry points of installed plugins, and the package of each; reading them takes as long as the rest."""
+    points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
+    return [(point, point.dist.name if point.dist else "an unknown package") for point in points]
 
 
 class _NameClashError(Exception):

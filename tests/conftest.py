@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# three test processes share two cores: several threads in each only wait for one another; before torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("steady", deadline=None)  # how long an example takes says more of the machine
 hypothesis.settings.load_profile("steady")
 

@@ -90,7 +90,7 @@ def text_of(page):
     )
 
 
-def wait_for(what, seconds=30):
+def wait_for(what, seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if what():

@@ -21,13 +21,13 @@ def run(program, *words, key=0, timeout=600):
 
 @pytest.mark.slow
 def test_damaged_and_hostile_files_are_refused_or_recorded(tmp_path):
-    rows, complaint, status = run("fuzz.py", "--inputs", 2000, "--seed", 1, "--processes", 2, "--out", tmp_path)
+    rows, complaint, status = run("fuzz.py", "--inputs", 1000, "--seed", 1, "--processes", 2, "--out", tmp_path)
     names, all_kinds = rows["kind"][:-3], rows["all"][:-3]  # but for shares, seconds and memory
     figures = {name: int(number.replace(",", "")) for name, number in zip(names, all_kinds, strict=True)}
     assert status == 0, complaint
-    assert 1990 < figures["inputs"] < 2040
-    assert figures["refused"] > 300  # it is not that nothing was damaged
-    assert figures["same"] > 100  # nor that nothing can be read
+    assert 990 < figures["inputs"] < 1040
+    assert figures["refused"] > 150  # it is not that nothing was damaged
+    assert figures["same"] > 50  # nor that nothing can be read
     kinds = rows.keys() - {"kind", "all", "---"}
     documented = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     assert [kind for kind in kinds if f"| {kind} | {rows[kind][-3]} |" not in documented] == []

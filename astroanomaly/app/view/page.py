@@ -147,9 +147,9 @@ class Page:
                 lambda click: self.act(lambda: self._clicked(click))(),
                 annotator=annotator,
             )
-        parts = {"bus": self.bus, "views": self.header.views, "body": self.body}
-        self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
-        self.bus.js_on_change("view", CustomJS(args=parts, code=asset("views.js")))
+            parts = {"bus": self.bus, "views": self.header.views, "body": self.body}
+            self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
+            self.bus.js_on_change("view", CustomJS(args=parts, code=asset("views.js")))
         document.on_session_destroyed(lambda context: self._save_preferences())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)
         self.flush()

@@ -36,7 +36,7 @@ def started(new_session):
         shared.close()
 
 
-def wait_for(learner, what, seconds=90):
+def wait_for(learner, what, seconds=300):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         learner.shared.refresh()
