@@ -57,7 +57,7 @@ def paper_steps(
         As in `astroanomaly.benchmark.run.benchmark_steps`; the first class is the one that steps, ways of labelling
         and numbers of labels are compared on.
     preset
-        ``full``: as published; ``small``: a tenth of the labels and steps at 64 px, to see that all of it works.
+        ``full``: as published; ``small``: a tenth of the labels, a twentieth of the steps, 48 px.
     settings
         Settings by section; network and size of the input are those of the paper, or of the preset, unless given.
     truth_options

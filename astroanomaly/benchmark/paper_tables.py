@@ -9,7 +9,7 @@ from typing import Any
 
 from astroanomaly.benchmark.pages import Part, command, heading, picture, table, text
 from astroanomaly.benchmark.published import CLASS_NAMES, SOURCES, Published, published
-from astroanomaly.benchmark.report import between, circumstances
+from astroanomaly.benchmark.report import between, circumstances, signed
 from astroanomaly.benchmark.statistics import Interval, Row, differences, last_rounds, of_round, per_seed
 from astroanomaly.benchmark.studies import Study
 
@@ -46,8 +46,8 @@ _OTHER_POOLS = (
     "pool as about the program."
 )
 _NO_REPRODUCTION = (
-    "This is the small preset: a tenth of the labels and of the training steps, at 64 px. It shows that every study "
-    "runs. Its figures are no reproduction and must not be compared with the published ones."
+    "This is the small preset: a tenth of the labels, a twentieth of the training steps, 48 px. It shows that every "
+    "study runs. Its figures are no reproduction and must not be compared with the published ones."
 )
 
 
@@ -133,7 +133,7 @@ def _class_rows(usual: Measured) -> Iterator[tuple[str, ...]]:
             yield (ranker, _class_name(name), *_cells(rows))
         if len(usual.study.anomalies) > 1:
             means = (Interval.of(per_seed(of_round(mine, key))) for key in _COLUMNS)
-            yield (ranker, "mean of classes", *(between(one, 3) for one in means))
+            yield (ranker, "mean of classes", *(between(one, 3, most=1) for one in means))
 
 
 def _varied_rows(name: str, measured: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
@@ -154,17 +154,12 @@ def _varied_rows(name: str, measured: Sequence[Measured]) -> Iterator[tuple[str,
         start = next(iter(rows))
         for row, results in rows.items():
             change = differences([*rows[start], *results], start, row, "auprc") if row != start else None
-            yield (ranker, row, *_cells(last_rounds(results)), "" if change is None else _signed(change))
+            yield (ranker, row, *_cells(last_rounds(results)), "" if change is None else signed(change))
 
 
 def _cells(rows: Sequence[Row]) -> Iterator[str]:
     for key in _COLUMNS:
-        yield between(Interval.of([float(row[key]) for row in rows]), 3)
-
-
-def _signed(found: Interval) -> str:
-    text_ = between(found, 3)
-    return f"+{text_}" if found.mean > 0 else text_
+        yield between(Interval.of([float(row[key]) for row in rows]), 3, most=1)
 
 
 def _published_table(name: str) -> Part:
@@ -195,7 +190,9 @@ def _rounds(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
             for number in sorted({row["round"] for row in one.results}):
                 chosen = [row for row in one.results if (row["ranker"], row["round"]) == (ranker, number)]
                 labels = Interval.of([row["labelled_anomaly"] + row["labelled_nominal"] for row in chosen])
-                means = (between(Interval.of([float(row[key]) for row in chosen]), 3) for key in ("auroc", "auprc"))
+                means = (
+                    between(Interval.of([float(row[key]) for row in chosen]), 3, most=1) for key in ("auroc", "auprc")
+                )
                 rows.append((one.study.name, ranker, str(number), f"{labels.mean:.0f}", *means))
     return rows
 

@@ -28,7 +28,7 @@ from astroanomaly.benchmark.statistics import (
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.options import LabelOptions
 
-__all__ = ["between", "circumstances", "command_of", "sections", "words_of", "write_page", "write_report"]
+__all__ = ["between", "circumstances", "command_of", "sections", "signed", "words_of", "write_page", "write_report"]
 
 _REPORTED_METRICS = (*SHOWN, "top_100")
 _COMPARED_METRICS = ("auroc", "auprc", "average_precision", "precision_20", "precision_100", "found")
@@ -152,7 +152,7 @@ def sections(results: Sequence[Row], rankers: Sequence[str], *, honest_expert: b
         for ranker in rankers[1:]:
             found = {key: differences(results, rankers[0], ranker, key) for key in compared}
             count = max(one.count for one in found.values())
-            rows.append((ranker, str(count), *(_signed(one) for one in found.values())))
+            rows.append((ranker, str(count), *(signed(one) for one in found.values())))
         yield from _table(("ranker", "pairs", *map(_word, compared)), rows)
     if honest_expert:
         yield from _found(results, rankers, names)
@@ -274,15 +274,19 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else ""
 
 
-def _signed(found: Interval) -> str:
+def signed(found: Interval) -> str:
+    """Write the mean of a difference with its interval: ``+0.119 (-0.186 to +0.424)``."""
     if not math.isfinite(found.half):
         return f"{found.mean:+.3f}" if math.isfinite(found.mean) else ""
     return f"{found.mean:+.3f} ({found.mean - found.half:+.3f} to {found.mean + found.half:+.3f})"
 
 
-def between(found: Interval, digits: int) -> str:
-    """Write a mean with its interval: ``0.61 (0.58 to 0.64)``; the mean alone where one value is no interval."""
+def between(found: Interval, digits: int, most: float = math.inf) -> str:
+    """Write a mean with its interval, cut at 0 and the largest possible value: ``0.61 (0.58 to 0.64)``.
+
+    One value is no interval: it is written alone.
+    """
     if not math.isfinite(found.half):
         return _number(found.mean, digits)
-    low, high = found.mean - found.half, found.mean + found.half
+    low, high = max(found.mean - found.half, 0), min(found.mean + found.half, most)
     return f"{found.mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

@@ -122,7 +122,8 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--preset",
         choices=list(PRESETS),
-        help="with --paper: full, as published; small: a tenth of the labels and steps, in minutes (default: full)",
+        help="with --paper: full, as published; small: a tenth of the labels, a twentieth of the steps, in minutes "
+        "(default: full)",
     )
     set_flag(parser, "input.size=128")
 

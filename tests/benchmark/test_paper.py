@@ -103,7 +103,8 @@ def check_page(out):
     rows = rows_of(out / "studies" / "usual")
     ends = [float(row["auprc"]) for row in rows if row["round"] == "2"]
     half = stats.t.ppf(0.975, 1) * np.std(ends, ddof=1) / np.sqrt(2)
-    shown = f"{np.mean(ends):.3f} ({np.mean(ends) - half:.3f} to {np.mean(ends) + half:.3f})"
+    low, high = max(np.mean(ends) - half, 0), min(np.mean(ends) + half, 1)  # what a share can be
+    shown = f"{np.mean(ends):.3f} ({low:.3f} to {high:.3f})"
     line = next(line for line in page.splitlines() if line.startswith("| fixmatch | cross |"))
     assert shown in line
     for table_name in ("classes", "iterations", "learning", "labels"):
