@@ -25,7 +25,7 @@ _STRUCTURE = re.compile(
     rb"(?:HIERARCH +)?(BITPIX|NAXIS\d{0,3}|PCOUNT|GCOUNT|TFIELDS|THEAP|ZBITPIX|ZNAXIS\d{0,3}|ZTILE\d{1,3}) *=",
     re.IGNORECASE,
 )
-_WORDS = re.compile(rb"(?:HIERARCH +)?(?:(GROUPS|ZIMAGE) *= *([TF])(?= |/|$)|(XTENSION) *= *'([^']*)')", re.IGNORECASE)
+_WORDS = re.compile(rb"(?:HIERARCH +)?(?:(GROUPS|ZIMAGE) *= *([^ /]*)|(XTENSION) *= *'([^']*)')", re.IGNORECASE)
 _WHOLE = re.compile(rb"[+-]?\d{1,19}$")
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _SKIP_BYTES = 2**20
@@ -263,7 +263,10 @@ class _Header:
         kind = self._words.get("XTENSION", "")
         if kind in ("BINTABLE", "A3DTABLE", "TABLE"):
             self._check_table(axes, width, extra)
-            if self._words.get("ZIMAGE") == "T":
+            compressed = self._words.get("ZIMAGE", "F")
+            if compressed not in ("T", "F"):  # libraries differ in what they take it for
+                raise _RefusedError(f"{self}: ZIMAGE is {compressed[:20]!r}; expected T or F")
+            if compressed == "T":
                 self._check_compressed(axes, extra, nbytes)
         else:
             self._check_pixels(axes)

@@ -60,7 +60,7 @@ def _in_degrees(unit: Any, name: str, where: str) -> float:
     from astropy import units as u
 
     parsed = u.Unit(unit, parse_strict="silent")
-    if not parsed.is_equivalent(u.deg):
+    if not isinstance(parsed, u.UnitBase) or not parsed.is_equivalent(u.deg):  # several units with commas are no unit
         raise CatalogError(
             f"{where}: the position column {name!r} is in {unit}, expected an angle: say which unit it is in with "
             "--unit, as in --unit deg, --unit rad or --unit hour"

@@ -78,6 +78,7 @@ def with_tiles(**cards):
         (with_tiles(ZNAXIS1="4000000000"), "an image of 32 GB is stored in 32 bytes"),
         (with_tiles(ZTILE1="4000000000"), "a tile of 8 GB is stored in 32 bytes"),
         (with_tiles(ZBITPIX="5"), "ZBITPIX is 5"),
+        (with_tiles(ZIMAGE="'1QB(9)'", ZNAXIS2="-9223372036854775808"), "ZIMAGE is \"'1QB(9)'\"; expected T or F"),
     ],
 )
 def test_headers_that_cannot_be_are_refused(tmp_path, content, words):

@@ -248,6 +248,11 @@ def test_positions_in_a_unit_that_is_no_angle(tmp_path):
     columns.write(tmp_path / "c.fits")
     with pytest.raises(CatalogError, match="expected an angle"):
         read_catalog(tmp_path / "c.fits")
+    (tmp_path / "c.cat").write_text(
+        "# 1 NUMBER id\n# 2 ALPHA_J2000 ra [deg]\n# 3 DELTA_J2000 dec [deg,,]\n1 10.5 -3.2\n"
+    )
+    with pytest.raises(CatalogError, match="is in .*deg,.*, expected an angle"):
+        read_catalog(tmp_path / "c.cat")
 
 
 @pytest.mark.parametrize(

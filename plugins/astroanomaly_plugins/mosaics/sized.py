@@ -70,7 +70,7 @@ def object_sides(catalog: Catalog, column: str, factor: float, scale: float | No
         sides, said = plain * (scale or 1.0), words or "pixels, as no unit is stated and there is no WCS"
     else:
         unit = u.Unit(words or "arcsec", parse_strict="silent")
-        if scale is None or not unit.is_equivalent(u.arcsec):
+        if scale is None or not isinstance(unit, u.UnitBase) or not unit.is_equivalent(u.arcsec):
             need = "an angle or pixels" if scale is not None else "pixels: the images have no WCS"
             raise CatalogError(f"the column {column!r} (--size-column) is in {words or 'arcsec'}, expected {need}")
         sides, said = plain * unit.to(u.arcsec), words or "arcsec, as no unit is stated"
