@@ -251,7 +251,7 @@ def test_positions_in_a_unit_that_is_no_angle(tmp_path):
     (tmp_path / "c.cat").write_text(
         "# 1 NUMBER id\n# 2 ALPHA_J2000 ra [deg]\n# 3 DELTA_J2000 dec [deg,,]\n1 10.5 -3.2\n"
     )
-    with pytest.raises(CatalogError, match="is in .*deg,.*, expected an angle"):
+    with pytest.raises(CatalogError, match=r"is in .*deg,.*, expected an angle"):
         read_catalog(tmp_path / "c.cat")
 
 
