@@ -76,7 +76,7 @@ PIXEL_NAMES = (
 )  # fmt: skip
 ID_NAMES = (
     "object_id", "objectid", "obj_id", "objid", "id", "source_id", "sourceid", "src_id", "number", "coadd_object_id",
-    "galaxy_id", "target_id", "designation", "name",
+    "galaxy_id", "target_id", "designation", "main_id", "name",
 )  # fmt: skip
 # In a table of labels. Fewer: the number or source id of another catalogue may be that of another object of ours; such
 # rows are matched by position.

@@ -214,6 +214,12 @@ def test_ids_stay_text(tmp_path):
     assert read_catalog(tmp_path / "d.fits").ids.tolist() == ["row-000001", "row-000002"]
 
 
+@pytest.mark.parametrize("name", ["main_id", "designation", "NUMBER", "coadd_object_id", "Source_ID"])
+def test_ids_under_the_names_that_archives_give_them(tmp_path, name):
+    Table({name: ["M  31", "NGC  205"], "ra": [1.0, 2], "dec": [1.0, 2]}).write(tmp_path / "c.csv")
+    assert list(read_catalog(tmp_path / "c.csv").ids) == ["M  31", "NGC  205"]
+
+
 def test_duplicate_ids_are_named(tmp_path):
     Table({"id": ["x", "same", "same"], "ra": [1.0, 2, 3], "dec": [1.0, 2, 3]}).write(tmp_path / "c.fits")
     with pytest.raises(CatalogError, match="same"):
