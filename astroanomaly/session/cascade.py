@@ -208,9 +208,12 @@ class Cascade:
         guessed = self._student(shard)
         guesses, distances = guessed.log_odds.T
         reasons = np.zeros(len(shard), np.uint8)
-        reasons[self._drawn(guessed.ids)] |= Reason.DRAWN
-        reasons[guesses >= self.threshold] |= Reason.GUESS
-        reasons[~(distances <= 1)] |= Reason.FAR
+        for reason, rows in (
+            (Reason.DRAWN, self._drawn(guessed.ids)),
+            (Reason.GUESS, guesses >= self.threshold),
+            (Reason.FAR, ~(distances <= 1)),
+        ):
+            reasons[rows] += np.uint8(reason)
         log_odds = np.full((len(shard), self.teacher.classes), np.nan, np.float32)
         rows = np.flatnonzero(reasons)
         log_odds[rows] = self.teacher.of_rows(shard, rows)
