@@ -170,13 +170,20 @@ class Cascade:
         Raises
         ------
         SessionError
-            If the round has not scored the session yet.
+            If the round has not scored the session yet, or the ranker cannot score some of many cutouts.
         TrainingError
             If the session has too few objects to learn from.
         CheckpointError
             If what was learnt before is damaged.
         """
+        from astroanomaly.learn.explain import ImageScore
+
         context = session.context
+        teacher = ranker.image_score(survey, expected=int(objects * sample_share(top, recall)))
+        if not isinstance(teacher, ImageScore):
+            raise SessionError(
+                f"the ranker {last.ranker!r} cannot score some of the cutouts of a shard: score all, without recall"
+            )
         store = student_store(session.cache, context)
         if not (folder / _STATE_FILE).is_file():
             labelled = session.labels.labelled().ids
@@ -200,7 +207,7 @@ class Cascade:
             seed,
             threshold,
             student.image_score(student_store(survey, context), expected=objects),
-            ranker.image_score(survey, expected=int(objects * share)),
+            teacher,
         )
 
     def __call__(self, shard: Shard) -> GuessedScores:
@@ -255,9 +262,9 @@ class Cascade:
         for part in parts:
             guesses, reasons = _guessed(part)
             best.add(part)
-            objects, scored = objects + len(part.ids), scored + np.count_nonzero(reasons)
-            drawn += np.count_nonzero(reasons & Reason.DRAWN)
-            far += np.count_nonzero(reasons & Reason.FAR)
+            objects, scored = objects + len(part.ids), scored + int(np.count_nonzero(reasons))
+            drawn += int(np.count_nonzero(reasons & Reason.DRAWN))
+            far += int(np.count_nonzero(reasons & Reason.FAR))
             scores = -part.log_odds[:, 0].astype(np.float64)
             left_out = (reasons == Reason.DRAWN) & (guesses < self.threshold) & (scores >= best.lowest)
             rows = np.flatnonzero(left_out).tolist()
@@ -268,9 +275,7 @@ class Cascade:
         estimate = len(lost) * (1 - self.share) / self.share
         most, least = (missing(len(lost), self.share, level) for level in (CONFIDENCE, 1 - CONFIDENCE))
         recall, lowest, highest = (max(0.0, 1 - lacking / self.top) for lacking in (estimate, most, least))
-        report = CascadeReport(
-            self.top, self.recall, recall, lowest, highest, objects, int(scored), int(drawn), int(far)
-        )
+        report = CascadeReport(self.top, self.recall, recall, lowest, highest, objects, scored, drawn, far)
         excess = len(lost) - allowed_misses(self.top, self.recall, self.share)
         return best, report, lost[min(excess, len(lost)) - 1] if excess > 0 else None
 

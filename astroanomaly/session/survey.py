@@ -156,8 +156,8 @@ def score_source(
         report = yield from _follow(survey, parts, best, "" if cluster is None else cluster.announce())
         if cascade is not None:
             known = Cache.open(*others)
-            best, found, traffic = yield from until_certain(survey, cascade, known, last.ranker, workers or 1)
-            report = replace(report, cascade=found, traffic=report.traffic + traffic)
+            best, outcome, traffic = yield from until_certain(survey, cascade, known, last.ranker, workers or 1)
+            report = replace(report, cascade=outcome, traffic=report.traffic + traffic)
         report = replace(report, best=kept, traffic=planning + report.traffic)
         chosen = best.tasks
         if chosen:

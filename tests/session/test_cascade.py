@@ -20,6 +20,7 @@ from astroanomaly.cache.scores import Reason, list_parts
 from astroanomaly.cli import main
 from astroanomaly.errors import CheckpointError, ConfigError, SessionError, TrainingError
 from astroanomaly.ingestion import plan, workers
+from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.records import drain
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.recall_bound import allowed_misses, missing, sample_share
@@ -184,6 +185,7 @@ import sys
 import time
 from astroanomaly import Session
 from astroanomaly.ingestion import plan, workers
+from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.session import survey
 workers._BATCH_BYTES = 1
 plan.SHARD_BYTES = 4 * 50 * 20 * 20 * 4
@@ -261,6 +263,21 @@ def test_what_cannot_be_is_refused_before_anything_is_cut(trained, surveys, tmp_
     with pytest.raises(ConfigError, match="without a cluster only"):
         run(trained, surveys, tmp_path / "c", scheduler="local")
     assert not any((tmp_path / name).exists() for name in "abc")
+
+
+class WholeShardsOnly(Probe):
+    """A ranker whose `image_score` is any function of a shard, as the contract of plugins allows."""
+
+    def image_score(self, cache, *, expected=0):
+        return super().image_score(cache, expected=expected).__call__
+
+
+def test_a_ranker_that_scores_whole_shards_only_says_so(trained, surveys, tmp_path):
+    fitted = drain(fitted_steps(trained, trained.last_round))
+    fitted.__class__ = WholeShardsOnly
+    with pytest.raises(SessionError, match="'probe' cannot score some of the cutouts of a shard"):
+        run(trained, surveys, tmp_path / "out")
+    assert run(trained, surveys, tmp_path / "out", recall=None).scored == 600
 
 
 def test_a_session_of_few_objects_says_so(sky, new_session, tmp_path):
