@@ -49,7 +49,7 @@ def doors(folder, cache, session, ids):
         "add_audit": (session.add_audit, {"n": 10_000, "replace": False}),
         "train": (session.train, {"ranker": "none", **cluster}),
         "score": (session.score, {"cache": None, **cluster}),
-        "score_source": (session.score_source, {**request, "out": out, "top": 5, **cluster}),
+        "score_source": (session.score_source, {**request, "out": out, "top": 5, "recall": None, **cluster}),
         "candidates": (session.candidates, {
             "n": 3, "order": "score", "include_labelled": False, "merge_radius_arcsec": 1.0
         }),

@@ -6,6 +6,7 @@ kept.
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from astroanomaly.records import Failure, ShardScores
 
 __all__ = [
     "PartScores",
+    "Reason",
     "count_tasks",
     "has_scores",
     "list_parts",
@@ -120,6 +122,14 @@ def _shard_path(folder: Path, shard: str) -> Path:
 # ------------------------------------------------------------------------------------- scores of a part of a survey
 
 
+class Reason(enum.IntFlag):
+    """Why a ranker has scored an object of a survey whose scores are guessed first."""
+
+    DRAWN = 1  # it is of the random sample
+    GUESS = 2  # its guess is high enough
+    FAR = 4  # it is unlike what the guesses were learnt from, or has no guess
+
+
 @dataclass(frozen=True, eq=False)
 class PartScores:
     """Scores of the objects of some tasks of a survey's plan, which are scored together.
@@ -140,6 +150,10 @@ class PartScores:
         Objects of these tasks that could not be cut.
     engine
         What the network ran on.
+    guesses
+        ``(n,)`` float32 scores guessed by a small network, NaN for damaged cutouts; None where every object was scored.
+    reasons
+        ``(n,)`` uint8: why the ranker has scored each object, see `Reason`; 0 where it has not. None as above.
     """
 
     tasks: np.ndarray
@@ -150,6 +164,8 @@ class PartScores:
     task: np.ndarray
     failures: Sequence[Failure] = ()
     engine: str = ""
+    guesses: np.ndarray | None = None
+    reasons: np.ndarray | None = None
 
     def path(self, folder: Path) -> Path:
         """Its file in a folder: the name is the first of its tasks."""
@@ -176,6 +192,9 @@ class PartScores:
             file["log_odds"] = np.asarray(self.log_odds, np.float32)
             file["task"] = np.asarray(self.task, np.int64)
             schema.put_failures(file, self.failures)
+            if self.guesses is not None and self.reasons is not None:
+                file["guess"] = np.asarray(self.guesses, np.float32)
+                file["reason"] = np.asarray(self.reasons, np.uint8)
 
 
 def list_parts(folder: Path, classes: Sequence[str]) -> Iterator[PartScores]:
@@ -244,6 +263,10 @@ def _read_part(path: Path, classes: Sequence[str]) -> PartScores:
             schema.check_dataset(file, "task", (len(ids),), "i", path)[...],
             schema.read_failures(file, path),
             str(file.attrs.get("engine", "")),
+            *(
+                schema.check_dataset(file, name, (len(ids),), kind, path)[...] if name in file else None
+                for name, kind in (("guess", "f"), ("reason", "u"))
+            ),
         )
         if not len(part.tasks) or not np.isin(part.task, part.tasks).all():
             raise DamagedError(f"{path}, dataset task: is of tasks that the part does not have")

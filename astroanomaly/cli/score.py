@@ -39,6 +39,13 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--out", type=Path, metavar="FOLDER", help="folder for its scores and its best cutouts, which join the session"
     )
     survey.add_argument("--top", type=count, metavar="K", help="how many of the best cutouts are kept (default: 1000)")
+    survey.add_argument(
+        "--recall",
+        type=float,
+        metavar="SHARE",
+        help="score only as many objects as are needed to find this share of the K best, for instance .95 "
+        "(default: score all)",
+    )
     survey.add_argument("--prefix", metavar="TEXT", help="put before every object id")
     survey.add_argument(
         "--retry-failed", action="store_true", help="cut and score the tasks again in which objects have failed"
@@ -56,7 +63,7 @@ def _score(arguments: argparse.Namespace) -> None:
     if (arguments.source is None) != (arguments.out is None):
         raise ConfigError("--source and --out belong together: a survey, and a folder for its scores and best cutouts")
     if arguments.source is None:
-        for name in ("top", "prefix", "retry_failed"):
+        for name in ("top", "recall", "prefix", "retry_failed"):
             if getattr(arguments, name):
                 raise ConfigError(f"--{name.replace('_', '-')} goes with --source")
         refuse_idle_workers(arguments)
@@ -90,12 +97,16 @@ def _score_survey(session: Session, arguments: argparse.Namespace) -> None:
         request,
         out=arguments.out,
         top=arguments.top or 1000,
+        recall=arguments.recall,
         workers=arguments.workers or available_cores(),
         scheduler=arguments.scheduler,
     )
     report = follow(survey)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
-    say(f"{many(report.scored, 'object')} scored, {unseen}{report.failed.total()} failed; scores: {report.scores}")
+    done = "cut" if report.cascade else "scored"
+    say(f"{many(report.scored, 'object')} {done}, {unseen}{report.failed.total()} failed; scores: {report.scores}")
+    if report.cascade:
+        say(str(report.cascade))
     for reason, number in report.failed.most_common(5):
         say(f"  {number} x {reason}")
     if report.failed.total() > report.no_position:

@@ -32,12 +32,14 @@ __all__ = [
     "IngestContext",
     "IngestReport",
     "in_batches",
+    "in_processes",
     "read_batch",
     "read_some",
     "read_task",
     "read_tasks",
 ]
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 _BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
@@ -310,12 +312,21 @@ def in_batches(
     """Call a function, which must be importable by name, for one batch of tasks after another; as `read_tasks`."""
     fetches = getattr(context.source, "fetches", False)
     batches = _batches(tasks, context.layout, _BATCH_BYTES // 8 if fetches else _BATCH_BYTES)  # an archive is slow
+    yield from in_processes(functools.partial(function, context), context, batches, workers)
+
+
+def in_processes(
+    function: Callable[[Item], Result], context: IngestContext, items: Iterable[Item], workers: int | Cluster
+) -> Iterator[Result]:
+    """Call a function that reads with a context for each item, as `run`; the context's processes are made ready."""
+    fetches = getattr(context.source, "fetches", False)
     if isinstance(workers, int):
-        first = list(itertools.islice(batches, workers))
-        workers, batches = min(workers, len(first)), itertools.chain(first, batches)
+        waiting = iter(items)
+        first = list(itertools.islice(waiting, workers))
+        workers, items = min(workers, len(first)), itertools.chain(first, waiting)
         context.watch.several = workers > 1
         context.watch.here = workers <= 1 and fetches  # what a client has been told and its logins are known here
-    yield from run(functools.partial(function, context), batches, workers, stop=context.watch.end)
+    yield from run(function, items, workers, stop=context.watch.end)
 
 
 def _batches(left: Iterable[tuple[int, Task]], layout: Layout, limit: int) -> Iterator[list[tuple[int, Task]]]:

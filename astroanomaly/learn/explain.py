@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -99,17 +99,30 @@ class ImageScore:
 
     def __call__(self, shard: Shard) -> ShardScores:
         """Score the cutouts of a shard with the layout of the cache, which need not be part of it."""
-        transfer, size = self.engine.transfer, self.batch_size
+        size = self.batch_size
+        found = self._scored(shard, [slice(start, start + size) for start in range(0, len(shard), size)])
+        return ShardScores(shard.uuid, shard.ids, without_damaged(found, shard), self.engine.label)
+
+    def of_rows(self, shard: Shard, rows: np.ndarray) -> np.ndarray:
+        """``(n, classes)`` log-odds of some rows of a shard, in the order given; NaN for damaged cutouts."""
+        size = self.batch_size
+        found = self._scored(shard, [rows[start : start + size] for start in range(0, len(rows), size)])
+        found[np.isin(rows, list(shard.damaged_rows))] = np.nan
+        return found
+
+    def _scored(self, shard: Shard, batches: Sequence[slice | np.ndarray]) -> np.ndarray:
+        """``(n, classes)`` log-odds of batches of a shard, whether damaged or not."""
+        transfer = self.engine.transfer
         parts = [np.empty((0, self.classes), np.float32)]
 
-        def send(start: int) -> Sent:
-            return transfer.send(shard.stored(slice(start, start + size), damaged_too=True))
+        def send(rows: slice | np.ndarray) -> Sent:
+            return transfer.send(shard.stored(rows, damaged_too=True))
 
-        for _, sent in prefetch(send, range(0, len(shard), size), transfer.ahead, transfer.readers):
+        for _, sent in prefetch(send, batches, transfer.ahead, transfer.readers):
             with torch.inference_mode():
                 images = to_tensor(transfer.receive(sent), self.model_input, self.engine.device, self._planes)
                 parts.append(self.log_odds(images))
-        return ShardScores(shard.uuid, shard.ids, without_damaged(np.concatenate(parts), shard), self.engine.label)
+        return np.concatenate(parts)
 
     def image(self, object_id: str) -> Tensor:
         """``(3, S, S)``: what is seen of an object.

@@ -17,6 +17,7 @@ from astroanomaly.errors import CatalogError, SessionError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import Progress
+from astroanomaly.session.cascade import Cascade
 from astroanomaly.session.export import origin
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.outputs.provenance import public
@@ -195,11 +196,14 @@ def _blocks(cache: Cache | StoredObjects, last: Round, labels: Mapping[str, str]
 
 
 def _scored_with(session: SessionFolder, survey: Path) -> tuple[Round, Path]:
-    """Return the latest round that has scored objects of a survey, and the folder of these scores."""
+    """Return the latest round that has scored objects of a survey, and the folder of these scores.
+
+    Scores of all objects go before scores of the best alone (`Cascade`), of which the latest are taken.
+    """
     for item in reversed(session.rounds):
-        folder = item.in_survey(survey) / SCORES
-        if folder.is_dir():
-            return item, folder
+        for place in (item.in_survey(survey), *Cascade.places(item, survey)):
+            if (place / SCORES).is_dir():
+                return item, place / SCORES
     raise SessionError(
         f"no round of {session.path} has scored {survey}: run `astroanomaly score {session.path} --source ... "
         f"--out {survey}`"
@@ -208,10 +212,10 @@ def _scored_with(session: SessionFolder, survey: Path) -> tuple[Round, Path]:
 
 def _refuse_unfinished(session: SessionFolder, survey: Path, folder: Path) -> None:
     done, tasks = count_tasks(folder), plan_tasks(survey)
-    if done != tasks:
+    if done != tasks or not Cascade.is_finished(folder.parent):
         raise SessionError(
-            f"{folder} has scores of {done} of {tasks} tasks of the survey: give the command `astroanomaly score "
-            f"{session.path} --source ... --out {survey}` again, which goes on where it stopped"
+            f"{folder} is not finished, with scores of {done} of {tasks} tasks of the survey: give the command "
+            f"`astroanomaly score {session.path} --source ... --out {survey}` again, which goes on where it stopped"
         )
 
 

@@ -425,6 +425,7 @@ class Session(SessionFolder):
         *,
         out: str | Path,
         top: int = 1000,
+        recall: float | None = None,
         prefix: str = "",
         workers: int | None = None,
         scheduler: str | None = None,
@@ -448,6 +449,10 @@ class Session(SessionFolder):
             cache of the best cutouts; made when missing.
         top
             How many of the highest scores are kept as cutouts.
+        recall
+            Share of these that is enough, for instance .95; None: score every object. A small network then guesses the
+            scores of all objects, and the ranker scores those that need it. The others have no score. A random sample
+            of the survey tells how many are missing, see the report's ``cascade``.
         retry_failed
             First forget the scores of the tasks in which objects have failed, so that they are cut and scored again.
         progress
@@ -459,6 +464,10 @@ class Session(SessionFolder):
         ------
         SessionError
             If nothing was trained yet, or the ranker scores objects of caches only.
+        ConfigError
+            If ``recall`` is asked for on a cluster, or for so few objects that all have to be scored.
+        TrainingError
+            If the session has fewer than 200 scored objects, from which ``recall`` learns.
         AstroAnomalyError
             As `astroanomaly.ingest`, and if the survey does not fit this session's caches.
         """
@@ -471,7 +480,7 @@ class Session(SessionFolder):
             limits=limits,
             retry_failed=retry_failed,
         )
-        steps = self.score_source_steps(request, out=out, top=top, workers=workers, scheduler=scheduler)
+        steps = self.score_source_steps(request, out=out, top=top, recall=recall, workers=workers, scheduler=scheduler)
         return drain(steps, progress)
 
     def score_source_steps(
@@ -480,6 +489,7 @@ class Session(SessionFolder):
         *,
         out: str | Path,
         top: int = 1000,
+        recall: float | None = None,
         workers: int | None = None,
         scheduler: str | None = None,
     ) -> Generator[Progress, None, SurveyReport]:
@@ -489,7 +499,7 @@ class Session(SessionFolder):
         ----------
         request
             The survey, as `astroanomaly.ingestion.request.SourceRequest.of` makes it.
-        out, top, workers, scheduler
+        out, top, recall, workers, scheduler
             As in `score_source`.
         """
         last = self._trained[-1]
@@ -501,6 +511,7 @@ class Session(SessionFolder):
             request,
             out=as_path(out, "the folder of the survey"),
             top=as_whole(top, "top", 1),
+            recall=None if recall is None else as_number(recall, "recall", 0),
             workers=workers,
             scheduler=scheduler,
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,26 +16,27 @@ from astroanomaly.cache import Cache, Shard
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.plan import plan_length, read_description, read_facts, read_plan_parts
 from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
-from astroanomaly.cache.scores import PartScores, list_parts, read_part
+from astroanomaly.cache.scores import PartScores, read_part
 from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Traffic
 from astroanomaly.hookspecs import ImageRanker, Ranker
 from astroanomaly.ingestion.ingest import hold_folder, plan_ingest
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly.ingestion.workers import IngestContext, in_batches, read_batch
+from astroanomaly.ingestion.workers import IngestContext, in_batches
 from astroanomaly.parallel.dask import Cluster, connect, need
 from astroanomaly.records import Progress, ShardScores, Task
+from astroanomaly.session.cascade import Cascade, CascadeReport, GuessedScores
 from astroanomaly.session.cluster_tasks import SessionRef, fitted_ranker
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.survey_best import BestObjects, cut_again
+from astroanomaly.session.survey_parts import STAGING_FOLDER, Survey, cut_tasks, cutting_folder
+from astroanomaly.session.survey_rest import until_certain
 
 __all__ = ["SurveyReport", "score_source"]
 
 _BEST_FOLDER = "best"  # folder of the cache of the best
-_STAGING_FOLDER = "cutting"  # folder of cutouts that wait to be scored
-_EXPECTED_OBJECTS = 10**6  # objects of a plan that does not know how many they are
 _Score = Callable[[Shard], ShardScores]
 
 
@@ -65,6 +64,8 @@ class SurveyReport:
         How long it took.
     no_position
         How many of those that failed have no position, which no other try changes.
+    cascade
+        What was lost and saved, where scores were guessed first; None where every object was scored.
     """
 
     scored: int
@@ -76,6 +77,7 @@ class SurveyReport:
     traffic: Traffic = field(default_factory=Traffic)
     seconds: float = 0.0
     no_position: int = 0
+    cascade: CascadeReport | None = None
 
 
 def score_source(
@@ -86,6 +88,7 @@ def score_source(
     *,
     out: Path,
     top: int = 1000,
+    recall: float | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> Generator[Progress, None, SurveyReport]:
@@ -104,13 +107,15 @@ def score_source(
         Folder with the plan of the survey, made when missing; `Round.in_survey` gets the scores and the best.
     top
         How many of the highest scores are cut once more, and kept.
+    recall
+        Share of these that have to be found, see `astroanomaly.session.cascade`; None: score every object.
     workers, scheduler
         As in `astroanomaly.ingest`. Without a scheduler, ``workers`` processes cut, and this one scores.
 
     Raises
     ------
     ConfigError
-        If ``top`` is less than 1.
+        If ``top`` is less than 1, or ``recall`` is asked for on a cluster, or needs the whole survey to be scored.
     SessionError
         If the ranker scores objects of caches only.
     AstroAnomalyError
@@ -125,7 +130,9 @@ def score_source(
         )
     began = time.time()
     out = out.resolve()  # workers may be elsewhere
-    target = last.in_survey(out)
+    if recall is not None and scheduler is not None:
+        raise ConfigError(f"recall={recall:g} works without a cluster only: leave the scheduler out")
+    target = last.in_survey(out) if recall is None else Cascade.place(last, out, top, recall)
     scores, kept = target / SCORES, target / _BEST_FOLDER
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
     with hold_folder(out), connect(scheduler, workers) as cluster:
@@ -133,14 +140,24 @@ def score_source(
         Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
         session.model_input.check(Cache.open(out))
         best, objects = BestObjects(top, Cache.open(*others)), plan_length(out)
-        survey = _Survey(context, scores, objects, tuple(session.classes))
+        survey = Survey(context, scores, objects, tuple(session.classes))
         if request.retry_failed:
             survey.forget_failed()
+        cascade: Cascade | None = None
+        if recall is not None:
+            cascade = yield from Cascade.open(
+                session, last, ranker, Cache.open(out), target, top, recall, survey.expected
+            )
         if cluster is None:
-            parts = _in_this_process(survey, ranker, last.ranker, workers or 1)
+            score = cascade or ranker.image_score(Cache.open(out), expected=survey.expected)
+            parts = _in_this_process(survey, score, last.ranker, workers or 1)
         else:
             parts = _on_cluster(survey, SessionRef.of(session, session.cache), last.absolute(), cluster)
         report = yield from _follow(survey, parts, best, "" if cluster is None else cluster.announce())
+        if cascade is not None:
+            known = Cache.open(*others)
+            best, outcome, traffic = yield from until_certain(survey, cascade, known, last.ranker, workers or 1)
+            report = replace(report, cascade=outcome, traffic=report.traffic + traffic)
         report = replace(report, best=kept, traffic=planning + report.traffic)
         chosen = best.tasks
         if chosen:
@@ -158,34 +175,8 @@ def score_source(
     return replace(report, seconds=time.time() - began)
 
 
-@dataclass(frozen=True)
-class _Survey:
-    """A survey and what is known of its scores; plain data, for workers too."""
-
-    context: IngestContext
-    scores: Path  # folder of the score files
-    objects: int  # 0: the plan does not know
-    classes: tuple[str, ...]
-
-    @property
-    def expected(self) -> int:
-        return self.objects or _EXPECTED_OBJECTS
-
-    def parts(self) -> Iterator[PartScores]:
-        """Give the scores that are there; what a killed writer has left is removed."""
-        for leftover in self.scores.glob(".tmp-*"):
-            leftover.unlink(missing_ok=True)
-        return list_parts(self.scores, self.classes)
-
-    def forget_failed(self) -> None:
-        """Remove the scores of parts in which an object has failed, but not for good: they are cut and scored again."""
-        for part in self.parts():
-            if any(failure.kind == "failed" for failure in part.failures):
-                part.path(self.scores).unlink()
-
-
 def _follow(
-    survey: _Survey, parts: Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]], best: BestObjects, message: str
+    survey: Survey, parts: Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]], best: BestObjects, message: str
 ) -> Generator[Progress, None, SurveyReport]:
     """Take the scores that are there, then those that come; tell how many."""
     done: set[int] = set()
@@ -216,10 +207,11 @@ def _follow(
     return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic, no_position=unplaced)
 
 
-def _part(survey: _Survey, score: _Score, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
+def _part(survey: Survey, score: _Score, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
     """Score what was cut, write it down, and throw the cutouts away."""
     shards = [Shard(path, survey.context.layout) for path in sorted((cut / SHARD_FOLDER).glob("*.h5"))]
     found = [score(shard) for shard in shards]
+    guessed = [scores for scores in found if isinstance(scores, GuessedScores)]
     none = np.empty((0, len(survey.classes)), np.float32)
     part = PartScores(
         tasks=np.array(tasks, np.int64),
@@ -230,6 +222,8 @@ def _part(survey: _Survey, score: _Score, ranker: str, cut: Path, tasks: Sequenc
         task=np.concatenate([shard.row_tasks() for shard in shards]),
         failures=[failure for shard in shards for failure in shard.failures()[1]],
         engine=found[0].engine if found else "",
+        guesses=np.concatenate([scores.guesses for scores in guessed]) if guessed else None,
+        reasons=np.concatenate([scores.reasons for scores in guessed]) if guessed else None,
     )
     part.write(survey.scores, survey.classes, ranker)
     for shard in shards:
@@ -238,52 +232,29 @@ def _part(survey: _Survey, score: _Score, ranker: str, cut: Path, tasks: Sequenc
     return part
 
 
-def _cut(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Traffic]:
-    """Cut some tasks into a folder of their own."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{batch[0][0]:010d}-", dir=context.out))
-    (folder / SHARD_FOLDER).mkdir()
-    done = read_batch(replace(context, out=folder), batch)
-    if done.broken is not None:
-        raise done.broken
-    return folder, [ordinal for ordinal, _ in batch], done.report.traffic
-
-
 # ------------------------------------------------------------------------------------------------- on this machine
 
 
 def _in_this_process(
-    survey: _Survey, ranker: ImageRanker, name: str, workers: int
+    survey: Survey, score: _Score, name: str, workers: int
 ) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
     """Cut in some processes, and score here."""
     context = survey.context
-    score = ranker.image_score(Cache.open(context.out), expected=survey.expected)
 
     def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
         left = read_plan_parts(context.out, lambda ordinal: ordinal not in done)
-        with _cutting(context.out) as folder:
-            for cut, tasks, traffic in in_batches(_cut, replace(context, out=folder, sync=False), left, workers):
+        with cutting_folder(context.out) as folder:
+            for cut, tasks, traffic in in_batches(cut_tasks, replace(context, out=folder, sync=False), left, workers):
                 yield _part(survey, score, name, cut, tasks), traffic
 
     return parts
-
-
-@contextlib.contextmanager
-def _cutting(out: Path) -> Iterator[Path]:
-    """Give an empty folder for cutouts that wait to be scored; it is gone afterwards."""
-    folder = out / _STAGING_FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir(exist_ok=True)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 # ------------------------------------------------------------------------------------------------- on a cluster
 
 
 def _on_cluster(
-    survey: _Survey, ref: SessionRef, last: Round, cluster: Cluster
+    survey: Survey, ref: SessionRef, last: Round, cluster: Cluster
 ) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
     """Cut and score in the workers of a cluster; what they have written is read here."""
     context = survey.context
@@ -291,7 +262,7 @@ def _on_cluster(
 
     def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
         left = read_plan_parts(context.out, lambda ordinal: ordinal not in done)
-        with _cutting(context.out):
+        with cutting_folder(context.out):
             for first, traffic in in_batches(function, context, left, cluster):
                 yield read_part(survey.scores, first, survey.classes), traffic
 
@@ -299,12 +270,12 @@ def _on_cluster(
 
 
 def _cut_and_score(
-    survey: _Survey, ref: SessionRef, last: Round, context: IngestContext, batch: list[tuple[int, Task]]
+    survey: Survey, ref: SessionRef, last: Round, context: IngestContext, batch: list[tuple[int, Task]]
 ) -> tuple[int, Traffic]:
     """Cut and score some tasks, in a worker; return the first of them. Another may do the same: both write the same."""
     need(context.out / CACHE_FILE)
     score = _image_score(ref, last, context.out, survey.expected)
-    cut, tasks, traffic = _cut(replace(context, out=context.out / _STAGING_FOLDER, sync=False), batch)
+    cut, tasks, traffic = cut_tasks(replace(context, out=context.out / STAGING_FOLDER, sync=False), batch)
     return int(_part(survey, score, last.ranker, cut, tasks).tasks.min()), traffic
 
 

@@ -51,6 +51,11 @@ class BestObjects:
             self._tasks = self.tasks
 
     @property
+    def lowest(self) -> float:
+        """The lowest score that may still be among the best: minus infinity until there are as many as are wanted."""
+        return self._top.lowest
+
+    @property
     def tasks(self) -> dict[str, int]:
         """The ids of the best so far, highest first, with the index in the plan of the task each came from."""
         return {name: self._tasks[name] for _, name in self._top.result()}
