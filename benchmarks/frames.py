@@ -22,7 +22,7 @@ from sky_sets import arrows, colour, members, unzipped, written
 from views import auprc, outlier_scores, scores
 
 from astroanomaly.config import BackboneConfig
-from astroanomaly.demo.galaxies import NOMINAL_SHAPES, RARITIES, draw_shape
+from astroanomaly.session.injection.galaxies import NOMINAL_SHAPES, RARITIES, draw_shape
 from astroanomaly.learn.engine.engine import Engine
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.network.backbone import build_backbone
