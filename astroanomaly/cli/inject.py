@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     )  # fmt: skip
     parser.add_argument("-n", type=count, metavar="N", help="how many injections (default: 500)")
     which = parser.add_mutually_exclusive_group()
-    ends = {"nargs": 2, "type": float, "metavar": ("LOW", "HIGH")}
+    ends: dict[str, Any] = {"nargs": 2, "type": float, "metavar": ("LOW", "HIGH")}
     which.add_argument("--magnitude", **ends, help="range of AB magnitudes of what is added, in --band")
     which.add_argument("--flux", **ends, help="range of its flux in --band, in the unit of the pixels")
     which.add_argument(

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FluxScale", "flux_scale", "microjansky", "needs_zero_point"]
+__all__ = ["AB_OF_MICROJANSKY", "FluxScale", "flux_scale", "microjansky", "needs_zero_point"]
 
 _JANSKY_OF_AB_ZERO = 3631.0  # Oke & Gunn 1983, ApJ 266, 713
+AB_OF_MICROJANSKY = 2.5 * math.log10(_JANSKY_OF_AB_ZERO * 1e6)  # magnitude of one microjansky
 _COUNTS = re.compile(r"(adu|dn|counts?|cts?|electrons?|e-?|photons?|ph)(\s*[/ ]?\s*(s|sec|seconds?)(\^?-1|\*\*-1)?)?")
 _SPELLINGS = {"nanomaggies": "nmgy", "nanomaggy": "nmgy", "nanomgy": "nmgy", "maggies": "mgy", "maggy": "mgy"}
 

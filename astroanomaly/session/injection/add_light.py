@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.imaging.flux_scale import microjansky
+from astroanomaly.imaging.flux_scale import AB_OF_MICROJANSKY, microjansky
 from astroanomaly.records import CutoutBlock
 from astroanomaly.session.injection.hosts import Host
 from astroanomaly.session.injection.render import render
@@ -19,7 +19,6 @@ __all__ = ["BRIGHTNESS", "HOST", "SIZE", "inject_into", "injection_id"]
 
 HOST, KIND, BRIGHTNESS, SIZE = "injected_into", "injected_kind", "injected_{}", "injected_size"  # columns
 _ZERO_POINT_COLUMNS = ("zero_point_{}", "zeropoint_{}")
-_AB_OF_MICROJANSKY = 23.9
 
 
 def injection_id(number: int, kind: str) -> str:
@@ -102,7 +101,7 @@ def _flux(host: Host, request: InjectionRequest, value: float, factors: tuple[fl
                 "has no zero point, so that a magnitude is no flux: give the zero points, or a range of flux or of "
                 "relative brightness"
             )
-        of_reference = 10 ** (-0.4 * (value - _AB_OF_MICROJANSKY)) / factors[reference]
+        of_reference = 10 ** (-0.4 * (value - AB_OF_MICROJANSKY)) / factors[reference]
     if request.ratios is not None:
         return of_reference * np.array(request.ratios)
     return of_reference * host.flux / host.flux[reference]
@@ -131,7 +130,7 @@ def _columns(
             [float(added)], unit=unit or None, description=f"flux that was added in {band}"
         )
         if math.isfinite(factor) and added > 0:
-            magnitude = _AB_OF_MICROJANSKY - 2.5 * math.log10(added * factor)
+            magnitude = AB_OF_MICROJANSKY - 2.5 * math.log10(added * factor)
             columns[BRIGHTNESS.format(f"mag_{band}")] = Column(
                 [magnitude], unit="mag", description=f"AB magnitude of what was added in {band}"
             )

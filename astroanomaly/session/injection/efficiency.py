@@ -166,7 +166,9 @@ class Efficiency:
         from astropy.table import QTable
 
         ends = [float(value) for axis in (self.brightness, self.size) for value in (axis.edges[0], axis.edges[-1])]
-        lines: list[tuple[Any, ...]] = [("brightness", b0, b1, *ends[2:], row) for b0, b1, row in self.rows("brightness")]
+        lines: list[tuple[Any, ...]] = [
+            ("brightness", b0, b1, *ends[2:], row) for b0, b1, row in self.rows("brightness")
+        ]
         lines += [("size", *ends[:2], s0, s1, row) for s0, s1, row in self.rows("size")]
         for k, (b0, b1, _) in enumerate(self.rows("brightness")):
             for m, (s0, s1, _) in enumerate(self.rows("size")):

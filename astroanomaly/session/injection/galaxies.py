@@ -1,4 +1,4 @@
-"""Shapes of galaxies, ordinary and rare, as functions of position: what injections and the demo's sky are drawn with."""
+"""Shapes of galaxies, ordinary and rare, as functions of position: for injections, and for the sky of the demo."""
 
 from __future__ import annotations
 
@@ -267,9 +267,7 @@ def tidal_light(
         for radius, side in ((1.2, 0.0), (1.8, np.pi), (2.5, 0.0)):
             away = np.angle(np.exp(1j * (theta - side)))
             inside = np.clip(r - radius, -9, 0)  # sharp outside, fading inwards
-            total += (
-                np.exp(inside / 0.22 - (np.clip(r - radius, 0, 9) / 0.06) ** 2 - (away / opening) ** 4) / radius
-            )
+            total += np.exp(inside / 0.22 - (np.clip(r - radius, 0, 9) / 0.06) ** 2 - (away / opening) ** 4) / radius
         return total
     total = np.zeros(np.broadcast(u, v).shape)
     for t in np.linspace(0, 1, 40).tolist():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.files import atomic_folder, check_new
-from astroanomaly.records import Progress
+from astroanomaly.records import CutoutBlock, Progress
 from astroanomaly.session.caches import INJECTIONS
 from astroanomaly.session.export import origin
 from astroanomaly.session.fitted import fitted_steps
@@ -31,7 +31,7 @@ from astroanomaly.tables.write import build_catalog, write_catalog
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["CACHE", "EFFICIENCY", "FIGURE", "TABLE", "InjectionReport", "injection_steps"]
+__all__ = ["CACHE", "EFFICIENCY", "FIGURE", "TABLE", "InjectionReport", "draw", "injected_blocks", "injection_steps"]
 
 CACHE, TABLE, EFFICIENCY, FIGURE = "cache", "injections.vot", "efficiency.ecsv", "efficiency.png"
 _TASK_OBJECTS = 64  # injections that are written together
@@ -142,21 +142,25 @@ def draw(found: Completeness, path: Path) -> None:
     )  # fmt: skip
 
 
+def injected_blocks(session: SessionFolder, request: InjectionRequest) -> Iterator[CutoutBlock]:
+    """Yield the injections one after another, each with its id and its columns; see `inject_into`."""
+    measured = request.ratios is None or request.brightness.quantity == "relative"
+    rng = np.random.default_rng((request.seed, 0))
+    hosts = draw_hosts(session, request.n, rng, request.hosts, measured=measured)
+    return (inject_into(host, request, number) for number, host in enumerate(hosts))
+
+
 def _write(session: SessionFolder, request: InjectionRequest, folder: Path) -> Generator[Progress, None, None]:
     """Write the cutouts of all injections as a cache."""
     layout = replace(session.cache.layout, auxiliary=())
     description = {"source": INJECTIONS, "inputs": [], "options": public(_about(request, {}, ""))}
     create_cache(folder, layout, (), description)
-    measured = request.ratios is None or request.brightness.quantity == "relative"
-    hosts = draw_hosts(
-        session, request.n, np.random.default_rng((request.seed, 0)), request.hosts, measured=measured
-    )  # fmt: skip
     yield Progress("injecting", 0, request.n)
     with ShardWriter(folder, layout) as writer:
-        for number, host in enumerate(hosts):
+        for number, block in enumerate(injected_blocks(session, request)):
             if number % _TASK_OBJECTS == 0:
                 writer.begin(number // _TASK_OBJECTS, f"injections-{number // _TASK_OBJECTS}")
-            writer.add(inject_into(host, request, number))
+            writer.add(block)
             if (number + 1) % _TASK_OBJECTS == 0 or number + 1 == request.n:
                 writer.commit()
                 yield Progress("injecting", number + 1, request.n)
@@ -182,7 +186,12 @@ def _ranks(scores: np.ndarray, survey: np.ndarray, own: np.ndarray) -> np.ndarra
 
 
 def _count(
-    request: InjectionRequest, session: SessionFolder, columns: dict[str, Any], ranks: np.ndarray, top: int, objects: int
+    request: InjectionRequest,
+    session: SessionFolder,
+    columns: dict[str, Any],
+    ranks: np.ndarray,
+    top: int,
+    objects: int,
 ) -> Efficiency:
     given, layout = request.brightness, session.cache.layout
     name = {"magnitude": f"mag_{given.band}", "flux": f"flux_{given.band}", "relative": "relative"}[given.quantity]
@@ -203,9 +212,13 @@ def _about(request: InjectionRequest, scores: dict[str, str], why: str) -> dict[
     given, low_high = request.brightness, "{:.4g} to {:.4g}"
     hosts = "drawn at random from the objects without a label, without the audit set"
     if request.hosts is not None:
-        hosts = f"drawn from {len(request.hosts)} given objects, without those that have a label or are in the audit set"
+        hosts = (
+            f"drawn from {len(request.hosts)} given objects, without those that have a label or are in the audit set"
+        )
     bands = f" in {given.band}" if given.quantity != "relative" else " of the flux of the host in each band"
-    colours = "as the host" if request.ratios is None else "flux ratios " + ", ".join(f"{r:.3g}" for r in request.ratios)
+    colours = (
+        "as the host" if request.ratios is None else "flux ratios " + ", ".join(f"{r:.3g}" for r in request.ratios)
+    )
     noise = "that of the cutouts is kept; photon noise of the light is not added, since the gain was not given"
     if request.gains is not None:
         noise = "that of the cutouts is kept; photon noise of the light is added, gain " + ", ".join(

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from astroanomaly.cache.file_digest import signed_json, verify_json
 from astroanomaly.errors import DamagedError, SessionError, StorageError

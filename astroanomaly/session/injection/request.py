@@ -260,7 +260,7 @@ def _sizes(
         low, high = (_length_px(value, "size", scale_arcsec) for value in both)
     if not _SMALLEST_PX <= low <= high <= largest:
         raise ConfigError(
-            f"size: {low:.3g} to {high:.3g} pixels ({kind.size}): expected {_SMALLEST_PX:g} to {largest:g}, half of the "
-            "shorter side of a cutout, the smaller one first"
+            f"size: {low:.3g} to {high:.3g} pixels ({kind.size}): expected {_SMALLEST_PX:g} to {largest:g}, half of "
+            "the shorter side of a cutout, the smaller one first"
         )
     return low, high

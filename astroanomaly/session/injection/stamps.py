@@ -93,7 +93,9 @@ def _plane(hdu: Any, hdus: Any, path: Path, what: str) -> Plane:
             "fill them first"
         )
     if image.sum() <= 0:
-        raise UnreadableError(f"{what} {path}: the pixels of {hdu.name or 'the image'} sum to {image.sum():g}: no light")
+        raise UnreadableError(
+            f"{what} {path}: the pixels of {hdu.name or 'the image'} sum to {image.sum():g}: no light"
+        )
     grid = grid_from_hdu(hdu, hdus)
     name = str(hdu.header.get("BAND", "")).strip() or str(hdu.name).strip()
     return Plane(name, image, math.nan if grid is None else pixel_scale_arcsec(grid))

@@ -31,9 +31,9 @@ def completeness_html(session: SessionFolder) -> str:
     parts = "".join(map(_injections, found))
     return (
         f"<section class=completeness><h2>How complete the search is</h2>{_audit(session)}{parts}"
-        "<p class=muted>The audit set is a random sample of the real objects: it says how many anomalies are left, of any "
-        "kind. Injections are simulated: they say how bright and how large one of their kind must be to be found, not "
-        "how many there are. The two are not combined.</p></section>\n"
+        "<p class=muted>The audit set is a random sample of the real objects: it says how many anomalies are left, of "
+        "any kind. Injections are simulated: they say how bright and how large one of their kind must be to be found, "
+        "not how many there are. The two are not combined.</p></section>\n"
     )
 
 
@@ -49,8 +49,8 @@ def _audit(session: SessionFolder) -> str:
     sample = f", drawn from {escape(left.sample_of)}" if left.sample_of else ""
     return (
         f"<h3>Real objects: the audit set</h3><p>{left.audit} objects drawn at random{sample} and labelled blind, "
-        f"{left.audit_anomalies} of them anomalies. Known beside it: {left.known}. Left among {left.unlabelled} objects "
-        f"without a label: {total.expected:.0f} (90 %: {total.low:.0f} to {total.high:.0f}).</p>"
+        f"{left.audit_anomalies} of them anomalies. Known beside it: {left.known}. Left among {left.unlabelled} "
+        f"objects without a label: {total.expected:.0f} (90 %: {total.low:.0f} to {total.high:.0f}).</p>"
     )
 
 
