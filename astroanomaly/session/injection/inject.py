@@ -130,16 +130,17 @@ def injection_steps(
 
 def draw(found: Completeness, path: Path) -> None:
     """Draw the fraction found against brightness and size."""
-    efficiency = found.efficiency
+    counts = found.efficiency
+    brightness, size = counts.brightness, counts.size
     figures.efficiency(
-        efficiency.n, efficiency.found, path,
-        **{
-            name: (axis.label, axis.edges, axis.logarithmic)
-            for name, axis in (("brightness", efficiency.brightness), ("size", efficiency.size))
-        },
-        title=f"{efficiency.total.n} injections of the kind {found.kind}: share among the first {found.top} of "
+        counts.n,
+        counts.found,
+        path,
+        brightness=(brightness.label, brightness.edges, brightness.logarithmic),
+        size=(size.label, size.edges, size.logarithmic),
+        title=f"{counts.total.n} injections of the kind {found.kind}: share among the first {found.top} of "
         f"{found.objects} objects, by {found.ranker} of round {found.round}",
-    )  # fmt: skip
+    )
 
 
 def injected_blocks(session: SessionFolder, request: InjectionRequest) -> Iterator[CutoutBlock]:
