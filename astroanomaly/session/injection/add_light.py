@@ -17,7 +17,10 @@ from astroanomaly.session.injection.request import InjectionRequest
 
 __all__ = ["BRIGHTNESS", "HOST", "SIZE", "inject_into", "injection_id"]
 
-HOST, KIND, BRIGHTNESS, SIZE = "injected_into", "injected_kind", "injected_{}", "injected_size"  # columns
+HOST = "injected_into"  # columns of an injection
+SIZE = "injected_size"
+BRIGHTNESS = "injected_{}"
+_KIND = "injected_kind"
 _ZERO_POINT_COLUMNS = ("zero_point_{}", "zeropoint_{}")
 
 
@@ -116,7 +119,7 @@ def _columns(
     cutout, quantity = host.cutout, request.brightness.quantity
     columns: dict[str, Any] = {
         HOST: Column([cutout.object_id], description="object that the light was added to"),
-        KIND: Column([request.kind.name], description=f"what was added: {request.kind.summary}"),
+        _KIND: Column([request.kind.name], description=f"what was added: {request.kind.summary}"),
         SIZE: Column([size_px], unit="pix", description=f"{request.kind.size} of what was added"),
     }
     if math.isfinite(request.scale_arcsec):

@@ -246,7 +246,7 @@ def _table(
     completeness: Completeness,
 ) -> QTable:  # fmt: skip
     ra, dec = injected.positions
-    order = np.lexsort((ids, ranks))
+    order = np.lexsort((np.array(ids, dtype=str), ranks))
     ours: dict[str, Any] = {
         "object_id": np.array(ids, dtype=str)[order],
         "ra": ra[order],
