@@ -106,6 +106,7 @@ def _inject(arguments: argparse.Namespace) -> None:
     for axis, name in ((efficiency.brightness, "brightness"), (efficiency.size, "size")):
         rows = [(f"{low:.4g} to {high:.4g}", *_cells(row)) for low, high, row in efficiency.rows(name)]
         show_table(f"by {name}", [axis.label, "injected", "found", "share", "90 %"], [*rows, ("all", *_cells(total))])
+    say(f"without the light, {_cells(efficiency.hosts)[2]} of the hosts would be found ({_cells(efficiency.hosts)[3]})")
     depths = [
         f"{depth}: {within / total.n:.0%}" for depth, within in zip(efficiency.depths, efficiency.within, strict=True)
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from astroanomaly.errors import ConfigError
 from astroanomaly.figures.axes import MARKERS, dress_axes, legend_below, line_style, put_heading
-from astroanomaly.figures.canvas import INK, checked_path, clean, new_figure, put_text, save
+from astroanomaly.figures.canvas import INK, PALE, checked_path, clean, new_figure, put_text, save
 from astroanomaly.metrics import binomial_interval
 
 if TYPE_CHECKING:
@@ -24,7 +24,14 @@ _DARK = 0.55  # a share above it has a dark cell, and white letters
 
 
 def efficiency(
-    n: np.ndarray, found: np.ndarray, path: str | Path, *, brightness: Binned, size: Binned, title: str = ""
+    n: np.ndarray,
+    found: np.ndarray,
+    path: str | Path,
+    *,
+    brightness: Binned,
+    size: Binned,
+    hosts: float,
+    title: str = "",
 ) -> None:
     """Draw the share found against brightness, against size, and as a map of both; bars are 90 % intervals.
 
@@ -36,6 +43,8 @@ def efficiency(
         ``.png``, ``.svg`` or ``.pdf``; written in one step.
     brightness, size
         The two directions.
+    hosts
+        The share of the hosts that are found without the light: a line of its own.
     title
         Heading.
 
@@ -55,7 +64,9 @@ def efficiency(
     for number, (axes, one, along) in enumerate(((by_brightness, brightness, 1), (by_size, size, 0))):
         dress_axes(axes, one[0], "share found", f"against {('brightness', 'size')[number]}")
         _points(axes, one, found.sum(axis=along), n.sum(axis=along), number)
-        legend_below(axes, [f"all {('sizes', 'brightnesses')[number]}; bars are 90 % intervals"])
+        axes.axhline(hosts, color=PALE, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+        words = [f"all {('sizes', 'brightnesses')[number]}; bars are 90 % intervals"]
+        legend_below(axes, [*words, f"the hosts without the light: {hosts:.0%}"])
     _map(both, n, found, brightness, size)
     put_heading(figure, title)
     save(figure, path)

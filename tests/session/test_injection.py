@@ -16,7 +16,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from astroanomaly import Cache, Session, ingest
+from astroanomaly import Cache, Session, figures, ingest
 from astroanomaly.cli import main
 from astroanomaly.errors import BandError, CacheError, ConfigError, SessionError, StorageError, UnreadableError
 from astroanomaly.records import Cutout
@@ -143,6 +143,7 @@ def test_light_without_flux_leaves_the_score_as_it_is(session, tmp_path):
         sum(score > score_of[str(row["injected_into"])] for score in score_of.values()) for row in report.injections
     ]
     assert np.abs(report.injections["rank"] - 1 - better).max() <= 1
+    assert list(report.injections["host_rank"] - 1) == better
 
 
 def test_nothing_of_the_session_changes_but_the_file_of_the_result_and_injections_join_none(session, tmp_path, tiny):
@@ -243,11 +244,19 @@ def test_the_efficiency_is_counted_with_its_interval():
     size = Axis("size", "Einstein radius", "arcsec", np.array([0.5, 1.0, 2.0]), True)
     values = np.array([18.0, 18.5, 19.5, 20.0, 19.0])
     found = Efficiency.count(
-        brightness, size, values, np.array([0.5, 1.5, 0.7, 2.0, 0.6]), np.array([1, 10, 11, 200, 10]), 10, [1, 100]
+        brightness,
+        size,
+        values,
+        np.array([0.5, 1.5, 0.7, 2.0, 0.6]),
+        np.array([1, 10, 11, 200, 10]),
+        np.array([9, 11, 12, 300, 80]),
+        10,
+        [1, 100],
     )
     assert found.n.tolist() == [[1, 1], [2, 1]]
     assert found.found.tolist() == [[1, 1], [1, 0]]
     assert found.within == (1, 4)
+    assert (found.hosts.found, found.hosts.n) == (1, 5)
     table = found.table()
     assert list(table["by"]) == ["brightness"] * 2 + ["size"] * 2 + ["both"] * 4 + ["all"]
     assert list(table["found"][:2]) == [2, 1]
@@ -255,6 +264,13 @@ def test_the_efficiency_is_counted_with_its_interval():
     assert ((table["low"] <= table["fraction"]) & (table["fraction"] <= table["high"])).all()
     again = Efficiency.from_plain(json.loads(json.dumps(found.to_plain())))
     assert str(again.table()) == str(table)
+
+
+def test_without_injections_there_is_nothing_to_draw(tmp_path):
+    axis = ("flux [adu]", np.array([1.0, 2.0, 3.0]), True)
+    none = np.zeros((2, 2), int)
+    with pytest.raises(ConfigError, match="no efficiency to draw"):
+        figures.efficiency(none, none, tmp_path / "a.png", brightness=axis, size=axis, hosts=0.1)
 
 
 def command(*given, check=0):
@@ -268,6 +284,7 @@ def test_the_command_writes_tables_and_a_picture_and_the_report_shows_them(sessi
     words = ["inject", session.path, "--kind", "lens", "--out", tmp_path / "out", "--psf", "g=2.8", "r=2.5", "i=2.4"]
     said = command(*words, "-n", 20, "--magnitude", 19, 22, "--size", "0.3arcsec", "0.9arcsec", "--top", 30)
     assert "by brightness" in said
+    assert "without the light, " in said
     assert "AB magnitude in r [mag]" in said
     assert "among the first 30 of 130 objects, ranked by probe of round 1 (K is as asked for)" in said
     assert "photon noise of the light is not added, since the gain was not given" in said

@@ -61,7 +61,7 @@ class Axis:
     def of_size(cls, request: InjectionRequest) -> Axis:
         """Return the axis of size, in arcseconds where the cutouts have a WCS."""
         on_sky = bool(np.isfinite(request.scale_arcsec))
-        low, high = (size * (request.scale_arcsec if on_sky else 1.0) for size in request.size_px)
+        low, high = (float(f"{size * (request.scale_arcsec if on_sky else 1.0):.6g}") for size in request.size_px)
         bins = _SIZE_BINS if high > low else 1
         return cls("size", request.kind.size, "arcsec" if on_sky else "pix", _edges(low, high, bins, True), True)
 
@@ -104,6 +104,8 @@ class Efficiency:
         ``(brightness bins, size bins)`` int64.
     depths, within
         Numbers of objects that are looked at, and the injections that are found among so many.
+    hosts_found
+        How many of the hosts would be found without the light, as ordinary objects of the survey.
     """
 
     brightness: Axis
@@ -112,12 +114,20 @@ class Efficiency:
     found: np.ndarray
     depths: tuple[int, ...]
     within: tuple[int, ...]
+    hosts_found: int
 
     @classmethod
     def count(
-        cls, brightness: Axis, size: Axis, values: np.ndarray, sizes: np.ndarray, ranks: np.ndarray, top: int,
+        cls,
+        brightness: Axis,
+        size: Axis,
+        values: np.ndarray,
+        sizes: np.ndarray,
+        ranks: np.ndarray,
+        host_ranks: np.ndarray,
+        top: int,
         depths: Sequence[int],
-    ) -> Efficiency:  # fmt: skip
+    ) -> Efficiency:
         """Count injections.
 
         Parameters
@@ -128,6 +138,8 @@ class Efficiency:
             ``(n,)`` brightness and size of each injection, in the units of the axes.
         ranks
             ``(n,)`` rank of each among the objects of the survey, 1 for the most anomalous.
+        host_ranks
+            ``(n,)`` rank of its host there.
         top
             Up to which rank it is found.
         depths
@@ -140,7 +152,12 @@ class Efficiency:
         n = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
         found = np.bincount(cell[ranks <= top], minlength=shape[0] * shape[1]).reshape(shape)
         within = tuple(int((ranks <= depth).sum()) for depth in depths)
-        return cls(brightness, size, n, found, tuple(depths), within)
+        return cls(brightness, size, n, found, tuple(depths), within, int((host_ranks <= top).sum()))
+
+    @property
+    def hosts(self) -> Row:
+        """The hosts, without the light."""
+        return Row.of(self.hosts_found, int(self.n.sum()))
 
     @property
     def total(self) -> Row:
@@ -204,7 +221,7 @@ class Efficiency:
         }  # fmt: skip
         return {
             **axes, "n": self.n.tolist(), "found": self.found.tolist(), "depths": list(self.depths),
-            "within": list(self.within),
+            "within": list(self.within), "hosts_found": self.hosts_found,
         }  # fmt: skip
 
     @classmethod
@@ -230,7 +247,10 @@ class Efficiency:
         depths, within = ([int(value) for value in plain[name]] for name in ("depths", "within"))
         if len(depths) != len(within):
             raise ValueError("the depths do not fit what is within")
-        return cls(brightness, size, n, found, tuple(depths), tuple(within))
+        hosts_found = int(plain["hosts_found"])
+        if not 0 <= hosts_found <= n.sum():
+            raise ValueError("more hosts are found than there are")
+        return cls(brightness, size, n, found, tuple(depths), tuple(within), hosts_found)
 
 
 def _edges(low: float, high: float, bins: int, logarithmic: bool) -> np.ndarray:

@@ -49,7 +49,7 @@ class InjectionReport:
         Folder with the cache of the injections, their table, the table of the efficiency and its picture.
     injections
         One row for each injection: id, position and columns of the host, what was added, ``score``, ``rank`` among the
-        objects of the survey (1 is the most anomalous) and ``found``.
+        objects of the survey (1 is the most anomalous), ``found``, and ``host_rank``, that of the host itself.
     completeness
         What was counted: its ``efficiency`` has `Efficiency.table`.
     """
@@ -114,13 +114,13 @@ def injection_steps(
         ids = list(injected.ids)
         columns = injected.columns(ids)
         own = survey[session.objects.rows([str(host) for host in columns[HOST]])]
-        ranks = _ranks(scores, survey, own)
-        efficiency = _count(request, session, columns, ranks, top, int(np.isfinite(survey).sum()))
+        ranks, host_ranks = _ranks(scores, survey, own), _ranks(own, survey, own)
+        efficiency = _count(request, session, columns, (ranks, host_ranks), top, int(np.isfinite(survey).sum()))
         completeness = Completeness(
             request.kind.name, request.kind.summary, efficiency, top, last.number, last.ranker,
             int(np.isfinite(survey).sum()), public(_about(request, origin(session, last), why)),
         )  # fmt: skip
-        table = _table(injected, ids, columns, scores, ranks, top, completeness)
+        table = _table(injected, ids, columns, scores, (ranks, host_ranks), top, completeness)
         write_catalog(table, folder / TABLE, contents="injections")
         efficiency.table().write(folder / EFFICIENCY, format="ascii.ecsv")
         draw(completeness, folder / FIGURE)
@@ -138,6 +138,7 @@ def draw(found: Completeness, path: Path) -> None:
         path,
         brightness=(brightness.label, brightness.edges, brightness.logarithmic),
         size=(size.label, size.edges, size.logarithmic),
+        hosts=counts.hosts.fraction,
         title=f"{counts.total.n} injections of the kind {found.kind}: share among the first {found.top} of "
         f"{found.objects} objects, by {found.ranker} of round {found.round}",
     )
@@ -190,7 +191,7 @@ def _count(
     request: InjectionRequest,
     session: SessionFolder,
     columns: dict[str, Any],
-    ranks: np.ndarray,
+    ranks: tuple[np.ndarray, np.ndarray],
     top: int,
     objects: int,
 ) -> Efficiency:
@@ -202,7 +203,7 @@ def _count(
         size,
         np.asarray(columns[BRIGHTNESS.format(name)], np.float64),
         np.asarray(columns[f"{SIZE}_arcsec" if size.unit == "arcsec" else SIZE], np.float64),
-        ranks,
+        *ranks,
         top,
         [depth for depth in _DEPTHS if depth < objects],
     )
@@ -242,10 +243,11 @@ def _about(request: InjectionRequest, scores: dict[str, str], why: str) -> dict[
 
 
 def _table(
-    injected: Cache, ids: list[str], columns: dict[str, Any], scores: np.ndarray, ranks: np.ndarray, top: int,
-    completeness: Completeness,
+    injected: Cache, ids: list[str], columns: dict[str, Any], scores: np.ndarray,
+    both_ranks: tuple[np.ndarray, np.ndarray], top: int, completeness: Completeness,
 ) -> QTable:  # fmt: skip
     ra, dec = injected.positions
+    ranks, host_ranks = both_ranks
     order = np.lexsort((np.array(ids, dtype=str), ranks))
     ours: dict[str, Any] = {
         "object_id": np.array(ids, dtype=str)[order],
@@ -254,9 +256,11 @@ def _table(
         "score": scores[order],
         "rank": ranks[order],
         "found": ranks[order] <= top,
+        "host_rank": host_ranks[order],
     }
     known = {name if name not in ours else f"catalog_{name}": column[order] for name, column in columns.items()}
     table = build_catalog({**ours, **known}, completeness.about)
     table["found"].info.description = f"whether the rank is {top} or less"
+    table["host_rank"].info.description = "rank of the host in the survey, without the light"
     table["rank"].info.description = "1 + number of objects of the survey, without the host, with a higher score"
     return table

@@ -66,7 +66,8 @@ def _injections(found: Completeness) -> str:
     return (
         f"<h3>Injections: {escape(found.kind)}, {escape(found.summary)}</h3>"
         f"<p>{total.found} of {total.n} ({_share(total)}) would be among the first {found.top} of {found.objects} "
-        f"objects, ranked by {escape(found.ranker)} of round {found.round}.</p>"
+        f"objects, ranked by {escape(found.ranker)} of round {found.round}; without the light, "
+        f"{_share(efficiency.hosts)} of their hosts.</p>"
         f'<p><img alt="share found against brightness and size" src="data:image/png;base64,{_picture(found)}"></p>'
         f"<table><tr><th></th><th>from</th><th>to</th><th>injected</th><th>found</th><th>share ({LEVEL:.0%} interval)"
         f"</th></tr>{rows}</table><p class=muted>Simulated light on real cutouts.{facts}</p>"
