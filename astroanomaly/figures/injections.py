@@ -9,7 +9,7 @@ import numpy as np
 
 from astroanomaly.errors import ConfigError
 from astroanomaly.figures.axes import MARKERS, dress_axes, legend_below, line_style, put_heading
-from astroanomaly.figures.canvas import INK, PALE, checked_path, clean, new_figure, put_text, save
+from astroanomaly.figures.canvas import INK, PALE, checked_path, new_figure, put_text, save
 from astroanomaly.metrics import binomial_interval
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def _map(axes: Axes, n: np.ndarray, found: np.ndarray, brightness: Binned, size:
         places = []
         for pair, one in zip((edges[0][k : k + 2], edges[1][m : m + 2]), (brightness, size), strict=True):
             places.append(np.sqrt(pair[0] * pair[1]) if one[2] else pair.mean())
-        text = f"{share[k, m]:.0%}\n{n[k, m]}" if n[k, m] else "none"
+        text = f"{share[k, m]:.0%}\nof {n[k, m]}" if n[k, m] else "none"
         colour = "white" if n[k, m] and share[k, m] > _DARK else INK
-        put_text(axes.text, *places, clean(text), ha="center", va="center", size=8, color=colour)
+        put_text(axes.text, *places, text, ha="center", va="center", size=8, color=colour)
     for direction, one, ends in zip("xy", (brightness, size), edges, strict=True):
         _scale(axes, (one[0], ends, one[2]), direction)
