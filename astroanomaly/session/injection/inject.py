@@ -31,9 +31,9 @@ from astroanomaly.tables.write import build_catalog, write_catalog
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["CACHE", "EFFICIENCY", "FIGURE", "TABLE", "InjectionReport", "draw", "injected_blocks", "injection_steps"]
+__all__ = ["InjectionReport", "draw", "injected_blocks", "injection_steps"]
 
-CACHE, TABLE, EFFICIENCY, FIGURE = "cache", "injections.vot", "efficiency.ecsv", "efficiency.png"
+_CACHE, _TABLE, _EFFICIENCY, _FIGURE = "cache", "injections.vot", "efficiency.ecsv", "efficiency.png"
 _TASK_OBJECTS = 64  # injections that are written together
 _LEAST_TOP = 100  # objects that are looked at, where fewer have labels
 _DEPTHS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
@@ -66,7 +66,7 @@ class InjectionReport:
     @property
     def cache(self) -> Cache:
         """The cutouts of the injections."""
-        return Cache.open(self.folder / CACHE)
+        return Cache.open(self.folder / _CACHE)
 
 
 def injection_steps(
@@ -99,8 +99,8 @@ def injection_steps(
     last = session.last_round
     check_new(out, overwrite=overwrite, folder=True)
     with atomic_folder(out, overwrite=overwrite) as folder:
-        yield from _write(session, request, folder / CACHE)
-        injected = Cache.open(folder / CACHE)
+        yield from _write(session, request, folder / _CACHE)
+        injected = Cache.open(folder / _CACHE)
         ranker = yield from fitted_steps(session, last)
         scores = np.full(len(injected), np.nan)
         done = 0
@@ -121,9 +121,9 @@ def injection_steps(
             int(np.isfinite(survey).sum()), public(_about(request, origin(session, last), why)),
         )  # fmt: skip
         table = _table(injected, ids, columns, scores, (ranks, host_ranks), top, completeness)
-        write_catalog(table, folder / TABLE, contents="injections")
-        efficiency.table().write(folder / EFFICIENCY, format="ascii.ecsv")
-        draw(completeness, folder / FIGURE)
+        write_catalog(table, folder / _TABLE, contents="injections")
+        efficiency.table().write(folder / _EFFICIENCY, format="ascii.ecsv")
+        draw(completeness, folder / _FIGURE)
     keep(session.path, completeness)
     return InjectionReport(out, table, completeness)
 
