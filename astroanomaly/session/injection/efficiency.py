@@ -89,7 +89,7 @@ class Row:
     def of(cls, found: int, n: int) -> Row:
         """Make it from the counts; without any injection all but the counts are NaN."""
         low, high = binomial_interval(np.array([found]), np.array([n]), level=LEVEL)
-        return cls(int(n), int(found), found / n if n else float("nan"), float(low[0]), float(high[0]))
+        return cls(int(n), int(found), float(found / n) if n else float("nan"), float(low[0]), float(high[0]))
 
 
 @dataclass(frozen=True, eq=False)
