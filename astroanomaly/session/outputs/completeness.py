@@ -59,7 +59,7 @@ def _injections(found: Completeness) -> str:
     total, about = efficiency.total, found.about
     rows = _rows(efficiency.brightness, efficiency, "brightness") + _rows(efficiency.size, efficiency, "size")
     facts = "".join(
-        f"<br>{escape(name)}: {escape(about[name])}"
+        f"<br>{escape(name.replace('_', ' '))}: {escape(about[name])}"
         for name in ("hosts", "brightness", "colours", "size", "psf", "noise", "looked_at", "seed")
         if name in about
     )
