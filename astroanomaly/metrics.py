@@ -19,6 +19,7 @@ __all__ = [
     "auprc",
     "auroc",
     "average_precision",
+    "binomial_interval",
     "bootstrap_curves",
     "cohen_kappa",
     "efficiency_at_fraction",
@@ -221,6 +222,28 @@ def bootstrap_curves(
         found.append(_curves_of_samples(truth, times[(anomalies > 0) & (anomalies < n)], ends))
     low, high = np.percentile(np.concatenate(found), [50 * (1 - level), 50 * (1 + level)], axis=0)
     return low, high
+
+
+def binomial_interval(found: np.ndarray, n: np.ndarray, *, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interval of a fraction of which ``found`` of ``n`` were seen: Jeffreys' (Cameron 2011, PASA 28, 128).
+
+    Parameters
+    ----------
+    found, n
+        Whole numbers of one shape, ``0 <= found <= n``.
+    level
+        Probability that the interval holds.
+
+    Returns
+    -------
+    tuple of two numpy.ndarray
+        Lower and upper end; NaN where ``n`` is 0.
+    """
+    from astropy.stats import binom_conf_interval
+
+    found, n = np.asarray(found), np.asarray(n)
+    low, high = binom_conf_interval(found, np.maximum(n, 1), confidence_level=level, interval="jeffreys")
+    return np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan)
 
 
 def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:

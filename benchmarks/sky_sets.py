@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter, maximum_filter
 
-from astroanomaly.demo.galaxies import draw_shape
+from astroanomaly.session.injection.galaxies import draw_shape
 
 
 def colour(planes):

@@ -39,6 +39,7 @@ JOBS = {  # in the order of the work; each command is the file of its name besid
     "see what is left": {
         "audit": "draw objects at random for a blind check, from what nobody has labelled",
         "remaining": "say how many anomalies are left, and what the next N hold",
+        "inject": "add simulated light to real cutouts, and say what fraction of it the search would find",
     },
     "is it known": {
         "crossmatch": "look objects up in catalogues and services: SIMBAD, NED, Gaia, or tables of your own",

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.demo.galaxies import NOMINAL_SHAPES, RARITIES, draw_shape, turn, unit_sum
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.files import atomic_path
 from astroanomaly.records import NOMINAL, Progress
+from astroanomaly.session.injection.galaxies import NOMINAL_SHAPES, RARITIES, draw_shape, turn, unit_sum
+from astroanomaly.session.injection.render import moffat
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -371,9 +372,7 @@ def _psf(band: _Band) -> np.ndarray:
     """Return the ``(65, 65)`` point spread function of unit sum: a Moffat (1969) core with faint diffraction spikes."""
     axis = np.arange(-32, 33)
     x, y = axis[None, :], axis[:, None]
-    beta = 3.2
-    alpha = band.fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
-    core = (1 + (x * x + y * y) / alpha**2) ** -beta
+    core = moffat(x, y, band.fwhm)
     spikes = sum(
         np.exp(-np.abs(a) / 7 - 0.5 * (b / 0.7) ** 2) for a, b in (turn(x, y, 0.5), turn(x, y, 0.5 + np.pi / 2))
     )

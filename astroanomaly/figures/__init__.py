@@ -5,6 +5,7 @@ from data (ids, names) is drawn as it is: no mathtext, no markup, glyphs that th
 """
 
 from astroanomaly.figures.curves import costs, learning_curves, performance_curves, training_curves
+from astroanomaly.figures.injections import efficiency
 from astroanomaly.figures.rounds import CURVES, round_curves
 from astroanomaly.figures.sheets import contact_sheet
 
@@ -12,6 +13,7 @@ __all__ = [
     "CURVES",
     "contact_sheet",
     "costs",
+    "efficiency",
     "learning_curves",
     "performance_curves",
     "round_curves",

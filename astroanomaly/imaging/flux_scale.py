@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FluxScale", "flux_scale", "needs_zero_point"]
+__all__ = ["AB_OF_MICROJANSKY", "FluxScale", "flux_scale", "microjansky", "needs_zero_point"]
 
 _JANSKY_OF_AB_ZERO = 3631.0  # Oke & Gunn 1983, ApJ 266, 713
+AB_OF_MICROJANSKY = 2.5 * math.log10(_JANSKY_OF_AB_ZERO * 1e6)  # magnitude of one microjansky
 _COUNTS = re.compile(r"(adu|dn|counts?|cts?|electrons?|e-?|photons?|ph)(\s*[/ ]?\s*(s|sec|seconds?)(\^?-1|\*\*-1)?)?")
 _SPELLINGS = {"nanomaggies": "nmgy", "nanomaggy": "nmgy", "nanomgy": "nmgy", "maggies": "mgy", "maggy": "mgy"}
 
@@ -61,18 +62,26 @@ def flux_scale(units: Sequence[str], zero_points: Sequence[float] = ()) -> FluxS
     counts = [needs_zero_point(unit) for unit in plain]
     if same and not any(counts):
         return FluxScale((1.0,) * len(plain), plain[0])
-    given = list(zero_points) or [math.nan] * len(plain)
-    microjansky = [
-        _microjansky_of_zero_point(given[k]) if counts[k] else _conversion(unit, "uJy") for k, unit in enumerate(plain)
-    ]
-    if plain and all(factor is not None for factor in microjansky):
-        return FluxScale(tuple(factor or 0.0 for factor in microjansky), "uJy")
+    factors = microjansky(plain, zero_points)
+    if plain and all(map(math.isfinite, factors)):
+        return FluxScale(factors, "uJy")
     if same:
         return FluxScale((1.0,) * len(plain), plain[0])
     converted = [_conversion(unit, plain[0]) for unit in plain] if all(plain) else []
     if converted and all(factor is not None for factor in converted):
         return FluxScale(tuple(factor or 0.0 for factor in converted), plain[0])
     return None
+
+
+def microjansky(units: Sequence[str], zero_points: Sequence[float] = ()) -> tuple[float, ...]:
+    """Return the microjansky of one stored unit of each band, NaN where nothing says it; parameters of `flux_scale`."""
+    plain = [" ".join(unit.split()) for unit in units]
+    given = list(zero_points) or [math.nan] * len(plain)
+    found = [
+        _microjansky_of_zero_point(given[k]) if needs_zero_point(unit) else _conversion(unit, "uJy")
+        for k, unit in enumerate(plain)
+    ]
+    return tuple(math.nan if factor is None else factor for factor in found)
 
 
 def _known_spelling(unit: str) -> str:

@@ -21,17 +21,20 @@ from astroanomaly.files import as_path, read_json, write_json
 from astroanomaly.session.rounds import ROUNDS, SCORES
 
 __all__ = [
+    "INJECTIONS",
     "CacheRecord",
     "cache_folders",
     "missing_cache",
     "portable_path",
     "read_records",
+    "refuse_injections",
     "scored_shards",
     "shards_of",
     "stored_place",
     "write_records",
 ]
 
+INJECTIONS = "injections"  # the source of a cache of simulated light on real cutouts
 _FILE = "caches.json"
 _SAMPLE_OBJECTS, _SAMPLE_BYTES, _MIN_SAMPLE = 1000, 2**26, 8  # objects whose pixels are compared
 _DIGEST_LETTERS = 16
@@ -81,6 +84,22 @@ def cache_folders(given: object) -> list[Path]:
     if not found:
         raise ConfigError("no cache was given: expected at least one, its path or a Cache")
     return found
+
+
+def refuse_injections(folders: Iterable[Path]) -> None:
+    """Keep injections out of a search, where they would be taken for objects of the survey.
+
+    Raises
+    ------
+    SessionError
+        If a cache holds injections.
+    """
+    for folder in folders:
+        if Cache.open(folder).request.get("source") == INJECTIONS:
+            raise SessionError(
+                f"{folder} holds injections, simulated light on cutouts of a survey: they are no part of a search. "
+                "Give the cache of the survey"
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------- records

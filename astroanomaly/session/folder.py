@@ -38,7 +38,14 @@ from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
-from astroanomaly.session.caches import CacheRecord, cache_folders, portable_path, stored_place, write_records
+from astroanomaly.session.caches import (
+    CacheRecord,
+    cache_folders,
+    portable_path,
+    refuse_injections,
+    stored_place,
+    write_records,
+)
 from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome, read_session
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 
@@ -125,6 +132,7 @@ class SessionFolder(SessionHome):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise SessionError(f"{path} exists already: open it, or choose another folder")
         folders = cache_folders(caches)
+        refuse_injections(folders)
         cache = Cache.open(*(folder.absolute() for folder in folders))
         if not len(cache):
             raise SessionError(f"{folders[0]} holds no cutout: there is nothing to search in")

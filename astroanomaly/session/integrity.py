@@ -25,6 +25,7 @@ from astroanomaly.labels.log import LabelLog
 from astroanomaly.records import Progress
 from astroanomaly.session.caches import read_records, stored_place
 from astroanomaly.session.home import CONFIG_FILE
+from astroanomaly.session.injection.kept import COMPLETENESS, completeness_files, read_completeness_file
 from astroanomaly.session.known import CROSSMATCHES, known_files, read_known_file
 from astroanomaly.session.rounds import ROUNDS, list_rounds
 
@@ -79,6 +80,9 @@ def session_files(session: Path) -> Iterator[CheckedFile]:
     for file in known_files(session):
         then = "move it aside, and run `astroanomaly crossmatch` again"
         yield CheckedFile(file, _verify_known, then, read_known_file)
+    for file in completeness_files(session):
+        then = "move it aside, and run `astroanomaly inject` again"
+        yield CheckedFile(file, _verify_completeness, then, read_completeness_file)
     for folder in sorted((session / ROUNDS).glob("[0-9]*")):
         yield CheckedFile(folder / "ranker.json", _verify_recipe, f"{copy}, or train again")
         if (folder / "model.safetensors").is_file():
@@ -102,7 +106,7 @@ def _all_files(session: Path) -> Iterator[CheckedFile]:
 
 
 def _can_be_made_anew(damage: Damage) -> bool:
-    return damage.path.suffix == ".npy" or damage.path.parent.name in ("scores", CROSSMATCHES)
+    return damage.path.suffix == ".npy" or damage.path.parent.name in ("scores", CROSSMATCHES, COMPLETENESS)
 
 
 def _verify_config(path: Path) -> None:
@@ -125,6 +129,11 @@ def _verify_labels(path: Path) -> bool:
 
 def _verify_known(path: Path) -> bool:
     read_known_file(path)
+    return True
+
+
+def _verify_completeness(path: Path) -> bool:
+    read_completeness_file(path)
     return True
 
 

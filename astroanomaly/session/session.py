@@ -26,16 +26,19 @@ from astroanomaly.plugins import load_plugins
 from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
 from astroanomaly.session.audit import AuditDraw, draw_audit
-from astroanomaly.session.caches import cache_folders
+from astroanomaly.session.caches import cache_folders, refuse_injections
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.candidates import candidates, contact_sheet, suspects, usual_display
 from astroanomaly.session.crossmatch import CrossmatchReport, crossmatch_steps, named_catalogs
 from astroanomaly.session.export import export, selected
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder, user_name
+from astroanomaly.session.injection.inject import InjectionReport, injection_steps
+from astroanomaly.session.injection.request import InjectionRequest
 from astroanomaly.session.integrity import session_integrity
 from astroanomaly.session.label_table import labels_table, write_labels
 from astroanomaly.session.outputs.bundle import write_bundle
+from astroanomaly.session.outputs.completeness import completeness_html
 from astroanomaly.session.outputs.cutouts import write_cutouts_of
 from astroanomaly.session.outputs.report import write_report
 from astroanomaly.session.pruning import StoredRound, prune_rounds, stored_rounds
@@ -406,6 +409,7 @@ class Session(SessionFolder):
         known = [folder.resolve() for folder in whole.folders]
         added = [] if cache is None else [one for one in cache_folders(cache) if one.resolve() not in known]
         if added:
+            refuse_injections(added)
             whole = Cache.open(*whole.folders, *(one.absolute() for one in added))
         self.model_input.check(whole)
         if not last.is_scored(whole):
@@ -674,6 +678,92 @@ class Session(SessionFolder):
         chosen = DEPTHS if depths is None else as_list(depths, "depths", "whole numbers")
         return remaining(self, [as_whole(depth, "depths", 1) for depth in chosen])
 
+    def inject(
+        self,
+        kind: str | Path,
+        out: str | Path,
+        *,
+        psf: Any,
+        n: int = 500,
+        magnitude: Sequence[float] | None = None,
+        flux: Sequence[float] | None = None,
+        relative: Sequence[float] | None = None,
+        size: Any = None,
+        band: str | None = None,
+        colours: Mapping[str, float] | None = None,
+        gain: float | Mapping[str, float] | None = None,
+        zero_points: float | Mapping[str, float] | None = None,
+        hosts: Sequence[str] | None = None,
+        top: int | None = None,
+        seed: int = 0,
+        overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> InjectionReport:
+        """Add simulated light to real cutouts, rank them as the latest round ranks, and count what would be found.
+
+        Of the session itself nothing changes but the file of the result, which `write_report` shows: injections are
+        never labelled, learnt from, or part of the audit set.
+
+        Parameters
+        ----------
+        kind
+            ``lens``, ``ring`` or ``tidal``; or the path of a stamp as FITS, with one image, or one by the name of each
+            band.
+        out
+            Folder to make: a cache of the injections, their table, and the efficiency as a table and as a picture.
+        psf
+            Full width at half maximum of the PSF, in pixels or as an angle, or a dictionary by band; or the path of an
+            image of it as FITS. 0 convolves with nothing.
+        n
+            How many injections.
+        magnitude, flux, relative
+            One range of brightness, the lower end first: AB magnitudes in ``band``; flux in ``band``, in the unit of
+            the pixels; or flux relative to the host's in each band. None of them: 0.03 to 1 of the host's.
+        size
+            Range of sizes, in pixels or as angles: Einstein radius of a lens, radius of a ring, radius that tidal light
+            reaches, half-light radius of a stamp. None: from the width of the PSF to a fifth of the cutout; a stamp as
+            it is.
+        band
+            Band of magnitude and flux; None: the middle one.
+        colours
+            Flux in each band, up to a factor; None: as the host, or as the stamp.
+        gain
+            Electrons a unit of flux, one for all bands or by band: then the light has photon noise.
+        zero_points
+            AB magnitude of one unit of flux, where the cache does not know it.
+        hosts
+            Ids of the objects to draw hosts from; None: all. Those with a label, or in the audit set, are left out.
+        top
+            An injection is found if it is among the first so many objects. None: as many as have labels, at least 100.
+        seed
+            Seed of everything random.
+        overwrite
+            Replace a folder that was made so.
+        progress
+            Called with a `Progress` now and then.
+
+        Returns
+        -------
+        InjectionReport
+            ``table`` (the fraction found by brightness and size, with 90 % intervals), ``injections`` (one row each),
+            ``cache``.
+
+        Raises
+        ------
+        ConfigError, BandError, UnreadableError
+            If anything given does not fit.
+        CacheError
+            If the cutouts have no flux: 8-bit pictures.
+        SessionError
+            If nothing was trained yet, or no object can be injected into.
+        """
+        request = InjectionRequest.of(
+            self.cache, kind, psf=psf, n=n, magnitude=magnitude, flux=flux, relative=relative, size=size, band=band,
+            colours=colours, gain=gain, zero_points=zero_points, hosts=hosts, top=top, seed=seed,
+        )  # fmt: skip
+        steps = injection_steps(self, request, as_path(out, "the folder"), overwrite=as_flag(overwrite, "overwrite"))
+        return drain(steps, progress)
+
     def suspects(self, n: int = 50, *, progress: Callable[[Progress], None] | None = None) -> QTable:
         """Return the labels that look most wrong: those that a model contradicts which learnt from all the others.
 
@@ -844,7 +934,7 @@ class Session(SessionFolder):
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
         write_report(
             self.cache, table, place, heading,
-            display=usual_display(self), overwrite=overwrite, progress=progress,
+            display=usual_display(self), completeness=completeness_html(self), overwrite=overwrite, progress=progress,
         )  # fmt: skip
         return table
 

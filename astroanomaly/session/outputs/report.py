@@ -42,6 +42,7 @@ def write_report(
     title: str,
     *,
     display: Display | None = None,
+    completeness: str = "",
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> None:
@@ -57,7 +58,7 @@ def write_report(
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{path}: a report is a file of HTML, called .html; a browser prints it into a PDF")
     check_new(path, overwrite=overwrite)
-    text = report(cache, table, title, display=display, progress=progress)
+    text = report(cache, table, title, display=display, completeness=completeness, progress=progress)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -69,6 +70,7 @@ def report(
     *,
     display: Display | None = None,
     palette: Palette = grey_map,
+    completeness: str = "",
     progress: Callable[[Progress], None] | None = None,
 ) -> str:
     """Make the report of a catalogue's objects.
@@ -83,6 +85,8 @@ def report(
         Heading.
     display, palette
         How the pictures look, as in `Painter.paint`; None: as usual.
+    completeness
+        HTML of `astroanomaly.session.outputs.completeness.completeness_html`, shown after the objects.
     progress
         Called with a report after each object.
 
@@ -117,7 +121,7 @@ def report(
         f"<title>{escape(title)}</title><style>{files(__package__).joinpath('report.css').read_text('utf-8')}</style>"
         f"</head>\n<body><header><h1>{escape(title)}</h1>"
         f'<p class=muted>{count} · <time datetime="{made:%Y-%m-%dT%H:%MZ}">{made.day} {made:%B %Y, %H:%M} UTC</time> · '
-        f"{_size(turned, pictures.shape)}positions are ICRS</p></header>\n<main>{figures}</main>\n"
+        f"{_size(turned, pictures.shape)}positions are ICRS</p></header>\n<main>{figures}</main>\n{completeness}"
         f"<footer><h2>Where this comes from</h2><table>{facts}</table></footer></body></html>\n"
     )
 

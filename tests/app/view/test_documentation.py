@@ -59,6 +59,11 @@ def test_every_plot_of_the_documentation(chromium, tmp_path, keep):
     session.label(odd[: len(odd) // 2] + plain[:40], ["anomaly"] * (len(odd) // 2) + ["nominal"] * len(plain[:40]))
     session.train("tuned")
     session.contact_sheet(session.candidates(20), tmp_path / "sheet.png")
+    injected = session.inject(
+        "lens", tmp_path / "lenses", psf={"g": 2.8, "r": 2.5, "i": 2.4}, n=600 if KEEP else 20, magnitude=(18, 21),
+        size=(6, 12), seed=1,
+    )  # fmt: skip
+    shutil.copy(injected.folder / "efficiency.png", tmp_path)
     session.write_report(tmp_path / "report.html", top=12)
     page = chromium.new_page(viewport={"width": 1000, "height": 900})
     page.goto((tmp_path / "report.html").as_uri())
@@ -67,7 +72,7 @@ def test_every_plot_of_the_documentation(chromium, tmp_path, keep):
     drawn = {
         path.stem: path for path in (*out.rglob("*.png"), *session.path.rglob("training.png"), *tmp_path.glob("*.png"))
     }
-    for name in ("preview", "sheet", "training", "report", *(path.stem for path in out.rglob("*.png"))):
+    for name in ("preview", "sheet", "training", "report", "efficiency", *(path.stem for path in out.rglob("*.png"))):
         keep(drawn[name], f"gallery-{name}")
     assert {"learning", "cost"} <= set(drawn)
 

@@ -1,14 +1,29 @@
-"""Shapes of galaxies, ordinary and rare, as functions of position: what `astroanomaly.demo.simulate` draws with."""
+"""Shapes of galaxies, ordinary and rare, as functions of position: for injections, and for the sky of the demo."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ["NOMINAL_SHAPES", "RARITIES", "Shape", "draw_shape", "turn", "unit_sum"]
+__all__ = [
+    "NOMINAL_SHAPES",
+    "RARITIES",
+    "RING_RADIUS",
+    "TIDAL_FORMS",
+    "Shape",
+    "draw_shape",
+    "ring_light",
+    "sersic",
+    "tidal_light",
+    "turn",
+    "unit_sum",
+]
+
+RING_RADIUS = 1.25  # of `ring_light`, in units of about a half-light radius
+TIDAL_FORMS = ("tail", "stream", "shells")
 
 Shape: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Surface brightness of old (red) and of young (blue) stars at coordinates in units of about a half-light radius.
@@ -34,7 +49,7 @@ def unit_sum(image: np.ndarray) -> np.ndarray:
     return image / image.sum()
 
 
-def _sersic(x: np.ndarray, y: np.ndarray, index: float, r50: float = 1.0) -> np.ndarray:
+def sersic(x: np.ndarray, y: np.ndarray, index: float, r50: float = 1.0) -> np.ndarray:
     """Return a Sersic (1968) profile of unit sum; the innermost cusp is softened, for it is below the PSF."""
     b = 2 * index - 1 / 3 + 0.009876 / index  # Prugniel & Simien 1997
     squared = (x * x + y * y + 0.0016) / r50**2
@@ -67,7 +82,7 @@ def _elliptical(rng: np.random.Generator) -> Shape:
     angle, ratio, index = rng.uniform(0, np.pi), rng.uniform(0.5, 1), rng.uniform(2.5, 4.5)
 
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _sersic(*turn(x, y, angle, ratio), index), np.zeros(np.broadcast(x, y).shape)
+        return sersic(*turn(x, y, angle, ratio), index), np.zeros(np.broadcast(x, y).shape)
 
     return shape
 
@@ -77,7 +92,7 @@ def _disc(rng: np.random.Generator) -> Shape:
 
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u, v = turn(x, y, angle, ratio)
-        return (1 - young) * _sersic(u, v, 1, 0.9), young * unit_sum(_sersic(u, v, 1, 1.2) * lumps(u, v))
+        return (1 - young) * sersic(u, v, 1, 0.9), young * unit_sum(sersic(u, v, 1, 1.2) * lumps(u, v))
 
     return shape
 
@@ -88,9 +103,9 @@ def _bulge_disc(rng: np.random.Generator) -> Shape:
 
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u, v = turn(x, y, angle, ratio)
-        old = bulge * _sersic(*turn(x, y, angle, 0.5 + ratio / 2), 2.5, 0.35)
-        old = old + bar * _sersic(*turn(u, v, bar_angle, 0.3), 0.7, 0.6)
-        disc = _sersic(u, v, 1, 1.3)
+        old = bulge * sersic(*turn(x, y, angle, 0.5 + ratio / 2), 2.5, 0.35)
+        old = old + bar * sersic(*turn(u, v, bar_angle, 0.3), 0.7, 0.6)
+        disc = sersic(u, v, 1, 1.3)
         return old + 0.75 * (1 - bulge) * disc, 0.25 * (1 - bulge) * disc
 
     return shape
@@ -111,10 +126,10 @@ def _spiral(rng: np.random.Generator) -> Shape:
         radius = np.hypot(u, v) + 0.02
         phase = arms * (np.arctan2(v, u) - winding * np.log(np.maximum(radius, 0.3))) + start
         contrast = np.exp(sharpness * np.minimum(2 * radius, 1) * (np.cos(phase) - 1))
-        old = bulge * _sersic(*turn(x, y, angle, 0.5 + ratio / 2), 2, 0.25)
-        old = old + bar * _sersic(*turn(u, v, (start + winding) % np.pi, 0.28), 0.6, 0.5)
-        old = old + (1 - bulge) * (1 - young) * unit_sum(_sersic(u, v, 1, 1.1) * (0.6 + contrast))
-        return old, (1 - bulge) * young * unit_sum(_sersic(u, v, 1, 1.4) * (0.06 + contrast * lumps(u, v)))
+        old = bulge * sersic(*turn(x, y, angle, 0.5 + ratio / 2), 2, 0.25)
+        old = old + bar * sersic(*turn(u, v, (start + winding) % np.pi, 0.28), 0.6, 0.5)
+        old = old + (1 - bulge) * (1 - young) * unit_sum(sersic(u, v, 1, 1.1) * (0.6 + contrast))
+        return old, (1 - bulge) * young * unit_sum(sersic(u, v, 1, 1.4) * (0.06 + contrast * lumps(u, v)))
 
     return shape
 
@@ -126,8 +141,8 @@ def _edge_on(rng: np.random.Generator) -> Shape:
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u, v = turn(x, y, angle)
         lane = 1 - dust * np.exp(-0.5 * ((v - height) / 0.09) ** 2) * np.exp(-0.5 * (u / 2) ** 2)
-        disc = _sersic(u, v / thickness, 1, 1.6) * lane
-        return bulge * _sersic(u, v / 0.75, 2, 0.4) * lane + 0.7 * (1 - bulge) * disc, 0.3 * (1 - bulge) * disc
+        disc = sersic(u, v / thickness, 1, 1.6) * lane
+        return bulge * sersic(u, v / 0.75, 2, 0.4) * lane + 0.7 * (1 - bulge) * disc, 0.3 * (1 - bulge) * disc
 
     return shape
 
@@ -140,7 +155,7 @@ def _irregular(rng: np.random.Generator) -> Shape:
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u, v = turn(x, y, angle, ratio)
         young = sum(w * _blob(u, v, a, b, s) / s**2 for (a, b), s, w in zip(positions, sizes, weights, strict=True))
-        return (1 - clumpy) * unit_sum(_sersic(u, v, 0.8, 1.1) * lumps(u, v)), clumpy * unit_sum(np.asarray(young))
+        return (1 - clumpy) * unit_sum(sersic(u, v, 0.8, 1.1) * lumps(u, v)), clumpy * unit_sum(np.asarray(young))
 
     return shape
 
@@ -159,6 +174,15 @@ def _blend(rng: np.random.Generator) -> Shape:
     return shape
 
 
+def ring_light(
+    u: np.ndarray, v: np.ndarray, width: float, knots: Sequence[float], phases: Sequence[float]
+) -> np.ndarray:
+    """Surface brightness of a ring of radius `RING_RADIUS` and a Gaussian profile, with knots along it."""
+    theta = np.arctan2(v, u)
+    beads = sum(k * np.cos((m + 1) * theta + p) for m, (k, p) in enumerate(zip(knots, phases, strict=True)))
+    return np.exp(-0.5 * ((np.hypot(u, v) - RING_RADIUS) / width) ** 2 + 0.25 * beads)
+
+
 def _ring(rng: np.random.Generator) -> Shape:
     """Draw a detached ring with knots around a nucleus that may sit off its centre."""
     angle, ratio, light = rng.uniform(0, np.pi), rng.uniform(0.5, 1), rng.uniform(0.65, 0.85)
@@ -167,10 +191,8 @@ def _ring(rng: np.random.Generator) -> Shape:
 
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u, v = turn(x, y, angle, ratio)
-        theta = np.arctan2(v, u)
-        beads = sum(k * np.cos((m + 1) * theta + p) for m, (k, p) in enumerate(zip(knots, phases, strict=True)))
-        ring = np.exp(-0.5 * ((np.hypot(u, v) - 1.25) / width) ** 2 + 0.25 * beads)
-        old = (1 - light) * _sersic(u - shift[0], v - shift[1], 2, 0.3) + 0.25 * light * unit_sum(ring)
+        ring = ring_light(u, v, width, knots, phases)
+        old = (1 - light) * sersic(u - shift[0], v - shift[1], 2, 0.3) + 0.25 * light * unit_sum(ring)
         return old, 0.75 * light * unit_sum(ring)
 
     return shape
@@ -186,8 +208,8 @@ def _merger(rng: np.random.Generator) -> Shape:
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u, v = turn(x, y, angle)
         v = hand * v
-        one = _sersic(*turn(u - apart, v, turns[0], ratios[0]), 1.5, 0.42)
-        two = _sersic(*turn(u + apart, v, turns[1], ratios[1]), 1.5, 0.42)
+        one = sersic(*turn(u - apart, v, turns[0], ratios[0]), 1.5, 0.42)
+        two = sersic(*turn(u + apart, v, turns[1], ratios[1]), 1.5, 0.42)
         along = np.clip(u, -apart, apart)
         bridge = np.exp(-0.5 * ((u - along) ** 2 + (v - bend * np.sin(math.pi * along / apart)) ** 2) / 0.16**2)
         tails = np.zeros_like(bridge)
@@ -196,7 +218,7 @@ def _merger(rng: np.random.Generator) -> Shape:
                 tails += (1 - 0.8 * t) * _blob(
                     u, v, side * (apart + tail * math.sin(1.7 * t)), side * tail * 1.2 * t**1.5, 0.17
                 )
-        old = (1 - light) * (weight * one + (1 - weight) * two) + 0.1 * _sersic(u, v / 0.7, 1, 1.4)
+        old = (1 - light) * (weight * one + (1 - weight) * two) + 0.1 * sersic(u, v / 0.7, 1, 1.4)
         return old, light * (0.4 * unit_sum(bridge) + 0.6 * unit_sum(tails))
 
     return shape
@@ -216,47 +238,63 @@ def _arc(rng: np.random.Generator) -> Shape:
         back = np.angle(np.exp(1j * (theta - middle - math.pi)))
         arcs = np.exp(-0.5 * ((r - radius) / width) ** 2 - (away / length) ** 4)
         arcs = arcs + counter * np.exp(-0.5 * ((r - 0.75 * radius) / width) ** 2 - (back / (0.4 * length)) ** 2)
-        return (1 - light) * _sersic(*turn(x, y, angle, ratio), index, 0.7), light * unit_sum(arcs)
+        return (1 - light) * sersic(*turn(x, y, angle, ratio), index, 0.7), light * unit_sum(arcs)
 
     return shape
+
+
+def tidal_light(
+    u: np.ndarray, v: np.ndarray, form: str, sweep: float, reach: float, ratio: float, opening: float
+) -> np.ndarray:
+    """Surface brightness of what a torn companion has left: one of `TIDAL_FORMS`.
+
+    Parameters
+    ----------
+    u, v
+        Coordinates in units of about a half-light radius.
+    form
+        A long curved tail, a stream that loops around the galaxy, or shells.
+    sweep, reach
+        Of a tail: the angle it covers in radians, and how far it goes beyond 0.7.
+    ratio
+        Of a stream: its axis ratio.
+    opening
+        Of shells: half of their opening angle in radians.
+    """
+    if form == "shells":
+        r, theta = np.hypot(u, v), np.arctan2(v, u)
+        total = np.zeros_like(r)
+        for radius, side in ((1.2, 0.0), (1.8, np.pi), (2.5, 0.0)):
+            away = np.angle(np.exp(1j * (theta - side)))
+            inside = np.clip(r - radius, -9, 0)  # sharp outside, fading inwards
+            total += np.exp(inside / 0.22 - (np.clip(r - radius, 0, 9) / 0.06) ** 2 - (away / opening) ** 4) / radius
+        return total
+    total = np.zeros(np.broadcast(u, v).shape)
+    for t in np.linspace(0, 1, 40).tolist():
+        if form == "tail":
+            r, theta = 0.7 + reach * t, sweep * t**0.8
+            total += (1 - 0.75 * t) * _blob(u, v, r * math.cos(theta), r * math.sin(theta), 0.15 + 0.08 * t)
+        else:
+            theta = 5.2 * t
+            total += (1 - 0.5 * t) * _blob(u, v, 1.9 * math.cos(theta) + 0.5, 1.9 * ratio * math.sin(theta), 0.15)
+    return total
 
 
 def _tidal(rng: np.random.Generator) -> Shape:
     """Draw a galaxy with a long curved tail, a stream that loops around it, or shells."""
     host = draw_shape(str(rng.choice(["elliptical", "disc", "bulge_disc"])), rng)
     form, angle, light = (
-        str(rng.choice(["tail", "stream", "shells"])),
+        str(rng.choice(TIDAL_FORMS)),
         rng.uniform(0, 2 * np.pi),
         rng.uniform(0.4, 0.55),
     )
     hand, sweep, reach = float(rng.choice([-1, 1])), rng.uniform(2.2, 3.6), rng.uniform(2.4, 3.2)
     ratio, opening = rng.uniform(0.5, 0.8), rng.uniform(0.45, 0.7)
 
-    def feature(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        if form == "shells":
-            r, theta = np.hypot(u, v), np.arctan2(v, u)
-            total = np.zeros_like(r)
-            for radius, side in ((1.2, 0.0), (1.8, np.pi), (2.5, 0.0)):
-                away = np.angle(np.exp(1j * (theta - side)))
-                inside = np.clip(r - radius, -9, 0)  # sharp outside, fading inwards
-                total += (
-                    np.exp(inside / 0.22 - (np.clip(r - radius, 0, 9) / 0.06) ** 2 - (away / opening) ** 4) / radius
-                )
-            return total
-        total = np.zeros(np.broadcast(u, v).shape)
-        for t in np.linspace(0, 1, 40).tolist():
-            if form == "tail":
-                r, theta = 0.7 + reach * t, sweep * t**0.8
-                total += (1 - 0.75 * t) * _blob(u, v, r * math.cos(theta), r * math.sin(theta), 0.15 + 0.08 * t)
-            else:
-                theta = 5.2 * t
-                total += (1 - 0.5 * t) * _blob(u, v, 1.9 * math.cos(theta) + 0.5, 1.9 * ratio * math.sin(theta), 0.15)
-        return total
-
     def shape(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         old, young = host(x * 1.25, y * 1.25)
         u, v = turn(x, y, angle)
-        extra = light * unit_sum(feature(u, hand * v))
+        extra = light * unit_sum(tidal_light(u, hand * v, form, sweep, reach, ratio, opening))
         return (1 - light) * old + 0.5 * extra, (1 - light) * young + 0.5 * extra
 
     return shape
