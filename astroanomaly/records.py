@@ -593,7 +593,7 @@ class FeatureBlock:
     folder
         Where values by object id are kept, see `astroanomaly.learn.features.block_files`; empty: the catalogue.
     weight
-        Variance of all its numbers together, in units of that of the image.
+        How strongly its numbers count, in units of the usual.
     """
 
     name: str

@@ -6,11 +6,16 @@ The image as the probe sees it, and beside it one block of numbers at a time, wi
 * ``--columns``: catalogue columns of the cache, as they are in the program;
 * ``simulated``: one column drawn from another distribution for anomalies, ``--shift`` standard deviations apart: what a
   column such as a spectral index could bring. Nothing in the image has to do with it;
-* ``random``: as many columns as ``measured`` has, and 512 of them, that have nothing to do with the objects.
+* ``embedding``: the same column and seven others that say nothing, mixed into 512 numbers with some noise;
+* ``random``: one column, as many as ``measured`` has, and 512, that have nothing to do with the objects.
+
+``--scatter`` is the root mean square of the products of the points of two objects in a block, see
+`astroanomaly.learn.features.blocks.BlockScale`.
 
 AUPRC of all objects that have no label, after labels drawn at random (``--labels``), with the same draws for each.
-``alone`` is the block without the image. ``chosen`` takes the weight that predicts labels best that were left out (five
-folds, log loss). The fit is that of the program, and the first one is compared with it.
+``alone`` is the block without the image. ``chosen`` (``--choose``) takes the scatter, or none of the block, that
+predicts labels best that were left out (five folds, log loss). The fit is that of the program, and the first one is
+compared with it.
 """
 
 import argparse
@@ -27,7 +32,7 @@ from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.hookspecs import RankerContext
 from astroanomaly.labels.tables import read_truth
-from astroanomaly.learn.features.blocks import BlockScale, column_numbers
+from astroanomaly.learn.features.blocks import BlockScale, _scatter, column_numbers
 from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.records import Labelled, drain
@@ -42,7 +47,7 @@ OBJECTS_PER_READ = 256
 def photometry(images):
     """``(n, 6 or more)`` numbers of cutouts ``(n, bands, H, W)``: magnitude, r50, concentration, asymmetry, colours."""
     images = np.nan_to_num(images.astype(float))
-    n, bands, height, width = images.shape
+    _, bands, height, width = images.shape
     y, x = np.mgrid[:height, :width]
     radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
     border = radius > 0.48 * height
@@ -83,6 +88,9 @@ def blocks_of(cache, ids, truth, options):
         )
     for shift in options.shift:
         found[f"simulated, {shift:g} deviations"] = (rng.normal(size=len(ids)) + shift * truth)[:, None]
+        latent = np.column_stack([rng.normal(size=len(ids)) + shift * truth, rng.normal(size=(len(ids), 7))])
+        mixed = latent @ rng.normal(size=(8, 512)) + rng.normal(size=(len(ids), 512))
+        found[f"embedding, {shift:g} deviations"] = mixed
     width = found["measured"].shape[1]
     found |= {f"random, {k}": rng.normal(size=(len(ids), k)) for k in (1, width, 512)}
     return found
@@ -107,30 +115,43 @@ def image_points(cache, ids, labelled, settings):
     return points, np.array([scores[name] for name in ids])
 
 
-def fitted(points, kinds):
+def fitted(kernel, kinds):
+    """Return what gives scores ``(N,)`` of products ``(N, n)`` with the ``n`` labelled points, and the bias.
+
+    The logistic regression of the probe in the coordinates of the labelled points: the same, and faster.
+    """
+    values, vectors = np.linalg.eigh(kernel)
+    values = values.clip(1e-12)
     model = LogisticRegression(C=C, class_weight="balanced", max_iter=2000)
-    return model.fit(points, kinds)
+    model.fit(vectors * values**0.5, kinds)
+    return vectors @ (model.coef_[0] / values**0.5), model.intercept_[0]
 
 
-def chosen_weight(image, block, kinds, weights):
-    """Return the weight that predicts labels that were left out best."""
-    losses = []
-    folds = list(StratifiedKFold(5, shuffle=True, random_state=0).split(image, kinds))
-    each = len(kinds) / (2 * np.bincount(kinds)[kinds])
-    for weight in weights:
-        points = np.hstack([image, weight**0.5 * block])
-        loss = 0.0
-        for learnt, left in folds:
-            logits = fitted(points[learnt], kinds[learnt]).decision_function(points[left])
-            loss += (each[left] * np.logaddexp(0, np.where(kinds[left], -logits, logits))).sum()
-        losses.append(loss)
-    return weights[int(np.argmin(losses))]
+def scores(products, drawn, truth):
+    """Scores ``(N,)`` of all objects from the products ``(N, n)`` of their points with those of the labelled."""
+    weight, bias = fitted(products[drawn], truth[drawn])
+    return products @ weight + bias
 
 
-def auprc(points, truth, drawn):
+def auprc(products, drawn, truth):
     left = np.ones(len(truth), bool)
     left[drawn] = False
-    return average_precision_score(truth[left], fitted(points[drawn], truth[drawn]).decision_function(points[left]))
+    return average_precision_score(truth[left], scores(products, drawn, truth)[left])
+
+
+def chosen(choices, drawn, truth):
+    """Return the products that predict labels that were left out best."""
+    losses, kinds = [], truth[drawn]
+    folds = list(StratifiedKFold(5, shuffle=True, random_state=0).split(drawn, kinds))
+    each = len(kinds) / (2 * np.bincount(kinds)[kinds])
+    for products in choices:
+        known, loss = products[drawn], 0.0
+        for learnt, left in folds:
+            weight, bias = fitted(known[np.ix_(learnt, learnt)], kinds[learnt])
+            logits = known[np.ix_(left, learnt)] @ weight + bias
+            loss += (each[left] * np.logaddexp(0, np.where(kinds[left], -logits, logits))).sum()
+        losses.append(loss)
+    return choices[int(np.argmin(losses))]
 
 
 def main():
@@ -139,11 +160,17 @@ def main():
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--column", default="label", help="column of the truth")
     parser.add_argument("--anomaly", required=True, help="classes that are anomalies, with commas")
-    parser.add_argument("--labels", default="10,30", help="anomalies and nominal objects that are labelled")
+    parser.add_argument(
+        "--labels",
+        nargs="*",
+        default=["10,30", "30,50", "3,10"],
+        help="anomalies and nominal objects that are labelled",
+    )
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--columns", default="", help="catalogue columns, with commas")
     parser.add_argument("--shift", type=float, nargs="*", default=[1.0, 2.0])
-    parser.add_argument("--weights", type=float, nargs="*", default=[0.1, 0.25, 0.5, 1, 2])
+    parser.add_argument("--scatter", type=float, nargs="*", default=[0.005, 0.01, 0.02, 0.04, 0.08])
+    parser.add_argument("--choose", action="store_true", help="measure a choice by the labels, too")
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -153,44 +180,54 @@ def main():
     ids = [name for name in cache.ids if name in classes]
     odd = set(options.anomaly.split(","))
     truth = np.array([classes[name] in odd for name in ids]).astype(int)
-    anomalies, nominal = map(int, options.labels.split(","))
-    print(f"{len(ids)} objects, {truth.sum()} anomalies, {anomalies} + {nominal} labels, {options.draws} draws")
+    print(f"{len(ids)} objects, {truth.sum()} anomalies, {options.draws} draws", flush=True)
+    draws = {labels: drawn(truth, options.draws, *map(int, labels.split(","))) for labels in options.labels}
+    some, names = draws[options.labels[0]][0], ("nominal", "anomaly")
+    first = Labelled(tuple(ids[k] for k in some), tuple(names[truth[k]] for k in some))
+    image, told = image_points(cache, ids, first, settings)
+    again = scores(image @ image[some].T, some, truth)
+    print(f"largest difference to the scores of the program: {np.abs(again - told).max():.1e}")
+    print(f"scatter of the image {_scatter(image[:1000] - image[:1000].mean(axis=0)):.3f}")
+    blocks = {
+        name: BlockScale.measure(values, 1.0).transform(values).astype(float)
+        for name, values in blocks_of(cache, ids, truth, options).items()
+    }
+    for labels, some in draws.items():
+        compare(image, blocks, some, truth, options, labels)
+
+
+def drawn(truth, count, anomalies, nominal):
+    """Draw the objects that are labelled, several times."""
     rng = np.random.default_rng(1)
-    draws = [
-        np.concatenate([
-            rng.choice(np.flatnonzero(truth), anomalies, replace=False),
-            rng.choice(np.flatnonzero(truth == 0), nominal, replace=False),
-        ])
-        for _ in range(options.draws)
-    ]  # fmt: skip
-    names = ("nominal", "anomaly")
-    first = Labelled(tuple(ids[k] for k in draws[0]), tuple(names[truth[k]] for k in draws[0]))
-    image, scores = image_points(cache, ids, first, settings)
-    again = fitted(image[draws[0]], truth[draws[0]]).decision_function(image)
-    print(f"largest difference to the scores of the program: {np.abs(again - scores).max():.1e}")
-    base = np.array([auprc(image, truth, drawn) for drawn in draws])
-    print(f"{'image':28s} {base.mean():.3f} ± {base.std(ddof=1):.3f}")
-    for name, values in blocks_of(cache, ids, truth, options).items():
-        block = BlockScale.measure(values, 1.0).transform(values).astype(float)
-        kinds = {"alone": lambda drawn, block=block: auprc(block, truth, drawn)}
-        for weight in options.weights:
-            joined = np.hstack([image, weight**0.5 * block])
-            kinds[f"weight {weight:g}"] = lambda drawn, joined=joined: auprc(joined, truth, drawn)
+    kinds = np.flatnonzero(truth), np.flatnonzero(truth == 0)
+    return [
+        np.concatenate(
+            [rng.choice(kind, n, replace=False) for kind, n in zip(kinds, (anomalies, nominal), strict=True)]
+        )
+        for _ in range(count)
+    ]
 
-        def chosen(drawn, block=block):
-            weight = chosen_weight(image[drawn], block[drawn], truth[drawn], [0.0, *options.weights])
-            return auprc(np.hstack([image, weight**0.5 * block]), truth, drawn)
 
-        kinds["chosen"] = chosen
-        print(f"\n{name}: {values.shape[1]} columns")
-        for kind, measure in kinds.items():
-            found = np.array([measure(drawn) for drawn in draws])
-            gain = found - base
-            print(
-                f"{kind:28s} {found.mean():.3f} ± {found.std(ddof=1):.3f}   {gain.mean():+.3f} ± "
-                f"{gain.std(ddof=1) / len(gain) ** 0.5:.3f}",
-                flush=True,
-            )
+def compare(image, blocks, draws, truth, options, labels):
+    of_image = [image @ image[some].T for some in draws]
+    base = np.array([auprc(*pair, truth) for pair in zip(of_image, draws, strict=True)])
+    print(f"\n{labels} labels, image: {base.mean():.3f} ± {base.std(ddof=1):.3f}")
+    for name, block in blocks.items():
+        figures = {}
+        for first, some in zip(of_image, draws, strict=True):
+            products = block @ block[some].T
+            choices = {f"{scatter:g}": first + scatter * products for scatter in options.scatter}
+            found = {"alone": auprc(products, some, truth)}
+            found |= {kind: auprc(one, some, truth) for kind, one in choices.items()}
+            if options.choose:
+                found["chosen"] = auprc(chosen([first, *choices.values()], some, truth), some, truth)
+            for kind, value in found.items():
+                figures.setdefault(kind, []).append(value)
+        cells = []
+        for kind, found in figures.items():
+            gain = np.array(found) - base
+            cells.append(f"{kind}: {gain.mean():+.3f} ± {gain.std(ddof=1) / len(gain) ** 0.5:.3f}")
+        print(f"{name:26s} {block.shape[1]:4d}  " + "   ".join(cells), flush=True)
 
 
 if __name__ == "__main__":

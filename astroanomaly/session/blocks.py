@@ -228,7 +228,8 @@ def _table_block(
         if id_column is not None and not any(matched.names):  # a cache that joins later may have these
             others = column_texts(table[id_column])
             more = {text: k for k, text in reversed(list(enumerate(others))) if not known[k] and text}
-            fresh = [text for text in more if text not in set(ids)]
+            there = set(ids)
+            fresh = [text for text in more if text not in there]
             rows, ids = rows + [more[text] for text in fresh], ids + fresh
     block = FeatureBlock(name, tuple(names), ("",) * len(names), weight=config.weight)
     about = {"name": name, "columns": names, "objects": int(known.sum()), **about}
@@ -252,7 +253,12 @@ def _read(given: Any, name: str) -> tuple[Table, str, dict[str, Any]]:
 
 
 def _has_numbers(table: Table) -> bool:
-    return any(table[name].dtype.kind in "iufb" for name in table.colnames)
+    return any(_is_numbers(table[name]) for name in table.colnames)
+
+
+def _is_numbers(column: Any) -> bool:
+    """Whether a column holds one number, or a vector of them, for each object; positions have neither axes nor type."""
+    return getattr(column, "ndim", 0) in (1, 2) and getattr(column, "dtype", np.dtype("U1")).kind in "iufb"
 
 
 def _id_name(names: Sequence[str]) -> str | None:
@@ -270,11 +276,8 @@ def _number_columns(table: Table, wanted: list[str], id_column: str | None, wher
         return wanted, []
     places = find_pair(table.colnames, SKY_NAMES) or ()
     taken = [
-        name
-        for name in table.colnames
-        if name != id_column and name not in places[:2]
-        and getattr(table[name], "ndim", 0) in (1, 2) and getattr(table[name], "dtype", np.dtype("U1")).kind in "iufb"
-    ]  # fmt: skip
+        name for name in table.colnames if name != id_column and name not in places[:2] and _is_numbers(table[name])
+    ]
     if not taken:
         raise CatalogError(f"{where} has no column of numbers (it has {_listed(table.colnames)})")
     return taken, [name for name in table.colnames if name not in taken and name != id_column]

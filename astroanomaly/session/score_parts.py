@@ -28,7 +28,7 @@ def score_parts(session: SessionFolder, ids: Sequence[str]) -> QTable:
     ranker = drain(fitted_steps(session, last))
     if not isinstance(ranker, PartsRanker):
         raise SessionError(
-            f"the ranker {last.ranker!r} of round {last.number} looks at images alone: its scores have no parts. Train "
+            f"the ranker {last.ranker!r} of round {last.number} cannot say what its scores are due to: train "
             "`active-search` or `probe`"
         )
     parts = ranker.parts(session.cache, ids)

@@ -905,7 +905,7 @@ class Session(SessionFolder):
         Raises
         ------
         SessionError
-            If nothing was trained yet, or the latest ranker looks at images alone.
+            If nothing was trained yet, or the latest ranker cannot say.
         UnknownObjectError
             For an id that is in none of the caches.
         """

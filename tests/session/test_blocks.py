@@ -167,10 +167,10 @@ def test_auto_takes_a_ranker_that_looks_at_the_blocks(new_session, truth, tiny):
     assert session.train().round.ranker == "active-search"
 
 
-def test_scores_of_a_ranker_of_images_have_no_parts(new_session, truth, tiny):
+def test_outlier_scores_have_no_parts(new_session, truth, tiny):
     session = labelled(new_session(computed=True, **settings(tiny, **COLUMNS)), truth)
     session.train("cold")
-    with pytest.raises(SessionError, match="looks at images alone"):
+    with pytest.raises(SessionError, match="cannot say what its scores are due to"):
         session.score_parts(list(truth)[:2])
 
 

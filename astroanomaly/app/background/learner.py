@@ -337,7 +337,7 @@ class Learner:
             return ""
         if by == PROBE and probe is not None:
             return parts_text(probe.parts(self.shared.cache, [object_id])) if isinstance(probe, PartsRanker) else ""
-        with contextlib.suppress(SessionError):  # the latest round's ranker looks at images alone
+        with contextlib.suppress(SessionError):  # the latest round's ranker cannot say
             table = session.score_parts([object_id])
             return parts_text({name: table[name] for name in table.colnames[2:]})
         return ""

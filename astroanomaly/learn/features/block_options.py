@@ -15,7 +15,7 @@ class BlockOptions:
     """Numbers that the rankers on frozen features look at beside the image."""
 
     columns: tuple[str, ...] = option((), "catalogue columns of the caches, as in mag_g,petro_rad; empty: none")
-    weight: float = option(1.0, "variance of each block of numbers over the survey, in units of that of the image")
+    weight: float = option(1.0, "how strongly blocks of numbers count, in units of what is safe with few labels")
     allow_truth: bool = option(False, "take columns that look like the class of an object too")
 
     def __post_init__(self) -> None:

@@ -20,19 +20,23 @@ if TYPE_CHECKING:
     from astroanomaly.hookspecs import RankerContext
     from astroanomaly.learn.features.store import FeatureStore
 
-__all__ = ["BlockPoints", "BlockScale", "block_points", "block_values", "column_numbers"]
+__all__ = ["SCATTER", "BlockPoints", "BlockScale", "block_points", "block_values", "column_numbers"]
 
 _FARTHEST = 5.0  # robust deviations from the median: farther values count as these
+SCATTER = 0.02  # of the products of two objects' points; the points of the image have length 1
+_PAIRED = 1000  # objects whose products are looked at
 _NORMAL = 1.4826  # standard deviation of a normal distribution in units of its median absolute deviation
 
 
 @dataclass(frozen=True, eq=False)
 class BlockScale:
-    """A map from the numbers of a block to points with a given variance over the survey.
+    """A map from the numbers of a block to points that say as much, or as little, as those of any other block.
 
     Each number is centred on its median and scaled by its median absolute deviation (by its standard deviation where
     that is 0), and bounded. One that is missing becomes 0, and for each set of columns that are missing together there
-    is one more number that says so. Then all are multiplied with one factor.
+    is one more number that says so. Then all are centred and multiplied with one factor, so that the products of the
+    points of two objects scatter by a given amount. What a linear function with few labels makes of chance goes with
+    that scatter, however many numbers there are, and however much they say the same.
 
     Parameters
     ----------
@@ -40,8 +44,8 @@ class BlockScale:
         ``(D,)`` what is subtracted, and what is multiplied with then.
     gaps
         ``(G,)`` a column of each set that is missing together.
-    missing
-        ``(G,)`` share of the survey in which it is.
+    mean
+        ``(D + G,)`` what is subtracted from all of them then.
     factor
         What all is multiplied with at last.
     """
@@ -49,37 +53,55 @@ class BlockScale:
     centre: np.ndarray
     scale: np.ndarray
     gaps: np.ndarray
-    missing: np.ndarray
+    mean: np.ndarray
     factor: float = 1.0
 
     @classmethod
-    def measure(cls, values: np.ndarray, variance: float) -> BlockScale:
-        """Measure it on the numbers ``(n, D)`` of a random sample, for a variance of all of them together."""
+    def measure(cls, values: np.ndarray, scatter: float) -> BlockScale:
+        """Measure it on the numbers ``(n, D)`` of a random sample.
+
+        Parameters
+        ----------
+        values
+            The numbers; NaN where unknown.
+        scatter
+            Root mean square of the product of the points of two objects.
+        """
         values = np.asarray(values, np.float64)
         there = np.isfinite(values)
         columns = [column[known] for column, known in zip(values.T, there.T, strict=True)]
-        centre = np.array([np.median(column) if len(column) else 0.0 for column in columns])
-        spread = [_spread(column, middle) for column, middle in zip(columns, centre.tolist(), strict=True)]
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the largest there are
+            centre = np.array([np.median(column) if len(column) else 0.0 for column in columns])
+            spread = [_spread(column, middle) for column, middle in zip(columns, centre.tolist(), strict=True)]
         scale = np.array([1 / one if one > 0 else 0.0 for one in spread])
         incomplete = np.flatnonzero(~there.all(axis=0) & there.any(axis=0))
         gaps = incomplete[np.sort(np.unique(~there[:, incomplete], axis=1, return_index=True)[1])]
-        plain = cls(centre, scale, gaps, (~there[:, gaps]).mean(axis=0))
-        total = float(np.square(plain.transform(values)).sum(axis=1).mean()) if len(values) else 0.0
-        return cls(centre, scale, gaps, plain.missing, (variance / total) ** 0.5 if total > 0 else 0.0)
+        plain = cls(centre, scale, gaps, np.zeros(len(centre) + len(gaps)))
+        points = plain.transform(values[:_PAIRED]).astype(np.float64)
+        mean = points.mean(axis=0) if len(points) else plain.mean
+        found = _scatter(points - mean)
+        return cls(centre, scale, gaps, mean, (scatter / found) ** 0.5 if found > 0 else 0.0)
 
     @property
     def width(self) -> int:
         """How many numbers a point has."""
-        return len(self.centre) + len(self.gaps)
+        return len(self.mean)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Turn numbers ``(n, D)`` into points ``(n, width)`` float32, finite."""
         there = np.isfinite(values)
         with np.errstate(invalid="ignore", over="ignore"):
             points = (values - self.centre) * self.scale
-        points = np.where(there, points.clip(-_FARTHEST, _FARTHEST), 0)
-        gaps = ~there[:, self.gaps] - self.missing
-        return (np.hstack([points, gaps]) * self.factor).astype(np.float32)
+        points = np.where(there & (self.scale > 0), points.clip(-_FARTHEST, _FARTHEST), 0)
+        return ((np.hstack([points, ~there[:, self.gaps]]) - self.mean) * self.factor).astype(np.float32)
+
+
+def _scatter(points: np.ndarray) -> float:
+    """Root mean square of the product of two of the points ``(n, K)``; 0 where there are not two."""
+    if len(points) < 2:
+        return 0.0
+    products = points @ points.T
+    return float(np.sqrt((np.square(products).sum() - np.square(products.diagonal()).sum()) / products.size))
 
 
 class BlockPoints:
@@ -93,8 +115,8 @@ class BlockPoints:
         Which numbers.
     sample
         Objects that their scale is measured on.
-    variance
-        Mean squared length of the points of the image, which those of a block have too, times its weight.
+    scatter
+        As in `BlockScale.measure`, of a block whose weight is 1.
 
     Attributes
     ----------
@@ -103,13 +125,13 @@ class BlockPoints:
     """
 
     def __init__(
-        self, cache: Cache, blocks: Sequence[FeatureBlock], sample: Sequence[str], variance: float = 1.0
+        self, cache: Cache, blocks: Sequence[FeatureBlock], sample: Sequence[str], scatter: float = SCATTER
     ) -> None:
         self.blocks = tuple(blocks)
         self.sample = list(sample)
         values = [block_values(cache, block).get(sample) for block in self.blocks]
         self._scales = [
-            BlockScale.measure(one, variance * block.weight) for one, block in zip(values, self.blocks, strict=True)
+            BlockScale.measure(one, scatter * block.weight) for one, block in zip(values, self.blocks, strict=True)
         ]
         ends = np.cumsum([0, *(scale.width for scale in self._scales)]).tolist()
         self.parts = {block.name: slice(*ends[k : k + 2]) for k, block in enumerate(self.blocks)}
@@ -181,7 +203,7 @@ def block_values(cache: Cache, block: FeatureBlock) -> _BlockValues:
 
 
 def block_points(
-    store: FeatureStore, context: RankerContext, exclude: frozenset[str] = frozenset(), variance: float = 1.0
+    store: FeatureStore, context: RankerContext, exclude: frozenset[str] = frozenset(), scatter: float = SCATTER
 ) -> BlockPoints | None:
     """Return the points of the blocks of a ranker's context; None where it has none.
 
@@ -195,17 +217,17 @@ def block_points(
         What the ranker is made with.
     exclude
         Objects not to look at.
-    variance
-        Mean squared length of the points of the image.
+    scatter
+        As in `BlockPoints`.
     """
     if not context.blocks:
         return None
     latest = _latest.setdefault(store.cache, {})
     key = context.blocks, context.seed, exclude
-    if variance not in latest or latest[variance][0] != key:
+    if scatter not in latest or latest[scatter][0] != key:
         sample = FeatureScaler.sample(store, context.seed, exclude)
-        latest[variance] = key, BlockPoints(store.cache, context.blocks, sample, variance)
-    return latest[variance][1]
+        latest[scatter] = key, BlockPoints(store.cache, context.blocks, sample, scatter)
+    return latest[scatter][1]
 
 
 _Key = tuple[tuple[FeatureBlock, ...], int, frozenset[str]]
@@ -283,7 +305,6 @@ def _spread(column: np.ndarray, middle: float) -> float:
     """Robust deviation of the numbers of a column, 0 where they are all alike."""
     if not len(column):
         return 0.0
-    with np.errstate(over="ignore"):
-        robust = _NORMAL * float(np.median(np.abs(column - middle)))
-        spread = robust if robust > 0 else float(column.std())
-    return spread if np.isfinite(spread) and spread > 1e-12 * abs(middle) else 0.0
+    robust = _NORMAL * float(np.median(np.abs(column - middle)))
+    spread = robust if robust > 0 else float(column.std())
+    return spread if max(1e-12 * abs(middle), 1e-300) < spread < np.inf else 0.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from astroanomaly.errors import CheckpointError, TrainingError
 from astroanomaly.hookspecs import FrozenFeatures, RankerContext
-from astroanomaly.learn.features.blocks import BlockPoints, block_points
+from astroanomaly.learn.features.blocks import SCATTER, BlockPoints, block_points
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.scoring import all_classes
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureRanker"]
 
+_OUTLIER_SCATTER = 0.1  # of a block in distances, in units of the variance of the image (docs/benchmarks/blocks.md)
 _ROWS_PER_CHUNK = 2048  # scored together: against 10,000 neighbours 80 MB of distances
 
 
@@ -91,8 +92,9 @@ class FeatureRanker:
         store = self._store(cache)
         yield from store.compute(first=first, only=None if self._completes(cache) else ())
         self._scaler = FeatureScaler.of(store, self.context.seed, exclude, first)
-        variance = math.sqrt(len(store.widths)) if self.sqrt_norm else 1.0  # each layer has a variance of 1
-        self.beside = block_points(store, self.context, exclude, variance)
+        # each layer has a variance of 1, and the square root of the length is what `sqrt_norm` leaves
+        scatter = _OUTLIER_SCATTER * math.sqrt(len(store.widths)) if self.sqrt_norm else SCATTER
+        self.beside = block_points(store, self.context, exclude, scatter)
 
     def points(self, cache: Cache, ids: Sequence[str]) -> np.ndarray:
         """``(n, D)`` float32 points of some objects, after `compute`; see `astroanomaly.learn.features.scaling`.

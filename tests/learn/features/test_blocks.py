@@ -17,14 +17,21 @@ TABLES = arrays.arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(1, 
 RNG = np.random.default_rng(3)
 
 
-@given(TABLES, st.sampled_from([0.25, 1.0, 3.0]))
-def test_points_of_any_numbers_are_finite_and_have_the_variance_asked_for_or_say_nothing(values, variance):
-    scale = BlockScale.measure(values, variance)
+@given(TABLES, st.sampled_from([0.02, 1.0]))
+def test_points_of_any_numbers_are_finite_and_their_products_scatter_as_asked_for_or_they_say_nothing(values, scatter):
+    scale = BlockScale.measure(values, scatter)
     points = scale.transform(values)
     assert points.shape == (len(values), scale.width)
     assert np.isfinite(points).all()
-    size = np.square(points.astype(float)).sum(axis=1).mean()
-    assert size == pytest.approx(variance, rel=1e-3) or not points.any()
+    products = points.astype(float) @ points.astype(float).T
+    np.fill_diagonal(products, 0)
+    assert np.sqrt(np.square(products).mean()) == pytest.approx(scatter, rel=1e-3) or not points.any()
+
+
+def test_a_column_given_twice_counts_as_once():
+    values = RNG.normal(size=(300, 1))
+    first, second = (BlockScale.measure(one, 0.02).transform(one) for one in (values, np.hstack([values, -values])))
+    np.testing.assert_allclose(first @ first.T, second @ second.T, rtol=1e-4, atol=1e-7)
 
 
 @given(st.floats(1e-3, 1e3), st.floats(-1e3, 1e3))
@@ -40,7 +47,7 @@ def test_a_number_far_out_counts_as_one_that_is_five_deviations_out():
     scale = BlockScale.measure(values, 1.0)
     far = scale.transform(np.array([[5.5], [1e30], [np.median(values)]]))
     assert far[0] == pytest.approx(far[1])
-    assert far[2] == pytest.approx(0, abs=1e-6)
+    assert far[2, 0] == pytest.approx(0, abs=0.1 * far[0, 0])
 
 
 def test_what_is_missing_is_in_the_middle_and_one_number_says_so_for_columns_that_are_missing_together():
@@ -50,13 +57,14 @@ def test_what_is_missing_is_in_the_middle_and_one_number_says_so_for_columns_tha
     scale = BlockScale.measure(values, 1.0)
     assert scale.width == 5 + 2
     points = scale.transform(values)
-    assert not points[:100, 1:3].any()
+    assert np.ptp(points[:100, 1:3], axis=0) == pytest.approx([0, 0])
     assert len(np.unique(points[:, 5])) == 2
     assert points[0, 5] > 0 > points[100, 5]
     assert points[:, 5:].mean(axis=0) == pytest.approx([0, 0], abs=1e-6)
     whole = BlockScale.measure(values[100:, :4], 1.0)
     assert whole.width == 4
-    np.testing.assert_array_equal(whole.transform(np.full((1, 4), np.nan)), 0)  # unknown when it was measured
+    unknown = whole.transform(np.full((1, 4), np.nan))  # where nothing was missing when it was measured
+    assert np.abs(unknown).max() < 0.2 * whole.transform(values[100:, :4]).std()
 
 
 def test_a_column_of_one_value_says_nothing():
