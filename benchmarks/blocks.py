@@ -15,10 +15,13 @@ The image as the probe sees it, and beside it one block of numbers at a time, wi
 AUPRC of all objects that have no label, after labels drawn at random (``--labels``), with the same draws for each.
 ``alone`` is the block without the image. ``chosen`` (``--choose``) takes the scatter, or none of the block, that
 predicts labels best that were left out (five folds, log loss). The fit is that of the program, and the first one is
-compared with it.
+compared with it. ``--outliers`` ranks by `cold` instead: how many of the first 100 are anomalies, and of 30 random
+objects whose number in one column is 5 deviations from the others (``planted``).
 """
 
 import argparse
+import dataclasses
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -32,10 +35,12 @@ from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.hookspecs import RankerContext
 from astroanomaly.labels.tables import read_truth
+from astroanomaly.learn.features.block_files import write_block
 from astroanomaly.learn.features.blocks import BlockScale, _scatter, column_numbers
+from astroanomaly.learn.rankers.cold import Cold, ColdOptions
 from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.learn.settings import build_settings, settings_sections
-from astroanomaly.records import Labelled, drain
+from astroanomaly.records import FeatureBlock, Labelled, drain
 
 C = 5.0
 OBJECTS_PER_READ = 256
@@ -99,10 +104,8 @@ def blocks_of(cache, ids, truth, options):
 # ----------------------------------------------------------------------------------------------------- how it is fitted
 
 
-def image_points(cache, ids, labelled, settings):
+def image_points(cache, ids, labelled, context, settings):
     """``(n, D)`` points of the image in which the probe is fitted, and its scores."""
-    seen = ModelInput.measure(cache, settings["stretch"], settings["input"], np.random.default_rng((0, 0)))
-    context = RankerContext(("nominal", "anomaly"), seen, settings["backbone"].chosen(seen.views))
     probe = Probe(settings["probe"], context)
     drain(probe.fit(cache, labelled))
     scores = {}
@@ -154,6 +157,38 @@ def chosen(choices, drawn, truth):
     return choices[int(np.argmin(losses))]
 
 
+def outliers(cache, ids, truth, context, options):
+    """Print what `cold` finds among its first 100 with blocks of several weights beside the image."""
+    rng = np.random.default_rng(3)
+    planted = np.isin(np.arange(len(ids)), rng.choice(len(ids), 30, replace=False))
+    blocks = {
+        "measured": measured(cache, ids),
+        "random, 6": rng.normal(size=(len(ids), 6)),
+        "planted, 1": rng.normal(size=(len(ids), 1)) + 5 * planted[:, None],
+        "planted, one of 6": rng.normal(size=(len(ids), 6)) + 5 * np.outer(planted, np.eye(6)[0]),
+    }
+    cold = Cold(ColdOptions(), context)
+
+    def first():
+        drain(cold.fit(cache, Labelled((), ())))
+        found = {}
+        for part in cold.score(cache):
+            found.update(zip(part.ids, -part.log_odds[:, 0], strict=True))
+        best = np.argsort(-np.array([found[name] for name in ids]))[:100]
+        return f"{truth[best].sum()} anomalies, {planted[best].sum()} planted"
+
+    print(f"image: {first()}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, values in blocks.items():
+            kept = Path(folder) / name.replace(" ", "_")
+            write_block(kept, ids, values, {})
+            for weight in options.weights:
+                columns = tuple(map(str, range(values.shape[1])))
+                block = FeatureBlock("block", columns, folder=str(kept), weight=weight)
+                cold.context = dataclasses.replace(context, blocks=(block,))
+                print(f"{name}, weight {weight:g}: {first()}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
@@ -170,6 +205,8 @@ def main():
     parser.add_argument("--columns", default="", help="catalogue columns, with commas")
     parser.add_argument("--shift", type=float, nargs="*", default=[1.0, 2.0])
     parser.add_argument("--scatter", type=float, nargs="*", default=[0.005, 0.01, 0.02, 0.04, 0.08])
+    parser.add_argument("--outliers", action="store_true", help="rank without labels instead")
+    parser.add_argument("--weights", type=float, nargs="*", default=[0.2, 0.5, 1, 2], help="for --outliers")
     parser.add_argument("--choose", action="store_true", help="measure a choice by the labels, too")
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
@@ -181,10 +218,15 @@ def main():
     odd = set(options.anomaly.split(","))
     truth = np.array([classes[name] in odd for name in ids]).astype(int)
     print(f"{len(ids)} objects, {truth.sum()} anomalies, {options.draws} draws", flush=True)
+    seen = ModelInput.measure(cache, settings["stretch"], settings["input"], np.random.default_rng((0, 0)))
+    context = RankerContext(("nominal", "anomaly"), seen, settings["backbone"].chosen(seen.views))
+    if options.outliers:
+        outliers(cache, ids, truth, context, options)
+        return
     draws = {labels: drawn(truth, options.draws, *map(int, labels.split(","))) for labels in options.labels}
     some, names = draws[options.labels[0]][0], ("nominal", "anomaly")
     first = Labelled(tuple(ids[k] for k in some), tuple(names[truth[k]] for k in some))
-    image, told = image_points(cache, ids, first, settings)
+    image, told = image_points(cache, ids, first, context, settings)
     again = scores(image @ image[some].T, some, truth)
     print(f"largest difference to the scores of the program: {np.abs(again - told).max():.1e}")
     print(f"scatter of the image {_scatter(image[:1000] - image[:1000].mean(axis=0)):.3f}")
