@@ -206,7 +206,7 @@ def main():
     parser.add_argument("--shift", type=float, nargs="*", default=[1.0, 2.0])
     parser.add_argument("--scatter", type=float, nargs="*", default=[0.005, 0.01, 0.02, 0.04, 0.08])
     parser.add_argument("--outliers", action="store_true", help="rank without labels instead")
-    parser.add_argument("--weights", type=float, nargs="*", default=[0.2, 0.5, 1, 2], help="for --outliers")
+    parser.add_argument("--weights", type=float, nargs="*", default=[0.4, 1, 2, 4], help="for --outliers")
     parser.add_argument("--choose", action="store_true", help="measure a choice by the labels, too")
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureRanker"]
 
-_OUTLIER_SCATTER = 0.1  # of a block in distances, in units of the variance of the image (docs/benchmarks/blocks.md)
+_OUTLIER_SCATTER = 0.05  # where distances are measured, in units of the variance of the image
 _ROWS_PER_CHUNK = 2048  # scored together: against 10,000 neighbours 80 MB of distances
 
 
