@@ -24,6 +24,7 @@ __all__ = ["SCATTER", "BlockPoints", "BlockScale", "block_points", "block_values
 
 _FARTHEST = 5.0  # robust deviations from the median: farther values count as these
 SCATTER = 0.02  # of the products of two objects' points; the points of the image have length 1
+_KEPT_BYTES = 2**28  # of points that are kept in memory
 _PAIRED = 1000  # objects whose products are looked at
 _NORMAL = 1.4826  # standard deviation of a normal distribution in units of its median absolute deviation
 
@@ -129,6 +130,7 @@ class BlockPoints:
     ) -> None:
         self.blocks = tuple(blocks)
         self.sample = list(sample)
+        self._kept: dict[str, np.ndarray] = {}  # by uuid of the shard: each verdict asks for the same again
         values = [block_values(cache, block).get(sample) for block in self.blocks]
         self._scales = [
             BlockScale.measure(one, scatter * block.weight) for one, block in zip(values, self.blocks, strict=True)
@@ -142,8 +144,13 @@ class BlockPoints:
         return self._joined([block_values(cache, block).get(ids) for block in self.blocks])
 
     def shard(self, cache: Cache, uuid: str) -> np.ndarray:
-        """``(n, width)`` float32 points of a shard of a cache."""
-        return self._joined([block_values(cache, block).shard(uuid) for block in self.blocks])
+        """``(n, width)`` float32 points of a shard of a cache, not to be written to; kept as far as there is room."""
+        if uuid in self._kept:
+            return self._kept[uuid]
+        points = self._joined([block_values(cache, block).shard(uuid) for block in self.blocks])
+        if sum(one.nbytes for one in self._kept.values()) + points.nbytes <= _KEPT_BYTES:
+            self._kept[uuid] = points
+        return points
 
     def of_shard(self, shard: Shard) -> np.ndarray:
         """``(n, width)`` float32 points of a shard that is in no cache."""
