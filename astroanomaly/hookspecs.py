@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import pluggy
 
 from astroanomaly.config import BackboneConfig
-from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Labelled, Progress, Request, ShardScores, Task
+from astroanomaly.records import (
+    Cutout,
+    CutoutBlock,
+    Fact,
+    Failure,
+    FeatureBlock,
+    Labelled,
+    Progress,
+    Request,
+    ShardScores,
+    Task,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +44,7 @@ __all__ = [
     "ImageRanker",
     "InstantRanker",
     "OutlierPriorRanker",
+    "PartsRanker",
     "Ranker",
     "RankerContext",
     "Source",
@@ -107,6 +119,8 @@ class RankerContext:
         Folder for frozen features where the cache itself cannot be written to; None: memory only.
     engine
         What networks run on where many objects pass them (`astroanomaly.learn.engine.engine.Engine`).
+    blocks
+        Numbers of each object that rankers on frozen features look at beside them.
     """
 
     classes: tuple[str, ...]
@@ -116,6 +130,7 @@ class RankerContext:
     device: str = "auto"
     features: Path | None = None
     engine: str = "auto"
+    blocks: tuple[FeatureBlock, ...] = ()
 
 
 @runtime_checkable
@@ -254,6 +269,26 @@ class ImageRanker(Protocol):
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """``(height, width)`` float32 of a cutout: how much its score falls when that part is covered."""
+        ...
+
+
+@runtime_checkable
+class PartsRanker(Ranker, Protocol):
+    """A ranker that can say how much of a score is due to the image, and how much to each block of numbers."""
+
+    def parts(self, cache: Cache, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Take a score apart, after `fit`.
+
+        Returns
+        -------
+        dict
+            ``(n,)`` float32 by name, ``image`` first, then the blocks: how much the score of each object falls when
+            that part of it is as in the mean of the survey.
+        """
+        ...
+
+    def shares(self) -> dict[str, float]:
+        """Return how much the scores rest on each part over the survey: shares that add up to 1."""
         ...
 
 

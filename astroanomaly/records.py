@@ -38,6 +38,7 @@ __all__ = [
     "Download",
     "Fact",
     "Failure",
+    "FeatureBlock",
     "Labelled",
     "Layout",
     "Plan",
@@ -575,6 +576,31 @@ class Labelled:
     def of(self, label: str) -> tuple[str, ...]:
         """Ids with one label class."""
         return tuple(i for i, c in zip(self.ids, self.classes, strict=True) if c == label)
+
+
+@dataclass(frozen=True)
+class FeatureBlock:
+    """Numbers of each object that rankers look at beside its image.
+
+    Parameters
+    ----------
+    name
+        What it is called: letters, digits, ``-`` and ``_``.
+    columns
+        Names of the numbers; in the catalogue of a cache, unless there is a folder.
+    units
+        Unit of each, empty where there is none: a cache with others is brought to these.
+    folder
+        Where values by object id are kept, see `astroanomaly.learn.features.block_files`; empty: the catalogue.
+    weight
+        How strongly its numbers count, in units of the usual.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    folder: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ as the default network gives, 2.6 GB for 10^6 objects. All sizes take turns; eac
 """
 
 import argparse
+import itertools
 import shutil
 import statistics
 import tempfile
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from astropy.table import Table
 
 from astroanomaly import Session
 from astroanomaly.cache.writer import ShardWriter, create_cache
@@ -23,8 +25,8 @@ SHARD = 20_000  # objects
 STAGES = ("labels read", "fit", "ranking", "top 100")
 
 
-def make_session(folder, objects, layers):
-    """Make a session on a cache of tiny pictures, with features and labels."""
+def make_session(folder, objects, layers, numbers):
+    """Make a session on a cache of tiny pictures, with features and labels, and numbers beside the image."""
     layout = Layout(("r",), 4, 4, dtype="uint8", pixel_kind="display")
     starts = range(0, objects, SHARD)
     create_cache(folder / "cache", layout, [Task(f"t{start}") for start in starts], {})
@@ -36,7 +38,14 @@ def make_session(folder, objects, layers):
             writer.begin(number, f"t{start}")
             writer.add(CutoutBlock([f"object-{start + i:09d}" for i in range(count)], images, layout.bands))
             writer.commit()
-    session = Session.create(folder / "session", folder / "cache", settings={"backbone": {"layers": layers}})
+    columns = {f"x{k}": rng.normal(size=objects) for k in range(numbers)}
+    beside = Table({"object_id": [f"object-{k:09d}" for k in range(objects)], **columns})
+    session = Session.create(
+        folder / "session",
+        folder / "cache",
+        settings={"backbone": {"layers": layers}},
+        blocks={"numbers": beside} if numbers else None,
+    )
     store = FeatureStore.of(session.cache, session.context)
     rows = np.abs(rng.normal(0, 1, (min(SHARD, objects), sum(store.widths)))).astype(np.float16)
     for shard in session.cache.shards:
@@ -79,28 +88,30 @@ def main():
     parser.add_argument(
         "--layers", choices=("last", "several", "scales"), default="last", help="1280 features, 2048, 1536"
     )
+    parser.add_argument("--numbers", type=int, nargs="+", default=[0], help="numbers beside the image, such as 0 6 512")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where there is room for 4 GB (default: the temporary folder)")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="astroanomaly-", dir=arguments.folder))
     try:
         found = {}
-        for objects in arguments.objects:
-            session = make_session(folder / str(objects), objects, arguments.layers)
-            found[objects] = (session, FeatureStore.of(session.cache, session.context), [])
+        for objects, numbers in itertools.product(arguments.objects, arguments.numbers):
+            session = make_session(folder / f"{objects}-{numbers}", objects, arguments.layers, numbers)
+            found[objects, numbers] = (session, FeatureStore.of(session.cache, session.context), [])
         for repeat in range(arguments.repeats + 1):
             for session, store, turns in found.values():
                 taken = turn(session, store, np.random.default_rng(repeat))
                 if repeat:  # the first one imports scikit-learn and maps the features
                     turns.append({**taken, "all together": sum(taken.values())})
-        few = found[arguments.objects[0]][2]
+        few = found[arguments.objects[0], arguments.numbers[0]][2]
         width = sum(store.widths)
         print(f"{width} features an object, {arguments.repeats} repeats, median and range")
         print("| objects | stage | seconds | as a ratio to the first |\n|---|---|---|---|")
-        for objects, (_, _, turns) in found.items():
+        for (objects, numbers), (_, _, turns) in found.items():
+            beside = f", {numbers} numbers beside the image" if numbers else ""
             for stage in turns[0]:
                 ratios = [one[stage] / less[stage] for one, less in zip(turns, few, strict=True)]
-                print(f"| {objects:,} | {stage} | {spread([one[stage] for one in turns])} | {spread(ratios)} |")
+                print(f"| {objects:,}{beside} | {stage} | {spread([one[stage] for one in turns])} | {spread(ratios)} |")
     finally:
         shutil.rmtree(folder)
 

@@ -220,6 +220,7 @@ def _read_setup(path: Path) -> dict[str, Any]:
         name: current_names(sections[name], values) if name in sections else values
         for name, values in stored["settings"].items()
     }
+    settings |= {name: current_names(kind, {}) for name, kind in sections.items() if name not in settings}
     protocol = current_names(Protocol, stored["protocol"])
     protocol.pop("seeds", None)  # a folder takes further ones
     return {**stored, "protocol": protocol, "settings": settings}

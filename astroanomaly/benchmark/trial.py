@@ -26,6 +26,7 @@ from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.plugins import load_plugins
 from astroanomaly.ranking import order
 from astroanomaly.records import NOMINAL, Progress
+from astroanomaly.session.blocks import catalog_block
 
 __all__ = ["Trial"]
 
@@ -189,7 +190,8 @@ class Trial:
         )
         classes = (NOMINAL, *self.case.kinds.values())
         backbone = self.settings["backbone"].chosen(seen.views)
-        return RankerContext(classes, seen, backbone, self.seed, session.device, engine=session.engine)
+        blocks = tuple(one.block for one in catalog_block(self.cache, self.settings["blocks"], classes))
+        return RankerContext(classes, seen, backbone, self.seed, session.device, engine=session.engine, blocks=blocks)
 
     @cached_property
     def _outside(self) -> frozenset[str]:

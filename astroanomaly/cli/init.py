@@ -11,6 +11,7 @@ from astroanomaly.cli.common import set_flag
 from astroanomaly.cli.label_flags import add_label_flags, label_options
 from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say
+from astroanomaly.errors import ConfigError
 from astroanomaly.learn.settings import settings_sections
 
 __all__ = ["add"]
@@ -33,6 +34,11 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--classes", default="", metavar="NAMES", help="anomaly classes of your own, separated by commas"
     )
+    parser.add_argument(
+        "--block", action="append", default=[], metavar="NAME=FILE",
+        help="numbers of each object to look at beside its image, from a table or .npz by object id; "
+        "NAME:COLUMN,COLUMN=FILE takes these columns; may be repeated",
+    )  # fmt: skip
     add_label_flags(parser)
     set_flag(parser, "tune.iterations=50")
 
@@ -50,13 +56,29 @@ def _init(arguments: argparse.Namespace) -> None:
             label_options=label_options(arguments),
             audit=arguments.audit,
             start_from=arguments.start_from,
+            blocks=_blocks(arguments.block),
             progress=show,
         )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
     say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
     for line in session.label_report.messages if session.label_report else ():
         say(f"  {line}")
+    for line in session.block_messages:
+        say(line)
     for one in session.advice:
         say(f"{one.name}: {one.text}")
     say(f"next: astroanomaly serve {arguments.session} (label in a browser; nothing has to be trained before)")
     say(f"or:   astroanomaly train {arguments.session}")
+
+
+def _blocks(words: Sequence[str]) -> dict[str, str]:
+    """Return the file of each block by its name, as `Session.create` takes them."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, file = word.partition("=")
+        if not (equals and name.strip() and file):
+            raise ConfigError(f"--block {word}: expected NAME=FILE, as in zoobot=embeddings.npz")
+        if name in found:
+            raise ConfigError(f"--block {name} is given twice: give each block a name of its own")
+        found[name] = file
+    return found

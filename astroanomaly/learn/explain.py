@@ -68,6 +68,9 @@ class ImageScore:
         What it runs on; the images have to be on its device.
     classes
         Number of label classes.
+    beside
+        Gives ``(n, K)`` numbers of the objects of a shard that ``log_odds`` takes as its second argument; without them
+        it takes those of the mean of the survey. None: it takes none.
 
     Raises
     ------
@@ -77,9 +80,10 @@ class ImageScore:
 
     cache: Cache
     model_input: ModelInput
-    log_odds: Callable[[Tensor], np.ndarray]
+    log_odds: Callable[..., np.ndarray]
     engine: Engine
     classes: int
+    beside: Callable[[Shard], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         self._planes  # noqa: B018  a cache that does not fit is refused at once
@@ -118,10 +122,12 @@ class ImageScore:
         def send(rows: slice | np.ndarray) -> Sent:
             return transfer.send(shard.stored(rows, damaged_too=True))
 
-        for _, sent in prefetch(send, batches, transfer.ahead, transfer.readers):
+        beside = None if self.beside is None else self.beside(shard)
+        for rows, sent in prefetch(send, batches, transfer.ahead, transfer.readers):
             with torch.inference_mode():
                 images = to_tensor(transfer.receive(sent), self.model_input, self.engine.device, self._planes)
-                parts.append(self.log_odds(images))
+                more = () if beside is None else (beside[rows],)
+                parts.append(self.log_odds(images, *more))
         return np.concatenate(parts)
 
     def image(self, object_id: str) -> Tensor:
@@ -150,7 +156,12 @@ class ImageScore:
 
 
 def feature_score(
-    store: FeatureStore, log_odds: Callable[[np.ndarray], np.ndarray], classes: int, *, expected: int = 0
+    store: FeatureStore,
+    log_odds: Callable[..., np.ndarray],
+    classes: int,
+    *,
+    expected: int = 0,
+    beside: Callable[[Shard], np.ndarray] | None = None,
 ) -> ImageScore:
     """Score images by their frozen features, averaged over the same views as those of the store.
 
@@ -159,18 +170,20 @@ def feature_score(
     store
         Features of the cache, and the network that computes them.
     log_odds
-        Maps features ``(n, D)`` to log-odds ``(n, classes)``.
+        Maps features ``(n, D)``, and numbers beside them if there are any, to log-odds ``(n, classes)``.
     classes
         Number of label classes.
     expected
         About how many images are to be scored.
+    beside
+        As in `ImageScore`.
     """
     store.engine.expect(expected)
 
-    def of_images(images: Tensor) -> np.ndarray:
-        return log_odds(store.embed(images).half().cpu().numpy())  # as precise as features are kept
+    def of_images(images: Tensor, *more: np.ndarray) -> np.ndarray:
+        return log_odds(store.embed(images).half().cpu().numpy(), *more)  # as precise as features are kept
 
-    return ImageScore(store.cache, store.model_input, of_images, store.engine, classes)
+    return ImageScore(store.cache, store.model_input, of_images, store.engine, classes, beside)
 
 
 def occlusion(score: Callable[[Tensor], Tensor], image: Tensor, *, window: float = 0.25, steps: int = 12) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from astroanomaly.config import BackboneConfig, InputConfig, SessionConfig, StretchConfig, build, nearest
 from astroanomaly.errors import ConfigError
+from astroanomaly.learn.features.block_options import BlockOptions
 from astroanomaly.plugins import load_plugins
 
 __all__ = ["build_settings", "settings_sections"]
@@ -18,13 +19,14 @@ def settings_sections() -> dict[str, type]:
     Returns
     -------
     dict
-        ``session``, ``stretch``, ``input``, ``backbone``, then the section of every installed ranker.
+        ``session``, ``stretch``, ``input``, ``backbone``, ``blocks``, then the section of every installed ranker.
     """
     sections: dict[str, type] = {
         "session": SessionConfig,
         "stretch": StretchConfig,
         "input": InputConfig,
         "backbone": BackboneConfig,
+        "blocks": BlockOptions,
     }
     for ranker in load_plugins().rankers.values():
         sections.setdefault(ranker.section, ranker.Options)

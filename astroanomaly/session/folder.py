@@ -38,6 +38,7 @@ from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
+from astroanomaly.session.blocks import read_blocks, stored_blocks
 from astroanomaly.session.caches import (
     CacheRecord,
     cache_folders,
@@ -46,7 +47,7 @@ from astroanomaly.session.caches import (
     stored_place,
     write_records,
 )
-from astroanomaly.session.home import CONFIG_FILE, SESSION_VERSION, SessionHome, read_session
+from astroanomaly.session.home import CONFIG_FILE, SessionHome, read_session, version_of
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class SessionFolder(SessionHome):
         `astroanomaly.session.fitted`.
     label_report
         What became of the labels that the session was made with; None for one that was opened.
+    block_messages
+        What a person should know of the blocks that it was made with; empty for one that was opened.
     """
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
@@ -78,6 +81,7 @@ class SessionFolder(SessionHome):
         self.classes: tuple[str, ...] = tuple(content["classes"])
         self.fitted: tuple[int, Ranker] | None = None
         self.label_report: ImportReport | None = None
+        self.block_messages: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Session {self.path}, {len(self.rounds)} rounds, on {', '.join(self.cache_names)}>"
@@ -96,6 +100,7 @@ class SessionFolder(SessionHome):
         label_options: Mapping[str, Any] | None = None,
         audit: int = 0,
         start_from: str | Path | None = None,
+        blocks: Mapping[str, str | Path | Table] | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Self:
         """Make a session.
@@ -120,6 +125,10 @@ class SessionFolder(SessionHome):
         start_from
             Checkpoint of another session: its network becomes the first round; its classes, stretch and channels hold
             here too.
+        blocks
+            Numbers of each object that rankers on frozen features look at beside its image, by a name of your own: the
+            path of a table, of an ``.npz`` with ids and embeddings, or an `astropy.table.Table`. The name
+            ``"colours:g_r,r_i"`` takes these two columns; without columns all numbers are taken.
         progress
             Called with a `Progress` after each batch of images that are looked at.
 
@@ -146,11 +155,12 @@ class SessionFolder(SessionHome):
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
         )
         seed = chosen["session"].seed
+        beside = read_blocks(as_mapping(blocks, "blocks"), cache, chosen["blocks"], (NOMINAL, ANOMALY, *classes))
         seen, own, ranker, advice, backbone = _what_the_model_sees(cache, chosen, classes, start_from, progress)
         chosen["backbone"] = backbone
         content: dict[str, Any] = {
             "format": "astroanomaly-session",
-            "version": SESSION_VERSION,
+            "version": 0,  # by what it holds, see below
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "caches": [portable_path(folder, path) for folder in cache.folders],
             "classes": list(own),
@@ -158,6 +168,9 @@ class SessionFolder(SessionHome):
             "seen": seen.to_plain(),
             "advice": [one.to_plain() for one in advice],
         }
+        if beside:
+            content["blocks"] = [one.to_plain() for one in beside]
+        content["version"] = version_of(content)
         backbone = content["settings"]["backbone"]
         if Path(backbone["weights"]).is_file():
             backbone["weights"] = portable_path(Path(backbone["weights"]), path)
@@ -165,6 +178,9 @@ class SessionFolder(SessionHome):
             LabelLog.create(path / _LABELS, own).close()
             session = cls(path, content)
             session.cache = cache
+            session.block_messages = tuple(text for one in beside for text in one.messages)
+            for one in beside:
+                one.write(path)
             if audit:
                 drawn = cache.sample(audit, np.random.default_rng((seed, 1)))
                 uuids = [shard.uuid for shard in cache.shards]
@@ -296,6 +312,7 @@ class SessionFolder(SessionHome):
             device=general.device,
             features=self.path / "features",
             engine=general.engine,
+            blocks=stored_blocks(self._content, self.path),
         )
 
     def features(self, ids: Sequence[str]) -> np.ndarray:

@@ -16,6 +16,7 @@ from astroanomaly.cache.schema import CACHE_FILE
 from astroanomaly.errors import SessionError, StorageError
 from astroanomaly.files import atomic_path, locked, read_toml
 from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.session.blocks import is_stored_block
 from astroanomaly.session.caches import (
     CacheRecord,
     missing_cache,
@@ -28,9 +29,10 @@ from astroanomaly.session.caches import (
 from astroanomaly.session.rounds import ROUNDS, Round, list_rounds
 from astroanomaly.session.stored_objects import StoredObjects
 
-__all__ = ["CONFIG_FILE", "SESSION_VERSION", "SessionHome", "read_session"]
+__all__ = ["CONFIG_FILE", "SessionHome", "read_session", "version_of"]
 
-SESSION_VERSION = 2  # in 1, caches had whole paths only
+SESSION_VERSION = 3  # the newest that is read: sessions with blocks, which earlier programs would leave out
+_WITHOUT_BLOCKS = 2  # what is written of others; in 1, caches had whole paths only
 CONFIG_FILE = "session.toml"
 _LOCK = ".lock"
 _SECTIONS = ("session", "backbone", "stretch", "input")  # settings that every session has
@@ -75,7 +77,15 @@ def read_session(path: Path) -> dict[str, Any]:
     for section, values in content["settings"].items():
         if not isinstance(values, dict):
             raise SessionError(f"{file} is damaged: settings.{section} is no table; {_REMEDY}")
+    blocks = content.get("blocks", [])
+    if not isinstance(blocks, list) or not all(map(is_stored_block, blocks)):
+        raise SessionError(f"{file} is damaged: 'blocks' does not describe numbers beside the image; {_REMEDY}")
     return content
+
+
+def version_of(content: Mapping[str, Any]) -> int:
+    """Return the version that the content of a session's file is written with."""
+    return SESSION_VERSION if content.get("blocks") else _WITHOUT_BLOCKS
 
 
 class SessionHome:
@@ -198,7 +208,7 @@ class SessionHome:
             elif former in before:
                 records[text] = before[former]
         write_records(self.path, before | records)  # until the next file is written, the former places hold
-        self._content |= {"version": SESSION_VERSION, "caches": new}
+        self._content |= {"version": version_of(self._content), "caches": new}
         self._save()
         write_records(self.path, records)
         self.__dict__.pop("cache", None)

@@ -17,12 +17,15 @@ from astroanomaly.cache.check import (
     only_opened,
     score_files,
 )
+from astroanomaly.cache.file_digest import verify_json, verify_npy
 from astroanomaly.cache.repair import move_aside
 from astroanomaly.cache.schema import CACHE_FILE
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.files import read_json, read_toml
 from astroanomaly.labels.log import LabelLog
+from astroanomaly.learn.features.block_files import DESCRIPTION
 from astroanomaly.records import Progress
+from astroanomaly.session.blocks import BLOCKS
 from astroanomaly.session.caches import read_records, stored_place
 from astroanomaly.session.home import CONFIG_FILE
 from astroanomaly.session.injection.kept import COMPLETENESS, completeness_files, read_completeness_file
@@ -94,6 +97,12 @@ def session_files(session: Path) -> Iterator[CheckedFile]:
         then = f"`astroanomaly score {session}` then scores the objects of its shard again"
         yield from score_files(folder / "scores", then)
     yield from feature_files(session / "features")
+    for file in sorted((session / BLOCKS).glob("*/*")):
+        then = "restore it from a copy, or start a new session with the block"
+        if file.name == DESCRIPTION:
+            yield CheckedFile(file, _verify_block, then)
+        elif file.suffix == ".npy":
+            yield CheckedFile(file, verify_npy, then)
 
 
 def _all_files(session: Path) -> Iterator[CheckedFile]:
@@ -106,6 +115,8 @@ def _all_files(session: Path) -> Iterator[CheckedFile]:
 
 
 def _can_be_made_anew(damage: Damage) -> bool:
+    if damage.path.parent.parent.name == BLOCKS:
+        return False
     return damage.path.suffix == ".npy" or damage.path.parent.name in ("scores", CROSSMATCHES, COMPLETENESS)
 
 
@@ -125,6 +136,10 @@ def _verify_recipe(path: Path) -> None:
 def _verify_labels(path: Path) -> bool:
     with LabelLog.open(path) as log:
         return log.verify()
+
+
+def _verify_block(path: Path) -> bool:
+    return verify_json(read_json(path), path)
 
 
 def _verify_known(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.arguments import as_flag, as_list, as_mapping, as_number, as_text, as_whole
+from astroanomaly.arguments import as_flag, as_ids, as_list, as_mapping, as_number, as_text, as_whole
 from astroanomaly.cache import Cache
 from astroanomaly.cache.check import Integrity
 from astroanomaly.config import FetchConfig
@@ -45,6 +45,7 @@ from astroanomaly.session.pruning import StoredRound, prune_rounds, stored_round
 from astroanomaly.session.relocation import RelocateReport, relocate
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
+from astroanomaly.session.score_parts import score_parts
 from astroanomaly.session.score_table import export_scores
 from astroanomaly.session.summary import summary
 from astroanomaly.session.survey import SurveyReport, score_source
@@ -986,6 +987,30 @@ class Session(SessionFolder):
             If nothing was trained yet, or the latest ranker cannot say.
         """
         return self._explaining().saliency(self.cache, as_text(object_id, "object_id"))
+
+    def score_parts(self, ids: Sequence[str]) -> QTable:
+        """Say how much of the latest scores is due to the image, and how much to each block of numbers beside it.
+
+        Parameters
+        ----------
+        ids
+            The objects.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``object_id``, ``score``, then ``image``, a column for each block, and ``outliers`` (the outlier score of
+            `active-search`): how much the score falls when that part of the object is as in the mean of the survey.
+            ``meta["shares"]`` says how much all scores of the survey rest on each.
+
+        Raises
+        ------
+        SessionError
+            If nothing was trained yet, or the latest ranker cannot say.
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        return score_parts(self, as_ids(ids))
 
     def _explaining(self) -> ImageRanker:
         """Return the latest round's ranker if it can say what its scores rest on."""

@@ -19,6 +19,7 @@ from astroanomaly.records import NOMINAL, Progress, ShardScores
 from astroanomaly.session.cluster_tasks import compute_features, score_shards
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
+from astroanomaly.session.score_parts import block_remarks
 
 __all__ = ["TrainReport", "choose_ranker", "score", "train"]
 
@@ -69,6 +70,8 @@ def choose_ranker(session: SessionFolder, options: Mapping[str, object]) -> tupl
     labels = f"{odd} anomalies and {nominal} nominal objects are labelled"
     if options:
         return "tuned", f"{', '.join(options)} is given, which it has"
+    if session.context.blocks:
+        return "active-search", "it looks at the numbers beside the image too, which a tuned network does not"
     if session.model_input.views != "sky":
         return "active-search", "tuning a network has found no more on pictures with an up"
     if min(nominal, odd) < _TUNED_FROM:
@@ -121,6 +124,10 @@ def train(
             if step.message:
                 messages.append(step.message)
             yield step
+        for text, shares in block_remarks(session, ranker, labelled):
+            messages.append(text)
+            draft.recipe |= {"shares": shares} if shares else {}
+            yield Progress(ranker.name, 1, 1, message=text)
         draft.recipe |= {
             "options": to_plain(ranker.options),
             "history": history,

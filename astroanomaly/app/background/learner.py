@@ -28,12 +28,13 @@ from astroanomaly.app.background.writer import Writer
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.config import to_plain
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
-from astroanomaly.hookspecs import ImageRanker, InstantRanker, OutlierPriorRanker
+from astroanomaly.hookspecs import ImageRanker, InstantRanker, OutlierPriorRanker, PartsRanker
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import NOMINAL, Labelled, Progress
 from astroanomaly.session.export import ranker_origin
 from astroanomaly.session.instant import instant_ranker
+from astroanomaly.session.score_parts import parts_text
 
 __all__ = ["Learner"]
 
@@ -325,6 +326,21 @@ class Learner:
                 "or train a round"
             )
         return self.shared.session.saliency(object_id)
+
+    def explain(self, object_id: str, by: str = LATEST) -> tuple[np.ndarray, str]:
+        """Return `saliency`, and how much of the score is due to what; empty where it is due to the image alone."""
+        return self.saliency(object_id, by), self._due_to(object_id, by)
+
+    def _due_to(self, object_id: str, by: str) -> str:
+        session, probe = self.shared.session, self._probe
+        if not session.context.blocks:
+            return ""
+        if by == PROBE and probe is not None:
+            return parts_text(probe.parts(self.shared.cache, [object_id])) if isinstance(probe, PartsRanker) else ""
+        with contextlib.suppress(SessionError):  # the latest round's ranker cannot say
+            table = session.score_parts([object_id])
+            return parts_text({name: table[name] for name in table.colnames[2:]})
+        return ""
 
     def map_features(self, method: str) -> None:
         """Start to draw a feature map, ``neighbours`` or ``principal``, unless that is being done.

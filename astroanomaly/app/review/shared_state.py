@@ -15,10 +15,10 @@ import numpy as np
 from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
 from astroanomaly.app.review.known_objects import KnownObjects
-from astroanomaly.app.review.truth_columns import truth_columns
 from astroanomaly.errors import BusyError, ConfigError, LabelError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
+from astroanomaly.labels.truth_columns import truth_columns
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.export import round_origin
 from astroanomaly.session.instant import cold_start_ranker_name, instant_ranker_name

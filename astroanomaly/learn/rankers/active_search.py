@@ -110,14 +110,24 @@ class ActiveSearch(Probe):
 
         scaler, head = self.head
 
-        def of_features(features: np.ndarray) -> np.ndarray:
+        def of_features(features: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
             logits = head.logits(scaler.transform(features))
+            own, others = (
+                (None, None) if beside is None else np.hsplit(beside, [0 if self.beside is None else self.beside.width])
+            )
+            if own is not None:
+                logits += self._block_logits(own)
             if self._compared is not None:
-                points = scaler.transform(features, sqrt_norm=True)
+                points = self._cold.with_blocks(scaler.transform(features, sqrt_norm=True), others)
                 logits[:, 1:] += self.options.prior * _bounded(self._cold.log_odds(points))[:, None]
             return self._in_all_columns(logits)
 
-        return feature_score(self._store(cache), of_features, len(self.context.classes), expected=expected)
+        def beside(shard: Shard) -> np.ndarray:
+            """Return the points of the blocks, and what they are to `cold`."""
+            return np.hstack([one.beside.of_shard(shard) for one in (self, self._cold) if one.beside is not None])
+
+        more = None if self.beside is None else beside
+        return feature_score(self._store(cache), of_features, len(self.context.classes), expected=expected, beside=more)
 
     def _check(self, classes: Sequence[str]) -> tuple[str, ...]:
         if len({*classes, NOMINAL}) > 1:

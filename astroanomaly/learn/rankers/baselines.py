@@ -47,6 +47,9 @@ class PlainProbe(Probe):
 
     def __init__(self, options: ProbeOptions, context: RankerContext) -> None:
         plain = replace(
-            context, input=replace(context.input, tta_views=1), backbone=replace(context.backbone, layers="last")
+            context,
+            input=replace(context.input, tta_views=1),
+            backbone=replace(context.backbone, layers="last"),
+            blocks=(),
         )
         super().__init__(replace(options, c=1.0, scale="plain"), plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +11,7 @@ import numpy as np
 
 from astroanomaly.errors import CheckpointError, TrainingError
 from astroanomaly.hookspecs import FrozenFeatures, RankerContext
+from astroanomaly.learn.features.blocks import SCATTER, BlockPoints, block_points
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.scoring import all_classes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureRanker"]
 
+_OUTLIER_SCATTER = 0.05  # where distances are measured, in units of the variance of the image
 _ROWS_PER_CHUNK = 2048  # scored together: against 10,000 neighbours 80 MB of distances
 
 
@@ -51,6 +54,7 @@ class FeatureRanker:
         self._stores: dict[int, FeatureStore] = {}
         self._incomplete: set[int] = set()  # whose features others are still computing, by the id of the cache
         self._scaler: FeatureScaler | None = None
+        self.beside: BlockPoints | None = None  # None: nothing is looked at beside the features
 
     # ------------------------------------------------------------------------------------------- what a ranker writes
 
@@ -88,10 +92,17 @@ class FeatureRanker:
         store = self._store(cache)
         yield from store.compute(first=first, only=None if self._completes(cache) else ())
         self._scaler = FeatureScaler.of(store, self.context.seed, exclude, first)
+        # each layer has a variance of 1, and the square root of the length is what `sqrt_norm` leaves
+        scatter = _OUTLIER_SCATTER * math.sqrt(len(store.widths)) if self.sqrt_norm else SCATTER
+        self.beside = block_points(store, self.context, exclude, scatter)
 
     def points(self, cache: Cache, ids: Sequence[str]) -> np.ndarray:
-        """``(n, D)`` float32 points of some objects, after `compute`; see `astroanomaly.learn.features.scaling`."""
-        return self._fitted().transform(self._store(cache).get(ids), sqrt_norm=self.sqrt_norm)
+        """``(n, D)`` float32 points of some objects, after `compute`; see `astroanomaly.learn.features.scaling`.
+
+        The numbers of ``context.blocks`` stand beside those of the image, see `astroanomaly.learn.features.blocks`.
+        """
+        points = self._fitted().transform(self._store(cache).get(ids), sqrt_norm=self.sqrt_norm)
+        return points if self.beside is None else self.with_blocks(points, self.beside.get(cache, ids))
 
     # ------------------------------------------------------------------------------------------ what a session asks for
 
@@ -127,10 +138,11 @@ class FeatureRanker:
             engine = store.compute_shard(shard.uuid) if self._completes(cache) else ""
             rows, there = store.shard(shard.uuid), store.computed(shard.uuid)
             result = np.full((len(shard), len(self.context.classes)), np.nan, np.float32)
+            beside = None if self.beside is None else self.beside.shard(cache, shard.uuid)
             for start in range(0, len(shard), _ROWS_PER_CHUNK):
                 here = start + np.flatnonzero(there[start : start + _ROWS_PER_CHUNK])
                 if len(here):
-                    result[here] = self._of_features(rows[here])
+                    result[here] = self._of_features(rows[here], *(() if beside is None else (beside[here],)))
             yield ShardScores(shard.uuid, shard.ids, result, engine)
 
     def image_score(self, cache: Cache, *, expected: int = 0) -> ImageScore:
@@ -144,7 +156,9 @@ class FeatureRanker:
         from astroanomaly.learn.explain import feature_score
 
         self._fitted()
-        return feature_score(self._store(cache), self._of_features, len(self.context.classes), expected=expected)
+        beside = None if self.beside is None else self.beside.of_shard
+        store, classes = self._store(cache), len(self.context.classes)
+        return feature_score(store, self._of_features, classes, expected=expected, beside=beside)
 
     def saliency(self, cache: Cache, object_id: str) -> np.ndarray:
         """Find which part of a cutout its score rests on.
@@ -202,9 +216,18 @@ class FeatureRanker:
             raise TrainingError(f"the ranker {self.name} has not looked at any objects yet: train it first")
         return self._scaler
 
-    def _of_features(self, features: np.ndarray) -> np.ndarray:
-        """``(n, classes)`` log-odds of features ``(n, D)``."""
-        return self._in_columns(self.log_odds(self._fitted().transform(features, sqrt_norm=self.sqrt_norm)))
+    def _of_features(self, features: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
+        """``(n, classes)`` log-odds of features ``(n, D)``, and of what stands beside them, see `with_blocks`."""
+        points = self._fitted().transform(features, sqrt_norm=self.sqrt_norm)
+        return self._in_columns(self.log_odds(self.with_blocks(points, beside)))
+
+    def with_blocks(self, points: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
+        """Put the points ``(n, K)`` of the blocks beside those of the image; None: as in the middle of the survey."""
+        if self.beside is None:
+            return points
+        if beside is None:
+            beside = np.zeros((len(points), self.beside.width), np.float32)
+        return np.hstack([points, beside])
 
     def _in_columns(self, log_odds: np.ndarray) -> np.ndarray:
         """Bring what `log_odds` gave to ``(n, classes)``.

@@ -12,6 +12,7 @@ import numpy as np
 from astroanomaly.config import option
 from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.hookspecs import RankerContext
+from astroanomaly.learn.features.blocks import block_points
 from astroanomaly.learn.features.invariance import Invariance, RotatedFeatures
 from astroanomaly.learn.features.projection import Projection
 from astroanomaly.learn.features.scaling import FeatureScaler
@@ -19,6 +20,8 @@ from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.label_errors import trust
 from astroanomaly.learn.rankers.feature_ranker import FeatureRanker
 from astroanomaly.learn.rankers.label_check import check_labels
+from astroanomaly.learn.rankers.linear_head import LinearHead
+from astroanomaly.learn.rankers.score_parts import IMAGE, OUTLIERS, score_parts, score_shares, usual_logits
 from astroanomaly.learn.scoring import all_classes, log_odds
 from astroanomaly.records import Labelled, Progress, ShardScores
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from astroanomaly.cache import Cache, Shard
     from astroanomaly.learn.explain import ImageScore
 
-__all__ = ["LinearHead", "Probe", "ProbeOptions"]
+__all__ = ["Probe", "ProbeOptions"]
 
 _ROWS_PER_CHUNK = 256  # scored together: they stay in the processor's own memory meanwhile
 
@@ -69,6 +72,9 @@ class Probe(FeatureRanker):
     rotating and mirroring objects changes in them counts less, see
     `astroanomaly.learn.features.invariance.Invariance`.
 
+    The numbers of ``context.blocks`` stand beside the points, and have weights of their own
+    (`astroanomaly.learn.features.blocks`).
+
     Its scores are not calibrated probabilities. It has no weights worth keeping: a session saves its settings and the
     labels it learnt from, and fits it again.
 
@@ -90,6 +96,7 @@ class Probe(FeatureRanker):
         self._columns: list[int] = []
         self._head: LinearHead | None = None  # on points
         self._projected_head: LinearHead | None = None  # on their projection
+        self._block_weight = np.zeros((0, 2), np.float32)  # (K, classes) of what stands beside the points
         self._projections: dict[int, Projection] = {}
         self._rotated: RotatedFeatures | None = None
         self._measured: tuple[FeatureStore, int, FeatureScaler] | None = None
@@ -126,6 +133,7 @@ class Probe(FeatureRanker):
             ids, classes = ([one for one, yes in zip(all_, there, strict=True) if yes] for all_ in (ids, classes))
             learnt = self._check(classes)
         class_indices = np.array([learnt.index(c) for c in classes], np.intp)
+        self.beside = block_points(store, self.context, exclude)
         if len(cache) > self.options.project_above and store.done == len(cache):
             if id(cache) not in self._projections:
                 scaler = self._measure(store, ids, exclude)
@@ -140,6 +148,7 @@ class Probe(FeatureRanker):
             self._scaler = self._measure(store, ids, exclude)
             self._head = self._learn(self._scaler.transform, store, ids, class_indices, exclude)
         self._columns = [self.context.classes.index(c) for c in learnt]
+        self._learnt_on = cache, exclude
         counts = {name: float(count) for name, count in Counter(classes).items()}
         yield Progress("probe", 1, 1, values={"labels": float(len(ids)), **counts})
 
@@ -176,6 +185,7 @@ class Probe(FeatureRanker):
             engine = store.compute_shard(shard.uuid) if self._completes(cache) else ""
             parts = [np.empty((0, len(self.context.classes)), np.float32)]
             prior = self._prior(cache, shard)
+            more = None if self.beside is None else self._block_logits(self.beside.shard(cache, shard.uuid))
             rows = store.shard(shard.uuid) if projection is None else projection.shard(shard.uuid)
             for start in range(0, len(shard), _ROWS_PER_CHUNK):
                 part = rows[start : start + _ROWS_PER_CHUNK]
@@ -183,6 +193,8 @@ class Probe(FeatureRanker):
                     logits = self._projected_head.logits(part.astype(np.float32))
                 else:
                     logits = head.logits(scaler.transform(part))
+                if more is not None:
+                    logits += more[start : start + _ROWS_PER_CHUNK]
                 if prior is not None:
                     logits[:, 1:] += prior[start : start + _ROWS_PER_CHUNK, None]
                 parts.append(self._in_all_columns(logits))
@@ -200,10 +212,57 @@ class Probe(FeatureRanker):
 
         scaler, head = self.head
 
-        def of_features(features: np.ndarray) -> np.ndarray:
-            return self._in_all_columns(head.logits(scaler.transform(features)))
+        def of_features(features: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
+            logits = head.logits(scaler.transform(features))
+            return self._in_all_columns(logits if beside is None else logits + self._block_logits(beside))
 
-        return feature_score(self._store(cache), of_features, len(self.context.classes), expected=expected)
+        beside = None if self.beside is None else self.beside.of_shard
+        classes = len(self.context.classes)
+        return feature_score(self._store(cache), of_features, classes, expected=expected, beside=beside)
+
+    def parts(self, cache: Cache, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """``(n,)`` by name: how much of the score of some objects is due to what, see `score_parts`.
+
+        Raises
+        ------
+        TrainingError
+            If it has not learnt yet.
+        """
+        return score_parts(self._logits(cache, ids), usual_logits(self._logits_of_survey()))
+
+    def shares(self) -> dict[str, float]:
+        """Return how much the scores rest on each part over the survey, see `score_shares`.
+
+        Raises
+        ------
+        TrainingError
+            If it has not learnt yet.
+        """
+        found = self._logits_of_survey()
+        return score_shares(score_parts(found, usual_logits(found)))
+
+    def _logits_of_survey(self) -> dict[str, np.ndarray]:
+        """Return `_logits` of the objects that the scale of the survey is measured on, those that have features."""
+        _ = self.head
+        cache, exclude = self._learnt_on
+        store = self._store(cache)
+        ids = FeatureScaler.sample(store, self.context.seed, exclude)
+        there = np.isfinite(store.get(ids)).all(axis=1)
+        return self._logits(cache, [object_id for object_id, yes in zip(ids, there, strict=True) if yes])
+
+    def _logits(self, cache: Cache, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """``(n, classes)`` logits of some objects by what they are due to, without the bias."""
+        scaler, head = self.head
+        store = self._store(cache)
+        found = {IMAGE: head.logits(scaler.transform(store.get(ids)))}
+        if self.beside is not None:
+            points = self.beside.get(cache, ids)
+            found |= {name: points[:, part] @ self._block_weight[part] for name, part in self.beside.parts.items()}
+        prior = self._prior_of(store, ids)
+        if prior.any():
+            found[OUTLIERS] = np.tile(prior[:, None], head.weight.shape[1])
+            found[OUTLIERS][:, 0] = 0
+        return found
 
     @property
     def head(self) -> tuple[FeatureScaler, LinearHead]:
@@ -225,6 +284,10 @@ class Probe(FeatureRanker):
     def _prior(self, cache: Cache, shard: Shard) -> np.ndarray | None:
         """``(n,)`` log-odds of being no nominal object that the objects of a shard have before any label; None: 0."""
         return None
+
+    def _block_logits(self, beside: np.ndarray) -> np.ndarray:
+        """``(n, classes)`` what the points ``(n, K)`` of the blocks add to the logits."""
+        return beside @ self._block_weight
 
     def _in_all_columns(self, logits: np.ndarray) -> np.ndarray:
         """``(n, classes)`` float32 log-odds of logits of the classes that have labels; NaN for the others."""
@@ -268,12 +331,18 @@ class Probe(FeatureRanker):
         invariance = self._invariance(transform, store, exclude)
         points = transform(store.get(ids))  # (n, D)
         seen = points.astype(np.float64) if invariance is None else invariance.transform(points)
+        if self.beside is not None:
+            beside = self.beside.get(store.cache, ids)  # (n, K)
+            points, seen = np.hstack([points, beside]), np.hstack([seen, beside])
         trusted = trust(points, class_indices) if self.options.robust and len(set(class_indices)) > 1 else None
         weight, bias = self._regression(seen, class_indices, trusted, self._prior_of(store, ids))
+        weight, more = np.split(weight, [points.shape[1] - (0 if self.beside is None else self.beside.width)])
         if invariance is not None:
             weight = invariance.original_weight(weight)
         if weight.shape[1] == 1:  # two classes: one logit, of the second against the first
-            weight, bias = np.hstack([np.zeros_like(weight), weight]), np.array([0.0, bias[0]])
+            weight, more = (np.hstack([np.zeros_like(one), one]) for one in (weight, more))
+            bias = np.array([0.0, bias[0]])
+        self._block_weight = more.astype(np.float32)
         return LinearHead(weight.astype(np.float32), bias)
 
     def _regression(
@@ -291,28 +360,3 @@ class Probe(FeatureRanker):
     def _prior_of(self, store: FeatureStore, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` log-odds of being no nominal object that some objects have before any label."""
         return np.zeros(len(ids))
-
-
-@dataclass(frozen=True, eq=False)
-class LinearHead:
-    """A linear function: logits = points @ weight + bias.
-
-    Parameters
-    ----------
-    weight
-        ``(D, classes)`` float32.
-    bias
-        ``(classes,)``.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-
-    def logits(self, points: np.ndarray) -> np.ndarray:
-        """Return logits ``(n, classes)`` of points ``(n, D)``."""
-        return points @ self.weight + self.bias
-
-    def before_projection(self, axes: np.ndarray) -> LinearHead:
-        """Return the same function of the points before they were projected on ``axes`` (mean first)."""
-        weight = axes[1:].T @ self.weight
-        return LinearHead(weight, self.bias - axes[0] @ weight)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astroanomaly.learn.features.scaling import FeatureScaler
-from astroanomaly.learn.rankers.probe import LinearHead
+from astroanomaly.learn.rankers.linear_head import LinearHead
 
 __all__ = ["ProbeHead", "TwoNetworks"]
 

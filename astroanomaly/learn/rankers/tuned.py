@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.rankers.linear_head import LinearHead
 from astroanomaly.learn.rankers.network_ranker import Fitted, NetworkRanker
-from astroanomaly.learn.rankers.probe import LinearHead, Probe, ProbeOptions
+from astroanomaly.learn.rankers.probe import Probe, ProbeOptions
 from astroanomaly.learn.scoring import Logits
 from astroanomaly.learn.training.options import TuneOptions
 from astroanomaly.records import Labelled, Progress
@@ -121,11 +122,11 @@ class Tuned(NetworkRanker):
     def _probe(
         self, store: FeatureStore, labels: Labelled, exclude: frozenset[str]
     ) -> Generator[Progress, None, tuple[FeatureScaler, LinearHead]]:
-        """Fit the probe on the features of the labelled objects."""
+        """Fit the probe on the features of the labelled objects, and on nothing beside them."""
         sample = FeatureScaler.sample(store, self.context.seed, exclude)
         known = [object_id for object_id in labels.ids if object_id not in exclude]
         yield from store.compute(first=[*known, *sample], only=())
-        probe = Probe(ProbeOptions(), self.context)
+        probe = Probe(ProbeOptions(), dataclasses.replace(self.context, blocks=()))
         probe.share(store, complete=False)
         yield from probe.prepare(store.cache, exclude)
         yield from probe.fit(store.cache, labels, exclude)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -216,6 +217,22 @@ def test_a_network_is_trained_in_a_process_of_its_own(started):
     saliency = learner.saliency(ids[0])
     assert saliency.shape == (48, 48)
     assert np.isfinite(saliency).all()
+
+
+def test_a_page_is_told_what_a_score_is_due_to(started, tiny):
+    beside = {"settings": tiny | {"blocks": {"columns": ["mag_g", "r50"]}}}
+    shared, learner = started(background=False, computed=True, **beside)
+    ids = list(shared.cache.ids)
+    shared.labels.verdict(ids[:3], "anomaly", annotator="ann")
+    shared.labels.verdict(ids[3:9], "nominal", annotator="ann")
+    wait_for(learner, lambda: learner.fitted_on == "9 verdicts")
+    saliency, due_to = learner.explain(ids[20], PROBE)
+    assert saliency.shape == (48, 48)
+    assert re.fullmatch(r"image [+-]\d\.\d\d, columns [+-]\d\.\d\d(, outliers [+-]\d\.\d\d)?", due_to)
+    shared.session.train("probe")
+    assert re.fullmatch(r"image [+-]\d\.\d\d, columns [+-]\d\.\d\d", learner.explain(ids[20])[1])
+    shared.session.train("fixmatch")
+    assert learner.explain(ids[20])[1] == ""
 
 
 def test_a_training_that_fails_says_why_and_leaves_the_last_round(started):

@@ -170,14 +170,14 @@ class Inspector:
             return
         current = self.state.current
         self.state.say("computing the saliency map: covering one part after another …")
-        self._later(lambda fall: self._heat(current, fall), self.learner.saliency, current, self.state.by_name)
+        self._later(lambda found: self._heat(current, *found), self.learner.explain, current, self.state.by_name)
 
-    def _heat(self, object_id: str, fall: np.ndarray) -> None:
+    def _heat(self, object_id: str, fall: np.ndarray, due_to: str) -> None:
         if object_id != self.state.current or not self.saliency.active:
             return  # somebody has gone on meanwhile
         self._fall = fall
         self._draw_heat()
-        self.state.say("bright: covering this part lowers the score most")
+        self.state.say(f"bright: covering this part lowers the score most{due_to and '; due to '}{due_to}")
 
     def _draw_heat(self) -> None:
         if self._fall is None or self._seen is None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from astroanomaly.app.review.truth_columns import truth_columns
+from astroanomaly.labels.truth_columns import truth_columns
 
 NUMBERS = np.arange(4)
 

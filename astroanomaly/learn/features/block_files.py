@@ -1,0 +1,109 @@
+"""Values of a block by object id, as a session keeps them: one folder for each block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astroanomaly.cache.file_digest import NPY_ERRORS, append_digest, look_at_npy, signed_json, verify_json
+from astroanomaly.errors import DamagedError, SessionError
+from astroanomaly.files import read_json, write_json
+
+__all__ = ["DESCRIPTION", "BlockFile", "open_block", "write_block"]
+
+DESCRIPTION = "block.json"
+_IDS, _VALUES = "ids.npy", "values.npy"
+_FORMAT, _VERSION = "astroanomaly-block", 1
+_REMEDY = "restore it from a copy, or start a new session with the block"
+
+
+@dataclass(frozen=True, eq=False)
+class BlockFile:
+    """Values by object id, memory-mapped.
+
+    Parameters
+    ----------
+    ids
+        ``(m,)`` object ids in UTF-8, rising.
+    values
+        ``(m, D)`` float32; NaN where unknown.
+    """
+
+    ids: np.ndarray
+    values: np.ndarray
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n,)`` rows of some objects, -1 for those that it does not know."""
+        wanted = np.array([name.encode("utf-8", "surrogatepass") for name in ids], dtype=bytes)
+        found = np.searchsorted(self.ids, wanted)
+        there = np.minimum(found, len(self.ids) - 1)
+        return np.where(self.ids[there] == wanted, there, -1)
+
+
+def write_block(folder: Path, ids: Sequence[str], values: np.ndarray, about: dict[str, Any]) -> None:
+    """Write values by object id into a folder that is made.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    ids, values
+        ``(m,)`` object ids, each once, and ``(m, D)`` numbers, at least one of each.
+    about
+        What is kept of where they are from: plain values.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    folder.mkdir(parents=True)
+    names = np.array([name.encode("utf-8", "surrogatepass") for name in ids], dtype=bytes)
+    order = np.argsort(names, kind="stable")
+    for name, array in ((_IDS, names[order]), (_VALUES, np.asarray(values, np.float32)[order])):
+        np.save(folder / name, array, allow_pickle=False)
+        append_digest(folder / name)
+    write_json(folder / DESCRIPTION, signed_json({"format": _FORMAT, "version": _VERSION, **about}))
+
+
+def open_block(folder: Path, width: int) -> BlockFile:
+    """Open the values of a block.
+
+    Parameters
+    ----------
+    folder
+        Where they are.
+    width
+        How many numbers each object has.
+
+    Raises
+    ------
+    SessionError
+        If they are of a newer version.
+    DamagedError
+        If they are not there, or not what they should be.
+    """
+    path = folder / DESCRIPTION
+    about = read_json(path, error=DamagedError, remedy=_REMEDY)
+    verify_json(about, path)
+    if about.get("format") != _FORMAT or type(about.get("version")) is not int:
+        raise DamagedError(f"{path} does not describe a block of numbers; {_REMEDY}")
+    if about["version"] > _VERSION:
+        raise SessionError(f"{path} has version {about['version']}, newer than {_VERSION}: update astroanomaly")
+    arrays = []
+    for name in (_IDS, _VALUES):
+        try:
+            look_at_npy(folder / name)
+            arrays.append(np.load(folder / name, mmap_mode="r", allow_pickle=False))
+        except (OSError, *NPY_ERRORS) as error:
+            raise DamagedError(f"{folder / name} cannot be read: {error}; {_REMEDY}") from error
+    ids, values = arrays
+    if ids.ndim != 1 or ids.dtype.kind != "S" or values.shape != (len(ids), width) or values.dtype != np.float32:
+        raise DamagedError(f"{folder} is damaged: ids and values do not fit together; {_REMEDY}")
+    if not len(ids):
+        raise DamagedError(f"{folder} is damaged: it has no values; {_REMEDY}")
+    return BlockFile(ids, values)
