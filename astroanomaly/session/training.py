@@ -23,7 +23,7 @@ from astroanomaly.session.score_parts import block_remarks
 
 __all__ = ["TrainReport", "choose_ranker", "score", "train"]
 
-_TUNED_FROM = 20  # anomalies, and nominal objects, from which tuning a network has found more on the sky
+_TUNED_FROM = 40  # anomalies, and nominal objects, from which tuning a network has found more on the sky
 _TUNED_UP_TO = 200_000  # objects, whose scores take a pass through the network
 
 

@@ -10,7 +10,7 @@ from astroanomaly.session.folder import SessionFolder
 
 VERBS = {
     "add_audit", "app", "candidates", "check", "contact_sheet", "crossmatch", "crossmatch_steps", "export",
-    "export_labels", "export_scores", "import_labels", "label", "labels_table", "prune_rounds", "relocate",
+    "export_labels", "export_scores", "import_labels", "inject", "label", "labels_table", "prune_rounds", "relocate",
     "remaining", "saliency", "score", "score_parts", "score_source", "score_source_steps", "score_steps", "scores",
     "stored_rounds", "summary", "suspects", "train", "train_steps", "write_bundle", "write_cutouts", "write_report",
 }  # fmt: skip

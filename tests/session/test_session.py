@@ -243,16 +243,16 @@ def test_a_contact_sheet_is_drawn(session, tmp_path):
 @pytest.mark.parametrize(
     ("views", "anomalies", "nominal", "options", "ranker", "reason"),
     [
-        ("sky", 0, 0, {}, "active-search", "0 anomalies and 0 nominal objects are labelled; from 20 of each on"),
-        ("sky", 19, 40, {}, "active-search", "19 anomalies and 40 nominal objects are labelled; from 20 of each on"),
-        ("sky", 20, 20, {}, "tuned", "20 anomalies and 20 nominal objects are labelled, and the sky has no up"),
-        ("picture", 20, 40, {}, "active-search", "no more on pictures with an up"),
+        ("sky", 0, 0, {}, "active-search", "0 anomalies and 0 nominal objects are labelled; from 40 of each on"),
+        ("sky", 39, 60, {}, "active-search", "39 anomalies and 60 nominal objects are labelled; from 40 of each on"),
+        ("sky", 40, 40, {}, "tuned", "40 anomalies and 40 nominal objects are labelled, and the sky has no up"),
+        ("picture", 40, 40, {}, "active-search", "no more on pictures with an up"),
         ("picture", 1, 1, {"iterations": 3}, "tuned", "iterations is given, which it has"),
     ],
 )
 def test_the_ranker_is_chosen_by_labels_and_images(tmp_path, views, anomalies, nominal, options, ranker, reason):
     settings = TINY | {"input": {"size": SIZE, "views": views}}
-    made = Session.create(tmp_path / "s", make_cache(tmp_path / "c"), settings=settings)
+    made = Session.create(tmp_path / "s", make_cache(tmp_path / "c", n=100), settings=settings)
     ids = list(made.cache.ids)
     if anomalies:
         made.label(ids[:anomalies], "anomaly")
