@@ -14,6 +14,7 @@ from astroanomaly import figures
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.errors import SessionError
 from astroanomaly.files import atomic_folder, check_new
 from astroanomaly.records import CutoutBlock, Progress
 from astroanomaly.session.caches import INJECTIONS
@@ -90,13 +91,20 @@ def injection_steps(
     Raises
     ------
     SessionError
-        If nothing has scored all objects yet, or no object can be injected into.
+        If nothing has scored all objects yet, no object can be injected into, or the session looks at numbers beside
+        the image.
     StorageError
         If the folder is taken or cannot be written.
     AstroAnomalyError
         As for the brightness of a host, and as the ranker.
     """
     last = session.last_round
+    if session.context.blocks:
+        names = ", ".join(block.name for block in session.context.blocks)
+        raise SessionError(
+            f"{session.path} looks at numbers beside the image ({names}), and what those of an injected object would be "
+            "is not simulated: measure a session of the same caches and labels without blocks"
+        )
     check_new(out, overwrite=overwrite, folder=True)
     with atomic_folder(out, overwrite=overwrite) as folder:
         yield from _write(session, request, folder / _CACHE)
