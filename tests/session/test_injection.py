@@ -411,3 +411,13 @@ def test_one_band_without_a_zero_point_takes_flux_and_no_magnitude(tmp_path, tin
     assert report.table["flux_low"].unit == "adu"
     light = Light(session, "ring", psf=1.5, n=5, magnitude=(24, 25), zero_points={"g": 30}, size=(1.5, 3))
     assert light.flux == pytest.approx(light.asked, rel=0.01)
+
+
+def test_a_session_with_numbers_beside_the_image_is_refused(new_session, sky, tmp_path):
+    ids = list(Cache.open(sky[1]).ids)
+    numbers = Table({"object_id": ids, "alpha": np.linspace(-1, 1, len(ids))})
+    session = new_session(computed=True, blocks={"radio": numbers})
+    session.train("cold")
+    with pytest.raises(SessionError, match=r"beside the image \(radio\).*without blocks"):
+        session.inject("ring", tmp_path / "out", psf=PSF, n=3)
+    assert not (tmp_path / "out").exists()

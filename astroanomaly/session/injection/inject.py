@@ -102,8 +102,8 @@ def injection_steps(
     if session.context.blocks:
         names = ", ".join(block.name for block in session.context.blocks)
         raise SessionError(
-            f"{session.path} looks at numbers beside the image ({names}), and what those of an injected object would be "
-            "is not simulated: measure a session of the same caches and labels without blocks"
+            f"{session.path} looks at numbers beside the image ({names}), and what those of an injected object would "
+            "be is not simulated: measure a session of the same caches and labels without blocks"
         )
     check_new(out, overwrite=overwrite, folder=True)
     with atomic_folder(out, overwrite=overwrite) as folder:
