@@ -173,7 +173,7 @@ def test_pointer_compass_and_saliency_follow(page, orientation):
         heat[0, 0] = 0.1
         heat[cutout.data[0] > 0] = 1.0
         inspector.saliency.active = True
-        inspector._heat(name, heat)
+        inspector._heat(name, heat, "")
         shown, heated = inspected(page)[0], inspector.heat.data["image"][0][::-1]
         assert where(np.where(heated > 0.5, 255, 0)[..., None].repeat(3, -1)) == pytest.approx(where(shown), abs=0.006)
         x, y = where(shown)
