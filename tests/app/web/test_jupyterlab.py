@@ -71,18 +71,18 @@ def test_label_in_jupyterlab(new_session, lab, chromium, tmp_path, host):
     try:
         page = context.new_page()
         page.goto(f"http://{host}:{lab}{BASE}lab/tree/book.ipynb?token={TOKEN}")
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-        page.get_by_text("| Idle").wait_for(timeout=60_000)  # the kernel is there
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=300_000)
+        page.get_by_text("| Idle").wait_for(timeout=300_000)  # the kernel is there
         page.locator(".jp-Cell .jp-InputArea-editor").first.click()
         page.keyboard.press("Shift+Enter")
-        page.wait_for_selector(".jp-OutputArea iframe[src]", timeout=60_000)
+        page.wait_for_selector(".jp-OutputArea iframe[src]", timeout=300_000)
         address = page.locator(".jp-OutputArea iframe").get_attribute("src")
         if host == "hub.example":
             assert re.match(rf"http://hub\.example:{lab}{BASE}proxy/\d+/\?token=", address)
         else:
             assert re.match(rf"http://{re.escape(host)}:\d+/\?token=", address)
             assert f":{lab}/" not in address
-        wait_for(lambda: "page 1" in text_of(frame_of(page)), 60)
+        wait_for(lambda: "page 1" in text_of(frame_of(page)))
         page.frame_locator(".jp-OutputArea iframe").get_by_text("page 1").first.click()
         page.keyboard.press("a")
         wait_for(lambda: verdicts(session) == ["anomaly"])
@@ -97,8 +97,8 @@ def test_label_in_jupyterlab(new_session, lab, chromium, tmp_path, host):
         kernel = re.search(r'"port\\": (\d+)', file.read_text())[1]
         assert get(f"http://127.0.0.1:{kernel}/?token={key}")[0] == 403
         page.reload()  # and so may the page: what it has is void, and its cookie holds
-        page.wait_for_selector(".jp-OutputArea iframe[src]", timeout=60_000)
-        wait_for(lambda: "page 1" in text_of(frame_of(page)), 60)
+        page.wait_for_selector(".jp-OutputArea iframe[src]", timeout=300_000)
+        wait_for(lambda: "page 1" in text_of(frame_of(page)))
         picture = os.environ.get("ASTROANOMALY_PICTURES")
         if picture:
             page.screenshot(path=f"{picture}/jupyterlab.png")
@@ -127,7 +127,7 @@ def test_serve_behind_the_proxy_of_jupyter(new_session, lab, chromium, tmp_path,
         )  # fmt: skip
     context = chromium.new_context()
     try:
-        wait_for(lambda: "open http" in log.read_text(), 60)
+        wait_for(lambda: "open http" in log.read_text())
         page = context.new_page()
         failed = []
         page.on("response", lambda reply: failed.append(reply.url) if reply.status >= 400 else None)
@@ -136,12 +136,12 @@ def test_serve_behind_the_proxy_of_jupyter(new_session, lab, chromium, tmp_path,
         token = re.search(r"token=(\S+)", log.read_text())[1]
         failed.clear()
         page.goto(f"http://hub.example:{lab}{address}?token={token}")
-        wait_for(lambda: "page 1" in text_of(page), 60)
+        wait_for(lambda: "page 1" in text_of(page))
         page.keyboard.press("a")
         wait_for(lambda: verdicts(session) == ["anomaly"])
         assert page.url == f"http://hub.example:{lab}{address}"
         page.reload()
-        wait_for(lambda: "page 1" in text_of(page), 60)
+        wait_for(lambda: "page 1" in text_of(page))
         mine = [cookie for cookie in context.cookies() if re.fullmatch("astroanomaly-[0-9a-f]{12}", cookie["name"])]
         assert [cookie["path"] for cookie in mine] == [address.rstrip("/")]  # no other server of the hub gets it
         assert [url for url in failed if "favicon" not in url] == []

@@ -70,7 +70,7 @@ def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session,
                 try:
                     page = context.new_page()
                     page.goto(url)
-                    wait_for(lambda page=page: len(page.frames) > 1 and "page 1" in text_of(page.frames[1]), 60)
+                    wait_for(lambda page=page: len(page.frames) > 1 and "page 1" in text_of(page.frames[1]))
                     frame = page.frames[1]
                     assert urllib.parse.urlparse(frame.url).netloc == f"{host}:{port}"
                     assert key not in frame.url
@@ -86,7 +86,7 @@ def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session,
                     frame.goto(frame.url)  # a frame that is loaded again comes back, also without cookies
                     wait_for(lambda frame=frame: "page 1" in text_of(frame))
                     page.reload()  # the notebook is loaded again: its key is void, but there is a cookie now
-                    wait_for(lambda page=page: len(page.frames) > 1 and "page 1" in text_of(page.frames[1]), 60)
+                    wait_for(lambda page=page: len(page.frames) > 1 and "page 1" in text_of(page.frames[1]))
                     assert verdicts(session) == ["nominal"] * (number + 1)
                     context.clear_cookies()
                     page.reload()
