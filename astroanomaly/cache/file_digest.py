@@ -17,7 +17,8 @@ import numpy as np
 import xxhash
 from numpy.lib import format as npy
 
-from astroanomaly.errors import DamagedError
+from astroanomaly.errors import AstroAnomalyError, DamagedError, SessionError
+from astroanomaly.files import read_json
 
 __all__ = [
     "DIGEST_BYTES",
@@ -26,6 +27,7 @@ __all__ = [
     "bytes_digest",
     "cutout_checksums",
     "look_at_npy",
+    "read_signed_json",
     "signed_json",
     "verify_digest",
     "verify_json",
@@ -167,6 +169,41 @@ def verify_json(content: Mapping[str, Any], path: Path) -> bool:
     if signed_json(content) != content:
         raise DamagedError(f"{path} is damaged: it is not as it was written, by its {_KEY}")
     return True
+
+
+def read_signed_json(
+    path: Path, form: str, version: int, what: str, *, error: type[AstroAnomalyError], remedy: str, **limits: int
+) -> dict[str, Any]:
+    """Read a file of a session that `signed_json` has made, and compare digest, format and version.
+
+    Parameters
+    ----------
+    path
+        The file.
+    form, version
+        Its ``format``, and the newest ``version`` that is known.
+    what
+        What a file of this format is, for messages: as in ``the result of a crossmatch``.
+    error, remedy, **limits
+        As in `astroanomaly.files.read_json`.
+
+    Raises
+    ------
+    AstroAnomalyError
+        Of the kind ``error``, if it is damaged or something else.
+    SessionError
+        If it is of a newer version.
+    """
+    content = read_json(path, error=error, remedy=remedy, **limits)
+    try:
+        verify_json(content, path)
+    except DamagedError as damage:
+        raise error(f"{damage}; {remedy}") from damage
+    if content.get("format") != form or type(content.get("version")) is not int:
+        raise error(f"{path} is not {what}; {remedy}")
+    if content["version"] > version:
+        raise SessionError(f"{path} has version {content['version']}, newer than {version}: update astroanomaly")
+    return content
 
 
 def cutout_checksums(pixels: np.ndarray, scale: np.ndarray | None = None, zero: np.ndarray | None = None) -> np.ndarray:

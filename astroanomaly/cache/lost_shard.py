@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,7 +76,7 @@ class LostShard(Shard):
         """``(n, bands)`` NaN: unknown."""
         return np.full((self._count, len(self.layout.bands)), np.nan, np.float32)
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self, names: Collection[str] | None = None) -> dict[str, Any]:
         """No catalogue columns."""
         return {}
 

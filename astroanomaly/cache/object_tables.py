@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from astropy.table import Column, QTable
     from astropy.units import Quantity
 
-__all__ = ["all_objects", "columns_of", "objects_near"]
+__all__ = ["all_objects", "catalog_columns", "columns_of", "objects_near"]
 
 _OURS = ("object_id", "ra", "dec")
 
@@ -73,27 +73,35 @@ def objects_near(cache: _Cache, coord: SkyCoord | str, radius: Quantity | str) -
 
 def all_objects(cache: _Cache, columns: Iterable[str] | None = None) -> QTable:
     """Make the table of all objects; see `astroanomaly.Cache.table`."""
-    wanted = _names(columns)
-    shards = cache.shards
-    starts = np.cumsum([0, *map(len, shards)])
-    parts: list[tuple[slice, Mapping[str, Column]]] = []
-    known: dict[str, None] = {}
-    for shard, start in zip(shards, starts[:-1].tolist(), strict=True):
-        found = shard.columns()
-        known.update(dict.fromkeys(found))
-        chosen = {name: column for name, column in found.items() if wanted is None or name in wanted}
-        parts.append((slice(start, start + len(shard)), chosen))
-    missing = [name for name in wanted or () if name not in known]
-    if missing:
-        raise CatalogError(
-            f"there is no column {missing[0]!r}{nearest(missing[0], known)} (known: {', '.join(known) or 'none'})"
-        )
-    joined = join_columns(parts, len(cache))
-    joined = {name: joined[name] for name in wanted or joined if name in joined}
-    ids = np.concatenate([np.zeros(0, "U1"), *(np.array(shard.ids, dtype=str) for shard in shards)])
+    joined = catalog_columns(cache, _names(columns))
+    ids = np.concatenate([np.zeros(0, "U1"), *(np.array(shard.ids, dtype=str) for shard in cache.shards)])
     table: dict[str, Any] = dict(zip(_OURS, (ids, *cache.positions), strict=True))
     table.update(zip(distinct_names([*_OURS, *joined], _OURS)[len(_OURS) :], joined.values(), strict=True))
     return build_columns(table)
+
+
+def catalog_columns(cache: _Cache, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return catalogue columns of all objects, masked where an object has none, in the order given; None: all.
+
+    Raises
+    ------
+    CatalogError
+        If no shard has one of them.
+    """
+    parts: list[tuple[slice, Mapping[str, Column]]] = []
+    start = 0
+    for shard in cache.shards:
+        parts.append((slice(start, start + len(shard)), shard.columns(names)))
+        start += len(shard)
+    there = {name for _, found in parts for name in found}
+    missing = next((name for name in names or () if name not in there), None)
+    if missing is not None:
+        known = dict.fromkeys(name for shard in cache.shards for name in shard.columns())
+        raise CatalogError(
+            f"there is no column {missing!r}{nearest(missing, known)} (known: {', '.join(known) or 'none'})"
+        )
+    joined = join_columns(parts, len(cache))
+    return joined if names is None else {name: joined[name] for name in names}
 
 
 def columns_of(cache: _Cache, shard_at: Callable[[int], Shard], ids: Sequence[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -308,12 +308,20 @@ class Shard:
         with schema.open_hdf5(self.path) as file:
             return file["coverage"][...][:, self._planes]
 
-    def columns(self) -> dict[str, Any]:
-        """Catalogue columns, each an `astropy.table.Column` of length n with its unit, description and UCD."""
+    def columns(self, names: Collection[str] | None = None) -> dict[str, Any]:
+        """Catalogue columns, each an `astropy.table.Column` of length n with its unit, description and UCD.
+
+        Parameters
+        ----------
+        names
+            Read these alone, as far as they are there; None: all.
+        """
         found: dict[str, Any] = {}
         with schema.open_hdf5(self.path) as file:
             for key, dataset in file["columns"].items():
                 name = schema.column_name(key)
+                if names is not None and name not in names:
+                    continue
                 values = schema.read_texts(dataset) if dataset.dtype.kind in "SO" else dataset[...]
                 found[name] = schema.described_column(values, dataset.attrs, name)
         return found

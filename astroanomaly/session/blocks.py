@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.cache.joining import join_columns
+from astroanomaly.cache.object_tables import catalog_columns
 from astroanomaly.config import build, nearest
 from astroanomaly.errors import CatalogError, ConfigError
 from astroanomaly.labels.matching import id_column_of, match_rows
@@ -166,7 +166,7 @@ def catalog_block(cache: Cache, config: BlockOptions, classes: Sequence[str]) ->
     """
     if not config.columns:
         return
-    columns = _of_catalogue(cache, config.columns)
+    columns = catalog_columns(cache, config.columns)
     units = [str(getattr(column, "unit", None) or "") for column in columns.values()]
     _refuse_truth(columns, classes, config, "the catalogue of the cache")
     values = np.stack(
@@ -175,26 +175,6 @@ def catalog_block(cache: Cache, config: BlockOptions, classes: Sequence[str]) ->
     _refuse_empty(list(columns), values, "the catalogue of the cache")
     block = FeatureBlock(COLUMNS, tuple(columns), tuple(units), weight=config.weight)
     yield GivenBlock(block, tuple(_said(COLUMNS, list(columns), values, cache)))
-
-
-def _of_catalogue(cache: Cache, names: Sequence[str]) -> dict[str, Any]:
-    """Return columns of all objects of a cache, masked where an object has none."""
-    parts: list[tuple[slice, dict[str, Any]]] = []
-    known: dict[str, None] = {}
-    start = 0
-    for shard in cache.shards:
-        found = shard.columns()
-        known.update(dict.fromkeys(found))
-        parts.append((slice(start, start + len(shard)), {name: found[name] for name in names if name in found}))
-        start += len(shard)
-    for name in names:
-        if name not in known:
-            raise CatalogError(
-                f"blocks.columns: the catalogue of the cache has no column {name!r}{nearest(name, known)} "
-                f"(it has {_listed(list(known)) or 'none'})"
-            )
-    joined = join_columns(parts, start)
-    return {name: joined[name] for name in names}
 
 
 # ------------------------------------------------------------------------------------------------------------- tables

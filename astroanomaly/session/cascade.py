@@ -184,14 +184,13 @@ class Cascade:
             raise SessionError(
                 f"the ranker {last.ranker!r} cannot score some of the cutouts of a shard: score all, without recall"
             )
-        store = student_store(session.cache, context)
         if not (folder / _STATE_FILE).is_file():
             labelled = session.labels.labelled().ids
             ids = session.cache.sample(_LEARNT_FROM, np.random.default_rng((context.seed, 11)), labelled)
             if not last.is_scored(session.cache):
                 raise SessionError(f"round {last.number} has not scored the session yet: `astroanomaly score SESSION`")
             known = -last.read_log_odds(session.cache)[session.cache.rows(ids), 0]
-            student = yield from Student.learn(store, ids, known, context.seed)
+            student = yield from Student.learn(student_store(session.cache, context), ids, known, context.seed)
             folder.mkdir(parents=True, exist_ok=True)
             student.save(folder / _STUDENT_FILE)
             threshold = student.threshold(min(1.0, top / objects))

@@ -28,7 +28,7 @@ from astroanomaly.records import Progress
 from astroanomaly.session.blocks import BLOCKS
 from astroanomaly.session.caches import read_records, stored_place
 from astroanomaly.session.home import CONFIG_FILE
-from astroanomaly.session.injection.kept import COMPLETENESS, completeness_files, read_completeness_file
+from astroanomaly.session.injection.completeness import COMPLETENESS, completeness_files, read_completeness_file
 from astroanomaly.session.known import CROSSMATCHES, known_files, read_known_file
 from astroanomaly.session.rounds import ROUNDS, list_rounds
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.cache.file_digest import signed_json, verify_json
-from astroanomaly.errors import DamagedError, SessionError, StorageError
-from astroanomaly.files import locked, read_json, write_json
+from astroanomaly.cache.file_digest import read_signed_json, signed_json
+from astroanomaly.errors import SessionError, StorageError
+from astroanomaly.files import locked, write_json
 
 if TYPE_CHECKING:
     from astropy.table import Column
@@ -158,15 +158,8 @@ def read_known_file(path: Path) -> KnownIn:
     SessionError
         If it is damaged, or of a newer version.
     """
-    content = read_json(path, error=SessionError, remedy=_REMEDY, max_bytes=_MAX_BYTES)
-    try:
-        verify_json(content, path)
-    except DamagedError as error:
-        raise SessionError(f"{error}; {_REMEDY}") from error
-    if content.get("format") != _FORMAT or type(content.get("version")) is not int:
-        raise SessionError(f"{path} is not the result of a crossmatch; {_REMEDY}")
-    if content["version"] > _VERSION:
-        raise SessionError(f"{path} has version {content['version']}, newer than {_VERSION}: update astroanomaly")
+    what, limits = "the result of a crossmatch", {"max_bytes": _MAX_BYTES}
+    content = read_signed_json(path, _FORMAT, _VERSION, what, error=SessionError, remedy=_REMEDY, **limits)
     try:
         values = {str(name): (str(unit), str(ucd), str(text)) for name, unit, ucd, text in content["values"]}
         lookups = tuple(

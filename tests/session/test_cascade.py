@@ -1,11 +1,6 @@
 """The best of a survey without scoring all of it: what is found, what is told of what is missing, a kill, damage."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -24,6 +19,7 @@ from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.records import drain
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.recall_bound import allowed_misses, missing, sample_share
+from programs import kill_once
 from small_sky import header
 
 CELL, SIDE = 24, 20  # pixels of a cell of the mosaic, and cells in a row
@@ -208,22 +204,13 @@ session.score_source(
 
 def test_a_killed_run_goes_on_and_ends_as_a_calm_one(trained, surveys, tmp_path, small_batches):
     calm = run(Session.open(trained.path), surveys, tmp_path / "calm", prefix="survey/")
-    out, script = tmp_path / "out", tmp_path / "slow.py"
+    out = tmp_path / "out"
     other = Session.create(tmp_path / "other", tmp_path / "cache", settings=dict(trained.settings))
     table = trained.labels_table()
     for name, label in zip(table["object_id"], table["label"], strict=True):
         other.label(str(name), str(label))
     other.train("probe")
-    script.write_text(SLOW)
-    process = subprocess.Popen(
-        [sys.executable, script, other.path, out, *surveys[1]], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "started\n"
-    while len(list(out.glob("*/scores/[0-9]*.h5"))) < 4:
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_once(lambda: len(list(out.glob("*/scores/[0-9]*.h5"))) >= 4, SLOW, other.path, out, *surveys[1])
     written = len(list(out.glob("*/scores/[0-9]*.h5")))
     report = run(other, surveys, out)
     assert 4 <= written < len(list(report.scores.glob("*.h5")))

@@ -21,10 +21,10 @@ from astroanomaly.cli import main
 from astroanomaly.errors import BandError, CacheError, ConfigError, SessionError, StorageError, UnreadableError
 from astroanomaly.records import Cutout
 from astroanomaly.session.injection.add_light import inject_into
+from astroanomaly.session.injection.completeness import completeness_files, read_completeness
 from astroanomaly.session.injection.efficiency import Axis, Efficiency
 from astroanomaly.session.injection.hosts import measure
 from astroanomaly.session.injection.inject import injected_blocks
-from astroanomaly.session.injection.kept import completeness_files, read_completeness
 from astroanomaly.session.injection.kinds import KINDS
 from astroanomaly.session.injection.render import Psf, moffat, render
 from astroanomaly.session.injection.request import Brightness, InjectionRequest

@@ -1,11 +1,6 @@
 """A whole survey scored: the scores of an ingested one, the best cutouts kept, nothing lost to a kill."""
 
 import csv
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import h5py
 import numpy as np
@@ -20,6 +15,7 @@ from astroanomaly.cli import main
 from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, SessionError
 from astroanomaly.ingestion import workers
 from astroanomaly_plugins.fits import FitsSource
+from programs import kill_once
 
 SURVEY = "survey/"  # put before the ids: the same objects as those of the session, under other names
 
@@ -179,16 +175,8 @@ def test_a_killed_run_goes_on_and_loses_nothing(trained, sky, tmp_path, monkeypa
     calm = survey_scores(run(Session.open(trained.path), sky, tmp_path / "calm", prefix="calm/"))
     trained = Session.open(trained.path)
     out = tmp_path / "out"
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW)
-    command = [sys.executable, script, trained.path, out, sky[0].catalog, *sky[0].mosaics]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "started\n"
-    while len(list(out.glob("*/scores/[0-9]*.h5"))) < 4:
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    words = trained.path, out, sky[0].catalog, *sky[0].mosaics
+    kill_once(lambda: len(list(out.glob("*/scores/[0-9]*.h5"))) >= 4, SLOW, *words)
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("*/scores/[0-9]*.h5")}
     monkeypatch.setattr(workers, "_BATCH_BYTES", 1)
     report = run(trained, sky, out)

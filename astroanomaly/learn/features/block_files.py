@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly.cache.file_digest import NPY_ERRORS, append_digest, look_at_npy, signed_json, verify_json
-from astroanomaly.errors import DamagedError, SessionError
-from astroanomaly.files import read_json, write_json
+from astroanomaly.cache.file_digest import NPY_ERRORS, append_digest, look_at_npy, read_signed_json, signed_json
+from astroanomaly.errors import DamagedError
+from astroanomaly.files import write_json
 
 __all__ = ["DESCRIPTION", "BlockFile", "open_block", "write_block"]
 
@@ -87,13 +87,8 @@ def open_block(folder: Path, width: int) -> BlockFile:
     DamagedError
         If they are not there, or not what they should be.
     """
-    path = folder / DESCRIPTION
-    about = read_json(path, error=DamagedError, remedy=_REMEDY)
-    verify_json(about, path)
-    if about.get("format") != _FORMAT or type(about.get("version")) is not int:
-        raise DamagedError(f"{path} does not describe a block of numbers; {_REMEDY}")
-    if about["version"] > _VERSION:
-        raise SessionError(f"{path} has version {about['version']}, newer than {_VERSION}: update astroanomaly")
+    what = "the description of a block of numbers"
+    read_signed_json(folder / DESCRIPTION, _FORMAT, _VERSION, what, error=DamagedError, remedy=_REMEDY)
     arrays = []
     for name in (_IDS, _VALUES):
         try:

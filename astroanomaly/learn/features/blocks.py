@@ -253,7 +253,7 @@ class _Rows:
         if block.folder:
             file: BlockFile = open_block(Path(block.folder), len(block.columns))
             return cls(file.values, file.rows(shard.ids))
-        columns = shard.columns()
+        columns = shard.columns(block.columns)
         units = block.units or ("",) * len(block.columns)
         nothing = np.full(len(shard), np.nan)
         found = [

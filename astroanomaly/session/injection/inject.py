@@ -22,9 +22,9 @@ from astroanomaly.session.export import origin
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.injection.add_light import BRIGHTNESS, HOST, SIZE, inject_into
+from astroanomaly.session.injection.completeness import Completeness, keep
 from astroanomaly.session.injection.efficiency import Axis, Efficiency
 from astroanomaly.session.injection.hosts import draw_hosts
-from astroanomaly.session.injection.kept import Completeness, keep
 from astroanomaly.session.injection.request import InjectionRequest
 from astroanomaly.session.outputs.provenance import public
 from astroanomaly.tables.write import build_catalog, write_catalog
@@ -235,7 +235,7 @@ def _about(request: InjectionRequest, scores: dict[str, str], why: str) -> dict[
             f"{gain:g}" for gain in request.gains
         )
     about = {
-        "injected": f"{request.n} of {request.kind.name}, {request.kind.summary}",
+        "injected": f"{request.n} of the kind {request.kind.name}: {request.kind.summary}",
         "hosts": hosts,
         "brightness": f"{given.quantity} {low_high.format(given.low, given.high)}{bands}",
         "colours": colours,

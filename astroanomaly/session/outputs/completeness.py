@@ -9,9 +9,9 @@ from pathlib import Path
 
 from astroanomaly.errors import SessionError
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.injection.completeness import Completeness, read_completeness
 from astroanomaly.session.injection.efficiency import LEVEL, Axis, Efficiency, Row
 from astroanomaly.session.injection.inject import draw
-from astroanomaly.session.injection.kept import Completeness, read_completeness
 from astroanomaly.session.remaining import remaining
 
 __all__ = ["completeness_html"]

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from astroanomaly.cache.file_digest import signed_json, verify_json
-from astroanomaly.errors import DamagedError, SessionError, StorageError
-from astroanomaly.files import read_json, write_json
+from astroanomaly.cache.file_digest import read_signed_json, signed_json
+from astroanomaly.errors import SessionError, StorageError
+from astroanomaly.files import write_json
 from astroanomaly.session.injection.efficiency import Efficiency
 
 __all__ = ["COMPLETENESS", "Completeness", "completeness_files", "keep", "read_completeness", "read_completeness_file"]
@@ -75,15 +75,8 @@ def read_completeness_file(path: Path) -> Completeness:
     SessionError
         If it is damaged, or of a newer version.
     """
-    content = read_json(path, error=SessionError, remedy=_REMEDY)
-    try:
-        verify_json(content, path)
-    except DamagedError as error:
-        raise SessionError(f"{error}; {_REMEDY}") from error
-    if content.get("format") != _FORMAT or type(content.get("version")) is not int:
-        raise SessionError(f"{path} is not the result of injections; {_REMEDY}")
-    if content["version"] > _VERSION:
-        raise SessionError(f"{path} has version {content['version']}, newer than {_VERSION}: update astroanomaly")
+    what = "the result of injections"
+    content = read_signed_json(path, _FORMAT, _VERSION, what, error=SessionError, remedy=_REMEDY)
     try:
         return Completeness(
             str(content["kind"]), str(content["summary"]), Efficiency.from_plain(content["efficiency"]),
