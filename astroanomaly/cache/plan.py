@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from astroanomaly.cache import schema
@@ -16,15 +17,14 @@ from astroanomaly.files import parse_json, read_json
 from astroanomaly.records import Fact, Task
 
 __all__ = [
-    "plan_length",
-    "plan_tasks",
+    "count_plan",
     "read_description",
     "read_facts",
     "read_plan",
-    "read_plan_parts",
     "write_plan",
 ]
 
+_Wanted = Callable[[int, str], bool]
 _REMEDY = "restore it from a copy, or make the cache anew in another folder"
 
 
@@ -78,37 +78,38 @@ def write_plan(path: Path, tasks: Iterable[Task]) -> None:
             file.check()  # the tasks that follow may be long in coming
 
 
-def read_plan(path: Path) -> Iterator[Task]:
-    """Read back the tasks of a cache in their order."""
-    return (task for _, task in read_plan_parts(path))
+def count_plan(path: Path, wanted: _Wanted = lambda ordinal, key: True) -> tuple[int, int]:
+    """Count the wanted tasks of a cache, and their objects, without reading their tables.
 
+    Parameters
+    ----------
+    wanted
+        Takes the index of a task in the plan, and its key.
 
-def plan_length(path: Path) -> int:
-    """Return how many objects the plan of a cache knows, without reading it all."""
-    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
-        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
-        total = 0
-        for group in file.values():
+    Returns
+    -------
+    tuple of int
+        Tasks, and those of their objects that the plan knows.
+    """
+    tasks = objects = 0
+    with _open_plan(path) as file:
+        for _, group in _wanted_groups(file, wanted):
+            tasks += 1
             for column in itertools.islice(group["table"], 1):
-                total += len(schema.check_dataset(group["table"], column, (None,), "biufSO", path / schema.PLAN_FILE))
-        return total
+                objects += len(schema.check_dataset(group["table"], column, (None,), "biufSO", path / schema.PLAN_FILE))
+    return tasks, objects
 
 
-def plan_tasks(path: Path) -> int:
-    """Return how many tasks the plan of a cache has."""
-    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
-        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
-        return len(file)
+def read_plan(path: Path, wanted: _Wanted = lambda ordinal, key: True) -> Iterator[tuple[int, Task]]:
+    """Read back the wanted tasks of a cache one after another, each with its index in the plan.
 
-
-def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: True) -> Iterator[tuple[int, Task]]:
-    """Read back the wanted tasks of a cache one after another, each with its index in the plan."""
-    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
-        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
-        for ordinal, name in enumerate(sorted(file)):
-            if not wanted(ordinal):
-                continue
-            group = file[name]
+    Parameters
+    ----------
+    wanted
+        Takes the index of a task, and its key.
+    """
+    with _open_plan(path) as file:
+        for ordinal, group in _wanted_groups(file, wanted):
             table = {}
             for key, dataset in group["table"].items():
                 values = schema.read_texts(dataset) if dataset.dtype.kind in "SO" else dataset[...]
@@ -116,6 +117,20 @@ def read_plan_parts(path: Path, wanted: Callable[[int], bool] = lambda ordinal: 
                 table[schema.column_name(key)] = (
                     schema.described_column(plain, dataset.attrs) if dataset.attrs else plain
                 )
-            where = f"{path / schema.PLAN_FILE}, dataset {name}/payload"
+            where = f"{path / schema.PLAN_FILE}, dataset {group.name.lstrip('/')}/payload"
             payload = parse_json(group["payload"][...].tobytes(), where, kind=dict, error=CacheError, remedy=_REMEDY)
             yield ordinal, Task(str(group.attrs["key"]), payload, table)
+
+
+@contextlib.contextmanager
+def _open_plan(path: Path) -> Iterator[h5py.File]:
+    with schema.open_hdf5(path / schema.PLAN_FILE) as file:
+        schema.check_format(file.attrs, "plan", path / schema.PLAN_FILE)
+        yield file
+
+
+def _wanted_groups(file: h5py.File, wanted: _Wanted) -> Iterator[tuple[int, h5py.Group]]:
+    for ordinal, name in enumerate(sorted(file)):
+        group = file[name]
+        if wanted(ordinal, str(group.attrs["key"])):
+            yield ordinal, group

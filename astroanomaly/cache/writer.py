@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,11 @@ _UNFINISHED, _STAGED = ".tmp-*", ".tmp-staged-"  # a staged shard counts as unfi
 
 
 def create_cache(
-    path: Path, layout: Layout, tasks: Iterable[Task], description: Mapping[str, Any], facts: Iterable[Fact] = ()
+    path: Path,
+    layout: Layout,
+    tasks: Iterable[Task],
+    description: Mapping[str, Any],
+    facts: Callable[[], Iterable[Fact]] = tuple,
 ) -> None:
     """Make the folder of a new cache with its plan and its description.
 
@@ -36,11 +40,11 @@ def create_cache(
     Parameters
     ----------
     tasks
-        The whole plan; kept so that a later run resumes from it instead of planning again.
+        The whole plan; kept so that a later run resumes from it instead of planning again. They are written one by one.
     description
         What was asked for (source, inputs, options), as JSON values.
     facts
-        What the source understood of it.
+        Gives what the source understood of it, once the tasks are written.
     """
     try:
         (path / schema.SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -57,7 +61,7 @@ def create_cache(
                 "created": now,
                 "layout": layout_to_plain(layout),
                 "request": dict(description),
-                "facts": [asdict(fact) for fact in facts],
+                "facts": [asdict(fact) for fact in facts()],
             }
         ),
     )

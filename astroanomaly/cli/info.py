@@ -147,7 +147,7 @@ def _installation() -> list[tuple[str, str]]:
 def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
     from astroanomaly.cache import Cache
     from astroanomaly.cache.digest import digest_steps
-    from astroanomaly.cache.plan import plan_tasks
+    from astroanomaly.cache.plan import count_plan
     from astroanomaly.cache.scores import count_tasks
     from astroanomaly.session.rounds import SCORES
 
@@ -171,7 +171,7 @@ def _cache(path: Path, digest: bool) -> list[tuple[str, str]]:
         *((f"understood: {fact.name}", fact.text) for fact in cache.facts.values()),
     ]
     for folder in sorted(path.glob("round-*")):  # a survey scored from its source
-        rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {plan_tasks(path)} tasks scored"))
+        rows.append((folder.name, f"{count_tasks(folder / SCORES)} of {count_plan(path)[0]} tasks scored"))
     if digest:
         rows.append(("digest", follow(digest_steps(cache))))
     return rows

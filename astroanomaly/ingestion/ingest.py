@@ -14,21 +14,27 @@ from typing import TYPE_CHECKING, Any
 from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.layout import layout_from_plain
-from astroanomaly.cache.plan import read_description, read_facts, read_plan
+from astroanomaly.cache.plan import count_plan, read_description, read_facts, read_plan
 from astroanomaly.cache.schema import CACHE_FILE, INPUT_FOLDER
 from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.config import FetchConfig, option_types
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.fetch import Traffic, down_hosts, traffic, using
 from astroanomaly.hookspecs import DescribingSource, Source
-from astroanomaly.ingestion.plan import complete_facts, make_plan, refuse_other_request, refuse_strange_folder
+from astroanomaly.ingestion.plan import (
+    CountedTasks,
+    complete_facts,
+    make_plan,
+    refuse_other_request,
+    refuse_strange_folder,
+)
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.retry import failed_tasks
 from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tasks
 from astroanomaly.parallel.dask import Cluster, connect
 from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.plugins import load_plugins
-from astroanomaly.records import Download, Fact, Failure, Plan, Progress, Task, drain
+from astroanomaly.records import Download, Fact, Failure, Progress, Task, drain
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -198,8 +204,8 @@ def plan_ingest(request: SourceRequest, out: Path) -> Generator[Progress, None, 
         before = traffic()
         with using(request.fetch, began):
             layout, tasks, facts = make_plan(request)
+            create_cache(out, layout, tasks, request.description, facts)
         planning = traffic() - before
-        create_cache(out, layout, tasks, request.description, facts)
     content = read_description(out)
     refuse_other_request(content, request, out)
     given.stored(inputs)  # once more, where somebody has removed them
@@ -215,11 +221,12 @@ def dry_run(request: SourceRequest) -> DryRun:
     """Plan an ingest and say what it would do. No cache is written; what planning fetches is kept."""
     before = traffic()
     with using(request.fetch), request.stored_for_now() as stored:
-        plan = stored.plan()
-        tasks = list(plan)
-    planned = plan if isinstance(plan, Plan) else Plan(tasks)
+        planned = stored.plan()
+        tasks = CountedTasks(planned, request.source)
+        for _ in tasks:
+            pass
     facts = complete_facts(planned.facts, planned.layout, tasks)
-    return DryRun(sum(map(len, tasks)), len(tasks), tuple(planned.downloads), traffic() - before, facts)
+    return DryRun(tasks.objects, tasks.number, tuple(planned.downloads), traffic() - before, facts)
 
 
 def describe(request: SourceRequest) -> Sequence[Fact]:
@@ -240,16 +247,19 @@ def _run(context: IngestContext, workers: int | Cluster, retry_failed: bool) -> 
     cache = Cache.open(context.out)
     keys = [(shard, shard.task_keys()) for shard in cache.shards]
     committed = {key for _, found in keys for key in found}
-    tasks = list(read_plan(context.out))
-    again, failed = failed_tasks(cache, tasks, context.prefix) if retry_failed else ([], frozenset())
-    left = [(ordinal, task) for ordinal, task in enumerate(tasks) if task.key not in committed]
-    total = sum(len(task) for task in tasks)
-    done = total - sum(len(task) for _, task in left)
-    report = IngestReport(resumed=len(tasks) - len(left))
+    again, failed = failed_tasks(cache, read_plan(context.out), context.prefix) if retry_failed else ([], frozenset())
+
+    def is_left(ordinal: int, key: str) -> bool:
+        return key not in committed
+
+    tasks, total = count_plan(context.out)
+    left, objects = count_plan(context.out, is_left)
+    done = total - objects
+    report = IngestReport(resumed=tasks - left)
     # A shard without tasks holds objects that were retried; they stay when the shard they failed in is cut anew.
     retried = {name.removeprefix(context.prefix) for shard, found in keys if left and not found for name in shard.ids}
     yield Progress("cutting", done, total, message="" if isinstance(workers, int) else workers.announce())
-    for part in read_tasks(replace(context, barred=frozenset(retried)), left, workers):
+    for part in read_tasks(replace(context, barred=frozenset(retried)), read_plan(context.out, is_left), workers):
         report = _add(report, part)
         done += part.cut + part.failed.total() + part.no_coverage
         yield Progress("cutting", done, max(total, done), {"failed": float(report.failed.total())})
@@ -259,7 +269,7 @@ def _run(context: IngestContext, workers: int | Cluster, retry_failed: bool) -> 
     if hosts:
         cache = Cache.open(context.out)
         left_out = Counter(one.reason for one in cache.failures if one.kind == "failed" and _names(one, hosts))
-        came = failed_tasks(cache, tasks, context.prefix, lambda failure: _names(failure, hosts))
+        came = failed_tasks(cache, read_plan(context.out), context.prefix, lambda failure: _names(failure, hosts))
         if came[0]:
             report = yield from _read_again(context, replace(report, failed=report.failed - left_out), *came, workers)
     return report

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,44 +16,95 @@ from astroanomaly.cache.schema import INPUT_FOLDER
 from astroanomaly.cache.writer import SHARD_BYTES
 from astroanomaly.config import current_names
 from astroanomaly.errors import CacheError, PluginError, StorageError
+from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import read_some
 from astroanomaly.parallel.limits import limited
 from astroanomaly.parallel.watched import Watch
-from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Layout, Plan, Task
+from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Layout, Task
 
-__all__ = ["complete_facts", "layout_of", "make_plan", "refuse_other_request", "refuse_strange_folder"]
+__all__ = ["CountedTasks", "complete_facts", "layout_of", "make_plan", "refuse_other_request", "refuse_strange_folder"]
 
 _MOST_FACTS = 100
 _BANDS_LISTED = 20
 
 
-def make_plan(request: SourceRequest) -> tuple[Layout, list[Task], tuple[Fact, ...]]:
+class CountedTasks:
+    """Tasks of a source, counted as they are taken: none is kept.
+
+    Parameters
+    ----------
+    tasks
+        The tasks, taken once.
+    source
+        Whose they are.
+
+    Attributes
+    ----------
+    number
+        How many were taken.
+    objects
+        How many objects these name.
+
+    Raises
+    ------
+    PluginError
+        While they are taken, at a task whose key another one has.
+    """
+
+    def __init__(self, tasks: Iterable[Task], source: Source) -> None:
+        self.number = self.objects = 0
+        self._tasks, self._source = iter(tasks), source
+        self._keys: set[str] = set()
+
+    def __iter__(self) -> Iterator[Task]:
+        for task in self._tasks:
+            if task.key in self._keys:
+                raise PluginError(f"source {self._source.name!r} plans two tasks with the key {task.key!r}")
+            self._keys.add(task.key)
+            self.number += 1
+            self.objects += len(task)
+            yield task
+
+
+def make_plan(request: SourceRequest) -> tuple[Layout, Iterator[Task], Callable[[], tuple[Fact, ...]]]:
     """Ask the source for its tasks; find the layout; split tasks that would not fit a shard; say what was understood.
 
     Returns
     -------
-    layout, tasks, facts
-        What the source does not say of bands and size comes from the layout.
+    layout
+        Of the cutouts.
+    tasks
+        Taken from the source one by one, so that a plan of any length needs the memory of a task.
+    facts
+        Gives what was understood, once all tasks are taken. What the source does not say of bands and size comes from
+        the layout.
     """
     source, plan = request.source, request.plan()
-    tasks = list(plan)
-    keys = Counter(task.key for task in tasks)
-    doubled = [key for key, count in keys.items() if count > 1]
-    if doubled:
-        raise PluginError(f"source {source.name!r} plans two tasks with the key {doubled[0]!r}")
-    if not tasks:
+    counted = CountedTasks(plan, source)
+    tasks = iter(counted)
+    first = list(itertools.islice(tasks, 1))
+    if not first:
         raise CacheError(f"source {source.name!r} found nothing to cut in {', '.join(request.inputs) or 'its request'}")
-    layout = plan.layout if isinstance(plan, Plan) else None
+    layout = plan.layout
     if layout is None:
-        layout = _layout_of_first(request, tasks)
+        layout = _layout_of_first(request, first, tasks)
     rows = max(1, SHARD_BYTES // 4 // layout.nbytes)
-    facts = complete_facts(plan.facts if isinstance(plan, Plan) else (), layout, tasks)
-    return layout, [part for task in tasks for part in task.split(rows)], facts
+    parts = (part for task in itertools.chain(first, tasks) for part in task.split(rows))
+    return layout, parts, lambda: complete_facts(plan.facts, layout, counted)
 
 
-def complete_facts(facts: Iterable[Fact], layout: Layout | None, tasks: Sequence[Task]) -> tuple[Fact, ...]:
+def complete_facts(facts: Iterable[Fact], layout: Layout | None, tasks: CountedTasks) -> tuple[Fact, ...]:
     """Add what the plan says of objects, bands and size where the source says nothing of them.
+
+    Parameters
+    ----------
+    facts
+        What the source says.
+    layout
+        Of the cutouts, where it is known.
+    tasks
+        The plan, of which every task was taken.
 
     Raises
     ------
@@ -63,9 +115,9 @@ def complete_facts(facts: Iterable[Fact], layout: Layout | None, tasks: Sequence
     names = [fact.name for fact in said]
     if len(set(names)) < len(names) or len(names) > _MOST_FACTS:
         raise PluginError(f"a source says {len(names)} facts, {len(set(names))} of them of different names")
-    count = sum(len(task) for task in tasks)
-    if "objects" not in names and count:
-        said.append(Fact("objects", f"{count} in {len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}", count))
+    if "objects" not in names and tasks.objects:
+        words = f"{tasks.objects} in {tasks.number} {'task' if tasks.number == 1 else 'tasks'}"
+        said.append(Fact("objects", words, tasks.objects))
     if layout is not None and "bands" not in names:
         pairs = list(zip(layout.bands, layout.units, strict=True))
         words = ", ".join(f"{band} [{unit}]" if unit else band for band, unit in pairs[:_BANDS_LISTED])
@@ -77,9 +129,15 @@ def complete_facts(facts: Iterable[Fact], layout: Layout | None, tasks: Sequence
     return tuple(said)
 
 
-def _layout_of_first(request: SourceRequest, tasks: Iterable[Task]) -> Layout:
+def _layout_of_first(request: SourceRequest, taken: list[Task], tasks: Iterator[Task]) -> Layout:
+    """Read tasks until one gives a cutout; those that are taken for it are added to ``taken``."""
     source, watch, reasons = request.source, Watch(), Counter[str]()
-    for task in tasks:
+    for number in itertools.count():
+        if number == len(taken):
+            taken += itertools.islice(tasks, 1)
+        if number == len(taken):
+            break
+        task = taken[number]
         with limited(request.limits):
             found, _ = read_some(source, task, 1, request.fetch, time.time(), watch)
         for item in found:

@@ -20,12 +20,12 @@ from astroanomaly.errors import CacheError, ConfigError
 from astroanomaly.fetch import using
 from astroanomaly.hookspecs import Source
 from astroanomaly.imaging.compass import Compass, sexagesimal
-from astroanomaly.ingestion.plan import complete_facts, layout_of
+from astroanomaly.ingestion.plan import CountedTasks, complete_facts, layout_of
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import read_some
 from astroanomaly.parallel.limits import ReadLimits, limited
 from astroanomaly.parallel.watched import Watch
-from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Layout, Plan, Progress, Task, drain
+from astroanomaly.records import Cutout, CutoutBlock, Fact, Failure, Layout, Progress, Task, drain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,10 +160,10 @@ def preview_steps(request: SourceRequest, n: int) -> Generator[Progress, None, P
         raise ConfigError(f"a preview of {n!r} cutouts: expected a whole number from 1 to {_MOST_CUTOUTS}")
     yield Progress("planning", 0)
     with using(request.fetch, time.time()), request.stored_for_now() as stored:
-        plan = stored.plan()
-        tasks = list(plan)
-        planned = plan if isinstance(plan, Plan) else Plan(tasks)
-        yield Progress("planning", 0, facts=complete_facts(planned.facts, planned.layout, tasks))
+        planned = stored.plan()
+        counted = CountedTasks(planned, request.source)
+        tasks = list(counted)
+        yield Progress("planning", 0, facts=complete_facts(planned.facts, planned.layout, counted))
         layout, blocks, failures = planned.layout, list[CutoutBlock](), list[Failure]()
         for item in _cut_some(stored, tasks, int(n)):
             if isinstance(item, Failure):
@@ -176,7 +176,7 @@ def preview_steps(request: SourceRequest, n: int) -> Generator[Progress, None, P
         reasons = Counter(failure.reason for failure in failures)
         why = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
         raise CacheError(f"nothing could be cut of {len(failures)} objects that were tried{why}")
-    facts = {fact.name: fact for fact in complete_facts(planned.facts, layout, tasks)}
+    facts = {fact.name: fact for fact in complete_facts(planned.facts, layout, counted)}
     cutouts, images, compasses = _painted(blocks, layout, request)
     return Preview(tuple(cutouts), layout, facts, tuple(failures), request.source.name, images, tuple(compasses))
 

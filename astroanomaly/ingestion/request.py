@@ -132,11 +132,20 @@ class SourceRequest:
         with tempfile.TemporaryDirectory(prefix="astroanomaly-") as folder:
             yield self.stored(Path(folder))
 
-    def plan(self) -> Iterable[Task]:
-        """Ask the source for its tasks."""
+    def plan(self) -> Plan:
+        """Ask the source for its tasks, which it makes as they are taken."""
         with limited(self.limits):
             plan = self.source.plan(Request(self.inputs), self.options)
-            return replace(plan, tasks=list(plan)) if isinstance(plan, Plan) else list(plan)
+        return replace(plan if isinstance(plan, Plan) else Plan(plan), tasks=self._tasks(plan))
+
+    def _tasks(self, plan: Iterable[Task]) -> Iterator[Task]:
+        tasks = iter(plan)
+        while True:
+            with limited(self.limits):
+                task = next(tasks, None)
+            if task is None:
+                return
+            yield task
 
     @property
     def description(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,14 @@ __all__ = ["exposed", "failed_rest", "failed_tasks", "keep_only", "reading_again
 
 
 def failed_tasks(
-    cache: Cache, tasks: Sequence[Task], prefix: str, which: Callable[[Failure], bool] = lambda failure: True
+    cache: Cache,
+    tasks: Iterable[tuple[int, Task]],
+    prefix: str,
+    which: Callable[[Failure], bool] = lambda failure: True,
 ) -> tuple[list[tuple[int, Task]], frozenset[str]]:
     """Return ``(ordinal, task)`` pairs that read every object whose failure is not final, and the ids of these objects.
 
-    Of these failures, ``which`` says which ones are meant.
+    ``tasks`` are those of the plan with their indices. ``which`` says which of these failures are meant.
 
     Where a task's table names its objects in a column ``object_id``, ``id`` or ``ids``, only their rows are left in it.
     Else whatever the shard of the failure was read from is read again. Ids are those of the source, without the prefix.
@@ -32,7 +35,7 @@ def failed_tasks(
         ids = wanted & {failure.object_id.removeprefix(prefix) for failure in shard.failures()[1]}
         for key in shard.task_keys() if ids else ():
             suspects.setdefault(key, set()).update(ids)
-    return reading_again(enumerate(tasks), suspects), frozenset(wanted)
+    return reading_again(tasks, suspects), frozenset(wanted)
 
 
 def reading_again(tasks: Iterable[tuple[int, Task]], suspects: Mapping[str, set[str]]) -> list[tuple[int, Task]]:

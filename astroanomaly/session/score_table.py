@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.cache import Cache, Shard
-from astroanomaly.cache.plan import plan_tasks
+from astroanomaly.cache.plan import count_plan
 from astroanomaly.cache.scores import count_tasks, list_parts
 from astroanomaly.errors import CatalogError, SessionError
 from astroanomaly.files import atomic_path
@@ -211,7 +211,7 @@ def _scored_with(session: SessionFolder, survey: Path) -> tuple[Round, Path]:
 
 
 def _refuse_unfinished(session: SessionFolder, survey: Path, folder: Path) -> None:
-    done, tasks = count_tasks(folder), plan_tasks(survey)
+    done, (tasks, _) = count_tasks(folder), count_plan(survey)
     if done != tasks or not Cascade.is_finished(folder.parent):
         raise SessionError(
             f"{folder} is not finished, with scores of {done} of {tasks} tasks of the survey: give the command "

@@ -14,7 +14,7 @@ import numpy as np
 
 from astroanomaly.cache import Cache, Shard
 from astroanomaly.cache.index import load_index
-from astroanomaly.cache.plan import plan_length, read_description, read_facts, read_plan_parts
+from astroanomaly.cache.plan import count_plan, read_description, read_facts, read_plan
 from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
 from astroanomaly.cache.scores import PartScores, read_part
 from astroanomaly.cache.writer import create_cache, write_lock
@@ -139,7 +139,7 @@ def score_source(
         context, planning = yield from plan_ingest(request, out)
         Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
         session.model_input.check(Cache.open(out))
-        best, objects = BestObjects(top, Cache.open(*others)), plan_length(out)
+        best, (_, objects) = BestObjects(top, Cache.open(*others)), count_plan(out)
         survey = Survey(context, scores, objects, tuple(session.classes))
         if request.retry_failed:
             survey.forget_failed()
@@ -163,7 +163,7 @@ def score_source(
         if chosen:
             if not (kept / CACHE_FILE).is_file():
                 content = read_description(out)
-                create_cache(kept, context.layout, (), content["request"], read_facts(content))
+                create_cache(kept, context.layout, (), content["request"], lambda: read_facts(content))
             with write_lock(kept):
                 there = Cache.open(kept).find(list(chosen)) >= 0
                 missing = {name: chosen[name] for name, has in zip(chosen, there.tolist(), strict=True) if not has}
@@ -242,7 +242,7 @@ def _in_this_process(
     context = survey.context
 
     def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
-        left = read_plan_parts(context.out, lambda ordinal: ordinal not in done)
+        left = read_plan(context.out, lambda ordinal, _: ordinal not in done)
         with cutting_folder(context.out) as folder:
             for cut, tasks, traffic in in_batches(cut_tasks, replace(context, out=folder, sync=False), left, workers):
                 yield _part(survey, score, name, cut, tasks), traffic
@@ -261,7 +261,7 @@ def _on_cluster(
     function = functools.partial(_cut_and_score, survey, ref, last)
 
     def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
-        left = read_plan_parts(context.out, lambda ordinal: ordinal not in done)
+        left = read_plan(context.out, lambda ordinal, _: ordinal not in done)
         with cutting_folder(context.out):
             for first, traffic in in_batches(function, context, left, cluster):
                 yield read_part(survey.scores, first, survey.classes), traffic

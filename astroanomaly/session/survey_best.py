@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly.cache import Cache
-from astroanomaly.cache.plan import read_plan_parts
+from astroanomaly.cache.plan import read_plan
 from astroanomaly.cache.scores import PartScores
 from astroanomaly.fetch import Traffic
 from astroanomaly.ingestion.retry import reading_again
@@ -77,7 +77,8 @@ def cut_again(
     workers
         Number of processes, or a cluster.
     """
-    tasks = dict(read_plan_parts(survey, set(ordinals.values()).__contains__))
+    wanted = set(ordinals.values())
+    tasks = dict(read_plan(survey, lambda ordinal, _: ordinal in wanted))
     suspects: dict[str, set[str]] = {}
     for name, ordinal in ordinals.items():
         suspects.setdefault(tasks[ordinal].key, set()).add(name.removeprefix(context.prefix))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly.cache import Cache, Shard
-from astroanomaly.cache.plan import read_plan_parts
+from astroanomaly.cache.plan import read_plan
 from astroanomaly.cache.schema import SHARD_FOLDER
 from astroanomaly.cache.scores import read_part
 from astroanomaly.fetch import Traffic
@@ -63,7 +63,8 @@ def _cut_pending(
 ) -> Iterator[tuple[Path, Path, Traffic]]:
     """Cut objects of some parts once more; yield the file of each part and the folder of its cutouts."""
     part_of = {ordinal: path for path, (_, ordinals) in wanted.items() for ordinal in ordinals}
-    tasks = itertools.groupby(read_plan_parts(context.out, part_of.__contains__), lambda task: part_of[task[0]])
+    left = read_plan(context.out, lambda ordinal, _: ordinal in part_of)
+    tasks = itertools.groupby(left, lambda task: part_of[task[0]])
     jobs = ((path, wanted[path][0], list(some)) for path, some in tasks)  # tasks of a part follow one another
     with cutting_folder(context.out) as folder:
         staging = replace(context, out=folder, sync=False)

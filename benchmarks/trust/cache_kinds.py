@@ -134,7 +134,7 @@ def _read_plan(folder: Path, name: str, content: bytes) -> Found:
     _put(folder, content)
     tasks = [
         (task.key, task.payload_json, {key: np.asarray(values).tolist() for key, values in task.table.items()})
-        for task in read_plan(folder / "cache")
+        for _, task in read_plan(folder / "cache")
     ]
     return Found(fingerprint(tasks), covered=verify_hdf5(folder / "cache" / "plan.h5"))
 

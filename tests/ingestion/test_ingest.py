@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from astroanomaly import Cache, CutoutBlock, Failure, Layout, Plan, Task, ingest, option
+from astroanomaly.cache.plan import count_plan
 from astroanomaly.errors import AstroAnomalyError, BusyError, CacheError, ConfigError, PluginError, StorageError
 from astroanomaly.ingestion.ingest import ingest_steps
 from astroanomaly.ingestion.request import SourceRequest
@@ -59,6 +61,43 @@ def test_every_object_is_a_cutout_or_a_failure(tmp_path):
     assert reports[-1].done == reports[-1].total == 105
     assert cache.request["source"] == "noise"
     assert cache.request["options"] == {"count": 21, "tasks": 5}
+
+
+class Long(Noise):
+    """A megabyte of table in each task, of which the sixth may break off."""
+
+    def __init__(self, breaks=False):
+        self.breaks = breaks
+        self.grown = 0
+
+    def plan(self, request, options):
+        for number in range(40):
+            if self.breaks and number == 5:
+                raise CacheError("the catalogue ends")
+            if number == 5:
+                self.grown -= tracemalloc.get_traced_memory()[0]
+            ids = np.array([f"{number}-{i}" for i in range(options.count)])
+            yield Task(f"t{number}", {"seed": number}, {"object_id": ids, "note": np.full(options.count, "x" * 12_500)})
+        self.grown += tracemalloc.get_traced_memory()[0]
+
+
+def test_a_plan_takes_the_memory_of_one_task(tmp_path):
+    source = Long()
+    tracemalloc.start()
+    try:
+        steps = ingest_steps(SourceRequest.of(source, options={"count": 20}), tmp_path / "c")
+        next(step for step in steps if step.facts)
+        steps.close()
+    finally:
+        tracemalloc.stop()
+    assert abs(source.grown) < 3e6  # 35 tasks of 1e6
+    assert count_plan(tmp_path / "c") == (40, 800)
+
+
+def test_a_plan_that_breaks_off_leaves_nothing(tmp_path):
+    with pytest.raises(CacheError, match="the catalogue ends"):
+        ingest(Long(breaks=True), out=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_failures_are_retried_where_the_task_does_not_name_its_objects(tmp_path):

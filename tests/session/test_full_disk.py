@@ -259,7 +259,7 @@ def test_a_plan_that_does_not_fit_ends_before_the_rest_is_planned(tmp_path):
         write_plan(tmp_path, tasks())
     assert len(asked) < 1000
     write_plan(tmp_path, [Task("a"), Task("b", {"c": 1})])
-    assert [(task.key, dict(task.payload)) for task in read_plan(tmp_path)] == [("a", {}), ("b", {"c": 1})]
+    assert [(task.key, dict(task.payload)) for _, task in read_plan(tmp_path)] == [("a", {}), ("b", {"c": 1})]
 
 
 def test_a_checkpoint_is_whole_or_that_of_before(tmp_path):

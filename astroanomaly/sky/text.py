@@ -1,7 +1,4 @@
-"""Positions and angles: unit vectors, circles and cells of the sky; what people give for angles, positions, sizes.
-
-All positions are ICRS degrees.
-"""
+"""What people give for angles, positions and sizes: text, and objects of astropy."""
 
 from __future__ import annotations
 
@@ -19,118 +16,18 @@ from astroanomaly.errors import ConfigError
 __all__ = [
     "angle_text",
     "arcsec_number",
-    "cells",
-    "enclosing_circle",
-    "mean_position",
     "position_text",
     "read_angle",
     "read_position",
     "size_in_pixels",
     "size_or_angle",
     "size_text",
-    "unit_vectors",
 ]
 
 _MAX_PIXELS = 16384  # side of a cutout
 _MAX_ANGLE_ARCSEC = 90 * 3600
 _NUMBER_AND_UNIT = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\W\d_]+)")
 _SEXAGESIMAL = re.compile(r"[-+\d.:\shdms°'\"′″]+")
-
-
-# ---------------------------------------------------------------------------------------------------------- positions
-
-
-def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Turn positions into unit vectors.
-
-    Parameters
-    ----------
-    ra, dec
-        ``(n,)`` degrees.
-
-    Returns
-    -------
-    ndarray
-        ``(n, 3)`` float64; NaN where a position is.
-    """
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-
-
-def mean_position(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
-    """Return the mean direction of some positions: that of the sum of their unit vectors.
-
-    Parameters
-    ----------
-    ra, dec
-        ``(n,)`` degrees, finite, n at least 1.
-
-    Returns
-    -------
-    tuple of float
-        Right ascension from 0 to 360 and declination, degrees.
-    """
-    x, y, z = np.ascontiguousarray(unit_vectors(ra, dec).T).mean(axis=1)
-    return float(np.degrees(np.arctan2(y, x)) % 360), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
-
-
-def enclosing_circle(ra: np.ndarray, dec: np.ndarray, decimals: int | None = None) -> tuple[float, float, float]:
-    """Return a circle around the `mean_position` of some positions that reaches the farthest of them.
-
-    Parameters
-    ----------
-    ra, dec
-        ``(n,)`` degrees, finite, n at least 1.
-    decimals
-        Decimals of a degree to which the middle is rounded before the radius is measured: a request to an archive is
-        the same to the letter whenever it is planned.
-
-    Returns
-    -------
-    tuple of float
-        Right ascension, at least 0 and less than 360, declination, and radius; degrees.
-    """
-    from astropy.coordinates import angular_separation
-
-    lon, lat = mean_position(ra, dec)
-    if decimals is not None:
-        lon, lat = round(lon, decimals), round(lat, decimals)
-    lon %= 360  # a little less than 0 has become 360
-    distance = angular_separation(np.radians(lon), np.radians(lat), np.radians(ra), np.radians(dec))
-    return lon, lat, float(np.degrees(distance.max()))
-
-
-def cells(ra: np.ndarray, dec: np.ndarray, side_deg: float) -> list[np.ndarray]:
-    """Group positions by cells of the sky: bands of declination, cut into cells of about the same width.
-
-    Parameters
-    ----------
-    ra, dec
-        ``(n,)`` degrees; those that are not finite are in no cell.
-    side_deg
-        Side of a cell in degrees.
-
-    Returns
-    -------
-    list of ndarray
-        For each cell that holds any, the rows of its positions, rising. Neighbours follow one another: bands from south
-        to north, back and forth in right ascension.
-    """
-    rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    if not len(rows):
-        return []
-    band = np.floor((dec[rows] + 90) / side_deg).astype(int)
-    cosine = np.cos(np.radians((band + 0.5) * side_deg - 90))
-    width = side_deg / np.clip(cosine, side_deg / 360, None)
-    column = np.floor((ra[rows] % 360) / width).astype(int)
-    column = np.where(band % 2, -column, column)
-    order = np.lexsort((rows, column, band))
-    keys = np.stack([band, column], axis=1)[order]
-    starts = np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1)) + 1
-    return np.split(rows[order], starts)
-
-
-# ---------------------------------------------------------------------------------------------------------- from text
 
 
 def read_angle(text: str, unit: str, *, plain: str = "", name: str = "") -> float:
@@ -157,8 +54,12 @@ def read_angle(text: str, unit: str, *, plain: str = "", name: str = "") -> floa
     ConfigError
         If it cannot be read.
     """
-    from astropy.coordinates import Angle
     from astropy.units import Quantity, UnitsError
+
+    def angle(*given: str) -> Quantity:
+        from astropy.coordinates import Angle  # slow to import, and seldom needed
+
+        return Angle(*given)
 
     text = text.strip()
     number = _NUMBER_AND_UNIT.fullmatch(text)  # never Quantity(text): it calculates what a text says, however long
@@ -166,12 +67,12 @@ def read_angle(text: str, unit: str, *, plain: str = "", name: str = "") -> floa
     if number is not None:
         readings.append(lambda: Quantity(float(number[1]), number[2]))
     if number is not None or _SEXAGESIMAL.fullmatch(text):
-        readings += [lambda: Angle(text), lambda: Angle(text, plain)]  # a unit of its own counts
+        readings += [lambda: angle(text), lambda: angle(text, plain)]  # a unit of its own counts
     for reading in readings:
         with contextlib.suppress(TypeError, ValueError, UnitsError):
-            angle = float(reading().to_value(unit))
-            if math.isfinite(angle):
-                return angle
+            value = float(reading().to_value(unit))
+            if math.isfinite(value):
+                return value
     where = f"{name}={text!r}" if name else repr(text)
     raise ConfigError(f"{where}: expected an angle with its unit, as in 30arcsec or 0.5arcmin")
 
