@@ -18,6 +18,7 @@ from astroanomaly.records import Fact, Task
 
 __all__ = [
     "count_plan",
+    "plan_keys",
     "read_description",
     "read_facts",
     "read_plan",
@@ -98,6 +99,12 @@ def count_plan(path: Path, wanted: _Wanted = lambda ordinal, key: True) -> tuple
             for column in itertools.islice(group["table"], 1):
                 objects += len(schema.check_dataset(group["table"], column, (None,), "biufSO", path / schema.PLAN_FILE))
     return tasks, objects
+
+
+def plan_keys(path: Path) -> list[str]:
+    """Return the keys of all tasks of a cache, by their indices in the plan."""
+    with _open_plan(path) as file:
+        return [str(group.attrs["key"]) for _, group in _wanted_groups(file, lambda ordinal, key: True)]
 
 
 def read_plan(path: Path, wanted: _Wanted = lambda ordinal, key: True) -> Iterator[tuple[int, Task]]:

@@ -49,14 +49,19 @@ def reading_again(tasks: Iterable[tuple[int, Task]], suspects: Mapping[str, set[
         Ids of the wanted objects, without the prefix, by the key of a task that may hold them. Where the table of one
         of these tasks names an object, it is read from there alone.
     """
-    rows = [(item, _rows_of(item[1], suspects[item[1].key])) for item in tasks if item[1].key in suspects]
-    placed = {name for _, (_, names) in rows for name in names}
+    rows: list[tuple[int, Task, Task | None]] = []  # a task with its wanted rows, and whole if it may hold others
+    placed: set[str] = set()
+    for ordinal, task in tasks:
+        if task.key in suspects:
+            chosen, names = _rows_of(task, suspects[task.key])
+            placed |= names
+            rows.append((ordinal, task.take(chosen), task if suspects[task.key] - names else None))
     found = []
-    for (ordinal, task), (chosen, names) in rows:
-        if suspects[task.key] - placed:
-            found.append((ordinal, task))
-        elif names:
-            found.append((ordinal, task.take(chosen)))
+    for ordinal, part, whole in rows:
+        if whole is not None and suspects[whole.key] - placed:
+            found.append((ordinal, whole))
+        elif len(part):
+            found.append((ordinal, part))
     return found
 
 

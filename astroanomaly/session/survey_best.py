@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from astroanomaly.cache import Cache
-from astroanomaly.cache.plan import read_plan
+from astroanomaly.cache.plan import plan_keys, read_plan
 from astroanomaly.cache.scores import PartScores
 from astroanomaly.fetch import Traffic
 from astroanomaly.ingestion.retry import reading_again
@@ -77,12 +77,11 @@ def cut_again(
     workers
         Number of processes, or a cluster.
     """
-    wanted = set(ordinals.values())
-    tasks = dict(read_plan(survey, lambda ordinal, _: ordinal in wanted))
+    keys = plan_keys(survey)
     suspects: dict[str, set[str]] = {}
     for name, ordinal in ordinals.items():
-        suspects.setdefault(tasks[ordinal].key, set()).add(name.removeprefix(context.prefix))
-    again = reading_again(tasks.items(), suspects)
+        suspects.setdefault(keys[ordinal], set()).add(name.removeprefix(context.prefix))
+    again = reading_again(read_plan(survey, lambda _, key: key in suspects), suspects)
     only = frozenset(name.removeprefix(context.prefix) for name in ordinals)
     traffic, done = Traffic(), 0
     yield Progress("keeping", 0, len(ordinals))
