@@ -34,6 +34,13 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--radius", default="2arcsec", metavar="ANGLE", help="how far an entry may be (default: 2arcsec)"
     )
+    parser.add_argument(
+        "--sigma", type=float, metavar="N",
+        help="an entry of a table may also be no further than N times the error of its position",
+    )  # fmt: skip
+    parser.add_argument(
+        "--position-error", metavar="ANGLE", help="error of the session's own positions, with --sigma (default: 0)"
+    )
     choice_flags(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table: .vot .fits .ecsv .csv or .reg")
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
@@ -48,7 +55,8 @@ def _crossmatch(arguments: argparse.Namespace) -> None:
     session = Session.open(arguments.session)
     say_unfinished(session)
     steps = session.crossmatch_steps(
-        arguments.catalogs, radius=arguments.radius, **chosen(arguments),
+        arguments.catalogs, radius=arguments.radius, sigma=arguments.sigma, position_error=arguments.position_error,
+        **chosen(arguments),
         fetch=given_options(arguments, FetchConfig, prefix="fetch"),
     )  # fmt: skip
     report = follow(steps)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly._version import __version__
-from astroanomaly.arguments import as_mapping
+from astroanomaly.arguments import as_mapping, as_number
 from astroanomaly.config import FetchConfig, build, nearest
 from astroanomaly.errors import CatalogError, ConfigError, FetchError, PluginError, UnreadableError
 from astroanomaly.fetch import each, using
@@ -31,14 +31,16 @@ from astroanomaly.session.known import (
 )
 from astroanomaly.session.outputs.provenance import public
 from astroanomaly.tables.blocks import file_state
+from astroanomaly.tables.coordinates import angle_arcsec
 from astroanomaly.tables.given import GivenTable, given_catalog
-from astroanomaly.tables.nearest import MAX_RADIUS_ARCSEC, NearestEntries, nearest_in_catalog
+from astroanomaly.tables.nearest import MAX_RADIUS_ARCSEC, NearestEntries, WithinErrors, nearest_in_catalog
 from astroanomaly.tables.write import build_columns
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
+    from astropy.units import Quantity
 
-__all__ = ["CrossmatchReport", "crossmatch_steps", "named_catalogs"]
+__all__ = ["CrossmatchReport", "crossmatch_steps", "named_catalogs", "within_errors"]
 
 NO_POSITION = "no position on the sky"
 
@@ -109,6 +111,22 @@ def named_catalogs(given: Any) -> dict[str, _Catalog]:
     return found
 
 
+def within_errors(sigma: float | None, position_error: Quantity | str | None) -> WithinErrors | None:
+    """Return how errors of positions count, from what somebody gives; None: not at all.
+
+    Raises
+    ------
+    ConfigError
+        If one of the two cannot be, or ``position_error`` is given alone.
+    """
+    if sigma is None:
+        if position_error is not None:
+            raise ConfigError(f"position_error={position_error} counts only with sigma, as in sigma=3")
+        return None
+    error = 0.0 if position_error is None else angle_arcsec(position_error, "position_error")
+    return WithinErrors(as_number(sigma, "sigma"), error)
+
+
 def _local(item: Any, services: Iterable[str]) -> Path | GivenTable:
     catalog = given_catalog(item, "a catalogue to match with")
     if catalog is None:
@@ -127,6 +145,7 @@ def crossmatch_steps(
     objects: QTable,
     radius_arcsec: float,
     fetch: FetchConfig | Mapping[str, Any] | None = None,
+    within: WithinErrors | None = None,
 ) -> Generator[Progress, None, CrossmatchReport]:
     """Look objects up, catalogue by catalogue, and keep what is found; see `Session.crossmatch`.
 
@@ -142,6 +161,8 @@ def crossmatch_steps(
         How far an entry may be.
     fetch
         How services are asked.
+    within
+        How errors of positions count in tables; None: not at all. Services give none.
 
     Yields
     ------
@@ -162,8 +183,11 @@ def crossmatch_steps(
     for name, catalog in catalogs.items():
         if isinstance(catalog, Path | GivenTable):
             yield Progress(f"matching with {name}", 0, len(placed.ids))
-            nearest_ones = nearest_in_catalog(catalog, placed.ra, placed.dec, radius_arcsec)
+            nearest_ones = nearest_in_catalog(catalog, placed.ra, placed.dec, radius_arcsec, within)
             about = file_state(catalog) if isinstance(catalog, Path) else {"table": catalog.digest}
+            if within is not None:
+                errors = " and ".join(nearest_ones.error_columns)
+                about = {**about, "sigma": f"{within.sigma:g}", "errors": f"{errors}, {within.error_arcsec:g} arcsec"}
             found = _results(name, None, placed.ids, nearest_ones, radius_arcsec, about)
             put_known(session.path, found)
             yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids))
@@ -271,6 +295,7 @@ def _known_objects(ids: Sequence[str], found: NearestEntries) -> dict[str, Known
         results[object_id] = KnownObject(0, count) if not count else KnownObject(
             0, count, found.texts["name"][k], found.texts["type"][k], found.texts["reference"][k],
             float(found.separation_arcsec[k]), tuple(float(numbers[k]) for numbers in found.values.values()),
+            float(found.error_arcsec[k]),
         )  # fmt: skip
     return results
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ _DESCRIBED = {  # UCD and description
     "known_in": ("meta.dataset", "catalogues and services that know the object, the one whose name is given first"),
     "known_separation": ("pos.angDistance", "distance from its position there"),
     "known_reference": ("meta.bib", "reference there: bibcode, DOI or link"),
+    "known_position_error": ("stat.error;pos", "error of both positions together, where errors of positions count"),
     "known_matches": ("meta.number", "entries within the radius, in all catalogues; masked where not all were asked"),
 }  # fmt: skip
 
@@ -91,6 +92,8 @@ class KnownObject:
         Distance of the nearest, NaN without any.
     values
         Numbers of the nearest, in the order of `KnownIn.values`; NaN where unknown.
+    error_arcsec
+        Error of both positions together; NaN where errors do not count, or it is unknown.
     """
 
     lookup: int
@@ -100,6 +103,7 @@ class KnownObject:
     reference: str = ""
     separation_arcsec: float = math.nan
     values: tuple[float, ...] = ()
+    error_arcsec: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,10 @@ def read_known_file(path: Path) -> KnownIn:
             Lookup(str(one["date"]), float(one["radius_arcsec"]), {str(k): str(v) for k, v in one["about"].items()})
             for one in content["lookups"]
         )
-        objects = {str(object_id): _known_object(row) for object_id, row in content["objects"].items()}
+        errors = content.get("position_errors_arcsec", {})
+        objects = {
+            str(object_id): _known_object(row, errors.get(object_id)) for object_id, row in content["objects"].items()
+        }
         if any(not 0 <= one.lookup < len(lookups) for one in objects.values()):
             raise ValueError("a result of no lookup")
         return KnownIn(
@@ -176,7 +183,7 @@ def read_known_file(path: Path) -> KnownIn:
         raise SessionError(f"{path} is damaged: {error!r}; {_REMEDY}") from error
 
 
-def _known_object(row: Sequence[Any]) -> KnownObject:
+def _known_object(row: Sequence[Any], error: Any) -> KnownObject:
     lookup, matches, *rest = row
     if not rest:
         return KnownObject(int(lookup), int(matches))
@@ -184,6 +191,7 @@ def _known_object(row: Sequence[Any]) -> KnownObject:
     return KnownObject(
         int(lookup), int(matches), str(name), str(kind), str(reference), float(separation),
         tuple(math.nan if value is None else float(value) for value in values),
+        math.nan if error is None else float(error),
     )  # fmt: skip
 
 
@@ -218,9 +226,7 @@ def put_known(session: Path, found: KnownIn) -> None:
         lookups = list(before.lookups) if before is not None and same else []
         moved = len(lookups)
         for object_id, one in found.objects.items():
-            objects[object_id] = KnownObject(
-                moved, one.matches, one.name, one.type, one.reference, one.separation_arcsec, one.values
-            )
+            objects[object_id] = replace(one, lookup=moved)
         lookups += found.lookups
         used = sorted({one.lookup for one in objects.values()})  # lookups of which nothing is left go
         number = {old: new for new, old in enumerate(used)}
@@ -236,6 +242,9 @@ def put_known(session: Path, found: KnownIn) -> None:
                 for one in (lookups[old] for old in used)
             ],
             "objects": {object_id: _row(one, number[one.lookup]) for object_id, one in objects.items()},
+            "position_errors_arcsec": {
+                object_id: one.error_arcsec for object_id, one in objects.items() if math.isfinite(one.error_arcsec)
+            },
         }
         write_json(path, signed_json(content))
 
@@ -286,7 +295,8 @@ def known_columns(known: Sequence[KnownIn], ids: Sequence[str]) -> dict[str, Any
     -------
     dict
         ``known``, ``known_type``, ``known_in``, ``known_separation`` (arcsec, NaN without), ``known_reference`` and
-        ``known_matches`` (masked where none has it and not all were asked), if any published catalogue was; the numbers
+        ``known_matches`` (masked where none has it and not all were asked), if any published catalogue was;
+        ``known_position_error`` (arcsec), where errors of positions count; the numbers
         of a service as ``SERVICE_COLUMN``; of a survey also ``SERVICE``, ``SERVICE_type`` and ``SERVICE_separation``.
     """
     from astropy import units
@@ -307,6 +317,8 @@ def known_columns(known: Sequence[KnownIn], ids: Sequence[str]) -> dict[str, Any
                 mask=[state_of(known, object_id) == NOT_LOOKED_UP for object_id in ids],
             ),
         }
+        if any(math.isfinite(one.error_arcsec) for where in published for one in where.objects.values()):
+            columns["known_position_error"] = units.Quantity([one.error_arcsec for one in first], "arcsec")
         if not np.any(np.ma.getmaskarray(columns["known_matches"])):
             columns["known_matches"] = columns["known_matches"].data
         columns = {name: _described(values, *_DESCRIBED[name]) for name, values in columns.items()}

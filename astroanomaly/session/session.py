@@ -29,7 +29,7 @@ from astroanomaly.session.audit import AuditDraw, draw_audit
 from astroanomaly.session.caches import cache_folders, refuse_injections
 from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.candidates import candidates, contact_sheet, suspects, usual_display
-from astroanomaly.session.crossmatch import CrossmatchReport, crossmatch_steps, named_catalogs
+from astroanomaly.session.crossmatch import CrossmatchReport, crossmatch_steps, named_catalogs, within_errors
 from astroanomaly.session.export import export, selected
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder, user_name
@@ -573,6 +573,8 @@ class Session(SessionFolder):
         catalogs: Any,
         *,
         radius: Quantity | str = "2arcsec",
+        sigma: float | None = None,
+        position_error: Quantity | str | None = None,
         top: int | None = None,
         threshold: float | None = None,
         labelled: str | None = None,
@@ -594,6 +596,11 @@ class Session(SessionFolder):
             dictionary of names and these.
         radius
             How far an entry may be from an object: an angle with its unit, at most 10 arcmin.
+        sigma
+            An entry of a table may also be no further than this many times the error of its position, which is found
+            by UCD or name. None: errors do not count.
+        position_error
+            Error of the positions of the session's objects, an angle, added in quadrature. None: 0.
         top, threshold, labelled, merge_radius_arcsec
             Which objects, as in `export`.
         ids
@@ -607,8 +614,9 @@ class Session(SessionFolder):
         -------
         astropy.table.QTable
             ``object_id``, ``ra``, ``dec``; ``known``, ``known_type``, ``known_in``, ``known_separation`` (arcsec),
-            ``known_reference`` and ``known_matches``; numbers of services, as ``simbad_redshift``; ``not_asked`` where
-            a service did not answer for an object. What others have answered is kept: call again.
+            ``known_reference`` and ``known_matches``; ``known_position_error`` with ``sigma``; numbers of services, as
+            ``simbad_redshift``; ``not_asked`` where a service did not answer for an object. What others have answered
+            is kept: call again.
 
         Raises
         ------
@@ -618,8 +626,8 @@ class Session(SessionFolder):
             If there is no such service, or the radius cannot be.
         """
         steps = self.crossmatch_steps(
-            catalogs, radius=radius, top=top, threshold=threshold, labelled=labelled, ids=ids,
-            merge_radius_arcsec=merge_radius_arcsec, fetch=fetch,
+            catalogs, radius=radius, sigma=sigma, position_error=position_error, top=top, threshold=threshold,
+            labelled=labelled, ids=ids, merge_radius_arcsec=merge_radius_arcsec, fetch=fetch,
         )  # fmt: skip
         return drain(steps, progress).table
 
@@ -628,6 +636,8 @@ class Session(SessionFolder):
         catalogs: Any,
         *,
         radius: Quantity | str = "2arcsec",
+        sigma: float | None = None,
+        position_error: Quantity | str | None = None,
         top: int | None = None,
         threshold: float | None = None,
         labelled: str | None = None,
@@ -638,8 +648,9 @@ class Session(SessionFolder):
         """As `crossmatch`, as a generator of progress reports; it returns failures too."""
         named = named_catalogs(catalogs)
         arcsec = angle_arcsec(radius, "radius")
+        within = within_errors(sigma, position_error)
         objects = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
-        return (yield from crossmatch_steps(self, named, objects, arcsec, fetch))
+        return (yield from crossmatch_steps(self, named, objects, arcsec, fetch, within))
 
     def summary(self, *, merge_radius_arcsec: float = 1.0) -> QTable:
         """Count the objects labelled as anomalies, by class, by whether they are known, and by reference.

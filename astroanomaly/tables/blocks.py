@@ -96,7 +96,8 @@ def _parquet_blocks(file: Path, choose: Choose, positions: Sequence[str] = ()) -
         missing = [name for name in positions if name not in chosen]
         if missing:
             raise CatalogError(f"{file} has no column {missing[0]!r}, which the properties of the catalogue name")
-        for table in batches(_ROWS, chosen):
+        masks = [f"{name}.mask" for name in chosen if f"{name}.mask" in columns]
+        for table in batches(_ROWS, [*chosen, *masks]):
             yield table[chosen]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["NOT_PLAIN", "NO_PYARROW", "open_parquet", "plain_columns", "read_parquet", "table_of_arrow"]
 
 NOT_PLAIN = "astroanomaly_not_plain"  # in the meta of a table: names of the columns that it cannot have
+_MAX_YAML_BYTES = 2**20
 NO_PYARROW = "Parquet needs pyarrow: pip install 'astroanomaly[parquet]'"
 
 
@@ -73,7 +74,7 @@ def table_of_arrow(arrow: Any) -> Table:
     import pyarrow as pa
     from astropy.table import Column, MaskedColumn, Table
 
-    table = Table()
+    table, by_astropy = Table(), _described_by_astropy(arrow.schema.metadata or {})
     arrow = arrow.flatten()
     for name in arrow.column_names:
         column, about = arrow.column(name), arrow.schema.field(name).metadata or {}
@@ -89,14 +90,54 @@ def table_of_arrow(arrow: Any) -> Table:
             values = np.array([0 if value is None else value for value in column.to_pylist()], dtype=np.int64)
         elif values.dtype.kind == "O":
             values = np.array([False if value is None else bool(value) for value in values])
-        unit = about.get(b"unit", b"").decode("utf-8", "replace") or None
+        unit, ucd = by_astropy.get(name, ("", ""))
+        unit = about.get(b"unit", b"").decode("utf-8", "replace") or unit
+        ucd = about.get(b"ucd", b"").decode("utf-8", "replace") or ucd
         made = MaskedColumn(values, mask=nulls) if nulls.any() else Column(values)
         with contextlib.suppress(ValueError, TypeError):  # of a unit that astropy does not know
-            made.unit = unit
-        if b"ucd" in about:
-            made.meta["ucd"] = about[b"ucd"].decode("utf-8", "replace")
+            made.unit = unit or None
+        if ucd:
+            made.meta["ucd"] = ucd
         table[name] = made
+    for name in by_astropy:  # which writes a masked column as two
+        hidden = table[f"{name}.mask"] if {name, f"{name}.mask"} <= set(table.colnames) else None
+        if hidden is not None and f"{name}.mask" in by_astropy and hidden.dtype.kind == "b":
+            table[name] = MaskedColumn(table[name], mask=np.asarray(hidden))
+            table.remove_column(f"{name}.mask")
     return table
+
+
+def _described_by_astropy(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, str]]:
+    """Return unit and UCD of the columns that astropy has described in the metadata; empty where it has none.
+
+    Only plain YAML is read: a tag makes no object.
+    """
+    import yaml
+
+    class Plain(yaml.SafeLoader):
+        """Takes what a tag holds as it is."""
+
+    def untagged(loader: Any, _: str, node: Any) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node)
+        return loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else str(node.value)
+
+    Plain.add_multi_constructor("!", untagged)
+    text = metadata.get(b"table_meta_yaml", b"")
+    if not 0 < len(text) <= _MAX_YAML_BYTES:
+        return {}
+    found = {}
+    with contextlib.suppress(yaml.YAMLError, RecursionError, ValueError, TypeError):
+        content = yaml.load(text, Loader=Plain)
+        columns = content.get("datatype") if isinstance(content, dict) else None
+        for column in columns if isinstance(columns, list) else ():
+            if isinstance(column, dict):
+                unit, meta = column.get("unit"), column.get("meta")
+                unit = unit.get("unit") if isinstance(unit, dict) else unit  # of a tagged unit
+                ucd = dict(meta or {}).get("ucd")  # !!omap is a list of pairs
+                texts = [text if isinstance(text, str) else "" for text in (unit, ucd)]
+                found[str(column.get("name"))] = (texts[0], texts[1])
+    return found
 
 
 def _is_plain(kind: Any) -> bool:

@@ -31,7 +31,7 @@ from astroanomaly.tables.votable import read_votable
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["column_texts", "read_table", "read_texts"]
+__all__ = ["column_numbers", "column_texts", "read_table", "read_texts"]
 
 _HEAD_BYTES = 2**16
 _FITS = b"SIMPLE  ="
@@ -136,6 +136,14 @@ def column_texts(column: Any) -> list[str]:
     hidden = np.broadcast_to(False if mask is None else mask, len(values))
     texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
     return ["" if gone else text for text, gone in zip(texts, hidden, strict=True)]
+
+
+def column_numbers(column: Any) -> np.ndarray:
+    """Return the values of a column as float64, NaN where one is masked or the column holds no numbers."""
+    values = np.ma.asarray(getattr(column, "value", column))
+    if values.dtype.kind not in "biuf":
+        return np.full(len(values), np.nan)
+    return np.ma.filled(values.astype(np.float64), np.nan)
 
 
 def _any(_: Table) -> bool:

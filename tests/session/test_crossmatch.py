@@ -132,6 +132,29 @@ def asking():
         one.address = address
 
 
+def test_errors_of_positions_decide_and_are_kept(session, tmp_path):
+    rows = [{"name": name, **place(session, i, 0.0, 1.5)} for name, i in (("wide", "o000"), ("sharp", "o010"))]
+    table = Table(rows=rows)
+    table["pos_err"] = [1.0, 0.2] * u.arcsec
+    table.write(tmp_path / "radio.fits")
+    found = session.crossmatch(tmp_path / "radio.fits", radius="5arcsec", sigma=3, labelled="anomaly")
+    assert everything(found, "known") == {"o000": "wide", "o010": "", "o020": ""}
+    np.testing.assert_allclose(found["known_position_error"].to_value("arcsec"), [1.0, np.nan, np.nan])
+    assert "errors pos_err, 0 arcsec" in found.meta["crossmatch_radio.fits"]
+    assert "sigma 3" in found.meta["crossmatch_radio.fits"]
+    out = session.export(tmp_path / "out.vot", labelled="anomaly")
+    assert out["known_position_error"].unit == u.arcsec
+    steps = session.crossmatch_steps(
+        tmp_path / "radio.fits", radius="5arcsec", sigma=3, position_error="0.6arcsec", labelled="anomaly"
+    )
+    assert everything(drain(steps).table, "known") == {"o000": "wide", "o010": "sharp", "o020": ""}
+    with pytest.raises(ConfigError, match="counts only with sigma"):
+        session.crossmatch(tmp_path / "radio.fits", position_error="1arcsec", labelled="anomaly")
+    where = ["crossmatch", str(session.path), "--with", str(tmp_path / "radio.fits"), "--labelled", "anomaly"]
+    main([*where, "--radius", "5arcsec", "--sigma", "3", "--position-error", "0.1arcsec"])
+    assert [one.about["sigma"] for one in read_known(session.path)[0].lookups] == ["3"]
+
+
 def test_services_say_what_is_known(session, fetched, asking):
     server = asking(
         simbad=[

@@ -12,7 +12,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import QTable, Table
+from astropy.table import Column, QTable, Table
 from astropy.wcs import WCS
 from regions import CircleSkyRegion, EllipseSkyRegion, PixCoord, PolygonSkyRegion, RectanglePixelRegion, Regions
 
@@ -48,6 +48,28 @@ def test_parquet_as_pandas_and_astropy_write_it(tmp_path):
     kept = pa.table({"id": NAMES, "ra": SKY.ra.deg, "dec": SKY.dec.deg, "spectrum": [[1.0, 2.0]] * N, "no": [b"x"] * N})
     pq.write_table(kept, tmp_path / "n.parquet")
     assert agrees(tmp_path / "n.parquet").columns.colnames == ["id", "ra", "dec"]
+
+
+def test_units_that_astropy_leaves_in_parquet_count(tmp_path):
+    radians = QTable({"id": NAMES, "ra": SKY.ra.to(u.rad), "dec": SKY.dec.to(u.rad)})
+    radians["mag"] = Column(np.arange(N) * 1.0, unit="mag", meta={"ucd": "phot.mag"})
+    radians.write(tmp_path / "r.parquet")
+    found = agrees(tmp_path / "r.parquet")
+    assert (found.columns["mag"].unit, found.columns["mag"].meta["ucd"]) == (u.mag, "phot.mag")
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        b"{", b"datatype: 3", b"datatype: [3, {name: ra, unit: [deg]}]",
+        b"datatype: [{name: dec, unit: !!python/object/apply:os.abort []}]",
+        b"datatype: [{name: ra, unit: !!python/name:os.abort x}]", b"[" * 100_000, b"a: " + b"x" * 2**21,
+    ],
+)  # fmt: skip
+def test_what_strangers_leave_in_parquet_makes_no_object(tmp_path, yaml):
+    table = pa.table({"id": NAMES, "ra": SKY.ra.deg, "dec": SKY.dec.deg})
+    pq.write_table(table.replace_schema_metadata({b"table_meta_yaml": yaml}), tmp_path / "x.parquet")
+    agrees(tmp_path / "x.parquet")
 
 
 def test_parts_and_categories_of_parquet_are_columns(tmp_path):

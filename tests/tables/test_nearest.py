@@ -9,15 +9,16 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import QTable, Table
-from hypothesis import given, settings
+from astropy.table import Column, MaskedColumn, QTable, Table
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from astroanomaly.errors import AstroAnomalyError, CatalogError, ConfigError, UnreadableError
 from astroanomaly.tables import blocks
 from astroanomaly.tables.fits import fits_blocks
 from astroanomaly.tables.given import given_catalog
-from astroanomaly.tables.nearest import nearest_in_catalog
+from astroanomaly.tables.nearest import WithinErrors, nearest_in_catalog
+from astroanomaly.tables.position_errors import position_errors
 from folders import ROOT
 from hostile_tables import fits_traps
 
@@ -48,6 +49,73 @@ def test_as_all_separations_say(asked, entries, radius):
     assert [k >= 0 for k in named] == there.tolist()
     for row, k in enumerate(named):
         assert k < 0 or apart[row, k] <= apart[row].min() + 1e-7
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    asked=places(12), entries=places(40), own=st.sampled_from([0.0, 0.7]), sigma=st.sampled_from([1.0, 3.0]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_as_errors_allow(asked, entries, own, sigma, seed):
+    errors = np.random.default_rng(seed).choice([0.0, 0.1, 1.0, 10.0, np.nan, -1.0], entries.shape[1])
+    table = Table({"ra": entries[0], "dec": entries[1], "pos_err": errors * u.arcsec})
+    found = nearest_in_catalog(given_catalog(table), *asked, 4.0, WithinErrors(sigma, own))
+    apart = SkyCoord(*asked, unit="deg")[:, None].separation(SkyCoord(*entries, unit="deg")[None]).arcsec
+    known = np.where(errors >= 0, np.hypot(errors, own), np.nan)
+    edge = np.abs(apart - sigma * known) < 1e-6
+    may = (apart <= 4.0) & ~(apart > sigma * known)
+    assume(not edge.any())
+    np.testing.assert_array_equal(found.count, may.sum(axis=1))
+    for row in np.flatnonzero(found.count):
+        nearest = np.flatnonzero(may[row] & (apart[row] <= apart[row][may[row]].min() + 1e-7))
+        np.testing.assert_allclose(found.separation_arcsec[row], apart[row, nearest[0]], atol=1e-7)
+        assert any(np.array_equal(found.error_arcsec[row], known[k], equal_nan=True) for k in nearest)
+
+
+def with_errors():
+    """Entries 1 arcsec north of each other; their errors are 2, 0.1 and unknown."""
+    table = Table({"name": ["a", "b", "c"], "ra": [10.0, 20.0, 30.0], "dec": [5 + 1 / 3600] * 3})
+    table["RADEC_ERR"] = MaskedColumn([2000.0, 100.0, 0.0], mask=[False, False, True], unit="mas")
+    return table
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".vot", ".ecsv", ".parquet"])
+def test_errors_of_positions_are_read_from_every_format(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    with_errors().write(path, **({"format": "votable"} if suffix == ".vot" else {}))
+    found = nearest_in_catalog(path, np.array([10.0, 20.0, 30.0]), np.array([5.0] * 3), 3.0, WithinErrors(3.0))
+    assert found.texts["name"] == ["a", "", "c"]
+    np.testing.assert_allclose(found.error_arcsec, [2.0, np.nan, np.nan])
+    assert found.error_columns == ["RADEC_ERR"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"ra_error": [30.0] * u.mas, "dec_error": [40.0] * u.mas}, (["ra_error", "dec_error"], 0.04)),
+        ({"e_RAJ2000": [0.3] * u.arcsec, "e_DEJ2000": [0.2] * u.arcsec}, (["e_RAJ2000", "e_DEJ2000"], 0.3)),
+        ({"errMaj": [0.001] * u.deg, "errMin": [0.0005] * u.deg}, (["errMaj"], 3.6)),
+        ({"strange": Column([2.0], unit="arcsec", meta={"ucd": "stat.error;pos.eq"})}, (["strange"], 2.0)),
+        ({"pos_err": [2.0]}, None),
+        ({"pos_err": [2.0] * u.mag}, None),
+        ({"ra_error": [30.0] * u.mas}, None),
+    ],
+)
+def test_which_columns_are_errors_of_positions(columns, expected):
+    found = position_errors(Table({"ra": [1.0], "dec": [2.0], **columns}))
+    if expected is None:
+        assert found is None
+    else:
+        assert (found[1], found[0].tolist()) == (expected[0], pytest.approx([expected[1]]))
+
+
+def test_errors_that_are_not_there_are_not_guessed():
+    here = np.array([10.0]), np.array([5.0])
+    with pytest.raises(CatalogError, match=r"no errors of positions.*Call one pos_err and give its unit"):
+        nearest_in_catalog(given_catalog(lenses()), *here, 1.0, WithinErrors(3.0))
+    for sigma, error in ((0.0, 0.0), (np.nan, 0.0), (3.0, -1.0), (3.0, 1e9)):
+        with pytest.raises(ConfigError, match="expected"):
+            WithinErrors(sigma, error)
 
 
 def lenses(n=40):
