@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UnknownObjectError,
         UnreadableError,
     )
-    from astroanomaly.hookspecs import CrossmatchService, Ranker, RankerContext, Source, hookimpl
+    from astroanomaly.hookspecs import CrossmatchService, MovingObjectService, Ranker, RankerContext, Source, hookimpl
     from astroanomaly.imaging.bands import wavelength_nm
     from astroanomaly.ingestion.ingest import ingest
     from astroanomaly.ingestion.preview import Preview, preview
@@ -109,7 +109,7 @@ _HOMES = {
         "UnknownObjectError",
         "UnreadableError",
     ),
-    "hookspecs": ("CrossmatchService", "Ranker", "RankerContext", "Source", "hookimpl"),
+    "hookspecs": ("CrossmatchService", "MovingObjectService", "Ranker", "RankerContext", "Source", "hookimpl"),
     "ingestion.ingest": ("ingest",),
     "ingestion.preview": ("Preview", "preview"),
     "learn.advice": ("Advice", "advise"),
@@ -169,6 +169,7 @@ __all__ = [
     "LabelError",
     "Labelled",
     "Layout",
+    "MovingObjectService",
     "NameMatcher",
     "OutlierOptions",
     "OutlierRanker",

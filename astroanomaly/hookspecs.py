@@ -330,6 +330,34 @@ class CrossmatchService(Protocol):
         ...
 
 
+@runtime_checkable
+class MovingObjectService(Protocol):
+    """Says which moving objects, as those of the solar system, were near some positions when they were observed.
+
+    Attributes
+    ----------
+    name, summary, address, published, batch, values
+        As of `CrossmatchService`.
+    needs_time
+        True: objects whose image has no time are not looked up.
+    """
+
+    name: str
+    summary: str
+    address: str
+    published: bool
+    batch: int
+    values: Mapping[str, tuple[str, str, str]]
+    needs_time: bool
+
+    def near(self, ra: np.ndarray, dec: np.ndarray, radius_arcsec: float, mjd: np.ndarray) -> Table:
+        """Return the entries near any of some positions at its time, ``(n,)`` MJD in UTC; else as `CrossmatchService`.
+
+        ``ra`` and ``dec`` of an entry are those of that time.
+        """
+        ...
+
+
 class HookSpecs:
     """The hooks a plugin may implement."""
 
@@ -342,5 +370,5 @@ class HookSpecs:
         """Call ``register(ranker_class)`` for every ranker this plugin brings."""
 
     @hookspec
-    def register_crossmatches(self, register: Callable[[CrossmatchService], None]) -> None:
+    def register_crossmatches(self, register: Callable[[CrossmatchService | MovingObjectService], None]) -> None:
         """Call ``register(service)`` for every crossmatch service this plugin brings."""

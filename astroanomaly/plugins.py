@@ -16,7 +16,7 @@ import pluggy
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import PluginError
-from astroanomaly.hookspecs import GROUP, CrossmatchService, HookSpecs, Ranker, Source
+from astroanomaly.hookspecs import GROUP, CrossmatchService, HookSpecs, MovingObjectService, Ranker, Source
 
 __all__ = ["ENVIRONMENT_VARIABLE", "BrokenPlugin", "Registry", "load_plugins"]
 
@@ -50,7 +50,7 @@ class Registry:
 
     sources: dict[str, Source] = field(default_factory=dict)
     rankers: dict[str, type[Ranker]] = field(default_factory=dict)
-    crossmatches: dict[str, CrossmatchService] = field(default_factory=dict)
+    crossmatches: dict[str, CrossmatchService | MovingObjectService] = field(default_factory=dict)
     packages: dict[tuple[str, str], str] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
 
@@ -132,7 +132,7 @@ def _register(registry: Registry, point: importlib.metadata.EntryPoint, package:
     sources: list[Source] = []
     rankers: list[type[Ranker]] = []
     manager.hook.register_sources(register=sources.append)
-    crossmatches: list[CrossmatchService] = []
+    crossmatches: list[CrossmatchService | MovingObjectService] = []
     manager.hook.register_rankers(register=rankers.append)
     manager.hook.register_crossmatches(register=crossmatches.append)
     if not sources and not rankers and not crossmatches:

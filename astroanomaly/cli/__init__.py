@@ -42,7 +42,7 @@ JOBS = {  # in the order of the work; each command is the file of its name besid
         "inject": "add simulated light to real cutouts, and say what fraction of it the search would find",
     },
     "is it known": {
-        "crossmatch": "look objects up in catalogues and services: SIMBAD, NED, Gaia, or tables of your own",
+        "crossmatch": "look objects up in catalogues and services: SIMBAD, NED, Gaia, SkyBoT, or tables of your own",
         "summary": "count anomalies by class, by whether they are known, and by reference",
     },
     "take results home": {

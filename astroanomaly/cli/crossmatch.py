@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument(
         "--with", action="append", required=True, dest="catalogs", metavar="CATALOG",
-        help="a table with positions (FITS, VOTable, Parquet, HATS, CSV ...), or a service: simbad, ned, gaia ...; "
+        help="a table with positions (FITS, VOTable, Parquet, HATS, CSV ...), or a service: simbad, ned, gaia, skybot; "
         "repeat the option for more",
     )  # fmt: skip
     parser.add_argument(

@@ -19,6 +19,7 @@ from astroanomaly.cutting.grids import (
 )
 from astroanomaly.cutting.padding import ConstantArea, constant_areas, is_counts
 from astroanomaly.cutting.remarks import quiet
+from astroanomaly.cutting.times import middle_time
 
 __all__ = [
     "BROKEN_ARCHIVE",
@@ -37,6 +38,7 @@ __all__ = [
     "first_pixels",
     "grid_from_hdu",
     "is_counts",
+    "middle_time",
     "open_fits",
     "pixel_scale_arcsec",
     "pixel_sides_arcsec",

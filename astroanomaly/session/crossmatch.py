@@ -14,9 +14,10 @@ import numpy as np
 from astroanomaly._version import __version__
 from astroanomaly.arguments import as_mapping, as_number
 from astroanomaly.config import FetchConfig, build, nearest
+from astroanomaly.cutting import middle_time
 from astroanomaly.errors import CatalogError, ConfigError, FetchError, PluginError, UnreadableError
 from astroanomaly.fetch import each, using
-from astroanomaly.hookspecs import CrossmatchService
+from astroanomaly.hookspecs import CrossmatchService, MovingObjectService
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Failure, Progress
 from astroanomaly.session.folder import SessionFolder
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["CrossmatchReport", "crossmatch_steps", "named_catalogs", "within_errors"]
 
 NO_POSITION = "no position on the sky"
+NO_TIME = "its image has no time of observation"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class CrossmatchReport:
     failures: Mapping[str, tuple[Failure, ...]] = field(default_factory=dict)
 
 
-_Catalog = Path | GivenTable | CrossmatchService
+_Service = CrossmatchService | MovingObjectService
+_Catalog = Path | GivenTable | _Service
 
 
 def named_catalogs(given: Any) -> dict[str, _Catalog]:
@@ -193,7 +196,13 @@ def crossmatch_steps(
             yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids))
             failed: list[Failure] = []
         else:
-            found, failed = yield from _ask(session.path, catalog, placed, radius_arcsec, config)
+            timed, timeless = placed, np.zeros(0, np.int64)
+            if isinstance(catalog, MovingObjectService):
+                mjd = _times(session, placed.ids)
+                timeless = np.flatnonzero(np.isnan(mjd))
+                timed = placed.at(mjd)
+            found, failed = yield from _ask(session.path, catalog, timed, radius_arcsec, config)
+            failed = [*(Failure(placed.ids[k], NO_TIME) for k in timeless.tolist()), *failed]
         matched[name] = sum(one.matches > 0 for one in found.objects.values())
         failures[name] = (*nowhere, *failed)
     return CrossmatchReport(_table(session, ids, objects, failures), matched, failures)
@@ -201,19 +210,31 @@ def crossmatch_steps(
 
 @dataclass(frozen=True, eq=False)
 class _Objects:
-    """Ids and positions ``(n,)`` of objects, in ICRS degrees."""
+    """Ids and positions ``(n,)`` of objects in ICRS degrees, and when they were observed where that counts."""
 
     ids: Sequence[str]
     ra: np.ndarray
     dec: np.ndarray
+    mjd: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def at(self, mjd: np.ndarray) -> _Objects:
+        """Return those that have a time, with it."""
+        rows = np.flatnonzero(np.isfinite(mjd))
+        return _Objects([self.ids[k] for k in rows.tolist()], self.ra[rows], self.dec[rows], mjd[rows])
 
     def failures(self, rows: Iterable[int], reason: str) -> list[Failure]:
         """Return some of them as failures."""
         return [Failure(self.ids[k], reason, float(self.ra[k]), float(self.dec[k])) for k in rows]
 
 
+def _times(session: SessionFolder, ids: Sequence[str]) -> np.ndarray:
+    """Return when the images of objects were taken: ``(n,)`` MJD, NaN where unknown."""
+    cutouts = (session.cache[object_id] for object_id in ids)
+    return np.array([np.nan if one.wcs is None else middle_time(one.wcs) for one in cutouts])
+
+
 def _ask(
-    session: Path, service: CrossmatchService, objects: _Objects, radius_arcsec: float, config: FetchConfig
+    session: Path, service: _Service, objects: _Objects, radius_arcsec: float, config: FetchConfig
 ) -> Generator[Progress, None, tuple[KnownIn, list[Failure]]]:
     """Ask a service batch by batch, in parallel; what was answered is kept, whatever becomes of the rest."""
     size = max(1, int(service.batch))
@@ -227,7 +248,10 @@ def _ask(
     def ask(rows: range) -> NearestEntries:
         part = slice(rows.start, rows.stop)
         found = NearestEntries(objects.ra[part], objects.dec[part], radius_arcsec, list(service.values))
-        table = service.near(found.ra, found.dec, radius_arcsec)
+        if isinstance(service, MovingObjectService):
+            table = service.near(found.ra, found.dec, radius_arcsec, objects.mjd[part])
+        else:
+            table = service.near(found.ra, found.dec, radius_arcsec)
         found.add(*_entries(table, service))
         return found
 
@@ -249,7 +273,7 @@ def _ask(
     return results, failures
 
 
-def _entries(table: Table, service: CrossmatchService) -> tuple[Table, np.ndarray, np.ndarray, dict[str, str]]:
+def _entries(table: Table, service: _Service) -> tuple[Table, np.ndarray, np.ndarray, dict[str, str]]:
     """Return the entries that a service gave, each once, with their positions and the names of their columns."""
     needed = [name for name in ("ra", "dec", "name") if name not in table.colnames]
     if needed:
@@ -269,7 +293,7 @@ def _degrees(column: Any) -> np.ndarray:
 
 def _results(
     name: str,
-    service: CrossmatchService | None,
+    service: _Service | None,
     ids: Sequence[str],
     found: NearestEntries,
     radius_arcsec: float,

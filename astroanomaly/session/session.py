@@ -591,8 +591,8 @@ class Session(SessionFolder):
         Parameters
         ----------
         catalogs
-            Name of a service (``simbad``, ``ned``, ``gaia``, see ``astroanomaly sources``); path of a table of any
-            format that `read_catalog` reads; a table or `~astropy.coordinates.SkyCoord`; a list of these; or a
+            Name of a service (``simbad``, ``ned``, ``gaia``, ``skybot``, see ``astroanomaly sources``); path of a table
+            of any format that `read_catalog` reads; a table or `~astropy.coordinates.SkyCoord`; a list of these; or a
             dictionary of names and these.
         radius
             How far an entry may be from an object: an angle with its unit, at most 10 arcmin.

@@ -1,6 +1,7 @@
 """SIMBAD, NED and Gaia as one TAP server: uploads in a multipart form, ADQL run by SQLite, VOTables as answers.
 
-``/simbad/sim-tap``, ``/tap`` (NED, without uploads) and ``/tap-server/tap`` (Gaia) are its services.
+``/simbad/sim-tap``, ``/tap`` (NED, without uploads) and ``/tap-server/tap`` (Gaia) are its services, and SkyBoT, whose
+bodies move in straight lines.
 """
 
 import io
@@ -10,7 +11,8 @@ from email.policy import HTTP
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
-from astropy.coordinates import angular_separation
+from astropy import units as u
+from astropy.coordinates import SkyCoord, angular_separation
 from astropy.io.votable import parse
 
 from .base import NOT_FOUND, Answer, Server
@@ -33,31 +35,39 @@ _SERVICES = {  # path -> schema, table, columns
 }  # fmt: skip
 
 
+_SKYBOT = "/webservices/skybot/api/conesearch.php"
+
+
 class CrossmatchServer(Server):
-    """The three services.
+    """The four services.
 
     Parameters
     ----------
     simbad, ned, gaia
         Their entries: dictionaries by column.
+    skybot
+        Bodies: ``name``, ``class``, ``ra`` and ``dec`` (degrees) at ``mjd``, ``dracosdec`` and ``ddec`` (arcsec/h).
     """
 
     most_rows = 10**6  # that it gives, whatever it is asked for
 
-    def __init__(self, simbad=(), ned=(), gaia=()):
+    def __init__(self, simbad=(), ned=(), gaia=(), skybot=()):
         super().__init__()
+        self.bodies = skybot
         self.entries = dict(zip(_SERVICES, (simbad, ned, gaia), strict=True))
         self.uploads = []  # number of positions of each
 
     @property
     def addresses(self):
-        """Address of ``simbad``, ``ned`` and ``gaia``."""
-        return {
+        """Address of ``simbad``, ``ned``, ``gaia`` and ``skybot``."""
+        return {"skybot": self.url + _SKYBOT} | {
             name: self.url + path.removesuffix("/sync")
             for name, path in zip(("simbad", "ned", "gaia"), _SERVICES, strict=True)
         }
 
     def answer(self, asked):
+        if asked.path == _SKYBOT:
+            return Answer(self._bodies(asked), "application/x-votable+xml")
         if asked.path not in _SERVICES:
             return NOT_FOUND
         form = _fields(asked)
@@ -73,6 +83,24 @@ class CrossmatchServer(Server):
         state = "OVERFLOW" if len(rows) > most else "OK"
         body = _votable([(name, columns[name]) for name in names], rows[:most], state)
         return Answer(body, "application/x-votable+xml")
+
+    def _bodies(self, asked):
+        centre = SkyCoord(float(asked.get("-ra")), float(asked.get("-dec")), unit="deg")
+        columns = dict.fromkeys(("num", "name", "ra", "de", "class"), "char")
+        columns |= dict.fromkeys(("magV", "errpos", "angdist", "dracosdec", "ddec"), "double")
+        rows = []
+        for body in self.bodies:
+            hours = (float(asked.get("-ep")) - 2400000.5 - body["mjd"]) * 24
+            moved = [body.get(rate, 0.0) * hours * u.arcsec for rate in ("dracosdec", "ddec")]
+            place = SkyCoord(body["ra"], body["dec"], unit="deg").spherical_offsets_by(*moved)
+            apart = place.separation(centre).arcsec
+            if apart <= float(asked.get("-rd")) * 3600:
+                known = {
+                    "num": "-", "ra": place.ra.to_string(u.hourangle, sep=" ", precision=5), "angdist": apart,
+                    "de": place.dec.to_string(u.deg, sep=" ", precision=4, alwayssign=True),
+                }  # fmt: skip
+                rows.append([(body | known).get(name) for name in columns])
+        return _votable(list(columns.items()), rows, "OK")
 
     def _run(self, form, schema, table, columns, entries, takes_uploads):
         base = sqlite3.connect(":memory:")

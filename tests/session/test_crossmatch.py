@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import QTable, Table
 
-from astroanomaly import Cache, Session
+from astroanomaly import Cache, Session, ingest
 from astroanomaly.cli import main
 from astroanomaly.errors import ConfigError, PluginError, SessionError, UnreadableError
 from astroanomaly.records import drain
@@ -117,7 +118,8 @@ def test_a_catalogue_of_ones_own_goes_before_a_nearer_entry_of_a_service(session
 @pytest.fixture
 def asking():
     """Give a function that starts the services with some entries."""
-    servers, before = [], {one: one.address for one in (services.SIMBAD, services.NED, services.GAIA)}
+    asked = (services.SIMBAD, services.NED, services.GAIA, services.SKYBOT)
+    servers, before = [], {one: one.address for one in asked}
 
     def start(**entries):
         servers.append(CrossmatchServer(**entries).start())
@@ -191,6 +193,36 @@ def test_services_say_what_is_known(session, fetched, asking):
         ("anomaly", "known", "ned", "", 1), ("anomaly", "known", "simbad", "2006AJ....131.1163S", 1),
         ("anomaly", "not known", "", "", 1),
     ]  # fmt: skip
+
+
+def test_bodies_of_the_solar_system_are_found_at_the_time_of_the_image(tmp_path, fetched, asking):
+    """One body passes an object when it is observed, one 30 minutes later; one object's image has no time."""
+    header = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 4.5, "CRPIX2": 4.5, "CDELT1": -1e-4, "CDELT2": 1e-4}
+    times = ({"DATE-BEG": "2024-03-01T12:00:00", "DATE-END": "2024-03-01T12:20:00"}, {"MJD-AVG": 60370.5}, {})
+    for k, time in enumerate(times):
+        image = fits.PrimaryHDU(np.random.default_rng(k).normal(size=(8, 8)).astype(np.float32), fits.Header(header))
+        image.header.update({"CRVAL1": 150.0 + k, "CRVAL2": 2.0, "FILTER": "r", **time})
+        image.writeto(tmp_path / f"stamp{k}.fits")
+    cache = ingest("fits", [tmp_path / f"stamp{k}.fits" for k in range(3)], out=tmp_path / "c", bands=["r=*.fits"])
+    session = Session.create(tmp_path / "s", cache, settings=TINY)
+    ids = sorted(cache.ids)
+    moving = {"class": "MB>Inner", "ra": 150.0, "dec": 2.0, "dracosdec": 36.0, "ddec": 0.0}
+    noon = 60370.5
+    server = asking(skybot=[
+        {"name": "Passing", **moving, "magV": 19.5, "errpos": 0.1, "mjd": noon + 10 / 1440},
+        {"name": "Later", **moving, "mjd": noon + 40 / 1440},
+    ])  # fmt: skip
+    report = drain(session.crossmatch_steps("skybot", ids=ids, radius="5arcsec", fetch=fetched))
+    assert everything(report.table, "skybot") == dict(zip(ids, ("Passing", "", ""), strict=True))
+    assert report.table["skybot_type"][0] == "MB>Inner"
+    assert report.table["skybot_motion"][0] == 36 * u.arcsec / u.hour
+    assert report.table["skybot_v_mag"][0] == 19.5 * u.mag
+    assert report.table["skybot_separation"][0] < 0.01 * u.arcsec
+    assert [(one.object_id, one.reason) for one in report.failures["skybot"]] == [
+        (ids[2], "its image has no time of observation")
+    ]
+    assert len(server.asked) == 2
+    assert "known" not in report.table.colnames  # a body that moves does not make an object known
 
 
 def test_where_no_service_has_anything(session, fetched, asking):

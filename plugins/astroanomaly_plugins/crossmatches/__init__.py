@@ -1,1 +1,1 @@
-"""Crossmatch services: SIMBAD, NED and Gaia."""
+"""Crossmatch services: SIMBAD, NED, Gaia and SkyBoT."""

@@ -1,4 +1,4 @@
-"""SIMBAD, NED and Gaia DR3 as crossmatch services, by the TAP service of each."""
+"""SIMBAD, NED and Gaia DR3 as crossmatch services, by the TAP service of each; all services are registered here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroanomaly import CrossmatchService, hookimpl
+from astroanomaly import CrossmatchService, MovingObjectService, hookimpl
+from astroanomaly_plugins.crossmatches.skybot import SKYBOT
 from astroanomaly_plugins.crossmatches.tap import UPLOADED, uploaded_positions, within_most_rows
 from astroanomaly_plugins.shared.web import error
 
@@ -114,9 +115,9 @@ GAIA = Gaia()
 
 
 @hookimpl
-def register_crossmatches(register: Callable[[CrossmatchService], None]) -> None:
-    """Register SIMBAD, NED and Gaia; nothing is asked yet."""
-    for service in (SIMBAD, NED, GAIA):
+def register_crossmatches(register: Callable[[CrossmatchService | MovingObjectService], None]) -> None:
+    """Register SIMBAD, NED, Gaia and SkyBoT; nothing is asked yet."""
+    for service in (SIMBAD, NED, GAIA, SKYBOT):
         register(service)
 
 
