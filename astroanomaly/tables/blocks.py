@@ -87,7 +87,7 @@ def _parquet_blocks(file: Path, choose: Choose, positions: Sequence[str] = ()) -
 
         def batches(rows: int, names: Sequence[str]) -> Iterator[Any]:
             for batch in parquet.iter_batches(batch_size=rows, columns=list(names)):
-                yield _with_ucds(table_of_arrow(pa.Table.from_batches([batch], batch.schema)), positions)
+                yield _with_ucds(table_of_arrow(pa.Table.from_batches([batch], batch.schema), str(file)), positions)
 
         first = next(batches(_FIRST_ROWS, columns), None)
         if first is None:

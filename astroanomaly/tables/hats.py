@@ -88,7 +88,7 @@ def read_hats(path: Path, areas: Sequence[Area] | None = None) -> Table:
     if not parts:
         where = f" on the images ({len(chosen)} of {len(cells)} partitions touch them)" if areas is not None else ""
         raise CatalogError(f"{path} has no row{where}")
-    table = table_of_arrow(pa.concat_tables(parts, promote_options="default"))
+    table = table_of_arrow(pa.concat_tables(parts, promote_options="default"), str(path))
     for name, ucd in ((ra, "pos.eq.ra;meta.main"), (dec, "pos.eq.dec;meta.main")):
         if name in table.colnames:
             table[name].meta["ucd"] = ucd

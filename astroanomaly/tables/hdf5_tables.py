@@ -11,7 +11,7 @@ import numpy as np
 from astroanomaly.errors import CatalogError
 from astroanomaly.tables.hdf5 import hdf5_links, open_hdf5
 from astroanomaly.tables.parquet import NOT_PLAIN
-from astroanomaly.tables.serialized import check_yaml
+from astroanomaly.tables.serialized import column_notes, join_masks
 from astroanomaly.tables.several import one_table
 
 if TYPE_CHECKING:
@@ -105,32 +105,19 @@ def _compound(item: Any, header: Any, where: str) -> Table:
     from astropy.table import Table
 
     table = Table(item[...])
-    for name, unit in _units(header, where).items():
+    notes = _notes(header, where)
+    for name, said in notes.items():
         if name in table.colnames:
-            table[name].unit = unit
+            table[name].unit = said.get("unit")
+            table[name].meta.update({key: text for key, text in said.items() if key == "ucd"})
+    join_masks(table, notes)
     return _decoded(table)
 
 
-def _units(header: Any, where: str) -> dict[str, str]:
-    """Return the units in the header that astropy writes beside a table."""
-    if header is None:
-        return {}
-    import yaml
-
-    lines = [
-        value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in header[...].tolist()
-    ]
-    text = "\n".join(lines)
-    check_yaml(text, where)
-    try:
-        plain = yaml.compose(text, Loader=yaml.SafeLoader)
-        datatype = next((value for key, value in plain.value if key.value == "datatype"), None)
-        pairs = [{key.value: value.value for key, value in entry.value} for entry in datatype.value] if datatype else []
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
-        return {}
-    return {
-        str(pair["name"]): str(pair["unit"]) for pair in pairs if isinstance(pair.get("unit"), str) and "name" in pair
-    }
+def _notes(header: Any, where: str) -> dict[str, dict[str, str]]:
+    """Return what the header that astropy writes beside a table says of its columns."""
+    lines = [] if header is None else header[...].tolist()
+    return column_notes("\n".join(_texts(lines)), where)
 
 
 def _columns(columns: dict[str, Any]) -> Table:
@@ -158,5 +145,5 @@ def _decoded(table: Table) -> Table:
 
 
 def _texts(values: Any) -> list[str]:
-    plain = np.asarray(values).tolist()
+    plain = values if isinstance(values, list) else np.asarray(values).tolist()
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in plain]

@@ -11,6 +11,7 @@ import numpy as np
 
 from astroanomaly.errors import ConfigError, UnreadableError
 from astroanomaly.parallel.watch import reading
+from astroanomaly.tables.serialized import column_notes, join_masks
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["NOT_PLAIN", "NO_PYARROW", "open_parquet", "plain_columns", "read_parquet", "table_of_arrow"]
 
 NOT_PLAIN = "astroanomaly_not_plain"  # in the meta of a table: names of the columns that it cannot have
-_MAX_YAML_BYTES = 2**20
 NO_PYARROW = "Parquet needs pyarrow: pip install 'astroanomaly[parquet]'"
 
 
@@ -53,7 +53,7 @@ def read_parquet(path: Path) -> Table:
     """
     with open_parquet(path) as file:
         plain = plain_columns(file.schema_arrow)
-        table = table_of_arrow(file.read(columns=plain))
+        table = table_of_arrow(file.read(columns=plain), str(path))
         kept = {name.partition(".")[0] for name in plain} | set(plain)
         table.meta[NOT_PLAIN] = [name for name in file.schema_arrow.names if name not in kept]
         return table
@@ -69,12 +69,13 @@ def plain_columns(schema: Any) -> list[str]:
     return found
 
 
-def table_of_arrow(arrow: Any) -> Table:
+def table_of_arrow(arrow: Any, where: str) -> Table:
     """Turn a table of Arrow into one of astropy; null values are masked."""
     import pyarrow as pa
     from astropy.table import Column, MaskedColumn, Table
 
-    table, by_astropy = Table(), _described_by_astropy(arrow.schema.metadata or {})
+    header = (arrow.schema.metadata or {}).get(b"table_meta_yaml", b"").decode("utf-8", "replace")  # of astropy
+    table, notes = Table(), column_notes(header, where)
     arrow = arrow.flatten()
     for name in arrow.column_names:
         column, about = arrow.column(name), arrow.schema.field(name).metadata or {}
@@ -90,54 +91,18 @@ def table_of_arrow(arrow: Any) -> Table:
             values = np.array([0 if value is None else value for value in column.to_pylist()], dtype=np.int64)
         elif values.dtype.kind == "O":
             values = np.array([False if value is None else bool(value) for value in values])
-        unit, ucd = by_astropy.get(name, ("", ""))
-        unit = about.get(b"unit", b"").decode("utf-8", "replace") or unit
-        ucd = about.get(b"ucd", b"").decode("utf-8", "replace") or ucd
+        unit, ucd = (
+            about.get(key.encode(), b"").decode("utf-8", "replace") or notes.get(name, {}).get(key)
+            for key in ("unit", "ucd")
+        )
         made = MaskedColumn(values, mask=nulls) if nulls.any() else Column(values)
         with contextlib.suppress(ValueError, TypeError):  # of a unit that astropy does not know
-            made.unit = unit or None
+            made.unit = unit
         if ucd:
             made.meta["ucd"] = ucd
         table[name] = made
-    for name in by_astropy:  # which writes a masked column as two
-        hidden = table[f"{name}.mask"] if {name, f"{name}.mask"} <= set(table.colnames) else None
-        if hidden is not None and f"{name}.mask" in by_astropy and hidden.dtype.kind == "b":
-            table[name] = MaskedColumn(table[name], mask=np.asarray(hidden))
-            table.remove_column(f"{name}.mask")
+    join_masks(table, notes)
     return table
-
-
-def _described_by_astropy(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, str]]:
-    """Return unit and UCD of the columns that astropy has described in the metadata; empty where it has none.
-
-    Only plain YAML is read: a tag makes no object.
-    """
-    import yaml
-
-    class Plain(yaml.SafeLoader):
-        """Takes what a tag holds as it is."""
-
-    def untagged(loader: Any, _: str, node: Any) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node)
-        return loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else str(node.value)
-
-    Plain.add_multi_constructor("!", untagged)
-    text = metadata.get(b"table_meta_yaml", b"")
-    if not 0 < len(text) <= _MAX_YAML_BYTES:
-        return {}
-    found = {}
-    with contextlib.suppress(yaml.YAMLError, RecursionError, ValueError, TypeError):
-        content = yaml.load(text, Loader=Plain)
-        columns = content.get("datatype") if isinstance(content, dict) else None
-        for column in columns if isinstance(columns, list) else ():
-            if isinstance(column, dict):
-                unit, meta = column.get("unit"), column.get("meta")
-                unit = unit.get("unit") if isinstance(unit, dict) else unit  # of a tagged unit
-                ucd = dict(meta or {}).get("ucd")  # !!omap is a list of pairs
-                texts = [text if isinstance(text, str) else "" for text in (unit, ucd)]
-                found[str(column.get("name"))] = (texts[0], texts[1])
-    return found
 
 
 def _is_plain(kind: Any) -> bool:

@@ -1,14 +1,19 @@
-"""The YAML with which astropy describes columns in ECSV and FITS: checked, for it may describe memory it has not."""
+"""The YAML with which astropy describes columns: checked, for it may describe memory it has not."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from astroanomaly.errors import UnreadableError
 
-__all__ = ["check_yaml", "serialized_columns"]
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["check_yaml", "column_notes", "join_masks", "serialized_columns"]
 
 _MAX_CHARACTERS = 2**20  # of the header of an ECSV table: some 10,000 columns
 _MAX_DEPTH = 50
@@ -78,6 +83,65 @@ def _is_plain(node: Any) -> bool:
         and isinstance(kind, yaml.ScalarNode)
         and _PLAIN_TYPES.fullmatch(kind.value) is not None
     )
+
+
+def column_notes(text: str, where: str) -> dict[str, dict[str, str]]:
+    """Return what YAML of astropy says of columns, by name: ``unit`` and ``ucd``, where there are such.
+
+    It is only read: whatever its tags say, no object is made.
+
+    Raises
+    ------
+    UnreadableError
+        As `check_yaml`.
+    """
+    import yaml
+
+    if not text:
+        return {}
+    check_yaml(text, where)
+    entries = _parts(yaml.compose(text, Loader=yaml.SafeLoader)).get("datatype")
+    found = {}
+    for entry in entries.value if isinstance(entries, yaml.SequenceNode) else ():
+        about = _parts(entry)
+        unit, ucd = about.get("unit"), _parts(about.get("meta")).get("ucd")
+        unit = _parts(unit).get("unit", unit)  # of a tagged unit
+        texts = {key: node.value for key, node in (("unit", unit), ("ucd", ucd)) if isinstance(node, yaml.ScalarNode)}
+        if isinstance(about.get("name"), yaml.ScalarNode):
+            found[about["name"].value] = texts
+    return found
+
+
+def _parts(node: Any) -> dict[str, Any]:
+    """Return the nodes of a mapping, or of a list of pairs, by their keys."""
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode):
+        return {key: part for pair in node.value if isinstance(pair, yaml.MappingNode) for key, part in _pairs(pair)}
+    return dict(_pairs(node)) if isinstance(node, yaml.MappingNode) else {}
+
+
+def _pairs(node: Any) -> list[tuple[str, Any]]:
+    return [(str(key.value), part) for key, part in node.value]
+
+
+def join_masks(table: Table, described: Collection[str]) -> None:
+    """Mask the columns that astropy has written as two, ``NAME`` and ``NAME.mask``; the masks go.
+
+    Parameters
+    ----------
+    table
+        The table, which is changed.
+    described
+        The columns that astropy has described.
+    """
+    from astropy.table import MaskedColumn
+
+    for name in described:
+        mask = f"{name}.mask"
+        if mask in described and {name, mask} <= set(table.colnames) and table[mask].dtype.kind == "b":
+            table[name] = MaskedColumn(table[name], mask=np.asarray(table[mask]))
+            table.remove_column(mask)
 
 
 def serialized_columns(comments: Iterable[str]) -> str:
