@@ -214,7 +214,7 @@ class FetchConfig:
         60.0, "most seconds between two tries, even if the service asks for more", flag="longest-wait"
     )
     keep: str = option(
-        "", "folder for what was fetched; empty: astroanomaly/fetched in your cache folder", metavar="DIR"
+        "", "folder for what was fetched; empty: ~/.cache/astroanomaly/fetched", metavar="DIR"
     )
     keep_gb: float = option(20.0, "gigabytes that folder may hold; what was not used for longest goes first")
     refresh: bool = option(False, "fetch anew what is kept")

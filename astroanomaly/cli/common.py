@@ -120,7 +120,7 @@ def choice_flags(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--top", type=count, metavar="N", help="the N highest scores (default: 100)")
     which.add_argument("--threshold", type=float, metavar="P", help="all whose probability is at least P")
-    which.add_argument("--labelled", metavar="LABEL", help="all that were given this label, as in anomaly")
+    which.add_argument("--labelled", metavar="LABEL", help="all with this label; anomalies: with any but nominal")
     which.add_argument("--ids", type=Path, metavar="FILE", help="these objects: a text file with one id in each line")
     merge_flag(parser, "merge duplicates within")
 
@@ -189,6 +189,16 @@ def say_unfinished(session: Session) -> None:
     later = session.unfinished_round
     if later is not None:
         say(f"round {later.number} has not scored all objects yet (`astroanomaly score {session.path}` goes on)")
+    if session.is_scored:
+        last = session.last_round
+        learnt, given = (
+            session.labels.labelled(until=last.last_event, draws=last.audit_draws),
+            session.labels.labelled(),
+        )
+        newer = len(set(zip(given.ids, given.classes, strict=True)) - set(zip(learnt.ids, learnt.classes, strict=True)))
+        if newer:
+            say(f"{many(newer, 'label')} newer than round {last.number}, whose scores these are: `astroanomaly train "
+                f"{session.path}` learns from them")  # fmt: skip
 
 
 def say_missing_caches(session: Session) -> None:

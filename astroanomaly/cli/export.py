@@ -33,7 +33,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         metavar="P",
         help="all whose probability is at least P; calibrated only with a labelled audit set",
     )
-    which.add_argument("--labelled", metavar="LABEL", help="all that were given this label, as in anomaly")
+    which.add_argument("--labelled", metavar="LABEL", help="all with this label; anomalies: with any but nominal")
     which.add_argument("--all", action="store_true", help="the scores of all objects, however many; none are merged")
     parser.add_argument(
         "--survey", type=Path, metavar="FOLDER", help="with --all: of a survey scored by `score --source` instead"

@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="files, folders or addresses")
     parser.add_argument(
-        "--out", type=Path, metavar="CACHE", help="folder of the new cache; not needed with what stops before cutting"
+        "--out", type=Path, metavar="CACHE", help="folder of the new cache; not needed with --dry-run or --preview"
     )
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
     parser.add_argument("--compression", choices=["gzip"], help="compress the pixels (then no memory map)")
@@ -51,7 +51,7 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
         help=f"the picture of --preview: .png, .svg or .pdf (default: {_PREVIEW_FILE})",
     )
     parser.add_argument(
-        "--retry-failed", action="store_true", help="read objects again that failed, but for those without coverage"
+        "--retry-failed", action="store_true", help="try objects that failed once more, but not those without coverage"
     )
     workers_flag(parser)
     scheduler_flag(parser)

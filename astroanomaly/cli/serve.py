@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--address",
         default="127.0.0.1",
         metavar="IP",
-        help="address to listen on; other computers reach any but this computer's own (default: 127.0.0.1)",
+        help="address to listen on (default: 127.0.0.1, which this computer alone reaches; 0.0.0.0: others too)",
     )
     parser.add_argument(
         "--allow-websocket-origin",

@@ -36,6 +36,7 @@ __all__ = ["describe", "export", "origin", "ranker_origin", "round_origin", "sel
 _log = logging.getLogger(__name__)
 
 _DEFAULT_TOP = 100  # what is exported when nobody says how much
+ANOMALIES = "anomalies"  # of every label class but nominal
 _NOT_CALIBRATED = "that takes an audit set, labelled blind, with anomalies in it (`astroanomaly audit SESSION N`)"
 
 
@@ -93,10 +94,7 @@ def selected(
     only = None if only is None else as_ids(only, "ids")
     if threshold is not None and not 0 < as_number(threshold, "threshold") < 1:
         raise ConfigError(f"threshold={threshold}: expected a probability between 0 and 1")
-    if labelled is not None and as_text(labelled, "labelled") not in session.classes:
-        raise LabelError(
-            f"{labelled!r} is no label class{nearest(labelled, session.classes)} (known: {', '.join(session.classes)})"
-        )
+    wanted = () if labelled is None else _label_classes(session, as_text(labelled, "labelled"))
     consensus = session.labels.current()
     if session.is_scored:
         ids, log_odds = session.last_round.read_scores(session.objects)
@@ -113,7 +111,7 @@ def selected(
         chosen, merge_radius_arcsec = list(dict.fromkeys(only)), 0.0
         session.objects.rows(chosen)
     elif labelled is not None:
-        rows = [k for k, i in enumerate(ids) if i in consensus and consensus[i].label == labelled]
+        rows = [k for k, i in enumerate(ids) if i in consensus and consensus[i].label in wanted]
         chosen = [ids[k] for k in sorted(rows, key=lambda k: (-np.nan_to_num(scores[k], nan=-np.inf), ids[k]))]
     else:
         free = np.ones(len(ids), bool)
@@ -141,6 +139,16 @@ def selected(
     if merge_radius_arcsec == 0:
         return table
     return name_merged(table, distinct.duplicates) if distinct else merge_duplicates(table, merge_radius_arcsec)
+
+
+def _label_classes(session: SessionFolder, labelled: str) -> tuple[str, ...]:
+    """Return the label classes that somebody means: one of them, or all kinds of anomalies."""
+    if labelled in session.classes:
+        return (labelled,)
+    if labelled == ANOMALIES:
+        return tuple(name for name in session.classes if name != NOMINAL)
+    known = [*session.classes, ANOMALIES]
+    raise LabelError(f"{labelled!r} is no label class{nearest(labelled, known)} (known: {', '.join(known)})")
 
 
 def _calibrated(session: SessionFolder, *, needed: bool) -> Forecast | None:

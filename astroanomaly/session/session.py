@@ -824,7 +824,7 @@ class Session(SessionFolder):
             All objects whose probability is at least this, and those labelled as anomalies. Without a labelled audit
             set it is 1 / (1 + exp(-score)), which is not calibrated.
         labelled
-            All objects with this label.
+            All objects with this label; ``anomalies``: with any label but ``nominal``.
         merge_radius_arcsec
             Objects closer than this are merged into one row; 0 keeps all.
         overwrite

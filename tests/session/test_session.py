@@ -9,6 +9,7 @@ from astropy.table import QTable
 
 from astroanomaly import Cache, Session
 from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.cli import main
 from astroanomaly.errors import (
     BandError,
     CheckpointError,
@@ -198,6 +199,33 @@ def test_own_label_classes_are_ranked_each(tmp_path):
         assert np.isfinite(table["log_odds_ring"]).all()
         assert np.isnan(table["log_odds_arc"]).all()
         np.testing.assert_allclose(table["score"], -table["log_odds_nominal"])
+
+
+def test_anomalies_are_all_classes_but_nominal(tmp_path):
+    made = Session.create(tmp_path / "s", make_cache(tmp_path / "c"), settings=TINY, classes=["ring"])
+    made.label(["o000", "o010"], "ring")
+    made.label(["o020"], "anomaly")
+    made.label(["o001", "o002"], "nominal")
+    assert sorted(made.export(tmp_path / "a.csv", labelled="anomalies")["object_id"]) == ["o000", "o010", "o020"]
+    assert sorted(made.export(tmp_path / "b.csv", labelled="anomaly")["object_id"]) == ["o020"]
+    own = Session.create(tmp_path / "t", tmp_path / "c", settings=TINY, classes=["anomalies"])
+    own.label(["o000"], "anomalies")
+    own.label(["o010"], "anomaly")
+    assert list(own.export(tmp_path / "c.csv", labelled="anomalies")["object_id"]) == ["o000"]  # the session's own
+
+
+def test_labels_newer_than_the_scores_are_counted(session, tmp_path, capsys):
+    session.train("probe")
+    export = ["export", str(session.path), "--overwrite", "--out", str(tmp_path / "a.csv")]
+    main(export)
+    assert "newer than" not in capsys.readouterr().out
+    session.label(["o030", "o031"], "nominal", annotator="ann")
+    session.label(["o000"], "nominal", annotator="ann")  # another label than the round has learnt from
+    main(export)
+    assert "3 labels newer than round 1, whose scores these are" in capsys.readouterr().out
+    session.train("probe")
+    main(export)
+    assert "newer than" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("ranker", ["tuned", "fixmatch", "supervised"])
