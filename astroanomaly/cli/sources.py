@@ -13,16 +13,27 @@ __all__ = ["add"]
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Say what the command does; it has no flags."""
+    """Add the argument, and what the command does."""
     parser.set_defaults(run=_sources)
+    parser.add_argument("names", nargs="*", metavar="SOURCE", help="show the options of these sources only")
 
 
 def _sources(arguments: argparse.Namespace) -> None:
     registry = load_plugins()
-    for source in registry.sources.values():
+    for name in arguments.names:
+        source = registry.source(name)
         say(f"{source.name}: {source.summary}  [{registry.packages['source', source.name]}]")
         show_table("", ["option", "default", "meaning"], describe_options(source.Options))
         say()
+    if arguments.names:
+        return
+    show_table(
+        "sources",
+        ["name", "what it does", "package"],
+        [(s.name, s.summary, registry.packages["source", s.name]) for s in registry.sources.values()],
+    )
+    say("options of a source: `astroanomaly sources NAME`, or `astroanomaly ingest NAME --help`")
+    say()
     rankers = registry.rankers.values()
     show_table(
         "rankers",
