@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--ranker",
         default=DEFAULT_RANKER,
         metavar="NAME",
-        help=f"auto, active-search, probe, tuned, fixmatch, cold or another of `astroanomaly sources` (default: {DEFAULT_RANKER})",
+        help="auto, active-search, probe, tuned, fixmatch, cold or another of `astroanomaly sources` (default: auto)",
     )
     parser.add_argument(
         "--iterations", type=count, metavar="N", help="training steps of this round (tuned, fixmatch, supervised)"
