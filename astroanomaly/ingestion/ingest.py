@@ -22,6 +22,7 @@ from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.fetch import Traffic, down_hosts, traffic, using
 from astroanomaly.hookspecs import DescribingSource, Source
 from astroanomaly.ingestion.plan import complete_facts, make_plan, refuse_other_request, refuse_strange_folder
+from astroanomaly.ingestion.record import begin_record
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.retry import failed_tasks
 from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tasks
@@ -146,12 +147,18 @@ def ingest_steps(
 ) -> Generator[Progress, None, IngestReport]:
     """As `ingest`, as a generator of progress reports that returns an `IngestReport`."""
     began = time.time()
-    with hold_folder(Path(out)), connect(scheduler, workers) as cluster:
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(begin_record(request, scheduler, Path(out)))
+        request = replace(request, fetch=run.fetch)
+        stack.enter_context(hold_folder(Path(out)))
+        cluster = stack.enter_context(connect(scheduler, workers))
         context, planning = yield from plan_ingest(request, Path(out))
         if cluster is not None:
             context = replace(context, out=context.out.absolute())  # workers may be elsewhere
         report = yield from _run(context, cluster or workers, request.retry_failed)
         load_index(context.out)
+        if run.fetch.record:
+            run.note(cut=report.cut, failed=report.failed, digest=Cache.open(context.out).digest())
     return replace(report, traffic=planning + report.traffic, seconds=time.time() - began)
 
 
@@ -214,7 +221,7 @@ def plan_ingest(request: SourceRequest, out: Path) -> Generator[Progress, None, 
 def dry_run(request: SourceRequest) -> DryRun:
     """Plan an ingest and say what it would do. No cache is written; what planning fetches is kept."""
     before = traffic()
-    with using(request.fetch), request.stored_for_now() as stored:
+    with begin_record(request) as run, using(run.fetch), request.stored_for_now() as stored:
         plan = stored.plan()
         tasks = list(plan)
     planned = plan if isinstance(plan, Plan) else Plan(tasks)
@@ -232,7 +239,7 @@ def describe(request: SourceRequest) -> Sequence[Fact]:
     """
     if not isinstance(request.source, DescribingSource):
         raise ConfigError(f"the source {request.source.name} cannot say what its archives have")
-    with using(request.fetch):
+    with begin_record(request) as run, using(run.fetch):
         return request.source.describe(request.options)
 
 

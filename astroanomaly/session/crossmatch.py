@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from astroanomaly.arguments import as_mapping
 from astroanomaly.config import FetchConfig, build, nearest
 from astroanomaly.errors import CatalogError, ConfigError, FetchError, PluginError, UnreadableError
 from astroanomaly.fetch import each, using
+from astroanomaly.fetch.recording.run import recorded
 from astroanomaly.hookspecs import CrossmatchService
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Failure, Progress
@@ -159,19 +161,22 @@ def crossmatch_steps(
     placed = _Objects([ids[k] for k in there], ra[there], dec[there])
     matched: dict[str, int] = {}
     failures: dict[str, tuple[Failure, ...]] = {}
-    for name, catalog in catalogs.items():
-        if isinstance(catalog, Path | GivenTable):
-            yield Progress(f"matching with {name}", 0, len(placed.ids))
-            nearest_ones = nearest_in_catalog(catalog, placed.ra, placed.dec, radius_arcsec)
-            about = file_state(catalog) if isinstance(catalog, Path) else {"table": catalog.digest}
-            found = _results(name, None, placed.ids, nearest_ones, radius_arcsec, about)
-            put_known(session.path, found)
-            yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids))
-            failed: list[Failure] = []
-        else:
-            found, failed = yield from _ask(session.path, catalog, placed, radius_arcsec, config)
-        matched[name] = sum(one.matches > 0 for one in found.objects.values())
-        failures[name] = (*nowhere, *failed)
+    asked = {"crossmatch": list(catalogs), "radius_arcsec": radius_arcsec}
+    with recorded(config, lambda _: asked) as run:
+        for name, catalog in catalogs.items():
+            if isinstance(catalog, Path | GivenTable):
+                yield Progress(f"matching with {name}", 0, len(placed.ids))
+                nearest_ones = nearest_in_catalog(catalog, placed.ra, placed.dec, radius_arcsec)
+                about = file_state(catalog) if isinstance(catalog, Path) else {"table": catalog.digest}
+                found = _results(name, None, placed.ids, nearest_ones, radius_arcsec, about)
+                put_known(session.path, found)
+                yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids))
+                failed: list[Failure] = []
+            else:
+                found, failed = yield from _ask(session.path, catalog, placed, radius_arcsec, run.fetch)
+            matched[name] = sum(one.matches > 0 for one in found.objects.values())
+            failures[name] = (*nowhere, *failed)
+        run.note(matched=matched, failed={name: Counter(one.reason for one in some) for name, some in failures.items()})
     return CrossmatchReport(_table(session, ids, objects, failures), matched, failures)
 
 
