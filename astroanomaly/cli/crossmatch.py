@@ -12,6 +12,7 @@ import numpy as np
 from astroanomaly.cli.common import choice_flags, chosen, many, say_unfinished
 from astroanomaly.cli.flags import add_flags, given_options
 from astroanomaly.cli.progress import follow
+from astroanomaly.cli.source_flags import tell_of_record
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import FetchError
@@ -47,11 +48,10 @@ def _crossmatch(arguments: argparse.Namespace) -> None:
         check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
     session = Session.open(arguments.session)
     say_unfinished(session)
-    steps = session.crossmatch_steps(
-        arguments.catalogs, radius=arguments.radius, **chosen(arguments),
-        fetch=given_options(arguments, FetchConfig, prefix="fetch"),
-    )  # fmt: skip
-    report = follow(steps)
+    fetch = given_options(arguments, FetchConfig, prefix="fetch")
+    steps = session.crossmatch_steps(arguments.catalogs, radius=arguments.radius, **chosen(arguments), fetch=fetch)
+    with tell_of_record(fetch):
+        report = follow(steps)
     table = report.table
     if arguments.out is not None:
         write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="crossmatch")
