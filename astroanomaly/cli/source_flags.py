@@ -74,6 +74,6 @@ def tell_of_record(fetch: Mapping[str, Any]) -> Iterator[None]:
         if new and (folder / ABOUT).is_file():
             requests, nbytes = size_of_record(folder)
             say(
-                f"record: {many(requests, 'request')}, {nbytes / 1e6:.3g} MB in {folder}. Passwords, tokens and cookies are hidden; "
-                "your positions and tables are in it. Look through it before you hand it on"
+                f"record: {many(requests, 'request')}, {nbytes / 1e6:.3g} MB in {folder}. Passwords, tokens and "
+                "cookies are hidden; your positions and tables are in it. Look through it before you hand it on"
             )

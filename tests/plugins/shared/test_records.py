@@ -1,0 +1,139 @@
+"""A record of what an archive was asked gives the same cache where the archive is not: for every archive source."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from urllib.parse import quote, quote_plus
+
+import pytest
+from astropy import units as u
+from astropy.table import Table
+
+from astroanomaly import Cache, ConfigError, FetchError, ingest
+from astroanomaly_plugins.euclid import esa_client
+from astroanomaly_plugins.euclid.source import EuclidSource
+from astroanomaly_plugins.hips import service as hips_service
+from astroanomaly_plugins.hips.source import HipsSource
+from astroanomaly_plugins.hst.source import HstSource
+from astroanomaly_plugins.surveys.legacy import LegacySource
+from astroanomaly_plugins.surveys.panstarrs import PanstarrsSource
+from astroanomaly_plugins.surveys.skymapper import SkyMapperSource
+from astroanomaly_plugins.vo.source import VoSource
+from servers.base import Answer
+from servers.euclid import EuclidServer
+from servers.hips import HipsServer, HipsSurvey
+from servers.hst import served
+from servers.hst_sky import place
+from servers.irsa import BucketServer, IrsaServer
+from servers.surveys import LegacyServer, PanstarrsServer, SkyMapperServer, SurveySky
+from servers.vo import VoServer
+from servers.vo_sky import make_sky
+
+QUICK = {"first_wait_s": 0.01, "longest_wait_s": 0.1, "attempts": 3, "timeout_s": 10}
+PASSWORD = "open sesame"
+TOKEN = "s3cret/of+the=test"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_clients(monkeypatch):
+    """Let every run ask anew what clients keep of a service as long as the program runs."""
+    monkeypatch.setattr(esa_client, "_clients", {})
+    yield
+    hips_service._first.clear()
+
+
+@pytest.fixture(scope="module")
+def survey_sky():
+    return SurveySky(("g", "r"), 0.262)
+
+
+@pytest.fixture(scope="module")
+def vo_sky(tmp_path_factory):
+    return make_sky(tmp_path_factory.mktemp("vo"), n_objects=4)
+
+
+def sky_table(sky):
+    ra, dec = sky.places([60.0, 200.0, 320.0], [60.0, 150.0, 200.0])
+    return Table({"object_id": ["a", "b", "c", "far"], "ra": [*ra, 10.0], "dec": [*dec, -40.0], "note": [*"xyz", "far"]})
+
+
+@contextmanager
+def archive(name, request):
+    """Start the servers of an archive; give its source, a request for a few objects, and the servers."""
+    with ExitStack() as stack:
+        if name.startswith("euclid"):
+            mer = request.getfixturevalue("mer")
+            catalog = Table.read(mer.folder / "sky" / "catalogue.ecsv")[:6]
+            options = {"via": name.partition(" ")[2], "bands": ("VIS", "H"), "size": "32", "catalog": catalog}
+            servers = [EuclidServer(mer)] if "esa" in name else [IrsaServer(mer), BucketServer(mer)]
+            for server in servers:
+                stack.enter_context(server)
+            names = ["ASTROANOMALY_EUCLID_SERVER"] * ("esa" in name) or ["ASTROANOMALY_IRSA_SERVER", "AWS_ENDPOINT_URL_S3"]
+            for variable, server in zip(names, servers, strict=True):
+                request.getfixturevalue("monkeypatch").setenv(variable, server.url)
+            yield EuclidSource(), options, servers
+        elif name.startswith("hst"):
+            via = name.partition(" ")[2]
+            servers = [*stack.enter_context(served(via)).values()]
+            rows = [(f"s{number}", *place(*shift)) for number, shift in enumerate([(4.0, 3.0), (-6.0, 5.0)])]
+            options = {
+                "catalog": Table(rows=rows, names=["object_id", "ra", "dec"]), "size": 2 * u.arcsec, "bands": ["F814W"],
+                "via": via, "proposal": [] if via == "mast" else ["9822"], "exposures": "deepest",
+            }  # fmt: skip
+            yield HstSource(), options, servers
+        elif name == "vo":
+            sky = request.getfixturevalue("vo_sky")
+            server = stack.enter_context(VoServer(sky.products))
+            options = {"service": f"{server.url}/sia2", "size": "24", "catalog": sky.catalog, "bands": ("r",)}
+            yield VoSource(), options, [server]
+        elif name == "hips":
+            sky = request.getfixturevalue("survey_sky")
+            planes = {"CDS/P/SIM/red": HipsSurvey(((sky.pixels["r"], sky.wcs),))}
+            server = stack.enter_context(HipsServer(planes))
+            options = {
+                "survey": ("CDS/P/SIM/red",), "size": "6arcsec", "pixels": 24, "mirror": (server.endpoint,),
+                "catalog": sky_table(sky),
+            }  # fmt: skip
+            yield HipsSource(), options, [server]
+        else:
+            sky = request.getfixturevalue("survey_sky")
+            exposures = {f"long-{band}": (sky, band, 100.0, 1.3) for band in sky.bands}
+            source, server = {
+                "legacy": (LegacySource, lambda: LegacyServer(sky)),
+                "panstarrs": (PanstarrsSource, lambda: PanstarrsServer(sky)),
+                "skymapper": (SkyMapperSource, lambda: SkyMapperServer(exposures)),
+            }[name]
+            started = stack.enter_context(server())
+            address = getattr(started, "address", started)
+            options = {"size": 24, "bands": ("g", "r"), "server": address, "catalog": sky_table(sky)}
+            yield source(), options, [started]
+
+
+ARCHIVES = ("euclid esa", "euclid irsa", "hst mast", "hst s3", "hst esa", "vo", "hips", "legacy", "panstarrs", "skymapper")
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_a_record_gives_the_same_cache_without_the_archive(name, request, tmp_path):
+    with archive(name, request) as (source, options, servers):
+        servers[-1].misbehave("500", 1)  # a trouble that passes is part of it
+        first = ingest(source, out=tmp_path / "first", fetch={**QUICK, "record": str(tmp_path / "record")}, **options)
+        assert len(first)
+        asked = [server.count() for server in servers]
+        hips_service._first.clear()
+        esa_client._clients.clear()
+        again = ingest(source, out=tmp_path / "again", fetch={"replay": str(tmp_path / "record")})
+        assert [server.count() for server in servers] == asked
+    about = json.loads((tmp_path / "record" / "record.json").read_text())
+    assert again.digest() == first.digest() == about["outcome"]["digest"]
+    assert sorted((one.object_id, one.reason, one.kind) for one in again.failures) == sorted(
+        (one.object_id, one.reason, one.kind) for one in first.failures
+    )
+    said = [json.loads(path.read_text()) for path in (tmp_path / "record" / "exchanges").glob("*.json")]
+    here = [one for one in said if "//127.0.0.1" in one["request"]["url"]]  # astroquery asks ESA for news when imported
+    assert len(here) == sum(asked)  # every request, and no other
+    assert 500 in {one["answer"]["status"] for one in said}
+    assert about["finished"] and not about["error"]
