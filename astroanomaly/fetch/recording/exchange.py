@@ -24,6 +24,7 @@ _MAX_REQUEST_BYTES = 2**28
 _MAX_ANSWER_BYTES = 2**31
 _MAX_EXCHANGES = 1_000_000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_CACHE_BREAKER = re.compile(rb"(?i)cache[-_]?breaker(?:%[0-9a-f]{2}|[^\w%])*[\w-]+")  # astroquery adds a random word
 _NAME = re.compile(r"\d{20}-\d{1,10}-\d{1,10}\.json")
 
 
@@ -76,7 +77,7 @@ class Exchange:
 
 
 def identity(method: str, url: str, headers: Headers, body: bytes | None) -> str:
-    """Return a digest of a request: method, address, range of bytes, and body but for the marks between its parts."""
+    """Return a digest of a request: method, address, range of bytes, and body but for random words in it."""
     parts = urlsplit(url)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme.lower(), 0)
     where = f"{parts.scheme.lower()}://{(parts.hostname or '').lower()}:{port}{parts.path or '/'}?{parts.query}"
@@ -85,6 +86,7 @@ def identity(method: str, url: str, headers: Headers, body: bytes | None) -> str
     mark = re.search(r'boundary="?([^";]+)', values.get("content-type", ""))
     if mark:
         body = body.replace(mark[1].encode(), b"boundary")
+    body = _CACHE_BREAKER.sub(b"", body)
     digest = hashlib.sha256()
     for part in (method.upper().encode(), where.encode(), values.get("range", "").encode(), body):
         digest.update(len(part).to_bytes(8, "big") + part)

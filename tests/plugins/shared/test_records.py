@@ -58,7 +58,9 @@ def vo_sky(tmp_path_factory):
 
 def sky_table(sky):
     ra, dec = sky.places([60.0, 200.0, 320.0], [60.0, 150.0, 200.0])
-    return Table({"object_id": ["a", "b", "c", "far"], "ra": [*ra, 10.0], "dec": [*dec, -40.0], "note": [*"xyz", "far"]})
+    return Table(
+        {"object_id": ["a", "b", "c", "far"], "ra": [*ra, 10.0], "dec": [*dec, -40.0], "note": [*"xyz", "far"]}
+    )
 
 
 @contextmanager
@@ -72,7 +74,10 @@ def archive(name, request):
             servers = [EuclidServer(mer)] if "esa" in name else [IrsaServer(mer), BucketServer(mer)]
             for server in servers:
                 stack.enter_context(server)
-            names = ["ASTROANOMALY_EUCLID_SERVER"] * ("esa" in name) or ["ASTROANOMALY_IRSA_SERVER", "AWS_ENDPOINT_URL_S3"]
+            names = ["ASTROANOMALY_EUCLID_SERVER"] * ("esa" in name) or [
+                "ASTROANOMALY_IRSA_SERVER",
+                "AWS_ENDPOINT_URL_S3",
+            ]
             for variable, server in zip(names, servers, strict=True):
                 request.getfixturevalue("monkeypatch").setenv(variable, server.url)
             yield EuclidSource(), options, servers
@@ -113,7 +118,18 @@ def archive(name, request):
             yield source(), options, [started]
 
 
-ARCHIVES = ("euclid esa", "euclid irsa", "hst mast", "hst s3", "hst esa", "vo", "hips", "legacy", "panstarrs", "skymapper")
+ARCHIVES = (
+    "euclid esa",
+    "euclid irsa",
+    "hst mast",
+    "hst s3",
+    "hst esa",
+    "vo",
+    "hips",
+    "legacy",
+    "panstarrs",
+    "skymapper",
+)
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
