@@ -79,14 +79,14 @@ class Secrets:
         """Return a text without secrets, names of users and the path of the home folder."""
         text = self._values_in(text)
         for name in sorted(self._names, key=len, reverse=True):
-            text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", HIDDEN, text)
+            text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", "x" * len(name), text)
         if len(self._home) > 1:
             text = re.sub(rf"{re.escape(self._home)}(?=[/\s'\",:;)]|$)", "~", text)
         return re.sub(r"(?<=://)[^\s/@'\"]+@", f"{HIDDEN}@", text)
 
     def _values_in(self, text: str) -> str:
         for form in self._forms:
-            text = text.replace(form, HIDDEN)
+            text = text.replace(form, "x" * len(form))  # as in answers, from which clients make addresses
         return text
 
     def url(self, url: str) -> str:
@@ -134,11 +134,11 @@ class Secrets:
                 shown.append((name, self._values_in(value)))
                 continue
             if _SECRET_NAME.search(name):
-                self._learn_header(value)
+                self._learn_header(name, value)
             shown.append((name, HIDDEN))
         return shown
 
-    def _learn_header(self, value: str) -> None:
+    def _learn_header(self, header: str, value: str) -> None:
         word, _, rest = value.partition(" ")
         self.learn(rest if word.lower() in ("basic", "bearer", "token", "digest") else value)
         if word.lower() == "basic":
@@ -148,8 +148,9 @@ class Secrets:
                 return
             self.learn_name(user)
             self.learn(password)
-        for part in value.split(";"):  # a cookie
-            self.learn(part.partition("=")[2])
+        elif "cookie" in header.lower():
+            for part in value.split(";"):
+                self.learn(part.partition("=")[2])
 
     def came(self, headers: Iterable[tuple[str, str]]) -> Headers:
         """Return the headers of an answer without secrets."""
@@ -165,7 +166,7 @@ class Secrets:
             elif name.lower() == "link":
                 value = re.sub(r"<([^>]*)>", lambda match: f"<{self.url(match[1])}>", value)
             elif _SECRET_NAME.search(name):
-                self._learn_header(value)
+                self._learn_header(name, value)
                 value = HIDDEN
             shown.append((name, self._values_in(value)))
         return shown
