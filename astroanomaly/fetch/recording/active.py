@@ -7,14 +7,13 @@ import functools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import ConfigError
-
-if TYPE_CHECKING:
-    from astroanomaly.fetch.recording.recorder import Recorder
-    from astroanomaly.fetch.recording.replayer import Replayer
+from astroanomaly.fetch.recording.answering import answer
+from astroanomaly.fetch.recording.listening import listen
+from astroanomaly.fetch.recording.recorder import Recorder
+from astroanomaly.fetch.recording.replayer import Replayer
 
 __all__ = ["as_configured"]
 
@@ -65,26 +64,18 @@ def as_configured(config: FetchConfig) -> Iterator[None]:
 
 def _begin(config: FetchConfig, stack: contextlib.ExitStack) -> None:
     if config.record:
-        from astroanomaly.fetch.recording.listening import listen
-
         stack.enter_context(listen(_recorder(config.record, config.record_mb)))
     else:
-        from astroanomaly.fetch.recording.answering import answer
-
         stack.enter_context(answer(_replayer(config.replay, config.keep)))
 
 
 @functools.lru_cache(maxsize=1)
 def _recorder(folder: str, most_mb: float) -> Recorder:
     """Make the recorder of this process; it knows the secrets of earlier blocks of the run."""
-    from astroanomaly.fetch.recording.recorder import Recorder
-
     return Recorder(Path(folder), int(most_mb * 1e6))
 
 
 @functools.lru_cache(maxsize=1)
 def _replayer(folder: str, notes: str) -> Replayer:
     """Read a record once for all blocks of a run in this process."""
-    from astroanomaly.fetch.recording.replayer import Replayer
-
     return Replayer(Path(folder), Path(notes))

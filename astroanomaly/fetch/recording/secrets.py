@@ -51,7 +51,7 @@ class Secrets:
         for name, value in (os.environ if environment is None else environment).items():
             if name.lower().endswith("_proxy"):
                 self.url(value)
-            elif _SECRET_NAME.search(name) and "/" not in value:  # a path names a file with secrets: no secret itself
+            elif _SECRET_NAME.search(name) and not os.path.exists(value):  # a file with secrets is no secret itself
                 self.learn(value)
             elif _USER_NAME.search(name) and name.upper() not in ("USER", "USERNAME"):
                 self.learn_name(value)
