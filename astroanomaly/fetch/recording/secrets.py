@@ -46,7 +46,7 @@ class Secrets:
         self._lock = threading.Lock()
         self._forms: tuple[str, ...] = ()  # of all secrets, the longest first
         self._values: set[str] = set()
-        self._names: set[str] = set()
+        self._names: tuple[str, ...] = ()  # of users, the longest first
         self.hits = 0
         for name, value in (os.environ if environment is None else environment).items():
             if name.lower().endswith("_proxy"):
@@ -70,15 +70,16 @@ class Secrets:
     def learn_name(self, value: str) -> None:
         """Hide the name of a user from now on, where it is a word of its own in a text or an answer."""
         value = value.strip()
-        if len(value) >= _SHORTEST_NAME and value != HIDDEN:
-            self._names.add(value)
+        if len(value) >= _SHORTEST_NAME and value != HIDDEN and value not in self._names:
+            with self._lock:
+                self._names = tuple(sorted({*self._names, value}, key=len, reverse=True))
 
     # ------------------------------------------------------------------------------------------------------- of texts
 
     def text(self, text: str) -> str:
         """Return a text without secrets, names of users and the path of the home folder."""
         text = self._values_in(text)
-        for name in sorted(self._names, key=len, reverse=True):
+        for name in self._names:
             text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", "x" * len(name), text)
         if len(self._home) > 1:
             text = re.sub(rf"{re.escape(self._home)}(?=[/\s'\",:;)]|$)", "~", text)
@@ -208,7 +209,7 @@ class Secrets:
             if found in body:
                 self.hits += body.count(found)
                 body = body.replace(found, b"x" * len(found))
-        for name in sorted(self._names, key=len, reverse=True):
+        for name in self._names:
             word = re.escape(name.encode())
             body, hits = re.subn(rb"(?<![\w.-])" + word + rb"(?![\w.-])", b"x" * len(name.encode()), body)
             self.hits += hits
