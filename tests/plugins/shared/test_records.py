@@ -2,22 +2,26 @@
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 from astropy import units as u
 from astropy.table import Table
 
-from astroanomaly import Cache, ingest
+from astroanomaly import FetchError, ingest
+from astroanomaly.ingestion import workers
 from astroanomaly_plugins.euclid import esa_client
 from astroanomaly_plugins.euclid.source import EuclidSource
 from astroanomaly_plugins.hips import service as hips_service
 from astroanomaly_plugins.hips.source import HipsSource
 from astroanomaly_plugins.hst.source import HstSource
+from astroanomaly_plugins.surveys import survey
 from astroanomaly_plugins.surveys.legacy import LegacySource
 from astroanomaly_plugins.surveys.panstarrs import PanstarrsSource
 from astroanomaly_plugins.surveys.skymapper import SkyMapperSource
@@ -224,29 +228,41 @@ def assert_nowhere(secret, folder):
         assert not [form for form in forms if form in path.name.encode()]
 
 
-def test_the_command_records_with_several_processes_and_replays(survey_sky, tmp_path):
-    def run(*words):
-        command = [sys.executable, "-m", "astroanomaly", "ingest", "legacy", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+def test_several_processes_record_and_replay(survey_sky, monkeypatch, tmp_path):
+    monkeypatch.setattr(survey, "_OBJECTS_PER_TASK", 2)
+    monkeypatch.setattr(workers, "_BATCH_BYTES", 1)
+    record = str(tmp_path / "record")
+    with LegacyServer(survey_sky) as server:
+        options = {"size": 24, "bands": ("g", "r"), "server": server.address, "catalog": sky_table(survey_sky)}
+        first = ingest("legacy", out=tmp_path / "first", workers=2, fetch={**QUICK, "record": record}, **options)
+        asked = server.count()
+    names = [path.name for path in (tmp_path / "record" / "exchanges").glob("*.json")]
+    assert len(names) == asked
+    assert {name.split("-")[1] for name in names} - {f"{os.getpid():07d}"}  # not this process, which makes the plan
+    again = ingest("legacy", out=tmp_path / "again", workers=2, fetch={"replay": record})
+    assert again.digest() == first.digest()
+    said = r"had no answer there; the first: not in the record .*/record: GET http.*size=32"
+    with pytest.raises(FetchError, match=said):
+        ingest("legacy", out=tmp_path / "other", workers=2, fetch={"replay": record}, size=32)
 
-    ra, dec = survey_sky.places([60.0] * 40, [60.0 + 4 * k for k in range(40)])
-    table = Table({"object_id": [f"o{k}" for k in range(40)], "ra": ra, "dec": dec})
-    table.write(tmp_path / "objects.ecsv")
+
+def test_the_command_says_what_it_recorded_and_the_record_is_a_test(survey_sky, tmp_path):
+    sky_table(survey_sky).write(tmp_path / "objects.ecsv")
     record = tmp_path / "record"
     with LegacyServer(survey_sky) as server:
         words = ["--catalog", tmp_path / "objects.ecsv", "--size", 24, "--bands", "g,r", "--server", server.address]
-        done = run(*words, "--out", tmp_path / "first", "--workers", 2, "--record", record)
+        words += ["--out", tmp_path / "cache", "--workers", 1, "--record", record]
+        done = program("astroanomaly", "ingest", "legacy", *words)
         assert done.returncode == 0, done.stderr
         assert f"record: {server.count()} requests, " in done.stdout
-    again = run("--replay", record, "--out", tmp_path / "again", "--workers", 2)
-    assert again.returncode == 0, again.stderr
-    assert Cache.open(tmp_path / "again").digest() == Cache.open(tmp_path / "first").digest()
     about = json.loads((record / "record.json").read_text())
     assert about["command"][:4] == ["ingest", "legacy", "--catalog", str(tmp_path / "objects.ecsv")]
     assert (record / about["request"]["options"]["catalog"]).read_bytes() == (tmp_path / "objects.ecsv").read_bytes()
-    other = run("--replay", record, "--out", tmp_path / "other", "--size", 32)
-    assert other.returncode == 2
-    assert (
-        "is not the run that was recorded: 40 of its requests had no answer there; the first: not in the"
-        in other.stderr
-    )
+    test = Path(__file__).with_name("test_given_record.py")
+    done = program("pytest", "-q", "-n", "0", test, env={**os.environ, "ASTROANOMALY_REPLAY": str(record)})
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def program(*words, env=None):
+    command = [sys.executable, "-m", *map(str, words)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
