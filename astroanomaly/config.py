@@ -213,17 +213,20 @@ class FetchConfig:
     longest_wait_s: float = option(
         60.0, "most seconds between two tries, even if the service asks for more", flag="longest-wait"
     )
-    keep: str = option(
-        "", "folder for what was fetched; empty: ~/.cache/astroanomaly/fetched", metavar="DIR"
-    )
+    keep: str = option("", "folder for what was fetched; empty: ~/.cache/astroanomaly/fetched", metavar="DIR")
     keep_gb: float = option(20.0, "gigabytes that folder may hold; what was not used for longest goes first")
     refresh: bool = option(False, "fetch anew what is kept")
+    record: str = option(
+        "", "write what is asked and answered, without secrets, to a new folder, to report a fault", metavar="FOLDER"
+    )
+    record_mb: float = option(64.0, "largest answer in megabytes that --record keeps whole")
+    replay: str = option("", "take all answers from such a folder; nothing is asked of the network", metavar="FOLDER")
 
     def __post_init__(self) -> None:
         for name in ("requests", "attempts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"fetch.{name}={getattr(self, name)}: expected 1 or more")
-        for name in ("pause_s", "first_wait_s", "longest_wait_s", "keep_gb"):
+        for name in ("pause_s", "first_wait_s", "longest_wait_s", "keep_gb", "record_mb"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"fetch.{name}={getattr(self, name)}: expected 0 or more")
         if self.timeout_s <= 0:

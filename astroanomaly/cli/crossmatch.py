@@ -12,6 +12,7 @@ import numpy as np
 from astroanomaly.cli.common import choice_flags, chosen, many, say_unfinished
 from astroanomaly.cli.flags import add_flags, given_options
 from astroanomaly.cli.progress import follow
+from astroanomaly.cli.source_flags import tell_of_record
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import FetchError
@@ -54,12 +55,13 @@ def _crossmatch(arguments: argparse.Namespace) -> None:
         check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
     session = Session.open(arguments.session)
     say_unfinished(session)
+    fetch = given_options(arguments, FetchConfig, prefix="fetch")
     steps = session.crossmatch_steps(
         arguments.catalogs, radius=arguments.radius, sigma=arguments.sigma, position_error=arguments.position_error,
-        **chosen(arguments),
-        fetch=given_options(arguments, FetchConfig, prefix="fetch"),
+        **chosen(arguments), fetch=fetch,
     )  # fmt: skip
-    report = follow(steps)
+    with tell_of_record(fetch):
+        report = follow(steps)
     table = report.table
     if arguments.out is not None:
         write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="crossmatch")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from astroanomaly.cli.common import count, many, scheduler_flag, workers_flag
 from astroanomaly.cli.progress import follow
-from astroanomaly.cli.source_flags import source_flags, source_options
+from astroanomaly.cli.source_flags import source_flags, source_options, tell_of_record
 from astroanomaly.cli.terminal import say, say_facts, show_table
 from astroanomaly.errors import CacheError, ConfigError
 from astroanomaly.hookspecs import DescribingSource
@@ -64,9 +64,6 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
-    from astroanomaly.cache import Cache
-    from astroanomaly.ingestion.ingest import describe, ingest_steps
-
     source = arguments.source
     if arguments.preview_to is not None and arguments.preview is None:
         raise ConfigError("--preview-to names the picture of --preview N: say how many cutouts it shows")
@@ -76,6 +73,15 @@ def _ingest(arguments: argparse.Namespace) -> None:
     if arguments.out is None and not stops:
         arguments.refuse("--out CACHE is missing; only --preview, --dry-run and the like go without")
     options, fetch, limits = source_options(arguments, source)
+    with tell_of_record(fetch):
+        _run(arguments, options, fetch, limits)
+
+
+def _run(arguments: argparse.Namespace, options: dict[str, Any], fetch: dict[str, Any], limits: dict[str, Any]) -> None:
+    from astroanomaly.cache import Cache
+    from astroanomaly.ingestion.ingest import describe, ingest_steps
+
+    source = arguments.source
     request = SourceRequest.of(
         source.name,
         arguments.inputs,

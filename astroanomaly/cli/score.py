@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from astroanomaly.cli.common import cluster_flags, count, many, refuse_idle_workers
 from astroanomaly.cli.progress import follow
-from astroanomaly.cli.source_flags import named_source, source_flags, source_options
+from astroanomaly.cli.source_flags import named_source, source_flags, source_options, tell_of_record
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import CacheError, ConfigError
 from astroanomaly.ingestion.request import SourceRequest
@@ -101,7 +101,8 @@ def _score_survey(session: Session, arguments: argparse.Namespace) -> None:
         workers=arguments.workers or available_cores(),
         scheduler=arguments.scheduler,
     )
-    report = follow(survey)
+    with tell_of_record(fetch):
+        report = follow(survey)
     unseen = f"{report.no_coverage} without coverage, " if report.no_coverage else ""
     done = "cut" if report.cascade else "scored"
     say(f"{many(report.scored, 'object')} {done}, {unseen}{report.failed.total()} failed; scores: {report.scores}")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from astroanomaly.cli.common import many
 from astroanomaly.cli.flags import add_flags, given_options
+from astroanomaly.cli.terminal import say
 from astroanomaly.config import FetchConfig
+from astroanomaly.fetch.recording.run import ABOUT, size_of_record
 from astroanomaly.hookspecs import Source
 from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.plugins import load_plugins
 
-__all__ = ["named_source", "source_flags", "source_options"]
+__all__ = ["named_source", "source_flags", "source_options", "tell_of_record"]
 
 
 def named_source(words: Sequence[str]) -> Source | None:
@@ -56,3 +61,19 @@ def source_options(arguments: argparse.Namespace, source: Any) -> tuple[dict[str
         given_options(arguments, FetchConfig, prefix="fetch") if fetches else {},
         given_options(arguments, ReadLimits, prefix="limits"),
     )
+
+
+@contextlib.contextmanager
+def tell_of_record(fetch: Mapping[str, Any]) -> Iterator[None]:
+    """Say at the end of the block, and where it breaks off, what has been recorded, if anything is."""
+    folder = Path(fetch.get("record") or "")
+    new = bool(fetch.get("record")) and not (folder / ABOUT).exists()
+    try:
+        yield
+    finally:
+        if new and (folder / ABOUT).is_file():
+            requests, nbytes = size_of_record(folder)
+            say(
+                f"record: {many(requests, 'request')}, {nbytes / 1e6:.3g} MB in {folder}. Passwords, tokens and "
+                "cookies are hidden; your positions and tables are in it. Look through it before you hand it on"
+            )

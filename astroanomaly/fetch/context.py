@@ -13,6 +13,7 @@ from pathlib import Path
 
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import FetchError, StorageError
+from astroanomaly.fetch.recording.active import as_configured
 
 __all__ = ["cache_folder", "current", "run_began", "stopping", "using", "wait"]
 
@@ -33,6 +34,8 @@ _stop: ContextVar[threading.Event | None] = ContextVar("astroanomaly_fetch_stop"
 def using(config: FetchConfig, began: float | None = None) -> Iterator[None]:
     """Fetch as a configuration says while the block runs, here and in the threads of `each`.
 
+    Where it names a folder to record to or to replay, this goes for all requests of the process.
+
     Parameters
     ----------
     began
@@ -41,7 +44,8 @@ def using(config: FetchConfig, began: float | None = None) -> Iterator[None]:
     """
     token = _run.set(_Run(config, time.time() if began is None else began))
     try:
-        yield
+        with as_configured(config):
+            yield
     finally:
         _run.reset(token)
 

@@ -28,6 +28,7 @@ from astroanomaly.ingestion.plan import (
     refuse_other_request,
     refuse_strange_folder,
 )
+from astroanomaly.ingestion.record import begin_record
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.retry import failed_tasks
 from astroanomaly.ingestion.workers import IngestContext, IngestReport, read_tasks
@@ -152,12 +153,18 @@ def ingest_steps(
 ) -> Generator[Progress, None, IngestReport]:
     """As `ingest`, as a generator of progress reports that returns an `IngestReport`."""
     began = time.time()
-    with hold_folder(Path(out)), connect(scheduler, workers) as cluster:
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(begin_record(request, scheduler, Path(out)))
+        request = replace(request, fetch=run.fetch)
+        stack.enter_context(hold_folder(Path(out)))
+        cluster = stack.enter_context(connect(scheduler, workers))
         context, planning = yield from plan_ingest(request, Path(out))
         if cluster is not None:
             context = replace(context, out=context.out.absolute())  # workers may be elsewhere
         report = yield from _run(context, cluster or workers, request.retry_failed)
         load_index(context.out)
+        if run.fetch.record:
+            run.note(cut=report.cut, failed=report.failed, digest=Cache.open(context.out).digest())
     return replace(report, traffic=planning + report.traffic, seconds=time.time() - began)
 
 
@@ -220,7 +227,7 @@ def plan_ingest(request: SourceRequest, out: Path) -> Generator[Progress, None, 
 def dry_run(request: SourceRequest) -> DryRun:
     """Plan an ingest and say what it would do. No cache is written; what planning fetches is kept."""
     before = traffic()
-    with using(request.fetch), request.stored_for_now() as stored:
+    with begin_record(request) as run, using(run.fetch), request.stored_for_now() as stored:
         planned = stored.plan()
         tasks = CountedTasks(planned, request.source)
         for _ in tasks:
@@ -239,7 +246,7 @@ def describe(request: SourceRequest) -> Sequence[Fact]:
     """
     if not isinstance(request.source, DescribingSource):
         raise ConfigError(f"the source {request.source.name} cannot say what its archives have")
-    with using(request.fetch):
+    with begin_record(request) as run, using(run.fetch):
         return request.source.describe(request.options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from astroanomaly.fetch import using
 from astroanomaly.hookspecs import Source
 from astroanomaly.imaging.compass import Compass, sexagesimal
 from astroanomaly.ingestion.plan import CountedTasks, complete_facts, layout_of
+from astroanomaly.ingestion.record import begin_record
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import read_some
 from astroanomaly.parallel.limits import ReadLimits, limited
@@ -159,7 +161,11 @@ def preview_steps(request: SourceRequest, n: int) -> Generator[Progress, None, P
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= _MOST_CUTOUTS:
         raise ConfigError(f"a preview of {n!r} cutouts: expected a whole number from 1 to {_MOST_CUTOUTS}")
     yield Progress("planning", 0)
-    with using(request.fetch, time.time()), request.stored_for_now() as stored:
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(begin_record(request))
+        request = replace(request, fetch=run.fetch)
+        stack.enter_context(using(request.fetch, time.time()))
+        stored = stack.enter_context(request.stored_for_now())
         planned = stored.plan()
         counted = CountedTasks(planned, request.source)
         tasks = list(counted)

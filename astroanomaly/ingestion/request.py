@@ -14,6 +14,7 @@ from astroanomaly.config import FetchConfig, build, to_plain
 from astroanomaly.errors import ConfigError
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.inputs import MemoryImages, find_inputs
+from astroanomaly.ingestion.replay import recorded_request
 from astroanomaly.parallel.limits import ReadLimits, limited
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Plan, Request, Task
@@ -89,6 +90,9 @@ class SourceRequest:
             )
         if not isinstance(prefix, str):
             raise ConfigError(f"prefix: {type(prefix).__name__} cannot be put before ids: expected text")
+        config = fetch if isinstance(fetch, FetchConfig) else build(FetchConfig, as_mapping(fetch, "fetch"), "fetch")
+        if config.replay:
+            inputs, options, prefix = recorded_request(loaded.name, inputs, options or {}, prefix, config)
         given = find_inputs(inputs)
         memory = {item.name: item for item in given if isinstance(item, MemoryImages)}
         return cls(
@@ -96,7 +100,7 @@ class SourceRequest:
             tuple(item if isinstance(item, str) else item.name for item in given),
             _absolute_options(build(loaded.Options, dict(options or {}))),
             prefix,
-            fetch if isinstance(fetch, FetchConfig) else build(FetchConfig, as_mapping(fetch, "fetch"), "fetch"),
+            config,
             retry_failed,
             compression,
             limits if isinstance(limits, ReadLimits) else build(ReadLimits, limits or {}, "limits"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from astroanomaly.config import FetchConfig, build, nearest
 from astroanomaly.cutting import middle_time
 from astroanomaly.errors import CatalogError, ConfigError, FetchError, PluginError, UnreadableError
 from astroanomaly.fetch import each, using
+from astroanomaly.fetch.recording.run import recorded
 from astroanomaly.hookspecs import CrossmatchService, MovingObjectService
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Failure, Progress
@@ -183,28 +185,24 @@ def crossmatch_steps(
     placed = _Objects([ids[k] for k in there], ra[there], dec[there])
     matched: dict[str, int] = {}
     failures: dict[str, tuple[Failure, ...]] = {}
-    for name, catalog in catalogs.items():
-        if isinstance(catalog, Path | GivenTable):
-            yield Progress(f"matching with {name}", 0, len(placed.ids))
-            nearest_ones = nearest_in_catalog(catalog, placed.ra, placed.dec, radius_arcsec, within)
-            about = file_state(catalog) if isinstance(catalog, Path) else {"table": catalog.digest}
-            if within is not None:
-                errors = " and ".join(nearest_ones.error_columns)
-                about = {**about, "sigma": f"{within.sigma:g}", "errors": f"{errors}, {within.error_arcsec:g} arcsec"}
-            found = _results(name, None, placed.ids, nearest_ones, radius_arcsec, about)
-            put_known(session.path, found)
-            yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids))
+    asked = {"crossmatch": list(catalogs), "radius_arcsec": radius_arcsec}
+    with recorded(config, lambda _: asked) as run:
+        for name, catalog in catalogs.items():
             failed: list[Failure] = []
-        else:
-            timed, timeless = placed, np.zeros(0, np.int64)
-            if isinstance(catalog, MovingObjectService):
-                mjd = _times(session, placed.ids)
-                timeless = np.flatnonzero(np.isnan(mjd))
-                timed = placed.at(mjd)
-            found, failed = yield from _ask(session.path, catalog, timed, radius_arcsec, config)
-            failed = [*(Failure(placed.ids[k], NO_TIME) for k in timeless.tolist()), *failed]
-        matched[name] = sum(one.matches > 0 for one in found.objects.values())
-        failures[name] = (*nowhere, *failed)
+            if isinstance(catalog, Path | GivenTable):
+                yield Progress(f"matching with {name}", 0, len(placed.ids))
+                found = _in_table(name, catalog, placed, radius_arcsec, within)
+                put_known(session.path, found)
+                yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids))
+            else:
+                timed, failed = (
+                    _with_times(session, placed) if isinstance(catalog, MovingObjectService) else (placed, [])
+                )
+                found, more = yield from _ask(session.path, catalog, timed, radius_arcsec, run.fetch)
+                failed += more
+            matched[name] = sum(one.matches > 0 for one in found.objects.values())
+            failures[name] = (*nowhere, *failed)
+        run.note(matched=matched, failed={name: Counter(one.reason for one in some) for name, some in failures.items()})
     return CrossmatchReport(_table(session, ids, objects, failures), matched, failures)
 
 
@@ -227,10 +225,23 @@ class _Objects:
         return [Failure(self.ids[k], reason, float(self.ra[k]), float(self.dec[k])) for k in rows]
 
 
-def _times(session: SessionFolder, ids: Sequence[str]) -> np.ndarray:
-    """Return when the images of objects were taken: ``(n,)`` MJD, NaN where unknown."""
-    cutouts = (session.cache[object_id] for object_id in ids)
-    return np.array([np.nan if one.wcs is None else middle_time(one.wcs) for one in cutouts])
+def _in_table(
+    name: str, catalog: Path | GivenTable, objects: _Objects, radius_arcsec: float, within: WithinErrors | None
+) -> KnownIn:
+    """Look objects up in a local catalogue."""
+    entries = nearest_in_catalog(catalog, objects.ra, objects.dec, radius_arcsec, within)
+    about = file_state(catalog) if isinstance(catalog, Path) else {"table": catalog.digest}
+    if within is not None:
+        errors = " and ".join(entries.error_columns)
+        about = {**about, "sigma": f"{within.sigma:g}", "errors": f"{errors}, {within.error_arcsec:g} arcsec"}
+    return _results(name, None, objects.ids, entries, radius_arcsec, about)
+
+
+def _with_times(session: SessionFolder, objects: _Objects) -> tuple[_Objects, list[Failure]]:
+    """Return the objects whose image has a time of observation, with it, and the others as failures."""
+    cutouts = (session.cache[object_id] for object_id in objects.ids)
+    mjd = np.array([np.nan if one.wcs is None else middle_time(one.wcs) for one in cutouts])
+    return objects.at(mjd), [Failure(objects.ids[k], NO_TIME) for k in np.flatnonzero(np.isnan(mjd)).tolist()]
 
 
 def _ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import time
@@ -22,6 +23,7 @@ from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Traffic
 from astroanomaly.hookspecs import ImageRanker, Ranker
 from astroanomaly.ingestion.ingest import hold_folder, plan_ingest
+from astroanomaly.ingestion.record import begin_record
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import IngestContext, in_batches
 from astroanomaly.parallel.dask import Cluster, connect, need
@@ -135,7 +137,11 @@ def score_source(
     target = last.in_survey(out) if recall is None else Cascade.place(last, out, top, recall)
     scores, kept = target / SCORES, target / _BEST_FOLDER
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
-    with hold_folder(out), connect(scheduler, workers) as cluster:
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(begin_record(request, scheduler, out))
+        request = replace(request, fetch=run.fetch)
+        stack.enter_context(hold_folder(out))
+        cluster = stack.enter_context(connect(scheduler, workers))
         context, planning = yield from plan_ingest(request, out)
         Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
         session.model_input.check(Cache.open(out))
@@ -172,6 +178,7 @@ def score_source(
                 load_index(kept)
             found = int((Cache.open(kept).find(list(chosen)) >= 0).sum())
             report = replace(report, kept=found, traffic=report.traffic + traffic)
+        run.note(scored=report.scored, failed=report.failed)
     return replace(report, seconds=time.time() - began)
 
 

@@ -12,7 +12,7 @@ from astropy.table import QTable, Table
 
 from astroanomaly import Cache, Session, ingest
 from astroanomaly.cli import main
-from astroanomaly.errors import ConfigError, PluginError, SessionError, UnreadableError
+from astroanomaly.errors import ConfigError, FetchError, PluginError, SessionError, UnreadableError
 from astroanomaly.records import drain
 from astroanomaly.session.known import read_known
 from astroanomaly_plugins.crossmatches import services
@@ -155,6 +155,21 @@ def test_errors_of_positions_decide_and_are_kept(session, tmp_path):
     where = ["crossmatch", str(session.path), "--with", str(tmp_path / "radio.fits"), "--labelled", "anomaly"]
     main([*where, "--radius", "5arcsec", "--sigma", "3", "--position-error", "0.1arcsec"])
     assert [one.about["sigma"] for one in read_known(session.path)[0].lookups] == ["3"]
+
+
+def test_a_lookup_is_recorded_and_replayed(session, tmp_path, fetched, asking):
+    server = asking(simbad=[{"main_id": "NGC 1", **place(session, "o000", 0.1), "otype": "G"}])
+    asked = {"labelled": "anomaly", "fetch": fetched | {"record": str(tmp_path / "record")}}
+    first = session.crossmatch(["simbad"], **asked)
+    assert everything(first, "known")["o000"] == "NGC 1"
+    server.stop()
+    again = session.crossmatch(["simbad"], labelled="anomaly", fetch={"replay": str(tmp_path / "record")})
+    assert everything(again, "known") == everything(first, "known")
+    about = json.loads((tmp_path / "record" / "record.json").read_text())
+    assert about["request"] == {"crossmatch": ["simbad"], "radius_arcsec": 2.0}
+    assert about["outcome"] == {"matched": {"simbad": 1}, "failed": {"simbad": {}}}
+    with pytest.raises(FetchError, match="is not the run that was recorded"):
+        session.crossmatch(["simbad"], labelled="anomaly", radius="3arcsec", fetch={"replay": str(tmp_path / "record")})
 
 
 def test_services_say_what_is_known(session, fetched, asking):

@@ -16,6 +16,7 @@ from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, Sess
 from astroanomaly.ingestion import workers
 from astroanomaly_plugins.fits import FitsSource
 from programs import kill_once
+from servers.surveys import LegacyServer, SurveySky
 
 SURVEY = "survey/"  # put before the ids: the same objects as those of the session, under other names
 
@@ -59,6 +60,22 @@ def test_the_scores_are_those_of_an_ingested_survey(trained, sky, tmp_path, rank
     np.testing.assert_allclose(log_odds, expected[rows], atol=1e-4)
     np.testing.assert_array_equal(np.concatenate([part.ra for part in parts]), ra[rows])
     np.testing.assert_array_equal(np.concatenate([part.dec for part in parts]), dec[rows])
+
+
+def test_a_survey_that_is_asked_for_is_recorded_and_replayed(trained, tmp_path):
+    sky, record = SurveySky(trained.cache.bands, 0.262), str(tmp_path / "record")
+    ra, dec = sky.places([60.0, 200.0, 320.0], [60.0, 150.0, 200.0])
+    with LegacyServer(sky) as server:
+        asked = {"catalog": Table({"object_id": [*"abc"], "ra": ra, "dec": dec}), "server": server.address}
+        asked |= {"size": 48, "bands": trained.cache.bands, "workers": 1}
+        first = trained.score_source("legacy", out=tmp_path / "first", fetch={"record": record}, **asked)
+        assert first.scored == 3
+    again = trained.score_source("legacy", out=tmp_path / "again", workers=1, fetch={"replay": record})
+    (ids, scores, _), (same_ids, same_scores, _) = survey_scores(first), survey_scores(again)
+    assert sorted(ids) == sorted(same_ids)  # they come as they are answered
+    np.testing.assert_allclose(scores[np.argsort(ids)], same_scores[np.argsort(same_ids)], atol=1e-4)
+    with pytest.raises(ConfigError, match="another --out"):
+        trained.score_source("legacy", out=tmp_path / "first", workers=1, fetch={"replay": record})
 
 
 def test_the_best_are_kept_as_they_would_be_ingested_and_join_the_session(trained, sky, tmp_path):
