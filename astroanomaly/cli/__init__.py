@@ -50,6 +50,7 @@ JOBS = {  # in the order of the work; each command is the file of its name besid
         "cutouts": "write objects as FITS cutouts with WCS, bands and units",
         "report": "write a report with pictures as one HTML file",
         "bundle": "write table, cutouts, pictures, report and labels for another machine, or check a bundle",
+        "reproduce": "compute the ranking of a bundle again, and compare it with the scores that it holds",
     },
     "look after a session": {
         "rounds": "list the rounds of a session, or remove those that are not needed",
