@@ -14,10 +14,11 @@ from types import TracebackType
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
-from astroanomaly.labels.audit import AuditSet, copy_audit, count_draws, read_audit, write_draw
+from astroanomaly.labels.audit import AuditSet, count_draws, read_audit, write_draw
 from astroanomaly.labels.consensus import DISPUTED, Consensus, Event, ObjectConsensus
 from astroanomaly.labels.database import BUSY_S, EVENT_COLUMNS, LabelDatabase
 from astroanomaly.labels.event_values import checked_probability, checked_text, for_each, to_utc, utc_now
+from astroanomaly.labels.public_copy import write_public_copy
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
 __all__ = ["IMPORTED", "WORDS", "LabelLog"]
@@ -249,32 +250,8 @@ class LabelLog:
         write_draw(self._database, chosen, event=event, shards=shards, population=population, new=new)
 
     def write_copy(self, path: Path, named: Callable[[str], str]) -> None:
-        """Write a copy for others: all events but the notes, with annotators under other names, and the audit sets.
-
-        Parameters
-        ----------
-        path
-            A new file.
-        named
-            Gives the name of each annotator in the copy; different ones must stay different.
-
-        Raises
-        ------
-        LabelError, StorageError
-            As `create`.
-        """
-        who = EVENT_COLUMNS.index("annotator")
-        rows = self._database.read(f"SELECT {_COLUMNS} FROM event WHERE kind != 'note' ORDER BY number")
-        copy = LabelDatabase.create(path, self.classes)
-        try:
-            with copy.transaction() as connection:
-                connection.executemany(
-                    f"INSERT INTO event ({_COLUMNS}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})",
-                    ((*row[:who], named(row[who]), *row[who + 1 :]) for row in rows),
-                )
-            copy_audit(self._database, copy)
-        finally:
-            copy.close()
+        """Write a copy for others, see `astroanomaly.labels.public_copy.write_public_copy`."""
+        write_public_copy(self._database, path, self.classes, named)
 
     # ------------------------------------------------------------------------------------------------------- reading
 

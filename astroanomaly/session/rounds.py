@@ -32,7 +32,8 @@ __all__ = ["RECIPE", "ROUNDS", "SCORES", "WEIGHTS", "Draft", "Round", "list_roun
 
 ROUNDS = "rounds"  # folder of the rounds of a session
 SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
-RECIPE, WEIGHTS = "ranker.json", "model.safetensors"  # files of a round
+RECIPE = "ranker.json"  # file of a round
+WEIGHTS = "model.safetensors"  # its checkpoint
 _UNFINISHED, _LOCK, _USE = ".tmp-", "lock", "in-use"
 _REMEDY = "restore it from a copy, or move the folder of this round out of the session"
 _LOCK_GRACE_S = 1.0  # between making the lock file and locking it

@@ -37,10 +37,12 @@ from astroanomaly.session.folder import SessionFolder, user_name
 from astroanomaly.session.injection.inject import InjectionReport, injection_steps
 from astroanomaly.session.injection.request import InjectionRequest
 from astroanomaly.session.integrity import session_integrity
+from astroanomaly.session.known import read_known
 from astroanomaly.session.label_table import labels_table, write_labels
 from astroanomaly.session.outputs.bundle import write_bundle
 from astroanomaly.session.outputs.completeness import completeness_html
 from astroanomaly.session.outputs.cutouts import write_cutouts_of
+from astroanomaly.session.outputs.methods import MethodText, methods, write_methods
 from astroanomaly.session.outputs.report import write_report
 from astroanomaly.session.outputs.stored_ranking import write_ranking
 from astroanomaly.session.pruning import StoredRound, prune_rounds, stored_rounds
@@ -927,10 +929,13 @@ class Session(SessionFolder):
         labelled: str | None = None,
         ids: Sequence[str] | None = None,
         merge_radius_arcsec: float = 1.0,
+        pages: bool = False,
         overwrite: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> QTable:
         """Write a report with pictures of objects as one HTML file, which a browser prints into a PDF.
+
+        It ends with the method in sentences, see `methods`, where something was scored.
 
         Parameters
         ----------
@@ -940,6 +945,9 @@ class Session(SessionFolder):
             Heading; empty: the name of the session.
         top, threshold, labelled, ids, merge_radius_arcsec
             Which objects, as in `write_cutouts`.
+        pages
+            Add a page for each of the first 100 objects: pictures in colour and in every band, what was said of it,
+            crossmatches, and all columns of the catalogue.
         overwrite
             Replace the file if it exists.
         progress
@@ -949,9 +957,49 @@ class Session(SessionFolder):
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
         write_report(
             self.cache, table, place, heading,
-            display=usual_display(self), completeness=completeness_html(self), overwrite=overwrite, progress=progress,
+            display=usual_display(self), completeness=completeness_html(self),
+            method=methods(self).html if self.is_scored else "", pages=as_flag(pages, "pages"),
+            known=read_known(self.path) if pages else (), overwrite=overwrite, progress=progress,
         )  # fmt: skip
         return table
+
+    def methods(self) -> MethodText:
+        r"""Say in sentences, for a paper, how the latest ranking was made, with citations and versions; to be edited.
+
+        Returns
+        -------
+        MethodText
+            ``text``, ``latex`` (with ``\citep``) and ``bibtex``.
+
+        Raises
+        ------
+        SessionError
+            If nothing was scored to the end.
+        """
+        return methods(self)
+
+    def write_methods(self, path: str | Path, *, overwrite: bool = False) -> MethodText:
+        """Write what `methods` says, and return it.
+
+        Parameters
+        ----------
+        path
+            ``.txt``, with BibTeX at the end; or ``.tex``, with a file ``.bib`` beside it.
+        overwrite
+            Replace what is there.
+
+        Raises
+        ------
+        SessionError
+            If nothing was scored to the end.
+        ConfigError
+            For another suffix.
+        StorageError
+            If a file exists and must not be replaced, or cannot be written.
+        """
+        found = methods(self)
+        write_methods(found, as_path(path, "the method"), overwrite=as_flag(overwrite, "overwrite"))
+        return found
 
     def write_bundle(
         self,

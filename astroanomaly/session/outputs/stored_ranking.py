@@ -26,7 +26,8 @@ from astroanomaly.session.rounds import RECIPE, ROUNDS, SCORES, WEIGHTS, Round
 
 __all__ = ["CACHES", "SESSION", "write_ranking"]
 
-SESSION, CACHES = "session", "caches"  # folders of a bundle
+SESSION = "session"  # folder of a bundle
+CACHES = "caches"  # and of the caches that it includes
 _WORDS = ("bundled", "random", "pretrained")  # weights that are no file
 
 
