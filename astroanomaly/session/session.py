@@ -42,6 +42,7 @@ from astroanomaly.session.label_table import labels_table, write_labels
 from astroanomaly.session.outputs.bundle import write_bundle
 from astroanomaly.session.outputs.completeness import completeness_html
 from astroanomaly.session.outputs.cutouts import write_cutouts_of
+from astroanomaly.session.outputs.footprint import Footprint, write_footprint
 from astroanomaly.session.outputs.methods import MethodText, methods, write_methods
 from astroanomaly.session.outputs.report import write_report
 from astroanomaly.session.outputs.stored_ranking import write_ranking
@@ -1000,6 +1001,46 @@ class Session(SessionFolder):
         found = methods(self)
         write_methods(found, as_path(path, "the method"), overwrite=as_flag(overwrite, "overwrite"))
         return found
+
+    def write_footprint(
+        self,
+        path: str | Path,
+        *,
+        size: Quantity | str | None = None,
+        order: int | None = None,
+        overwrite: bool = False,
+    ) -> Footprint:
+        """Write which part of the sky was searched: discs around all objects, as a multi-order coverage map (MOC).
+
+        Parameters
+        ----------
+        path
+            File called ``.fits``.
+        size
+            Diameter of each disc: an angle with its unit, ``10 * u.arcsec`` or ``"10arcsec"``. None: the shorter side
+            of the cutouts.
+        order
+            Of the smallest cells, 0 to 29; None: cells of about a quarter of a disc.
+        overwrite
+            Replace the file if it exists.
+
+        Returns
+        -------
+        Footprint
+            ``moc``, with its ``area_deg2``, and how many objects are in it.
+
+        Raises
+        ------
+        ConfigError
+            If no object has a position, the cutouts are of no known size, or the order is too fine for them.
+        StorageError
+            If the file exists and must not be replaced, or cannot be written.
+        """
+        diameter = None if size is None else angle_arcsec(size, "size")
+        return write_footprint(
+            self.cache, as_path(path, "the footprint"), diameter_arcsec=diameter,
+            order=None if order is None else as_whole(order, "order"), overwrite=as_flag(overwrite, "overwrite"),
+        )  # fmt: skip
 
     def write_bundle(
         self,
