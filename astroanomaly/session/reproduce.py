@@ -211,6 +211,7 @@ def _compare(
     if len(rounds) != 1:
         raise SessionError(f"the bundle has {len(rounds)} rounds, expected the one that gave its scores; {_ASK}")
     (last,) = rounds
+    _check_recipe(last.recipe)
     cache = session.cache
     session.model_input.check(cache)
     ids, stored, engines_then = _stored_scores(last.scores, len(session.classes))
@@ -249,6 +250,14 @@ def _compare(
         then, now, engines_then, tuple(filter(None, engines_now)), (),
     )  # fmt: skip
     return result if result.ok else _with_reasons(result, messages)
+
+
+def _check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Refuse a recipe without what a ranker is made of."""
+    caches, draws = recipe.get("caches", {}), recipe.get("audit_draws", 0)
+    counted = isinstance(caches, dict) and all(type(count) is int for count in caches.values())
+    if not isinstance(recipe.get("options"), dict) or not counted or type(draws) is not int:
+        raise CacheError(f"the recipe of the bundle's ranking is damaged; {_ASK}")
 
 
 def _stored_scores(folder: Path, classes: int) -> tuple[list[str], np.ndarray, tuple[str, ...]]:

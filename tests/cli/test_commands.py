@@ -374,7 +374,9 @@ def test_a_ranking_is_reproduced_or_the_command_fails(trained, tmp_path):
     said = run("reproduce", "b", "--cache", trained / "cache", cwd=tmp_path)
     assert "40 objects compared" in said
     assert "the same within 0.0001" in said
-    assert "tolerance=-1.0: expected" in run("reproduce", "b", "--tolerance", "-1", "--cache", trained / "cache", check=2, cwd=tmp_path)
+    assert "tolerance=-1.0: expected" in run(
+        "reproduce", "b", "--tolerance", "-1", "--cache", trained / "cache", check=2, cwd=tmp_path
+    )
     said = run("reproduce", "b", check=2, cwd=tmp_path)
     assert "does not include the cutouts of all objects" in said
     (tmp_path / "b" / "session" / "session.toml").write_text("other")

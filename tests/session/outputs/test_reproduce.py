@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from astroanomaly import Session, ingest
-from astroanomaly.errors import CacheError, ConfigError, SessionError, StorageError, UnreadableError
+from astroanomaly.errors import AstroAnomalyError, CacheError, ConfigError, SessionError, StorageError, UnreadableError
 from astroanomaly.files import CHECKSUMS
 from astroanomaly.session.outputs.check import check_bundle
 
@@ -195,6 +195,35 @@ def test_a_hostile_bundle_reaches_nothing_outside(probed, tmp_path, change, erro
     seal(folder)
     with pytest.raises(error, match=words):
         Session.reproduce(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"options": None}, {"options": {"c": "x"}}, {"options": {"no such": 1}}, {"caches": 5}, {"caches": {"a": "b"}},
+        {"audit_draws": "many"}, {"ranker": "nobody"}, {"ranker": 5}, {"last_event": None}, {"ranker": "fixmatch"},
+    ],
+)  # fmt: skip
+def test_a_hostile_recipe_is_an_error_with_words(probed, tmp_path, change):
+    folder = changed(probed[1], tmp_path)
+    (file,) = folder.glob("session/rounds/*/ranker.json")
+    recipe = {**json.loads(file.read_text()), **change}
+    file.write_text(json.dumps({key: value for key, value in recipe.items() if value is not None}))
+    seal(folder)
+    with pytest.raises(AstroAnomalyError):
+        Session.reproduce(folder)
+
+
+@pytest.mark.parametrize("ranking", [5, [], {}, {"session": "../elsewhere"}, {"session": "session", "weights": 3}])
+def test_a_hostile_description_is_an_error_or_is_not_used(probed, tmp_path, ranking):
+    folder = changed(probed[1], tmp_path)
+    about = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps({**about, "ranking": ranking}))
+    if ranking == {"session": "session", "weights": 3}:
+        assert Session.reproduce(folder).ok
+    else:
+        with pytest.raises(CacheError, match="not readable"):
+            Session.reproduce(folder)
 
 
 def test_a_bundle_larger_than_the_disk_is_refused(probed, tmp_path):
