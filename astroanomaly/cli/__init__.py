@@ -47,9 +47,11 @@ JOBS = {  # in the order of the work; each command is the file of its name besid
     },
     "take results home": {
         "export": "write a catalogue of anomalies",
+        "footprint": "write which part of the sky was searched, as a MOC for Aladin and TOPCAT",
         "cutouts": "write objects as FITS cutouts with WCS, bands and units",
         "report": "write a report with pictures as one HTML file",
         "bundle": "write table, cutouts, pictures, report and labels for another machine, or check a bundle",
+        "reproduce": "compute the ranking of a bundle again, and compare it with the scores that it holds",
     },
     "look after a session": {
         "rounds": "list the rounds of a session, or remove those that are not needed",

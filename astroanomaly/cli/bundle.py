@@ -29,6 +29,14 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--title", default="", metavar="TEXT", help="heading (default: name of the session)")
     choice_flags(parser)
     parser.add_argument(
+        "--ranking",
+        action="store_true",
+        help="add what `reproduce` needs: settings, all labels, the checkpoint and the scores of all objects",
+    )
+    parser.add_argument(
+        "--with-caches", action="store_true", help="add that and the cutouts of all objects, so that it needs no more"
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace the archive, or a folder that this command has made"
     )
     parser.add_argument("--check", type=Path, metavar="PATH", help="check a bundle from elsewhere instead")
@@ -47,7 +55,13 @@ def _bundle(arguments: argparse.Namespace) -> None:
     out = arguments.out or Path(f"{session.path.absolute().name}-bundle.zip")
     with shown() as show:
         table = session.write_bundle(
-            out, title=arguments.title, overwrite=arguments.overwrite, **chosen(arguments), progress=show
+            out,
+            title=arguments.title,
+            overwrite=arguments.overwrite,
+            ranking=arguments.ranking,
+            include_caches=arguments.with_caches,
+            **chosen(arguments),
+            progress=show,
         )
     parts = [out] if out.is_file() else [item for item in out.rglob("*") if item.is_file()]
     say(f"{many(len(table), 'object')} in {out} ({in_words(sum(item.stat().st_size for item in parts))})")

@@ -23,7 +23,8 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help=".vot .fits .ecsv .csv or .reg (DS9 regions); with --all .fits .parquet or .csv",
+        help=".vot .fits .ecsv .csv or .reg (DS9 regions); for a paper .mrt (AAS), .dat with a ReadMe (CDS) or .tex "
+        "(LaTeX); with --all .fits .parquet or .csv",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--top", type=count, metavar="N", help="the N highest scores, duplicates merged (default: 100)")
@@ -40,6 +41,15 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     )
     merge_flag(parser, "merge duplicates within")
     escape_flag(parser)
+    parser.add_argument(
+        "--acronym",
+        default="",
+        metavar="TEXT",
+        help="for a paper: what stands before the position in names, as in AA J012345.67+123456.7",
+    )
+    parser.add_argument(
+        "--journal", choices=("aas", "mnras"), default="aas", help="of LaTeX: deluxetable, or a table of MNRAS (aas)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
@@ -72,6 +82,8 @@ def _export(arguments: argparse.Namespace) -> None:
         merge_radius_arcsec=merge_radius(arguments),
         overwrite=arguments.overwrite,
         escape_formulas=arguments.escape_formulas,
+        acronym=arguments.acronym,
+        journal=arguments.journal,
     )
     say(f"{len(table)} objects written to {arguments.out}")
     if "without_probability" in table.meta:

@@ -20,7 +20,14 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="the HTML file (default: SESSION-report.html, here)")
     parser.add_argument("--title", default="", metavar="TEXT", help="heading (default: name of the session)")
     choice_flags(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    parser.add_argument("--pages", action="store_true", help="add a page for each object, of the first 100")
+    parser.add_argument(
+        "--methods",
+        type=Path,
+        metavar="FILE",
+        help="write the method in sentences too: .txt, or .tex with a .bib beside it",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -31,6 +38,14 @@ def _report(arguments: argparse.Namespace) -> None:
     out = arguments.out or Path(f"{session.path.absolute().name}-report.html")
     with shown() as show:
         table = session.write_report(
-            out, title=arguments.title, overwrite=arguments.overwrite, **chosen(arguments), progress=show
+            out,
+            title=arguments.title,
+            pages=arguments.pages,
+            overwrite=arguments.overwrite,
+            **chosen(arguments),
+            progress=show,
         )
     say(f"{many(len(table), 'object')} in {out} ({in_words(out.stat().st_size)}); a browser prints it into a PDF")
+    if arguments.methods is not None:
+        session.write_methods(arguments.methods, overwrite=arguments.overwrite)
+        say(f"the method in sentences, to be edited, in {arguments.methods}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from astroanomaly.labels.database import LabelDatabase, append_only
 
-__all__ = ["AuditSet", "count_draws", "read_audit", "write_draw"]
+__all__ = ["AuditSet", "copy_audit", "count_draws", "read_audit", "write_draw"]
 
 _TABLES = (
     "CREATE TABLE audit_draw (number INTEGER PRIMARY KEY, time TEXT NOT NULL, event INTEGER NOT NULL, "
@@ -83,6 +83,22 @@ def count_draws(database: LabelDatabase) -> int:
         return 0 if there else -1
     found = database.glance("SELECT coalesce(max(number), 0) FROM audit_draw")
     return int(found[0][0]) if found else -1
+
+
+def copy_audit(source: LabelDatabase, target: LabelDatabase) -> None:
+    """Write the audit sets of a log into another one, which has none."""
+    tables = ["audit"]
+    with target.transaction() as connection:
+        if source.read(_THERE)[0][0]:
+            tables += _APPEND_ONLY
+            for statement in (*_TABLES, *append_only(_APPEND_ONLY)):
+                connection.execute(statement)
+            version = int(source.read("PRAGMA user_version")[0][0])
+            connection.execute(f"PRAGMA user_version={version}")
+        for table in tables:
+            rows = source.read(f"SELECT * FROM {table}")
+            if rows:
+                connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
 
 
 def write_draw(

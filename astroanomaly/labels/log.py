@@ -7,7 +7,7 @@ batch, and the majority of votes is the consensus label; ties are disputed and n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from astroanomaly.labels.audit import AuditSet, count_draws, read_audit, write_d
 from astroanomaly.labels.consensus import DISPUTED, Consensus, Event, ObjectConsensus
 from astroanomaly.labels.database import BUSY_S, EVENT_COLUMNS, LabelDatabase
 from astroanomaly.labels.event_values import checked_probability, checked_text, for_each, to_utc, utc_now
+from astroanomaly.labels.public_copy import write_public_copy
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
 __all__ = ["IMPORTED", "WORDS", "LabelLog"]
@@ -247,6 +248,10 @@ class LabelLog:
         """Add objects to the audit set, or make them a new one; see `astroanomaly.labels.audit.write_draw`."""
         chosen = [checked_text(object_id, "object id") for object_id in ids]
         write_draw(self._database, chosen, event=event, shards=shards, population=population, new=new)
+
+    def write_copy(self, path: Path, named: Callable[[str], str]) -> None:
+        """Write a copy for others, see `astroanomaly.labels.public_copy.write_public_copy`."""
+        write_public_copy(self._database, path, self.classes, named)
 
     # ------------------------------------------------------------------------------------------------------- reading
 

@@ -195,10 +195,10 @@ def crossmatch_steps(
                 put_known(session.path, found)
                 yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids))
             else:
-                timed, failed = (
-                    _with_times(session, placed) if isinstance(catalog, MovingObjectService) else (placed, [])
-                )
-                found, more = yield from _ask(session.path, catalog, timed, radius_arcsec, run.fetch)
+                observed = placed
+                if isinstance(catalog, MovingObjectService):
+                    observed, failed = _with_times(session, placed)
+                found, more = yield from _ask(session.path, catalog, observed, radius_arcsec, run.fetch)
                 failed += more
             matched[name] = sum(one.matches > 0 for one in found.objects.values())
             failures[name] = (*nowhere, *failed)

@@ -26,6 +26,8 @@ from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
 from astroanomaly.tables.csv_rows import check_escape
+from astroanomaly.tables.latex import JOURNALS
+from astroanomaly.tables.paper import PAPER_SUFFIXES, check_paper_table, write_paper_table
 from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merged, write_catalog
 
 if TYPE_CHECKING:
@@ -49,9 +51,17 @@ def export(
     merge_radius_arcsec: float,
     overwrite: bool,
     escape_formulas: bool = False,
+    acronym: str = "",
+    journal: str = JOURNALS[0],
 ) -> QTable:
     """Write a catalogue; see `Session.export`."""
     check_escape(path, escape_formulas)
+    if path.suffix.lower() in PAPER_SUFFIXES:
+        check_paper_table(path, acronym, journal, overwrite=overwrite)
+        table = selected(session, top, threshold, labelled, merge_radius_arcsec=merge_radius_arcsec)
+        return write_paper_table(table, path, acronym=acronym, journal=journal, overwrite=overwrite)
+    if acronym:
+        raise ConfigError(f"{path}: an acronym goes with a table for a paper: {', '.join(PAPER_SUFFIXES)}")
     table = selected(session, top, threshold, labelled, merge_radius_arcsec=merge_radius_arcsec)
     write_catalog(table, path, overwrite=overwrite, escape_formulas=escape_formulas)
     return table

@@ -53,9 +53,9 @@ from astroanomaly.session.rounds import ROUNDS, Round, new_round
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["SessionFolder", "user_name"]
+__all__ = ["LABELS", "SessionFolder", "user_name"]
 
-_LABELS = "labels.sqlite"
+LABELS = "labels.sqlite"  # the log of all verdicts
 
 
 class SessionFolder(SessionHome):
@@ -175,7 +175,7 @@ class SessionFolder(SessionHome):
         if Path(backbone["weights"]).is_file():
             backbone["weights"] = portable_path(Path(backbone["weights"]), path)
         with _all_or_nothing(path):
-            LabelLog.create(path / _LABELS, own).close()
+            LabelLog.create(path / LABELS, own).close()
             session = cls(path, content)
             session.cache = cache
             session.block_messages = tuple(text for one in beside for text in one.messages)
@@ -219,7 +219,7 @@ class SessionFolder(SessionHome):
     @cached_property
     def labels(self) -> LabelLog:
         """The log of all verdicts."""
-        return LabelLog.open(self.path / _LABELS)
+        return LabelLog.open(self.path / LABELS)
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:

@@ -28,11 +28,12 @@ from astroanomaly.files import (
 )
 from astroanomaly.records import ShardScores
 
-__all__ = ["ROUNDS", "SCORES", "Draft", "Round", "list_rounds", "new_round"]
+__all__ = ["RECIPE", "ROUNDS", "SCORES", "WEIGHTS", "Draft", "Round", "list_rounds", "new_round"]
 
 ROUNDS = "rounds"  # folder of the rounds of a session
 SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
-_RECIPE, _WEIGHTS = "ranker.json", "model.safetensors"
+RECIPE = "ranker.json"  # file of a round
+WEIGHTS = "model.safetensors"  # its checkpoint
 _UNFINISHED, _LOCK, _USE = ".tmp-", "lock", "in-use"
 _REMEDY = "restore it from a copy, or move the folder of this round out of the session"
 _LOCK_GRACE_S = 1.0  # between making the lock file and locking it
@@ -82,7 +83,7 @@ class Round:
     @property
     def weights(self) -> Path:
         """Its checkpoint; there only for rankers with weights."""
-        return self.path / _WEIGHTS
+        return self.path / WEIGHTS
 
     @property
     def scores(self) -> Path:
@@ -92,7 +93,7 @@ class Round:
     @property
     def recipe(self) -> dict[str, Any]:
         """Settings, label event, time, and the figures of every training step."""
-        return read_json(self.path / _RECIPE, error=SessionError, remedy=_REMEDY)
+        return read_json(self.path / RECIPE, error=SessionError, remedy=_REMEDY)
 
     @property
     def audit_draws(self) -> int:
@@ -134,7 +135,7 @@ class Round:
         The name has the number of the round and a hash of its recipe and checkpoint, so that several sessions may use
         one folder.
         """
-        digest = hashlib.sha256((self.path / _RECIPE).read_bytes())
+        digest = hashlib.sha256((self.path / RECIPE).read_bytes())
         if self.weights.is_file():
             digest.update(self.weights.read_bytes())
         return folder / f"round-{self.number:04d}-{digest.hexdigest()[:8]}"
@@ -169,7 +170,7 @@ def list_rounds(folder: Path) -> list[Round]:
     found = []
     for path in sorted(folder.glob("[0-9]*")):
         try:
-            recipe = read_json(path / _RECIPE, error=SessionError, remedy=_REMEDY)
+            recipe = read_json(path / RECIPE, error=SessionError, remedy=_REMEDY)
         except UnreadableError:
             if path.exists():
                 raise
@@ -177,7 +178,7 @@ def list_rounds(folder: Path) -> list[Round]:
         try:
             found.append(Round(int(path.name), str(recipe["ranker"]), int(recipe["last_event"]), path))
         except (KeyError, ValueError, TypeError) as error:
-            raise SessionError(f"{path / _RECIPE} is damaged: {error!r}; {_REMEDY}") from error
+            raise SessionError(f"{path / RECIPE} is damaged: {error!r}; {_REMEDY}") from error
     return found
 
 
@@ -219,7 +220,7 @@ def new_round(folder: Path, ranker: str, last_event: int) -> Iterator[Draft]:
         with locked(unfinished / _LOCK):  # the system lets go of it with the process, however that ends
             yield draft
             draft.recipe.setdefault("created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
-            write_json(unfinished / _RECIPE, draft.recipe)
+            write_json(unfinished / RECIPE, draft.recipe)
             (unfinished / _LOCK).unlink(missing_ok=True)
         number = _settle(unfinished, folder)
         draft.round = Round(number, ranker, last_event, folder / f"{number:04d}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,14 +37,19 @@ from astroanomaly.session.folder import SessionFolder, user_name
 from astroanomaly.session.injection.inject import InjectionReport, injection_steps
 from astroanomaly.session.injection.request import InjectionRequest
 from astroanomaly.session.integrity import session_integrity
+from astroanomaly.session.known import read_known
 from astroanomaly.session.label_table import labels_table, write_labels
 from astroanomaly.session.outputs.bundle import write_bundle
 from astroanomaly.session.outputs.completeness import completeness_html
 from astroanomaly.session.outputs.cutouts import write_cutouts_of
+from astroanomaly.session.outputs.footprint import Footprint, write_footprint
+from astroanomaly.session.outputs.methods import MethodText, methods, write_methods
 from astroanomaly.session.outputs.report import write_report
+from astroanomaly.session.outputs.stored_ranking import write_ranking
 from astroanomaly.session.pruning import StoredRound, prune_rounds, stored_rounds
 from astroanomaly.session.relocation import RelocateReport, relocate
 from astroanomaly.session.remaining import remaining
+from astroanomaly.session.reproduce import TOLERANCE, Reproduction, reproduce_steps
 from astroanomaly.session.rounds import Round
 from astroanomaly.session.score_parts import score_parts
 from astroanomaly.session.score_table import export_scores
@@ -809,8 +815,13 @@ class Session(SessionFolder):
         merge_radius_arcsec: float = 1.0,
         overwrite: bool = False,
         escape_formulas: bool = False,
+        acronym: str = "",
+        journal: str = "aas",
     ) -> QTable:
         """Write a catalogue of anomalies: FITS, VOTable, ECSV, CSV or DS9 regions, by the suffix of the path.
+
+        Or a table for a paper: ``.mrt`` (machine-readable table of AAS journals), ``.dat`` (fixed-width table with a
+        ``ReadMe`` beside it, for the CDS) or ``.tex`` (LaTeX).
 
         Objects labelled nominal are left out of the first two selections.
 
@@ -831,11 +842,17 @@ class Session(SessionFolder):
             Replace the file if it exists.
         escape_formulas
             Put an apostrophe before each text of a CSV that a spreadsheet would run as a formula.
+        acronym
+            In a table for a paper: what stands before the position in the names of objects, as in
+            ``AA J012345.67+123456.7``.
+        journal
+            Of LaTeX: ``aas`` (``deluxetable``) or ``mnras``.
         """
         place = as_path(path, "the catalogue")
         return export(
-            self, place, top, threshold, labelled, merge_radius_arcsec, overwrite, escape_formulas=escape_formulas
-        )
+            self, place, top, threshold, labelled, merge_radius_arcsec, overwrite, escape_formulas=escape_formulas,
+            acronym=as_text(acronym, "acronym"), journal=as_text(journal, "journal"),
+        )  # fmt: skip
 
     def export_scores(
         self,
@@ -924,10 +941,13 @@ class Session(SessionFolder):
         labelled: str | None = None,
         ids: Sequence[str] | None = None,
         merge_radius_arcsec: float = 1.0,
+        pages: bool = False,
         overwrite: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> QTable:
         """Write a report with pictures of objects as one HTML file, which a browser prints into a PDF.
+
+        It ends with the method in sentences, see `methods`, where something was scored.
 
         Parameters
         ----------
@@ -937,6 +957,9 @@ class Session(SessionFolder):
             Heading; empty: the name of the session.
         top, threshold, labelled, ids, merge_radius_arcsec
             Which objects, as in `write_cutouts`.
+        pages
+            Add a page for each of the first 100 objects: pictures in colour and in every band, what was said of it,
+            crossmatches, and all columns of the catalogue.
         overwrite
             Replace the file if it exists.
         progress
@@ -946,9 +969,89 @@ class Session(SessionFolder):
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
         write_report(
             self.cache, table, place, heading,
-            display=usual_display(self), completeness=completeness_html(self), overwrite=overwrite, progress=progress,
+            display=usual_display(self), completeness=completeness_html(self),
+            method=methods(self).html if self.is_scored else "", pages=as_flag(pages, "pages"),
+            known=read_known(self.path) if pages else (), overwrite=overwrite, progress=progress,
         )  # fmt: skip
         return table
+
+    def methods(self) -> MethodText:
+        r"""Say in sentences, for a paper, how the latest ranking was made, with citations and versions; to be edited.
+
+        Returns
+        -------
+        MethodText
+            ``text``, ``latex`` (with ``\citep``) and ``bibtex``.
+
+        Raises
+        ------
+        SessionError
+            If nothing was scored to the end.
+        """
+        return methods(self)
+
+    def write_methods(self, path: str | Path, *, overwrite: bool = False) -> MethodText:
+        """Write what `methods` says, and return it.
+
+        Parameters
+        ----------
+        path
+            ``.txt``, with BibTeX at the end; or ``.tex``, with a file ``.bib`` beside it.
+        overwrite
+            Replace what is there.
+
+        Raises
+        ------
+        SessionError
+            If nothing was scored to the end.
+        ConfigError
+            For another suffix.
+        StorageError
+            If a file exists and must not be replaced, or cannot be written.
+        """
+        found = methods(self)
+        write_methods(found, as_path(path, "the method"), overwrite=as_flag(overwrite, "overwrite"))
+        return found
+
+    def write_footprint(
+        self,
+        path: str | Path,
+        *,
+        size: Quantity | str | None = None,
+        order: int | None = None,
+        overwrite: bool = False,
+    ) -> Footprint:
+        """Write which part of the sky was searched: discs around all objects, as a multi-order coverage map (MOC).
+
+        Parameters
+        ----------
+        path
+            File called ``.fits``.
+        size
+            Diameter of each disc: an angle with its unit, ``10 * u.arcsec`` or ``"10arcsec"``. None: the shorter side
+            of the cutouts.
+        order
+            Of the smallest cells, 0 to 29; None: cells of about a quarter of a disc.
+        overwrite
+            Replace the file if it exists.
+
+        Returns
+        -------
+        Footprint
+            ``moc``, with its ``area_deg2``, and how many objects are in it.
+
+        Raises
+        ------
+        ConfigError
+            If no object has a position, the cutouts are of no known size, or the order is too fine for them.
+        StorageError
+            If the file exists and must not be replaced, or cannot be written.
+        """
+        diameter = None if size is None else angle_arcsec(size, "size")
+        return write_footprint(
+            self.cache, as_path(path, "the footprint"), diameter_arcsec=diameter,
+            order=None if order is None else as_whole(order, "order"), overwrite=as_flag(overwrite, "overwrite"),
+        )  # fmt: skip
 
     def write_bundle(
         self,
@@ -960,6 +1063,8 @@ class Session(SessionFolder):
         labelled: str | None = None,
         ids: Sequence[str] | None = None,
         merge_radius_arcsec: float = 1.0,
+        ranking: bool = False,
+        include_caches: bool = False,
         overwrite: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> QTable:
@@ -971,18 +1076,80 @@ class Session(SessionFolder):
             A folder to make, or an archive called ``.zip``.
         title, top, threshold, labelled, ids, merge_radius_arcsec
             As in `write_report`.
+        ranking
+            Add what the ranking of all objects can be computed again from, see `reproduce`: settings, all labels
+            without notes, the checkpoint if there is one, and all scores.
+        include_caches
+            Add the caches too, so that nothing else is needed for that.
         overwrite
             Replace the archive, or a folder that was made so.
         progress
             Called with a `Progress` after each cutout and each picture.
+
+        Raises
+        ------
+        SessionError
+            If the ranking is asked for, and nothing was scored to the end.
         """
         place, heading = as_path(path, "the bundle"), as_text(title, "title") or self.path.absolute().name
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
+        stored = None
+        if as_flag(ranking, "ranking") or as_flag(include_caches, "include_caches"):
+            self.last_round  # noqa: B018 - says that nothing was scored before anything is written
+            stored = functools.partial(write_ranking, self, include_caches=include_caches, progress=progress)
         write_bundle(
             self.cache, table, self.labels.current(), place, heading,
-            display=usual_display(self), overwrite=overwrite, progress=progress,
+            display=usual_display(self), ranking=stored, overwrite=overwrite, progress=progress,
         )  # fmt: skip
         return table
+
+    @staticmethod
+    def reproduce(
+        bundle: str | Path,
+        caches: str | Path | Cache | Sequence[str | Path | Cache] | None = None,
+        *,
+        weights: str | Path = "",
+        tolerance: float = TOLERANCE,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Reproduction:
+        """Compute the ranking of a bundle again, and compare it with the scores that the bundle holds.
+
+        Nothing of the bundle is used before it has been compared with its checksums. A ranker with a checkpoint scores
+        with it; others learn anew from the settings and labels of the bundle.
+
+        Parameters
+        ----------
+        bundle
+            A folder or a zip archive, written by `write_bundle` with ``ranking``.
+        caches
+            The caches that were ranked; not needed where the bundle includes them. They are compared with what the
+            bundle knows of them.
+        weights
+            Where the network began with weights that are not part of this package: the file, which must be the same;
+            or ``pretrained``, which lets timm download what the settings name.
+        tolerance
+            How much log-odds may differ.
+        progress
+            Called with a `Progress` now and then.
+
+        Returns
+        -------
+        Reproduction
+            The greatest difference, the rank correlation, versions then and now, whether it is within the tolerance,
+            and if not, what may be the reason.
+
+        Raises
+        ------
+        UnreadableError, CacheError
+            If it is no bundle, was changed, or holds no ranking; or if the caches are others.
+        ConfigError
+            If weights are missing, or others.
+        """
+        steps = reproduce_steps(
+            as_path(bundle, "the bundle"), [] if caches is None else cache_folders(caches),
+            weights=str(weights), tolerance=as_number(tolerance, "tolerance", 0),
+        )  # fmt: skip
+        return drain(steps, progress)
 
     def saliency(self, object_id: str) -> np.ndarray:
         """Show what the latest ranker's score of an object rests on.

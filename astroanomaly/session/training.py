@@ -18,6 +18,7 @@ from astroanomaly.parallel.dask import Cluster
 from astroanomaly.records import NOMINAL, Progress, ShardScores
 from astroanomaly.session.cluster_tasks import compute_features, score_shards
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.outputs.provenance import software_versions
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 from astroanomaly.session.score_parts import block_remarks
 
@@ -134,6 +135,7 @@ def train(
             "messages": messages,
             "labels": dict(counts),
             "audit_draws": audit.draws,
+            "versions": software_versions(),
             "caches": dict(zip(map(str, session.cache.folders), session.cache.counts, strict=True)),
         }
         if ranker.has_weights:

@@ -354,6 +354,37 @@ def test_what_a_colleague_opens_is_written_beside_the_session(trained, tmp_path)
     assert "give a session" in run("bundle", check=2, cwd=tmp_path)
 
 
+def test_what_a_paper_needs_is_written(trained, tmp_path):
+    search = trained / "search"
+    said = run("report", search, "--top", "1", "--pages", "--methods", "m.tex", "--out", "r.html", cwd=tmp_path)
+    assert "the method in sentences, to be edited, in m.tex" in said
+    assert "@software{astroanomaly" in (tmp_path / "m.bib").read_text(encoding="utf-8")
+    assert "<article" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "2 objects written to t.tex" in run("export", search, "--top", "2", "--out", "t.tex", cwd=tmp_path)
+    run("export", search, "--top", "2", "--out", "m.tex", "--overwrite", "--journal", "mnras", cwd=tmp_path)
+    assert r"\begin{table}" in (tmp_path / "m.tex").read_text(encoding="ascii")
+    assert "goes with a table for a paper" in run(
+        "export", search, "--out", "t.csv", "--acronym", "AA", check=2, cwd=tmp_path
+    )
+    assert "no object has a position" in run("footprint", search, check=2, cwd=tmp_path)
+
+
+def test_a_ranking_is_reproduced_or_the_command_fails(trained, tmp_path):
+    search = trained / "search"
+    run("bundle", search, "--top", "2", "--ranking", "--out", "b", cwd=tmp_path)
+    said = run("reproduce", "b", "--cache", trained / "cache", cwd=tmp_path)
+    assert "40 objects compared" in said
+    assert "the same within 0.0001" in said
+    assert "tolerance=-1.0: expected" in run(
+        "reproduce", "b", "--tolerance", "-1", "--cache", trained / "cache", check=2, cwd=tmp_path
+    )
+    said = run("reproduce", "b", check=2, cwd=tmp_path)
+    assert "does not include the cutouts of all objects" in said
+    (tmp_path / "b" / "session" / "session.toml").write_text("other")
+    said = run("reproduce", "b", "--cache", trained / "cache", check=2, cwd=tmp_path)
+    assert "session/session.toml has changed" in said
+
+
 def test_cutouts_of_a_cache_need_no_session(trained, tmp_path):
     (tmp_path / "ids.txt").write_text("\ufeff03.png\n\n05.png\n03.png\n", encoding="utf-8")
     words = ("cutouts", trained / "cache", "--ids", "ids.txt", "--one-file")

@@ -42,6 +42,8 @@ _AT_A_TIME = 64  # objects whose pictures are made together
 _TABLES = ("table.vot", "table.fits")
 _REPORT, _LABELS, _README = "report.html", "labels.csv", "README.txt"
 _CUTOUTS, _PICTURES = "cutouts", "pictures"
+_STORED = (".png", ".h5", ".safetensors")  # which packing makes hardly smaller
+StoredRanking = Callable[[Path, Callable[[str], str]], dict[str, Any]]
 
 
 def write_bundle(
@@ -53,6 +55,7 @@ def write_bundle(
     *,
     display: Display | None = None,
     palette: Palette = grey_map,
+    ranking: StoredRanking | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> int:
@@ -72,6 +75,9 @@ def write_bundle(
         Heading of the report.
     display, palette
         How the pictures look, as in `Painter.paint`; None: as usual.
+    ranking
+        Writes what the ranking can be computed again from, see
+        `astroanomaly.session.outputs.stored_ranking.write_ranking`; None: nothing is written.
     overwrite
         Replace the archive, or a folder that was made so.
     progress
@@ -88,13 +94,13 @@ def write_bundle(
         raise ConfigError("there is nothing to put into a bundle: no object was chosen")
     if path.suffix.lower() != ".zip":
         with atomic_folder(path, overwrite=overwrite) as folder:
-            _fill(folder, cache, table, consensus, title, display, palette, progress)
+            _fill(folder, cache, table, consensus, title, display, palette, ranking, progress)
         return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
     check_new(path, overwrite=overwrite)
     with temporary_folder(path.absolute()) as above:
         whole = above / "bundle"
         with atomic_folder(whole) as folder:
-            _fill(folder, cache, table, consensus, title, display, palette, progress)
+            _fill(folder, cache, table, consensus, title, display, palette, ranking, progress)
         with atomic_path(path) as temporary:
             _zip(whole, temporary, path.stem)
     return path.stat().st_size
@@ -108,6 +114,7 @@ def _fill(
     title: str,
     display: Display | None,
     palette: Palette,
+    ranking: StoredRanking | None,
     progress: Callable[[Progress], None] | None,
 ) -> None:
     ids = [str(object_id) for object_id in table["object_id"]]
@@ -134,7 +141,7 @@ def _fill(
         write_catalog(listed, folder / name)
     page = report(cache, table, title, display=display, palette=palette, progress=progress)
     (folder / _REPORT).write_text(page, encoding="utf-8")
-    _write_labels(folder / _LABELS, table, consensus)
+    number_of = _write_labels(folder / _LABELS, table, consensus)
     layout = cache.layout
     about: dict[str, Any] = {
         "format": BUNDLE_FORMAT,
@@ -157,12 +164,17 @@ def _fill(
             for object_id, cutout, picture in zip(ids, cutouts, pictures, strict=True)
         ],
     }
+    if ranking is not None:
+        about["ranking"] = ranking(folder, lambda name: number_of.setdefault(name, _numbered(len(number_of))))
     (folder / DESCRIPTION).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     (folder / _README).write_text(_readme(title, len(ids), about), encoding="utf-8")
 
 
-def _write_labels(path: Path, table: QTable, consensus: Mapping[str, ObjectConsensus]) -> None:
-    """Write what each annotator said last of each object, annotators by number: a table `labels import` takes."""
+def _write_labels(path: Path, table: QTable, consensus: Mapping[str, ObjectConsensus]) -> dict[str, str]:
+    """Write what each annotator said last of each object, annotators by number: a table `labels import` takes.
+
+    Returns the number of each annotator who is in it.
+    """
     number_of: dict[str, str] = {}
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
@@ -174,9 +186,20 @@ def _write_labels(path: Path, table: QTable, consensus: Mapping[str, ObjectConse
             place = [repr(float(row[name].value)) if np.isfinite(row[name].value) else "" for name in ("ra", "dec")]
             note = unicode_text(" | ".join(one.notes))
             for annotator, label in one.votes.items():
-                number = number_of.setdefault(annotator, f"annotator-{len(number_of) + 1}")
+                number = number_of.setdefault(annotator, _numbered(len(number_of)))
                 writer.writerow((unicode_text(str(row["object_id"])), label, number, *place, note))
                 note = ""
+    return number_of
+
+
+def _numbered(others: int) -> str:
+    return f"annotator-{others + 1}"
+
+
+_RANKING_LINES = (
+    "session/       settings, labels, checkpoint and scores, from which the ranking is computed again:",
+    "               astroanomaly reproduce BUNDLE, with --cache where there is no folder caches/",
+)
 
 
 def _readme(title: str, objects: int, about: Mapping[str, Any]) -> str:
@@ -193,6 +216,7 @@ def _readme(title: str, objects: int, about: Mapping[str, Any]) -> str:
         f"{_LABELS:<14} what people said of these objects",
         f"{DESCRIPTION:<14} what is in this bundle, for programs",
         "SHA256SUMS     checksums: sha256sum -c SHA256SUMS",
+        *(_RANKING_LINES if "ranking" in about else ()),
         "",
         "Positions are ICRS, in degrees. Scores are log-odds that an object is not nominal: they order objects, and",
         "are no probabilities.",
@@ -207,6 +231,6 @@ def _zip(folder: Path, path: Path, name: str) -> None:
             if item.is_file():
                 entry = zipfile.ZipInfo.from_file(item, f"{name}/{item.relative_to(folder).as_posix()}")
                 entry.external_attr = 0o100644 << 16
-                entry.compress_type = zipfile.ZIP_STORED if item.suffix == ".png" else zipfile.ZIP_DEFLATED
+                entry.compress_type = zipfile.ZIP_STORED if item.suffix in _STORED else zipfile.ZIP_DEFLATED
                 with item.open("rb") as source, archive.open(entry, "w") as target:
                     shutil.copyfileobj(source, target)

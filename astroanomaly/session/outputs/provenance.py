@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
 
-__all__ = ["public"]
+__all__ = ["public", "software_versions"]
 
+_PACKAGES = ("astroanomaly", "numpy", "scipy", "scikit-learn", "torch", "timm", "openvino")  # scores depend on them
 _LISTS_OF_PATHS = ("caches",)
 _PATH = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|~?/)[^\s,;\"']+")  # absolute, of any system
 
@@ -22,6 +25,15 @@ def public(provenance: Mapping[str, str]) -> dict[str, str]:
         elif key in ("session", "survey"):
             text = _name(text)
         found[str(key)] = _PATH.sub(lambda match: _name(match[0]), text)
+    return found
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of the packages that scores depend on, those that are installed."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
     return found
 
 

@@ -19,7 +19,9 @@ from astroanomaly.imaging.compass import Compass, sexagesimal
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.painting import grey_map
 from astroanomaly.records import Progress, counted
+from astroanomaly.session.known import KnownIn
 from astroanomaly.session.outputs.links import links, reference_link
+from astroanomaly.session.outputs.object_pages import MOST_PAGES, anchor, object_pages
 from astroanomaly.session.outputs.pictures import Palette, marks, png, render
 from astroanomaly.session.outputs.provenance import public
 
@@ -43,6 +45,9 @@ def write_report(
     *,
     display: Display | None = None,
     completeness: str = "",
+    method: str = "",
+    pages: bool = False,
+    known: Sequence[KnownIn] = (),
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> None:
@@ -58,7 +63,10 @@ def write_report(
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{path}: a report is a file of HTML, called .html; a browser prints it into a PDF")
     check_new(path, overwrite=overwrite)
-    text = report(cache, table, title, display=display, completeness=completeness, progress=progress)
+    text = report(
+        cache, table, title, display=display, completeness=completeness, method=method, pages=pages, known=known,
+        progress=progress,
+    )  # fmt: skip
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -71,6 +79,9 @@ def report(
     display: Display | None = None,
     palette: Palette = grey_map,
     completeness: str = "",
+    method: str = "",
+    pages: bool = False,
+    known: Sequence[KnownIn] = (),
     progress: Callable[[Progress], None] | None = None,
 ) -> str:
     """Make the report of a catalogue's objects.
@@ -87,6 +98,12 @@ def report(
         How the pictures look, as in `Painter.paint`; None: as usual.
     completeness
         HTML of `astroanomaly.session.outputs.completeness.completeness_html`, shown after the objects.
+    method
+        HTML of `astroanomaly.session.outputs.methods.Methods.html`, shown after that.
+    pages
+        Whether each of the first `MOST_PAGES` objects has a page of its own behind the overview.
+    known
+        What catalogues and services know of the objects, for these pages.
     progress
         Called with a report after each object.
 
@@ -108,7 +125,11 @@ def report(
     pictures = render(cache, ids, _LARGEST_PX, display, palette)
     turned = cache.pictures.compasses(ids, display, _LARGEST_PX)
     rows = counted(shown, "report", len(shown), progress)
-    figures = "".join(map(_figure, rows, pictures, turned))
+    paged = shown[:MOST_PAGES] if pages else shown[:0]
+    targets = [f"#{anchor(k)}" if k < len(paged) else "" for k in range(len(shown))]
+    figures = "".join(map(_figure, rows, pictures, turned, targets))
+    made_pages = object_pages(cache, paged, known, display, palette) if pages else iter(())
+    articles = "".join(counted(made_pages, "pages", len(paged), progress) if pages else ())
     made = datetime.datetime.now(datetime.UTC)
     count = f"{len(table)} object{'s' if len(table) != 1 else ''}"
     if len(shown) < len(table):
@@ -121,7 +142,8 @@ def report(
         f"<title>{escape(title)}</title><style>{files(__package__).joinpath('report.css').read_text('utf-8')}</style>"
         f"</head>\n<body><header><h1>{escape(title)}</h1>"
         f'<p class=muted>{count} · <time datetime="{made:%Y-%m-%dT%H:%MZ}">{made.day} {made:%B %Y, %H:%M} UTC</time> · '
-        f"{_size(turned, pictures.shape)}positions are ICRS</p></header>\n<main>{figures}</main>\n{completeness}"
+        f"{_size(turned, pictures.shape)}positions are ICRS</p></header>\n<main>{figures}</main>\n"
+        f"{articles}{completeness}{method}"
         f"<footer><h2>Where this comes from</h2><table>{facts}</table></footer></body></html>\n"
     )
 
@@ -138,13 +160,14 @@ def _size(turned: Sequence[Compass | None], shape: tuple[int, ...]) -> str:
     return f"each picture is {found[0][0]:.3g}″ × {found[0][1]:.3g}″ · "
 
 
-def _figure(row: Any, picture: np.ndarray, compass: Compass | None) -> str:
+def _figure(row: Any, picture: np.ndarray, compass: Compass | None, target: str = "") -> str:
     height, width = picture.shape[:2]
     data = base64.b64encode(png(picture)).decode("ascii")
     drawn = "" if compass is None else marks(compass, width, height)
+    more = f'<p><a href="{target}">its page</a></p>' if target else ""
     return (
         f'<figure><div><img alt="" width="{width}" height="{height}" src="data:image/png;base64,{data}">{drawn}</div>'
-        f"<figcaption>{''.join(_lines(row, compass, width))}</figcaption></figure>"
+        f"<figcaption>{''.join(_lines(row, compass, width))}{more}</figcaption></figure>"
     )
 
 
