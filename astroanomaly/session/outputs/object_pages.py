@@ -102,7 +102,7 @@ def _said(row: Any) -> str:
     words = [f"<b>{_text(row['label'])}</b>" if row["label"] else "no label"]
     words += [f"votes {_text(row['votes'])}"] if row["votes"] else []
     words += [f"<q>{_text(row['note'])}</q>"] if row["note"] else []
-    return f"<h3>What was said</h3><p>{', '.join(words)}</p>"
+    return f"<h3>Verdicts</h3><p>{', '.join(words)}</p>"
 
 
 def _crossmatches(known: Sequence[KnownIn], object_id: str) -> str:
