@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.review.paging import COLUMN_ORDERINGS
 from astroanomaly.labels.consensus import DISPUTED
 
 __all__ = ["label_counts", "page_name", "progress", "showing"]
@@ -31,8 +34,13 @@ def showing(state: ViewState) -> str:
         kind, _, what = page.last.ordering.partition(":")
         text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)
         return f"{text}; PageUp goes back"
-    passing = page.last.left if page.blind else int(shared.matching(state.filters, state.by_name).sum())
-    return f"{', '.join(state.filters.words())}; {passing:,} of {len(shared.cache):,} objects"
+    free = shared.matching(state.filters, state.by_name)
+    passing = page.last.left if page.blind else int(free.sum())
+    text = f"{', '.join(state.filters.words())}; {passing:,} of {len(shared.cache):,} objects"
+    if state.ordering in COLUMN_ORDERINGS and not page.blind:
+        without = int((free & np.isnan(shared.number_columns.values(state.column))).sum())
+        text += f", {without:,} without {state.column}, which come last" if without else ""
+    return text
 
 
 def progress(state: ViewState) -> str:

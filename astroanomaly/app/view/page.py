@@ -321,6 +321,7 @@ class Page:
         return {
             **({} if usual else {"display": state.display.to_plain()}),
             "ordering": state.ordering,
+            "column": state.column,
             "by": state.by,
             "filters": dataclasses.asdict(state.filters),
             "page_size": state.page_size,
@@ -351,7 +352,9 @@ class Page:
             elif kept:
                 state.display = self.shared.cache.pictures.usual_display
                 state.dirty |= {"display", "options"}
-            names = ("page_size", "row_by_row", "ordering", "by")
+            if kept.get("column") and kept["column"] not in self.shared.number_columns.names:
+                kept = {name: value for name, value in kept.items() if name not in ("column", "ordering")}
+            names = ("page_size", "row_by_row", "column", "ordering", "by")
             changes: dict[str, Any] = {name: kept[name] for name in names if name in kept}
             if "filters" in kept:
                 changes["filters"] = build(Filters, kept["filters"], "filters")

@@ -707,6 +707,27 @@ def test_order_and_filters_are_there_again_on_the_next_visit(page):
     assert Page(Document(), page.shared, page.learner, "ben").state.ordering == "score"
 
 
+def test_the_column_that_orders_is_chosen_in_the_sidebar_and_kept(page):
+    side = page.sidebar
+    assert not side.column.visible
+    side.ordering.value = "descending"
+    assert side.column.visible
+    side.column.value = "snr"
+    values = page.shared.number_columns.values("snr")
+    highest = np.argsort(-np.nan_to_num(values, nan=-np.inf))[:25]
+    assert page.state.page.ids == tuple(page.shared.cache.ids_at(highest))
+    assert "by snr, highest first" in side.summary.text
+    page._tick()
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.ordering, again.state.column) == ("descending", "snr")
+    assert again.state.page.ids == page.state.page.ids
+    kept = json.loads((page.shared.session.path / "app.json").read_text())
+    kept["ann"] |= {"column": "gone", "page_size": 16}
+    (page.shared.session.path / "app.json").write_text(json.dumps(kept))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.ordering, again.state.page_size) == ("score", 16)
+
+
 def test_text_grows_with_the_screen(page):
     before = page.mosaic.cells.data["size"]
     press(page, "a")
