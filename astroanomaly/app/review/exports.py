@@ -165,8 +165,10 @@ def file_content(
         return path.read_bytes()
 
 
-def send_by_samp(table: QTable, name: str) -> int:
-    """Send a catalogue by SAMP to the programs on this computer (TOPCAT, Aladin, DS9); return how many got it.
+def send_by_samp(table: QTable, name: str) -> tuple[int, str]:
+    """Send a catalogue by SAMP to the programs on this computer (TOPCAT, Aladin, DS9).
+
+    Return how many got it, and the table-id by which they speak of it.
 
     The table lies in the folder for temporary files, since the others read it when they like.
 
@@ -175,11 +177,12 @@ def send_by_samp(table: QTable, name: str) -> int:
     StorageError
         If no SAMP hub runs here, or nobody is listening to it.
     """
-    from pyvo.samp import SAMPHubError, SAMPIntegratedClient
+    from pyvo.samp import SAMPHubError, SAMPIntegratedClient, conf
 
     client = SAMPIntegratedClient(name="AstroAnomaly", description="sends catalogues of anomalies", callable=False)
     try:
-        client.connect()
+        with conf.set_temp("use_internet", False):  # else it asks a web site whether there is an internet
+            client.connect()
     except (SAMPHubError, OSError) as error:
         raise StorageError(
             "no SAMP hub is running on the computer of the server: start TOPCAT or Aladin there, or download the file"
@@ -196,6 +199,6 @@ def send_by_samp(table: QTable, name: str) -> int:
             "samp.params": {"url": path.as_uri(), "name": name, "table-id": path.as_uri()},
         }
         client.notify_all(message)
-        return len(listeners)
+        return len(listeners), path.as_uri()
     finally:
         client.disconnect()

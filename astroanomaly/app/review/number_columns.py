@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from functools import cached_property
 
@@ -30,6 +31,8 @@ class NumberColumns:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._units: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -39,7 +42,7 @@ class NumberColumns:
         return tuple(dict.fromkeys(name for number in chosen for name in shards[number].number_columns()))
 
     def values(self, name: str) -> np.ndarray:
-        """Return the values of a column.
+        """Return the values of a column; may be called from any thread.
 
         Returns
         -------
@@ -54,12 +57,17 @@ class NumberColumns:
         ConfigError
             If it does not hold one number for each object.
         """
-        if name not in self._kept:
-            self._kept[name] = self._read(name)
-            while len(self._kept) > 1 and sum(values.nbytes for values in self._kept.values()) > _MAX_KEPT_BYTES:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(name)
-        return self._kept[name]
+        with self._lock:
+            if name not in self._kept:
+                self._kept[name] = self._read(name)
+                while len(self._kept) > 1 and sum(values.nbytes for values in self._kept.values()) > _MAX_KEPT_BYTES:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(name)
+            return self._kept[name]
+
+    def unit(self, name: str) -> str:
+        """Return the unit of a column whose values were read; empty where it has none."""
+        return self._units.get(name, "")
 
     def _read(self, name: str) -> np.ndarray:
         column = catalog_columns(self._cache, [name])[name]
@@ -70,4 +78,5 @@ class NumberColumns:
         values = data.astype(np.float32 if short else np.float64)
         values[absent | ~np.isfinite(values)] = np.nan
         values.flags.writeable = False
+        self._units[name] = str(column.unit or "")
         return values

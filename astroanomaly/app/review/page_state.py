@@ -12,8 +12,10 @@ from astroanomaly.app.review.filters import Filters, RejectedFilter, change_filt
 from astroanomaly.app.review.grid_layout import grid_shape
 from astroanomaly.app.review.page_filling import PageFilling
 from astroanomaly.app.review.paging import COLUMN_ORDERINGS, ORDERINGS, ObjectChoice, ObjectPage
+from astroanomaly.app.review.scatter import OWN_AXES, ScatterAxes
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
+from astroanomaly.config import nearest
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.records import NOMINAL
@@ -60,6 +62,8 @@ class ViewState(PageFilling):
         raises the error; at once, unless a server has it done beside its event loop.
     column
         The catalogue column that one of `COLUMN_ORDERINGS` goes by; empty until somebody orders so.
+    scatter
+        What the scatter plot has on its axes.
     shape, area
         Width and height on the screen of the place for the mosaic, and of that for the inspector, in CSS pixels.
     click_marks
@@ -92,6 +96,7 @@ class ViewState(PageFilling):
         self.click_marks = ""
         self.repeat_share = 0.0
         self.display = shared.cache.pictures.usual_display
+        self.scatter = ScatterAxes.usual(shared)
         self._north: OrientationChoice = "north"  # how north is brought up, when it is
         self.pages: list[ObjectPage] = []
         self.number = -1
@@ -369,6 +374,16 @@ class ViewState(PageFilling):
         if display != self.display:
             self.display = display
             self.dirty |= {"display", "options"}
+
+    def set_scatter(self, **changes: Any) -> None:
+        """Change what the scatter plot has on its axes, see `ScatterAxes`."""
+        axes = replace(self.scatter, **changes)
+        known = (*self.shared.number_columns.names, *OWN_AXES)
+        for name in (axes.x, axes.y):
+            if name not in known:
+                raise ConfigError(f"there is no axis {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+        self.scatter = axes
+        self.dirty.add("options")
 
     def toggle_north(self) -> None:
         """Show cutouts as their pixels are stored, or north up again, in the way it was before."""

@@ -6,11 +6,13 @@ import numpy as np
 
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.paging import COLUMN_ORDERINGS
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.labels.consensus import DISPUTED
 
-__all__ = ["label_counts", "page_name", "progress", "showing"]
+__all__ = ["label_counts", "model_input", "page_name", "progress", "showing"]
 
-_FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree"}
+_FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree",
+                "samp": "chosen in another program"}  # fmt: skip
 
 
 def page_name(state: ViewState) -> str:
@@ -70,3 +72,15 @@ def label_counts(state: ViewState) -> dict[str, int]:
                 found[name] = found.get(name, 0) + 1
     order = [*state.shared.classes, DISPUTED, "skipped", "flagged"]
     return {name: found[name] for name in order if name in found}
+
+
+def model_input(shared: SharedState) -> str:
+    """Say what the network gets, in a line."""
+    size = shared.session.settings["input"]["size"]
+    stretch = shared.session.settings["stretch"]
+    if shared.cache.layout.pixel_kind == "display":
+        what = "the pictures as they are"
+    else:
+        scope = "all cutouts" if stretch["scope"] == "survey" else "each cutout"
+        what = f"{stretch['curve']}, {stretch['interval']}, one interval for {scope}"
+    return f"the model sees: {what}, {size} px; the stretch bar changes the screen only"

@@ -56,8 +56,8 @@ class SharedState:
         By the same names, in words: what the scores come from.
     labels, journal
         The label log to read from, and once more to write to: who reads does not wait for who writes.
-    audit, audit_draws
-        The audit set, and how often one was drawn.
+    audit, audit_rows, audit_draws
+        The audit set, its rows in the cache, and how often one was drawn.
     held_out
         What labels were held out of, and the scores that came of it; see `astroanomaly.app.review.held_out`.
     known_objects
@@ -89,7 +89,7 @@ class SharedState:
         self.last_verdict_at = 0.0  # when the last of them came, on the monotonic clock
         self._codes = np.zeros(len(self.cache), np.int8)
         self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
-        self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
+        self.audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
         self._matching: OrderedDict[str, np.ndarray] = OrderedDict()
         self._truth_columns: dict[int, frozenset[str]] = {}  # by number of the shard
         self._current_consensus: tuple[int, dict[str, ObjectConsensus]] | None = None
@@ -130,7 +130,7 @@ class SharedState:
                 self.audit, self.audit_draws = self.labels.audit, draws
             except BusyError:  # the next look finds it
                 return
-            self._audit_rows = self._rows_of(sorted(self.audit))
+            self.audit_rows = self._rows_of(sorted(self.audit))
             self.revision += 1
 
     def _update_codes(self, changed: Iterable[str]) -> None:
@@ -320,7 +320,7 @@ class SharedState:
     def matching(self, filters: Filters, by: str) -> np.ndarray:
         """``(N,)`` boolean: objects that pass the filters; those of the audit set never do."""
         free = self._by_label(filters.labels)
-        free[self._audit_rows] = False
+        free[self.audit_rows] = False
         if filters.annotator:
             free &= self._by_annotator(filters.annotator)
         if filters.without:

@@ -148,10 +148,12 @@ def test_a_table_is_sent_to_programs_on_the_desktop(shared, tmp_path, monkeypatc
                 received.append(params)
 
             topcat.bind_receive_notification("table.load.votable", take)
-            assert send_by_samp(table, "search") == 1
+            reached, table_id = send_by_samp(table, "search")
+            assert reached == 1
             end = time.monotonic() + 20
             while not received and time.monotonic() < end:
                 time.sleep(0.05)
+            assert received[0]["table-id"] == table_id
             loaded = parse_single_table(received[0]["url"].removeprefix("file://")).to_table()
             assert list(loaded["object_id"]) == list(table["object_id"])
         finally:
