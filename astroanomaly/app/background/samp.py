@@ -1,21 +1,28 @@
-"""SAMP both ways: programs on this desktop point at objects of the app, and are told which one is selected there."""
+"""SAMP: tables for the programs on this desktop, which point at objects of the app and are told what is selected."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import logging
+import tempfile
 import threading
 import xmlrpc.client
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroanomaly.app.review.pointed import HIGHLIGHT, POINT, ROW_LIST, Pointed, read_message
+from astroanomaly.errors import StorageError
+from astroanomaly.tables.write import write_catalog
 
-__all__ = ["SampLink", "new_client"]
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["SampLink", "new_client", "send_by_samp"]
 
 _MAX_TABLES = 20  # tables that were sent, whose rows are known
 _PAUSE_S = 2.0  # between two looks for a hub, and between two signs that it is there
@@ -36,6 +43,43 @@ def new_client(**more: Any) -> Any:
     with conf.set_temp("use_internet", False):
         client.connect()
     return client
+
+
+def send_by_samp(table: QTable, name: str) -> tuple[int, str]:
+    """Send a catalogue by SAMP to the programs on this computer (TOPCAT, Aladin, DS9).
+
+    Return how many got it, and the table-id by which they speak of it.
+
+    The table lies in the folder for temporary files, since the others read it when they like.
+
+    Raises
+    ------
+    StorageError
+        If no SAMP hub runs here, or nobody is listening to it.
+    """
+    from pyvo.samp import SAMPHubError
+
+    try:
+        client = new_client(description="sends catalogues of anomalies", callable=False)
+    except (SAMPHubError, OSError) as error:
+        raise StorageError(
+            "no SAMP hub is running on the computer of the server: start TOPCAT or Aladin there, or download the file"
+        ) from error
+    try:
+        listeners = client.get_subscribed_clients("table.load.votable")
+        if not listeners:
+            raise StorageError("a SAMP hub is running, but no program there takes tables: start TOPCAT or Aladin")
+        folder = Path(tempfile.mkdtemp(prefix="astroanomaly-samp-"))
+        path = folder / "anomalies.vot"
+        write_catalog(table, path)
+        message = {
+            "samp.mtype": "table.load.votable",
+            "samp.params": {"url": path.as_uri(), "name": name, "table-id": path.as_uri()},
+        }
+        client.notify_all(message)
+        return len(listeners), path.as_uri()
+    finally:
+        client.disconnect()
 
 
 class SampLink:

@@ -23,7 +23,9 @@ __all__ = [
     "selected_object",
 ]
 
-HIGHLIGHT, ROW_LIST, POINT = "table.highlight.row", "table.select.rowList", "coord.pointAt.sky"  # messages of SAMP
+HIGHLIGHT = "table.highlight.row"  # messages of SAMP, as these two
+ROW_LIST = "table.select.rowList"
+POINT = "coord.pointAt.sky"
 _MAX_ROWS = 10_000  # rows of one message that are taken
 _MAX_DIGITS = 12  # characters of a row number
 _MAX_NUMBER = 40  # characters of a coordinate

@@ -39,9 +39,11 @@ class ScatterAxes:
 
     @classmethod
     def usual(cls, shared: SharedState) -> ScatterAxes:
-        """Return the axes of a first look: the first column but for positions, and the score."""
-        others = (name for name in shared.number_columns.names if name.casefold() not in ("ra", "dec"))
-        return cls(next(others, cls.x))
+        """Return the axes of a first look: the first two columns but for positions, else the score."""
+        others = [name for name in shared.number_columns.names if name.casefold() not in ("ra", "dec")]
+        if len(others) > 1:
+            return cls(others[0], others[1])
+        return cls(others[0]) if others else cls()
 
 
 @dataclass(frozen=True, eq=False)

@@ -260,16 +260,9 @@ class SharedState:
     # ------------------------------------------------------------------------------------------------- which to show
 
     def choose(
-        self,
-        n: int,
-        how: str,
-        by: str,
-        filters: Filters,
-        *,
-        column: str = "",
-        seen: Iterable[str] = (),
+        self, n: int, how: str, by: str, filters: Filters, *, column: str = "", seen: Iterable[str] = (),
         rng: np.random.Generator | None = None,
-    ) -> tuple[list[str], int]:
+    ) -> tuple[list[str], int]:  # fmt: skip
         """Choose objects to show.
 
         Parameters

@@ -8,8 +8,8 @@ from bokeh.document import Document
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient, conf
 
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.background.samp import SampLink
-from astroanomaly.app.review.exports import catalogue, send_by_samp
+from astroanomaly.app.background.samp import SampLink, send_by_samp
+from astroanomaly.app.review.exports import catalogue
 from astroanomaly.app.review.page_status import showing
 from astroanomaly.app.review.pointed import HIGHLIGHT, POINT, ROW_LIST, Pointed, read_message
 from astroanomaly.app.review.shared_state import COLD, SharedState

@@ -12,7 +12,8 @@ from astropy.io import fits
 from astropy.io.votable import parse_single_table
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
-from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select, send_by_samp
+from astroanomaly.app.background.samp import send_by_samp
+from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select
 from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.theme import palette
 from astroanomaly.errors import ConfigError, StorageError

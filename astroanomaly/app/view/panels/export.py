@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from bokeh.models import Button, Div, NumericInput, Row, Select
 
-from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select, send_by_samp
+from astroanomaly.app.background.samp import send_by_samp
+from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import palette, view
 

@@ -74,15 +74,17 @@ class Scatter:
             Select(title=title, options=columns, width=150, name=f"scatter_{title}") for title in ("x", "y")
         )
         self.log_x, self.log_y = (Toggle(label="log", width=44, name=f"scatter_log_{axis}") for axis in "xy")
-        self.words = Div(disable_math=True, name="scatter_words", css_classes=["aa-shrinks"])
+        self.words = Div(disable_math=True, name="scatter_words", sizing_mode="stretch_width")
         for widget, name in ((self.x, "value"), (self.y, "value"), (self.log_x, "active"), (self.log_y, "active")):
             widget.on_change(name, lambda attr, old, new: act(self._set)())
         figure.on_event(RangesUpdate, act(self._look))
         figure.on_event(SelectionGeometry, act(self._enclose))
         end = {"align-items": "end"}
         self.root = Column(
-            Row(self.x, self.log_x, self.y, self.log_y, self.words, spacing=4, styles=end), figure,
-            sizing_mode="stretch_both", spacing=2, name="scatter",
+            Row(
+                self.x, self.log_x, self.y, self.log_y, self.words, spacing=4, styles=end, sizing_mode="stretch_width"
+            ),
+            figure, sizing_mode="stretch_both", spacing=2, name="scatter",
         )  # fmt: skip
         self._show_axes()
 
@@ -159,7 +161,7 @@ class Scatter:
         state, shared = self.state, self.state.shared
         axes, self.drawing = state.scatter, drawing
         x1, x2, y1, y2 = drawing.window
-        if self._window is None:
+        if self._window is None and drawing.shown:
             self._window = drawing.window
             self._asked = (axes, self._window, *self._asked[2:])
             self.figure.x_range.update(start=x1, end=x2, reset_start=x1, reset_end=x2)
