@@ -79,6 +79,7 @@ class Maps:
         self._before: list[str] | None = None  # what a lasso on the scatter plot may add to
         self._from_page: list[str] = []
         self._drawn: list[str] = []
+        self._singled: list[str] = []  # of those, all but the ones drawn at random
         self._marking = False
         self.sky, self.near, self.features, self.points = (
             ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(4)
@@ -233,7 +234,7 @@ class Maps:
             self._seen = seen
             self._draw()
             self._mark()
-        self.scatter.update(self._drawn)
+        self.scatter.update(self._singled)
 
     def _draw(self) -> None:
         """Draw the objects on the maps of the sky and of the features."""
@@ -299,7 +300,8 @@ class Maps:
             best = shared.cache.ids_at(order[np.isfinite(scores[order])])
         rng = np.random.default_rng(0)
         selected = self.selected[: _MAX_POINTS // 2]
-        found = dict.fromkeys([*labelled, *selected, *best, *shared.cache.sample(_MAX_POINTS // 2, rng)])
+        self._singled = [object_id for object_id in (*labelled, *selected, *best) if object_id not in shared.audit]
+        found = dict.fromkeys([*self._singled, *shared.cache.sample(_MAX_POINTS // 2, rng)])
         return [object_id for object_id in found if object_id not in shared.audit]
 
     def _tell(self) -> None:

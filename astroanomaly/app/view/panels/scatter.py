@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 from bokeh.events import RangesUpdate, SelectionGeometry
-from bokeh.models import Column, ColumnDataSource, Div, LogColorMapper, Range1d, Row, Select, Toggle
+from bokeh.models import (
+    Column,
+    ColumnDataSource,
+    Div,
+    HoverTool,
+    LassoSelectTool,
+    LogColorMapper,
+    Range1d,
+    Row,
+    Select,
+    TapTool,
+    Toggle,
+)
 
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.scatter import OWN_AXES, Drawing, axis_label, draw, find_inside
@@ -65,10 +77,10 @@ class Scatter:
         figure.update(x_range=Range1d(0, 1), y_range=Range1d(0, 1))
         self.density = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.shades = LogColorMapper(palette=_SHADES, low=1, high=10, nan_color="rgba(0,0,0,0)")
-        image = figure.image(
-            "image", "x", "y", "dw", "dh", source=self.density, color_mapper=self.shades, level="underlay"
-        )
-        image.nonselection_glyph = None
+        for tool in figure.tools:
+            if isinstance(tool, LassoSelectTool | TapTool | HoverTool):  # an image cannot be selected
+                tool.renderers = list(figure.renderers)
+        figure.image("image", "x", "y", "dw", "dh", source=self.density, color_mapper=self.shades, level="underlay")
         columns = [*OWN_AXES.items(), *((name, name) for name in state.shared.number_columns.names)]
         self.x, self.y = (
             Select(title=title, options=columns, width=150, name=f"scatter_{title}") for title in ("x", "y")
