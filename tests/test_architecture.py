@@ -54,7 +54,7 @@ DOORS = {  # library -> where it may be imported
     "sklearn": ("learn/", "metrics.py"),
     "astroquery": ("astroanomaly_plugins/",),
     "pyarrow": ("tables/",),
-    "pyvo": ("astroanomaly_plugins/", "app/review/exports.py"),
+    "pyvo": ("astroanomaly_plugins/", "app/background/samp.py"),
     "requests": ("fetch/", "astroanomaly_plugins/"),
     "rich": ("cli/terminal.py", "cli/progress.py"),
     "argparse": ("cli/",),

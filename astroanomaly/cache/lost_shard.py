@@ -80,6 +80,10 @@ class LostShard(Shard):
         """No catalogue columns."""
         return {}
 
+    def number_columns(self) -> list[str]:
+        """No catalogue columns."""
+        return []
+
     def grid_numbers(self) -> tuple[np.ndarray, np.ndarray]:
         """No grids."""
         return np.full(self._count, -1, np.int32), np.zeros((self._count, 2), np.int64)

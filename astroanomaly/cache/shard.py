@@ -326,6 +326,15 @@ class Shard:
                 found[name] = schema.described_column(values, dataset.attrs, name)
         return found
 
+    def number_columns(self) -> list[str]:
+        """Names of the catalogue columns that hold one number for each object; their values are not read."""
+        with schema.open_hdf5(self.path) as file:
+            return [
+                schema.column_name(key)
+                for key, dataset in file["columns"].items()
+                if dataset.ndim == 1 and dataset.dtype.kind in "biuf"
+            ]
+
     def grid_numbers(self) -> tuple[np.ndarray, np.ndarray]:
         """Read the ``(n,)`` number of each cutout's grid (-1: none) and the ``(n, 2)`` offsets x, y.
 

@@ -60,6 +60,11 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--no-background", action="store_true", help="compute no features until somebody asks for them on the page"
     )
+    parser.add_argument(
+        "--samp",
+        action="store_true",
+        help="exchange rows and positions with TOPCAT, Aladin and others on this desktop, by SAMP",
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
@@ -77,6 +82,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         frames=arguments.allow_frame,
         token=NO_TOKEN if arguments.no_token else given_token(arguments.token_file, os.environ),
         background=not arguments.no_background,
+        samp=arguments.samp,
     )
     say(f"{arguments.session}: open {server.address if server.token.origin else server.url}")
     say(_who_can_label(server.token))

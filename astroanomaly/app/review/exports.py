@@ -1,4 +1,4 @@
-"""Exports: catalogues and reports of chosen objects, and tables sent to other programs on the same desktop."""
+"""Exports: catalogues and reports of chosen objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly.app.review.shared_state import SharedState
-from astroanomaly.errors import ConfigError, StorageError
+from astroanomaly.errors import ConfigError
 from astroanomaly.imaging.display import Display
 from astroanomaly.session.distinct import first_distinct
 from astroanomaly.session.export import describe
@@ -23,7 +23,7 @@ from astroanomaly.tables.write import merge_duplicates, write_catalog
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["FORMATS", "SELECTIONS", "catalogue", "file_content", "select", "send_by_samp"]
+__all__ = ["FORMATS", "SELECTIONS", "catalogue", "file_content", "select"]
 
 FORMATS = {  # suffix -> name, type of content
     ".vot": ("VOTable", "application/x-votable+xml"),
@@ -163,39 +163,3 @@ def file_content(
             return path.read_bytes()
         write_catalog(table, path, escape_formulas=suffix == "-spreadsheet.csv")
         return path.read_bytes()
-
-
-def send_by_samp(table: QTable, name: str) -> int:
-    """Send a catalogue by SAMP to the programs on this computer (TOPCAT, Aladin, DS9); return how many got it.
-
-    The table lies in the folder for temporary files, since the others read it when they like.
-
-    Raises
-    ------
-    StorageError
-        If no SAMP hub runs here, or nobody is listening to it.
-    """
-    from pyvo.samp import SAMPHubError, SAMPIntegratedClient
-
-    client = SAMPIntegratedClient(name="AstroAnomaly", description="sends catalogues of anomalies", callable=False)
-    try:
-        client.connect()
-    except (SAMPHubError, OSError) as error:
-        raise StorageError(
-            "no SAMP hub is running on the computer of the server: start TOPCAT or Aladin there, or download the file"
-        ) from error
-    try:
-        listeners = client.get_subscribed_clients("table.load.votable")
-        if not listeners:
-            raise StorageError("a SAMP hub is running, but no program there takes tables: start TOPCAT or Aladin")
-        folder = Path(tempfile.mkdtemp(prefix="astroanomaly-samp-"))
-        path = folder / "anomalies.vot"
-        write_catalog(table, path)
-        message = {
-            "samp.mtype": "table.load.votable",
-            "samp.params": {"url": path.as_uri(), "name": name, "table-id": path.as_uri()},
-        }
-        client.notify_all(message)
-        return len(listeners)
-    finally:
-        client.disconnect()

@@ -42,6 +42,7 @@ class PageFilling(ABC):
     verdicts: Verdicts
     rng: np.random.Generator
     ordering: str
+    column: str
     by: str
     filters: Filters
     audit: bool
@@ -149,6 +150,7 @@ class PageFilling(ABC):
             filters=self.filters,
             repeat_share=self.repeat_share,
             rng=self.rng,
+            column=self.column,
         )
         self.pages[self.number] = page.with_choice(choice, count)
         self._due_since = None

@@ -11,9 +11,11 @@ import numpy as np
 from astroanomaly.app.review.filters import Filters, RejectedFilter, change_filters
 from astroanomaly.app.review.grid_layout import grid_shape
 from astroanomaly.app.review.page_filling import PageFilling
-from astroanomaly.app.review.paging import ORDERINGS, ObjectChoice, ObjectPage
+from astroanomaly.app.review.paging import COLUMN_ORDERINGS, ORDERINGS, ObjectChoice, ObjectPage
+from astroanomaly.app.review.scatter import OWN_AXES, ScatterAxes
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
+from astroanomaly.config import nearest
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.records import NOMINAL
@@ -58,6 +60,10 @@ class ViewState(PageFilling):
     perform
         Writes something, the first argument, and goes on with the second, which is given what returns the result or
         raises the error; at once, unless a server has it done beside its event loop.
+    column
+        The catalogue column that one of `COLUMN_ORDERINGS` goes by; empty until somebody orders so.
+    scatter
+        What the scatter plot has on its axes.
     shape, area
         Width and height on the screen of the place for the mosaic, and of that for the inspector, in CSS pixels.
     click_marks
@@ -75,6 +81,7 @@ class ViewState(PageFilling):
         self.verdicts = Verdicts(shared, annotator)
         self.rng = np.random.default_rng(seed)
         self.ordering = "score"
+        self.column = ""
         self.by = ""
         self.filters = Filters()
         self.rejected: dict[str, RejectedFilter] = {}
@@ -89,6 +96,7 @@ class ViewState(PageFilling):
         self.click_marks = ""
         self.repeat_share = 0.0
         self.display = shared.cache.pictures.usual_display
+        self.scatter = ScatterAxes.usual(shared)
         self._north: OrientationChoice = "north"  # how north is brought up, when it is
         self.pages: list[ObjectPage] = []
         self.number = -1
@@ -122,7 +130,7 @@ class ViewState(PageFilling):
     def is_outdated(self) -> bool:
         """Whether there is another ranking than the one that the page's last objects were chosen from."""
         page = self.page.last
-        if self.audit or not page.left:
+        if self.audit or not page.left or self.ordering in COLUMN_ORDERINGS:
             return False
         return (page.by, page.ranked) != (self.by_name, self.shared.describe_scores(self.by_name))
 
@@ -273,12 +281,15 @@ class ViewState(PageFilling):
     # ------------------------------------------------------------------------------------------------------- options
 
     def set_options(self, **changes: Any) -> None:
-        """Change ``ordering``, ``by``, ``audit``, ``page_size``, ``row_by_row``, ``repeat_share`` or ``filters``.
+        """Change the order, what is shown, or the size of the page, by the names of the attributes.
 
-        All begins again with a first page.
+        ``ordering``, ``column``, ``by``, ``audit``, ``page_size``, ``row_by_row``, ``repeat_share`` or ``filters``.
+        All begins again with a first page. An order by a column begins with the first column of numbers.
 
         Nothing changes where a value cannot be, and a message says why.
         """
+        if changes.get("ordering") in COLUMN_ORDERINGS and not self.column:
+            changes = {"column": next(iter(self.shared.number_columns.names), ""), **changes}
         before = {name: getattr(self, name) for name in changes}
         try:
             for name, value in changes.items():
@@ -306,6 +317,10 @@ class ViewState(PageFilling):
         known["row_by_row"] = (False, True)
         if name in known and value not in known[name]:
             raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(str, known[name]))}")
+        if name == "column" and value:
+            self.shared.number_columns.values(value)  # raises an error unless it is one
+        if name == "ordering" and value in COLUMN_ORDERINGS and not self.column:
+            raise ConfigError("there is no column of numbers to order by in the catalogue of this session")
         if name == "repeat_share" and not 0 <= value <= 0.5:
             raise ConfigError(f"a share of {value} blind repeats: expected 0 to 0.5")
         if name == "audit" and value and not self.shared.audit:
@@ -359,6 +374,16 @@ class ViewState(PageFilling):
         if display != self.display:
             self.display = display
             self.dirty |= {"display", "options"}
+
+    def set_scatter(self, **changes: Any) -> None:
+        """Change what the scatter plot has on its axes, see `ScatterAxes`."""
+        axes = replace(self.scatter, **changes)
+        known = (*self.shared.number_columns.names, *OWN_AXES)
+        for name in (axes.x, axes.y):
+            if name not in known:
+                raise ConfigError(f"there is no axis {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+        self.scatter = axes
+        self.dirty.add("options")
 
     def toggle_north(self) -> None:
         """Show cutouts as their pixels are stored, or north up again, in the way it was before."""

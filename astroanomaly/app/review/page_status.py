@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.review.paging import COLUMN_ORDERINGS
+from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.labels.consensus import DISPUTED
 
-__all__ = ["label_counts", "page_name", "progress", "showing"]
+__all__ = ["label_counts", "model_input", "page_name", "progress", "showing"]
 
-_FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree"}
+_FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree",
+                "samp": "chosen in another program"}  # fmt: skip
 
 
 def page_name(state: ViewState) -> str:
@@ -31,8 +36,13 @@ def showing(state: ViewState) -> str:
         kind, _, what = page.last.ordering.partition(":")
         text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)
         return f"{text}; PageUp goes back"
-    passing = page.last.left if page.blind else int(shared.matching(state.filters, state.by_name).sum())
-    return f"{', '.join(state.filters.words())}; {passing:,} of {len(shared.cache):,} objects"
+    free = shared.matching(state.filters, state.by_name)
+    passing = page.last.left if page.blind else int(free.sum())
+    text = f"{', '.join(state.filters.words())}; {passing:,} of {len(shared.cache):,} objects"
+    if state.ordering in COLUMN_ORDERINGS and not page.blind:
+        without = int((free & np.isnan(shared.number_columns.values(state.column))).sum())
+        text += f", {without:,} without {state.column}, which come last" if without else ""
+    return text
 
 
 def progress(state: ViewState) -> str:
@@ -62,3 +72,15 @@ def label_counts(state: ViewState) -> dict[str, int]:
                 found[name] = found.get(name, 0) + 1
     order = [*state.shared.classes, DISPUTED, "skipped", "flagged"]
     return {name: found[name] for name in order if name in found}
+
+
+def model_input(shared: SharedState) -> str:
+    """Say what the network gets, in a line."""
+    size = shared.session.settings["input"]["size"]
+    stretch = shared.session.settings["stretch"]
+    if shared.cache.layout.pixel_kind == "display":
+        what = "the pictures as they are"
+    else:
+        scope = "all cutouts" if stretch["scope"] == "survey" else "each cutout"
+        what = f"{stretch['curve']}, {stretch['interval']}, one interval for {scope}"
+    return f"the model sees: {what}, {size} px; the stretch bar changes the screen only"

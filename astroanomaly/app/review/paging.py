@@ -15,6 +15,7 @@ from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedStat
 from astroanomaly.labels.consensus import AUDIT
 
 __all__ = [
+    "COLUMN_ORDERINGS",
     "ORDERINGS",
     "ROWS_AHEAD",
     "ObjectChoice",
@@ -36,7 +37,10 @@ ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it alway
     "mean": ("near the mean score", "mean", ""),
     "nominal": ("most nominal", "nominal", ""),
     "cold": ("outliers, without labels", "score", COLD),
+    "ascending": ("catalogue column, lowest first", "nominal", ""),
+    "descending": ("catalogue column, highest first", "score", ""),
 }
+COLUMN_ORDERINGS = ("ascending", "descending")  # by a column of the catalogue, whatever the scores
 ROWS_AHEAD = 1  # rows without verdicts that a page has where it is chosen row by row
 _ORDERS_OF_EACH_ALONE = ("score", "uncertain", "nominal")
 _PAGES_BEFORE_REPEAT = 2  # pages before a labelled object may come back as a blind repeat
@@ -164,7 +168,7 @@ def follows_verdicts(shared: SharedState, ordering: str, by: str) -> bool:
     by
         Name of the scores that somebody chose; empty: the best ones.
     """
-    if ordering in (AUDIT, "random") or ORDERINGS[ordering][2]:
+    if ordering in (AUDIT, "random", *COLUMN_ORDERINGS) or ORDERINGS[ordering][2]:
         return False
     return by == PROBE or (by not in shared.scores and shared.best_scores() != LATEST)
 
@@ -208,6 +212,7 @@ def choose_objects(
     filters: Filters,
     repeat_share: float,
     rng: np.random.Generator,
+    column: str = "",
 ) -> ObjectChoice:
     """Choose the objects that come next, from the ranking as it is.
 
@@ -231,11 +236,13 @@ def choose_objects(
         Probability of each cell to be a blind repeat.
     rng
         For all that is random.
+    column
+        The catalogue column that one of `COLUMN_ORDERINGS` goes by.
 
     Raises
     ------
     ConfigError
-        If a filter cannot be read.
+        If a filter cannot be read, or the column is no column of numbers.
     """
     seen = [object_id for page in pages for object_id in page.ids]
     if ordering == AUDIT:
@@ -248,12 +255,14 @@ def choose_objects(
         filters = replace(filters, without=annotator)
     among = repeat_share if filters.labels == UNLABELLED else 0.0  # where everything else has no mark either
     repeats = _draw_repeats(shared, pages, size, annotator, among, rng)
-    how = ORDERINGS[ordering][1] if by in shared.scores else "random"  # until there is a first ranking
-    ids, left = shared.choose(size - len(repeats), how, by, filters, seen=[*seen, *repeats], rng=rng)
+    column = column if ordering in COLUMN_ORDERINGS else ""
+    how = ORDERINGS[ordering][1] if column or by in shared.scores else "random"  # until there is a first ranking
+    ids, left = shared.choose(size - len(repeats), how, by, filters, column=column, seen=[*seen, *repeats], rng=rng)
     probability = min(1.0, len(ids) / left) if left and how == "random" else None
     if ids and repeats:
         ids = [str(i) for i in rng.permutation([*ids, *repeats])]
-    recorded = how if how == "random" else f"{ordering}:{by}, {shared.described.get(by, '')}"
+    source = column or f"{by}, {shared.described.get(by, '')}"
+    recorded = how if how == "random" else f"{ordering}:{source}"
     return ObjectChoice.of(
         shared, ids, recorded, by, probability=probability, repeats=frozenset(repeats) & set(ids), left=left,
         blind=bool(among) or alone,

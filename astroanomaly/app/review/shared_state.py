@@ -15,6 +15,7 @@ import numpy as np
 from astroanomaly import ranking
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
 from astroanomaly.app.review.known_objects import KnownObjects
+from astroanomaly.app.review.number_columns import NumberColumns
 from astroanomaly.errors import BusyError, ConfigError, LabelError, SessionError
 from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
@@ -55,12 +56,14 @@ class SharedState:
         By the same names, in words: what the scores come from.
     labels, journal
         The label log to read from, and once more to write to: who reads does not wait for who writes.
-    audit, audit_draws
-        The audit set, and how often one was drawn.
+    audit, audit_rows, audit_draws
+        The audit set, its rows in the cache, and how often one was drawn.
     held_out
         What labels were held out of, and the scores that came of it; see `astroanomaly.app.review.held_out`.
     known_objects
         What catalogues know of the objects.
+    number_columns
+        The columns of numbers of the session's own catalogue.
     revision
         Grows whenever verdicts or scores change; a page compares it with what it has shown.
     """
@@ -80,12 +83,13 @@ class SharedState:
         self.features: Callable[[Sequence[str]], np.ndarray] | None = None  # (n, D) float32, once there are some
         self.held_out: tuple[Any, np.ndarray] | None = None
         self.known_objects = KnownObjects(session.path)
+        self.number_columns = NumberColumns(session.cache)
         self.revision = 0
         self.verdicts = 0  # events that change what can be learnt
         self.last_verdict_at = 0.0  # when the last of them came, on the monotonic clock
         self._codes = np.zeros(len(self.cache), np.int8)
         self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
-        self._audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
+        self.audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
         self._matching: OrderedDict[str, np.ndarray] = OrderedDict()
         self._truth_columns: dict[int, frozenset[str]] = {}  # by number of the shard
         self._current_consensus: tuple[int, dict[str, ObjectConsensus]] | None = None
@@ -126,7 +130,7 @@ class SharedState:
                 self.audit, self.audit_draws = self.labels.audit, draws
             except BusyError:  # the next look finds it
                 return
-            self._audit_rows = self._rows_of(sorted(self.audit))
+            self.audit_rows = self._rows_of(sorted(self.audit))
             self.revision += 1
 
     def _update_codes(self, changed: Iterable[str]) -> None:
@@ -256,15 +260,9 @@ class SharedState:
     # ------------------------------------------------------------------------------------------------- which to show
 
     def choose(
-        self,
-        n: int,
-        how: str,
-        by: str,
-        filters: Filters,
-        *,
-        seen: Iterable[str] = (),
+        self, n: int, how: str, by: str, filters: Filters, *, column: str = "", seen: Iterable[str] = (),
         rng: np.random.Generator | None = None,
-    ) -> tuple[list[str], int]:
+    ) -> tuple[list[str], int]:  # fmt: skip
         """Choose objects to show.
 
         Parameters
@@ -277,6 +275,8 @@ class SharedState:
             Name of the scores.
         filters
             What they must be.
+        column
+            A catalogue column whose values are taken for the scores; objects without a value come last.
         seen
             Objects not to show again.
         rng
@@ -290,25 +290,30 @@ class SharedState:
         Raises
         ------
         ConfigError
-            If a filter cannot be read.
+            If a filter cannot be read, or the column is no column of numbers.
         """
         free = self.matching(filters, by)
         shown = list(seen)
         if shown:
             free[self.cache.rows(shown)] = False
-        scores = self.scores.get(by, np.full(len(self.cache), np.nan, np.float32))
+        if column:
+            scores = self.number_columns.values(column)
+        else:
+            scores = self.scores.get(by, np.full(len(self.cache), np.nan, np.float32))
         if how in ranking.COMPARING and self.features is None:
             raise ConfigError(f"the features that a {how} order compares are not there yet: try again in a moment")
         labelled = [object_id for object_id, consensus in self.current_consensus().items() if consensus.label]
         ids = ranking.order(
             self.cache.ids, scores, how, n=n, among=free, rng=rng, features=self.features, labelled=labelled
         )
+        if column and len(ids) < n:
+            ids += self.cache.ids_at(np.flatnonzero(free & np.isnan(scores))[: n - len(ids)])
         return ids, int(free.sum())
 
     def matching(self, filters: Filters, by: str) -> np.ndarray:
         """``(N,)`` boolean: objects that pass the filters; those of the audit set never do."""
         free = self._by_label(filters.labels)
-        free[self._audit_rows] = False
+        free[self.audit_rows] = False
         if filters.annotator:
             free &= self._by_annotator(filters.annotator)
         if filters.without:

@@ -16,11 +16,15 @@ from bokeh.models import Column, CustomJS, Row
 
 from astroanomaly.app.assets import asset
 from astroanomaly.app.background.learner import Learner
+from astroanomaly.app.background.samp import SampLink
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
+from astroanomaly.app.review.page_status import model_input
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
+from astroanomaly.app.review.scatter import ScatterAxes
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.view.browser import Click, connect, remembered_name
+from astroanomaly.app.view.desktop import Desktop
 from astroanomaly.app.view.keys import press
 from astroanomaly.app.view.panels.annotators import Annotators
 from astroanomaly.app.view.panels.chrome import Footer, Header, KeyTable
@@ -63,6 +67,8 @@ class Page:
         Who sits here, until they say otherwise.
     same_host
         Whether the browser may be on the computer of the server, so that programs there can be reached.
+    desktop
+        The connection to those programs, if somebody asked for one.
     """
 
     def __init__(
@@ -73,11 +79,13 @@ class Page:
         annotator: str,
         *,
         same_host: bool = True,
+        desktop: SampLink | None = None,
     ) -> None:
         self.document = document
         self.shared = shared
         self.learner = learner
         self.state = ViewState(shared, annotator)
+        self.desktop = Desktop(self.state, desktop)
         self.state.set_annotator(remembered_name(document, annotator))
         self.state.is_ranking_behind = lambda: learner.is_behind
         if document.session_context is not None:  # there is an event loop that others wait for
@@ -103,13 +111,13 @@ class Page:
         self._panels_of_views: dict[str, Callable[[], Any]] = {
             "learning": lambda: Learning(state, self.act, learner, load_plugins().rankers),
             "performance": lambda: Performance(state, self.act, self.later, self._show_objects),
-            "maps": lambda: Maps(state, self.act, self._show_objects, learner),
+            "maps": lambda: Maps(state, self.act, self.later, self._show_objects, learner),
             "annotators": lambda: Annotators(state, self.act, self._show_objects),
-            "export": lambda: Export(state, self.act, self._save_file, same_host=same_host),
+            "export": lambda: Export(state, self.act, self._save_file, self.desktop.sent, same_host=same_host),
         }
         self.views: dict[str, Any] = {}
         self.header = Header(state, self.act, [CANDIDATES, *self._panels_of_views])
-        self.footer = Footer(state, _model_input_text(shared))
+        self.footer = Footer(state, model_input(shared))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
             self.mosaic, self.inspector, self.stretch_bar, self.page_bar, self.sidebar, self.header, self.footer,
@@ -124,11 +132,7 @@ class Page:
             self.sidebar.root, self.center, sizing_mode="stretch_both", spacing=0, css_classes=["aa-body"], name="body"
         )
         self.root = Column(
-            self.header.root,
-            self.body,
-            self.footer.root,
-            self.footer.error,
-            self.keys.root,
+            self.header.root, self.body, self.footer.root, self.footer.error, self.keys.root,
             css_classes=["aa-app"], sizing_mode="stretch_both", spacing=0, styles={"width": "100vw", "height": "100vh"},
         )  # fmt: skip
         dress_page(self.root)
@@ -151,6 +155,7 @@ class Page:
             self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
             self.bus.js_on_change("view", CustomJS(args=parts, code=asset("views.js")))
         document.on_session_destroyed(lambda context: self._save_preferences())
+        document.on_session_destroyed(lambda context: self.desktop.close())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)
         self.flush()
 
@@ -159,6 +164,8 @@ class Page:
         wanted = len(inspect.signature(what).parameters)  # a button's handler may or may not care for the event
 
         def handler(*arguments: Any) -> None:
+            if what != self._tick:
+                self.desktop.used()
             if self._written is not None:
                 if what != self._tick:  # there will be others
                     self._held.append(lambda: handler(*arguments))
@@ -299,6 +306,7 @@ class Page:
             self._scores = dict(shared.described)
             self.state.dirty |= {"scores", "options"}
         self._answers()
+        self.desktop.follow()
         self.header.show_progress(self.learner)
         self.sidebar.settle()
         self.page_bar.settle()
@@ -321,6 +329,8 @@ class Page:
         return {
             **({} if usual else {"display": state.display.to_plain()}),
             "ordering": state.ordering,
+            "column": state.column,
+            "scatter": dataclasses.asdict(state.scatter),
             "by": state.by,
             "filters": dataclasses.asdict(state.filters),
             "page_size": state.page_size,
@@ -351,13 +361,17 @@ class Page:
             elif kept:
                 state.display = self.shared.cache.pictures.usual_display
                 state.dirty |= {"display", "options"}
-            names = ("page_size", "row_by_row", "ordering", "by")
+            if kept.get("column") and kept["column"] not in self.shared.number_columns.names:
+                kept = {name: value for name, value in kept.items() if name not in ("column", "ordering")}
+            names = ("page_size", "row_by_row", "column", "ordering", "by")
             changes: dict[str, Any] = {name: kept[name] for name in names if name in kept}
             if "filters" in kept:
                 changes["filters"] = build(Filters, kept["filters"], "filters")
             if changes:
                 state.set_options(**changes)
             state.auto_advance = bool(kept.get("auto_advance", state.auto_advance))
+            if "scatter" in kept:
+                state.set_scatter(**dataclasses.asdict(build(ScatterAxes, kept["scatter"], "scatter")))
         except (AstroAnomalyError, TypeError, AttributeError) as error:
             _log.warning("the preferences of %s are left out: %s", state.annotator, error)
         self._saved = (state.annotator, self._preferences())
@@ -381,15 +395,3 @@ class Page:
             self.views[chosen].root.visible = True
         self.inspector.root.visible = self.state.inspecting
         self.mosaic.root.visible = not self.state.inspecting
-
-
-def _model_input_text(shared: SharedState) -> str:
-    """Say what the network gets, in a line."""
-    size = shared.session.settings["input"]["size"]
-    stretch = shared.session.settings["stretch"]
-    if shared.cache.layout.pixel_kind == "display":
-        what = "the pictures as they are"
-    else:
-        scope = "all cutouts" if stretch["scope"] == "survey" else "each cutout"
-        what = f"{stretch['curve']}, {stretch['interval']}, one interval for {scope}"
-    return f"the model sees: {what}, {size} px; the stretch bar changes the screen only"

@@ -13,6 +13,7 @@ from bokeh.server.util import bind_sockets
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from astroanomaly.app.background.learner import Learner
+from astroanomaly.app.background.samp import SampLink
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.app.web.address import LOOPBACK, Prefix, allowed_origins, frame_sources, visible_host
@@ -62,6 +63,8 @@ class AppServer:
         What a browser has to bring; None: the token of the session, which is kept in its folder.
     background
         Whether to compute missing features as soon as it starts.
+    samp
+        Whether to exchange positions and rows with the programs on this desktop, by SAMP.
 
     Attributes
     ----------
@@ -73,7 +76,7 @@ class AppServer:
     Raises
     ------
     ConfigError
-        If an address, port, prefix, origin or frame cannot be.
+        If an address, port, prefix, origin or frame cannot be, or SAMP is asked for where other computers come in.
     StorageError
         If the port is taken.
     """
@@ -90,6 +93,7 @@ class AppServer:
         frames: Sequence[str] = (),
         token: Token | None = None,
         background: bool = True,
+        samp: bool = False,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"port {port}: expected 0 to 65535")
@@ -98,6 +102,11 @@ class AppServer:
             raise ConfigError(
                 f"listening on {address} lets other computers in: name the address that browsers will use, as in "
                 "--allow-websocket-origin myhost.org:5006"
+            )
+        if samp and (not local or origins):
+            raise ConfigError(
+                "--samp connects the page to the programs on the desktop of this computer: not together with "
+                "--allow-websocket-origin or another --address, which let other computers in"
             )
         below = Prefix(prefix)
         allowed_origins(address, port, origins)  # refused before anything is opened
@@ -116,6 +125,7 @@ class AppServer:
             raise
         self.token = kept_token(Path(session)) if token is None else token
         self.learner = Learner(self.shared, background=background)
+        self.desktop = SampLink() if samp else None
         self._annotator = annotator
         self._same_host = local and not origins
         gate = Gate(
@@ -139,7 +149,8 @@ class AppServer:
         self.url = self.address + gate.query
 
     def _make_page(self, document: Document) -> None:
-        Page(document, self.shared, self.learner, self._annotator, same_host=self._same_host)
+        Page(document, self.shared, self.learner, self._annotator, same_host=self._same_host,
+             desktop=self.desktop)  # fmt: skip
 
     def run(self) -> None:
         """Serve until stopped, by Ctrl-C or SIGTERM."""
@@ -154,5 +165,7 @@ class AppServer:
         finally:
             learning.stop()
             self._server.stop()
+            if self.desktop is not None:
+                self.desktop.close()
             self.learner.close()
             self.shared.close()

@@ -12,7 +12,8 @@ from astropy.io import fits
 from astropy.io.votable import parse_single_table
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
-from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select, send_by_samp
+from astroanomaly.app.background.samp import send_by_samp
+from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select
 from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.theme import palette
 from astroanomaly.errors import ConfigError, StorageError
@@ -148,10 +149,12 @@ def test_a_table_is_sent_to_programs_on_the_desktop(shared, tmp_path, monkeypatc
                 received.append(params)
 
             topcat.bind_receive_notification("table.load.votable", take)
-            assert send_by_samp(table, "search") == 1
+            reached, table_id = send_by_samp(table, "search")
+            assert reached == 1
             end = time.monotonic() + 20
             while not received and time.monotonic() < end:
                 time.sleep(0.05)
+            assert received[0]["table-id"] == table_id
             loaded = parse_single_table(received[0]["url"].removeprefix("file://")).to_table()
             assert list(loaded["object_id"]) == list(table["object_id"])
         finally:

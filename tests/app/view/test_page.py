@@ -392,6 +392,58 @@ def test_the_maps_are_to_scale_and_no_view_is_seen_under_the_tab_of_another(tmp_
     tab.wait_for(lambda: box_of(tab, "performance_curves")[3] <= box_of(tab, "performance_counts")[1])
 
 
+def test_a_lasso_on_the_scatter_plot_is_seen_on_the_sky_and_as_a_page(new_session, serve, open_tab):
+    session = new_session()
+    shards = session.cache.shards
+    snr = np.concatenate([np.asarray(shard.columns(["snr"])["snr"]) for shard in shards])
+    tab = open_tab(serve(session.path).url)
+    tab.page.get_by_role("button", name="maps", exact=True).click()
+    tab.wait_for(lambda: tab.shows("maps"))
+    tab.page.get_by_label("x", exact=True).select_option("snr")
+    tab.page.get_by_label("y", exact=True).select_option("declination")
+
+    def plotted(values):
+        found = sorted(tab.column("scatter_points", "x"))
+        return len(found) == len(values) and np.allclose(found, sorted(values))
+
+    tab.wait_for(lambda: plotted(snr))
+    tab.page.get_by_role("button", name="log", exact=True).first.click()
+    tab.wait_for(lambda: plotted(np.log10(snr)))
+    ranges = """() => {
+        const {x_range, y_range, inner_width} = Bokeh.documents[0].get_model_by_name("scatter_plot")
+        return [x_range.start, x_range.end, y_range.start, y_range.end, inner_width]
+    }"""
+    left, right, *_ = tab.page.evaluate(ranges)
+    assert left < np.log10(snr.min()) < np.log10(snr.max()) < right
+    x, y, width, height = tab.page.evaluate(
+        """() => {
+            const plot = Bokeh.documents[0].get_model_by_name("scatter_plot")
+            const view = Bokeh.documents[0].views_manager.find_one(plot)
+            const box = view.el.getBoundingClientRect(), {bbox} = view.frame
+            return [box.x + bbox.x, box.y + bbox.y, bbox.width, bbox.height]
+        }"""
+    )
+    corners = [(0.5, 0.02), (0.98, 0.02), (0.98, 0.98), (0.5, 0.98), (0.5, 0.02)]  # the right half
+    places = zip(tab.column("scatter_points", "object_id"), tab.column("scatter_points", "x"), strict=True)
+    wanted = {object_id for object_id, at in places if at > (left + right) / 2}
+    tab.page.mouse.move(x + corners[0][0] * width, y + corners[0][1] * height)
+    tab.page.mouse.down()
+    for across, down in corners[1:]:
+        tab.page.mouse.move(x + across * width, y + down * height, steps=4)
+    tab.page.mouse.up()
+
+    def on_the_sky():
+        ids = tab.column("sky_near", "object_id")
+        return {ids[k] for k in tab.page.evaluate(
+            "() => Array.from(Bokeh.documents[0].get_model_by_name('sky_near').selected.indices)"
+        )}  # fmt: skip
+
+    tab.wait_for(lambda: wanted and on_the_sky() == wanted)
+    tab.wait_for(lambda: f"({len(wanted)})" in tab.value("show_selection", "label"))
+    tab.page.get_by_role("button", name="show the selected objects").click()
+    tab.wait_for(lambda: set(tab.column("cells", "object_id")) <= wanted and "selected on a map" in tab.text())
+
+
 def test_keys_do_nothing_while_somebody_types(new_session, serve, open_tab):
     session = new_session()
     tab = open_tab(serve(session.path).url)

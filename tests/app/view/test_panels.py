@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from bokeh.document import Document
-from bokeh.events import ButtonClick, MouseMove
+from bokeh.events import ButtonClick, MouseMove, RangesUpdate, SelectionGeometry
 
 from astroanomaly.app.background.learner import Learner
+from astroanomaly.app.review import scatter
 from astroanomaly.app.review.filters import NOT_MINE, Filters
 from astroanomaly.app.review.preferences import load_preferences
+from astroanomaly.app.review.scatter import ScatterAxes
 from astroanomaly.app.review.shared_state import COLD, LATEST, SharedState
 from astroanomaly.app.view.page import Page
+from astroanomaly.app.view.panels import maps as maps_panel
 from astroanomaly.app.view.panels.performance import count_ticks
 from astroanomaly.config import StretchConfig
 from astroanomaly.errors import UnreadableError
@@ -590,6 +593,111 @@ def answers(page):
     page._answers()
 
 
+def open_maps(page):
+    page.header.views.active = page.header.views.labels.index("maps")
+    answers(page)
+    return page.views["maps"]
+
+
+def selected_on(source):
+    return {source.data["object_id"][k] for k in source.selected.indices}
+
+
+def lasso(maps, x, y, mode="replace"):
+    """Draw a lasso on the scatter plot: what a browser tells, in its order."""
+    inside = [k for k, at in enumerate(maps.points.data["x"]) if min(x) < at < max(x)]
+    held = maps.points.selected.indices if mode == "append" else []
+    maps.points.selected.indices = sorted({*held, *inside})
+    geometry = {"type": "poly", "x": list(x), "y": list(y)}
+    maps.scatter.figure._trigger_event(SelectionGeometry(maps.scatter.figure, geometry, True))
+
+
+def test_the_scatter_plot_has_any_two_columns_on_its_axes(page):
+    maps, columns = open_maps(page), page.shared.number_columns
+    plot = maps.scatter
+    assert set(columns.names) < {value for value, _ in plot.x.options}
+    plot.x.value, plot.y.value, plot.log_x.active = "snr", "*rank", True
+    page.flush()
+    page._tick()
+    answers(page)
+    rows = page.shared.cache.rows(maps.points.data["object_id"])
+    positive = columns.values("snr") > 0
+    assert len(rows) == positive.sum()
+    np.testing.assert_allclose(maps.points.data["x"], np.log10(columns.values("snr")[rows]))
+    np.testing.assert_array_equal(maps.points.data["y"], len(page.shared.cache) - rows)  # scores rise with the rows
+    assert plot.figure.xaxis[0].axis_label == "log10 snr"
+    page._tick()
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert again.state.scatter == page.state.scatter == ScatterAxes("snr", "*rank", True, False)
+
+
+def test_all_maps_and_the_page_have_one_selection(page):
+    page.state.click(2)
+    page.state.click(4, toggle=True)
+    of_page = {page.state.page.ids[2], page.state.page.ids[4]}
+    maps = open_maps(page)
+    assert selected_on(maps.near) == selected_on(maps.sky) == selected_on(maps.points) == of_page
+    maps.near.selected.indices = [1, 7]
+    wanted = {maps.near.data["object_id"][k] for k in (1, 7)}
+    assert selected_on(maps.points) == selected_on(maps.sky) == wanted
+    maps.points.selected.indices = [3]
+    assert selected_on(maps.near) == {maps.points.data["object_id"][3]}
+    press(page, "Escape")
+    open_maps(page)
+    assert selected_on(maps.near) == {maps.points.data["object_id"][3]}  # the page has nothing new to say
+
+
+def test_a_lasso_on_the_scatter_plot_selects_what_is_not_drawn_too(page, monkeypatch):
+    monkeypatch.setattr(scatter, "_MAX_SINGLE", 20)
+    monkeypatch.setattr(maps_panel, "_MAX_POINTS", 20)
+    page.state.set_scatter(x="*rank", y="*score")
+    maps = open_maps(page)
+    size = len(page.shared.cache)
+    (counts,) = maps.scatter.density.data["image"]
+    assert np.nansum(counts) == size
+    assert len(maps.points.data["x"]) < size
+    box = ([10.5, 30.5, 30.5, 10.5], [-1e3, -1e3, 1e3, 1e3])
+    lasso(maps, *box)
+    answers(page)
+    ids = list(page.shared.cache.ids)
+    assert maps.selected == ids[::-1][10:30]
+    assert set(maps.selected[:10]) <= selected_on(maps.near)  # drawn now
+    assert "(20)" in maps.chosen.label
+    page._tick()
+    answers(page)
+    lasso(maps, [50.5, 52.5, 52.5, 50.5], box[1], mode="append")
+    answers(page)
+    assert maps.selected == [*ids[::-1][10:30], *ids[::-1][50:52]]
+    maps.chosen._trigger_event(ButtonClick(maps.chosen))
+    assert page.state.page.ids == tuple(ids[::-1][10:30] + ids[::-1][50:52])
+    page.header.views.active = page.header.views.labels.index("maps")
+    maps.scatter.figure._trigger_event(RangesUpdate(maps.scatter.figure, x0=0.5, x1=12.5, y0=-1e3, y1=1e3))
+    page._tick()
+    answers(page)
+    assert maps.scatter.density.data["image"] == []  # so few are drawn one by one
+    assert sorted(maps.points.data["x"]) == list(range(1, 13))
+
+
+def test_what_a_browser_sends_to_the_scatter_plot_is_checked(page):
+    maps = open_maps(page)
+    figure = maps.scatter.figure
+    for geometry in (
+        {"type": "poly", "x": [], "y": []}, {"type": "poly", "x": [0, 1], "y": [0, 1, 2]},
+        {"type": "poly", "x": [0, float("nan"), 3], "y": [0, 1, 2]},
+    ):  # fmt: skip
+        figure._trigger_event(SelectionGeometry(figure, geometry, True))
+        answers(page)
+        assert maps.selected == []
+    many = {"type": "poly", "x": np.linspace(-1e9, 1e9, 50_000).tolist(), "y": [0.0, 1e9] * 25_000}
+    figure._trigger_event(SelectionGeometry(figure, many, True))
+    figure._trigger_event(RangesUpdate(figure, x0=float("nan"), x1=1, y0=0, y1=1))
+    page._tick()
+    answers(page)
+    maps.scatter.x.value = "no such"
+    assert "no axis 'no such'" in page.state.message.text
+    assert page.state.scatter.x != "no such"
+
+
 def test_performance_says_why_there_are_no_curves_and_draws_an_audit_set(page):
     ids = list(page.shared.cache.ids)
     page.shared.labels.verdict(ids[:6], ["anomaly", "nominal", "nominal"] * 2, annotator="ann")
@@ -705,6 +813,27 @@ def test_order_and_filters_are_there_again_on_the_next_visit(page):
     assert again.state.ordering == "nominal"
     assert again.sidebar.expression.value == "snr > -1"
     assert Page(Document(), page.shared, page.learner, "ben").state.ordering == "score"
+
+
+def test_the_column_that_orders_is_chosen_in_the_sidebar_and_kept(page):
+    side = page.sidebar
+    assert not side.column.visible
+    side.ordering.value = "descending"
+    assert side.column.visible
+    side.column.value = "snr"
+    values = page.shared.number_columns.values("snr")
+    highest = np.argsort(-np.nan_to_num(values, nan=-np.inf))[:25]
+    assert page.state.page.ids == tuple(page.shared.cache.ids_at(highest))
+    assert "by snr, highest first" in side.summary.text
+    page._tick()
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.ordering, again.state.column) == ("descending", "snr")
+    assert again.state.page.ids == page.state.page.ids
+    kept = json.loads((page.shared.session.path / "app.json").read_text())
+    kept["ann"] |= {"column": "gone", "page_size": 16}
+    (page.shared.session.path / "app.json").write_text(json.dumps(kept))
+    again = Page(Document(), page.shared, page.learner, "ann")
+    assert (again.state.ordering, again.state.page_size) == ("score", 16)
 
 
 def test_text_grows_with_the_screen(page):

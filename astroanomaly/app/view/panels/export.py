@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from bokeh.models import Button, Div, NumericInput, Row, Select
 
-from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select, send_by_samp
+from astroanomaly.app.background.samp import send_by_samp
+from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import palette, view
 
@@ -18,11 +19,12 @@ _SHOWN_ROWS = 12
 
 
 class Export:
-    """Controls; ``save`` is called with name, type and content of a file."""
+    """Controls; ``save`` is called with name, type and content of a file, ``sent`` with each table that was sent."""
 
-    def __init__(self, state: ViewState, act: Any, save: Any, *, same_host: bool) -> None:
+    def __init__(self, state: ViewState, act: Any, save: Any, sent: Any, *, same_host: bool) -> None:
         self.state = state
         self._save = save
+        self._sent = sent
         classes = [(name, f"all labelled {name}") for name in state.shared.classes]
         self.which = Select(
             title="objects", options=[*SELECTIONS.items(), *classes], value="anomalies", width=300, name="export_which"
@@ -117,7 +119,8 @@ class Export:
     def _send(self) -> None:
         self.words.text = ""
         table = self._table()
-        reached = send_by_samp(table, self.state.shared.session.path.name)
+        reached, table_id = send_by_samp(table, self.state.shared.session.path.name)
+        self._sent(table_id, [str(object_id) for object_id in table["object_id"]])
         self.words.text = (
             f"<span class=good>{len(table):,} objects sent to {reached} program{'s' if reached != 1 else ''}</span>"
         )

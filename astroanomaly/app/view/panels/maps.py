@@ -1,4 +1,4 @@
-"""Maps: where candidates and labels lie on the sky, and which objects are similar in feature space."""
+"""Maps: the sky, the feature space, and a scatter plot of any two columns, with one selection for all of them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from bokeh.models import (
 
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.view.panels.scatter import Scatter
 from astroanomaly.app.view.theme import INK, PALE, plot_figure, view
 from astroanomaly.imaging.class_marks import mark_style
 
@@ -65,14 +66,25 @@ def mollweide(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Maps:
-    """``sky``, ``near`` and ``features`` hold one row per object drawn; a lasso on the last two selects objects."""
+    """``sky``, ``near``, ``features`` and ``points`` (of the scatter plot) hold one row per object drawn.
 
-    def __init__(self, state: ViewState, act: Any, go: Any, learner: Learner) -> None:
+    A lasso on any but the first selects objects, and all of them show which; ``selected`` has their ids.
+    """
+
+    def __init__(self, state: ViewState, act: Any, later: Any, go: Any, learner: Learner) -> None:
         self.state = state
         self.learner = learner
         self._seen: Any = None
-        self.sky, self.near, self.features = (ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(3))
-        self.near.name = "sky_near"
+        self.selected: list[str] = []
+        self._before: list[str] | None = None  # what a lasso on the scatter plot may add to
+        self._from_page: list[str] = []
+        self._drawn: list[str] = []
+        self._singled: list[str] = []  # of those, all but the ones drawn at random
+        self._marking = False
+        self.sky, self.near, self.features, self.points = (
+            ColumnDataSource({name: [] for name in _COLUMNS}) for _ in range(4)
+        )
+        self.near.name, self.points.name = "sky_near", "scatter_points"
         self.colours = LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="#5A6475")
         whole = plot_figure(  # 120 pixels a unit: an ellipse twice as wide as high
             "all sky (Mollweide)", "", "", width=524, height=320, x_range=(-2.1, 2.1), y_range=(-1.15, 1.15),
@@ -88,7 +100,8 @@ class Maps:
         space = self._chart(_SPACE, "", "")
         space.axis.visible = space.visible = False
         self.survey_area, self.feature_space = near, space
-        for figure, source in ((whole, self.sky), (near, self.near), (space, self.features)):
+        plot = self._chart("scatter plot", " ", " ", name="scatter_plot")
+        for figure, source in ((whole, self.sky), (near, self.near), (space, self.features), (plot, self.points)):
             figure.scatter(
                 "x", "y", source=source, marker="marker", size="size", line_color="edge", line_width=1.5,
                 fill_alpha=0.8, fill_color={"field": "score", "transform": self.colours}, nonselection_alpha=0.15,
@@ -107,16 +120,20 @@ class Maps:
         self.chosen = Button(
             label="show the selected objects", width=200, disabled=True, button_type="primary", name="show_selection"
         )
-        self.chosen.on_click(act(lambda: go(self._selection(), "map")))
+        self.chosen.on_click(act(lambda: go(self.selected, "map")))
         self.words = Div(disable_math=True, sizing_mode="stretch_width", name="map_words")
-        for source in (self.near, self.features):
-            source.selected.on_change("indices", lambda attr, old, new: self._count())
+        for source in (self.near, self.features, self.points):
+            source.selected.on_change(
+                "indices", lambda attr, old, new, source=source: act(lambda: self._pick(source))()
+            )
+        self.scatter = Scatter(state, act, later, plot, self.points, self._describe, self._choose, self._mark)
         self.no_space = Div(disable_math=True, sizing_mode="stretch_both", name="no_feature_space")
         self.root = view(
             Row(self.method, self.make, self.chosen, self.words, sizing_mode="stretch_width", spacing=8),
             Div(text=_legend(state), disable_math=True, sizing_mode="stretch_width"),
             Row(
-                near, Column(space, self.no_space, whole, sizing_mode="stretch_both", spacing=8),
+                Column(near, self.scatter.root, sizing_mode="stretch_both", spacing=8),
+                Column(space, self.no_space, whole, sizing_mode="stretch_both", spacing=8),
                 sizing_mode="stretch_both", spacing=8,
             ),
             name="maps",
@@ -149,16 +166,47 @@ class Maps:
         text = [f"{(h % 360) // 15}h" for h in hours] + [f"{d:+d}°" for d in degrees]
         figure.text(x, y, text, text_color=INK, text_font_size="11px", text_align="center", text_baseline="bottom")
 
-    def _selection(self) -> list[str]:
-        found = []
-        for source in (self.near, self.features):
-            found += [str(source.data["object_id"][k]) for k in source.selected.indices]
-        return list(dict.fromkeys(found))
+    def _pick(self, source: ColumnDataSource) -> None:
+        """Take what was selected on one of the maps."""
+        if not self._marking:
+            picked = bool(source.selected.indices)
+            self._before = self.selected if source is self.points and picked else None
+            self._select([str(source.data["object_id"][k]) for k in source.selected.indices])
 
-    def _count(self) -> None:
-        n = len(self._selection())
+    def _choose(self, ids: list[str], adds: bool) -> None:
+        """Take what lies in a lasso on the scatter plot, also objects that are not drawn."""
+        before = self.selected if self._before is None else self._before
+        self._before = None
+        self._select([*before, *ids] if adds else ids)
+
+    def _select(self, ids: list[str]) -> None:
+        """Select objects, and show them on all maps."""
+        self.selected = list(dict.fromkeys(ids))
+        if not set(self.selected[: _MAX_POINTS // 2]) <= set(self._drawn):
+            self._draw()
+        self._mark()
+        n = len(self.selected)
         self.chosen.disabled = n == 0
         self.chosen.label = f"show the selected objects ({n:,})" if n else "show the selected objects"
+
+    def _mark(self) -> None:
+        """Let every map show the selection."""
+        selected, self._marking = set(self.selected), True
+        try:
+            for source in (self.sky, self.near, self.features, self.points):
+                found = [k for k, object_id in enumerate(source.data["object_id"]) if object_id in selected]
+                if source.selected.indices != found:
+                    source.selected.indices = found
+        finally:
+            self._marking = False
+
+    def _take_page(self) -> None:
+        """Take over what is selected on the page of candidates, once."""
+        page = self.state.page.ids
+        found = [page[cell] for cell in sorted(self.state.selection)]
+        if found and found != self._from_page:
+            self._select([object_id for object_id in found if object_id not in self.state.shared.audit])
+        self._from_page = found
 
     def _make(self) -> None:
         self.learner.map_features(str(self.method.value))
@@ -174,18 +222,24 @@ class Maps:
         if learner.map_job is None and learner.computed >= enough:
             learner.map_features(str(self.method.value))
         self._tell()
+        if "view" in dirty:
+            self._take_page()
         shared = self.state.shared
         seen = (
             shared.verdicts,
             shared.described.get(self.state.by_name),
             self.learner.map is not None and id(self.learner.map),
         )
-        if seen == self._seen:
-            return
-        if "view" not in dirty and (self.near.selected.indices or self.features.selected.indices):
-            return  # a selection in the making is not taken away
-        self._seen = seen
-        ids = self._which()
+        if seen != self._seen:
+            self._seen = seen
+            self._draw()
+            self._mark()
+        self.scatter.update(self._singled)
+
+    def _draw(self) -> None:
+        """Draw the objects on the maps of the sky and of the features."""
+        shared = self.state.shared
+        self._drawn = ids = self._which()
         if not ids:
             return
         scores = shared.score_of(ids, self.state.by_name)
@@ -229,8 +283,14 @@ class Maps:
             "edge": [style.colour if style else "rgba(0,0,0,0)" for style in styles],
         }  # fmt: skip
 
+    def _describe(self, ids: list[str]) -> dict[str, list[Any]]:
+        return self._columns(ids, self.state.shared.score_of(ids, self.state.by_name))
+
     def _which(self) -> list[str]:
-        """Return the objects to draw: all with a label, the highest scores, some at random; none of the audit set."""
+        """Return the objects to draw: all with a label, the highest scores, some at random; none of the audit set.
+
+        Of those that are selected as many as of the others.
+        """
         shared = self.state.shared
         labelled = shared.known([i for i, o in shared.current_consensus().items() if o.label])
         scores = shared.scores.get(self.state.by_name)
@@ -239,7 +299,9 @@ class Maps:
             order = np.argsort(-np.nan_to_num(scores, nan=-np.inf))[: _MAX_POINTS // 2]
             best = shared.cache.ids_at(order[np.isfinite(scores[order])])
         rng = np.random.default_rng(0)
-        found = dict.fromkeys([*labelled, *best, *shared.cache.sample(_MAX_POINTS // 2, rng)])
+        selected = self.selected[: _MAX_POINTS // 2]
+        self._singled = [object_id for object_id in (*labelled, *selected, *best) if object_id not in shared.audit]
+        found = dict.fromkeys([*self._singled, *shared.cache.sample(_MAX_POINTS // 2, rng)])
         return [object_id for object_id in found if object_id not in shared.audit]
 
     def _tell(self) -> None:

@@ -11,7 +11,7 @@ from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLA
 from astroanomaly.app.review.known_objects import STATES
 from astroanomaly.app.review.page_state import PAGE_SIZES, ViewState
 from astroanomaly.app.review.page_status import label_counts
-from astroanomaly.app.review.paging import ORDERINGS
+from astroanomaly.app.review.paging import COLUMN_ORDERINGS, ORDERINGS
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE
 from astroanomaly.app.view.keys import key_of_class
 from astroanomaly.imaging.class_marks import mark_style
@@ -39,7 +39,10 @@ class Sidebar:
         self.mode = Select(
             title="show", options=[("candidates", "candidates"), ("audit", "the audit set, blind")], width=_WIDTH_PX
         )
-        self.ordering = Select(title="order", options=[(k, v[0]) for k, v in ORDERINGS.items()], width=_WIDTH_PX)
+        columns = list(state.shared.number_columns.names)
+        offered = [(k, v[0]) for k, v in ORDERINGS.items() if columns or k not in COLUMN_ORDERINGS]
+        self.ordering = Select(title="order", options=offered, width=_WIDTH_PX)
+        self.column = Select(title="column", options=columns, width=_WIDTH_PX, name="order_column")
         self.by = Select(title="ranked by", options=[("", _AUTOMATIC)], width=_WIDTH_PX)
         self.labels = Select(title="show only", options=kinds, width=_HALF_WIDTH_PX)
         self.annotator = Select(title="labelled by", options=[("", "anybody")], width=_HALF_WIDTH_PX)
@@ -70,6 +73,7 @@ class Sidebar:
 
         on(self.mode, lambda value: state.set_options(audit=value == "audit"))
         on(self.ordering, lambda value: state.set_options(ordering=value))
+        on(self.column, lambda value: state.set_options(column=value))
         on(self.by, lambda value: state.set_options(by=value))
         on(self.page_size, lambda value: state.set_options(page_size=int(value)))
         on(self.repeats, lambda value: state.set_options(repeat_share=(value or 0) / 100))
@@ -91,7 +95,7 @@ class Sidebar:
             styles={"align-self": "end"},
         )
         parts = [
-            self.summary, self.counts, self.mode, self.ordering, self.by,
+            self.summary, self.counts, self.mode, self.ordering, self.column, self.by,
             Row(self.labels, self.annotator, spacing=8), Row(self.lowest, self.highest, spacing=8),
             self.region, self.expression, self.known, self.wrong, Row(self.restart, self.clear, spacing=8),
             Row(self.repeats, self.page_size, spacing=8), Row(self.click, marks, spacing=6), goes_on, by_rows,
@@ -130,8 +134,8 @@ class Sidebar:
                 ]
                 self.by.value = state.by if state.by in state.shared.scores else ""
                 self.mode.value = "audit" if state.audit else "candidates"
-                for widget in (self.ordering, self.by, self.labels, self.annotator, self.lowest, self.highest,
-                               self.region, self.expression, self.known, self.repeats):  # fmt: skip
+                for widget in (self.ordering, self.column, self.by, self.labels, self.annotator, self.lowest,
+                               self.highest, self.region, self.expression, self.known, self.repeats):  # fmt: skip
                     widget.disabled = state.audit
                 self.clear.disabled = state.audit or (state.filters == Filters() and not state.rejected)
                 annotators = {who for consensus in state.shared.current_consensus().values() for who in consensus.votes}
@@ -139,6 +143,10 @@ class Sidebar:
                 self.annotator.options = people
                 self.mode.visible = bool(state.shared.audit)
                 self.ordering.value = state.ordering
+                self.column.visible = state.ordering in COLUMN_ORDERINGS
+                if self.column.visible and state.column not in self.column.options:
+                    self.column.options = [*self.column.options, state.column]
+                self.column.value = state.column
                 self.page_size.value = str(state.page_size)
                 self.repeats.value = round(state.repeat_share * 100, 1)
                 self.click.value = state.click_marks or self.click.value or str(self.click.options[0])
@@ -184,6 +192,8 @@ class Sidebar:
             text = "the audit set, blind, in random order"
         elif not page.last.left:
             text = "objects chosen by hand"
+        elif state.ordering in COLUMN_ORDERINGS:
+            text = f"by {state.column}, {'lowest' if state.ordering == 'ascending' else 'highest'} first"
         elif page.last.ranked:
             text = f"ranked by {page.last.ranked}"
         return f"<b>page {state.number + 1}</b> <span class=muted>{escape(text)}</span>"
