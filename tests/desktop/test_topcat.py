@@ -1,6 +1,6 @@
 """SAMP both ways with TOPCAT itself: rows that it highlights open objects, and an object is highlighted in it.
 
-Off unless asked for: ``pytest -n 0 -m desktop``, which wants Debian's packages ``topcat default-jdk-headless xvfb xauth``.
+Off unless asked for: ``pytest -n 0 -m desktop``. Debian: ``topcat default-jdk-headless xvfb xauth``.
 """
 
 import shutil
