@@ -162,7 +162,10 @@ def _fill(
 
 
 def _write_labels(path: Path, table: QTable, consensus: Mapping[str, ObjectConsensus]) -> None:
-    """Write what each annotator said last of each object, annotators by number: a table `labels import` takes."""
+    """Write what each annotator said last of each object, or the decision: a table `labels import` takes.
+
+    Annotators are named by their number.
+    """
     number_of: dict[str, str] = {}
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
@@ -173,7 +176,8 @@ def _write_labels(path: Path, table: QTable, consensus: Mapping[str, ObjectConse
                 continue
             place = [repr(float(row[name].value)) if np.isfinite(row[name].value) else "" for name in ("ra", "dec")]
             note = unicode_text(" | ".join(one.notes))
-            for annotator, label in one.votes.items():
+            said = {one.decided_by: one.decision} if one.decision else one.votes
+            for annotator, label in said.items():
                 number = number_of.setdefault(annotator, f"annotator-{len(number_of) + 1}")
                 writer.writerow((unicode_text(str(row["object_id"])), label, number, *place, note))
                 note = ""
