@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 from astroanomaly.cache.file_digest import read_signed_json, signed_json
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.files import locked, write_json
-from astroanomaly.labels.agreement import disagreed
+from astroanomaly.labels.agreement import Agreement, agreement, disagreed
 from astroanomaly.labels.consensus import ObjectConsensus
 from astroanomaly.session.candidates import candidates
 from astroanomaly.session.folder import SessionFolder
@@ -27,6 +27,7 @@ __all__ = [
     "CAMPAIGN_FILE",
     "Campaign",
     "PersonProgress",
+    "agreement_in",
     "annotator_name",
     "assign",
     "disagreements_table",
@@ -170,15 +171,30 @@ def assign(
     return made
 
 
-def progress_of(campaign: Campaign, consensus: Mapping[str, ObjectConsensus]) -> list[PersonProgress]:
-    """Say how far everybody is, in the order in which they were named."""
+def progress_of(
+    campaign: Campaign, consensus: Mapping[str, ObjectConsensus], audit: Collection[str] = ()
+) -> list[PersonProgress]:
+    """Say how far everybody is, in the order in which they were named.
+
+    Objects of an audit set that was drawn since are on no list any more.
+    """
     found, nothing, shared = [], ObjectConsensus("", {}), set(campaign.shared)
-    for name, own in campaign.lists.items():
+    for name, whole in campaign.lists.items():
+        own = [object_id for object_id in whole if object_id not in audit]
         judged = {i for i in own if name in consensus.get(i, nothing).votes}
         skipped = {i for i in own if name in consensus.get(i, nothing).skipped_by}
         left = set(own) - judged - skipped
         found.append(PersonProgress(name, len(own), len(judged), len(skipped), len(left), len(left & shared)))
     return found
+
+
+def agreement_in(
+    campaign: Campaign | None, consensus: Mapping[str, ObjectConsensus], classes: Sequence[str]
+) -> Agreement:
+    """Say how far people agree: on the objects that all of a campaign share, else on all that several judged."""
+    if campaign is None or not campaign.shared:
+        return agreement(consensus, classes)
+    return agreement(consensus, classes, people=campaign.lists, only=campaign.shared)
 
 
 def disagreements_table(session: SessionFolder) -> QTable:

@@ -18,7 +18,7 @@ from astroanomaly.files import as_path
 from astroanomaly.hookspecs import ImageRanker, Source
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly.labels.agreement import Agreement, agreement
+from astroanomaly.labels.agreement import Agreement
 from astroanomaly.labels.consensus import DECISION
 from astroanomaly.labels.naming import given_labels, named_objects
 from astroanomaly.labels.tables import ImportReport, import_labels, refuse_contradictions
@@ -33,6 +33,7 @@ from astroanomaly.session.calibration import DEPTHS, Forecast
 from astroanomaly.session.campaign import (
     Campaign,
     PersonProgress,
+    agreement_in,
     assign,
     disagreements_table,
     progress_of,
@@ -304,7 +305,7 @@ class Session(SessionFolder):
             ``annotator``, ``objects`` on the list, ``judged``, ``skipped``, ``left``, and ``shared_left`` of these.
         """
         campaign = self.campaign
-        return [] if campaign is None else progress_of(campaign, self.labels.current())
+        return [] if campaign is None else progress_of(campaign, self.labels.current(), self.labels.audit)
 
     def agreement(self) -> Agreement:
         """Say how far annotators agree: on the objects that all of a campaign share, else on all that several judged.
@@ -315,9 +316,7 @@ class Session(SessionFolder):
             ``kappa`` (Fleiss, of all), ``classes`` (of each class), ``pairs`` (Cohen), each kappa with its 90 %
             interval; ``objects``, ``alike``, ``decided``. Decisions are left out of all kappas.
         """
-        campaign = self.campaign
-        within = {} if campaign is None or not campaign.shared else {"only": campaign.shared, "people": campaign.lists}
-        return agreement(self.labels.current(), self.classes, **within)
+        return agreement_in(self.campaign, self.labels.current(), self.classes)
 
     def disagreements(self) -> QTable:
         """Return the objects on which annotators differ and nobody has decided, the most divided first.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from astroanomaly.app.review.page_state import ViewState
-from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.app.review.paging import ASSIGNED
+from astroanomaly.labels.consensus import DECISION, DISPUTED
 
 __all__ = ["label_counts", "page_name", "progress", "showing"]
 
 _FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree"}
+_FIXED_PAGES[DECISION] = "annotators disagree: your key is the decision, and closes the case"
 
 
 def page_name(state: ViewState) -> str:
@@ -27,6 +29,9 @@ def showing(state: ViewState) -> str:
     if state.audit:
         left = sum(state.annotator not in shared.consensus_of(object_id).votes for object_id in shared.audit)
         return f"the audit set, blind; {left:,} of {len(shared.audit):,} objects left"
+    if state.assigned and (not page.ids or page.last.ordering == ASSIGNED):
+        left, whole = shared.assignments.left(state.annotator), shared.assignments.list_of(state.annotator)
+        return f"your list, blind; {len(left):,} of {len(whole):,} objects left"
     if page.ids and not page.last.left:
         kind, _, what = page.last.ordering.partition(":")
         text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)

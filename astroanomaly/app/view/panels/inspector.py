@@ -33,6 +33,7 @@ from astroanomaly.app.view.theme import ACCENT, DARK, palette, pan_tools, plain_
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import sexagesimal
+from astroanomaly.labels.consensus import DECISION, IMPORTED_DECISION
 from astroanomaly.session.outputs.links import links
 
 __all__ = ["Inspector"]
@@ -361,6 +362,7 @@ class Inspector:
         rows = []
         for event in state.shared.consensus.events_of(object_id):
             text = event.value if event.kind in ("verdict", "note") else event.kind
+            text += " (decision)" if event.ordering in (DECISION, IMPORTED_DECISION) else ""
             style = "" if event.number in valid else " style='text-decoration:line-through;opacity:.6'"
             rows.append(
                 f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"
