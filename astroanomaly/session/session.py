@@ -1141,7 +1141,8 @@ class Session(SessionFolder):
         Parameters
         ----------
         annotator
-            Name that verdicts are given under; None: your user name.
+            Name that verdicts are given under; None: your user name. On a JupyterHub that is its user name, and nobody
+            can enter another on the page.
         url
             Address under which your browser reaches a port of the kernel's computer, with ``{port}`` in it, as in
             ``https://hub.org/user/ann/proxy/{port}/``. Empty: found out, on your computer, on a JupyterHub with
@@ -1154,7 +1155,7 @@ class Session(SessionFolder):
         ConfigError
             If the address or the height cannot be.
         """
-        name = annotator or user_name()
+        name = annotator or ""
         if self._app is None:  # the app lies above the session, which knows nothing of it but its name
             self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self, name)
         self._app.show(name, url, height)

@@ -19,6 +19,7 @@ from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.labels.consensus import DECISION
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.campaign import annotator_name
 
 __all__ = ["CANDIDATES", "PAGE_SIZES", "Message", "ViewState"]
 
@@ -207,11 +208,17 @@ class ViewState(PageFilling):
         self.dirty |= {"page", "marks", "cursor"}
 
     def _say_nothing_more(self) -> None:
+        if self.assigned:
+            left = len(self.shared.assignments.left(self.annotator))
+            self.say(
+                f"this is the end of your list, but {left:,} before it are left to judge: `restart from the top`"
+                if left
+                else "your list is done, thank you: choose `show: candidates`"
+            )
+            return
         self.say(
             "the audit set is complete: see *performance*"
             if self.audit
-            else "your list is done, thank you: choose *show: candidates*"
-            if self.assigned
             else "there is nothing more to show in this order and with these filters"
         )
 
@@ -392,11 +399,13 @@ class ViewState(PageFilling):
 
     def set_annotator(self, name: str) -> None:
         """Say who sits at this page."""
-        name = " ".join(name.split())
-        if not name or not name.isprintable() or len(name) > 80:
+        try:
+            name = annotator_name(name)
+        except ConfigError as error:
             self.dirty.add("options")
-            self.say("an annotator needs a name of 1 to 80 printable characters", "error")
-        elif name != self.annotator:
+            self.say(str(error), "error")
+            return
+        if name != self.annotator:
             self.verdicts.annotator = name
             self.say("")
             self.dirty |= {"marks", "options"}

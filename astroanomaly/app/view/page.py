@@ -61,6 +61,8 @@ class Page:
         What all pages share.
     annotator
         Who sits here, until they say otherwise.
+    vouched_by
+        Who vouches for the name of the annotator, in words: then nobody can enter another; empty: nobody does.
     same_host
         Whether the browser may be on the computer of the server, so that programs there can be reached.
     """
@@ -73,12 +75,14 @@ class Page:
         annotator: str,
         *,
         same_host: bool = True,
+        vouched_by: str = "",
     ) -> None:
         self.document = document
         self.shared = shared
         self.learner = learner
         self.state = ViewState(shared, annotator)
-        self.state.set_annotator(remembered_name(document, annotator))
+        if not vouched_by:
+            self.state.set_annotator(remembered_name(document, annotator))
         self.state.is_ranking_behind = lambda: learner.is_behind
         if document.session_context is not None:  # there is an event loop that others wait for
             self.state.perform = self._perform
@@ -109,7 +113,7 @@ class Page:
             "export": lambda: Export(state, self.act, self._save_file, same_host=same_host),
         }
         self.views: dict[str, Any] = {}
-        self.header = Header(state, self.act, [CANDIDATES, *self._panels_of_views])
+        self.header = Header(state, self.act, [CANDIDATES, *self._panels_of_views], vouched_by)
         self.footer = Footer(state, _model_input_text(shared))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [

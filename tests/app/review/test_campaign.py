@@ -127,8 +127,11 @@ def test_a_list_goes_on_where_it_was_left_and_opens_all_when_it_is_done(new_sess
     press(page, "n", "s", "a")
     again = open_page(session, "ann")
     assert again.state.page.ids == own[3:]
+    press(again, "End", "n")
+    assert "4 before it are left" in again.state.message.text
+    again.state.restart()
+    assert again.state.page.ids == own[3:-1]
     label_the_list(again)
-    again.shared.refresh()
     assert again.shared.assignments.withheld("ann") == frozenset()
     assert "your list is done" in again.state.message.text
     assert not open_page(session, "ann").state.assigned
