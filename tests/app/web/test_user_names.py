@@ -1,5 +1,8 @@
 """Whose name a verdict has: entered on the page, given by a proxy in a header, or by a JupyterHub."""
 
+import http.client
+import urllib.parse
+
 import pytest
 
 from astroanomaly.app.web.server import AppServer
@@ -12,6 +15,20 @@ from web_pages import get, text_of, verdicts, wait_for
 def names(session):
     with LabelLog.open(session.labels.path) as log:
         return [event.annotator for event in log.events()]
+
+
+def status_with_headers(url, headers):
+    """Status of an address, asked for with headers of which some come twice."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
+    try:
+        connection.putrequest("GET", f"{parts.path}?{parts.query}")
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def value_of(page, model, name):
@@ -36,6 +53,7 @@ def test_a_proxy_names_who_asks_and_nobody_else_can(new_session, start, chromium
         assert status == 403
         assert "X-Forwarded-User" in text
         assert "<input" not in text  # the token would not help
+    assert status_with_headers(url, [("X-Forwarded-User", "ann"), ("X-Forwarded-User", "eve")]) == 403
     assert get(f"http://127.0.0.1:{port}/", **{"X-Forwarded-User": "ann"})[0] == 403  # a name alone lets nobody in
     assert get(url, **{"X-Forwarded-User": "ann"})[0] == 200
     context = chromium.new_context(extra_http_headers={"X-Forwarded-User": "ünal".encode().decode("latin-1")})
