@@ -100,19 +100,23 @@ def _agreement(arguments: argparse.Namespace) -> None:
         check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
     session = Session.open(arguments.session)
     found = session.agreement()
+    campaign = session.campaign
+    which = "shared object" if campaign is not None and campaign.shared else "object"
     say(
-        f"{many(found.objects, 'object')} with verdicts of several people: {found.alike} judged alike, "
+        f"{many(found.objects, which)} with verdicts of several people: {found.alike} judged alike, "
         f"{found.objects - found.alike} not, {found.decided} of which are decided"
     )
     if len(found.people) > 2:
         say(f"kappa of all {len(found.people)} (Fleiss), on {many(found.by_all, 'object')}: {found.kappa}")
-    rows = [(one.label, f"{one.verdicts:,}", str(one.kappa)) for one in found.classes]
-    show_table("agreement on each class", ["class", "verdicts", "kappa (90 % interval)"], rows)
+    if len(found.classes) > 2:  # two classes are one question
+        rows = [(one.label, f"{one.verdicts:,}", str(one.kappa)) for one in found.classes]
+        show_table("agreement on each class", ["class", "verdicts", "kappa (90 % interval)"], rows)
     rows = [
         (f"{one.first}, {one.second}", f"{one.objects:,}", f"{one.alike / one.objects:.0%}", str(one.kappa))
         for one in found.pairs
     ]
-    show_table("agreement of pairs", ["pair", "objects", "same verdict", "kappa (90 % interval)"], rows)
+    if rows:
+        show_table("agreement of pairs", ["pair", "objects", "same verdict", "kappa (90 % interval)"], rows)
     table = session.disagreements()
     rows = [(str(row["object_id"]), str(row["verdicts"])) for row in table[:_SHOWN]]
     if rows:

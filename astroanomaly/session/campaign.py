@@ -71,7 +71,8 @@ class Campaign:
         who = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
         text = f"{len(ids):,} objects ({self.chosen}) for {who}"
         if len(names) > 1:
-            text += f"; {len(self.shared):,} of them for each, the other {len(ids) - len(self.shared):,} divided"
+            rest = len(ids) - len(self.shared)
+            text += f"; {len(self.shared):,} of them for each, the other {rest:,} divided" if rest else ", all for each"
         return text
 
 

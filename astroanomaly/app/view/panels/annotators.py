@@ -80,8 +80,9 @@ class Annotators:
         head = _heading("name", "objects", "blind repeats", "same verdict", "self-agreement κ")
         self.people.text = f"<table>{head}{rows}</table>{_REPEATS}" if rows else _NOBODY
         self.campaign.text = self._campaign()
-        found = agreement_in(shared.assignments.campaign, shared.current_consensus(), shared.classes)
-        self.pairs.text = _agreement(found, shared.assignments.campaign is not None) if found.pairs else _ALONE
+        campaign = shared.assignments.campaign
+        found = agreement_in(campaign, shared.current_consensus(), shared.classes)
+        self.pairs.text = _agreement(found, campaign is not None and bool(campaign.shared)) if found.pairs else _ALONE
         self._ids = agreement.disagreements(shared, self.state.annotator)
         rows = "".join(
             f"<tr><td class=mono>{escape(object_id)}</td><td>"
@@ -125,11 +126,14 @@ def _agreement(found: Agreement, of_campaign: bool) -> str:
             f"<tr><td>{escape(one.label)}</td><td class=number>{one.verdicts:,}</td>"
             f"<td class=number>{one.kappa}</td></tr>"
             for one in found.classes
+            if len(found.classes) > 2  # two classes are one question
         )
         whole = f"<tr><td>all classes</td><td></td><td class=number>{found.kappa}</td></tr>"
         text += f"<table>{_heading('class', 'verdicts', 'κ (Fleiss)')}{whole}{rows}</table>"
-        text += f"<p class=muted>κ of each class on the {found.by_all:,} objects that all {len(found.people)} judged"
-        text += " of those that are on every list.</p>" if of_campaign else ".</p>"
+        which = "shared objects" if of_campaign else "objects"
+        text += (
+            f"<p class=muted>κ (Fleiss) on the {found.by_all:,} {which} that all {len(found.people)} have judged.</p>"
+        )
     return f"{text}<p class=muted>In brackets: 90 % intervals.</p>"
 
 
