@@ -109,19 +109,19 @@ def _agreement(arguments: argparse.Namespace) -> None:
     if len(found.people) > 2:
         say(f"kappa of all {len(found.people)} (Fleiss), on {many(found.by_all, 'object')}: {found.kappa}")
     if len(found.classes) > 2:  # two classes are one question
-        rows = [(one.label, f"{one.verdicts:,}", str(one.kappa)) for one in found.classes]
-        show_table("agreement on each class", ["class", "verdicts", "kappa (90 % interval)"], rows)
-    rows = [
+        classes = [(one.label, f"{one.verdicts:,}", str(one.kappa)) for one in found.classes]
+        show_table("agreement on each class", ["class", "verdicts", "kappa (90 % interval)"], classes)
+    pairs = [
         (f"{one.first}, {one.second}", f"{one.objects:,}", f"{one.alike / one.objects:.0%}", str(one.kappa))
         for one in found.pairs
     ]
-    if rows:
-        show_table("agreement of pairs", ["pair", "objects", "same verdict", "kappa (90 % interval)"], rows)
+    if pairs:
+        show_table("agreement of pairs", ["pair", "objects", "same verdict", "kappa (90 % interval)"], pairs)
     table = session.disagreements()
-    rows = [(str(row["object_id"]), str(row["verdicts"])) for row in table[:_SHOWN]]
-    if rows:
+    divided = [(str(row["object_id"]), str(row["verdicts"])) for row in table[:_SHOWN]]
+    if divided:
         title = "open disagreements" + (f", the first {_SHOWN} of {len(table)}" if len(table) > _SHOWN else "")
-        show_table(title, ["object_id", "verdicts"], rows)
+        show_table(title, ["object_id", "verdicts"], divided)
     if arguments.out is not None:
         write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="disagreements")
         say(f"{many(len(table), 'open disagreement')} written to {arguments.out}")

@@ -30,8 +30,8 @@ def showing(state: ViewState) -> str:
         left = sum(state.annotator not in shared.consensus_of(object_id).votes for object_id in shared.audit)
         return f"the audit set, blind; {left:,} of {len(shared.audit):,} objects left"
     if state.assigned and (not page.ids or page.last.ordering == ASSIGNED):
-        left, whole = shared.assignments.left(state.annotator), shared.assignments.list_of(state.annotator)
-        return f"your list, blind; {len(left):,} of {len(whole):,} objects left"
+        own, who = shared.assignments, state.annotator
+        return f"your list, blind; {len(own.left(who)):,} of {len(own.list_of(who)):,} objects left"
     if page.ids and not page.last.left:
         kind, _, what = page.last.ordering.partition(":")
         text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)
