@@ -83,6 +83,7 @@ class ViewState(PageFilling):
         self.rejected: dict[str, RejectedFilter] = {}
         self.audit = False
         self.assigned = bool(shared.assignments.left(annotator))
+        self._lists = shared.assignments.version
         self.page_size = 25
         self.row_by_row = True
         self.is_ranking_behind: Callable[[], bool] = lambda: False
@@ -279,6 +280,13 @@ class ViewState(PageFilling):
         """Begin again without the objects of an audit set that has just been drawn."""
         self.restart()
         self.say(f"there is an audit set of {len(self.shared.audit)} objects: see *show: the audit set, blind*")
+
+    def follow_lists(self) -> None:
+        """Take a list that was made, or given up, since this was last asked."""
+        if self._lists != self.shared.assignments.version:
+            self._lists = self.shared.assignments.version
+            self.take_list()
+            self.dirty.add("options")
 
     def take_list(self) -> None:
         """Begin with the list of whoever sits here, if there is something left on it; else with the candidates."""

@@ -9,7 +9,7 @@ from astroanomaly.app.review.paging import ObjectPage
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
-from astroanomaly.labels.consensus import DECISION
+from astroanomaly.labels.consensus import DECISION, IMPORTED_DECISION, Event
 
 __all__ = ["Mark", "Verdicts"]
 
@@ -70,6 +70,11 @@ class Verdicts:
         if consensus.skipped and not consensus.label:
             return Mark("skipped", False, consensus.flagged)
         return Mark(consensus.label, False, consensus.flagged)
+
+    def words(self, event: Event) -> str:
+        """Say what an event says of its object."""
+        text = event.value if event.kind in ("verdict", "note") else event.kind
+        return f"{text} (decision)" if event.ordering in (DECISION, IMPORTED_DECISION) else text
 
     def _since(self, object_id: str, page: ObjectPage) -> int:
         """Return the number of the event before those that a page knows of an object; 0: it knows all of one's own."""

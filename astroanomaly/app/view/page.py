@@ -92,7 +92,6 @@ class Page:
         self._revision = shared.revision
         self._scores = dict(shared.described)
         self._audit_draws = shared.audit_draws
-        self._lists = shared.assignments.version
         self._zoom = 1.0
         self._room_number = 0
         self._pending: dict[Any, set[str]] = {}
@@ -298,10 +297,7 @@ class Page:
         if shared.audit_draws != self._audit_draws:
             self._audit_draws = shared.audit_draws
             self.state.take_audit()
-        if shared.assignments.version != self._lists:
-            self._lists = shared.assignments.version
-            self.state.take_list()
-            self.state.dirty.add("options")
+        self.state.follow_lists()
         if shared.described != self._scores:
             if shared.described.get(LATEST) != self._scores.get(LATEST):
                 self.state.take_round()

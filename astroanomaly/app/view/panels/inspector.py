@@ -33,7 +33,6 @@ from astroanomaly.app.view.theme import ACCENT, DARK, palette, pan_tools, plain_
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import sexagesimal
-from astroanomaly.labels.consensus import DECISION, IMPORTED_DECISION
 from astroanomaly.session.outputs.links import links
 
 __all__ = ["Inspector"]
@@ -361,8 +360,7 @@ class Inspector:
         valid = {event.number for event in state.shared.consensus.valid_events(object_id)}
         rows = []
         for event in state.shared.consensus.events_of(object_id):
-            text = event.value if event.kind in ("verdict", "note") else event.kind
-            text += " (decision)" if event.ordering in (DECISION, IMPORTED_DECISION) else ""
+            text = state.verdicts.words(event)
             style = "" if event.number in valid else " style='text-decoration:line-through;opacity:.6'"
             rows.append(
                 f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"
