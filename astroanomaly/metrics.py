@@ -25,6 +25,7 @@ __all__ = [
     "efficiency_at_fraction",
     "efficiency_curve",
     "evaluate",
+    "fleiss_kappas",
     "found_at",
     "precision_at",
     "precision_at_fraction",
@@ -261,6 +262,44 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:
     from sklearn.metrics import cohen_kappa_score
 
     return float(cohen_kappa_score(list(first), list(second)))
+
+
+def fleiss_kappas(counts: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
+    """Agreement of several people on the same objects beyond chance (Fleiss 1971, Psychological Bulletin 76, 378).
+
+    Every object has as many verdicts as the others, ``n``, on which of ``k`` classes it is; who gave them may differ.
+    With ``n_ij`` verdicts of class ``j`` on object ``i``, ``p_j`` the share of class ``j`` among all verdicts, and
+    ``q_j = 1 - p_j``: kappa of a class is ``1 - sum_i n_ij (n - n_ij) / (N n (n - 1) p_j q_j)``, and kappa of all is
+    the mean of these, weighted by ``p_j q_j``.
+
+    Parameters
+    ----------
+    counts
+        ``(N, k)`` verdicts by object and class, each row with the same sum ``n`` of at least 2.
+    times
+        ``(b, N)`` how often each object counts, in each of ``b`` samples; None: once, in one sample.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(b, 1 + k)`` float: kappa of all, then of each class; NaN where chance alone gives full agreement: a class
+        that nobody chose, or everybody for every object.
+    """
+    counts = np.asarray(counts, float)
+    people = counts.sum(1)
+    if not len(counts) or people[0] < 2 or (people != people[0]).any():
+        raise LabelError("kappa of several people: expected objects with the same number of verdicts, 2 or more")
+    n = people[0]
+    weights = np.ones((1, len(counts))) if times is None else np.asarray(times, float)
+    total = weights.sum(1, keepdims=True)
+    share = weights @ counts / (total * n)  # (b, k)
+    differ = weights @ (counts * (n - counts)) / (total * n * (n - 1))
+    chance = share * (1 - share)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        every = 1 - differ.sum(1) / chance.sum(1)
+        return np.column_stack(
+            [np.where(chance.sum(1) > 0, every, np.nan), np.where(chance > 0, 1 - differ / chance, np.nan)]
+        )
 
 
 def _sorted(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

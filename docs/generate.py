@@ -144,7 +144,7 @@ def _commands(parsers: dict[str, argparse.ArgumentParser]) -> str:
     rows = []
     for name, parser in parsers.items():
         word = name.split()[1:]
-        if len(word) == 1 or (word and word[0] == "labels"):
+        if len(word) == 1 or (word and word[0] in ("labels", "campaign")):
             if any(isinstance(action, argparse._SubParsersAction) for action in parser._actions) and word != ["ingest"]:
                 continue
             rows.append((f"[`{name}`]({word[0]}.md)", str(parser.description)))

@@ -35,6 +35,7 @@ JOBS = {  # in the order of the work; each command is the file of its name besid
         "score": "score objects that the latest ranker has not scored yet",
         "serve": "open the labelling app in a browser",
         "candidates": "list the objects to look at next",
+        "campaign": "divide objects among several people, and say how far they are and how far they agree",
     },
     "see what is left": {
         "audit": "draw objects at random for a blind check, from what nobody has labelled",

@@ -35,13 +35,18 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--annotator", metavar="NAME", help="who said so (default: the file's column, else your user name)"
     )
+    parser.add_argument(
+        "--decision", action="store_true", help="these labels are decisions: each counts whatever annotators have said"
+    )
 
 
 def _import(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
     session = Session.open(arguments.session)
-    report = session.import_labels(arguments.file, annotator=arguments.annotator, **label_options(arguments))
+    report = session.import_labels(
+        arguments.file, annotator=arguments.annotator, decision=arguments.decision, **label_options(arguments)
+    )
     say(f"{report.added} labels added from {arguments.file}")
     for line in report.messages:
         say(f"  {line}")

@@ -20,9 +20,16 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.set_defaults(run=_serve)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
     parser.add_argument("--port", type=int, default=5006, metavar="N", help="port to listen on; 0: any (default: 5006)")
-    parser.add_argument(
-        "--annotator", metavar="NAME", help="name that verdicts are given under (default: your user name)"
-    )
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument(
+        "--annotator", metavar="NAME",
+        help="name that verdicts are given under (default: your user name; on a JupyterHub its user name, which nobody "
+        "can change on the page)",
+    )  # fmt: skip
+    names.add_argument(
+        "--user-header", default="", metavar="HEADER",
+        help="take the name of each person from this header, as in X-Forwarded-User, which a proxy must set",
+    )  # fmt: skip
     parser.add_argument(
         "--address",
         default="127.0.0.1",
@@ -70,13 +77,17 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     from astroanomaly.app.web.server import AppServer
+    from astroanomaly.app.web.user_header import hub_user
     from astroanomaly.session.folder import user_name
 
+    hub = "" if arguments.annotator else hub_user(os.environ)
     server = AppServer(
         arguments.session,
         address=arguments.address,
         port=arguments.port,
-        annotator=arguments.annotator or user_name(),
+        annotator=arguments.annotator or hub or user_name(),
+        vouched_by="JupyterHub" if hub else "",
+        user_header=arguments.user_header,
         prefix=arguments.prefix,
         origins=arguments.allow_websocket_origin,
         frames=arguments.allow_frame,
@@ -86,6 +97,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     )
     say(f"{arguments.session}: open {server.address if server.token.origin else server.url}")
     say(_who_can_label(server.token))
+    if arguments.user_header:
+        say(f"names of annotators come from the header {arguments.user_header}: see that only the proxy can set it")
+    elif hub:
+        say(f"verdicts are given under the name {hub}, as JupyterHub says; --annotator NAME lets people enter names")
     say("Ctrl-C stops the server; every verdict is saved when its mark appears")
     opens = not arguments.no_browser and not arguments.prefix
     with opened(server.url, arguments.session) if opens else contextlib.nullcontext():

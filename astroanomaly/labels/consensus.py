@@ -1,4 +1,4 @@
-"""The consensus of annotators: the majority of the verdicts in a label log, kept up to date event by event."""
+"""The consensus of annotators: a decision, else the majority of the verdicts in a label log, kept up event by event."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["AUDIT", "DISPUTED", "Consensus", "Event", "ObjectConsensus", "audit_labels", "majority"]
+__all__ = [
+    "AUDIT",
+    "DECISION",
+    "DISPUTED",
+    "IMPORTED_DECISION",
+    "Consensus",
+    "Event",
+    "ObjectConsensus",
+    "audit_labels",
+    "majority",
+]
 
 AUDIT = "audit"  # ordering of verdicts given when score and other verdicts were hidden
+DECISION = "decision"  # ordering of verdicts that close a case: one of them counts instead of all votes
+IMPORTED_DECISION = "import decision"  # the same, from a table
+
+_DECISIONS = (DECISION, IMPORTED_DECISION)
 
 DISPUTED = "disputed"  # consensus label where as many annotators say one thing as another
 
@@ -63,9 +77,10 @@ class ObjectConsensus:
     Attributes
     ----------
     label
-        The consensus label: the label class that most annotators chose, ``disputed`` on a tie, empty without a verdict.
+        The consensus label: that of the decision, else the label class that most annotators chose, ``disputed`` on a
+        tie, empty without a verdict.
     votes
-        Last verdict of each annotator who has not skipped the object since.
+        Last verdict of each annotator who has not skipped the object since; a decision is none of them.
     time
         Of the last verdict.
     skipped_by
@@ -74,6 +89,8 @@ class ObjectConsensus:
         Whether somebody flagged it.
     notes
         Texts, oldest first.
+    decision, decided_by
+        The label class that closed the case, and who said so; empty while it is open.
     """
 
     label: str
@@ -82,6 +99,13 @@ class ObjectConsensus:
     skipped_by: frozenset[str] = frozenset()
     flagged: bool = False
     notes: tuple[str, ...] = ()
+    decision: str = ""
+    decided_by: str = ""
+
+    @property
+    def is_disagreed(self) -> bool:
+        """Whether annotators differ, and nobody has decided."""
+        return not self.decision and len(set(self.votes.values())) > 1
 
     @property
     def skipped(self) -> bool:
@@ -93,8 +117,10 @@ class Consensus:
     """The consensus on every object after some events: add them in their order, ask at any time.
 
     The last verdict of each annotator is a vote, unless it was taken back or the annotator skipped the object
-    afterwards; the majority of votes is the label, and a tie is disputed. An undo takes back a whole batch, or what a
-    batch says of one object; the latter is a batch itself, which can be taken back.
+    afterwards; the majority of votes is the label, and a tie is disputed. A decision is a verdict with the ordering
+    `DECISION`: the last one is the label whatever the votes are, and a skip with that ordering reopens the case. An
+    undo takes back a whole batch, or what a batch says of one object; the latter is a batch itself, which can be taken
+    back.
 
     Attributes
     ----------
@@ -160,10 +186,14 @@ class Consensus:
 
     def _count_votes(self, object_id: str) -> ObjectConsensus:
         words: dict[str, Event] = {}
+        decided: Event | None = None
         flagged, notes, time = False, [], ""
         for event in self.valid_events(object_id):
             if event.kind in ("verdict", "skip"):
-                words[event.annotator] = event
+                if event.ordering in _DECISIONS:
+                    decided = event if event.kind == "verdict" else None
+                else:
+                    words[event.annotator] = event
                 time = event.time if event.kind == "verdict" else time
             elif event.kind == "flag":
                 flagged = True
@@ -171,12 +201,15 @@ class Consensus:
                 notes.append(event.value)
         votes = {who: event.value for who, event in words.items() if event.kind == "verdict"}
         skipped = frozenset(who for who, event in words.items() if event.kind == "skip")
-        return ObjectConsensus(majority(votes), votes, time if votes else "", skipped, flagged, tuple(notes))
+        decision, decided_by = (decided.value, decided.annotator) if decided else ("", "")
+        label = decision or majority(votes)
+        when = time if label else ""
+        return ObjectConsensus(label, votes, when, skipped, flagged, tuple(notes), decision, decided_by)
 
     def current(self) -> dict[str, ObjectConsensus]:
         """Return the consensus on every object with a vote, a skip, a flag or a note that was not taken back."""
         every = ((object_id, self.of(object_id)) for object_id in self._events)
-        return {i: one for i, one in every if one.votes or one.skipped_by or one.flagged or one.notes}
+        return {i: one for i, one in every if one.label or one.skipped_by or one.flagged or one.notes}
 
 
 def majority(votes: Mapping[str, str]) -> str:
@@ -191,7 +224,8 @@ def audit_labels(consensus: Consensus, audit: Collection[str]) -> dict[str, str]
     """Labels of the audit set that count, ``disputed`` ones included, by object id.
 
     Only verdicts given blind count, on the audit pages of the app: what somebody chose to label, having seen its score
-    or in a table, is no random part of it. Once the whole set is labelled, nothing was chosen: every verdict counts.
+    or in a table, is no random part of it. A decision settles what was labelled blind. Once the whole set is labelled,
+    nothing was chosen: every verdict counts.
     """
     labels = {object_id: consensus.of(object_id).label for object_id in audit}
     if not all(labels.values()):
@@ -205,6 +239,7 @@ def _blind(consensus: Consensus, object_id: str) -> str:
     for event in consensus.valid_events(object_id):
         if event.kind == "verdict" and event.ordering == AUDIT:
             votes[event.annotator] = event.value
-        elif event.kind == "skip":
+        elif event.kind == "skip" and event.ordering not in _DECISIONS:
             votes.pop(event.annotator, None)
-    return majority(votes)
+    decision = consensus.of(object_id).decision if votes else ""
+    return decision or majority(votes)

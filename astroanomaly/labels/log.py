@@ -15,7 +15,7 @@ from types import TracebackType
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
 from astroanomaly.labels.audit import AuditSet, count_draws, read_audit, write_draw
-from astroanomaly.labels.consensus import DISPUTED, Consensus, Event, ObjectConsensus
+from astroanomaly.labels.consensus import DISPUTED, IMPORTED_DECISION, Consensus, Event, ObjectConsensus
 from astroanomaly.labels.database import BUSY_S, EVENT_COLUMNS, LabelDatabase
 from astroanomaly.labels.event_values import checked_probability, checked_text, for_each, to_utc, utc_now
 from astroanomaly.labels.public_copy import write_public_copy
@@ -200,16 +200,16 @@ class LabelLog:
         Parameters
         ----------
         imports
-            Whether that may be a table of labels (ordering `IMPORTED`). A key press takes back what was done by hand:
-            it would be a surprise if one more of them took back hundreds of labels that came from a file.
+            Whether that may be a table of labels (ordering `IMPORTED`) or of decisions. A key press takes back what was
+            done by hand: it would be a surprise if one more of them took back hundreds of labels that came from a file.
         """
-        by_hand = "" if imports else "AND ordering != :imported "
+        by_hand = "" if imports else "AND ordering NOT IN (:imported, :decided) "
         with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT max(batch) FROM event WHERE annotator = :who AND (kind != 'undo' OR object_id != '') "
                 f"{by_hand}AND batch "
                 "NOT IN (SELECT refers_to FROM event WHERE annotator = :who AND kind = 'undo' AND object_id = '')",
-                {"who": annotator, "imported": IMPORTED},
+                {"who": annotator, "imported": IMPORTED, "decided": IMPORTED_DECISION},
             ).fetchone()
             if row[0] is None:
                 return None

@@ -15,6 +15,7 @@ import numpy as np
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, StorageError
 from astroanomaly.files import atomic_path
+from astroanomaly.labels.consensus import IMPORTED_DECISION
 from astroanomaly.labels.foreign import SCORES, folder_labels, is_json, one_row_per_label, task_labels
 from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
 from astroanomaly.labels.matching import match_rows
@@ -76,6 +77,7 @@ def import_labels(
     unit: str | None = None,
     words: Mapping[str, str] | None = None,
     skip_unmatched: bool = False,
+    decision: bool = False,
 ) -> ImportReport:
     """Write the labels of a table into the log, as one batch for each annotator.
 
@@ -110,6 +112,8 @@ def import_labels(
         What words of the table mean: the label of each, or an empty text for no label.
     skip_unmatched
         Leave out rows that match no object.
+    decision
+        Whether each label closes the case of its object, whatever other annotators say.
 
     Raises
     ------
@@ -160,7 +164,7 @@ def import_labels(
     by_annotator: dict[str, list[int]] = {}
     for k in kept:
         by_annotator.setdefault(annotators[k], []).append(k)
-    more: dict[str, Any] = {"round": round, "ordering": IMPORTED}
+    more: dict[str, Any] = {"round": round, "ordering": IMPORTED_DECISION if decision else IMPORTED}
     with log.transaction():
         for who, mine in by_annotator.items():
             for k in mine:  # before the verdicts, so that one undo takes back the labels
@@ -212,8 +216,8 @@ def label_columns(log: LabelLog, ids: Iterable[str], positions: tuple[np.ndarray
     Returns
     -------
     dict
-        ``object_id``, ``label``, ``votes``, ``annotators``, ``time`` (ISO 8601, UTC), ``ra`` and ``dec`` (degrees, NaN
-        where unknown), ``audit`` (whether it is of the audit set) and ``note``.
+        ``object_id``, ``label``, ``votes``, ``annotators``, ``decided_by``, ``time`` (ISO 8601, UTC), ``ra`` and
+        ``dec`` (degrees, NaN where unknown), ``audit`` (whether it is of the audit set) and ``note``.
     """
     labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
     row_of = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
@@ -225,6 +229,7 @@ def label_columns(log: LabelLog, ids: Iterable[str], positions: tuple[np.ndarray
         "label": [one.label for one in every],
         "votes": [";".join(f"{k}:{n}" for k, n in Counter(one.votes.values()).most_common()) for one in every],
         "annotators": [";".join(one.votes) for one in every],
+        "decided_by": [one.decided_by for one in every],
         "time": [one.time for one in every],
         "ra": [unknown if k is None else float(positions[0][k]) for k in rows],
         "dec": [unknown if k is None else float(positions[1][k]) for k in rows],

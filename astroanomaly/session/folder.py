@@ -379,7 +379,10 @@ def _all_or_nothing(path: Path) -> Iterator[None]:
 
 
 def user_name() -> str:
-    """Return the name of whoever runs this process."""
+    """Return the name of whoever runs this process: of the account, but on a JupyterHub that of its user."""
+    hub = os.environ.get("JUPYTERHUB_USER", "").strip()
+    if hub:  # accounts in its containers have the same name for everybody
+        return hub
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no user name in this container

@@ -27,6 +27,7 @@ from astroanomaly.learn.features.block_files import DESCRIPTION
 from astroanomaly.records import Progress
 from astroanomaly.session.blocks import BLOCKS
 from astroanomaly.session.caches import read_records, stored_place
+from astroanomaly.session.campaign import CAMPAIGN_FILE, read_campaign
 from astroanomaly.session.home import CONFIG_FILE
 from astroanomaly.session.injection.completeness import COMPLETENESS, completeness_files, read_completeness_file
 from astroanomaly.session.known import CROSSMATCHES, known_files, read_known_file
@@ -80,6 +81,9 @@ def session_files(session: Path) -> Iterator[CheckedFile]:
             _verify_labels,
             f"{copy}; or write what can be read with `astroanomaly labels export`, and import it into a new session",
         )
+    if (session / CAMPAIGN_FILE).is_file():
+        then = f"{copy}; or move it aside, and run `astroanomaly campaign assign` again"
+        yield CheckedFile(session / CAMPAIGN_FILE, _verify_campaign, then)
     for file in known_files(session):
         then = "move it aside, and run `astroanomaly crossmatch` again"
         yield CheckedFile(file, _verify_known, then, read_known_file)
@@ -140,6 +144,11 @@ def _verify_labels(path: Path) -> bool:
 
 def _verify_block(path: Path) -> bool:
     return verify_json(read_json(path), path)
+
+
+def _verify_campaign(path: Path) -> bool:
+    read_campaign(path.parent)
+    return True
 
 
 def _verify_known(path: Path) -> bool:

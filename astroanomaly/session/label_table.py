@@ -27,11 +27,12 @@ def labels_table(session: SessionFolder) -> QTable:
     """Make the table; see `Session.labels_table`."""
     columns = label_columns(session.labels, *known_positions(session))
     columns["time"] = [text.removesuffix("+00:00") for text in columns["time"]]  # else astropy does not read it
-    texts = ("object_id", "label", "votes", "annotators", "time", "note")
+    texts = ("object_id", "label", "votes", "annotators", "decided_by", "time", "note")
     made = {name: np.array(values, dtype=str) if name in texts else values for name, values in columns.items()}
     made["audit"] = np.array(columns["audit"], bool)
     table = build_columns(made)
     table["time"].info.description = "time of the last verdict (UTC)"
+    table["decided_by"].info.description = "who closed the case; empty where the majority of votes counts"
     table["audit"].info.description = "whether the object is of the audit set"
     return table
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.arguments import as_flag, as_ids, as_list, as_mapping, as_number, as_text, as_whole
+from astroanomaly.arguments import as_flag, as_ids, as_list, as_mapping, as_number, as_text, as_texts, as_whole
 from astroanomaly.cache import Cache
 from astroanomaly.cache.check import Integrity
 from astroanomaly.config import FetchConfig
@@ -19,6 +19,8 @@ from astroanomaly.files import as_path
 from astroanomaly.hookspecs import ImageRanker, Source
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly.labels.agreement import Agreement
+from astroanomaly.labels.consensus import DECISION
 from astroanomaly.labels.naming import given_labels, named_objects
 from astroanomaly.labels.tables import ImportReport, import_labels, refuse_contradictions
 from astroanomaly.parallel.dask import connect
@@ -29,6 +31,15 @@ from astroanomaly.session import cluster_tasks, training
 from astroanomaly.session.audit import AuditDraw, draw_audit
 from astroanomaly.session.caches import cache_folders, refuse_injections
 from astroanomaly.session.calibration import DEPTHS, Forecast
+from astroanomaly.session.campaign import (
+    Campaign,
+    PersonProgress,
+    agreement_in,
+    assign,
+    disagreements_table,
+    progress_of,
+    read_campaign,
+)
 from astroanomaly.session.candidates import candidates, contact_sheet, suspects, usual_display
 from astroanomaly.session.crossmatch import CrossmatchReport, crossmatch_steps, named_catalogs, within_errors
 from astroanomaly.session.export import export, selected
@@ -92,6 +103,7 @@ class Session(SessionFolder):
         radius: Quantity | str = "1arcsec",
         annotator: str | None = None,
         note: str | None = None,
+        decision: bool = False,
     ) -> ImportReport:
         """Say of one or more objects what they are: ``nominal``, ``anomaly`` or a class of the session's own.
 
@@ -109,6 +121,8 @@ class Session(SessionFolder):
             Who says so; None: your user name.
         note
             A note to each object.
+        decision
+            Whether this closes the case: it counts whatever others have said or will say.
 
         Returns
         -------
@@ -131,7 +145,8 @@ class Session(SessionFolder):
         refuse_contradictions(chosen, values, [who] * len(chosen), "one call")
         self.objects.rows(chosen)
         with self.labels.transaction():
-            self.labels.verdict(chosen, values, annotator=who, round=len(self.rounds))
+            ordering = DECISION if as_flag(decision, "decision") else ""
+            self.labels.verdict(chosen, values, annotator=who, round=len(self.rounds), ordering=ordering)
             if note:
                 self.labels.note(chosen, note, annotator=who, round=len(self.rounds))
         return ImportReport(len(chosen), tuple(messages))
@@ -142,9 +157,10 @@ class Session(SessionFolder):
         Returns
         -------
         astropy.table.QTable
-            As `export_labels` writes it: ``object_id``, ``label`` (of the majority), ``votes``, ``annotators``,
-            ``time`` (of the last verdict, ISO 8601 in UTC, as `astropy.time.Time` reads it), ``ra`` and ``dec`` (ICRS,
-            NaN where unknown), ``audit`` (whether it is of the audit set) and ``note``.
+            As `export_labels` writes it: ``object_id``, ``label`` (of a decision, else of the majority), ``votes``,
+            ``annotators``, ``decided_by`` (empty without a decision), ``time`` (of the last verdict, ISO 8601 in UTC,
+            as `astropy.time.Time` reads it), ``ra`` and ``dec`` (ICRS, NaN where unknown), ``audit`` (whether it is of
+            the audit set) and ``note``.
         """
         return labels_table(self)
 
@@ -161,6 +177,7 @@ class Session(SessionFolder):
         unit: str | None = None,
         words: Mapping[str, str] | None = None,
         skip_unmatched: bool = False,
+        decision: bool = False,
     ) -> ImportReport:
         """Take labels from a table, matched by object id, by base name, or by position on the sky.
 
@@ -184,6 +201,8 @@ class Session(SessionFolder):
             What words of the table mean: the label of each, or an empty text for no label.
         skip_unmatched
             Leave out rows that match no object; the report counts them.
+        decision
+            Whether each label closes the case of its object: it counts whatever others have said or will say.
         """
         return import_labels(
             self.labels,
@@ -200,6 +219,7 @@ class Session(SessionFolder):
             unit=unit,
             words=None if words is None else as_mapping(words, "words"),
             skip_unmatched=skip_unmatched,
+            decision=as_flag(decision, "decision"),
         )
 
     def export_labels(self, path: str | Path, *, overwrite: bool = False, escape_formulas: bool = False) -> int:
@@ -223,6 +243,97 @@ class Session(SessionFolder):
             If the file exists and must not be replaced, or cannot be written.
         """
         return write_labels(self, as_path(path, "the file"), overwrite=overwrite, escape_formulas=escape_formulas)
+
+    # ------------------------------------------------------------------------------------------------ several people
+
+    def assign(
+        self,
+        annotators: Sequence[str],
+        *,
+        shared: int = 0,
+        top: int | None = None,
+        random: int | None = None,
+        ids: Sequence[str] | None = None,
+        replace: bool = False,
+    ) -> Campaign:
+        """Divide objects among several people; in the app each of them gets a list, and judges it blind.
+
+        Everybody gets the shared objects, drawn at random from those to divide, and an equal part of the others, in an
+        order of their own.
+
+        Parameters
+        ----------
+        annotators
+            Names of the people, as they call themselves in the app.
+        shared
+            How many objects everybody judges: agreement is measured on them.
+        top
+            Divide the so many highest scores of the latest round that have no label, duplicates left out; or
+        random
+            so many objects without a label, drawn at random; or
+        ids
+            these objects, whether they have labels or not.
+        replace
+            Give up the lists of an earlier campaign. Verdicts stay.
+
+        Returns
+        -------
+        Campaign
+            ``lists``, ids by name in the order in which they are shown, and ``shared``; as text, who judges how many.
+
+        Raises
+        ------
+        ConfigError
+            If a name, a number or the choice of objects cannot be.
+        SessionError
+            If there is a campaign already; or if nothing was scored and ``top`` is asked for.
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        return assign(
+            self, as_texts(annotators, "annotators"), shared=as_whole(shared, "shared"),
+            top=None if top is None else as_whole(top, "top", 1),
+            random=None if random is None else as_whole(random, "random", 1),
+            ids=None if ids is None else as_ids(ids, "ids"), replace=as_flag(replace, "replace"),
+        )  # fmt: skip
+
+    @property
+    def campaign(self) -> Campaign | None:
+        """Who judges which objects; None unless `assign` has divided some."""
+        return read_campaign(self.path)
+
+    def campaign_progress(self) -> list[PersonProgress]:
+        """Say how far each person of the campaign is; empty without one.
+
+        Returns
+        -------
+        list of PersonProgress
+            ``annotator``, ``objects`` on the list, ``judged``, ``skipped``, ``left``, and ``shared_left`` of these.
+        """
+        campaign = self.campaign
+        return [] if campaign is None else progress_of(campaign, self.labels.current(), self.labels.audit)
+
+    def agreement(self) -> Agreement:
+        """Say how far annotators agree: on the objects that all of a campaign share, else on all that several judged.
+
+        Returns
+        -------
+        Agreement
+            ``kappa`` (Fleiss, of all), ``classes`` (of each class), ``pairs`` (Cohen), each kappa with its 90 %
+            interval; ``objects``, ``alike``, ``decided``. Decisions are left out of all kappas.
+        """
+        return agreement_in(self.campaign, self.labels.current(), self.classes)
+
+    def disagreements(self) -> QTable:
+        """Return the objects on which annotators differ and nobody has decided, the most divided first.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``object_id``, ``ra``, ``dec``, ``label`` (empty: fill it in, and `import_labels` with ``decision=True``),
+            ``consensus``, ``verdicts`` and ``note``. Objects of the audit set are left out.
+        """
+        return disagreements_table(self)
 
     # ------------------------------------------------------------------------------------------------------- its place
 
@@ -1208,7 +1319,8 @@ class Session(SessionFolder):
         Parameters
         ----------
         annotator
-            Name that verdicts are given under; None: your user name.
+            Name that verdicts are given under; None: your user name. On a JupyterHub that is its user name, and nobody
+            can enter another on the page.
         url
             Address under which your browser reaches a port of the kernel's computer, with ``{port}`` in it, as in
             ``https://hub.org/user/ann/proxy/{port}/``. Empty: found out, on your computer, on a JupyterHub with
@@ -1221,7 +1333,7 @@ class Session(SessionFolder):
         ConfigError
             If the address or the height cannot be.
         """
-        name = annotator or user_name()
+        name = annotator or ""
         if self._app is None:  # the app lies above the session, which knows nothing of it but its name
             self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self, name)
         self._app.show(name, url, height)

@@ -1,4 +1,4 @@
-"""Agreement of annotators: self-agreement on blind repeats, kappa of pairs, and objects they disagree on."""
+"""Annotators of a session: how far they agree with themselves, on blind repeats, and where they differ."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import itertools
 from dataclasses import dataclass
 
 from astroanomaly.app.review.shared_state import SharedState
+from astroanomaly.labels.agreement import disagreed
+from astroanomaly.labels.consensus import DECISION, IMPORTED_DECISION
 from astroanomaly.metrics import cohen_kappa
 
-__all__ = ["Annotator", "Pair", "annotators", "disagreements", "pairs"]
+__all__ = ["Annotator", "annotators", "disagreements"]
 
 _SAME_SHOWING_S = 300.0  # a blind verdict within this time of the last corrects it
 
@@ -25,17 +27,6 @@ class Annotator:
     self_kappa: float
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two people: objects both gave a verdict on, how many alike, and Cohen's kappa."""
-
-    first: str
-    second: str
-    shared: int
-    alike: int
-    kappa: float
-
-
 def annotators(shared: SharedState) -> list[Annotator]:
     """Return everybody who gave a verdict that was not taken back, the most diligent first."""
     labelled_by: dict[str, set[str]] = {}
@@ -46,7 +37,7 @@ def annotators(shared: SharedState) -> list[Annotator]:
             labelled_by.setdefault(who, set()).add(object_id)
         showings: dict[str, list[tuple[str, bool, float]]] = {}  # label, blind, when; the last of each showing
         for event in shared.consensus.valid_events(object_id):
-            if event.kind != "verdict":
+            if event.kind != "verdict" or event.ordering in (DECISION, IMPORTED_DECISION):
                 continue
             known = showings.setdefault(event.annotator, [])
             now = datetime.datetime.fromisoformat(event.time).timestamp()
@@ -67,24 +58,10 @@ def annotators(shared: SharedState) -> list[Annotator]:
     return sorted(found, key=lambda item: (-item.verdicts, item.name))
 
 
-def pairs(shared: SharedState) -> list[Pair]:
-    """Return all pairs of people who gave verdicts on the same objects."""
-    votes = [consensus.votes for consensus in shared.current_consensus().values() if len(consensus.votes) > 1]
-    names = sorted({who for both in votes for who in both})
-    found = []
-    for first, second in itertools.combinations(names, 2):
-        both = [(vote[first], vote[second]) for vote in votes if first in vote and second in vote]
-        if both:
-            alike = sum(a == b for a, b in both)
-            found.append(Pair(first, second, len(both), alike, cohen_kappa([a for a, _ in both], [b for _, b in both])))
-    return found
+def disagreements(shared: SharedState, annotator: str = "") -> list[str]:
+    """Return the objects on which people differ and nobody has decided, the most divided first.
 
-
-def disagreements(shared: SharedState) -> list[str]:
-    """Return the objects on which people differ, the most divided first; those of the audit set stay hidden."""
-    divided = {
-        object_id: len(set(consensus.votes.values()))
-        for object_id, consensus in shared.current_consensus().items()
-        if len(set(consensus.votes.values())) > 1 and object_id not in shared.audit
-    }
-    return shared.known(sorted(divided, key=lambda object_id: (-divided[object_id], object_id)))
+    Those of the audit set stay hidden, and those on the list of the annotator who asks, until it is done.
+    """
+    hidden = shared.blind_for(annotator)
+    return shared.known([object_id for object_id in disagreed(shared.current_consensus()) if object_id not in hidden])

@@ -13,12 +13,19 @@ import numpy as np
 
 from astroanomaly.config import nearest
 from astroanomaly.errors import AstroAnomalyError, ConfigError
+from astroanomaly.labels.consensus import ObjectConsensus
 from astroanomaly.sky import read_angle, read_position
 
-__all__ = ["Filters", "RejectedFilter", "change_filters", "evaluate", "within"]
+__all__ = ["SPECIAL", "Filters", "RejectedFilter", "change_filters", "evaluate", "within"]
 
 UNLABELLED, LABELLED, EVERYTHING = "unlabelled", "labelled", "everything"
 NOT_MINE = "not labelled by me"  # blind: the verdicts of others are hidden
+SPECIAL: dict[str, Callable[[ObjectConsensus], bool]] = {  # what else the page can show only
+    "skipped": lambda one: one.skipped,
+    "flagged": lambda one: one.flagged,
+    "disagreed": lambda one: one.is_disagreed,
+    "decided": lambda one: bool(one.decision),
+}
 _MAX_CHARACTERS = 1000  # characters of an expression
 _MAX_INTEGER = 2**63  # whole numbers beyond it are not exact any more
 _COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
@@ -46,8 +53,8 @@ class Filters:
     Attributes
     ----------
     labels
-        ``unlabelled``, ``labelled``, ``everything``, ``not labelled by me``, ``skipped``, ``flagged``, ``disputed``, or
-        a label class.
+        ``unlabelled``, ``labelled``, ``everything``, ``not labelled by me``, ``skipped``, ``flagged``, ``disagreed``
+        (people differ, and nobody has decided), ``decided``, ``disputed``, or a label class.
     annotator
         Only objects this person gave a verdict on; empty: anybody's.
     without

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from astroanomaly.app.review.filters import evaluate
+from astroanomaly.cache import Cache
 from astroanomaly.config import nearest
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.session.known import (
@@ -106,6 +109,26 @@ class KnownObjects:
     def is_named_in(self, expression: str) -> bool:
         """Whether an expression may name one of the `columns`."""
         return any(name in expression for name in known_columns(self.known, []))
+
+    def where(self, expression: str, cache: Cache) -> np.ndarray:
+        """``(N,)`` boolean: of which objects of a cache an expression holds, over its columns and what is known.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be read, see `astroanomaly.app.review.filters.evaluate`.
+        """
+        ra, dec = cache.positions
+        named = self.is_named_in(expression)
+        parts, start = [], 0
+        for shard in cache.shards:
+            stop = start + len(shard)
+            columns: dict[str, Any] = {name: np.asarray(values) for name, values in shard.columns().items()}
+            more = self.columns(shard.ids) if named else {}
+            columns = {**more, "ra": ra[start:stop], "dec": dec[start:stop], **columns}
+            parts.append(np.broadcast_to(evaluate(expression, columns), (len(shard),)))
+            start = stop
+        return np.concatenate(parts)
 
     def columns(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
         """Return what is known of objects as plain columns for an expression; ``known_matches`` NaN where not asked."""

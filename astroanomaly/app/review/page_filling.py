@@ -10,6 +10,7 @@ import numpy as np
 
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.paging import (
+    ASSIGNED,
     ORDERINGS,
     ObjectPage,
     choose_objects,
@@ -46,6 +47,7 @@ class PageFilling(ABC):
     by: str
     filters: Filters
     audit: bool
+    assigned: bool
     page_size: int
     row_by_row: bool
     repeat_share: float
@@ -73,7 +75,7 @@ class PageFilling(ABC):
 
     @property
     def _order(self) -> str:
-        return AUDIT if self.audit else self.ordering
+        return AUDIT if self.audit else ASSIGNED if self.assigned else self.ordering
 
     def _add_page(self, *, wait: bool) -> bool:
         """Add a page of objects that were not shown yet, or its first rows; return whether there were any.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,7 +19,9 @@ from astroanomaly.app.review.verdicts import Mark, Verdicts
 from astroanomaly.config import nearest
 from astroanomaly.errors import AstroAnomalyError, ConfigError
 from astroanomaly.imaging.orientation import OrientationChoice
+from astroanomaly.labels.consensus import DECISION
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.campaign import annotator_name
 
 __all__ = ["CANDIDATES", "PAGE_SIZES", "Message", "ViewState"]
 
@@ -86,6 +89,8 @@ class ViewState(PageFilling):
         self.filters = Filters()
         self.rejected: dict[str, RejectedFilter] = {}
         self.audit = False
+        self.assigned = bool(shared.assignments.left(annotator))
+        self._lists = shared.assignments.version
         self.page_size = 25
         self.row_by_row = True
         self.is_ranking_behind: Callable[[], bool] = lambda: False
@@ -130,7 +135,7 @@ class ViewState(PageFilling):
     def is_outdated(self) -> bool:
         """Whether there is another ranking than the one that the page's last objects were chosen from."""
         page = self.page.last
-        if self.audit or not page.left or self.ordering in COLUMN_ORDERINGS:
+        if self.audit or self.assigned or not page.left or self.ordering in COLUMN_ORDERINGS:
             return False
         return (page.by, page.ranked) != (self.by_name, self.shared.describe_scores(self.by_name))
 
@@ -138,6 +143,8 @@ class ViewState(PageFilling):
         """Say why there is no object on the page, and what to do."""
         if self.audit:
             return "You have labelled the whole audit set: see *performance*, or choose *show: candidates*."
+        if self.assigned:
+            return "You have judged all objects on your list: choose *show: candidates*."
         if self.filters == Filters():
             return "Every object has a verdict. Choose *show only: everything* to see them again."
         return "No object passes the filters: clear them, or widen them."
@@ -149,6 +156,13 @@ class ViewState(PageFilling):
     def is_hidden(self, object_id: str) -> bool:
         """Whether scores, catalogue and earlier verdicts of an object must not be shown."""
         return self.verdicts.is_hidden(object_id, self.page)
+
+    def tally(self, object_id: str) -> str:
+        """Say how many people gave which verdict, where a page is of decisions; else nothing."""
+        if self.page.choice_of(object_id).ordering != DECISION or self.is_hidden(object_id):
+            return ""
+        votes = Counter(self.shared.consensus_of(object_id).votes.values())
+        return " · ".join(f"{number} {label}" for label, number in votes.most_common())
 
     def name_of(self, object_id: str) -> str:
         """Return what an object is called on the page: its id, without folders while it is shown blind.
@@ -203,6 +217,14 @@ class ViewState(PageFilling):
         self.dirty |= {"page", "marks", "cursor"}
 
     def _say_nothing_more(self) -> None:
+        if self.assigned:
+            left = len(self.shared.assignments.left(self.annotator))
+            self.say(
+                f"this is the end of your list, but {left:,} before it are left to judge: `restart from the top`"
+                if left
+                else "your list is done, thank you: choose `show: candidates`"
+            )
+            return
         self.say(
             "the audit set is complete: see *performance*"
             if self.audit
@@ -267,6 +289,21 @@ class ViewState(PageFilling):
         self.restart()
         self.say(f"there is an audit set of {len(self.shared.audit)} objects: see *show: the audit set, blind*")
 
+    def follow_lists(self) -> None:
+        """Take a list that was made, or given up, since this was last asked."""
+        if self._lists != self.shared.assignments.version:
+            self._lists = self.shared.assignments.version
+            self.take_list()
+            self.dirty.add("options")
+
+    def take_list(self) -> None:
+        """Begin with the list of whoever sits here, if there is something left on it; else with the candidates."""
+        left = len(self.shared.assignments.left(self.annotator))
+        if left or self.assigned:
+            self.set_options(assigned=bool(left), audit=False)
+        if left:
+            self.say(f"{left:,} objects on your list are left to judge; what others say of them is hidden until then")
+
     def set_zoom(self, zoom: float) -> None:
         """Tell by how much text and marks are larger than usual, on a large screen."""
         if zoom != self.zoom and 1 <= zoom <= 3:
@@ -283,8 +320,8 @@ class ViewState(PageFilling):
     def set_options(self, **changes: Any) -> None:
         """Change the order, what is shown, or the size of the page, by the names of the attributes.
 
-        ``ordering``, ``column``, ``by``, ``audit``, ``page_size``, ``row_by_row``, ``repeat_share`` or ``filters``.
-        All begins again with a first page. An order by a column begins with the first column of numbers.
+        ``ordering``, ``column``, ``by``, ``audit``, ``assigned``, ``page_size``, ``row_by_row``, ``repeat_share`` or
+        ``filters``. All begins again with a first page. An order by a column begins with the first column of numbers.
 
         Nothing changes where a value cannot be, and a message says why.
         """
@@ -314,7 +351,7 @@ class ViewState(PageFilling):
 
     def _check(self, name: str, value: Any) -> None:
         known: dict[str, Iterable[Any]] = {"ordering": ORDERINGS, "page_size": PAGE_SIZES, "audit": (False, True)}
-        known["row_by_row"] = (False, True)
+        known["row_by_row"] = known["assigned"] = (False, True)
         if name in known and value not in known[name]:
             raise ConfigError(f"{name}={value!r}: expected one of {', '.join(map(str, known[name]))}")
         if name == "column" and value:
@@ -395,14 +432,17 @@ class ViewState(PageFilling):
 
     def set_annotator(self, name: str) -> None:
         """Say who sits at this page."""
-        name = " ".join(name.split())
-        if not name or not name.isprintable() or len(name) > 80:
+        try:
+            name = annotator_name(name)
+        except ConfigError as error:
             self.dirty.add("options")
-            self.say("an annotator needs a name of 1 to 80 printable characters", "error")
-        elif name != self.annotator:
+            self.say(str(error), "error")
+            return
+        if name != self.annotator:
             self.verdicts.annotator = name
             self.say("")
             self.dirty |= {"marks", "options"}
+            self.take_list()
 
     def say(self, text: str, kind: Literal["info", "error"] = "info") -> None:
         """Show a message; an empty one takes the last away."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from astroanomaly.app.review.page_state import ViewState
-from astroanomaly.app.review.paging import COLUMN_ORDERINGS
+from astroanomaly.app.review.paging import ASSIGNED, COLUMN_ORDERINGS
 from astroanomaly.app.review.shared_state import SharedState
-from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.labels.consensus import DECISION, DISPUTED
 
 __all__ = ["label_counts", "model_input", "page_name", "progress", "showing"]
 
 _FIXED_PAGES = {"map": "selected on a map", "doubted": "suspect labels", "disagreement": "annotators disagree",
                 "samp": "chosen in another program"}  # fmt: skip
+_FIXED_PAGES[DECISION] = "annotators disagree: your key is the decision, and closes the case"
 
 
 def page_name(state: ViewState) -> str:
@@ -32,6 +33,9 @@ def showing(state: ViewState) -> str:
     if state.audit:
         left = sum(state.annotator not in shared.consensus_of(object_id).votes for object_id in shared.audit)
         return f"the audit set, blind; {left:,} of {len(shared.audit):,} objects left"
+    if state.assigned and (not page.ids or page.last.ordering == ASSIGNED):
+        own, who = shared.assignments, state.annotator
+        return f"your list, blind; {len(own.left(who)):,} of {len(own.list_of(who)):,} objects left"
     if page.ids and not page.last.left:
         kind, _, what = page.last.ordering.partition(":")
         text = f"similar to {what}, most similar first" if kind == "like" else _FIXED_PAGES.get(kind, kind)

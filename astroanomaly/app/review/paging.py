@@ -15,6 +15,7 @@ from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedStat
 from astroanomaly.labels.consensus import AUDIT
 
 __all__ = [
+    "ASSIGNED",
     "COLUMN_ORDERINGS",
     "ORDERINGS",
     "ROWS_AHEAD",
@@ -41,6 +42,7 @@ ORDERINGS = {  # what the page offers: text, order of `ranking`, scores it alway
     "descending": ("catalogue column, highest first", "score", ""),
 }
 COLUMN_ORDERINGS = ("ascending", "descending")  # by a column of the catalogue, whatever the scores
+ASSIGNED = "assigned"  # ordering of verdicts on the objects of one's own list, see `astroanomaly.session.campaign`
 ROWS_AHEAD = 1  # rows without verdicts that a page has where it is chosen row by row
 _ORDERS_OF_EACH_ALONE = ("score", "uncertain", "nominal")
 _PAGES_BEFORE_REPEAT = 2  # pages before a labelled object may come back as a blind repeat
@@ -164,11 +166,11 @@ def follows_verdicts(shared: SharedState, ordering: str, by: str) -> bool:
     shared
         What all pages share.
     ordering
-        One of `ORDERINGS`, or ``audit``.
+        One of `ORDERINGS`, or ``audit`` or ``assigned``.
     by
         Name of the scores that somebody chose; empty: the best ones.
     """
-    if ordering in (AUDIT, "random", *COLUMN_ORDERINGS) or ORDERINGS[ordering][2]:
+    if ordering in (AUDIT, ASSIGNED, "random", *COLUMN_ORDERINGS) or ORDERINGS[ordering][2]:
         return False
     return by == PROBE or (by not in shared.scores and shared.best_scores() != LATEST)
 
@@ -227,11 +229,11 @@ def choose_objects(
     annotator
         For whom: whose labels may come back as blind repeats, and which objects of the audit set are left.
     ordering
-        One of `ORDERINGS`, or ``audit``: the audit set in random order.
+        One of `ORDERINGS`; or ``audit``: the audit set in random order; or ``assigned``: one's own list.
     by
         Name of the scores.
     filters
-        What objects must be; the audit set is not filtered.
+        What objects must be; the audit set and lists are not filtered.
     repeat_share
         Probability of each cell to be a blind repeat.
     rng
@@ -250,6 +252,11 @@ def choose_objects(
         ids = [str(i) for i in rng.permutation(free)[:size]]
         chance = len(ids) / len(free) if free else None
         return ObjectChoice.of(shared, ids, AUDIT, "", probability=chance, left=len(free), blind=True)
+    if ordering == ASSIGNED:
+        shown = set(seen)
+        free = [object_id for object_id in shared.assignments.left(annotator) if object_id not in shown]
+        return ObjectChoice.of(shared, free[:size], ASSIGNED, "", left=len(free), blind=True)
+    seen += shared.assignments.withheld(annotator)  # what others said of them would tell by where they are
     alone = filters.labels == NOT_MINE
     if alone:
         filters = replace(filters, without=annotator)

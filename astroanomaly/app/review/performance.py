@@ -10,7 +10,7 @@ import numpy as np
 
 from astroanomaly.app.review.held_out import MIN_OF_A_KIND, has_learnt, held_out_scores
 from astroanomaly.app.review.shared_state import SharedState
-from astroanomaly.labels.consensus import DISPUTED, Consensus, audit_labels
+from astroanomaly.labels.consensus import DISPUTED, IMPORTED_DECISION, Consensus, audit_labels
 from astroanomaly.labels.log import IMPORTED
 from astroanomaly.metrics import CURVE_GRID, bootstrap_curves, ranking_curves
 from astroanomaly.records import NOMINAL
@@ -21,7 +21,11 @@ __all__ = ["Curves", "EvaluationSet", "Pace", "curves", "evaluation_set", "histo
 
 _PAUSE_S = 60.0  # longer than this between two verdicts was a pause, not thinking
 _MIN_MOMENTS = 5  # verdicts, or groups of them given at once, that tell a rate
-_NOT_BY_HAND = ("", IMPORTED)  # orderings of verdicts from Python or a table: in the app every object was shown
+_NOT_BY_HAND = (
+    "",
+    IMPORTED,
+    IMPORTED_DECISION,
+)  # orderings of verdicts from Python or a table: in the app every object was shown
 
 
 @dataclass(frozen=True, eq=False)

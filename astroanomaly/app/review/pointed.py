@@ -88,9 +88,9 @@ def open_pointed(state: ViewState, pointed: Pointed) -> None:
         ids = [nearest]
     else:
         ids = shared.known(pointed.ids)
-    ids = [object_id for object_id in ids if object_id not in shared.audit]
+    ids = [object_id for object_id in ids if object_id not in shared.blind_for(state.annotator)]
     if not ids:
-        state.say("another program points at an object of the audit set, which is shown blind only")
+        state.say("another program points at an object of the audit set or of your list, which is shown blind only")
     elif len(ids) > 1:
         state.show(ids, "samp")
     else:

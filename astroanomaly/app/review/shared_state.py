@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import ranking
-from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters, evaluate, within
+from astroanomaly.app.review.assignments import Assignments
+from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, SPECIAL, UNLABELLED, Filters, within
 from astroanomaly.app.review.known_objects import KnownObjects
 from astroanomaly.app.review.number_columns import NumberColumns
 from astroanomaly.errors import BusyError, ConfigError, LabelError, SessionError
@@ -60,8 +61,8 @@ class SharedState:
         The audit set, its rows in the cache, and how often one was drawn.
     held_out
         What labels were held out of, and the scores that came of it; see `astroanomaly.app.review.held_out`.
-    known_objects
-        What catalogues know of the objects.
+    known_objects, assignments
+        What catalogues know of the objects; and who judges which.
     number_columns
         The columns of numbers of the session's own catalogue.
     revision
@@ -84,11 +85,12 @@ class SharedState:
         self.held_out: tuple[Any, np.ndarray] | None = None
         self.known_objects = KnownObjects(session.path)
         self.number_columns = NumberColumns(session.cache)
+        self.assignments = Assignments(session.path, self.cache.find, self.consensus, lambda: self.audit)
         self.revision = 0
         self.verdicts = 0  # events that change what can be learnt
         self.last_verdict_at = 0.0  # when the last of them came, on the monotonic clock
         self._codes = np.zeros(len(self.cache), np.int8)
-        self._special: dict[str, set[str]] = {"skipped": set(), "flagged": set()}
+        self._special: dict[str, set[str]] = {name: set() for name in SPECIAL}
         self.audit_rows = self.cache.rows(sorted(self.audit)) if self.audit else np.zeros(0, np.int64)
         self._matching: OrderedDict[str, np.ndarray] = OrderedDict()
         self._truth_columns: dict[int, frozenset[str]] = {}  # by number of the shard
@@ -110,7 +112,7 @@ class SharedState:
                 return set()
             first, self._refreshed = not self._refreshed, now
             self._read_audit()
-            self.revision += self.known_objects.refresh()
+            self.revision += self.known_objects.refresh() + self.assignments.refresh()
             events = self.labels.events() if first else self.labels.news(after=self.consensus.last)
             if not events:
                 return set()
@@ -137,7 +139,8 @@ class SharedState:
         ids = sorted(changed)
         for object_id, row in zip(ids, self.cache.find(ids), strict=True):
             consensus = self.consensus.of(object_id)
-            for name, there in (("skipped", consensus.skipped), ("flagged", consensus.flagged)):
+            for name, is_there in SPECIAL.items():
+                there = is_there(consensus)
                 (self._special[name].add if there else self._special[name].discard)(object_id)
             if row >= 0:  # labels of a cache that is no longer part of the session
                 self._codes[row] = self._code(consensus.label)
@@ -153,6 +156,10 @@ class SharedState:
             self._current_consensus = (self.consensus.last, self.consensus.current())
         return self._current_consensus[1]
 
+    def blind_for(self, annotator: str) -> frozenset[str]:
+        """Return what somebody must see blind: the audit set, and their list of a campaign until it is done."""
+        return self.audit | self.assignments.withheld(annotator)
+
     def known(self, ids: Sequence[str]) -> list[str]:
         """Return those of some objects that the caches hold."""
         return [object_id for object_id, row in zip(ids, self.cache.find(ids), strict=True) if row >= 0]
@@ -165,7 +172,7 @@ class SharedState:
         """Count the objects of each label class, disputed, skipped and flagged ones; what has none is left out."""
         found = {name: int((self._codes == number).sum()) for number, name in enumerate(self.classes, 1)}
         found[DISPUTED] = int((self._codes == _DISPUTED_CODE).sum())
-        found |= {name: len(ids) for name, ids in self._special.items()}
+        found |= {name: len(self._special[name]) for name in ("skipped", "flagged")}
         return {name: count for name, count in found.items() if count}
 
     @property
@@ -328,7 +335,7 @@ class SharedState:
             free &= self._cached(f"region {filters.region}", lambda: within(filters.region, *self.cache.positions))
         if filters.expression:
             key = f"where {filters.expression} {self.known_objects.version}"
-            free &= self._cached(key, lambda: self._where(filters.expression))
+            free &= self._cached(key, lambda: self.known_objects.where(filters.expression, self.cache))
         if filters.known:
             key = f"{filters.known} {self.known_objects.version}"
             find, count = self.cache.find, len(self.cache)
@@ -372,19 +379,6 @@ class SharedState:
             if len(self._matching) > _CACHED_FILTERS:
                 self._matching.popitem(last=False)
         return self._matching[key]
-
-    def _where(self, expression: str) -> np.ndarray:
-        ra, dec = self.cache.positions
-        known = self.known_objects if self.known_objects.is_named_in(expression) else None
-        parts, start = [], 0
-        for shard in self.cache.shards:
-            stop = start + len(shard)
-            columns: dict[str, Any] = {name: np.asarray(values) for name, values in shard.columns().items()}
-            more = known.columns(shard.ids) if known is not None else {}
-            columns = {**more, "ra": ra[start:stop], "dec": dec[start:stop], **columns}
-            parts.append(np.broadcast_to(evaluate(expression, columns), (len(shard),)))
-            start = stop
-        return np.concatenate(parts)
 
     def truth_columns(self, object_id: str) -> frozenset[str]:
         """Return the names of the catalogue columns of an object that may tell its class, see `truth_columns`."""

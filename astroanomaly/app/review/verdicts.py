@@ -9,6 +9,7 @@ from astroanomaly.app.review.paging import ObjectPage
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
+from astroanomaly.labels.consensus import DECISION, IMPORTED_DECISION, Event
 
 __all__ = ["Mark", "Verdicts"]
 
@@ -43,12 +44,12 @@ class Verdicts:
 
     def is_hidden(self, object_id: str, page: ObjectPage) -> bool:
         """Whether scores, catalogue, and events on an object from before it was chosen must not be shown."""
-        return page.choice_of(object_id).blind or object_id in self.shared.audit
+        return page.choice_of(object_id).blind or object_id in self.shared.blind_for(self.annotator)
 
     def mark(self, object_id: str, page: ObjectPage) -> Mark:
         """Return what to draw on an object; where it is hidden, only events since it was chosen."""
         if self.is_hidden(object_id, page):
-            since = page.choice_of(object_id).since
+            since = self._since(object_id, page)
             own = [
                 event
                 for event in self.shared.consensus.valid_events(object_id)
@@ -57,6 +58,8 @@ class Verdicts:
             words = ["skipped" if event.kind == "skip" else event.value for event in own if event.kind in _VOTE_KINDS]
             return Mark(words[-1] if words else "", True, any(event.kind == "flag" for event in own))
         consensus = self.shared.consensus_of(object_id)
+        if page.choice_of(object_id).ordering == DECISION:
+            return Mark(consensus.decision, consensus.decided_by == self.annotator, consensus.flagged)
         vote = consensus.votes.get(self.annotator, "")
         if vote:
             return Mark(vote, True, consensus.flagged)
@@ -65,6 +68,17 @@ class Verdicts:
         if consensus.skipped and not consensus.label:
             return Mark("skipped", False, consensus.flagged)
         return Mark(consensus.label, False, consensus.flagged)
+
+    def words(self, event: Event) -> str:
+        """Say what an event says of its object."""
+        text = event.value if event.kind in ("verdict", "note") else event.kind
+        return f"{text} (decision)" if event.ordering in (DECISION, IMPORTED_DECISION) else text
+
+    def _since(self, object_id: str, page: ObjectPage) -> int:
+        """Return the number of the event before those that a page knows of an object; 0: it knows all of one's own."""
+        choice = page.choice_of(object_id)
+        apart = choice.blind or choice.ordering == DECISION or object_id in self.shared.audit
+        return choice.since if apart else 0
 
     def verdict(self, ids: Sequence[str], value: str, page: ObjectPage) -> None:
         """Call objects a label class, as one action."""
@@ -96,8 +110,8 @@ class Verdicts:
         self.shared.journal.note([object_id], text, annotator=self.annotator, round=self.shared.rounds)
 
     def clear(self, ids: Sequence[str], page: ObjectPage) -> None:
-        """Take back one's own verdicts on objects; of hidden ones only those since they were chosen."""
-        after = [page.choice_of(object_id).since if self.is_hidden(object_id, page) else 0 for object_id in ids]
+        """Take back one's own verdicts on objects; where the page is blind or of decisions, only those given on it."""
+        after = [self._since(object_id, page) for object_id in ids]
         self.shared.journal.clear(ids, annotator=self.annotator, round=self.shared.rounds, after=after)
 
     def undo(self) -> int | None:

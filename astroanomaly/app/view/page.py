@@ -65,6 +65,8 @@ class Page:
         What all pages share.
     annotator
         Who sits here, until they say otherwise.
+    vouched_by
+        Who vouches for the name of the annotator, in words: then nobody can enter another; empty: nobody does.
     same_host
         Whether the browser may be on the computer of the server, so that programs there can be reached.
     desktop
@@ -80,13 +82,15 @@ class Page:
         *,
         same_host: bool = True,
         desktop: SampLink | None = None,
+        vouched_by: str = "",
     ) -> None:
         self.document = document
         self.shared = shared
         self.learner = learner
         self.state = ViewState(shared, annotator)
         self.desktop = Desktop(self.state, desktop)
-        self.state.set_annotator(remembered_name(document, annotator))
+        if not vouched_by:
+            self.state.set_annotator(remembered_name(document, annotator))
         self.state.is_ranking_behind = lambda: learner.is_behind
         if document.session_context is not None:  # there is an event loop that others wait for
             self.state.perform = self._perform
@@ -96,8 +100,7 @@ class Page:
         self._revision = shared.revision
         self._scores = dict(shared.described)
         self._audit_draws = shared.audit_draws
-        self._zoom = 1.0
-        self._room_number = 0
+        self._zoom, self._room_number = 1.0, 0
         self._pending: dict[Any, set[str]] = {}
         self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
         self._saved: tuple[str, dict[str, Any]] = ("", {})
@@ -116,12 +119,11 @@ class Page:
             "export": lambda: Export(state, self.act, self._save_file, self.desktop.sent, same_host=same_host),
         }
         self.views: dict[str, Any] = {}
-        self.header = Header(state, self.act, [CANDIDATES, *self._panels_of_views])
+        self.header = Header(state, self.act, [CANDIDATES, *self._panels_of_views], vouched_by)
         self.footer = Footer(state, model_input(shared))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
-            self.mosaic, self.inspector, self.stretch_bar, self.page_bar, self.sidebar, self.header, self.footer,
-            self.keys,
+            self.mosaic, self.inspector, self.stretch_bar, self.page_bar, self.sidebar, self.header, self.footer, self.keys,
         ]  # fmt: skip
         self.pages = Column(
             self.stretch_bar.root, self.page_bar.above, self.mosaic.root, self.inspector.root, self.page_bar.below,
@@ -300,6 +302,7 @@ class Page:
         if shared.audit_draws != self._audit_draws:
             self._audit_draws = shared.audit_draws
             self.state.take_audit()
+        self.state.follow_lists()
         if shared.described != self._scores:
             if shared.described.get(LATEST) != self._scores.get(LATEST):
                 self.state.take_round()

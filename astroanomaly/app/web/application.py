@@ -20,6 +20,7 @@ from astroanomaly.app.web.address import Prefix
 from astroanomaly.app.web.gate import GONE_STATUS, PAGE, Gate, RefusedError
 from astroanomaly.app.web.headers import security_headers
 from astroanomaly.app.web.sign_in import SignIn
+from astroanomaly.app.web.user_header import named_user
 
 if TYPE_CHECKING:
     from bokeh.document import Document
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["WebApplication"]
 
 _COMPONENTS = ("bokeh", "bokeh-gl", "bokeh-widgets")
+_NOBODY = (
+    "This server takes the names of annotators from the header {}, which its proxy sets. This request has none, or not "
+    "one: open the page through the proxy, signed in there."
+)
 _MAX_BODY_BYTES = 10_000  # nobody has to send more than a token
 
 
@@ -49,6 +54,8 @@ class WebApplication(BokehTornado):
         What is said to those who may not come in.
     asks
         Whether they may bring the token.
+    user_header
+        Name of the header in which a proxy names the user; empty: none.
     more
         As for `bokeh.server.tornado.BokehTornado`.
     """
@@ -61,10 +68,11 @@ class WebApplication(BokehTornado):
         below: Prefix,
         way_in: str,
         asks: bool,
+        user_header: str = "",
         **more: Any,
     ) -> None:
         super().__init__(
-            {PAGE: Application(_PageHandler(make_page, gate))},
+            {PAGE: Application(_PageHandler(make_page, gate, user_header))},
             prefix=re.escape(below.path),
             use_index=False,
             sign_sessions=True,  # nobody makes up the name of somebody else's page
@@ -79,6 +87,7 @@ class WebApplication(BokehTornado):
         self._below = below
         self._gate = gate
         self._refusal = {"gate": gate, "way_in": way_in, "asks": asks}
+        self._user_header = user_header
 
     def http_server(self) -> HTTPServer:
         """Return a server for this application, which listens nowhere yet."""
@@ -96,6 +105,13 @@ class WebApplication(BokehTornado):
             self._gate.admit(request, path)
         except RefusedError as refused:
             return self.get_handler_delegate(request, SignIn, {"path": path, "status": refused.status, **self._refusal})
+        if path == PAGE and self._user_header:
+            try:
+                named_user(request, self._user_header)
+            except RefusedError as refused:
+                said = {"way_in": _NOBODY.format(self._user_header), "asks": False}
+                more = {"path": path, "status": refused.status, **self._refusal, **said}
+                return self.get_handler_delegate(request, SignIn, more)
         request.path = self._below.path + path
         return super().find_handler(request, **more)
 
@@ -115,19 +131,22 @@ class WebApplication(BokehTornado):
 
 
 class _PageHandler(FunctionHandler):
-    """Tells the template of a page what its request was admitted with."""
+    """Tells a page what its request was admitted with, and who asks."""
 
-    def __init__(self, make_page: Callable[[Document], None], gate: Gate) -> None:
+    def __init__(self, make_page: Callable[[Document], None], gate: Gate, user_header: str) -> None:
         def make(document: Document) -> None:
             document.template_variables["admission"] = document.session_context.token_payload["admission"]
             make_page(document)
 
         super().__init__(make)
         self._gate = gate
+        self._user_header = user_header
 
     def process_request(self, request: HTTPServerRequest) -> dict[str, Any]:
         """Return what `make` finds in the payload of the page's session."""
         found = self._gate.admission(request)
         if found is None:
             return {}
-        return {"admission": {"nonce": found.nonce, "pass": found.carried, "tells_frame": found.tells_frame}}
+        admission = {"nonce": found.nonce, "pass": found.carried, "tells_frame": found.tells_frame}
+        user = {"user": named_user(request, self._user_header)} if self._user_header else {}
+        return {"admission": admission, **user}  # signed: the websocket brings it back unchanged

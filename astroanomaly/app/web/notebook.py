@@ -22,7 +22,9 @@ from astroanomaly.app.web.address import Prefix
 from astroanomaly.app.web.application import WebApplication
 from astroanomaly.app.web.gate import Gate
 from astroanomaly.app.web.token import new_secret
+from astroanomaly.app.web.user_header import hub_user
 from astroanomaly.errors import ConfigError
+from astroanomaly.session.folder import user_name
 
 if TYPE_CHECKING:
     from bokeh.document import Document
@@ -48,14 +50,15 @@ class NotebookApp:
     session
         The session.
     annotator
-        Name that verdicts are given under.
+        Name that verdicts are given under; empty: that of the JupyterHub, which nobody can change on the page, else of
+        the account.
     """
 
     def __init__(self, session: Session, annotator: str) -> None:
         self.shared = SharedState(session)
         self.learner = Learner(self.shared)
         self._gate = Gate(new_secret(), origins=None, lifetime_s=_PASS_S)
-        self._annotator = annotator
+        self._set_name(annotator)
         self._same_host = True
         sockets, self.port = bind_sockets(_HOST, 0)
         application = WebApplication(self._make_page, gate=self._gate, below=Prefix(""), way_in=_WAY_IN, asks=False)
@@ -65,7 +68,14 @@ class NotebookApp:
         self._server.start()
 
     def _make_page(self, document: Document) -> None:
-        Page(document, self.shared, self.learner, self._annotator, same_host=self._same_host)
+        Page(
+            document, self.shared, self.learner, self._annotator, same_host=self._same_host,
+            vouched_by=self._vouched_by,
+        )  # fmt: skip
+
+    def _set_name(self, annotator: str) -> None:
+        hub = "" if annotator else hub_user(os.environ)
+        self._annotator, self._vouched_by = annotator or hub or user_name(), "JupyterHub" if hub else ""
 
     def show(self, annotator: str, url: str, height: int) -> None:
         """Show the app below the current cell.
@@ -73,7 +83,7 @@ class NotebookApp:
         Parameters
         ----------
         annotator
-            Name that the page begins with.
+            Name that the page begins with; empty: as above.
         url
             Address under which the browser reaches the kernel's port, with ``{port}`` in it; empty: found out.
         height
@@ -91,7 +101,7 @@ class NotebookApp:
             )
         if not 200 <= height <= 10_000:
             raise ConfigError(f"height={height}: expected 200 to 10000 pixels")
-        self._annotator = annotator
+        self._set_name(annotator)
         interactive.display.display({"text/html": self.html(url, height), "text/plain": "AstroAnomaly"}, raw=True)
 
     def html(self, url: str = "", height: int = 800) -> str:

@@ -20,6 +20,7 @@ from astroanomaly.app.web.address import LOOPBACK, Prefix, allowed_origins, fram
 from astroanomaly.app.web.application import WebApplication
 from astroanomaly.app.web.gate import Gate
 from astroanomaly.app.web.token import Token, kept_token
+from astroanomaly.app.web.user_header import check_header
 from astroanomaly.errors import ConfigError, StorageError
 from astroanomaly.session.session import Session
 
@@ -52,6 +53,11 @@ class AppServer:
         Where to listen; port 0 takes a free one.
     annotator
         Name that a page begins with.
+    vouched_by
+        Who vouches for that name, as in ``JupyterHub``: then nobody can enter another; empty: nobody does.
+    user_header
+        Name of the header in which a proxy names the user: each page has that name, and nobody can enter another; a
+        page without it is refused. Empty: none.
     prefix
         Path below which a reverse proxy serves the app, as in ``/user/ann/proxy/5006``; needed where the proxy leaves
         it on.
@@ -88,6 +94,8 @@ class AppServer:
         address: str = "127.0.0.1",
         port: int = 5006,
         annotator: str = "",
+        vouched_by: str = "",
+        user_header: str = "",
         prefix: str = "",
         origins: Sequence[str] = (),
         frames: Sequence[str] = (),
@@ -109,6 +117,7 @@ class AppServer:
                 "--allow-websocket-origin or another --address, which let other computers in"
             )
         below = Prefix(prefix)
+        self._user_header = check_header(user_header) if user_header else ""
         allowed_origins(address, port, origins)  # refused before anything is opened
         sources = frame_sources(frames)
         try:
@@ -127,6 +136,7 @@ class AppServer:
         self.learner = Learner(self.shared, background=background)
         self.desktop = SampLink() if samp else None
         self._annotator = annotator
+        self._vouched_by = f"the proxy ({user_header})" if user_header else vouched_by
         self._same_host = local and not origins
         gate = Gate(
             self.token.text, origins=allowed_origins(address, self.port, origins), frames=sources, lifetime_s=_PASS_S
@@ -138,6 +148,7 @@ class AppServer:
             below=below,
             way_in=_WAY_IN if self.token.text else _WRONG_NAME,
             asks=bool(self.token.text),
+            user_header=self._user_header,
             absolute_url=f"http://{visible_host(address, self.port, ())}",
             unused_session_lifetime_milliseconds=_UNUSED_MS,
             check_unused_sessions_milliseconds=_UNUSED_MS // 3,
@@ -149,8 +160,9 @@ class AppServer:
         self.url = self.address + gate.query
 
     def _make_page(self, document: Document) -> None:
-        Page(document, self.shared, self.learner, self._annotator, same_host=self._same_host,
-             desktop=self.desktop)  # fmt: skip
+        annotator = document.session_context.token_payload["user"] if self._user_header else self._annotator
+        Page(document, self.shared, self.learner, annotator, same_host=self._same_host, desktop=self.desktop,
+             vouched_by=self._vouched_by)  # fmt: skip
 
     def run(self) -> None:
         """Serve until stopped, by Ctrl-C or SIGTERM."""

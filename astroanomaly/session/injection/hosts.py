@@ -78,7 +78,7 @@ def draw_hosts(
     SessionError
         If there is none.
     """
-    barred = [i for i, one in session.labels.current().items() if one.votes] + sorted(session.labels.audit)
+    barred = [i for i, one in session.labels.current().items() if one.label] + sorted(session.labels.audit)
     if chosen is None:
         ids = session.cache.sample(4 * n + _READ_TOGETHER, rng, exclude=barred)
     else:

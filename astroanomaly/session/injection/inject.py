@@ -182,7 +182,7 @@ def _top(session: SessionFolder, request: InjectionRequest) -> tuple[int, str]:
     if request.top is not None:
         return request.top, "as asked for"
     audit = session.labels.audit
-    looked_at = sum(bool(one.votes) for i, one in session.labels.current().items() if i not in audit)
+    looked_at = sum(bool(one.label) for i, one in session.labels.current().items() if i not in audit)
     if looked_at >= _LEAST_TOP:
         return looked_at, "as many as have labels, without the audit set"
     return _LEAST_TOP, f"the least that is taken; {looked_at} objects have labels, without the audit set"

@@ -171,7 +171,7 @@ def _fill(
 
 
 def _write_labels(path: Path, table: QTable, consensus: Mapping[str, ObjectConsensus]) -> dict[str, str]:
-    """Write what each annotator said last of each object, annotators by number: a table `labels import` takes.
+    """Write what each annotator said last of each object, or the decision: a table `labels import` takes.
 
     Returns the number of each annotator who is in it.
     """
@@ -185,7 +185,8 @@ def _write_labels(path: Path, table: QTable, consensus: Mapping[str, ObjectConse
                 continue
             place = [repr(float(row[name].value)) if np.isfinite(row[name].value) else "" for name in ("ra", "dec")]
             note = unicode_text(" | ".join(one.notes))
-            for annotator, label in one.votes.items():
+            said = {one.decided_by: one.decision} if one.decision else one.votes
+            for annotator, label in said.items():
                 number = number_of.setdefault(annotator, _numbered(len(number_of)))
                 writer.writerow((unicode_text(str(row["object_id"])), label, number, *place, note))
                 note = ""

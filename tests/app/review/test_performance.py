@@ -14,6 +14,7 @@ from astroanomaly.app.review.performance import curves, evaluation_set, histogra
 from astroanomaly.app.review.shared_state import COLD, PROBE, SharedState
 from astroanomaly.app.view.panels.maps import mollweide
 from astroanomaly.labels.log import IMPORTED, LabelLog
+from astroanomaly.session.campaign import agreement_in
 
 
 @pytest.fixture
@@ -204,13 +205,13 @@ def test_agreement_with_oneself_and_with_others(shared):
     ann, ben = agreement.annotators(shared)
     assert (ann.name, ann.verdicts, ann.repeats, ann.repeated_alike) == ("ann", 20, 4, 3)
     assert (ben.repeats, np.isnan(ben.self_kappa)) == (0, True)
-    (pair,) = agreement.pairs(shared)
+    (pair,) = agreement_in(None, shared.current_consensus(), shared.classes).pairs
     first = ["anomaly"] * 3 + ["nominal"] + ["anomaly"] * 6 + ["nominal"] * 10
     second = ["anomaly"] * 8 + ["nominal"] * 12
     observed = np.mean([a == b for a, b in zip(first, second, strict=True)])
     expected = 9 / 20 * 8 / 20 + 11 / 20 * 12 / 20
     assert pair.alike == round(observed * 20)
-    assert pair.kappa == pytest.approx((observed - expected) / (1 - expected))
+    assert pair.kappa.value == pytest.approx((observed - expected) / (1 - expected))
     assert set(agreement.disagreements(shared)) == {ids[3], ids[8], ids[9]} - shared.audit
 
 

@@ -529,6 +529,36 @@ def test_two_browsers_at_once_see_one_another_and_lose_nothing(new_session, serv
     assert set(divided) == {i for i in ids[0][:10] if i in ids[1][:10]}
 
 
+def test_two_people_judge_their_lists_blind_and_one_of_them_decides(new_session, serve, open_tab):
+    session = new_session()
+    campaign = session.assign(["ann", "ben"], shared=3, random=3)
+    server = serve(session.path, "--annotator", "eve")
+    tabs = {}
+    for name in campaign.lists:
+        tab = tabs[name] = open_tab(server.url)
+        assert len(tab.words()) > 3  # nobody has a list yet
+        field = tab.page.get_by_placeholder("your name")
+        field.fill(name)
+        field.press("Enter")
+        own = list(campaign.lists[name])
+        tab.wait_for(lambda tab=tab, own=own: tab.column("cells", "object_id") == own and tab.words() == [""] * 3)
+        for k, object_id in enumerate(own):
+            tab.press("a" if name == "ann" or object_id != campaign.shared[0] else "n")
+            tab.wait_for(lambda tab=tab, k=k: sum(map(bool, tab.words())) == k + 1)
+        tab.wait_for(lambda tab=tab: "your list is done" in tab.text())
+    tab = tabs["ben"]
+    tab.page.get_by_text("annotators", exact=True).click()
+    tab.wait_for(lambda: "ann: anomaly, ben: nominal" in tab.text())
+    tab.page.get_by_role("button", name="decide these").click()
+    tab.wait_for(lambda: tab.column("cells", "caption") == ["1 anomaly · 1 nominal"])
+    tab.press("a")
+    tab.wait_for(lambda: tab.words() == ["anomaly"])
+    one = session.labels.current()[campaign.shared[0]]
+    assert (one.label, one.decided_by, dict(one.votes)) == ("anomaly", "ben", {"ann": "anomaly", "ben": "nominal"})
+    tab.press("u")
+    tab.wait_for(lambda: session.labels.current()[campaign.shared[0]].label == "disputed")
+
+
 def test_a_second_server_on_the_same_session_works(new_session, serve, open_tab):
     session = new_session()
     with LabelLog.open(session.labels.path) as log:

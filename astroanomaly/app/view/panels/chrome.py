@@ -19,7 +19,7 @@ __all__ = ["Footer", "Header", "KeyTable"]
 class Header:
     """Name of the session, the views, the annotator, theme and help."""
 
-    def __init__(self, state: ViewState, act: Any, views: list[str]) -> None:
+    def __init__(self, state: ViewState, act: Any, views: list[str], vouched_by: str = "") -> None:
         self.state = state
         title = escape(state.shared.session.path.name)
         self.title = Div(
@@ -32,7 +32,12 @@ class Header:
         self.annotator = TextInput(
             value=state.annotator, placeholder="your name", width=120, margin=(6, 0, 0, 0), name="annotator"
         )
-        self.annotator.on_change("value", lambda attr, old, new: act(lambda: state.set_annotator(new))())
+        if vouched_by:  # what a browser says of the field is not heard
+            self.annotator.update(
+                disabled=True, html_attributes={"title": f"{state.annotator}: this name comes from {vouched_by}"}
+            )
+        else:
+            self.annotator.on_change("value", lambda attr, old, new: act(lambda: state.set_annotator(new))())
         self.theme = Button(label="◐", width=34, margin=(6, 0, 0, 6))
         self.theme.js_on_click(CustomJS(code=asset("theme.js")))
         self.help = Button(label="? keys", width=60, margin=(6, 8, 0, 4))

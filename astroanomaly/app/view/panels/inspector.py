@@ -360,7 +360,7 @@ class Inspector:
         valid = {event.number for event in state.shared.consensus.valid_events(object_id)}
         rows = []
         for event in state.shared.consensus.events_of(object_id):
-            text = event.value if event.kind in ("verdict", "note") else event.kind
+            text = state.verdicts.words(event)
             style = "" if event.number in valid else " style='text-decoration:line-through;opacity:.6'"
             rows.append(
                 f"<tr{style}><td class=muted>{escape(event.time[:16].replace('T', ' '))}</td>"

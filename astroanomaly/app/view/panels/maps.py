@@ -205,7 +205,8 @@ class Maps:
         page = self.state.page.ids
         found = [page[cell] for cell in sorted(self.state.selection)]
         if found and found != self._from_page:
-            self._select([object_id for object_id in found if object_id not in self.state.shared.audit])
+            blind = self.state.shared.blind_for(self.state.annotator)
+            self._select([object_id for object_id in found if object_id not in blind])
         self._from_page = found
 
     def _make(self) -> None:
@@ -300,9 +301,10 @@ class Maps:
             best = shared.cache.ids_at(order[np.isfinite(scores[order])])
         rng = np.random.default_rng(0)
         selected = self.selected[: _MAX_POINTS // 2]
-        self._singled = [object_id for object_id in (*labelled, *selected, *best) if object_id not in shared.audit]
+        blind = shared.blind_for(self.state.annotator)
+        self._singled = [object_id for object_id in (*labelled, *selected, *best) if object_id not in blind]
         found = dict.fromkeys([*self._singled, *shared.cache.sample(_MAX_POINTS // 2, rng)])
-        return [object_id for object_id in found if object_id not in shared.audit]
+        return [object_id for object_id in found if object_id not in blind]
 
     def _tell(self) -> None:
         learner = self.learner

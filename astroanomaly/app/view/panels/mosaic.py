@@ -170,7 +170,10 @@ class Mosaic:
         marks = [state.mark(object_id) for object_id in ids]
         styles = [mark_style(mark.label, state.shared.classes) if mark.label else None for mark in marks]
         scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
-        captions = [f"{score:+.2f}" if np.isfinite(score) else "" for score in scores]
+        captions = [
+            state.tally(object_id) or (f"{score:+.2f}" if np.isfinite(score) else "")
+            for object_id, score in zip(ids, scores, strict=True)
+        ]
         self.cells.data = _cells(marks, styles, captions, ids, state.columns, state.rows, state.zoom)
 
     def _point(self) -> None:

@@ -92,7 +92,9 @@ class PageBar:
         if "view" in dirty or not self.inspect.label:
             self.inspect.label = "Enter back" if state.inspecting else "Enter inspect"
         if "options" in dirty:
-            self.clear.visible = not state.audit and (state.filters != Filters() or bool(state.rejected))
+            self.clear.visible = not (state.audit or state.assigned) and (
+                state.filters != Filters() or bool(state.rejected)
+            )
             self.banner.visible = self.stop.visible = bool(state.click_marks)
             if state.click_marks:
                 self.banner.text = f"marking: a click labels as <b>{escape(state.click_marks)}</b>, a second one clears"

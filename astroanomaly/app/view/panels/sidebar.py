@@ -7,11 +7,11 @@ from typing import Any
 
 from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch, TextInput, Widget
 
-from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, UNLABELLED, Filters
+from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, SPECIAL, UNLABELLED, Filters
 from astroanomaly.app.review.known_objects import STATES
 from astroanomaly.app.review.page_state import PAGE_SIZES, ViewState
 from astroanomaly.app.review.page_status import label_counts
-from astroanomaly.app.review.paging import COLUMN_ORDERINGS, ORDERINGS
+from astroanomaly.app.review.paging import ASSIGNED, COLUMN_ORDERINGS, ORDERINGS
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE
 from astroanomaly.app.view.keys import key_of_class
 from astroanomaly.imaging.class_marks import mark_style
@@ -25,6 +25,7 @@ _HALF_WIDTH_PX = 112
 _SHORT_NAME, _SHORT_COUNT = 8, 1000  # letters of classes, and counts, that fit two in a line
 _AUTOMATIC = "automatic (best informed)"
 _RESTART, _NEWER = "restart from the top", "use newer ranking"
+_MODES = [("candidates", "candidates"), ("list", "your list, blind"), ("audit", "the audit set, blind")]
 _FILTERS = ("labels", "annotator", "lowest", "highest", "region", "expression", "known")
 
 
@@ -35,10 +36,8 @@ class Sidebar:
         self.state = state
         self._syncing = False
         classes = list(state.shared.classes)
-        kinds = [UNLABELLED, NOT_MINE, EVERYTHING, LABELLED, *classes, DISPUTED, "skipped", "flagged"]
-        self.mode = Select(
-            title="show", options=[("candidates", "candidates"), ("audit", "the audit set, blind")], width=_WIDTH_PX
-        )
+        kinds = [UNLABELLED, NOT_MINE, EVERYTHING, LABELLED, *classes, DISPUTED, *SPECIAL]
+        self.mode = Select(title="show", options=[_MODES[0]], width=_WIDTH_PX)
         columns = list(state.shared.number_columns.names)
         offered = [(k, v[0]) for k, v in ORDERINGS.items() if columns or k not in COLUMN_ORDERINGS]
         self.ordering = Select(title="order", options=offered, width=_WIDTH_PX)
@@ -71,7 +70,7 @@ class Sidebar:
 
             widget.on_change(name, handle)
 
-        on(self.mode, lambda value: state.set_options(audit=value == "audit"))
+        on(self.mode, lambda value: state.set_options(audit=value == "audit", assigned=value == "list"))
         on(self.ordering, lambda value: state.set_options(ordering=value))
         on(self.column, lambda value: state.set_options(column=value))
         on(self.by, lambda value: state.set_options(by=value))
@@ -133,15 +132,18 @@ class Sidebar:
                     if name in state.shared.scores
                 ]
                 self.by.value = state.by if state.by in state.shared.scores else ""
-                self.mode.value = "audit" if state.audit else "candidates"
+                there = (True, bool(state.shared.assignments.list_of(state.annotator)), bool(state.shared.audit))
+                self.mode.options = [mode for mode, shown in zip(_MODES, there, strict=True) if shown]
+                self.mode.value = "audit" if state.audit else "list" if state.assigned else "candidates"
+                blind = state.audit or state.assigned
                 for widget in (self.ordering, self.column, self.by, self.labels, self.annotator, self.lowest,
                                self.highest, self.region, self.expression, self.known, self.repeats):  # fmt: skip
-                    widget.disabled = state.audit
-                self.clear.disabled = state.audit or (state.filters == Filters() and not state.rejected)
+                    widget.disabled = blind
+                self.clear.disabled = blind or (state.filters == Filters() and not state.rejected)
                 annotators = {who for consensus in state.shared.current_consensus().values() for who in consensus.votes}
                 people: list[Any] = [("", "anybody"), *((who, who) for who in sorted(annotators))]
                 self.annotator.options = people
-                self.mode.visible = bool(state.shared.audit)
+                self.mode.visible = len(self.mode.options) > 1
                 self.ordering.value = state.ordering
                 self.column.visible = state.ordering in COLUMN_ORDERINGS
                 if self.column.visible and state.column not in self.column.options:
@@ -175,7 +177,7 @@ class Sidebar:
         self.wrong.text = "".join(
             f"<p class=bad>not in force: {escape(item.why)}</p>" for item in state.rejected.values()
         )
-        self.wrong.visible = bool(state.rejected) and not state.audit
+        self.wrong.visible = bool(state.rejected) and not (state.audit or state.assigned)
 
     def settle(self) -> None:
         """Count again if there is something new; called now and then, since each change of text moves the page."""
@@ -190,6 +192,8 @@ class Sidebar:
         text = "in random order: no ranking yet"
         if state.audit:
             text = "the audit set, blind, in random order"
+        elif page.last.ordering == ASSIGNED:
+            text = "your list, blind"
         elif not page.last.left:
             text = "objects chosen by hand"
         elif state.ordering in COLUMN_ORDERINGS:

@@ -1,0 +1,127 @@
+"""The commands of a campaign of several people: campaign assign, status, agreement."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from astroanomaly.cli.common import add_command, count, many, read_ids
+from astroanomaly.cli.terminal import say, show_table
+from astroanomaly.errors import SessionError
+from astroanomaly.tables.write import SUFFIXES, check_target, write_catalog
+
+__all__ = ["add"]
+
+_SHOWN = 20  # disagreements on the screen
+
+
+def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the verbs, and what each does."""
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_assign(add_command(verbs, "assign", "divide objects among several people"))
+    _add_status(add_command(verbs, "status", "say how far each person is"))
+    _add_agreement(add_command(verbs, "agreement", "say how far people agree, and where they do not"))
+
+
+def _add_assign(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_assign)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument(
+        "--annotator", action="append", required=True, dest="annotators", metavar="NAME",
+        help="a person, as named in the app; repeat the option for each",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shared", type=int, default=0, metavar="N",
+        help="objects that everybody judges, drawn at random from those to divide (default: 0)",
+    )  # fmt: skip
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--top", type=count, metavar="N", help="divide the N highest scores of the latest round that have no label"
+    )
+    which.add_argument("--random", type=count, metavar="N", help="divide N objects without a label, drawn at random")
+    which.add_argument(
+        "--ids", type=Path, metavar="FILE", help="divide these objects: a text file with one id in each line"
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="give up the lists of an earlier campaign; verdicts stay"
+    )
+
+
+def _assign(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.session import Session
+
+    session = Session.open(arguments.session)
+    ids = None if arguments.ids is None else read_ids(arguments.ids)
+    campaign = session.assign(
+        arguments.annotators, shared=arguments.shared, top=arguments.top, random=arguments.random, ids=ids,
+        replace=arguments.replace,
+    )  # fmt: skip
+    say(str(campaign))
+    for name, own in campaign.lists.items():
+        say(f"  {name}: {many(len(own), 'object')}")
+    say(f"next: astroanomaly serve {arguments.session}; each person enters their name, and gets their list")
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_status)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.session import Session
+
+    session = Session.open(arguments.session)
+    campaign = session.campaign
+    if campaign is None:
+        raise SessionError(f"{arguments.session} has no campaign: `astroanomaly campaign assign` begins one")
+    say(f"{campaign}, since {campaign.created[:10]}")
+    rows = [
+        (one.annotator, f"{one.objects:,}", f"{one.judged:,}", f"{one.skipped:,}", f"{one.left:,}",
+         f"{one.shared_left:,}")
+        for one in session.campaign_progress()
+    ]  # fmt: skip
+    show_table("", ["annotator", "objects", "judged", "skipped", "left", "shared left"], rows)
+
+
+def _add_agreement(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_agreement)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the open disagreements as a table: .vot .fits .ecsv .csv .reg"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+
+
+def _agreement(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.session import Session
+
+    if arguments.out is not None:
+        check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
+    session = Session.open(arguments.session)
+    found = session.agreement()
+    campaign = session.campaign
+    which = "shared object" if campaign is not None and campaign.shared else "object"
+    say(
+        f"{many(found.objects, which)} with verdicts of several people: {found.alike} judged alike, "
+        f"{found.objects - found.alike} not, {found.decided} of which are decided"
+    )
+    if len(found.people) > 2:
+        say(f"kappa of all {len(found.people)} (Fleiss), on {many(found.by_all, 'object')}: {found.kappa}")
+    if len(found.classes) > 2:  # two classes are one question
+        classes = [(one.label, f"{one.verdicts:,}", str(one.kappa)) for one in found.classes]
+        show_table("agreement on each class", ["class", "verdicts", "kappa (90 % interval)"], classes)
+    pairs = [
+        (f"{one.first}, {one.second}", f"{one.objects:,}", f"{one.alike / one.objects:.0%}", str(one.kappa))
+        for one in found.pairs
+    ]
+    if pairs:
+        show_table("agreement of pairs", ["pair", "objects", "same verdict", "kappa (90 % interval)"], pairs)
+    table = session.disagreements()
+    divided = [(str(row["object_id"]), str(row["verdicts"])) for row in table[:_SHOWN]]
+    if divided:
+        title = "open disagreements" + (f", the first {_SHOWN} of {len(table)}" if len(table) > _SHOWN else "")
+        show_table(title, ["object_id", "verdicts"], divided)
+    if arguments.out is not None:
+        write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="disagreements")
+        say(f"{many(len(table), 'open disagreement')} written to {arguments.out}")
