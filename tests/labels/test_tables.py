@@ -164,7 +164,7 @@ def test_what_is_exported_can_be_imported_again(log, tmp_path):
     log.note(IDS[:1], 'a "strange", one', annotator="ann")
     assert export_labels(log, tmp_path / "out.csv", IDS, (RA, DEC)) == 3
     header, first = (tmp_path / "out.csv").read_text().splitlines()[:2]
-    assert header == "object_id,label,votes,annotators,time,ra,dec,audit,note"
+    assert header == "object_id,label,votes,annotators,decided_by,time,ra,dec,audit,note"
     assert first.startswith(f"{IDS[0]},anomaly,anomaly:1,ann,")
     assert read_truth(tmp_path / "out.csv", "label", IDS, (RA, DEC)) == {
         IDS[0]: ANOMALY,

@@ -96,8 +96,7 @@ class Page:
             self.state.perform = self._perform
         self._written: Callable[[], None] | None = None  # goes on with what is being written
         self._held: list[Callable[[], None]] = []  # what was done on this page meanwhile
-        self._looking = False
-        self._revision = shared.revision
+        self._looking, self._revision = False, shared.revision
         self._scores = dict(shared.described)
         self._audit_draws = shared.audit_draws
         self._zoom, self._room_number = 1.0, 0
@@ -123,7 +122,8 @@ class Page:
         self.footer = Footer(state, model_input(shared))
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
-            self.mosaic, self.inspector, self.stretch_bar, self.page_bar, self.sidebar, self.header, self.footer, self.keys,
+            self.mosaic, self.inspector, self.stretch_bar, self.page_bar, self.sidebar, self.header, self.footer,
+            self.keys,
         ]  # fmt: skip
         self.pages = Column(
             self.stretch_bar.root, self.page_bar.above, self.mosaic.root, self.inspector.root, self.page_bar.below,
