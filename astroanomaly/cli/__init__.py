@@ -30,11 +30,11 @@ JOBS = {  # in the order of the work; each command is the file of its name besid
     },
     "search": {
         "init": "start a session in one or more caches",
-        "labels": "import, export or check labels",
-        "train": "train a ranker on the labels so far and score every object",
-        "score": "score objects that the latest ranker has not scored yet",
         "serve": "open the labelling app in a browser",
+        "train": "train a ranker on the labels so far and score every object",
         "candidates": "list the objects to look at next",
+        "labels": "import, export or check labels",
+        "score": "score objects that the latest ranker has not scored yet",
         "campaign": "divide objects among several people, and say how far they are and how far they agree",
     },
     "see what is left": {
