@@ -9,6 +9,7 @@ from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review import agreement
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_status import showing
+from astroanomaly.app.review.pointed import Pointed, open_pointed, selected_object
 from astroanomaly.app.review.shared_state import PROBE, SharedState
 from astroanomaly.app.view.page import Page
 from astroanomaly.errors import ConfigError, SessionError
@@ -42,6 +43,23 @@ def press(page, *keys):
 def label_the_list(page, word="n"):
     for _ in range(len(page.shared.assignments.left(page.state.annotator))):
         press(page, word)
+
+
+def test_what_is_on_a_list_is_neither_on_maps_nor_opened_by_other_programs(new_session, open_page):
+    session = new_session()
+    own = session.assign(["ann", "ben"], shared=4, random=12).lists["ann"]
+    session.label(list(own[:3]), ANOMALY, annotator="ben")
+    page = open_page(session, "ann")
+    state, maps = page.state, page._panels_of_views["maps"]()
+    assert not set(own) & set(maps._which())
+    open_pointed(state, Pointed((own[0],)))
+    assert "of your list, which is shown blind only" in state.message.text
+    assert not state.inspecting
+    assert selected_object(state) == ""
+    label_the_list(page)
+    assert set(own[:3]) & set(maps._which())
+    open_pointed(state, Pointed((own[0],)))
+    assert (state.inspecting, state.current) == (True, own[0])
 
 
 def test_everybody_gets_what_is_shared_and_an_equal_part_of_the_rest(new_session):
