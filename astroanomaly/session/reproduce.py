@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -304,7 +304,7 @@ def _with_reasons(found: Reproduction, messages: Sequence[str]) -> Reproduction:
             "versions and engine are the same: another processor rounds otherwise, or the bundle was made of files "
             "that do not belong together"
         )
-    return Reproduction(**{**found.__dict__, "reasons": tuple(reasons)})
+    return replace(found, reasons=tuple(reasons))
 
 
 def _texts(value: Any) -> dict[str, str]:

@@ -77,7 +77,7 @@ class RecordedRun:
                 for name, value in sorted(os.environ.items())
                 if _SETTINGS.fullmatch(name)
             },
-            "command": self._secrets.words(sys.argv[1:]),
+            "command": self._secrets.words(_command()),
             "request": self._plain(request(folder)),
             "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "finished": False,
