@@ -261,6 +261,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.faults
 def test_a_killed_run_resumes_without_fetching_anything_twice(server, plugin, calm, fill, tmp_path):
     """Kill -9 of the run and its workers at random moments: the same digest, and the server was asked once for each."""
     server.misbehave("slow", math.inf, share=0.5)

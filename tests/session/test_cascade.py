@@ -202,6 +202,7 @@ session.score_source(
 """
 
 
+@pytest.mark.faults
 def test_a_killed_run_goes_on_and_ends_as_a_calm_one(trained, surveys, tmp_path, small_batches):
     calm = run(Session.open(trained.path), surveys, tmp_path / "calm", prefix="survey/")
     out = tmp_path / "out"

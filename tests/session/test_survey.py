@@ -187,6 +187,7 @@ print("finished", flush=True)
 """
 
 
+@pytest.mark.faults
 def test_a_killed_run_goes_on_and_loses_nothing(trained, sky, tmp_path, monkeypatch):
     """Kill -9 as soon as some score files are there: none is written twice, and the end is the same."""
     calm = survey_scores(run(Session.open(trained.path), sky, tmp_path / "calm", prefix="calm/"))

@@ -246,6 +246,7 @@ def test_several_processes_record_and_replay(survey_sky, monkeypatch, tmp_path):
         ingest("legacy", out=tmp_path / "other", workers=2, fetch={"replay": record}, size=32)
 
 
+@pytest.mark.faults
 def test_the_command_says_what_it_recorded_and_the_record_is_a_test(survey_sky, tmp_path):
     sky_table(survey_sky).write(tmp_path / "objects.ecsv")
     record = tmp_path / "record"
