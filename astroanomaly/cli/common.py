@@ -189,7 +189,7 @@ def say_unfinished(session: Session) -> None:
     later = session.unfinished_round
     if later is not None:
         say(f"round {later.number} has not scored all objects yet (`astroanomaly score {session.path}` goes on)")
-    if session.is_scored:
+    if session.is_scored and session.labels.last_event > session.last_round.last_event:
         last = session.last_round
         learnt, given = (
             session.labels.labelled(until=last.last_event, draws=last.audit_draws),

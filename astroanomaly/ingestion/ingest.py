@@ -260,7 +260,7 @@ def _run(context: IngestContext, workers: int | Cluster, retry_failed: bool) -> 
         return key not in committed
 
     tasks, total = count_plan(context.out)
-    left, objects = count_plan(context.out, is_left)
+    left, objects = count_plan(context.out, is_left) if committed else (tasks, total)
     done = total - objects
     report = IngestReport(resumed=tasks - left)
     # A shard without tasks holds objects that were retried; they stay when the shard they failed in is cut anew.

@@ -193,7 +193,9 @@ def crossmatch_steps(
                 yield Progress(f"matching with {name}", 0, len(placed.ids))
                 found = _in_table(name, catalog, placed, radius_arcsec, within)
                 put_known(session.path, found)
-                yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids))
+                errors = found.lookups[-1].about.get("errors", "")
+                said = f"{name}: errors of positions from {errors}" if errors else ""
+                yield Progress(f"matching with {name}", len(placed.ids), len(placed.ids), message=said)
             else:
                 observed = placed
                 if isinstance(catalog, MovingObjectService):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,7 @@ def _is_plain(node: Any) -> bool:
     )
 
 
+@functools.lru_cache(maxsize=8)  # a file that is read in blocks has the same in each
 def column_notes(text: str, where: str) -> dict[str, dict[str, str]]:
     """Return what YAML of astropy says of columns, by name: ``unit`` and ``ucd``, where there are such.
 

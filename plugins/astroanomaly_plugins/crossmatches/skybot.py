@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly_plugins.crossmatches.answers import asked_table
+from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.shared.web import error
 
 if TYPE_CHECKING:
@@ -43,12 +44,10 @@ class SkyBot:
         from astropy.table import vstack
 
         cones = [self._cone(*one, radius_arcsec) for one in zip(ra.tolist(), dec.tolist(), mjd.tolist(), strict=True)]
-        return vstack(cones, metadata_conflicts="silent")
+        with ASTROPY:
+            return vstack(cones, metadata_conflicts="silent")
 
     def _cone(self, ra: float, dec: float, mjd: float, radius_arcsec: float) -> Table:
-        from astropy.coordinates import SkyCoord
-        from astropy.table import Table
-
         params = {
             "-ra": f"{ra:.8f}", "-dec": f"{dec:.8f}", "-rd": f"{radius_arcsec / 3600:.8f}",
             "-ep": f"{mjd + _JD_OF_MJD:.8f}", "-loc": "500", "-filter": "120", "-objFilter": "111",
@@ -57,21 +56,30 @@ class SkyBot:
         answer, whole = asked_table(self.address, _WHAT, params=params)
         if not whole:
             raise error(_WHAT, "the service has more entries here than it gives: choose a smaller radius")
-        missing = [name for name in ("name", "ra", "de", "class") if name not in answer.colnames]
-        if missing:
-            raise error(_WHAT, f"the answer has no column {missing[0]!r}: the service has changed")
-        table = Table({"name": answer["name"].astype(str), "type": answer["class"].astype(str)})
-        try:
-            units = ("hourangle", "deg") if answer["ra"].dtype.kind in "SUO" else ("deg", "deg")
-            places = SkyCoord(answer["ra"], answer["de"], unit=units) if len(answer) else None
-        except (ValueError, TypeError) as problem:
-            raise error(_WHAT, "the answer has positions that cannot be read") from problem
-        table["ra"] = np.zeros(0) if places is None else places.ra.deg
-        table["dec"] = np.zeros(0) if places is None else places.dec.deg
-        number = {new: _numbers(answer, old.lower()) for old, new in _NUMBERS.items()}
-        table["v_mag"], table["position_error"] = number["v_mag"], number["position_error"]
-        table["motion"] = np.hypot(number["_ra_rate"], number["_dec_rate"])
-        return table
+        with ASTROPY:
+            return _bodies(answer)
+
+
+def _bodies(answer: Table) -> Table:
+    """Return the bodies of an answer with the columns of a service."""
+    from astropy.coordinates import SkyCoord
+    from astropy.table import Table
+
+    missing = [name for name in ("name", "ra", "de", "class") if name not in answer.colnames]
+    if missing:
+        raise error(_WHAT, f"the answer has no column {missing[0]!r}: the service has changed")
+    table = Table({"name": answer["name"].astype(str), "type": answer["class"].astype(str)})
+    try:
+        units = ("hourangle", "deg") if answer["ra"].dtype.kind in "SUO" else ("deg", "deg")
+        places = SkyCoord(answer["ra"], answer["de"], unit=units) if len(answer) else None
+    except (ValueError, TypeError) as problem:
+        raise error(_WHAT, "the answer has positions that cannot be read") from problem
+    table["ra"] = np.zeros(0) if places is None else places.ra.deg
+    table["dec"] = np.zeros(0) if places is None else places.dec.deg
+    number = {new: _numbers(answer, old.lower()) for old, new in _NUMBERS.items()}
+    table["v_mag"], table["position_error"] = number["v_mag"], number["position_error"]
+    table["motion"] = np.hypot(number["_ra_rate"], number["_dec_rate"])
+    return table
 
 
 def _numbers(table: Table, name: str) -> np.ndarray:
