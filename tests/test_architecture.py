@@ -92,7 +92,6 @@ LONG_FILES = {
     "learn/features/store.py": "what features there are, and how the missing ones are computed on every device",
     "records.py": "the values that cross module borders; most of it says what their fields mean",
     "demo/simulate.py": "the model of the sky and its noise, written as one text",
-    "session/session.py": "the verbs of a session, most of them a few lines and a docstring",
     "app/review/page_state.py": "every key and click, and what it does to one page",
 }
 
