@@ -101,6 +101,11 @@ def _create(config: BackboneConfig, size: int, seed: int, extra: Mapping[str, An
             torch.manual_seed(seed)
             return timm.create_model(config.name, pretrained=pretrained, num_classes=0, **extra)
     except Exception as error:  # timm and the hub raise many kinds, connection errors of several libraries among them
+        if "weights_only" in str(error):  # torch's word, and timm's, for a file that only loads if it may run code
+            raise ConfigError(
+                f"the weights of backbone {config.name!r} are a file that needs code to be run, which is refused; "
+                "use a model whose weights are a .safetensors file"
+            ) from error
         if pretrained or config.name.startswith(_HUB):
             raise ConfigError(
                 f"backbone {config.name!r} with weights={config.weights} could not be fetched: {_line(error)}; it "
