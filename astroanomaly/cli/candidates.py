@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the flags, and what the command does."""
     parser.set_defaults(run=_candidates)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
-    parser.add_argument("-n", type=count, default=50, metavar="N", help="how many (default: 50)")
+    parser.add_argument("-n", "--top", dest="n", type=count, default=50, metavar="N", help="how many (default: 50)")
     parser.add_argument("--order", choices=ORDERS, default="score", help="which first (default: score)")
     merge_flag(parser, "list one of several duplicates within")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="also draw them as a contact sheet")
