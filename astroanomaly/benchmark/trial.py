@@ -185,9 +185,8 @@ class Trial:
     @cached_property
     def _context(self) -> RankerContext:
         session: SessionConfig = replace(self.settings["session"], seed=self.seed)
-        seen = ModelInput.measure(
-            self.cache, self.settings["stretch"], self.settings["input"], np.random.default_rng((self.seed, 0))
-        )
+        rng = np.random.default_rng((self.settings["session"].seed, 0))  # all seeds see the same, and share features
+        seen = ModelInput.measure(self.cache, self.settings["stretch"], self.settings["input"], rng)
         classes = (NOMINAL, *self.case.kinds.values())
         backbone = self.settings["backbone"].chosen(seen.views)
         blocks = tuple(one.block for one in catalog_block(self.cache, self.settings["blocks"], classes))

@@ -13,6 +13,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import safetensors.torch
+import timm
 from PIL import Image
 from scipy import stats
 
@@ -23,6 +25,7 @@ from astroanomaly.benchmark.pools import Case, draw_pool, in_part, list_cases
 from astroanomaly.benchmark.protocol import Protocol
 from astroanomaly.benchmark.run import benchmark
 from astroanomaly.benchmark.statistics import Interval, differences, found_after
+from astroanomaly.cache.model_input import MEASURED_ON
 from astroanomaly.cli import main
 from astroanomaly.config import former_names
 from astroanomaly.errors import ConfigError, LabelError
@@ -540,3 +543,28 @@ def test_a_benchmark_of_an_earlier_version_goes_on_and_is_compared(measure, monk
     monkeypatch.setattr(Probe, "fit", None)  # nothing is learnt again
     assert measure(out="earlier", cycles=1).rows == first.rows
     assert json.loads(path.read_text())["protocol"]["all_kinds"] is False
+
+
+def test_all_seeds_see_the_same_pixels_of_a_survey_in_flux(tmp_path):
+    """Levels are measured once, so that features are computed once for all seeds."""
+    count = MEASURED_ON + 100  # levels are measured on some of them
+    flux = np.random.default_rng(4).normal(0, 1, (count, 1, 16, 16))
+    np.savez(tmp_path / "flux.npz", images=np.float32(flux), object_id=[f"{number:04d}" for number in range(count)])
+    ingest("arrays", [str(tmp_path / "flux.npz")], out=tmp_path / "cache", bands=("r",))
+    rows = [f"{number:04d},{'odd' if number % 4 == 0 else 'plain'}" for number in range(count)]
+    (tmp_path / "truth.csv").write_text("\n".join(["object_id,kind", *rows]) + "\n")
+    weights = timm.create_model("test_efficientnet", num_classes=0).state_dict()
+    safetensors.torch.save_file(weights, tmp_path / "weights.safetensors")
+    backbone = {"name": "test_efficientnet", "weights": str(tmp_path / "weights.safetensors")}
+    benchmark(
+        tmp_path / "cache",
+        truth=tmp_path / "truth.csv",
+        column="kind",
+        anomalies=("odd",),
+        rankers=("plain-probe",),
+        out=tmp_path / "out",
+        protocol=Protocol(initial=(3, 8), add=(1, 1), cycles=1, seeds=2),
+        settings={"input": {"size": 32}, "backbone": backbone},
+    )
+    assert len(table(tmp_path / "out" / "results.csv")) == 2
+    assert len(list((tmp_path / "cache" / "derived").iterdir())) == 1

@@ -153,7 +153,7 @@ def test_candidates_export_and_labels(trained):
     rank_of = {row["object_id"]: row["rank"] for row in rows}
     assert len(listed) == 5
     assert all(rank_of[object_id] == rank for rank, object_id in listed)
-    run("candidates", "search", "-n", "3", "--order", "random", cwd=trained)
+    run("candidates", "search", "--top", "3", "--order", "random", cwd=trained)
     assert "4 objects written" in run("export", "search", "--top", "4", "--out", "top.vot", cwd=trained)
     run("export", "search", "--labelled", "anomaly", "--out", "known.fits", cwd=trained)
     run("export", "search", "--threshold", "0.5", "--out", "likely.csv", cwd=trained)
