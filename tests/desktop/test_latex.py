@@ -91,7 +91,8 @@ def test_a_table_of_any_length_is_set_whole_within_the_pages(tmp_path, journal, 
         {
             "object_id": names, "ra": np.linspace(1, 359, count), "dec": np.linspace(-89.9, 89.9, count),
             "rank": rows + 1, "score": np.linspace(13, -12.5, count).astype(np.float32),
-            "probability": np.where(rows % 3 == 0, np.nan, 0.5), "label": np.array(["anomaly", "nominal", ""])[rows % 3],
+            "probability": np.where(rows % 3 == 0, np.nan, 0.5),
+            "label": np.array(["anomaly", "nominal", ""])[rows % 3],
             "known": np.array(["NGC 1234", ""])[rows % 2],
         },
         {},
@@ -129,6 +130,6 @@ def test_the_method_of_a_session_is_set(sky, tmp_path, journal):
     session.train("probe")
     session.write_methods(tmp_path / "method.tex")
     (tmp_path / "method.bib").rename(tmp_path / "refs.bib")
-    shown, said = compiled(tmp_path, "\\input{method.tex}\n% \\citep", journal)
+    shown, _ = compiled(tmp_path, "\\input{method.tex}\n% \\citep", journal)
     assert squeezed(f"3 {hostile}") in squeezed(shown)
     assert "(TheAstroAnomalydevelopers2026)" in squeezed(shown.replace("-\n", ""))
