@@ -1,6 +1,6 @@
 """What a HiPS of single cutouts takes: tiles, bytes and seconds of each, 64 pixels of 0.1 arcsec, far apart.
 
-    python benchmarks/hips_of_cutouts.py --cutouts 3
+python benchmarks/hips_of_cutouts.py --cutouts 3
 """
 
 from __future__ import annotations

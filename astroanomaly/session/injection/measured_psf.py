@@ -152,8 +152,8 @@ def measure_psf(cache: Cache, stars: Any) -> MeasuredPsf:
             listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common() if count)
             raise ConfigError(
                 f"the PSF cannot be measured in {name_of_band}: of {there} stars of {name} in the cutouts {len(alike)} "
-                f"can be used, expected at least {_LEAST}{f' ({listed})' if listed else ''}. Give a table of more stars that "
-                "lie in the cutouts, such as those of Gaia, or the width or an image of the PSF"
+                f"can be used, expected at least {_LEAST}{f' ({listed})' if listed else ''}. Give a table of more "
+                "stars that lie in the cutouts, such as those of Gaia, or the width or an image of the PSF"
             )
         best = sorted(alike, key=lambda star: -star.snr)[:_BEST]
         psfs.append(_stacked(best))
