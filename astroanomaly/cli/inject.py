@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _OPTIONS = (
-    "psf", "n", "magnitude", "flux", "relative", "size", "band", "colours", "gain", "zero_points", "top", "seed",
+    "psf", "psf_stars", "n", "magnitude", "flux", "relative", "size", "band", "colours", "gain", "zero_points",
+    "top", "seed",
 )  # fmt: skip
 _BY_BAND = ("psf", "colours", "gain", "zero_points")
 
@@ -32,10 +33,15 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "--kind", required=True, metavar="KIND", help="lens, ring or tidal; or the path of a stamp as FITS"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to make")
-    parser.add_argument(
-        "--psf", nargs="+", required=True, metavar="WIDTH",
+    seen = parser.add_mutually_exclusive_group(required=True)
+    seen.add_argument(
+        "--psf", nargs="+", metavar="WIDTH",
         help="full width at half maximum of the PSF, in pixels or as an angle (0.8arcsec), or by band "
         "(g=2.8 r=2.5 i=2.4); or an image of it as FITS; 0 convolves with nothing",
+    )  # fmt: skip
+    seen.add_argument(
+        "--psf-stars", type=Path, metavar="TABLE",
+        help="measure the PSF on the stars of this table that lie in the cutouts",
     )  # fmt: skip
     parser.add_argument("-n", type=count, metavar="N", help="how many injections (default: 500)")
     which = parser.add_mutually_exclusive_group()

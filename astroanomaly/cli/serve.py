@@ -72,6 +72,11 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         action="store_true",
         help="exchange rows and positions with TOPCAT, Aladin and others on this desktop, by SAMP",
     )
+    parser.add_argument(
+        "--web-samp",
+        action="store_true",
+        help="let each browser exchange positions with TOPCAT and Aladin on its own computer, by SAMP's Web Profile",
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
@@ -94,6 +99,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         token=NO_TOKEN if arguments.no_token else given_token(arguments.token_file, os.environ),
         background=not arguments.no_background,
         samp=arguments.samp,
+        web_samp=arguments.web_samp,
     )
     say(f"{arguments.session}: open {server.address if server.token.origin else server.url}")
     say(_who_can_label(server.token))

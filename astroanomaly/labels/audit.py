@@ -10,6 +10,7 @@ import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from astroanomaly.errors import LabelError
 from astroanomaly.labels.database import LabelDatabase, append_only
 
 __all__ = ["AuditSet", "copy_audit", "count_draws", "read_audit", "write_draw"]
@@ -62,10 +63,16 @@ def read_audit(database: LabelDatabase, draws: int | None = None) -> AuditSet:
         The label file.
     draws
         Number of the last draw to take into account, as in `AuditSet.draws`; None: all.
+
+    Raises
+    ------
+    LabelError
+        If its table of draws is damaged.
     """
     if not database.read(_THERE)[0][0]:
         return AuditSet(frozenset(row[0] for row in database.read("SELECT object_id FROM audit")))
     every = database.read("SELECT number, time, event, population, first FROM audit_draw ORDER BY number")
+    _check(database, every)
     known = [row for row in every if draws is None or row[0] <= draws]
     if not known:
         return AuditSet(frozenset())
@@ -74,6 +81,21 @@ def read_audit(database: LabelDatabase, draws: int | None = None) -> AuditSet:
     members = database.read("SELECT object_id FROM audit_member WHERE draw BETWEEN ? AND ?", (start, last))
     shards = frozenset(row[0] for row in database.read("SELECT uuid FROM audit_shard WHERE draw = ?", (start,)))
     return AuditSet(frozenset(row[0] for row in members), last, event, shards or None, population, time)
+
+
+def _check(database: LabelDatabase, draws: list[tuple[object, ...]]) -> None:
+    """Refuse draws of other types: a table that somebody has made anew holds anything.
+
+    Raises
+    ------
+    LabelError
+        If a number is none, or a text.
+    """
+    for number, time, *numbers in draws:
+        if not isinstance(time, str) or any(type(one) is not int for one in (number, *numbers)):
+            raise LabelError(
+                f"{database.path} is a damaged label file: a draw of its audit set is no number; restore it from a copy"
+            )
 
 
 def count_draws(database: LabelDatabase) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from astroanomaly.arguments import as_flag
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.verbs.completeness import CompletenessVerbs
 from astroanomaly.session.verbs.labels import LabelVerbs
@@ -34,7 +35,7 @@ class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVe
         super().__init__(path, content)
         self._app: Any = None
 
-    def app(self, *, annotator: str | None = None, url: str = "", height: int = 800) -> None:
+    def app(self, *, annotator: str | None = None, url: str = "", height: int = 800, samp: bool = False) -> None:
         """Show the labelling app in a notebook; on the command line it is ``astroanomaly serve``.
 
         Parameters
@@ -48,6 +49,9 @@ class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVe
             jupyter-server-proxy, and in VS Code.
         height
             Height of the app, in pixels.
+        samp
+            Whether *export* offers to connect your browser to TOPCAT or Aladin on its own computer, by SAMP's Web
+            Profile.
 
         Raises
         ------
@@ -57,4 +61,4 @@ class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVe
         name = annotator or ""
         if self._app is None:  # the app lies above the session, which knows nothing of it but its name
             self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self, name)
-        self._app.show(name, url, height)
+        self._app.show(name, url, height, samp=as_flag(samp, "samp"))

@@ -15,7 +15,7 @@ from astroanomaly.errors import ConfigError
 from astroanomaly.tables.escape import ascii_text
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
+    from astropy.table import QTable, Table
 
 __all__ = ["JOURNALS", "as_latex", "latex_text"]
 
@@ -23,13 +23,14 @@ JOURNALS = ("aas", "mnras")
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
+    "|": r"\textbar{}", '"': r"\texttt{\char34}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
     "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
 _LETTERS = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
 _LONGEST = 60  # characters of a text
 _NONE = r"\nodata"
 _LABEL = "tab:candidates"
+_PAGE_ROWS = 40  # of a table on a page of either journal
 
 
 def latex_text(text: str) -> str:
@@ -51,7 +52,8 @@ def as_latex(table: QTable, journal: str = "aas") -> str:
     table
         A catalogue with the column ``designation``.
     journal
-        ``aas``: ``deluxetable`` of AASTeX. ``mnras``: ``table`` with the rules of MNRAS.
+        ``aas``: ``deluxetable*`` of AASTeX, as a long table where it does not fit on a page. ``mnras``: ``table*`` with
+        the rules of MNRAS, and continued on each further page.
 
     Raises
     ------
@@ -71,21 +73,33 @@ def as_latex(table: QTable, journal: str = "aas") -> str:
         made[head] = np.array([_cell(value, how, missing) for value in _values(table[name])], dtype=str)
     caption = f"Candidates by rank: {len(table)} objects. {_SCORE}"
     align = "".join(way for _, way, _ in columns)
+    if journal == "mnras":
+        return _mnras(made, caption, align)
     out = io.StringIO()
-    if journal == "aas":
-        given: dict[str, Any] = {
-            "preamble": [rf"\tablecaption{{{caption} \label{{{_LABEL}}}}}"],
-            "tablefoot": r"\tablecomments{Positions are ICRS. Names are truncated positions.}",
-        }
-        text_tables.write(made, out, format="aastex", latexdict=given, col_align=align, formats={})
-    else:
-        given = {
-            "tabletype": "table", "preamble": r"\centering", "header_start": r"\hline", "header_end": r"\hline",
-            "data_end": r"\hline",
-        }  # fmt: skip
-        text_tables.write(
-            made, out, format="latex", latexdict=given, col_align=align, caption=rf"{caption} \label{{{_LABEL}}}"
-        )
+    given: dict[str, Any] = {
+        "tabletype": "deluxetable*",
+        "preamble": [rf"\tablecaption{{{caption} \label{{{_LABEL}}}}}"],
+        "tablefoot": r"\tablecomments{Positions are ICRS. Names are truncated positions.}",
+    }
+    text_tables.write(made, out, format="aastex", latexdict=given, col_align=align, formats={})
+    return (r"\startlongtable" + "\n" if len(made) > _PAGE_ROWS else "") + out.getvalue()
+
+
+def _mnras(made: Table, caption: str, align: str) -> str:
+    """Return tables of MNRAS, one for each page: none of them goes over the end of a page."""
+    from astropy.io import ascii as text_tables
+
+    given = {
+        "tabletype": "table*", "preamble": r"\centering", "header_start": r"\hline", "header_end": r"\hline",
+        "data_end": r"\hline",
+    }  # fmt: skip
+    out = io.StringIO()
+    for start in range(0, max(len(made), 1), _PAGE_ROWS):
+        part, first = io.StringIO(), start == 0
+        words = rf"{caption} \label{{{_LABEL}}}" if first else "continued"
+        rows = made[start : start + _PAGE_ROWS]
+        text_tables.write(rows, part, format="latex", latexdict=given, col_align=align, caption=words)
+        out.write(part.getvalue() if first else part.getvalue().replace(r"\caption{", r"\contcaption{", 1))
     return out.getvalue()
 
 

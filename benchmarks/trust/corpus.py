@@ -74,4 +74,15 @@ CORPUS: tuple[tuple[str, str, list[Edit]], ...] = (
     ("filter expressions", "true", [("whole", "(" * 300 + "mag > 1" + ")" * 300)]),
     ("filter expressions", "true", [("whole", "t * 1000000000 == 'x'")]),
     ("prefix and origins", "host.org:5006", [("whole", "//evil.org/%2e%2e")]),
+    (
+        "rankings to reproduce",
+        "session/labels.sqlite",
+        [
+            (
+                "sql",
+                "CREATE TABLE audit_draw (number, time, event, "
+                "population, first); INSERT INTO audit_draw VALUES ('x', 1, 2, 3, 4)",
+            )
+        ],
+    ),
 )

@@ -1,7 +1,8 @@
-"""The files of a session: checkpoints, label logs, settings, records, preferences; and bundles."""
+"""The files of a session: checkpoints, label logs, settings, records, preferences, campaigns; and bundles."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tomllib
@@ -18,8 +19,11 @@ from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import BackboneConfig
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.network.checkpoint import Checkpoint, has_digest
+from astroanomaly.records import drain
 from astroanomaly.session.caches import read_records
+from astroanomaly.session.campaign import progress_of, read_campaign
 from astroanomaly.session.outputs.check import check_bundle
+from astroanomaly.session.reproduce import reproduce_steps
 from astroanomaly.session.rounds import list_rounds, new_round
 from cache_kinds import make_cache
 from edits import Edit, random_bytes, random_fields, random_tree
@@ -214,6 +218,68 @@ def _read_bundle(folder: Path, name: str, content: bytes) -> Found:
     return Found(fingerprint(about), failures=len(report.problems), covered=not report.problems)
 
 
+# ------------------------------------------------------------------------- campaigns, and rankings to compute again
+
+
+def _campaign_seeds(folder: Path) -> dict[str, bytes]:
+    session = Session.create(folder / "s", make_cache(folder), settings={"backbone": TINY_BACKBONE})
+    session.assign(["ann", "ben"], shared=2, random=5)
+    session.label(["o0", "o1"], "anomaly", annotator="ann")
+    session.labels.close()
+    signed = json.loads((folder / "s" / "campaign.json").read_text())
+    plain = {key: value for key, value in signed.items() if not key.startswith("digest")}
+    return {"campaign.json": json.dumps(signed).encode(), "plain campaign.json": json.dumps(plain).encode()}
+
+
+def _read_campaign(folder: Path, name: str, content: bytes) -> Found:
+    (folder / "s" / "campaign.json").write_bytes(content)
+    session = Session.open(folder / "s")
+    try:
+        found = read_campaign(session.path)
+        if found is None:
+            raise AssertionError("there is a campaign, and none is found")
+        about = [str(found), found, progress_of(found, session.labels.current(), session.labels.audit)]
+    finally:
+        session.labels.close()
+    return Found(fingerprint(about), covered=b'"digest' in content)
+
+
+def _ranking_seeds(folder: Path) -> dict[str, bytes]:
+    settings = {"input": {"size": 32}, "backbone": TINY_BACKBONE, "lof": {"neighbours": 2}}
+    session = Session.create(folder / "s", make_cache(folder), settings=settings)
+    session.label(["o0", "o1"], "anomaly", annotator="ann")
+    session.label(["o2", "o3"], "nominal", annotator="ann")
+    session.train("probe")
+    session.write_bundle(folder / "bundle", labelled="anomaly", include_caches=True)
+    session.labels.close()
+    bundle = folder / "bundle"
+    names = ("SHA256SUMS", "bundle.json", "session/session.toml", "session/labels.sqlite")
+    found = {name: (bundle / name).read_bytes() for name in names}
+    for path in (*bundle.glob("session/rounds/*/ranker.json"), *bundle.glob("session/rounds/*/scores/*.h5")):
+        found[path.relative_to(bundle).as_posix()] = path.read_bytes()
+    return found
+
+
+def _edit_ranking(rng: Random, name: str, content: bytes) -> list[Edit]:
+    return _edit_log(rng, name, content) if name.endswith(".sqlite") else _edit_small(rng, name, content)
+
+
+def _compute_again(folder: Path, name: str, content: bytes) -> Found:
+    """Put a file into a bundle whose checksums are made to fit, as a stranger would, and compute its ranking."""
+    path, sums = folder / "bundle" / name, folder / "bundle" / "SHA256SUMS"
+    before = {path: path.read_bytes(), sums: sums.read_bytes()}
+    was, now = (hashlib.sha256(one).hexdigest().encode() for one in (before[path], content))
+    path.write_bytes(content)
+    if path != sums:
+        sums.write_bytes(before[sums].replace(was, now))
+    try:
+        found = drain(reproduce_steps(folder / "bundle", []))
+    finally:
+        for place, old in before.items():
+            place.write_bytes(old)
+    return Found(fingerprint(found.ranker, found.round, found.objects, found.ok, found.then, found.unscored))
+
+
 SESSION_KINDS = (
     Kind("checkpoints", 50, _checkpoint_seeds, _edit_checkpoint, _read_checkpoint),
     Kind("label logs", 50, _log_seeds, _edit_log, _read_log),
@@ -228,4 +294,6 @@ SESSION_KINDS = (
     ),
     Kind("tokens", 20, partial(_session_seeds, "app-token"), _edit_small, _read_token),
     Kind("bundles", 20, _bundle_seeds, _edit_bundle, _read_bundle),
+    Kind("campaigns", 40, _campaign_seeds, _edit_small, _read_campaign),
+    Kind("rankings to reproduce", 20, _ranking_seeds, _edit_ranking, _compute_again),
 )

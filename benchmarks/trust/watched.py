@@ -289,7 +289,11 @@ def _listen(folder: Path) -> list[tuple[str, str]]:
             path = arguments[0]
             if isinstance(path, int):
                 return
-            place = os.path.abspath(os.fsdecode(path))
+            name = os.fsdecode(path)
+            by_handle = event in ("os.remove", "os.rmdir") and arguments[1] != -1
+            if (by_handle or arguments[1] is None) and os.sep not in name and name != os.pardir:
+                return  # in a folder that was opened, and heard of; or in the current one, which is empty
+            place = os.path.abspath(name)
             if place.startswith(allowed):
                 return
         seen.append((purpose, f"{event} {arguments[0]!r}"[:200]))

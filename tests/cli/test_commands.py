@@ -358,7 +358,7 @@ def test_what_a_paper_needs_is_written(trained, tmp_path):
     search = trained / "search"
     said = run("report", search, "--top", "1", "--pages", "--methods", "m.tex", "--out", "r.html", cwd=tmp_path)
     assert "the method in sentences, to be edited, in m.tex" in said
-    assert "@software{astroanomaly" in (tmp_path / "m.bib").read_text(encoding="utf-8")
+    assert "@misc{astroanomaly" in (tmp_path / "m.bib").read_text(encoding="utf-8")
     assert "<article" in (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "2 objects written to t.tex" in run("export", search, "--top", "2", "--out", "t.tex", cwd=tmp_path)
     run("export", search, "--top", "2", "--out", "m.tex", "--overwrite", "--journal", "mnras", cwd=tmp_path)

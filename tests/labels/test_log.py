@@ -469,3 +469,13 @@ def test_clearing_goes_back_as_far_as_each_object_allows(log):
         log.verdict([object_id], ANOMALY, annotator="ann")
     log.clear(["a", "b"], annotator="ann", after=[2, 0])
     assert {i: dict(one.votes) for i, one in log.current().items()} == {"a": {"ann": NOMINAL}}
+
+
+@pytest.mark.parametrize("draw", ["'x', 't', 2, 3, 4", "1, 't', 2, 'x', 4", "1, NULL, 2, 3, 1", "1.5, 't', 2, 3, 1"])
+def test_a_table_of_draws_that_somebody_made_anew_is_refused(tmp_path, draw):
+    LabelLog.create(tmp_path / "labels.sqlite").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "labels.sqlite")) as connection, connection:
+        connection.execute("CREATE TABLE audit_draw (number, time, event, population, first)")
+        connection.execute(f"INSERT INTO audit_draw VALUES ({draw})")
+    with LabelLog.open(tmp_path / "labels.sqlite") as log, pytest.raises(LabelError, match=r"a draw of its audit set"):
+        log.audit_set(1)

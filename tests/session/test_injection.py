@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 
 from astroanomaly import Cache, Session, figures, ingest
 from astroanomaly.cli import main
@@ -26,6 +27,7 @@ from astroanomaly.session.injection.efficiency import Axis, Efficiency
 from astroanomaly.session.injection.hosts import measure
 from astroanomaly.session.injection.inject import injected_blocks
 from astroanomaly.session.injection.kinds import KINDS
+from astroanomaly.session.injection.measured_psf import measure_psf
 from astroanomaly.session.injection.render import Psf, moffat, render
 from astroanomaly.session.injection.request import Brightness, InjectionRequest
 
@@ -421,3 +423,94 @@ def test_a_session_with_numbers_beside_the_image_is_refused(new_session, sky, tm
     with pytest.raises(SessionError, match=r"beside the image \(radio\).*without blocks"):
         session.inject("ring", tmp_path / "out", psf=PSF, n=3)
     assert not (tmp_path / "out").exists()
+
+
+def starry(folder, fwhm, *, stars=80, ellipticity=0.0):
+    """A cache of random places of an image of stars with a known PSF; return it and the true PSF of pixels."""
+    rng = np.random.default_rng(7)
+    side, points = 600, np.linspace(-0.4, 0.4, 5)
+    rows, columns = np.indices((side, side))
+    x, y, flux = rng.uniform(20, side - 20, stars), rng.uniform(20, side - 20, stars), rng.uniform(1e4, 1e5, stars)
+
+    def of_pixels(dx, dy):
+        """The PSF integrated over pixels: a mean of 5 by 5 points in each."""
+        return np.mean([moffat((dx + u) * (1 + ellipticity), dy + v, fwhm) for u in points for v in points], axis=0)
+
+    image = rng.normal(50, 1, (side, side))
+    peaks = flux / of_pixels(*np.meshgrid(np.arange(-40, 41), np.arange(-40, 41))).sum()
+    for left, low, peak in zip(x, y, peaks, strict=True):
+        near = np.s_[max(0, int(low) - 45) : int(low) + 45, max(0, int(left) - 45) : int(left) + 45]
+        image[near] += peak * of_pixels(columns[near] - left, rows[near] - low)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150, 2], [300, 300]
+    wcs.wcs.cdelt = [-0.2 / 3600, 0.2 / 3600]
+    header = wcs.to_header()
+    header["FILTER"] = "r"
+    fits.PrimaryHDU(image.astype("f4"), header).writeto(folder / "m_r.fits")
+    places = rng.uniform(35, side - 35, (2, 60))
+    for name, (a, b) in (("stars", (x, y)), ("objects", places)):
+        ra, dec = wcs.wcs_pix2world(a, b, 0)
+        Table({"ra": ra, "dec": dec}).write(folder / f"{name}.fits")
+    ingest("fits", [folder / "m_r.fits"], out=folder / "cache", catalog=folder / "objects.fits", size="64")
+    return Cache.open(folder / "cache"), of_pixels
+
+
+@pytest.mark.parametrize(("fwhm", "ellipticity"), [(1.4, 0.0), (2.5, 0.0), (3.0, 0.15)])
+def test_the_psf_is_measured_on_the_stars_in_the_cutouts(tmp_path, fwhm, ellipticity):
+    cache, of_pixels = starry(tmp_path, fwhm, ellipticity=ellipticity)
+    (psf,) = (found := measure_psf(cache, tmp_path / "stars.fits")).psfs
+    assert found.stars[0] > 20
+    reach = len(psf.image) // 2
+    axis = np.arange(-reach, reach + 1)
+    true = of_pixels(axis[None, :], axis[:, None])
+    true /= true.sum()
+    assert psf.image.sum() == pytest.approx(1)
+    assert np.abs(psf.image - true).max() < 0.03 * true.max()
+    found.write(tmp_path / "psf.fits")
+    request = InjectionRequest.of(cache, "ring", psf=tmp_path / "psf.fits", flux=(1, 2), colours={"r": 1})
+    assert request.psfs[0].image == pytest.approx(psf.image, abs=1e-6)
+    assert f"FWHM in pixels r {psf.fwhm:.3g} ({found.stars[0]} stars)" in str(found)
+
+
+def test_galaxies_saturated_stars_and_empty_places_are_not_part_of_a_measured_psf(tmp_path):
+    cache, _ = starry(tmp_path, 2.5)
+    clean = measure_psf(cache, tmp_path / "stars.fits").psfs[0]
+    with fits.open(tmp_path / "m_r.fits") as hdus:
+        image, header = hdus[0].data.astype("f8"), hdus[0].header
+    stars = Table.read(tmp_path / "stars.fits")
+    x, y = WCS(header).all_world2pix(stars["ra"], stars["dec"], 0)
+    rows, columns = np.indices(image.shape)
+    for left, low in zip(x[:12], y[:12], strict=True):
+        image += 300 * moffat(columns - left, rows - low, 7)  # galaxies
+    image = np.minimum(image, np.quantile(image, 0.9985))  # saturated
+    stars["ra"][-10:] += 5 / 3600  # nothing there
+    other = tmp_path / "other"
+    other.mkdir()
+    fits.PrimaryHDU(image.astype("f4"), header).writeto(other / "m_r.fits")
+    stars.write(other / "stars.fits")
+    ingest("fits", [other / "m_r.fits"], out=other / "cache", catalog=tmp_path / "objects.fits", size="64")
+    again = Cache.open(other / "cache")
+    found = measure_psf(again, other / "stars.fits").psfs[0]
+    assert found.fwhm == pytest.approx(clean.fwhm, rel=0.03)
+    far = Table({"ra": [10.0], "dec": [10.0]})
+    with pytest.raises(ConfigError, match="cannot be measured in r: of 0 stars of the given table"):
+        measure_psf(cache, far)
+    with pytest.raises(ConfigError, match="exclude one another"):
+        InjectionRequest.of(cache, "ring", psf=2, psf_stars=far)
+
+
+def test_injections_with_a_psf_of_stars_keep_it(tmp_path, capsys):
+    from conftest import TINY
+
+    cache, _ = starry(tmp_path, 2.5)
+    session = Session.create(tmp_path / "search", cache.folders[0], settings=TINY)
+    session.train("cold")
+    options = ["--psf-stars", tmp_path / "stars.fits", "--flux", 1e3, 1e5, "--colours", "r=1", "-n", 12, "--top", 20]
+    words = ["inject", tmp_path / "search", "--kind", "ring", "--out", tmp_path / "rings", *options]
+    assert main([str(word) for word in words]) == 0
+    assert "measured on stars of stars.fits: FWHM in pixels r 2.6" in capsys.readouterr().out
+    with fits.open(tmp_path / "rings" / "psf.fits") as hdus:
+        assert hdus[1].header["BAND"] == "r"
+        assert hdus[1].header["FWHM"] == pytest.approx(2.63, abs=0.05)  # that of the pixels is in it
+    (kept,) = read_completeness(session.path)
+    assert "measured on stars" in kept.about["psf"]

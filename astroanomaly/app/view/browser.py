@@ -35,6 +35,9 @@ class Bus(DataModel):
     ``laid`` (that number, and the number of the layout), None while there is no layout to be seen. A ``tap`` brings the
     number of the layout it was made on, the id of the object, whether it is the second of a double click, shift, ctrl,
     and a counter. ``marking`` says what clicks label objects as, and ``view`` which view is laid out.
+
+    Where the browser speaks to a SAMP hub: ``samp_heard`` (RA and Dec as text, a counter) is what was pointed at there,
+    ``samp_told`` the same of what is selected here, ``samp_state`` how it stands.
     """
 
     key = String(default="")
@@ -47,6 +50,9 @@ class Bus(DataModel):
     marking = String(default="")
     view = String(default="")
     annotator = String(default="")
+    samp_heard = Any(default=None)
+    samp_told = Any(default=None)
+    samp_state = String(default="")
     file = Any(default=None)
     files = Int(default=0)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from bokeh.models import UIElement
+
 from astroanomaly.app.background.samp import SampLink
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.pointed import open_pointed, selected_object
+from astroanomaly.app.view.browser import Bus
+from astroanomaly.app.view.web_samp import WebSamp
 
-__all__ = ["Desktop"]
+__all__ = ["Desktop", "Link"]
+
+Link = SampLink | WebSamp  # the hub of the server's desktop, or of the browser's
 
 
 class Desktop:
@@ -17,14 +23,24 @@ class Desktop:
     state
         The page.
     link
-        The connection that all pages share; None unless somebody asked for one.
+        The connection that all pages share, or that of this page's browser; None unless somebody asked for one.
     """
 
-    def __init__(self, state: ViewState, link: SampLink | None) -> None:
+    def __init__(self, state: ViewState, link: Link | None) -> None:
         self.state = state
         self._link = link
         self._told = ""  # which object the other programs know to be selected
         self.used()
+
+    @property
+    def controls(self) -> tuple[UIElement, ...]:
+        """What the page shows of the connection."""
+        return (self._link.root,) if isinstance(self._link, WebSamp) else ()
+
+    def connect(self, bus: Bus) -> None:
+        """Let the browser of this page make the connection, if it is its own."""
+        if isinstance(self._link, WebSamp):
+            self._link.connect(bus)
 
     def used(self) -> None:
         """Take note that somebody uses this page: what arrives is for it."""

@@ -16,7 +16,6 @@ from bokeh.models import Column, CustomJS, Row
 
 from astroanomaly.app.assets import asset
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.background.samp import SampLink
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.app.review.page_status import model_input
@@ -24,7 +23,7 @@ from astroanomaly.app.review.preferences import load_preferences, save_preferenc
 from astroanomaly.app.review.scatter import ScatterAxes
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.view.browser import Click, connect, remembered_name
-from astroanomaly.app.view.desktop import Desktop
+from astroanomaly.app.view.desktop import Desktop, Link
 from astroanomaly.app.view.keys import press
 from astroanomaly.app.view.panels.annotators import Annotators
 from astroanomaly.app.view.panels.chrome import Footer, Header, KeyTable
@@ -70,7 +69,7 @@ class Page:
     same_host
         Whether the browser may be on the computer of the server, so that programs there can be reached.
     desktop
-        The connection to those programs, if somebody asked for one.
+        The connection to those programs, or to those on the computer of the browser, if somebody asked for one.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class Page:
         annotator: str,
         *,
         same_host: bool = True,
-        desktop: SampLink | None = None,
+        desktop: Link | None = None,
         vouched_by: str = "",
     ) -> None:
         self.document = document
@@ -115,7 +114,7 @@ class Page:
             "performance": lambda: Performance(state, self.act, self.later, self._show_objects),
             "maps": lambda: Maps(state, self.act, self.later, self._show_objects, learner),
             "annotators": lambda: Annotators(state, self.act, self._show_objects),
-            "export": lambda: Export(state, self.act, self._save_file, self.desktop.sent, same_host=same_host),
+            "export": lambda: Export(state, self.act, self._save_file, self.desktop, same_host=same_host),
         }
         self.views: dict[str, Any] = {}
         self.header = Header(state, self.act, [CANDIDATES, *self._panels_of_views], vouched_by)
@@ -153,6 +152,7 @@ class Page:
                 lambda click: self.act(lambda: self._clicked(click))(),
                 annotator=annotator,
             )
+            self.desktop.connect(self.bus)
             parts = {"bus": self.bus, "views": self.header.views, "body": self.body}
             self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
             self.bus.js_on_change("view", CustomJS(args=parts, code=asset("views.js")))

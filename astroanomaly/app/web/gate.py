@@ -89,11 +89,20 @@ class Gate:
         Whose pages may show the app in a frame, besides its own: sources of ``frame-ancestors``.
     lifetime_s
         How long a pass is good for, in seconds.
+    connects
+        What else than the server the script of the page may connect to: sources of ``connect-src``.
     """
 
     def __init__(
-        self, token: str, *, origins: Sequence[str] | None, frames: Sequence[str] = (), lifetime_s: int
+        self,
+        token: str,
+        *,
+        origins: Sequence[str] | None,
+        frames: Sequence[str] = (),
+        lifetime_s: int,
+        connects: Sequence[str] = (),
     ) -> None:
+        self.connects = tuple(connects)
         self.session_key = secrets.token_bytes(32)  # a new one for every run
         self._token = token
         self._passes = Passes(token or new_secret(), lifetime_s)

@@ -23,7 +23,7 @@ _CACHE = "Cache-Control"
 # elements styles of their own ('unsafe-inline': else nothing is in its place), has icons in its style sheets (data:).
 _PAGE = (
     "default-src 'none'", "script-src 'nonce-{nonce}' 'unsafe-eval'", "style-src 'unsafe-inline'",
-    "img-src 'self' data:", "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
+    "img-src 'self' data:", "connect-src 'self'{connects}", "base-uri 'none'", "form-action 'none'",
 )  # fmt: skip
 _NOTHING = ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
 
@@ -57,7 +57,8 @@ def security_headers(gate: Gate) -> type[OutputTransform]:
                 headers[name] = value
             admission = gate.admission(self._request)
             if admission is not None:
-                page = [directive.format(nonce=admission.nonce) for directive in _PAGE]
+                connects = "".join(f" {one}" for one in gate.connects)
+                page = [directive.format(nonce=admission.nonce, connects=connects) for directive in _PAGE]
                 headers["Content-Security-Policy"] = policy(*page, frames=admission.frames)
                 if admission.cookie:
                     headers.add("Set-Cookie", set_cookie(gate, self._request, admission.cookie))

@@ -18,6 +18,7 @@ from astroanomaly.app.assets import asset
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.page import Page
+from astroanomaly.app.view.web_samp import WEB_HUB, WebSamp
 from astroanomaly.app.web.address import Prefix
 from astroanomaly.app.web.application import WebApplication
 from astroanomaly.app.web.gate import Gate
@@ -70,14 +71,14 @@ class NotebookApp:
     def _make_page(self, document: Document) -> None:
         Page(
             document, self.shared, self.learner, self._annotator, same_host=self._same_host,
-            vouched_by=self._vouched_by,
+            desktop=WebSamp() if self._gate.connects else None, vouched_by=self._vouched_by,
         )  # fmt: skip
 
     def _set_name(self, annotator: str) -> None:
         hub = "" if annotator else hub_user(os.environ)
         self._annotator, self._vouched_by = annotator or hub or user_name(), "JupyterHub" if hub else ""
 
-    def show(self, annotator: str, url: str, height: int) -> None:
+    def show(self, annotator: str, url: str, height: int, *, samp: bool = False) -> None:
         """Show the app below the current cell.
 
         Parameters
@@ -88,6 +89,8 @@ class NotebookApp:
             Address under which the browser reaches the kernel's port, with ``{port}`` in it; empty: found out.
         height
             Height of the frame, in pixels of the page.
+        samp
+            Whether the page offers to connect the browser to the programs on its computer.
 
         Raises
         ------
@@ -102,6 +105,7 @@ class NotebookApp:
         if not 200 <= height <= 10_000:
             raise ConfigError(f"height={height}: expected 200 to 10000 pixels")
         self._set_name(annotator)
+        self._gate.connects = (WEB_HUB,) if samp else ()
         interactive.display.display({"text/html": self.html(url, height), "text/plain": "AstroAnomaly"}, raw=True)
 
     def html(self, url: str = "", height: int = 800) -> str:

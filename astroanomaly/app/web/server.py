@@ -16,6 +16,7 @@ from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.background.samp import SampLink
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.page import Page
+from astroanomaly.app.view.web_samp import WEB_HUB, WebSamp
 from astroanomaly.app.web.address import LOOPBACK, Prefix, allowed_origins, frame_sources, visible_host
 from astroanomaly.app.web.application import WebApplication
 from astroanomaly.app.web.gate import Gate
@@ -71,6 +72,9 @@ class AppServer:
         Whether to compute missing features as soon as it starts.
     samp
         Whether to exchange positions and rows with the programs on this desktop, by SAMP.
+    web_samp
+        Whether pages offer to exchange positions with the programs on the computer of the browser, by SAMP's Web
+        Profile.
 
     Attributes
     ----------
@@ -102,6 +106,7 @@ class AppServer:
         token: Token | None = None,
         background: bool = True,
         samp: bool = False,
+        web_samp: bool = False,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"port {port}: expected 0 to 65535")
@@ -115,6 +120,10 @@ class AppServer:
             raise ConfigError(
                 "--samp connects the page to the programs on the desktop of this computer: not together with "
                 "--allow-websocket-origin or another --address, which let other computers in"
+            )
+        if samp and web_samp:
+            raise ConfigError(
+                "--samp and --web-samp exclude one another: the hub is that of this computer, or of each browser's"
             )
         below = Prefix(prefix)
         self._user_header = check_header(user_header) if user_header else ""
@@ -138,9 +147,11 @@ class AppServer:
         self._annotator = annotator
         self._vouched_by = f"the proxy ({user_header})" if user_header else vouched_by
         self._same_host = local and not origins
+        self._web_samp = web_samp
         gate = Gate(
-            self.token.text, origins=allowed_origins(address, self.port, origins), frames=sources, lifetime_s=_PASS_S
-        )
+            self.token.text, origins=allowed_origins(address, self.port, origins), frames=sources, lifetime_s=_PASS_S,
+            connects=(WEB_HUB,) if web_samp else (),
+        )  # fmt: skip
         shown = visible_host(address, self.port, origins)
         application = WebApplication(
             self._make_page,
@@ -161,8 +172,8 @@ class AppServer:
 
     def _make_page(self, document: Document) -> None:
         annotator = document.session_context.token_payload["user"] if self._user_header else self._annotator
-        Page(document, self.shared, self.learner, annotator, same_host=self._same_host, desktop=self.desktop,
-             vouched_by=self._vouched_by)  # fmt: skip
+        Page(document, self.shared, self.learner, annotator, same_host=self._same_host,
+             desktop=WebSamp() if self._web_samp else self.desktop, vouched_by=self._vouched_by)  # fmt: skip
 
     def run(self) -> None:
         """Serve until stopped, by Ctrl-C or SIGTERM."""

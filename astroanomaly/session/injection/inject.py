@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["InjectionReport", "draw", "injected_blocks", "injection_steps"]
 
 _CACHE, _TABLE, _EFFICIENCY, _FIGURE = "cache", "injections.vot", "efficiency.ecsv", "efficiency.png"
+_PSF = "psf.fits"  # as it was measured
 _TASK_OBJECTS = 64  # injections that are written together
 _LEAST_TOP = 100  # objects that are looked at, where fewer have labels
 _DEPTHS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
@@ -47,7 +48,8 @@ class InjectionReport:
     Attributes
     ----------
     folder
-        Folder with the cache of the injections, their table, the table of the efficiency and its picture.
+        Folder with the cache of the injections, their table, the table of the efficiency and its picture, and the PSF
+        as ``psf.fits``, if it was measured.
     injections
         One row for each injection: id, position and columns of the host, what was added, ``score``, ``rank`` among the
         objects of the survey (1 is the most anomalous), ``found``, and ``host_rank``, that of the host itself.
@@ -108,6 +110,8 @@ def injection_steps(
     check_new(out, overwrite=overwrite, folder=True)
     with atomic_folder(out, overwrite=overwrite) as folder:
         yield from _write(session, request, folder / _CACHE)
+        if request.measured is not None:
+            request.measured.write(folder / _PSF)
         injected = Cache.open(folder / _CACHE)
         ranker = yield from fitted_steps(session, last)
         scores = np.full(len(injected), np.nan)

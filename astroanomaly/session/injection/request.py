@@ -17,6 +17,7 @@ from astroanomaly.config import nearest
 from astroanomaly.cutting.grids import pixel_scale_arcsec
 from astroanomaly.errors import BandError, CacheError, ConfigError
 from astroanomaly.session.injection.kinds import KINDS, Kind
+from astroanomaly.session.injection.measured_psf import MeasuredPsf, measure_psf
 from astroanomaly.session.injection.render import Psf
 from astroanomaly.session.injection.stamps import is_fits_name, planes_of_bands, read_planes, stamp_kind
 from astroanomaly.sky import angle_text, read_angle
@@ -81,6 +82,8 @@ class InjectionRequest:
         The PSF of each band.
     psf_text
         The same in words.
+    measured
+        The same as it was measured on stars; None where it was given.
     ratios
         Flux in each band relative to the band of the brightness; None: as the host.
     gains
@@ -108,6 +111,7 @@ class InjectionRequest:
     top: int | None
     hosts: tuple[str, ...] | None
     seed: int
+    measured: MeasuredPsf | None = None
 
     @classmethod
     def of(
@@ -117,6 +121,7 @@ class InjectionRequest:
         *,
         n: int = 500,
         psf: Any = None,
+        psf_stars: Any = None,
         magnitude: Sequence[float] | None = None,
         flux: Sequence[float] | None = None,
         relative: Sequence[float] | None = None,
@@ -152,7 +157,8 @@ class InjectionRequest:
         if band is not None and as_text(band, "band") not in bands:
             raise BandError(f"band={band!r}: the bands are {', '.join(bands)}{nearest(band, bands)}")
         brightness = _brightness(magnitude, flux, relative, band or bands[len(bands) // 2])
-        psfs, psf_text = _psfs(psf, bands, scale)
+        measured = _measured(cache, psf, psf_stars)
+        psfs, psf_text = (measured.psfs, str(measured)) if measured else _psfs(psf, bands, scale)
         reference = bands.index(brightness.band)
         ratios: tuple[float, ...] | None = None
         if colours is not None:
@@ -172,7 +178,7 @@ class InjectionRequest:
         return cls(
             chosen, as_whole(n, "n", 1), brightness, _sizes(size, chosen, psfs, scale, (layout.height, layout.width)),
             scale, psfs, psf_text, ratios, gains, points, None if top is None else as_whole(top, "top", 1), chosen_ids,
-            as_whole(seed, "seed"),
+            as_whole(seed, "seed"), measured,
         )  # fmt: skip
 
 
@@ -230,7 +236,8 @@ def _psfs(psf: Any, bands: Sequence[str], scale_arcsec: float) -> tuple[tuple[Ps
     if psf is None:
         raise ConfigError(
             "psf: how wide is the PSF? Give its full width at half maximum, in pixels or as an angle (psf=2.5, "
-            "psf='0.8arcsec'), by band where they differ, or an image of it as FITS; 0 convolves with nothing"
+            "psf='0.8arcsec'), by band where they differ, an image of it as FITS, or a table of stars that lie in the "
+            "cutouts, to measure it on (psf_stars); 0 convolves with nothing"
         )
     if isinstance(psf, str | Path) and is_fits_name(str(psf)):
         planes = planes_of_bands(read_planes(Path(psf), "the PSF"), bands, Path(psf), "the PSF")
@@ -243,6 +250,15 @@ def _psfs(psf: Any, bands: Sequence[str], scale_arcsec: float) -> tuple[tuple[Ps
         raise ConfigError(f"psf: a width of {max(found):g} pixels: expected at most {_WIDEST_PX:g}")
     words = ", ".join(f"{band} {width:.3g}" for band, width in zip(bands, found, strict=True))
     return tuple(Psf(width) for width in found), f"Moffat profile, FWHM in pixels: {words}"
+
+
+def _measured(cache: Cache, psf: Any, stars: Any) -> MeasuredPsf | None:
+    """Return the PSF as stars have it, if they are to be looked at."""
+    if stars is None:
+        return None
+    if psf is not None:
+        raise ConfigError("psf and psf_stars exclude one another: the PSF is given, or measured on stars")
+    return measure_psf(cache, stars)
 
 
 def _sizes(

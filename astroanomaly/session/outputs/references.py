@@ -24,7 +24,7 @@ SHORT = {  # as text cites them
     "gaia": "Gaia Collaboration et al. 2023",
 }
 _BIBTEX = {
-    "astroanomaly": f"""@software{{astroanomaly,
+    "astroanomaly": f"""@misc{{astroanomaly,
   author = {{{{The AstroAnomaly developers}}}},
   title = {{AstroAnomaly}},
   version = {{{__version__}}},
@@ -37,7 +37,8 @@ _BIBTEX = {
   year = {2025},
   eprint = {2505.03509},
   archivePrefix = {arXiv},
-  journal = {arXiv e-prints}
+  journal = {arXiv e-prints},
+  pages = {arXiv:2505.03509}
 }""",
     "fixmatch": r"""@inproceedings{fixmatch,
   author = {Sohn, Kihyuk and Berthelot, David and Li, Chun-Liang and Zhang, Zizhao and Carlini, Nicholas and
@@ -107,10 +108,13 @@ _BIBTEX = {
   eprint = {2202.10054},
   archivePrefix = {arXiv}
 }""",
-    "powertransform": r"""@misc{powertransform,
+    "powertransform": r"""@inproceedings{powertransform,
   author = {Hu, Yuqing and Gripon, Vincent and Pateux, St{\'e}phane},
   title = {{Leveraging the Feature Distribution in Transfer-based Few-Shot Learning}},
+  booktitle = {Artificial Neural Networks and Machine Learning -- ICANN 2021},
+  pages = {487--499},
   year = {2021},
+  doi = {10.1007/978-3-030-86340-1_39},
   eprint = {2006.03806},
   archivePrefix = {arXiv}
 }""",

@@ -188,7 +188,8 @@ class CompletenessVerbs(SessionFolder):
         kind: str | Path,
         out: str | Path,
         *,
-        psf: Any,
+        psf: Any = None,
+        psf_stars: Any = None,
         n: int = 500,
         magnitude: Sequence[float] | None = None,
         flux: Sequence[float] | None = None,
@@ -218,7 +219,10 @@ class CompletenessVerbs(SessionFolder):
             Folder to make: a cache of the injections, their table, and the efficiency as a table and as a picture.
         psf
             Full width at half maximum of the PSF, in pixels or as an angle, or a dictionary by band; or the path of an
-            image of it as FITS. 0 convolves with nothing.
+            image of it as FITS. 0 convolves with nothing. Either this or ``psf_stars`` is needed.
+        psf_stars
+            Table of stars with positions, as a path or an astropy table: the PSF of each band is measured on those that
+            lie in the cutouts, see the documentation of the command.
         n
             How many injections.
         magnitude, flux, relative
@@ -263,8 +267,9 @@ class CompletenessVerbs(SessionFolder):
             If nothing was trained yet, or no object can be injected into.
         """
         request = InjectionRequest.of(
-            self.cache, kind, psf=psf, n=n, magnitude=magnitude, flux=flux, relative=relative, size=size, band=band,
-            colours=colours, gain=gain, zero_points=zero_points, hosts=hosts, top=top, seed=seed,
+            self.cache, kind, psf=psf, psf_stars=psf_stars, n=n, magnitude=magnitude, flux=flux, relative=relative,
+            size=size, band=band, colours=colours, gain=gain, zero_points=zero_points, hosts=hosts,
+            top=top, seed=seed,
         )  # fmt: skip
         steps = injection_steps(self, request, as_path(out, "the folder"), overwrite=as_flag(overwrite, "overwrite"))
         return drain(steps, progress)

@@ -929,8 +929,9 @@ def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_ta
     tab.press("Escape")
     tab.page.get_by_role("button", name="learning").click()
     if keep:
+        tab.page.get_by_label("ranker", exact=True).select_option("tuned")  # which has curves
         tab.page.get_by_role("button", name="train and score").click()
-        tab.wait_for(lambda: "training auto: done" in tab.text(), patience)
+        tab.wait_for(lambda: "training tuned: done" in tab.text(), patience)
     settle(0.5)
     take("learning")
     tab.page.get_by_role("button", name="maps").click()

@@ -59,6 +59,10 @@ def test_the_app_in_a_frame_at_any_loopback_address_and_nobody_else(new_session,
         assert headers_of(base, Cookie=cookie)[1]["Content-Security-Policy"].endswith(
             frames
         )  # no page of other servers
+        for samp, hub in ((True, " http://localhost:21012"), (False, "")):
+            key = re.search(r"token=([\w-]+)", run(f"session.app(samp={samp})"))[1]
+            policy = headers_of(f"{base}?token={key}&from=http://hub.org:8888")[1]["Content-Security-Policy"]
+            assert f"connect-src 'self'{hub};" in policy
         for arguments in ("height=5", "url='hub.org'"):
             with pytest.raises(nbclient.exceptions.CellExecutionError, match=arguments):
                 run(f"session.app({arguments})")

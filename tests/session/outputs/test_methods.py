@@ -87,10 +87,10 @@ def test_the_method_is_written_as_text_and_as_latex(session, tmp_path):
     session.write_methods(tmp_path / "m.txt")
     text = (tmp_path / "m.txt").read_text(encoding="utf-8")
     assert "to be edited" in text
-    assert "@software{astroanomaly" in text
+    assert "@misc{astroanomaly" in text
     session.write_methods(tmp_path / "m.tex")
     assert r"\citep{astroanomaly}" in (tmp_path / "m.tex").read_text(encoding="utf-8")
-    assert "@software{astroanomaly" in (tmp_path / "m.bib").read_text(encoding="utf-8")
+    assert "@misc{astroanomaly" in (tmp_path / "m.bib").read_text(encoding="utf-8")
     with pytest.raises(StorageError, match="exists already"):
         session.write_methods(tmp_path / "m.tex")
     with pytest.raises(ConfigError, match=r"\.txt or \.tex"):

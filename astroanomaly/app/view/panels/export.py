@@ -11,6 +11,7 @@ from bokeh.models import Button, Div, NumericInput, Row, Select
 from astroanomaly.app.background.samp import send_by_samp
 from astroanomaly.app.review.exports import FORMATS, SELECTIONS, catalogue, file_content, select
 from astroanomaly.app.review.page_state import ViewState
+from astroanomaly.app.view.desktop import Desktop
 from astroanomaly.app.view.theme import palette, view
 
 __all__ = ["Export"]
@@ -19,12 +20,12 @@ _SHOWN_ROWS = 12
 
 
 class Export:
-    """Controls; ``save`` is called with name, type and content of a file, ``sent`` with each table that was sent."""
+    """Controls; ``save`` is called with name, type and content of a file, ``desktop`` with each table that was sent."""
 
-    def __init__(self, state: ViewState, act: Any, save: Any, sent: Any, *, same_host: bool) -> None:
+    def __init__(self, state: ViewState, act: Any, save: Any, desktop: Desktop, *, same_host: bool) -> None:
         self.state = state
         self._save = save
-        self._sent = sent
+        self._sent = desktop.sent
         classes = [(name, f"all labelled {name}") for name in state.shared.classes]
         self.which = Select(
             title="objects", options=[*SELECTIONS.items(), *classes], value="anomalies", width=300, name="export_which"
@@ -57,7 +58,7 @@ class Export:
         self.root = view(
             Div(text="<h3>export</h3>"),
             Row(self.which, self.top, self.suffix, self.merge, spacing=8),
-            Row(self.get, self.samp, spacing=8), self.words,
+            Row(self.get, self.samp, spacing=8), self.words, *desktop.controls,
             Div(text=f"<p class=muted>{hint}</p>", width=620), self.preview,
             name="export",
         )  # fmt: skip
