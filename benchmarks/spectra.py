@@ -11,7 +11,7 @@ The images are real, the spectra are simulated, so that only they differ between
 * ``useless``: the spectra of anomalies and of nominal objects are drawn alike;
 * ``half``: as *rare line*, but half of the objects have no spectrum.
 
-The features are those of the program, in the rest frame but for *as observed*; each part of them is measured alone, too.
+The features are those of the program, in the rest frame but for *as observed*. Each part of them is measured, too.
 AUPRC of all objects without a label, after labels drawn at random, as in ``blocks.py``.
 """
 

@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.cache.object_tables import catalog_columns
-from astroanomaly.errors import AstroAnomalyError, CatalogError, SessionError, UnreadableError
+from astroanomaly.errors import AstroAnomalyError, CatalogError, UnreadableError
 from astroanomaly.learn.features.block_options import BlockOptions
 from astroanomaly.learn.features.blocks import column_numbers
 from astroanomaly.learn.features.spectra import SpectrumFeatures, SpectrumGrid, rest_frame, shifted
-from astroanomaly.learn.features.spectrum_files import has_spectra, open_spectra, write_spectra
+from astroanomaly.learn.features.spectrum_files import write_spectra
 from astroanomaly.records import FeatureBlock
 from astroanomaly.session.blocks import BLOCKS, GivenBlock, block_name, said_of
 from astroanomaly.session.spectrum_matching import RADIUS_ARCSEC, KeptSpectra, SpectrumMatcher
 from astroanomaly.session.spectrum_reading import SpectrumOnGrid, each_on_grid, find_files, grid_of
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
-
     from astroanomaly.cache import Cache
-    from astroanomaly.session.folder import SessionFolder
 
-__all__ = ["GivenSpectra", "read_spectrum_blocks", "spectrum", "spectrum_blocks"]
+__all__ = ["GivenSpectra", "read_spectrum_blocks"]
 
 OWN = "own"  # redshifts that are in the files of the spectra
 _LEARNT_FROM = 1000  # spectra, for the components
@@ -192,39 +189,3 @@ def _described(
     if not there.any():
         raise CatalogError(f"block {name}: no spectrum covers a tenth of the wavelengths, and none can be described")
     return [one for one, yes in zip(learnt.names, there, strict=True) if yes], values[:, there]
-
-
-# -------------------------------------------------------------------------------------------------------- of a session
-
-
-def spectrum_blocks(session: SessionFolder) -> Iterator[FeatureBlock]:
-    """Give the blocks of a session that have spectra."""
-    yield from (block for block in session.context.blocks if has_spectra(block.folder))
-
-
-def spectrum(session: SessionFolder, object_id: str, block: str = "") -> QTable:
-    """Return the spectrum of an object; see `Session.spectrum`."""
-    from astropy import units
-    from astropy.table import QTable
-
-    session.cache.rows([object_id])  # raises an error unless it is there
-    known = {one.name: one for one in spectrum_blocks(session)}
-    if not known:
-        raise SessionError(
-            f"{session.path} has no spectra: make a session with `astroanomaly init ... --spectra NAME=FILES`"
-        )
-    if block and block not in known:
-        raise SessionError(f"{session.path} has no spectra {block!r} (it has {', '.join(known)})")
-    for name in [block] if block else list(known):
-        found = open_spectra(Path(known[name].folder))
-        row = found.row(object_id)
-        if row < 0:
-            continue
-        unit = units.Unit(found.unit, parse_strict="silent") if found.unit else None
-        flux, error = np.asarray(found.spectra[row], np.float64)
-        table = QTable({"wavelength": found.grid.wavelengths * units.AA})
-        for column, values in (("flux", flux), ("error", error)):
-            table[column] = values if unit is None else values * unit
-        table.meta = {"object_id": object_id, "block": name, "redshift": float(found.redshifts[row])}
-        return table
-    raise SessionError(f"there is no spectrum of {object_id}")

@@ -88,6 +88,10 @@ def test_spectra_take_part_are_kept_and_are_not_needed_afterwards(new_session, t
         again.spectrum("nobody")
     with pytest.raises(SessionError, match="has no spectra: make a session"):
         plain.spectrum(object_id)
+    beside.write_report(tmp_path / "r.html", ids=[object_id, next(iter(truth))], pages=True)
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<article") == 2
+    assert page.count("<h3>Spectrum sdss, redshift") == page.count("class=spectrum") == 1
     assert beside.check().damaged == ()
 
 

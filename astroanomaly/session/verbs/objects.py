@@ -9,7 +9,7 @@ from astroanomaly.arguments import as_text, as_whole
 from astroanomaly.records import Progress
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.similarity import feature_map, similar
-from astroanomaly.session.spectra import spectrum
+from astroanomaly.session.stored_spectra import spectrum
 
 if TYPE_CHECKING:
     from astropy.table import QTable

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bokeh.models import (
     ColumnDataSource,
+    Div,
     HoverTool,
     LabelSet,
     NumericInput,
@@ -79,7 +81,8 @@ class SpectrumPlot:
         )
         self.mark.on_change("active", lambda attr, old, new: self._draw_lines())
         self.redshift.on_change("value", lambda attr, old, new: self._draw_lines())
-        self.tools = Row(self.block, self.mark, self.redshift, spacing=6)
+        self.words = Div(disable_math=True, name="spectrum_words", margin=(8, 5, 5, 5))
+        self.tools = Row(self.block, self.mark, self.redshift, self.words, spacing=6)
 
     def __bool__(self) -> bool:
         return bool(self._folders)
@@ -102,14 +105,16 @@ class SpectrumPlot:
         found = self._open[name]
         row = found.row(object_id)
         if row < 0:
-            self.source.data, self.figure.title.text = dict(_EMPTY), f"{name}: no spectrum of this object"
+            self.source.data = dict(_EMPTY)
+            self.words.text = f"<span class=muted>{escape(name)}: no spectrum of this object</span>"
             self.redshift.value = None
             self._draw_lines()
             return ""
         flux, deviation = np.asarray(found.spectra[row], np.float64)
         wavelength = found.grid.wavelengths
         self.source.data = {"wavelength": wavelength, "flux": flux, "low": flux - deviation, "high": flux + deviation}
-        self.figure.title.text = f"{name}: flux in {found.unit}" if found.unit else name
+        unit = f", flux in {escape(found.unit)}" if found.unit else ""
+        self.words.text = f"<span class=muted>{escape(name)}{unit}</span>"
         self._frame(wavelength, flux)
         z = float(found.redshifts[row])
         self.redshift.value = round(z, 5) if np.isfinite(z) else None
