@@ -8,15 +8,13 @@ import numpy as np
 
 from astroanomaly.figures.axes import dress_axes, line_style
 from astroanomaly.figures.canvas import checked_path, new_figure, save
+from astroanomaly.tables.spectra import flux_range
 
 __all__ = ["spectrum_figure"]
 
-_PERCENTILES = (0.5, 99.5)
-_MARGIN = 0.12  # above and below, of what is between them
-
 
 def spectrum_figure(
-    wavelength: np.ndarray, flux: np.ndarray, error: np.ndarray, path: str | Path, *, unit: str = "", title: str = ""
+    wavelength: np.ndarray, flux: np.ndarray, error: np.ndarray, path: str | Path, title: str = ""
 ) -> None:
     """Draw a spectrum.
 
@@ -28,8 +26,8 @@ def spectrum_figure(
         ``(n,)`` in one unit, NaN where unknown.
     path
         ``.png``, ``.svg`` or ``.pdf``.
-    unit, title
-        Unit of the flux, and what stands above; taken literally.
+    title
+        What stands above, taken literally.
 
     Raises
     ------
@@ -43,11 +41,9 @@ def spectrum_figure(
     axes = figure.add_subplot()
     axes.fill_between(wavelength, flux - error, flux + error, color="#C8CDD4", linewidth=0, step="mid")
     axes.plot(wavelength, flux, drawstyle="steps-mid", **{**line_style(0), "linewidth": 0.8})
-    known = np.isfinite(flux)
-    if known.any():
-        low, high = np.percentile(flux[known], _PERCENTILES)
-        margin = _MARGIN * (high - low) or 1.0
-        axes.set_ylim(low - margin, high + margin)
-        axes.set_xlim(wavelength[known][0], wavelength[known][-1])
-    dress_axes(axes, "wavelength as observed (Angstrom)", f"flux ({unit})" if unit else "flux", title)
+    axes.set_ylim(*flux_range(flux))
+    known = wavelength[np.isfinite(flux)]
+    if len(known) > 1:
+        axes.set_xlim(known[0], known[-1])
+    dress_axes(axes, "wavelength as observed (Angstrom)", "flux", title)
     save(figure, path)

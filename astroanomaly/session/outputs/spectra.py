@@ -33,11 +33,13 @@ def _figure(session: SessionFolder, object_id: str, name: str) -> str:
         table = spectrum(session, object_id, name)
     except SessionError:  # there is none of this object
         return ""
-    flux = table["flux"]
-    plain = [np.asarray(getattr(table[column], "value", table[column])) for column in ("wavelength", "flux", "error")]
+    wavelength, flux, error = (
+        np.asarray(getattr(table[column], "value", table[column])) for column in ("wavelength", "flux", "error")
+    )
+    unit = getattr(table["flux"], "unit", None)
     with tempfile.TemporaryDirectory(prefix="astroanomaly-") as folder:
         path = Path(folder) / "spectrum.png"
-        spectrum_figure(*plain, path, unit=str(getattr(flux, "unit", None) or ""))
+        spectrum_figure(wavelength, flux, error, path, f"flux in {unit}" if unit else "")
         data = base64.b64encode(path.read_bytes()).decode("ascii")
     redshift = table.meta["redshift"]
     told = f", redshift {redshift:.5g}" if np.isfinite(redshift) else ""

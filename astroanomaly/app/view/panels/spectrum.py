@@ -24,6 +24,7 @@ from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.theme import ACCENT, INK, PALE, plot_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.learn.features.spectrum_files import SpectrumFile, has_spectra, open_spectra
+from astroanomaly.tables.spectra import flux_range
 
 __all__ = ["SpectrumPlot"]
 
@@ -34,8 +35,7 @@ _LINES = {  # vacuum, Angstrom; NIST Atomic Spectra Database
     "Na D": 5895.6, "[O I]": 6302.05, "Hα": 6564.61, "[S II]": 6725.48,
 }  # fmt: skip
 _TEXT_ROWS, _TEXT_SHARE = 3, 0.1  # names of lines stand in rows of this share of the height
-_PERCENTILES = (0.5, 99.5)
-_MARGIN = 0.12  # above and below, of what is between them
+_ROOM = 0.25  # above the spectrum, for the names of lines
 _EMPTY: dict[str, list[float]] = {"wavelength": [], "flux": [], "low": [], "high": []}
 _NO_LINES: dict[str, list[Any]] = {"x": [], "name": [], "y": [], "bottom": [], "top": []}
 
@@ -126,9 +126,8 @@ class SpectrumPlot:
         known = np.isfinite(flux)
         if not known.any():
             return
-        low, high = np.percentile(flux[known], _PERCENTILES)
-        margin = _MARGIN * (high - low) or 1.0
-        self.figure.y_range.update(start=float(low - margin), end=float(high + 3 * margin))
+        low, high = flux_range(flux)
+        self.figure.y_range.update(start=low, end=high + _ROOM * (high - low))
         self.figure.x_range.update(start=float(wavelength[known][0]), end=float(wavelength[known][-1]))
 
     def _draw_lines(self) -> None:
