@@ -19,6 +19,7 @@ from astroanomaly.figures import (
 )
 from astroanomaly.figures.canvas import DPI, new_figure, shorten, text_width, wrap_to_width
 from astroanomaly.figures.compass import draw_compass
+from astroanomaly.figures.spectra import flux_range
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import Compass
 
@@ -411,3 +412,12 @@ def test_a_spectrum_is_drawn(tmp_path):
     share = (peak - columns[0]) / (columns[-1] - columns[0])  # from 4501 Angstrom, where the spectrum begins
     assert abs(share - (6000 - 4501) / (9000 - 4501)) < 0.03
     assert len(np.flatnonzero(blue.any(axis=1))) > 0.4 * len(blue)
+
+
+def test_a_spectrum_is_drawn_with_its_lines_and_without_single_pixels():
+    flux = np.ones(500)
+    flux[100:104], flux[300], flux[400] = 9.0, 1000.0, np.nan
+    low, high = flux_range(flux)
+    assert 0 < low < 1
+    assert 9 < high < 11
+    assert flux_range(np.full(500, np.nan)) == (0.0, 1.0)

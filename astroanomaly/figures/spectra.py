@@ -8,9 +8,11 @@ import numpy as np
 
 from astroanomaly.figures.axes import dress_axes, line_style
 from astroanomaly.figures.canvas import checked_path, new_figure, save
-from astroanomaly.tables.spectra import flux_range
 
-__all__ = ["spectrum_figure"]
+__all__ = ["flux_range", "spectrum_figure"]
+
+_FEWEST_PIXELS = 16
+_MARGIN = 0.08  # above and below
 
 
 def spectrum_figure(
@@ -47,3 +49,20 @@ def spectrum_figure(
         axes.set_xlim(known[0], known[-1])
     dress_axes(axes, "wavelength as observed (Angstrom)", "flux", title)
     save(figure, path)
+
+
+def flux_range(flux: np.ndarray) -> tuple[float, float]:
+    """Return between which fluxes a spectrum is drawn: all of it, but for single pixels that are far out.
+
+    Parameters
+    ----------
+    flux
+        ``(n,)``, NaN where unknown.
+    """
+    known = flux[np.isfinite(flux)]
+    if len(known) < _FEWEST_PIXELS:
+        return (0.0, 1.0)
+    steady = np.median(np.stack([known[:-2], known[1:-1], known[2:]]), axis=0)  # of three neighbours: lines are wider
+    low, high = float(steady.min()), float(steady.max())
+    margin = _MARGIN * (high - low) or 1.0
+    return low - margin, high + margin

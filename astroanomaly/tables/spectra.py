@@ -20,7 +20,7 @@ from astroanomaly.tables.read import column_texts, read_table
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["MOST_PIXELS", "Piece", "Spectrum", "flux_range", "read_spectra"]
+__all__ = ["MOST_PIXELS", "Piece", "Spectrum", "read_spectra"]
 
 MOST_PIXELS = 100_000  # of a spectrum
 _FEWEST_PIXELS = 16
@@ -35,7 +35,6 @@ _ERRORS = (
 _MASKS = ("mask",)  # others have bits that are mere notes, as and_mask of SDSS; what is bad has no weight there
 _REDSHIFTS = ("z", "redshift", "zspec", "z_spec")
 _DESI_IDS = ("targetid",)
-_MARGIN = 0.08  # above and below a spectrum that is drawn
 _MOST_LETTERS = 60  # of a unit
 _LONGEST_ANGSTROM = 1e10  # a metre
 _EXPECTED = (
@@ -122,23 +121,6 @@ def read_spectra(path: Path) -> Iterator[Spectrum]:
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
         said = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UnreadableError(f"{path} cannot be read as a spectrum: {said}; {_EXPECTED}") from error
-
-
-def flux_range(flux: np.ndarray) -> tuple[float, float]:
-    """Return between which fluxes a spectrum is drawn: all of it, but for single pixels that are far out.
-
-    Parameters
-    ----------
-    flux
-        ``(n,)``, NaN where unknown.
-    """
-    known = flux[np.isfinite(flux)]
-    if len(known) < _FEWEST_PIXELS:
-        return (0.0, 1.0)
-    steady = np.median(np.stack([known[:-2], known[1:-1], known[2:]]), axis=0)  # of three neighbours: lines are wider
-    low, high = float(steady.min()), float(steady.max())
-    margin = _MARGIN * (high - low) or 1.0
-    return low - margin, high + margin
 
 
 def _is_fits(path: Path) -> bool:

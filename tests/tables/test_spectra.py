@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from astroanomaly.errors import UnreadableError
-from astroanomaly.tables.spectra import MOST_PIXELS, flux_range, read_spectra
+from astroanomaly.tables.spectra import MOST_PIXELS, read_spectra
 from spectrum_files import SDSS_LOG_WAVELENGTHS, desi_arms, simulated, write_desi, write_sdss
 
 UNIT = "1e-17 erg / (Angstrom s cm2)"
@@ -194,12 +194,3 @@ def test_what_is_no_spectrum_is_refused_by_name(tmp_path, kind, says):
     with pytest.raises(UnreadableError, match=says) as caught:
         list(read_spectra(bad(tmp_path, kind)))
     assert "bad.fits" in str(caught.value)
-
-
-def test_a_spectrum_is_drawn_with_its_lines_and_without_single_pixels():
-    flux = np.ones(500)
-    flux[100:104], flux[300], flux[400] = 9.0, 1000.0, np.nan
-    low, high = flux_range(flux)
-    assert 0 < low < 1
-    assert 9 < high < 11
-    assert flux_range(np.full(500, np.nan)) == (0.0, 1.0)

@@ -23,8 +23,8 @@ from bokeh.models import (
 from astroanomaly.app.review.shared_state import SharedState
 from astroanomaly.app.view.theme import ACCENT, INK, PALE, plot_figure
 from astroanomaly.errors import AstroAnomalyError
+from astroanomaly.figures.spectra import flux_range
 from astroanomaly.learn.features.spectrum_files import SpectrumFile, has_spectra, open_spectra
-from astroanomaly.tables.spectra import flux_range
 
 __all__ = ["SpectrumPlot"]
 
