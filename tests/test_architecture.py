@@ -60,6 +60,7 @@ DOORS = {  # library -> where it may be imported
     "argparse": ("cli/",),
     "sqlite3": ("labels/database.py", "labels/digests.py"),
     "distributed": ("parallel/dask.py",),
+    "specutils": ("tables/spectra.py",),
     "fcntl": ("files/locks.py",),
 }
 _GIVEN = "it has been given a tensor, so torch is loaded already"
@@ -82,6 +83,7 @@ HEAVY = (
     "h5py",
     "pyarrow",
     "distributed",
+    "specutils",
 )
 CODE_RUNNERS = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 PLUGIN_DOORS = ("astroanomaly", "astroanomaly.cutting", "astroanomaly.fetch", "astroanomaly.sky")

@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from astroanomaly.errors import ConfigError, StorageError
-from astroanomaly.figures import contact_sheet, costs, learning_curves, performance_curves, training_curves
+from astroanomaly.figures import (
+    contact_sheet,
+    costs,
+    learning_curves,
+    performance_curves,
+    spectrum_figure,
+    training_curves,
+)
 from astroanomaly.figures.canvas import DPI, new_figure, shorten, text_width, wrap_to_width
 from astroanomaly.figures.compass import draw_compass
+from astroanomaly.figures.spectra import flux_range
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import Compass
 
@@ -391,3 +399,25 @@ def test_any_shape_of_pictures_fits(tmp_path_factory, n, columns, height, width)
     contact_sheet(np.full((n, height, width, 3), 77, np.uint8), ["id"] * n, path, columns=columns, cell=64)
     factor = max(1, round(64 / max(height, width)))
     assert has(pixels(path), (77, 77, 77)).sum() >= n * height * width * factor**2
+
+
+def test_a_spectrum_is_drawn(tmp_path):
+    wavelength = np.linspace(4000, 9000, 500)
+    flux = 1 + 4 * np.exp(-0.5 * ((wavelength - 6000) / 30) ** 2)
+    flux[:50] = np.nan
+    spectrum_figure(wavelength, flux, np.full(500, 0.1), tmp_path / "s.png", "flux in $x$ <erg>")
+    blue = has(pixels(tmp_path / "s.png"), (0, 114, 178))
+    columns = np.flatnonzero(blue.any(axis=0))
+    peak = columns[np.argmin(np.argmax(blue[:, columns], axis=0))]
+    share = (peak - columns[0]) / (columns[-1] - columns[0])  # from 4501 Angstrom, where the spectrum begins
+    assert abs(share - (6000 - 4501) / (9000 - 4501)) < 0.03
+    assert len(np.flatnonzero(blue.any(axis=1))) > 0.4 * len(blue)
+
+
+def test_a_spectrum_is_drawn_with_its_lines_and_without_single_pixels():
+    flux = np.ones(500)
+    flux[100:104], flux[300], flux[400] = 9.0, 1000.0, np.nan
+    low, high = flux_range(flux)
+    assert 0 < low < 1
+    assert 9 < high < 11
+    assert flux_range(np.full(500, np.nan)) == (0.0, 1.0)

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _PACKAGES = ("astroanomaly", "numpy", "astropy", "h5py", "torch", "timm", "scikit-learn", "reproject", "pluggy")
-_EXTRAS = {"openvino": "fast", "distributed": "dask", "pyarrow": "parquet", "s3fs": "cloud", "pyod": "pyod"}
+_EXTRAS = {
+    "openvino": "fast",
+    "distributed": "dask",
+    "pyarrow": "parquet",
+    "s3fs": "cloud",
+    "pyod": "pyod",
+    "specutils": "spectra",
+}
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:

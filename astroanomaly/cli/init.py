@@ -39,6 +39,11 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         help="numbers of each object to look at beside its image, from a table or .npz by object id; "
         "NAME:COLUMN,COLUMN=FILE takes these columns; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--spectra", action="append", default=[], metavar="NAME=FILES",
+        help="spectra of objects to look at beside their images: file, folder or quoted pattern; NAME:COLUMN=FILES "
+        "takes a catalogue column for what the spectra are called; may be repeated",
+    )  # fmt: skip
     add_label_flags(parser)
     set_flag(parser, "tune.iterations=50")
 
@@ -56,7 +61,8 @@ def _init(arguments: argparse.Namespace) -> None:
             label_options=label_options(arguments),
             audit=arguments.audit,
             start_from=arguments.start_from,
-            blocks=_blocks(arguments.block),
+            blocks=_named(arguments.block, "--block", "zoobot=embeddings.npz"),
+            spectra=_named(arguments.spectra, "--spectra", "sdss=spectra/"),
             progress=show,
         )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
@@ -71,14 +77,14 @@ def _init(arguments: argparse.Namespace) -> None:
     say(f"or:   astroanomaly train {arguments.session}")
 
 
-def _blocks(words: Sequence[str]) -> dict[str, str]:
+def _named(words: Sequence[str], flag: str, example: str) -> dict[str, str]:
     """Return the file of each block by its name, as `Session.create` takes them."""
     found: dict[str, str] = {}
     for word in words:
         name, equals, file = word.partition("=")
         if not (equals and name.strip() and file):
-            raise ConfigError(f"--block {word}: expected NAME=FILE, as in zoobot=embeddings.npz")
+            raise ConfigError(f"{flag} {word}: expected NAME=FILE, as in {example}")
         if name in found:
-            raise ConfigError(f"--block {name} is given twice: give each block a name of its own")
+            raise ConfigError(f"{flag} {name} is given twice: give each block a name of its own")
         found[name] = file
     return found

@@ -8,6 +8,7 @@ from astroanomaly.figures.curves import costs, learning_curves, performance_curv
 from astroanomaly.figures.injections import efficiency
 from astroanomaly.figures.rounds import CURVES, round_curves
 from astroanomaly.figures.sheets import contact_sheet
+from astroanomaly.figures.spectra import spectrum_figure
 
 __all__ = [
     "CURVES",
@@ -17,5 +18,6 @@ __all__ = [
     "learning_curves",
     "performance_curves",
     "round_curves",
+    "spectrum_figure",
     "training_curves",
 ]

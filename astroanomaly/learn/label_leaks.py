@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly.learn.features.blocks import block_values
+from astroanomaly.learn.features.spectrum_files import has_spectra
 from astroanomaly.records import NOMINAL, FeatureBlock, Labelled
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
 
-__all__ = ["telling_columns"]
+__all__ = ["leak_text", "telling_columns"]
 
 _MOST_CHANCE = 1e-3  # that one of the columns separates labels of as many objects if it says nothing of them
 
@@ -24,8 +25,9 @@ def telling_columns(
 ) -> Iterator[tuple[FeatureBlock, str]]:
     """Give the columns whose numbers separate nominal objects from all others perfectly.
 
-    Those that may well do so by chance, as with labels of three objects, are not given: of ``D`` columns without any
-    relation to the labels of ``a`` anomalies among ``n`` objects, one does so with a probability of 2 D / (n over a).
+    Those of spectra are not given, since they cannot be labels. Those that may well do so by chance, as with labels of
+    three objects, are not given either: of ``D`` columns without any relation to the labels of ``a`` anomalies among
+    ``n`` objects, one does so with a probability of 2 D / (n over a).
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def telling_columns(
     odd = np.array([label != NOMINAL for label, yes in zip(labelled.classes, there, strict=True) if yes], bool)
     total = sum(len(block.columns) for block in blocks)
     for block in blocks:
+        if has_spectra(block.folder):
+            continue
         for name, values in zip(block.columns, block_values(cache, block).get(ids).T, strict=True):
             known = np.isfinite(values)
             anomalies, nominal = values[known & odd], values[known & ~odd]
@@ -49,3 +53,11 @@ def telling_columns(
                 continue
             if anomalies.min() > nominal.max() or anomalies.max() < nominal.min():
                 yield block, name
+
+
+def leak_text(block: FeatureBlock, column: str) -> str:
+    """Return the warning of a column that separates the labels."""
+    return (
+        f"the column {column} of the block {block.name} separates the labels perfectly: if it is the label under "
+        "another name, start a session without it"
+    )

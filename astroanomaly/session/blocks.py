@@ -20,6 +20,7 @@ from astroanomaly.labels.truth_columns import truth_columns
 from astroanomaly.learn.features.block_files import write_block
 from astroanomaly.learn.features.block_options import BlockOptions
 from astroanomaly.learn.features.blocks import column_numbers
+from astroanomaly.learn.features.compare import TOGETHER
 from astroanomaly.learn.rankers.score_parts import IMAGE, OUTLIERS
 from astroanomaly.records import FeatureBlock
 from astroanomaly.tables.arrays import is_arrays, read_arrays
@@ -32,12 +33,22 @@ if TYPE_CHECKING:
 
     from astroanomaly.cache import Cache
 
-__all__ = ["BLOCKS", "COLUMNS", "GivenBlock", "catalog_block", "is_stored_block", "read_blocks", "stored_blocks"]
+__all__ = [
+    "BLOCKS",
+    "COLUMNS",
+    "GivenBlock",
+    "block_name",
+    "catalog_block",
+    "is_stored_block",
+    "read_blocks",
+    "said_of",
+    "stored_blocks",
+]
 
 BLOCKS = "blocks"  # folder of a session
 COLUMNS = "columns"  # name of the block of catalogue columns
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
-_TAKEN = (IMAGE, OUTLIERS, COLUMNS, "score", "object_id")
+_TAKEN = (IMAGE, OUTLIERS, COLUMNS, TOGETHER, "score", "object_id")
 _EXAMPLES = 3  # named in a message
 _MAX_NUMBERS = 16_384  # of an object in one block
 _MOST_LISTED = 8  # columns named in a message
@@ -138,19 +149,30 @@ def read_blocks(
     found = list(catalog_block(cache, config, classes))
     names = {one.block.name for one in found}
     for key, value in given.items():
-        name, _, columns = str(key).partition(":")
-        name = name.strip()
-        if not _NAME.fullmatch(name) or name in _TAKEN:
-            raise ConfigError(
-                f"the block {name!r}: expected a name of up to 40 letters, digits, - and _, other than "
-                f"{', '.join(_TAKEN)}"
-            )
-        if name in names:
-            raise ConfigError(f"there are two blocks {name!r}: give each a name of its own")
-        names.add(name)
+        name, columns = block_name(key, names)
         wanted = [text.strip() for text in columns.split(",") if text.strip()]
         found.append(_table_block(name, wanted, value, cache, config, classes))
     return found
+
+
+def block_name(key: str, taken: set[str]) -> tuple[str, str]:
+    """Return the name of a block that is given as ``NAME`` or ``NAME:MORE``, and what follows; it is taken then.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be, or is the name of another block.
+    """
+    name, _, more = str(key).partition(":")
+    name = name.strip()
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        raise ConfigError(
+            f"the block {name!r}: expected a name of up to 40 letters, digits, - and _, other than {', '.join(_TAKEN)}"
+        )
+    if name in taken:
+        raise ConfigError(f"there are two blocks {name!r}: give each a name of its own")
+    taken.add(name)
+    return name, more
 
 
 # ---------------------------------------------------------------------------------------------- columns of the cache
@@ -174,7 +196,7 @@ def catalog_block(cache: Cache, config: BlockOptions, classes: Sequence[str]) ->
     )
     _refuse_empty(list(columns), values, "the catalogue of the cache")
     block = FeatureBlock(COLUMNS, tuple(columns), tuple(units), weight=config.weight)
-    yield GivenBlock(block, tuple(_said(COLUMNS, list(columns), values, cache)))
+    yield GivenBlock(block, tuple(said_of(COLUMNS, list(columns), values, cache)))
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -199,7 +221,7 @@ def _table_block(
         raise CatalogError(f"block {name}: {where} has several rows about the object {repeated!r}, expected one")
     values, names = _numbers(table, columns, where)
     _refuse_empty(names, values[rows], where)
-    messages += _said(name, names, values[rows], cache, [objects[k] for k in rows])
+    messages += said_of(name, names, values[rows], cache, [objects[k] for k in rows])
     if left_out:
         messages.append(f"block {name}: no numbers for each object, and left out: {_listed(left_out)}")
     ids = [objects[k] for k in rows]
@@ -303,7 +325,7 @@ def _first_repeated(names: Sequence[str]) -> str:
     return next((name for name in names if name in seen or seen.add(name)), "")  # type: ignore[func-returns-value]
 
 
-def _said(
+def said_of(
     name: str, columns: Sequence[str], values: np.ndarray, cache: Cache, objects: Sequence[str] | None = None
 ) -> Iterator[str]:
     """Say what a block has, and of which objects it has nothing."""

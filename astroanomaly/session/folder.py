@@ -26,15 +26,17 @@ from astroanomaly.config import (
     replace_many,
     to_plain,
 )
-from astroanomaly.errors import CheckpointError, ConfigError, SessionError, StorageError, UnreadableError
+from astroanomaly.errors import ConfigError, SessionError, StorageError, UnreadableError
 from astroanomaly.files import as_path
 from astroanomaly.hookspecs import Ranker, RankerContext
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.options import LabelOptions
 from astroanomaly.labels.tables import ImportReport, import_labels
-from astroanomaly.learn.advice import Advice, look_at
+from astroanomaly.learn.advice import Advice
+from astroanomaly.learn.features.compare import Comparison
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.rankers.score_parts import IMAGE
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
@@ -49,6 +51,8 @@ from astroanomaly.session.caches import (
 )
 from astroanomaly.session.home import CONFIG_FILE, SessionHome, read_session, version_of
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
+from astroanomaly.session.seen import what_the_model_sees
+from astroanomaly.session.spectra import read_spectrum_blocks
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -101,6 +105,7 @@ class SessionFolder(SessionHome):
         audit: int = 0,
         start_from: str | Path | None = None,
         blocks: Mapping[str, str | Path | Table] | None = None,
+        spectra: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Self:
         """Make a session.
@@ -129,6 +134,9 @@ class SessionFolder(SessionHome):
             Numbers of each object that rankers on frozen features look at beside its image, by a name of your own: the
             path of a table, of an ``.npz`` with ids and embeddings, or an `astropy.table.Table`. The name
             ``"colours:g_r,r_i"`` takes these two columns; without columns all numbers are taken.
+        spectra
+            Spectra of objects, by a name of your own: file, folder or pattern, or a list of these. The name
+            ``"sdss:spec_file"`` takes that catalogue column of the cache for what the spectra are called.
         progress
             Called with a `Progress` after each batch of images that are looked at.
 
@@ -156,7 +164,9 @@ class SessionFolder(SessionHome):
         )
         seed = chosen["session"].seed
         beside = read_blocks(as_mapping(blocks, "blocks"), cache, chosen["blocks"], (NOMINAL, ANOMALY, *classes))
-        seen, own, ranker, advice, backbone = _what_the_model_sees(cache, chosen, classes, start_from, progress)
+        names = [one.block.name for one in beside]
+        beside += read_spectrum_blocks(as_mapping(spectra, "spectra"), cache, chosen["blocks"], names)
+        seen, own, ranker, advice, backbone = what_the_model_sees(cache, chosen, classes, start_from, progress)
         chosen["backbone"] = backbone
         content: dict[str, Any] = {
             "format": "astroanomaly-session",
@@ -321,45 +331,31 @@ class SessionFolder(SessionHome):
         drain(store.compute(first=ids, only=()))
         return store.get(ids)
 
-    def points(self, ids: Sequence[str], progress: Callable[[Progress], None] | None = None) -> np.ndarray:
-        """Frozen features on the scale of the survey: ``(n, D)`` float32 of length 1, to compare objects by.
+    def points(
+        self, ids: Sequence[str], progress: Callable[[Progress], None] | None = None, *, by: str = IMAGE
+    ) -> np.ndarray:
+        """Return what objects are compared by: ``(n, D)`` float32 points, of which like ones are near one another.
 
         Features are computed where they are missing, of the random sample too that the scale is measured on.
+
+        Parameters
+        ----------
+        ids
+            The objects.
+        progress
+            Called with a `Progress` while features are computed.
+        by
+            ``image``: frozen features on the scale of the survey, of length 1. The name of a block: its numbers on the
+            scale of the survey, NaN where nothing is known. ``together``: image and all blocks, each with the same
+            variance.
         """
         store = FeatureStore.of(self.cache, self.context)
-        seed, audit = self.context.seed, frozenset(self.labels.audit)
-        drain(store.compute(first=[*FeatureScaler.sample(store, seed, audit), *ids], only=()), progress)
-        return FeatureScaler.of(store, seed, audit).transform(store.get(ids))
-
-
-def _what_the_model_sees(
-    cache: Cache,
-    chosen: Mapping[str, Any],
-    classes: Sequence[str],
-    start_from: str | Path | None,
-    progress: Callable[[Progress], None] | None,
-) -> tuple[ModelInput, tuple[str, ...], str, tuple[Advice, ...], BackboneConfig]:
-    """Measure stretch and views on the cache, or take them, classes, layers and ranker from a checkpoint."""
-    backbone: BackboneConfig = chosen["backbone"]
-    own = (NOMINAL, ANOMALY, *(name for name in classes if name not in (NOMINAL, ANOMALY)))
-    if start_from is None:
-        seen, advice = look_at(cache, chosen["stretch"], chosen["input"], chosen["session"].seed, progress)
-        return seen, own, "", advice, backbone.chosen(seen.views)
-    from astroanomaly.learn.network.checkpoint import Checkpoint
-
-    checkpoint = Checkpoint.load(Path(start_from))
-    checkpoint.model_input.check(cache)
-    if classes and tuple(checkpoint.classes) != own:
-        raise CheckpointError(
-            f"{start_from} knows the classes {', '.join(checkpoint.classes)}, not {', '.join(own)}: "
-            "leave --classes out, or start without --from"
-        )
-    seen = checkpoint.model_input
-    if backbone.layers == "auto":
-        layers: Any = checkpoint.backbone.layers_of(seen.views)
-        backbone = dataclasses.replace(backbone, layers=layers)
-    views = Advice.on_views(seen.views, f"as in the checkpoint {start_from}")
-    return seen, tuple(checkpoint.classes), checkpoint.ranker, (views,), backbone
+        audit = frozenset(self.labels.audit)
+        if by not in (one.name for one in self.context.blocks):
+            drain(
+                store.compute(first=[*FeatureScaler.sample(store, self.context.seed, audit), *ids], only=()), progress
+            )
+        return Comparison(store, self.context, by, audit).get(ids)
 
 
 @contextlib.contextmanager

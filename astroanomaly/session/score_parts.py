@@ -9,7 +9,7 @@ import numpy as np
 
 from astroanomaly.errors import SessionError
 from astroanomaly.hookspecs import PartsRanker, Ranker
-from astroanomaly.learn.label_leaks import telling_columns
+from astroanomaly.learn.label_leaks import leak_text, telling_columns
 from astroanomaly.records import Labelled, drain
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder
@@ -62,8 +62,4 @@ def block_remarks(session: SessionFolder, ranker: Ranker, labelled: Labelled) ->
     shares = ranker.shares()
     yield f"scores rest on: {shares_text(shares)}", shares
     for block, column in telling_columns(session.cache, blocks, labelled):
-        yield (
-            f"the column {column} of the block {block.name} separates the labels perfectly: if it is the label under "
-            "another name, start a session without it",
-            {},
-        )
+        yield leak_text(block, column), {}

@@ -11,6 +11,7 @@ from astroanomaly.arguments import as_flag
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.verbs.completeness import CompletenessVerbs
 from astroanomaly.session.verbs.labels import LabelVerbs
+from astroanomaly.session.verbs.objects import ObjectVerbs
 from astroanomaly.session.verbs.outputs import OutputVerbs
 from astroanomaly.session.verbs.ranking import RankingVerbs
 from astroanomaly.session.verbs.upkeep import UpkeepVerbs
@@ -20,7 +21,7 @@ __all__ = ["Session"]
 _NOTEBOOK_MODULE = "astroanomaly.app.web.notebook"
 
 
-class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVerbs, SessionFolder):
+class Session(LabelVerbs, RankingVerbs, ObjectVerbs, CompletenessVerbs, OutputVerbs, UpkeepVerbs, SessionFolder):
     """A session: make one with `Session.create`, come back to it with `Session.open`.
 
     Attributes

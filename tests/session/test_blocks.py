@@ -219,3 +219,20 @@ def test_init_takes_blocks_and_says_what_they_are(sky, truth, telling, tmp_path,
     assert [block.name for block in Session.open(tmp_path / "s").context.blocks] == ["columns", "radio"]
     assert main([*words[:1], str(tmp_path / "t"), *words[2:], "--block", "radio"]) != 0
     assert "expected NAME=FILE" in capsys.readouterr().err
+
+
+def test_a_session_with_blocks_of_an_earlier_program_opens_and_trains(new_session, truth, telling):
+    session = labelled(new_session(computed=True, blocks={"radio": telling}), truth)
+    session.train("probe")
+    file = session.path / "session.toml"
+    text = file.read_text()
+    assert "version = 3" in text
+    older = "\n".join(line for line in text.splitlines() if not line.startswith("redshift"))
+    assert older.count("\n") < text.count("\n")
+    file.write_text(older)
+    again = Session.open(session.path)
+    assert again.settings["blocks"]["redshift"] == ""
+    np.testing.assert_array_equal(again.score_parts(list(truth))["radio"], session.score_parts(list(truth))["radio"])
+    again.train("active-search")
+    with pytest.raises(SessionError, match="has no spectra"):
+        again.spectrum(next(iter(truth)))

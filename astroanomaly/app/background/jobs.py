@@ -22,9 +22,8 @@ from astroanomaly.config import to_plain
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.hookspecs import Ranker
 from astroanomaly.learn.engine.device import tune_allocator
-from astroanomaly.learn.features.projection import plane
-from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.rankers.score_parts import IMAGE
 from astroanomaly.records import Progress
 
 if TYPE_CHECKING:
@@ -50,10 +49,11 @@ class ColdScores:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """Objects as points of a plane, ``(n, 2)``: similar objects are near one another."""
+    """Objects as points of a plane, ``(n, 2)``: objects that are similar by something are near one another."""
 
     ids: list[str]
     points: np.ndarray
+    by: str = IMAGE
 
 
 class BackgroundJob:
@@ -285,10 +285,11 @@ def train(path: Path, ranker: str, options: dict[str, Any], received: Callable[[
 
 
 def map_features(
-    path: Path, method: str, labelled: list[str], received: Callable[[], list[Any]]
+    path: Path, method: str, by: str, labelled: list[str], received: Callable[[], list[Any]]
 ) -> Iterator[FeatureMap]:
-    """Project the features of a sample, and of some labelled objects, on a plane."""
+    """Project the points of a sample, and of some labelled objects, on a plane; see `Comparison` for what they are."""
     from astroanomaly.session.session import Session
+    from astroanomaly.session.similarity import on_a_plane
 
     session = Session.open(path)
     cache = session.cache
@@ -296,8 +297,5 @@ def map_features(
     rng = np.random.default_rng(0)
     known = [object_id for object_id in labelled if cache.find([object_id])[0] >= 0]
     ids = list(dict.fromkeys([*known[:_MAX_MAPPED], *cache.sample(_MAX_MAPPED, rng, session.labels.audit)]))
-    features = store.get(ids)
-    there = np.isfinite(features).all(axis=1)
-    ids = [object_id for object_id, yes in zip(ids, there, strict=True) if yes]
-    scaler = FeatureScaler.measure(features[there], store.widths)
-    yield FeatureMap(ids, plane(scaler.transform(features[there]), method))
+    found, points = on_a_plane(session, store, ids, method, by)
+    yield FeatureMap(found, points, by)

@@ -29,8 +29,11 @@ from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedStat
 from astroanomaly.config import to_plain
 from astroanomaly.errors import AstroAnomalyError, ConfigError, SessionError
 from astroanomaly.hookspecs import ImageRanker, InstantRanker, OutlierPriorRanker, PartsRanker
+from astroanomaly.learn.features.compare import Comparison
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.learn.label_leaks import leak_text, telling_columns
+from astroanomaly.learn.rankers.score_parts import IMAGE
 from astroanomaly.records import NOMINAL, Labelled, Progress
 from astroanomaly.session.export import ranker_origin
 from astroanomaly.session.instant import instant_ranker
@@ -42,7 +45,6 @@ _TICK_S = 0.4  # ticks that come sooner after the last do nothing
 _DEBOUNCE_S = 0.4  # the probe is fitted when no verdict came for so long
 _MAX_WAIT_S = 3.0  # or when the last fit began so long ago
 _FEATURE_GROWTH = 1.25  # features have to grow by this factor before the probe is fitted again for their sake
-_ROWS_PER_CHUNK = 256  # rows compared together: they stay in the processor's own memory meanwhile
 _NEW_CACHES_MESSAGE = "the session has new caches: restart the server"
 _AnswerT = TypeVar("_AnswerT")
 _log = logging.getLogger(__name__)
@@ -75,6 +77,8 @@ class Learner:
         What the probe was last fitted on, in words; empty before, and again when there are no labels on both sides.
     seconds
         How long that took, ranking included.
+    problem, warning
+        Why it could not be fitted, and what to know of the numbers beside the image; empty most of the time.
     training
         The latest training, or None.
     writer
@@ -89,7 +93,7 @@ class Learner:
         self.computed = 0
         self.fitted_on = ""
         self.seconds = 0.0
-        self.problem = ""
+        self.problem = self.warning = ""
         self.training: BackgroundJob | None = None
         self.map: FeatureMap | None = None
         self.map_job: BackgroundJob | None = None
@@ -211,6 +215,8 @@ class Learner:
                 described = f"{len(pairs)} verdicts"
                 self.seconds = time.monotonic() - started
                 self._probe = probe
+                leaks = telling_columns(shared.cache, shared.session.context.blocks, chosen)
+                self.warning = " ".join(leak_text(*one) for one in leaks)
                 now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
                 counts = Counter(chosen.classes)
                 options = to_plain(probe.options)
@@ -218,7 +224,7 @@ class Learner:
                 self._publish(PROBE, np.concatenate(scores), described, origin)
                 self.fitted_on = described  # last: who sees it may look at the scores
             else:  # undone, or not there yet
-                self.fitted_on, self._probe = "", None
+                self.fitted_on, self.warning, self._probe = "", "", None
                 shared.withdraw(PROBE)
             self.problem = _NEW_CACHES_MESSAGE if self.problem == _NEW_CACHES_MESSAGE else ""
         except AstroAnomalyError as error:
@@ -276,27 +282,18 @@ class Learner:
             raise ConfigError("features are not there yet: try again in a moment")
         return np.nan_to_num(self._scaler.transform(self._store.get(ids)))
 
-    def nearest(self, object_id: str, n: int) -> list[str]:
-        """Return the objects whose features are most like those of one object, itself first.
+    def nearest(self, object_id: str, n: int, by: str = IMAGE) -> list[str]:
+        """Return the objects that are most like one, itself first, by the image, by a block or by all together.
 
         Raises
         ------
         ConfigError
-            If there are no features yet.
+            If there are no features yet, or nothing is known of it in the block.
         """
-        store, points = self._store, self._scaler
-        if store is None or points is None or not np.isfinite(store.get([object_id])).all():
+        if self._store is None or self._scaler is None:
             raise ConfigError(f"the features of {object_id} are not computed yet: try again in a moment")
-        wanted = self._vectors([object_id])[0]
-        similarity = []
-        for shard in self.shared.cache.shards:
-            rows = store.shard(shard.uuid)
-            for start in range(0, len(shard), _ROWS_PER_CHUNK):
-                similarity.append(points.transform(rows[start : start + _ROWS_PER_CHUNK]) @ wanted)
-        whole = np.nan_to_num(np.concatenate(similarity), nan=-2.0)
-        whole[self.shared.cache.rows(sorted(self.shared.audit))] = -2.0
-        best = np.argsort(-whole, kind="stable")[:n]
-        return self.shared.cache.ids_at(best[whole[best] > -2])
+        audit, context = frozenset(self.shared.audit), self.shared.session.context
+        return Comparison(self._store, context, by, audit, self._scaler).nearest(object_id, n, audit)
 
     def saliency(self, object_id: str, by: str = LATEST) -> np.ndarray:
         """``(height, width)``: what an object's score rests on, the live probe's or that of the latest round.
@@ -342,8 +339,10 @@ class Learner:
             return parts_text({name: table[name] for name in table.colnames[2:]})
         return ""
 
-    def map_features(self, method: str) -> None:
+    def map_features(self, method: str, by: str = IMAGE) -> None:
         """Start to draw a feature map, ``neighbours`` or ``principal``, unless that is being done.
+
+        ``by`` is what objects are compared by, as in `nearest`.
 
         Raises
         ------
@@ -355,7 +354,7 @@ class Learner:
         if self.computed < 10:
             raise ConfigError("there are too few features for a map yet: try again in a moment")
         labelled = [i for i, o in self.shared.consensus.current().items() if o.label and i not in self.shared.audit]
-        self.map_job = BackgroundJob("feature map", map_features, self.shared.session.path, method, labelled)
+        self.map_job = BackgroundJob("feature map", map_features, self.shared.session.path, method, by, labelled)
 
     # -------------------------------------------------------------------------------------------------------- training
 

@@ -13,7 +13,7 @@ from astroanomaly.cache.file_digest import NPY_ERRORS, append_digest, look_at_np
 from astroanomaly.errors import DamagedError
 from astroanomaly.files import write_json
 
-__all__ = ["DESCRIPTION", "BlockFile", "open_block", "write_block"]
+__all__ = ["DESCRIPTION", "BlockFile", "describe_block", "open_array", "open_block", "open_ids", "write_block"]
 
 DESCRIPTION = "block.json"
 _IDS, _VALUES = "ids.npy", "values.npy"
@@ -87,18 +87,39 @@ def open_block(folder: Path, width: int) -> BlockFile:
     DamagedError
         If they are not there, or not what they should be.
     """
-    what = "the description of a block of numbers"
-    read_signed_json(folder / DESCRIPTION, _FORMAT, _VERSION, what, error=DamagedError, remedy=_REMEDY)
-    arrays = []
-    for name in (_IDS, _VALUES):
-        try:
-            look_at_npy(folder / name)
-            arrays.append(np.load(folder / name, mmap_mode="r", allow_pickle=False))
-        except (OSError, *NPY_ERRORS) as error:
-            raise DamagedError(f"{folder / name} cannot be read: {error}; {_REMEDY}") from error
-    ids, values = arrays
-    if ids.ndim != 1 or ids.dtype.kind != "S" or values.shape != (len(ids), width) or values.dtype != np.float32:
+    describe_block(folder)
+    ids, values = open_ids(folder), open_array(folder / _VALUES)
+    if values.shape != (len(ids), width) or values.dtype != np.float32:
         raise DamagedError(f"{folder} is damaged: ids and values do not fit together; {_REMEDY}")
+    return BlockFile(ids, values)
+
+
+def describe_block(folder: Path) -> dict[str, Any]:
+    """Return what is kept of where the values of a block are from, checked as `open_block` does."""
+    what = "the description of a block of numbers"
+    return read_signed_json(folder / DESCRIPTION, _FORMAT, _VERSION, what, error=DamagedError, remedy=_REMEDY)
+
+
+def open_ids(folder: Path) -> np.ndarray:
+    """``(m,)`` object ids of a block in UTF-8, rising, at least one, memory-mapped; checked as `open_block` does."""
+    ids = open_array(folder / _IDS)
+    if ids.ndim != 1 or ids.dtype.kind != "S":
+        raise DamagedError(f"{folder} is damaged: its ids are none; {_REMEDY}")
     if not len(ids):
         raise DamagedError(f"{folder} is damaged: it has no values; {_REMEDY}")
-    return BlockFile(ids, values)
+    return ids
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Memory-map an array file of a block.
+
+    Raises
+    ------
+    DamagedError
+        If it is not there, or not what it should be.
+    """
+    try:
+        look_at_npy(path)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, *NPY_ERRORS) as error:
+        raise DamagedError(f"{path} cannot be read: {error}; {_REMEDY}") from error

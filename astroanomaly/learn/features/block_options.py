@@ -16,6 +16,10 @@ class BlockOptions:
 
     columns: tuple[str, ...] = option((), "catalogue columns of the caches, as in mag_g,petro_rad; empty: none")
     weight: float = option(1.0, "how strongly blocks of numbers count, in units of what is safe with few labels")
+    redshift: str = option(
+        "", "catalogue column of redshifts by which spectra are compared in the rest frame; own: those in their files; "
+        "empty: as observed"
+    )  # fmt: skip
     allow_truth: bool = option(False, "take columns that look like the class of an object too")
 
     def __post_init__(self) -> None:

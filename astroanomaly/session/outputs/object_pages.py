@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,12 @@ def anchor(number: int) -> str:
 
 
 def object_pages(
-    cache: Cache, table: QTable, known: Sequence[KnownIn], display: Display | None, palette: Palette
+    cache: Cache,
+    table: QTable,
+    known: Sequence[KnownIn],
+    display: Display | None,
+    palette: Palette,
+    spectra: Callable[[str], str] | None = None,
 ) -> Iterator[str]:
     """Give a page of HTML for each of a catalogue's objects, as part of a report.
 
@@ -52,6 +57,8 @@ def object_pages(
         What catalogues and services know of the objects.
     display, palette
         How the colour pictures look, as in `Painter.paint`; bands have its stretch and orientation, in grey.
+    spectra
+        Gives the HTML of the spectra of an object; None: there are none.
     """
     how = display or cache.pictures.usual_display
     bands = cache.bands[:_MOST_BANDS] if len(cache.bands) > 1 else ()
@@ -64,7 +71,8 @@ def object_pages(
         turned = cache.pictures.compasses(ids, how, _LARGEST_PX)
         for place, (row, compass) in enumerate(zip(rows, turned, strict=True)):
             pictures = [(name, images[place]) for name, images in zip(names, painted, strict=True)]
-            yield _page(start + place, row, pictures, compass, known)
+            drawn = spectra(ids[place]) if spectra else ""
+            yield _page(start + place, row, pictures, compass, known, drawn)
 
 
 def _page(
@@ -73,6 +81,7 @@ def _page(
     pictures: Sequence[tuple[str, np.ndarray]],
     compass: Compass | None,
     known: Sequence[KnownIn],
+    spectra: str,
 ) -> str:
     ra, dec = float(row["ra"].value), float(row["dec"].value)
     (name,) = designations(np.array([ra]), np.array([dec]))
@@ -83,7 +92,8 @@ def _page(
     found = " · ".join(f'<a href="{escape(to)}">{text}</a>' for text, to in links(ra, dec, field))
     return (
         f'<article id="{anchor(number)}"><h2>{title}</h2><p class=muted>{place}</p><div class=bands>{figures}</div>'
-        f"{_said(row)}{_crossmatches(known, str(row['object_id']))}<h3>Catalogue</h3><table>{_columns(row)}</table>"
+        f"{spectra}{_said(row)}{_crossmatches(known, str(row['object_id']))}<h3>Catalogue</h3>"
+        f"<table>{_columns(row)}</table>"
         f"<p><small>{found}</small></p></article>\n"
     )
 

@@ -22,6 +22,7 @@ from astroanomaly.session.outputs.cutouts import write_cutouts_of
 from astroanomaly.session.outputs.footprint import Footprint, write_footprint
 from astroanomaly.session.outputs.methods import MethodText, methods, write_methods
 from astroanomaly.session.outputs.report import write_report
+from astroanomaly.session.outputs.spectra import spectra_html
 from astroanomaly.session.outputs.stored_ranking import write_ranking
 from astroanomaly.session.reproduce import TOLERANCE, Reproduction, reproduce_steps
 from astroanomaly.session.score_table import export_scores
@@ -203,7 +204,8 @@ class OutputVerbs(SessionFolder):
             self.cache, table, place, heading,
             display=usual_display(self), completeness=completeness_html(self),
             method=methods(self).html if self.is_scored else "", pages=as_flag(pages, "pages"),
-            known=read_known(self.path) if pages else (), overwrite=overwrite, progress=progress,
+            known=read_known(self.path) if pages else (), spectra=spectra_html(self) if pages else None,
+            overwrite=overwrite, progress=progress,
         )  # fmt: skip
         return table
 

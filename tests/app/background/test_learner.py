@@ -17,6 +17,7 @@ from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.exports import catalogue
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE, SharedState
 from astroanomaly.errors import ConfigError, SessionError
+from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.records import Progress
 
 
@@ -235,6 +236,26 @@ def test_a_page_is_told_what_a_score_is_due_to(started, tiny):
     assert learner.explain(ids[20])[1] == ""
 
 
+def test_what_a_score_of_the_latest_round_is_due_to_takes_one_fit(started, tiny, monkeypatch):
+    beside = {"settings": tiny | {"blocks": {"columns": ["mag_g", "r50"]}}}
+    shared, learner = started(background=False, computed=True, **beside)
+    ids = list(shared.cache.ids)
+    shared.session.label(ids[:3], "anomaly")
+    shared.session.label(ids[3:9], "nominal")
+    Session.open(shared.session.path).train("probe")
+    wait_for(learner, lambda: learner.fitted_on == "9 verdicts")
+    fitted, fit = [], Probe.fit
+
+    def counted(self, *given, **more):
+        fitted.append(self)
+        yield from fit(self, *given, **more)
+
+    monkeypatch.setattr(Probe, "fit", counted)
+    learner.explain(ids[20])
+    learner.explain(ids[21])
+    assert len(fitted) == 1
+
+
 def test_a_training_that_fails_says_why_and_leaves_the_last_round(started):
     shared, learner = started(background=False)
     ids = list(shared.cache.ids)
@@ -282,7 +303,7 @@ def test_a_killed_process_is_told_from_one_that_is_done(new_session):
 @pytest.mark.parametrize("method", ["neighbours", "principal"])
 def test_a_feature_map_lays_like_beside_like(new_session, sky, method):
     session = new_session(computed=True)
-    (found,) = map_features(session.path, method, [str(session.cache.ids[0])], list)
+    (found,) = map_features(session.path, method, "image", [str(session.cache.ids[0])], list)
     assert isinstance(found, FeatureMap)
     assert sorted(found.ids) == sorted(session.cache.ids)
     assert found.points.shape == (len(found.ids), 2)

@@ -75,8 +75,9 @@ class Header:
             last = job.last
             parts.append(f"{last.stage} {last.done:,} / {last.total:,}" if last and last.total else "training starts")
         text = f"<span class=muted>{escape(' · '.join(parts))}</span>"
-        if learner.problem:
-            text += f" <span class=bad title='{escape(learner.problem, quote=True)}'>!</span>"
+        wrong = " ".join(filter(None, (learner.problem, "" if self.state.page.blind else learner.warning)))
+        if wrong:
+            text += f" <span class=bad title='{escape(wrong, quote=True)}'>!</span>"
         if self.progress.text != text:
             self.progress.text = text
 

@@ -29,6 +29,8 @@ from astroanomaly.app.review.shown_cutout import ShownCutout
 from astroanomaly.app.view.panels.auxiliary import AuxiliaryPictures
 from astroanomaly.app.view.panels.colour_bar import ColourBar
 from astroanomaly.app.view.panels.known import known_text
+from astroanomaly.app.view.panels.similar import Similar
+from astroanomaly.app.view.panels.spectrum import SpectrumPlot
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, pan_tools, plain_figure
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.imaging.class_marks import mark_style
@@ -115,8 +117,9 @@ class Inspector:
             placeholder="write a note, Enter saves it", width=_INFO_WIDTH_PX, name="note", css_classes=["aa-drop"]
         )
         self.note.on_change("value", lambda attr, old, new: act(lambda: self._note(new))())
-        self.similar = Button(label="similar objects", width=115)
-        self.similar.on_click(act(self._show_similar))
+        more = Similar(state, act, later, learner)
+        self.similar = more.button
+        self.spectrum = SpectrumPlot(state.shared)
         self.saliency = Toggle(label="saliency map", width=110)
         self.saliency.on_change("active", lambda attr, old, new: act(self._map_saliency)())
         self.reset_zoom = Button(label="reset zoom", width=90)
@@ -132,8 +135,8 @@ class Inspector:
         small = [*([] if single else self.figures[1:]), *self.planes.figures]
         self.bands = Row(*small, spacing=4, styles=_WRAP_STYLE)
         info = Column(
-            self.title, self.position, Row(self.copy, self.similar, spacing=6), self.links, self.known, self.note,
-            self.history, self.columns, self.reveal,
+            self.title, self.position, Row(self.copy, more.button, spacing=6), more.by, self.links, self.known,
+            self.note, self.history, self.columns, self.reveal,
             width=_INFO_WIDTH_PX + 30, sizing_mode="stretch_height", css_classes=["aa-scroll", "aa-zoom"], spacing=6,
             styles={"padding": "8px 10px"},
         )  # fmt: skip
@@ -141,7 +144,7 @@ class Inspector:
             Row(self.back, self.reset_zoom, self.saliency, spacing=6),
             Row(self.copy_pointed, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
             Row(main, self.bands, spacing=4, styles=_WRAP_STYLE, sizing_mode="stretch_width"),
-            self.colour_bar.root,
+            self.colour_bar.root, *([self.spectrum.tools, self.spectrum.figure] if self.spectrum else []),
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         for seen in (self.x_range, self.y_range):  # their ends come one after the other
@@ -155,13 +158,6 @@ class Inspector:
         if text.strip():
             self.state.note(text)
             self.note.value = ""
-
-    def _show_similar(self) -> None:
-        current = self.state.current
-        self.state.say(f"finding objects similar to {current} …")
-        self._later(
-            lambda found: self.state.show(found, f"like:{current}"), self.learner.nearest, current, self.state.page_size
-        )
 
     def _map_saliency(self) -> None:
         if not self.saliency.active:
@@ -247,6 +243,8 @@ class Inspector:
         self.readout.text = _POINTER_PLACEHOLDER
         self._fall = None
         self._draw_heat()
+        if self.spectrum and (problem := self.spectrum.show(current)):
+            self.state.say(problem, "error")
         self._arrange()
         self._paint()
         self._draw_compass()
@@ -276,9 +274,8 @@ class Inspector:
         bands = len(self.bands.children)
         aspect = layout.height / layout.width
         zoom = self.state.zoom
-        large, small, area = inspector_sizes(
-            bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, height - 72 * zoom - 16 - self.colour_bar.height
-        )
+        below = height - 72 * zoom - 16 - self.colour_bar.height - self.spectrum.height
+        large, small, area = inspector_sizes(bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, below)
         self.colour_bar.root.width = max(large, 240)
         for number, figure in enumerate((*self.figures, *self.planes.figures)):
             side = max(small, 40) if number else max(large, 80)

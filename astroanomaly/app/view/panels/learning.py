@@ -135,6 +135,8 @@ class Learning:
             lines.append("<span class=muted>fitted as soon as nominal objects and anomalies are labelled</span>")
         if learner.problem:
             lines.append(f"<span class=bad>{escape(learner.problem)}</span>")
+        if learner.warning:
+            lines.append(f"<span class=bad>{escape(learner.warning)}</span>")
         self.probe.text = "<br>".join(lines)
         self.compute.visible = learner.computed < total and not learner.computing
         history = learner.history()

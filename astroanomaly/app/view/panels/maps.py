@@ -30,6 +30,8 @@ from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.panels.scatter import Scatter
 from astroanomaly.app.view.theme import INK, PALE, plot_figure, view
 from astroanomaly.imaging.class_marks import mark_style
+from astroanomaly.learn.features.compare import comparisons
+from astroanomaly.learn.rankers.score_parts import IMAGE
 
 __all__ = ["Maps", "mollweide"]
 
@@ -115,6 +117,10 @@ class Maps:
             title="feature map", value="neighbours", width=170,
             options=[("neighbours", "t-SNE"), ("principal", "principal components (PCA)")],
         )  # fmt: skip
+        ways = comparisons(state.shared.session.context.blocks)
+        self.by = Select(
+            title="compared by", value=IMAGE, options=list(ways), width=130, visible=len(ways) > 1, name="map_by"
+        )
         self.make = Button(label="draw the feature map", width=160, name="feature_map")
         self.make.on_click(act(self._make))
         self.chosen = Button(
@@ -129,7 +135,7 @@ class Maps:
         self.scatter = Scatter(state, act, later, plot, self.points, self._describe, self._choose, self._mark)
         self.no_space = Div(disable_math=True, sizing_mode="stretch_both", name="no_feature_space")
         self.root = view(
-            Row(self.method, self.make, self.chosen, self.words, sizing_mode="stretch_width", spacing=8),
+            Row(self.method, self.by, self.make, self.chosen, self.words, sizing_mode="stretch_width", spacing=8),
             Div(text=_legend(state), disable_math=True, sizing_mode="stretch_width"),
             Row(
                 Column(near, self.scatter.root, sizing_mode="stretch_both", spacing=8),
@@ -210,7 +216,7 @@ class Maps:
         self._from_page = found
 
     def _make(self) -> None:
-        self.learner.map_features(str(self.method.value))
+        self.learner.map_features(str(self.method.value), str(self.by.value))
         self._tell()
 
     def update(self, dirty: set[str]) -> None:
@@ -221,7 +227,7 @@ class Maps:
         whole = len(self.state.shared.cache)  # for who waits here
         enough = _MIN_FEATURES if "view" in dirty else max(_MIN_FEATURES, whole)
         if learner.map_job is None and learner.computed >= enough:
-            learner.map_features(str(self.method.value))
+            learner.map_features(str(self.method.value), str(self.by.value))
         self._tell()
         if "view" in dirty:
             self._take_page()
@@ -312,7 +318,10 @@ class Maps:
         running = job is not None and job.state == "running"
         text = "<span class=muted>Drag a lasso around objects to select them.</span>"
         if found is not None:
-            text = f"<span class=muted>{len(found.ids):,} objects on the feature map; drag a lasso to select.</span>"
+            by = f", compared by {escape(found.by)}" if found.by != IMAGE else ""
+            text = (
+                f"<span class=muted>{len(found.ids):,} objects on the feature map{by}; drag a lasso to select.</span>"
+            )
         if running:
             text = "the feature map is being drawn …"
         elif job is not None and job.state == "failed":

@@ -1,0 +1,191 @@
+"""Spectra beside the image: read from their files, matched to the objects, and described by numbers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroanomaly.cache.object_tables import catalog_columns
+from astroanomaly.errors import AstroAnomalyError, CatalogError, UnreadableError
+from astroanomaly.learn.features.block_options import BlockOptions
+from astroanomaly.learn.features.blocks import column_numbers
+from astroanomaly.learn.features.spectra import SpectrumFeatures, SpectrumGrid, rest_frame, shifted
+from astroanomaly.learn.features.spectrum_files import write_spectra
+from astroanomaly.records import FeatureBlock
+from astroanomaly.session.blocks import BLOCKS, GivenBlock, block_name, said_of
+from astroanomaly.session.spectrum_matching import RADIUS_ARCSEC, KeptSpectra, SpectrumMatcher
+from astroanomaly.session.spectrum_reading import SpectrumOnGrid, each_on_grid, find_files, grid_of
+
+if TYPE_CHECKING:
+    from astroanomaly.cache import Cache
+
+__all__ = ["GivenSpectra", "read_spectrum_blocks"]
+
+OWN = "own"  # redshifts that are in the files of the spectra
+_LEARNT_FROM = 1000  # spectra, for the components
+_TOGETHER = 256  # spectra that are matched or described together
+_EXAMPLES = 3  # named in a message
+_REDSHIFTS = (-0.1, 30.0)  # that can be
+
+
+@dataclass(frozen=True, eq=False)
+class GivenSpectra(GivenBlock):
+    """A block of spectra that a new session gets.
+
+    Attributes
+    ----------
+    spectra
+        ``(m, 2, n)`` float32 flux and error of each id, NaN where unknown; mapped from a file.
+    redshifts
+        ``(m,)``, NaN where unknown.
+    """
+
+    spectra: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 0), np.float32))
+    redshifts: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def write(self, session: Path) -> None:
+        """Keep the numbers and the spectra in a session's folder."""
+        super().write(session)
+        write_spectra(session / BLOCKS / self.block.name, self.ids, self.spectra, self.redshifts)
+
+
+def read_spectrum_blocks(
+    given: Mapping[str, Any], cache: Cache, config: BlockOptions, taken: Sequence[str]
+) -> list[GivenSpectra]:
+    """Read the blocks of spectra of a new session.
+
+    Parameters
+    ----------
+    given
+        File, folder, pattern, or list of these, by the name of the block. ``NAME:COLUMN`` takes a catalogue column of
+        the cache for what the spectra of objects are called.
+    cache
+        The objects.
+    config
+        The settings of blocks.
+    taken
+        Names of other blocks.
+
+    Raises
+    ------
+    ConfigError
+        If a name or a wish cannot be.
+    CatalogError
+        If no spectrum is of an object, or there is no such column.
+    UnreadableError
+        If there is no file, or none that can be read.
+    """
+    names = set(taken)
+    found = []
+    for key, value in given.items():
+        name, column = block_name(key, names)
+        found.append(_block(name, column.strip(), value, cache, config))
+    return found
+
+
+def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOptions) -> GivenSpectra:
+    files = find_files(given, name)
+    grid = grid_of(files, name)
+    with contextlib.closing(KeptSpectra(grid, name)) as kept:
+        failed = _read(kept, SpectrumMatcher(cache, column, name), files)
+        if failed and len(failed) == len(files):
+            raise UnreadableError(f"block {name}: {failed[0]}")
+        if not kept.rows:
+            how = f"in the column {column!r}" if column else f"or by position within {RADIUS_ARCSEC:g} arcsec"
+            raise CatalogError(
+                f"block {name}: none of the {kept.seen} spectra in {len(files)} files is of an object of the cache: a "
+                f"spectrum is matched by its id or file name {how}. `{name}:COLUMN` takes a catalogue column of the "
+                "cache for what spectra are called"
+            )
+        ids, spectra = list(kept.rows), kept.spectra()
+    redshifts = _redshifts(config.redshift, kept, ids, cache)
+    columns, values = _described(spectra, redshifts, grid, rest=bool(config.redshift), name=name)
+    messages = [
+        f"block {name}: {len(ids)} spectra from {grid.shortest:.0f} to {grid.longest:.0f} Angstrom, "
+        f"{'in the rest frame' if config.redshift else 'as observed'}",
+        *said_of(name, columns, values, cache, ids),
+        *_remarks(kept, failed, len(files)),
+    ]
+    about = {
+        "name": name, "columns": columns, "objects": len(ids), "kind": "spectra", "files": len(files),
+        "source": files[0].name, "grid": [grid.shortest, grid.longest, grid.bins], "unit": kept.unit,
+        "redshift": config.redshift,
+    }  # fmt: skip
+    block = FeatureBlock(name, tuple(columns), ("",) * len(columns), weight=config.weight)
+    return GivenSpectra(block, tuple(messages), ids, values, about, spectra, redshifts)
+
+
+def _read(kept: KeptSpectra, matcher: SpectrumMatcher, files: Sequence[Path]) -> list[str]:
+    """Read the spectra of files, keep those of objects, and return why others cannot be read."""
+    failed: list[str] = []
+    waiting: list[SpectrumOnGrid] = []
+    for result in each_on_grid(kept.grid, files):
+        if isinstance(result, AstroAnomalyError):
+            failed.append(str(result))
+            continue
+        waiting += result
+        if len(waiting) >= _TOGETHER:
+            kept.take(waiting, matcher.find(waiting))
+            waiting = []
+    kept.take(waiting, matcher.find(waiting))
+    return failed
+
+
+def _remarks(kept: KeptSpectra, failed: Sequence[str], files: int) -> Iterator[str]:
+    """Say which spectra were left out."""
+    if failed:
+        some = "; ".join(failed[:_EXAMPLES])
+        yield f"block {kept.name}: {len(failed)} of {files} files cannot be read, and are left out: {some}"
+    if kept.seen > kept.matched:
+        yield f"block {kept.name}: {kept.seen - kept.matched} of {kept.seen} spectra are of no object of the cache"
+    if kept.matched > len(kept.rows):
+        yield (
+            f"block {kept.name}: {kept.matched - len(kept.rows)} spectra more are of objects that have one: of each "
+            "object that with the highest signal over noise is taken"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------- described
+
+
+def _redshifts(wish: str, kept: KeptSpectra, ids: Sequence[str], cache: Cache) -> np.ndarray:
+    """``(m,)`` redshifts of objects: of a catalogue column, else of the files; NaN where unknown."""
+    found = np.array(kept.redshifts)
+    if wish and wish != OWN:
+        column = catalog_columns(cache, [wish])[wish]
+        found = column_numbers(column, "", f"blocks.redshift: {wish!r}")[cache.rows(list(ids))]
+    with np.errstate(invalid="ignore"):
+        found = np.where((found > _REDSHIFTS[0]) & (found < _REDSHIFTS[1]), found, np.nan)
+    if wish and not np.isfinite(found).any():
+        raise CatalogError(
+            f"blocks.redshift={wish}: no object with a spectrum has a redshift there, and without it spectra cannot be "
+            "brought to the rest frame"
+        )
+    return found
+
+
+def _described(
+    spectra: np.ndarray, redshifts: np.ndarray, grid: SpectrumGrid, *, rest: bool, name: str
+) -> tuple[list[str], np.ndarray]:
+    """Describe spectra ``(m, 2, n)`` by numbers ``(m, D)`` float32 with names, NaN where unknown."""
+    target = rest_frame(grid, redshifts) if rest else grid
+
+    def on_target(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = [np.asarray(spectra[rows, k], np.float64) for k in (0, 1)]
+        flux, noise = (shifted(one, redshifts[rows], grid, target) for one in parts) if rest else parts
+        return flux, noise
+
+    count = len(spectra)
+    drawn = np.sort(np.random.default_rng(0).permutation(count)[:_LEARNT_FROM])
+    learnt = SpectrumFeatures.learn(target, *on_target(drawn))
+    rows = [np.arange(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
+    values = np.concatenate([learnt.transform(*on_target(some)) for some in rows])
+    there = np.isfinite(values).any(axis=0)
+    if not there.any():
+        raise CatalogError(f"block {name}: no spectrum covers a tenth of the wavelengths, and none can be described")
+    return [one for one, yes in zip(learnt.names, there, strict=True) if yes], values[:, there]
