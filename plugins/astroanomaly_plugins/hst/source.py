@@ -21,6 +21,8 @@ from astroanomaly import (
     CatalogError,
     ConfigError,
     CutoutBlock,
+    Download,
+    Fact,
     Failure,
     Layout,
     Plan,
@@ -31,21 +33,22 @@ from astroanomaly import (
 )
 from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
 from astroanomaly_plugins.hst.headers import UNIT
-from astroanomaly_plugins.hst.plan import Selection, plan_positions, plan_products
-from astroanomaly_plugins.hst.products import filter_name
+from astroanomaly_plugins.hst.plan import ProductPlanner, Selection, download_of_cutout
+from astroanomaly_plugins.hst.products import CELL_DEG, filter_name
 from astroanomaly_plugins.hst.reading import own_columns, read_cutouts, read_products
+from astroanomaly_plugins.shared.blocks import read_blocks
 from astroanomaly_plugins.shared.facts import band_fact, count_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import read_failures
-from astroanomaly_plugins.shared.options import PositionOptions
-from astroanomaly_plugins.shared.positions import read_positions
+from astroanomaly_plugins.shared.options import ArchiveOptions
 
 __all__ = ["HstOptions", "HstSource", "check_filters", "plan_files", "read_task", "register_sources"]
 
+_POSITIONS_PER_TASK = 64
 _COLLECTIONS = ("HAP", "HAP-MVM", "HST", "HLA")
 
 
 @dataclass(frozen=True)
-class HstOptions(PositionOptions):
+class HstOptions(ArchiveOptions):
     """Options of the source ``hst``."""
 
     size: str = option(
@@ -178,9 +181,9 @@ def plan_files(
     """
     if request.inputs:
         raise ConfigError(f"the source {name} takes no files, but {request.inputs[0]!r} was given: use --catalog FILE")
-    positions = read_positions(options)
+    blocks = read_blocks(options)
     bands = selection.filters
-    taken = sorted(set(positions.columns) & own_columns(bands))
+    taken = sorted(set(blocks.first.columns) & own_columns(bands))
     if taken:
         raise CatalogError(
             f"the catalogue's column {taken[0]!r} has the name of one that the source adds: rename it, or leave it "
@@ -197,23 +200,27 @@ def plan_files(
         "instruments": list(options.instruments),
         **({} if unit == UNIT else {"unit": unit}),
     }
-    if cut_there:
-        tasks, downloads = plan_positions(positions, payload)
-    else:
-        tasks, downloads = plan_products(positions, selection, payload)
     layout = Layout(bands=bands, height=height, width=width, dtype=options.dtype, units=(unit,) * len(bands))
-    rows = [task for task in tasks if task.payload["kind"] != "failures"]
-    shown = len(positions.placed) - sum(len(task) for task in rows)
-    facts = [
-        *positions.facts(without_an_image=shown),
+    said = [
         band_fact(dict.fromkeys(bands, ()), dict.fromkeys(bands, unit), f"filters, {options.via}"),
         scale_fact([options.pixel_scale]),
         size_fact((height, width), options.pixel_scale),
     ]
-    if not cut_there:
-        names = [task.key.removeprefix(f"{options.via}-") for task in rows]
-        facts.append(count_fact("products", names, [len(task) for task in rows]))
-    return Plan(tasks, layout, downloads, facts)
+    if cut_there:
+        tasks = blocks.tasks("hap", {**payload, "kind": "positions"}, CELL_DEG, _POSITIONS_PER_TASK)
+        return blocks.plan(tasks, layout, {"HAP cutouts": (1, download_of_cutout(payload))}, said)
+    planner = ProductPlanner(blocks, selection, payload)
+    downloads: list[Download] = []
+    facts: list[Fact] = []
+
+    def counted() -> Iterator[Task]:
+        yield from planner.tasks()
+        downloads[:] = planner.downloads
+        counts = planner.counts
+        facts[:] = [*blocks.facts(without_an_image=planner.without), *said]
+        facts.append(count_fact("products", list(counts), list(counts.values())))
+
+    return Plan(list(counted()) if blocks.whole else counted(), layout, downloads, facts)
 
 
 def read_task(task: Task) -> Iterator[CutoutBlock | Failure]:
