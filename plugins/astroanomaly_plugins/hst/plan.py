@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from astroanomaly import Download, FetchError, Task, fetch
-from astroanomaly_plugins.hst import ehst, mast
+from astroanomaly_plugins.hst import datalabs, ehst, mast
 from astroanomaly_plugins.hst.products import (
     Product,
     covers,
@@ -29,6 +29,7 @@ __all__ = ["ProductPlanner", "Selection", "download_of_cutout"]
 _log = logging.getLogger(__name__)
 _SEARCH_DEG = 0.2  # around a cell of the sky: some archives search by the middle of products, and mosaics are large
 _BYTES_PER_PIXEL = 8  # of a pixel and its weight
+_LOCATED = {"s3": "in the public bucket", "datalabs": "mounted here"}  # files that are looked for when a plan is made
 _HEADER_BYTES = 40_000  # of a product, about
 
 
@@ -175,7 +176,7 @@ class ProductPlanner:
             if found:
                 groups.setdefault(found[0].name, []).append(row)
             elif row in hidden:
-                failed[row] = "its products are not in the public bucket", "failed"
+                failed[row] = f"its products are not {_LOCATED[self._payload['via']]}", "failed"
             else:
                 failed[row] = "no image of these filters at the position", "no coverage"
             self.without += not found
@@ -197,7 +198,7 @@ class ProductPlanner:
         for each in sorted(products) if self._payload["exposures"] == "all" else [group.name]:
             if via == "s3":
                 self.downloads.append(_ranges(products[each], group.rows, self._payload["size"]))
-            elif each not in self._fetched:
+            elif via != "datalabs" and each not in self._fetched:
                 self.downloads.append(Download(each, 1, products[each].nbytes))
                 self._fetched.add(each)
         plain = [products[each].plain for each in names]
@@ -221,7 +222,7 @@ def _candidates(
     def ask(number: int) -> list[Product]:
         _, center, radius = circles[number]
         reach = round(radius + _SEARCH_DEG + margin, 4)
-        if via != "esa":
+        if via not in ("esa", "datalabs"):
             return mast.find_products(center, reach, selection.for_mast, selection.kinds)
         return ehst.find_products(center, reach, selection.for_esa)
 
@@ -231,9 +232,10 @@ def _candidates(
             if isinstance(products, FetchError):
                 raise products
             found[number] = unique_products(product for product in products if selection.takes(product))
+    addresses = [product.address for products in found.values() for product in products]
     paths: dict[str, str] = {}
-    if via == "s3":
-        paths = mast.locate([product.address for products in found.values() for product in products])
+    if via in _LOCATED:
+        paths = mast.locate(addresses) if via == "s3" else datalabs.find_mounted(addresses)
     held: dict[int, list[Product]] = {}
     hidden: set[int] = set()
     missing: set[str] = set()
@@ -241,15 +243,15 @@ def _candidates(
         rows = circles[number][0]
         for product in products:
             near = rows[covers(product, positions.ra[rows], positions.dec[rows])].tolist()
-            if via == "s3" and product.address not in paths:
+            if via in _LOCATED and product.address not in paths:
                 hidden.update(near)
                 missing.add(product.name)
                 continue
-            placed = replace(product, address=paths[product.address]) if via == "s3" else product
+            placed = replace(product, address=paths[product.address]) if via in _LOCATED else product
             for row in near:
                 held.setdefault(row, []).append(placed)
     for name in sorted(missing):
-        _log.warning("%s is not in the public bucket and is left out", name)
+        _log.warning("%s is not %s and is left out", name, _LOCATED[via])
     for known in held.values():
         known.sort(key=lambda product: (-product.exptime, product.name))
     _log.info(

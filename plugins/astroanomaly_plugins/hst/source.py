@@ -2,7 +2,8 @@
 
 * **Archives** (``--via``). ``mast``: MAST cuts out of the Hubble Advanced Products, one request for each object.
   ``s3``: only the pixels needed are read of MAST's products in the public bucket, anonymously. ``esa``: whole products
-  of the ESA Hubble Science Archive, fetched once each and cut here.
+  of the ESA Hubble Science Archive, fetched once each and cut here. ``datalabs``: these
+  files in place, on ESA Datalabs.
 * **Bands** are filters, in the order they are asked for. A product is believed by its header; where that clashes with
   its name or the archive's list, the object is a failure.
 * **Exposures.** ``all``: each exposure is a cutout of its own, ``<product>/<catalogue id>``; ``deepest``: the one with
@@ -57,17 +58,19 @@ class HstOptions(ArchiveOptions):
         convert=size_text,
     )
     bands: tuple[str, ...] = option(help="filters, each a band: F814W, or F606W,F814W", formerly=("filters",))
-    via: Literal["mast", "s3", "esa"] = option(
-        "mast", "mast: cutouts made by MAST; s3: parts of MAST's public files; esa: whole files of the ESA archive"
+    via: Literal["mast", "s3", "esa", "datalabs"] = option(
+        "mast",
+        "mast: cutouts made by MAST; s3: parts of MAST's public files; esa: whole files of the ESA archive; datalabs: "
+        "these files in place on ESA Datalabs",
     )
     instruments: tuple[str, ...] = option((), "instruments: ACS, ACS/WFC, WFC3/UVIS, WFC3/IR ...; default: all")
-    proposal: tuple[str, ...] = option((), "numbers of HST proposals; with s3 and esa; default: all")
+    proposal: tuple[str, ...] = option((), "numbers of HST proposals; with s3, esa and datalabs; default: all")
     date_from: str = option(
-        "", "first day on which a product may begin, as 2004-01-31; with s3 and esa", metavar="DATE"
+        "", "first day on which a product may begin, as 2004-01-31; with s3, esa and datalabs", metavar="DATE"
     )
-    date_to: str = option("", "last day on which a product may begin; with s3 and esa", metavar="DATE")
+    date_to: str = option("", "last day on which a product may begin; with s3, esa and datalabs", metavar="DATE")
     collections: tuple[str, ...] = option(
-        ("HAP",), "with s3 and esa: HAP (visits), HAP-MVM (sky cells), HST (pipeline), HLA (legacy archive)"
+        ("HAP",), "with s3, esa and datalabs: HAP (visits), HAP-MVM (sky cells), HST (pipeline), HLA (legacy archive)"
     )
     exposures: Literal["all", "deepest"] = option(
         "all", "all: every exposure of an object is a cutout of its own; deepest: the longest that shows it"
@@ -93,8 +96,8 @@ class HstOptions(ArchiveOptions):
             for flag, value in (("proposal", self.proposal), ("date-from", self.date_from), ("date-to", self.date_to)):
                 if value:
                     raise ConfigError(
-                        f"--{flag} needs --via s3 or --via esa: the mosaics that MAST cuts from combine all proposals "
-                        "and dates"
+                        f"--{flag} needs --via s3, --via esa or --via datalabs: the mosaics that MAST cuts from "
+                        "combine all proposals and dates"
                     )
 
 

@@ -281,7 +281,8 @@ def _shape(region: Any, path: Path) -> _Shape:
         middle = region.center.icrs
         ra, dec = float(middle.ra.deg), float(middle.dec.deg)
         inner = float(region.inner_radius.to_value("deg") if kind.startswith("CircleAnnulus") else 0)
-        outer = float(getattr(region, "outer_radius", getattr(region, "radius", None)).to_value("deg"))
+        largest: Any = region.outer_radius if kind.startswith("CircleAnnulus") else region.radius
+        outer = float(largest.to_value("deg"))
         if not 0 < outer <= _MAX_RADIUS_DEG:
             raise CatalogError(f"{path}: a circle of {outer:g} degrees: expected more than 0 and at most 90")
         return Patch(ra, dec, outer), _within(ra, dec, inner, outer)
