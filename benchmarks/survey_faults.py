@@ -46,7 +46,7 @@ def run(name, objects, share, seed, timeout_s):
     with serve(name, sky) as server, tempfile.TemporaryDirectory() as folder:
         server.slow_s = timeout_s + 0.4
         for number, kind in enumerate(_KINDS):
-            server.misbehave(kind, times=math.inf, share=share / len(_KINDS), seed=seed + number)
+            server.misbehave(kind, times=math.inf, share=share / len(_KINDS), seed=seed * len(_KINDS) + number)
         hasty = {
             "first_wait_s": 0.02,
             "longest_wait_s": 0.5,
