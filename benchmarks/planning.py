@@ -8,7 +8,6 @@ is made and written in a process of its own, up to the first cutout. What was ma
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -77,13 +76,19 @@ def make_catalogues(folder, objects, across, seed=0):
     (folder / "hats" / "hats.properties").write_text("hats_col_ra=ra\nhats_col_dec=dec\n")
 
 
+def memory_kb(name):
+    """Memory of this process, as Linux says: VmRSS now, VmHWM at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
 def plan(source, catalogue, out):
     """Make and write a plan, up to the first cutout; print what it took as JSON."""
     options = {"catalog": Path(catalogue), "size": "64", "bands": ("VIS",), "via": "datalabs"}
     if source == "hips":
         options = {"catalog": Path(catalogue), "size": "10arcsec", "survey": ("CDS/P/a",), "kind": "flux"}
     request = SourceRequest.of(source, options=options, fetch={"keep": f"{out}-kept"})
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory_kb("VmRSS")
     began, cpu = time.perf_counter(), time.process_time()
     steps = ingest_steps(request, out)
     for report in steps:
@@ -91,7 +96,7 @@ def plan(source, catalogue, out):
             break
     steps.close()
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = memory_kb("VmHWM")
     tiles = Counter()
     objects = tasks = 0
     last = None
