@@ -211,7 +211,8 @@ def plan_files(
     ]
     if cut_there:
         tasks = blocks.tasks("hap", {**payload, "kind": "positions"}, CELL_DEG, _POSITIONS_PER_TASK)
-        return blocks.plan(tasks, layout, {"HAP cutouts": (1, download_of_cutout(payload))}, said)
+        each = {"HAP cutouts": (1, download_of_cutout(payload))}
+        return blocks.plan(tasks, layout, each, said, without_an_image=0)
     planner = ProductPlanner(blocks, selection, payload)
     downloads: list[Download] = []
     facts: list[Fact] = []

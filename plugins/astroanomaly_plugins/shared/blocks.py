@@ -119,7 +119,12 @@ class Blocks:
         return [*self.first.origin, object_fact(self.total, **known)]
 
     def plan(
-        self, tasks: Iterable[Task], layout: Layout, each: Mapping[str, tuple[int, int]], facts: Sequence[Fact]
+        self,
+        tasks: Iterable[Task],
+        layout: Layout,
+        each: Mapping[str, tuple[int, int]],
+        facts: Sequence[Fact],
+        **counts: int,
     ) -> Plan:
         """Make a plan that says how many objects there are, once all tasks are taken.
 
@@ -129,13 +134,15 @@ class Blocks:
             For every product, the requests and bytes of an object.
         facts
             What else is said.
+        **counts
+            As `object_fact` takes them.
         """
         said: list[Fact] = []
         downloads: list[Download] = []
 
         def count() -> None:
             placed = self.total - self.unplaced
-            said[:] = [*self.facts(), *facts]
+            said[:] = [*self.facts(**counts), *facts]
             downloads[:] = [Download(name, placed * n, placed * nbytes) for name, (n, nbytes) in each.items()]
 
         def counted() -> Iterator[Task]:
