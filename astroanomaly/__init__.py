@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from astroanomaly.session.session import Session
     from astroanomaly.tables.catalog import Catalog, read_catalog
     from astroanomaly.tables.given import GivenTable, given_catalog
-    from astroanomaly.tables.hats import Area, is_hats
+    from astroanomaly.tables.hats import Area, HatsPart, hats_parts, is_hats
     from astroanomaly.tables.hdf5 import hdf5_links, open_hdf5
     from astroanomaly.tables.names import NameMatcher
     from astroanomaly.tables.parquet import open_parquet
@@ -80,7 +80,7 @@ _HOMES = {
     "tables.catalog": ("Catalog", "read_catalog"),
     "tables.given": ("GivenTable", "given_catalog"),
     "tables.names": ("NameMatcher",),
-    "tables.hats": ("Area", "is_hats"),
+    "tables.hats": ("Area", "HatsPart", "hats_parts", "is_hats"),
     "tables.hdf5": ("hdf5_links", "open_hdf5"),
     "tables.parquet": ("open_parquet",),
     "tables.read": ("read_texts",),
@@ -165,6 +165,7 @@ __all__ = [
     "FootprintError",
     "GivenTable",
     "Grid",
+    "HatsPart",
     "Integrity",
     "LabelError",
     "Labelled",
@@ -195,6 +196,7 @@ __all__ = [
     "advise",
     "each_watched",
     "given_catalog",
+    "hats_parts",
     "hdf5_links",
     "hookimpl",
     "ingest",

@@ -1,8 +1,9 @@
 """Nothing is lost of 1,000 positions while the service of a survey fails now and then.
 
 ``python benchmarks/survey_faults.py legacy panstarrs skymapper``: a local server speaks the protocol of each survey. Of
-its answers, 5 % are faults drawn at random, time-outs included. It prints what came of the positions, and how many
-requests that took. Nothing is kept.
+its answers, 5 % are faults drawn at random, time-outs included. It prints what came of the positions, how many requests
+that took, how many of these answered with a fault, and how many were made without a need: more than the least and one
+for each fault. Nothing is kept.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def serve(name, sky):
     return {"legacy": LegacyServer, "panstarrs": PanstarrsServer}[name](sky)
 
 
-def run(name, objects, share, seed):
+def run(name, objects, share, seed, timeout_s):
     """Ingest from one survey and print what came of it."""
     source = _SOURCES[name]()
     sky = SurveySky(_BANDS, source.service.scale)
@@ -43,19 +44,28 @@ def run(name, objects, share, seed):
     ra, dec = sky.places(rng.uniform(20, 380, objects), rng.uniform(20, 280, objects))
     table = Table({"id": [f"o{number}" for number in range(objects)], "ra": ra, "dec": dec})
     with serve(name, sky) as server, tempfile.TemporaryDirectory() as folder:
-        server.slow_s = 1.0
+        server.slow_s = timeout_s + 0.4
         for number, kind in enumerate(_KINDS):
-            server.misbehave(kind, times=math.inf, share=share / len(_KINDS), seed=seed + number)
-        hasty = {"first_wait_s": 0.02, "longest_wait_s": 0.5, "timeout_s": 0.6, "requests": 8, "keep": f"{folder}/kept"}
+            server.misbehave(kind, times=math.inf, share=share / len(_KINDS), seed=seed * len(_KINDS) + number)
+        hasty = {
+            "first_wait_s": 0.02,
+            "longest_wait_s": 0.5,
+            "timeout_s": timeout_s,
+            "requests": 8,
+            "keep": f"{folder}/kept",
+        }
         options = {"catalog": table, "size": "16", "bands": _BANDS, "server": server.address}
         began = time.monotonic()
         cache = ingest(source, out=Path(folder) / "cache", fetch=FetchConfig(**hasty), **options)
         once, each = source.service.requests
         least, asked = objects * (once + each * len(_BANDS)), server.count()
         lost = objects - len(cache) - len(cache.failures)
+        faults = server.done.total()
         print(
-            f"{name}: {len(cache)} cut, {len(cache.failures)} failed, {lost} lost; {asked} requests, {least} at least "
-            f"({asked / least:.3f}); {time.monotonic() - began:.0f} s"
+            f"{name}, seed {seed}: {len(cache)} cut, {len(cache.failures)} failed, {lost} lost; {asked} requests, "
+            f"{least} at least ({asked / least:.3f}), {faults} faults, {asked - least - faults} without need; "
+            f"{time.monotonic() - began:.0f} s",
+            flush=True,
         )
 
 
@@ -65,10 +75,12 @@ def main():
     parser.add_argument("surveys", nargs="+", choices=sorted(_SOURCES))
     parser.add_argument("--objects", type=int, default=1000)
     parser.add_argument("--share", type=float, default=0.05)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--timeout", type=float, default=0.6, help="seconds until an answer is given up")
     arguments = parser.parse_args()
     for name in arguments.surveys:
-        run(name, arguments.objects, arguments.share, arguments.seed)
+        for seed in arguments.seeds:
+            run(name, arguments.objects, arguments.share, seed, arguments.timeout)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from astroanomaly.tables.parquet import open_parquet, plain_columns, table_of_ar
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["Area", "hats_files", "is_hats", "read_hats"]
+__all__ = ["Area", "HatsPart", "hats_files", "hats_parts", "is_hats", "read_hats"]
 
 _PROPERTIES = ("hats.properties", "properties")
 _COLLECTION = "collection.properties"
@@ -40,6 +40,80 @@ class Area:
 
     center: np.ndarray
     chord: float
+
+
+@dataclass(frozen=True)
+class HatsPart:
+    """One partition of a HATS catalogue.
+
+    Attributes
+    ----------
+    file
+        The Parquet file.
+    order, cell
+        Its HEALPix cell, nested.
+    positions
+        Names of the columns of right ascension and declination.
+    area
+        A circle that holds the cell.
+    """
+
+    file: Path
+    order: int
+    cell: int
+    positions: tuple[str, str]
+    area: Area = field(compare=False)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that a table can have."""
+        with open_parquet(self.file) as parquet:
+            return _wanted(parquet.schema_arrow)
+
+    def blocks(self, columns: Sequence[str], rows: int) -> Iterator[Table]:
+        """Read some columns, at most so many rows at a time.
+
+        Yields
+        ------
+        astropy.table.Table
+            Columns of the positions have the UCDs of the main position.
+
+        Raises
+        ------
+        UnreadableError
+            If the file is damaged, or lacks a column.
+        """
+        import pyarrow as pa
+
+        with open_parquet(self.file) as parquet:
+            there = _wanted(parquet.schema_arrow)
+            missing = [name for name in (*self.positions, *columns) if name not in there]
+            if missing:
+                raise UnreadableError(f"{self.file} has no column {missing[0]!r}, which other partitions have")
+            masks = [f"{name}.mask" for name in columns if f"{name}.mask" in there]
+            chosen = list(dict.fromkeys([*columns, *self.positions, *masks]))
+            for batch in parquet.iter_batches(batch_size=rows, columns=chosen):
+                if batch.num_rows:
+                    table = table_of_arrow(pa.Table.from_batches([batch], batch.schema), str(self.file))
+                    yield _with_ucds(table, self.positions)
+
+
+def hats_parts(path: Path, areas: Sequence[Area] | None = None) -> list[HatsPart]:
+    """List the partitions of a HATS catalogue, in the order of their cells on the sky; none is opened.
+
+    Parameters
+    ----------
+    path, areas
+        As in `read_hats`.
+
+    Raises
+    ------
+    UnreadableError
+        As `read_hats`.
+    """
+    cells, positions = _partitions(path)
+    chosen = cells if areas is None else [cell for cell in cells if _touches(cell, areas)]
+    return [HatsPart(file, order, cell, positions, Area(*_circle((order, cell, file)))) for order, cell, file in chosen]
 
 
 def is_hats(path: Path) -> bool:
@@ -89,10 +163,18 @@ def read_hats(path: Path, areas: Sequence[Area] | None = None) -> Table:
         where = f" on the images ({len(chosen)} of {len(cells)} partitions touch them)" if areas is not None else ""
         raise CatalogError(f"{path} has no row{where}")
     table = table_of_arrow(pa.concat_tables(parts, promote_options="default"), str(path))
-    for name, ucd in ((ra, "pos.eq.ra;meta.main"), (dec, "pos.eq.dec;meta.main")):
+    return _with_ucds(table, (ra, dec))
+
+
+def _with_ucds(table: Table, positions: Sequence[str]) -> Table:
+    for name, ucd in zip(positions, ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"), strict=True):
         if name in table.colnames:
             table[name].meta["ucd"] = ucd
     return table
+
+
+def _wanted(schema: Any) -> list[str]:
+    return [name for name in plain_columns(schema) if not name.startswith("_healpix")]
 
 
 def hats_files(path: Path, near: tuple[np.ndarray, float] | None = None) -> Iterator[tuple[Path, tuple[str, str]]]:
@@ -186,8 +268,7 @@ def _rows(file: Path, ra: str, dec: str, areas: Sequence[Area] | None) -> Any:
         missing = [name for name in (ra, dec) if name not in kinds]
         if missing:
             raise UnreadableError(f"{file} has no column {missing[0]!r}, which the properties of the catalogue name")
-        wanted = [name for name in plain_columns(parquet.schema_arrow) if not name.startswith("_healpix")]
-        table = parquet.read(columns=wanted)
+        table = parquet.read(columns=_wanted(parquet.schema_arrow))
     if areas is None:
         return table
     vectors = unit_vectors(table.column(ra).to_numpy().astype(float), table.column(dec).to_numpy().astype(float))

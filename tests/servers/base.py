@@ -16,6 +16,7 @@ port the system chooses::
 import random
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -83,6 +84,7 @@ class Server:
         self.busiest = 0
         self._busy = 0
         self._faults = []
+        self.done = Counter()  # faults by their kind
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._http = _QuietServer(("127.0.0.1", 0), _handler_of(self))
@@ -145,6 +147,7 @@ class Server:
             for fault in self._faults:
                 if fault.kind == kind and fault.left > 0 and fault.where in text and fault.rng.random() < fault.share:
                     fault.left -= 1
+                    self.done[kind] += 1
                     return True
         return False
 

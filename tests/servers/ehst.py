@@ -41,6 +41,15 @@ class Ehst(Server):
         super().stop()
         self._database.close()
 
+    def mount(self, root, packed=True):
+        """Lay the files out as ESA Datalabs does below ``/data/user``."""
+        for product in self.products:
+            first = product.dataset[0]
+            place = root / f"hub_hstdata_{first}" / first / product.dataset[1:4]
+            place.mkdir(parents=True, exist_ok=True)
+            name = f"{product.file}.gz" if packed else product.file
+            (place / name).write_bytes(product.packed if packed else product.content)
+
     @property
     def settings(self):
         """Values of `astroquery.esa.hubble.conf` that lead here."""
@@ -141,9 +150,11 @@ def _fill(database, products):
         "CREATE TABLE ehst.archive (observation_id, collection, calibration_level, data_product_type, intent, "
         "instrument_name, filter, proposal_id, exposure_duration, start_time, ra, dec, fov_size)"
     )
+    database.execute("CREATE TABLE ehst.observation (observation_id, instrument_name)")
     database.execute("CREATE TABLE ehst.plane (plane_id, calibration_level)")
     database.execute(
-        "CREATE TABLE ehst.artifact (artifact_id, file_name, plane_id, archive_class, size_uncompr, observation_id)"
+        "CREATE TABLE ehst.artifact (artifact_id, file_name, plane_id, archive_class, size_uncompr, observation_id, "
+        "file_path)"
     )
     for number, product in enumerate(products):
         start = Time(product.start, format="mjd").iso
@@ -151,10 +162,12 @@ def _fill(database, products):
         row = (product.dataset, product.project, 3, "image", "science", product.instrument, product.filter)
         row += (product.proposal, product.exptime, start, *product.center, size)
         database.execute(f"INSERT INTO ehst.archive VALUES ({','.join('?' * len(row))})", row)
+        database.execute("INSERT INTO ehst.observation VALUES (?, ?)", (product.dataset, product.instrument))
         database.execute("INSERT INTO ehst.plane VALUES (?, ?)", (number, 3))
         for file, kind in ((product.file, "science"), (f"{product.name}.jpg", "preview")):
             row = (file, f"{file}.gz", number, kind, len(product.content), product.dataset)
-            database.execute("INSERT INTO ehst.artifact VALUES (?, ?, ?, ?, ?, ?)", row)
+            place = f"/hstdata/hstdata_{product.dataset[0]}/{product.dataset[0]}/{product.dataset[1:4]}"
+            database.execute("INSERT INTO ehst.artifact VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, place))
     database.create_function("POINT", 3, lambda frame, ra, dec: f"{ra} {dec}")
     database.create_function("CIRCLE", 4, lambda frame, ra, dec, radius: f"{ra} {dec} {radius}")
     database.create_function("CONTAINS", 2, _contains)

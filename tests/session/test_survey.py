@@ -345,3 +345,27 @@ def test_the_catalogue_may_be_hats_of_which_only_what_touches_the_images_is_open
     assert sorted(ids) == sorted(expected)
     order, other = np.argsort(ids), np.argsort(expected)
     np.testing.assert_allclose(log_odds[order], of_plain[other], atol=1e-4)
+
+
+def test_hats_is_scored_from_an_archive_partition_by_partition_on_dask(trained, tmp_path):
+    sky = SurveySky(trained.cache.bands, 0.262)
+    ra, dec = sky.places(np.linspace(40, 360, 12), np.linspace(40, 260, 12))
+    table = Table({"object_id": [f"o{k}" for k in range(12)], "ra": ra, "dec": dec})
+    cells = HEALPix(nside=2**14, order="nested").lonlat_to_healpix(ra * u.deg, dec * u.deg)
+    folder = tmp_path / "hats" / "dataset" / "Norder=14" / "Dir=0"
+    folder.mkdir(parents=True)
+    for cell in np.unique(cells).tolist():
+        table[cells == cell].write(folder / f"Npix={cell}.parquet")
+    assert len(np.unique(cells)) > 3
+    (tmp_path / "hats" / "hats.properties").write_text("hats_col_ra=ra\nhats_col_dec=dec\n")
+    fetch = {"keep": str(tmp_path / "kept")}
+    with LegacyServer(sky) as server:
+        asked = {"server": server.address, "size": 48, "bands": trained.cache.bands, "fetch": fetch}
+        one = trained.score_source("legacy", out=tmp_path / "one", catalog=table, workers=1, **asked)
+        many = trained.score_source(
+            "legacy", out=tmp_path / "many", catalog=tmp_path / "hats", scheduler="local", workers=2, **asked
+        )
+    (ids, scores, _), (same_ids, same_scores, _) = survey_scores(one), survey_scores(many)
+    assert sorted(ids) == sorted(same_ids)
+    assert len(ids) == 12
+    np.testing.assert_allclose(scores[np.argsort(ids)], same_scores[np.argsort(same_ids)], atol=1e-4)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroanomaly_plugins.crossmatches.answers import asked_table
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.shared.votable_answers import asked_table
 from astroanomaly_plugins.shared.web import error
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from astroanomaly_plugins.mosaics.tiles import Tile as LocalTile
 from astroanomaly_plugins.mosaics.tiles import make_tile
 from astroanomaly_plugins.shared.positions import Positions
 
-__all__ = ["all_there", "plan_local"]
+__all__ = ["LocalTiles", "all_there"]
 
 ARCHIVE = "ESA Datalabs"
 
@@ -29,51 +29,67 @@ def all_there(tiles: Sequence[Tile]) -> bool:
     return bool(mosaics) and all(mosaic.local and Path(mosaic.local).is_file() for mosaic in mosaics)
 
 
-def plan_local(
-    tiles: Sequence[Tile], positions: Positions, payload: dict[str, Any]
-) -> tuple[list[Task], np.ndarray, dict[str, str]]:
-    """Make one task per tile, on which its files are opened once for all its objects.
+class LocalTiles:
+    """Tiles whose headers were read, each once.
 
     Parameters
     ----------
-    payload
-        What all tasks have in common: bands, size, least coverage.
-
-    Returns
-    -------
-    tasks : list of Task
-    outside : ndarray
-        ``(n,)`` bool: objects that are on no tile.
-    units : dict
-        Unit of every band.
-
-    Raises
-    ------
-    UnreadableError
-        If a mosaic is not there.
-    BandError
-        If a mosaic shows another band than the archive says.
+    bands
+        Bands that are cut.
     """
-    local, columns = zip(*[_open(tile, payload["bands"]) for tile in tiles], strict=True)
-    size = (payload["size"][0], payload["size"][1])
-    found = assign(local, positions.ra, positions.dec, size)
-    tasks = []
-    for number in range(len(local)):
-        rows = np.flatnonzero(found.tile == number)
-        if not len(rows):
-            continue
-        rows = rows[np.lexsort((found.x[rows], np.floor(found.y[rows])))]  # in the order of the file
-        table = {**positions.table(rows), "x": found.x[rows], "y": found.y[rows]}
-        others = sorted({other for k in rows.tolist() for other in found.others.get(k, ())})
-        if others:
-            place = {other: position for position, other in enumerate(others, 1)}
-            table["others"] = np.array(
-                [" ".join(str(place[other]) for other in found.others.get(k, ())) for k in rows.tolist()]
-            )
-        plain = [{**local[one].plain, "columns": columns[one]} for one in (number, *others)]
-        tasks.append(Task(f"tile-{tiles[number].number}", {**payload, "kind": "tile", "tiles": plain}, table))
-    units = {band: image.unit for tile in reversed(local) for band, image in tile.bands.items()}
-    return tasks, found.tile < 0, units
+
+    def __init__(self, bands: Sequence[str]) -> None:
+        self._bands = bands
+        self._opened: dict[str, tuple[LocalTile, dict[str, Any]]] = {}
+
+    def _tile(self, tile: Tile) -> tuple[LocalTile, dict[str, Any]]:
+        known = self._opened.get(tile.number)
+        if known is None or set(known[0].bands) != set(tile.mosaics):
+            known = self._opened[tile.number] = _open(tile, self._bands)
+        return known
+
+    def units(self, tiles: Sequence[Tile]) -> dict[str, str]:
+        """Return the unit of every band."""
+        local = [self._tile(tile)[0] for tile in tiles]
+        return {band: image.unit for tile in reversed(local) for band, image in tile.bands.items()}
+
+    def place(
+        self, tiles: Sequence[Tile], positions: Positions, size: tuple[int, int]
+    ) -> Iterator[tuple[Tile, np.ndarray, dict[str, Any]]]:
+        """Give objects to tiles: for each tile the rows of its objects, and where they lie on it.
+
+        Raises
+        ------
+        UnreadableError
+            If a mosaic is not there.
+        BandError
+            If a mosaic shows another band than the archive says.
+        """
+        found = assign([self._tile(tile)[0] for tile in tiles], positions.ra, positions.dec, size)
+        for number, tile in enumerate(tiles):
+            rows = np.flatnonzero(found.tile == number)
+            if not len(rows):
+                continue
+            columns: dict[str, Any] = {"x": found.x[rows], "y": found.y[rows]}
+            others = [found.others.get(k, ()) for k in rows.tolist()]
+            if any(others):
+                columns["others"] = np.array([" ".join(tiles[other].number for other in each) for each in others])
+            yield tile, rows, columns
+
+    def task(self, key: str, tile: Tile, table: dict[str, Any], payload: dict[str, Any]) -> Task:
+        """Make the task of one tile, on which its files are opened once for all its objects."""
+        order = np.lexsort((table["x"], np.floor(table["y"])))  # that of the file
+        numbers = [tile.number]
+        if "others" in table:
+            texts = np.ma.filled(np.ma.asarray(table["others"]), "").tolist()
+            others = sorted({number for text in texts for number in text.split()}, key=list(self._opened).index)
+            place = {number: position for position, number in enumerate(others, 1)}
+            table["others"] = np.array([" ".join(str(place[number]) for number in text.split()) for text in texts])
+            numbers += others
+        opened = [self._opened[number] for number in numbers]
+        plain = [{**one.plain, "columns": columns} for one, columns in opened]
+        sorted_table = {name: values[order] for name, values in table.items()}
+        return Task(key, {**payload, "kind": "tile", "tiles": plain}, sorted_table)
 
 
 def _open(tile: Tile, bands: Sequence[str]) -> tuple[LocalTile, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Objects of the MER catalogue: by their ids, or those of a cone."""
+"""Objects of the MER catalogue: by their ids, or those in a part of the sky."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from astroanomaly import CatalogError, ConfigError, FetchError
-from astroanomaly.sky import read_angle, read_position
 from astroanomaly_plugins.euclid.releases import ChosenRelease, Holding
 from astroanomaly_plugins.shared.client_answers import understood
 from astroanomaly_plugins.shared.columns import carried
 from astroanomaly_plugins.shared.positions import Positions
+from astroanomaly_plugins.shared.sky_area import SkyArea
+from astroanomaly_plugins.shared.tap_objects import rows_in_area
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["MerCatalogue", "from_cone", "from_ids", "read_cone"]
+__all__ = ["MerCatalogue", "from_area", "from_ids"]
 
 _log = logging.getLogger(__name__)
 _IDS_PER_QUERY = 500
@@ -55,37 +56,20 @@ class MerCatalogue(Protocol):
         ...
 
 
-def read_cone(text: str, radius: str) -> tuple[float, float, float]:
-    """Read ``--cone`` and ``--radius`` as degrees.
-
-    Raises
-    ------
-    ConfigError
-        If they are no position and no angle.
-    """
-    if not radius:
-        raise ConfigError(f"--cone {text!r} needs a radius: --radius 0.1deg")
-    try:
-        ra, dec = read_position(text)
-        angle = read_angle(radius, "deg")
-    except ConfigError as error:
-        raise ConfigError(
-            f"--cone {text!r} --radius {radius!r}: expected a position, as in '269.7 66.0' (degrees) or "
-            f"'17h58m48s +66d00m00s', and an angle, as in 0.1deg: {error}"
-        ) from None
-    if not 0 < angle <= 90:
-        raise ConfigError(f"--radius {radius!r} is {angle:g} degrees: expected more than 0 and at most 90")
-    return ra, dec, angle
-
-
-def from_cone(
+def from_area(
     archive: MerCatalogue,
-    cone: tuple[float, float, float],
+    area: SkyArea,
     columns: Sequence[str],
     magnitude_limit: float | None = None,
     flux_column: str = "flux_detection_total",
+    where: str = "",
 ) -> Positions:
-    """Take the objects of the MER catalogue inside a cone, down to a magnitude.
+    """Take the objects of the MER catalogue in a part of the sky, down to a magnitude.
+
+    Parameters
+    ----------
+    where
+        A further condition in ADQL.
 
     Raises
     ------
@@ -94,37 +78,26 @@ def from_cone(
     FetchError
         If the archive gives fewer rows than it counts.
     """
-    ra, dec, radius = cone
     holding = _catalogue(archive)
     names = _names(archive, columns)
-    where = (
-        f"CONTAINS(POINT('ICRS', {holding.ra_column}, {holding.dec_column}), "
-        f"CIRCLE('ICRS', {ra!r}, {dec!r}, {radius!r})) = 1"
-    )
+    conditions = [where] if where else []
     if magnitude_limit is not None:
-        where += f" AND {_checked(flux_column)} >= {10 ** ((_MICROJANSKY_MAG - magnitude_limit) / 2.5)!r}"
-    tables = []
-    for table in holding.catalogues:
-        counted = archive.query(f"SELECT COUNT(*) AS number FROM {table} WHERE {where}", "size of the cone")
-        with understood("size of the cone"):
-            number = int(counted[counted.colnames[0]][0])
-        if not number:
-            continue
-        rows = archive.query(f"SELECT {names} FROM {table} WHERE {where}", "objects of the cone")
-        if len(rows) != number:
-            raise FetchError(
-                f"objects of the cone: the archive counts {number} and gave {len(rows)}: it cut its answer short; ask "
-                "for a smaller --radius or a brighter --magnitude-limit"
-            )
-        tables.append(rows)
+        conditions.append(f"{_checked(flux_column)} >= {10 ** ((_MICROJANSKY_MAG - magnitude_limit) / 2.5)!r}")
+    condition = " AND ".join(f"({one})" if len(conditions) > 1 else one for one in conditions)
+    position = (holding.ra_column, holding.dec_column)
+    tables = [
+        rows
+        for table in holding.catalogues
+        for rows in rows_in_area(archive.query, table, names, position, area, condition)
+    ]
     if not tables:
         limit = "" if magnitude_limit is None else f" brighter than magnitude {magnitude_limit:g}"
         raise CatalogError(
-            f"the MER catalogue at {archive.name} has no object{limit} within {radius:g} degrees of {ra:g} {dec:+g}: "
-            "has Euclid seen this place? See the maps of the release, or ask for a larger --radius"
+            f"the MER catalogue at {archive.name} has no object{limit} in {area.words}: has Euclid seen this place? "
+            "See the maps of the release, or ask for a larger area"
         )
     found = _positions(archive, tables)
-    _log.info("%d objects of the MER catalogue in the cone", len(found))
+    _log.info("%d objects of the MER catalogue in %s", len(found), area.words)
     return found
 
 

@@ -126,13 +126,15 @@ def areas(ra: np.ndarray, dec: np.ndarray, margin: float) -> Iterator[tuple[floa
         yield round(lon, 5), round(lat, 5), round(radius + margin + 2e-5, 5)
 
 
-def make_tiles(mosaics: Iterable[Mosaic], bands: Sequence[str]) -> list[Tile]:
+def make_tiles(mosaics: Iterable[Mosaic], bands: Sequence[str], *, strict: bool = True) -> list[Tile]:
     """Group mosaics to tiles; of several versions of one the newest is taken.
 
     Parameters
     ----------
     bands
         Bands that were asked for, as `band_name` has them.
+    strict
+        Whether each of them has to be somewhere.
 
     Raises
     ------
@@ -160,7 +162,7 @@ def make_tiles(mosaics: Iterable[Mosaic], bands: Sequence[str]) -> list[Tile]:
             tiles[number][wanted] = mosaic
     found = {band for mosaics_of in tiles.values() for band in mosaics_of}
     missing = [band for band in bands if band not in found]
-    if missing and newest:
+    if missing and newest and strict:
         there = ", ".join(sorted({name for _, name in newest}))
         raise BandError(f"no mosaic at these positions shows the band {missing[0]!r}. There are: {there}")
     return [

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from astroanomaly import ConfigError, option
-from astroanomaly.sky import angle_text, position_text, size_text
+from astroanomaly.sky import size_text
 from astroanomaly_plugins.euclid.bands import band_name
 from astroanomaly_plugins.euclid.releases import NEWEST
-from astroanomaly_plugins.shared.options import PositionOptions
+from astroanomaly_plugins.shared.options import ArchiveOptions
 
 __all__ = ["EuclidOptions"]
 
 
 @dataclass(frozen=True)
-class EuclidOptions(PositionOptions):
+class EuclidOptions(ArchiveOptions):
     """Options of the source ``euclid``."""
 
     size: str = option(
@@ -37,18 +37,13 @@ class EuclidOptions(PositionOptions):
     )
     id: str = option("", "catalogue column of the object id", formerly=("id_column",))
     mer_id: tuple[str, ...] = option((), "ids of the MER catalogue to cut, in place of a table", formerly=("id",))
-    cone: str = option(
-        "",
-        "cut the objects of the MER catalogue around this position, as in '269.7 66.0'",
-        metavar="POS",
-        convert=position_text,
+    magnitude_limit: float | None = option(
+        None, "faintest AB magnitude of the objects of the MER catalogue", metavar="MAG"
     )
-    radius: str = option("", "radius of the cone, as in 0.1deg or 5arcmin", metavar="ANGLE", convert=angle_text)
-    magnitude_limit: float | None = option(None, "faintest AB magnitude of the objects in the cone", metavar="MAG")
     flux_column: str = option("flux_detection_total", "MER column, in microjansky, that the magnitude is taken from")
     columns: tuple[str, ...] = option(
         ("usual",),
-        "MER columns to keep with objects of a cone or by id; usual: fluxes, shape and flags; * for all, none for none",
+        "columns to keep with objects of the MER catalogue; usual: fluxes, shape and flags; * for all, none for none",
     )
     login: bool = option(
         False, "log in at ESA, with EUCLID_USER and EUCLID_PASSWORD or the file EUCLID_CREDENTIALS of the environment"

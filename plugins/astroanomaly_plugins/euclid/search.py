@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from astroanomaly import AstroAnomalyError, Fact, FetchError, FootprintError
+from astroanomaly import AstroAnomalyError, CatalogError, Fact, FetchError, FootprintError, read_catalog
 from astroanomaly_plugins.euclid.datalabs import all_there
 from astroanomaly_plugins.euclid.esa import EsaArchive
 from astroanomaly_plugins.euclid.irsa import IrsaArchive
-from astroanomaly_plugins.euclid.mer_catalog import from_cone, from_ids, read_cone
+from astroanomaly_plugins.euclid.mer_catalog import from_area, from_ids
 from astroanomaly_plugins.euclid.mosaics import Tile, areas, assign, make_tiles
 from astroanomaly_plugins.euclid.options import EuclidOptions
 from astroanomaly_plugins.euclid.releases import ChosenRelease
 from astroanomaly_plugins.mosaics.objects import footprint
-from astroanomaly_plugins.shared.positions import Positions, read_positions
+from astroanomaly_plugins.shared.blocks import Blocks, read_blocks
+from astroanomaly_plugins.shared.positions import Positions, positions_of
+from astroanomaly_plugins.shared.sky_area import SkyArea, read_area, whole_sky
 
-__all__ = ["archive_of", "describe_releases", "find"]
+__all__ = ["Found", "archive_of", "describe_releases", "find"]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Objects, and the archive that has their mosaics.
+
+    Attributes
+    ----------
+    via
+        The archive.
+    blocks
+        The objects.
+    tiles
+        Tiles at the first block of objects.
+    tiles_of
+        Finds those at other objects.
+    release
+        What is taken.
+    """
+
+    via: str
+    blocks: Blocks
+    tiles: list[Tile]
+    tiles_of: Callable[[Positions], list[Tile]]
+    release: Fact
 
 
 def archive_of(via: str, environment: str, login: bool) -> EsaArchive | IrsaArchive:
@@ -66,56 +93,84 @@ def describe_releases(options: EuclidOptions) -> list[Fact]:
     return facts
 
 
-def find(options: EuclidOptions, size: tuple[int, int]) -> tuple[str, Positions, list[Tile], Fact]:
-    """Return archive, objects, tiles and release; in the mode ``auto`` from the first archive that answers."""
+def find(options: EuclidOptions, size: tuple[int, int]) -> Found:
+    """Find objects, tiles and release; in the mode ``auto`` at the first archive that answers."""
     if options.via != "auto":
-        return options.via, *_ask(_asked(options.via, options), options, size)
-    esa = _esa(options)
+        return _ask(options.via, options, size)
     try:
-        positions, tiles, release = _ask(esa, options, size)
-        if all_there(tiles):
+        found = _ask("esa", options, size)
+        if all_there(found.tiles):
             _log.info("all mosaics are on this computer: they are read in place (--via datalabs)")
-            return "datalabs", positions, tiles, release
-        _try(esa, positions, tiles, size)
+            return replace(found, via="datalabs")
+        _try(_esa(options), found.blocks.first, found.tiles, size)
     except FetchError as error:
         if options.login or options.environment != "PDR":
             raise
         _log.warning("ESA's Euclid archive cannot be used (%s): everything comes from IRSA (--via irsa)", error.reason)
         try:
-            return "irsa", *_ask(_asked("irsa", options), options, size)
+            return _ask("irsa", options, size)
         except AstroAnomalyError as other:
             raise FetchError(
                 f"neither archive can be used. ESA: {error.reason}. IRSA: {other}", retryable=error.retryable
             ) from error
-    return "esa", positions, tiles, release
+    return found
 
 
-def _ask(
-    archive: EsaArchive | IrsaArchive, options: EuclidOptions, size: tuple[int, int]
-) -> tuple[Positions, list[Tile], Fact]:
-    """Find the objects, and the mosaics of the release that show any of them."""
-    if options.catalog is not None:
-        positions = read_positions(options)
-    elif options.cone:
-        cone = read_cone(options.cone, options.radius)
-        positions = from_cone(archive, cone, options.columns, options.magnitude_limit, options.flux_column)
-        positions = replace(positions, origin=_of_catalogue(archive, f"a cone of {options.radius} at {options.cone}"))
-    else:
-        positions = from_ids(archive, options.mer_id, options.columns)
-        positions = replace(positions, origin=_of_catalogue(archive, f"{len(options.mer_id)} ids"))
-    margin = archive.radius_deg(size) * np.sqrt(2)
-    mosaics = [
-        mosaic for circle in areas(positions.ra, positions.dec, float(margin)) for mosaic in archive.mosaics(*circle)
-    ]
-    tiles = make_tiles(mosaics, options.names)
-    if not tiles:
+def _ask(via: str, options: EuclidOptions, size: tuple[int, int]) -> Found:
+    """Find the objects, and the mosaics of the release that show any of the first of them."""
+    archive = _asked(via, options)
+    blocks = _objects(archive, options)
+    positions = blocks.first
+    margin = float(archive.radius_deg(size) * np.sqrt(2))
+
+    def tiles_of(positions: Positions, strict: bool = False) -> list[Tile]:
+        circles = areas(positions.ra, positions.dec, margin)
+        return make_tiles([one for circle in circles for one in archive.mosaics(*circle)], options.names, strict=strict)
+
+    tiles = tiles_of(positions, blocks.whole)
+    if not tiles and blocks.whole:
         raise FootprintError(
             f"no Euclid mosaic at {archive.name} shows any of the {len(positions)} positions "
             f"({footprint(positions.ra, positions.dec)}, ICRS): has Euclid seen this place? See the maps of the "
             f"release.{_others(archive.release)}{positions.remark}"
         )
     _log.info("%d objects, %d tiles at %s", len(positions), len(tiles), archive.name)
-    return positions, tiles, _release_fact(archive)
+    return Found(via, blocks, tiles, tiles_of, _release_fact(archive))
+
+
+def _objects(archive: EsaArchive | IrsaArchive, options: EuclidOptions) -> Blocks:
+    """Find the objects: of a table or a service, or of the MER catalogue by ids, a part of the sky or a query."""
+    if options.catalog is not None or options.tap:
+        return read_blocks(options)
+    if options.mer_id:
+        positions = from_ids(archive, options.mer_id, options.columns)
+        origin = _of_catalogue(archive, f"{len(options.mer_id)} ids")
+        return Blocks.of(replace(positions, origin=origin))
+    area = read_area(options.cone, options.radius, options.region, options.moc)
+    if options.adql:
+        return Blocks.of(_of_query(archive, options, area))
+    limit, flux = options.magnitude_limit, options.flux_column
+    positions = from_area(archive, area or whole_sky(), options.columns, limit, flux, options.where)
+    return Blocks.of(replace(positions, origin=_of_catalogue(archive, area.words if area else "the whole sky")))
+
+
+def _of_query(archive: EsaArchive | IrsaArchive, options: EuclidOptions, area: SkyArea | None) -> Positions:
+    """Take the objects that a query to the archive gives, those in a part of the sky alone."""
+    table = archive.query(options.adql, "objects of the query")
+    if not len(table):
+        raise CatalogError(f"{archive.name}: the query of --adql gives no object")
+    named = [name or None for name in (options.ra, options.dec, options.id)]
+    holding = archive.release.holding
+    usual = (holding.ra_column, holding.dec_column, holding.id_column)
+    lower = {name.lower(): name for name in table.colnames}
+    ra, dec, ids = (one or lower.get(name.lower()) for one, name in zip(named, usual, strict=True))
+    found = read_catalog(table, ra=ra if dec else None, dec=dec if ra else None, id=ids, frame=options.frame or None)
+    positions = positions_of(found, options, f"the answer of {archive.name}")
+    if area is not None:
+        positions = positions.some(np.flatnonzero(area.inside(positions.ra, positions.dec)))
+        if not len(positions):
+            raise CatalogError(f"{archive.name}: none of the {len(table)} objects of the query lies in {area.words}")
+    return positions
 
 
 def _release_fact(archive: EsaArchive | IrsaArchive) -> Fact:

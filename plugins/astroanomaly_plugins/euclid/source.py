@@ -3,7 +3,8 @@
 * **Archives.** ``esa``: the server cuts. ``irsa``: only the pixels needed are read from the public cloud.
   ``datalabs``: mosaics are read in place, memory-mapped. ``auto`` takes the first that works: in place if all mosaics
   are there, ESA, else IRSA. The archive is chosen before the first cutout, stored in the plan and never changed.
-* **Objects.** Those of a catalogue, of ids of the MER catalogue, or of a cone in it down to a magnitude.
+* **Objects.** Those of a catalogue, of ids of the MER catalogue, or of a part of the sky in it, down to a
+  magnitude.
 * **Mosaics** are found by position, grouped by tile, and matched to bands by name (`band_name`). Each object is cut
   from the tile that shows most of it.
 * **Grids.** All bands of a tile share one grid, and cutouts are crops of it; where they do not, bands are resampled to
@@ -14,9 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -26,7 +25,6 @@ from astroanomaly import (
     Download,
     Fact,
     Failure,
-    FootprintError,
     Layout,
     Plan,
     Request,
@@ -35,20 +33,14 @@ from astroanomaly import (
 )
 from astroanomaly.sky import size_in_pixels
 from astroanomaly_plugins.euclid.cutouts import read_cutouts
-from astroanomaly_plugins.euclid.datalabs import plan_local
-from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC, Tile, assign
+from astroanomaly_plugins.euclid.mosaics import PIXEL_ARCSEC
 from astroanomaly_plugins.euclid.options import EuclidOptions
+from astroanomaly_plugins.euclid.plan import Planner
 from astroanomaly_plugins.euclid.search import archive_of, describe_releases, find
-from astroanomaly_plugins.mosaics.objects import footprint
 from astroanomaly_plugins.mosaics.reading import read_tile
-from astroanomaly_plugins.shared.facts import band_fact, count_fact, scale_fact, size_fact
-from astroanomaly_plugins.shared.failures import NO_POSITION, failure_tasks, read_failures
-from astroanomaly_plugins.shared.positions import Positions
+from astroanomaly_plugins.shared.failures import failure_tasks, read_failures
 
 __all__ = ["EuclidOptions", "EuclidSource", "register_sources"]
-
-_OBJECTS_PER_TASK = 250  # fetched one by one: what a kill can cost is only reading again what is kept
-_OWN_COLUMNS = ("tile", "archive")
 
 
 class EuclidSource:
@@ -76,9 +68,9 @@ class EuclidSource:
             raise ConfigError("the size of the cutouts is missing: --size 10arcsec or --size 64 (pixels of 0.1 arcsec)")
         size = size_in_pixels(options.size, PIXEL_ARCSEC)
         _check_choice(options)
-        via, positions, tiles, release = find(options, size)
+        found = find(options, size)
         payload = {
-            "via": via,
+            "via": found.via,
             "bands": list(options.names),
             "size": list(size),
             "nodata": None,
@@ -86,13 +78,21 @@ class EuclidSource:
             "environment": options.environment,
             "login": options.login,
         }
-        tasks, downloads, units = _tasks(via, positions, tiles, payload)
-        known = set(positions.ids.tolist())
+        planner = Planner(found, payload)
+        known = set(found.blocks.first.ids.tolist()) if options.mer_id else set()
         unknown = [text for text in (str(int(text)) for text in options.mer_id) if text not in known]
-        tasks += failure_tasks("unknown", unknown, np.nan, np.nan, "not in the MER catalogue", "failed")
-        layout = Layout(bands=options.names, height=size[0], width=size[1], dtype=options.dtype, units=units)
-        facts = [*_facts(via, positions, tiles, tasks, layout), release]
-        return Plan(tasks, layout, downloads, facts)
+        lost = failure_tasks("unknown", unknown, np.nan, np.nan, "not in the MER catalogue", "failed")
+        layout = Layout(bands=options.names, height=size[0], width=size[1], dtype=options.dtype, units=planner.units)
+        downloads: list[Download] = []
+        facts: list[Fact] = []
+
+        def tasks() -> Iterator[Task]:
+            yield from planner.tasks()
+            yield from lost
+            downloads[:] = planner.downloads()
+            facts[:] = planner.facts(layout)
+
+        return Plan(list(tasks()) if found.blocks.whole else tasks(), layout, downloads, facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Cut the objects of one task."""
@@ -115,93 +115,19 @@ class EuclidSource:
 
 
 def _check_choice(options: EuclidOptions) -> None:
-    choices = {"--catalog": options.catalog, "--mer-id": options.mer_id, "--cone": options.cone}
+    choices = {"--catalog": options.catalog, "--mer-id": options.mer_id, "--tap": options.tap}
     given = [flag for flag, value in choices.items() if value]
-    if len(given) != 1:
+    if len(given) > 1 or not (given or options.has_area or options.adql):
         named = " and ".join(given) or "nothing"
-        raise ConfigError(f"which objects to cut is said by one of {', '.join(choices)}; {named} was given")
-    if not options.cone and (options.radius or options.magnitude_limit is not None):
-        raise ConfigError("--radius and --magnitude-limit belong to --cone")
-
-
-# -------------------------------------------------------------------------------------------------------------- tasks
-
-
-def _tasks(
-    via: str, positions: Positions, tiles: Sequence[Tile], payload: dict[str, Any]
-) -> tuple[list[Task], list[Download], tuple[str, ...]]:
-    bands, size = payload["bands"], (payload["size"][0], payload["size"][1])
-    positions = _apart(positions, bands)
-    units = dict.fromkeys(bands, "")
-    downloads: list[Download] = []
-    if via == "datalabs":
-        tasks, outside, known = plan_local(tiles, positions, payload)
-        units |= known
-    else:
-        assigned = assign(tiles, positions.ra, positions.dec, size)
-        outside = assigned.tile < 0
-        tasks = []
-        archive = archive_of(via, payload["environment"], payload["login"])
-        for number, tile in enumerate(tiles):
-            rows = np.flatnonzero(assigned.tile == number)
-            if not len(rows):
-                continue
-            rows = rows[np.lexsort((assigned.x[rows], assigned.y[rows]))]  # in the order of the file
-            downloads += [
-                Download(mosaic.name, len(rows), len(rows) * archive.nbytes(size)) for mosaic in tile.mosaics.values()
-            ]
-            tasks += _cutout_tasks(tile, rows, positions, payload)
-    if not tasks:
-        raise FootprintError(
-            f"none of the {len(positions)} positions lies on a mosaic: {footprint(positions.ra, positions.dec)} (ICRS)."
-            f"{positions.remark}"
+        raise ConfigError(
+            f"which objects to cut is said by one of {', '.join(choices)}, or by --cone, --region, --moc or --adql of "
+            f"the MER catalogue; {named} was given"
         )
-    return [*tasks, *_lost(positions, outside)], downloads, tuple(units[band] for band in bands)
-
-
-def _facts(via: str, positions: Positions, tiles: Sequence[Tile], tasks: Sequence[Task], layout: Layout) -> list[Fact]:
-    """Say where positions and bands come from, and how many objects lie on each tile."""
-    names = [tile.number for tile in tiles]
-    counts = dict.fromkeys(names, 0)
-    for task in tasks:
-        number = task.key.removeprefix("tile-").partition("-")[0]
-        if task.payload["kind"] != "failures" and number in counts:
-            counts[number] += len(task)
-    outside = len(positions.placed) - sum(counts.values())
-    mosaics = {band: [tile.mosaics[band].name for tile in tiles if band in tile.mosaics] for band in layout.bands}
-    return [
-        *positions.facts(outside_all_mosaics=outside),
-        band_fact(mosaics, dict(zip(layout.bands, layout.units, strict=True)), f"from {via}"),
-        count_fact("tiles", names, list(counts.values())),
-        scale_fact([PIXEL_ARCSEC]),
-        size_fact((layout.height, layout.width), PIXEL_ARCSEC),
-    ]
-
-
-def _cutout_tasks(tile: Tile, rows: np.ndarray, positions: Positions, payload: dict[str, Any]) -> list[Task]:
-    mosaics = {band: mosaic.plain for band, mosaic in tile.mosaics.items()}
-    content = {**payload, "kind": "cutouts", "tile": tile.number, "mosaics": mosaics}
-    tasks = []
-    for start in range(0, len(rows), _OBJECTS_PER_TASK):
-        part = rows[start : start + _OBJECTS_PER_TASK]
-        tasks.append(Task(f"tile-{tile.number}-{start:06d}", content, positions.table(part)))
-    return tasks
-
-
-def _apart(positions: Positions, bands: Sequence[str]) -> Positions:
-    """Rename catalogue columns that have the names of columns of the source."""
-    kinds = ("product", "filter", "unit", "zero_point")
-    own = {*_OWN_COLUMNS, *(f"{kind}_{band}" for kind in kinds for band in bands)}
-    columns = {f"{name}_catalog" if name in own else name: values for name, values in positions.columns.items()}
-    return replace(positions, columns=columns)
-
-
-def _lost(positions: Positions, outside: np.ndarray) -> list[Task]:
-    """Make the task of the objects that no mosaic shows or that have no position."""
-    rows = np.flatnonzero(outside)
-    known = np.isfinite(positions.ra[rows]) & np.isfinite(positions.dec[rows])
-    reasons = np.where(known, "outside all Euclid mosaics", NO_POSITION).tolist()
-    return positions.failures("outside", rows, reasons, np.where(known, "no coverage", "no position").tolist())
+    of_mer = not given and not options.adql
+    if options.magnitude_limit is not None and not of_mer:
+        raise ConfigError("--magnitude-limit belongs to --cone, --region or --moc, of the MER catalogue")
+    if options.mer_id and options.has_area:
+        raise ConfigError("--mer-id names objects one by one: leave out --cone, --region and --moc")
 
 
 @hookimpl

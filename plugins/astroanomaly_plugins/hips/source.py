@@ -18,7 +18,6 @@ import numpy as np
 from astroanomaly import (
     ConfigError,
     CutoutBlock,
-    Download,
     Failure,
     FetchError,
     Grid,
@@ -32,16 +31,17 @@ from astroanomaly import (
     option,
 )
 from astroanomaly.cutting import tan_grid
-from astroanomaly.sky import angle_text, cells, read_angle
+from astroanomaly.sky import angle_text, read_angle
 from astroanomaly_plugins.hips.pixels import Pixels, read_pixels
 from astroanomaly_plugins.hips.service import ask, mirrors
 from astroanomaly_plugins.mosaics.files import clean
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.shared.blocks import read_blocks
 from astroanomaly_plugins.shared.columns import COLUMN
 from astroanomaly_plugins.shared.facts import band_fact, scale_fact, size_fact
-from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
-from astroanomaly_plugins.shared.options import PositionOptions
-from astroanomaly_plugins.shared.positions import Positions, read_positions
+from astroanomaly_plugins.shared.failures import read_failures
+from astroanomaly_plugins.shared.options import ArchiveOptions
+from astroanomaly_plugins.shared.positions import Positions
 
 __all__ = ["HipsOptions", "HipsSource", "register_sources"]
 
@@ -54,7 +54,7 @@ _HEADER_BYTES = 5760
 
 
 @dataclass(frozen=True)
-class HipsOptions(PositionOptions):
+class HipsOptions(ArchiveOptions):
     """Options of the source ``hips``."""
 
     survey: tuple[str, ...] = option((), "identifier of a HiPS, as in CDS/P/DSS2/red; several are bands", metavar="ID")
@@ -108,12 +108,12 @@ class HipsSource:
         if request.inputs:
             raise ConfigError(f"hips reads no files, but {request.inputs[0]} was given: positions come with --catalog")
         urls = mirrors(options.mirror)
-        positions = read_positions(options)
+        blocks = read_blocks(options)
         scale = read_angle(options.size, "arcsec") / options.pixels
         asked = {"mirrors": list(urls), "scale": scale, "pixels": options.pixels, "form": options.form}
         colour, units = options.kind == "colour", [""] * len(options.survey)
         if options.kind == "auto":
-            colour, units = _find_kind(options.survey, asked, positions)
+            colour, units = _find_kind(options.survey, asked, blocks.first)
         if colour and len(options.survey) > 1:
             raise ConfigError(
                 f"{len(options.survey)} surveys of which one or all are colours: a colour survey is a cache of its "
@@ -136,24 +136,17 @@ class HipsSource:
             "colour": colour,
             "min_coverage": options.min_coverage,
         }
-        rows = np.concatenate(cells(positions.ra, positions.dec, _CELL_DEG))
-        tasks = [
-            Task(f"hips-{start:08d}", payload, positions.table(rows[start : start + _OBJECTS_PER_TASK]))
-            for start in range(0, len(rows), _OBJECTS_PER_TASK)
-        ]
-        nbytes = len(rows) * (options.pixels**2 * (3 if colour else 4) + _HEADER_BYTES)
-        downloads = [Download(survey, len(rows), nbytes) for survey in options.survey]
-        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "no position")
         made_of = dict(zip(bands, options.survey if not colour else options.survey * 3, strict=True))
         facts = [
-            *positions.facts(),
             band_fact(
                 {band: [survey] for band, survey in made_of.items()}, dict(zip(bands, layout.units, strict=True))
             ),
             scale_fact([scale], "; every object has a TAN grid of its own, north up"),
             size_fact((options.pixels, options.pixels), scale),
         ]
-        return Plan(tasks, layout, downloads, facts)
+        nbytes = options.pixels**2 * (3 if colour else 4) + _HEADER_BYTES
+        tasks = blocks.tasks("hips", payload, _CELL_DEG, _OBJECTS_PER_TASK)
+        return blocks.plan(tasks, layout, dict.fromkeys(options.survey, (1, nbytes)), facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Fetch the images of the objects of one task, several at once."""

@@ -24,7 +24,7 @@ from astroanomaly_plugins.shared.client_answers import MOST_FILE_BYTES, MOST_TAB
 if TYPE_CHECKING:
     from requests import Response
 
-__all__ = ["download", "find_products"]
+__all__ = ["asked", "download", "find_products", "host", "unpack"]
 
 _OBSERVATIONS_PER_REQUEST = 20  # for their files
 _MAX_ROWS = 2000  # a synchronous answer of this length has been cut off
@@ -48,7 +48,7 @@ def find_products(center: tuple[float, float], radius_deg: float, criteria: Mapp
     def ask(path: Path) -> None:
         path.write_text(json.dumps(_observations(center, radius_deg, criteria, what)), encoding="utf-8")
 
-    path = fetch.cached(request, ask, host=_host(), what=what, suffix=".txt")
+    path = fetch.cached(request, ask, host=host(), what=what, suffix=".txt")
     observations = {str(row["observation_id"]): row for row in fetch.json_of(path, what, list)}
     names = sorted(observations)
     products = []
@@ -103,7 +103,7 @@ def _observations(
     from astropy.coordinates import SkyCoord
 
     def ask(at_leisure: bool) -> Any:
-        return _table(
+        return asked(
             lambda archive: archive.cone_search_criteria(
                 radius_deg * u.deg, coordinates=SkyCoord(*center, unit="deg"), async_job=at_leisure, **criteria
             ),
@@ -132,7 +132,7 @@ def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
     what = f"files of {len(observations)} Hubble observations (ESA)"
 
     def ask(path: Path) -> None:
-        table = _table(lambda archive: archive.get_associated_files(observation_id=list(observations)), what)
+        table = asked(lambda archive: archive.get_associated_files(observation_id=list(observations)), what)
         files: list[dict[str, Any]] = []
         if len(table) >= _MAX_ROWS and len(observations) > 1:
             middle = len(observations) // 2
@@ -144,7 +144,7 @@ def _files_of(observations: Sequence[str]) -> list[dict[str, Any]]:
         path.write_text(json.dumps(files), encoding="utf-8")
 
     request = {"service": "esa hubble files", "product": list(observations), "position": None, "size": None}
-    path = fetch.cached(request, ask, host=_host(), what=what, suffix=".txt")
+    path = fetch.cached(request, ask, host=host(), what=what, suffix=".txt")
     return fetch.json_of(path, what, list)
 
 
@@ -172,15 +172,7 @@ def download(name: str) -> Path:
         if not packed:
             came.replace(path)
             return
-        try:
-            most_bytes = ReadLimits.current().expanded_bytes(came.stat().st_size)
-            with gzip.open(came) as source, path.open("wb") as target:
-                while part := source.read(2**20):
-                    target.write(part)
-                    if target.tell() > most_bytes:
-                        raise FetchError(f"it grows to more than {most_bytes / 1e9:.1f} GB when it is unpacked")
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise FetchError("the compressed file is cut short", retryable=True) from error
+        unpack(came, path)
         came.unlink()
 
     def check(path: Path) -> None:
@@ -190,10 +182,30 @@ def download(name: str) -> Path:
     return fetch.cached(request, fetch_file, host=_data_host(), what=f"{name} (ESA)", check=check, suffix=".fits")
 
 
+def unpack(packed: Path, path: Path) -> None:
+    """Write what is in a file of gzip.
+
+    Raises
+    ------
+    FetchError
+        If it is cut short, or far larger than it may be.
+    """
+    try:
+        most_bytes = ReadLimits.current().expanded_bytes(packed.stat().st_size)
+        with gzip.open(packed) as source, path.open("wb") as target:
+            while part := source.read(2**20):
+                target.write(part)
+                if target.tell() > most_bytes:
+                    raise FetchError(f"it grows to more than {most_bytes / 1e9:.1f} GB when it is unpacked")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FetchError("the compressed file is cut short", retryable=True) from error
+
+
 # ------------------------------------------------------------------------------------------------------------- client
 
 
-def _host() -> str:
+def host() -> str:
+    """Return the address of the archive."""
     from astroquery.esa.hubble import conf
 
     return str(conf.EHST_TAP_SERVER)
@@ -211,12 +223,12 @@ def _archive() -> Any:
     from pyvo.auth import securitymethods
 
     known = getattr(_local, "archive", None)
-    if known is None or known[0] != _host():
+    if known is None or known[0] != host():
         session = ESAAuthSession()
         _local.trouble = prepare(session.credentials.get(securitymethods.ANONYMOUS), _look, _most_bytes)
         # from astroquery 0.4.12 on; without it the address would be that of when the module was imported
-        address = {"tap_url": _host()} if "tap_url" in inspect.signature(ESAHubbleClass).parameters else {}
-        _local.archive = known = (_host(), ESAHubbleClass(show_messages=False, auth_session=session, **address))
+        address = {"tap_url": host()} if "tap_url" in inspect.signature(ESAHubbleClass).parameters else {}
+        _local.archive = known = (host(), ESAHubbleClass(show_messages=False, auth_session=session, **address))
     return known[1]
 
 
@@ -234,8 +246,10 @@ def _is_file(response: Response) -> bool:
     return response.url.startswith(_data_host())
 
 
-def _table(call: Callable[[Any], Any], what: str) -> Any:
-    """Ask the archive for a table; what is no table is worth another try, an error that it states is not.
+def asked(call: Callable[[Any], Any], what: str) -> Any:
+    """Ask the archive for a table.
+
+    What is no table is worth another try, an error that the archive states is not.
 
     Raises
     ------

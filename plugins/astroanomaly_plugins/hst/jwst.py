@@ -17,13 +17,13 @@ from astroanomaly_plugins.hst.headers import JWST_UNIT
 from astroanomaly_plugins.hst.plan import Selection
 from astroanomaly_plugins.hst.products import filter_name
 from astroanomaly_plugins.hst.source import check_filters, plan_files, read_task
-from astroanomaly_plugins.shared.options import PositionOptions
+from astroanomaly_plugins.shared.options import ArchiveOptions
 
 __all__ = ["JwstOptions", "JwstSource", "register_sources"]
 
 
 @dataclass(frozen=True)
-class JwstOptions(PositionOptions):
+class JwstOptions(ArchiveOptions):
     """Options of the source ``jwst``."""
 
     size: str = option(

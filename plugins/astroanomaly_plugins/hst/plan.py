@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from astroanomaly import Download, FetchError, Task, fetch
-from astroanomaly.sky import cells
-from astroanomaly_plugins.hst import ehst, mast
+from astroanomaly_plugins.hst import datalabs, ehst, mast
 from astroanomaly_plugins.hst.products import (
-    CELL_DEG,
     Product,
     covers,
     instrument_matches,
     search_circles,
     unique_products,
 )
+from astroanomaly_plugins.shared.blocks import Blocks
 from astroanomaly_plugins.shared.failures import NO_POSITION, Kind
+from astroanomaly_plugins.shared.gather import Gather, Group
 from astroanomaly_plugins.shared.positions import Positions
 
-__all__ = ["Selection", "plan_positions", "plan_products"]
+__all__ = ["ProductPlanner", "Selection", "download_of_cutout"]
 
 _log = logging.getLogger(__name__)
 _SEARCH_DEG = 0.2  # around a cell of the sky: some archives search by the middle of products, and mosaics are large
-_POSITIONS_PER_TASK = 64
 _BYTES_PER_PIXEL = 8  # of a pixel and its weight
+_LOCATED = {"s3": "in the public bucket", "datalabs": "mounted here"}  # files that are looked for when a plan is made
 _HEADER_BYTES = 40_000  # of a product, about
 
 
@@ -114,61 +115,94 @@ class Selection:
         return criteria
 
 
-def plan_positions(positions: Positions, payload: Mapping[str, Any]) -> tuple[list[Task], list[Download]]:
-    """Plan cutouts that the archive makes: one request for each object, neighbours after one another."""
-    order = np.concatenate(cells(positions.ra, positions.dec, CELL_DEG))
-    tasks = [
-        Task(
-            f"hap-{start:08d}",
-            {**payload, "kind": "positions"},
-            positions.table(order[start : start + _POSITIONS_PER_TASK]),
-        )
-        for start in range(0, len(order), _POSITIONS_PER_TASK)
-    ]
-    tasks += positions.failures("not covered", positions.unplaced, NO_POSITION, "no position")
-    nbytes = int(np.prod(payload["size"])) * _BYTES_PER_PIXEL * len(payload["bands"]) * len(order)
-    return tasks, [Download("HAP cutouts", len(order), nbytes)]
+def download_of_cutout(payload: Mapping[str, Any]) -> int:
+    """Return the bytes of one object that the archive cuts."""
+    return int(np.prod(payload["size"])) * _BYTES_PER_PIXEL * len(payload["bands"])
 
 
-def plan_products(
-    positions: Positions, selection: Selection, payload: Mapping[str, Any]
-) -> tuple[list[Task], list[Download]]:
-    """Plan cutouts from whole products: one task for the objects whose deepest product is the same."""
-    via = payload["via"]
-    candidates, hidden = _candidates(positions, selection, via, payload)
-    groups: dict[str, list[int]] = {}
-    failed: dict[int, tuple[str, Kind]] = dict.fromkeys(positions.unplaced.tolist(), (NO_POSITION, "no position"))
-    for row in positions.placed.tolist():
-        found = candidates.get(row, [])
-        if found:
-            groups.setdefault(found[0].name, []).append(row)
-        elif row in hidden:
-            failed[row] = "its products are not in the public bucket", "failed"
-        else:
-            failed[row] = "no image of these filters at the position", "no coverage"
-    tasks, downloads = [], []
-    fetched: set[str] = set()
-    for name, rows in sorted(groups.items()):
-        unique = {product.name: number for number, product in enumerate(_union(candidates, rows))}
-        products = {product.name: product for row in rows for product in candidates[row]}
-        use = np.array([" ".join(str(unique[product.name]) for product in candidates[row]) for row in rows])
-        plain = [products[each].plain for each in unique]
-        table = {**positions.table(np.array(rows)), "products": use}
-        tasks.append(Task(f"{via}-{name}", {**payload, "kind": "products", "products": plain}, table))
-        wanted = products if payload["exposures"] == "all" else {name: products[name]}
-        for each in sorted(wanted):
+class ProductPlanner:
+    """Plans cutouts from whole products: one task for the objects whose deepest product is the same.
+
+    Parameters
+    ----------
+    blocks
+        The objects.
+    payload
+        What all tasks have in common.
+
+    Attributes
+    ----------
+    counts
+        Objects of each product that a task is named for, by its name.
+    without
+        Objects with a position and without an image.
+    downloads
+        What the tasks that were made fetch.
+    """
+
+    def __init__(self, blocks: Blocks, selection: Selection, payload: Mapping[str, Any]) -> None:
+        self._blocks, self._selection, self._payload = blocks, selection, payload
+        self._fetched: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self.without = 0
+        self.downloads: list[Download] = []
+
+    def tasks(self) -> Iterator[Task]:
+        """Make the tasks.
+
+        Raises
+        ------
+        FetchError
+            If the archive cannot say what it has.
+        """
+        gather = Gather(self._blocks)
+        for number, (part, positions) in enumerate(self._blocks):
+            for group in gather.ready(part):
+                yield self._task(group)
+            failed = self._add(gather, positions)
+            reasons, kinds = [reason for reason, _ in failed.values()], [kind for _, kind in failed.values()]
+            key = f"not covered {number}" if number else "not covered"
+            yield from positions.failures(key, np.array(list(failed), np.int64), reasons, kinds)
+        for group in gather.rest():
+            yield self._task(group)
+
+    def _add(self, gather: Gather, positions: Positions) -> dict[int, tuple[str, Kind]]:
+        """Give objects to the products that show them; return why the others fail, by their rows."""
+        candidates, hidden = _candidates(positions, self._selection, self._payload["via"], self._payload)
+        groups: dict[str, list[int]] = {}
+        failed: dict[int, tuple[str, Kind]] = dict.fromkeys(positions.unplaced.tolist(), (NO_POSITION, "no position"))
+        for row in positions.placed.tolist():
+            found = candidates.get(row, [])
+            if found:
+                groups.setdefault(found[0].name, []).append(row)
+            elif row in hidden:
+                failed[row] = f"its products are not {_LOCATED[self._payload['via']]}", "failed"
+            else:
+                failed[row] = "no image of these filters at the position", "no coverage"
+            self.without += not found
+        for name, rows in sorted(groups.items()):
+            products = {product.name: product for row in rows for product in candidates[row]}
+            use = np.array([" ".join(product.name for product in candidates[row]) for row in rows])
+            first = products[name]
+            table = {**positions.table(np.array(rows)), "products": use}
+            gather.add(name, products, table, first.ra, first.dec, first.reach)
+        return failed
+
+    def _task(self, group: Group) -> Task:
+        via, table, products = self._payload["via"], group.table, group.image
+        texts = [str(text).split(" ") for text in table["products"]]
+        names = sorted({each for text in texts for each in text})
+        unique = {each: str(number) for number, each in enumerate(names)}
+        table["products"] = np.array([" ".join(unique[each] for each in text) for text in texts])
+        self.counts[group.name] += group.rows
+        for each in sorted(products) if self._payload["exposures"] == "all" else [group.name]:
             if via == "s3":
-                downloads.append(_ranges(products[each], len(rows), payload["size"]))
-            elif each not in fetched:
-                downloads.append(Download(each, 1, products[each].nbytes))
-                fetched.add(each)
-    reasons, kinds = [reason for reason, _ in failed.values()], [kind for _, kind in failed.values()]
-    return [*tasks, *positions.failures("not covered", np.array(list(failed), np.int64), reasons, kinds)], downloads
-
-
-def _union(candidates: Mapping[int, Sequence[Product]], rows: Sequence[int]) -> list[Product]:
-    names = {product.name: product for row in rows for product in candidates[row]}
-    return [names[name] for name in sorted(names)]
+                self.downloads.append(_ranges(products[each], group.rows, self._payload["size"]))
+            elif via != "datalabs" and each not in self._fetched:
+                self.downloads.append(Download(each, 1, products[each].nbytes))
+                self._fetched.add(each)
+        plain = [products[each].plain for each in names]
+        return Task(f"{via}-{group.key}", {**self._payload, "kind": "products", "products": plain}, table)
 
 
 def _ranges(product: Product, count: int, size: Sequence[int]) -> Download:
@@ -188,7 +222,7 @@ def _candidates(
     def ask(number: int) -> list[Product]:
         _, center, radius = circles[number]
         reach = round(radius + _SEARCH_DEG + margin, 4)
-        if via != "esa":
+        if via not in ("esa", "datalabs"):
             return mast.find_products(center, reach, selection.for_mast, selection.kinds)
         return ehst.find_products(center, reach, selection.for_esa)
 
@@ -198,9 +232,10 @@ def _candidates(
             if isinstance(products, FetchError):
                 raise products
             found[number] = unique_products(product for product in products if selection.takes(product))
+    addresses = [product.address for products in found.values() for product in products]
     paths: dict[str, str] = {}
-    if via == "s3":
-        paths = mast.locate([product.address for products in found.values() for product in products])
+    if via in _LOCATED:
+        paths = mast.locate(addresses) if via == "s3" else datalabs.find_mounted(addresses)
     held: dict[int, list[Product]] = {}
     hidden: set[int] = set()
     missing: set[str] = set()
@@ -208,15 +243,15 @@ def _candidates(
         rows = circles[number][0]
         for product in products:
             near = rows[covers(product, positions.ra[rows], positions.dec[rows])].tolist()
-            if via == "s3" and product.address not in paths:
+            if via in _LOCATED and product.address not in paths:
                 hidden.update(near)
                 missing.add(product.name)
                 continue
-            placed = replace(product, address=paths[product.address]) if via == "s3" else product
+            placed = replace(product, address=paths[product.address]) if via in _LOCATED else product
             for row in near:
                 held.setdefault(row, []).append(placed)
     for name in sorted(missing):
-        _log.warning("%s is not in the public bucket and is left out", name)
+        _log.warning("%s is not %s and is left out", name, _LOCATED[via])
     for known in held.values():
         known.sort(key=lambda product: (-product.exptime, product.name))
     _log.info(

@@ -12,7 +12,7 @@ import numpy as np
 
 from astroanomaly import CutoutBlock, Failure, FetchError, Task, UnreadableError, fetch
 from astroanomaly.cutting import sky_to_pixel
-from astroanomaly_plugins.hst import ehst, hapcut, mast
+from astroanomaly_plugins.hst import datalabs, ehst, hapcut, mast
 from astroanomaly_plugins.hst.headers import JWST_UNIT, UNIT, HeaderInfo
 from astroanomaly_plugins.hst.images import HstImage, cutout_images, open_file
 from astroanomaly_plugins.hst.products import exposure_of, filter_in_name, instrument_matches, mosaic_of
@@ -27,6 +27,7 @@ _ZERO_POINTS = {
     UNIT: "AB magnitude of one electron per second",
     JWST_UNIT: "AB magnitude of one MJy/sr over one square arcsecond",
 }
+_ARCHIVES = {"s3": "MAST S3", "esa": "ESA Hubble", "datalabs": "ESA Datalabs", "mast": "MAST"}
 _MARGIN_ARCSEC = 0.5  # around a cutout that is asked for: rounding, and pixels to interpolate between
 
 
@@ -150,7 +151,7 @@ def read_products(task: Task) -> Iterator[CutoutBlock | Failure]:
                     found.append((row, _exposures(images(numbers), ra, dec, spec)))
             except FetchError as error:
                 found.append((row, error))
-        yield from _results(task, found, {"s3": "MAST S3", "esa": "ESA Hubble", "mast": "MAST"}[payload["via"]])
+        yield from _results(task, found, _ARCHIVES[payload["via"]])
 
 
 def _in_order(table: Mapping[str, np.ndarray], image: Callable[[int], HstImage | FetchError]) -> list[int]:
@@ -191,6 +192,8 @@ def _open(via: str, product: Mapping[str, Any], stack: ExitStack) -> HstImage:
             return open_file(mast.download(product["address"]), product["name"])
         if via == "esa":
             return open_file(ehst.download(product["address"]), product["name"])
+        if via == "datalabs":
+            return open_file(datalabs.opened(product["address"], product["name"]), product["name"])
         return stack.enter_context(S3Product(product["name"], product["address"])).image()
     except UnreadableError as error:
         raise FetchError(str(error), reason=str(error).partition(": ")[2] or str(error)) from error

@@ -2,7 +2,8 @@
 
 * **Archives** (``--via``). ``mast``: MAST cuts out of the Hubble Advanced Products, one request for each object.
   ``s3``: only the pixels needed are read of MAST's products in the public bucket, anonymously. ``esa``: whole products
-  of the ESA Hubble Science Archive, fetched once each and cut here.
+  of the ESA Hubble Science Archive, fetched once each and cut here. ``datalabs``: these
+  files in place, on ESA Datalabs.
 * **Bands** are filters, in the order they are asked for. A product is believed by its header; where that clashes with
   its name or the archive's list, the object is a failure.
 * **Exposures.** ``all``: each exposure is a cutout of its own, ``<product>/<catalogue id>``; ``deepest``: the one with
@@ -21,6 +22,8 @@ from astroanomaly import (
     CatalogError,
     ConfigError,
     CutoutBlock,
+    Download,
+    Fact,
     Failure,
     Layout,
     Plan,
@@ -31,21 +34,22 @@ from astroanomaly import (
 )
 from astroanomaly.sky import arcsec_number, size_in_pixels, size_text
 from astroanomaly_plugins.hst.headers import UNIT
-from astroanomaly_plugins.hst.plan import Selection, plan_positions, plan_products
-from astroanomaly_plugins.hst.products import filter_name
+from astroanomaly_plugins.hst.plan import ProductPlanner, Selection, download_of_cutout
+from astroanomaly_plugins.hst.products import CELL_DEG, filter_name
 from astroanomaly_plugins.hst.reading import own_columns, read_cutouts, read_products
+from astroanomaly_plugins.shared.blocks import read_blocks
 from astroanomaly_plugins.shared.facts import band_fact, count_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import read_failures
-from astroanomaly_plugins.shared.options import PositionOptions
-from astroanomaly_plugins.shared.positions import read_positions
+from astroanomaly_plugins.shared.options import ArchiveOptions
 
 __all__ = ["HstOptions", "HstSource", "check_filters", "plan_files", "read_task", "register_sources"]
 
+_POSITIONS_PER_TASK = 64
 _COLLECTIONS = ("HAP", "HAP-MVM", "HST", "HLA")
 
 
 @dataclass(frozen=True)
-class HstOptions(PositionOptions):
+class HstOptions(ArchiveOptions):
     """Options of the source ``hst``."""
 
     size: str = option(
@@ -54,17 +58,19 @@ class HstOptions(PositionOptions):
         convert=size_text,
     )
     bands: tuple[str, ...] = option(help="filters, each a band: F814W, or F606W,F814W", formerly=("filters",))
-    via: Literal["mast", "s3", "esa"] = option(
-        "mast", "mast: cutouts made by MAST; s3: parts of MAST's public files; esa: whole files of the ESA archive"
+    via: Literal["mast", "s3", "esa", "datalabs"] = option(
+        "mast",
+        "mast: cutouts made by MAST; s3: parts of MAST's public files; esa: whole files of the ESA archive; datalabs: "
+        "these files in place on ESA Datalabs",
     )
     instruments: tuple[str, ...] = option((), "instruments: ACS, ACS/WFC, WFC3/UVIS, WFC3/IR ...; default: all")
-    proposal: tuple[str, ...] = option((), "numbers of HST proposals; with s3 and esa; default: all")
+    proposal: tuple[str, ...] = option((), "numbers of HST proposals; with s3, esa and datalabs; default: all")
     date_from: str = option(
-        "", "first day on which a product may begin, as 2004-01-31; with s3 and esa", metavar="DATE"
+        "", "first day on which a product may begin, as 2004-01-31; with s3, esa and datalabs", metavar="DATE"
     )
-    date_to: str = option("", "last day on which a product may begin; with s3 and esa", metavar="DATE")
+    date_to: str = option("", "last day on which a product may begin; with s3, esa and datalabs", metavar="DATE")
     collections: tuple[str, ...] = option(
-        ("HAP",), "with s3 and esa: HAP (visits), HAP-MVM (sky cells), HST (pipeline), HLA (legacy archive)"
+        ("HAP",), "with s3, esa and datalabs: HAP (visits), HAP-MVM (sky cells), HST (pipeline), HLA (legacy archive)"
     )
     exposures: Literal["all", "deepest"] = option(
         "all", "all: every exposure of an object is a cutout of its own; deepest: the longest that shows it"
@@ -90,8 +96,8 @@ class HstOptions(PositionOptions):
             for flag, value in (("proposal", self.proposal), ("date-from", self.date_from), ("date-to", self.date_to)):
                 if value:
                     raise ConfigError(
-                        f"--{flag} needs --via s3 or --via esa: the mosaics that MAST cuts from combine all proposals "
-                        "and dates"
+                        f"--{flag} needs --via s3, --via esa or --via datalabs: the mosaics that MAST cuts from "
+                        "combine all proposals and dates"
                     )
 
 
@@ -178,9 +184,9 @@ def plan_files(
     """
     if request.inputs:
         raise ConfigError(f"the source {name} takes no files, but {request.inputs[0]!r} was given: use --catalog FILE")
-    positions = read_positions(options)
+    blocks = read_blocks(options)
     bands = selection.filters
-    taken = sorted(set(positions.columns) & own_columns(bands))
+    taken = sorted(set(blocks.first.columns) & own_columns(bands))
     if taken:
         raise CatalogError(
             f"the catalogue's column {taken[0]!r} has the name of one that the source adds: rename it, or leave it "
@@ -197,23 +203,28 @@ def plan_files(
         "instruments": list(options.instruments),
         **({} if unit == UNIT else {"unit": unit}),
     }
-    if cut_there:
-        tasks, downloads = plan_positions(positions, payload)
-    else:
-        tasks, downloads = plan_products(positions, selection, payload)
     layout = Layout(bands=bands, height=height, width=width, dtype=options.dtype, units=(unit,) * len(bands))
-    rows = [task for task in tasks if task.payload["kind"] != "failures"]
-    shown = len(positions.placed) - sum(len(task) for task in rows)
-    facts = [
-        *positions.facts(without_an_image=shown),
+    said = [
         band_fact(dict.fromkeys(bands, ()), dict.fromkeys(bands, unit), f"filters, {options.via}"),
         scale_fact([options.pixel_scale]),
         size_fact((height, width), options.pixel_scale),
     ]
-    if not cut_there:
-        names = [task.key.removeprefix(f"{options.via}-") for task in rows]
-        facts.append(count_fact("products", names, [len(task) for task in rows]))
-    return Plan(tasks, layout, downloads, facts)
+    if cut_there:
+        tasks = blocks.tasks("hap", {**payload, "kind": "positions"}, CELL_DEG, _POSITIONS_PER_TASK)
+        each = {"HAP cutouts": (1, download_of_cutout(payload))}
+        return blocks.plan(tasks, layout, each, said, without_an_image=0)
+    planner = ProductPlanner(blocks, selection, payload)
+    downloads: list[Download] = []
+    facts: list[Fact] = []
+
+    def counted() -> Iterator[Task]:
+        yield from planner.tasks()
+        downloads[:] = planner.downloads
+        counts = planner.counts
+        facts[:] = [*blocks.facts(without_an_image=planner.without), *said]
+        facts.append(count_fact("products", list(counts), list(counts.values())))
+
+    return Plan(list(counted()) if blocks.whole else counted(), layout, downloads, facts)
 
 
 def read_task(task: Task) -> Iterator[CutoutBlock | Failure]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from astroanomaly import ConfigError, GivenTable, given_catalog, option
+from astroanomaly.sky import angle_text, position_text
 
-__all__ = ["PositionOptions"]
+__all__ = ["ArchiveOptions", "PositionOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +45,51 @@ class PositionOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage={self.min_coverage}: expected 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveOptions(PositionOptions):
+    """Which objects an archive is asked for: those of a table, of a TAP service, in a part of the sky.
+
+    Raises
+    ------
+    ConfigError
+        If they contradict one another.
+    """
+
+    cone: str = option(
+        "", "only objects around this position, as in '269.7 66.0'", metavar="POS", convert=position_text
+    )
+    radius: str = option("", "radius of the cone, as in 0.1deg or 5arcmin", metavar="ANGLE", convert=angle_text)
+    region: Path | None = option(  # noqa: RUF009 - option() makes a dataclass field
+        None, "only objects in the regions of this DS9 file", metavar="FILE"
+    )
+    moc: Path | None = option(  # noqa: RUF009 - option() makes a dataclass field
+        None, "only objects in this coverage map (MOC): FITS, JSON or text", metavar="FILE"
+    )
+    tap: str = option("", "address of a TAP service that has the objects, in place of a catalogue", metavar="URL")
+    table: str = option("", "table of the TAP service, of which the objects in the cone, regions or map are taken")
+    where: str = option("", "further condition in ADQL on the table, as in 'rmag < 20'", metavar="ADQL")
+    adql: str = option("", "query in ADQL that gives the objects, in place of --table", metavar="QUERY")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.radius and not self.cone:
+            raise ConfigError("--radius belongs to --cone")
+        if self.catalog is not None and (self.tap or self.adql):
+            raise ConfigError(f"--catalog and {'--tap' if self.tap else '--adql'} were given: the objects are of one")
+        if self.tap and (urlsplit(self.tap).scheme not in ("http", "https") or not urlsplit(self.tap).hostname):
+            raise ConfigError(f"tap={self.tap!r}: expected the http or https address of a TAP service")
+        if urlsplit(self.tap).password or urlsplit(self.tap).username:
+            raise ConfigError("the address of the TAP service holds a password, which would be stored: leave it out")
+        if self.tap and bool(self.table) == bool(self.adql):
+            raise ConfigError("--tap needs either --table, with --cone, --region or --moc, or a query: --adql")
+        if self.table and not self.tap:
+            raise ConfigError("--table belongs to --tap")
+        if self.where and (self.adql or self.catalog is not None):
+            raise ConfigError("--where belongs to a table of an archive: write it into the query of --adql")
+
+    @property
+    def has_area(self) -> bool:
+        """Whether a part of the sky was named."""
+        return bool(self.cone or self.region or self.moc)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from astroanomaly import CatalogError, ConfigError, Fact, Task, read_catalog
+from astroanomaly import Catalog, CatalogError, Fact, Task
 from astroanomaly_plugins.shared.columns import COLUMN, carried
 from astroanomaly_plugins.shared.facts import catalog_facts, object_fact
 from astroanomaly_plugins.shared.failures import Kind, failure_tasks
 from astroanomaly_plugins.shared.hours import hours_remark
 from astroanomaly_plugins.shared.options import PositionOptions
 
-__all__ = ["Positions", "read_positions"]
+__all__ = ["Positions", "positions_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,11 @@ class Positions:
         """Say where the positions come from and how many there are; counts as `object_fact` takes them."""
         return [*self.origin, object_fact(len(self), **counts, without_a_valid_position=len(self.unplaced))]
 
+    def some(self, rows: np.ndarray) -> Positions:
+        """Return some rows."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return replace(self, ids=self.ids[rows], ra=self.ra[rows], dec=self.dec[rows], columns=columns)
+
     def table(self, rows: np.ndarray) -> dict[str, Any]:
         """Make the table of a task of some rows."""
         table: dict[str, Any] = {"id": self.ids[rows], "ra": self.ra[rows], "dec": self.dec[rows]}
@@ -75,32 +80,24 @@ class Positions:
         return failure_tasks(key, self.ids[rows], self.ra[rows], self.dec[rows], reasons, kinds)
 
 
-def read_positions(options: PositionOptions) -> Positions:
-    """Read the positions of a catalogue; see `astroanomaly.read_catalog` for the columns.
+def positions_of(table: Catalog, options: PositionOptions, where: object, *, empty: bool = False) -> Positions:
+    """Take ids, positions and the columns that ride along of a catalogue.
+
+    Parameters
+    ----------
+    where
+        How messages call it.
+    empty
+        Whether all rows may lack a position.
 
     Raises
     ------
-    ConfigError
-        If no catalogue was given.
     CatalogError
         If it has no sky positions, or lacks a column that is to be carried.
     """
-    if options.catalog is None:
-        raise ConfigError(
-            "the positions are missing: give a table of them with --catalog FILE (in Python also an "
-            "astropy table or a SkyCoord)"
-        )
-    table = read_catalog(
-        options.catalog,
-        ra=options.ra or None,
-        dec=options.dec or None,
-        id=options.id or None,
-        frame=options.frame or None,
-        unit=options.unit or None,
-    )
     if table.ra is None or table.dec is None:
         raise CatalogError(
-            f"{options.catalog} has pixel positions only ({table.found.get('pixel', '')}), but an archive is asked by "
+            f"{where} has pixel positions only ({table.found.get('pixel', '')}), but an archive is asked by "
             f"sky positions: name their columns with --ra COLUMN --dec COLUMN. Its columns: "
             f"{', '.join(table.columns.colnames)}"
         )
@@ -108,8 +105,6 @@ def read_positions(options: PositionOptions) -> Positions:
     positions = Positions(
         table.ids, np.asarray(table.ra, float), np.asarray(table.dec, float), columns, catalog_facts(table)
     )
-    if not len(positions.placed):
-        raise CatalogError(
-            f"{options.catalog}: none of its {len(table)} rows has a valid position ({table.found['sky']})"
-        )
+    if not empty and not len(positions.placed):
+        raise CatalogError(f"{where}: none of its {len(table)} rows has a valid position ({table.found['sky']})")
     return positions

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from astroanomaly import ConfigError, CutoutBlock, Failure, Plan, Request, Task, option
 from astroanomaly.sky import size_or_angle, size_text
 from astroanomaly_plugins.hips.source import HipsOptions, HipsSource
-from astroanomaly_plugins.shared.options import PositionOptions
+from astroanomaly_plugins.shared.options import ArchiveOptions
 
 __all__ = ["SdssOptions", "SdssSource"]
 
@@ -22,7 +22,7 @@ _MOST_PIXELS = 4096
 
 
 @dataclass(frozen=True)
-class SdssOptions(PositionOptions):
+class SdssOptions(ArchiveOptions):
     """Options of the source ``sdss``."""
 
     size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE", convert=size_text)
@@ -54,7 +54,7 @@ class SdssSource:
         side = pixels if pixels is not None else max(1, round((angle or 0.0) / _SCALE_ARCSEC))
         if side > _MOST_PIXELS:
             raise ConfigError(f"size={options.size!r} is {side} pixels: hips2fits gives at most {_MOST_PIXELS}")
-        shared = {name: getattr(options, name) for name in PositionOptions.__dataclass_fields__}
+        shared = {name: getattr(options, name) for name in ArchiveOptions.__dataclass_fields__}
         return self._hips.plan(
             request,
             HipsOptions(

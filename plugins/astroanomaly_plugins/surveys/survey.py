@@ -17,7 +17,6 @@ from astroanomaly import (
     BandError,
     ConfigError,
     CutoutBlock,
-    Download,
     Failure,
     FetchError,
     Layout,
@@ -29,16 +28,16 @@ from astroanomaly import (
     option,
 )
 from astroanomaly.cutting import sky_to_pixel, tan_grid
-from astroanomaly.sky import cells, size_or_angle, size_text
+from astroanomaly.sky import size_or_angle, size_text
 from astroanomaly_plugins.mosaics.files import Image
 from astroanomaly_plugins.mosaics.reading import read_tile
 from astroanomaly_plugins.mosaics.tiles import Tile, make_tile
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
+from astroanomaly_plugins.shared.blocks import read_blocks
 from astroanomaly_plugins.shared.columns import COLUMN
 from astroanomaly_plugins.shared.facts import band_fact, scale_fact, size_fact
-from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
-from astroanomaly_plugins.shared.options import PositionOptions
-from astroanomaly_plugins.shared.positions import read_positions
+from astroanomaly_plugins.shared.failures import read_failures
+from astroanomaly_plugins.shared.options import ArchiveOptions
 from astroanomaly_plugins.shared.web import Web
 
 __all__ = ["Asked", "Found", "Service", "SurveyOptions", "SurveySource"]
@@ -139,7 +138,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class SurveyOptions(PositionOptions):
+class SurveyOptions(ArchiveOptions):
     """Options of every survey."""
 
     size: str = option("", "side of a cutout: pixels (64) or an angle (20arcsec)", metavar="SIZE", convert=size_text)
@@ -187,7 +186,7 @@ class SurveySource(ABC):
         return ()
 
     def plan(self, request: Request, options: SurveyOptions) -> Plan:
-        """Order the positions on the sky; nothing is asked yet.
+        """Order the positions on the sky; the survey is not asked yet.
 
         Raises
         ------
@@ -198,7 +197,7 @@ class SurveySource(ABC):
             raise ConfigError(
                 f"{self.name} reads no files, but {request.inputs[0]} was given: positions come with --catalog"
             )
-        positions = read_positions(options)
+        blocks = read_blocks(options)
         bands = self._bands(options.bands)
         scale = float(self.more(options).get("pixel_scale") or self.service.scale)
         pixels, angle = size_or_angle(options.size)
@@ -221,23 +220,16 @@ class SurveySource(ABC):
             "more": self.more(options),
             **({"auxiliary": list(planes)} if planes else {}),
         }
-        rows = np.concatenate(cells(positions.ra, positions.dec, _CELL_DEG))
-        tasks = [
-            Task(f"{self.name}-{start:08d}", payload, positions.table(rows[start : start + _OBJECTS_PER_TASK]))
-            for start in range(0, len(rows), _OBJECTS_PER_TASK)
-        ]
-        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "no position")
         layout = Layout(bands=bands, height=size, width=size, dtype=options.dtype, units=units, auxiliary=planes)
         once, each = self.service.requests
-        nbytes = len(rows) * ((len(bands) + len(planes)) * size**2 * 4 + _HEADER_BYTES)
-        downloads = [Download(self.service.title, len(rows) * (once + each * len(bands)), nbytes)]
+        nbytes = (len(bands) + len(planes)) * size**2 * 4 + _HEADER_BYTES
         facts = [
-            *positions.facts(),
             band_fact(dict.fromkeys(bands, ()), dict(zip(bands, units, strict=True)), self.service.title),
             scale_fact([scale]),
             size_fact((size, size), scale),
         ]
-        return Plan(tasks, layout, downloads, facts)
+        tasks = blocks.tasks(self.name, payload, _CELL_DEG, _OBJECTS_PER_TASK)
+        return blocks.plan(tasks, layout, {self.service.title: (once + each * len(bands), nbytes)}, facts)
 
     def _bands(self, wanted: Sequence[str]) -> tuple[str, ...]:
         known = self.service.bands

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from astroanomaly import (
     BandError,
     ConfigError,
     CutoutBlock,
+    Download,
+    Fact,
     Failure,
     FootprintError,
     Layout,
@@ -34,10 +37,11 @@ from astroanomaly import (
 )
 from astroanomaly.sky import arcsec_number, size_or_angle, size_text
 from astroanomaly_plugins.mosaics.bands import sort_bands
+from astroanomaly_plugins.shared.blocks import read_blocks
 from astroanomaly_plugins.shared.facts import band_fact, scale_fact, size_fact
 from astroanomaly_plugins.shared.failures import NO_POSITION, read_failures
-from astroanomaly_plugins.shared.options import PositionOptions
-from astroanomaly_plugins.shared.positions import read_positions
+from astroanomaly_plugins.shared.options import ArchiveOptions
+from astroanomaly_plugins.shared.positions import Positions
 from astroanomaly_plugins.shared.web import Web
 from astroanomaly_plugins.vo.bands import BandChoice
 from astroanomaly_plugins.vo.plan import Candidates, find_candidates, one_by_one
@@ -52,7 +56,7 @@ _DEFAULT_HALF_SIZE_DEG = 30 / 3600  # half of a cutout whose size in pixels is k
 
 
 @dataclass(frozen=True)
-class VoOptions(PositionOptions):
+class VoOptions(ArchiveOptions):
     """Options of the source ``vo``."""
 
     service: str = option("", "address of an SIA2 or ObsTAP service, with or without /query, /sync", metavar="URL")
@@ -125,26 +129,30 @@ class VoSource:
         host = str(urlsplit(options.service).hostname)
         web = Web((host, *options.hosts), options.max_mb, options.login)
         fetch.read_account(options.login, "VO")  # what is wrong with it is said before anything is asked
-        positions = read_positions(options)
+        blocks = read_blocks(options, options.login)
+        if not blocks.whole and not options.bands:
+            raise ConfigError("a catalogue in partitions needs the names of the bands: --bands NAME")
         service = find_service(options.service, options.kind, web)
         half = _DEFAULT_HALF_SIZE_DEG if angle is None else angle / 3600 / 2 * 2**0.5
         if pixels is not None and options.pixel_scale is not None:
             half = pixels * options.pixel_scale / 3600 / 2 * 2**0.5
         wanted = Selection(options.collection, options.instrument)
         every = options.exposures == "all"
-        found = find_candidates(service, web, positions, wanted, choice, half, every=every)
-        objects = positions
-        if every:
-            found, positions = one_by_one(found, positions)
-        if not any(bands for bands in found.rows.values()):
-            raise FootprintError(_nothing(options, len(positions.placed), found) + positions.remark)
+
+        def search() -> Iterator[tuple[Candidates, Positions]]:
+            for _, positions in blocks:
+                found = find_candidates(service, web, positions, wanted, choice, half, every=every)
+                yield one_by_one(found, positions) if every else (found, positions)
+
+        searched = search()
+        begun = list(_to_first_image(searched))
+        found, positions = begun[-1]
         shown = {band for best in found.rows.values() for band in best}
-        absent = [name for name in choice.names if name not in shown]
+        if not shown:
+            raise FootprintError(_nothing(options, blocks.total - blocks.unplaced, found) + blocks.first.remark)
+        absent = [name for name in choice.names if name not in shown] if blocks.whole else []
         if absent:
-            raise BandError(
-                f"{options.service} lists no image of any object in the band {absent[0]!r}: leave it out, or say what "
-                f"its filter is called, as in --bands {absent[0]}=PATTERN; --dry-run without it tells what there is"
-            )
+            raise _no_band(options, absent[0])
         bands = (options.bands and found.bands) or sort_bands(found.bands)
         payload: dict[str, Any] = {
             "kind": "objects",
@@ -160,30 +168,63 @@ class VoSource:
             "nodata": options.nodata,
             "min_coverage": options.min_coverage,
         }
-        ways = find_ways(found, bands, web, options.via)
+        first_ways = find_ways(found, bands, web, options.via)
         known = probe(found, positions, payload, (pixels, angle))
         size = pixels if pixels is not None else max(1, round((angle or 0.0) / known.scale))
         if size > 16384:
             raise ConfigError(f"size={options.size!r} is {size} pixels: expected 1 to 16384")
         payload |= {"size": [size, size], "scale": known.scale}
         layout = Layout(bands=tuple(bands), height=size, width=size, dtype=options.dtype, units=tuple(known.units))
-        tasks = make_tasks(found, positions, bands, payload, ways)
-        nowhere = np.array([row for row in positions.placed if not found.rows.get(int(row))], dtype=np.int64)
-        tasks += positions.failures("nowhere", nowhere, "the service has no image here", "no coverage")
-        tasks += positions.failures("no position", positions.unplaced, NO_POSITION, "no position")
-        used = best_images(found, tuple(bands))
-        images = {band: [found.products[number].did for number in used[band]] for band in bands}
-        facts = [
-            *objects.facts(without_an_image=len(nowhere)),
-            band_fact(images, dict(zip(bands, known.units, strict=True)), options.service),
-            scale_fact([known.scale], " (of the first image looked at)" if options.pixel_scale is None else ""),
-            size_fact((size, size), known.scale),
-        ]
-        return Plan(tasks, layout, downloads(found, bands, ways, size), facts)
+        fetched: list[Download] = []
+        facts: list[Fact] = []
+
+        def tasks() -> Iterator[Task]:
+            images: dict[str, dict[str, None]] = {band: {} for band in bands}
+            without = 0
+            for number, (here, objects) in enumerate(itertools.chain(begun, searched)):
+                shows = any(here.rows.values())
+                ways = first_ways if here is found else find_ways(here, bands, web, options.via) if shows else {}
+                yield from make_tasks(here, objects, bands, payload, ways, number)
+                nowhere = np.array([row for row in objects.placed if not here.rows.get(int(row))], dtype=np.int64)
+                key = f" {number}" if number else ""
+                yield from objects.failures(f"nowhere{key}", nowhere, "the service has no image here", "no coverage")
+                yield from objects.failures(f"no position{key}", objects.unplaced, NO_POSITION, "no position")
+                without += len(nowhere)
+                fetched.extend(downloads(here, bands, ways, size))
+                for band, numbers in best_images(here, tuple(bands)).items():
+                    images[band].update(dict.fromkeys(here.products[each].did for each in numbers))
+            absent = [band for band in choice.names if not images[band]]
+            if absent:
+                raise _no_band(options, absent[0])
+            note = " (of the first image looked at)" if options.pixel_scale is None else ""
+            units = dict(zip(bands, known.units, strict=True))
+            facts[:] = [
+                *blocks.facts(without_an_image=without),
+                band_fact({band: list(names) for band, names in images.items()}, units, options.service),
+                scale_fact([known.scale], note),
+                size_fact((size, size), known.scale),
+            ]
+
+        return Plan(list(tasks()) if blocks.whole else tasks(), layout, fetched, facts)
 
     def read(self, task: Task) -> Iterator[CutoutBlock | Failure]:
         """Fetch and cut the objects of one task."""
         yield from read_failures(task) if task.payload["kind"] == "failures" else read_objects(task)
+
+
+def _to_first_image(searched: Iterator[tuple[Candidates, Positions]]) -> Iterator[tuple[Candidates, Positions]]:
+    """Search for the images of one block after another, until some are found."""
+    for found, positions in searched:
+        yield found, positions
+        if any(found.rows.values()):
+            return
+
+
+def _no_band(options: VoOptions, band: str) -> BandError:
+    return BandError(
+        f"{options.service} lists no image of any object in the band {band!r}: leave it out, or say what its filter is "
+        f"called, as in --bands {band}=PATTERN; --dry-run without it tells what there is"
+    )
 
 
 def _nothing(options: VoOptions, count: int, found: Candidates) -> str:

@@ -74,9 +74,20 @@ def _ask(found: Candidates, web: Web, via: Via, number: int) -> Access:
 
 
 def make_tasks(
-    found: Candidates, positions: Positions, bands: tuple[str, ...], payload: Mapping[str, Any], ways: Ways
+    found: Candidates,
+    positions: Positions,
+    bands: tuple[str, ...],
+    payload: Mapping[str, Any],
+    ways: Ways,
+    block: int = 0,
 ) -> list[Task]:
-    """Make tasks of objects with the same best images, so that a whole file is needed by one task."""
+    """Make tasks of objects with the same best images, so that a whole file is needed by one task.
+
+    Parameters
+    ----------
+    block
+        Number of the block of objects, which tells its tasks from those of others.
+    """
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for row, choices in sorted(found.rows.items()):
         if choices:
@@ -87,12 +98,17 @@ def make_tasks(
         step = _OBJECTS_PER_TASK if single else len(members)
         name = " + ".join(found.products[number].did for number in best if number >= 0)
         for start in range(0, len(members), step):
-            tasks.append((name, _task(found, positions, bands, payload, members[start : start + step])))
+            tasks.append((name, _task(found, positions, bands, payload, members[start : start + step], block)))
     return [task for _, task in sorted(tasks, key=lambda item: (item[0], item[1].key))]
 
 
 def _task(
-    found: Candidates, positions: Positions, bands: tuple[str, ...], payload: Mapping[str, Any], members: list[int]
+    found: Candidates,
+    positions: Positions,
+    bands: tuple[str, ...],
+    payload: Mapping[str, Any],
+    members: list[int],
+    block: int,
 ) -> Task:
     numbers = sorted({n for row in members for choice in found.rows[row].values() for n in choice})
     local = {number: k for k, number in enumerate(numbers)}
@@ -102,7 +118,8 @@ def _task(
         table[CHOICE + band] = np.array(texts)
     plain = [found.products[number].plain for number in numbers]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-    return Task(f"vo-{digest[:12]}-{members[0]:08d}", {**payload, "products": plain}, table)
+    number = f"{block:06d}-" if block else ""
+    return Task(f"vo-{digest[:12]}-{number}{members[0]:08d}", {**payload, "products": plain}, table)
 
 
 def downloads(found: Candidates, bands: tuple[str, ...], ways: Ways, size: int) -> list[Download]:

@@ -94,7 +94,7 @@ def fill(mer, tmp_path):
     def run(name="cache", keep="kept", **options):
         config = {"first_wait_s": 0.01, "attempts": 3, "timeout_s": 2.0, "keep": str(tmp_path / keep)}
         config |= options.pop("fetch", {})
-        if not {"mer_id", "cone", "catalog"} & set(options):
+        if not {"mer_id", "cone", "catalog", "region", "adql"} & set(options):
             options["catalog"] = mer.folder / "sky" / "catalogue.ecsv"
         options = {"size": str(SIZE), "via": "esa", "bands": ("VIS", "H"), **options}
         return ingest(EuclidSource(), out=tmp_path / name, fetch=config, **options)
@@ -339,7 +339,7 @@ def test_a_cache_of_version_0_1_0_goes_on(mer, esa, fill, tmp_path):
 
 
 def test_an_empty_cone_and_a_column_that_is_not_there(esa, fill):
-    with pytest.raises(CatalogError, match="no object brighter than magnitude 1 within"):
+    with pytest.raises(CatalogError, match="no object brighter than magnitude 1 in a cone of 15arcsec at"):
         fill(cone="150.1 2.2", radius="15arcsec", magnitude_limit=1)
     with pytest.raises(CatalogError, match=r"has no column 'albedo'. It has declination, flux_detection_total"):
         fill(cone="150.1 2.2", radius="15arcsec", columns=("albedo",))
@@ -347,24 +347,48 @@ def test_an_empty_cone_and_a_column_that_is_not_there(esa, fill):
         fill(cone="150.1 2.2", radius="15arcsec", magnitude_limit=20, flux_column="flux_albedo")
 
 
-def test_an_answer_that_was_cut_short_by_the_archive_is_noticed(mer, esa, fill):
-    esa.most_rows = 5
-    with pytest.raises(FetchError, match=r"counts \d+ and gave 5"):
-        fill(cone="150.1 2.2", radius="30arcsec", columns=("none",))
+def test_an_answer_that_was_cut_short_by_the_archive_is_asked_for_in_parts(mer, esa, fill):
+    esa.most_rows = 10  # as many as there are mosaics
+    whole = {"cone": "150.1 2.2", "radius": "60arcsec", "columns": ("none",)}
+    places = zip(mer.catalogue["right_ascension"], mer.catalogue["declination"], strict=True)
+    near = np.array([separation(150.1, 2.2, ra, dec) < 60 / 3600 for ra, dec in places])
+    assert near.sum() > 10
+    assert sorted(fill(**whole).ids) == sorted(str(one) for one in mer.catalogue["object_id"][near])
+    esa.most_rows = 0
+    with pytest.raises(FetchError, match=r"counts \d+ and gave 0|the answer is not understood"):
+        fill("none", **{**whole, "radius": "59arcsec"})
+
+
+def test_objects_in_regions_a_map_and_of_a_query(mer, esa, fill, tmp_path):
+    """The MER catalogue is asked as any table is; `test_sky_area` looks at the areas."""
+    ra, dec = (np.asarray(mer.catalogue[name]) for name in ("right_ascension", "declination"))
+    near = np.array([separation(150.1, 2.2, *place) < 15 / 3600 for place in zip(ra, dec, strict=True)])
+    wanted = sorted(str(one) for one in mer.catalogue["object_id"][near])
+    (tmp_path / "a.reg").write_text('icrs\ncircle(150.1,2.2,15")\n')
+    assert sorted(fill("region", region=tmp_path / "a.reg", columns=("none",)).ids) == wanted
+    adql = "SELECT object_id, right_ascension, declination FROM mer_catalogue WHERE flux_detection_total > 0"
+    found = fill("query", adql=adql.replace("mer_catalogue", "catalogue.mer_catalogue"), region=tmp_path / "a.reg")
+    assert sorted(found.ids) == wanted
+    table = mer.catalogue["object_id", "right_ascension", "declination"]
+    rows = {"catalog": table, "id": "object_id", "ra": "right_ascension", "dec": "declination"}
+    assert sorted(fill("rows", **rows, cone="150.1 2.2", radius="15arcsec").ids) == wanted
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"size": ""}, "--size 10arcsec"),
-        ({"catalog": "a.csv", "cone": "1 2", "radius": "1deg"}, "--catalog and --cone"),
+        ({"catalog": "a.csv", "mer_id": ("1",)}, "--catalog and --mer-id"),
+        ({"mer_id": ("1",), "cone": "1 2", "radius": "1deg"}, "leave out --cone"),
+        ({"catalog": "a.csv", "magnitude_limit": 20}, "--magnitude-limit belongs"),
+        ({"catalog": "a.csv", "adql": "SELECT 1"}, "--catalog and --adql"),
         ({"cone": "1 2"}, "needs a radius"),
         ({"cone": "everywhere", "radius": "1deg"}, "expected a position"),
         ({"cone": "1 2", "radius": "far"}, "an angle"),
         ({"cone": "1 2", "radius": "1deg", "columns": ("a; DROP TABLE b",)}, "no name of a column"),
         ({"mer_id": ("1 OR 1=1",)}, "whole numbers"),
         ({"mer_id": ("1", "01")}, "given twice"),
-        ({"catalog": "a.csv", "radius": "1deg"}, "belong to --cone"),
+        ({"catalog": "a.csv", "radius": "1deg"}, "belongs to --cone"),
         ({"via": "irsa", "login": True}, "IRSA has no accounts"),
         ({"size": "1.1deg"}, "expected 1 to 16384|larger than"),
     ],

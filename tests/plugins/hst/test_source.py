@@ -10,10 +10,11 @@ from astropy.nddata import Cutout2D
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from astroanomaly import Cache, CatalogError, ConfigError, FetchConfig, fetch, ingest
+from astroanomaly import Cache, CatalogError, ConfigError, FetchConfig, FetchError, UnreadableError, fetch, ingest
 from astroanomaly.cutting import grid_from_hdu, pixel_to_sky, quiet, tan_grid
 from astroanomaly.ingestion.ingest import dry_run
 from astroanomaly.ingestion.request import SourceRequest
+from astroanomaly_plugins.hst.datalabs import opened
 from astroanomaly_plugins.hst.headers import describe
 from astroanomaly_plugins.hst.products import (
     Product as Listed,
@@ -345,6 +346,40 @@ def test_instruments_select_among_hap_cutouts(catalog, quick, tmp_path):
     assert np.isfinite(cache["s0"].data[1]).all()
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_files_on_datalabs_are_read_in_place(packed, catalog, quick, tmp_path, monkeypatch):
+    """The archive says where they are below /data/user, for which a folder stands; no file is fetched."""
+    monkeypatch.setenv("ASTROANOMALY_HST_DATALABS", str(tmp_path / "user"))
+    options = {"catalog": catalog, "size": 2 * u.arcsec, "bands": ["F814W"], "exposures": "deepest", "fetch": quick}
+    with served("esa") as archives:
+        with pytest.raises(UnreadableError, match="elsewhere say --via esa"):
+            ingest(HstSource(), out=tmp_path / "none", via="datalabs", **options)
+        archives["esa"].mount(tmp_path / "user", packed=packed)
+        cache = ingest(HstSource(), out=tmp_path / "cache", via="datalabs", **options)
+        assert archives["esa"].count("/data") == 0
+        whole = ingest(HstSource(), out=tmp_path / "whole", via="esa", **options)
+    assert sorted(cache.ids) == sorted(whole.ids)
+    assert len(cache) == len(SOURCES)
+    for object_id in cache.ids:
+        np.testing.assert_array_equal(cache[object_id].data, whole[object_id].data)
+        assert cache[object_id].columns["archive"] == "ESA Datalabs"
+        assert cache[object_id].columns["product_F814W"] == whole[object_id].columns["product_F814W"]
+
+
+def test_a_file_that_is_not_mounted_is_a_failure_that_says_so(catalog, quick, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROANOMALY_HST_DATALABS", str(tmp_path / "user"))
+    options = {"catalog": catalog, "size": "1arcsec", "bands": ["F814W", "F606W"], "via": "datalabs", "fetch": quick}
+    with served("esa") as archives:
+        archives["esa"].mount(tmp_path / "user", packed=False)
+        for file in (tmp_path / "user").rglob("*.fits"):
+            file.write_bytes(file.read_bytes()[:5000])  # damaged
+        cache = ingest(HstSource(), out=tmp_path / "cache", **options)
+    assert not len(cache)
+    assert {failure.kind for failure in cache.failures if failure.object_id.startswith("s")} == {"failed"}
+    with pytest.raises(FetchError, match="cannot be read: No such file"):
+        opened(str(tmp_path / "gone.fits"), "gone")
+
+
 # ---------------------------------------------------------------------------------------------------- asking politely
 
 
@@ -514,7 +549,7 @@ def test_pieces_of_sky_hold_all_positions_once():
         ({"bands": []}, "expected names of filters"),
         ({"bands": ["CLEAR1L"]}, "expected names of filters"),
         ({"bands": ["F814W", "f814w"]}, "named twice"),
-        ({"proposal": ["9822"]}, "--proposal needs --via s3 or --via esa"),
+        ({"proposal": ["9822"]}, "--proposal needs --via s3, --via esa or --via datalabs"),
         ({"date_from": "2003-01-01"}, "--date-from needs --via s3"),
         ({"via": "s3", "date_from": "yesterday"}, "expected a day"),
         ({"via": "s3", "date_from": "2004-01-01", "date_to": "2003-01-01"}, "is after"),

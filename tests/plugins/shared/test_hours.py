@@ -7,8 +7,8 @@ from astropy.table import QTable, Table
 
 from astroanomaly import given_catalog
 from astroanomaly.config import build
-from astroanomaly_plugins.shared.options import PositionOptions
-from astroanomaly_plugins.shared.positions import read_positions
+from astroanomaly_plugins.shared.blocks import read_blocks
+from astroanomaly_plugins.shared.options import ArchiveOptions, PositionOptions
 
 RA, DEC = [1.5, 10.2, 23.9], [2.0, 3.0, 4.0]
 
@@ -26,7 +26,7 @@ RA, DEC = [1.5, 10.2, 23.9], [2.0, 3.0, 4.0]
     ],
 )
 def test_hours_are_suspected_of_plain_numbers_below_24_only(catalog, suspected):
-    positions = read_positions(build(PositionOptions, {"catalog": catalog}))
+    positions = read_blocks(build(ArchiveOptions, {"catalog": catalog})).first
     assert ("if they are hours" in positions.remark) == suspected
     assert ("hourangle" in positions.remark) == suspected
 

@@ -28,6 +28,9 @@ def asked_table(
     *,
     form: Mapping[str, str | bytes] | None = None,
     params: Mapping[str, Any] | None = None,
+    most_bytes: int = _MAX_BYTES,
+    login: tuple[str, ...] = (),
+    lower: bool = True,
 ) -> tuple[Table, bool]:
     """Return the rows of an answer, and whether the service says that they are all.
 
@@ -41,27 +44,37 @@ def asked_table(
         Fields that are posted; bytes are uploads.
     params
         Fields of a GET.
+    most_bytes
+        Longest answer.
+    login
+        Hosts that the user logs in at, by `fetch.read_account`.
+    lower
+        Whether the columns get names in lower case.
 
     Raises
     ------
     FetchError
         If the service does not answer, or with anything but a VOTable.
     """
-    web = Web(((urlsplit(url).hostname or "").lower(),), _MAX_BYTES / 1e6)
+    web = Web(((urlsplit(url).hostname or "").lower(),), most_bytes / 1e6, login)
     fields = dict(form or params or {})
     key = {
         name: hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value for name, value in fields.items()
     }
 
     def make(path: Path) -> None:
-        fetch.download(url, path, what=what, allow=web.allow, most_bytes=_MAX_BYTES, form=form, params=params)
+        bounds: dict[str, Any] = {"allow": web.allow, "most_bytes": most_bytes, "account": web.account}
+        fetch.download(url, path, what=what, form=form, params=params, **bounds)
 
     def check(path: Path) -> None:
         fetch.is_votable(path, what)
         _rows(path, what)
 
     request = {"service": url, "query": key}
-    return _rows(fetch.cached(request, make, host=url, what=what, check=check, suffix=".vot"), what)
+    table, whole = _rows(fetch.cached(request, make, host=url, what=what, check=check, suffix=".vot"), what)
+    if lower:
+        table.rename_columns(table.colnames, [name.lower() for name in table.colnames])
+    return table, whole
 
 
 def _rows(path: Path, what: str) -> tuple[Table, bool]:
@@ -82,5 +95,4 @@ def _rows(path: Path, what: str) -> tuple[Table, bool]:
                          retryable=True) from problem  # fmt: skip
     if len({name.lower() for name in table.colnames}) < len(table.colnames):
         raise error(what, "the answer has two columns of one name")
-    table.rename_columns(table.colnames, [name.lower() for name in table.colnames])
     return table, "OVERFLOW" not in states
