@@ -6,6 +6,7 @@ generator are scored without keeping cutouts, with the network that does nothing
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import numpy as np
 from astroanomaly import Cache, CutoutBlock, Layout, Plan, Task
 from astroanomaly.cache.writer import ShardWriter, create_cache
 
-SIDE, TASK = 32, 10_000
+SIDE, TASK = int(os.environ.get("GROWTH_SIDE", "32")), 10_000  # pixels, set by --side for all processes; objects
 LAYOUT = Layout(("r", "g", "b"), SIDE, SIDE, dtype="uint8", pixel_kind="display")
 CHILD = "--child"
 

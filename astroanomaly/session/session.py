@@ -9,6 +9,7 @@ from typing import Any
 
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.verbs.completeness import CompletenessVerbs
+from astroanomaly.session.verbs.images import ImageVerbs
 from astroanomaly.session.verbs.labels import LabelVerbs
 from astroanomaly.session.verbs.outputs import OutputVerbs
 from astroanomaly.session.verbs.ranking import RankingVerbs
@@ -19,7 +20,7 @@ __all__ = ["Session"]
 _NOTEBOOK_MODULE = "astroanomaly.app.web.notebook"
 
 
-class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVerbs, SessionFolder):
+class Session(LabelVerbs, RankingVerbs, ImageVerbs, CompletenessVerbs, OutputVerbs, UpkeepVerbs, SessionFolder):
     """A session: make one with `Session.create`, come back to it with `Session.open`.
 
     Attributes

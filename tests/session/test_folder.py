@@ -13,7 +13,7 @@ VERBS = {
     "contact_sheet", "crossmatch", "crossmatch_steps", "disagreements", "export", "export_labels", "export_scores",
     "import_labels", "inject", "label", "labels_table", "methods", "prune_rounds", "relocate", "remaining",
     "reproduce", "saliency", "score", "score_parts", "score_source", "score_source_steps", "score_steps", "scores",
-    "stored_rounds", "summary", "suspects", "train", "train_steps", "write_bundle", "write_cutouts",
+    "similar", "stored_rounds", "summary", "suspects", "train", "train_steps", "write_bundle", "write_cutouts",
     "write_footprint", "write_methods", "write_report",
 }  # fmt: skip
 
