@@ -13,6 +13,8 @@ from astroanomaly.errors import DamagedError, SessionError, UnknownObjectError
 from astroanomaly.learn.features.quantised import ABSENT, PointQuantiser, products
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
+from astroanomaly.parallel.cores import available_cores
+from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import Progress, drain
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.score_table import scored_with
@@ -160,8 +162,10 @@ def _alike(
     paths: Sequence[Path], axes: int, queries: np.ndarray, progress: Callable[[Progress], None] | None
 ) -> Iterator[np.ndarray]:
     """Compare the objects of each part with the queries."""
-    for number, path in enumerate(paths):
-        yield products(read_points(path, axes), queries)
+    cores = available_cores()
+    compared = prefetch(lambda path: products(read_points(path, axes), queries), paths, 2 * cores, cores)
+    for number, (_, alike) in enumerate(compared):
+        yield alike
         if progress is not None:
             progress(Progress("comparing", number + 1, len(paths)))
 
