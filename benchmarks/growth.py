@@ -1,11 +1,14 @@
 """How time and memory grow with the number of objects: ``python benchmarks/growth.py``.
 
 A cache of 32 px stamps is scored with a network that does nothing and with EfficientNet-Lite0; then stamps from a
-generator are scored without keeping cutouts, with the network that does nothing. Every size runs in a fresh process.
+generator are scored without keeping cutouts, with the network that does nothing. The index of a cache is written anew,
+and a thousand labels are joined to its objects, by id and by position. Every size runs in a fresh process.
+``GROWTH_SIDE`` in the environment gives other stamps than of 32 px.
 """
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,9 +21,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from astroanomaly import Cache, CutoutBlock, Layout, Plan, Task
+from astroanomaly.cache.schema import INDEX_FILE
 from astroanomaly.cache.writer import ShardWriter, create_cache
 
-SIDE, TASK = 32, 10_000
+SIDE, TASK = int(os.environ.get("GROWTH_SIDE", "32")), 10_000  # pixels, objects
 LAYOUT = Layout(("r", "g", "b"), SIDE, SIDE, dtype="uint8", pixel_kind="display")
 CHILD = "--child"
 
@@ -56,8 +60,14 @@ def stamps(start, count):
     """Noise of one byte a pixel; the generator is not what is measured."""
     images = np.frombuffer(np.random.default_rng(start).bytes(count * 3 * SIDE * SIDE), np.uint8)
     ids = [f"n{number:09d}" for number in range(start, start + count)]
-    zeros = np.zeros(count)
-    return CutoutBlock(ids, images.reshape(count, 3, SIDE, SIDE), LAYOUT.bands, ra=zeros, dec=zeros)
+    ra, dec = positions(start, count)
+    return CutoutBlock(ids, images.reshape(count, 3, SIDE, SIDE), LAYOUT.bands, ra=ra, dec=dec)
+
+
+def positions(start, count):
+    """Places all over the sky."""
+    rng = np.random.default_rng((1, start))
+    return rng.uniform(0, 360, count), np.degrees(np.arcsin(rng.uniform(-1, 1, count)))
 
 
 class Nothing:
@@ -132,6 +142,43 @@ def from_cache(folder, network):
     return time.perf_counter() - began
 
 
+def index(folder):
+    """Write the index of a cache anew; return seconds."""
+    (Path(folder) / INDEX_FILE).unlink()
+    began = time.perf_counter()
+    Cache.open(folder)
+    return time.perf_counter() - began
+
+
+def joined(folder, by):
+    """Read a thousand labels and find their objects; return seconds."""
+    from astropy.table import Table
+
+    from astroanomaly.labels.log import LabelLog
+    from astroanomaly.labels.tables import import_labels
+
+    cache = Cache.open(folder)
+    chosen = np.random.default_rng(2).choice(len(cache) // TASK, min(10, len(cache) // TASK), replace=False) * TASK
+    places = [np.concatenate(one) for one in zip(*(positions(start, TASK) for start in chosen), strict=True)]
+    rows = np.random.default_rng(3).choice(len(chosen) * TASK, 1000, replace=False)
+    names = np.array([f"n{chosen[row // TASK] + row % TASK:09d}" for row in rows])
+    given = {"object_id": names} if by == "id" else {"ra": places[0][rows], "dec": places[1][rows]}
+    table = Table(given | {"label": ["anomaly"] * 1000})
+    with tempfile.TemporaryDirectory() as other:
+        log = LabelLog.create(Path(other) / "labels", ("nominal", "anomaly"))
+        began = time.perf_counter()
+        import_labels(log, table, cache.ids, cache.positions, annotator="somebody", radius_arcsec=0.1)
+        seconds = time.perf_counter() - began
+        found = set(log.current())
+        log.close()
+    if found != set(names.tolist()):
+        raise SystemExit(f"{len(found)} of 1000 labels joined")
+    return seconds
+
+
+WORK = {"straight": straight, "cache": from_cache, "index": index, "joined": joined}
+
+
 def child(work):
     """Do one piece of work and print its seconds and the peak memory of this process."""
     from memory import Watch
@@ -141,8 +188,7 @@ def child(work):
     tune_allocator()
     watch = Watch()
     watch.start()
-    what = work.pop("what")
-    seconds = straight(**work) if what == "straight" else from_cache(**work)
+    seconds = WORK[work.pop("what")](**work)
     watch.done.set()
     print(json.dumps({"seconds": seconds, **watch.peak}))
 
@@ -179,6 +225,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cached", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--straight", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--joins", type=int, nargs="*", default=[1_000_000])
     parser.add_argument("--networks", nargs="*", default=["nothing", "lite0"])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where caches are made (default: the system's temporary folder)")
@@ -190,6 +237,16 @@ def main():
             make_cache(folder / "cache", objects)
             for network in arguments.networks:
                 tell(network, objects, measure(what="cache", folder=str(folder / "cache"), network=network))
+        finally:
+            shutil.rmtree(folder)
+    for objects in arguments.joins:
+        folder = Path(tempfile.mkdtemp(prefix="astroanomaly-", dir=arguments.folder))
+        try:
+            make_cache(folder / "cache", objects)
+            tell("index written", objects, measure(what="index", folder=str(folder / "cache")))
+            for by in ("id", "position"):
+                found = measure(what="joined", folder=str(folder / "cache"), by=by)
+                tell(f"1000 labels joined by {by}", objects, found)
         finally:
             shutil.rmtree(folder)
     for objects in arguments.straight:

@@ -33,6 +33,7 @@ JOBS = {  # in the order of the work; each command is the file of its name besid
         "serve": "open the labelling app in a browser",
         "train": "train a ranker on the labels so far and score every object",
         "candidates": "list the objects to look at next",
+        "similar": "list the objects most like others, of the session or of a survey that was scored",
         "labels": "import, export or check labels",
         "score": "score objects that the latest ranker has not scored yet",
         "campaign": "divide objects among several people, and say how far they are and how far they agree",

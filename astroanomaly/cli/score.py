@@ -46,6 +46,11 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         help="score only as many objects as are needed to find this share of the K best, for instance .95 "
         "(default: score all)",
     )
+    survey.add_argument(
+        "--keep-features",
+        action="store_true",
+        help="keep features of all objects at 8 bits, to look for similar ones (256 bytes an object)",
+    )
     survey.add_argument("--prefix", metavar="TEXT", help="put before every object id")
     survey.add_argument(
         "--retry-failed", action="store_true", help="cut and score the tasks again in which objects have failed"
@@ -63,7 +68,7 @@ def _score(arguments: argparse.Namespace) -> None:
     if (arguments.source is None) != (arguments.out is None):
         raise ConfigError("--source and --out belong together: a survey, and a folder for its scores and best cutouts")
     if arguments.source is None:
-        for name in ("top", "recall", "prefix", "retry_failed"):
+        for name in ("top", "recall", "keep_features", "prefix", "retry_failed"):
             if getattr(arguments, name):
                 raise ConfigError(f"--{name.replace('_', '-')} goes with --source")
         refuse_idle_workers(arguments)
@@ -98,6 +103,7 @@ def _score_survey(session: Session, arguments: argparse.Namespace) -> None:
         out=arguments.out,
         top=arguments.top or 1000,
         recall=arguments.recall,
+        keep_features=arguments.keep_features,
         workers=arguments.workers or available_cores(),
         scheduler=arguments.scheduler,
     )
@@ -119,4 +125,6 @@ def _score_survey(session: Session, arguments: argparse.Namespace) -> None:
         )
     if report.kept:
         say(f"{many(report.kept, 'cutout')} with the highest scores kept in {report.best}, now part of the session")
+    if arguments.keep_features:
+        say(f"to look for similar objects: astroanomaly similar {arguments.session} OBJECT --survey {arguments.out}")
     say(f"next: astroanomaly candidates {arguments.session}")

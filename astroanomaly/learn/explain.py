@@ -63,7 +63,8 @@ class ImageScore:
     model_input
         What is seen of them.
     log_odds
-        Maps images ``(n, 3, S, S)`` in [0, 1] to log-odds ``(n, classes)`` float32, ``nominal`` first.
+        Maps images ``(n, 3, S, S)`` in [0, 1], or what ``embed`` makes of them, to log-odds ``(n, classes)`` float32,
+        ``nominal`` first.
     engine
         What it runs on; the images have to be on its device.
     classes
@@ -71,6 +72,8 @@ class ImageScore:
     beside
         Gives ``(n, K)`` numbers of the objects of a shard that ``log_odds`` takes as its second argument; without them
         it takes those of the mean of the survey. None: it takes none.
+    embed
+        Maps images to frozen features ``(n, D)``, from which ``log_odds`` comes; None where it comes from the images.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class ImageScore:
     engine: Engine
     classes: int
     beside: Callable[[Shard], np.ndarray] | None = None
+    embed: Callable[[Tensor], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         self._planes  # noqa: B018  a cache that does not fit is refused at once
@@ -95,16 +99,28 @@ class ImageScore:
     @cached_property
     def batch_size(self) -> int:
         """How many images should pass at once."""
-        return self.engine.batch_size(lambda seen: torch.from_numpy(self.log_odds(seen)), self.model_input.size)
+        return self.engine.batch_size(lambda seen: torch.from_numpy(self._of_images(seen)), self.model_input.size)
 
     def score(self, images: Tensor) -> Tensor:
         """``(n,)`` scores of images ``(n, 3, S, S)``: the log-odds of not being nominal."""
-        return torch.from_numpy(-self.log_odds(images)[:, 0])
+        return torch.from_numpy(-self._of_images(images)[:, 0])
 
-    def __call__(self, shard: Shard) -> ShardScores:
-        """Score the cutouts of a shard with the layout of the cache, which need not be part of it."""
+    def _of_images(self, images: Tensor) -> np.ndarray:
+        """``(n, classes)`` log-odds of images, with the numbers beside them as in the mean of the survey."""
+        return self.log_odds(images if self.embed is None else self.embed(images))
+
+    def __call__(self, shard: Shard, features: Callable[[np.ndarray], None] | None = None) -> ShardScores:
+        """Score the cutouts of a shard with the layout of the cache, which need not be part of it.
+
+        Parameters
+        ----------
+        shard
+            The cutouts.
+        features
+            Called with the features ``(k, D)`` of each batch, in the order of the rows, where there is ``embed``.
+        """
         size = self.batch_size
-        found = self._scored(shard, [slice(start, start + size) for start in range(0, len(shard), size)])
+        found = self._scored(shard, [slice(start, start + size) for start in range(0, len(shard), size)], features)
         return ShardScores(shard.uuid, shard.ids, without_damaged(found, shard), self.engine.label)
 
     def of_rows(self, shard: Shard, rows: np.ndarray) -> np.ndarray:
@@ -114,7 +130,12 @@ class ImageScore:
         found[np.isin(rows, list(shard.damaged_rows))] = np.nan
         return found
 
-    def _scored(self, shard: Shard, batches: Sequence[slice | np.ndarray]) -> np.ndarray:
+    def _scored(
+        self,
+        shard: Shard,
+        batches: Sequence[slice | np.ndarray],
+        features: Callable[[np.ndarray], None] | None = None,
+    ) -> np.ndarray:
         """``(n, classes)`` log-odds of batches of a shard, whether damaged or not."""
         transfer = self.engine.transfer
         parts = [np.empty((0, self.classes), np.float32)]
@@ -126,8 +147,11 @@ class ImageScore:
         for rows, sent in prefetch(send, batches, transfer.ahead, transfer.readers):
             with torch.inference_mode():
                 images = to_tensor(transfer.receive(sent), self.model_input, self.engine.device, self._planes)
+                seen = images if self.embed is None else self.embed(images)
+                if features is not None and isinstance(seen, np.ndarray):
+                    features(seen)
                 more = () if beside is None else (beside[rows],)
-                parts.append(self.log_odds(images, *more))
+                parts.append(self.log_odds(seen, *more))
         return np.concatenate(parts)
 
     def image(self, object_id: str) -> Tensor:
@@ -180,10 +204,10 @@ def feature_score(
     """
     store.engine.expect(expected)
 
-    def of_images(images: Tensor, *more: np.ndarray) -> np.ndarray:
-        return log_odds(store.embed(images).half().cpu().numpy(), *more)  # as precise as features are kept
+    def embed(images: Tensor) -> np.ndarray:
+        return store.embed(images).half().cpu().numpy()  # as precise as features are kept
 
-    return ImageScore(store.cache, store.model_input, of_images, store.engine, classes, beside)
+    return ImageScore(store.cache, store.model_input, log_odds, store.engine, classes, beside, embed)
 
 
 def occlusion(score: Callable[[Tensor], Tensor], image: Tensor, *, window: float = 0.25, steps: int = 12) -> Tensor:

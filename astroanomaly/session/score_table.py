@@ -31,7 +31,7 @@ from astroanomaly.tables.write import build_catalog, check_target
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["ScoreBlock", "export_scores", "widest", "write_score_table"]
+__all__ = ["ScoreBlock", "export_scores", "scored_with", "widest", "write_score_table"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ def export_scores(
         all_ids: Iterable[Sequence[str]] = (shard.ids for shard in cache.shards)
         blocks = _blocks(cache, last, labels)
     else:
-        last, folder = _scored_with(session, survey)
+        last, folder = scored_with(session, survey)
         _refuse_unfinished(session, survey, folder)
         all_ids = (part.ids for part in list_parts(folder, session.classes))
         blocks = (
@@ -195,7 +195,7 @@ def _blocks(cache: Cache | StoredObjects, last: Round, labels: Mapping[str, str]
         yield ScoreBlock(scores.ids, *shard.positions, scores.log_odds, given)
 
 
-def _scored_with(session: SessionFolder, survey: Path) -> tuple[Round, Path]:
+def scored_with(session: SessionFolder, survey: Path) -> tuple[Round, Path]:
     """Return the latest round that has scored objects of a survey, and the folder of these scores.
 
     Scores of all objects go before scores of the best alone (`Cascade`), of which the latest are taken.

@@ -34,6 +34,7 @@ from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.survey_best import BestObjects, cut_again
 from astroanomaly.session.survey_parts import STAGING_FOLDER, Survey, cut_tasks, cutting_folder
+from astroanomaly.session.survey_points import PointScores, kept_points, start_points, write_points
 from astroanomaly.session.survey_rest import until_certain
 
 __all__ = ["SurveyReport", "score_source"]
@@ -91,6 +92,7 @@ def score_source(
     out: Path,
     top: int = 1000,
     recall: float | None = None,
+    keep_features: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> Generator[Progress, None, SurveyReport]:
@@ -111,13 +113,17 @@ def score_source(
         How many of the highest scores are cut once more, and kept.
     recall
         Share of these that have to be found, see `astroanomaly.session.cascade`; None: score every object.
+    keep_features
+        Keep quantised features beside the scores, see `astroanomaly.session.survey_points`. What was scored without
+        them is scored again.
     workers, scheduler
         As in `astroanomaly.ingest`. Without a scheduler, ``workers`` processes cut, and this one scores.
 
     Raises
     ------
     ConfigError
-        If ``top`` is less than 1, or ``recall`` is asked for on a cluster, or needs the whole survey to be scored.
+        If ``top`` is less than 1, or ``recall`` is asked for on a cluster or with features, or needs the whole survey
+        to be scored.
     SessionError
         If the ranker scores objects of caches only.
     AstroAnomalyError
@@ -134,6 +140,8 @@ def score_source(
     out = out.resolve()  # workers may be elsewhere
     if recall is not None and scheduler is not None:
         raise ConfigError(f"recall={recall:g} works without a cluster only: leave the scheduler out")
+    if recall is not None and keep_features:
+        raise ConfigError(f"recall={recall:g} leaves most objects without features: leave keep_features out")
     target = last.in_survey(out) if recall is None else Cascade.place(last, out, top, recall)
     scores, kept = target / SCORES, target / _BEST_FOLDER
     others = [folder for folder in session.cache.folders if folder.resolve() != kept]
@@ -146,7 +154,9 @@ def score_source(
         Cache.open(*others, out)  # refused now rather than at the end, if they do not fit together
         session.model_input.check(Cache.open(out))
         best, (_, objects) = BestObjects(top, Cache.open(*others)), count_plan(out)
-        survey = Survey(context, scores, objects, tuple(session.classes))
+        points = None if recall is not None else (yield from start_points(session, target, keep_features))
+        survey = Survey(context, scores, objects, tuple(session.classes), points)
+        survey.forget_without_points()
         if request.retry_failed:
             survey.forget_failed()
         cascade: Cascade | None = None
@@ -156,6 +166,8 @@ def score_source(
             )
         if cluster is None:
             score = cascade or ranker.image_score(Cache.open(out), expected=survey.expected)
+            if points is not None:
+                score = kept_points(session, score, points, Cache.open(out), survey.expected)
             parts = _in_this_process(survey, score, last.ranker, workers or 1)
         else:
             parts = _on_cluster(survey, SessionRef.of(session, session.cache), last.absolute(), cluster)
@@ -220,6 +232,8 @@ def _part(survey: Survey, score: _Score, ranker: str, cut: Path, tasks: Sequence
     found = [score(shard) for shard in shards]
     guessed = [scores for scores in found if isinstance(scores, GuessedScores)]
     none = np.empty((0, len(survey.classes)), np.float32)
+    if survey.points is not None:  # before the scores, which say that the part is done
+        write_points(survey.points, min(tasks), [scores.points for scores in found if isinstance(scores, PointScores)])
     part = PartScores(
         tasks=np.array(tasks, np.int64),
         ids=[name for shard in shards for name in shard.ids],
@@ -281,14 +295,17 @@ def _cut_and_score(
 ) -> tuple[int, Traffic]:
     """Cut and score some tasks, in a worker; return the first of them. Another may do the same: both write the same."""
     need(context.out / CACHE_FILE)
-    score = _image_score(ref, last, context.out, survey.expected)
+    score = _image_score(ref, last, context.out, survey.expected, survey.points)
     cut, tasks, traffic = cut_tasks(replace(context, out=context.out / STAGING_FOLDER, sync=False), batch)
     return int(_part(survey, score, last.ranker, cut, tasks).tasks.min()), traffic
 
 
 @functools.lru_cache(maxsize=1)
-def _image_score(ref: SessionRef, last: Round, out: Path, expected: int) -> _Score:
+def _image_score(ref: SessionRef, last: Round, out: Path, expected: int, points: Path | None) -> _Score:
     ranker = fitted_ranker(ref, last)
     if not isinstance(ranker, ImageRanker):
         raise TypeError(f"the ranker {last.ranker} scores no images")  # has been checked before
-    return ranker.image_score(Cache.open(out), expected=expected)
+    score = ranker.image_score(Cache.open(out), expected=expected)
+    if points is None:
+        return score
+    return kept_points(SessionFolder.open(ref.session), score, points, Cache.open(out), expected)

@@ -29,6 +29,7 @@ class Survey:
     scores: Path  # folder of the score files
     objects: int  # 0: the plan does not know
     classes: tuple[str, ...]
+    points: Path | None = None  # folder of quantised features; None: they are not kept
 
     @property
     def expected(self) -> int:
@@ -46,6 +47,19 @@ class Survey:
         for part in self.parts():
             if any(failure.kind == "failed" for failure in part.failures):
                 part.path(self.scores).unlink()
+
+    def forget_without_points(self) -> None:
+        """Remove the scores of parts without quantised features: they are cut and scored again, and the reverse."""
+        if self.points is None:
+            return
+        scored = {path.stem for path in self.scores.glob("[0-9]*.h5")}
+        kept = {path.stem for path in self.points.glob("[0-9]*.npy")}
+        for leftover in self.points.glob(".tmp-*"):
+            leftover.unlink(missing_ok=True)
+        for name in scored - kept:
+            (self.scores / f"{name}.h5").unlink(missing_ok=True)
+        for name in kept - scored:
+            (self.points / f"{name}.npy").unlink(missing_ok=True)
 
 
 def cut_tasks(context: IngestContext, batch: list[tuple[int, Task]]) -> tuple[Path, list[int], Traffic]:

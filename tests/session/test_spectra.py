@@ -207,11 +207,10 @@ def test_objects_are_compared_by_image_by_spectrum_or_by_both(new_session, spect
     first = next(iter(truth))
     found = {by: session.similar(odd[1], 8, by=by) for by in ("image", "sdss", "together")}
     for by, table in found.items():
-        assert table["object_id"][0] == odd[1]
-        assert table["distance"][0] == 0
+        assert odd[1] not in set(table["object_id"])
         assert (np.diff(table["distance"]) >= 0).all()
-        points = session.points(list(table["object_id"]), by=by)
-        np.testing.assert_allclose(table["distance"], np.linalg.norm(points - points[0], axis=1), rtol=1e-4, atol=1e-6)
+        points, own = session.points(list(table["object_id"]), by=by), session.points([odd[1]], by=by)
+        np.testing.assert_allclose(table["distance"], np.linalg.norm(points - own, axis=1), rtol=1e-3, atol=1e-3)
     assert list(found["image"]["object_id"]) != list(found["sdss"]["object_id"])
     assert first not in session.similar(odd[1], 130, by="sdss")["object_id"]
     with pytest.raises(ConfigError, match="nothing is known of"):

@@ -288,8 +288,8 @@ def map_features(
     path: Path, method: str, by: str, labelled: list[str], received: Callable[[], list[Any]]
 ) -> Iterator[FeatureMap]:
     """Project the points of a sample, and of some labelled objects, on a plane; see `Comparison` for what they are."""
+    from astroanomaly.session.feature_map import on_a_plane
     from astroanomaly.session.session import Session
-    from astroanomaly.session.similarity import on_a_plane
 
     session = Session.open(path)
     cache = session.cache

@@ -91,6 +91,25 @@ class Comparison:
             parts.append(part)
         return np.hstack(parts)
 
+    def distances(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n,)`` float32: how far every object of the cache is from the nearest of some, NaN where it has no point.
+
+        Raises
+        ------
+        ConfigError
+            If none of these has a point.
+        """
+        wanted = self.get(ids)
+        wanted = wanted[np.isfinite(wanted).all(axis=1)]
+        if not len(wanted):
+            named = ", ".join(ids)
+            raise ConfigError(
+                f"nothing is known of {named} in the block {self.by}: compare by image"
+                if self._scaler is None
+                else f"there are no features of {named}: they are not computed yet, or the cutout is damaged"
+            )
+        return np.concatenate(list(self._distances(wanted)))
+
     def nearest(self, object_id: str, n: int, exclude: Collection[str] = ()) -> list[str]:
         """Return the objects that are most like one, itself first, never one of ``exclude``.
 
@@ -100,22 +119,14 @@ class Comparison:
             If that object has no point.
         """
         cache = self._store.cache
-        wanted = self.get([object_id])[0]
-        if not np.isfinite(wanted).all():
-            raise ConfigError(
-                f"nothing is known of {object_id} in the block {self.by}: compare it by image"
-                if self._scaler is None
-                else f"the features of {object_id} are not computed yet: try again in a moment"
-            )
-        closeness = np.concatenate(list(self._closeness(wanted)))
-        whole = np.nan_to_num(closeness, nan=-np.inf)
+        distances = np.nan_to_num(self.distances([object_id]), nan=np.inf)
         if exclude:
-            whole[cache.rows(sorted(exclude))] = -np.inf
-        best = np.argsort(-whole, kind="stable")[:n]
-        return cache.ids_at(best[np.isfinite(whole[best])])
+            distances[cache.rows(sorted(exclude))] = np.inf
+        best = np.argsort(distances, kind="stable")[:n]
+        return cache.ids_at(best[np.isfinite(distances[best])])
 
-    def _closeness(self, wanted: np.ndarray) -> Iterator[np.ndarray]:
-        """Give ``(n,)`` of every shard: less for what is farther away."""
+    def _distances(self, wanted: np.ndarray) -> Iterator[np.ndarray]:
+        lengths = np.einsum("ij,ij->i", wanted, wanted)
         for shard in self._store.cache.shards:
             rows = self._store.shard(shard.uuid) if self._scaler is not None else None
             beside = [self._beside(block, points, scale, shard.uuid) for block, points, scale in self._blocks]
@@ -125,7 +136,8 @@ class Comparison:
                 if rows is not None and self._scaler is not None:
                     parts.insert(0, self._scaler.transform(rows[part]) * np.float32(self._image_scale))
                 points = np.hstack(parts)
-                yield 2 * points @ wanted - np.einsum("ij,ij->i", points, points)
+                farther = (lengths - 2 * points @ wanted.T).min(axis=1) + np.einsum("ij,ij->i", points, points)
+                yield np.sqrt(np.maximum(farther, 0))
 
     def _beside(self, block: FeatureBlock, points: BlockPoints, scale: float, uuid: str) -> np.ndarray:
         found = points.shard(self._store.cache, uuid) * np.float32(scale)

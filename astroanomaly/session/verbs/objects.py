@@ -1,14 +1,24 @@
-"""Objects beside one another: what is like one, all of them on a plane; and the spectrum of one."""
+"""What is known of single objects: which are alike, the spectrum of one, and what its score rests on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from astroanomaly.arguments import as_text, as_whole
-from astroanomaly.records import Progress
+import numpy as np
+
+from astroanomaly.arguments import as_ids, as_text, as_whole
+from astroanomaly.errors import SessionError
+from astroanomaly.files import as_path
+from astroanomaly.hookspecs import ImageRanker
+from astroanomaly.plugins import load_plugins
+from astroanomaly.records import Progress, drain
+from astroanomaly.session.feature_map import feature_map
+from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder
-from astroanomaly.session.similarity import feature_map, similar
+from astroanomaly.session.score_parts import score_parts
+from astroanomaly.session.similar import similar
 from astroanomaly.session.stored_spectra import spectrum
 
 if TYPE_CHECKING:
@@ -18,38 +28,52 @@ __all__ = ["ObjectVerbs"]
 
 
 class ObjectVerbs(SessionFolder):
-    """Objects beside one another, and the spectrum of one."""
+    """What is known of single objects: which are alike, the spectrum of one, and what its score rests on."""
 
     def similar(
-        self, object_id: str, n: int = 25, *, by: str = "image", progress: Callable[[Progress], None] | None = None
+        self,
+        ids: str | Sequence[str],
+        n: int = 100,
+        *,
+        by: str = "image",
+        survey: str | Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> QTable:
-        """Return the objects that are most like one.
+        """Find the objects that are most like one or several others.
 
         Parameters
         ----------
-        object_id
-            The object.
+        ids
+            These objects: of the session, or of the survey.
         n
-            How many, with that object itself.
+            How many to find.
         by
             ``image``, the name of a block of numbers beside it, or ``together``: image and blocks, each counting alike.
+            Of a survey only the image is known.
+        survey
+            Folder of a survey that was scored with ``keep_features``: look there. None: in the session.
         progress
-            Called with a `Progress` while features that are missing are computed.
+            Called with a `Progress` now and then.
 
         Returns
         -------
         astropy.table.QTable
-            ``object_id`` and ``distance``, the nearest first. Objects of the audit set, and those of which nothing is
-            known in the block, are not among them.
+            ``object_id``, ``ra``, ``dec``, ``score`` (NaN without a round), ``distance`` to the nearest of ``ids`` (0
+            for the same features, at most 2 by image) and ``label``, the nearest first. The objects asked for, those of
+            the audit set, and those of which nothing is known in the block, are not among them.
 
         Raises
         ------
         ConfigError
-            If ``by`` is something else, or nothing is known of the object in the block.
+            If ``by`` is something else, or nothing is known of the objects in the block.
+        SessionError
+            If no features were kept of the survey.
         UnknownObjectError
-            For an id that is in none of the caches.
+            For an id that is in neither.
         """
-        return similar(self, as_text(object_id, "object_id"), as_whole(n, "n", 1), as_text(by, "by"), progress)
+        place = None if survey is None else as_path(survey, "the folder of the survey")
+        names = [ids] if isinstance(ids, str) else as_ids(ids)
+        return similar(self, names, as_whole(n, "n", 1), as_text(by, "by"), place, progress)
 
     def feature_map(
         self,
@@ -108,3 +132,54 @@ class ObjectVerbs(SessionFolder):
             For an id that is in none of the caches.
         """
         return spectrum(self, as_text(object_id, "object_id"), as_text(block, "block"))
+
+    def saliency(self, object_id: str) -> np.ndarray:
+        """Show what the latest ranker's score of an object rests on.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(height, width)`` float32: how much the score falls when that part of the cutout is covered.
+
+        Raises
+        ------
+        SessionError
+            If nothing was trained yet, or the latest ranker cannot say.
+        """
+        return self._explaining().saliency(self.cache, as_text(object_id, "object_id"))
+
+    def score_parts(self, ids: Sequence[str]) -> QTable:
+        """Say how much of the latest scores is due to the image, and how much to each block of numbers beside it.
+
+        Parameters
+        ----------
+        ids
+            The objects.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``object_id``, ``score``, then ``image``, a column for each block, and ``outliers`` (the outlier score of
+            `active-search`): how much the score falls when that part of the object is as in the mean of the survey.
+            ``meta["shares"]`` says how much all scores of the survey rest on each.
+
+        Raises
+        ------
+        SessionError
+            If nothing was trained yet, or the latest ranker cannot say.
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        return score_parts(self, as_ids(ids))
+
+    def _explaining(self) -> ImageRanker:
+        """Return the latest round's ranker if it can say what its scores rest on."""
+        last = self.last_round
+        fitted = drain(fitted_steps(self, last))
+        if not isinstance(fitted, ImageRanker):
+            able = [name for name, made in load_plugins().rankers.items() if issubclass(made, ImageRanker)]
+            raise SessionError(
+                f"the ranker {last.ranker!r} of round {last.number} cannot say what its scores rest on; these can: "
+                f"{', '.join(able)}"
+            )
+        return fitted

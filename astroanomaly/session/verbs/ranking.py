@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroanomaly.arguments import as_flag, as_ids, as_number, as_text, as_whole
+from astroanomaly.arguments import as_flag, as_number, as_text, as_whole
 from astroanomaly.cache import Cache
 from astroanomaly.config import FetchConfig
-from astroanomaly.errors import SessionError
 from astroanomaly.files import as_path
-from astroanomaly.hookspecs import ImageRanker, Source
+from astroanomaly.hookspecs import Source
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.parallel.dask import connect
 from astroanomaly.parallel.limits import ReadLimits
-from astroanomaly.plugins import load_plugins
 from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
 from astroanomaly.session.caches import cache_folders, refuse_injections
@@ -26,7 +24,6 @@ from astroanomaly.session.candidates import candidates, contact_sheet, suspects
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import Round
-from astroanomaly.session.score_parts import score_parts
 from astroanomaly.session.survey import SurveyReport, score_source
 from astroanomaly.session.training import TrainReport
 
@@ -147,6 +144,7 @@ class RankingVerbs(SessionFolder):
         out: str | Path,
         top: int = 1000,
         recall: float | None = None,
+        keep_features: bool = False,
         prefix: str = "",
         workers: int | None = None,
         scheduler: str | None = None,
@@ -174,6 +172,9 @@ class RankingVerbs(SessionFolder):
             Share of these that is enough, for instance .95; None: score every object. A small network then guesses the
             scores of all objects, and the ranker scores those that need it. The others have no score. A random sample
             of the survey tells how many are missing, see the report's ``cascade``.
+        keep_features
+            Keep features of all objects at 8 bits beside the scores, 256 bytes an object, for `similar`. What was
+            scored without them is scored again. Not with ``recall``.
         retry_failed
             First forget the scores of the tasks in which objects have failed, so that they are cut and scored again.
         progress
@@ -201,7 +202,15 @@ class RankingVerbs(SessionFolder):
             limits=limits,
             retry_failed=retry_failed,
         )
-        steps = self.score_source_steps(request, out=out, top=top, recall=recall, workers=workers, scheduler=scheduler)
+        steps = self.score_source_steps(
+            request,
+            out=out,
+            top=top,
+            recall=recall,
+            keep_features=keep_features,
+            workers=workers,
+            scheduler=scheduler,
+        )
         return drain(steps, progress)
 
     def score_source_steps(
@@ -211,6 +220,7 @@ class RankingVerbs(SessionFolder):
         out: str | Path,
         top: int = 1000,
         recall: float | None = None,
+        keep_features: bool = False,
         workers: int | None = None,
         scheduler: str | None = None,
     ) -> Generator[Progress, None, SurveyReport]:
@@ -220,7 +230,7 @@ class RankingVerbs(SessionFolder):
         ----------
         request
             The survey, as `astroanomaly.ingestion.request.SourceRequest.of` makes it.
-        out, top, recall, workers, scheduler
+        out, top, recall, keep_features, workers, scheduler
             As in `score_source`.
         """
         last = self._trained[-1]
@@ -233,6 +243,7 @@ class RankingVerbs(SessionFolder):
             out=as_path(out, "the folder of the survey"),
             top=as_whole(top, "top", 1),
             recall=None if recall is None else as_number(recall, "recall", 0),
+            keep_features=as_flag(keep_features, "keep_features"),
             workers=workers,
             scheduler=scheduler,
         )
@@ -318,54 +329,3 @@ class RankingVerbs(SessionFolder):
             If only one side is labelled.
         """
         return suspects(self, as_whole(n, "n", 1), progress)
-
-    def saliency(self, object_id: str) -> np.ndarray:
-        """Show what the latest ranker's score of an object rests on.
-
-        Returns
-        -------
-        numpy.ndarray
-            ``(height, width)`` float32: how much the score falls when that part of the cutout is covered.
-
-        Raises
-        ------
-        SessionError
-            If nothing was trained yet, or the latest ranker cannot say.
-        """
-        return self._explaining().saliency(self.cache, as_text(object_id, "object_id"))
-
-    def score_parts(self, ids: Sequence[str]) -> QTable:
-        """Say how much of the latest scores is due to the image, and how much to each block of numbers beside it.
-
-        Parameters
-        ----------
-        ids
-            The objects.
-
-        Returns
-        -------
-        astropy.table.QTable
-            ``object_id``, ``score``, then ``image``, a column for each block, and ``outliers`` (the outlier score of
-            `active-search`): how much the score falls when that part of the object is as in the mean of the survey.
-            ``meta["shares"]`` says how much all scores of the survey rest on each.
-
-        Raises
-        ------
-        SessionError
-            If nothing was trained yet, or the latest ranker cannot say.
-        UnknownObjectError
-            For an id that is in none of the caches.
-        """
-        return score_parts(self, as_ids(ids))
-
-    def _explaining(self) -> ImageRanker:
-        """Return the latest round's ranker if it can say what its scores rest on."""
-        last = self.last_round
-        fitted = drain(fitted_steps(self, last))
-        if not isinstance(fitted, ImageRanker):
-            able = [name for name, made in load_plugins().rankers.items() if issubclass(made, ImageRanker)]
-            raise SessionError(
-                f"the ranker {last.ranker!r} of round {last.number} cannot say what its scores rest on; these can: "
-                f"{', '.join(able)}"
-            )
-        return fitted

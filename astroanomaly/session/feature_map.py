@@ -1,4 +1,4 @@
-"""Objects that are like one another: the nearest to one, and all of them on a plane."""
+"""Objects on a plane, those that are alike near one another."""
 
 from __future__ import annotations
 
@@ -8,38 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly.errors import ConfigError
-from astroanomaly.learn.features.compare import Comparison, comparisons
+from astroanomaly.learn.features.compare import Comparison
 from astroanomaly.learn.features.projection import plane
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
-from astroanomaly.learn.rankers.score_parts import IMAGE
-from astroanomaly.records import Progress, drain
+from astroanomaly.records import Progress
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.similar import open_features
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["feature_map", "on_a_plane", "similar"]
+__all__ = ["feature_map", "on_a_plane"]
 
 _FEWEST = 10  # objects of a map
-
-
-def similar(
-    session: SessionFolder, object_id: str, n: int, by: str, progress: Callable[[Progress], None] | None
-) -> QTable:
-    """Return the objects that are most like one; see `Session.similar`."""
-    from astropy.table import QTable
-
-    cache, audit = session.cache, frozenset(session.labels.audit)
-    cache.rows([object_id])  # raises an error unless it is there
-    store = _store(session, by, progress)
-    comparison = Comparison(store, session.context, by, audit)
-    ids = comparison.nearest(object_id, n, audit - {object_id})
-    distance = np.linalg.norm(comparison.get(ids) - comparison.get([object_id]), axis=1)
-    table = QTable({"object_id": np.array(ids, dtype=str), "distance": distance})
-    table["distance"].info.description = f"distance of the points that objects are compared by: {by}"
-    table.meta = {"object_id": object_id, "by": by}
-    return table
 
 
 def feature_map(
@@ -50,7 +32,7 @@ def feature_map(
 
     audit = frozenset(session.labels.audit)
     ids = session.cache.sample(n, np.random.default_rng(0), audit)
-    store = _store(session, by, progress, ids)
+    store = open_features(session, by, progress, ids)
     found, points = on_a_plane(session, store, ids, method, by)
     table = QTable({"object_id": np.array(found, dtype=str), "x": points[:, 0], "y": points[:, 1]})
     table.meta = {"method": method, "by": by}
@@ -76,17 +58,3 @@ def on_a_plane(
     if len(found) < _FEWEST:
         raise ConfigError(f"{len(found)} objects can be compared by {by}: a map needs {_FEWEST}")
     return found, plane(points[there], method)
-
-
-def _store(
-    session: SessionFolder, by: str, progress: Callable[[Progress], None] | None, ids: Sequence[str] | None = None
-) -> FeatureStore:
-    """Open the features; those that are missing are computed, of all objects or of some, where images are compared."""
-    store = FeatureStore.of(session.cache, session.context)
-    if by in comparisons(session.context.blocks) and (by == IMAGE or by not in _names(session)):
-        drain(store.compute() if ids is None else store.compute(first=ids, only=()), progress)
-    return store
-
-
-def _names(session: SessionFolder) -> list[str]:
-    return [block.name for block in session.context.blocks]
