@@ -29,7 +29,7 @@ _PREVIEW_FILE = "astroanomaly-preview.png"
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add one parser for each source, with its flags, and what the command does."""
     kinds = parser.add_subparsers(title="sources", metavar="SOURCE", required=True)
-    for source in load_plugins().sources.values():
+    for source in load_plugins("source").sources.values():
         _add_source(kinds.add_parser(source.name, help=source.summary, description=source.summary), source)
 
 
