@@ -12,6 +12,7 @@ import numpy as np
 from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import cutout_checksums
 from astroanomaly.cache.layout import layout_to_plain
+from astroanomaly.cache.new_file import NewFile
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import CacheError, PluginError
 from astroanomaly.records import CutoutBlock, Failure, Layout
@@ -109,7 +110,7 @@ def _numbers(values: Any, count: int, default: float) -> np.ndarray:
     return np.full(count, default) if values is None else np.asarray(values, dtype=np.float64)
 
 
-def write_shard(file: h5py.File, name: str, layout: Layout, tasks: list[TaskContent], compression: str | None) -> None:
+def write_shard(file: NewFile, name: str, layout: Layout, tasks: list[TaskContent], compression: str | None) -> None:
     """Write what tasks gave into a new shard file; see ``docs/cache-format.md``.
 
     Parameters
@@ -162,13 +163,17 @@ def write_shard(file: h5py.File, name: str, layout: Layout, tasks: list[TaskCont
 
 
 def _write_images(
-    file: h5py.File, blocks: list[CutoutBlock], count: int, layout: Layout, compression: str | None
+    file: NewFile, blocks: list[CutoutBlock], count: int, layout: Layout, compression: str | None
 ) -> None:
     shape = (count, len(layout.bands), layout.height, layout.width)
-    chunks = (1, *shape[1:]) if compression and count else None
-    images = file.create_dataset(
-        "images", shape, layout.dtype, chunks=chunks, compression=compression if count else None, track_times=False
-    )
+    images, begin = None, 0
+    if compression or not count:
+        chunks = (1, *shape[1:]) if count else None
+        images = file.create_dataset(
+            "images", shape, layout.dtype, chunks=chunks, compression=compression if count else None, track_times=False
+        )
+    else:
+        begin = file.allocate("images", shape, layout.dtype)
     encoded = layout.dtype == "float16"
     scales, zeros = [], []
     sums = np.empty(count, np.uint64)
@@ -183,9 +188,12 @@ def _write_images(
             0, len(block), step
         ):  # what was just written is in the processor's cache: to hash it is cheap
             some = slice(first, first + step)
-            part = np.ascontiguousarray(pixels[some])
+            part = np.ascontiguousarray(pixels[some], layout.dtype)
             place = slice(start + first, start + first + len(part))
-            images[place] = part
+            if images is not None:
+                images[place] = part
+            else:
+                file.write_at(begin + place.start * part[0].nbytes, part)
             scale_zero = () if scale is None or zero is None else (scale[some], zero[some])
             sums[place] = cutout_checksums(part, *scale_zero)
         start += len(block)
