@@ -13,6 +13,7 @@ from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import cutout_checksums
 from astroanomaly.cache.layout import layout_to_plain
 from astroanomaly.cache.new_file import NewFile
+from astroanomaly.cache.packed import write_packed
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import CacheError, PluginError
 from astroanomaly.records import CutoutBlock, Failure, Layout
@@ -20,6 +21,7 @@ from astroanomaly.records import CutoutBlock, Failure, Layout
 __all__ = ["TaskContent", "fit_block", "write_shard"]
 
 _BYTES_TOGETHER = 2**20  # of pixels that are written and hashed together
+_BYTES_PACKED = 2**24  # of pixels that are compressed together, by several threads
 
 
 class TaskContent:
@@ -168,16 +170,14 @@ def _write_images(
     shape = (count, len(layout.bands), layout.height, layout.width)
     images, begin = None, 0
     if compression or not count:
-        chunks = (1, *shape[1:]) if count else None
-        images = file.create_dataset(
-            "images", shape, layout.dtype, chunks=chunks, compression=compression if count else None, track_times=False
-        )
+        how = {"chunks": (1, *shape[1:]), "compression": compression, "shuffle": layout.dtype != "uint8"}
+        images = file.create_dataset("images", shape, layout.dtype, track_times=False, **(how if count else {}))
     else:
         begin = file.allocate("images", shape, layout.dtype)
     encoded = layout.dtype == "float16"
     scales, zeros = [], []
     sums = np.empty(count, np.uint64)
-    start, step = 0, max(1, _BYTES_TOGETHER // layout.nbytes)
+    start, step = 0, max(1, (_BYTES_PACKED if compression else _BYTES_TOGETHER) // layout.nbytes)
     for block in blocks:
         pixels, scale, zero = block.images, None, None
         if encoded:
@@ -191,7 +191,7 @@ def _write_images(
             part = np.ascontiguousarray(pixels[some], layout.dtype)
             place = slice(start + first, start + first + len(part))
             if images is not None:
-                images[place] = part
+                write_packed(images, place.start, part)
             else:
                 file.write_at(begin + place.start * part[0].nbytes, part)
             scale_zero = () if scale is None or zero is None else (scale[some], zero[some])

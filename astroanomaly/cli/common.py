@@ -13,7 +13,6 @@ from astroanomaly.sky import read_angle
 
 if TYPE_CHECKING:
     from astroanomaly.session.folder import SessionFolder
-    from astroanomaly.session.session import Session
 
 __all__ = [
     "add_command",

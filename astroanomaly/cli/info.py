@@ -19,8 +19,8 @@ from astroanomaly.parallel.cores import available_cores
 
 if TYPE_CHECKING:
     from astroanomaly.cache.check import Integrity
-    from astroanomaly.session.rounds import Round
     from astroanomaly.session.folder import SessionFolder
+    from astroanomaly.session.rounds import Round
 
 __all__ = ["add"]
 
@@ -226,7 +226,7 @@ def _count_objects(session: SessionFolder) -> str:
         return "not known without the cache: see `astroanomaly relocate`"
 
 
-def _is_scored(session: Session, item: Round) -> bool:
+def _is_scored(session: SessionFolder, item: Round) -> bool:
     try:
         return item.is_scored(session.objects)
     except UnreadableError:  # no round has scored everything

@@ -231,8 +231,8 @@ def _first_within(points: np.ndarray, centres: np.ndarray, chord: float) -> np.n
     """``(n,)`` index of the first centre that each point is within a distance of; -1 without any."""
     first = np.full(len(points), -1)
     if len(points) * len(centres) <= _FEW**2:
-        for k in reversed(range(len(centres))):
-            first[_squared(points, centres[k]) <= chord**2] = k
+        for number in reversed(range(len(centres))):
+            first[_squared(points, centres[number]) <= chord**2] = number
         return first
     from scipy.spatial import KDTree
 

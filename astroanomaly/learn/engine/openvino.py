@@ -65,9 +65,11 @@ def in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Calla
 
 def _key(network: nn.Module, images: Tensor, rest: list[Any]) -> str:
     """Name a network: its form, its weights, the size of its images, and the versions of what compiles it."""
-    parts = [__version__, torch.__version__, repr(network), list(images.shape[1:]), rest]
+    parts: list[Any] = [__version__, torch.__version__, repr(network), list(images.shape[1:]), rest]
     for name, module in network.named_modules():
-        plain = {key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str | tuple)}
+        plain = {
+            key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str | tuple)
+        }
         parts += [name, type(module).__qualname__, plain]
     found = hashlib.sha256(repr(parts).encode())
     for name, values in itertools.chain(network.named_parameters(), network.named_buffers()):

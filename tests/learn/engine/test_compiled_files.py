@@ -15,7 +15,7 @@ needs_openvino = pytest.mark.skipif(
 )
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "networks"))
     return tmp_path / "networks"
