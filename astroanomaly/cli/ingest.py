@@ -39,7 +39,9 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
         "--out", type=Path, metavar="CACHE", help="folder of the new cache; not needed with --dry-run or --preview"
     )
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
-    parser.add_argument("--compression", choices=["gzip"], help="compress the pixels: 7 to 45 % smaller, slower to read")
+    parser.add_argument(
+        "--compression", choices=["gzip"], help="compress the pixels: 7 to 45 % smaller, slower to read"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be cut and fetched, and stop")
     parser.add_argument(
         "--preview", type=count, metavar="N", help="draw N cutouts with their compass as one picture, and stop"
