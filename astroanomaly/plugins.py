@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pluggy
 
@@ -18,7 +18,9 @@ from astroanomaly.config import nearest
 from astroanomaly.errors import PluginError
 from astroanomaly.hookspecs import GROUP, CrossmatchService, HookSpecs, MovingObjectService, Ranker, Source
 
-__all__ = ["ENVIRONMENT_VARIABLE", "BrokenPlugin", "Registry", "load_plugins"]
+__all__ = ["ENVIRONMENT_VARIABLE", "BrokenPlugin", "Kind", "Registry", "load_plugins", "plugin_groups"]
+
+Kind = Literal["source", "ranker", "crossmatch"]
 
 ENVIRONMENT_VARIABLE = "ASTROANOMALY_PLUGINS"
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -71,11 +73,27 @@ class Registry:
         )
 
 
-def load_plugins() -> Registry:
+def plugin_groups(kind: Kind | None = None) -> tuple[str, ...]:
+    """Names of the entry-point groups whose plugins may bring objects of a kind; of all kinds for None."""
+    kinds = get_args(Kind) if kind is None else (kind,)
+    return (GROUP, *(_group_of(one) for one in kinds))
+
+
+def _group_of(kind: str) -> str:
+    return f"{GROUP}.{kind}{'es' if kind.endswith('ch') else 's'}"
+
+
+def load_plugins(kind: Kind | None = None) -> Registry:
     """Load the installed plugins.
 
     The environment variable ``ASTROANOMALY_PLUGINS`` restricts loading to the entry points it names, separated by
     commas; empty, it loads none. A plugin that cannot be loaded is listed in `Registry.broken` and skipped.
+
+    Parameters
+    ----------
+    kind
+        Leave out the plugins whose entry point is in the group of another kind, such as ``astroanomaly.sources``; None
+        loads all. Those in the group ``astroanomaly`` are always loaded, as they may bring any kind.
 
     Raises
     ------
@@ -85,9 +103,10 @@ def load_plugins() -> Registry:
     registry = Registry()
     wanted = os.environ.get(ENVIRONMENT_VARIABLE)
     names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
+    groups = plugin_groups(kind)
     installed = _entry_points(tuple((folder, _changed_at(folder)) for folder in sys.path))
     for point, package in installed:
-        if names is not None and point.name not in names:
+        if point.group not in groups or (names is not None and point.name not in names):
             continue
         try:
             _register(registry, point, package)
@@ -115,7 +134,9 @@ def _changed_at(folder: str) -> int:
 @functools.lru_cache(maxsize=1)
 def _entry_points(path: tuple[tuple[str, int], ...]) -> list[tuple[importlib.metadata.EntryPoint, str]]:
     """Return the entry points of installed plugins, and the package of each; reading them takes as long as the rest."""
-    points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
+    every = importlib.metadata.entry_points()
+    found = [point for group in plugin_groups() for point in every.select(group=group)]
+    points = sorted(found, key=lambda point: point.name)
     return [(point, point.dist.name if point.dist else "an unknown package") for point in points]
 
 
@@ -135,8 +156,12 @@ def _register(registry: Registry, point: importlib.metadata.EntryPoint, package:
     crossmatches: list[CrossmatchService | MovingObjectService] = []
     manager.hook.register_rankers(register=rankers.append)
     manager.hook.register_crossmatches(register=crossmatches.append)
-    if not sources and not rankers and not crossmatches:
+    brought = {"source": sources, "ranker": rankers, "crossmatch": crossmatches}
+    if not any(brought.values()):
         raise PluginError("it registers neither a source nor a ranker nor a crossmatch service")
+    for kind, some in brought.items():
+        if some and point.group not in (GROUP, _group_of(kind)):
+            raise PluginError(f"it registers a {kind}, but its entry point is in the group {point.group}")
     for source in sources:
         _check("source", source, ("name", "summary", "Options", "plan", "read"))
     for ranker in rankers:

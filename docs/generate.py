@@ -21,7 +21,7 @@ from astroanomaly.cli import COMMANDS, build_parser
 from astroanomaly.cli.flags import add_flags
 from astroanomaly.config import FetchConfig
 from astroanomaly.learn.settings import settings_sections
-from astroanomaly.plugins import ENVIRONMENT_VARIABLE
+from astroanomaly.plugins import ENVIRONMENT_VARIABLE, plugin_groups
 
 __all__ = ["DOCS", "command_parsers", "only_own_plugins", "pages", "render"]
 
@@ -35,8 +35,8 @@ _FOLDERS = {"SESSION": "folder of the session", "CACHE": "folder of the cache"} 
 def only_own_plugins() -> Iterator[None]:
     """Leave other people's plugins out: the pages describe what comes with the package."""
     before = os.environ.get(ENVIRONMENT_VARIABLE)
-    points = importlib.metadata.distribution("astroanomaly").entry_points.select(group="astroanomaly")
-    os.environ[ENVIRONMENT_VARIABLE] = ",".join(point.name for point in points)
+    points = importlib.metadata.distribution("astroanomaly").entry_points
+    os.environ[ENVIRONMENT_VARIABLE] = ",".join(point.name for point in points if point.group in plugin_groups())
     try:
         yield
     finally:

@@ -40,6 +40,12 @@ def ordinary_allocator():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def no_compiled_networks_of_the_user():
+    """Keep tests from reading and writing the compiled networks of the user who runs them."""
+    os.environ["ASTROANOMALY_NETWORKS"] = "off"
+
+
+@pytest.fixture(autouse=True, scope="session")
 def no_waiting_for_the_disk():
     """Leave what this process writes in the memory of the system: no test ends its power supply."""
     before, os.fsync = os.fsync, lambda handle: None

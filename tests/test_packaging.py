@@ -158,10 +158,12 @@ def test_the_entry_points_of_the_wheel_lead_to_its_modules(built):
     (text,) = (data.decode() for name, data in wheel.items() if name.endswith(".dist-info/entry_points.txt"))
     points = ConfigParser()
     points.read_string(text)
-    assert set(points["astroanomaly"]) == set(PROJECT["entry-points"]["astroanomaly"])
-    for module in points["astroanomaly"].values():
-        path = module.replace(".", "/")
-        assert f"{path}.py" in wheel or f"{path}/__init__.py" in wheel, module
+    assert set(points.sections()) == {"console_scripts", *PROJECT["entry-points"]}
+    for group, found in PROJECT["entry-points"].items():
+        assert dict(points[group]) == found
+        for module in found.values():
+            path = module.replace(".", "/")
+            assert f"{path}.py" in wheel or f"{path}/__init__.py" in wheel, module
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def benchmark_steps(
     for name in named:
         if name not in set(classes.values()):
             raise LabelError(f"no object of {truth} has {column}={name!r}; it has {_some(set(classes.values()))}")
-    if load_plugins().ranker(protocol.start_with).needs_labels:
+    if load_plugins("ranker").ranker(protocol.start_with).needs_labels:
         raise ConfigError(f"{protocol.start_with} needs labels itself: start with one that does not, as cold")
     chosen = build_settings(settings or {})
     chosen["input"], _ = choose_views(opened, chosen["stretch"], chosen["input"], chosen["session"].seed)

@@ -201,7 +201,7 @@ class Trial:
 
     def _ranker(self, name: str) -> Ranker:
         if name not in self._rankers:
-            kind = load_plugins().ranker(name)
+            kind = load_plugins("ranker").ranker(name)
             self._rankers[name] = kind(self.settings[kind.section], self._context)
         return self._rankers[name]
 

@@ -12,6 +12,8 @@ import numpy as np
 from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import cutout_checksums
 from astroanomaly.cache.layout import layout_to_plain
+from astroanomaly.cache.new_file import NewFile
+from astroanomaly.cache.packed import write_packed
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import CacheError, PluginError
 from astroanomaly.records import CutoutBlock, Failure, Layout
@@ -19,6 +21,7 @@ from astroanomaly.records import CutoutBlock, Failure, Layout
 __all__ = ["TaskContent", "fit_block", "write_shard"]
 
 _BYTES_TOGETHER = 2**20  # of pixels that are written and hashed together
+_BYTES_PACKED = 2**24  # of pixels that are compressed together, by several threads
 
 
 class TaskContent:
@@ -109,7 +112,7 @@ def _numbers(values: Any, count: int, default: float) -> np.ndarray:
     return np.full(count, default) if values is None else np.asarray(values, dtype=np.float64)
 
 
-def write_shard(file: h5py.File, name: str, layout: Layout, tasks: list[TaskContent], compression: str | None) -> None:
+def write_shard(file: NewFile, name: str, layout: Layout, tasks: list[TaskContent], compression: str | None) -> None:
     """Write what tasks gave into a new shard file; see ``docs/cache-format.md``.
 
     Parameters
@@ -162,17 +165,19 @@ def write_shard(file: h5py.File, name: str, layout: Layout, tasks: list[TaskCont
 
 
 def _write_images(
-    file: h5py.File, blocks: list[CutoutBlock], count: int, layout: Layout, compression: str | None
+    file: NewFile, blocks: list[CutoutBlock], count: int, layout: Layout, compression: str | None
 ) -> None:
     shape = (count, len(layout.bands), layout.height, layout.width)
-    chunks = (1, *shape[1:]) if compression and count else None
-    images = file.create_dataset(
-        "images", shape, layout.dtype, chunks=chunks, compression=compression if count else None, track_times=False
-    )
+    images, begin = None, 0
+    if compression or not count:
+        how = {"chunks": (1, *shape[1:]), "compression": compression, "shuffle": layout.dtype != "uint8"}
+        images = file.create_dataset("images", shape, layout.dtype, track_times=False, **(how if count else {}))
+    else:
+        begin = file.allocate("images", shape, layout.dtype)
     encoded = layout.dtype == "float16"
     scales, zeros = [], []
     sums = np.empty(count, np.uint64)
-    start, step = 0, max(1, _BYTES_TOGETHER // layout.nbytes)
+    start, step = 0, max(1, (_BYTES_PACKED if compression else _BYTES_TOGETHER) // layout.nbytes)
     for block in blocks:
         pixels, scale, zero = block.images, None, None
         if encoded:
@@ -183,9 +188,12 @@ def _write_images(
             0, len(block), step
         ):  # what was just written is in the processor's cache: to hash it is cheap
             some = slice(first, first + step)
-            part = np.ascontiguousarray(pixels[some])
+            part = np.ascontiguousarray(pixels[some], layout.dtype)
             place = slice(start + first, start + first + len(part))
-            images[place] = part
+            if images is not None:
+                write_packed(images, place.start, part)
+            else:
+                file.write_at(begin + place.start * part[0].nbytes, part)
             scale_zero = () if scale is None or zero is None else (scale[some], zero[some])
             sums[place] = cutout_checksums(part, *scale_zero)
         start += len(block)

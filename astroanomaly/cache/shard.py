@@ -15,6 +15,7 @@ import numpy as np
 from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import cutout_checksums
 from astroanomaly.cache.layout import stored_layout
+from astroanomaly.cache.packed import PackedCutouts
 from astroanomaly.cache.unwritten import refuse_unwritten, unwritten_rows
 from astroanomaly.cutting.grids import Grid
 from astroanomaly.errors import BandError, DamagedError
@@ -152,10 +153,10 @@ class Shard:
             return file[schema.CHECKSUM][...]
 
     @cached_property
-    def _unwritten(self) -> np.ndarray:
-        """Rows of a compressed shard that were never written."""
+    def _packed(self) -> PackedCutouts | None:
+        """Where its compressed cutouts lie; None where HDF5 has to read them."""
         with schema.open_hdf5(self.path) as file:
-            return unwritten_rows(file["images"])
+            return PackedCutouts.of(file["images"])
 
     @property
     def ids(self) -> list[str]:
@@ -247,14 +248,18 @@ class Shard:
 
     def _read_chunks(self, picked: slice | np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read pixels that cannot be mapped; return them, and the rows that could not be read."""
+        if self._packed is not None:
+            pixels, broken = self._packed.read(self.path, numbers)
+            return pixels, numbers[broken]
         with schema.open_hdf5(self.path) as file:
             images = file["images"]
-            if isinstance(picked, slice) and not len(self._unwritten):
+            unwritten = unwritten_rows(images)
+            if isinstance(picked, slice) and not len(unwritten):
                 try:
-                    return images[picked], self._unwritten
+                    return images[picked], unwritten
                 except (OSError, RuntimeError):  # one of them is damaged
                     pass
-            broken = np.isin(numbers, self._unwritten)
+            broken = np.isin(numbers, unwritten)
             pixels = np.zeros((len(numbers), *images.shape[1:]), self._dtype)
             for k in np.flatnonzero(~broken):  # HDF5 picks single chunks faster than a list of them
                 try:

@@ -17,7 +17,7 @@ from astroanomaly.cache.file_digest import signed_json
 from astroanomaly.cache.layout import layout_to_plain
 from astroanomaly.cache.plan import write_plan
 from astroanomaly.errors import BusyError, CacheError, StorageError
-from astroanomaly.files import locked, sync_folder, write_json
+from astroanomaly.files import locked, sync_file, sync_folder, write_json
 from astroanomaly.records import CutoutBlock, Fact, Failure, Layout, Task
 
 __all__ = ["SHARD_BYTES", "ShardWriter", "commit_staged", "create_cache", "write_lock"]
@@ -98,8 +98,17 @@ def _sweep(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def commit_staged(path: Path, names: Iterable[str]) -> None:
+def commit_staged(path: Path, names: Iterable[str], *, sync: bool = False) -> None:
     """Make staged shards part of a cache, which must be held for writing.
+
+    Parameters
+    ----------
+    path
+        Folder of the cache.
+    names
+        The shards.
+    sync
+        Wait for the disk first, where the one who wrote them has not.
 
     Raises
     ------
@@ -109,6 +118,8 @@ def commit_staged(path: Path, names: Iterable[str]) -> None:
     folder = path / schema.SHARD_FOLDER
     try:
         for name in names:
+            if sync:
+                sync_file(folder / f"{_STAGED}{name}.h5")
             (folder / f"{_STAGED}{name}.h5").replace(folder / f"{name}.h5")
         sync_folder(folder)
     except OSError as error:

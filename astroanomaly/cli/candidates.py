@@ -31,28 +31,31 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _candidates(arguments: argparse.Namespace) -> None:
-    from astroanomaly.session.session import Session
+    from astroanomaly.session.candidates import candidates, contact_sheet, next_objects
+    from astroanomaly.session.export import ranks
+    from astroanomaly.session.folder import SessionFolder
 
-    session = Session.open(arguments.session)
+    session = SessionFolder.open(arguments.session)
     say_unfinished(session)
     radius = merge_radius(arguments)
-    table = session.candidates(arguments.n, arguments.order, merge_radius_arcsec=radius)
+    found = next_objects(session, arguments.n, arguments.order, merge_radius_arcsec=radius)
+    rows = session.objects.rows(found.ids)
+    ra, dec = (values[rows] for values in session.objects.positions)
     columns = {
-        "rank": [str(rank) for rank in table["rank"]],  # as on the sheet, and in what is exported
-        "object_id": [str(name) for name in table["object_id"]],
+        "rank": [str(rank) for rank in ranks(found.scores, rows)],  # as on the sheet, and in what is exported
+        "object_id": list(found.ids),
     }
-    if np.isfinite(table["ra"]).any():  # pictures have no place on the sky
-        columns["ra [deg]"] = [f"{value:.6f}" for value in table["ra"].value]
-        columns["dec [deg]"] = [f"{value:+.6f}" for value in table["dec"].value]
-    columns["score"] = [f"{value:+.3f}" for value in table["score"]]
-    more = [str(ids) for ids in table["merged_ids"]] if "merged_ids" in table.colnames else []
-    if any(more):
-        columns["duplicates"] = more
+    if np.isfinite(ra).any():  # pictures have no place on the sky
+        columns["ra [deg]"] = [f"{value:.6f}" for value in ra]
+        columns["dec [deg]"] = [f"{value:+.6f}" for value in dec]
+    columns["score"] = [f"{value:+.3f}" for value in found.scores[rows]]
+    left_out = sum(map(len, found.duplicates))
+    if left_out:
+        columns["duplicates"] = [" ".join(ids) for ids in found.duplicates]
     if arguments.sheet is not None:  # before the table, whose reader may end this command, as head does
-        session.contact_sheet(table, arguments.sheet, orientation=arguments.orientation)
+        contact_sheet(session, candidates(session, found), arguments.sheet, arguments.orientation)
     show_table("", list(columns), list(zip(*columns.values(), strict=True)))
-    if any(more):
-        left_out = int(np.sum(table["n_merged"] - 1))
+    if left_out:
         say(f"{many(left_out, 'duplicate')} within {radius:g} arcsec of these left out (--merge-radius 0 lists all)")
     if arguments.sheet is not None:
         say(f"see {arguments.sheet}")

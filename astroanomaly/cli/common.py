@@ -12,7 +12,7 @@ from astroanomaly.parallel.cores import available_cores
 from astroanomaly.sky import read_angle
 
 if TYPE_CHECKING:
-    from astroanomaly.session.session import Session
+    from astroanomaly.session.folder import SessionFolder
 
 __all__ = [
     "add_command",
@@ -183,7 +183,7 @@ def many(number: int, what: str, several: str = "") -> str:
     return f"{number} {what}" if number == 1 else f"{number} {several or what + 's'}"
 
 
-def say_unfinished(session: Session) -> None:
+def say_unfinished(session: SessionFolder) -> None:
     """Say that there is a later round than the one that is looked at, and if a cache is not there."""
     say_missing_caches(session)
     later = session.unfinished_round
@@ -201,7 +201,7 @@ def say_unfinished(session: Session) -> None:
                 f"{session.path}` learns from them")  # fmt: skip
 
 
-def say_missing_caches(session: Session) -> None:
+def say_missing_caches(session: SessionFolder) -> None:
     """Say which caches of a session are not there, and what that means for what needs no pixels."""
     if not session.has_caches:
         gone = [str(folder) for folder in session.cache_folders if not (folder / "cache.json").is_file()]

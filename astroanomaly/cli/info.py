@@ -19,8 +19,8 @@ from astroanomaly.parallel.cores import available_cores
 
 if TYPE_CHECKING:
     from astroanomaly.cache.check import Integrity
+    from astroanomaly.session.folder import SessionFolder
     from astroanomaly.session.rounds import Round
-    from astroanomaly.session.session import Session
 
 __all__ = ["add"]
 
@@ -194,9 +194,9 @@ def _ignored(number: int, path: Path) -> str:
 
 def _session(path: Path) -> list[tuple[str, str]]:
     from astroanomaly.session.audit import describe_sample
-    from astroanomaly.session.session import Session
+    from astroanomaly.session.folder import SessionFolder
 
-    session = Session.open(path)
+    session = SessionFolder.open(path)
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items())
     seen = session.model_input
     audit = session.labels.audit_set()
@@ -226,14 +226,14 @@ def _there(folder: Path) -> str:
     return str(folder) if (folder / "cache.json").is_file() else f"{folder} (not there)"
 
 
-def _count_objects(session: Session) -> str:
+def _count_objects(session: SessionFolder) -> str:
     try:
         return str(len(session.objects))
     except UnreadableError:
         return "not known without the cache: see `astroanomaly relocate`"
 
 
-def _is_scored(session: Session, item: Round) -> bool:
+def _is_scored(session: SessionFolder, item: Round) -> bool:
     try:
         return item.is_scored(session.objects)
     except UnreadableError:  # no round has scored everything

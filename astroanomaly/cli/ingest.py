@@ -29,7 +29,7 @@ _PREVIEW_FILE = "astroanomaly-preview.png"
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add one parser for each source, with its flags, and what the command does."""
     kinds = parser.add_subparsers(title="sources", metavar="SOURCE", required=True)
-    for source in load_plugins().sources.values():
+    for source in load_plugins("source").sources.values():
         _add_source(kinds.add_parser(source.name, help=source.summary, description=source.summary), source)
 
 
@@ -39,7 +39,9 @@ def _add_source(parser: argparse.ArgumentParser, source: Any) -> None:
         "--out", type=Path, metavar="CACHE", help="folder of the new cache; not needed with --dry-run or --preview"
     )
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every object id")
-    parser.add_argument("--compression", choices=["gzip"], help="compress the pixels (then no memory map)")
+    parser.add_argument(
+        "--compression", choices=["gzip"], help="compress the pixels: 14 to 44 % smaller, slower to read"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be cut and fetched, and stop")
     parser.add_argument(
         "--preview", type=count, metavar="N", help="draw N cutouts with their compass as one picture, and stop"

@@ -33,7 +33,7 @@ def named_source(words: Sequence[str]) -> Source | None:
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name = following if word == "--source" else word.removeprefix("--source=")
         if name != word and name and not name.startswith("-"):
-            return load_plugins().source(name)
+            return load_plugins("source").source(name)
     return None
 
 

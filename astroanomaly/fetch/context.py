@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from astroanomaly.config import FetchConfig
 from astroanomaly.errors import FetchError, StorageError
 from astroanomaly.fetch.recording.active import as_configured
+from astroanomaly.files import user_cache
 
 __all__ = ["cache_folder", "current", "run_began", "stopping", "using", "wait"]
 
@@ -72,7 +72,7 @@ def cache_folder(name: str) -> Path:
     if chosen:
         base = Path(chosen).expanduser()
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "astroanomaly" / "fetched"
+        base = user_cache("fetched")
     path = base / name
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from astroanomaly.files.documents import parse_json, read_json, read_toml, write_json
 from astroanomaly.files.leftovers import remove_leftovers, temporary_folder, temporary_path, writer_of
 from astroanomaly.files.locks import FileLock, has_record_locks, is_held, locked
-from astroanomaly.files.paths import as_path, open_plain
+from astroanomaly.files.paths import as_path, open_plain, user_cache
 from astroanomaly.files.process import ProcessId
 from astroanomaly.files.writing import (
     CHECKSUMS,
@@ -38,6 +38,7 @@ __all__ = [
     "sync_folder",
     "temporary_folder",
     "temporary_path",
+    "user_cache",
     "write_json",
     "writer_of",
 ]

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from astroanomaly.errors import ConfigError, UnreadableError
 
-__all__ = ["as_path", "open_plain"]
+__all__ = ["as_path", "open_plain", "user_cache"]
 
 
 def as_path(value: object, what: str) -> Path:
@@ -29,6 +29,11 @@ def as_path(value: object, what: str) -> Path:
         return Path(value)  # type: ignore[arg-type]
     except TypeError:
         raise ConfigError(f"{what} is {type(value).__name__}: expected its path, as text or pathlib.Path") from None
+
+
+def user_cache(name: str) -> Path:
+    """Return a folder of this user for what can be made again: below ``$XDG_CACHE_HOME``, else below ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "astroanomaly" / name
 
 
 def open_plain(path: Path) -> BinaryIO:

@@ -318,7 +318,7 @@ def _names(failure: Failure, hosts: Sequence[str]) -> bool:
 
 
 def _has_option(source: str | Source, name: str) -> bool:
-    loaded = load_plugins().source(source) if isinstance(source, str) else source
+    loaded = load_plugins("source").source(source) if isinstance(source, str) else source
     return name in option_types(loaded.Options)
 
 

@@ -83,7 +83,7 @@ class SourceRequest:
         ConfigError
             For an unknown option or a value that does not fit.
         """
-        loaded = load_plugins().source(source) if isinstance(source, str) else source
+        loaded = load_plugins("source").source(source) if isinstance(source, str) else source
         if not all(hasattr(loaded, name) for name in ("name", "Options")):
             raise ConfigError(
                 f"source: {type(source).__name__} is no source, expected the name of one or a source object"

@@ -23,6 +23,7 @@ from astroanomaly.ingestion.retry import exposed, failed_rest, keep_only, rows_l
 from astroanomaly.parallel.dask import Cluster, need
 from astroanomaly.parallel.limits import ReadLimits, limited
 from astroanomaly.parallel.processes import run
+from astroanomaly.parallel.threads import prefetch
 from astroanomaly.parallel.watch import NO_MEMORY, reading
 from astroanomaly.parallel.watched import Watch
 from astroanomaly.records import Cutout, CutoutBlock, Failure, Layout, Task
@@ -42,6 +43,7 @@ __all__ = [
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
+_ALONE_S = 2.0  # for which a source that does not fetch is read by one process: another takes as long to start
 _BATCH_BYTES = 64 * 2**20  # pixels a worker collects before it commits them: what a kill can cost
 
 
@@ -295,9 +297,13 @@ def read_tasks(
     workers
         Number of processes, or a cluster.
     """
-    staging = replace(context, stage=True)  # only who holds the lock takes shards in
-    for done in in_batches(read_batch, staging, tasks, workers):
-        commit_staged(context.out, done.staged)
+    here = isinstance(workers, int)  # the disk is waited for in this process, while others cut what comes next
+    staging = replace(context, stage=True, sync=not here)  # only who holds the lock takes shards in
+
+    def commit(done: BatchResult) -> None:
+        commit_staged(context.out, done.staged, sync=here)
+
+    for done, _ in prefetch(commit, in_batches(read_batch, staging, tasks, workers), depth=1):
         yield done.report
         if done.broken is not None:
             raise done.broken
@@ -326,7 +332,7 @@ def in_processes(
         workers, items = min(workers, len(first)), itertools.chain(first, waiting)
         context.watch.several = workers > 1
         context.watch.here = workers <= 1 and fetches  # what a client has been told and its logins are known here
-    yield from run(function, items, workers, stop=context.watch.end)
+    yield from run(function, items, workers, stop=context.watch.end, alone_s=0.0 if fetches else _ALONE_S)
 
 
 def _batches(left: Iterable[tuple[int, Task]], layout: Layout, limit: int) -> Iterator[list[tuple[int, Task]]]:

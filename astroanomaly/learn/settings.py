@@ -28,7 +28,7 @@ def settings_sections() -> dict[str, type]:
         "backbone": BackboneConfig,
         "blocks": BlockOptions,
     }
-    for ranker in load_plugins().rankers.values():
+    for ranker in load_plugins("ranker").rankers.values():
         sections.setdefault(ranker.section, ranker.Options)
     return sections
 

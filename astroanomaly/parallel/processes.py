@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +29,7 @@ def run(
     workers: int | Mapper = 1,
     *,
     stop: Callable[[], None] = lambda: None,
+    alone_s: float = 0.0,
 ) -> Iterator[Result]:
     """Apply a function to every item; yield results as they are done, in any order.
 
@@ -42,6 +44,8 @@ def run(
         has ``map``.
     stop
         Called where the work is broken off, by an error or Ctrl-C: ends what other threads wait for.
+    alone_s
+        Seconds for which one item is worked on at a time: short work ends before other workers would be ready.
 
     Raises
     ------
@@ -61,13 +65,18 @@ def run(
         return pool.submit(contextvars.copy_context().run, function, item)
 
     finished = False
+    until = time.monotonic() + alone_s
     try:
-        running = {begin(item) for item in itertools.islice(waiting, 2 * workers)}
+        running = {begin(item) for item in itertools.islice(waiting, 1 if alone_s else 2 * workers)}
         while running:
-            done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            left = until - time.monotonic()
+            done, running = concurrent.futures.wait(
+                running, timeout=left if left > 0 else None, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            alone = until > time.monotonic()
+            running |= {begin(item) for item in itertools.islice(waiting, (1 if alone else 2 * workers) - len(running))}
             for future in done:
                 yield future.result()
-            running |= {begin(item) for item in itertools.islice(waiting, len(done))}
         finished = True
     finally:
         if not finished:

@@ -15,7 +15,7 @@ from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.files import locked, write_json
 from astroanomaly.labels.agreement import Agreement, agreement, disagreed
 from astroanomaly.labels.consensus import ObjectConsensus
-from astroanomaly.session.candidates import candidates
+from astroanomaly.session.candidates import next_objects
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.label_table import known_positions
 from astroanomaly.tables.write import build_columns
@@ -246,7 +246,7 @@ def _chosen(
             )
         return given, "chosen by id"
     if top is not None:
-        found = [str(object_id) for object_id in candidates(session, top, "score")["object_id"]]
+        found = list(next_objects(session, top, "score").ids)
         last = session.last_round
         return found, f"the {len(found):,} highest scores of round {last.number} ({last.ranker}) without a label"
     labelled = {i for i, one in session.labels.current().items() if one.label}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from astroanomaly.errors import ConfigError, TrainingError
 from astroanomaly.imaging.compass import sexagesimal
 from astroanomaly.imaging.display import Display
 from astroanomaly.imaging.orientation import OrientationChoice
+from astroanomaly.labels.consensus import ObjectConsensus
 from astroanomaly.learn import label_errors
 from astroanomaly.records import Progress
-from astroanomaly.session.distinct import first_distinct
+from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.export import describe
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.tables.write import name_merged
@@ -24,13 +26,34 @@ from astroanomaly.tables.write import name_merged
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["candidates", "contact_sheet", "suspects", "usual_display"]
+__all__ = ["NextObjects", "candidates", "contact_sheet", "next_objects", "suspects", "usual_display"]
 
 
-def candidates(
+@dataclass(frozen=True)
+class NextObjects(Distinct):
+    """The objects to look at next.
+
+    Attributes
+    ----------
+    log_odds
+        ``(N, classes)`` float32 of all objects of the session, in their order.
+    consensus
+        The consensus of annotators by object id.
+    """
+
+    log_odds: np.ndarray
+    consensus: dict[str, ObjectConsensus]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """``(N,)`` score of all objects: log-odds that each is not nominal."""
+        return -self.log_odds[:, 0]
+
+
+def next_objects(
     session: SessionFolder, n: int, order: str, *, include_labelled: bool = False, merge_radius_arcsec: float = 1.0
-) -> QTable:
-    """Make the table of the objects to look at next; see `Session.candidates`."""
+) -> NextObjects:
+    """Choose the objects to look at next; see `Session.candidates`."""
     last = session.last_round
     ids, log_odds = last.read_scores(session.objects)
     consensus = session.labels.current()
@@ -47,9 +70,14 @@ def candidates(
         )
 
     chosen = first_distinct(ask, n, session.objects, merge_radius_arcsec, free, scores)
-    table = describe(session, chosen.ids, scores, log_odds, consensus)
-    if merge_radius_arcsec > 0:
-        table = name_merged(table, chosen.duplicates)
+    return NextObjects(chosen.ids, chosen.duplicates, log_odds, consensus)
+
+
+def candidates(session: SessionFolder, found: NextObjects, *, merged: bool = True) -> QTable:
+    """Make the table of the objects to look at next, with what duplicates each has if ``merged``."""
+    table = describe(session, found.ids, found.scores, found.log_odds, found.consensus)
+    if merged:
+        table = name_merged(table, found.duplicates)
     return with_pictures(session.cache, table, usual_display(session)) if session.has_caches else table
 
 

@@ -96,7 +96,7 @@ def named_catalogs(given: Any) -> dict[str, _Catalog]:
         pairs = [("", given)]
     if not pairs:
         raise ConfigError("no catalogue was given: expected at least one, a file or the name of a service")
-    services = load_plugins().crossmatches
+    services = load_plugins("crossmatch").crossmatches
     found: dict[str, _Catalog] = {}
     for wanted, item in pairs:
         is_service = isinstance(item, str) and item in services

@@ -33,7 +33,7 @@ from astroanomaly.tables.write import build_catalog, merge_duplicates, name_merg
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["describe", "export", "origin", "ranker_origin", "round_origin", "selected"]
+__all__ = ["describe", "export", "origin", "ranker_origin", "ranks", "round_origin", "selected"]
 
 _log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ def describe(
         "ra": ra[rows],
         "dec": dec[rows],
         "score": scores[rows],
-        "rank": _ranks(scores, rows),
+        "rank": ranks(scores, rows),
         "label": np.array([one.label for one in of_chosen], dtype=str),
         "votes": np.array([_votes(one) for one in of_chosen], dtype=str),
         "note": np.array([" | ".join(one.notes) for one in of_chosen], dtype=str),
@@ -245,7 +245,7 @@ def describe(
     return build_catalog(columns, public(where_from))
 
 
-def _ranks(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def ranks(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return 1 + how many objects have a higher score, masked where there is no score; equal scores share a rank."""
     known = np.sort(scores[np.isfinite(scores)])
     ranks = len(known) - np.searchsorted(known, scores[rows], side="right") + 1

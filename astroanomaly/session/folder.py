@@ -302,7 +302,7 @@ class SessionFolder(SessionHome):
         ConfigError
             For an unknown option.
         """
-        made = load_plugins().ranker(as_text(name, "ranker"))
+        made = load_plugins("ranker").ranker(as_text(name, "ranker"))
         base: Any = build(made.Options, self.settings.get(made.section, {}), made.section)
         return made(replace_many(base, options, made.section), self.context)
 

@@ -54,6 +54,13 @@ def read_angle(text: str, unit: str, *, plain: str = "", name: str = "") -> floa
     ConfigError
         If it cannot be read.
     """
+    text = text.strip()
+    number = _NUMBER_AND_UNIT.fullmatch(text)  # never Quantity(text): it calculates what a text says, however long
+    digits, given = (number[1], number[2]) if number is not None else (text, plain)
+    with contextlib.suppress(ValueError):
+        if given == unit and math.isfinite(float(digits)):  # without astropy, which takes a second to import
+            return float(digits)
+
     from astropy.units import Quantity, UnitsError
 
     def angle(*given: str) -> Quantity:
@@ -61,8 +68,6 @@ def read_angle(text: str, unit: str, *, plain: str = "", name: str = "") -> floa
 
         return Angle(*given)
 
-    text = text.strip()
-    number = _NUMBER_AND_UNIT.fullmatch(text)  # never Quantity(text): it calculates what a text says, however long
     readings: list[Callable[[], Quantity]] = [lambda: Quantity(float(text), plain)]
     if number is not None:
         readings.append(lambda: Quantity(float(number[1]), number[2]))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["find_duplicates", "find_members", "match_positions", "pairs_within"]
 
 _MAX_RADIUS_ARCSEC = 180 * 3600.0
+_FEW = 2000  # positions that are compared with one another directly: SciPy, which has trees, is slow to import
 _CHUNK = 2**20  # known positions that are looked at in one go
 _SLACK_RAD = 1e-9  # 0.2 mas by which a search is wider than asked; what it finds is measured exactly
 
@@ -134,12 +135,16 @@ def find_duplicates(ra: np.ndarray, dec: np.ndarray, score: np.ndarray, radius_a
     kept_as = np.arange(len(ra))
     if radius_arcsec == 0:
         return kept_as
-    tree, there = _tree(ra, dec)
-    chord = _chord(radius_arcsec)
+    there = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    points, chord = unit_vectors(ra[there], dec[there]), _chord(radius_arcsec)
+    tree = _tree(ra, dec)[0] if len(there) > _FEW else None
     free = np.ones(len(there), bool)
     for k in np.argsort(-np.asarray(score, float)[there], kind="stable"):
         if free[k]:
-            near = np.array(tree.query_ball_point(tree.data[k], chord))
+            if tree is None:
+                near = np.flatnonzero(_squared(points, points[k]) <= chord**2)
+            else:
+                near = np.array(tree.query_ball_point(points[k], chord))
             near = near[free[near]]
             kept_as[there[near]], free[near] = there[k], False
     return kept_as
@@ -173,22 +178,21 @@ def find_members(
         If the radius is negative or above 180 degrees.
     """
     _check_merge_radius(radius_arcsec)
-    tree, there = _tree(ra[kept], dec[kept])
     none = np.zeros(0, np.int64)
+    there = np.flatnonzero(np.isfinite(ra[kept]) & np.isfinite(dec[kept]))
     if radius_arcsec == 0 or not len(there):
         return none, none
     chord = _chord(radius_arcsec)
-    free = among & np.isfinite(ra) & np.isfinite(dec)
+    free = among.copy()
     free[kept] = False
+    centres, dec_kept = unit_vectors(ra[kept[there]], dec[kept[there]]), np.asarray(dec[kept], float)
     rows, owners = [none], [none]
-    for start in range(0, len(ra), _CHUNK):  # the tree is small, and next to nothing lies near it
-        here = start + np.flatnonzero(free[start : start + _CHUNK])
-        points = unit_vectors(ra[here], dec[here])
-        near = np.isfinite(tree.query(points, distance_upper_bound=chord * (1 + 1e-12))[0])
-        inside = tree.query_ball_point(points[near], chord)
-        hit = np.array([bool(found) for found in inside], bool)
-        rows.append(here[near][hit])
-        owners.append(np.array([there[found].min() for found in inside if found], np.int64))
+    for start in range(0, len(ra), _CHUNK):  # next to nothing lies near them
+        here = start + _near_in_declination(dec_kept, dec[start : start + _CHUNK], radius_arcsec)
+        here = here[free[here] & np.isfinite(ra[here])]
+        first = _first_within(unit_vectors(ra[here], dec[here]), centres, chord)
+        rows.append(here[first >= 0])
+        owners.append(there[first[first >= 0]])
     return np.concatenate(rows), np.concatenate(owners)
 
 
@@ -221,6 +225,27 @@ def _tree(ra: np.ndarray, dec: np.ndarray, rows: np.ndarray | None = None) -> tu
     rows = np.arange(len(ra)) if rows is None else rows
     there = rows[np.isfinite(ra[rows]) & np.isfinite(dec[rows])]
     return KDTree(unit_vectors(ra[there], dec[there])), there
+
+
+def _first_within(points: np.ndarray, centres: np.ndarray, chord: float) -> np.ndarray:
+    """``(n,)`` index of the first centre that each point is within a distance of; -1 without any."""
+    first = np.full(len(points), -1)
+    if len(points) * len(centres) <= _FEW**2:
+        for number in reversed(range(len(centres))):
+            first[_squared(points, centres[number]) <= chord**2] = number
+        return first
+    from scipy.spatial import KDTree
+
+    tree = KDTree(centres)
+    near = np.flatnonzero(np.isfinite(tree.query(points, distance_upper_bound=chord * (1 + 1e-12))[0]))
+    for k, found in zip(near, tree.query_ball_point(points[near], chord), strict=True):
+        first[k] = min(found, default=-1)
+    return first
+
+
+def _squared(points: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """``(n,)`` squared distances of points from one."""
+    return np.square(points - point).sum(axis=1)
 
 
 def _chord(radius_arcsec: float) -> float:

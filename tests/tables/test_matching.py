@@ -90,7 +90,10 @@ def test_duplicates_go_to_the_best_score_that_is_near(sky, radius, random):
         if free[row]:
             near = free & (apart[row] <= radius)
             expected[near], free[near] = row, False
-    assert find_duplicates(*sky, score, radius).tolist() == expected.tolist()
+    for few in (0, 2000):  # by a tree, and directly
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("astroanomaly.tables.matching._FEW", few)
+            assert find_duplicates(*sky, score, radius).tolist() == expected.tolist()
     assert find_duplicates(*sky, score, 0).tolist() == list(range(len(apart)))
 
 
@@ -101,9 +104,12 @@ def test_members_of_what_is_kept_are_those_that_were_merged_into_it(sky, radius,
     whole = find_duplicates(*sky, score, radius)
     kept = np.flatnonzero(whole == np.arange(len(whole)))
     kept = kept[np.argsort(-score[kept], kind="stable")]
-    rows, owners = find_members(*sky, kept, radius, np.ones(len(score), bool))
     expected = {row: int(first) for row, first in enumerate(whole) if row != first}
-    assert dict(zip(rows.tolist(), kept[owners].tolist(), strict=True)) == expected
+    for few in (0, 2000):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("astroanomaly.tables.matching._FEW", few)
+            rows, owners = find_members(*sky, kept, radius, np.ones(len(score), bool))
+        assert dict(zip(rows.tolist(), kept[owners].tolist(), strict=True)) == expected
     assert len(find_members(*sky, kept, radius, np.zeros(len(score), bool))[0]) == 0
 
 

@@ -110,7 +110,7 @@ class Page:
         self.sidebar = Sidebar(state, self.act)
         self.inspector = Inspector(state, self.act, self.later, learner)
         self._panels_of_views: dict[str, Callable[[], Any]] = {
-            "learning": lambda: Learning(state, self.act, learner, load_plugins().rankers),
+            "learning": lambda: Learning(state, self.act, learner, load_plugins("ranker").rankers),
             "performance": lambda: Performance(state, self.act, self.later, self._show_objects),
             "maps": lambda: Maps(state, self.act, self.later, self._show_objects, learner),
             "annotators": lambda: Annotators(state, self.act, self._show_objects),

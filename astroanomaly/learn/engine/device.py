@@ -26,6 +26,9 @@ __all__ = [
 
 ALLOCATOR_VARIABLE = "ASTROANOMALY_ALLOCATOR"
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # names and numbers of glibc's malloc.h
+_GPU_FILES = (  # one of which is there where torch can see a GPU on Linux
+    "/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/nvmap", "/dev/dxg", "/dev/kfd",
+)  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +85,9 @@ def free_memory(device: torch.device) -> float:
 
 
 def gpu_names() -> list[str]:
-    """Names of the GPUs that torch sees."""
+    """Names of the GPUs that torch sees; where the system has none, torch is not imported."""
+    if platform.system() == "Linux" and not any(map(os.path.exists, _GPU_FILES)):
+        return []
     import torch
 
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from astroanomaly._version import __version__
+from astroanomaly.learn.engine.compiled_files import read_compiled, write_compiled
 from astroanomaly.learn.engine.precision import agree
 
 __all__ = ["RefusedError", "in_openvino", "short"]
 
 _COMPARED_IMAGES = 4  # of which it has to give what torch gives
+_log = logging.getLogger(__name__)
 _MAX_ERROR_CHARACTERS = 200  # last characters of what an error says
 
 
@@ -23,30 +30,69 @@ class RefusedError(Exception):
 def in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Callable[[Tensor], Tensor], str]:
     """Make a network ready for images like those given; return what runs it, and its precision.
 
+    Converting and compiling take one to two seconds, so the result is kept for the next process (`compiled_files`).
+
     Raises
     ------
     RefusedError
         If it cannot be converted, or makes something else of the first images than torch does.
     """
     import openvino
-    from openvino.preprocess import PrePostProcessor
 
+    core = openvino.Core()
+    wanted_of_it = {
+        "INFERENCE_PRECISION_HINT": "bf16" if rounded else "f32",  # its own choice is bf16 on some processors
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # two processes would share one core and leave the others idle
+    }
+    key = _key(network, images, [openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), wanted_of_it])
+    kept = read_compiled(key)
+    if kept is not None:
+        try:
+            return _compared(core.import_model(kept, "CPU", wanted_of_it), network, images, rounded)
+        except (RuntimeError, RefusedError) as error:
+            _log.debug("a compiled network is made anew: %s", error)
     try:
-        steps = PrePostProcessor(_converted(network, images))
-        steps.input().tensor().set_layout(openvino.Layout("NHWC"))  # as the images lie in memory: no copy
-        steps.input().model().set_layout(openvino.Layout("NCHW"))
-        compiled = openvino.Core().compile_model(
-            steps.build(),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if rounded else "f32",  # its own choice is bf16 on some processors
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "NUM_STREAMS": 1,
-                "ENABLE_CPU_PINNING": False,  # two processes would share one core and leave the others idle
-            },
-        )
+        compiled = core.compile_model(_with_layout(_converted(network, images)), "CPU", wanted_of_it)
     except Exception as error:  # tracing and conversion have errors of a dozen kinds, not all of them RuntimeError
         raise RefusedError(short(error)) from error
+    ready = _compared(compiled, network, images, rounded)
+    with contextlib.suppress(RuntimeError):  # a version that cannot write out this network
+        write_compiled(key, compiled.export_model().getvalue())
+    return ready
+
+
+def _key(network: nn.Module, images: Tensor, rest: list[Any]) -> str:
+    """Name a network: its form, its weights, the size of its images, and the versions of what compiles it."""
+    parts: list[Any] = [__version__, torch.__version__, repr(network), list(images.shape[1:]), rest]
+    for name, module in network.named_modules():
+        plain = {
+            key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str | tuple)
+        }
+        parts += [name, type(module).__qualname__, plain]
+    found = hashlib.sha256(repr(parts).encode())
+    for name, values in itertools.chain(network.named_parameters(), network.named_buffers()):
+        found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        found.update(values.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _with_layout(model: Any) -> Any:
+    """Let a model of OpenVINO take images as they lie in memory: no copy."""
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+    steps.input().model().set_layout(openvino.Layout("NCHW"))
+    return steps.build()
+
+
+def _compared(
+    compiled: Any, network: nn.Module, images: Tensor, rounded: str
+) -> tuple[Callable[[Tensor], Tensor], str]:
+    """Compare a compiled network with torch on the first images; return what runs it, and its precision."""
 
     def run(seen: Tensor) -> Tensor:
         given = seen.permute(0, 2, 3, 1).contiguous().numpy()  # (n, S, S, C)

@@ -240,7 +240,7 @@ def _labels(session: SessionFolder, last: Round) -> Iterator[str]:
 def _ranking(session: SessionFolder, last: Round) -> Iterator[str]:
     recipe = last.recipe
     ranker = session.ranker(last.ranker)
-    way = _WAYS.get(last.ranker) or load_plugins().ranker(last.ranker).summary
+    way = _WAYS.get(last.ranker) or load_plugins("ranker").ranker(last.ranker).summary
     learnt = recipe.get("labels") or {}
     kinds = ", ".join(
         f"{count:,} {name}" for name, count in sorted(learnt.items(), key=lambda item: item[0] != NOMINAL)

@@ -177,7 +177,7 @@ class ObjectVerbs(SessionFolder):
         last = self.last_round
         fitted = drain(fitted_steps(self, last))
         if not isinstance(fitted, ImageRanker):
-            able = [name for name, made in load_plugins().rankers.items() if issubclass(made, ImageRanker)]
+            able = [name for name, made in load_plugins("ranker").rankers.items() if issubclass(made, ImageRanker)]
             raise SessionError(
                 f"the ranker {last.ranker!r} of round {last.number} cannot say what its scores rest on; these can: "
                 f"{', '.join(able)}"

@@ -20,7 +20,7 @@ from astroanomaly.parallel.limits import ReadLimits
 from astroanomaly.records import DEFAULT_RANKER, Progress, drain
 from astroanomaly.session import cluster_tasks, training
 from astroanomaly.session.caches import cache_folders, refuse_injections
-from astroanomaly.session.candidates import candidates, contact_sheet, suspects
+from astroanomaly.session.candidates import candidates, contact_sheet, next_objects, suspects
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import Round
@@ -288,10 +288,11 @@ class RankingVerbs(SessionFolder):
             One row per object: id, position, score, log-odds per class, label, catalogue columns.
         """
         radius = as_number(merge_radius_arcsec, "merge_radius_arcsec", 0)
-        return candidates(
+        found = next_objects(
             self, as_whole(n, "n", 1), as_text(order, "order"), merge_radius_arcsec=radius,
             include_labelled=as_flag(include_labelled, "include_labelled"),
         )  # fmt: skip
+        return candidates(self, found, merged=radius > 0)
 
     def contact_sheet(self, table: QTable, path: str | Path, *, orientation: OrientationChoice = "north") -> None:
         """Draw the objects of a table of candidates as one picture.

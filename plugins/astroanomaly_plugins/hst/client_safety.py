@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from requests.adapters import HTTPAdapter
-from requests.exceptions import RequestException
-
 from astroanomaly import fetch
 from astroanomaly_plugins.shared.client_answers import bound_size
 
 if TYPE_CHECKING:
     from requests import Response, Session
+    from requests.adapters import HTTPAdapter
 
 __all__ = ["LastError", "json_of", "prepare"]
 
@@ -27,23 +25,23 @@ class LastError:
     last: Exception | None = None
 
 
-class _Timed(HTTPAdapter):
-    """Sends with the user's time limit where the client sets none, which would wait for ever."""
+def _timed(trouble: LastError) -> HTTPAdapter:
+    """Make what sends with the user's time limit where the client sets none, which would wait for ever."""
+    from requests.adapters import HTTPAdapter  # slow to import
+    from requests.exceptions import RequestException
 
-    def __init__(self, trouble: LastError) -> None:
-        super().__init__()
-        self._trouble = trouble
+    class Timed(HTTPAdapter):
+        def send(self, request: Any, *arguments: Any, **more: Any) -> Any:
+            if more.get("timeout") is None:
+                limit = fetch.current().timeout_s
+                more["timeout"] = (limit, limit)
+            try:
+                return super().send(request, *arguments, **more)
+            except RequestException as error:
+                trouble.last = error
+                raise
 
-    def send(self, request: Any, *arguments: Any, **more: Any) -> Any:
-        """Send a request."""
-        if more.get("timeout") is None:
-            limit = fetch.current().timeout_s
-            more["timeout"] = (limit, limit)
-        try:
-            return super().send(request, *arguments, **more)
-        except RequestException as error:
-            self._trouble.last = error
-            raise
+    return Timed()
 
 
 def prepare(
@@ -62,9 +60,11 @@ def prepare(
     most_bytes
         Most bytes that are read of an answer.
     """
+    from requests.exceptions import RequestException
+
     trouble = LastError()
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _Timed(trouble))
+        session.mount(scheme, _timed(trouble))
 
     def check(response: Response, *_: Any, **__: Any) -> None:
         bound_size(response, most_bytes(response))

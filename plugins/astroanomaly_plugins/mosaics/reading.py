@@ -194,8 +194,6 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
     ids = [str(object_id) for object_id in table["id"]]
     ra, dec = np.array(table["ra"], np.float64), np.array(table["dec"], np.float64)
     bands, (height, width), about = payload["bands"], payload["size"], payload.get("auxiliary", [])
-    images = np.full((len(ids), len(bands) + len(about), height, width), np.nan, np.float32)
-    offsets, coverage = np.zeros((len(ids), 2), np.int64), np.zeros((len(ids), len(bands)), np.float32)
     source = np.zeros(len(ids), np.int64)
     reason = ""
     used: dict[int, OpenTile] = {}
@@ -204,6 +202,8 @@ def read_tile(task: Task) -> Iterator[CutoutBlock | Failure]:
         images, offsets, coverage = _cut_tile(used[0], np.asarray(table["x"]), np.asarray(table["y"]), payload)
     except BROKEN as error:
         reason = reason_of(error, payload["tiles"][0])
+        images = np.full((len(ids), len(bands) + len(about), height, width), np.nan, np.float32)
+        offsets, coverage = np.zeros((len(ids), 2), np.int64), np.zeros((len(ids), len(bands)), np.float32)
     for number, rows in alternatives(table, coverage):
         try:
             tile = open_tile(payload["tiles"][number])
