@@ -1,4 +1,4 @@
-"""The commands of a campaign of several people: campaign assign, status, agreement."""
+"""The commands of a campaign of several people: campaign assign, status, grades, agreement."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from astroanomaly.cli.common import add_command, count, many, read_ids
+from astroanomaly.cli.label_flags import add_grades_flag, given_grades
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import SessionError
+from astroanomaly.labels.agreement import WEIGHTS
 from astroanomaly.tables.write import SUFFIXES, check_target, write_catalog
 
 __all__ = ["add"]
@@ -21,6 +25,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_assign(add_command(verbs, "assign", "divide objects among several people"))
     _add_status(add_command(verbs, "status", "say how far each person is"))
+    _add_grades(add_command(verbs, "grades", "say which label classes are ordered grades, or declare them"))
     _add_agreement(add_command(verbs, "agreement", "say how far people agree, and where they do not"))
 
 
@@ -84,6 +89,33 @@ def _status(arguments: argparse.Namespace) -> None:
     show_table("", ["annotator", "objects", "judged", "skipped", "left", "shared left"], rows)
 
 
+def _add_grades(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_grades)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    add_grades_flag(parser)
+
+
+def _grades(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.session import Session
+
+    session = Session.open(arguments.session)
+    given = given_grades(arguments.grades)
+    if given is not None:
+        session.declare_grades(given)
+    grades = session.grades
+    if grades is None:
+        raise SessionError(
+            f"{arguments.session} has no grades: `astroanomaly init --grades` makes a session with grades; classes of "
+            f"this one ({', '.join(session.classes[2:]) or 'it has none of its own'}) become grades with --grades"
+        )
+    consensus = session.labels.current().values()
+    rows = [
+        (name, meaning, str(grades.points_of(label)), str(sum(one.label == label for one in consensus)))
+        for name, meaning, label in zip(grades.names, grades.meanings, grades.labels, strict=True)
+    ]
+    show_table("", ["grade", "meaning", "points", "objects"], rows)
+
+
 def _add_agreement(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_agreement)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
@@ -91,6 +123,10 @@ def _add_agreement(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE", help="write the open disagreements as a table: .vot .fits .ecsv .csv .reg"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    parser.add_argument(
+        "--weights", choices=tuple(WEIGHTS), default="quadratic",
+        help="how a disagreement on grades counts by the number of grades between (default: quadratic)",
+    )  # fmt: skip
 
 
 def _agreement(arguments: argparse.Namespace) -> None:
@@ -99,7 +135,7 @@ def _agreement(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
     session = Session.open(arguments.session)
-    found = session.agreement()
+    found = session.agreement(arguments.weights)
     campaign = session.campaign
     which = "shared object" if campaign is not None and campaign.shared else "object"
     say(
@@ -117,6 +153,12 @@ def _agreement(arguments: argparse.Namespace) -> None:
     ]
     if pairs:
         show_table("agreement of pairs", ["pair", "objects", "same verdict", "kappa (90 % interval)"], pairs)
+    graded = [(f"{one.first}, {one.second}", f"{one.graded:,}", str(one.weighted)) for one in found.pairs if one.graded]
+    if graded:
+        title = f"agreement on grades, weighted ({arguments.weights})"
+        show_table(title, ["pair", "objects", "weighted kappa (90 % interval)"], graded)
+        if np.isfinite(found.mean_weighted) and len(graded) > 1:
+            say(f"mean of the pairs: {found.mean_weighted:.2f}")
     table = session.disagreements()
     divided = [(str(row["object_id"]), str(row["verdicts"])) for row in table[:_SHOWN]]
     if divided:

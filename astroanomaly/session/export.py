@@ -16,12 +16,14 @@ from astroanomaly.arguments import as_ids, as_number, as_text, as_whole
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, SessionError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
+from astroanomaly.labels.export import grade_columns
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.audit import population
 from astroanomaly.session.calibration import Forecast
 from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.known import known_columns, known_provenance, read_known
+from astroanomaly.session.label_table import describe_grades
 from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
@@ -228,6 +230,8 @@ def describe(
         "votes": np.array([_votes(one) for one in of_chosen], dtype=str),
         "note": np.array([" | ".join(one.notes) for one in of_chosen], dtype=str),
     }
+    for name, values in grade_columns(session.grades, of_chosen).items():
+        columns[name] = np.array(values, dtype=str if name == "grade" else np.float64)
     if found is not None:
         free = np.array([one.label in ("", DISPUTED) for one in of_chosen], bool)
         told = free if within is None else free & within[rows]
@@ -242,7 +246,9 @@ def describe(
     where_from = {**origin(session, last), **(provenance or {}), **known_provenance(known_in)}
     if found is not None:
         where_from |= found.provenance
-    return build_catalog(columns, public(where_from))
+    table = build_catalog(columns, public(where_from))
+    describe_grades(table, session)
+    return table
 
 
 def _ranks(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:

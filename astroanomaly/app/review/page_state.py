@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from astroanomaly.app.review.filters import Filters, RejectedFilter, change_filters
+from astroanomaly.app.review.grades import shown_label
 from astroanomaly.app.review.grid_layout import grid_shape
 from astroanomaly.app.review.page_filling import PageFilling
 from astroanomaly.app.review.paging import COLUMN_ORDERINGS, ORDERINGS, ObjectChoice, ObjectPage
@@ -162,7 +163,11 @@ class ViewState(PageFilling):
         if self.page.choice_of(object_id).ordering != DECISION or self.is_hidden(object_id):
             return ""
         votes = Counter(self.shared.consensus_of(object_id).votes.values())
-        return " · ".join(f"{number} {label}" for label, number in votes.most_common())
+        return " · ".join(f"{number} {self.called(label)}" for label, number in votes.most_common())
+
+    def called(self, label: str, *, meaning: bool = False) -> str:
+        """Return what a label is called on the page, see `shown_label`."""
+        return shown_label(self.shared, label, meaning=meaning)
 
     def name_of(self, object_id: str) -> str:
         """Return what an object is called on the page: its id, without folders while it is shown blind.

@@ -72,10 +72,11 @@ class SharedState:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.cache = session.cache
-        self.labels = LabelLog.open(session.labels.path, busy_s=_BUSY_S)
-        self.journal = LabelLog.open(session.labels.path, busy_s=_PATIENCE_S)
+        self.labels = LabelLog.open(session.labels.path, busy_s=_BUSY_S, grades=session.grades)
+        self.journal = LabelLog.open(session.labels.path, busy_s=_PATIENCE_S, grades=session.grades)
         self.classes = self.labels.classes
-        self.consensus = Consensus()
+        self.grades = session.grades
+        self.consensus = Consensus(grades=self.grades)
         self.audit = self.labels.audit
         self.audit_draws = self.labels.count_draws()
         self.scores: dict[str, np.ndarray] = {}
@@ -354,6 +355,9 @@ class SharedState:
             free = np.zeros(len(self.cache), bool)
             free[self._rows_of(self._special[labels])] = True
             return free
+        several = () if self.grades is None else self.grades.or_better(labels)
+        if several:
+            return np.isin(self._codes, [self._code(label) for label in several])
         if labels != DISPUTED and labels not in self.classes:
             raise LabelError(f"{labels!r} is no label class (known: {', '.join(self.classes)})")
         return self._codes == self._code(labels)

@@ -25,7 +25,7 @@ from astroanomaly.app.review.scatter import ScatterAxes
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.view.browser import Click, connect, remembered_name
 from astroanomaly.app.view.desktop import Desktop
-from astroanomaly.app.view.keys import press
+from astroanomaly.app.view.keys import grade_keys, press
 from astroanomaly.app.view.panels.annotators import Annotators
 from astroanomaly.app.view.panels.chrome import Footer, Header, KeyTable
 from astroanomaly.app.view.panels.export import Export
@@ -151,8 +151,8 @@ class Page:
                 lambda width, height: self.act(lambda: state.set_area(width, height))(),
                 lambda width, height, number: self.act(lambda: self._measured(width, height, number))(),
                 lambda click: self.act(lambda: self._clicked(click))(),
-                annotator=annotator,
-            )
+                annotator=annotator, more_keys=grade_keys(shared.grades),
+            )  # fmt: skip
             parts = {"bus": self.bus, "views": self.header.views, "body": self.body}
             self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
             self.bus.js_on_change("view", CustomJS(args=parts, code=asset("views.js")))

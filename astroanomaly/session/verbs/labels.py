@@ -10,6 +10,7 @@ from astroanomaly.arguments import as_flag, as_ids, as_mapping, as_number, as_te
 from astroanomaly.files import as_path
 from astroanomaly.labels.agreement import Agreement
 from astroanomaly.labels.consensus import DECISION
+from astroanomaly.labels.grades import Grades
 from astroanomaly.labels.naming import given_labels, named_objects
 from astroanomaly.labels.tables import ImportReport, import_labels, refuse_contradictions
 from astroanomaly.session.campaign import (
@@ -17,6 +18,7 @@ from astroanomaly.session.campaign import (
     PersonProgress,
     agreement_in,
     assign,
+    declare_grades,
     disagreements_table,
     progress_of,
     read_campaign,
@@ -99,7 +101,8 @@ class LabelVerbs(SessionFolder):
             As `export_labels` writes it: ``object_id``, ``label`` (of a decision, else of the majority), ``votes``,
             ``annotators``, ``decided_by`` (empty without a decision), ``time`` (of the last verdict, ISO 8601 in UTC,
             as `astropy.time.Time` reads it), ``ra`` and ``dec`` (ICRS, NaN where unknown), ``audit`` (whether it is of
-            the audit set) and ``note``.
+            the audit set) and ``note``. With grades also ``grade`` (of the decision, else the median) and
+            ``mean_grade`` (of all annotators, in points: 0 for the last grade, one more for each better one).
         """
         return labels_table(self)
 
@@ -250,16 +253,44 @@ class LabelVerbs(SessionFolder):
         campaign = self.campaign
         return [] if campaign is None else progress_of(campaign, self.labels.current(), self.labels.audit)
 
-    def agreement(self) -> Agreement:
+    def declare_grades(self, grades: Mapping[str, str] | Sequence[str]) -> Grades:
+        """Say which label classes are grades, and in which order; verdicts stay as they are.
+
+        `Session.create` has ``grades`` for a new session. Classes cannot be added to a session, so those of one that
+        exists must have the names of the grades.
+
+        Parameters
+        ----------
+        grades
+            The most certain first, with the meaning of each, or names only. The last one is another word for
+            ``nominal``.
+
+        Raises
+        ------
+        ConfigError
+            If they are no grades, or one but the last is no label class.
+        SessionError
+            If an object would have another label than the one that a round has learnt from.
+        """
+        made = declare_grades(self, grades)
+        self.__dict__.pop("labels", None)  # which knows grades
+        return made
+
+    def agreement(self, weights: str = "quadratic") -> Agreement:
         """Say how far annotators agree: on the objects that all of a campaign share, else on all that several judged.
+
+        Parameters
+        ----------
+        weights
+            ``quadratic`` or ``linear``: how a disagreement on grades counts by the number of grades between.
 
         Returns
         -------
         Agreement
-            ``kappa`` (Fleiss, of all), ``classes`` (of each class), ``pairs`` (Cohen), each kappa with its 90 %
-            interval; ``objects``, ``alike``, ``decided``. Decisions are left out of all kappas.
+            ``kappa`` (Fleiss, of all), ``classes`` (of each class), ``pairs`` (Cohen, with grades also weighted), each
+            kappa with its 90 % interval; ``objects``, ``alike``, ``decided``. Decisions are left out of all kappas.
         """
-        return agreement_in(self.campaign, self.labels.current(), self.classes)
+        return agreement_in(self.campaign, self.labels.current(), self.classes, self.grades, weights)
 
     def disagreements(self) -> QTable:
         """Return the objects on which annotators differ and nobody has decided, the most divided first.

@@ -347,7 +347,8 @@ class Inspector:
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(state.name_of(object_id))}</b>"]
         if mark.label:
             marked = mark_style(mark.label, state.shared.classes)
-            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.label)}</span>")
+            label = escape(state.called(mark.label, meaning=True))
+            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {label}</span>")
         if hidden:
             lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
         elif np.isfinite(score):
