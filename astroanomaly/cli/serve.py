@@ -72,6 +72,9 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         action="store_true",
         help="exchange rows and positions with TOPCAT, Aladin and others on this desktop, by SAMP",
     )
+    parser.add_argument(
+        "--no-showings", action="store_true", help="keep no account in the session of what is shown to whom, and when"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
@@ -94,6 +97,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         token=NO_TOKEN if arguments.no_token else given_token(arguments.token_file, os.environ),
         background=not arguments.no_background,
         samp=arguments.samp,
+        showings=not arguments.no_showings,
     )
     say(f"{arguments.session}: open {server.address if server.token.origin else server.url}")
     say(_who_can_label(server.token))

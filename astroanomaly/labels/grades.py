@@ -110,6 +110,15 @@ class Grades:
         """Return the points of a label class: 0 for the last grade, one more for each better one; None: no grade."""
         return len(self.names) - 1 - self.labels.index(label) if label in self.labels else None
 
+    def learnt(self, labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Return classes and ranks that rankers learn from, see `astroanomaly.records.Labelled`.
+
+        Grades are kinds of certainty, not of anomalies: taken as classes they would divide few labels further.
+        """
+        graded = self.names[:-1]
+        classes = tuple(ANOMALY if label in graded else label for label in labels)
+        return classes, tuple(graded.index(label) if label in graded else 0 for label in labels)
+
     def or_better(self, text: str) -> tuple[str, ...]:
         """Return the label classes that ``B or better`` means; none where the text does not say so."""
         name = text.removesuffix(OR_BETTER)

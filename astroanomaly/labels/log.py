@@ -340,7 +340,8 @@ class LabelLog:
             for object_id, consensus in self.current(until=until).items()
             if consensus.label not in ("", DISPUTED) and object_id not in audit
         )
-        return Labelled(tuple(i for i, _ in chosen), tuple(label for _, label in chosen))
+        ids, labels = tuple(i for i, _ in chosen), tuple(label for _, label in chosen)
+        return Labelled(ids, labels) if self.grades is None else Labelled(ids, *self.grades.learnt(labels))
 
     def counts(self) -> dict[str, int]:
         """Count the objects with each label, ``disputed`` included, the most frequent first."""

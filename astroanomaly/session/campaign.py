@@ -14,7 +14,7 @@ from astroanomaly.cache.file_digest import read_signed_json, signed_json
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.files import locked, write_json
 from astroanomaly.labels.agreement import Agreement, agreement, disagreed
-from astroanomaly.labels.consensus import Consensus, ObjectConsensus
+from astroanomaly.labels.consensus import ObjectConsensus
 from astroanomaly.labels.grades import Grades
 from astroanomaly.session.candidates import candidates
 from astroanomaly.session.folder import SessionFolder
@@ -179,14 +179,10 @@ def declare_grades(session: SessionFolder, given: Any) -> Grades:
     """Say which label classes of a session are grades; see `Session.declare_grades`."""
     grades = Grades.of(given)
     check_grades(grades, session.classes)
-    before = session.labels.current()
-    after = Consensus(session.labels.events(), grades).current()
-    other = [object_id for object_id, one in after.items() if one.label != before[object_id].label]
-    if other and session.rounds:
+    if any(item.recipe.get("labels") for item in session.rounds):
         raise SessionError(
-            f"with these grades {len(other):,} objects, such as {other[0]!r}, have another label than the one that "
-            "rounds have learnt from, and these could not be computed again: make a session with `astroanomaly init "
-            "--grades`, and take the labels of this one with --labels"
+            f"rounds of {session.path} have learnt from these labels as classes, and could not be computed again: make "
+            "a session with `astroanomaly init --grades`, and take the labels of this one with --labels"
         )
     session.put_grades(grades)
     return grades

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from astroanomaly.arguments import as_flag
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.verbs.campaign import CampaignVerbs
 from astroanomaly.session.verbs.completeness import CompletenessVerbs
 from astroanomaly.session.verbs.labels import LabelVerbs
 from astroanomaly.session.verbs.outputs import OutputVerbs
@@ -19,7 +21,7 @@ __all__ = ["Session"]
 _NOTEBOOK_MODULE = "astroanomaly.app.web.notebook"
 
 
-class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVerbs, SessionFolder):
+class Session(LabelVerbs, CampaignVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVerbs, SessionFolder):
     """A session: make one with `Session.create`, come back to it with `Session.open`.
 
     Attributes
@@ -34,7 +36,7 @@ class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVe
         super().__init__(path, content)
         self._app: Any = None
 
-    def app(self, *, annotator: str | None = None, url: str = "", height: int = 800) -> None:
+    def app(self, *, annotator: str | None = None, url: str = "", height: int = 800, showings: bool = True) -> None:
         """Show the labelling app in a notebook; on the command line it is ``astroanomaly serve``.
 
         Parameters
@@ -48,6 +50,8 @@ class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVe
             jupyter-server-proxy, and in VS Code.
         height
             Height of the app, in pixels.
+        showings
+            Whether to keep an account of what is shown to whom; see `Session.showings`. The first call decides.
 
         Raises
         ------
@@ -56,5 +60,7 @@ class Session(LabelVerbs, RankingVerbs, CompletenessVerbs, OutputVerbs, UpkeepVe
         """
         name = annotator or ""
         if self._app is None:  # the app lies above the session, which knows nothing of it but its name
-            self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self, name)
+            self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(
+                self, name, showings=as_flag(showings, "showings")
+            )
         self._app.show(name, url, height)

@@ -10,11 +10,12 @@ from astroanomaly.session.folder import SessionFolder
 
 VERBS = {
     "add_audit", "agreement", "app", "assign", "campaign", "campaign_progress", "candidates", "check",
-    "contact_sheet", "crossmatch", "crossmatch_steps", "disagreements", "export", "export_labels", "export_scores",
-    "import_labels", "inject", "label", "labels_table", "methods", "prune_rounds", "relocate", "remaining",
-    "reproduce", "saliency", "score", "score_parts", "score_source", "score_source_steps", "score_steps", "scores",
-    "stored_rounds", "summary", "suspects", "train", "train_steps", "write_bundle", "write_cutouts",
-    "write_footprint", "write_methods", "write_report",
+    "contact_sheet", "crossmatch", "crossmatch_steps", "declare_grades", "disagreements", "export", "export_labels",
+    "export_scores", "import_classifications", "import_labels", "inject", "label", "labels_table", "methods",
+    "prune_rounds", "relocate", "remaining", "reproduce", "saliency", "score", "score_parts", "score_source",
+    "score_source_steps", "score_steps", "scores", "showings", "stored_rounds", "summary", "suspects", "train",
+    "train_steps", "write_bundle", "write_cutouts", "write_footprint", "write_methods", "write_report",
+    "write_subject_set",
 }  # fmt: skip
 
 

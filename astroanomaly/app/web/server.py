@@ -71,6 +71,8 @@ class AppServer:
         Whether to compute missing features as soon as it starts.
     samp
         Whether to exchange positions and rows with the programs on this desktop, by SAMP.
+    showings
+        Whether to keep an account of what is shown to whom.
 
     Attributes
     ----------
@@ -102,6 +104,7 @@ class AppServer:
         token: Token | None = None,
         background: bool = True,
         samp: bool = False,
+        showings: bool = True,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"port {port}: expected 0 to 65535")
@@ -127,7 +130,7 @@ class AppServer:
                 f"cannot listen on {address}:{port}: {error.strerror or error}; try another --port"
             ) from error
         try:
-            self.shared = SharedState(Session.open(session))
+            self.shared = SharedState(Session.open(session), showings=showings)
         except BaseException:
             for bound in sockets:
                 bound.close()
