@@ -4,11 +4,11 @@ Graders give A, B, C and X (not a candidate). Who is given C is less often an an
 graders are simulated:
 
 * ``chance``: which objects are graded wrongly does not depend on how they look;
-* ``looks``: the grade follows how the object looks to a probe that was trained on all other objects. Anomalies that look
+* ``looks``: the grade follows how the object looks to a probe that was trained on other objects. Anomalies that look
   most like one are A, those that look least so are C; the nominal objects called B and C are those that look most odd.
 
-In both, a share of A, B and C (`PURITY`) are anomalies, and all of X are nominal. A ranker learns from these labels in
-several ways, all on the same draws, and ranks the objects without a label. The table gives the area under the
+In both, a share of A, B and C (``--purity``) are anomalies, and all of X are nominal. A ranker learns from these labels
+in several ways, all on the same draws, and ranks the objects without a label. The table gives the area under the
 precision-recall curve against the truth, and the difference from grades taken as one class.
 """
 
@@ -30,7 +30,7 @@ from astroanomaly.learn.settings import settings_sections
 from astroanomaly.records import NOMINAL, Labelled, drain
 
 GRADES = ("A", "B", "C")
-PURITY = {"A": 0.97, "B": 0.75, "C": 0.4}
+PURITY = (0.97, 0.75, 0.4)
 NUMBERS = {"few": (3, 4, 6, 40), "many": (20, 25, 35, 300)}  # of A, B, C and X
 WAYS = {  # weights of A, B and C; or what else is done
     "one class": (1.0, 1.0, 1.0),
@@ -62,10 +62,10 @@ def looks_odd(points, odd, seed):
     return cross_val_predict(model, points, odd, cv=folds, method="decision_function")
 
 
-def grade(graders, odd, looks, numbers, rng):
+def grade(graders, odd, looks, numbers, purity, rng):
     """Return rows and grades of a draw."""
     wanted = {
-        name: (round(n * PURITY[name]), n - round(n * PURITY[name])) for name, n in zip(GRADES, numbers, strict=False)
+        name: (round(n * share), n - round(n * share)) for name, n, share in zip(GRADES, numbers, purity, strict=False)
     }
     anomalies, nominal = rng.permutation(np.flatnonzero(odd)), rng.permutation(np.flatnonzero(~odd))
     true = sum(right for right, _ in wanted.values())
@@ -111,6 +111,7 @@ def main():
     parser.add_argument("--anomaly", action="append", required=True)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--ranker", choices=("probe", "active-search"), default="probe")
+    parser.add_argument("--purity", type=float, nargs=3, default=PURITY, help="share of anomalies in A, B and C")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +132,7 @@ def main():
             for size, numbers in NUMBERS.items():
                 found = {name: [] for name in WAYS}
                 for seed in range(arguments.seeds):
-                    rows, grades = grade(graders, odd, looks, numbers, np.random.default_rng(seed))
+                    rows, grades = grade(graders, odd, looks, numbers, arguments.purity, np.random.default_rng(seed))
                     rest = np.setdiff1d(np.arange(len(ids)), rows)
                     for name, way in WAYS.items():
                         scores = learn(ranker, session.cache, ids, rows, grades, way)
