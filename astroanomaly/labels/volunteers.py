@@ -240,11 +240,11 @@ def count_votes(
         if answer.name not in objects:
             continue
         text = _plain(answer.text)
-        label = meant.get(text, known.get(text))
-        if label is None:
+        told = meant.get(text, known.get(text))
+        if told is None:
             unknown[answer.text] += 1
             continue
-        said.setdefault(objects[answer.name], {}).setdefault(answer.volunteer, (label, answer.time))
+        said.setdefault(objects[answer.name], {}).setdefault(answer.volunteer, (told, answer.time))
     if unknown:
         listed = "; ".join(f"{_short(text)} ({number})" for text, number in unknown.most_common(_SHOWN))
         raise LabelError(

@@ -236,7 +236,10 @@ def describe(
         free = np.array([one.label in ("", DISPUTED) for one in of_chosen], bool)
         told = free if within is None else free & within[rows]
         columns["probability"] = np.where(told, found.probability(scores[rows]), np.nan)
+    graded = () if session.grades is None else session.grades.names  # no classes to rankers
     for number, name in enumerate(session.classes if log_odds is not None else ()):
+        if name in graded:
+            continue
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
     known_in = read_known(session.path)
     columns |= known_columns(known_in, chosen)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["INSPECTOR", "PAGE", "SHOWINGS", "Showing", "ShowingLog", "read_showings", "showings_table"]
 
 SHOWINGS = "showings"  # folder in the session
-PAGE, INSPECTOR = "page", "inspector"  # where an object was shown
+PAGE = "page"  # where an object was shown: among others,
+INSPECTOR = "inspector"  # or enlarged
 _MAX_FILE_BYTES = 8 * 2**20  # a further file begins after that
 _MAX_BYTES = 128 * 2**20  # of all files; the oldest goes first. About three million objects shown
 _MAX_LINE_BYTES = 2**20

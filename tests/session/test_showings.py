@@ -79,7 +79,7 @@ def test_the_table_says_what_was_said_after_each_showing(new_session, open_page,
     written(page)
     assert main(["campaign", "showings", str(session.path), "--out", str(tmp_path / "shown.ecsv")]) == 0
     assert "shown to 1 person" in capsys.readouterr().out
-    table = Table.read(tmp_path / "shown.ecsv")
+    table = Table.read(tmp_path / "shown.ecsv").filled("")
     rows = table[table["page"] == 1]
     assert len(rows) == 2 * len(ids)
     assert list(rows["object_id"][: len(ids)]) == list(ids)

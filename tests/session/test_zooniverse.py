@@ -59,7 +59,6 @@ def classify(path, subjects, answers):
 def test_a_subject_set_has_what_the_uploader_takes_and_tells_nothing(new_session, tmp_path, capsys):
     session = new_session(computed=True)
     session.train("cold")
-    session.label(list(session.cache.ids)[:3], ANOMALY)
     command = ["campaign", "export-zooniverse", str(session.path), "--out", str(tmp_path / "set"), "--top", "9"]
     assert main([*command, "--size", "200"]) == 0
     assert "upload-subjects --file-column 1" in capsys.readouterr().out
@@ -83,7 +82,8 @@ def test_a_subject_set_has_what_the_uploader_takes_and_tells_nothing(new_session
     with pytest.raises(StorageError):
         session.write_subject_set(tmp_path / "set")
     assert session.write_subject_set(tmp_path / "set", ids=ids[:2], jpeg=True, overwrite=True) == 2
-    assert Image.open(tmp_path / "set" / "subject-000001.jpg").format == "JPEG"
+    with Image.open(tmp_path / "set" / "subject-000001.jpg") as picture:
+        assert picture.format == "JPEG"
     with pytest.raises(ConfigError, match="expected 64 to 2048"):
         session.write_subject_set(tmp_path / "more", size=10)
     noise = np.random.default_rng(0).integers(0, 255, (640, 640, 3), np.uint8)
