@@ -47,6 +47,8 @@ def describe_grades(table: QTable, session: SessionFolder) -> None:
             f"mean of the annotators' grades in points, {best} for {session.grades.names[0]} to 0 for "
             f"{session.grades.names[-1]}"
         )
+        for name, ucd in (("grade", "meta.code.class"), ("mean_grade", "meta.code.qual;stat.mean")):
+            table[name].info.meta = {**(table[name].info.meta or {}), "ucd": ucd}
 
 
 def write_labels(session: SessionFolder, path: Path, *, overwrite: bool, escape_formulas: bool) -> int:

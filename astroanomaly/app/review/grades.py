@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from astroanomaly.app.review.shared_state import SharedState
+from astroanomaly.imaging.class_marks import MarkStyle, mark_style
 from astroanomaly.labels.grades import OR_BETTER
 from astroanomaly.records import ANOMALY
 
-__all__ = ["grade_filters", "offered_classes", "shown_label"]
+__all__ = ["grade_filters", "offered_classes", "shown_label", "shown_style"]
 
 
 def offered_classes(shared: SharedState) -> list[str]:
@@ -26,6 +29,13 @@ def shown_label(shared: SharedState, label: str, *, meaning: bool = False) -> st
         return label
     told = shared.grades.meaning_of(label) if meaning else ""
     return f"{name}: {told}" if told else name
+
+
+def shown_style(shared: SharedState, label: str) -> MarkStyle:
+    """Return how a label is marked on the page: a grade by a square, in which its letter has room."""
+    style = mark_style(label, shared.classes)
+    graded = shared.grades is not None and label in shared.grades.names[:-1]
+    return replace(style, marker="square", letter="■") if graded else style
 
 
 def grade_filters(shared: SharedState) -> list[str]:

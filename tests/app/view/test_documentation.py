@@ -3,6 +3,7 @@
 ASTROANOMALY_PICTURES names the folder to keep them in, as they are in ``docs/images``.
 """
 
+import itertools
 import os
 import shutil
 import time
@@ -125,6 +126,7 @@ def test_the_page_with_grades(chromium, sky, tmp_path, new_session, keep):
         made = simulate(tmp_path / "sky", n_objects=600, anomaly_rate=0.08, seed=3)
         cache = ingest("fits", made.mosaics, out=tmp_path / "cache", catalog=made.catalog, size="64")
         session = Session.create(tmp_path / "search", cache, settings={"input": {"size": 64}}, grades=grades)
+        session.train("cold")
     else:
         session = new_session(computed=True, grades=grades)
     truth = {row["object_id"]: row["class"] for row in Table.read(made.truth)}
@@ -138,10 +140,10 @@ def test_the_page_with_grades(chromium, sky, tmp_path, new_session, keep):
         page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('cells')?.data.object_id.length > 0")
         time.sleep(20 if KEEP else 0.5)
         cells = "Bokeh.documents[0].get_model_by_name('cells').data"
-        letters = ["a", "b", "c"]
+        letters = itertools.cycle("abc")
         for number in range(12):
             name = page.evaluate(f"{cells}.object_id[{number}]")
-            page.keyboard.press(letters[number % 3] if truth[name] != "nominal" else "x")
+            page.keyboard.press(next(letters) if truth[name] != "nominal" else "x")
             page.wait_for_function(f"{cells}.grade[{number}] != ''")
         shown = page.evaluate(f"[...{cells}.grade].slice(0, 12)")
         assert set(shown) <= {"A", "B", "C", "X"}

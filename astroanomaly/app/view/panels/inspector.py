@@ -31,7 +31,6 @@ from astroanomaly.app.view.panels.colour_bar import ColourBar
 from astroanomaly.app.view.panels.known import known_text
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, pan_tools, plain_figure
 from astroanomaly.errors import AstroAnomalyError
-from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import sexagesimal
 from astroanomaly.session.outputs.links import links
 
@@ -346,7 +345,7 @@ class Inspector:
         score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(state.name_of(object_id))}</b>"]
         if mark.label:
-            marked = mark_style(mark.label, state.shared.classes)
+            marked = state.style(mark.label)
             label = escape(state.called(mark.label, meaning=True))
             lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {label}</span>")
         if hidden:

@@ -11,7 +11,6 @@ from bokeh.models import ColumnDataSource, Range1d
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
-from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.painting import Painter, arrange_in_grid
 
 __all__ = ["Mosaic"]
@@ -172,7 +171,7 @@ class Mosaic:
         state = self.state
         ids = state.page.ids
         marks = [state.mark(object_id) for object_id in ids]
-        styles = [mark_style(mark.label, state.shared.classes) if mark.label else None for mark in marks]
+        styles = [state.style(mark.label) if mark.label else None for mark in marks]
         scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
         captions = [
             state.tally(object_id) or (f"{score:+.2f}" if np.isfinite(score) else "")

@@ -12,7 +12,6 @@ from astroanomaly.app.review.grades import offered_classes
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.page_status import page_name, progress, showing
 from astroanomaly.app.view.keys import key_of_class
-from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["PageBar"]
 
@@ -67,7 +66,7 @@ class PageBar:
 
     def _class_button(self, word: str) -> Button:
         state = self.state
-        style = mark_style(word, state.shared.classes)
+        style = state.style(word)
         key = key_of_class(word, state.shared.classes, state.shared.grades)
         name, whole = (state.called(word, meaning=told) for told in (False, True))
         words = [style.letter, *([key] if key and key != name.lower() else []), name]

@@ -15,7 +15,6 @@ from astroanomaly.app.review.page_status import label_counts
 from astroanomaly.app.review.paging import ASSIGNED, COLUMN_ORDERINGS, ORDERINGS
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE
 from astroanomaly.app.view.keys import key_of_class
-from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import NOMINAL
 
@@ -213,7 +212,7 @@ class Sidebar:
         offered = offered_classes(shared)
         for word in [*dict.fromkeys([*offered, *shared.classes]), DISPUTED, "skipped", "flagged"]:
             if word in offered or word in counts:
-                style = mark_style(word, shared.classes)
+                style = self.state.style(word)
                 key, count = key_of_class(word, shared.classes, shared.grades), counts.get(word, 0)
                 name = self.state.called(word, meaning=True)
                 shown = f"<kbd>{key}</kbd> " if key and key != self.state.called(word).lower() else ""
