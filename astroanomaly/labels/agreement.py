@@ -195,11 +195,11 @@ def pair_agreements(
             both.setdefault(pair, []).append((said[pair[0]], said[pair[1]]))
     found = []
     for (first, second), given in sorted(both.items()):
-        pair = PairAgreement(first, second, len(given), sum(a == b for a, b in given), _cohen(given))
+        made = PairAgreement(first, second, len(given), sum(a == b for a, b in given), _cohen(given))
         if grades is not None:
             graded = [one for one in given if set(one) <= set(grades.labels)]
-            pair = replace(pair, graded=len(graded), weighted=_cohen(graded, grades.labels, WEIGHTS[weights]))
-        found.append(pair)
+            made = replace(made, graded=len(graded), weighted=_cohen(graded, grades.labels, WEIGHTS[weights]))
+        found.append(made)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def import_classifications(
     before = session.labels.current()
     new: list[SubjectVotes] = []
     gone: list[str] = []
-    more = {"annotator": who, "round": len(session.rounds)}
+    more: dict[str, Any] = {"annotator": who, "round": len(session.rounds)}
     with session.labels.transaction():
         for one in (one for one in votes if one.counted):
             known = before.get(one.object_id)

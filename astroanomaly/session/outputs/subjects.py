@@ -118,7 +118,7 @@ def _factor(height: int, width: int, size: int) -> int:
 
 
 def _enlarged(picture: np.ndarray, size: int) -> np.ndarray:
-    factor = _factor(*picture.shape[:2], size)
+    factor = _factor(picture.shape[0], picture.shape[1], size)
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
