@@ -247,13 +247,20 @@ def binomial_interval(found: np.ndarray, n: np.ndarray, *, level: float = 0.9) -
     return np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan)
 
 
-def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:
+def cohen_kappa(
+    first: Sequence[str], second: Sequence[str], *, order: Sequence[str] = (), weights: str | None = None
+) -> float:
     """Agreement of two people on the same objects beyond chance (Cohen 1960); NaN where neither made a difference.
 
     Parameters
     ----------
     first, second
         Labels by each of the two, in the same order.
+    order
+        All labels in their order, for weights.
+    weights
+        ``linear`` or ``quadratic``: a disagreement counts by how far the labels lie apart, or by the square of that
+        (Cohen 1968); None: all count alike.
     """
     if len(first) != len(second):
         raise LabelError(f"{len(first)} and {len(second)} verdicts: expected two lists of equal length")
@@ -261,7 +268,7 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:
         return float("nan")
     from sklearn.metrics import cohen_kappa_score
 
-    return float(cohen_kappa_score(list(first), list(second)))
+    return float(cohen_kappa_score(list(first), list(second), labels=list(order) or None, weights=weights))
 
 
 def fleiss_kappas(counts: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:

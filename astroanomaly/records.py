@@ -561,14 +561,25 @@ class Request:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labelled objects that a ranker may learn from: parallel ids and label classes."""
+    """Labelled objects that a ranker may learn from: parallel ids and label classes.
+
+    Where the session has ordered grades all of them are the class ``anomaly``, and ``ranks`` says how many better
+    grades than that of each object there are: 0 for the best, and for what has no grade. Empty without grades.
+    """
 
     ids: tuple[str, ...]
     classes: tuple[str, ...]
+    ranks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", tuple(self.ids))
-        object.__setattr__(self, "classes", tuple(self.classes))
+        for name in ("ids", "classes", "ranks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def some(self, wanted: Callable[[str], bool]) -> Labelled:
+        """Return those whose ids are wanted."""
+        rows = [k for k, object_id in enumerate(self.ids) if wanted(object_id)]
+        found = ([values[k] for k in rows] if values else [] for values in (self.ids, self.classes, self.ranks))
+        return Labelled(*map(tuple, found))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -26,7 +26,7 @@ from astroanomaly.plugins import ENVIRONMENT_VARIABLE, plugin_groups
 __all__ = ["DOCS", "command_parsers", "only_own_plugins", "pages", "render"]
 
 DOCS = Path(__file__).resolve().parent
-_TABLE = re.compile(r"(<!-- (flags: [a-z ]+|commands|settings|keys) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- (flags: [a-z -]+|commands|settings|keys) -->\n).*?(<!-- end -->)", re.DOTALL)
 _INGEST = "astroanomaly ingest"
 _FOLDERS = {"SESSION": "folder of the session", "CACHE": "folder of the cache"}  # arguments without a help text
 

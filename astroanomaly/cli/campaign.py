@@ -1,4 +1,4 @@
-"""The commands of a campaign of several people: campaign assign, status, agreement."""
+"""The commands of a campaign: campaign assign, status, grades, agreement, showings, and those for Zooniverse."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from astroanomaly.cli.common import add_command, count, many, read_ids
+import numpy as np
+
+from astroanomaly.cli.common import add_command, choice_flags, chosen, count, many, read_ids, say_unfinished
+from astroanomaly.cli.label_flags import add_grades_flag, given_grades, meanings
+from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import SessionError
+from astroanomaly.labels.agreement import WEIGHTS
 from astroanomaly.tables.write import SUFFIXES, check_target, write_catalog
 
 __all__ = ["add"]
 
 _SHOWN = 20  # disagreements on the screen
+_TABLES = [suffix for suffix in SUFFIXES if suffix != ".reg"]  # of what is not about positions
 
 
 def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -21,7 +27,13 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_assign(add_command(verbs, "assign", "divide objects among several people"))
     _add_status(add_command(verbs, "status", "say how far each person is"))
+    _add_grades(add_command(verbs, "grades", "say which label classes are ordered grades, or declare them"))
     _add_agreement(add_command(verbs, "agreement", "say how far people agree, and where they do not"))
+    _add_showings(add_command(verbs, "showings", "write what the app has shown to whom, in which order"))
+    _add_export(
+        add_command(verbs, "export-zooniverse", "write pictures and a manifest, as a subject set of Zooniverse")
+    )
+    _add_import(add_command(verbs, "import-zooniverse", "take the classifications of Zooniverse volunteers"))
 
 
 def _add_assign(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +96,33 @@ def _status(arguments: argparse.Namespace) -> None:
     show_table("", ["annotator", "objects", "judged", "skipped", "left", "shared left"], rows)
 
 
+def _add_grades(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_grades)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    add_grades_flag(parser)
+
+
+def _grades(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.session import Session
+
+    session = Session.open(arguments.session)
+    given = given_grades(arguments.grades)
+    if given is not None:
+        session.declare_grades(given)
+    grades = session.grades
+    if grades is None:
+        raise SessionError(
+            f"{arguments.session} has no grades: `astroanomaly init --grades` makes a session with grades; classes of "
+            f"this one ({', '.join(session.classes[2:]) or 'it has none of its own'}) become grades with --grades"
+        )
+    consensus = session.labels.current().values()
+    rows = [
+        (name, meaning, str(grades.points_of(label)), str(sum(one.label == label for one in consensus)))
+        for name, meaning, label in zip(grades.names, grades.meanings, grades.labels, strict=True)
+    ]
+    show_table("", ["grade", "meaning", "points", "objects"], rows)
+
+
 def _add_agreement(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_agreement)
     parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
@@ -91,6 +130,10 @@ def _add_agreement(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE", help="write the open disagreements as a table: .vot .fits .ecsv .csv .reg"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    parser.add_argument(
+        "--weights", choices=tuple(WEIGHTS), default="quadratic",
+        help="how a disagreement on grades counts by the number of grades between (default: quadratic)",
+    )  # fmt: skip
 
 
 def _agreement(arguments: argparse.Namespace) -> None:
@@ -99,7 +142,7 @@ def _agreement(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
     session = Session.open(arguments.session)
-    found = session.agreement()
+    found = session.agreement(arguments.weights)
     campaign = session.campaign
     which = "shared object" if campaign is not None and campaign.shared else "object"
     say(
@@ -117,6 +160,12 @@ def _agreement(arguments: argparse.Namespace) -> None:
     ]
     if pairs:
         show_table("agreement of pairs", ["pair", "objects", "same verdict", "kappa (90 % interval)"], pairs)
+    graded = [(f"{one.first}, {one.second}", f"{one.graded:,}", str(one.weighted)) for one in found.pairs if one.graded]
+    if graded:
+        title = f"agreement on grades, weighted ({arguments.weights})"
+        show_table(title, ["pair", "objects", "weighted kappa (90 % interval)"], graded)
+        if np.isfinite(found.mean_weighted) and len(graded) > 1:
+            say(f"mean of the pairs: {found.mean_weighted:.2f}")
     table = session.disagreements()
     divided = [(str(row["object_id"]), str(row["verdicts"])) for row in table[:_SHOWN]]
     if divided:
@@ -125,3 +174,104 @@ def _agreement(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="disagreements")
         say(f"{many(len(table), 'open disagreement')} written to {arguments.out}")
+
+
+def _add_showings(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_showings)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    _add_table_flags(parser, required=True)
+
+
+def _showings(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.session import Session
+
+    check_target(arguments.out, _TABLES, overwrite=arguments.overwrite)
+    table = Session.open(arguments.session).showings()
+    write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="showings")
+    people = len(set(map(str, table["annotator"])))
+    say(f"{many(len(table), 'object')} shown to {many(people, 'person', 'people')}, in {arguments.out}")
+    say("it says who was at the page when, and what everybody said: think before you pass it on")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_export)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to make")
+    choice_flags(parser)
+    parser.add_argument(
+        "--size", type=count, default=512, metavar="PIXELS",
+        help="longest side of a picture; smaller ones are enlarged by a whole number (default: 512)",
+    )  # fmt: skip
+    parser.add_argument("--jpeg", action="store_true", help="write JPEG instead of PNG")
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder that this command has made")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.outputs.subjects import MANIFEST
+    from astroanomaly.session.session import Session
+
+    session = Session.open(arguments.session)
+    say_unfinished(session)
+    with shown() as show:
+        number = session.write_subject_set(
+            arguments.out, size=arguments.size, jpeg=arguments.jpeg, overwrite=arguments.overwrite,
+            **chosen(arguments), progress=show,
+        )  # fmt: skip
+    say(f"{many(number, 'subject')} in {arguments.out}")
+    say(f"next: panoptes subject-set upload-subjects --file-column 1 SUBJECT_SET {arguments.out / MANIFEST}")
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_import)
+    parser.add_argument("session", type=Path, metavar="SESSION", help="folder of the session")
+    parser.add_argument("file", type=Path, metavar="FILE", help="classification export of a project or workflow, CSV")
+    parser.add_argument("--retire", type=count, metavar="N", help="an object is retired after N classifications")
+    parser.add_argument(
+        "--agree", type=float, metavar="SHARE",
+        help="an object is retired when this share gives the same answer, as in 0.8; a label needs this share",
+    )  # fmt: skip
+    parser.add_argument(
+        "--least", type=count, default=5, metavar="N",
+        help="the fewest classifications with which --agree retires (default: 5)",
+    )  # fmt: skip
+    parser.add_argument("--task", default="", metavar="TASK", help="the question, as in T0 (default: the only one)")
+    parser.add_argument("--workflow", default="", metavar="N", help="number of the workflow (default: the only one)")
+    parser.add_argument(
+        "--map", action="append", default=[], metavar="ANSWER=LABEL",
+        help="what an answer means, as in Yes=anomaly; ANSWER= says that it is no label; several with commas",
+    )  # fmt: skip
+    parser.add_argument(
+        "--annotator", default="zooniverse", metavar="NAME",
+        help="name under which the volunteers have one vote (default: zooniverse)",
+    )  # fmt: skip
+    parser.add_argument("--skip-unmatched", action="store_true", help="leave out subjects that match no object")
+    _add_table_flags(parser, required=False)
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.session import Session
+    from astroanomaly.session.volunteers import votes_table
+
+    if arguments.out is not None:
+        check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
+    session = Session.open(arguments.session)
+    report = session.import_classifications(
+        arguments.file, retire=arguments.retire, agree=arguments.agree, least=arguments.least, task=arguments.task,
+        workflow=arguments.workflow, words=meanings(arguments.map), annotator=arguments.annotator,
+        skip_unmatched=arguments.skip_unmatched,
+    )  # fmt: skip
+    say(str(report))
+    say(f"{many(report.added, 'label')} added under the name {arguments.annotator}")
+    if report.skipped:
+        say(f"{many(report.skipped, 'subject')} that match no object were left out")
+    if arguments.out is not None:
+        table = votes_table(session, report.votes)
+        write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="votes")
+        say(f"votes on {many(len(table), 'object')} written to {arguments.out}")
+
+
+def _add_table_flags(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    what = "write the table here" if required else "write the votes on each object as a table"
+    suffixes = " ".join(_TABLES if required else SUFFIXES)
+    parser.add_argument("--out", type=Path, required=required, metavar="FILE", help=f"{what}: {suffixes}")
+    parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")

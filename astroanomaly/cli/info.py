@@ -206,6 +206,7 @@ def _session(path: Path) -> list[tuple[str, str]]:
         ("caches", ", ".join(map(_there, session.cache_folders))),
         ("objects", _count_objects(session)),
         ("label classes", ", ".join(session.classes)),
+        *([("grades", str(session.grades))] if session.grades is not None else []),
         ("labels", counts or "none"),
         ("audit set", str(len(audit.ids)) + (f", from {sample}" if sample else "")),
         ("network", f"{session.settings['backbone']['name']} at {seen.size} pixels, {seen.views} views"),

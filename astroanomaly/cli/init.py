@@ -8,7 +8,7 @@ from pathlib import Path
 
 from astroanomaly.cli.assignments import parse_assignments
 from astroanomaly.cli.common import set_flag
-from astroanomaly.cli.label_flags import add_label_flags, label_options
+from astroanomaly.cli.label_flags import add_grades_flag, add_label_flags, given_grades, label_options
 from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say
 from astroanomaly.errors import ConfigError
@@ -34,6 +34,7 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--classes", default="", metavar="NAMES", help="anomaly classes of your own, separated by commas"
     )
+    add_grades_flag(parser)
     parser.add_argument(
         "--block", action="append", default=[], metavar="NAME=FILE",
         help="numbers of each object to look at beside its image, from a table or .npz by object id; "
@@ -56,6 +57,7 @@ def _init(arguments: argparse.Namespace) -> None:
             arguments.session,
             arguments.cache,
             classes=[name.strip() for name in arguments.classes.split(",") if name.strip()],
+            grades=given_grades(arguments.grades),
             settings=parse_assignments(arguments.set, settings_sections()),
             labels=arguments.labels,
             label_options=label_options(arguments),
@@ -67,6 +69,8 @@ def _init(arguments: argparse.Namespace) -> None:
         )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"
     say(f"{arguments.session}: {len(session.cache)} objects, {counts}")
+    if session.grades is not None:
+        say(f"grades: {session.grades}")
     for line in session.label_report.messages if session.label_report else ():
         say(f"  {line}")
     for line in session.block_messages:

@@ -9,7 +9,7 @@ from typing import Any
 from astroanomaly.errors import ConfigError
 from astroanomaly.sky import read_angle
 
-__all__ = ["add_label_flags", "label_options"]
+__all__ = ["add_grades_flag", "add_label_flags", "given_grades", "label_options", "meanings"]
 
 _NAMES = ("ra", "dec", "frame", "unit")
 
@@ -45,23 +45,62 @@ def add_label_flags(parser: argparse.ArgumentParser, *, column: bool = True) -> 
     )
 
 
+def add_grades_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--grades``, which `given_grades` reads."""
+    parser.add_argument(
+        "--grades", metavar="NAME=MEANING,...",
+        help="ordered grades, the most certain first, with their meanings or without, as in "
+        "'A=certain,B=probable,C=possible,X=not a candidate'; the last one is nominal",
+    )  # fmt: skip
+
+
+def given_grades(text: str | None) -> dict[str, str] | None:
+    """Return the meaning of each grade that ``--grades`` names; None without the flag.
+
+    Raises
+    ------
+    ConfigError
+        If a name is there twice.
+    """
+    if text is None:
+        return None
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, _, meaning = (piece.strip() for piece in part.partition("="))
+        if name in found:
+            raise ConfigError(f"--grades: the grade {name!r} is there twice")
+        found[name] = meaning
+    return found
+
+
 def label_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the flags say, by the names of `Session.import_labels`."""
     return {
         "match_radius_arcsec": read_angle(arguments.match_radius, "arcsec", plain="arcsec", name="--match-radius"),
         "label": getattr(arguments, "label_column", None),
         **{name: getattr(arguments, name) for name in _NAMES},
-        "words": _meanings(arguments.map),
+        "words": meanings(arguments.map),
         "skip_unmatched": arguments.skip_unmatched,
     }
 
 
-def _meanings(entries: Sequence[str]) -> dict[str, str]:
-    """Read ``WORD=LABEL,WORD=LABEL``."""
+def meanings(entries: Sequence[str]) -> dict[str, str]:
+    """Read ``WORD=LABEL,WORD=LABEL``; a word may hold commas if it is alone.
+
+    Raises
+    ------
+    ConfigError
+        If it is something else.
+    """
     found: dict[str, str] = {}
-    for part in (part for entry in entries for part in entry.split(",")):
+    for part in (part for entry in entries for part in _parts(entry)):
         word, equals, label = part.partition("=")
         if not equals or not word.strip():
             raise ConfigError(f"--map {part!r}: expected WORD=LABEL, as in Yes=anomaly, or WORD= for no label")
         found[word.strip()] = label.strip()
     return found
+
+
+def _parts(entry: str) -> list[str]:
+    parts = entry.split(",")
+    return parts if all("=" in part for part in parts) else [entry]

@@ -77,6 +77,9 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         action="store_true",
         help="let each browser exchange positions with TOPCAT and Aladin on its own computer, by SAMP's Web Profile",
     )
+    parser.add_argument(
+        "--no-showings", action="store_true", help="keep no account in the session of what is shown to whom, and when"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 
@@ -100,6 +103,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         background=not arguments.no_background,
         samp=arguments.samp,
         web_samp=arguments.web_samp,
+        showings=not arguments.no_showings,
     )
     say(f"{arguments.session}: open {server.address if server.token.origin else server.url}")
     say(_who_can_label(server.token))

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from astroanomaly.errors import ConfigError
 from astroanomaly.labels.consensus import ObjectConsensus
+from astroanomaly.labels.grades import Grades
 from astroanomaly.metrics import cohen_kappa, fleiss_kappas
 
-__all__ = ["Agreement", "ClassAgreement", "Kappa", "PairAgreement", "agreement", "disagreed", "pair_agreements"]
+__all__ = [
+    "WEIGHTS",
+    "Agreement",
+    "ClassAgreement",
+    "Kappa",
+    "PairAgreement",
+    "agreement",
+    "disagreed",
+    "pair_agreements",
+]
+
+WEIGHTS = {"quadratic": 2, "linear": 1}  # of disagreements on ordered grades: the power of their distance
 
 _SAMPLES = 2000  # of the bootstrap
 _FEWEST = 10  # objects, for an interval
@@ -43,13 +56,19 @@ class Kappa:
 
 @dataclass(frozen=True)
 class PairAgreement:
-    """Two people: objects on which both gave a verdict, on how many the same, and Cohen's kappa."""
+    """Two people: objects on which both gave a verdict, on how many the same, and Cohen's kappa.
+
+    ``graded`` is the number of these on which both gave a grade, and ``weighted`` Cohen's weighted kappa on them: it
+    counts how far two grades lie apart. 0 and NaN where the session has no grades.
+    """
 
     first: str
     second: str
     objects: int
     alike: int
     kappa: Kappa
+    graded: int = 0
+    weighted: Kappa = Kappa(float("nan"))
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,8 @@ class Agreement:
         The same for each class that was chosen there.
     pairs
         Every two of them, on the objects they have in common.
+    mean_weighted
+        Mean of the weighted kappas of the pairs that have one, NaN without any.
     """
 
     objects: int
@@ -93,6 +114,7 @@ class Agreement:
     kappa: Kappa
     classes: tuple[ClassAgreement, ...]
     pairs: tuple[PairAgreement, ...]
+    mean_weighted: float = float("nan")
 
 
 def agreement(
@@ -101,6 +123,8 @@ def agreement(
     *,
     people: Iterable[str] | None = None,
     only: Iterable[str] | None = None,
+    grades: Grades | None = None,
+    weights: str = "quadratic",
 ) -> Agreement:
     """Measure how far annotators agree.
 
@@ -116,6 +140,15 @@ def agreement(
         Whose verdicts are compared; None: of all who have an object in common with somebody.
     only
         The objects to compare; None: all.
+    grades
+        The grades of the session; None: it has none.
+    weights
+        ``quadratic`` or ``linear``: how a disagreement counts by the number of grades between.
+
+    Raises
+    ------
+    ConfigError
+        If there are no such weights.
     """
     chosen = consensus.keys() if only is None else [i for i in dict.fromkeys(only) if i in consensus]
     asked = None if people is None else set(people)
@@ -124,6 +157,8 @@ def agreement(
     names = tuple(sorted({who for said in votes.values() for who in said} if asked is None else asked))
     differ = [object_id for object_id, said in votes.items() if len(set(said.values())) > 1]
     by_all = [said for said in votes.values() if len(said) == len(names)]
+    pairs = tuple(pair_agreements(votes.values(), grades, weights))
+    weighted = [pair.weighted.value for pair in pairs if np.isfinite(pair.weighted.value)]
     kappa = Kappa(float("nan"))
     by_class: tuple[ClassAgreement, ...] = ()
     if by_all:
@@ -136,26 +171,36 @@ def agreement(
         )
     return Agreement(
         len(votes), len(votes) - len(differ), sum(bool(consensus[i].decision) for i in differ), names, len(by_all),
-        kappa, by_class, tuple(pair_agreements(votes.values())),
+        kappa, by_class, pairs, float(np.mean(weighted)) if weighted else float("nan"),
     )  # fmt: skip
 
 
-def pair_agreements(votes: Iterable[Mapping[str, str]]) -> list[PairAgreement]:
+def pair_agreements(
+    votes: Iterable[Mapping[str, str]], grades: Grades | None = None, weights: str = "quadratic"
+) -> list[PairAgreement]:
     """Compare every two people who gave verdicts on the same objects.
 
     Parameters
     ----------
     votes
         For each object, the verdict of each person.
+    grades, weights
+        As in `agreement`.
     """
+    if weights not in WEIGHTS:
+        raise ConfigError(f"weights={weights!r}: expected {' or '.join(WEIGHTS)}")
     both: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for said in votes:
         for pair in itertools.combinations(sorted(said), 2):
             both.setdefault(pair, []).append((said[pair[0]], said[pair[1]]))
-    return [
-        PairAgreement(first, second, len(given), sum(a == b for a, b in given), _cohen(given))
-        for (first, second), given in sorted(both.items())
-    ]
+    found = []
+    for (first, second), given in sorted(both.items()):
+        made = PairAgreement(first, second, len(given), sum(a == b for a, b in given), _cohen(given))
+        if grades is not None:
+            graded = [one for one in given if set(one) <= set(grades.labels)]
+            made = replace(made, graded=len(graded), weighted=_cohen(graded, grades.labels, WEIGHTS[weights]))
+        found.append(made)
+    return found
 
 
 def disagreed(consensus: Mapping[str, ObjectConsensus]) -> list[str]:
@@ -164,17 +209,23 @@ def disagreed(consensus: Mapping[str, ObjectConsensus]) -> list[str]:
     return sorted(kinds, key=lambda object_id: (-kinds[object_id], object_id))
 
 
-def _cohen(given: Sequence[tuple[str, str]]) -> Kappa:
-    value = cohen_kappa([a for a, _ in given], [b for _, b in given])
-    labels = sorted({label for pair in given for label in pair})
+def _cohen(given: Sequence[tuple[str, str]], order: Sequence[str] = (), power: int = 0) -> Kappa:
+    """Cohen's kappa of two people; with an order, disagreements count by their distance to a power."""
+    weights = {power: name for name, power in WEIGHTS.items()}.get(power)
+    value = cohen_kappa([a for a, _ in given], [b for _, b in given], order=order, weights=weights)
+    if not np.isfinite(value):
+        return Kappa(value)
+    labels = list(order) or sorted({label for pair in given for label in pair})
     table = np.zeros((len(labels), len(labels)))
     for first, second in given:
         table[labels.index(first), labels.index(second)] += 1
+    places = np.arange(len(labels), dtype=float)
+    apart = np.abs(places[:, None] - places) ** power if power else 1 - np.eye(len(labels))
     samples = _samples(table.ravel()).reshape(-1, *table.shape) / table.sum()
-    seen = np.einsum("bii->b", samples)
-    chance = np.einsum("bi,bi->b", samples.sum(2), samples.sum(1))
+    seen = np.einsum("bij,ij->b", samples, apart)
+    chance = np.einsum("bi,bj,ij->b", samples.sum(2), samples.sum(1), apart)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _with_interval(value, (seen - chance) / (1 - chance), len(given))
+        return _with_interval(value, 1 - seen / chance, len(given))
 
 
 def _fleiss(counts: np.ndarray) -> list[Kappa]:

@@ -1,4 +1,4 @@
-"""The consensus of annotators: a decision, else the majority of the verdicts in a label log, kept up event by event."""
+"""The consensus of annotators: a decision, else their majority or median grade, kept up event by event."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from astroanomaly.labels.grades import Grades
 
 __all__ = [
     "AUDIT",
@@ -15,6 +17,7 @@ __all__ = [
     "Consensus",
     "Event",
     "ObjectConsensus",
+    "agreed",
     "audit_labels",
     "majority",
 ]
@@ -78,7 +81,7 @@ class ObjectConsensus:
     ----------
     label
         The consensus label: that of the decision, else the label class that most annotators chose, ``disputed`` on a
-        tie, empty without a verdict.
+        tie, empty without a verdict. Where all of them gave grades: the median grade, see `agreed`.
     votes
         Last verdict of each annotator who has not skipped the object since; a decision is none of them.
     time
@@ -122,14 +125,22 @@ class Consensus:
     undo takes back a whole batch, or what a batch says of one object; the latter is a batch itself, which can be taken
     back.
 
+    Parameters
+    ----------
+    events
+        The first events.
+    grades
+        The grades of the session; None: it has none.
+
     Attributes
     ----------
     last
         Number of the last event added, 0 without any.
     """
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
+    def __init__(self, events: Iterable[Event] = (), grades: Grades | None = None) -> None:
         self.last = 0
+        self.grades = grades
         self._events: dict[str, list[Event]] = {}
         self._members: dict[int, list[str]] = {}  # batch -> its objects
         self._undone: set[int] = set()
@@ -202,7 +213,7 @@ class Consensus:
         votes = {who: event.value for who, event in words.items() if event.kind == "verdict"}
         skipped = frozenset(who for who, event in words.items() if event.kind == "skip")
         decision, decided_by = (decided.value, decided.annotator) if decided else ("", "")
-        label = decision or majority(votes)
+        label = decision or agreed(votes, self.grades)
         when = time if label else ""
         return ObjectConsensus(label, votes, when, skipped, flagged, tuple(notes), decision, decided_by)
 
@@ -210,6 +221,16 @@ class Consensus:
         """Return the consensus on every object with a vote, a skip, a flag or a note that was not taken back."""
         every = ((object_id, self.of(object_id)) for object_id in self._events)
         return {i: one for i, one in every if one.label or one.skipped_by or one.flagged or one.notes}
+
+
+def agreed(votes: Mapping[str, str], grades: Grades | None = None) -> str:
+    """Label class that annotators agree on, ``disputed`` where there is none, empty without votes.
+
+    Where every vote is a grade it is the median grade, see `Grades.median`; else what most of them chose.
+    """
+    if grades is None or not votes or not set(votes.values()) <= set(grades.labels):
+        return majority(votes)
+    return grades.median(list(votes.values())) or DISPUTED
 
 
 def majority(votes: Mapping[str, str]) -> str:
@@ -234,7 +255,7 @@ def audit_labels(consensus: Consensus, audit: Collection[str]) -> dict[str, str]
 
 
 def _blind(consensus: Consensus, object_id: str) -> str:
-    """Majority of the verdicts on an object given blind, without its score and other verdicts; empty without any."""
+    """Return the label by the verdicts on an object given blind, without its score and other verdicts; else nothing."""
     votes: dict[str, str] = {}
     for event in consensus.valid_events(object_id):
         if event.kind == "verdict" and event.ordering == AUDIT:
@@ -242,4 +263,4 @@ def _blind(consensus: Consensus, object_id: str) -> str:
         elif event.kind == "skip" and event.ordering not in _DECISIONS:
             votes.pop(event.annotator, None)
     decision = consensus.of(object_id).decision if votes else ""
-    return decision or majority(votes)
+    return decision or agreed(votes, consensus.grades)

@@ -17,7 +17,7 @@ from astroanomaly.tables.read import column_texts
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["SCORES", "folder_labels", "is_json", "one_row_per_label", "task_labels"]
+__all__ = ["SCORES", "folder_labels", "is_json", "one_row_per_label", "subject_name", "task_labels"]
 
 # Astronomaly's human_label: -1 is not labelled, 0 to 5 say how interesting an object is
 SCORES = {"-1": "", "0": "nominal", "1": "nominal", "2": "nominal", "3": "anomaly", "4": "anomaly", "5": "anomaly"}
@@ -53,7 +53,7 @@ def one_row_per_label(table: Table, where: str) -> Table:
         row = f"{where}, row {number}"
         labels.append(_answer(parse_json(answers, f"{row}: annotations", kind=list, error=LabelError, remedy=_REMEDY)))
         data = parse_json(subject, f"{row}: subject_data", kind=dict, error=LabelError, remedy=_REMEDY)
-        names.append(_subject_name(data, row))
+        names.append(subject_name(data, row))
     found = {"object_id": names, "label": labels}
     if "user_name" in table.colnames:
         found["annotator"] = column_texts(table["user_name"])
@@ -92,7 +92,7 @@ def task_labels(path: Path) -> Table:
         if not isinstance(task, Mapping):
             raise LabelError(f"{where}: expected an object, found {type(task).__name__}; {_TASKS_REMEDY}")
         data = task.get("data", task)
-        name = _subject_name({"": data} if isinstance(data, Mapping) else {}, where, _IMAGE_KEYS, "its data")
+        name = subject_name({"": data} if isinstance(data, Mapping) else {}, where, _IMAGE_KEYS, "its data")
         for answer in _annotations(task):
             for column, value in zip(columns.values(), (name, *answer), strict=True):
                 column.append(value)
@@ -170,7 +170,7 @@ def _answer(answers: Sequence[Any]) -> str:
     return ""
 
 
-def _subject_name(
+def subject_name(
     subject: Mapping[str, Any], where: str, names: Sequence[str] = _NAME_KEYS, what: str = "subject_data"
 ) -> str:
     """Return what the data of a subject call the file, by the usual names."""

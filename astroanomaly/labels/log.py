@@ -15,23 +15,17 @@ from types import TracebackType
 from astroanomaly.config import nearest
 from astroanomaly.errors import LabelError
 from astroanomaly.labels.audit import AuditSet, count_draws, read_audit, write_draw
+from astroanomaly.labels.class_names import WORDS, check_class
 from astroanomaly.labels.consensus import DISPUTED, IMPORTED_DECISION, Consensus, Event, ObjectConsensus
 from astroanomaly.labels.database import BUSY_S, EVENT_COLUMNS, LabelDatabase
 from astroanomaly.labels.event_values import checked_probability, checked_text, for_each, to_utc, utc_now
+from astroanomaly.labels.grades import Grades
 from astroanomaly.labels.public_copy import write_public_copy
 from astroanomaly.records import ANOMALY, NOMINAL, Labelled
 
-__all__ = ["IMPORTED", "WORDS", "LabelLog"]
+__all__ = ["IMPORTED", "LabelLog"]
 
 IMPORTED = "import"  # ordering of what came from a table of labels
-WORDS = {  # how tables of labels also call the first two classes, in lower case
-    "normal": NOMINAL,
-    "0": NOMINAL,
-    "false": NOMINAL,
-    "anomalous": ANOMALY,
-    "1": ANOMALY,
-    "true": ANOMALY,
-}
 _COLUMNS = ", ".join(EVENT_COLUMNS)
 _EVENTS_AFTER = f"SELECT {_COLUMNS} FROM event WHERE number > ? ORDER BY number"
 
@@ -39,11 +33,13 @@ _EVENTS_AFTER = f"SELECT {_COLUMNS} FROM event WHERE number > ? ORDER BY number"
 class LabelLog:
     """The label file of a session. Several processes and threads may use one at the same time.
 
-    Make one with `LabelLog.create`, come back with `LabelLog.open`.
+    Make one with `LabelLog.create`, come back with `LabelLog.open`. With ``grades``, which the session keeps, the last
+    grade is a word for ``nominal``, and the median grade is what annotators agree on.
     """
 
-    def __init__(self, database: LabelDatabase) -> None:
+    def __init__(self, database: LabelDatabase, grades: Grades | None = None) -> None:
         self.path = database.path
+        self.grades = grades
         self._database = database
 
     @classmethod
@@ -65,17 +61,19 @@ class LabelLog:
         if tuple(classes[:2]) != (NOMINAL, ANOMALY):
             raise LabelError(f"label classes {list(classes)}: expected {NOMINAL!r} and {ANOMALY!r} first")
         for place, name in enumerate(classes[2:], 2):
-            _check_class(name, classes[:place])
+            check_class(name, classes[:place])
         return cls(LabelDatabase.create(Path(path), classes))
 
     @classmethod
-    def open(cls, path: str | Path, *, busy_s: float = BUSY_S) -> LabelLog:
+    def open(cls, path: str | Path, *, busy_s: float = BUSY_S, grades: Grades | None = None) -> LabelLog:
         """Open an existing log.
 
         Parameters
         ----------
         busy_s
             How long to wait, in seconds, for another process that is writing.
+        grades
+            The grades of the session.
 
         Raises
         ------
@@ -86,7 +84,7 @@ class LabelLog:
         BusyError
             If another process holds it for too long.
         """
-        return cls(LabelDatabase.open(Path(path), busy_s))
+        return cls(LabelDatabase.open(Path(path), busy_s), grades)
 
     def verify(self) -> bool:
         """Look for damage; return whether all rows have digests: those that earlier versions have written have none.
@@ -151,6 +149,7 @@ class LabelLog:
         """
         chosen = [ids] if isinstance(ids, str) else list(ids)
         values = [value] * len(chosen) if isinstance(value, str) else list(value)
+        values = values if self.grades is None else [self.grades.label_of(word) for word in values]
         if len(values) != len(chosen):
             raise LabelError(f"{len(values)} verdicts for {len(chosen)} objects: give one for all, or one for each")
         known = self.classes
@@ -261,6 +260,12 @@ class LabelLog:
         return tuple(row[0] for row in self._database.read("SELECT name FROM label_class ORDER BY place"))
 
     @property
+    def words(self) -> dict[str, str]:
+        """Label class by what tables may call it, in lower case."""
+        last = {} if self.grades is None else {self.grades.names[-1].lower(): NOMINAL}
+        return {**WORDS, **{name.lower(): name for name in self.classes}, **last}
+
+    @property
     def audit(self) -> frozenset[str]:
         """Ids of the audit set."""
         return read_audit(self._database).ids
@@ -312,7 +317,12 @@ class LabelLog:
         until
             Number of the last event to take into account; None: all.
         """
-        return Consensus(event for event in self.events() if until is None or event.number <= until).current()
+        events = (event for event in self.events() if until is None or event.number <= until)
+        return Consensus(events, self.grades).current()
+
+    def consensus(self) -> Consensus:
+        """Return the consensus as it is, which goes on with further events."""
+        return Consensus(self.events(), self.grades)
 
     def labelled(self, *, until: int | None = None, exclude: Iterable[str] = (), draws: int | None = None) -> Labelled:
         """Labelled objects to learn from: neither disputed nor of the audit set, in the order of their ids.
@@ -330,7 +340,8 @@ class LabelLog:
             for object_id, consensus in self.current(until=until).items()
             if consensus.label not in ("", DISPUTED) and object_id not in audit
         )
-        return Labelled(tuple(i for i, _ in chosen), tuple(label for _, label in chosen))
+        ids, labels = tuple(i for i, _ in chosen), tuple(label for _, label in chosen)
+        return Labelled(ids, labels) if self.grades is None else Labelled(ids, *self.grades.learnt(labels))
 
     def counts(self) -> dict[str, int]:
         """Count the objects with each label, ``disputed`` included, the most frequent first."""
@@ -377,17 +388,6 @@ class LabelLog:
                 ((number, *row[:6], batch, *row[6:]) for number, row in enumerate(rows, batch)),
             )
         return batch
-
-
-def _check_class(name: str, known: Sequence[str]) -> None:
-    """Refuse a name that is no name, is taken, or means something else in a table of labels."""
-    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
-        raise LabelError(f"{name!r} cannot name a label class: expected printable text other than {DISPUTED!r}")
-    if name.lower() == DISPUTED or name.lower() in WORDS:
-        raise LabelError(f"{name!r} cannot name a label class: the word has a meaning of its own")
-    taken = next((other for other in known if other.lower() == name.lower()), None)
-    if taken is not None:
-        raise LabelError(f"the label class {taken!r} exists already: {name!r} would not differ but in case")
 
 
 def _pairs(ids: str | Iterable[str], value: str) -> list[tuple[str, str]]:

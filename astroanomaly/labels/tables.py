@@ -1,11 +1,10 @@
-"""Tables of labels: read, matched to objects by id or by position, and written. All rows, or none."""
+"""Tables of labels: read, and matched to objects by id or by position. All rows, or none."""
 
 from __future__ import annotations
 
 import datetime
 import functools
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroanomaly.config import nearest
-from astroanomaly.errors import ConfigError, LabelError, StorageError
-from astroanomaly.files import atomic_path
+from astroanomaly.errors import ConfigError, LabelError
 from astroanomaly.labels.consensus import IMPORTED_DECISION
 from astroanomaly.labels.foreign import SCORES, folder_labels, is_json, one_row_per_label, task_labels
-from astroanomaly.labels.log import IMPORTED, WORDS, LabelLog
+from astroanomaly.labels.log import IMPORTED, LabelLog
 from astroanomaly.labels.matching import match_rows
 from astroanomaly.labels.options import LabelOptions
 from astroanomaly.tables.catalog import require_column
 from astroanomaly.tables.column_names import LABEL_NAMES, LABELLED_ID_NAMES, find_name
-from astroanomaly.tables.csv_rows import csv_rows
 from astroanomaly.tables.given import GivenTable, given_catalog
 from astroanomaly.tables.read import column_texts, read_table
 
@@ -31,9 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ImportReport",
-    "export_labels",
     "import_labels",
-    "label_columns",
     "read_truth",
     "refuse_contradictions",
 ]
@@ -139,7 +134,7 @@ def import_labels(
         messages.append(
             f"{label_column}: 0 to 2 are taken as nominal, 3 to 5 as anomaly, -1 as no label; --map says else"
         )
-    labels = _words(table, label_column, log.classes, where, SCORES if scored else words or {})
+    labels = _words(table, label_column, log, where, SCORES if scored else words or {})
     times = _times(table, where)
     said = np.array([bool(word) for word in labels], bool)
     unlabelled = len(labels) - int(said.sum())
@@ -173,69 +168,6 @@ def import_labels(
             chosen, values = [objects[k] for k in mine], [labels[k] for k in mine]
             log.verdict(chosen, values, annotator=who, time=[times[k] for k in mine], **more)
     return ImportReport(len(kept), tuple(messages), len(said) - len(kept))
-
-
-def export_labels(
-    log: LabelLog,
-    path: Path,
-    ids: Sequence[str],
-    positions: tuple[np.ndarray, np.ndarray],
-    *,
-    overwrite: bool = False,
-    escape_formulas: bool = False,
-) -> int:
-    """Write one row per labelled object, with a header line, as CSV; return how many.
-
-    With ``escape_formulas`` no text in it is a formula to a spreadsheet, see `csv_rows`.
-
-    Raises
-    ------
-    StorageError
-        If the file exists and must not be replaced, or cannot be written.
-    """
-    if path.exists() and not overwrite:
-        raise StorageError(f"{path} exists already: choose another name, or --overwrite")
-    columns = label_columns(log, ids, positions)
-    columns["audit"] = list(map(int, columns["audit"]))
-    columns |= {name: list(map(_number, columns[name])) for name in ("ra", "dec")}
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        csv_rows(handle, columns, escape_formulas=escape_formulas)(zip(*columns.values(), strict=True))
-    return len(columns["object_id"])
-
-
-def label_columns(log: LabelLog, ids: Iterable[str], positions: tuple[np.ndarray, np.ndarray]) -> dict[str, list[Any]]:
-    """Return one value per labelled object for each column of a table of labels, in the order of the ids.
-
-    Parameters
-    ----------
-    log
-        The labels.
-    ids, positions
-        The objects whose positions are known, with ``(N,)`` right ascension and declination in ICRS degrees.
-
-    Returns
-    -------
-    dict
-        ``object_id``, ``label``, ``votes``, ``annotators``, ``decided_by``, ``time`` (ISO 8601, UTC), ``ra`` and
-        ``dec`` (degrees, NaN where unknown), ``audit`` (whether it is of the audit set) and ``note``.
-    """
-    labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
-    row_of = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
-    audit, unknown = log.audit, float("nan")
-    rows = [row_of.get(object_id) for object_id in labelled]
-    every = labelled.values()
-    return {
-        "object_id": list(labelled),
-        "label": [one.label for one in every],
-        "votes": [";".join(f"{k}:{n}" for k, n in Counter(one.votes.values()).most_common()) for one in every],
-        "annotators": [";".join(one.votes) for one in every],
-        "decided_by": [one.decided_by for one in every],
-        "time": [one.time for one in every],
-        "ra": [unknown if k is None else float(positions[0][k]) for k in rows],
-        "dec": [unknown if k is None else float(positions[1][k]) for k in rows],
-        "audit": [object_id in audit for object_id in labelled],
-        "note": [" | ".join(one.notes) for one in every],
-    }
 
 
 def read_truth(
@@ -331,7 +263,7 @@ def _times(table: Table, where: str) -> list[str]:
     return [text.strip() for text in times]
 
 
-def _words(table: Table, column: str, classes: Sequence[str], where: str, meant: Mapping[str, str]) -> list[str]:
+def _words(table: Table, column: str, log: LabelLog, where: str, meant: Mapping[str, str]) -> list[str]:
     """Bring the words of a label column to label classes, whatever their case; empty ones stay.
 
     Raises
@@ -339,7 +271,7 @@ def _words(table: Table, column: str, classes: Sequence[str], where: str, meant:
     LabelError
         If a word, or what one is said to mean, is no label class.
     """
-    known = {**WORDS, **{name.lower(): name for name in classes}}
+    known, classes = log.words, log.classes
     for word, label in meant.items():
         if label and label.lower() not in known:
             raise LabelError(
@@ -389,7 +321,3 @@ def refuse_contradictions(
                 f"{where} says both {known[object_id, who]!r} and {label!r} of object {object_id!r} (annotator {who}). "
                 "No label was written"
             )
-
-
-def _number(value: float) -> str:
-    return f"{value:.9f}" if np.isfinite(value) else ""

@@ -15,8 +15,10 @@ from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.files import locked, write_json
 from astroanomaly.labels.agreement import Agreement, agreement, disagreed
 from astroanomaly.labels.consensus import ObjectConsensus
+from astroanomaly.labels.grades import Grades
 from astroanomaly.session.candidates import next_objects
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.home import check_grades
 from astroanomaly.session.label_table import known_positions
 from astroanomaly.tables.write import build_columns
 
@@ -30,6 +32,7 @@ __all__ = [
     "agreement_in",
     "annotator_name",
     "assign",
+    "declare_grades",
     "disagreements_table",
     "progress_of",
     "read_campaign",
@@ -172,6 +175,19 @@ def assign(
     return made
 
 
+def declare_grades(session: SessionFolder, given: Any) -> Grades:
+    """Say which label classes of a session are grades; see `Session.declare_grades`."""
+    grades = Grades.of(given)
+    check_grades(grades, session.classes)
+    if any(item.recipe.get("labels") for item in session.rounds):
+        raise SessionError(
+            f"rounds of {session.path} have learnt from these labels as classes, and could not be computed again: make "
+            "a session with `astroanomaly init --grades`, and take the labels of this one with --labels"
+        )
+    session.put_grades(grades)
+    return grades
+
+
 def progress_of(
     campaign: Campaign, consensus: Mapping[str, ObjectConsensus], audit: Collection[str] = ()
 ) -> list[PersonProgress]:
@@ -190,12 +206,16 @@ def progress_of(
 
 
 def agreement_in(
-    campaign: Campaign | None, consensus: Mapping[str, ObjectConsensus], classes: Sequence[str]
+    campaign: Campaign | None,
+    consensus: Mapping[str, ObjectConsensus],
+    classes: Sequence[str],
+    grades: Grades | None = None,
+    weights: str = "quadratic",
 ) -> Agreement:
     """Say how far people agree: on the objects that all of a campaign share, else on all that several judged."""
     if campaign is None or not campaign.shared:
-        return agreement(consensus, classes)
-    return agreement(consensus, classes, people=campaign.lists, only=campaign.shared)
+        return agreement(consensus, classes, grades=grades, weights=weights)
+    return agreement(consensus, classes, people=campaign.lists, only=campaign.shared, grades=grades, weights=weights)
 
 
 def disagreements_table(session: SessionFolder) -> QTable:

@@ -16,12 +16,14 @@ from astroanomaly.arguments import as_ids, as_number, as_text, as_whole
 from astroanomaly.config import nearest
 from astroanomaly.errors import ConfigError, LabelError, SessionError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED, ObjectConsensus
+from astroanomaly.labels.export import grade_columns
 from astroanomaly.records import NOMINAL
 from astroanomaly.session.audit import population
 from astroanomaly.session.calibration import Forecast
 from astroanomaly.session.distinct import Distinct, first_distinct
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.known import known_columns, known_provenance, read_known
+from astroanomaly.session.label_table import describe_grades
 from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.remaining import remaining
 from astroanomaly.session.rounds import Round
@@ -228,11 +230,16 @@ def describe(
         "votes": np.array([_votes(one) for one in of_chosen], dtype=str),
         "note": np.array([" | ".join(one.notes) for one in of_chosen], dtype=str),
     }
+    for name, values in grade_columns(session.grades, of_chosen).items():
+        columns[name] = np.array(values, dtype=str if name == "grade" else np.float64)
     if found is not None:
         free = np.array([one.label in ("", DISPUTED) for one in of_chosen], bool)
         told = free if within is None else free & within[rows]
         columns["probability"] = np.where(told, found.probability(scores[rows]), np.nan)
+    graded = () if session.grades is None else session.grades.names  # no classes to rankers
     for number, name in enumerate(session.classes if log_odds is not None else ()):
+        if name in graded:
+            continue
         columns[f"log_odds_{name}"] = log_odds[rows, number]  # type: ignore[index]
     known_in = read_known(session.path)
     columns |= known_columns(known_in, chosen)
@@ -242,7 +249,9 @@ def describe(
     where_from = {**origin(session, last), **(provenance or {}), **known_provenance(known_in)}
     if found is not None:
         where_from |= found.provenance
-    return build_catalog(columns, public(where_from))
+    table = build_catalog(columns, public(where_from))
+    describe_grades(table, session)
+    return table
 
 
 def ranks(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from astroanomaly.config import (
 from astroanomaly.errors import ConfigError, SessionError, StorageError, UnreadableError
 from astroanomaly.files import as_path
 from astroanomaly.hookspecs import Ranker, RankerContext
+from astroanomaly.labels.grades import Grades
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.options import LabelOptions
 from astroanomaly.labels.tables import ImportReport, import_labels
@@ -49,7 +50,7 @@ from astroanomaly.session.caches import (
     stored_place,
     write_records,
 )
-from astroanomaly.session.home import CONFIG_FILE, SessionHome, read_session, version_of
+from astroanomaly.session.home import CONFIG_FILE, SessionHome, check_grades, read_session, version_of
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 from astroanomaly.session.seen import what_the_model_sees
 from astroanomaly.session.spectra import read_spectrum_blocks
@@ -99,6 +100,7 @@ class SessionFolder(SessionHome):
         caches: str | Path | Cache | Sequence[str | Path | Cache],
         *,
         classes: Sequence[str] = (),
+        grades: Mapping[str, str] | Sequence[str] | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         labels: str | Path | Table | None = None,
         label_options: Mapping[str, Any] | None = None,
@@ -118,6 +120,9 @@ class SessionFolder(SessionHome):
             One or more caches: their paths, or `Cache` as `astroanomaly.ingest` returns it.
         classes
             Anomaly classes of your own beside ``nominal`` and ``anomaly``.
+        grades
+            Grades, the most certain first, and what they mean: ``{"A": "certain", ..., "X": "not a candidate"}``, or
+            names only. The last one is another word for ``nominal``; the others are anomaly classes.
         settings
             Settings by section, as in ``{"train": {"iterations": 50}}``.
         labels
@@ -157,7 +162,8 @@ class SessionFolder(SessionHome):
             raise ConfigError(f"an audit set of {audit} objects: expected 0 to {len(cache) - 1}")
         if start_from is not None:
             start_from = as_path(start_from, "start_from")
-        classes = as_texts(classes, "classes")
+        graded = None if grades is None else Grades.of(grades)
+        classes = [*(() if graded is None else graded.names[:-1]), *as_texts(classes, "classes")]
         read_as = LabelOptions.of(label_options)
         chosen = build_settings(
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
@@ -180,6 +186,9 @@ class SessionFolder(SessionHome):
         }
         if beside:
             content["blocks"] = [one.to_plain() for one in beside]
+        if graded is not None:
+            check_grades(graded, own)
+            content["grades"] = graded.to_plain()
         content["version"] = version_of(content)
         backbone = content["settings"]["backbone"]
         if Path(backbone["weights"]).is_file():
@@ -229,7 +238,7 @@ class SessionFolder(SessionHome):
     @cached_property
     def labels(self) -> LabelLog:
         """The log of all verdicts."""
-        return LabelLog.open(self.path / LABELS)
+        return LabelLog.open(self.path / LABELS, grades=self.grades)
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:

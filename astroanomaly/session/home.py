@@ -13,8 +13,9 @@ import tomli_w
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import CACHE_FILE
-from astroanomaly.errors import SessionError, StorageError
+from astroanomaly.errors import ConfigError, SessionError, StorageError
 from astroanomaly.files import atomic_path, locked, read_toml
+from astroanomaly.labels.grades import Grades
 from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.session.blocks import is_stored_block
 from astroanomaly.session.caches import (
@@ -29,9 +30,10 @@ from astroanomaly.session.caches import (
 from astroanomaly.session.rounds import ROUNDS, Round, list_rounds
 from astroanomaly.session.stored_objects import StoredObjects
 
-__all__ = ["CONFIG_FILE", "SessionHome", "read_session", "version_of"]
+__all__ = ["CONFIG_FILE", "SessionHome", "check_grades", "read_session", "version_of"]
 
-SESSION_VERSION = 3  # the newest that is read: sessions with blocks, which earlier programs would leave out
+SESSION_VERSION = 4  # the newest that is read: sessions with grades, which earlier programs would leave out
+_WITH_BLOCKS = 3  # with blocks, without grades
 _WITHOUT_BLOCKS = 2  # what is written of others; in 1, caches had whole paths only
 CONFIG_FILE = "session.toml"
 _LOCK = ".lock"
@@ -80,12 +82,36 @@ def read_session(path: Path) -> dict[str, Any]:
     blocks = content.get("blocks", [])
     if not isinstance(blocks, list) or not all(map(is_stored_block, blocks)):
         raise SessionError(f"{file} is damaged: 'blocks' does not describe numbers beside the image; {_REMEDY}")
+    if "grades" in content:
+        try:
+            check_grades(Grades.from_plain(content["grades"]), content["classes"])
+        except ConfigError as error:
+            raise SessionError(f"{file} is damaged: {error}; {_REMEDY}") from error
     return content
+
+
+def check_grades(grades: Grades, classes: Sequence[str]) -> None:
+    """Check that grades fit the label classes of a session.
+
+    Raises
+    ------
+    ConfigError
+        If one of them but the last is no class, or the last one is.
+    """
+    missing = [name for name in grades.names[:-1] if name not in classes]
+    if missing:
+        raise ConfigError(
+            f"the grade {missing[0]!r} is no label class of the session (known: {', '.join(classes)}). Classes cannot "
+            "be added later, since scores have a column for each: make a session with `astroanomaly init --grades` and "
+            "take the labels of this one with --labels"
+        )
+    if grades.names[-1].lower() in (name.lower() for name in classes):
+        raise ConfigError(f"the last grade, {grades.names[-1]!r}, says nominal: it cannot be another label class too")
 
 
 def version_of(content: Mapping[str, Any]) -> int:
     """Return the version that the content of a session's file is written with."""
-    return SESSION_VERSION if content.get("blocks") else _WITHOUT_BLOCKS
+    return SESSION_VERSION if content.get("grades") else _WITH_BLOCKS if content.get("blocks") else _WITHOUT_BLOCKS
 
 
 class SessionHome:
@@ -100,6 +126,11 @@ class SessionHome:
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         self.path = path
         self._content = dict(content)
+
+    @property
+    def grades(self) -> Grades | None:
+        """Its ordered grades; None where it has none."""
+        return Grades.from_plain(self._content["grades"]) if "grades" in self._content else None
 
     @property
     def rounds(self) -> list[Round]:
@@ -179,6 +210,15 @@ class SessionHome:
         with lock:
             yield list(read_session(self.path)["caches"])
 
+    def put_grades(self, grades: Grades) -> None:
+        """Write down which of its label classes are grades."""
+        with self.changing():
+            content = read_session(self.path)
+            check_grades(grades, content["classes"])
+            content["grades"] = grades.to_plain()
+            self._content = content | {"version": version_of(content)}
+            self._save()
+
     def record_caches(self) -> None:
         """Write down what is in caches of which nothing is recorded yet, or that have grown since."""
         records = read_records(self.path)
@@ -208,7 +248,8 @@ class SessionHome:
             elif former in before:
                 records[text] = before[former]
         write_records(self.path, before | records)  # until the next file is written, the former places hold
-        self._content |= {"version": version_of(self._content), "caches": new}
+        self._content = read_session(self.path) | {"caches": new}  # another process may have declared grades
+        self._content["version"] = version_of(self._content)
         self._save()
         write_records(self.path, records)
         self.__dict__.pop("cache", None)

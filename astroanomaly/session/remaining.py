@@ -33,7 +33,7 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
     return forecast_scores(
         session.objects,
         -last.read_log_odds(session.objects)[:, 0],
-        Consensus(session.labels.events()),
+        session.labels.consensus(),
         session.labels,
         learnt=labelled.ids if rests_on_labels(ranker) else (),
         points=session.points,

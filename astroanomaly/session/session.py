@@ -9,6 +9,7 @@ from typing import Any
 
 from astroanomaly.arguments import as_flag
 from astroanomaly.session.folder import SessionFolder
+from astroanomaly.session.verbs.campaign import CampaignVerbs
 from astroanomaly.session.verbs.completeness import CompletenessVerbs
 from astroanomaly.session.verbs.labels import LabelVerbs
 from astroanomaly.session.verbs.objects import ObjectVerbs
@@ -21,7 +22,9 @@ __all__ = ["Session"]
 _NOTEBOOK_MODULE = "astroanomaly.app.web.notebook"
 
 
-class Session(LabelVerbs, RankingVerbs, ObjectVerbs, CompletenessVerbs, OutputVerbs, UpkeepVerbs, SessionFolder):
+class Session(
+    LabelVerbs, CampaignVerbs, RankingVerbs, ObjectVerbs, CompletenessVerbs, OutputVerbs, UpkeepVerbs, SessionFolder
+):
     """A session: make one with `Session.create`, come back to it with `Session.open`.
 
     Attributes
@@ -36,7 +39,15 @@ class Session(LabelVerbs, RankingVerbs, ObjectVerbs, CompletenessVerbs, OutputVe
         super().__init__(path, content)
         self._app: Any = None
 
-    def app(self, *, annotator: str | None = None, url: str = "", height: int = 800, samp: bool = False) -> None:
+    def app(
+        self,
+        *,
+        annotator: str | None = None,
+        url: str = "",
+        height: int = 800,
+        samp: bool = False,
+        showings: bool = True,
+    ) -> None:
         """Show the labelling app in a notebook; on the command line it is ``astroanomaly serve``.
 
         Parameters
@@ -53,6 +64,8 @@ class Session(LabelVerbs, RankingVerbs, ObjectVerbs, CompletenessVerbs, OutputVe
         samp
             Whether *export* offers to connect your browser to TOPCAT or Aladin on its own computer, by SAMP's Web
             Profile.
+        showings
+            Whether to keep an account of what is shown to whom; see `Session.showings`. The first call decides.
 
         Raises
         ------
@@ -61,5 +74,7 @@ class Session(LabelVerbs, RankingVerbs, ObjectVerbs, CompletenessVerbs, OutputVe
         """
         name = annotator or ""
         if self._app is None:  # the app lies above the session, which knows nothing of it but its name
-            self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(self, name)
+            self._app = importlib.import_module(_NOTEBOOK_MODULE).NotebookApp(
+                self, name, showings=as_flag(showings, "showings")
+            )
         self._app.show(name, url, height, samp=as_flag(samp, "samp"))

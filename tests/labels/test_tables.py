@@ -12,11 +12,12 @@ from astropy.table import QTable, Table
 from astroanomaly import read_catalog
 from astroanomaly.errors import CatalogError, ConfigError, LabelError, StorageError, UnreadableError
 from astroanomaly.labels.consensus import DISPUTED
+from astroanomaly.labels.export import export_labels
 from astroanomaly.labels.foreign import folder_labels
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.matching import match_ids
 from astroanomaly.labels.options import LabelOptions
-from astroanomaly.labels.tables import export_labels, import_labels, read_truth
+from astroanomaly.labels.tables import import_labels, read_truth
 from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.tables.column_names import ID_NAMES, LABELLED_ID_NAMES, SKY_NAMES
 

@@ -34,7 +34,7 @@ from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.label_leaks import leak_text, telling_columns
 from astroanomaly.learn.rankers.score_parts import IMAGE
-from astroanomaly.records import NOMINAL, Labelled, Progress
+from astroanomaly.records import NOMINAL, Progress
 from astroanomaly.session.export import ranker_origin
 from astroanomaly.session.instant import instant_ranker
 from astroanomaly.session.score_parts import parts_text
@@ -199,20 +199,19 @@ class Learner:
             store = self._open_store()
             self._request(labelled.ids, store)
             there = set(self._with_features(labelled.ids, store))
-            pairs = [(i, c) for i, c in zip(labelled.ids, labelled.classes, strict=True) if i in there]
-            known = {c for _, c in pairs}
+            chosen = labelled.some(there.__contains__)
+            known = set(chosen.classes)
             shared.features = self._vectors
             probe = instant_ranker(shared.session, shared.instant_ranker)
-            if (NOMINAL in known and len(known) > 1) or (pairs and not probe.needs_labels):
+            if (NOMINAL in known and len(known) > 1) or (known and not probe.needs_labels):
                 probe.share(store, complete=False)
                 if isinstance(probe, OutlierPriorRanker):
                     nothing = np.full(len(shared.cache), np.nan, np.float32)
                     probe.begin_with(shared.cache, shared.scores.get(COLD, nothing))
-                chosen = Labelled(tuple(i for i, _ in pairs), tuple(c for _, c in pairs))
                 for _ in probe.fit(shared.cache, chosen, shared.audit):
                     pass
                 scores = [-part.log_odds[:, 0] for part in probe.score(shared.cache)]
-                described = f"{len(pairs)} verdicts"
+                described = f"{len(chosen)} verdicts"
                 self.seconds = time.monotonic() - started
                 self._probe = probe
                 leaks = telling_columns(shared.cache, shared.session.context.blocks, chosen)

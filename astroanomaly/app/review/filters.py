@@ -54,7 +54,7 @@ class Filters:
     ----------
     labels
         ``unlabelled``, ``labelled``, ``everything``, ``not labelled by me``, ``skipped``, ``flagged``, ``disagreed``
-        (people differ, and nobody has decided), ``decided``, ``disputed``, or a label class.
+        (people differ, and nobody has decided), ``decided``, ``disputed``, a label class, or a grade ``or better``.
     annotator
         Only objects this person gave a verdict on; empty: anybody's.
     without

@@ -48,7 +48,7 @@ def forecast_and_suspects(shared: SharedState, by: str, n: int = 20) -> Forecast
     n
         Most suspect labels; those that all other labels agree with are left out.
     """
-    consensus = Consensus(shared.labels.events())  # one of its own: that of the shared state changes meanwhile
+    consensus = shared.labels.consensus()  # one of its own: that of the shared state changes meanwhile
     forecast, why_none = None, "There is no ranking yet."
     if by in shared.scores:
         try:

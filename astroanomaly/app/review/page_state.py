@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from astroanomaly.app.review.filters import Filters, RejectedFilter, change_filters
+from astroanomaly.app.review.grades import shown_label, shown_style
 from astroanomaly.app.review.grid_layout import grid_shape
 from astroanomaly.app.review.page_filling import PageFilling
 from astroanomaly.app.review.paging import COLUMN_ORDERINGS, ORDERINGS, ObjectChoice, ObjectPage
@@ -18,6 +19,7 @@ from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.verdicts import Mark, Verdicts
 from astroanomaly.config import nearest
 from astroanomaly.errors import AstroAnomalyError, ConfigError
+from astroanomaly.imaging.class_marks import MarkStyle
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.labels.consensus import DECISION
 from astroanomaly.records import NOMINAL
@@ -162,7 +164,15 @@ class ViewState(PageFilling):
         if self.page.choice_of(object_id).ordering != DECISION or self.is_hidden(object_id):
             return ""
         votes = Counter(self.shared.consensus_of(object_id).votes.values())
-        return " · ".join(f"{number} {label}" for label, number in votes.most_common())
+        return " · ".join(f"{number} {self.called(label)}" for label, number in votes.most_common())
+
+    def called(self, label: str, *, meaning: bool = False) -> str:
+        """Return what a label is called on the page, see `shown_label`."""
+        return shown_label(self.shared, label, meaning=meaning)
+
+    def style(self, label: str) -> MarkStyle:
+        """Return how a label is marked on the page, see `shown_style`."""
+        return shown_style(self.shared, label)
 
     def name_of(self, object_id: str) -> str:
         """Return what an object is called on the page: its id, without folders while it is shown blind.

@@ -159,7 +159,7 @@ def curves(shared: SharedState, by: str, consensus: Consensus | None = None) -> 
 
 def measure(shared: SharedState, by: str) -> tuple[Curves | None, str]:
     """Measure a ranking, or say why not; takes a second or more, and may be called from any thread."""
-    known = evaluation_set(shared, by, Consensus(shared.labels.events()))
+    known = evaluation_set(shared, by, shared.labels.consensus())
     return _curves(known), _why_none(shared, by, known)
 
 

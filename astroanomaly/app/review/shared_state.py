@@ -25,6 +25,7 @@ from astroanomaly.records import NOMINAL
 from astroanomaly.session.export import round_origin
 from astroanomaly.session.instant import cold_start_ranker_name, instant_ranker_name
 from astroanomaly.session.session import Session
+from astroanomaly.session.showings import ShowingLog
 
 __all__ = ["COLD", "LATEST", "PROBE", "SharedState"]
 
@@ -45,8 +46,8 @@ class SharedState:
 
     Parameters
     ----------
-    session
-        The session.
+    session, showings
+        The session, and whether to keep an account of what is shown to whom.
 
     Attributes
     ----------
@@ -69,13 +70,15 @@ class SharedState:
         Grows whenever verdicts or scores change; a page compares it with what it has shown.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, showings: bool = True) -> None:
         self.session = session
+        self.showings = ShowingLog(session.path) if showings else None
         self.cache = session.cache
-        self.labels = LabelLog.open(session.labels.path, busy_s=_BUSY_S)
-        self.journal = LabelLog.open(session.labels.path, busy_s=_PATIENCE_S)
+        self.labels = LabelLog.open(session.labels.path, busy_s=_BUSY_S, grades=session.grades)
+        self.journal = LabelLog.open(session.labels.path, busy_s=_PATIENCE_S, grades=session.grades)
         self.classes = self.labels.classes
-        self.consensus = Consensus()
+        self.grades = session.grades
+        self.consensus = Consensus(grades=self.grades)
         self.audit = self.labels.audit
         self.audit_draws = self.labels.count_draws()
         self.scores: dict[str, np.ndarray] = {}
@@ -354,6 +357,9 @@ class SharedState:
             free = np.zeros(len(self.cache), bool)
             free[self._rows_of(self._special[labels])] = True
             return free
+        several = () if self.grades is None else self.grades.or_better(labels)
+        if several:
+            return np.isin(self._codes, [self._code(label) for label in several])
         if labels != DISPUTED and labels not in self.classes:
             raise LabelError(f"{labels!r} is no label class (known: {', '.join(self.classes)})")
         return self._codes == self._code(labels)

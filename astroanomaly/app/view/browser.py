@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bokeh.core.properties import Any, Float, Int, String
@@ -86,6 +86,7 @@ def connect(
     click: Callable[[Click], None],
     *,
     annotator: str,
+    more_keys: Iterable[str] = (),
 ) -> Bus:
     """Listen to the keys, the clicks and the sizes of a page.
 
@@ -109,9 +110,11 @@ def connect(
         Called with width and height of the mosaic, while it is in sight, and the number of this size.
     click
         Called with each click on an object.
+    more_keys
+        Keys with a meaning beside `KEYS`.
     """
     bus = Bus(name="bus", annotator=annotator)
-    known = [key for names, _, _ in KEYS for key in names]
+    known = [*(key for names, _, _ in KEYS for key in names), *more_keys]
     document.add_root(bus)
     document.js_on_event(
         "document_ready",

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
+from astroanomaly.labels.grades import Grades
 from astroanomaly.records import ANOMALY, NOMINAL
 
-__all__ = ["KEYS", "key_of_class", "press"]
+__all__ = ["KEYS", "grade_keys", "key_of_class", "press"]
 
 KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), "← → ↑ ↓", "move the cursor"),
     (("a",), "a", "anomaly"),
     (("n",), "n", "nominal"),
     (tuple("123456789"), "1 … 9", "the session's own classes, in their order"),
+    ((), "A B C X", "grades, where the session has some: the letter of each; a is then grade A"),
     (("s",), "s", "skip: seen, no verdict"),
     (("f",), "f", "flag for a second look"),
     (("u", "Backspace"), "u or Backspace", "undo, without limit"),
@@ -28,13 +30,23 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("?",), "?", "show or hide the keys"),
 )
 _KEYS_OF_EVERY_VIEW = ("?", "Escape")  # keys that mean something on every view
+_TAKEN = {key for names, _, _ in KEYS for key in names} - {"a"}  # grade A is what somebody means by that key
 
 
-def key_of_class(word: str, classes: Sequence[str]) -> str:
+def grade_keys(grades: Grades | None) -> dict[str, str]:
+    """Return the label class of each key that is the letter of a grade, and has no other meaning."""
+    if grades is None:
+        return {}
+    return {name.lower(): label for name, label in zip(grades.names, grades.labels, strict=True)
+            if len(name) == 1 and name.lower() not in _TAKEN}  # fmt: skip
+
+
+def key_of_class(word: str, classes: Sequence[str], grades: Grades | None = None) -> str:
     """Return the key that labels objects as a class; empty for the tenth own class and those after it."""
-    own = list(classes[2:])
-    if word in (ANOMALY, NOMINAL):
-        return "a" if word == ANOMALY else "n"
+    own, letters = list(classes[2:]), grade_keys(grades)
+    found = next((key for key, label in letters.items() if label == word), "")
+    if found or word in (ANOMALY, NOMINAL):
+        return found or ("n" if word == NOMINAL else "" if "a" in letters else "a")
     return str(own.index(word) + 1) if word in own[:9] else ""
 
 
@@ -49,6 +61,10 @@ def press(state: ViewState, key: str) -> None:
             state.verdict(own[int(key) - 1])
         else:
             state.say(f"there is no class {key}: this session has {len(own)} of its own")
+        return
+    letters = grade_keys(state.shared.grades)
+    if key in letters:
+        state.verdict(letters[key])
         return
     actions = {
         "a": lambda: state.verdict(ANOMALY),

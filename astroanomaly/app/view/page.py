@@ -7,8 +7,7 @@ import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent import futures
 from typing import Any
 
 from bokeh.document import Document
@@ -22,9 +21,10 @@ from astroanomaly.app.review.page_status import model_input
 from astroanomaly.app.review.preferences import load_preferences, save_preferences
 from astroanomaly.app.review.scatter import ScatterAxes
 from astroanomaly.app.review.shared_state import LATEST, SharedState
+from astroanomaly.app.review.shown import ShownObjects
 from astroanomaly.app.view.browser import Click, connect, remembered_name
 from astroanomaly.app.view.desktop import Desktop, Link
-from astroanomaly.app.view.keys import press
+from astroanomaly.app.view.keys import grade_keys, press
 from astroanomaly.app.view.panels.annotators import Annotators
 from astroanomaly.app.view.panels.chrome import Footer, Header, KeyTable
 from astroanomaly.app.view.panels.export import Export
@@ -100,7 +100,7 @@ class Page:
         self._audit_draws = shared.audit_draws
         self._zoom, self._room_number = 1.0, 0
         self._pending: dict[Any, set[str]] = {}
-        self._asked: list[tuple[Future[Any], Callable[[Any], None]]] = []
+        self._asked: list[tuple[futures.Future[Any], Callable[[Any], None]]] = []
         self._saved: tuple[str, dict[str, Any]] = ("", {})
         self._restore_preferences()
         state = self.state
@@ -122,7 +122,7 @@ class Page:
         self.keys = KeyTable(state, self.act)
         self.panels: list[Any] = [
             self.mosaic, self.inspector, self.stretch_bar, self.page_bar, self.sidebar, self.header, self.footer,
-            self.keys,
+            self.keys, ShownObjects(state, learner.writer.write),
         ]  # fmt: skip
         self.pages = Column(
             self.stretch_bar.root, self.page_bar.above, self.mosaic.root, self.inspector.root, self.page_bar.below,
@@ -150,8 +150,8 @@ class Page:
                 lambda width, height: self.act(lambda: state.set_area(width, height))(),
                 lambda width, height, number: self.act(lambda: self._measured(width, height, number))(),
                 lambda click: self.act(lambda: self._clicked(click))(),
-                annotator=annotator,
-            )
+                annotator=annotator, more_keys=grade_keys(shared.grades),
+            )  # fmt: skip
             self.desktop.connect(self.bus)
             parts = {"bus": self.bus, "views": self.header.views, "body": self.body}
             self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
@@ -186,7 +186,7 @@ class Page:
     def _perform(self, write: Callable[[], Any], written: Callable[[Callable[[], Any]], None]) -> None:
         """Have something written, without keeping the other pages waiting; this one does nothing else meanwhile."""
         future = self.learner.writer.write(write)
-        with contextlib.suppress(FutureTimeoutError):
+        with contextlib.suppress(futures.TimeoutError):
             future.exception(_WRITE_S)
         if future.done():
             written(future.result)

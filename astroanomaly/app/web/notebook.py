@@ -53,10 +53,12 @@ class NotebookApp:
     annotator
         Name that verdicts are given under; empty: that of the JupyterHub, which nobody can change on the page, else of
         the account.
+    showings
+        Whether to keep an account of what is shown to whom.
     """
 
-    def __init__(self, session: Session, annotator: str) -> None:
-        self.shared = SharedState(session)
+    def __init__(self, session: Session, annotator: str, *, showings: bool = True) -> None:
+        self.shared = SharedState(session, showings=showings)
         self.learner = Learner(self.shared)
         self._gate = Gate(new_secret(), origins=None, lifetime_s=_PASS_S)
         self._set_name(annotator)

@@ -75,6 +75,8 @@ class AppServer:
     web_samp
         Whether pages offer to exchange positions with the programs on the computer of the browser, by SAMP's Web
         Profile.
+    showings
+        Whether to keep an account of what is shown to whom.
 
     Attributes
     ----------
@@ -107,6 +109,7 @@ class AppServer:
         background: bool = True,
         samp: bool = False,
         web_samp: bool = False,
+        showings: bool = True,
     ) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"port {port}: expected 0 to 65535")
@@ -136,7 +139,7 @@ class AppServer:
                 f"cannot listen on {address}:{port}: {error.strerror or error}; try another --port"
             ) from error
         try:
-            self.shared = SharedState(Session.open(session))
+            self.shared = SharedState(Session.open(session), showings=showings)
         except BaseException:
             for bound in sockets:
                 bound.close()

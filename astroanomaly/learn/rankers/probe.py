@@ -48,6 +48,9 @@ class ProbeOptions:
     )
     balanced: bool = option(True, "weigh every label class alike, however rare")
     robust: bool = option(False, "lean less on labels that the others contradict: for when some may be wrong")
+    grade_weight: float = option(
+        0.5, "of a label with a grade: each grade after the best counts so much of the one before; 1: all count alike"
+    )
     prior: float = option(
         0.5, "for `active-search`: log-odds for one unit of the outlier score; 0: none but the labels count"
     )
@@ -59,6 +62,8 @@ class ProbeOptions:
             raise ConfigError(f"probe.c={self.c}: expected a number above 0")
         if not 0 <= self.invariance <= 1000:
             raise ConfigError(f"probe.invariance={self.invariance}: expected 0 to 1000")
+        if not 0 < self.grade_weight <= 1:
+            raise ConfigError(f"probe.grade_weight={self.grade_weight}: expected more than 0, up to 1")
         if not 0 <= self.prior <= 10:
             raise ConfigError(f"probe.prior={self.prior}: expected 0 to 10")
         if self.components < 2:
@@ -94,6 +99,7 @@ class Probe(FeatureRanker):
     def __init__(self, options: ProbeOptions, context: RankerContext) -> None:
         super().__init__(options, context)
         self._columns: list[int] = []
+        self._sure: np.ndarray | None = None  # (n,) weights of the labels by their grades; None: all count alike
         self._head: LinearHead | None = None  # on points
         self._projected_head: LinearHead | None = None  # on their projection
         self._block_weight = np.zeros((0, 2), np.float32)  # (K, classes) of what stands beside the points
@@ -121,8 +127,8 @@ class Probe(FeatureRanker):
         TrainingError
             If only one side is labelled, or a label class is unknown.
         """
-        chosen = [(i, c) for i, c in zip(labels.ids, labels.classes, strict=True) if i not in exclude]
-        ids, classes = [i for i, _ in chosen], [c for _, c in chosen]
+        chosen = labels.some(lambda object_id: object_id not in exclude)
+        ids, classes = list(chosen.ids), list(chosen.classes)
         learnt = self._check(classes)
         store = self._store(cache)
         yield from store.compute(first=ids, only=None if self._completes(cache) else ())
@@ -130,8 +136,10 @@ class Probe(FeatureRanker):
             yield from self.prepare(cache, exclude)
         there = np.isfinite(store.get(ids)).all(axis=1)  # a damaged cutout has no features
         if not there.all():
-            ids, classes = ([one for one, yes in zip(all_, there, strict=True) if yes] for all_ in (ids, classes))
+            chosen = chosen.some(dict(zip(ids, there, strict=True)).__getitem__)
+            ids, classes = list(chosen.ids), list(chosen.classes)
             learnt = self._check(classes)
+        self._sure = self.options.grade_weight ** np.array(chosen.ranks, float) if any(chosen.ranks) else None
         class_indices = np.array([learnt.index(c) for c in classes], np.intp)
         self.beside = block_points(store, self.context, exclude)
         if len(cache) > self.options.project_above and store.done == len(cache):
@@ -335,6 +343,8 @@ class Probe(FeatureRanker):
             beside = self.beside.get(store.cache, ids)  # (n, K)
             points, seen = np.hstack([points, beside]), np.hstack([seen, beside])
         trusted = trust(points, class_indices) if self.options.robust and len(set(class_indices)) > 1 else None
+        if self._sure is not None:
+            trusted = self._sure if trusted is None else trusted * self._sure
         weight, bias = self._regression(seen, class_indices, trusted, self._prior_of(store, ids))
         weight, more = np.split(weight, [points.shape[1] - (0 if self.beside is None else self.beside.width)])
         if invariance is not None:

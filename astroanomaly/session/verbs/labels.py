@@ -1,26 +1,16 @@
-"""Labelling: verdicts, tables of labels, a campaign of several people."""
+"""Labelling: verdicts, and tables of labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astroanomaly.arguments import as_flag, as_ids, as_mapping, as_number, as_text, as_texts, as_whole
+from astroanomaly.arguments import as_flag, as_mapping, as_number, as_text
 from astroanomaly.files import as_path
-from astroanomaly.labels.agreement import Agreement
 from astroanomaly.labels.consensus import DECISION
 from astroanomaly.labels.naming import given_labels, named_objects
 from astroanomaly.labels.tables import ImportReport, import_labels, refuse_contradictions
-from astroanomaly.session.campaign import (
-    Campaign,
-    PersonProgress,
-    agreement_in,
-    assign,
-    disagreements_table,
-    progress_of,
-    read_campaign,
-)
 from astroanomaly.session.folder import SessionFolder, user_name
 from astroanomaly.session.label_table import labels_table, write_labels
 
@@ -32,7 +22,7 @@ __all__ = ["LabelVerbs"]
 
 
 class LabelVerbs(SessionFolder):
-    """Labelling: verdicts, tables of labels, a campaign of several people."""
+    """Labelling: verdicts, and tables of labels."""
 
     def label(
         self,
@@ -99,7 +89,8 @@ class LabelVerbs(SessionFolder):
             As `export_labels` writes it: ``object_id``, ``label`` (of a decision, else of the majority), ``votes``,
             ``annotators``, ``decided_by`` (empty without a decision), ``time`` (of the last verdict, ISO 8601 in UTC,
             as `astropy.time.Time` reads it), ``ra`` and ``dec`` (ICRS, NaN where unknown), ``audit`` (whether it is of
-            the audit set) and ``note``.
+            the audit set) and ``note``. With grades also ``grade`` (of the decision, else the median) and
+            ``mean_grade`` (of all annotators, in points: 0 for the last grade, one more for each better one).
         """
         return labels_table(self)
 
@@ -182,95 +173,6 @@ class LabelVerbs(SessionFolder):
             If the file exists and must not be replaced, or cannot be written.
         """
         return write_labels(self, as_path(path, "the file"), overwrite=overwrite, escape_formulas=escape_formulas)
-
-    def assign(
-        self,
-        annotators: Sequence[str],
-        *,
-        shared: int = 0,
-        top: int | None = None,
-        random: int | None = None,
-        ids: Sequence[str] | None = None,
-        replace: bool = False,
-    ) -> Campaign:
-        """Divide objects among several people; in the app each of them gets a list, and judges it blind.
-
-        Everybody gets the shared objects, drawn at random from those to divide, and an equal part of the others, in an
-        order of their own.
-
-        Parameters
-        ----------
-        annotators
-            Names of the people, as they call themselves in the app.
-        shared
-            How many objects everybody judges: agreement is measured on them.
-        top
-            Divide the so many highest scores of the latest round that have no label, duplicates left out; or
-        random
-            so many objects without a label, drawn at random; or
-        ids
-            these objects, whether they have labels or not.
-        replace
-            Give up the lists of an earlier campaign. Verdicts stay.
-
-        Returns
-        -------
-        Campaign
-            ``lists``, ids by name in the order in which they are shown, and ``shared``; as text, who judges how many.
-
-        Raises
-        ------
-        ConfigError
-            If a name, a number or the choice of objects cannot be.
-        SessionError
-            If there is a campaign already; or if nothing was scored and ``top`` is asked for.
-        UnknownObjectError
-            For an id that is in none of the caches.
-        """
-        return assign(
-            self, as_texts(annotators, "annotators"), shared=as_whole(shared, "shared"),
-            top=None if top is None else as_whole(top, "top", 1),
-            random=None if random is None else as_whole(random, "random", 1),
-            ids=None if ids is None else as_ids(ids, "ids"), replace=as_flag(replace, "replace"),
-        )  # fmt: skip
-
-    @property
-    def campaign(self) -> Campaign | None:
-        """Who judges which objects; None unless `assign` has divided some."""
-        return read_campaign(self.path)
-
-    def campaign_progress(self) -> list[PersonProgress]:
-        """Say how far each person of the campaign is; empty without one.
-
-        Returns
-        -------
-        list of PersonProgress
-            ``annotator``, ``objects`` on the list, ``judged``, ``skipped``, ``left``, and ``shared_left`` of these.
-        """
-        campaign = self.campaign
-        return [] if campaign is None else progress_of(campaign, self.labels.current(), self.labels.audit)
-
-    def agreement(self) -> Agreement:
-        """Say how far annotators agree: on the objects that all of a campaign share, else on all that several judged.
-
-        Returns
-        -------
-        Agreement
-            ``kappa`` (Fleiss, of all), ``classes`` (of each class), ``pairs`` (Cohen), each kappa with its 90 %
-            interval; ``objects``, ``alike``, ``decided``. Decisions are left out of all kappas.
-        """
-        return agreement_in(self.campaign, self.labels.current(), self.classes)
-
-    def disagreements(self) -> QTable:
-        """Return the objects on which annotators differ and nobody has decided, the most divided first.
-
-        Returns
-        -------
-        astropy.table.QTable
-            ``object_id``, ``ra``, ``dec``, ``label`` (empty: fill it in, and `import_labels` with ``decision=True``),
-            ``consensus``, ``verdicts`` and ``note``. Objects of the audit set are left out.
-        """
-        return disagreements_table(self)
 
 
 def _annotator(name: str | None) -> str:

@@ -3,6 +3,7 @@
 ASTROANOMALY_PICTURES names the folder to keep them in, as they are in ``docs/images``.
 """
 
+import itertools
 import os
 import shutil
 import time
@@ -116,3 +117,42 @@ def test_the_documentation_of_a_real_field(chromium, tmp_path, keep):
     finally:
         stop_all([server])
     keep(tmp_path / "app.png", "field-app")
+
+
+def test_the_page_with_grades(chromium, sky, tmp_path, new_session, keep):
+    """One key is one grade: the letter stands in the mark, and what it means beside the counts."""
+    made, grades = sky[0], {"A": "certain", "B": "probable", "C": "possible", "X": "not a candidate"}
+    if KEEP:
+        made = simulate(tmp_path / "sky", n_objects=200, anomaly_rate=0.15, seed=3)
+        cache = ingest("fits", made.mosaics, out=tmp_path / "cache", catalog=made.catalog, size="64")
+        session = Session.create(tmp_path / "search", cache, settings={"input": {"size": 64}}, grades=grades)
+        session.train("cold")
+    else:
+        session = new_session(computed=True, grades=grades)
+    truth = {row["object_id"]: row["class"] for row in Table.read(made.truth)}
+    odd = sorted(i for i in session.cache.ids if truth[i] != "nominal")
+    session.label(odd[:4], "A", annotator="ben")
+    session.label(sorted(set(session.cache.ids) - set(odd))[:8], "X", annotator="ben")
+    server = Server(session.path, tmp_path / "log", "--annotator", "ann", background=bool(KEEP))
+    try:
+        page = chromium.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
+        page.set_default_timeout(200_000)  # a busy machine takes long to begin
+        page.goto(server.url)
+        page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('cells')?.data.object_id.length > 0")
+        time.sleep(6 if KEEP else 0.5)
+        cells = "Bokeh.documents[0].get_model_by_name('cells').data"
+        letters = itertools.cycle("abc")
+        for number in range(12):
+            name = page.evaluate(f"{cells}.object_id[{number}]")
+            page.keyboard.press(next(letters) if truth[name] != "nominal" else "x")
+            page.wait_for_function(f"{cells}.grade[{number}] != ''")
+        shown = page.evaluate(f"[...{cells}.grade].slice(0, 12)")
+        assert set(shown) <= {"A", "B", "C", "X"}
+        time.sleep(1.5)
+        assert page.get_by_text("B: probable").first.is_visible()
+        page.screenshot(path=tmp_path / "app.png")
+        page.close()
+    finally:
+        stop_all([server])
+    keep(tmp_path / "app.png", "app-grades")
+    assert len(session.showings()) >= 12

@@ -81,12 +81,15 @@ class Annotators:
         self.people.text = f"<table>{head}{rows}</table>{_REPEATS}" if rows else _NOBODY
         self.campaign.text = self._campaign()
         campaign = shared.assignments.campaign
-        found = agreement_in(campaign, shared.current_consensus(), shared.classes)
+        found = agreement_in(campaign, shared.current_consensus(), shared.classes, shared.grades)
         self.pairs.text = _agreement(found, campaign is not None and bool(campaign.shared)) if found.pairs else _ALONE
         self._ids = agreement.disagreements(shared, self.state.annotator)
         rows = "".join(
             f"<tr><td class=mono>{escape(object_id)}</td><td>"
-            + ", ".join(f"{escape(who)}: {escape(vote)}" for who, vote in shared.consensus_of(object_id).votes.items())
+            + ", ".join(
+                f"{escape(who)}: {escape(self.state.called(vote))}"
+                for who, vote in shared.consensus_of(object_id).votes.items()
+            )
             + "</td></tr>"
             for object_id in self._ids[:50]
         )
@@ -121,6 +124,15 @@ def _agreement(found: Agreement, of_campaign: bool) -> str:
         for p in found.pairs
     )
     text = f"<table>{_heading('pair', 'objects in common', 'same verdict', 'κ (Cohen)')}{rows}</table>"
+    rows = "".join(
+        f"<tr><td>{escape(p.first)} and {escape(p.second)}</td><td class=number>{p.graded:,}</td>"
+        f"<td class=number>{p.weighted}</td></tr>"
+        for p in found.pairs
+        if p.graded
+    )
+    if rows:
+        rows += f"<tr><td>mean of the pairs</td><td></td><td class=number>{_kappa(found.mean_weighted)}</td></tr>"
+        text += f"<table>{_heading('pair', 'graded by both', 'weighted κ (quadratic)')}{rows}</table>"
     if found.by_all and len(found.people) > 2:
         rows = "".join(
             f"<tr><td>{escape(one.label)}</td><td class=number>{one.verdicts:,}</td>"

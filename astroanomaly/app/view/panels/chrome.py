@@ -10,7 +10,7 @@ from bokeh.models import Button, Column, CustomJS, Div, RadioButtonGroup, Row, S
 from astroanomaly.app.assets import asset
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.page_state import ViewState
-from astroanomaly.app.view.keys import KEYS
+from astroanomaly.app.view.keys import KEYS, grade_keys
 from astroanomaly.app.view.theme import marked_up
 
 __all__ = ["Footer", "Header", "KeyTable"]
@@ -114,7 +114,7 @@ class Footer:
         parts = []
         if current:
             mark = self.state.mark(current)
-            label = f" · {mark.label}" if mark.label else ""
+            label = f" · {self.state.called(mark.label, meaning=True)}" if mark.label else ""
             parts.append(
                 f"<span class=mono>{escape(self.state.name_of(current))}</span><span class=muted>{escape(label)}</span>"
             )
@@ -136,6 +136,8 @@ class KeyTable:
             f"<tr><td><kbd>{escape(shown)}</kbd></td><td>{escape(meaning)}</td></tr>" for _, shown, meaning in KEYS
         )
         named = ", ".join(f"<kbd>{k}</kbd> {escape(name)}" for k, name in enumerate(own[:9], 1))
+        for key, label in grade_keys(state.shared.grades).items():
+            named += f"{', ' if named else ''}<kbd>{key}</kbd> {escape(state.called(label, meaning=True))}"
         mouse = (
             "A click selects, a double click opens the inspector, shift-click selects up to there, Ctrl-click adds "
             "one or takes it out. While <i>mark by click</i> is on, a click labels, and one on your own mark clears it."

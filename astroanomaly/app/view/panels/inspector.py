@@ -33,7 +33,6 @@ from astroanomaly.app.view.panels.similar import Similar
 from astroanomaly.app.view.panels.spectrum import SpectrumPlot
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, pan_tools, plain_figure
 from astroanomaly.errors import AstroAnomalyError
-from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import sexagesimal
 from astroanomaly.session.outputs.links import links
 
@@ -343,8 +342,9 @@ class Inspector:
         score = state.page.score(object_id)
         lines = [f"<b class=mono style='font-size:14px;overflow-wrap:anywhere'>{escape(state.name_of(object_id))}</b>"]
         if mark.label:
-            marked = mark_style(mark.label, state.shared.classes)
-            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {escape(mark.label)}</span>")
+            marked = state.style(mark.label)
+            label = escape(state.called(mark.label, meaning=True))
+            lines.append(f"<span style='color:{marked.colour}'>{marked.letter} {label}</span>")
         if hidden:
             lines.append("<span class=muted>shown blind: scores, catalogue and earlier verdicts are hidden</span>")
         elif np.isfinite(score):

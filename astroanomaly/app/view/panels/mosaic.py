@@ -11,7 +11,6 @@ from bokeh.models import ColumnDataSource, Range1d
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, plain_figure
 from astroanomaly.errors import AstroAnomalyError
-from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.painting import Painter, arrange_in_grid
 
 __all__ = ["Mosaic"]
@@ -36,7 +35,7 @@ class Mosaic:
         self.layout = 0
         self._drawn: Any = None
         self.image = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}, name="page_image")
-        self.cells = ColumnDataSource(_cells([], [], [], [], 1, 1, 1.0), name="cells")
+        self.cells = ColumnDataSource(_cells([], [], [], [], [], 1, 1, 1.0), name="cells")
         self.cursor = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []}, name="cursor")
         self.chosen = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": []})
         self.painter: Painter | None = None
@@ -77,6 +76,10 @@ class Mosaic:
         figure.text(
             source=self.cells, x="text_x", y="text_y", text="caption", text_font_size="10px", text_color="#ffffff",
             background_fill_color=DARK, background_fill_alpha=0.55, padding=2, text_baseline="bottom"
+        )  # fmt: skip
+        figure.text(
+            source=self.cells, x="mark_x", y="mark_y", text="grade", text_font_size="grade_size",
+            text_color="grade_colour", text_font_style="bold", text_align="center", text_baseline="middle"
         )  # fmt: skip
         figure.quad(source=self.cursor, **sides, fill_color=None, line_color=DARK, line_width=9)
         figure.quad(source=self.cursor, **sides, fill_color=None, line_color="#ffffff", line_width=5)
@@ -168,13 +171,15 @@ class Mosaic:
         state = self.state
         ids = state.page.ids
         marks = [state.mark(object_id) for object_id in ids]
-        styles = [mark_style(mark.label, state.shared.classes) if mark.label else None for mark in marks]
+        styles = [state.style(mark.label) if mark.label else None for mark in marks]
         scores = [float("nan") if state.is_hidden(object_id) else state.page.score(object_id) for object_id in ids]
         captions = [
             state.tally(object_id) or (f"{score:+.2f}" if np.isfinite(score) else "")
             for object_id, score in zip(ids, scores, strict=True)
         ]
-        self.cells.data = _cells(marks, styles, captions, ids, state.columns, state.rows, state.zoom)
+        known = state.shared.grades
+        grades = ["" if known is None else known.name_of(mark.label) for mark in marks]
+        self.cells.data = _cells(marks, styles, captions, grades, ids, state.columns, state.rows, state.zoom)
 
     def _point(self) -> None:
         state = self.state
@@ -203,7 +208,7 @@ def _boxes(cells: list[int], columns: int, rows: int, inset: float) -> dict[str,
 
 
 def _cells(
-    marks: Any, styles: Any, captions: Any, ids: Any, columns: int, rows: int, zoom: float
+    marks: Any, styles: Any, captions: Any, grades: Any, ids: Any, columns: int, rows: int, zoom: float
 ) -> dict[str, list[Any]]:
     """Columns of the source of cells: one row per cutout."""
     data: dict[str, list[Any]] = dict(_boxes(list(range(len(ids))), columns, rows, _INSET_CELLS))
@@ -226,6 +231,9 @@ def _cells(
         1 if mark.own and not (style and style.marker in ("dash", "x")) else 3
         for mark, style in zip(marks, styles, strict=True)
     ]
+    data["grade"] = list(grades)
+    data["grade_size"] = [f"{13 * zoom:.0f}px"] * len(ids)
+    data["grade_colour"] = [DARK if mark.own else "#ffffff" for mark in marks]
     data["flag"] = [14 * zoom if mark.flagged else 0 for mark in marks]
     data["mark_x"] = [x + 0.12 for x in data["left"]]
     data["flag_x"] = [x - 0.12 for x in data["right"]]

@@ -8,10 +8,10 @@ from typing import Any
 from bokeh.models import Button, Div, InlineStyleSheet, Row
 
 from astroanomaly.app.review.filters import Filters
+from astroanomaly.app.review.grades import offered_classes
 from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.review.page_status import page_name, progress, showing
 from astroanomaly.app.view.keys import key_of_class
-from astroanomaly.imaging.class_marks import mark_style
 
 __all__ = ["PageBar"]
 
@@ -41,7 +41,7 @@ class PageBar:
         self.back = self._button("", "previous page", lambda: state.move(-1) if state.inspecting else state.turn(-1))
         self.on = self._button("", "next page", lambda: state.move(1) if state.inspecting else state.turn(1))
         self.number = Div(disable_math=True, name="page_number", styles={"text-align": "center", "min-width": "46px"})
-        self.classes = [self._class_button(word) for word in state.shared.classes]
+        self.classes = [self._class_button(word) for word in offered_classes(state.shared)]
         self.inspect = self._button("", "open or close the inspector on the object under the cursor", state.inspect)
         others = [
             self._button("s skip", "seen, no verdict", state.skip),
@@ -66,11 +66,13 @@ class PageBar:
 
     def _class_button(self, word: str) -> Button:
         state = self.state
-        style = mark_style(word, state.shared.classes)
-        key = key_of_class(word, state.shared.classes)
+        style = state.style(word)
+        key = key_of_class(word, state.shared.classes, state.shared.grades)
+        name, whole = (state.called(word, meaning=told) for told in (False, True))
+        words = [style.letter, *([key] if key and key != name.lower() else []), name]
         button = self._button(
-            f"{style.letter} {key} {word}" if key else f"{style.letter} {word}",
-            f"label as {word}: key {key}" if key else f"label as {word}",
+            " ".join(words),
+            f"label as {whole}: key {key}" if key else f"label as {whole}",
             lambda: state.verdict(word),
         )
         rule = f".bk-btn {{ border-bottom: 3px solid {style.colour}; }}"
@@ -97,7 +99,8 @@ class PageBar:
             )
             self.banner.visible = self.stop.visible = bool(state.click_marks)
             if state.click_marks:
-                self.banner.text = f"marking: a click labels as <b>{escape(state.click_marks)}</b>, a second one clears"
+                label = escape(state.called(state.click_marks))
+                self.banner.text = f"marking: a click labels as <b>{label}</b>, a second one clears"
         if dirty & {"page", "view", "options", "scores"}:
             self._stale = True
             self.settle()

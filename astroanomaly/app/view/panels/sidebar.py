@@ -8,13 +8,13 @@ from typing import Any
 from bokeh.models import Button, Column, Div, NumericInput, Row, Select, Switch, TextInput, Widget
 
 from astroanomaly.app.review.filters import EVERYTHING, LABELLED, NOT_MINE, SPECIAL, UNLABELLED, Filters
+from astroanomaly.app.review.grades import grade_filters, offered_classes
 from astroanomaly.app.review.known_objects import STATES
 from astroanomaly.app.review.page_state import PAGE_SIZES, ViewState
 from astroanomaly.app.review.page_status import label_counts
 from astroanomaly.app.review.paging import ASSIGNED, COLUMN_ORDERINGS, ORDERINGS
 from astroanomaly.app.review.shared_state import COLD, LATEST, PROBE
 from astroanomaly.app.view.keys import key_of_class
-from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import NOMINAL
 
@@ -36,7 +36,10 @@ class Sidebar:
         self.state = state
         self._syncing = False
         classes = list(state.shared.classes)
-        kinds = [UNLABELLED, NOT_MINE, EVERYTHING, LABELLED, *classes, DISPUTED, *SPECIAL]
+        named = [(word, state.called(word)) for word in classes]
+        kinds = [UNLABELLED, NOT_MINE, EVERYTHING, LABELLED, *named, *grade_filters(state.shared), DISPUTED, *SPECIAL]
+        given = [word for word in offered_classes(state.shared) if word != NOMINAL]
+        marks = [(word, state.called(word)) for word in (*given, NOMINAL)]
         self.mode = Select(title="show", options=[_MODES[0]], width=_WIDTH_PX)
         columns = list(state.shared.number_columns.names)
         offered = [(k, v[0]) for k, v in ORDERINGS.items() if columns or k not in COLUMN_ORDERINGS]
@@ -51,7 +54,7 @@ class Sidebar:
         self.expression = TextInput(title="catalogue columns", placeholder="mag < 22 and size > 3", width=_WIDTH_PX)
         self.known = Select(title="in catalogues", options=[("", "known or not"), *STATES], width=_WIDTH_PX)
         self.page_size = Select(title="objects per page", options=[str(n) for n in PAGE_SIZES], width=_HALF_WIDTH_PX)
-        self.click = Select(title="marking labels as", options=[*classes[1:], NOMINAL], width=_HALF_WIDTH_PX - 14)
+        self.click = Select(title="marking labels as", options=marks, width=_HALF_WIDTH_PX - 14)
         self.marking = Switch(active=False, name="mark_by_click")
         self.advance = Switch(active=True)
         self.row_by_row = Switch(active=True)
@@ -151,7 +154,7 @@ class Sidebar:
                 self.column.value = state.column
                 self.page_size.value = str(state.page_size)
                 self.repeats.value = round(state.repeat_share * 100, 1)
-                self.click.value = state.click_marks or self.click.value or str(self.click.options[0])
+                self.click.value = state.click_marks or self.click.value or self.click.options[0][0]
                 self.marking.active = bool(state.click_marks)
                 self.advance.active = state.auto_advance
                 self.row_by_row.active = state.row_by_row
@@ -206,15 +209,18 @@ class Sidebar:
         shared = self.state.shared
         counts = label_counts(self.state)
         rows, short = [], True
-        for word in [*shared.classes, DISPUTED, "skipped", "flagged"]:
-            if word in shared.classes or word in counts:
-                style = mark_style(word, shared.classes)
-                key, count = key_of_class(word, shared.classes), counts.get(word, 0)
-                short &= len(word) <= _SHORT_NAME and count < _SHORT_COUNT
+        offered = offered_classes(shared)
+        for word in [*dict.fromkeys([*offered, *shared.classes]), DISPUTED, "skipped", "flagged"]:
+            if word in offered or word in counts:
+                style = self.state.style(word)
+                key, count = key_of_class(word, shared.classes, shared.grades), counts.get(word, 0)
+                name = self.state.called(word, meaning=True)
+                shown = f"<kbd>{key}</kbd> " if key and key != self.state.called(word).lower() else ""
+                short &= len(name) <= _SHORT_NAME and count < _SHORT_COUNT
                 rows.append(
                     f"<td style='color:{style.colour}'>{style.letter}</td>"
-                    f"<td class=name title='{escape(word, quote=True)}'>"
-                    f"{f'<kbd>{key}</kbd> ' if key else ''}{escape(word)}</td><td class=number>{count:,}</td>"
+                    f"<td class=name title='{escape(name, quote=True)}'>{shown}{escape(name)}</td>"
+                    f"<td class=number>{count:,}</td>"
                 )
         side_by_side = 2 if short else 1
         lines = [f"<tr>{''.join(rows[k : k + side_by_side])}</tr>" for k in range(0, len(rows), side_by_side)]
