@@ -59,20 +59,23 @@ def galaxies_in_flux(rng, scale):
     return np.float32(made)[:, None]
 
 
-def radio_in_flux(rng, scale):
-    """Straight doubles, and bent ones: peaks of 5 to 500 times the noise, which has the scale of the beam."""
+def radio_in_flux(rng, scale, *, diffuse=False):
+    """Straight doubles; bent ones or (``diffuse``) faint emission around them: peaks of 5 to 500 times the noise."""
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     made = []
     for kind in kinds(OBJECTS):
         angle, image = rng.uniform(0, 2 * np.pi), np.zeros((SIZE, SIZE))
         u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-        bend = (rng.uniform(0.1, 0.6) if kind == "anomaly" else rng.normal(0, 0.05)) / scale
+        bend = (rng.uniform(0.1, 0.6) if kind == "anomaly" and not diffuse else rng.normal(0, 0.05)) / scale
         apart, width = rng.uniform(0.4, 1) * scale, 0.18 * scale + 1.5
         ridge = np.exp(-((v - bend * u**2) ** 2) / 2 / width**2)
         for side in (-1, 1):
             image += rng.uniform(0.4, 1) * ridge * np.exp(-((u - side * apart) ** 2) / width**2 / 4)
         image += 0.4 * ridge * np.exp(-(np.abs(u / scale) ** 4))
         image *= 10 ** rng.uniform(0.7, 2.7) / image.max()
+        if kind == "anomaly" and diffuse:
+            dy, dx = y - rng.normal(0, 8), x - rng.normal(0, 8)
+            image += rng.uniform(0.5, 3) * np.exp(-(dy**2 + (dx / rng.uniform(1, 1.6)) ** 2) / 2 / 24**2)
         noise = gaussian_filter(rng.normal(0, 1, image.shape), 1.7)
         made.append(image + noise / noise.std())
     return np.float32(made)[:, None]
@@ -85,6 +88,7 @@ def write_sets(folder):
         "galaxies of 16 px": lambda: galaxies_in_flux(np.random.default_rng(1), 16),
         "radio sources of 9 px": lambda: radio_in_flux(np.random.default_rng(2), 9),
         "radio sources of 30 px": lambda: radio_in_flux(np.random.default_rng(3), 30),
+        "diffuse emission": lambda: radio_in_flux(np.random.default_rng(4), 9, diffuse=True),
     }
     for name, make in flux.items():
         place = folder / name
@@ -131,8 +135,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--set", dest="only", help="one of the sets")
     arguments = parser.parse_args()
     for name in write_sets(arguments.folder):
+        if arguments.only not in (None, name):
+            continue
         variants = BANDS.get(name, {}) if name == "galaxies" else STRETCHES | BANDS.get(name, {})
         base = None
         for variant, settings in variants.items():
