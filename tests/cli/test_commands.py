@@ -362,7 +362,7 @@ def test_what_a_paper_needs_is_written(trained, tmp_path):
     assert "<article" in (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "2 objects written to t.tex" in run("export", search, "--top", "2", "--out", "t.tex", cwd=tmp_path)
     run("export", search, "--top", "2", "--out", "m.tex", "--overwrite", "--journal", "mnras", cwd=tmp_path)
-    assert r"\begin{table}" in (tmp_path / "m.tex").read_text(encoding="ascii")
+    assert r"\begin{table*}" in (tmp_path / "m.tex").read_text(encoding="ascii")
     assert "goes with a table for a paper" in run(
         "export", search, "--out", "t.csv", "--acronym", "AA", check=2, cwd=tmp_path
     )

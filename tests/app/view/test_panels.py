@@ -87,7 +87,7 @@ def test_one_image_for_a_whole_page(page):
     side = page.shared.cache.layout.width
     assert image(page).shape == (page.state.rows * side, page.state.columns * side)
     assert image(page).dtype == np.uint32
-    assert len(page.mosaic.root.renderers) == 11  # glyphs, however many cutouts
+    assert len(page.mosaic.root.renderers) == 12  # glyphs, however many cutouts
 
 
 def test_every_control_of_the_stretch_changes_the_picture(page):
@@ -563,14 +563,14 @@ def test_every_view_can_be_shown(page):
 
 def test_who_waits_for_the_features_gets_their_map(page, monkeypatch):
     asked = []
-    monkeypatch.setattr(page.learner, "map_features", asked.append)
+    monkeypatch.setattr(page.learner, "map_features", lambda *which: asked.append(which))
     page.header.views.active = page.header.views.labels.index("maps")
     page.learner.computed = len(page.shared.cache) - 1
     page._tick()
     assert asked == []
     page.learner.computed = len(page.shared.cache)
     page._tick()
-    assert asked == ["neighbours"]
+    assert asked == [("neighbours", "image")]
 
 
 def test_a_lasso_on_a_map_shows_its_objects(page):
