@@ -143,6 +143,7 @@ def test_the_page_with_grades(chromium, sky, tmp_path, new_session, keep):
         cells = "Bokeh.documents[0].get_model_by_name('cells').data"
         letters = itertools.cycle("abc")
         for number in range(12):
+            page.wait_for_function(f"{cells}.object_id[{number}]")  # the next row comes when one has its verdicts
             name = page.evaluate(f"{cells}.object_id[{number}]")
             page.keyboard.press(next(letters) if truth[name] != "nominal" else "x")
             page.wait_for_function(f"{cells}.grade[{number}] != ''")
