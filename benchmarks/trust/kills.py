@@ -49,7 +49,7 @@ _RED = "CDS/P/red"
 _SCORE_DIGITS = 3
 _PAGES = 2
 # of a server beside the session; an empty journal, which a killed writer leaves, stays until the next write
-_OF_A_SERVER = {"app.json", "app-token", ".lock", "labels.sqlite-journal"}
+_OF_A_SERVER = {"app.json", "app-token", ".lock", "labels.sqlite-journal", "showings/xTx-x.jsonl"}
 _MAX_START_S = 120.0  # until the pages of a server are open
 
 
