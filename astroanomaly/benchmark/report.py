@@ -194,7 +194,7 @@ def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str])
     yield from ("## Anomalies found", "")
     yield (
         "Among the verdicts given after the start, with the 95 % interval of the mean over the seeds (Student's t), "
-        "and as a multiple of what verdicts on objects drawn at random would find."
+        "the least of all seeds, and as a multiple of what verdicts on objects drawn at random would find."
     )
     yield ""
     rows = []
@@ -214,8 +214,9 @@ def _found(results: Sequence[Row], rankers: Sequence[str], names: Sequence[str])
                     for each in (found, times)
                 ]
                 one, other = map(Interval.of, parts)
-                rows.append((ranker, name, str(one.count), str(depth), between(one, 1), between(other, 2)))
-    yield from _table(("ranker", "class", "seeds", "verdicts", "found", "times chance"), rows)
+                least = f"{min(parts[0]):g}" if parts[0] else ""
+                rows.append((ranker, name, str(one.count), str(depth), between(one, 1), least, between(other, 2)))
+    yield from _table(("ranker", "class", "seeds", "verdicts", "found", "least", "times chance"), rows)
 
 
 def _rounds(results: Sequence[Row], rankers: Sequence[str], step: int) -> Iterator[tuple[str, ...]]:

@@ -49,7 +49,7 @@ class BenchmarkResult:
     results
         One mapping per ranker, class, seed and round.
     columns, rows
-        The table of means and scatters over the seeds, last round.
+        The table of means and scatters over the seeds, last round; of the anomalies found, also the least of all seeds.
     files
         What was written.
     """
@@ -222,7 +222,11 @@ def _finish(
     for name in _class_names(cases):
         for ranker in rankers:
             chosen = [row for row in ends if (row["ranker"], row["class"]) == (ranker, name)]
-            both = {key: scatter([row.get(key, math.nan) for row in chosen]) for key in (*SHOWN, "found", *early)}
+            values = {key: [row.get(key, math.nan) for row in chosen] for key in (*SHOWN, "found", *early)}
+            both = {key: scatter(each) for key, each in values.items()}
+            least = {
+                key: min((one for one in each if math.isfinite(one)), default=math.nan) for key, each in values.items()
+            }
             summary.append(
                 {
                     "ranker": ranker,
@@ -231,9 +235,13 @@ def _finish(
                     "round": ends[0]["round"],
                     "mean": {key: _plain(mean) for key, (mean, _) in both.items()},
                     "scatter": {key: _plain(spread) for key, (_, spread) in both.items()},
+                    "least": {key: _plain(each) for key, each in least.items()},
                 }
             )
-            cells = (f"{both[k][0]:.3f} +- {both[k][1]:.3f}" for k in shown)
+            cells = (
+                f"{both[k][0]:.3f} +- {both[k][1]:.3f}" + (f", least {least[k]:g}" if k.startswith("found") else "")
+                for k in shown
+            )
             rows.append((ranker, name, str(len(chosen)), *cells))
     write_json(out / "summary.json", {"results": summary})
     if draw:
