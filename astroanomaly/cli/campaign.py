@@ -8,12 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from astroanomaly.cli.common import add_command, choice_flags, chosen, count, many, read_ids, say_unfinished
+from astroanomaly.cli.common import (
+    add_command,
+    choice_flags,
+    chosen,
+    count,
+    escape_flag,
+    many,
+    read_ids,
+    say_unfinished,
+)
 from astroanomaly.cli.label_flags import add_grades_flag, given_grades, meanings
 from astroanomaly.cli.progress import shown
 from astroanomaly.cli.terminal import say, show_table
 from astroanomaly.errors import SessionError
 from astroanomaly.labels.agreement import WEIGHTS
+from astroanomaly.tables.csv_rows import check_escape
 from astroanomaly.tables.write import SUFFIXES, check_target, write_catalog
 
 __all__ = ["add"]
@@ -186,8 +196,12 @@ def _showings(arguments: argparse.Namespace) -> None:
     from astroanomaly.session.session import Session
 
     check_target(arguments.out, _TABLES, overwrite=arguments.overwrite)
+    check_escape(arguments.out, arguments.escape_formulas)
     table = Session.open(arguments.session).showings()
-    write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="showings")
+    write_catalog(
+        table, arguments.out, overwrite=arguments.overwrite, escape_formulas=arguments.escape_formulas,
+        contents="showings",
+    )  # fmt: skip
     people = len(set(map(str, table["annotator"])))
     say(f"{many(len(table), 'object')} shown to {many(people, 'person', 'people')}, in {arguments.out}")
     say("it says who was at the page when, and what everybody said: think before you pass it on")
@@ -254,6 +268,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
     if arguments.out is not None:
         check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
+        check_escape(arguments.out, arguments.escape_formulas)
     session = Session.open(arguments.session)
     report = session.import_classifications(
         arguments.file, retire=arguments.retire, agree=arguments.agree, least=arguments.least, task=arguments.task,
@@ -262,11 +277,16 @@ def _import(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     say(str(report))
     say(f"{many(report.added, 'label')} added under the name {arguments.annotator}")
+    if report.cleared:
+        say(f"{many(report.cleared, 'earlier label')} taken back: no agreement, or not retired by this rule")
     if report.skipped:
         say(f"{many(report.skipped, 'subject')} that match no object were left out")
     if arguments.out is not None:
         table = votes_table(session, report.votes)
-        write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="votes")
+        write_catalog(
+            table, arguments.out, overwrite=arguments.overwrite, escape_formulas=arguments.escape_formulas,
+            contents="votes",
+        )  # fmt: skip
         say(f"votes on {many(len(table), 'object')} written to {arguments.out}")
 
 
@@ -275,3 +295,4 @@ def _add_table_flags(parser: argparse.ArgumentParser, *, required: bool) -> None
     suffixes = " ".join(_TABLES if required else SUFFIXES)
     parser.add_argument("--out", type=Path, required=required, metavar="FILE", help=f"{what}: {suffixes}")
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    escape_flag(parser)

@@ -12,6 +12,7 @@ from astroanomaly.parallel.cores import available_cores
 from astroanomaly.sky import read_angle
 
 if TYPE_CHECKING:
+    from astroanomaly.records import Labelled
     from astroanomaly.session.folder import SessionFolder
 
 __all__ = [
@@ -195,10 +196,16 @@ def say_unfinished(session: SessionFolder) -> None:
             session.labels.labelled(until=last.last_event, draws=last.audit_draws),
             session.labels.labelled(),
         )
-        newer = len(set(zip(given.ids, given.classes, strict=True)) - set(zip(learnt.ids, learnt.classes, strict=True)))
+        newer = len(_said(given) - _said(learnt))
         if newer:
             say(f"{many(newer, 'label')} newer than round {last.number}, whose scores these are: `astroanomaly train "
                 f"{session.path}` learns from them")  # fmt: skip
+
+
+def _said(labelled: Labelled) -> set[tuple[str, str, int]]:
+    """Return id, label class and rank of the grade of each object."""
+    ranks = labelled.ranks or (0,) * len(labelled)
+    return set(zip(labelled.ids, labelled.classes, ranks, strict=True))
 
 
 def say_missing_caches(session: SessionFolder) -> None:

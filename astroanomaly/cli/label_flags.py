@@ -94,7 +94,8 @@ def meanings(entries: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for part in (part for entry in entries for part in _parts(entry)):
-        word, equals, label = part.partition("=")
+        picture = part.lstrip().startswith("![")  # in Markdown, where a width as in =60x may follow the address
+        word, equals, label = part.rpartition("=") if picture else part.partition("=")
         if not equals or not word.strip():
             raise ConfigError(f"--map {part!r}: expected WORD=LABEL, as in Yes=anomaly, or WORD= for no label")
         found[word.strip()] = label.strip()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from astroanomaly.labels.grades import Grades
+from astroanomaly.records import ANOMALY
 
 __all__ = [
     "AUDIT",
@@ -226,11 +227,20 @@ class Consensus:
 def agreed(votes: Mapping[str, str], grades: Grades | None = None) -> str:
     """Label class that annotators agree on, ``disputed`` where there is none, empty without votes.
 
-    Where every vote is a grade it is the median grade, see `Grades.median`; else what most of them chose.
+    Where every vote is a grade it is the median grade, see `Grades.median`; else what most of them chose. ``anomaly``
+    beside grades says that the object is a candidate, and not which grade it has: such votes count as the median of
+    the grades other than the last, if there are any.
     """
-    if grades is None or not votes or not set(votes.values()) <= set(grades.labels):
+    given = list(votes.values())
+    if grades is None or not given or not set(given) <= {*grades.labels, ANOMALY}:
         return majority(votes)
-    return grades.median(list(votes.values())) or DISPUTED
+    candidate = [label for label in given if label in grades.names[:-1]]
+    if ANOMALY in given:
+        if not candidate:
+            return majority(votes)
+        middle = grades.median(candidate) or DISPUTED
+        given = [middle if label == ANOMALY else label for label in given]
+    return grades.median(given) or DISPUTED
 
 
 def majority(votes: Mapping[str, str]) -> str:

@@ -63,11 +63,11 @@ def to_utc(time: str) -> str:
     """Bring a time to the form in which it is stored."""
     try:
         moment = datetime.datetime.fromisoformat(time.strip())
-    except (ValueError, AttributeError):
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds")
+    except (ValueError, AttributeError, OverflowError):  # the last for years before 1 or after 9999 in UTC
         raise LabelError(f"{time!r} is no time: expected ISO 8601 as in {utc_now()}") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds")
 
 
 def utc_now() -> str:

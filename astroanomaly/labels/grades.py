@@ -14,6 +14,7 @@ __all__ = ["OR_BETTER", "Grades"]
 OR_BETTER = " or better"  # after a grade: it, and those before it
 _FEWEST, _MOST = 3, 10  # grades, the last of which is nominal
 _LONGEST_NAME, _LONGEST_MEANING = 8, 80  # letters
+_KEYS = frozenset("sfurio?")  # of the app, with another meaning
 _SEPARATORS = "=,;:"  # which tables and the command line put between grades
 
 
@@ -55,8 +56,8 @@ class Grades:
                 "no candidate, as in A, B, C, X"
             )
         known: set[str] = set()
-        for name, meaning in pairs:
-            _check(name, meaning)
+        for number, (name, meaning) in enumerate(pairs, 1):
+            _check(name, meaning, last=number == len(pairs))
             if name.lower() in known:
                 raise ConfigError(f"the grade {name!r} is there twice; letters differ by more than their case")
             known.add(name.lower())
@@ -153,7 +154,7 @@ class Grades:
         return sum(points) / len(points) if points else float("nan")
 
 
-def _check(name: Any, meaning: Any) -> None:
+def _check(name: Any, meaning: Any, *, last: bool) -> None:
     if not isinstance(name, str) or not isinstance(meaning, str):
         raise ConfigError(f"grade {name!r}: {meaning!r}: expected a name and what it means, both as text")
     if not name or name != name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
@@ -162,5 +163,11 @@ def _check(name: Any, meaning: Any) -> None:
         raise ConfigError(f"{name!r} cannot name a grade: it holds one of {' '.join(_SEPARATORS)}")
     if name.lower() in (NOMINAL, ANOMALY):
         raise ConfigError(f"{name!r} cannot name a grade: it is a label class of every session")
+    if name.lower() in _KEYS or (name.lower() == "n" and not last):
+        raise ConfigError(
+            f"{name!r} cannot name a grade: the key {name.lower()} of the app "
+            + ("is nominal, which only the last grade is" if name.lower() == "n" else "does something else")
+            + ". Choose another letter, or a longer name"
+        )
     if not meaning.isprintable() or len(meaning) > _LONGEST_MEANING:
         raise ConfigError(f"the meaning of grade {name}: expected at most {_LONGEST_MEANING} printable letters")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from astroanomaly.errors import ConfigError, LabelError, UnreadableError
 from astroanomaly.files import parse_json
+from astroanomaly.labels.event_values import to_utc
 from astroanomaly.labels.foreign import subject_name
 
 __all__ = ["Answer", "RetirementRule", "SubjectVotes", "count_votes", "read_answers"]
@@ -145,7 +145,7 @@ def read_answers(path: Path, *, task: str = "", workflow: str = "") -> list[Answ
     path
         The CSV that Zooniverse exports: ``annotations`` and ``subject_data`` are JSON.
     task
-        The question, as in ``T0``; empty: the first task, which must be the same in all rows.
+        The question, as in ``T0``; empty: the only one that was answered in words.
     workflow
         Number of the workflow; empty: the file has one only.
 
@@ -172,8 +172,8 @@ def read_answers(path: Path, *, task: str = "", workflow: str = "") -> list[Answ
             continue
         given = parse_json(row["annotations"], f"{where}: annotations", kind=list, error=LabelError, remedy=_REMEDY)
         said = list(_questions(given))
-        if said and not task:
-            tasks.setdefault(said[0][0], said[0][1])
+        for name, label, _ in () if task else said:
+            tasks.setdefault(name, label)
         text = next((answer for name, _, answer in said if name == task or not task), None)
         if text is None:
             continue
@@ -229,22 +229,27 @@ def count_votes(
     LabelError
         If it is not said what an answer means, or what is said is no label class.
     """
-    meant = {}
+    meant: dict[str, str] = {}
     for word, label in words.items():
         if label and label.lower() not in known:
             raise LabelError(f"{word!r} is said to mean {label!r}, which is no label class")
-        meant[_plain(word)] = known[label.lower()] if label else ""
+        told = known[label.lower()] if label else ""
+        if meant.setdefault(_plain(word), told) != told:
+            raise LabelError(
+                f"the answer {_short(word)} is said to mean {told or 'no label'!r} and "
+                f"{meant[_plain(word)] or 'no label'!r}: case, blanks and pictures beside words make no difference"
+            )
     unknown: Counter[str] = Counter()
     said: dict[str, dict[str, tuple[str, str]]] = {}
     for answer in answers:
         if answer.name not in objects:
             continue
         text = _plain(answer.text)
-        told = meant.get(text, known.get(text))
-        if told is None:
+        says = meant.get(text, known.get(text))
+        if says is None:
             unknown[answer.text] += 1
             continue
-        said.setdefault(objects[answer.name], {}).setdefault(answer.volunteer, (told, answer.time))
+        said.setdefault(objects[answer.name], {}).setdefault(answer.volunteer, (says, answer.time))
     if unknown:
         listed = "; ".join(f"{_short(text)} ({number})" for text, number in unknown.most_common(_SHOWN))
         raise LabelError(
@@ -301,18 +306,16 @@ def _questions(answers: Sequence[Any], *, inside: bool = False) -> Iterator[tupl
 
 def _time(text: str, where: str) -> str:
     try:
-        moment = datetime.datetime.fromisoformat(text.strip().removesuffix("UTC").strip())
-    except ValueError:
+        return to_utc(text.strip().removesuffix("UTC"))
+    except LabelError:
         raise LabelError(
             f"{where}: created_at is {_short(text)}, expected a time as in 2026-01-31 12:00:00 UTC"
         ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-    return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds")
 
 
 def _plain(text: str) -> str:
-    """Return an answer without pictures, in lower case, with single blanks."""
-    return " ".join(_PICTURES.sub(" ", text).split()).lower()
+    """Return an answer without pictures, in lower case, with single blanks; one of pictures only as it is."""
+    return " ".join(_PICTURES.sub(" ", text).split()).lower() or text.strip()
 
 
 def _some(found: Mapping[str, Any]) -> str:

@@ -18,7 +18,6 @@ from astroanomaly.labels.consensus import ObjectConsensus
 from astroanomaly.labels.grades import Grades
 from astroanomaly.session.candidates import next_objects
 from astroanomaly.session.folder import SessionFolder
-from astroanomaly.session.home import check_grades
 from astroanomaly.session.label_table import known_positions
 from astroanomaly.tables.write import build_columns
 
@@ -178,12 +177,6 @@ def assign(
 def declare_grades(session: SessionFolder, given: Any) -> Grades:
     """Say which label classes of a session are grades; see `Session.declare_grades`."""
     grades = Grades.of(given)
-    check_grades(grades, session.classes)
-    if any(item.recipe.get("labels") for item in session.rounds):
-        raise SessionError(
-            f"rounds of {session.path} have learnt from these labels as classes, and could not be computed again: make "
-            "a session with `astroanomaly init --grades`, and take the labels of this one with --labels"
-        )
     session.put_grades(grades)
     return grades
 
@@ -241,7 +234,7 @@ def disagreements_table(session: SessionFolder) -> QTable:
         {name: np.array(values, dtype=str) if name in texts else values for name, values in columns.items()}
     )
     table["label"].info.description = "the decision: empty, to be filled in"
-    table["consensus"].info.description = "label by the majority of annotators"
+    table["consensus"].info.description = "label by the majority of annotators, or their median grade"
     table["verdicts"].info.description = "verdict of each annotator"
     return table
 

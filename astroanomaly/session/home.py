@@ -15,6 +15,8 @@ from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import CACHE_FILE
 from astroanomaly.errors import ConfigError, SessionError, StorageError
 from astroanomaly.files import atomic_path, locked, read_toml
+from astroanomaly.labels.class_names import WORDS
+from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.labels.grades import Grades
 from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.session.blocks import is_stored_block
@@ -96,7 +98,7 @@ def check_grades(grades: Grades, classes: Sequence[str]) -> None:
     Raises
     ------
     ConfigError
-        If one of them but the last is no class, or the last one is.
+        If one of them but the last is no class, or the last one is, or means something else in a table of labels.
     """
     missing = [name for name in grades.names[:-1] if name not in classes]
     if missing:
@@ -105,7 +107,13 @@ def check_grades(grades: Grades, classes: Sequence[str]) -> None:
             "be added later, since scores have a column for each: make a session with `astroanomaly init --grades` and "
             "take the labels of this one with --labels"
         )
-    if grades.names[-1].lower() in (name.lower() for name in classes):
+    last = grades.names[-1].lower()
+    if last == DISPUTED or WORDS.get(last, NOMINAL) != NOMINAL:
+        raise ConfigError(
+            f"the last grade, {grades.names[-1]!r}, says nominal, but the word means {WORDS.get(last, DISPUTED)} in a "
+            "table of labels: choose another, as in X"
+        )
+    if last in (name.lower() for name in classes):
         raise ConfigError(f"the last grade, {grades.names[-1]!r}, says nominal: it cannot be another label class too")
 
 
@@ -211,10 +219,25 @@ class SessionHome:
             yield list(read_session(self.path)["caches"])
 
     def put_grades(self, grades: Grades) -> None:
-        """Write down which of its label classes are grades."""
+        """Write down which of its label classes are grades.
+
+        Raises
+        ------
+        ConfigError
+            If they do not fit its label classes.
+        SessionError
+            If a round has learnt from labels.
+        """
         with self.changing():
             content = read_session(self.path)
             check_grades(grades, content["classes"])
+            learnt = next((item for item in self.rounds if item.recipe.get("labels")), None)
+            if learnt is not None:
+                raise SessionError(
+                    f"round {learnt.number} ({learnt.ranker}) of {self.path} has learnt from labels, and could not be "
+                    "computed again if grades were declared or changed: make a session with `astroanomaly init "
+                    "--grades`, and take the labels of this one with --labels"
+                )
             content["grades"] = grades.to_plain()
             self._content = content | {"version": version_of(content)}
             self._save()

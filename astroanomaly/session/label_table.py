@@ -32,7 +32,7 @@ def labels_table(session: SessionFolder) -> QTable:
     made["audit"] = np.array(columns["audit"], bool)
     table = build_columns(made)
     table["time"].info.description = "time of the last verdict (UTC)"
-    table["decided_by"].info.description = "who closed the case; empty where the majority of votes counts"
+    table["decided_by"].info.description = "who closed the case; empty where votes count"
     describe_grades(table, session)
     table["audit"].info.description = "whether the object is of the audit set"
     return table

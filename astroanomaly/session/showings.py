@@ -94,18 +94,25 @@ class ShowingLog:
             return
         text = "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in showings)
         try:
-            if self._file is None or self._file.stat().st_size > self._limits[0]:
-                self._begin_file()
-            with self._file.open("a", encoding="utf-8") as file:  # type: ignore[union-attr]
-                file.write(text)
+            try:
+                self._write(text)
+            except FileNotFoundError:  # somebody has removed the file or the folder, as they may
+                self._file = None
+                self._write(text)
         except OSError as error:
             self._broken = True
             _log.warning("what is shown to whom is not kept any more: %s", error)
 
+    def _write(self, text: str) -> None:
+        if self._file is None or self._file.stat().st_size > self._limits[0]:
+            self._begin_file()
+        with self._file.open("a", encoding="utf-8") as file:  # type: ignore[union-attr]
+            file.write(text)
+
     def _begin_file(self) -> None:
         self._folder.mkdir(exist_ok=True)
         files = _files(self._folder)
-        sizes = [file.stat().st_size for file in files]
+        sizes = [_size(file) for file in files]
         while files and sum(sizes) > self._limits[1] - self._limits[0]:
             files.pop(0).unlink(missing_ok=True)
             sizes.pop(0)
@@ -134,6 +141,8 @@ def read_showings(session: Path) -> list[Showing]:
             if size > _MAX_FILE_BYTES + 4 * _MAX_LINE_BYTES:
                 raise SessionError(f"{file} has {size} bytes, more than is ever written: move it away")
             content = file.read_bytes()
+        except FileNotFoundError:  # removed since
+            continue
         except OSError as error:
             raise UnreadableError(f"{file} cannot be read: {error.strerror or error}") from error
         for line in content.splitlines():
@@ -210,6 +219,14 @@ def _verdicts(session: SessionFolder, rows: Sequence[tuple[Showing, int, str]]) 
 def _files(folder: Path) -> list[Path]:
     """Return the files of a session's account, the oldest first."""
     return sorted(file for file in folder.glob(f"*{_SUFFIX}") if file.is_file()) if folder.is_dir() else []
+
+
+def _size(file: Path) -> int:
+    """Return the size of a file in bytes, 0 where it was removed since."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _parse(line: bytes) -> Showing | None:

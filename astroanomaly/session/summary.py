@@ -54,7 +54,7 @@ def summary(session: SessionFolder, merge_radius_arcsec: float = 1.0) -> QTable:
         }
     )
     for name, ucd, text in (
-        ("label", "meta.code.class", "label by the majority of annotators"),
+        ("label", "meta.code.class", "label by the majority of annotators, or their median grade"),
         ("known", "meta.code", f"{KNOWN}; {NOT_KNOWN}: no catalogue that was asked has it; {NOT_LOOKED_UP} in all"),
         ("known_in", "meta.dataset", "catalogue or service that knows the objects"),
         ("reference", "meta.bib", "reference there"),

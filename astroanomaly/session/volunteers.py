@@ -33,6 +33,8 @@ class VolunteerReport:
         Of each object that volunteers have classified.
     added
         Labels written; those that were there already are left out.
+    cleared
+        Earlier labels of this import that were taken back: the object is not retired, or there is no agreement.
     skipped
         Names in the file that match no object.
     rule
@@ -41,6 +43,7 @@ class VolunteerReport:
 
     votes: tuple[SubjectVotes, ...]
     added: int
+    cleared: int
     skipped: int
     rule: RetirementRule
 
@@ -74,16 +77,16 @@ def import_classifications(
     names = list(dict.fromkeys(answer.name for answer in answers))
     matched = {name: i for name, i in match_ids(names, session.objects.ids, skip=skip_unmatched).items() if i}
     votes = count_votes(answers, rule, matched, words or {}, session.labels.words)
-    before = session.labels.current()
     new: list[SubjectVotes] = []
     gone: list[str] = []
     more: dict[str, Any] = {"annotator": who, "round": len(session.rounds)}
     with session.labels.transaction():
-        for one in (one for one in votes if one.counted):
+        before = session.labels.current()
+        for one in votes:
             known = before.get(one.object_id)
             said = "" if known is None else known.votes.get(who, "")
             note = f"{who}: {one.words()}"
-            if known is None or note not in known.notes:  # before the verdicts, so that one undo takes back these
+            if one.counted and (known is None or note not in known.notes):  # first: one undo takes back the verdicts
                 session.labels.note([one.object_id], note, ordering=IMPORTED, **more)
             if one.label and one.label != said:
                 new.append(one)
@@ -96,7 +99,7 @@ def import_classifications(
                 [one.object_id for one in new], [one.label for one in new], time=[one.time for one in new],
                 ordering=IMPORTED, **more,
             )  # fmt: skip
-    return VolunteerReport(tuple(votes), len(new), len(names) - len(matched), rule)
+    return VolunteerReport(tuple(votes), len(new), len(gone), len(names) - len(matched), rule)
 
 
 def votes_table(session: SessionFolder, votes: tuple[SubjectVotes, ...]) -> QTable:

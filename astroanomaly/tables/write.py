@@ -56,7 +56,7 @@ _DESCRIBED = {  # UCD and description of the columns every catalogue has
         "stat.probability",
         "probability that the object is not nominal, calibrated on the audit set; none where it is labelled",
     ),
-    "label": ("meta.code.class", "label by a decision, else by the majority of annotators; empty without one"),
+    "label": ("meta.code.class", "label by a decision, else majority or median grade of annotators; empty without one"),
     "votes": ("meta.note", "verdicts by label class"),
     "note": ("meta.note", "notes of the annotators"),
     "n_merged": ("meta.number", "number of objects merged into this row"),

@@ -1,5 +1,7 @@
 """Ordered grades: what several people agree on, weighted kappa against scikit-learn, and what cannot be a grade."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
@@ -38,11 +40,49 @@ def test_the_median_grade_is_what_people_agree_on(votes, label):
     assert agreed(said(*map(GRADES.label_of, votes)), GRADES) == label
 
 
-def test_votes_of_which_one_is_no_grade_are_counted():
-    assert agreed(said("A", "B", ANOMALY, ANOMALY), GRADES) == ANOMALY
-    assert agreed(said("A", ANOMALY), GRADES) == DISPUTED
+def test_votes_of_which_one_is_of_another_class_are_counted():
+    assert agreed(said("A", "B", "ring", "ring"), GRADES) == "ring"
+    assert agreed(said("A", "ring"), GRADES) == DISPUTED
+    assert agreed(said("A", "B", "ring", ANOMALY), GRADES) == DISPUTED
     assert agreed(said("A", "B", "B"), None) == "B"
     assert agreed({}, GRADES) == ""
+
+
+@pytest.mark.parametrize(
+    ("votes", "label"),
+    [
+        (["A", "B", "C", ANOMALY], "B"),  # it makes no graded object disputed
+        (["A", ANOMALY], "A"),
+        (["A", "B", ANOMALY], "B"),
+        (["A", NOMINAL, ANOMALY], "A"),  # two of three see a candidate
+        (["A", NOMINAL, NOMINAL, ANOMALY], DISPUTED),
+        (["A", NOMINAL, NOMINAL, ANOMALY, ANOMALY], "A"),
+        (["C", NOMINAL, NOMINAL, NOMINAL, ANOMALY], NOMINAL),
+        ([NOMINAL, ANOMALY], DISPUTED),  # nobody has graded it as a candidate
+        ([NOMINAL, ANOMALY, ANOMALY], ANOMALY),
+        ([NOMINAL, NOMINAL, ANOMALY], NOMINAL),
+        ([ANOMALY, ANOMALY], ANOMALY),
+    ],
+)
+def test_an_anomaly_without_a_grade_is_a_candidate_and_has_no_say_in_its_grade(votes, label):
+    assert agreed(said(*votes), GRADES) == label
+
+
+def test_all_combinations_of_votes_with_an_anomaly_without_a_grade():
+    for count in range(1, 6):
+        for given in itertools.combinations_with_replacement((*LABELS, ANOMALY), count):
+            label, nominal = agreed(said(*given), GRADES), given.count(NOMINAL)
+            graded = [one for one in given if one in GRADES.names[:-1]]
+            if 2 * nominal > count:
+                assert label == NOMINAL
+            elif 2 * nominal == count:
+                assert label == DISPUTED
+            elif not graded:
+                assert label == ANOMALY
+            else:
+                assert LABELS.index(min(graded)) <= LABELS.index(label) <= LABELS.index(max(graded))
+                if not nominal:
+                    assert label == GRADES.median(graded)  # as if the others had said nothing
 
 
 def test_the_median_lies_between_the_best_and_the_worst_whatever_the_order():

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from astroanomaly.cli.label_flags import meanings
 from astroanomaly.errors import ConfigError, LabelError, UnreadableError
 from astroanomaly.labels.volunteers import Answer, RetirementRule, count_votes, read_answers
 
@@ -114,11 +115,33 @@ def test_answers_without_a_meaning_are_named_and_nothing_else_of_them(export):
     assert found["obj-1"].label == ""
 
 
+def test_answers_of_pictures_only_are_told_apart(export):
+    arc, ring = (f"![{name}](https://panoptes-uploads.zooniverse.org/{name}.png =60x)" for name in ("arc", "ring"))
+    path = export(row(1, "ann", 1, arc), row(2, "ben", 2, ring), row(3, "carl", 3, f"{arc} None"))
+    words = {arc: "anomaly", ring: "nominal", "none": ""}
+    found = votes(path, RetirementRule(count=1), words)
+    assert [found[f"obj-{k}"].label for k in (1, 2, 3)] == ["anomaly", "nominal", ""]
+    with pytest.raises(LabelError, match="not said what these answers mean"):
+        votes(path, RetirementRule(count=1), {arc: "anomaly", "none": ""})
+    assert meanings([f"{arc}=anomaly", f"{ring}=nominal", "none="]) == words
+    with pytest.raises(LabelError, match="is said to mean 'nominal' and 'anomaly'"):
+        votes(export(row(1, "ann", 1, "Yes")), RetirementRule(count=1), {"Yes": "anomaly", "yes ": "nominal"})
+    with pytest.raises(LabelError, match="is said to mean 'no label' and 'anomaly'"):
+        votes(export(row(1, "ann", 1, "Yes")), RetirementRule(count=1), {"Yes": "anomaly", f"{arc} yes": ""})
+    assert votes(export(row(1, "ann", 1, "Yes")), RetirementRule(count=1), {"Yes": "anomaly", "YES": "anomaly"})
+
+
 def test_task_and_workflow_have_to_be_named_where_there_are_several(export):
     path = export(row(1, "ann", 1, "Yes"), row(2, "ben", 1, "No", task="T3"))
     with pytest.raises(LabelError, match=r"several questions: name the task \('T0': 'Is there an arc"):
         read_answers(path)
     assert [one.text for one in read_answers(path, task="T3")] == ["No"]
+    both = [{"task": "T0", "task_label": QUESTION, "value": "Yes"}, {"task": "T3", "task_label": "What?", "value": "A"}]
+    rows = [row(k, f"user {k}", 1, "", annotations=both) for k in (1, 2)]  # every volunteer has answered both
+    with pytest.raises(LabelError, match=r"several questions: name the task \('T0': .*; 'T3': 'What\?'\)"):
+        read_answers(export(*rows))
+    assert [one.text for one in read_answers(export(*rows), task="T3")] == ["A", "A"]
+    path = export(row(1, "ann", 1, "Yes"), row(2, "ben", 1, "No", task="T3"))
     with pytest.raises(LabelError, match="no answer in words to the task 'T7'"):
         read_answers(path, task="T7")
     path = export(row(1, "ann", 1, "Yes"), row(2, "ben", 1, "No", workflow="11"))
@@ -138,6 +161,8 @@ def test_damaged_files_are_refused(export, tmp_path):
         ("subject_data", "{}", "subject_data has none of"),
         ("subject_data", '{"1": {"#Colour": "red"}}', "subject_data has none of"),
         ("created_at", "yesterday", "created_at is 'yesterday'"),
+        ("created_at", "0001-01-01 00:00:00+14:00", "created_at is '0001-01-01"),
+        ("created_at", "9999-12-31 23:59:59-14:00", "created_at is '9999-12-31"),
     ):
         with pytest.raises(LabelError, match=message):
             read_answers(export(good | {column: value}))

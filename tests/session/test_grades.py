@@ -7,6 +7,7 @@ import pytest
 from astropy.table import Table
 
 from astroanomaly import Session
+from astroanomaly.cli.common import say_unfinished
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.labels.grades import Grades
@@ -58,13 +59,19 @@ def test_a_table_may_call_them_by_their_letters(new_session, tmp_path):
     assert [current[i].label for i in ids[:4]] == ["A", NOMINAL, NOMINAL, ANOMALY]
 
 
-def test_rankers_learn_from_one_kind_of_anomaly_and_less_from_what_is_less_certain(graded):
+def test_rankers_learn_from_one_kind_of_anomaly_and_less_from_what_is_less_certain(graded, capsys):
     ids = list(graded.cache.ids)
     labelled = graded.labels.labelled()
     said = {i: (c, r) for i, c, r in zip(labelled.ids, labelled.classes, labelled.ranks, strict=True)}
     assert said == {ids[0]: (ANOMALY, 0), ids[1]: (ANOMALY, 2), ids[2]: (ANOMALY, 2), ids[3]: (NOMINAL, 0),
                     ids[5]: (ANOMALY, 2), ids[6]: (NOMINAL, 0)}  # fmt: skip
     report = graded.train("probe")
+    graded.label(ids[0], "C", annotator="ann")  # A, B, C: one step less certain
+    graded.label(ids[7], "A", annotator="ann")
+    say_unfinished(graded)
+    assert "2 labels newer than round 1" in capsys.readouterr().out
+    graded.labels.clear([ids[7]], annotator="ann")
+    graded.label(ids[0], "A", annotator="ann")
     assert report.round.recipe["labels"] == {ANOMALY: 4, NOMINAL: 2}
 
     def scores(ids_, classes, ranks=(), **options):
@@ -120,7 +127,7 @@ def test_classes_of_a_session_become_grades_unless_a_round_has_learnt_from_them(
     session.train("cold")
     session.declare_grades(GRADES)  # nothing was learnt from labels
     session.train("probe")
-    with pytest.raises(SessionError, match="init --grades"):
+    with pytest.raises(SessionError, match=r"round 2 \(probe\) of .* has learnt from labels.*init --grades"):
         session.declare_grades(["A", "B", "C", "X"])
 
 
@@ -129,5 +136,10 @@ def test_a_session_cannot_begin_with_what_are_no_grades(new_session, tmp_path):
         new_session("one", grades=["A", "X"])
     with pytest.raises(ConfigError, match="says nominal"):
         new_session("two", grades=["A", "B", "X"], classes=["X"])
+    for word in ("1", "True", "Disputed"):
+        with pytest.raises(ConfigError, match=r"means (anomaly|disputed) in a table"):
+            new_session(f"not {word}", grades=["A", "B", word])
+        assert not (tmp_path / f"not {word}").exists()
+    assert new_session("four", grades=["A", "B", "normal"]).labels.words["normal"] == NOMINAL
     assert not (tmp_path / "one").exists()
     assert not (tmp_path / "two").exists()

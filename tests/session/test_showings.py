@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import pytest
 from astropy.table import Table
@@ -14,6 +15,7 @@ from astroanomaly.cli import main
 from astroanomaly.errors import SessionError
 from astroanomaly.labels.event_values import utc_now
 from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.session import showings
 from astroanomaly.session.showings import SHOWINGS, Showing, ShowingLog, read_showings
 
 
@@ -88,6 +90,15 @@ def test_the_table_says_what_was_said_after_each_showing(new_session, open_page,
     assert [str(word) for word in rows["verdict"][len(ids) : len(ids) + 2]] == [NOMINAL, ""]  # on the second look
     assert all(str(row["time"]) <= str(row["verdict_time"]) for row in rows if row["verdict"])
     assert not any(rows["blind"])
+    command = ["campaign", "showings", str(session.path), "--escape-formulas", "--out"]
+    assert main([*command, str(tmp_path / "shown.vot")]) == 2
+    page.state.set_annotator("=1+1")  # a name that a spreadsheet would run
+    page.flush()
+    written(page)
+    assert main([*command, str(tmp_path / "shown.csv")]) == 0
+    text = (tmp_path / "shown.csv").read_text()
+    assert ",'=1+1," in text
+    assert ",=1+1," not in text
 
 
 def test_lists_are_noted_as_blind_and_nothing_at_all_if_so_asked(new_session, open_page):
@@ -103,6 +114,19 @@ def test_lists_are_noted_as_blind_and_nothing_at_all_if_so_asked(new_session, op
     assert not (other.path / SHOWINGS).exists()
 
 
+def test_objects_that_are_hidden_on_an_open_page_are_noted_as_blind(new_session, open_page):
+    session = new_session()
+    ids = list(session.cache.ids)
+    session.assign(["ann"], ids=ids[2:4])
+    page = open_page(session, "ann")
+    page.state.show(ids[:6], "chosen")
+    page.flush()
+    found = [one for one in written(page) if one.ordering == "chosen"]
+    assert [(one.first, one.ids, one.blind) for one in found] == [
+        (1, tuple(ids[:2]), False), (3, tuple(ids[2:4]), True), (5, tuple(ids[4:6]), False),
+    ]  # fmt: skip
+
+
 def test_the_account_is_bounded_and_the_oldest_goes_first(tmp_path):
     log = ShowingLog(tmp_path, max_file_bytes=2000, max_bytes=10_000)
     for number in range(300):
@@ -112,6 +136,24 @@ def test_the_account_is_bounded_and_the_oldest_goes_first(tmp_path):
     kept = [showing.page for showing in read_showings(tmp_path)]
     assert kept == list(range(kept[0], 300))
     assert 20 < len(kept) < 100
+
+
+def test_the_folder_and_its_files_may_be_removed_while_the_app_runs(tmp_path, monkeypatch):
+    log = ShowingLog(tmp_path, max_file_bytes=400, max_bytes=2000)
+    log.append([one(1)])
+    shutil.rmtree(tmp_path / SHOWINGS)
+    log.append([one(2)])
+    assert [showing.page for showing in read_showings(tmp_path)] == [2]
+    (file,) = (tmp_path / SHOWINGS).iterdir()
+    file.unlink()
+    log.append([one(3)])
+    assert [showing.page for showing in read_showings(tmp_path)] == [3]
+    gone = tmp_path / SHOWINGS / "0.jsonl"  # removed by another process after it was listed
+    there = showings._files
+    monkeypatch.setattr(showings, "_files", lambda folder: [gone, *there(folder)])
+    for number in range(4, 30):
+        log.append([one(number)])
+    assert read_showings(tmp_path)[-1].page == 29
 
 
 def test_several_processes_write_files_of_their_own(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from PIL import Image
 
 from astroanomaly.cli import main
 from astroanomaly.errors import ConfigError, LabelError, StorageError
-from astroanomaly.imaging.painting import grey_map, rgb_of
+from astroanomaly.imaging.compass import Compass
+from astroanomaly.imaging.painting import bin_factor, bin_pixels, grey_map, rgb_of
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import ANOMALY, NOMINAL
+from astroanomaly.session.outputs.subjects import _enlarged, _scale
 
 
 def manifest(folder):
@@ -93,6 +96,18 @@ def test_a_subject_set_has_what_the_uploader_takes_and_tells_nothing(new_session
     assert not (tmp_path / "more").exists()
 
 
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (513, 513), (513, 40), (700, 1300), (512, 512), (64, 2049)])
+@pytest.mark.parametrize("size", [64, 512, 700, 2048])
+def test_the_scale_of_a_picture_is_that_of_its_pixels_whatever_its_size(height, width, size):
+    cache = SimpleNamespace(layout=SimpleNamespace(height=height, width=width))
+    binned = bin_factor(height, width, size)
+    pixels = bin_pixels(np.zeros((1, 1, height, width), np.float32), size)[0, 0]
+    made = _enlarged(pixels, size)
+    assert max(made.shape) <= size
+    compass = Compass(0.2 * binned, (0.0, 1.0), (-1.0, 0.0))  # of the cutout as it was binned
+    assert _scale(compass, cache, size) * made.shape[1] == pytest.approx(0.2 * binned * (width // binned or 1))
+
+
 def test_what_volunteers_say_comes_back_as_one_vote(new_session, tmp_path, capsys):
     session = new_session()
     ids = list(session.cache.ids)[:5]
@@ -147,6 +162,13 @@ def test_what_volunteers_say_comes_back_as_one_vote(new_session, tmp_path, capsy
     classify(path, subjects, answers)
     assert main(command) == 0
     assert "zooniverse" not in session.labels.current()[order[1]].votes
+    assert "1 earlier label taken back" in capsys.readouterr().out
+    assert session.labels.current()[order[0]].votes["zooniverse"] == ANOMALY
+    strict = [*command[:4], "--retire", "6", *words]  # another rule, by which no object is retired
+    assert main(strict) == 0
+    current = session.labels.current()
+    assert not any("zooniverse" in one.votes for one in current.values())
+    assert current[order[0]].votes == {"expert": NOMINAL}
 
     other = [metadata | {"#object_id": "nobody"} for metadata in subjects]
     classify(path, other, answers)

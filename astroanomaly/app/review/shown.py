@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
@@ -57,10 +58,11 @@ class ShownObjects:
             new = choice.ids[max(0, known - first) :]
             start = first + len(choice.ids) - len(new)
             first += len(choice.ids)
-            if new:
+            for hidden, some in groupby(enumerate(new, start + 1), lambda item: state.is_hidden(item[1])):
+                cells, shown = zip(*some, strict=True)
                 found.append(
-                    Showing(now, state.annotator, PAGE, state.number + 1, start + 1, choice.ordering,
-                            choice.probability, choice.blind, new)
+                    Showing(now, state.annotator, PAGE, state.number + 1, cells[0], choice.ordering,
+                            choice.probability, hidden, shown)
                 )  # fmt: skip
         return self._seen(found)
 

@@ -8,14 +8,15 @@ from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.labels.grades import Grades
 from astroanomaly.records import ANOMALY, NOMINAL
 
-__all__ = ["KEYS", "grade_keys", "key_of_class", "press"]
+__all__ = ["KEYS", "grade_keys", "key_of_class", "press", "verdict_keys"]
 
+_NUMBERS = "123456789"
 KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), "← → ↑ ↓", "move the cursor"),
     (("a",), "a", "anomaly"),
     (("n",), "n", "nominal"),
-    (tuple("123456789"), "1 … 9", "the session's own classes, in their order"),
-    ((), "A B C X", "grades, where the session has some: the letter of each; a is then grade A"),
+    (tuple(_NUMBERS), "1 … 9", "the session's own classes, in their order"),
+    ((), "A B C X", "grades, where the session has some: the letter or digit of each, before any other meaning"),
     (("s",), "s", "skip: seen, no verdict"),
     (("f",), "f", "flag for a second look"),
     (("u", "Backspace"), "u or Backspace", "undo, without limit"),
@@ -30,24 +31,31 @@ KEYS = (  # keys as the browser calls them, how they are shown, what they do
     (("?",), "?", "show or hide the keys"),
 )
 _KEYS_OF_EVERY_VIEW = ("?", "Escape")  # keys that mean something on every view
-_TAKEN = {key for names, _, _ in KEYS for key in names} - {"a"}  # grade A is what somebody means by that key
 
 
 def grade_keys(grades: Grades | None) -> dict[str, str]:
-    """Return the label class of each key that is the letter of a grade, and has no other meaning."""
+    """Return the label class of each key that is the name of a grade; `Grades.of` refuses letters that are taken."""
     if grades is None:
         return {}
-    return {name.lower(): label for name, label in zip(grades.names, grades.labels, strict=True)
-            if len(name) == 1 and name.lower() not in _TAKEN}  # fmt: skip
+    return {name.lower(): label for name, label in zip(grades.names, grades.labels, strict=True) if len(name) == 1}
+
+
+def verdict_keys(classes: Sequence[str], grades: Grades | None = None) -> dict[str, str]:
+    """Return the label class of each key that gives a verdict; that of a grade comes before any other meaning.
+
+    A digit is the place among the session's own classes. Where grades are digits, places of grades have no key: who
+    presses 1 does not mean the grade 5 because it is the first one.
+    """
+    own = grade_keys(grades)
+    places = dict(zip(_NUMBERS, classes[2:], strict=False))
+    if grades is not None and any(key.isdigit() for key in own):
+        places = {key: label for key, label in places.items() if label not in grades.names}
+    return own | {k: label for k, label in ({"a": ANOMALY, "n": NOMINAL} | places).items() if k not in own}
 
 
 def key_of_class(word: str, classes: Sequence[str], grades: Grades | None = None) -> str:
     """Return the key that labels objects as a class; empty for the tenth own class and those after it."""
-    own, letters = list(classes[2:]), grade_keys(grades)
-    found = next((key for key, label in letters.items() if label == word), "")
-    if found or word in (ANOMALY, NOMINAL):
-        return found or ("n" if word == NOMINAL else "" if "a" in letters else "a")
-    return str(own.index(word) + 1) if word in own[:9] else ""
+    return next((key for key, label in verdict_keys(classes, grades).items() if label == word), "")
 
 
 def press(state: ViewState, key: str) -> None:
@@ -55,20 +63,14 @@ def press(state: ViewState, key: str) -> None:
     key = key.lower() if len(key) == 1 else key
     if state.view != CANDIDATES and key not in _KEYS_OF_EVERY_VIEW:
         return
-    if key.isdigit() and key != "0":
-        own = state.shared.classes[2:]
-        if int(key) <= len(own):
-            state.verdict(own[int(key) - 1])
-        else:
-            state.say(f"there is no class {key}: this session has {len(own)} of its own")
+    given = verdict_keys(state.shared.classes, state.shared.grades)
+    if key in given:
+        state.verdict(given[key])
         return
-    letters = grade_keys(state.shared.grades)
-    if key in letters:
-        state.verdict(letters[key])
+    if len(key) == 1 and key in _NUMBERS:
+        state.say(f"there is no class {key}: this session has {len(state.shared.classes[2:])} of its own")
         return
     actions = {
-        "a": lambda: state.verdict(ANOMALY),
-        "n": lambda: state.verdict(NOMINAL),
         "s": state.skip,
         "f": state.flag,
         "u": state.undo,

@@ -33,7 +33,7 @@ _OF_OBJECT = {  # column -> keyword and comment
     "score": ("SCORE", "log-odds not to be nominal, not calibrated"),
     "rank": ("RANK", "1 is the most anomalous"),
     "probability": ("PROBAB", "probability not to be nominal"),
-    "label": ("LABEL", "majority of annotators"),
+    "label": ("LABEL", "by a decision, majority or median grade"),
     "votes": ("VOTES", "verdicts by label class"),
 }
 

@@ -229,8 +229,12 @@ def _labels(session: SessionFolder, last: Round) -> Iterator[str]:
     yield f"by {_many(len(people), 'person', 'people')}" + (
         f", {several:,} of them by more than one." if several else "."
     )
+    agreed = "that of the majority"
+    if session.grades is not None:
+        yield f"Candidates were graded {session.grades}."
+        agreed = "the median of its grades, and that of the majority where there are other labels"
     if len(people) > 1:
-        yield "The label of an object is that of the majority; disputed ones are not learnt from."
+        yield f"The label of an object is {agreed}; disputed ones are not learnt from."
     rounds = [item for item in session.rounds if item.number <= last.number]
     used = ", ".join(f"{item.number}: {item.ranker}" for item in rounds[-20:])
     made = _many(last.number, "round")
@@ -248,6 +252,11 @@ def _ranking(session: SessionFolder, last: Round) -> Iterator[str]:
     on = f", learnt from {kinds} objects" if kinds else ", which learnt from no labels"
     on = on if rests_on_labels(ranker) else ""
     yield f"The scores are those of round {last.number} by the ranker {last.ranker} ({way}){on}."
+    weight = recipe.get("options", {}).get("grade_weight")
+    if session.grades is not None and kinds:
+        yield "All grades but the last were learnt as one kind of anomaly" + (
+            "." if weight is None else f", each after the best with {weight:g} of the weight of the one before."
+        )
     options = public({"": ", ".join(f"{k}={v}" for k, v in sorted(recipe.get("options", {}).items()))})[""]
     if options:
         cut = options if len(options) <= _MOST_SETTINGS else options[:_MOST_SETTINGS] + " ..."

@@ -12,6 +12,7 @@ from astroanomaly.cache import Cache
 from astroanomaly.errors import ConfigError
 from astroanomaly.files import atomic_folder
 from astroanomaly.imaging.compass import Compass
+from astroanomaly.imaging.painting import bin_factor
 from astroanomaly.records import Progress, counted
 from astroanomaly.session.outputs.pictures import png, render
 from astroanomaly.tables.csv_rows import csv_rows
@@ -106,14 +107,19 @@ def _columns(cache: Cache, ids: Sequence[str], names: Sequence[str], size: int) 
 
 
 def _scale(compass: Compass | None, cache: Cache, size: int) -> float:
-    return (
-        float("nan")
-        if compass is None
-        else compass.scale_arcsec / _factor(cache.layout.height, cache.layout.width, size)
-    )
+    if compass is None:
+        return float("nan")
+    return compass.scale_arcsec / _factor(*_binned(cache.layout.height, cache.layout.width, size), size)
+
+
+def _binned(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of a cutout as `bin_pixels` leaves it."""
+    factor = bin_factor(height, width, size)
+    return max(1, height // factor), max(1, width // factor)
 
 
 def _factor(height: int, width: int, size: int) -> int:
+    """Return by how much a picture of this height and width is enlarged."""
     return max(1, size // max(height, width))
 
 

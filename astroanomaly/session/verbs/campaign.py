@@ -271,7 +271,7 @@ class CampaignVerbs(SessionFolder):
         Returns
         -------
         VolunteerReport
-            ``votes`` of each object, ``added`` labels, ``skipped`` subjects; as text, what was counted.
+            ``votes`` of each object, ``added`` and ``cleared`` labels, ``skipped`` subjects; as text, what was counted.
 
         Raises
         ------

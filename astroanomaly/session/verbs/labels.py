@@ -86,7 +86,7 @@ class LabelVerbs(SessionFolder):
         Returns
         -------
         astropy.table.QTable
-            As `export_labels` writes it: ``object_id``, ``label`` (of a decision, else of the majority), ``votes``,
+            As `export_labels` writes it: ``object_id``, ``label`` (decision, majority or median grade), ``votes``,
             ``annotators``, ``decided_by`` (empty without a decision), ``time`` (of the last verdict, ISO 8601 in UTC,
             as `astropy.time.Time` reads it), ``ra`` and ``dec`` (ICRS, NaN where unknown), ``audit`` (whether it is of
             the audit set) and ``note``. With grades also ``grade`` (of the decision, else the median) and

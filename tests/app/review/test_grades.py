@@ -1,5 +1,7 @@
 """Grades on the pages: keys, buttons, marks, filters and decisions; and what those who decide are told."""
 
+import re
+
 import numpy as np
 import pytest
 from bokeh.document import Document
@@ -9,8 +11,9 @@ from bokeh.models import Button
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.shared_state import PROBE, SharedState
-from astroanomaly.app.view.keys import grade_keys, key_of_class
+from astroanomaly.app.view.keys import KEYS, grade_keys, key_of_class, verdict_keys
 from astroanomaly.app.view.page import Page
+from astroanomaly.errors import ConfigError
 from astroanomaly.labels.consensus import DECISION, DISPUTED
 from astroanomaly.labels.grades import Grades
 from astroanomaly.records import ANOMALY, NOMINAL
@@ -49,13 +52,48 @@ def test_letters_and_numbers_give_grades_and_tiles_show_them(page):
     assert votes(page, 9)[7] == ""
 
 
-def test_letters_that_mean_something_else_stay_what_they_are():
-    grades = Grades.of(["S", "A", "N", "probable", "X"])
-    assert grade_keys(grades) == {"a": "A", "x": NOMINAL}
-    classes = (NOMINAL, ANOMALY, "S", "A", "N", "probable")
-    assert [key_of_class(word, classes, grades) for word in classes] == ["x", "", "1", "a", "3", "4"]
+def test_the_key_of_a_grade_comes_before_any_other_meaning():
+    grades = Grades.of(["W", "A", "probable", "N"])
+    assert grade_keys(grades) == {"w": "W", "a": "A", "n": NOMINAL}
+    classes = (NOMINAL, ANOMALY, "W", "A", "probable", "ring")
+    assert [key_of_class(word, classes, grades) for word in classes] == ["n", "", "w", "a", "3", "4"]
     assert [key_of_class(word, classes) for word in classes[:3]] == ["n", "a", "1"]
     assert grade_keys(None) == {}
+
+
+def test_grades_that_are_digits_have_the_keys_of_their_names(new_session):
+    grades = ["4", "3", "2", "0"]
+    session = new_session(grades=grades, classes=["ring"])
+    assert session.classes == (NOMINAL, ANOMALY, "4", "3", "2", "ring")
+    assert verdict_keys(session.classes, session.grades) == {
+        "4": "4", "3": "3", "2": "2", "0": NOMINAL, "a": ANOMALY, "n": NOMINAL,
+    }  # fmt: skip
+    assert [key_of_class(word, session.classes, session.grades) for word in session.classes] == [
+        "0", "a", "4", "3", "2", "",
+    ]  # fmt: skip
+    shared = SharedState(session)
+    shared.publish(PROBE, np.linspace(-3, 3, len(session.cache)), "test")
+    page = Page(Document(), shared, Learner(shared, background=False), "ann")
+    page.state.set_options(row_by_row=False)
+    press(page, "4", "3", "2", "0", "n", "a", "1")
+    assert votes(page, 7) == ["4", "3", "2", NOMINAL, NOMINAL, ANOMALY, ""]
+    assert "no class 1" in page.state.message.text
+    page.learner.close()
+    shared.close()
+
+
+def test_every_key_with_another_meaning_is_refused_as_a_grade():
+    keys = {key for names, _, _ in KEYS for key in names if len(key) == 1 and key.isprintable() and key != " "}
+    free = {"a", *"123456789"}
+    for key in sorted(keys - free):
+        with pytest.raises(ConfigError, match=f"the key {re.escape(key)} of the app"):
+            Grades.of([key.upper(), "B", "X"])
+        if key != "n":
+            with pytest.raises(ConfigError, match="does something else"):
+                Grades.of(["A", "B", key])
+    assert Grades.of(["A", "B", "N"]).names[-1] == "N"
+    with pytest.raises(ConfigError, match="which only the last grade is"):
+        Grades.of(["A", "n", "X"])
 
 
 def test_buttons_and_the_sidebar_say_what_grades_mean_in_their_order(page):

@@ -56,6 +56,19 @@ def test_what_was_done_is_said(session):
     assert str(session.path.parent) not in text
 
 
+def test_grades_and_what_they_count_are_said(new_session):
+    session = new_session(computed=True, grades={"A": "certain", "B": "probable", "C": "", "X": "no candidate"})
+    ids = list(session.cache.ids)
+    session.label(ids[:3], ["A", "B", "C"], annotator="ann")
+    session.label(ids[:9], "X", annotator="ben")
+    session.label(ids[1:3], "B", annotator="carl")
+    session.train("probe", grade_weight=0.7)
+    text = session.methods().text
+    assert "Candidates were graded A (certain) > B (probable) > C > X (no candidate)." in text
+    assert "The label of an object is the median of its grades" in text
+    assert "one kind of anomaly, each after the best with 0.7 of the weight of the one before." in text
+
+
 def test_everything_cited_is_in_the_bibliography_and_nothing_else(session):
     found = session.methods()
     cited = [key for group in re.findall(r"\\citep\{([^}]*)\}", found.latex) for key in group.split(",")]

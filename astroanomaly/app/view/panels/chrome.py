@@ -10,7 +10,7 @@ from bokeh.models import Button, Column, CustomJS, Div, RadioButtonGroup, Row, S
 from astroanomaly.app.assets import asset
 from astroanomaly.app.background.learner import Learner
 from astroanomaly.app.review.page_state import ViewState
-from astroanomaly.app.view.keys import KEYS, grade_keys
+from astroanomaly.app.view.keys import KEYS, grade_keys, verdict_keys
 from astroanomaly.app.view.theme import marked_up
 
 __all__ = ["Footer", "Header", "KeyTable"]
@@ -131,13 +131,15 @@ class KeyTable:
 
     def __init__(self, state: ViewState, act: Any) -> None:
         self.state = state
-        own = state.shared.classes[2:]
+        shared, grades = state.shared, grade_keys(state.shared.grades)
         rows = "".join(
             f"<tr><td><kbd>{escape(shown)}</kbd></td><td>{escape(meaning)}</td></tr>" for _, shown, meaning in KEYS
         )
-        named = ", ".join(f"<kbd>{k}</kbd> {escape(name)}" for k, name in enumerate(own[:9], 1))
-        for key, label in grade_keys(state.shared.grades).items():
-            named += f"{', ' if named else ''}<kbd>{key}</kbd> {escape(state.called(label, meaning=True))}"
+        given = verdict_keys(shared.classes, shared.grades)
+        listed = [key for key in given if key not in grades and key.isdigit()] + list(grades)
+        named = ", ".join(
+            f"<kbd>{escape(key)}</kbd> {escape(state.called(given[key], meaning=key in grades))}" for key in listed
+        )
         mouse = (
             "A click selects, a double click opens the inspector, shift-click selects up to there, Ctrl-click adds "
             "one or takes it out. While <i>mark by click</i> is on, a click labels, and one on your own mark clears it."
