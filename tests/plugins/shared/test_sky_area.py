@@ -11,6 +11,7 @@ from mocpy import MOC
 from astroanomaly import CatalogError, ConfigError, FetchConfig, FetchError, UnreadableError
 from astroanomaly.config import build
 from astroanomaly.fetch import using
+from astroanomaly_plugins.shared import tap_objects
 from astroanomaly_plugins.shared.blocks import read_blocks
 from astroanomaly_plugins.shared.options import ArchiveOptions
 from astroanomaly_plugins.shared.sky_area import read_area
@@ -199,6 +200,76 @@ def test_regions_that_overlap_give_an_object_once(net, tmp_path):
         found = taken(tap=server.address, table="objects", region=tmp_path / "a.reg", carry=("rmag",))
     assert len(found) == len(set(found))
     assert sorted(found, key=int) == [str(k) for k in np.flatnonzero(area.inside(RA, DEC))]
+
+
+def test_regions_that_adjoin_give_an_object_once_where_one_is_asked_for_in_parts(net, tmp_path):
+    """Cells of the first reach into the second; objects on its very edge are not lost."""
+    (tmp_path / "a.reg").write_text("icrs\ncircle(150,2,30')\ncircle(150.9,2,24')\n")
+    rows = table()
+    edge = SkyCoord(150, 2, unit="deg").directional_offset_by(np.linspace(0, 6, 12) * u.rad, 0.5 * u.deg)
+    rows["raMean"][:12], rows["decMean"][:12] = edge.ra.deg, edge.dec.deg
+    area = read_area("", "", tmp_path / "a.reg", None)
+    with TapServer({"objects": rows}) as server:
+        server.most_rows = 40
+        found = taken(tap=server.address, table="objects", region=tmp_path / "a.reg")
+    assert len(found) == len(set(found))
+    assert sorted(found, key=int) == [str(k) for k in np.flatnonzero(area.inside(rows["raMean"], rows["decMean"]))]
+    assert {str(k) for k in range(12)} <= set(found)
+
+
+def test_parts_beyond_the_circle_are_not_asked_for_and_the_limit_of_a_service_is_learnt(net):
+    asked = []
+
+    class Counting(TapServer):
+        def answer(self, request):
+            asked.append(request.get("QUERY"))
+            return super().answer(request)
+
+    with Counting({"objects": table()}) as server:
+        server.most_rows, server.silent = 40, True
+        taken(tap=server.address, table="objects", cone="150 2", radius="0.6deg")
+    circles = [
+        query.partition("CIRCLE('ICRS', ")[2].partition(")")[0].split(", ") for query in asked if "CIRCLE" in query
+    ]
+    for ra, dec, radius in {tuple(map(float, one)) for one in circles}:
+        assert SkyCoord(ra, dec, unit="deg").separation(SkyCoord(150, 2, unit="deg")).deg <= 0.6 + radius
+    asked.clear()
+    rng = np.random.default_rng(2)
+    dense = Table(
+        {"id": np.arange(150), "ra": 150 + rng.uniform(-0.02, 0.02, 150), "dec": 2 + rng.uniform(-0.02, 0.02, 150)}
+    )
+    with Counting({"objects": dense}) as server:
+        server.most_rows, server.silent = 30, True
+        found = taken(tap=server.address, table="objects", cone="150 2", radius="0.5deg", ra="ra", dec="dec", id="id")
+    assert len(found) == len(set(found)) == 150
+    counts, rows = (
+        [query for query in asked if ("COUNT(*)" in query) == counted and "CIRCLE" in query]
+        for counted in (True, False)
+    )
+    assert len(rows) < len(counts) - 3  # of dense parts the rows are not asked for in vain
+
+
+def test_tables_of_many_columns_are_asked_for_in_parts_and_rows_in_all_are_bounded(net, monkeypatch):
+    wide = table()
+    for k in range(36):
+        wide[f"c{k}"] = np.arange(N)
+    asked = []
+    monkeypatch.setattr(tap_objects, "_MOST_BYTES", 64 * 40 * 50)  # 50 rows of 40 columns
+
+    class Counting(TapServer):
+        def answer(self, request):
+            answer = super().answer(request)
+            asked.append(answer.body.count(b"<TR>"))
+            return answer
+
+    options = {"table": "objects", "cone": "150 2", "radius": "0.6deg"}
+    with Counting({"objects": wide}) as server:
+        found = taken(tap=server.address, **options)
+    assert len(found) == len(set(found)) == (HERE.separation(SkyCoord(150, 2, unit="deg")).deg <= 0.6).sum() > 50
+    assert max(asked) <= 50
+    monkeypatch.setattr(tap_objects, "_MOST_ROWS_IN_ALL", 60)
+    with TapServer({"objects": wide}) as server, pytest.raises(CatalogError, match=r"more than 60 rows.*HATS"):
+        taken(tap=server.address, **options)
 
 
 def test_objects_of_a_query_and_answers_that_are_cut_short(net):
