@@ -1,5 +1,7 @@
 """Areas of the sky, and the objects of tables, services and catalogues in partitions that lie in them."""
 
+import re
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -149,6 +151,9 @@ def test_a_map_that_is_none_is_refused(content, tmp_path):
         ({"adql": "b"}, "--tap URL"),
         ({"tap": "http://a/", "table": "b"}, "without a part of it"),
         ({"tap": "http://a/", "table": "b; DROP", "cone": "1 2", "radius": "1deg"}, "expected the name of a table"),
+        ({"tap": "http://a/", "table": "b", "frame": "galactic"}, "in ICRS degrees"),
+        ({"tap": "http://a/", "table": "b", "unit": "hour"}, "in ICRS degrees"),
+        ({"tap": "http://a/", "table": "b", "ra": "x"}, "given together"),
         ({}, "--tap URL"),
     ],
 )
@@ -329,10 +334,32 @@ def test_hats_is_read_partition_by_partition(tmp_path):
         taken(catalog=folder, cone="10 2", radius="0.3deg")
 
 
+def test_rows_outside_the_area_are_counted_from_the_first_block_on(tmp_path):
+    rows = Table({"name": ["a", "b", "c"], "ra": [150.0, 150.01, 150.02], "dec": [2.0, 2.0, 2.0]})
+    folder = write_hats(tmp_path / "hats", rows, order=0)
+    blocks = read_blocks(build(ArchiveOptions, {"catalog": folder, "cone": "150 2", "radius": "30arcsec"}))
+    assert [one for _, block in blocks for one in block.ids] == ["a"]
+    assert "2 rows outside the area" in blocks.facts()[-1].text
+
+
 def test_rows_without_ids_are_numbered_on_and_doubled_ids_are_refused(tmp_path):
     rows = Table({"ra": RA, "dec": DEC})
     found = taken(catalog=write_hats(tmp_path / "plain", rows))
-    assert found == [f"row-{k:06d}" for k in range(1, N + 1)]
+    assert len(found) == len(set(found)) == N
+    assert all(re.fullmatch(r"row-6-\d+-\d{6}", one) for one in found)
+    apart = HERE.separation(SkyCoord(150, 2, unit="deg")).deg
+    near = taken(catalog=tmp_path / "plain", cone="150 2", radius="0.5deg")
+    assert len(near) == (apart <= 0.5).sum()
+    assert set(near) < set(found)
+    whole, part = (
+        {
+            one: (ra, dec)
+            for _, block in read_blocks(build(ArchiveOptions, {"catalog": tmp_path / "plain", **area}))
+            for one, ra, dec in zip(block.ids.tolist(), block.ra, block.dec, strict=True)
+        }
+        for area in ({}, {"cone": "150 2", "radius": "0.5deg"})
+    )
+    assert part.items() <= whole.items()  # an object has one name, whatever the area
     rows["name"] = [f"o{k}" for k in range(N)]
     rows["name"][np.argmax(RA)] = rows["name"][np.argmin(RA)]
     with pytest.raises(CatalogError, match="occurs in several partitions"):
