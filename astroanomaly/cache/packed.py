@@ -79,10 +79,13 @@ class PackedCutouts:
 
     def _unpack(self, file: Any, row: int, target: np.ndarray) -> bool:
         """Decode one cutout; False where that cannot be."""
+        size = int(self.sizes[row])
+        if size > target.nbytes + target.nbytes // 100 + 1024:  # zlib makes nothing so much longer
+            return False
         try:
             file.seek(int(self.offsets[row]), os.SEEK_SET)
             decoder = zlib.decompressobj()
-            found = np.frombuffer(decoder.decompress(file.read(int(self.sizes[row])), target.nbytes + 1), np.uint8)
+            found = np.frombuffer(decoder.decompress(_read(file, size), target.nbytes + 1), np.uint8)
         except (OSError, zlib.error, ValueError, OverflowError):
             return False
         if len(found) != target.nbytes or not decoder.eof:
@@ -93,6 +96,17 @@ class PackedCutouts:
         else:
             flat[...] = found
         return True
+
+
+def _read(file: Any, size: int) -> bytes:
+    """Read so many bytes, or all up to the end of the file: one call may give fewer, as over a network."""
+    content = bytearray()
+    while len(content) < size:
+        more = file.read(size - len(content))
+        if not more:
+            break
+        content += more
+    return bytes(content)
 
 
 def write_packed(dataset: h5py.Dataset, start: int, pixels: np.ndarray) -> None:

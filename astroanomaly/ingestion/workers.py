@@ -303,7 +303,14 @@ def read_tasks(
     def commit(done: BatchResult) -> None:
         commit_staged(context.out, done.staged, sync=here)
 
-    for done, _ in prefetch(commit, in_batches(read_batch, staging, tasks, workers), depth=1):
+    def until_broken() -> Iterator[BatchResult]:
+        for done in in_batches(read_batch, staging, tasks, workers):
+            yield done
+            if done.broken is not None:  # what was read is committed before anything else
+                return
+
+    depth = 0 if getattr(context.source, "fetches", False) else 1  # an archive is slow: its batches are told of at once
+    for done, _ in prefetch(commit, until_broken(), depth=depth):
         yield done.report
         if done.broken is not None:
             raise done.broken

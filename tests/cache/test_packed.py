@@ -54,7 +54,7 @@ def test_other_layouts_are_left_to_hdf5(tmp_path, how):
         assert PackedCutouts.of(file.create_dataset("images", data=pixels, **{**how, "chunks": chunks})) is None
 
 
-@pytest.mark.parametrize("damage", ["flip", "longer", "shorter", "beyond"])
+@pytest.mark.parametrize("damage", ["flip", "longer", "shorter", "beyond", "huge"])
 def test_damage_concerns_one_cutout(tmp_path, damage):
     pixels = noise("float32")
     path = make_file(tmp_path / "f.h5", pixels, compression="gzip", shuffle=True)
@@ -75,9 +75,41 @@ def test_damage_concerns_one_cutout(tmp_path, damage):
             file.write(bytes(20))
     elif damage == "beyond":
         packed.offsets[3] = 2**60
+    elif damage == "huge":  # more than memory holds is not asked for
+        packed.sizes[3] = 2**62
     found, broken = packed.read(path, np.arange(20))
     assert np.flatnonzero(broken).tolist() == [3]
     np.testing.assert_array_equal(np.delete(found, 3, axis=0), np.delete(pixels, 3, axis=0))
+
+
+def test_reads_may_be_short(tmp_path):
+    class Slow:
+        """A file of a network, which gives at most 7 bytes at a time."""
+
+        def __init__(self, path):
+            self.file = path.open("rb")
+            self.seek, self.close = self.file.seek, self.file.close
+
+        def read(self, size):
+            return self.file.read(min(size, 7))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.close()
+
+    class SlowPath:
+        def open(self, *_, **__):
+            return Slow(path)
+
+    pixels = noise("float32")
+    path = make_file(tmp_path / "f.h5", pixels, compression="gzip", shuffle=True)
+    with h5py.File(path) as file:
+        packed = PackedCutouts.of(file["images"])
+    found, broken = packed.read(SlowPath(), np.arange(20))
+    assert not broken.any()
+    np.testing.assert_array_equal(found, pixels)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
