@@ -1,12 +1,18 @@
 """Compressed cutouts: what HDF5 itself reads, in several threads, and damage that is found."""
 
+import functools
+import os
+import threading
+
 import h5py
 import numpy as np
 import pytest
 
 from astroanomaly import Cache, CutoutBlock, DamagedError, Layout, Task
+from astroanomaly.cache import packed
 from astroanomaly.cache.packed import PackedCutouts, write_packed
 from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.parallel import cores
 
 
 def noise(dtype, count=20):
@@ -80,6 +86,27 @@ def test_damage_concerns_one_cutout(tmp_path, damage):
     found, broken = packed.read(path, np.arange(20))
     assert np.flatnonzero(broken).tolist() == [3]
     np.testing.assert_array_equal(np.delete(found, 3, axis=0), np.delete(pixels, 3, axis=0))
+
+
+def test_processes_share_the_cores_and_threads_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "available_cores", lambda: 6)
+
+    def threads():
+        return {one for one in threading.enumerate() if one.name.startswith(f"pack-{os.getpid()}")}
+
+    monkeypatch.setattr(packed, "_threads", functools.cache(packed._threads.__wrapped__))
+    before = threads()
+    pixels = np.random.default_rng(0).normal(size=(40, 2, 64, 64)).astype(np.float32)
+    with cores.sharing_cores(3):
+        make_file(tmp_path / "a.h5", pixels, compression="gzip", shuffle=True)
+        first = threads() - before
+        make_file(tmp_path / "b.h5", pixels, compression="gzip", shuffle=True)
+    assert 1 <= len(first) <= 2
+    assert len(threads() - before) <= 2
+    assert first <= threads()
+    with cores.sharing_cores(100):
+        assert cores.own_cores() == 1
+    assert cores.own_cores() == 6
 
 
 def test_reads_may_be_short(tmp_path):
