@@ -51,7 +51,7 @@ class Patch:
         """Return those of other patches whose circles overlap that of this one."""
         ra, dec, radius = np.array([(one.ra, one.dec, one.radius) for one in others]).reshape(-1, 3).T
         near = _within(self.ra, self.dec, 0, self.radius + radius)(ra, dec)
-        return [others[k] for k in np.flatnonzero(near)]
+        return [others[k] for k in np.flatnonzero(near).tolist()]
 
     def halves(self) -> list[Patch]:
         """Return patches that cover this one, each of half the size or less."""
