@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from astroanomaly.parallel.cores import available_cores
+from astroanomaly.parallel.cores import own_cores
 
 __all__ = ["PackedCutouts", "write_packed"]
 
@@ -79,10 +80,13 @@ class PackedCutouts:
 
     def _unpack(self, file: Any, row: int, target: np.ndarray) -> bool:
         """Decode one cutout; False where that cannot be."""
+        size = int(self.sizes[row])
+        if size > target.nbytes + target.nbytes // 100 + 1024:  # zlib makes nothing so much longer
+            return False
         try:
             file.seek(int(self.offsets[row]), os.SEEK_SET)
             decoder = zlib.decompressobj()
-            found = np.frombuffer(decoder.decompress(file.read(int(self.sizes[row])), target.nbytes + 1), np.uint8)
+            found = np.frombuffer(decoder.decompress(_read(file, size), target.nbytes + 1), np.uint8)
         except (OSError, zlib.error, ValueError, OverflowError):
             return False
         if len(found) != target.nbytes or not decoder.eof:
@@ -95,8 +99,19 @@ class PackedCutouts:
         return True
 
 
+def _read(file: Any, size: int) -> bytes:
+    """Read so many bytes, or all up to the end of the file: one call may give fewer, as over a network."""
+    content = bytearray()
+    while len(content) < size:
+        more = file.read(size - len(content))
+        if not more:
+            break
+        content += more
+    return bytes(content)
+
+
 def write_packed(dataset: h5py.Dataset, start: int, pixels: np.ndarray) -> None:
-    """Compress cutouts ``(n, bands, height, width)`` in several threads, and write them from a row on."""
+    """Compress cutouts ``(n, bands, height, width)`` in the process's cores, and write them from a row on."""
     shuffled = pixels.dtype.itemsize > 1
 
     def pack(one: np.ndarray) -> bytes:
@@ -105,6 +120,11 @@ def write_packed(dataset: h5py.Dataset, start: int, pixels: np.ndarray) -> None:
             flat = np.ascontiguousarray(flat.reshape(-1, one.dtype.itemsize).T)
         return zlib.compress(flat.data, _LEVEL)
 
-    with ThreadPoolExecutor(available_cores(), thread_name_prefix="pack") as threads:
-        for row, packed in enumerate(threads.map(pack, pixels), start):
-            dataset.id.write_direct_chunk((row, *(0 for _ in pixels.shape[1:])), packed)
+    for row, packed in enumerate(_threads(os.getpid(), own_cores()).map(pack, pixels), start):
+        dataset.id.write_direct_chunk((row, *(0 for _ in pixels.shape[1:])), packed)
+
+
+@functools.cache
+def _threads(process: int, count: int) -> ThreadPoolExecutor:
+    """Return the threads of a process, which stay: a forked one has none of its parent's."""
+    return ThreadPoolExecutor(count, thread_name_prefix=f"pack-{process}")

@@ -20,6 +20,7 @@ from astroanomaly.errors import AstroAnomalyError, BudgetError, StorageError
 from astroanomaly.fetch import Traffic, traffic, using
 from astroanomaly.hookspecs import Source
 from astroanomaly.ingestion.retry import exposed, failed_rest, keep_only, rows_left
+from astroanomaly.parallel.cores import sharing_cores
 from astroanomaly.parallel.dask import Cluster, need
 from astroanomaly.parallel.limits import ReadLimits, limited
 from astroanomaly.parallel.processes import run
@@ -124,6 +125,8 @@ class IngestContext:
         Whether the disk is waited for.
     stage
         Whether shards are left to be committed by whoever holds the cache.
+    processes
+        That read at once on this computer, and share its cores.
     watch
         Ends processes that take too long.
     """
@@ -140,6 +143,7 @@ class IngestContext:
     barred: frozenset[str] = frozenset()
     sync: bool = True
     stage: bool = False
+    processes: int = 1
     watch: Watch = field(default_factory=Watch, compare=False)
 
 
@@ -163,7 +167,7 @@ def _read_batch(context: IngestContext, batch: list[tuple[int, Task]]) -> BatchR
     new = ShardWriter(
         context.out, context.layout, compression=context.compression, sync=context.sync, stage=context.stage
     )
-    with using(context.fetch, context.began), new as writer:
+    with sharing_cores(context.processes), using(context.fetch, context.began), new as writer:
         for ordinal, task in batch:
             writer.begin(ordinal, task.key if context.only is None else None)
             try:
@@ -298,12 +302,21 @@ def read_tasks(
         Number of processes, or a cluster.
     """
     here = isinstance(workers, int)  # the disk is waited for in this process, while others cut what comes next
-    staging = replace(context, stage=True, sync=not here)  # only who holds the lock takes shards in
+    processes = workers if isinstance(workers, int) else 1
+    # only who holds the lock takes shards in
+    staging = replace(context, stage=True, sync=not here, processes=processes)
 
     def commit(done: BatchResult) -> None:
         commit_staged(context.out, done.staged, sync=here)
 
-    for done, _ in prefetch(commit, in_batches(read_batch, staging, tasks, workers), depth=1):
+    def until_broken() -> Iterator[BatchResult]:
+        for done in in_batches(read_batch, staging, tasks, workers):
+            yield done
+            if done.broken is not None:  # what was read is committed before anything else
+                return
+
+    depth = 0 if getattr(context.source, "fetches", False) else 1  # an archive is slow: its batches are told of at once
+    for done, _ in prefetch(commit, until_broken(), depth=depth):
         yield done.report
         if done.broken is not None:
             raise done.broken

@@ -1,12 +1,18 @@
 """Compressed cutouts: what HDF5 itself reads, in several threads, and damage that is found."""
 
+import functools
+import os
+import threading
+
 import h5py
 import numpy as np
 import pytest
 
 from astroanomaly import Cache, CutoutBlock, DamagedError, Layout, Task
+from astroanomaly.cache import packed
 from astroanomaly.cache.packed import PackedCutouts, write_packed
 from astroanomaly.cache.writer import ShardWriter, create_cache
+from astroanomaly.parallel import cores
 
 
 def noise(dtype, count=20):
@@ -54,7 +60,7 @@ def test_other_layouts_are_left_to_hdf5(tmp_path, how):
         assert PackedCutouts.of(file.create_dataset("images", data=pixels, **{**how, "chunks": chunks})) is None
 
 
-@pytest.mark.parametrize("damage", ["flip", "longer", "shorter", "beyond"])
+@pytest.mark.parametrize("damage", ["flip", "longer", "shorter", "beyond", "huge"])
 def test_damage_concerns_one_cutout(tmp_path, damage):
     pixels = noise("float32")
     path = make_file(tmp_path / "f.h5", pixels, compression="gzip", shuffle=True)
@@ -75,9 +81,62 @@ def test_damage_concerns_one_cutout(tmp_path, damage):
             file.write(bytes(20))
     elif damage == "beyond":
         packed.offsets[3] = 2**60
+    elif damage == "huge":  # more than memory holds is not asked for
+        packed.sizes[3] = 2**62
     found, broken = packed.read(path, np.arange(20))
     assert np.flatnonzero(broken).tolist() == [3]
     np.testing.assert_array_equal(np.delete(found, 3, axis=0), np.delete(pixels, 3, axis=0))
+
+
+def test_processes_share_the_cores_and_threads_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "available_cores", lambda: 6)
+
+    def threads():
+        return {one for one in threading.enumerate() if one.name.startswith(f"pack-{os.getpid()}")}
+
+    monkeypatch.setattr(packed, "_threads", functools.cache(packed._threads.__wrapped__))
+    before = threads()
+    pixels = np.random.default_rng(0).normal(size=(40, 2, 64, 64)).astype(np.float32)
+    with cores.sharing_cores(3):
+        make_file(tmp_path / "a.h5", pixels, compression="gzip", shuffle=True)
+        first = threads() - before
+        make_file(tmp_path / "b.h5", pixels, compression="gzip", shuffle=True)
+    assert 1 <= len(first) <= 2
+    assert len(threads() - before) <= 2
+    assert first <= threads()
+    with cores.sharing_cores(100):
+        assert cores.own_cores() == 1
+    assert cores.own_cores() == 6
+
+
+def test_reads_may_be_short(tmp_path):
+    class Slow:
+        """A file of a network, which gives at most 7 bytes at a time."""
+
+        def __init__(self, path):
+            self.file = path.open("rb")
+            self.seek, self.close = self.file.seek, self.file.close
+
+        def read(self, size):
+            return self.file.read(min(size, 7))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.close()
+
+    class SlowPath:
+        def open(self, *_, **__):
+            return Slow(path)
+
+    pixels = noise("float32")
+    path = make_file(tmp_path / "f.h5", pixels, compression="gzip", shuffle=True)
+    with h5py.File(path) as file:
+        packed = PackedCutouts.of(file["images"])
+    found, broken = packed.read(SlowPath(), np.arange(20))
+    assert not broken.any()
+    np.testing.assert_array_equal(found, pixels)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

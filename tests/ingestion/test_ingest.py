@@ -17,7 +17,16 @@ import pytest
 
 from astroanomaly import Cache, CutoutBlock, Failure, Layout, Plan, Task, ingest, option
 from astroanomaly.cache.plan import count_plan
-from astroanomaly.errors import AstroAnomalyError, BusyError, CacheError, ConfigError, PluginError, StorageError
+from astroanomaly.errors import (
+    AstroAnomalyError,
+    BusyError,
+    CacheError,
+    ConfigError,
+    FetchError,
+    PluginError,
+    StorageError,
+)
+from astroanomaly.ingestion import workers
 from astroanomaly.ingestion.ingest import ingest_steps
 from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.records import drain
@@ -416,3 +425,30 @@ def test_an_interrupt_does_not_wait_for_workers_that_wait_for_an_archive(tmp_pat
     said = process.communicate(timeout=100)[1]
     assert "KeyboardInterrupt" in said
     assert time.monotonic() - began < 3
+
+
+class Breaks(Noise):
+    """A source that fetches, and ends at its second task."""
+
+    fetches = True
+
+    def __init__(self):
+        self.read_keys = []
+
+    def plan(self, request, options):
+        return Plan(super().plan(request, options), Layout(("g", "r"), 8, 8))
+
+    def read(self, task):
+        self.read_keys.append(task.key)
+        if len(self.read_keys) == 2:
+            raise FetchError("gone")
+        return super().read(task)
+
+
+def test_what_ends_the_reading_is_told_before_more_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_BATCH_BYTES", 8)  # each task is a batch
+    source = Breaks()
+    with pytest.raises(FetchError, match="gone"):
+        ingest(source, out=tmp_path / "c")
+    assert len(source.read_keys) == 2
+    assert len(Cache.open(tmp_path / "c")) > 0  # the first task

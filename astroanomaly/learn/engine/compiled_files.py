@@ -66,8 +66,8 @@ def _folder() -> Path | None:
     chosen = os.environ.get(FOLDER_VARIABLE, "")
     if chosen.lower() == "off":
         return None
-    folder = Path(chosen).expanduser() if chosen else user_cache("networks")
     try:
+        folder = Path(chosen).expanduser() if chosen else user_cache("networks")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = folder.stat()
     except (OSError, RuntimeError) as problem:  # there may be no home

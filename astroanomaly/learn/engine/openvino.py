@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import hashlib
+import inspect
 import itertools
 import logging
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +23,7 @@ from astroanomaly.learn.engine.precision import agree
 __all__ = ["RefusedError", "in_openvino", "short"]
 
 _COMPARED_IMAGES = 4  # of which it has to give what torch gives
+_OF_TORCH = frozenset(vars(nn.Module()))  # attributes that every module has
 _log = logging.getLogger(__name__)
 _MAX_ERROR_CHARACTERS = 200  # last characters of what an error says
 
@@ -46,8 +51,13 @@ def in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Calla
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # two processes would share one core and leave the others idle
     }
-    key = _key(network, images, [openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), wanted_of_it])
-    kept = read_compiled(key)
+    made_with = [openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), wanted_of_it]
+    try:
+        key = _key(network, images, made_with)
+    except Exception as error:  # noqa: BLE001 - code without source, sparse buffers: a stranger's network may be anything
+        _log.debug("a compiled network is not kept: %s", short(error))
+        key = ""
+    kept = read_compiled(key) if key else None
     if kept is not None:
         try:
             return _compared(core.import_model(kept, "CPU", wanted_of_it), network, images, rounded)
@@ -59,23 +69,72 @@ def in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Calla
         raise RefusedError(short(error)) from error
     ready = _compared(compiled, network, images, rounded)
     with contextlib.suppress(RuntimeError):  # a version that cannot write out this network
-        write_compiled(key, compiled.export_model().getvalue())
+        if key:
+            write_compiled(key, compiled.export_model().getvalue())
     return ready
 
 
 def _key(network: nn.Module, images: Tensor, rest: list[Any]) -> str:
-    """Name a network: its form, its weights, the size of its images, and the versions of what compiles it."""
+    """Name a network: its form, code and weights, the size of its images, and the versions of what compiles it.
+
+    Raises
+    ------
+    OSError, TypeError
+        If the source of its code cannot be found, or something beside its weights has no name.
+    RuntimeError
+        If weights are no plain arrays.
+    """
     parts: list[Any] = [__version__, torch.__version__, repr(network), list(images.shape[1:]), rest]
+    codes: dict[type, str] = {}
     for name, module in network.named_modules():
-        plain = {
-            key: value for key, value in vars(module).items() if isinstance(value, bool | int | float | str | tuple)
-        }
-        parts += [name, type(module).__qualname__, plain]
+        kind = type(module)
+        if kind not in codes:
+            codes[kind] = _code(kind)
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise TypeError("hooks of a network have no name")
+        attributes = {key: _named(value) for key, value in vars(module).items() if key not in _OF_TORCH}
+        parts += [name, _qualified(kind), codes[kind], attributes]
     found = hashlib.sha256(repr(parts).encode())
     for name, values in itertools.chain(network.named_parameters(), network.named_buffers()):
         found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         found.update(values.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def _code(kind: type) -> str:
+    """Return the source of a class and of those it derives from, but for torch's own."""
+    of_torch = ("torch.", "builtins")
+    return "".join(inspect.getsource(one) for one in kind.__mro__ if not f"{one.__module__}.".startswith(of_torch))
+
+
+def _named(value: Any) -> str:
+    """Return what tells an attribute of a module from another.
+
+    Raises
+    ------
+    TypeError
+        If it is no plain value and no function.
+    """
+    if value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.device):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__}({', '.join(map(_named, value))})"
+    if isinstance(value, dict):
+        return f"dict({', '.join(f'{_named(key)}: {_named(one)}' for key, one in value.items())})"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return f"{_qualified(type(value))} {_named(vars(value))}"
+    if isinstance(value, functools.partial):
+        return f"partial({_named(value.func)}, {_named(value.args)}, {_named(value.keywords)})"
+    if isinstance(value, type | types.BuiltinFunctionType):
+        return _qualified(value)
+    if isinstance(value, types.FunctionType):
+        inner = [cell.cell_contents for cell in value.__closure__ or ()]
+        return f"{_qualified(value)} {inspect.getsource(value)} {_named(inner)}"
+    raise TypeError(f"{type(value).__name__} of a network has no name that tells it from another")
+
+
+def _qualified(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def _with_layout(model: Any) -> Any:

@@ -48,6 +48,19 @@ class LocalTiles:
             known = self._opened[tile.number] = _open(tile, self._bands)
         return known
 
+    def there(self, tiles: Sequence[Tile]) -> list[Tile]:
+        """Return the tiles whose mosaics are on this computer.
+
+        Raises
+        ------
+        UnreadableError
+            If no tile has been opened, and none of these can be.
+        """
+        found = [tile for tile in tiles if all_there([tile])]
+        if tiles and not found and not self._opened:
+            self._tile(tiles[0])
+        return found
+
     def units(self, tiles: Sequence[Tile]) -> dict[str, str]:
         """Return the unit of every band."""
         local = [self._tile(tile)[0] for tile in tiles]

@@ -48,7 +48,7 @@ class Planner:
     @property
     def units(self) -> tuple[str, ...]:
         """Units of the bands, as far as they are known before anything is read."""
-        known = self._local.units(self.found.tiles) if self._local is not None else {}
+        known = self._local.units(self._there(self.found.tiles)) if self._local is not None else {}
         return tuple(known.get(band, "") for band in self.bands)
 
     def tasks(self) -> Iterator[Task]:
@@ -63,6 +63,7 @@ class Planner:
         """
         blocks = self.found.blocks
         gather = Gather(blocks)
+        hidden_in_all = 0
         for number, (part, positions) in enumerate(blocks):
             for group in gather.ready(part):
                 yield from self._of_tile(group)
@@ -73,14 +74,23 @@ class Planner:
                 known.mosaics.update({band: one for band, one in tile.mosaics.items() if band not in known.mosaics})
             tiles = [self.tiles[tile.number] for tile in tiles]
             held = np.zeros(len(own), bool)
-            for tile, rows, columns in self._place(tiles, own):
+            there = self._there(tiles)
+            hidden = self._hidden(tiles, there, own)
+            for tile, placed, on_tile in self._place(there, own):
+                shown = ~hidden[placed]
+                rows, columns = placed[shown], {name: values[shown] for name, values in on_tile.items()}
+                if not len(rows):
+                    continue
                 held[rows] = True
                 self.counts[tile.number] += len(rows)
                 one = tile.first
                 reach = float(np.hypot(one.half_x, one.half_y)) + max(self.size) * PIXEL_ARCSEC / 3600
                 gather.add(f"tile-{tile.number}", tile, {**own.table(rows), **columns}, one.ra, one.dec, 1.05 * reach)
-            yield from self._lost(own, ~held, number)
-        if not self.counts:
+            key = f"not there {number}"
+            yield from own.failures(key, np.flatnonzero(hidden), "its mosaics are not on this computer", "failed")
+            yield from self._lost(own, ~held & ~hidden, number)
+            hidden_in_all += int(hidden.sum())
+        if not self.counts and not hidden_in_all:
             first = blocks.first
             raise FootprintError(
                 f"none of the {blocks.total} positions lies on a mosaic: {footprint(first.ra, first.dec)} (ICRS)."
@@ -91,6 +101,17 @@ class Planner:
         absent = [band for band in self.bands if not any(band in tile.mosaics for tile in self.tiles.values())]
         if absent:
             raise BandError(f"no mosaic at these positions shows the band {absent[0]!r}")
+
+    def _there(self, tiles: list[Tile]) -> list[Tile]:
+        """Return the tiles that can be read; of a whole catalogue all have to be."""
+        return tiles if self._local is None or self.found.blocks.whole else self._local.there(tiles)
+
+    def _hidden(self, tiles: list[Tile], there: list[Tile], positions: Positions) -> np.ndarray:
+        """``(n,)`` bool: which objects would be cut from a tile that cannot be read."""
+        if len(there) == len(tiles):
+            return np.zeros(len(positions), bool)
+        unread = np.array([tile not in there for tile in tiles] + [False])  # the last for objects on no tile
+        return unread[assign(tiles, positions.ra, positions.dec, self.size).tile]
 
     def _place(self, tiles: Sequence[Tile], positions: Positions) -> Iterator[tuple[Tile, np.ndarray, dict[str, Any]]]:
         """Give objects to tiles: for each tile the rows of its objects, and where they lie on it."""

@@ -128,6 +128,8 @@ def _check_choice(options: EuclidOptions) -> None:
         raise ConfigError("--magnitude-limit belongs to --cone, --region or --moc, of the MER catalogue")
     if options.mer_id and options.has_area:
         raise ConfigError("--mer-id names objects one by one: leave out --cone, --region and --moc")
+    if options.mer_id and options.where:
+        raise ConfigError("--mer-id names objects one by one: leave out --where")
 
 
 @hookimpl

@@ -21,20 +21,22 @@ _FILES_PER_REQUEST = 50
 _GZIP = b"\x1f\x8b"
 
 
-def find_mounted(names: Sequence[str]) -> dict[str, str]:
+def find_mounted(names: Sequence[str], *, needed: bool = True) -> dict[str, str]:
     """Return the paths of those files that are mounted.
 
     Parameters
     ----------
     names
         The archive's names of files.
+    needed
+        Whether it is an error if none is there.
 
     Raises
     ------
     FetchError
         If the archive cannot say where they are.
     UnreadableError
-        If none is there.
+        If none is there, and one is needed.
     """
     unique = sorted(set(names))
     parts = [unique[start : start + _FILES_PER_REQUEST] for start in range(0, len(unique), _FILES_PER_REQUEST)]
@@ -48,7 +50,7 @@ def find_mounted(names: Sequence[str]) -> dict[str, str]:
             there = next((one for one in (path, path.removesuffix(".gz")) if os.path.isfile(one)), None)
             if there is not None:
                 found[name] = there
-    if unique and not found:
+    if needed and unique and not found:
         raise UnreadableError(
             f"none of {len(unique)} files is there{f', as {tried}' if tried else ''}: --via datalabs reads files in "
             "place on ESA Datalabs, the volumes of Hubble mounted; elsewhere say --via esa"

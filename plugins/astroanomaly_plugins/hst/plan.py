@@ -145,6 +145,7 @@ class ProductPlanner:
         self._fetched: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.without = 0
+        self._any_placed = False  # whether a file was found where it is looked for
         self.downloads: list[Download] = []
 
     def tasks(self) -> Iterator[Task]:
@@ -168,7 +169,8 @@ class ProductPlanner:
 
     def _add(self, gather: Gather, positions: Positions) -> dict[int, tuple[str, Kind]]:
         """Give objects to the products that show them; return why the others fail, by their rows."""
-        candidates, hidden = _candidates(positions, self._selection, self._payload["via"], self._payload)
+        candidates, hidden = _candidates(positions, self._selection, self._payload, needed=not self._any_placed)
+        self._any_placed |= bool(candidates or hidden)
         groups: dict[str, list[int]] = {}
         failed: dict[int, tuple[str, Kind]] = dict.fromkeys(positions.unplaced.tolist(), (NO_POSITION, "no position"))
         for row in positions.placed.tolist():
@@ -213,9 +215,13 @@ def _ranges(product: Product, count: int, size: Sequence[int]) -> Download:
 
 
 def _candidates(
-    positions: Positions, selection: Selection, via: str, payload: Mapping[str, Any]
+    positions: Positions, selection: Selection, payload: Mapping[str, Any], *, needed: bool
 ) -> tuple[dict[int, list[Product]], set[int]]:
-    """Find the products that may show each object, the deepest first; and the objects whose products are not public."""
+    """Find the products that may show each object, the deepest first; and the objects whose products are not public.
+
+    Where files in place are `needed`, none at all is an error.
+    """
+    via = payload["via"]
     margin = float(np.hypot(*payload["size"]) * payload["scale"] / 3600 / 2)
     circles = search_circles(positions.ra, positions.dec)
 
@@ -235,7 +241,7 @@ def _candidates(
     addresses = [product.address for products in found.values() for product in products]
     paths: dict[str, str] = {}
     if via in _LOCATED:
-        paths = mast.locate(addresses) if via == "s3" else datalabs.find_mounted(addresses)
+        paths = mast.locate(addresses) if via == "s3" else datalabs.find_mounted(addresses, needed=needed)
     held: dict[int, list[Product]] = {}
     hidden: set[int] = set()
     missing: set[str] = set()

@@ -228,6 +228,7 @@ def _of_hats(options: ArchiveOptions, path: Path, area: SkyArea | None) -> Block
     where = f" in {area.words}" if area is not None else ""
     reader = _HatsReader(options, path, parts, area)
     blocks = Blocks(reader.blocks(), [part.area for part in parts], f"{path} has no row{where}")
+    blocks.outside = reader.outside  # of the first block, which is read already
     reader.count = lambda outside: setattr(blocks, "outside", outside)
     return blocks
 
@@ -238,26 +239,28 @@ class _HatsReader:
     def __init__(self, options: ArchiveOptions, path: Path, parts: list[HatsPart], area: SkyArea | None) -> None:
         self.options, self.path, self.parts, self.area = options, path, parts, area
         self.count: Callable[[int], None] = lambda outside: None
+        self.outside = 0  # rows left out for their place
         self._hashes: list[np.ndarray] = []
 
     def blocks(self) -> Iterator[tuple[int, Positions]]:
         columns: list[str] = []
-        rows = outside = 0
         numbered = False
         for number, part in enumerate(self.parts):
+            rows = 0
             columns = columns or self._choose(part)
             for table in part.blocks(columns, _ROWS):
                 catalog = _catalog(table, self.options)
                 numbered = "id" not in catalog.found
                 if numbered:
-                    ids = np.array([f"row-{rows + k + 1:06d}" for k in range(len(catalog))])
+                    first = f"row-{part.order}-{part.cell}"
+                    ids = np.array([f"{first}-{rows + k + 1:06d}" for k in range(len(catalog))])
                     catalog = replace(catalog, ids=ids)
                 rows += len(catalog)
                 positions = positions_of(catalog, self.options, self.path, empty=True)
                 if self.area is not None:
                     inside = np.flatnonzero(self.area.inside(positions.ra, positions.dec))
-                    outside += len(positions) - len(inside)
-                    self.count(outside)
+                    self.outside += len(positions) - len(inside)
+                    self.count(self.outside)
                     positions = positions.some(inside)
                 if not numbered:
                     self._hashes.append(np.fromiter(map(hash, positions.ids.tolist()), np.int64, len(positions)))
@@ -278,9 +281,10 @@ class _HatsReader:
         return [name for name in names if name in wanted] or list(part.positions)
 
     def _refuse_doubles(self) -> None:
-        hashes = np.sort(np.concatenate(self._hashes or [np.zeros(0, np.int64)]))
+        hashes = np.concatenate(self._hashes or [np.zeros(0, np.int64)])
+        self._hashes.clear()
+        hashes.sort()
         twice = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-        self._hashes = []
         seen: set[str] = set()
         for part in self.parts if twice else ():
             for table in part.blocks(self._choose(part), _ROWS):

@@ -86,6 +86,14 @@ class ArchiveOptions(PositionOptions):
             raise ConfigError("--tap needs either --table, with --cone, --region or --moc, or a query: --adql")
         if self.table and not self.tap:
             raise ConfigError("--table belongs to --tap")
+        if self.table and bool(self.ra) != bool(self.dec):
+            raise ConfigError("--ra and --dec of a table of a TAP service are given together, or neither")
+        degrees = {word.strip().lower() for word in self.unit.split(",")} <= {"", "deg", "degree", "degrees"}
+        if self.table and (self.frame.lower() not in ("", "icrs") or not degrees):
+            raise ConfigError(
+                "a table of a TAP service is asked for in ICRS degrees: leave out --frame and --unit, and name columns "
+                "in ICRS degrees with --ra and --dec, or convert them in a query (--adql)"
+            )
         if self.where and (self.adql or self.catalog is not None):
             raise ConfigError("--where belongs to a table of an archive: write it into the query of --adql")
 

@@ -39,13 +39,19 @@ class Patch:
     cell: int = 0
 
     def holds(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-        """``(n,)`` bool: whether positions lie in the cell; all do where there is none."""
+        """``(n,)`` bool: whether positions, finite, lie in the cell, or in the circle where there is none."""
         if self.order < 0:
-            return np.ones(len(ra), bool)
+            return _within(self.ra, self.dec, 0, self.radius)(ra, dec)
         from astropy import units as u
         from astropy_healpix import lonlat_to_healpix
 
         return np.asarray(lonlat_to_healpix(ra * u.deg, dec * u.deg, 2**self.order, order="nested")) == self.cell
+
+    def touching(self, others: Sequence[Patch]) -> list[Patch]:
+        """Return those of other patches whose circles overlap that of this one."""
+        ra, dec, radius = np.array([(one.ra, one.dec, one.radius) for one in others]).reshape(-1, 3).T
+        near = _within(self.ra, self.dec, 0, self.radius + radius)(ra, dec)
+        return [others[k] for k in np.flatnonzero(near).tolist()]
 
     def halves(self) -> list[Patch]:
         """Return patches that cover this one, each of half the size or less."""
@@ -56,7 +62,7 @@ class Patch:
 
         order = int(np.clip(math.ceil(math.log2(60 / max(self.radius, 1e-6))), 0, 29))
         grid = HEALPix(nside=2**order, order="nested")
-        cells = grid.cone_search_lonlat(self.ra * u.deg, self.dec * u.deg, self.radius * u.deg)
+        cells = grid.cone_search_lonlat(self.ra * u.deg, self.dec * u.deg, self.radius * (1 + _EDGE) * u.deg)
         return [_cell_patch(order, int(cell)) for cell in np.sort(cells)]
 
 
@@ -149,7 +155,7 @@ def _cone(text: str, radius: str) -> SkyArea:
     return SkyArea(f"a cone of {radius} at {text}", (Patch(ra, dec, angle),), _within(ra, dec, 0, angle))
 
 
-def _within(ra: float, dec: float, inner: float, outer: float) -> Contains:
+def _within(ra: float, dec: float, inner: float, outer: float | np.ndarray) -> Contains:
     from astropy.coordinates import angular_separation
 
     def contains(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly import CatalogError, ConfigError, FetchError
-from astroanomaly.sky import unit_vectors
 from astroanomaly_plugins.shared.astropy_lock import ASTROPY
 from astroanomaly_plugins.shared.client_answers import understood
 from astroanomaly_plugins.shared.options import ArchiveOptions
@@ -24,7 +23,9 @@ __all__ = ["Ask", "numbers_of", "objects_of_tap", "rows_in_area"]
 
 Ask = Callable[[str, str], "Table"]  # takes a query and what it asks for
 _MOST_ROWS = 200_000  # that are asked for at once
+_MOST_ROWS_IN_ALL = 10**7  # that are held in memory
 _MOST_BYTES = 256 * 10**6
+_BYTES_PER_VALUE = 64  # of a VOTable, at most, but for long texts
 _LEAST_DEG = 1 / 3600  # of a circle that is asked for in parts
 _SLACK = 1e-6  # relative: services calculate a little differently
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}")
@@ -39,6 +40,7 @@ def rows_in_area(
     area: SkyArea,
     where: str = "",
     what: str = "objects of the area",
+    most_rows: int = _MOST_ROWS,
 ) -> list[Table]:
     """Take the rows of a table that lie in an area, each once.
 
@@ -52,13 +54,19 @@ def rows_in_area(
         The table, its columns to ask for (``*``, or names with commas), and those of right ascension and declination.
     where
         A further condition in ADQL.
+    most_rows
+        That are asked for at once.
 
     Raises
     ------
+    CatalogError
+        If there are more than memory holds.
     FetchError
         If the service fails, or gives fewer rows than it counts even of a small part of the sky.
     """
     found: list[Table] = []
+    total = 0
+    short: set[int] = set()  # lengths of answers that lacked rows: two of one length show the service's limit
     waiting = [(patch, number) for number, patch in reversed(list(enumerate(area.patches)))]
     while waiting:
         patch, root = waiting.pop()
@@ -70,33 +78,38 @@ def rows_in_area(
             number = int(counted[counted.colnames[0]][0])
         if not number:
             continue
-        rows = ask(f"SELECT {names} FROM {table} WHERE {condition}", what) if number <= _MOST_ROWS else None
+        least = patch.radius < _LEAST_DEG
+        asked = number <= most_rows or (least and number <= _MOST_ROWS)
+        rows = ask(f"SELECT {names} FROM {table} WHERE {condition}", what) if asked else None
         if rows is None or len(rows) < number:
-            if patch.radius < _LEAST_DEG:
+            if least:
                 got = "gives none" if rows is None else f"gave {len(rows)}"
                 raise error(what, f"the archive counts {number} and {got}: it cut its answer short")
-            waiting += [(part, root) for part in reversed(patch.halves())]
+            if rows is not None:
+                most_rows = min(most_rows, len(rows)) if len(rows) in short else most_rows
+                short.add(len(rows))
+            waiting += [(part, root) for part in reversed(area.patches[root].touching(patch.halves()))]
             continue
         ra, dec = (numbers_of(rows, name, what) for name in position)
-        kept = area.inside(ra, dec) & ~_earlier(area.patches[:root], ra, dec)
-        kept[kept] = patch.holds(ra[kept], dec[kept])
+        kept = area.inside(ra, dec)
+        kept[kept] = _first_in(area.patches[: root + 1], patch, ra[kept], dec[kept])
         if kept.any():
             found.append(rows[kept])
+            total += int(kept.sum())
+        if total > _MOST_ROWS_IN_ALL:
+            raise CatalogError(
+                f"{what}: {area.words} has more than {_MOST_ROWS_IN_ALL} rows of {table}, more than are held in memory "
+                "at once: ask for a smaller area, or for a HATS catalogue, which is read in parts (--catalog)"
+            )
     return found
 
 
-def _earlier(patches: Sequence[Patch], ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """``(n,)`` bool: whether positions lie in one of some circles, so that they have been taken."""
-    taken = np.zeros(len(ra), bool)
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    vectors = unit_vectors(ra[known], dec[known])
-    for patch in patches:
-        if patch.order >= 0:
-            taken[known] |= patch.holds(ra[known], dec[known])
-            continue
-        middle = unit_vectors(np.array([patch.ra]), np.array([patch.dec]))
-        taken[known] |= ((vectors - middle) ** 2).sum(axis=1) <= (2 * np.sin(np.radians(patch.radius) / 2)) ** 2
-    return taken
+def _first_in(patches: Sequence[Patch], part: Patch, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """``(n,)`` bool: whether positions lie in a part of the last of some circles, and in none before it."""
+    wanted = part.holds(ra, dec) & patches[-1].holds(ra, dec)
+    for earlier in patches[-1].touching(patches[:-1]):
+        wanted &= ~earlier.holds(ra, dec)
+    return wanted
 
 
 def numbers_of(table: Table, name: str, what: str) -> np.ndarray:
@@ -146,10 +159,12 @@ def objects_of_tap(options: ArchiveOptions, area: SkyArea | None, login: tuple[s
         return table
     if area is None and not options.where:
         raise ConfigError(f"--table {options.table} without a part of it: say --cone, --region, --moc or --where")
-    names, position = _columns(options, ask)
-    wanted = "*" if "*" in options.carry else ", ".join(dict.fromkeys([*names, *position]))
+    names, position, columns = _columns(options, ask)
+    chosen = list(dict.fromkeys([*names, *position]))
+    wanted = "*" if "*" in options.carry else ", ".join(chosen)
+    most = _MOST_BYTES // (_BYTES_PER_VALUE * (columns if wanted == "*" else len(chosen)))
     asked = (_quoted(options.table), wanted, position, area or whole_sky(), options.where)
-    parts = rows_in_area(ask, *asked)
+    parts = rows_in_area(ask, *asked, most_rows=min(most, _MOST_ROWS))
     if not parts:
         where = f" where {options.where}" if options.where else ""
         raise CatalogError(
@@ -173,8 +188,8 @@ def _quoted(table: str) -> str:
     return f'"{table}"'
 
 
-def _columns(options: ArchiveOptions, ask: Ask) -> tuple[list[str], tuple[str, str]]:
-    """Return the columns to ask for, where not all are, and those of the position: by UCD, unless they are named."""
+def _columns(options: ArchiveOptions, ask: Ask) -> tuple[list[str], tuple[str, str], int]:
+    """Return the columns to ask for, where not all are, those of the position, by UCD or named, and how many it has."""
     plain = _quoted(options.table).replace('"', "")
     adql = (
         "SELECT column_name, ucd FROM TAP_SCHEMA.columns WHERE table_name IN "
@@ -194,7 +209,7 @@ def _columns(options: ArchiveOptions, ask: Ask) -> tuple[list[str], tuple[str, s
         position = (_by_ucd(there, "pos.eq.ra", options), _by_ucd(there, "pos.eq.dec", options))
     ids = [name for name, ucd in there.items() if ucd == "meta.id;meta.main"]
     chosen = [_column(name) for name in dict.fromkeys([*ids, *named])]
-    return chosen, (_column(position[0]), _column(position[1]))
+    return chosen, (_column(position[0]), _column(position[1])), len(there)
 
 
 def _by_ucd(there: dict[str, str], ucd: str, options: ArchiveOptions) -> str:

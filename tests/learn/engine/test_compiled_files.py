@@ -128,3 +128,62 @@ def test_a_folder_that_is_not_ours_alone_is_not_used(folder, monkeypatch, how):
     assert {path.name for path in folder.iterdir()} == {"a.blob"}
     assert (read_compiled("a") is None) == (how != "full")
     assert read_compiled("b") is None
+
+
+@pytest.mark.parametrize("how", ["home", "chosen"])
+def test_without_a_home_nothing_is_kept(monkeypatch, how):
+    def homeless(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("home", "expanduser"):
+        monkeypatch.setattr(compiled_files.Path, name, homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(FOLDER_VARIABLE, "~/networks" if how == "chosen" else "")
+    write_compiled("a", b"content")
+    assert read_compiled("a") is None
+
+
+class Curve(nn.Module):
+    """A network whose code, not its weights, says what it computes."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.act, self.layer = act, nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+
+    def forward(self, images):
+        return self.act(self.layer(images))
+
+
+def curve(act, kind=Curve):
+    torch.manual_seed(0)
+    return kind(act).eval().to(memory_format=torch.channels_last)
+
+
+@needs_openvino
+def test_other_code_has_a_file_of_its_own(folder):
+    from astroanomaly.learn.engine.openvino import in_openvino
+
+    def scaled(factor):
+        return lambda x: factor * x
+
+    acts = [torch.relu, torch.tanh, nn.functional.relu6, scaled(2.0), scaled(3.0)]
+    for _ in range(2):
+        for act in acts:
+            run, _ = in_openvino(curve(act), images(), "")
+            assert torch.allclose(run(images()), curve(act)(images()), atol=1e-5)
+        assert len(list(folder.glob("*.blob"))) == len(acts)
+
+
+@needs_openvino
+def test_what_has_no_name_runs_and_is_not_kept(folder):
+    from astroanomaly.learn.engine.openvino import in_openvino
+
+    made = {"__module__": __name__, "forward": lambda self, images: -Curve.forward(self, images)}
+    sparse, hooked, untold = curve(torch.relu), curve(torch.relu), curve(torch.relu)
+    sparse.register_buffer("unused", torch.eye(3).to_sparse())
+    hooked.register_forward_hook(lambda module, given, found: found + 1)
+    untold.unused = {1, 2}
+    for model in (sparse, hooked, untold, curve(torch.relu, type("Sourceless", (Curve,), made))):
+        run, _ = in_openvino(model, images(), "")
+        assert torch.allclose(run(images()), model(images()), atol=1e-5)
+        assert not list(folder.glob("*.blob"))

@@ -8,7 +8,7 @@ from astropy import units as u
 from astropy.table import Table
 from astropy_healpix import HEALPix
 
-from astroanomaly import BandError, FootprintError, Request, ingest
+from astroanomaly import BandError, FootprintError, Request, UnreadableError, ingest
 from astroanomaly.cache.plan import read_plan
 from astroanomaly.config import build
 from astroanomaly.ingestion.ingest import dry_run
@@ -108,6 +108,30 @@ def test_partitions_without_a_mosaic_or_a_band_are_refused_as_a_table_is(esa, me
         file.unlink()
     with pytest.raises(FootprintError, match="lies on a mosaic"):
         cut(tmp_path, "far", hats, "datalabs")
+
+
+def test_partitions_whose_mosaics_are_not_there_are_failures_and_the_others_are_cut(mer, esa, rows, hats, tmp_path):
+    for name in "abc":
+        (tmp_path / name).mkdir()  # what an archive has answered is kept for each
+    whole = cut(tmp_path / "a", "whole", rows, "datalabs")
+    tile_of = {one: str(whole[one].columns["tile"]) for one in whole.ids}
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    order = [one for file in sorted(hats.rglob("*.parquet"), key=lambda file: int(file.stem.partition("=")[2]))
+             for one in Table.read(file)["object_id"].astype(str)]  # fmt: skip
+    first = tile_of[next(one for one in order if one in tile_of)]
+    (mounted / first).symlink_to(mer.folder / "mer" / first)
+    esa.datalabs = str(mounted)
+    parts = cut(tmp_path / "b", "parts", hats, "datalabs")
+    assert set(parts.ids) == {one for one, tile in tile_of.items() if tile == first}
+    hidden = {one.object_id for one in parts.failures if one.reason == "its mosaics are not on this computer"}
+    assert hidden == set(tile_of) - set(parts.ids)
+    assert hidden
+    for one in parts.ids:
+        np.testing.assert_array_equal(parts[one].data, whole[one].data)
+    esa.datalabs = str(tmp_path / "nothing")
+    with pytest.raises(UnreadableError, match="elsewhere say --via esa or irsa"):
+        cut(tmp_path / "c", "none", hats, "datalabs")
 
 
 # ----------------------------------------------------------------------------------------------- objects that wait

@@ -380,6 +380,7 @@ def test_objects_in_regions_a_map_and_of_a_query(mer, esa, fill, tmp_path):
         ({"size": ""}, "--size 10arcsec"),
         ({"catalog": "a.csv", "mer_id": ("1",)}, "--catalog and --mer-id"),
         ({"mer_id": ("1",), "cone": "1 2", "radius": "1deg"}, "leave out --cone"),
+        ({"mer_id": ("1",), "where": "vis_det = 1"}, "leave out --where"),
         ({"catalog": "a.csv", "magnitude_limit": 20}, "--magnitude-limit belongs"),
         ({"catalog": "a.csv", "adql": "SELECT 1"}, "--catalog and --adql"),
         ({"cone": "1 2"}, "needs a radius"),

@@ -12,9 +12,10 @@ from astropy.wcs import WCS
 
 from astroanomaly import Cache, CatalogError, ConfigError, FetchConfig, FetchError, UnreadableError, fetch, ingest
 from astroanomaly.cutting import grid_from_hdu, pixel_to_sky, quiet, tan_grid
+from astroanomaly.fetch import using
 from astroanomaly.ingestion.ingest import dry_run
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly_plugins.hst.datalabs import opened
+from astroanomaly_plugins.hst.datalabs import find_mounted, opened
 from astroanomaly_plugins.hst.headers import describe
 from astroanomaly_plugins.hst.products import (
     Product as Listed,
@@ -364,6 +365,21 @@ def test_files_on_datalabs_are_read_in_place(packed, catalog, quick, tmp_path, m
         np.testing.assert_array_equal(cache[object_id].data, whole[object_id].data)
         assert cache[object_id].columns["archive"] == "ESA Datalabs"
         assert cache[object_id].columns["product_F814W"] == whole[object_id].columns["product_F814W"]
+
+
+def test_a_block_without_mounted_files_does_not_end_the_plan(quick, tmp_path, monkeypatch):
+    """The first block of a catalogue shows that files are mounted; those of a later one may be missing."""
+    monkeypatch.setenv("ASTROANOMALY_HST_DATALABS", str(tmp_path / "user"))
+    folder = tmp_path / "user"
+    with served("esa") as archives, using(quick):
+        names = [product.file for product in archives["esa"].products]
+        archives["esa"].mount(folder, packed=False)
+        assert find_mounted(names)
+        for file in folder.rglob("*.fits"):
+            file.unlink()
+        assert not find_mounted(names, needed=False)
+        with pytest.raises(UnreadableError, match="none of"):
+            find_mounted(names)
 
 
 def test_a_file_that_is_not_mounted_is_a_failure_that_says_so(catalog, quick, tmp_path, monkeypatch):

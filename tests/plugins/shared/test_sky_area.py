@@ -1,5 +1,7 @@
 """Areas of the sky, and the objects of tables, services and catalogues in partitions that lie in them."""
 
+import re
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -11,6 +13,7 @@ from mocpy import MOC
 from astroanomaly import CatalogError, ConfigError, FetchConfig, FetchError, UnreadableError
 from astroanomaly.config import build
 from astroanomaly.fetch import using
+from astroanomaly_plugins.shared import tap_objects
 from astroanomaly_plugins.shared.blocks import read_blocks
 from astroanomaly_plugins.shared.options import ArchiveOptions
 from astroanomaly_plugins.shared.sky_area import read_area
@@ -148,6 +151,9 @@ def test_a_map_that_is_none_is_refused(content, tmp_path):
         ({"adql": "b"}, "--tap URL"),
         ({"tap": "http://a/", "table": "b"}, "without a part of it"),
         ({"tap": "http://a/", "table": "b; DROP", "cone": "1 2", "radius": "1deg"}, "expected the name of a table"),
+        ({"tap": "http://a/", "table": "b", "frame": "galactic"}, "in ICRS degrees"),
+        ({"tap": "http://a/", "table": "b", "unit": "hour"}, "in ICRS degrees"),
+        ({"tap": "http://a/", "table": "b", "ra": "x"}, "given together"),
         ({}, "--tap URL"),
     ],
 )
@@ -199,6 +205,76 @@ def test_regions_that_overlap_give_an_object_once(net, tmp_path):
         found = taken(tap=server.address, table="objects", region=tmp_path / "a.reg", carry=("rmag",))
     assert len(found) == len(set(found))
     assert sorted(found, key=int) == [str(k) for k in np.flatnonzero(area.inside(RA, DEC))]
+
+
+def test_regions_that_adjoin_give_an_object_once_where_one_is_asked_for_in_parts(net, tmp_path):
+    """Cells of the first reach into the second; objects on its very edge are not lost."""
+    (tmp_path / "a.reg").write_text("icrs\ncircle(150,2,30')\ncircle(150.9,2,24')\n")
+    rows = table()
+    edge = SkyCoord(150, 2, unit="deg").directional_offset_by(np.linspace(0, 6, 12) * u.rad, 0.5 * u.deg)
+    rows["raMean"][:12], rows["decMean"][:12] = edge.ra.deg, edge.dec.deg
+    area = read_area("", "", tmp_path / "a.reg", None)
+    with TapServer({"objects": rows}) as server:
+        server.most_rows = 40
+        found = taken(tap=server.address, table="objects", region=tmp_path / "a.reg")
+    assert len(found) == len(set(found))
+    assert sorted(found, key=int) == [str(k) for k in np.flatnonzero(area.inside(rows["raMean"], rows["decMean"]))]
+    assert {str(k) for k in range(12)} <= set(found)
+
+
+def test_parts_beyond_the_circle_are_not_asked_for_and_the_limit_of_a_service_is_learnt(net):
+    asked = []
+
+    class Counting(TapServer):
+        def answer(self, request):
+            asked.append(request.get("QUERY"))
+            return super().answer(request)
+
+    with Counting({"objects": table()}) as server:
+        server.most_rows, server.silent = 40, True
+        taken(tap=server.address, table="objects", cone="150 2", radius="0.6deg")
+    circles = [
+        query.partition("CIRCLE('ICRS', ")[2].partition(")")[0].split(", ") for query in asked if "CIRCLE" in query
+    ]
+    for ra, dec, radius in {tuple(map(float, one)) for one in circles}:
+        assert SkyCoord(ra, dec, unit="deg").separation(SkyCoord(150, 2, unit="deg")).deg <= 0.6 + radius
+    asked.clear()
+    rng = np.random.default_rng(2)
+    dense = Table(
+        {"id": np.arange(150), "ra": 150 + rng.uniform(-0.02, 0.02, 150), "dec": 2 + rng.uniform(-0.02, 0.02, 150)}
+    )
+    with Counting({"objects": dense}) as server:
+        server.most_rows, server.silent = 30, True
+        found = taken(tap=server.address, table="objects", cone="150 2", radius="0.5deg", ra="ra", dec="dec", id="id")
+    assert len(found) == len(set(found)) == 150
+    counts, rows = (
+        [query for query in asked if ("COUNT(*)" in query) == counted and "CIRCLE" in query]
+        for counted in (True, False)
+    )
+    assert len(rows) < len(counts) - 3  # of dense parts the rows are not asked for in vain
+
+
+def test_tables_of_many_columns_are_asked_for_in_parts_and_rows_in_all_are_bounded(net, monkeypatch):
+    wide = table()
+    for k in range(36):
+        wide[f"c{k}"] = np.arange(N)
+    asked = []
+    monkeypatch.setattr(tap_objects, "_MOST_BYTES", 64 * 40 * 50)  # 50 rows of 40 columns
+
+    class Counting(TapServer):
+        def answer(self, request):
+            answer = super().answer(request)
+            asked.append(answer.body.count(b"<TR>"))
+            return answer
+
+    options = {"table": "objects", "cone": "150 2", "radius": "0.6deg"}
+    with Counting({"objects": wide}) as server:
+        found = taken(tap=server.address, **options)
+    assert len(found) == len(set(found)) == (HERE.separation(SkyCoord(150, 2, unit="deg")).deg <= 0.6).sum() > 50
+    assert max(asked) <= 50
+    monkeypatch.setattr(tap_objects, "_MOST_ROWS_IN_ALL", 60)
+    with TapServer({"objects": wide}) as server, pytest.raises(CatalogError, match=r"more than 60 rows.*HATS"):
+        taken(tap=server.address, **options)
 
 
 def test_objects_of_a_query_and_answers_that_are_cut_short(net):
@@ -258,10 +334,32 @@ def test_hats_is_read_partition_by_partition(tmp_path):
         taken(catalog=folder, cone="10 2", radius="0.3deg")
 
 
+def test_rows_outside_the_area_are_counted_from_the_first_block_on(tmp_path):
+    rows = Table({"name": ["a", "b", "c"], "ra": [150.0, 150.01, 150.02], "dec": [2.0, 2.0, 2.0]})
+    folder = write_hats(tmp_path / "hats", rows, order=0)
+    blocks = read_blocks(build(ArchiveOptions, {"catalog": folder, "cone": "150 2", "radius": "30arcsec"}))
+    assert [one for _, block in blocks for one in block.ids] == ["a"]
+    assert "2 rows outside the area" in blocks.facts()[-1].text
+
+
 def test_rows_without_ids_are_numbered_on_and_doubled_ids_are_refused(tmp_path):
     rows = Table({"ra": RA, "dec": DEC})
     found = taken(catalog=write_hats(tmp_path / "plain", rows))
-    assert found == [f"row-{k:06d}" for k in range(1, N + 1)]
+    assert len(found) == len(set(found)) == N
+    assert all(re.fullmatch(r"row-6-\d+-\d{6}", one) for one in found)
+    apart = HERE.separation(SkyCoord(150, 2, unit="deg")).deg
+    near = taken(catalog=tmp_path / "plain", cone="150 2", radius="0.5deg")
+    assert len(near) == (apart <= 0.5).sum()
+    assert set(near) < set(found)
+    whole, part = (
+        {
+            one: (ra, dec)
+            for _, block in read_blocks(build(ArchiveOptions, {"catalog": tmp_path / "plain", **area}))
+            for one, ra, dec in zip(block.ids.tolist(), block.ra, block.dec, strict=True)
+        }
+        for area in ({}, {"cone": "150 2", "radius": "0.5deg"})
+    )
+    assert part.items() <= whole.items()  # an object has one name, whatever the area
     rows["name"] = [f"o{k}" for k in range(N)]
     rows["name"][np.argmax(RA)] = rows["name"][np.argmin(RA)]
     with pytest.raises(CatalogError, match="occurs in several partitions"):
