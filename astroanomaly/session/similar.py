@@ -107,7 +107,7 @@ def _in_survey(
     axes = len(quantiser.step)
     paths = [path for path in sorted(folder.glob("[0-9]*.npy")) if (scores / f"{path.stem}.h5").is_file()]
     queries = _queries(session, ids, store, quantiser, scores, folder)
-    here = set(ids)
+    here = set(ids) | session.labels.audit  # whose verdicts nobody may see
     found = _best(_alike(paths, axes, queries, progress), n + len(here))
     chosen: list[tuple[float, str, float, float, float]] = []
     for number in sorted({part for _, part, _ in found}):

@@ -140,3 +140,13 @@ def test_the_command_writes_a_table_that_can_be_ingested(trained, sky, tmp_path,
     assert np.isfinite(found["ra"]).all()
     words = ["ingest", "fits", *mosaics, "--catalog", str(table), "--size", "48", "--out", str(tmp_path / "near")]
     assert main(words) == 0
+
+
+def test_objects_of_the_blind_audit_are_not_shown(trained, sky, tmp_path):
+    report = score(trained, sky, tmp_path / "out", prefix="", keep_features=True)
+    assert report.scored == 130
+    wanted = trained.cache.ids[40]
+    trained.add_audit(60)
+    after = trained.similar([wanted], 130, survey=tmp_path / "out")
+    assert not set(after["object_id"]) & set(trained.labels.audit)
+    assert len(after) == 130 - len(set(trained.labels.audit) | {wanted})
