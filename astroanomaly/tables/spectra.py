@@ -18,6 +18,7 @@ from astroanomaly.tables.column_names import LABELLED_ID_NAMES, SKY_NAMES, find_
 from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import column_texts, read_table
 from astroanomaly.tables.spectrum_units import clean_unit, to_angstrom, unit_of
+from astroanomaly.tables.stated_frames import frame_of_cards, note_frame
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -327,10 +328,9 @@ def _positions(columns: Mapping[str, Any], meta: Mapping[str, Any], path: Path) 
     from astropy.table import Table
 
     names = [name for name, column in columns.items() if getattr(column, "ndim", 1) == 1]  # others are spectra
-    stated = {key: meta[key] for key in ("RADESYS", "RADECSYS", "EQUINOX") if key in meta}
-    found = (
-        sky_positions(Table({name: columns[name] for name in names}, meta=stated), where=str(path)) if names else None
-    )
+    table = Table({name: columns[name] for name in names}, meta=dict(meta))
+    note_frame(table, frame_of_cards(table.meta))
+    found = sky_positions(table, where=str(path)) if names else None
     nowhere = np.full(len(next(iter(columns.values()))), np.nan)
     return (nowhere, nowhere) if found is None else found[:2]
 
