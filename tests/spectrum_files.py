@@ -19,7 +19,7 @@ def simulated(wavelength, rng, *, redshift=0.1, lines=1.0, rare=0.0, slope=None,
     return flux + noise * rng.normal(size=len(wavelength)), np.full(len(wavelength), noise**-2.0)
 
 
-def write_sdss(path, log_wavelength, flux, weight, *, ra=0.0, dec=0.0, redshift=0.1):
+def write_sdss(path, log_wavelength, flux, weight, *, ra=None, dec=None, redshift=0.1):
     """Write one spectrum as a spec-*.fits of SDSS; `and_mask` has a note on every pixel, as it often does."""
     primary = fits.PrimaryHDU()
     primary.header.update(
@@ -27,11 +27,11 @@ def write_sdss(path, log_wavelength, flux, weight, *, ra=0.0, dec=0.0, redshift=
             "TELESCOP": "SDSS 2.5-M",
             "VERS2D": "v5_13_0",
             "FIBERID": 7,
-            "PLUG_RA": ra,
-            "PLUG_DEC": dec,
             "BUNIT": SDSS_UNIT,
         }
     )
+    if ra is not None:
+        primary.header.update({"PLUG_RA": ra, "PLUG_DEC": dec})
     columns = [
         fits.Column("flux", "E", array=flux),
         fits.Column("loglam", "E", array=log_wavelength),

@@ -34,7 +34,7 @@ _CHILD = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from astroanomaly.parallel.watched_process import main; main(*map(int, sys.argv[2:]))"
 )
-_ITEMS_PER_CALL = 64  # of `each_watched`
+_ITEMS_PER_CALL = 64  # of `each_watched`, where it is not said
 _MOST_STARTS = 3  # of a process that fails before it begins
 _one_at_a_time = threading.Lock()
 
@@ -297,7 +297,9 @@ def _reason(status: int, limits: ReadLimits) -> str:
     return f"reading ended its process (status {status})"
 
 
-def each_watched(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | AstroAnomalyError]:
+def each_watched(
+    function: Callable[[Item], Result], items: Sequence[Item], *, together: int = _ITEMS_PER_CALL
+) -> Iterator[Result | AstroAnomalyError]:
     """Apply a function to every item, in order, in a process that is watched: for planning, which opens many files.
 
     Parameters
@@ -306,6 +308,8 @@ def each_watched(function: Callable[[Item], Result], items: Sequence[Item]) -> I
         Importable by name, as are the types of items and results; says what it reads by `astroanomaly.reading`.
     items
         Such as paths.
+    together
+        How many are handed over in one call; their results are in memory together.
 
     Yields
     ------
@@ -314,8 +318,8 @@ def each_watched(function: Callable[[Item], Result], items: Sequence[Item]) -> I
         ended.
     """
     watch = Watch()
-    for start in range(0, len(items), _ITEMS_PER_CALL):
-        yield from watch.call(functools.partial(_each, function), items[start : start + _ITEMS_PER_CALL])
+    for start in range(0, len(items), together):
+        yield from watch.call(functools.partial(_each, function), items[start : start + together])
 
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | AstroAnomalyError]:

@@ -51,6 +51,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 _TAKEN = (IMAGE, OUTLIERS, COLUMNS, TOGETHER, "score", "object_id")
 _EXAMPLES = 3  # named in a message
 _MAX_NUMBERS = 16_384  # of an object in one block
+_FEWEST = 20  # objects that the scale of a block is measured on
 _MOST_LISTED = 8  # columns named in a message
 
 
@@ -339,6 +340,11 @@ def said_of(
         some = ", ".join(cache.ids_at(missing[:_EXAMPLES]))
         more = " ..." if len(missing) > _EXAMPLES else ""
         yield f"block {name}: nothing is known of {len(missing)} of {len(cache)} objects: {some}{more}"
+    if there.sum() < _FEWEST:
+        yield (
+            f"block {name}: numbers of {there.sum()} objects, fewer than {_FEWEST}: their scale is uncertain, and the "
+            "block says little"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -171,7 +171,7 @@ class SessionFolder(SessionHome):
         seed = chosen["session"].seed
         beside = read_blocks(as_mapping(blocks, "blocks"), cache, chosen["blocks"], (NOMINAL, ANOMALY, *classes))
         names = [one.block.name for one in beside]
-        beside += read_spectrum_blocks(as_mapping(spectra, "spectra"), cache, chosen["blocks"], names)
+        beside += read_spectrum_blocks(as_mapping(spectra, "spectra"), cache, chosen["blocks"], names, path)
         seen, own, ranker, advice, backbone = what_the_model_sees(cache, chosen, classes, start_from, progress)
         chosen["backbone"] = backbone
         content: dict[str, Any] = {

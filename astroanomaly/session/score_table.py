@@ -31,7 +31,7 @@ from astroanomaly.tables.write import build_catalog, check_target
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["ScoreBlock", "export_scores", "scored_with", "widest", "write_score_table"]
+__all__ = ["ScoreBlock", "export_scores", "refuse_unfinished", "scored_with", "widest", "write_score_table"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,7 @@ def export_scores(
         blocks = _blocks(cache, last, labels)
     else:
         last, folder = scored_with(session, survey)
-        _refuse_unfinished(session, survey, folder)
+        refuse_unfinished(session, survey, folder)
         all_ids = (part.ids for part in list_parts(folder, session.classes))
         blocks = (
             ScoreBlock(part.ids, part.ra, part.dec, part.log_odds, [labels.get(name, "") for name in part.ids])
@@ -195,22 +195,34 @@ def _blocks(cache: Cache | StoredObjects, last: Round, labels: Mapping[str, str]
         yield ScoreBlock(scores.ids, *shard.positions, scores.log_odds, given)
 
 
-def scored_with(session: SessionFolder, survey: Path) -> tuple[Round, Path]:
+def scored_with(session: SessionFolder, survey: Path, beside: str = "") -> tuple[Round, Path]:
     """Return the latest round that has scored objects of a survey, and the folder of these scores.
 
-    Scores of all objects go before scores of the best alone (`Cascade`), of which the latest are taken.
+    Scores of all objects go before scores of the best alone (`Cascade`), of which the latest are taken. Scores
+    with a file ``beside`` them go before all others.
     """
-    for item in reversed(session.rounds):
-        for place in (item.in_survey(survey), *Cascade.places(item, survey)):
-            if (place / SCORES).is_dir():
-                return item, place / SCORES
+    found = [
+        (item, place / SCORES)
+        for item in reversed(session.rounds)
+        for place in (item.in_survey(survey), *Cascade.places(item, survey))
+        if (place / SCORES).is_dir()
+    ]
+    if found:
+        return next((one for one in found if beside and (one[1].parent / beside).is_file()), found[0])
     raise SessionError(
         f"no round of {session.path} has scored {survey}: run `astroanomaly score {session.path} --source ... "
         f"--out {survey}`"
     )
 
 
-def _refuse_unfinished(session: SessionFolder, survey: Path, folder: Path) -> None:
+def refuse_unfinished(session: SessionFolder, survey: Path, folder: Path) -> None:
+    """Raise an error unless all objects of a survey have scores in a folder of `scored_with`.
+
+    Raises
+    ------
+    SessionError
+        If not; it says how many tasks are scored.
+    """
     done, (tasks, _) = count_tasks(folder), count_plan(survey)
     if done != tasks or not Cascade.is_finished(folder.parent):
         raise SessionError(

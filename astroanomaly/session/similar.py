@@ -18,8 +18,14 @@ from astroanomaly.parallel.cores import available_cores
 from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import Progress, drain
 from astroanomaly.session.folder import SessionFolder
-from astroanomaly.session.score_table import scored_with
-from astroanomaly.session.survey_points import POINTS_FOLDER, open_quantiser, read_points, refuse_without_points
+from astroanomaly.session.score_table import refuse_unfinished, scored_with
+from astroanomaly.session.survey_points import (
+    POINTS_FOLDER,
+    QUANTISER,
+    open_quantiser,
+    read_points,
+    refuse_without_points,
+)
 from astroanomaly.tables.write import build_catalog
 
 if TYPE_CHECKING:
@@ -99,16 +105,17 @@ def _in_survey(
     survey: Path,
     progress: Callable[[Progress], None] | None,
 ) -> _Found:
-    _, scores = scored_with(session, survey)
+    _, scores = scored_with(session, survey, QUANTISER)
     folder = scores.parent / POINTS_FOLDER
     refuse_without_points(folder)
+    refuse_unfinished(session, survey, scores)
     store = FeatureStore.of(session.cache, session.context)
     quantiser = open_quantiser(folder, store)
     axes = len(quantiser.step)
     paths = [path for path in sorted(folder.glob("[0-9]*.npy")) if (scores / f"{path.stem}.h5").is_file()]
     queries = _queries(session, ids, store, quantiser, scores, folder)
-    here = set(ids)
-    found = _best(_alike(paths, axes, queries, progress), n + len(here))
+    here = set(ids) | session.labels.audit  # whose verdicts nobody may see
+    found = _best(_alike(paths, quantiser.step, queries, progress), n + len(here))
     chosen: list[tuple[float, str, float, float, float]] = []
     for number in sorted({part for _, part, _ in found}):
         first = int(paths[number].stem)
@@ -156,11 +163,11 @@ def _queries(
 
 
 def _alike(
-    paths: Sequence[Path], axes: int, queries: np.ndarray, progress: Callable[[Progress], None] | None
+    paths: Sequence[Path], step: np.ndarray, queries: np.ndarray, progress: Callable[[Progress], None] | None
 ) -> Iterator[np.ndarray]:
     """Compare the objects of each part with the queries."""
-    cores = available_cores()
-    compared = prefetch(lambda path: products(read_points(path, axes), queries), paths, 2 * cores, cores)
+    cores, axes = available_cores(), len(step)
+    compared = prefetch(lambda path: products(read_points(path, axes), queries, step), paths, 2 * cores, cores)
     for number, (_, alike) in enumerate(compared):
         yield alike
         if progress is not None:

@@ -18,7 +18,7 @@ from astroanomaly.learn.features.spectra import SpectrumFeatures, SpectrumGrid, 
 from astroanomaly.learn.features.spectrum_files import write_spectra
 from astroanomaly.records import FeatureBlock
 from astroanomaly.session.blocks import BLOCKS, GivenBlock, block_name, said_of
-from astroanomaly.session.spectrum_matching import RADIUS_ARCSEC, KeptSpectra, SpectrumMatcher
+from astroanomaly.session.spectrum_matching import APART_ARCSEC, RADIUS_ARCSEC, KeptSpectra, SpectrumMatcher
 from astroanomaly.session.spectrum_reading import SpectrumOnGrid, each_on_grid, find_files, grid_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ __all__ = ["GivenSpectra", "read_spectrum_blocks"]
 
 OWN = "own"  # redshifts that are in the files of the spectra
 _LEARNT_FROM = 1000  # spectra, for the components
-_TOGETHER = 256  # spectra that are matched or described together
+_TOGETHER = 256  # spectra that are described together
+_MATCHED = 4096  # spectra that are matched together, 16 kB each
 _EXAMPLES = 3  # named in a message
 _REDSHIFTS = (-0.1, 30.0)  # that can be
 
@@ -55,7 +56,7 @@ class GivenSpectra(GivenBlock):
 
 
 def read_spectrum_blocks(
-    given: Mapping[str, Any], cache: Cache, config: BlockOptions, taken: Sequence[str]
+    given: Mapping[str, Any], cache: Cache, config: BlockOptions, taken: Sequence[str], folder: Path
 ) -> list[GivenSpectra]:
     """Read the blocks of spectra of a new session.
 
@@ -70,6 +71,8 @@ def read_spectrum_blocks(
         The settings of blocks.
     taken
         Names of other blocks.
+    folder
+        Of the session, which need not be there: the spectra are put beside it meanwhile.
 
     Raises
     ------
@@ -81,18 +84,20 @@ def read_spectrum_blocks(
         If there is no file, or none that can be read.
     """
     names = set(taken)
+    room = next(place for place in folder.absolute().parents if place.is_dir()) if given else folder
     found = []
     for key, value in given.items():
         name, column = block_name(key, names)
-        found.append(_block(name, column.strip(), value, cache, config))
+        found.append(_block(name, column.strip(), value, cache, config, room))
     return found
 
 
-def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOptions) -> GivenSpectra:
+def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOptions, room: Path) -> GivenSpectra:
     files = find_files(given, name)
     grid = grid_of(files, name)
-    with contextlib.closing(KeptSpectra(grid, name)) as kept:
-        failed = _read(kept, SpectrumMatcher(cache, column, name), files)
+    matcher = SpectrumMatcher(cache, column, name)
+    with contextlib.closing(KeptSpectra(grid, name, room)) as kept:
+        failed = _read(kept, matcher, files)
         if failed and len(failed) == len(files):
             raise UnreadableError(f"block {name}: {failed[0]}")
         if not kept.rows:
@@ -100,7 +105,7 @@ def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOption
             raise CatalogError(
                 f"block {name}: none of the {kept.seen} spectra in {len(files)} files is of an object of the cache: a "
                 f"spectrum is matched by its id or file name {how}. `{name}:COLUMN` takes a catalogue column of the "
-                "cache for what spectra are called"
+                f"cache for what spectra are called{'; ' + _elsewhere(matcher) if matcher.apart else ''}"
             )
         ids, spectra = list(kept.rows), kept.spectra()
     redshifts = _redshifts(config.redshift, kept, ids, cache)
@@ -109,7 +114,8 @@ def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOption
         f"block {name}: {len(ids)} spectra from {grid.shortest:.0f} to {grid.longest:.0f} Angstrom, "
         f"{'in the rest frame' if config.redshift else 'as observed'}",
         *said_of(name, columns, values, cache, ids),
-        *_remarks(kept, failed, len(files)),
+        *_remarks(kept, matcher, failed, len(files)),
+        *_without_numbers(name, values, redshifts, rest=bool(config.redshift)),
     ]
     about = {
         "name": name, "columns": columns, "objects": len(ids), "kind": "spectra", "files": len(files),
@@ -129,24 +135,46 @@ def _read(kept: KeptSpectra, matcher: SpectrumMatcher, files: Sequence[Path]) ->
             failed.append(str(result))
             continue
         waiting += result
-        if len(waiting) >= _TOGETHER:
+        if len(waiting) >= _MATCHED:
             kept.take(waiting, matcher.find(waiting))
             waiting = []
     kept.take(waiting, matcher.find(waiting))
     return failed
 
 
-def _remarks(kept: KeptSpectra, failed: Sequence[str], files: int) -> Iterator[str]:
+def _remarks(kept: KeptSpectra, matcher: SpectrumMatcher, failed: Sequence[str], files: int) -> Iterator[str]:
     """Say which spectra were left out."""
     if failed:
         some = "; ".join(failed[:_EXAMPLES])
         yield f"block {kept.name}: {len(failed)} of {files} files cannot be read, and are left out: {some}"
     if kept.seen > kept.matched:
         yield f"block {kept.name}: {kept.seen - kept.matched} of {kept.seen} spectra are of no object of the cache"
-    if kept.matched > len(kept.rows):
+    if matcher.apart:
+        yield f"block {kept.name}: {_elsewhere(matcher)}"
+    if kept.repeated:
         yield (
-            f"block {kept.name}: {kept.matched - len(kept.rows)} spectra more are of objects that have one: of each "
-            "object that with the highest signal over noise is taken"
+            f"block {kept.name}: {kept.repeated} spectra more are of objects that have one: of each object that with "
+            "the highest signal over noise is taken"
+        )
+
+
+def _elsewhere(matcher: SpectrumMatcher) -> str:
+    return (
+        f"{matcher.apart} spectra are called as objects that are more than {APART_ARCSEC:g} arcsec from their "
+        "positions, and are not taken for theirs"
+    )
+
+
+def _without_numbers(name: str, values: np.ndarray, redshifts: np.ndarray, *, rest: bool) -> Iterator[str]:
+    """Say how many spectra are not described, and why."""
+    unknown = ~np.isfinite(redshifts) if rest else np.zeros(len(values), bool)
+    outside = ~np.isfinite(values).any(axis=1) & ~unknown
+    if unknown.any():
+        yield f"block {name}: {unknown.sum()} of {len(values)} spectra have no redshift, and no numbers"
+    if outside.any():
+        yield (
+            f"block {name}: {outside.sum()} of {len(values)} spectra cover less than a tenth of the wavelengths "
+            "that are compared, and have no numbers"
         )
 
 

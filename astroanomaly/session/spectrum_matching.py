@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astroanomaly.cache.object_tables import catalog_columns
-from astroanomaly.errors import CatalogError, ConfigError
+from astroanomaly.errors import CatalogError, ConfigError, StorageError
 from astroanomaly.learn.features.spectra import SpectrumGrid
 from astroanomaly.session.spectrum_reading import SpectrumOnGrid
 from astroanomaly.tables.matching import match_positions
@@ -19,14 +20,17 @@ from astroanomaly.tables.read import column_texts
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
 
-__all__ = ["RADIUS_ARCSEC", "KeptSpectra", "SpectrumMatcher"]
+__all__ = ["APART_ARCSEC", "RADIUS_ARCSEC", "KeptSpectra", "SpectrumMatcher"]
 
 RADIUS_ARCSEC = 1.0  # between a spectrum and its object
+APART_ARCSEC = 10.0  # no spectrum of this object, whatever it is called
 _MOST_SPECTRA = 500_000  # 16 kB each
 
 
 class SpectrumMatcher:
-    """Finds the object of a spectrum: by what it is called, else by its position.
+    """Finds the objects of a spectrum: by what it is called, else by its position.
+
+    Objects that are more than 10 arcsec from where a spectrum was taken are not those that it is called by.
 
     Parameters
     ----------
@@ -36,38 +40,57 @@ class SpectrumMatcher:
         Catalogue column of what spectra are called; empty: the ids of the objects, and their positions.
     name
         Of the block, for messages.
+
+    Attributes
+    ----------
+    apart
+        How many spectra are called as objects that are elsewhere.
     """
 
     def __init__(self, cache: Cache, column: str, name: str) -> None:
         self._cache, self._block, self._by_position = cache, name, not column
-        if column:
-            texts = column_texts(catalog_columns(cache, [column])[column])
-            self._ids = {
-                text.strip(): object_id for text, object_id in zip(texts, cache.ids, strict=True) if text.strip()
-            }
-        else:
-            self._ids = {object_id: object_id for object_id in cache.ids}
-        self._names = NameMatcher(self._ids)
+        self.apart = 0
+        self._positions = cache.positions
+        self._rows: dict[str, list[int]] = {}
+        texts = column_texts(catalog_columns(cache, [column])[column]) if column else cache.ids
+        for row, text in enumerate(texts):
+            if text.strip():
+                self._rows.setdefault(text.strip() if column else text, []).append(row)
+        self._names = NameMatcher(self._rows)
 
-    def find(self, spectra: Sequence[SpectrumOnGrid]) -> list[str]:
-        """Return the object id of each spectrum; empty where it is of none.
+    def find(self, spectra: Sequence[SpectrumOnGrid]) -> list[list[str]]:
+        """Return the object ids of each spectrum: several where a catalogue calls it so, none where it is of none.
 
         Raises
         ------
         CatalogError
             If the name of a spectrum may be that of several objects.
         """
-        objects = [self._by_name(one.names) for one in spectra]
+        objects = [self._cache.ids_at(np.array(self._near(one, self._by_name(one.names)), int)) for one in spectra]
         ra, dec = (np.array([getattr(one, axis) for one in spectra]) for axis in ("ra", "dec"))
-        left = np.flatnonzero([not object_id for object_id in objects] & np.isfinite(ra) & np.isfinite(dec))
+        left = np.flatnonzero([not ids for ids in objects] & np.isfinite(ra) & np.isfinite(dec))
         if self._by_position and len(left):
-            nearest, _ = match_positions(ra[left], dec[left], *self._cache.positions, RADIUS_ARCSEC)
+            nearest, _ = match_positions(ra[left], dec[left], *self._positions, RADIUS_ARCSEC)
             there = nearest >= 0
             for k, object_id in zip(left[there].tolist(), self._cache.ids_at(nearest[there]), strict=True):
-                objects[k] = object_id
-        return objects
+                objects[k] = [object_id]
+        return [list(ids) for ids in objects]
 
-    def _by_name(self, names: Sequence[str]) -> str:
+    def _near(self, spectrum: SpectrumOnGrid, rows: list[int]) -> list[int]:
+        """Leave out objects that are elsewhere than a spectrum."""
+        from astropy.coordinates import angular_separation
+
+        if not rows or not np.isfinite(spectrum.ra + spectrum.dec):
+            return rows
+        ra, dec = (np.radians(axis[rows]) for axis in self._positions)
+        apart = angular_separation(np.radians(spectrum.ra), np.radians(spectrum.dec), ra, dec)  # NaN where unknown
+        near = [
+            row for row, angle in zip(rows, apart.tolist(), strict=True) if not angle > np.radians(APART_ARCSEC / 3600)
+        ]
+        self.apart += not near
+        return near
+
+    def _by_name(self, names: Sequence[str]) -> list[int]:
         for name in names:
             found = self._names.find(name)
             if len(found) > 1:
@@ -76,42 +99,51 @@ class SpectrumMatcher:
                     "whole id"
                 )
             if found:
-                return self._ids[found[0]]
-        return ""
+                return self._rows[found[0]]
+        return []
 
 
 class KeptSpectra:
-    """The spectra of objects, in a temporary file; to be closed, and what `spectra` gave stays."""
+    """The spectra of objects, in a temporary file of a folder; to be closed, and what `spectra` gave stays."""
 
-    def __init__(self, grid: SpectrumGrid, name: str) -> None:
+    def __init__(self, grid: SpectrumGrid, name: str, folder: Path) -> None:
         self.grid, self.name = grid, name
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - see `close`
+        try:
+            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see `close`
+        except OSError as error:
+            raise StorageError(
+                f"block {name}: spectra cannot be put in {folder} meanwhile: {error.strerror}"
+            ) from error
         self.rows: dict[str, int] = {}
         self.redshifts: list[float] = []
-        self.seen = self.matched = 0
+        self.seen = self.matched = self.repeated = 0
         self.unit = ""
         self._ratios: list[float] = []
 
-    def take(self, spectra: Sequence[SpectrumOnGrid], objects: Sequence[str]) -> None:
-        """Keep those that are of an object; of several of one, that with the highest signal over noise."""
-        for one, object_id in zip(spectra, objects, strict=True):
+    def take(self, spectra: Sequence[SpectrumOnGrid], objects: Sequence[Sequence[str]]) -> None:
+        """Keep those that are of objects; of several of one, that with the highest signal over noise."""
+        for one, ids in zip(spectra, objects, strict=True):
             self.seen += 1
-            if not object_id:
-                continue
-            self.matched += 1
-            row = self.rows.setdefault(object_id, len(self.rows))
-            if row == _MOST_SPECTRA:
-                raise ConfigError(f"block {self.name}: more than {_MOST_SPECTRA:,} objects with spectra")
-            if row == len(self._ratios):
-                self._ratios.append(one.snr)
-                self.redshifts.append(one.redshift)
-            elif one.snr <= self._ratios[row]:
-                continue
-            self._ratios[row], self.redshifts[row] = one.snr, one.redshift
-            self.unit = self.unit or one.unit
-            values = one.values * np.float32(_factor(one.unit, self.unit, self.name))
-            self.file.seek(row * values.nbytes)
-            self.file.write(values.tobytes())
+            self.matched += bool(ids)
+            for object_id in ids:
+                self._put(one, object_id)
+
+    def _put(self, one: SpectrumOnGrid, object_id: str) -> None:
+        row = self.rows.setdefault(object_id, len(self.rows))
+        if row == _MOST_SPECTRA:
+            raise ConfigError(f"block {self.name}: more than {_MOST_SPECTRA:,} objects with spectra")
+        if row == len(self._ratios):
+            self._ratios.append(one.snr)
+            self.redshifts.append(one.redshift)
+        else:
+            self.repeated += 1
+            if one.snr <= self._ratios[row]:
+                return
+        self._ratios[row], self.redshifts[row] = one.snr, one.redshift
+        self.unit = self.unit or one.unit
+        values = one.values * np.float32(_factor(one.unit, self.unit, self.name))
+        self.file.seek(row * values.nbytes)
+        self.file.write(values.tobytes())
 
     def close(self) -> None:
         """Close the file; it is gone when nobody maps it any more."""

@@ -20,6 +20,7 @@ from astroanomaly.session.folder import SessionFolder
 
 __all__ = [
     "POINTS_FOLDER",
+    "QUANTISER",
     "PointScores",
     "kept_points",
     "open_quantiser",
@@ -31,6 +32,7 @@ __all__ = [
 
 POINTS_FOLDER = "points"
 _QUANTISER_FILE = "quantiser.npz"
+QUANTISER = f"{POINTS_FOLDER}/{_QUANTISER_FILE}"  # beside the scores
 _REMEDY = "remove it, and give the command that scored the survey again, which computes what is missing"
 _Score = Callable[[Shard], ShardScores]
 

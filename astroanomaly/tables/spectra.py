@@ -14,8 +14,11 @@ import numpy as np
 from astroanomaly.cutting.fits_files import open_fits
 from astroanomaly.errors import AstroAnomalyError, UnreadableError
 from astroanomaly.parallel.watch import reading
-from astroanomaly.tables.column_names import LABELLED_ID_NAMES, SKY_NAMES, find_name, find_pair
+from astroanomaly.tables.column_names import LABELLED_ID_NAMES, SKY_NAMES, find_name, find_pair, split_unit
+from astroanomaly.tables.positions import sky_positions
 from astroanomaly.tables.read import column_texts, read_table
+from astroanomaly.tables.spectrum_units import clean_unit, to_angstrom, unit_of
+from astroanomaly.tables.stated_frames import frame_of_cards, note_frame
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -35,7 +38,6 @@ _ERRORS = (
 _MASKS = ("mask",)  # others have bits that are mere notes, as and_mask of SDSS; what is bad has no weight there
 _REDSHIFTS = ("z", "redshift", "zspec", "z_spec")
 _DESI_IDS = ("targetid",)
-_MOST_LETTERS = 60  # of a unit
 _LONGEST_ANGSTROM = 1e10  # a metre
 _EXPECTED = (
     "expected a FITS file of SDSS (spec-*.fits) or DESI (coadd-*.fits), or a table with the columns `wavelength` (or "
@@ -115,7 +117,7 @@ def read_spectra(path: Path) -> Iterator[Spectrum]:
                 if not _has_spectrum(table):
                     raise UnreadableError(f"{path} has no spectrum: {_EXPECTED}; it has {_listed(table.colnames)}")
                 columns = {name: table[name] for name in table.colnames}
-                yield from _of_columns(columns, path, "")
+                yield from _of_columns(columns, path, "", {}, table.meta)
     except AstroAnomalyError:
         raise
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
@@ -161,9 +163,10 @@ def _of_fits(path: Path) -> Iterator[Spectrum]:
         if found is not None:
             columns = _plain_columns(found, path)
             stated = _stated(hdulist)
-            yield from _of_columns(columns, path, str(hdulist[0].header.get("BUNIT", "")), stated)
+            yield from _of_columns(columns, path, str(hdulist[0].header.get("BUNIT", "")), stated, found.header)
             return
-    yield _of_specutils(path)
+        place = _header_position(hdulist[0].header)
+    yield _of_specutils(path, place)
 
 
 def _plain_columns(hdu: Any, path: Path) -> dict[str, Any]:
@@ -176,7 +179,7 @@ def _plain_columns(hdu: Any, path: Path) -> dict[str, Any]:
     )  # fmt: skip
     found = {}
     for column in hdu.columns:
-        if column.name.lower() not in known:
+        if split_unit(column.name)[0].lower() not in known:
             continue
         if any(letter in str(column.format) for letter in "PQ"):
             raise UnreadableError(
@@ -184,25 +187,29 @@ def _plain_columns(hdu: Any, path: Path) -> dict[str, Any]:
                 "one table for each spectrum"
             )
         values = np.asarray(hdu.data[column.name])
-        found[column.name] = Column(
-            values.astype(values.dtype.newbyteorder("=")), unit=_clean_unit(column.unit) or None
-        )
+        found[column.name] = Column(values.astype(values.dtype.newbyteorder("=")), unit=clean_unit(column.unit) or None)
     return found
 
 
 def _stated(hdulist: Any) -> dict[str, float]:
     """Return position and redshift that a file of one spectrum states, as those of SDSS do."""
-    header = hdulist[0].header
+    found = _header_position(hdulist[0].header) | {"redshift": np.nan}
+    for hdu in hdulist[1:]:
+        if str(hdu.name).upper() in ("SPECOBJ", "SPALL") and len(getattr(hdu, "data", ())) == 1:
+            name = find_name(hdu.columns.names, ("z",))
+            warned = find_name(hdu.columns.names, ("zwarning",))
+            if name and not (warned and hdu.data[warned][0]):
+                found["redshift"] = _number(hdu.data[name][0])
+            break
+    return found
+
+
+def _header_position(header: Any) -> dict[str, float]:
+    """Return the position that a header states in degrees; NaN where it states none, or not as numbers."""
     found = {}
     for key, words in (("ra", ("PLUG_RA", "RA", "RA_TARG")), ("dec", ("PLUG_DEC", "DEC", "DEC_TARG"))):
         values = (_number(header.get(word)) for word in words)
         found[key] = next((value for value in values if np.isfinite(value)), np.nan)
-    found["redshift"] = np.nan
-    for hdu in hdulist[1:]:
-        if str(hdu.name).upper() in ("SPECOBJ", "SPALL") and len(getattr(hdu, "data", ())) == 1:
-            name = find_name(hdu.columns.names, ("z",))
-            found["redshift"] = _number(hdu.data[name][0]) if name else np.nan
-            break
     return found
 
 
@@ -224,8 +231,8 @@ def _of_desi(hdulist: Any, names: set[str], path: Path) -> Iterator[Spectrum]:
                 raise UnreadableError(
                     f"{path}: {arm}_{what} has the shape {np.shape(image)}, expected {shape}: a row for each target"
                 )
-        factor = _to_angstrom(_clean_unit(hdulist[f"{arm}_WAVELENGTH"].header.get("BUNIT")) or "Angstrom", path)
-        unit = unit or _clean_unit(hdulist[f"{arm}_FLUX"].header.get("BUNIT"))
+        factor = to_angstrom(clean_unit(hdulist[f"{arm}_WAVELENGTH"].header.get("BUNIT")) or "Angstrom", path)
+        unit = unit or clean_unit(hdulist[f"{arm}_FLUX"].header.get("BUNIT"))
         parts.append((wavelength * factor, flux, weight, mask))
     ids = find_name(targets.columns.names, _DESI_IDS)
     if ids is None:
@@ -240,7 +247,7 @@ def _of_desi(hdulist: Any, names: set[str], path: Path) -> Iterator[Spectrum]:
         yield Spectrum((str(name),), pieces, unit, True, ra, dec)
 
 
-def _of_specutils(path: Path) -> Spectrum:
+def _of_specutils(path: Path, place: Mapping[str, float]) -> Spectrum:
     """Read a FITS file with specutils, which knows the formats of many spectrographs."""
     try:
         import specutils
@@ -267,14 +274,14 @@ def _of_specutils(path: Path) -> Spectrum:
     if found.uncertainty is not None:
         weight = np.asarray(found.uncertainty.represent_as(InverseVariance).array, np.float64)
     piece = _piece(wavelength, flux, weight, None if found.mask is None else np.asarray(found.mask), path)
-    return Spectrum((path.name,), (piece,), _clean_unit(found.flux.unit), weight is not None)
+    return Spectrum((path.name,), (piece,), clean_unit(found.flux.unit), weight is not None, **place)
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
 def _of_columns(
-    columns: Mapping[str, Any], path: Path, unit: str, stated: Mapping[str, float] | None = None
+    columns: Mapping[str, Any], path: Path, unit: str, stated: Mapping[str, float], meta: Mapping[str, Any]
 ) -> Iterator[Spectrum]:
     """Give the spectra of a table: one of all rows, or one of each row where columns hold vectors."""
     names = list(columns)
@@ -285,7 +292,7 @@ def _of_columns(
     if axis is None or flux_name is None:
         raise UnreadableError(f"{path} has no spectrum: {_EXPECTED}; it has {_listed(names)}")
     wavelength = _values(columns[axis], path, axis)
-    wavelength = 10.0**wavelength if log else wavelength * _to_angstrom(_unit_of(columns[axis]) or "Angstrom", path)
+    wavelength = 10.0**wavelength if log else wavelength * to_angstrom(unit_of(columns[axis], axis) or "Angstrom", path)
     flux = _values(columns[flux_name], path, flux_name)
     weight = None
     if weights is not None:
@@ -294,24 +301,38 @@ def _of_columns(
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             weight = _values(columns[errors], path, errors) ** -2.0
     mask = None if masks is None else _values(columns[masks], path, masks) != 0
-    unit = _unit_of(columns[flux_name]) or _clean_unit(unit)
+    unit = unit_of(columns[flux_name], flux_name) or clean_unit(unit)
     if flux.ndim == 1:
         piece = _piece(wavelength, flux, weight, mask, path)
-        yield Spectrum((path.name,), (piece,), unit, weight is not None, **(stated or {}))
+        yield Spectrum((path.name,), (piece,), unit, weight is not None, **stated)
         return
     ids = find_name(names, LABELLED_ID_NAMES + _DESI_IDS)
     if ids is None and len(flux) > 1:
         raise UnreadableError(f"{path} has {len(flux)} spectra, and no column of ids such as `object_id`")
     texts = [path.name] if ids is None else column_texts(columns[ids])
-    places, shift = find_pair(names, SKY_NAMES), find_name(names, _REDSHIFTS)
+    shift, known = find_name(names, _REDSHIFTS), stated if len(flux) == 1 else {}
+    ra, dec = _positions(columns, meta, path)
     for row, name in enumerate(texts):
         piece = _piece(
             wavelength[row] if wavelength.ndim == 2 else wavelength, flux[row],
             None if weight is None else weight[row], None if mask is None else mask[row], path,
         )  # fmt: skip
-        ra, dec = (_number(columns[place][row]) for place in places[:2]) if places else (np.nan, np.nan)
+        own = {"ra": float(ra[row]), "dec": float(dec[row])} if np.isfinite(ra[row] + dec[row]) else {}
         z = _number(columns[shift][row]) if shift else np.nan
-        yield Spectrum((name,), (piece,), unit, weight is not None, ra, dec, z)
+        own |= {"redshift": z} if np.isfinite(z) else {}
+        yield Spectrum((name,), (piece,), unit, weight is not None, **{**known, **own})
+
+
+def _positions(columns: Mapping[str, Any], meta: Mapping[str, Any], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """``(n,)`` right ascension and declination of the rows of a table in ICRS degrees, NaN where unknown."""
+    from astropy.table import Table
+
+    names = [name for name, column in columns.items() if getattr(column, "ndim", 1) == 1]  # others are spectra
+    table = Table({name: columns[name] for name in names}, meta=dict(meta))
+    note_frame(table, frame_of_cards(table.meta))
+    found = sky_positions(table, where=str(path)) if names else None
+    nowhere = np.full(len(next(iter(columns.values()))), np.nan)
+    return (nowhere, nowhere) if found is None else found[:2]
 
 
 def _values(column: Any, path: Path, name: str) -> np.ndarray:
@@ -347,31 +368,6 @@ def _piece(wavelength: Any, flux: Any, weight: Any, mask: Any, path: Path) -> Pi
             f"{path} has {len(order)} different wavelengths above 0, expected {_FEWEST_PIXELS} or more"
         )
     return Piece(wavelength[order], np.where(good, flux, 0)[order], np.where(good, weight, 0)[order])
-
-
-def _unit_of(column: Any) -> str:
-    return _clean_unit(getattr(column, "unit", None))
-
-
-def _clean_unit(unit: Any) -> str:
-    """Return a unit as astropy writes it; as it is, where astropy does not know it."""
-    from astropy import units
-
-    text = " ".join(str(unit or "").split())[:_MOST_LETTERS]
-    text = text.replace("Ang", "Angstrom") if "Ang" in text and "ngstrom" not in text else text  # of SDSS
-    try:
-        return units.Unit(text).to_string() if text else ""
-    except ValueError:
-        return text
-
-
-def _to_angstrom(unit: str, path: Path) -> float:
-    from astropy import units
-
-    try:
-        return float(units.Unit(unit).to(units.AA))
-    except (ValueError, TypeError, units.UnitsError) as error:
-        raise UnreadableError(f"{path}: wavelengths in {unit!r}, expected a unit of length such as Angstrom") from error
 
 
 def _number(value: Any) -> float:

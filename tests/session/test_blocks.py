@@ -12,6 +12,9 @@ from astroanomaly import Session
 from astroanomaly.cli import main
 from astroanomaly.errors import CatalogError, ConfigError, SessionError, UnreadableError
 from astroanomaly.learn.features.block_options import BlockOptions
+from astroanomaly.learn.features.blocks import BlockPoints, block_points
+from astroanomaly.learn.features.compare import Comparison
+from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import drain
 from astroanomaly.session.blocks import read_blocks
 from astroanomaly.session.fitted import fitted_steps
@@ -236,3 +239,37 @@ def test_a_session_with_blocks_of_an_earlier_program_opens_and_trains(new_sessio
     again.train("active-search")
     with pytest.raises(SessionError, match="has no spectra"):
         again.spectrum(next(iter(truth)))
+
+
+def test_a_block_that_few_objects_have_is_measured_on_these(new_session, truth, telling):
+    few = telling[::6]
+    few["alpha"] = 1000 + 5 * few["alpha"]
+    session = new_session(computed=True, blocks={"radio": few})
+    known = [name for name in few["object_id"] if name in truth]
+    (block,) = session.context.blocks
+    barred = frozenset(known[:2])
+    store = FeatureStore.of(session.cache, session.context)
+    points = block_points(store, session.context, barred)
+    assert sorted(points.samples["radio"]) == sorted(set(known) - barred)
+    found = points.get(session.cache, points.samples["radio"])
+    products = found @ found.T
+    np.fill_diagonal(products, 0)
+    assert np.sqrt(np.square(products).mean()) == pytest.approx(0.02, rel=1e-3)
+    others = [name for name in truth if name not in known]
+    assert not points.get(session.cache, others).any()
+    for by in ("radio", "together"):
+        compared = Comparison(store, session.context, by, barred).get(points.samples["radio"])
+        assert compared[:, -points.width :].var(axis=0).sum() == pytest.approx(1, rel=1e-3)
+    alone = BlockPoints(session.cache, (block,), known[:1] + others, exclude=barred)  # a sample that holds one of them
+    np.testing.assert_array_equal(alone.get(session.cache, known), points.get(session.cache, known))
+
+
+def test_a_block_of_very_few_objects_is_warned_of_and_one_that_most_have_is_measured_on_the_sample(
+    new_session, truth, telling
+):
+    tiny = new_session("tiny", blocks={"radio": telling[:12]})
+    assert any("numbers of 12 objects, fewer than 20" in text for text in tiny.block_messages)
+    most = new_session("most", blocks={"radio": telling[:100]})
+    assert not any("fewer than" in text for text in most.block_messages)
+    points = BlockPoints(most.cache, most.context.blocks, list(truth))
+    assert points.samples["radio"] == list(truth)

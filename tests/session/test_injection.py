@@ -27,7 +27,7 @@ from astroanomaly.session.injection.efficiency import Axis, Efficiency
 from astroanomaly.session.injection.hosts import measure
 from astroanomaly.session.injection.inject import injected_blocks
 from astroanomaly.session.injection.kinds import KINDS
-from astroanomaly.session.injection.measured_psf import measure_psf
+from astroanomaly.session.injection.measured_psf import _look_at, measure_psf
 from astroanomaly.session.injection.render import Psf, moffat, render
 from astroanomaly.session.injection.request import Brightness, InjectionRequest
 
@@ -514,3 +514,12 @@ def test_injections_with_a_psf_of_stars_keep_it(tmp_path, capsys):
         assert hdus[1].header["FWHM"] == pytest.approx(2.63, abs=0.05)  # that of the pixels is in it
     (kept,) = read_completeness(session.path)
     assert "measured on stars" in kept.about["psf"]
+
+
+@pytest.mark.parametrize("sky", [0.0, 7.0])
+def test_a_place_in_an_image_without_light_or_noise_is_no_star_of_a_psf(sky):
+    plane = np.full((96, 96), sky)
+    rows, columns = np.indices(plane.shape) - 48
+    plane[np.hypot(rows, columns) < 12] = sky - 1
+    plane[48, 48] = sky  # a peak no higher than the sky
+    assert isinstance(_look_at(plane, np.array([48.0, 48.0])), str)

@@ -1,5 +1,6 @@
 """Sessions with spectra beside the image."""
 
+import contextlib
 import csv
 import shutil
 
@@ -9,6 +10,7 @@ from astropy.table import Table
 from sklearn.metrics import average_precision_score
 
 from astroanomaly import Session
+from astroanomaly.cache import Cache
 from astroanomaly.cli import main
 from astroanomaly.errors import (
     CatalogError,
@@ -18,6 +20,9 @@ from astroanomaly.errors import (
     UnknownObjectError,
     UnreadableError,
 )
+from astroanomaly.learn.features.spectra import SpectrumGrid
+from astroanomaly.session.spectrum_matching import KeptSpectra, SpectrumMatcher
+from astroanomaly.session.spectrum_reading import SpectrumOnGrid, each_on_grid, grid_of
 from spectrum_files import SDSS_LOG_WAVELENGTHS, desi_arms, simulated, write_desi, write_sdss
 
 
@@ -121,6 +126,7 @@ def test_what_spectra_are_called_may_stand_in_the_catalogue(new_session, sky, tm
 
     catalog = Table.read(sky[0].catalog)
     catalog["spec_file"] = [f"spec-{k:04d}.fits" for k in range(len(catalog))]
+    catalog["spec_file"][13] = catalog["spec_file"][1]  # two cutouts of one object
     catalog["zspec"] = 0.1
     catalog.write(tmp_path / "named.fits")
     ingest("fits", sky[0].mosaics, out=tmp_path / "named", catalog=tmp_path / "named.fits", size="48")
@@ -136,9 +142,75 @@ def test_what_spectra_are_called_may_stand_in_the_catalogue(new_session, sky, tm
         spectra={"s:spec_file": str(tmp_path / "spec-*.fits")},
         settings={"blocks": {"redshift": "zspec"}},
     )
-    assert "12 spectra" in made.block_messages[0]
+    assert "13 spectra" in made.block_messages[0]
+    twins = [made.spectrum(str(catalog["object_id"][k])) for k in (1, 13)]
+    np.testing.assert_array_equal(twins[0]["flux"], twins[1]["flux"])
     assert made.spectrum(str(catalog["object_id"][0])).meta["redshift"] == pytest.approx(0.1)
     assert truth
+
+
+def test_a_name_may_be_of_several_objects_and_not_of_one_that_is_elsewhere(sky, tmp_path):
+    cache = Cache.open(sky[1])
+    ra, dec = cache.positions
+
+    def spectrum(name, ra=np.nan, dec=np.nan):
+        return SpectrumOnGrid((name,), ra, dec, np.nan, "", np.ones((2, 4), np.float32), 1.0)
+
+    by_id = SpectrumMatcher(cache, "", "s")
+    near, far = (spectrum(cache.ids[3], ra[3], dec[3] + arcsec / 3600) for arcsec in (5, 15))
+    away = int(np.argmax(np.abs(dec - dec[3])))
+    other = spectrum(cache.ids[3], ra[away], dec[away])
+    assert by_id.find([spectrum(cache.ids[3]), near, far, other]) == [
+        [cache.ids[3]],
+        [cache.ids[3]],
+        [],
+        [cache.ids[away]],
+    ]
+    assert by_id.apart == 2
+    kept = KeptSpectra(SpectrumGrid(4000, 5000, 4), "s", tmp_path)
+    with contextlib.closing(kept):
+        kept.take([near, spectrum("both")], [[cache.ids[3]], cache.ids[3:5]])
+        assert (kept.seen, kept.matched, kept.repeated, list(kept.rows)) == (2, 2, 1, cache.ids[3:5])
+
+
+def test_the_grid_covers_the_first_spectra_of_files_where_they_count(tmp_path):
+    rng = np.random.default_rng(0)
+    wavelength = 10**SDSS_LOG_WAVELENGTHS
+    flux, weight = (np.array(one) for one in zip(*(simulated(wavelength, rng) for _ in range(2)), strict=True))
+    for row, (low, high) in zip(weight, [(5000, 6000), (4000, 8000)], strict=True):
+        row[(wavelength < low) | (wavelength > high)] = 0
+    waves = np.array([wavelength, wavelength])
+    Table({"object_id": ["a", "b"], "wave": waves, "flux": flux, "ivar": weight}).write(tmp_path / "both.fits")
+    grid = grid_of([tmp_path / "both.fits"], "s")
+    assert (grid.shortest, grid.longest) == pytest.approx((4000, 8000), rel=1e-3)
+    Table({"wave": wavelength / 1e4, "flux": flux[0]}).write(tmp_path / "short.fits")
+    with pytest.raises(ConfigError, match=r"block s: .*the shortest in .*short\.fits, the longest in .*both\.fits"):
+        grid_of([tmp_path / "both.fits", tmp_path / "short.fits"], "s")
+    with pytest.raises(ConfigError, match="between 1 Angstrom and 1 mm: state the unit"):
+        grid_of([tmp_path / "short.fits"], "s")
+
+
+@pytest.mark.parametrize("bins", [600, 2400])  # coarser and finer than the pixels
+def test_noise_without_errors_is_that_of_the_pixels(tmp_path, bins):
+    rng = np.random.default_rng(0)
+    wavelength = np.geomspace(4000, 8000, 1200)
+    Table({"wave": wavelength, "flux": 3 + rng.normal(0, 0.2, 1200)}).write(tmp_path / "a.fits")
+    ((found,),) = each_on_grid(SpectrumGrid(4010, 7980, bins), [tmp_path / "a.fits"])
+    assert np.nanmedian(found.values[1]) == pytest.approx(0.2 * (bins / 1200) ** 0.5, rel=0.1)
+
+
+def test_spectra_without_redshift_are_counted(new_session, truth, tmp_path, tiny):
+    rng = np.random.default_rng(0)
+    for k, object_id in enumerate(list(truth)[:24]):
+        flux, weight = simulated(10**SDSS_LOG_WAVELENGTHS, rng)
+        if k < 2:
+            weight[300:] = 0
+        redshift = 0.1 if k < 21 else np.nan
+        write_sdss(tmp_path / f"{object_id}.fits", SDSS_LOG_WAVELENGTHS, flux, weight, redshift=redshift)
+    session = new_session(spectra={"s": tmp_path / "*.fits"}, settings=tiny | {"blocks": {"redshift": "own"}})
+    text = "\n".join(session.block_messages)
+    assert "3 of 24 spectra have no redshift" in text
+    assert "2 of 24 spectra cover less than a tenth" in text
 
 
 def test_what_cannot_be_read_is_left_out_by_name_and_all_of_it_is_refused(new_session, spectra, tmp_path):

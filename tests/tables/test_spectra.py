@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy import units
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 
@@ -105,6 +106,63 @@ def test_a_table_with_a_row_for_each_wavelength(tmp_path, one, suffix):
     assert found.unit == ("" if suffix == "csv" else "mJy")
 
 
+@pytest.mark.parametrize("suffix", ["csv", "fits"])
+@pytest.mark.parametrize(("name", "factor"), [("wavelength (nm)", 10), ("Wave [um]", 1e4), ("lambda (Angstroms)", 1)])
+def test_the_unit_of_wavelengths_may_stand_in_their_name(tmp_path, one, suffix, name, factor):
+    wavelength, flux, _ = one
+    path = tmp_path / f"galaxy.{suffix}"
+    table = Table({name: wavelength / factor, "flux (mJy)": flux})
+    table.write(path, format={"csv": "ascii.csv", "fits": "fits"}[suffix])
+    (found,) = read_spectra(path)
+    np.testing.assert_allclose(found.pieces[0].wavelength, wavelength, rtol=1e-9)
+    assert found.unit == "mJy"
+
+
+@pytest.mark.parametrize("unit", ["Ang", "Angstroms", "A", "angstrom"])
+def test_ways_to_write_angstrom(tmp_path, one, unit):
+    wavelength, flux, _ = one
+    columns = [fits.Column("wavelength", "D", array=wavelength, unit=unit), fits.Column("flux", "D", array=flux)]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "a.fits")
+    (found,) = read_spectra(tmp_path / "a.fits")
+    np.testing.assert_allclose(found.pieces[0].wavelength, wavelength)
+
+
+def test_positions_have_units_and_frames_or_stand_in_the_header(tmp_path, one):
+    wavelength, flux, _ = one
+    vectors = {"wave": np.array([wavelength, wavelength]), "flux": np.array([flux, flux])}
+    radians = Table({"object_id": ["a", "b"], "ra": np.radians([15, 30]), "dec": np.radians([3, 4])} | vectors)
+    radians["ra"].unit = radians["dec"].unit = "rad"
+    radians.write(tmp_path / "radians.fits")
+    assert [(one.ra, one.dec) for one in read_spectra(tmp_path / "radians.fits")] == [
+        pytest.approx(place) for place in ((15, 3), (30, 4))
+    ]
+    old = Table({"object_id": ["a", "b"], "ra": [150.0, 10.0], "dec": [2.0, 4.0]} | vectors)
+    old.meta["RADESYS"] = "FK4"
+    old.write(tmp_path / "old.fits")
+    place = SkyCoord(150, 2, unit="deg", frame="fk4").icrs
+    found = next(read_spectra(tmp_path / "old.fits"))
+    assert (found.ra, found.dec) == pytest.approx((place.ra.deg, place.dec.deg))
+    primary = fits.PrimaryHDU()
+    primary.header.update({"RA": 150.5, "DEC": 2.5})
+    single = fits.BinTableHDU(Table({name: values[:1] for name, values in vectors.items()}))
+    fits.HDUList([primary, single]).writeto(tmp_path / "single.fits")
+    (found,) = read_spectra(tmp_path / "single.fits")
+    assert (found.ra, found.dec) == (150.5, 2.5)
+
+
+def test_a_redshift_that_sdss_warns_of_is_none(tmp_path, one):
+    _, flux, weight = one
+    for warned in (0, 4):
+        path = tmp_path / f"{warned}.fits"
+        write_sdss(path, SDSS_LOG_WAVELENGTHS, flux, weight, redshift=0.3)
+        with fits.open(path) as hdus:
+            columns = [fits.Column("Z", "E", array=[0.3]), fits.Column("ZWARNING", "J", array=[warned])]
+            hdus["SPECOBJ"] = fits.BinTableHDU.from_columns(columns, name="SPECOBJ")
+            hdus.writeto(path, overwrite=True)
+        (found,) = read_spectra(path)
+        assert found.redshift == pytest.approx(np.nan if warned else 0.3, nan_ok=True)
+
+
 def test_a_table_with_a_row_for_each_object(tmp_path, one):
     wavelength, flux, _ = one
     rows = {"object_id": ["a", "b"], "ra": [1.0, 2.0], "dec": [3.0, 4.0], "z": [0.1, np.nan]}
@@ -123,6 +181,7 @@ def test_another_format_is_read_by_specutils(tmp_path, one):
     flux = one[1]
     path = tmp_path / "other.fits"
     header = {"CTYPE1": "WAVE", "CUNIT1": "Angstrom", "CRVAL1": 4000.0, "CDELT1": 1.0, "CRPIX1": 1.0, "BUNIT": "Jy"}
+    header |= {"RA": 150.25, "DEC": -2.5}
     hdu = fits.PrimaryHDU(flux)
     hdu.header.update(header)
     hdu.writeto(path)
@@ -130,7 +189,7 @@ def test_another_format_is_read_by_specutils(tmp_path, one):
     (found,) = read_spectra(path)
     np.testing.assert_allclose(found.pieces[0].wavelength, 4000 + np.arange(len(flux)), rtol=1e-6)
     np.testing.assert_allclose(found.pieces[0].flux, flux)
-    assert (found.unit, found.has_errors) == ("Jy", False)
+    assert (found.unit, found.has_errors, found.ra, found.dec) == ("Jy", False, 150.25, -2.5)
 
 
 def test_without_specutils_another_format_is_refused_with_the_way_out(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ _FARTHEST = 5.0  # robust deviations from the median: farther values count as th
 SCATTER = 0.02  # of the products of two objects' points; the points of the image have length 1
 _KEPT_BYTES = 2**28  # of points that are kept in memory
 _PAIRED = 1000  # objects whose products are looked at
+_LARGEST_SAMPLE = 2000  # of the objects of a block that few have
+_FEW = 0.5  # of the sample of a survey: a block that fewer have is measured on its own objects
 _NORMAL = 1.4826  # standard deviation of a normal distribution in units of its median absolute deviation
 
 
@@ -49,6 +51,8 @@ class BlockScale:
         ``(D + G,)`` what is subtracted from all of them then.
     factor
         What all is multiplied with at last.
+    neutral
+        Whether the point of an object of which no number is known is 0, instead of that of missing numbers.
     """
 
     centre: np.ndarray
@@ -56,6 +60,7 @@ class BlockScale:
     gaps: np.ndarray
     mean: np.ndarray
     factor: float = 1.0
+    neutral: bool = False
 
     @classmethod
     def measure(cls, values: np.ndarray, scatter: float) -> BlockScale:
@@ -94,7 +99,10 @@ class BlockScale:
         with np.errstate(invalid="ignore", over="ignore"):
             points = (values - self.centre) * self.scale
         points = np.where(there & (self.scale > 0), points.clip(-_FARTHEST, _FARTHEST), 0)
-        return ((np.hstack([points, ~there[:, self.gaps]]) - self.mean) * self.factor).astype(np.float32)
+        found = ((np.hstack([points, ~there[:, self.gaps]]) - self.mean) * self.factor).astype(np.float32)
+        if self.neutral:
+            found[~there.any(axis=1)] = 0
+        return found
 
 
 def _scatter(points: np.ndarray) -> float:
@@ -115,26 +123,45 @@ class BlockPoints:
     blocks
         Which numbers.
     sample
-        Objects that their scale is measured on.
+        Objects that their scale is measured on. A block with values of its own that less than half of them have is
+        measured on a sample of those that have it, and an object without it is in their middle.
     scatter
         As in `BlockScale.measure`, of a block whose weight is 1.
+    seed
+        Draws that sample.
+    exclude
+        Objects that are not in it.
 
     Attributes
     ----------
     parts
         Which numbers of a point are those of each block, by its name.
+    samples
+        Objects that the scale of each block is measured on, by its name.
     """
 
     def __init__(
-        self, cache: Cache, blocks: Sequence[FeatureBlock], sample: Sequence[str], scatter: float = SCATTER
+        self,
+        cache: Cache,
+        blocks: Sequence[FeatureBlock],
+        sample: Sequence[str],
+        scatter: float = SCATTER,
+        *,
+        seed: int = 0,
+        exclude: frozenset[str] = frozenset(),
     ) -> None:
         self.blocks = tuple(blocks)
-        self.sample = list(sample)
+        self.samples: dict[str, list[str]] = {}
         self._kept: dict[str, np.ndarray] = {}  # by uuid of the shard: each verdict asks for the same again
-        values = [block_values(cache, block).get(sample) for block in self.blocks]
-        self._scales = [
-            BlockScale.measure(one, scatter * block.weight) for one, block in zip(values, self.blocks, strict=True)
-        ]
+        self._scales = []
+        for block in self.blocks:
+            chosen, values = list(sample), block_values(cache, block).get(sample)
+            few = bool(block.folder) and np.isfinite(values).any(axis=1).sum() < _FEW * len(values)
+            if few:
+                chosen = _of_block(cache, block, seed, exclude)
+                values = block_values(cache, block).get(chosen)
+            self.samples[block.name] = chosen
+            self._scales.append(replace(BlockScale.measure(values, scatter * block.weight), neutral=few))
         ends = np.cumsum([0, *(scale.width for scale in self._scales)]).tolist()
         self.parts = {block.name: slice(*ends[k : k + 2]) for k, block in enumerate(self.blocks)}
         self.width = int(ends[-1])
@@ -158,6 +185,16 @@ class BlockPoints:
 
     def _joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
         return np.hstack([scale.transform(one) for scale, one in zip(self._scales, values, strict=True)])
+
+
+def _of_block(cache: Cache, block: FeatureBlock, seed: int, exclude: frozenset[str]) -> list[str]:
+    """Draw objects of a cache of which a block with values of its own knows a number."""
+    file = open_block(Path(block.folder), len(block.columns))
+    known = np.flatnonzero(np.isfinite(file.values).any(axis=1))
+    ids = [name.decode("utf-8", "surrogatepass") for name in file.ids[known].tolist()]
+    ids = [name for name, row in zip(ids, cache.find(ids), strict=True) if row >= 0 and name not in exclude]
+    drawn = np.random.default_rng((seed, 3)).permutation(len(ids))[:_LARGEST_SAMPLE]
+    return [ids[k] for k in drawn]
 
 
 class _BlockValues:
@@ -214,7 +251,8 @@ def block_points(
 ) -> BlockPoints | None:
     """Return the points of the blocks of a ranker's context; None where it has none.
 
-    Their scale is measured on the objects that the scale of the features is measured on, and remembered.
+    Their scale is measured on the objects that the scale of the features is measured on, but see `BlockPoints`, and
+    remembered.
 
     Parameters
     ----------
@@ -233,7 +271,8 @@ def block_points(
     key = context.blocks, context.seed, exclude
     if scatter not in latest or latest[scatter][0] != key:
         sample = FeatureScaler.sample(store, context.seed, exclude)
-        latest[scatter] = key, BlockPoints(store.cache, context.blocks, sample, scatter)
+        points = BlockPoints(store.cache, context.blocks, sample, scatter, seed=context.seed, exclude=exclude)
+        latest[scatter] = key, points
     return latest[scatter][1]
 
 

@@ -76,8 +76,9 @@ class Comparison:
                 self._image_scale = _to_unit(self._scaler.transform(store.get(sample)))
         for block in context.blocks:
             if by in (block.name, TOGETHER):
-                points = BlockPoints(store.cache, (block,), sample)
-                self._blocks.append((block, points, _to_unit(points.get(store.cache, sample))))
+                points = BlockPoints(store.cache, (block,), sample, seed=context.seed, exclude=exclude)
+                measured = points.get(store.cache, points.samples[block.name])
+                self._blocks.append((block, points, _to_unit(measured)))
 
     def get(self, ids: Sequence[str]) -> np.ndarray:
         """``(n, D)`` float32 points of some objects; NaN where there are no features, or nothing is known."""

@@ -67,7 +67,7 @@ class PointQuantiser:
         return rounded
 
     def query(self, quantised: np.ndarray) -> np.ndarray:
-        """``(n, K)`` float32 of quantised points ``(n, K)``: their products with others are cosines, see `products`."""
+        """``(n, K)`` float32 of quantised points ``(n, K)``, to be compared with others by `products`."""
         points = quantised * self.step
         length = np.sqrt(np.einsum("ij,ij->i", points, points))[:, None]
         return (points / np.where(length == 0, 1, length) * self.step).astype(np.float32)
@@ -101,8 +101,8 @@ class PointQuantiser:
         return cls(FeatureScaler(centre, scale), axes, step, key)
 
 
-def products(stored: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Multiply quantised points with queries, and take the highest product of each.
+def products(stored: np.ndarray, queries: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Return the highest cosine of each quantised point with one of the queries.
 
     Parameters
     ----------
@@ -110,6 +110,8 @@ def products(stored: np.ndarray, queries: np.ndarray) -> np.ndarray:
         ``(n, K)`` int8, which may be memory-mapped.
     queries
         ``(q, K)`` float32, see `PointQuantiser.query`; at least one.
+    step
+        ``(K,)`` float32, of `PointQuantiser`.
 
     Returns
     -------
@@ -118,11 +120,13 @@ def products(stored: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """
     found = np.empty(len(stored), np.float32)
     room = np.empty((min(_ROWS_PER_CHUNK, len(stored)), stored.shape[1]), np.float32)
-    columns = np.ascontiguousarray(queries.T)
+    columns, squares = np.ascontiguousarray(queries.T), np.square(step)
     for start in range(0, len(stored), _ROWS_PER_CHUNK):
         some = stored[start : start + _ROWS_PER_CHUNK]
         np.copyto(room[: len(some)], some)
         here = found[start : start + len(some)]
         np.max(room[: len(some)] @ columns, axis=1, out=here)
+        np.square(room[: len(some)], out=room[: len(some)])
+        here /= np.sqrt(np.maximum(room[: len(some)] @ squares, np.finfo(np.float32).tiny))
         here[some[:, 0] == ABSENT] = -np.inf
     return found

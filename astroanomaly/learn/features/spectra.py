@@ -37,6 +37,7 @@ _STEPS = 5  # of filling in
 _SOFTENING = 0.1  # of the continuum: lines count in units of it where noise is less
 _RIDGE = 0.01  # of a pixel's weight: components of a spectrum with few pixels stay small
 _LINE_BINS = (1, 3, 9)  # widths that lines are looked for with
+_CREDIBLE = (1.0, 1e7)  # Angstrom: up to 1 mm
 _FARTHEST = 10.0  # continuum in units of its median
 _LEAST_COVERAGE = 0.1  # of the grid that a spectrum needs to be described
 _CHUNK = 256
@@ -85,9 +86,14 @@ def choose_grid(ranges: Sequence[tuple[float, float, int]]) -> SpectrumGrid:
     Raises
     ------
     ConfigError
-        If they are too different to be compared.
+        If they are too different to be compared, or cannot be.
     """
     shortest, longest = min(one[0] for one in ranges), max(one[1] for one in ranges)
+    if longest < _CREDIBLE[0] or shortest > _CREDIBLE[1]:
+        raise ConfigError(
+            f"the spectra reach from {shortest:.4g} to {longest:.4g} Angstrom, expected wavelengths between 1 "
+            "Angstrom and 1 mm: state the unit of the wavelengths, which are in Angstrom where none is stated"
+        )
     if longest > _WIDEST * shortest:
         raise ConfigError(
             f"the spectra reach from {shortest:.4g} to {longest:.4g} Angstrom, a factor of more than {_WIDEST:g}: give "
@@ -340,7 +346,7 @@ def rest_frame(grid: SpectrumGrid, redshifts: np.ndarray) -> SpectrumGrid:
     """
     low, high = np.quantile(redshifts[np.isfinite(redshifts)], [0.1, 0.9])
     shortest, longest = grid.shortest / (1 + high), grid.longest / (1 + low)
-    bins = int(np.log(longest / shortest) / grid.step) // _NODES * _NODES
+    bins = round(float(np.log(longest / shortest)) / grid.step) // _NODES * _NODES
     return SpectrumGrid(shortest, shortest * float(np.exp(grid.step * bins)), bins)
 
 

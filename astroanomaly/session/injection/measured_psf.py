@@ -236,9 +236,11 @@ def _look_at(plane: np.ndarray, place: np.ndarray) -> _Star | str:
     from_centre = np.hypot(axis[None, :] + reach - profile.x, axis[:, None] + reach - profile.y)
     near = from_centre < _APERTURE * profile.fwhm
     flux = float(np.nansum(stamp[near]))
-    if noise > 0 and flux < _MIN_SNR * noise * np.sqrt(near.sum()):
+    noise = noise or float(np.std(sky))  # where most of the sky is one number, as that of rounded counts
+    error = noise * float(np.sqrt(near.sum()))
+    if flux <= 0 or flux < _MIN_SNR * error:
         return "too faint"
-    return _Star(stamp, profile, flux / max(noise * float(np.sqrt(near.sum())), 1e-30))
+    return _Star(stamp, profile, flux / max(error, 1e-30))
 
 
 def _fitted(stamp: np.ndarray, start: tuple[float, float], radius: float) -> _Profile | None:
@@ -248,7 +250,9 @@ def _fitted(stamp: np.ndarray, start: tuple[float, float], radius: float) -> _Pr
     rows, columns = (np.asarray(one) for one in np.indices(stamp.shape))
     near = (np.hypot(columns - start[0], rows - start[1]) <= max(radius, _CORE_PX)) & np.isfinite(stamp)
     x, y, light = columns[near], rows[near], stamp[near]
-    height = float(light.max())
+    height = float(light.max(initial=0))
+    if height <= 0:
+        return None
 
     def miss(values: np.ndarray) -> np.ndarray:
         return np.asarray(values[2] * moffat(x - values[0], y - values[1], values[3], values[4]) - light / height)
