@@ -267,7 +267,7 @@ def _regions(path: Path) -> SkyArea:
                 inside[near[within(ra[near], dec[near])]] = value
         return inside
 
-    return SkyArea(f"{len(found)} regions of {path.name}", patches, contains)
+    return SkyArea(f"{len(found)} region{'s' * (len(found) != 1)} of {path.name}", patches, contains)
 
 
 def _included(region: Any) -> bool:
