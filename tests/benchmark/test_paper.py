@@ -58,6 +58,7 @@ def rows_of(folder):
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(handle)]
 
 
+@pytest.mark.faults
 def test_a_killed_run_goes_on_with_the_study_it_was_in_and_writes_the_same_page(world, tmp_path):
     out = tmp_path / "killed"
     mark = out / "studies" / "nothing-added" / "units" / "probe" / "cross" / "seed-0" / "round-001.json"

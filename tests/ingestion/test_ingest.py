@@ -307,6 +307,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_ingest_resumes_to_the_same_digest(tmp_path, workers):
     """Kill -9 at random moments, again and again: the cache ends the same as an undisturbed one, and nobody is left."""

@@ -225,6 +225,7 @@ def test_what_cannot_be(tmp_path):
     assert len(found.texts["name"][0]) == 200
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", sorted(fits_traps()))
 def test_a_table_that_is_a_trap_is_an_error(tmp_path, name):
     (tmp_path / name).write_bytes(fits_traps()[name])

@@ -116,6 +116,7 @@ def test_no_table_fetches_an_address_or_opens_another_file(tmp_path):
     assert set(HARMLESS) <= read
 
 
+@pytest.mark.faults
 def test_traps_are_refused_without_a_crash_and_within_their_memory(tmp_path):
     told = try_all(tmp_path, lambda *_: bombs())
     assert not (tmp_path / "hacked").exists()

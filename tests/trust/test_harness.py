@@ -19,6 +19,7 @@ def run(program, *words, key=0, timeout=600):
     return {row[key]: row[:key] + row[key + 1 :] for row in rows}, ended.stderr, ended.returncode
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_damaged_and_hostile_files_are_refused_or_recorded(tmp_path):
     rows, complaint, status = run("fuzz.py", "--inputs", 1000, "--seed", 1, "--processes", 2, "--out", tmp_path)
@@ -33,6 +34,7 @@ def test_damaged_and_hostile_files_are_refused_or_recorded(tmp_path):
     assert [kind for kind in kinds if f"| {kind} | {rows[kind][-3]} |" not in documented] == []
 
 
+@pytest.mark.faults
 def test_a_fuzz_run_that_was_stopped_goes_on_and_repeats_itself(tmp_path):
     words = ("--inputs", 400, "--kind", "filter expressions", "--kind", "regions", "--processes", 1, "--out", tmp_path)
     whole, _, _ = run("fuzz.py", *words)
@@ -57,6 +59,7 @@ def test_what_is_killed_loses_nothing(tmp_path):
     assert faults == [0, 0, 0, 0]
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_several_annotators_lose_nothing(tmp_path):
     words = ("--annotators", 3, "--minutes", 0.05, "--objects", 60, "--pause", 0.1)
@@ -67,6 +70,7 @@ def test_several_annotators_lose_nothing(tmp_path):
     assert lost == "0"
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_rounds_need_no_more_files_and_threads():
     rows, complaint, _ = run("soak.py", "--minutes", 0, "--objects", 60, "--rows", 4, key=1)

@@ -269,6 +269,7 @@ def test_a_training_that_fails_says_why_and_leaves_the_last_round(started):
         learner.saliency(ids[0])
 
 
+@pytest.mark.faults
 def test_a_training_can_be_cancelled_at_any_time(started):
     shared, learner = started(background=False, computed=True)
     ids = list(shared.cache.ids)
