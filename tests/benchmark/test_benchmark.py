@@ -305,7 +305,8 @@ def test_batches_of_honest_verdicts_each_follow_a_ranking_that_knows_those_befor
     by_hand = dict(last["labels"][:23])  # 3 + 20 at first
     found = top_of_each_ranking(world, by_hand, (7, 7, 4))
     assert [row["found"] for row in result.results] == np.cumsum(found).tolist()
-    assert dict(zip(result.columns, result.rows[0], strict=True))["found"] == f"{sum(found):.3f} +- 0.000, least {sum(found):g}"
+    shown = dict(zip(result.columns, result.rows[0], strict=True))
+    assert shown["found"] == f"{sum(found):.3f} +- 0.000, least {sum(found):g}"
     assert list(by_hand.items()) == [tuple(pair) for pair in last["labels"]]
     for other in ({"cycles": 9}, {"add": (1, 1)}, {"expert": "paper"}):  # follow from the batch, whatever is said
         assert measure(batch=7, verdicts=18, seeds=1, **other).results == result.results
