@@ -151,6 +151,11 @@ def _remarks(kept: KeptSpectra, matcher: SpectrumMatcher, failed: Sequence[str],
         yield f"block {kept.name}: {kept.seen - kept.matched} of {kept.seen} spectra are of no object of the cache"
     if matcher.apart:
         yield f"block {kept.name}: {_elsewhere(matcher)}"
+    if kept.unit and kept.without_unit:
+        yield (
+            f"block {kept.name}: {kept.without_unit} spectra state no unit of their flux, and are taken to be in "
+            f"{kept.unit} like the others"
+        )
     if kept.repeated:
         yield (
             f"block {kept.name}: {kept.repeated} spectra more are of objects that have one: of each object that with "

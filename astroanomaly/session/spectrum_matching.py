@@ -116,7 +116,7 @@ class KeptSpectra:
             ) from error
         self.rows: dict[str, int] = {}
         self.redshifts: list[float] = []
-        self.seen = self.matched = self.repeated = 0
+        self.seen = self.matched = self.repeated = self.without_unit = 0
         self.unit = ""
         self._ratios: list[float] = []
 
@@ -141,6 +141,7 @@ class KeptSpectra:
                 return
         self._ratios[row], self.redshifts[row] = one.snr, one.redshift
         self.unit = self.unit or one.unit
+        self.without_unit += not one.unit
         values = one.values * np.float32(_factor(one.unit, self.unit, self.name))
         self.file.seek(row * values.nbytes)
         self.file.write(values.tobytes())

@@ -153,13 +153,13 @@ def _columns(table: QTable) -> list[_Column]:
             texts, fortran, limits = _spelt(values)
             width = max(1, max(map(len, texts), default=1))
             ucd = (info.meta or {}).get("ucd")
-            words = [info.description or name, note, f"[ucd={ucd}]" if ucd else ""]
-            explanation = " ".join(ascii_text(str(word).strip()) for word in words if word)
+            words = [str(info.description or "").strip() or name, note, f"[ucd={ucd}]" if ucd else ""]
+            explanation = " ".join(ascii_text(str(word).strip()) for word in words if word) or label
             if not all(texts) or not texts:
                 explanation = f"{limits}? {explanation}"
             elif limits:
                 explanation = f"{limits} {explanation}"
-            elif explanation[0] in "[]?":  # which mean limits, and that there may be none
+            elif explanation.startswith(("[", "]", "?")):  # which mean limits, and that there may be none
                 explanation = f"- {explanation}"
             spelling = "---" if unit is None else unit.to_string("cds").replace(" ", "") or "---"
             found.append(_Column(label, spelling, fortran.format(width=width), texts, width, explanation))

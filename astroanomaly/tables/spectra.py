@@ -71,7 +71,7 @@ class Spectrum:
     Parameters
     ----------
     names
-        What its file calls it, or the file's own name.
+        What its file calls it; else the file's own name, with and without its suffix.
     pieces
         Its parts; they may overlap.
     unit
@@ -123,6 +123,11 @@ def read_spectra(path: Path) -> Iterator[Spectrum]:
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
         said = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UnreadableError(f"{path} cannot be read as a spectrum: {said}; {_EXPECTED}") from error
+
+
+def _called(path: Path) -> tuple[str, str]:
+    """Return the name of a file, with and without its suffix: a spectrum may be called so."""
+    return path.name, Path(path.name.removesuffix(".gz")).stem
 
 
 def _is_fits(path: Path) -> bool:
@@ -274,7 +279,7 @@ def _of_specutils(path: Path, place: Mapping[str, float]) -> Spectrum:
     if found.uncertainty is not None:
         weight = np.asarray(found.uncertainty.represent_as(InverseVariance).array, np.float64)
     piece = _piece(wavelength, flux, weight, None if found.mask is None else np.asarray(found.mask), path)
-    return Spectrum((path.name,), (piece,), clean_unit(found.flux.unit), weight is not None, **place)
+    return Spectrum(_called(path), (piece,), clean_unit(found.flux.unit), weight is not None, **place)
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
@@ -304,15 +309,15 @@ def _of_columns(
     unit = unit_of(columns[flux_name], flux_name) or clean_unit(unit)
     if flux.ndim == 1:
         piece = _piece(wavelength, flux, weight, mask, path)
-        yield Spectrum((path.name,), (piece,), unit, weight is not None, **stated)
+        yield Spectrum(_called(path), (piece,), unit, weight is not None, **stated)
         return
     ids = find_name(names, LABELLED_ID_NAMES + _DESI_IDS)
     if ids is None and len(flux) > 1:
         raise UnreadableError(f"{path} has {len(flux)} spectra, and no column of ids such as `object_id`")
-    texts = [path.name] if ids is None else column_texts(columns[ids])
+    called = [_called(path)] if ids is None else [(text,) for text in column_texts(columns[ids])]
     shift, known = find_name(names, _REDSHIFTS), stated if len(flux) == 1 else {}
     ra, dec = _positions(columns, meta, path)
-    for row, name in enumerate(texts):
+    for row, own_names in enumerate(called):
         piece = _piece(
             wavelength[row] if wavelength.ndim == 2 else wavelength, flux[row],
             None if weight is None else weight[row], None if mask is None else mask[row], path,
@@ -320,7 +325,7 @@ def _of_columns(
         own = {"ra": float(ra[row]), "dec": float(dec[row])} if np.isfinite(ra[row] + dec[row]) else {}
         z = _number(columns[shift][row]) if shift else np.nan
         own |= {"redshift": z} if np.isfinite(z) else {}
-        yield Spectrum((name,), (piece,), unit, weight is not None, **{**known, **own})
+        yield Spectrum(own_names, (piece,), unit, weight is not None, **{**known, **own})
 
 
 def _positions(columns: Mapping[str, Any], meta: Mapping[str, Any], path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -209,10 +209,11 @@ def _handler_of(server):
                 server.busiest = max(server.busiest, server._busy)
             try:
                 kind = server._fault_of(asked)
-                self.reply(asked, kind, server._spoil(kind, server.answer(asked)))
+                answer = server._spoil(kind, server.answer(asked))
             finally:
                 with server._lock:
-                    server._busy -= 1
+                    server._busy -= 1  # before the client, which may ask again at once, has the answer
+            self.reply(asked, kind, answer)
 
         def reply(self, asked, kind, answer):
             if kind == "refused":  # hangs up without a word

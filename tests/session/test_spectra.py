@@ -6,7 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy import units
+from astropy.table import QTable, Table
 from sklearn.metrics import average_precision_score
 
 from astroanomaly import Session
@@ -291,3 +292,15 @@ def test_objects_are_compared_by_image_by_spectrum_or_by_both(new_session, spect
         session.similar(odd[1], by="sds")
     flat = session.feature_map(method="principal", by="sdss")
     assert sorted(flat["object_id"]) == sorted(list(truth)[1:])
+
+
+def test_fluxes_without_a_unit_are_taken_like_the_others_and_counted(new_session, truth, tmp_path):
+    wave, ids = np.linspace(4000.0, 7000.0, 300), list(truth)[:4]
+    for number, name in enumerate(ids):
+        flux = np.random.default_rng(number).normal(5, 1, 300)
+        columns = {"wavelength": wave * units.AA, "flux": flux if number == 2 else flux * units.Jy}
+        QTable(columns).write(tmp_path / f"{name}.ecsv")
+    session = new_session("mixed", spectra={"mine": [tmp_path / f"{name}.ecsv" for name in ids]})
+    said = "\n".join(session.block_messages)
+    assert "block mine: 1 spectra state no unit of their flux, and are taken to be in Jy like the others" in said
+    assert session.spectrum(ids[2])["flux"].unit == units.Jy

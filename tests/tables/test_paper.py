@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import ascii as text_tables
 from astropy.table import MaskedColumn
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astroanomaly.errors import ConfigError, StorageError
@@ -82,6 +82,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
     description=texts,
     name=st.text(string.printable, min_size=1, max_size=9),
 )
+@example(rows=[(0.0, 0.0, 0, "0", False)], description="\r", name="0")
 def test_values_come_back_whatever_they_are(tmp_path_factory, suffix, read, rows, description, name):
     double, single, whole, words, yes = map(list, zip(*rows, strict=True))
     columns = {

@@ -36,7 +36,8 @@ def test_a_file_of_sdss(tmp_path, one, packed):
         path.write_bytes(gzip.compress(plain.read_bytes()))
     (found,) = read_spectra(path)
     (piece,) = found.pieces
-    assert (found.names, found.unit, found.has_errors) == ((path.name,), UNIT, True)
+    names = (path.name, "spec-4055-55359-0596")
+    assert (found.names, found.unit, found.has_errors) == (names, UNIT, True)
     assert (found.ra, found.dec) == (150.1, 2.2)
     assert found.redshift == pytest.approx(0.3)
     np.testing.assert_allclose(piece.wavelength, wavelength, rtol=1e-6)

@@ -13,7 +13,17 @@ from astroanomaly.cache.file_digest import NPY_ERRORS, append_digest, look_at_np
 from astroanomaly.errors import DamagedError
 from astroanomaly.files import write_json
 
-__all__ = ["DESCRIPTION", "BlockFile", "describe_block", "open_array", "open_block", "open_ids", "write_block"]
+__all__ = [
+    "DESCRIPTION",
+    "BlockFile",
+    "describe_block",
+    "find_rows",
+    "in_order",
+    "open_array",
+    "open_block",
+    "open_ids",
+    "write_block",
+]
 
 DESCRIPTION = "block.json"
 _IDS, _VALUES = "ids.npy", "values.npy"
@@ -38,10 +48,25 @@ class BlockFile:
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """``(n,)`` rows of some objects, -1 for those that it does not know."""
-        wanted = np.array([name.encode("utf-8", "surrogatepass") for name in ids], dtype=bytes)
-        found = np.searchsorted(self.ids, wanted)
-        there = np.minimum(found, len(self.ids) - 1)
-        return np.where(self.ids[there] == wanted, there, -1)
+        return find_rows(self.ids, ids)
+
+
+def in_order(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``(m,)`` object ids in UTF-8, rising, and ``(m,)`` where each was, as all files of a block have them."""
+    names = _encoded(ids)
+    order = np.argsort(names, kind="stable")
+    return names[order], order
+
+
+def find_rows(known: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+    """``(n,)`` rows of some objects among ids ``(m,)`` in UTF-8, rising; -1 for those that are not there."""
+    wanted = _encoded(ids)
+    there = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[there] == wanted, there, -1)
+
+
+def _encoded(ids: Sequence[str]) -> np.ndarray:
+    return np.array([name.encode("utf-8", "surrogatepass") for name in ids], dtype=bytes)
 
 
 def write_block(folder: Path, ids: Sequence[str], values: np.ndarray, about: dict[str, Any]) -> None:
@@ -62,9 +87,8 @@ def write_block(folder: Path, ids: Sequence[str], values: np.ndarray, about: dic
         If it cannot be written.
     """
     folder.mkdir(parents=True)
-    names = np.array([name.encode("utf-8", "surrogatepass") for name in ids], dtype=bytes)
-    order = np.argsort(names, kind="stable")
-    for name, array in ((_IDS, names[order]), (_VALUES, np.asarray(values, np.float32)[order])):
+    names, order = in_order(ids)
+    for name, array in ((_IDS, names), (_VALUES, np.asarray(values, np.float32)[order])):
         np.save(folder / name, array, allow_pickle=False)
         append_digest(folder / name)
     write_json(folder / DESCRIPTION, signed_json({"format": _FORMAT, "version": _VERSION, **about}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from astroanomaly.cache.file_digest import append_digest
 from astroanomaly.errors import DamagedError
-from astroanomaly.learn.features.block_files import BlockFile, describe_block, open_array, open_ids
+from astroanomaly.learn.features.block_files import describe_block, find_rows, in_order, open_array, open_ids
 from astroanomaly.learn.features.spectra import MOST_BINS, SpectrumGrid
 
 __all__ = ["SpectrumFile", "has_spectra", "open_spectra", "write_spectra"]
@@ -49,7 +49,7 @@ class SpectrumFile:
 
     def row(self, object_id: str) -> int:
         """Row of an object; -1 for one without a spectrum."""
-        return int(BlockFile(self.ids, self.spectra).rows([object_id])[0])
+        return int(find_rows(self.ids, [object_id])[0])
 
 
 def has_spectra(folder: str | Path) -> bool:
@@ -65,10 +65,10 @@ def write_spectra(folder: Path, ids: Sequence[str], spectra: np.ndarray, redshif
     OSError
         If they cannot be written.
     """
-    order = np.argsort(np.array([name.encode("utf-8", "surrogatepass") for name in ids], dtype=bytes), kind="stable")
+    _, order = in_order(ids)
     written = np.lib.format.open_memmap(folder / _SPECTRA, "w+", np.float32, spectra.shape)
-    for rows in _in_parts(order):
-        written[rows] = spectra[order[rows]]
+    for start in range(0, len(order), _ROWS):
+        written[start : start + _ROWS] = spectra[order[start : start + _ROWS]]
     written.flush()
     del written
     np.save(folder / _REDSHIFTS, np.asarray(redshifts, np.float32)[order], allow_pickle=False)
@@ -104,8 +104,3 @@ def _grid(plain: Any) -> SpectrumGrid | None:
     if not (0 < shortest < longest < math.inf and type(bins) is int and 0 < bins <= MOST_BINS):
         return None
     return SpectrumGrid(float(shortest), float(longest), bins)
-
-
-def _in_parts(order: np.ndarray) -> Iterator[slice]:
-    for start in range(0, len(order), _ROWS):
-        yield slice(start, start + _ROWS)
