@@ -549,6 +549,7 @@ def test_a_benchmark_of_an_earlier_version_goes_on_and_is_compared(measure, monk
     assert json.loads(path.read_text())["protocol"]["all_kinds"] is False
 
 
+@pytest.mark.slow
 def test_all_seeds_see_the_same_pixels_of_a_survey_in_flux(tmp_path):
     """Levels are measured once, so that features are computed once for all seeds."""
     count = MEASURED_ON + 100  # levels are measured on some of them

@@ -93,6 +93,7 @@ def test_a_killed_run_goes_on_with_the_study_it_was_in_and_writes_the_same_page(
     assert "Table 3" not in pages[0], "this ranker trains for no number of steps"
 
 
+@pytest.mark.slow
 def test_the_page_has_what_was_measured_beside_what_was_published(world, tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", replace(PRESETS["small"], iterations=(1, 2, 3, 4), usual_iterations=2))
     assert main(words_for(world, tmp_path)) == 0

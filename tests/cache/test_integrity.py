@@ -164,6 +164,7 @@ def flip_one(path, data):
     flip(path, data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7)))
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_a_feature_file_is_found_and_the_way_out_is_taken(tmp_path):
     make_cache(tmp_path / "cache")
     folder = tmp_path / "cache" / "derived" / "key"

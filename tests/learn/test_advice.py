@@ -63,6 +63,7 @@ def blobs(folder, size):
     return folder
 
 
+@pytest.mark.slow
 def test_small_objects_are_told_with_the_way_out(tmp_path, auto):
     ingest("images", [blobs(tmp_path / "pictures", 3)], out=tmp_path / "wide")
     up, centre = astroanomaly.advise(tmp_path / "wide")

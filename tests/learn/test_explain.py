@@ -35,6 +35,7 @@ def trained(sky, truth, path, ranker, seed):
     return session, odd[:4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ranker", "seeds"), [("supervised", (0, 1)), ("probe", (0, 1)), ("fixmatch", (0,))])
 def test_covering_the_salient_tenth_lowers_the_score_more_than_covering_another(sky, truth, tmp_path, ranker, seeds):
     falls = []

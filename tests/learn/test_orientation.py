@@ -40,6 +40,7 @@ def network():
     return quadrants(0)
 
 
+@pytest.mark.slow
 def test_a_network_finds_the_up_of_what_has_one(network):
     rng = np.random.default_rng(0)
     upright, turned = wedges(rng, turned=False), wedges(rng, turned=True)
@@ -98,6 +99,7 @@ def test_marks_around_the_object_are_no_up():
     assert judge(outer, Recognition(300, 0.6, 0.7, 0.01)).has_up
 
 
+@pytest.mark.slow
 def test_a_background_that_all_images_share_is_no_up(network):
     rng = np.random.default_rng(6)
     sloped = wedges(rng, turned=True) * 0.8 + torch.linspace(0, 0.15, 96)[:, None]

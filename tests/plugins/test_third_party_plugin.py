@@ -147,6 +147,7 @@ def test_the_short_source_of_the_guide_works(tmp_path):
     assert done.stdout.split() == ["8", "i"], done.stderr
 
 
+@pytest.mark.slow
 def test_the_short_ranker_of_the_guide_works(sky, tmp_path):
     text = code_block("python", "class Trees")
     assert len([line for line in text.splitlines() if line.strip()]) <= 20, "it says 20 lines"
@@ -241,6 +242,7 @@ STAND_INS = """
 """
 
 
+@pytest.mark.slow
 def test_rankers_of_a_plugin_stand_in_for_the_probe_and_for_the_one_without_labels(sky, tiny, tmp_path):
     """In the app: of the contract alone (nearest, which no class of ours helps), and the 20 lines of the guide."""
     install_by_hand(tmp_path, "package-trees", {"trees": "my_trees"}, {"my_trees": code_block("python", "class Trees")})

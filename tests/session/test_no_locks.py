@@ -70,6 +70,7 @@ def test_a_writer_that_is_killed_keeps_nobody_out_and_leaves_no_half(new_session
             assert next_lines(waiting, 1) == ["opened [] 0"]
 
 
+@pytest.mark.slow
 def test_the_commands_work(sky, tmp_path, no_flock, tiny):
     rng = np.random.default_rng(0)
     (tmp_path / "pictures").mkdir()

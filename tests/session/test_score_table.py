@@ -199,6 +199,7 @@ def peak(folder, path):
         session.labels.close()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_shards(tmp_path):
     rows = 1000
     few, many = (make_session(tmp_path / str(shards), shards, rows).path for shards in (2, 12))

@@ -194,6 +194,7 @@ def test_more_like_this(started):
     assert found == [str(shared.cache.ids[k]) for k in np.argsort(-likeness, kind="stable")[:5]]
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_in_a_process_of_its_own(started):
     shared, learner = started(background=False)
     ids = list(shared.cache.ids)
