@@ -101,7 +101,7 @@ def seen_by_the_network():
 def straight(folder, objects, workers):
     """Score a generated survey without keeping its cutouts; return seconds."""
     from astroanomaly.ingestion.request import SourceRequest
-    from astroanomaly.session.survey import score_source
+    from astroanomaly.session.survey.score import score_source
 
     known = Path(folder) / "known"
     create_cache(known, LAYOUT, [Task("t")], {})
@@ -127,7 +127,7 @@ def from_cache(folder, network):
     from astroanomaly.config import BackboneConfig
     from astroanomaly.learn.network.backbone import build_backbone
     from astroanomaly.learn.scoring import score_images
-    from astroanomaly.session.survey_best import TopK
+    from astroanomaly.session.survey.best import TopK
 
     class Mean(torch.nn.Module):
         def forward(self, images):

@@ -97,7 +97,7 @@ def ours(folder, network, side, engine_name, device):
     from astroanomaly.cache.scores import write_scores
     from astroanomaly.learn.engine.engine import make_engines
     from astroanomaly.learn.scoring import score_images
-    from astroanomaly.session.survey_best import TopK
+    from astroanomaly.session.survey.best import TopK
 
     model, seen = build(network, side), what_is_seen(Cache.open(folder / "cache"), side, tta_views=1)
     began = time.perf_counter()

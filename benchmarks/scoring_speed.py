@@ -25,7 +25,7 @@ from astroanomaly.learn.network.backbone import build_backbone
 from astroanomaly.learn.preprocessing import to_tensor
 from astroanomaly.learn.scoring import score_images
 from astroanomaly.records import CutoutBlock, Layout, Task
-from astroanomaly.session.survey_best import TopK
+from astroanomaly.session.survey.best import TopK
 
 IN_A_SHARD = 1000
 DISTINCT = 20_000

@@ -26,7 +26,7 @@ from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.plugins import load_plugins
 from astroanomaly.ranking import order
 from astroanomaly.records import NOMINAL, Progress
-from astroanomaly.session.blocks import catalog_block
+from astroanomaly.session.blocks.given import catalog_block
 
 __all__ = ["Trial"]
 

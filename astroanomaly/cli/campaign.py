@@ -263,8 +263,8 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    from astroanomaly.session.campaign.volunteers import votes_table
     from astroanomaly.session.session import Session
-    from astroanomaly.session.volunteers import votes_table
 
     if arguments.out is not None:
         check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)

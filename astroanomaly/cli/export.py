@@ -54,8 +54,8 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from astroanomaly.session.score_table import export_scores
     from astroanomaly.session.session import Session
+    from astroanomaly.session.survey.score_table import export_scores
 
     session = Session.open(arguments.session)
     say_unfinished(session)

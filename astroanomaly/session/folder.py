@@ -41,7 +41,8 @@ from astroanomaly.learn.rankers.score_parts import IMAGE
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
-from astroanomaly.session.blocks import read_blocks, stored_blocks
+from astroanomaly.session.blocks.given import read_blocks, stored_blocks
+from astroanomaly.session.blocks.spectra import read_spectrum_blocks
 from astroanomaly.session.caches import (
     CacheRecord,
     cache_folders,
@@ -53,7 +54,6 @@ from astroanomaly.session.caches import (
 from astroanomaly.session.home import CONFIG_FILE, SessionHome, check_grades, read_session, version_of
 from astroanomaly.session.rounds import ROUNDS, Round, new_round
 from astroanomaly.session.seen import what_the_model_sees
-from astroanomaly.session.spectra import read_spectrum_blocks
 
 if TYPE_CHECKING:
     from astropy.table import Table

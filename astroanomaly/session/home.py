@@ -19,7 +19,7 @@ from astroanomaly.labels.class_names import WORDS
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.labels.grades import Grades
 from astroanomaly.records import ANOMALY, NOMINAL
-from astroanomaly.session.blocks import is_stored_block
+from astroanomaly.session.blocks.given import is_stored_block
 from astroanomaly.session.caches import (
     CacheRecord,
     missing_cache,

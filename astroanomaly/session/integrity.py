@@ -25,9 +25,9 @@ from astroanomaly.files import read_json, read_toml
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.features.block_files import DESCRIPTION
 from astroanomaly.records import Progress
-from astroanomaly.session.blocks import BLOCKS
+from astroanomaly.session.blocks.given import BLOCKS
 from astroanomaly.session.caches import read_records, stored_place
-from astroanomaly.session.campaign import CAMPAIGN_FILE, read_campaign
+from astroanomaly.session.campaign.lists import CAMPAIGN_FILE, read_campaign
 from astroanomaly.session.home import CONFIG_FILE
 from astroanomaly.session.injection.completeness import COMPLETENESS, completeness_files, read_completeness_file
 from astroanomaly.session.known import CROSSMATCHES, known_files, read_known_file

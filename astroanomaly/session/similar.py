@@ -18,14 +18,14 @@ from astroanomaly.parallel.cores import available_cores
 from astroanomaly.parallel.threads import prefetch
 from astroanomaly.records import Progress, drain
 from astroanomaly.session.folder import SessionFolder
-from astroanomaly.session.score_table import refuse_unfinished, scored_with
-from astroanomaly.session.survey_points import (
+from astroanomaly.session.survey.points import (
     POINTS_FOLDER,
     QUANTISER,
     open_quantiser,
     read_points,
     refuse_without_points,
 )
+from astroanomaly.session.survey.score_table import refuse_unfinished, scored_with
 from astroanomaly.tables.write import build_catalog
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ _MAX_END_S = 30.0  # a process that was asked to end, and its children, must hav
 _LOADED = (
     "astroanomaly.app.web.server", "astroanomaly.benchmark.run", "astroanomaly.figures.curves",
     "astroanomaly.ingestion.ingest", "astroanomaly.labels.tables", "astroanomaly.learn.rankers.register",
-    "astroanomaly.session.export", "astroanomaly.session.survey", "astropy.coordinates", "astropy.io.fits",
+    "astroanomaly.session.export", "astroanomaly.session.survey.score", "astropy.coordinates", "astropy.io.fits",
     "astropy.io.votable", "astropy.table", "astropy.wcs", "PIL.Image", "sklearn.linear_model", "timm", "torch",
 )  # fmt: skip
 

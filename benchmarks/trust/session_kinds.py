@@ -21,7 +21,7 @@ from astroanomaly.labels.log import LabelLog
 from astroanomaly.learn.network.checkpoint import Checkpoint, has_digest
 from astroanomaly.records import drain
 from astroanomaly.session.caches import read_records
-from astroanomaly.session.campaign import progress_of, read_campaign
+from astroanomaly.session.campaign.lists import progress_of, read_campaign
 from astroanomaly.session.outputs.check import check_bundle
 from astroanomaly.session.reproduce import reproduce_steps
 from astroanomaly.session.rounds import list_rounds, new_round

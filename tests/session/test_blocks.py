@@ -16,7 +16,7 @@ from astroanomaly.learn.features.blocks import BlockPoints, block_points
 from astroanomaly.learn.features.compare import Comparison
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.records import drain
-from astroanomaly.session.blocks import read_blocks
+from astroanomaly.session.blocks.given import read_blocks
 from astroanomaly.session.fitted import fitted_steps
 
 COLUMNS = {"blocks": {"columns": ["mag_g", "mag_r", "r50"]}}

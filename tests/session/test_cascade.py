@@ -18,7 +18,7 @@ from astroanomaly.ingestion import plan, workers
 from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.records import drain
 from astroanomaly.session.fitted import fitted_steps
-from astroanomaly.session.recall_bound import allowed_misses, missing, sample_share
+from astroanomaly.session.survey.recall_bound import allowed_misses, missing, sample_share
 from programs import kill_once
 from small_sky import header
 
@@ -182,7 +182,7 @@ import time
 from astroanomaly import Session
 from astroanomaly.ingestion import plan, workers
 from astroanomaly.learn.rankers.probe import Probe
-from astroanomaly.session import survey
+from astroanomaly.session.survey import score as survey
 workers._BATCH_BYTES = 1
 plan.SHARD_BYTES = 4 * 50 * 20 * 20 * 4
 before = survey._part

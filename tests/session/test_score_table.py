@@ -25,7 +25,7 @@ from astroanomaly.cache.writer import ShardWriter, create_cache
 from astroanomaly.errors import CatalogError, ConfigError, SessionError, StorageError
 from astroanomaly.records import CutoutBlock, Layout, ShardScores, Task
 from astroanomaly.session.rounds import new_round
-from astroanomaly.session.score_table import ScoreBlock, widest, write_score_table
+from astroanomaly.session.survey.score_table import ScoreBlock, widest, write_score_table
 from escaped import unescape
 
 SUFFIXES = (".fits", ".parquet", ".csv")
@@ -270,7 +270,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
         import resource, signal
         import numpy as np
         from astroanomaly.errors import StorageError
-        from astroanomaly.session.score_table import ScoreBlock, write_score_table
+        from astroanomaly.session.survey.score_table import ScoreBlock, write_score_table
         n = 3000
         numbers = np.random.default_rng(0).normal(size=(n, 2))
         blocks = [ScoreBlock([str(i) for i in range(n)], *numbers.T, numbers, [""] * n)] * 4

@@ -15,8 +15,8 @@ from astroanomaly.cli import main
 from astroanomaly.errors import SessionError
 from astroanomaly.labels.event_values import utc_now
 from astroanomaly.records import ANOMALY, NOMINAL
-from astroanomaly.session import showings
-from astroanomaly.session.showings import SHOWINGS, Showing, ShowingLog, read_showings
+from astroanomaly.session.campaign import showings
+from astroanomaly.session.campaign.showings import SHOWINGS, Showing, ShowingLog, read_showings
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from astroanomaly.errors import (
     UnreadableError,
 )
 from astroanomaly.learn.features.spectra import SpectrumGrid
-from astroanomaly.session.spectrum_matching import KeptSpectra, SpectrumMatcher
-from astroanomaly.session.spectrum_reading import SpectrumOnGrid, each_on_grid, grid_of
+from astroanomaly.session.blocks.spectrum_matching import KeptSpectra, SpectrumMatcher
+from astroanomaly.session.blocks.spectrum_reading import SpectrumOnGrid, each_on_grid, grid_of
 from spectrum_files import SDSS_LOG_WAVELENGTHS, desi_arms, simulated, write_desi, write_sdss
 
 

@@ -166,7 +166,7 @@ import sys
 import time
 from astroanomaly import Session
 from astroanomaly.ingestion import plan, workers
-from astroanomaly.session import survey
+from astroanomaly.session.survey import score as survey
 workers._BATCH_BYTES = 1
 plan.SHARD_BYTES = 4 * 10 * 3 * 48 * 48 * 4  # ten objects in a task
 before = survey._part

@@ -10,7 +10,7 @@ import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError
 from astroanomaly.labels.consensus import Consensus
-from astroanomaly.session.campaign import CAMPAIGN_FILE, Campaign, read_campaign
+from astroanomaly.session.campaign.lists import CAMPAIGN_FILE, Campaign, read_campaign
 
 __all__ = ["Assignments"]
 

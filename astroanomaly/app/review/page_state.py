@@ -23,7 +23,7 @@ from astroanomaly.imaging.class_marks import MarkStyle
 from astroanomaly.imaging.orientation import OrientationChoice
 from astroanomaly.labels.consensus import DECISION
 from astroanomaly.records import NOMINAL
-from astroanomaly.session.campaign import annotator_name
+from astroanomaly.session.campaign.lists import annotator_name
 
 __all__ = ["CANDIDATES", "PAGE_SIZES", "Message", "ViewState"]
 

@@ -22,10 +22,10 @@ from astroanomaly.labels.consensus import DISPUTED, Consensus, ObjectConsensus
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.truth_columns import truth_columns
 from astroanomaly.records import NOMINAL
+from astroanomaly.session.campaign.showings import ShowingLog
 from astroanomaly.session.export import round_origin
 from astroanomaly.session.instant import cold_start_ranker_name, instant_ranker_name
 from astroanomaly.session.session import Session
-from astroanomaly.session.showings import ShowingLog
 
 __all__ = ["COLD", "LATEST", "PROBE", "SharedState"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.labels.event_values import utc_now
-from astroanomaly.session.showings import INSPECTOR, PAGE, Showing
+from astroanomaly.session.campaign.showings import INSPECTOR, PAGE, Showing
 
 __all__ = ["ShownObjects"]
 

@@ -9,7 +9,7 @@ from tornado.httputil import HTTPServerRequest
 
 from astroanomaly.app.web.gate import RefusedError
 from astroanomaly.errors import ConfigError
-from astroanomaly.session.campaign import annotator_name
+from astroanomaly.session.campaign.lists import annotator_name
 
 __all__ = ["check_header", "hub_user", "named_user"]
 

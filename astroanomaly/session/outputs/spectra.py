@@ -12,8 +12,8 @@ import numpy as np
 
 from astroanomaly.errors import SessionError
 from astroanomaly.figures import spectrum_figure
+from astroanomaly.session.blocks.stored_spectra import spectrum, spectrum_blocks
 from astroanomaly.session.folder import SessionFolder
-from astroanomaly.session.stored_spectra import spectrum, spectrum_blocks
 
 __all__ = ["spectra_html"]
 

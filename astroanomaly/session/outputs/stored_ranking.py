@@ -17,7 +17,7 @@ from astroanomaly.cache.schema import SHARD_FOLDER
 from astroanomaly.cache.writer import create_cache
 from astroanomaly.files import write_json
 from astroanomaly.records import Progress
-from astroanomaly.session.blocks import BLOCKS
+from astroanomaly.session.blocks.given import BLOCKS
 from astroanomaly.session.caches import CacheRecord, read_records, stored_place, write_records
 from astroanomaly.session.folder import LABELS, SessionFolder
 from astroanomaly.session.home import CONFIG_FILE, read_session

@@ -12,7 +12,7 @@ from astroanomaly.labels.agreement import Agreement
 from astroanomaly.labels.grades import Grades
 from astroanomaly.labels.volunteers import RetirementRule
 from astroanomaly.records import Progress
-from astroanomaly.session.campaign import (
+from astroanomaly.session.campaign.lists import (
     Campaign,
     PersonProgress,
     agreement_in,
@@ -22,11 +22,11 @@ from astroanomaly.session.campaign import (
     progress_of,
     read_campaign,
 )
+from astroanomaly.session.campaign.showings import showings_table
+from astroanomaly.session.campaign.volunteers import VolunteerReport, import_classifications
 from astroanomaly.session.export import selected
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.outputs.subjects import write_subject_set
-from astroanomaly.session.showings import showings_table
-from astroanomaly.session.volunteers import VolunteerReport, import_classifications
 
 if TYPE_CHECKING:
     from astropy.table import QTable

@@ -14,12 +14,12 @@ from astroanomaly.files import as_path
 from astroanomaly.hookspecs import ImageRanker
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Progress, drain
+from astroanomaly.session.blocks.stored_spectra import spectrum
 from astroanomaly.session.feature_map import feature_map
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.score_parts import score_parts
 from astroanomaly.session.similar import similar
-from astroanomaly.session.stored_spectra import spectrum
 
 if TYPE_CHECKING:
     from astropy.table import QTable

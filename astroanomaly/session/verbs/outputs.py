@@ -25,7 +25,7 @@ from astroanomaly.session.outputs.report import write_report
 from astroanomaly.session.outputs.spectra import spectra_html
 from astroanomaly.session.outputs.stored_ranking import write_ranking
 from astroanomaly.session.reproduce import TOLERANCE, Reproduction, reproduce_steps
-from astroanomaly.session.score_table import export_scores
+from astroanomaly.session.survey.score_table import export_scores
 from astroanomaly.tables.coordinates import angle_arcsec
 
 if TYPE_CHECKING:

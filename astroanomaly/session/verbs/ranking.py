@@ -24,7 +24,7 @@ from astroanomaly.session.candidates import candidates, contact_sheet, next_obje
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import Round
-from astroanomaly.session.survey import SurveyReport, score_source
+from astroanomaly.session.survey.score import SurveyReport, score_source
 from astroanomaly.session.training import TrainReport
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from astroanomaly.app.review.performance import curves, evaluation_set, histogra
 from astroanomaly.app.review.shared_state import COLD, PROBE, SharedState
 from astroanomaly.app.view.panels.maps import mollweide
 from astroanomaly.labels.log import IMPORTED, LabelLog
-from astroanomaly.session.campaign import agreement_in
+from astroanomaly.session.campaign.lists import agreement_in
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from astroanomaly.learn.preprocessing import to_tensor
 from astroanomaly.learn.rankers.probe import Probe, ProbeOptions
 from astroanomaly.learn.scoring import log_odds, score_images
 from astroanomaly.records import CutoutBlock, Labelled, Layout
-from astroanomaly.session.survey_best import TopK
+from astroanomaly.session.survey.best import TopK
 
 TINY = BackboneConfig(name="test_efficientnet", weights="random")
 CLASSES = ("nominal", "anomaly", "lens")

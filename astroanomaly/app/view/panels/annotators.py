@@ -13,7 +13,7 @@ from astroanomaly.app.review.page_state import ViewState
 from astroanomaly.app.view.theme import view
 from astroanomaly.labels.agreement import Agreement
 from astroanomaly.labels.consensus import DECISION
-from astroanomaly.session.campaign import agreement_in, progress_of
+from astroanomaly.session.campaign.lists import agreement_in, progress_of
 
 __all__ = ["Annotators"]
 

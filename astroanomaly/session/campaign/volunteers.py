@@ -12,7 +12,7 @@ import numpy as np
 from astroanomaly.labels.log import IMPORTED
 from astroanomaly.labels.matching import match_ids
 from astroanomaly.labels.volunteers import RetirementRule, SubjectVotes, count_votes, read_answers
-from astroanomaly.session.campaign import annotator_name
+from astroanomaly.session.campaign.lists import annotator_name
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.label_table import known_positions
 from astroanomaly.tables.write import build_columns

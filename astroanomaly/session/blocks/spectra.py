@@ -17,9 +17,9 @@ from astroanomaly.learn.features.blocks import column_numbers
 from astroanomaly.learn.features.spectra import SpectrumFeatures, SpectrumGrid, rest_frame, shifted
 from astroanomaly.learn.features.spectrum_files import write_spectra
 from astroanomaly.records import FeatureBlock
-from astroanomaly.session.blocks import BLOCKS, GivenBlock, block_name, said_of
-from astroanomaly.session.spectrum_matching import APART_ARCSEC, RADIUS_ARCSEC, KeptSpectra, SpectrumMatcher
-from astroanomaly.session.spectrum_reading import SpectrumOnGrid, each_on_grid, find_files, grid_of
+from astroanomaly.session.blocks.given import BLOCKS, GivenBlock, block_name, said_of
+from astroanomaly.session.blocks.spectrum_matching import APART_ARCSEC, RADIUS_ARCSEC, KeptSpectra, SpectrumMatcher
+from astroanomaly.session.blocks.spectrum_reading import SpectrumOnGrid, each_on_grid, find_files, grid_of
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache

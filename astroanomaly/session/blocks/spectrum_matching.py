@@ -12,7 +12,7 @@ import numpy as np
 from astroanomaly.cache.object_tables import catalog_columns
 from astroanomaly.errors import CatalogError, ConfigError, StorageError
 from astroanomaly.learn.features.spectra import SpectrumGrid
-from astroanomaly.session.spectrum_reading import SpectrumOnGrid
+from astroanomaly.session.blocks.spectrum_reading import SpectrumOnGrid
 from astroanomaly.tables.matching import match_positions
 from astroanomaly.tables.names import NameMatcher
 from astroanomaly.tables.read import column_texts

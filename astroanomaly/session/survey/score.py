@@ -28,14 +28,14 @@ from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.ingestion.workers import IngestContext, in_batches
 from astroanomaly.parallel.dask import Cluster, connect, need
 from astroanomaly.records import Progress, ShardScores, Task
-from astroanomaly.session.cascade import Cascade, CascadeReport, GuessedScores
 from astroanomaly.session.cluster_tasks import SessionRef, fitted_ranker
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
-from astroanomaly.session.survey_best import BestObjects, cut_again
-from astroanomaly.session.survey_parts import STAGING_FOLDER, Survey, cut_tasks, cutting_folder
-from astroanomaly.session.survey_points import PointScores, kept_points, start_points, write_points
-from astroanomaly.session.survey_rest import until_certain
+from astroanomaly.session.survey.best import BestObjects, cut_again
+from astroanomaly.session.survey.cascade import Cascade, CascadeReport, GuessedScores
+from astroanomaly.session.survey.parts import STAGING_FOLDER, Survey, cut_tasks, cutting_folder
+from astroanomaly.session.survey.points import PointScores, kept_points, start_points, write_points
+from astroanomaly.session.survey.rest import until_certain
 
 __all__ = ["SurveyReport", "score_source"]
 
@@ -112,9 +112,9 @@ def score_source(
     top
         How many of the highest scores are cut once more, and kept.
     recall
-        Share of these that have to be found, see `astroanomaly.session.cascade`; None: score every object.
+        Share of these that have to be found, see `astroanomaly.session.survey.cascade`; None: score every object.
     keep_features
-        Keep quantised features beside the scores, see `astroanomaly.session.survey_points`. What was scored without
+        Keep quantised features beside the scores, see `astroanomaly.session.survey.points`. What was scored without
         them is scored again.
     workers, scheduler
         As in `astroanomaly.ingest`. Without a scheduler, ``workers`` processes cut, and this one scores.

@@ -18,9 +18,9 @@ from astroanomaly.cache.scores import read_part
 from astroanomaly.fetch import Traffic
 from astroanomaly.ingestion.workers import IngestContext, in_processes
 from astroanomaly.records import Progress, Task
-from astroanomaly.session.cascade import Cascade, CascadeReport
-from astroanomaly.session.survey_best import BestObjects
-from astroanomaly.session.survey_parts import Survey, cut_tasks, cutting_folder
+from astroanomaly.session.survey.best import BestObjects
+from astroanomaly.session.survey.cascade import Cascade, CascadeReport
+from astroanomaly.session.survey.parts import Survey, cut_tasks, cutting_folder
 
 __all__ = ["until_certain"]
 

@@ -17,12 +17,12 @@ from astroanomaly.errors import CatalogError, SessionError
 from astroanomaly.files import atomic_path
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.records import Progress
-from astroanomaly.session.cascade import Cascade
 from astroanomaly.session.export import origin
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.outputs.provenance import public
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.stored_objects import StoredObjects, StoredShard
+from astroanomaly.session.survey.cascade import Cascade
 from astroanomaly.tables.csv_rows import check_escape
 from astroanomaly.tables.escape import ascii_text
 from astroanomaly.tables.stream import STREAMS

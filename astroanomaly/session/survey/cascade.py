@@ -23,9 +23,9 @@ from astroanomaly.hookspecs import ImageRanker
 from astroanomaly.learn.student import Student, student_store
 from astroanomaly.records import Progress, ShardScores
 from astroanomaly.session.folder import SessionFolder
-from astroanomaly.session.recall_bound import CONFIDENCE, allowed_misses, missing, sample_share
 from astroanomaly.session.rounds import Round
-from astroanomaly.session.survey_best import BestObjects
+from astroanomaly.session.survey.best import BestObjects
+from astroanomaly.session.survey.recall_bound import CONFIDENCE, allowed_misses, missing, sample_share
 
 if TYPE_CHECKING:
     from astroanomaly.learn.explain import ImageScore

@@ -1,0 +1,1 @@
+"""A survey scored straight through: what is kept of it, and how the best are found without scoring all of it."""
