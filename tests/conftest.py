@@ -53,6 +53,7 @@ def no_waiting_for_the_disk():
     os.fsync = before
 
 
+PATIENCE_MS = 300_000  # for a page, on a machine that does much else
 TINY = {
     "input": {"size": 32, "views": "sky"},
     "backbone": {"name": "test_efficientnet", "weights": "random"},
@@ -125,7 +126,15 @@ def chromium():
     program = named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program:
         pytest.skip("there is no Chromium: install it, or name it in ASTROANOMALY_CHROMIUM")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    def patient(make):
+        def made(**options):
+            one = make(**options)
+            one.set_default_timeout(PATIENCE_MS)
+            return one
+
+        return made
 
     switches = (
         "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -134,6 +143,9 @@ def chromium():
     elsewhere = "--host-resolver-rules=MAP hub.example 127.0.0.1"  # a host that is not loopback by its name
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=[*switches.split(), elsewhere])
+        for way in ("new_context", "new_page"):
+            setattr(started, way, patient(getattr(started, way)))
+        expect.set_options(timeout=PATIENCE_MS)
         yield started
         started.close()
 

@@ -52,10 +52,10 @@ class Server:
     def stop(self, how=signal.SIGTERM):
         """Have it end, and wait for that."""
         self.send(how)
-        self.process.join(30)
+        self.process.join(120)
         if self.process.is_alive():
             self.process.kill()
-            raise AssertionError(f"it runs 30 s after the signal {how}: {self.log.read_text()}")
+            raise AssertionError(f"it runs 120 s after the signal {how}: {self.log.read_text()}")
 
 
 class Command:

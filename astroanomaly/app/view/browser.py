@@ -34,7 +34,10 @@ class Bus(DataModel):
     The browser tells the ``room`` for the mosaic (width, height, and the number of this size). Python answers with
     ``laid`` (that number, and the number of the layout), None while there is no layout to be seen. A ``tap`` brings the
     number of the layout it was made on, the id of the object, whether it is the second of a double click, shift, ctrl,
-    and a counter. ``marking`` says what clicks label objects as, and ``view`` which view is laid out.
+    and a counter. ``marking`` says what clicks label objects as.
+
+    ``asked`` is the number of a click on a tab, and the view it asks for; ``opened`` the number of the last click that
+    was answered, and the view that is laid out.
 
     Where the browser speaks to a SAMP hub: ``samp_heard`` (RA and Dec as text, a counter) is what was pointed at there,
     ``samp_told`` the same of what is selected here, ``samp_state`` how it stands.
@@ -48,7 +51,8 @@ class Bus(DataModel):
     laid = Any(default=None)
     tap = Any(default=None)
     marking = String(default="")
-    view = String(default="")
+    asked = Any(default=(0, ""))
+    opened = Any(default=(0, ""))
     annotator = String(default="")
     samp_heard = Any(default=None)
     samp_told = Any(default=None)

@@ -98,7 +98,7 @@ class Page:
         self._looking, self._revision = False, shared.revision
         self._scores = dict(shared.described)
         self._audit_draws = shared.audit_draws
-        self._zoom, self._room_number = 1.0, 0
+        self._zoom, self._room_number, self._answered = 1.0, 0, 0
         self._pending: dict[Any, set[str]] = {}
         self._asked: list[tuple[futures.Future[Any], Callable[[Any], None]]] = []
         self._saved: tuple[str, dict[str, Any]] = ("", {})
@@ -155,7 +155,8 @@ class Page:
             self.desktop.connect(self.bus)
             parts = {"bus": self.bus, "views": self.header.views, "body": self.body}
             self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
-            self.bus.js_on_change("view", CustomJS(args=parts, code=asset("views.js")))
+            self.bus.js_on_change("opened", CustomJS(args=parts, code=asset("views.js")))
+            self.bus.on_change("asked", lambda attr, old, new: self.act(lambda: self._open(*new))())
         document.on_session_destroyed(lambda context: self._save_preferences())
         document.on_session_destroyed(lambda context: self.desktop.close())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)
@@ -221,6 +222,14 @@ class Page:
         for future, then in done:
             self.act(lambda future=future, then=then: then(future.result()))()
 
+    def _open(self, number: int, name: str) -> None:
+        """Open the view of a tab that was clicked; the browser lights the tab of the view that is opened."""
+        self._answered = number
+        if name in self.header.views.labels and name != self.state.view:
+            self.state.open_view(name)
+        else:
+            self.bus.opened = [number, self.state.view]
+
     def _measured(self, width: float, height: float, number: int) -> None:
         """Take the size of the mosaic on the screen; the answer is given once it is laid out for that."""
         self._room_number = number
@@ -263,7 +272,7 @@ class Page:
             laid = [self._room_number, self.mosaic.layout]
             if self.bus.laid != laid:
                 self.bus.laid = laid
-        self.bus.view = self.state.view
+        self.bus.opened = [self._answered, self.state.view]
         if self.state.dirty:  # a panel had something to say
             self.footer.update(self.state.dirty)
             self.state.dirty = set()

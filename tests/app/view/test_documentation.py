@@ -136,7 +136,6 @@ def test_the_page_with_grades(chromium, sky, tmp_path, new_session, keep):
     server = Server(session.path, tmp_path / "log", "--annotator", "ann", background=bool(KEEP))
     try:
         page = chromium.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
-        page.set_default_timeout(200_000)  # a busy machine takes long to begin
         page.goto(server.url)
         page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('cells')?.data.object_id.length > 0")
         time.sleep(6 if KEEP else 0.5)

@@ -877,6 +877,27 @@ def test_the_keys_are_shown_as_they_are(new_session, serve, open_tab):
     assert all(meaning in text for _, _, meaning in KEYS)
 
 
+def test_a_tab_that_is_clicked_while_the_server_answers_is_opened(new_session, serve, open_tab):
+    tab = open_tab(serve(new_session(computed=True).path).url)
+    tab.press("Enter", "Escape")
+    lit = tab.page.evaluate(
+        """() => {
+            const document = Bokeh.documents[0], bus = document.get_model_by_name("bus")
+            const views = document.get_model_by_name("views")
+            views.active = 1
+            views.active = 3  // clicked before this answer came
+            bus.setv({opened: [bus.asked[0] - 1, "learning"]}, {sync: false})
+            return views.labels[views.active]
+        }"""
+    )
+    assert lit == "maps"
+    tab.page.get_by_role("button", name="draw the feature map").wait_for()
+    assert tab.page.evaluate("Bokeh.documents[0].get_model_by_name('views').active") == 3
+    tab.press("Escape")
+    tab.wait_for(lambda: tab.page.evaluate("Bokeh.documents[0].get_model_by_name('views').active") == 0)
+    tab.wait_for(tab.is_laid_out)
+
+
 def test_what_the_documentation_shows(sky, tmp_path, new_session, serve, open_tab):
     """Take the pictures of docs/app.md; ASTROANOMALY_PICTURES names the folder to keep them in, with real weights."""
     keep = os.environ.get("ASTROANOMALY_PICTURES")

@@ -39,6 +39,11 @@ def page(new_session):
     shared.close()
 
 
+def open_view(page, name):
+    """Click the tab of a view."""
+    page.bus.asked = [page.bus.asked[0] + 1, name]
+
+
 def press(page, *keys):
     for key in keys:
         page.bus.update(key=key, n=page.bus.n + 1)
@@ -251,7 +256,7 @@ def test_a_click_on_what_is_gone_counts_for_nothing(page):
     assert (page.state.cursor, page.state.selection) == (0, frozenset())
     tap(page, 9)
     assert page.state.cursor == 9
-    page.header.views.active = 1
+    open_view(page, "learning")
     tap(page, 4)
     assert page.state.cursor == 9
 
@@ -412,7 +417,7 @@ def test_counts_follow_verdicts_within_a_page(page):
 def test_views_without_content_say_what_will_be_there_and_what_to_do(page):
     text = {}
     for name in ("learning", "annotators", "export"):
-        page.header.views.active = page.header.views.labels.index(name)
+        open_view(page, name)
         text[name] = page.views[name]
     assert "train and score" in text["learning"].coming.text
     assert text["learning"].coming.visible
@@ -426,7 +431,7 @@ def test_views_without_content_say_what_will_be_there_and_what_to_do(page):
         assert export.preview.text, which
     export.which.value = "anomalies"
     press(page, "Escape", "a")
-    page.header.views.active = page.header.views.labels.index("export")
+    open_view(page, "export")
     assert "1 object in this selection" in export.preview.text
     assert page.state.page.ids[0] in export.preview.text
 
@@ -555,16 +560,33 @@ def test_cutouts_without_a_score_have_no_caption(page):
 
 def test_every_view_can_be_shown(page):
     for number, name in enumerate(page.header.views.labels):
-        page.header.views.active = number
+        open_view(page, name)
         page._tick()
         assert [shown for shown, panel in page.views.items() if panel.root.visible] == ([name] if number else [])
     assert page.state.message.kind == "info"
 
 
+def test_the_browser_is_told_which_of_its_clicks_was_answered(page):
+    told = []
+    page.bus.on_change("opened", lambda attr, old, new: told.append(new))
+    page._written = lambda: None  # labels are being written
+    press(page, "Enter", "Escape")
+    open_view(page, "learning")
+    open_view(page, "maps")
+    assert told == []
+    page._go_on()
+    assert told == [[1, "learning"], [2, "maps"]]
+    open_view(page, "maps")
+    open_view(page, "nowhere")
+    assert told[2:] == [[3, "maps"], [4, "maps"]]
+    press(page, "Escape")
+    assert told[4:] == [[4, "candidates"]]
+
+
 def test_who_waits_for_the_features_gets_their_map(page, monkeypatch):
     asked = []
     monkeypatch.setattr(page.learner, "map_features", lambda *which: asked.append(which))
-    page.header.views.active = page.header.views.labels.index("maps")
+    open_view(page, "maps")
     page.learner.computed = len(page.shared.cache) - 1
     page._tick()
     assert asked == []
@@ -574,7 +596,7 @@ def test_who_waits_for_the_features_gets_their_map(page, monkeypatch):
 
 
 def test_a_lasso_on_a_map_shows_its_objects(page):
-    page.header.views.active = page.header.views.labels.index("maps")
+    open_view(page, "maps")
     maps = page.views["maps"]
     ids = maps.near.data["object_id"]
     assert set(ids) <= set(page.shared.cache.ids)
@@ -583,7 +605,7 @@ def test_a_lasso_on_a_map_shows_its_objects(page):
     assert not maps.chosen.disabled
     maps.chosen._trigger_event(ButtonClick(maps.chosen))
     assert page.state.page.ids == (ids[3], ids[5], ids[8])
-    assert page.header.views.active == 0
+    assert page.bus.opened[1] == "candidates"
     press(page, "a")
     assert page.shared.labels.events()[-1].ordering == "map"
 
@@ -594,7 +616,7 @@ def answers(page):
 
 
 def open_maps(page):
-    page.header.views.active = page.header.views.labels.index("maps")
+    open_view(page, "maps")
     answers(page)
     return page.views["maps"]
 
@@ -670,7 +692,7 @@ def test_a_lasso_on_the_scatter_plot_selects_what_is_not_drawn_too(page, monkeyp
     assert maps.selected == [*ids[::-1][10:30], *ids[::-1][50:52]]
     maps.chosen._trigger_event(ButtonClick(maps.chosen))
     assert page.state.page.ids == tuple(ids[::-1][10:30] + ids[::-1][50:52])
-    page.header.views.active = page.header.views.labels.index("maps")
+    open_view(page, "maps")
     maps.scatter.figure._trigger_event(RangesUpdate(maps.scatter.figure, x0=0.5, x1=12.5, y0=-1e3, y1=1e3))
     page._tick()
     answers(page)

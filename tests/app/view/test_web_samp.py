@@ -120,10 +120,10 @@ def test_positions_go_both_ways_between_a_page_and_the_programs_on_the_computer_
     session = new_session()
     page = open_page(session, "--web-samp")
     button = page.get_by_role("button", name="connect to the programs on my desktop (SAMP)")
-    expect(button).to_be_visible(timeout=60_000)
+    expect(button).to_be_visible()
     assert page.asked == []  # nothing before somebody wants it
     button.click()
-    expect(page.get_by_text("connected", exact=True)).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("connected", exact=True)).to_be_visible()
     ((name, origin),) = consent.asked
     assert (name, origin) == ("AstroAnomaly", page.url.split("/?")[0].rstrip("/"))
     assert "AstroAnomaly" in {aladin.get_metadata(one).get("samp.name") for one in aladin.get_registered_clients()}
@@ -131,7 +131,7 @@ def test_positions_go_both_ways_between_a_page_and_the_programs_on_the_computer_
     ra, dec = (values[40] for values in session.cache.positions)
     target = session.cache.ids[40]
     aladin.notify_all({"samp.mtype": POINT, "samp.params": {"ra": f"{ra + 1 / 3600}", "dec": f"{dec}"}})
-    expect(page.get_by_text(target).first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(target).first).to_be_visible()
     replies = aladin.call_all("tag", {"samp.mtype": POINT, "samp.params": {"ra": "<b>", "dec": {"x": ["&"]}}})
     assert len(replies) == 1  # it listens; what is no position is none
     page.keyboard.press("ArrowRight")
@@ -152,10 +152,10 @@ def test_a_page_says_that_it_was_refused_and_that_there_is_no_hub(new_session, h
     page = open_page(new_session(), "--web-samp")
     button = page.get_by_role("button", name="connect to the programs on my desktop (SAMP)")
     button.click()
-    expect(page.get_by_text("no SAMP hub answers on the computer of your browser")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("no SAMP hub answers on the computer of your browser")).to_be_visible()
     consent = hub(False)
     button.click()
-    expect(page.get_by_text("has refused")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("has refused")).to_be_visible()
     assert len(consent.asked) == 1
 
 

@@ -71,11 +71,11 @@ def test_label_in_jupyterlab(new_session, lab, chromium, tmp_path, host):
     try:
         page = context.new_page()
         page.goto(f"http://{host}:{lab}{BASE}lab/tree/book.ipynb?token={TOKEN}")
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=300_000)
-        page.get_by_text("| Idle").wait_for(timeout=300_000)  # the kernel is there
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
+        page.get_by_text("| Idle").wait_for()  # the kernel is there
         page.locator(".jp-Cell .jp-InputArea-editor").first.click()
         page.keyboard.press("Shift+Enter")
-        page.wait_for_selector(".jp-OutputArea iframe[src]", timeout=300_000)
+        page.wait_for_selector(".jp-OutputArea iframe[src]")
         address = page.locator(".jp-OutputArea iframe").get_attribute("src")
         if host == "hub.example":
             assert re.match(rf"http://hub\.example:{lab}{BASE}proxy/\d+/\?token=", address)
@@ -97,7 +97,7 @@ def test_label_in_jupyterlab(new_session, lab, chromium, tmp_path, host):
         kernel = re.search(r'"port\\": (\d+)', file.read_text())[1]
         assert get(f"http://127.0.0.1:{kernel}/?token={key}")[0] == 403
         page.reload()  # and so may the page: what it has is void, and its cookie holds
-        page.wait_for_selector(".jp-OutputArea iframe[src]", timeout=300_000)
+        page.wait_for_selector(".jp-OutputArea iframe[src]")
         wait_for(lambda: "page 1" in text_of(frame_of(page)))
         picture = os.environ.get("ASTROANOMALY_PICTURES")
         if picture:

@@ -125,7 +125,7 @@ def test_an_open_page_comes_back_after_a_restart_and_the_terminal_stays_quiet(ne
         assert "Client connection" not in text_of(page)
         start(session, *words)
         assert websocket(port, session=token) == 410
-        page.wait_for_selector("#aa-lost", state="detached", timeout=300_000)
+        page.wait_for_selector("#aa-lost", state="detached")
         page.wait_for_load_state("load")
         wait_for(lambda: "page 1" in text_of(page))
         page.keyboard.press("a")

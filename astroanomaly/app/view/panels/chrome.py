@@ -27,8 +27,7 @@ class Header:
             disable_math=True, margin=(8, 10, 0, 10), css_classes=["aa-shrinks"],
             html_attributes={"title": state.shared.session.path.name},
         )  # fmt: skip
-        self.views = RadioButtonGroup(labels=views, active=0, margin=(6, 0, 0, 0))
-        self.views.on_change("active", lambda attr, old, new: act(lambda: self._open(new))())
+        self.views = RadioButtonGroup(labels=views, active=0, margin=(6, 0, 0, 0), name="views")
         self.annotator = TextInput(
             value=state.annotator, placeholder="your name", width=120, margin=(6, 0, 0, 0), name="annotator"
         )
@@ -50,17 +49,10 @@ class Header:
             css_classes=["aa-header", "aa-zoom"], height=42, sizing_mode="stretch_width", spacing=0,
         )  # fmt: skip
 
-    def _open(self, number: int) -> None:
-        name = self.views.labels[number]
-        if name != self.state.view:
-            self.state.open_view(name)
-
     def update(self, dirty: set[str]) -> None:
-        """Show who sits here, and which view is open."""
+        """Show who sits here."""
         if "options" in dirty and self.annotator.value != self.state.annotator:
             self.annotator.value = self.state.annotator
-        if "view" in dirty:
-            self.views.active = self.views.labels.index(self.state.view)
 
     def show_progress(self, learner: Learner) -> None:
         """Say how far the work in the background is."""
