@@ -41,8 +41,8 @@ from astroanomaly.learn.rankers.score_parts import IMAGE
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
-from astroanomaly.session.blocks.given import read_blocks, stored_blocks
-from astroanomaly.session.blocks.spectra import read_spectrum_blocks
+from astroanomaly.session.blocks.beside import read_beside
+from astroanomaly.session.blocks.given import stored_blocks
 from astroanomaly.session.caches import (
     CacheRecord,
     cache_folders,
@@ -108,6 +108,7 @@ class SessionFolder(SessionHome):
         start_from: str | Path | None = None,
         blocks: Mapping[str, str | Path | Table] | None = None,
         spectra: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
+        light_curves: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Self:
         """Make a session.
@@ -142,6 +143,8 @@ class SessionFolder(SessionHome):
         spectra
             Spectra of objects, by a name of your own: file, folder or pattern, or a list of these. The name
             ``"sdss:spec_file"`` takes that catalogue column of the cache for what the spectra are called.
+        light_curves
+            Light curves of objects, named and given as spectra are; tables with a row for each measurement.
         progress
             Called with a `Progress` after each batch of images that are looked at.
 
@@ -169,9 +172,10 @@ class SessionFolder(SessionHome):
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
         )
         seed = chosen["session"].seed
-        beside = read_blocks(as_mapping(blocks, "blocks"), cache, chosen["blocks"], (NOMINAL, ANOMALY, *classes))
-        names = [one.block.name for one in beside]
-        beside += read_spectrum_blocks(as_mapping(spectra, "spectra"), cache, chosen["blocks"], names, path)
+        beside = read_beside(
+            as_mapping(blocks, "blocks"), as_mapping(spectra, "spectra"), as_mapping(light_curves, "light_curves"),
+            cache=cache, config=chosen["blocks"], classes=(NOMINAL, ANOMALY, *classes), session=path,
+        )  # fmt: skip
         seen, own, ranker, advice, backbone = what_the_model_sees(cache, chosen, classes, start_from, progress)
         chosen["backbone"] = backbone
         content: dict[str, Any] = {
