@@ -7,7 +7,7 @@ The images are real, the light curves are simulated, so that only they differ be
 * of nominal objects, 85 % are constant, 10 % vary as active galaxies do (a damped random walk of 100 days, MacLeod et
   al. 2010, with 0.05 to 0.3 mag), and 5 % have a few points that are far out;
 * ``transient``: anomalies, else constant, brighten within 15 days and fade over 60, by 0.3 to 1 mag;
-* ``periodic``: they vary as RR Lyrae stars do, a saw tooth of 0.4 to 0.9 days, by ``--amplitude`` mag from peak to peak;
+* ``periodic``: they vary as RR Lyrae stars do, a saw tooth of 0.4 to 0.9 days, of ``--amplitude`` mag;
 * ``eclipses``: they fade by 0.2 to 0.6 mag for 8 % of a period of 1 to 5 days;
 * ``useless``: anomalies are drawn as nominal objects are;
 * ``half``: as *transient*, but half of the objects have no light curve.
@@ -44,7 +44,7 @@ def times(rng, points):
 
 
 def walk(rng, time, days=100.0):
-    """A damped random walk of variance 1 at some times."""
+    """Draw a damped random walk of variance 1 at some times."""
     found = np.zeros(len(time))
     value = rng.normal()
     for k, step in enumerate(np.diff(time, prepend=time[:1])):

@@ -57,6 +57,8 @@ def test_five_people_grade_disagree_and_decide(new_session, tmp_path, capsys):
     assert {row["label"] for row in rows} == {""}
     assert "carl: " in rows[0]["verdicts"]
     run(capsys, "campaign", "agreement", session.path, "--out", tmp_path / "open.vot")
+    with pytest.raises(ConfigError, match=r"open2\.vot"):
+        run(capsys, "campaign", "agreement", session.path, "--out", tmp_path / "open2.vot", "--escape-formulas")
     assert list(Table.read(tmp_path / "open.vot")["object_id"]) == [row["object_id"] for row in rows]
 
     minority = {ANOMALY: NOMINAL, NOMINAL: ANOMALY, "disputed": ANOMALY}
