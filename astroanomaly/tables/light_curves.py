@@ -20,9 +20,9 @@ from astroanomaly.tables.spectrum_units import unit_of
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["AUTO", "FLUX", "MAGNITUDE", "MOST_BANDS", "LightCurves", "read_light_curves"]
+__all__ = ["MOST_BANDS", "LightCurves", "read_light_curves"]
 
-AUTO, FLUX, MAGNITUDE = "auto", "flux", "magnitude"
+_AUTO, _FLUX, _MAGNITUDE = "auto", "flux", "magnitude"
 MOST_BANDS = 16
 _IDS = (
     *LABELLED_ID_NAMES, "oid", "objectid", "obj_id", "diaobjectid", "source_id", "sourceid", "star_id", "asas_sn_id",
@@ -122,7 +122,7 @@ class _Columns:
     is_magnitude: bool
 
 
-def read_light_curves(path: Path, brightness: str = AUTO) -> LightCurves:
+def read_light_curves(path: Path, brightness: str = _AUTO) -> LightCurves:
     """Read the light curves of a file.
 
     Parameters
@@ -159,7 +159,7 @@ def _has_curve(table: Table) -> bool:
 def _values(table: Table) -> dict[str, str]:
     """Return the columns of brightness: the first of fluxes, of magnitudes, and of those whose name does not tell."""
     found = {}
-    for kind, names in ((FLUX, _FLUXES), (MAGNITUDE, _MAGNITUDES), (AUTO, _UNSAID)):
+    for kind, names in ((_FLUX, _FLUXES), (_MAGNITUDE, _MAGNITUDES), (_AUTO, _UNSAID)):
         ucd = next((name for name in table.colnames if ucd_of(table[name]).startswith(_UCDS.get(kind, "-"))), None)
         name = find_name(table.colnames, names) or ucd
         if name is not None:
@@ -167,31 +167,31 @@ def _values(table: Table) -> dict[str, str]:
     return found
 
 
-_UCDS = {FLUX: "phot.flux", MAGNITUDE: "phot.mag"}
+_UCDS = {_FLUX: "phot.flux", _MAGNITUDE: "phot.mag"}
 
 
 def _columns(table: Table, path: Path, brightness: str) -> _Columns:
     names = table.colnames
     time = find_name(names, _TIMES) or next((n for n in names if ucd_of(table[n]).startswith("time.epoch")), None)
     found = _values(table)
-    told = {kind: name for name in found.values() if (kind := _kind(table[name], name)) != AUTO}
-    told = {kind: name for kind, name in found.items() if kind != AUTO} | told
-    if brightness != AUTO:  # said by a person
-        value = told.get(brightness) or found.get(AUTO)
+    told = {kind: name for name in found.values() if (kind := _kind(table[name], name)) != _AUTO}
+    told = {kind: name for kind, name in found.items() if kind != _AUTO} | told
+    if brightness != _AUTO:  # said by a person
+        value = told.get(brightness) or found.get(_AUTO)
     else:
-        value = told.get(FLUX) or told.get(MAGNITUDE)
+        value = told.get(_FLUX) or told.get(_MAGNITUDE)
     if time is None or value is None:
-        if time is not None and AUTO in found:
+        if time is not None and _AUTO in found:
             raise UnreadableError(
-                f"{path}: the column {found[AUTO]!r} does not say whether it is a flux or a magnitude: set "
+                f"{path}: the column {found[_AUTO]!r} does not say whether it is a flux or a magnitude: set "
                 "blocks.brightness=flux or magnitude, or give it a unit"
             )
-        what = "" if brightness == AUTO else f" of {brightness}es" if brightness == FLUX else f" of {brightness}s"
+        what = "" if brightness == _AUTO else f" of {brightness}es" if brightness == _FLUX else f" of {brightness}s"
         raise UnreadableError(f"{path} has no light curve{what}: {_EXPECTED}; it has {', '.join(names[:8])}")
-    kind = brightness if brightness != AUTO else FLUX if told.get(FLUX) == value else MAGNITUDE
+    kind = brightness if brightness != _AUTO else _FLUX if told.get(_FLUX) == value else _MAGNITUDE
     base = value.lower()
     error = find_name(names, [pattern.format(base) for pattern in _OF_NAME]) or find_name(names, _ERRORS)
-    return _Columns(time, value, error, find_name(names, _BANDS), _id_name(names), kind == MAGNITUDE)
+    return _Columns(time, value, error, find_name(names, _BANDS), _id_name(names), kind == _MAGNITUDE)
 
 
 def _kind(column: Any, name: str) -> str:
@@ -204,9 +204,9 @@ def _kind(column: Any, name: str) -> str:
             return kind
     unit = units.Unit(unit_of(column, name), parse_strict="silent")
     if isinstance(unit, units.function.FunctionUnitBase) or unit.is_equivalent(units.mag):
-        return MAGNITUDE
+        return _MAGNITUDE
     recognised = not isinstance(unit, units.UnrecognizedUnit) and unit != units.dimensionless_unscaled
-    return FLUX if recognised else AUTO
+    return _FLUX if recognised else _AUTO
 
 
 def _of_table(table: Table, path: Path, brightness: str) -> LightCurves:
