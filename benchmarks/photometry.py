@@ -172,7 +172,7 @@ def main():
             (Path(folder) / "pictures").mkdir()
             for k, picture in enumerate(images):
                 Image.fromarray(picture).save(Path(folder) / "pictures" / f"{k:05d}.png")
-            ingest("images", Path(folder) / "pictures", out=Path(folder) / "cache", size="128")
+            ingest("images", Path(folder) / "pictures", out=Path(folder) / "cache", size=128)
             cache = Cache.open(Path(folder) / "cache")
             truth = {f"{k:05d}": int(one) for k, one in enumerate(odd)}
             ids = list(cache.ids)

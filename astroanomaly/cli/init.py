@@ -51,6 +51,10 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         "folder or quoted pattern), of many objects by id, or of one by its name; NAME:COLUMN=FILES takes a catalogue "
         "column for what they are called; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--photometry", action="store_true",
+        help="also look at numbers measured on the cutouts: brightness, size, shape of the light, colours",
+    )  # fmt: skip
     add_label_flags(parser)
     set_flag(parser, "tune.iterations=50")
 
@@ -72,6 +76,7 @@ def _init(arguments: argparse.Namespace) -> None:
             blocks=_named(arguments.block, "--block", "zoobot=embeddings.npz"),
             spectra=_named(arguments.spectra, "--spectra", "sdss=spectra/"),
             light_curves=_named(arguments.light_curves, "--light-curves", "ztf=curves.parquet"),
+            photometry=arguments.photometry,
             progress=show,
         )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from astroanomaly.arguments import as_mapping, as_text, as_texts, as_whole
+from astroanomaly.arguments import as_flag, as_mapping, as_text, as_texts, as_whole
 from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import (
@@ -109,6 +109,7 @@ class SessionFolder(SessionHome):
         blocks: Mapping[str, str | Path | Table] | None = None,
         spectra: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
         light_curves: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
+        photometry: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> Self:
         """Make a session.
@@ -145,6 +146,8 @@ class SessionFolder(SessionHome):
             ``"sdss:spec_file"`` takes that catalogue column of the cache for what the spectra are called.
         light_curves
             Light curves of objects, named and given as spectra are; tables with a row for each measurement.
+        photometry
+            Also look at numbers measured on the cutouts: brightness, size, shape of the light, colours.
         progress
             Called with a `Progress` after each batch of images that are looked at.
 
@@ -163,18 +166,17 @@ class SessionFolder(SessionHome):
             raise SessionError(f"{folders[0]} holds no cutout: there is nothing to search in")
         if as_whole(audit, "audit") >= len(cache):
             raise ConfigError(f"an audit set of {audit} objects: expected 0 to {len(cache) - 1}")
-        if start_from is not None:
-            start_from = as_path(start_from, "start_from")
+        start_from = None if start_from is None else as_path(start_from, "start_from")
         graded = None if grades is None else Grades.of(grades)
         classes = [*(() if graded is None else graded.names[:-1]), *as_texts(classes, "classes")]
         read_as = LabelOptions.of(label_options)
         chosen = build_settings(
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
         )
-        seed = chosen["session"].seed
         beside = read_beside(
             as_mapping(blocks, "blocks"), as_mapping(spectra, "spectra"), as_mapping(light_curves, "light_curves"),
-            cache=cache, config=chosen["blocks"], classes=(NOMINAL, ANOMALY, *classes), session=path,
+            photometry=as_flag(photometry, "photometry"), cache=cache, config=chosen["blocks"],
+            classes=(NOMINAL, ANOMALY, *classes), session=path, progress=progress,
         )  # fmt: skip
         seen, own, ranker, advice, backbone = what_the_model_sees(cache, chosen, classes, start_from, progress)
         chosen["backbone"] = backbone
@@ -205,7 +207,7 @@ class SessionFolder(SessionHome):
             for one in beside:
                 one.write(path)
             if audit:
-                drawn = cache.sample(audit, np.random.default_rng((seed, 1)))
+                drawn = cache.sample(audit, np.random.default_rng((chosen["session"].seed, 1)))
                 uuids = [shard.uuid for shard in cache.shards]
                 session.labels.set_audit(drawn, shards=uuids, population=len(cache))
             if labels is not None:

@@ -87,7 +87,7 @@ class LightCurves:
     value, error
         ``(N,)`` float64 flux or magnitude, finite, and its error (one standard deviation), NaN where unknown.
     band
-        ``(N,)`` int16, which of ``bands``.
+        ``(N,)`` integers, which of ``bands``.
     bands
         Their names; one that is empty where the file names none.
     is_magnitude
@@ -220,17 +220,19 @@ def _of_table(table: Table, path: Path, brightness: str) -> LightCurves:
     known = np.isfinite(time) & np.isfinite(value)
     if columns.is_magnitude:
         known &= np.abs(value) < _FAINTEST
-    bands, band = ("",), np.zeros(len(table), np.int16)
+    bands: tuple[str, ...] = ("",)
+    band = np.zeros(len(table), np.int64)
     if columns.band is not None:
         texts, band = np.unique(np.array(column_texts(table[columns.band])), return_inverse=True)
-        bands, band = tuple(_band_name(text) for text in texts.tolist()), band.astype(np.int16)
+        bands = tuple(_band_name(text) for text in texts.tolist())
     if len(bands) > MOST_BANDS:
         raise UnreadableError(
             f"{path}: the column {columns.band!r} has {len(bands)} bands, expected at most {MOST_BANDS}"
         )
     own = (path.name, Path(path.name.removesuffix(".gz")).stem)
     if columns.id is None:
-        names, curve = (own,), np.zeros(len(table), np.int32)
+        names: tuple[tuple[str, ...], ...] = (own,)
+        curve = np.zeros(len(table), np.int32)
     else:
         ids, inverse = np.unique(np.array(column_texts(table[columns.id])), return_inverse=True)
         names = tuple((text, *(own if len(ids) == 1 else ())) for text in ids.tolist())

@@ -294,3 +294,17 @@ def test_columns_that_few_objects_have_are_measured_on_these(new_session, truth,
     assert not found[~there].any()  # an object without the number is in the middle
     assert np.abs(found[there]).max() > 0
     assert points.get(cache, points.samples["columns"]).mean() == pytest.approx(0, abs=1e-3)
+
+
+def test_cutouts_are_measured_where_it_is_asked_for(new_session, truth, tiny, sky, tmp_path, capsys):
+    session = labelled(new_session(computed=True, photometry=True), truth)
+    (block,) = session.context.blocks
+    assert block.name == "photometry"
+    assert block.columns[:3] == ("magnitude", "half_light_radius", "concentration")
+    assert f"block photometry: {len(block.columns)} numbers beside the image" in session.block_messages[0]
+    session.train("probe")
+    assert set(session.last_round.recipe["shares"]) == {"image", "photometry"}
+    assert main(["init", str(tmp_path / "s"), "--cache", str(sky[1]), "--photometry"]) == 0
+    assert "block photometry" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="two blocks 'photometry'"):
+        new_session("twice", photometry=True, blocks={"photometry": Table({"object_id": list(truth), "x": range(130)})})

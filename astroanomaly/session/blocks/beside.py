@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroanomaly.learn.features.block_options import BlockOptions
+from astroanomaly.records import Progress
 from astroanomaly.session.blocks.given import GivenBlock, read_blocks
 from astroanomaly.session.blocks.light_curves import read_light_curve_blocks
+from astroanomaly.session.blocks.photometry import photometry_block
 from astroanomaly.session.blocks.spectra import read_spectrum_blocks
 
 if TYPE_CHECKING:
@@ -22,17 +24,21 @@ def read_beside(
     spectra: Mapping[str, Any],
     light_curves: Mapping[str, Any],
     *,
+    photometry: bool,
     cache: Cache,
     config: BlockOptions,
     classes: Sequence[str],
     session: Path,
+    progress: Callable[[Progress], None] | None,
 ) -> list[GivenBlock]:
-    """Read the blocks of a new session: columns, tables, spectra and light curves.
+    """Read the blocks of a new session: columns, tables, spectra, light curves and photometry.
 
     Parameters
     ----------
     blocks, spectra, light_curves
         As `Session.create` takes them.
+    photometry
+        Whether the cutouts are measured.
     cache
         The objects.
     config
@@ -41,6 +47,8 @@ def read_beside(
         Label classes, of which no column may tell.
     session
         Its folder, which need not be there: what is large is put beside it meanwhile.
+    progress
+        Called after each batch of cutouts that are measured.
 
     Raises
     ------
@@ -51,4 +59,6 @@ def read_beside(
     found: list[GivenBlock] = list(read_blocks(blocks, cache, config, classes))
     found += read_spectrum_blocks(spectra, cache, config, [one.block.name for one in found], room)
     found += read_light_curve_blocks(light_curves, cache, config, [one.block.name for one in found], room)
+    if photometry:
+        found.append(photometry_block(cache, config, [one.block.name for one in found], progress))
     return found

@@ -168,13 +168,13 @@ def _described(
             some["time"], some["value"].astype(np.float64), some["error"].astype(np.float64), order[some["band"]],
             len(kept.bands), is_magnitude=kept.is_magnitude,
         )  # fmt: skip
-    known = np.isfinite(values)
+    known: np.ndarray = np.isfinite(values)
     if not (known.sum(axis=1) > 2 * len(kept.bands)).any():
         raise CatalogError(
             f"block {name}: no light curve has {LEAST_POINTS} measurements in a band, and none can be described"
         )
-    there = known.any(axis=0)
-    return [one for one, yes in zip(names, there, strict=True) if yes], values[:, there]
+    there = np.flatnonzero(known.any(axis=0))
+    return [names[k] for k in there], values[:, there]
 
 
 def _remarks(kept: KeptCurves, matcher: ObjectMatcher, failed: Sequence[str], files: int) -> Iterator[str]:

@@ -83,9 +83,9 @@ class LightCurvePlot:
             found = self._open[name]
             points = found.points(object_id)
             period = self._known_period(name, object_id)
-        except AstroAnomalyError as error:
+        except AstroAnomalyError as problem:
             self.source.data = dict(_EMPTY)
-            return str(error)
+            return str(problem)
         if points is None or not len(points):
             self.source.data = dict(_EMPTY)
             self.words.text = f"<span class=muted>{escape(name)}: no light curve of this object</span>"
