@@ -2,8 +2,8 @@
 
 Numbers that say nothing that is not in the image, beside the image, in the probe:
 
-* ``photometry``: magnitude, half-light radius, concentration, asymmetry, colours, Gini coefficient and M20 (Lotz,
-  Primack & Madau 2004, AJ 128, 163), on all pixels within 0.45 of the side;
+* ``photometry``: those of the program: magnitude, half-light radius, concentration, asymmetry, Gini coefficient, M20
+  and colours;
 * ``catalogue``: what a source finder says of the island at the centre, the pixels above 3 times the noise: logarithms
   of peak and integrated flux and of their ratio, size and axis ratio by its moments, and the number of islands, with
   errors of 5 %;
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import frames
 import numpy as np
-from blocks import compare, drawn, image_points, photometry
+from blocks import compare, drawn, image_points
 from PIL import Image
 from scipy.ndimage import label
 
@@ -32,6 +32,7 @@ from astroanomaly.hookspecs import RankerContext
 from astroanomaly.ingestion.ingest import ingest
 from astroanomaly.labels.tables import read_truth
 from astroanomaly.learn.features.blocks import BlockScale
+from astroanomaly.learn.features.photometry import photometry
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.records import Labelled
 
@@ -46,26 +47,6 @@ def light(images):
     y, x = np.mgrid[:height, :width]
     radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
     return images - np.median(images[:, radius > 0.48 * height], axis=1)[:, None, None], radius
-
-
-def gini_and_m20(images):
-    """``(n, 2)`` Gini coefficient and M20 of the pixels within 0.45 of the side."""
-    values, radius = light(images)
-    inside = radius < 0.45 * values.shape[1]
-    y, x = np.mgrid[: values.shape[1], : values.shape[2]]
-    found = []
-    for image in values:
-        flux = np.sort(np.abs(image[inside]))
-        n = len(flux)
-        gini = ((2 * np.arange(1, n + 1) - n - 1) * flux).sum() / max(flux.mean() * n * (n - 1), 1e-12)
-        flux = image[inside].clip(0)
-        total = max(flux.sum(), 1e-12)
-        moment = flux * ((y[inside] - (y[inside] * flux).sum() / total) ** 2)
-        moment += flux * ((x[inside] - (x[inside] * flux).sum() / total) ** 2)
-        order = np.argsort(flux)[::-1]
-        brightest = order[np.cumsum(flux[order]) < 0.2 * total]
-        found.append((gini, np.log10(max(moment[brightest].sum(), 1e-12) / max(moment.sum(), 1e-12))))
-    return np.array(found)
 
 
 def catalogue(images, rng):
@@ -94,7 +75,7 @@ def measured(cache, ids):
     parts = {"photometry": [], "catalogue": []}
     for start in range(0, len(ids), OBJECTS_PER_READ):
         images = cache.read(ids[start : start + OBJECTS_PER_READ])
-        parts["photometry"].append(np.hstack([photometry(images), gini_and_m20(images)]))
+        parts["photometry"].append(photometry(images))
         parts["catalogue"].append(catalogue(images, rng))
     found = {name: np.concatenate(some) for name, some in parts.items()}
     # colours of grey pictures say nothing
@@ -108,7 +89,7 @@ def beside_statmorph(cache, ids, count):
     from photutils.segmentation import detect_sources
 
     images = cache.read(ids[:count])
-    own, (values, radius) = gini_and_m20(images), light(images)
+    own, (values, radius) = photometry(images)[:, 4:6], light(images)
     theirs = np.full((count, 2), np.nan)
     for row, image in zip(theirs, values, strict=True):
         sources = detect_sources(image, 3 * image[radius > 0.48 * len(image)].std() + 0.01, npixels=10)
