@@ -59,9 +59,10 @@ def light_curve_figure(
     names = sorted(set(band))
     for number, name in enumerate(names):
         here = np.array([one == name for one in band], bool)
+        half = np.where(np.isfinite(error[here]), error[here], 0)
         axes.errorbar(
-            time[here], value[here], np.nan_to_num(error[here]), fmt=MARKERS[number % len(MARKERS)], markersize=3,
-            elinewidth=0.7, color=line_style(number)["color"],
+            time[here], value[here], half, fmt=MARKERS[number % len(MARKERS)], markersize=3, elinewidth=0.7,
+            color=line_style(number)["color"],
         )  # fmt: skip
     low, high = brightness_range(value, error)
     axes.set_ylim(*((high, low) if is_magnitude else (low, high)))
@@ -84,7 +85,7 @@ def brightness_range(value: np.ndarray, error: np.ndarray) -> tuple[float, float
     known = np.isfinite(value)
     if not known.any():
         return (0.0, 1.0)
-    half = np.minimum(np.nan_to_num(error[known]), np.ptp(value[known]) or np.inf)
+    half = np.minimum(np.where(np.isfinite(error[known]), error[known], 0), np.ptp(value[known]) or np.inf)
     low = float(np.quantile(value[known] - half, _SHARE, method="higher"))
     high = float(np.quantile(value[known] + half, 1 - _SHARE, method="lower"))
     margin = _MARGIN * (high - low) or 1.0

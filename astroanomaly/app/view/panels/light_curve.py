@@ -92,7 +92,7 @@ class LightCurvePlot:
             self.period.value = None
             return ""
         value, error = points["value"].astype(np.float64), points["error"].astype(np.float64)
-        half, band = np.nan_to_num(error), points["band"]
+        half, band = np.where(np.isfinite(error), error, 0), points["band"]
         order = {name: k for k, name in enumerate(sorted(found.bands))}
         number = [order[found.bands[k]] for k in band.tolist()]
         self.source.data = {
