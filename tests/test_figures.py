@@ -13,12 +13,14 @@ from astroanomaly.figures import (
     contact_sheet,
     costs,
     learning_curves,
+    light_curve_figure,
     performance_curves,
     spectrum_figure,
     training_curves,
 )
 from astroanomaly.figures.canvas import DPI, new_figure, shorten, text_width, wrap_to_width
 from astroanomaly.figures.compass import draw_compass
+from astroanomaly.figures.light_curves import brightness_range
 from astroanomaly.figures.spectra import flux_range
 from astroanomaly.imaging.class_marks import mark_style
 from astroanomaly.imaging.compass import Compass
@@ -421,3 +423,19 @@ def test_a_spectrum_is_drawn_with_its_lines_and_without_single_pixels():
     assert 0 < low < 1
     assert 9 < high < 11
     assert flux_range(np.full(500, np.nan)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("is_magnitude", [False, True])
+def test_light_curves_are_drawn_by_band_whatever_is_in_them(tmp_path, is_magnitude):
+    rng = np.random.default_rng(0)
+    time, value, error = rng.uniform(59000, 60000, 90), rng.normal(18, 0.2, 90), np.full(90, 0.1)
+    value[3], error[5], error[6] = 60.0, np.nan, np.inf
+    band = ["$g$", "", "r"] * 30
+    path = tmp_path / "curve.svg"
+    light_curve_figure(time, value, error, band, path, is_magnitude=is_magnitude, title="<b> $x$")
+    text = path.read_text()
+    assert "$g$ squares, r triangles" in text
+    low, high = brightness_range(value, error)
+    assert 17 < low < value.min()
+    assert np.sort(value)[-2] < high < 21  # one that is far out does not squeeze the others
+    light_curve_figure(time[:0], value[:0], error[:0], [], tmp_path / "none.png", is_magnitude=is_magnitude)

@@ -140,6 +140,7 @@ def _add_agreement(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE", help="write the open disagreements as a table: .vot .fits .ecsv .csv .reg"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    escape_flag(parser)
     parser.add_argument(
         "--weights", choices=tuple(WEIGHTS), default="quadratic",
         help="how a disagreement on grades counts by the number of grades between (default: quadratic)",
@@ -151,6 +152,7 @@ def _agreement(arguments: argparse.Namespace) -> None:
 
     if arguments.out is not None:
         check_target(arguments.out, SUFFIXES, overwrite=arguments.overwrite)
+        check_escape(arguments.out, arguments.escape_formulas)
     session = Session.open(arguments.session)
     found = session.agreement(arguments.weights)
     campaign = session.campaign
@@ -182,7 +184,10 @@ def _agreement(arguments: argparse.Namespace) -> None:
         title = "open disagreements" + (f", the first {_SHOWN} of {len(table)}" if len(table) > _SHOWN else "")
         show_table(title, ["object_id", "verdicts"], divided)
     if arguments.out is not None:
-        write_catalog(table, arguments.out, overwrite=arguments.overwrite, contents="disagreements")
+        write_catalog(
+            table, arguments.out, overwrite=arguments.overwrite, escape_formulas=arguments.escape_formulas,
+            contents="disagreements",
+        )  # fmt: skip
         say(f"{many(len(table), 'open disagreement')} written to {arguments.out}")
 
 

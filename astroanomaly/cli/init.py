@@ -45,6 +45,16 @@ def add(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         help="spectra of objects to look at beside their images: file, folder or quoted pattern; NAME:COLUMN=FILES "
         "takes a catalogue column for what the spectra are called; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--light-curves", action="append", default=[], metavar="NAME=FILES",
+        help="light curves of objects to look at beside their images: tables with a row for each measurement (file, "
+        "folder or quoted pattern), of many objects by id, or of one by its name; NAME:COLUMN=FILES takes a catalogue "
+        "column for what they are called; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--photometry", action="store_true",
+        help="also look at numbers measured on the cutouts: brightness, size, shape of the light, colours",
+    )  # fmt: skip
     add_label_flags(parser)
     set_flag(parser, "tune.iterations=50")
 
@@ -65,6 +75,8 @@ def _init(arguments: argparse.Namespace) -> None:
             start_from=arguments.start_from,
             blocks=_named(arguments.block, "--block", "zoobot=embeddings.npz"),
             spectra=_named(arguments.spectra, "--spectra", "sdss=spectra/"),
+            light_curves=_named(arguments.light_curves, "--light-curves", "ztf=curves.parquet"),
+            photometry=arguments.photometry,
             progress=show,
         )
     counts = ", ".join(f"{count} {label}" for label, count in session.labels.counts().items()) or "no labels yet"

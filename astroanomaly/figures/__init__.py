@@ -6,6 +6,7 @@ from data (ids, names) is drawn as it is: no mathtext, no markup, glyphs that th
 
 from astroanomaly.figures.curves import costs, learning_curves, performance_curves, training_curves
 from astroanomaly.figures.injections import efficiency
+from astroanomaly.figures.light_curves import light_curve_figure
 from astroanomaly.figures.rounds import CURVES, round_curves
 from astroanomaly.figures.sheets import contact_sheet
 from astroanomaly.figures.spectra import spectrum_figure
@@ -16,6 +17,7 @@ __all__ = [
     "costs",
     "efficiency",
     "learning_curves",
+    "light_curve_figure",
     "performance_curves",
     "round_curves",
     "spectrum_figure",

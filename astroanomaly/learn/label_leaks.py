@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroanomaly.learn.features.blocks import block_values
+from astroanomaly.learn.features.light_curve_files import has_light_curves
 from astroanomaly.learn.features.spectrum_files import has_spectra
 from astroanomaly.records import NOMINAL, FeatureBlock, Labelled
 
@@ -25,9 +26,9 @@ def telling_columns(
 ) -> Iterator[tuple[FeatureBlock, str]]:
     """Give the columns whose numbers separate nominal objects from all others perfectly.
 
-    Those of spectra are not given, since they cannot be labels. Those that may well do so by chance, as with labels of
-    three objects, are not given either: of ``D`` columns without any relation to the labels of ``a`` anomalies among
-    ``n`` objects, one does so with a probability of 2 D / (n over a).
+    Those of spectra and light curves are not given, since they cannot be labels. Those that may well do so by chance,
+    as with labels of three objects, are not given either: of ``D`` columns without any relation to the labels of ``a``
+    anomalies among ``n`` objects, one does so with a probability of 2 D / (n over a).
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def telling_columns(
     odd = np.array([label != NOMINAL for label, yes in zip(labelled.classes, there, strict=True) if yes], bool)
     total = sum(len(block.columns) for block in blocks)
     for block in blocks:
-        if has_spectra(block.folder):
+        if has_spectra(block.folder) or has_light_curves(block.folder):
             continue
         for name, values in zip(block.columns, block_values(cache, block).get(ids).T, strict=True):
             known = np.isfinite(values)

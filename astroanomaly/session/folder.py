@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from astroanomaly.arguments import as_mapping, as_text, as_texts, as_whole
+from astroanomaly.arguments import as_flag, as_mapping, as_text, as_texts, as_whole
 from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
 from astroanomaly.config import (
@@ -41,8 +41,8 @@ from astroanomaly.learn.rankers.score_parts import IMAGE
 from astroanomaly.learn.settings import build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
-from astroanomaly.session.blocks.given import read_blocks, stored_blocks
-from astroanomaly.session.blocks.spectra import read_spectrum_blocks
+from astroanomaly.session.blocks.beside import read_beside
+from astroanomaly.session.blocks.given import stored_blocks
 from astroanomaly.session.caches import (
     CacheRecord,
     cache_folders,
@@ -108,6 +108,8 @@ class SessionFolder(SessionHome):
         start_from: str | Path | None = None,
         blocks: Mapping[str, str | Path | Table] | None = None,
         spectra: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
+        light_curves: Mapping[str, str | Path | Sequence[str | Path]] | None = None,
+        photometry: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> Self:
         """Make a session.
@@ -142,6 +144,10 @@ class SessionFolder(SessionHome):
         spectra
             Spectra of objects, by a name of your own: file, folder or pattern, or a list of these. The name
             ``"sdss:spec_file"`` takes that catalogue column of the cache for what the spectra are called.
+        light_curves
+            Light curves of objects, named and given as spectra are; tables with a row for each measurement.
+        photometry
+            Also look at numbers measured on the cutouts: brightness, size, shape of the light, colours.
         progress
             Called with a `Progress` after each batch of images that are looked at.
 
@@ -160,18 +166,18 @@ class SessionFolder(SessionHome):
             raise SessionError(f"{folders[0]} holds no cutout: there is nothing to search in")
         if as_whole(audit, "audit") >= len(cache):
             raise ConfigError(f"an audit set of {audit} objects: expected 0 to {len(cache) - 1}")
-        if start_from is not None:
-            start_from = as_path(start_from, "start_from")
+        start_from = None if start_from is None else as_path(start_from, "start_from")
         graded = None if grades is None else Grades.of(grades)
         classes = [*(() if graded is None else graded.names[:-1]), *as_texts(classes, "classes")]
         read_as = LabelOptions.of(label_options)
         chosen = build_settings(
             {name: as_mapping(part, f"settings[{name!r}]") for name, part in as_mapping(settings, "settings").items()}
         )
-        seed = chosen["session"].seed
-        beside = read_blocks(as_mapping(blocks, "blocks"), cache, chosen["blocks"], (NOMINAL, ANOMALY, *classes))
-        names = [one.block.name for one in beside]
-        beside += read_spectrum_blocks(as_mapping(spectra, "spectra"), cache, chosen["blocks"], names, path)
+        beside = read_beside(
+            as_mapping(blocks, "blocks"), as_mapping(spectra, "spectra"), as_mapping(light_curves, "light_curves"),
+            photometry=as_flag(photometry, "photometry"), cache=cache, config=chosen["blocks"],
+            classes=(NOMINAL, ANOMALY, *classes), session=path, progress=progress,
+        )  # fmt: skip
         seen, own, ranker, advice, backbone = what_the_model_sees(cache, chosen, classes, start_from, progress)
         chosen["backbone"] = backbone
         content: dict[str, Any] = {
@@ -201,7 +207,7 @@ class SessionFolder(SessionHome):
             for one in beside:
                 one.write(path)
             if audit:
-                drawn = cache.sample(audit, np.random.default_rng((seed, 1)))
+                drawn = cache.sample(audit, np.random.default_rng((chosen["session"].seed, 1)))
                 uuids = [shard.uuid for shard in cache.shards]
                 session.labels.set_audit(drawn, shards=uuids, population=len(cache))
             if labels is not None:

@@ -29,7 +29,7 @@ from astroanomaly.session.caches import (
     stored_place,
     write_records,
 )
-from astroanomaly.session.rounds import ROUNDS, Round, list_rounds
+from astroanomaly.session.rounds import ROUNDS, Round, is_in_the_making, list_rounds
 from astroanomaly.session.stored_objects import StoredObjects
 
 __all__ = ["CONFIG_FILE", "SessionHome", "check_grades", "read_session", "version_of"]
@@ -226,11 +226,16 @@ class SessionHome:
         ConfigError
             If they do not fit its label classes.
         SessionError
-            If a round has learnt from labels.
+            If a round has learnt from labels, or is being made.
         """
         with self.changing():
             content = read_session(self.path)
             check_grades(grades, content["classes"])
+            if is_in_the_making(self.path / ROUNDS):
+                raise SessionError(
+                    f"a round of {self.path} is being made, of labels that grades would change: wait until it is done, "
+                    "or end it"
+                )
             learnt = next((item for item in self.rounds if item.recipe.get("labels")), None)
             if learnt is not None:
                 raise SessionError(
@@ -241,6 +246,22 @@ class SessionHome:
             content["grades"] = grades.to_plain()
             self._content = content | {"version": version_of(content)}
             self._save()
+
+    def check_grades_stand(self) -> None:
+        """Make sure that grades are as this object knows them, once a round is in the making: nobody changes them then.
+
+        Raises
+        ------
+        SessionError
+            If another process has declared others since the session was opened.
+        """
+        with self.changing():
+            stored = read_session(self.path).get("grades")
+        if stored != self._content.get("grades"):
+            raise SessionError(
+                f"grades of {self.path} were declared after it was opened here, and count in what its labels say: open "
+                "it again"
+            )
 
     def record_caches(self) -> None:
         """Write down what is in caches of which nothing is recorded yet, or that have grown since."""

@@ -28,7 +28,7 @@ from astroanomaly.files import (
 )
 from astroanomaly.records import ShardScores
 
-__all__ = ["RECIPE", "ROUNDS", "SCORES", "WEIGHTS", "Draft", "Round", "list_rounds", "new_round"]
+__all__ = ["RECIPE", "ROUNDS", "SCORES", "WEIGHTS", "Draft", "Round", "is_in_the_making", "list_rounds", "new_round"]
 
 ROUNDS = "rounds"  # folder of the rounds of a session
 SCORES = "scores"  # folder of the score files of a round, or of a survey scored with it
@@ -244,6 +244,11 @@ def _settle(unfinished: Path, folder: Path) -> int:
                 raise
         else:
             return number
+
+
+def is_in_the_making(folder: Path) -> bool:
+    """Whether a round is being made in a folder of rounds, by any process that may be alive."""
+    return any(path.is_dir() and not _is_left_over(path) for path in folder.glob(f"{_UNFINISHED}*"))
 
 
 def _sweep(folder: Path) -> None:

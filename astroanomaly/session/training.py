@@ -103,6 +103,8 @@ def train(
     ------
     TrainingError
         If labels are missing.
+    SessionError
+        If grades were declared meanwhile.
     """
     last_event, audit = session.labels.last_event, session.labels.audit_set()
     labelled = session.labels.labelled()
@@ -119,6 +121,7 @@ def train(
     if cluster is not None:
         yield from compute_features(session, ranker, session.cache, cluster)
     with new_round(session.path / ROUNDS, ranker.name, last_event) as draft:
+        session.check_grades_stand()
         for step in ranker.fit(session.cache, labelled, audit.ids):
             if step.stage == "training":
                 history.append({"step": float(step.done), **step.values})

@@ -56,6 +56,9 @@ def test_five_people_grade_disagree_and_decide(new_session, tmp_path, capsys):
     assert len(rows) == found.objects - found.alike > 5
     assert {row["label"] for row in rows} == {""}
     assert "carl: " in rows[0]["verdicts"]
+    words = ["campaign", "agreement", session.path, "--escape-formulas", "--overwrite", "--out"]
+    assert "formulas are escaped in CSV only" in run(capsys, *words, tmp_path / "open.vot", check=2)
+    run(capsys, *words, tmp_path / "open.csv")
     run(capsys, "campaign", "agreement", session.path, "--out", tmp_path / "open.vot")
     assert list(Table.read(tmp_path / "open.vot")["object_id"]) == [row["object_id"] for row in rows]
 

@@ -15,7 +15,7 @@ from astroanomaly.learn.features.block_options import BlockOptions
 from astroanomaly.learn.features.blocks import BlockPoints, block_points
 from astroanomaly.learn.features.compare import Comparison
 from astroanomaly.learn.features.store import FeatureStore
-from astroanomaly.records import drain
+from astroanomaly.records import FeatureBlock, drain
 from astroanomaly.session.blocks.given import read_blocks
 from astroanomaly.session.fitted import fitted_steps
 
@@ -273,3 +273,38 @@ def test_a_block_of_very_few_objects_is_warned_of_and_one_that_most_have_is_meas
     assert not any("fewer than" in text for text in most.block_messages)
     points = BlockPoints(most.cache, most.context.blocks, list(truth))
     assert points.samples["radio"] == list(truth)
+
+
+def test_columns_that_few_objects_have_are_measured_on_these(new_session, truth, tiny, sky, tmp_path):
+    from astroanomaly.cache import Cache
+    from astroanomaly.ingestion.ingest import ingest
+
+    catalog = Table(Table.read(sky[0].catalog), masked=True)
+    rng = np.random.default_rng(5)
+    catalog["alpha"] = np.ma.masked_array(1000 + 5 * rng.normal(size=len(catalog)), np.arange(len(catalog)) % 6 > 0)
+    catalog.write(tmp_path / "few.fits")
+    ingest("fits", sky[0].mosaics, out=tmp_path / "few", catalog=tmp_path / "few.fits", size="48", carry=["alpha"])
+    cache = Cache.open(tmp_path / "few")
+    block = FeatureBlock("columns", ("alpha",), ("",))
+    points = BlockPoints(cache, [block], list(cache.ids))
+    known = {str(name) for name in catalog["object_id"][::6]}
+    assert set(points.samples["columns"]) == known & set(cache.ids)
+    found = points.get(cache, cache.ids)
+    there = np.array([name in known for name in cache.ids])
+    assert not found[~there].any()  # an object without the number is in the middle
+    assert np.abs(found[there]).max() > 0
+    assert points.get(cache, points.samples["columns"]).mean() == pytest.approx(0, abs=1e-3)
+
+
+def test_cutouts_are_measured_where_it_is_asked_for(new_session, truth, tiny, sky, tmp_path, capsys):
+    session = labelled(new_session(computed=True, photometry=True), truth)
+    (block,) = session.context.blocks
+    assert block.name == "photometry"
+    assert block.columns[:3] == ("magnitude", "half_light_radius", "concentration")
+    assert f"block photometry: {len(block.columns)} numbers beside the image" in session.block_messages[0]
+    session.train("probe")
+    assert set(session.last_round.recipe["shares"]) == {"image", "photometry"}
+    assert main(["init", str(tmp_path / "s"), "--cache", str(sky[1]), "--photometry"]) == 0
+    assert "block photometry" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="two blocks 'photometry'"):
+        new_session("twice", photometry=True, blocks={"photometry": Table({"object_id": list(truth), "x": range(130)})})

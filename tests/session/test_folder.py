@@ -12,7 +12,7 @@ VERBS = {
     "add_audit", "agreement", "app", "assign", "campaign", "campaign_progress", "candidates", "check",
     "contact_sheet", "crossmatch", "crossmatch_steps", "declare_grades", "disagreements", "export", "export_labels",
     "export_scores", "feature_map", "import_classifications", "import_labels", "inject", "label", "labels_table",
-    "methods", "prune_rounds", "relocate", "remaining", "reproduce", "saliency", "score", "score_parts",
+    "light_curve", "methods", "prune_rounds", "relocate", "remaining", "reproduce", "saliency", "score", "score_parts",
     "score_source", "score_source_steps", "score_steps", "scores", "showings", "similar", "spectrum",
     "stored_rounds", "summary", "suspects", "train", "train_steps", "write_bundle", "write_cutouts",
     "write_footprint", "write_methods", "write_report", "write_subject_set",

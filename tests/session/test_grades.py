@@ -131,6 +131,25 @@ def test_classes_of_a_session_become_grades_unless_a_round_has_learnt_from_them(
         session.declare_grades(["A", "B", "C", "X"])
 
 
+def test_grades_do_not_change_while_a_round_is_made(new_session):
+    """Neither while it learns, nor between the reading of its labels and its beginning."""
+    session = new_session(computed=True, classes=["A", "B", "C"])
+    ids = list(session.cache.ids)
+    session.label(ids[:3], ["A", "B", "C"])
+    session.label(ids[3:15], NOMINAL)
+    stale = Session.open(session.path)
+    steps = session.train_steps("probe")
+    assert any((session.path / "rounds").is_dir() for _ in steps)  # up to the first step of the round
+    with pytest.raises(SessionError, match=r"a round of .* is being made.*wait until it is done"):
+        Session.open(session.path).declare_grades(["A", "B", "C", "X"])
+    steps.close()
+    Session.open(session.path).declare_grades(["A", "B", "C", "X"])
+    with pytest.raises(SessionError, match=r"declared after it was opened here.*open it again"):
+        stale.train("probe")
+    assert stale.rounds == []
+    Session.open(session.path).train("probe")
+
+
 def test_a_session_cannot_begin_with_what_are_no_grades(new_session, tmp_path):
     with pytest.raises(ConfigError, match="expected 3 to 10"):
         new_session("one", grades=["A", "X"])

@@ -22,7 +22,8 @@ from astroanomaly.errors import (
     UnreadableError,
 )
 from astroanomaly.learn.features.spectra import SpectrumGrid
-from astroanomaly.session.blocks.spectrum_matching import KeptSpectra, SpectrumMatcher
+from astroanomaly.session.blocks.kept_spectra import KeptSpectra
+from astroanomaly.session.blocks.object_matching import ObjectMatcher
 from astroanomaly.session.blocks.spectrum_reading import SpectrumOnGrid, each_on_grid, grid_of
 from spectrum_files import SDSS_LOG_WAVELENGTHS, desi_arms, simulated, write_desi, write_sdss
 
@@ -157,7 +158,7 @@ def test_a_name_may_be_of_several_objects_and_not_of_one_that_is_elsewhere(sky, 
     def spectrum(name, ra=np.nan, dec=np.nan):
         return SpectrumOnGrid((name,), ra, dec, np.nan, "", np.ones((2, 4), np.float32), 1.0)
 
-    by_id = SpectrumMatcher(cache, "", "s")
+    by_id = ObjectMatcher(cache, "", "s", "spectrum")
     near, far = (spectrum(cache.ids[3], ra[3], dec[3] + arcsec / 3600) for arcsec in (5, 15))
     away = int(np.argmax(np.abs(dec - dec[3])))
     other = spectrum(cache.ids[3], ra[away], dec[away])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from astroanomaly.config import option
 from astroanomaly.errors import ConfigError
@@ -20,6 +21,9 @@ class BlockOptions:
         "", "catalogue column of redshifts by which spectra are compared in the rest frame; own: those in their files; "
         "empty: as observed"
     )  # fmt: skip
+    brightness: Literal["auto", "flux", "magnitude"] = option(
+        "auto", "what the brightnesses of light curves are: flux, magnitude; auto: by unit, UCD or name of the column"
+    )
     allow_truth: bool = option(False, "take columns that look like the class of an object too")
 
     def __post_init__(self) -> None:

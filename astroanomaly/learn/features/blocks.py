@@ -123,8 +123,8 @@ class BlockPoints:
     blocks
         Which numbers.
     sample
-        Objects that their scale is measured on. A block with values of its own that less than half of them have is
-        measured on a sample of those that have it, and an object without it is in their middle.
+        Objects that their scale is measured on. A block that less than half of them have is measured on a sample of
+        those that have it, and an object without it is in their middle.
     scatter
         As in `BlockScale.measure`, of a block whose weight is 1.
     seed
@@ -156,7 +156,7 @@ class BlockPoints:
         self._scales = []
         for block in self.blocks:
             chosen, values = list(sample), block_values(cache, block).get(sample)
-            few = bool(block.folder) and np.isfinite(values).any(axis=1).sum() < _FEW * len(values)
+            few = np.isfinite(values).any(axis=1).sum() < _FEW * len(values)
             if few:
                 chosen = _of_block(cache, block, seed, exclude)
                 values = block_values(cache, block).get(chosen)
@@ -188,11 +188,17 @@ class BlockPoints:
 
 
 def _of_block(cache: Cache, block: FeatureBlock, seed: int, exclude: frozenset[str]) -> list[str]:
-    """Draw objects of a cache of which a block with values of its own knows a number."""
-    file = open_block(Path(block.folder), len(block.columns))
-    known = np.flatnonzero(np.isfinite(file.values).any(axis=1))
-    ids = [name.decode("utf-8", "surrogatepass") for name in file.ids[known].tolist()]
-    ids = [name for name, row in zip(ids, cache.find(ids), strict=True) if row >= 0 and name not in exclude]
+    """Draw objects of a cache of which a block knows a number."""
+    if block.folder:
+        file = open_block(Path(block.folder), len(block.columns))
+        known = np.flatnonzero(np.isfinite(file.values).any(axis=1))
+        ids = [name.decode("utf-8", "surrogatepass") for name in file.ids[known].tolist()]
+        ids = [name for name, row in zip(ids, cache.find(ids), strict=True) if row >= 0]
+    else:
+        values = block_values(cache, block)
+        known = np.concatenate([np.isfinite(values.shard(shard.uuid)).any(axis=1) for shard in cache.shards])
+        ids = cache.ids_at(np.flatnonzero(known))
+    ids = [name for name in ids if name not in exclude]
     drawn = np.random.default_rng((seed, 3)).permutation(len(ids))[:_LARGEST_SAMPLE]
     return [ids[k] for k in drawn]
 

@@ -18,8 +18,10 @@ from astroanomaly.learn.features.spectra import SpectrumFeatures, SpectrumGrid, 
 from astroanomaly.learn.features.spectrum_files import write_spectra
 from astroanomaly.records import FeatureBlock
 from astroanomaly.session.blocks.given import BLOCKS, GivenBlock, block_name, said_of
-from astroanomaly.session.blocks.spectrum_matching import APART_ARCSEC, RADIUS_ARCSEC, KeptSpectra, SpectrumMatcher
-from astroanomaly.session.blocks.spectrum_reading import SpectrumOnGrid, each_on_grid, find_files, grid_of
+from astroanomaly.session.blocks.given_files import find_files
+from astroanomaly.session.blocks.kept_spectra import KeptSpectra
+from astroanomaly.session.blocks.object_matching import APART_ARCSEC, RADIUS_ARCSEC, ObjectMatcher
+from astroanomaly.session.blocks.spectrum_reading import SUFFIXES, SpectrumOnGrid, each_on_grid, grid_of
 
 if TYPE_CHECKING:
     from astroanomaly.cache import Cache
@@ -56,8 +58,8 @@ class GivenSpectra(GivenBlock):
 
 
 def read_spectrum_blocks(
-    given: Mapping[str, Any], cache: Cache, config: BlockOptions, taken: Sequence[str], folder: Path
-) -> list[GivenSpectra]:
+    given: Mapping[str, Any], cache: Cache, config: BlockOptions, taken: Sequence[str], room: Path
+) -> Iterator[GivenSpectra]:
     """Read the blocks of spectra of a new session.
 
     Parameters
@@ -71,8 +73,8 @@ def read_spectrum_blocks(
         The settings of blocks.
     taken
         Names of other blocks.
-    folder
-        Of the session, which need not be there: the spectra are put beside it meanwhile.
+    room
+        A folder that spectra are put in meanwhile.
 
     Raises
     ------
@@ -84,18 +86,15 @@ def read_spectrum_blocks(
         If there is no file, or none that can be read.
     """
     names = set(taken)
-    room = next(place for place in folder.absolute().parents if place.is_dir()) if given else folder
-    found = []
     for key, value in given.items():
         name, column = block_name(key, names)
-        found.append(_block(name, column.strip(), value, cache, config, room))
-    return found
+        yield _block(name, column.strip(), value, cache, config, room)
 
 
 def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOptions, room: Path) -> GivenSpectra:
-    files = find_files(given, name)
+    files = find_files(given, name, "spectra", SUFFIXES)
     grid = grid_of(files, name)
-    matcher = SpectrumMatcher(cache, column, name)
+    matcher = ObjectMatcher(cache, column, name, "spectrum")
     with contextlib.closing(KeptSpectra(grid, name, room)) as kept:
         failed = _read(kept, matcher, files)
         if failed and len(failed) == len(files):
@@ -126,7 +125,7 @@ def _block(name: str, column: str, given: Any, cache: Cache, config: BlockOption
     return GivenSpectra(block, tuple(messages), ids, values, about, spectra, redshifts)
 
 
-def _read(kept: KeptSpectra, matcher: SpectrumMatcher, files: Sequence[Path]) -> list[str]:
+def _read(kept: KeptSpectra, matcher: ObjectMatcher, files: Sequence[Path]) -> list[str]:
     """Read the spectra of files, keep those of objects, and return why others cannot be read."""
     failed: list[str] = []
     waiting: list[SpectrumOnGrid] = []
@@ -142,7 +141,7 @@ def _read(kept: KeptSpectra, matcher: SpectrumMatcher, files: Sequence[Path]) ->
     return failed
 
 
-def _remarks(kept: KeptSpectra, matcher: SpectrumMatcher, failed: Sequence[str], files: int) -> Iterator[str]:
+def _remarks(kept: KeptSpectra, matcher: ObjectMatcher, failed: Sequence[str], files: int) -> Iterator[str]:
     """Say which spectra were left out."""
     if failed:
         some = "; ".join(failed[:_EXAMPLES])
@@ -163,7 +162,7 @@ def _remarks(kept: KeptSpectra, matcher: SpectrumMatcher, failed: Sequence[str],
         )
 
 
-def _elsewhere(matcher: SpectrumMatcher) -> str:
+def _elsewhere(matcher: ObjectMatcher) -> str:
     return (
         f"{matcher.apart} spectra are called as objects that are more than {APART_ARCSEC:g} arcsec from their "
         "positions, and are not taken for theirs"

@@ -7,21 +7,18 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from astroanomaly.errors import AstroAnomalyError, ConfigError, UnreadableError
-from astroanomaly.files import as_path
 from astroanomaly.learn.features.spectra import SpectrumGrid, choose_grid, noise_of, rebin
 from astroanomaly.parallel.watch import reading
 from astroanomaly.parallel.watched import each_watched
 from astroanomaly.tables.spectra import Spectrum, read_spectra
 
-__all__ = ["SpectrumOnGrid", "each_on_grid", "find_files", "grid_of"]
+__all__ = ["SUFFIXES", "SpectrumOnGrid", "each_on_grid", "grid_of"]
 
-_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".ecsv", ".csv", ".vot")
-_MOST_FILES = 1_000_000
+SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".ecsv", ".csv", ".vot")
 _LOOKED_AT = 200  # files, and spectra of each, for the range of wavelengths
 _FILES_TOGETHER = 1  # that their spectra are in memory of: a file of DESI has thousands
 
@@ -29,30 +26,6 @@ _FILES_TOGETHER = 1  # that their spectra are in memory of: a file of DESI has t
 def each_on_grid(grid: SpectrumGrid, files: Sequence[Path]) -> Iterator[list[SpectrumOnGrid] | AstroAnomalyError]:
     """Read files in a process that is watched; give the spectra of each, or why it cannot be read."""
     yield from each_watched(functools.partial(_on_grid, grid), files, together=_FILES_TOGETHER)
-
-
-def find_files(given: Any, name: str) -> list[Path]:
-    """Return the files that somebody names: by themselves, by a folder or by a pattern."""
-    found: dict[Path, None] = {}
-    for one in given if isinstance(given, list | tuple) else [given]:
-        path = as_path(one, f"block {name}")
-        if path.is_dir():
-            some = sorted(p for p in path.rglob("*") if p.name.lower().endswith(_SUFFIXES) and p.is_file())
-            if not some:
-                raise UnreadableError(f"block {name}: {path} holds no spectra ({', '.join(_SUFFIXES)})")
-        elif path.is_file() or not any(letter in str(path) for letter in "*?["):
-            some = [path]
-        else:
-            base = Path(path.anchor) if path.is_absolute() else Path()
-            some = sorted(p for p in base.glob(str(path.relative_to(base))) if p.is_file())
-            if not some:
-                raise UnreadableError(f"block {name}: no file is called as in {path}")
-        found |= dict.fromkeys(file.absolute() for file in some)
-        if len(found) > _MOST_FILES:
-            raise ConfigError(f"block {name}: more than {_MOST_FILES:,} files of spectra")
-    if not found:
-        raise ConfigError(f"block {name}: nothing was given, expected files of spectra")
-    return list(found)
 
 
 def grid_of(files: Sequence[Path], name: str) -> SpectrumGrid:

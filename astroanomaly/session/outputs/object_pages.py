@@ -43,7 +43,7 @@ def object_pages(
     known: Sequence[KnownIn],
     display: Display | None,
     palette: Palette,
-    spectra: Callable[[str], str] | None = None,
+    beside: Callable[[str], str] | None = None,
 ) -> Iterator[str]:
     """Give a page of HTML for each of a catalogue's objects, as part of a report.
 
@@ -57,8 +57,8 @@ def object_pages(
         What catalogues and services know of the objects.
     display, palette
         How the colour pictures look, as in `Painter.paint`; bands have its stretch and orientation, in grey.
-    spectra
-        Gives the HTML of the spectra of an object; None: there are none.
+    beside
+        Gives the HTML of the spectra and light curves of an object; None: there are none.
     """
     how = display or cache.pictures.usual_display
     bands = cache.bands[:_MOST_BANDS] if len(cache.bands) > 1 else ()
@@ -71,7 +71,7 @@ def object_pages(
         turned = cache.pictures.compasses(ids, how, _LARGEST_PX)
         for place, (row, compass) in enumerate(zip(rows, turned, strict=True)):
             pictures = [(name, images[place]) for name, images in zip(names, painted, strict=True)]
-            drawn = spectra(ids[place]) if spectra else ""
+            drawn = beside(ids[place]) if beside else ""
             yield _page(start + place, row, pictures, compass, known, drawn)
 
 
@@ -81,7 +81,7 @@ def _page(
     pictures: Sequence[tuple[str, np.ndarray]],
     compass: Compass | None,
     known: Sequence[KnownIn],
-    spectra: str,
+    beside: str,
 ) -> str:
     ra, dec = float(row["ra"].value), float(row["dec"].value)
     (name,) = designations(np.array([ra]), np.array([dec]))
@@ -92,7 +92,7 @@ def _page(
     found = " · ".join(f'<a href="{escape(to)}">{text}</a>' for text, to in links(ra, dec, field))
     return (
         f'<article id="{anchor(number)}"><h2>{title}</h2><p class=muted>{place}</p><div class=bands>{figures}</div>'
-        f"{spectra}{_said(row)}{_crossmatches(known, str(row['object_id']))}<h3>Catalogue</h3>"
+        f"{beside}{_said(row)}{_crossmatches(known, str(row['object_id']))}<h3>Catalogue</h3>"
         f"<table>{_columns(row)}</table>"
         f"<p><small>{found}</small></p></article>\n"
     )

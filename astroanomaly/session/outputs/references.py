@@ -61,7 +61,10 @@ _BIBTEX = {
   doi = {10.3847/1538-4357/ac7c74}
 }""",
     "torch": r"""@inproceedings{torch,
-  author = {Paszke, Adam and Gross, Sam and Massa, Francisco and others},
+  author = {Paszke, Adam and Gross, Sam and Massa, Francisco and Lerer, Adam and Bradbury, James and Chanan, Gregory
+    and Killeen, Trevor and Lin, Zeming and Gimelshein, Natalia and Antiga, Luca and Desmaison, Alban and
+    K{\"o}pf, Andreas and Yang, Edward and DeVito, Zachary and Raison, Martin and Tejani, Alykhan and
+    Chilamkurthy, Sasank and Steiner, Benoit and Fang, Lu and Bai, Junjie and Chintala, Soumith},
   title = {{PyTorch: An Imperative Style, High-Performance Deep Learning Library}},
   booktitle = {Advances in Neural Information Processing Systems},
   volume = {32},
@@ -78,13 +81,16 @@ _BIBTEX = {
     "efficientnet": r"""@inproceedings{efficientnet,
   author = {Tan, Mingxing and Le, Quoc V.},
   title = {{EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks}},
-  booktitle = {International Conference on Machine Learning},
+  booktitle = {Proceedings of the 36th International Conference on Machine Learning},
+  pages = {6105--6114},
   year = {2019},
   eprint = {1905.11946},
   archivePrefix = {arXiv}
 }""",
     "sklearn": r"""@article{sklearn,
-  author = {Pedregosa, Fabian and Varoquaux, Ga{\"e}l and Gramfort, Alexandre and others},
+  author = {Pedregosa, F. and Varoquaux, G. and Gramfort, A. and Michel, V. and Thirion, B. and Grisel, O. and
+    Blondel, M. and Prettenhofer, P. and Weiss, R. and Dubourg, V. and Vanderplas, J. and Passos, A. and
+    Cournapeau, D. and Brucher, M. and Perrot, M. and Duchesnay, E.},
   title = {{Scikit-learn: Machine Learning in Python}},
   journal = {Journal of Machine Learning Research},
   volume = {12},

@@ -48,7 +48,7 @@ def write_report(
     method: str = "",
     pages: bool = False,
     known: Sequence[KnownIn] = (),
-    spectra: Callable[[str], str] | None = None,
+    beside: Callable[[str], str] | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> None:
@@ -66,7 +66,7 @@ def write_report(
     check_new(path, overwrite=overwrite)
     text = report(
         cache, table, title, display=display, completeness=completeness, method=method, pages=pages, known=known,
-        spectra=spectra, progress=progress,
+        beside=beside, progress=progress,
     )  # fmt: skip
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -83,7 +83,7 @@ def report(
     method: str = "",
     pages: bool = False,
     known: Sequence[KnownIn] = (),
-    spectra: Callable[[str], str] | None = None,
+    beside: Callable[[str], str] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> str:
     """Make the report of a catalogue's objects.
@@ -106,8 +106,8 @@ def report(
         Whether each of the first `MOST_PAGES` objects has a page of its own behind the overview.
     known
         What catalogues and services know of the objects, for these pages.
-    spectra
-        Gives the HTML of the spectra of an object, for these pages; None: there are none.
+    beside
+        Gives the HTML of the spectra and light curves of an object, for these pages; None: there are none.
     progress
         Called with a report after each object.
 
@@ -132,7 +132,7 @@ def report(
     paged = shown[:MOST_PAGES] if pages else shown[:0]
     targets = [f"#{anchor(k)}" if k < len(paged) else "" for k in range(len(shown))]
     figures = "".join(map(_figure, rows, pictures, turned, targets))
-    made_pages = object_pages(cache, paged, known, display, palette, spectra) if pages else iter(())
+    made_pages = object_pages(cache, paged, known, display, palette, beside) if pages else iter(())
     articles = "".join(counted(made_pages, "pages", len(paged), progress) if pages else ())
     made = datetime.datetime.now(datetime.UTC)
     count = f"{len(table)} object{'s' if len(table) != 1 else ''}"

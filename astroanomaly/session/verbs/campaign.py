@@ -121,7 +121,7 @@ class CampaignVerbs(SessionFolder):
         ConfigError
             If they are no grades, or one but the last is no label class.
         SessionError
-            If a round has learnt from labels already.
+            If a round has learnt from labels already, or is being made.
         """
         made = declare_grades(self, grades)
         self.__dict__.pop("labels", None)  # which knows grades

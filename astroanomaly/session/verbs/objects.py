@@ -1,4 +1,4 @@
-"""What is known of single objects: which are alike, the spectrum of one, and what its score rests on."""
+"""What is known of single objects: which are alike, its spectrum or light curve, and what its score rests on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from astroanomaly.files import as_path
 from astroanomaly.hookspecs import ImageRanker
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import Progress, drain
+from astroanomaly.session.blocks.stored_curves import light_curve
 from astroanomaly.session.blocks.stored_spectra import spectrum
 from astroanomaly.session.feature_map import feature_map
 from astroanomaly.session.fitted import fitted_steps
@@ -28,7 +29,7 @@ __all__ = ["ObjectVerbs"]
 
 
 class ObjectVerbs(SessionFolder):
-    """What is known of single objects: which are alike, the spectrum of one, and what its score rests on."""
+    """What is known of single objects: which are alike, its spectrum or light curve, and what its score rests on."""
 
     def similar(
         self,
@@ -132,6 +133,32 @@ class ObjectVerbs(SessionFolder):
             For an id that is in none of the caches.
         """
         return spectrum(self, as_text(object_id, "object_id"), as_text(block, "block"))
+
+    def light_curve(self, object_id: str, block: str = "") -> QTable:
+        """Return the light curve of an object, as the session keeps it.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        block
+            Name of the block; empty: the first that has a light curve of it.
+
+        Returns
+        -------
+        astropy.table.QTable
+            ``time`` in days, rising; ``band``; ``flux`` or ``magnitude``, and ``error`` (one standard deviation, NaN
+            where unknown), in the unit of the file. ``meta`` has ``object_id``, ``block``, and what ``time`` is: MJD,
+            or as in its file.
+
+        Raises
+        ------
+        SessionError
+            If the session has no light curves, or none of that object.
+        UnknownObjectError
+            For an id that is in none of the caches.
+        """
+        return light_curve(self, as_text(object_id, "object_id"), as_text(block, "block"))
 
     def saliency(self, object_id: str) -> np.ndarray:
         """Show what the latest ranker's score of an object rests on.

@@ -16,13 +16,13 @@ from astroanomaly.session.candidates import usual_display
 from astroanomaly.session.export import export, selected
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.known import read_known
+from astroanomaly.session.outputs.beside import beside_html
 from astroanomaly.session.outputs.bundle import write_bundle
 from astroanomaly.session.outputs.completeness import completeness_html
 from astroanomaly.session.outputs.cutouts import write_cutouts_of
 from astroanomaly.session.outputs.footprint import Footprint, write_footprint
 from astroanomaly.session.outputs.methods import MethodText, methods, write_methods
 from astroanomaly.session.outputs.report import write_report
-from astroanomaly.session.outputs.spectra import spectra_html
 from astroanomaly.session.outputs.stored_ranking import write_ranking
 from astroanomaly.session.reproduce import TOLERANCE, Reproduction, reproduce_steps
 from astroanomaly.session.survey.score_table import export_scores
@@ -204,7 +204,7 @@ class OutputVerbs(SessionFolder):
             self.cache, table, place, heading,
             display=usual_display(self), completeness=completeness_html(self),
             method=methods(self).html if self.is_scored else "", pages=as_flag(pages, "pages"),
-            known=read_known(self.path) if pages else (), spectra=spectra_html(self) if pages else None,
+            known=read_known(self.path) if pages else (), beside=beside_html(self) if pages else None,
             overwrite=overwrite, progress=progress,
         )  # fmt: skip
         return table

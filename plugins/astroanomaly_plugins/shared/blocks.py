@@ -26,7 +26,7 @@ from astroanomaly import (
     read_catalog,
 )
 from astroanomaly.sky import cells, unit_vectors
-from astroanomaly_plugins.shared.facts import object_fact
+from astroanomaly_plugins.shared.facts import object_fact, uneven_facts
 from astroanomaly_plugins.shared.failures import NO_POSITION
 from astroanomaly_plugins.shared.options import ArchiveOptions
 from astroanomaly_plugins.shared.positions import Positions, positions_of
@@ -60,6 +60,8 @@ class Blocks:
         The first block.
     total, unplaced, outside
         Objects that were taken so far, those of them without a position, and rows left out for their place.
+    uneven
+        Columns that are left out since not every part has them.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class Blocks:
         self, blocks: Iterator[tuple[int, Positions]], areas: Sequence[Area] = (), nothing: str = "no object"
     ) -> None:
         self.total = self.unplaced = self.outside = 0
+        self.uneven: list[str] = []
         self._areas = list(areas)
         self._middles = np.array([area.center for area in self._areas]).reshape(-1, 3)
         self._chords = np.array([area.chord for area in self._areas])
@@ -116,7 +119,8 @@ class Blocks:
         known = {**counts, "without_a_valid_position": self.unplaced, "rows_outside_the_area": self.outside}
         if not self.outside:
             del known["rows_outside_the_area"]
-        return [*self.first.origin, object_fact(self.total, **known)]
+        uneven = uneven_facts(self.uneven)
+        return [*self.first.origin, *uneven, object_fact(self.total, **known)]
 
     def plan(
         self,
@@ -228,7 +232,7 @@ def _of_hats(options: ArchiveOptions, path: Path, area: SkyArea | None) -> Block
     where = f" in {area.words}" if area is not None else ""
     reader = _HatsReader(options, path, parts, area)
     blocks = Blocks(reader.blocks(), [part.area for part in parts], f"{path} has no row{where}")
-    blocks.outside = reader.outside  # of the first block, which is read already
+    blocks.outside, blocks.uneven = reader.outside, reader.uneven  # of the first block, which is read already
     reader.count = lambda outside: setattr(blocks, "outside", outside)
     return blocks
 
@@ -240,6 +244,7 @@ class _HatsReader:
         self.options, self.path, self.parts, self.area = options, path, parts, area
         self.count: Callable[[int], None] = lambda outside: None
         self.outside = 0  # rows left out for their place
+        self.uneven: list[str] = []  # columns that not every partition has
         self._hashes: list[np.ndarray] = []
 
     def blocks(self) -> Iterator[tuple[int, Positions]]:
@@ -272,7 +277,10 @@ class _HatsReader:
         """Return the columns to read: all, or those that are carried and that of the ids."""
         names = part.columns
         if "*" in self.options.carry:
-            return names
+            others = [set(one.columns) for one in self.parts]
+            common = set.intersection(*others)
+            self.uneven = sorted(set.union(*others) - common - set(self.options.carry))
+            return [name for name in names if name in common or name in self.options.carry]
         first: Table | None = next(part.blocks(names, _FIRST_ROWS), None)
         if first is None:
             return []

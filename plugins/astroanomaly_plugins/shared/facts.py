@@ -10,7 +10,16 @@ import numpy as np
 from astroanomaly import Catalog, Fact
 from astroanomaly_plugins.shared.columns import is_carried
 
-__all__ = ["band_fact", "catalog_facts", "count_fact", "left_out_facts", "object_fact", "scale_fact", "size_fact"]
+__all__ = [
+    "band_fact",
+    "catalog_facts",
+    "count_fact",
+    "left_out_facts",
+    "object_fact",
+    "scale_fact",
+    "size_fact",
+    "uneven_facts",
+]
 
 _LISTED = 3  # files of a band, tiles
 _BANDS_LISTED = 12
@@ -51,6 +60,15 @@ def catalog_facts(catalog: Catalog, use: str = "sky") -> list[Fact]:
         words = f"{len(wide)} of the catalogue, which hold no single number or text per row: {listed}"
         facts.append(Fact("columns left out", _cut(words), {"number": len(wide), "first": wide[:_BANDS_LISTED]}))
     return facts
+
+
+def uneven_facts(names: Sequence[str]) -> list[Fact]:
+    """Say which columns are left out since not every partition of a catalogue has them; no fact without any."""
+    if not names:
+        return []
+    listed = ", ".join(map(_short, names[:_BANDS_LISTED])) + (" ..." if len(names) > _BANDS_LISTED else "")
+    words = f"{len(names)} of the catalogue, which not all of its partitions have: {listed}"
+    return [Fact("uneven columns", _cut(words), {"number": len(names), "first": list(names[:_BANDS_LISTED])})]
 
 
 def left_out_facts(left: Mapping[str, Sequence[str]], counts: Mapping[str, int] | None = None) -> list[Fact]:

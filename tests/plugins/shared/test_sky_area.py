@@ -334,6 +334,27 @@ def test_hats_is_read_partition_by_partition(tmp_path):
         taken(catalog=folder, cone="10 2", radius="0.3deg")
 
 
+def test_columns_that_not_every_partition_of_hats_has_are_left_out_and_said(tmp_path):
+    rows = Table({"name": [f"o{k}" for k in range(N)], "ra": RA, "dec": DEC, "mag": np.linspace(18, 24, N)})
+    folder = write_hats(tmp_path / "hats", rows)
+    files = sorted(folder.rglob("*.parquet"))
+    for file, change in ((files[1], "add"), (files[-1], "remove")):
+        part = Table.read(file)
+        if change == "add":
+            part["extra"] = 1.0
+        else:
+            part.remove_column("mag")
+        part.write(file, overwrite=True)
+    blocks = read_blocks(build(ArchiveOptions, {"catalog": folder, "carry": ("*",)}))
+    columns = {tuple(positions.columns) for _, positions in blocks}
+    assert blocks.total == N
+    assert columns == {("name", "ra", "dec")}
+    (said,) = [fact.text for fact in blocks.facts() if fact.name == "uneven columns"]
+    assert said == "2 of the catalogue, which not all of its partitions have: extra, mag"
+    with pytest.raises(UnreadableError, match="has no column 'mag', which other partitions have"):
+        taken(catalog=folder, carry=("mag",))
+
+
 def test_rows_outside_the_area_are_counted_from_the_first_block_on(tmp_path):
     rows = Table({"name": ["a", "b", "c"], "ra": [150.0, 150.01, 150.02], "dec": [2.0, 2.0, 2.0]})
     folder = write_hats(tmp_path / "hats", rows, order=0)

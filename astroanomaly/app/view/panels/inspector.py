@@ -29,6 +29,7 @@ from astroanomaly.app.review.shown_cutout import ShownCutout
 from astroanomaly.app.view.panels.auxiliary import AuxiliaryPictures
 from astroanomaly.app.view.panels.colour_bar import ColourBar
 from astroanomaly.app.view.panels.known import known_text
+from astroanomaly.app.view.panels.light_curve import LightCurvePlot
 from astroanomaly.app.view.panels.similar import Similar
 from astroanomaly.app.view.panels.spectrum import SpectrumPlot
 from astroanomaly.app.view.theme import ACCENT, DARK, palette, pan_tools, plain_figure
@@ -118,7 +119,8 @@ class Inspector:
         self.note.on_change("value", lambda attr, old, new: act(lambda: self._note(new))())
         more = Similar(state, act, later, learner)
         self.similar = more.button
-        self.spectrum = SpectrumPlot(state.shared)
+        self.spectrum, self.light_curve = SpectrumPlot(state.shared), LightCurvePlot(state.shared)
+        below = [part for plot in (self.spectrum, self.light_curve) if plot for part in (plot.tools, plot.figure)]
         self.saliency = Toggle(label="saliency map", width=110)
         self.saliency.on_change("active", lambda attr, old, new: act(self._map_saliency)())
         self.reset_zoom = Button(label="reset zoom", width=90)
@@ -143,7 +145,7 @@ class Inspector:
             Row(self.back, self.reset_zoom, self.saliency, spacing=6),
             Row(self.copy_pointed, self.readout, spacing=6, sizing_mode="stretch_width", css_classes=["aa-zoom"]),
             Row(main, self.bands, spacing=4, styles=_WRAP_STYLE, sizing_mode="stretch_width"),
-            self.colour_bar.root, *([self.spectrum.tools, self.spectrum.figure] if self.spectrum else []),
+            self.colour_bar.root, *below,
             sizing_mode="stretch_both", spacing=4, styles={"padding": "6px 10px", "overflow": "auto"},
         )  # fmt: skip
         for seen in (self.x_range, self.y_range):  # their ends come one after the other
@@ -242,8 +244,9 @@ class Inspector:
         self.readout.text = _POINTER_PLACEHOLDER
         self._fall = None
         self._draw_heat()
-        if self.spectrum and (problem := self.spectrum.show(current)):
-            self.state.say(problem, "error")
+        for plot in (self.spectrum, self.light_curve):
+            if plot and (problem := plot.show(current)):
+                self.state.say(problem, "error")
         self._arrange()
         self._paint()
         self._draw_compass()
@@ -273,7 +276,7 @@ class Inspector:
         bands = len(self.bands.children)
         aspect = layout.height / layout.width
         zoom = self.state.zoom
-        below = height - 72 * zoom - 16 - self.colour_bar.height - self.spectrum.height
+        below = height - 72 * zoom - 16 - self.colour_bar.height - self.spectrum.height - self.light_curve.height
         large, small, area = inspector_sizes(bands, aspect, width - (_INFO_WIDTH_PX + 50) * zoom - 24, below)
         self.colour_bar.root.width = max(large, 240)
         for number, figure in enumerate((*self.figures, *self.planes.figures)):
