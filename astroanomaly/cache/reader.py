@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Cache"]
 
 _log = logging.getLogger(__name__)
+_IDS_TOGETHER = 2**16  # that are read where all are
 _MAX_ID_SHARDS = 64  # shards whose ids are held in memory at once
 
 
@@ -442,7 +443,9 @@ class Cache:
 
     def _read_ids(self) -> Iterator[str]:
         for number in range(len(self._paths)):
-            yield from map(schema.decode_text, self._shard_ids(number).tolist())
+            stored = self._shard_ids(number)
+            for start in range(0, len(stored), _IDS_TOGETHER):
+                yield from map(schema.decode_text, stored[start : start + _IDS_TOGETHER].tolist())
 
     def _shard_ids(self, number: int) -> np.ndarray:
         """Ids of one shard as they are stored, bytes of one length: a fraction of the memory of texts."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly.cache.index import hash_ids
+from astroanomaly.cache.id_hashes import hash_ids
 from astroanomaly.cache.scores import has_scores, read_positions, read_scores
 from astroanomaly.config import nearest
 from astroanomaly.errors import UnknownObjectError
