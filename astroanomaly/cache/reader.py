@@ -116,6 +116,11 @@ class Cache:
         """The shards, in order."""
         return tuple(self.shard(number) for number in range(len(self._paths)))
 
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """Uuids of the shards, which are not opened for it."""
+        return tuple(path.stem for path in self._paths)
+
     def shard(self, number: int) -> Shard:
         """One of `shards`, by its index; where its file is damaged, one that knows the objects but has no pixels."""
         if number not in self._shards:
@@ -477,8 +482,8 @@ class Cache:
                 )
             candidates = candidates + base
             numbers = np.searchsorted(self._ends, candidates, "right")
-            for number in np.unique(numbers):
-                stored, start = self._shard_ids(int(number)), int(self._starts[number])
+            for number in set(numbers.tolist()):  # np.unique imports masked arrays
+                stored, start = self._shard_ids(number), int(self._starts[number])
                 chosen = np.flatnonzero(numbers == number)
                 for k, row in zip(indices[chosen].tolist(), candidates[chosen].tolist(), strict=True):
                     if schema.decode_text(stored[row - start]) == ids[k]:

@@ -38,7 +38,7 @@ from astroanomaly.learn.features.compare import Comparison
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.rankers.score_parts import IMAGE
-from astroanomaly.learn.settings import build_settings, settings_sections
+from astroanomaly.learn.settings import FIXED_SECTIONS, build_settings, settings_sections
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
 from astroanomaly.session.blocks.given import read_blocks, stored_blocks
@@ -249,6 +249,11 @@ class SessionFolder(SessionHome):
             for section, values in self._content["settings"].items()
         }
 
+    def section(self, name: str) -> dict[str, Any]:
+        """Return the settings of one section; for one that is not a ranker's, no plugins are loaded."""
+        known = FIXED_SECTIONS if name in FIXED_SECTIONS else settings_sections()
+        return current_names(known[name], self._content["settings"].get(name, {}))
+
     @cached_property
     def model_input(self) -> ModelInput:
         """What the model sees: stretch, channels and size, frozen when the session was made."""
@@ -318,8 +323,8 @@ class SessionFolder(SessionHome):
     @property
     def context(self) -> RankerContext:
         """What rankers and frozen features are made with."""
-        general = build(SessionConfig, self.settings["session"], "session")
-        backbone = build(BackboneConfig, self.settings["backbone"], "backbone")
+        general = build(SessionConfig, self.section("session"), "session")
+        backbone = build(BackboneConfig, self.section("backbone"), "backbone")
         weights = stored_place(backbone.weights, self.path)  # of a file; a word such as bundled is none
         if os.path.isfile(weights):  # a text that cannot be a path is none
             backbone = dataclasses.replace(backbone, weights=str(weights))

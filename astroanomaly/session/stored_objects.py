@@ -71,6 +71,7 @@ class StoredObjects:
     def __init__(self, scored: Round, shards: Sequence[str], folders: Sequence[Path]) -> None:
         there = [uuid for uuid in shards if has_scores(scored.scores, uuid)]
         self.shards = tuple(StoredShard(uuid, scored.scores) for uuid in there)
+        self.uuids = tuple(there)
         self.folders = tuple(folders)
 
     @cached_property

@@ -146,7 +146,7 @@ def assign(
         raise ConfigError(f"annotator {min(twice)!r} is named twice" if twice else "no annotator was named")
     if sum(choice is not None for choice in (top, random, ids)) != 1:
         raise ConfigError("which objects are judged? give one of top, random and ids")
-    rng = np.random.default_rng((session.settings["session"]["seed"], 4, session.labels.last_event))
+    rng = np.random.default_rng((session.section("session")["seed"], 4, session.labels.last_event))
     objects, chosen = _chosen(session, top, random, ids, rng)
     if not 0 <= shared <= len(objects):
         raise ConfigError(f"shared={shared}: expected 0 to {len(objects)}, the objects to divide")
