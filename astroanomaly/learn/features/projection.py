@@ -41,8 +41,10 @@ def principal_axes(features: np.ndarray, count: int) -> np.ndarray:
     features = np.asarray(features, dtype=np.float64)
     mean = features.mean(axis=0)
     centred = features - mean
-    values, vectors = np.linalg.eigh(centred.T @ centred)
-    axes = vectors[:, np.argsort(values)[::-1][: min(count, *features.shape)]].T
+    few = len(features) < features.shape[1]  # then products of objects are fewer than those of features
+    values, vectors = np.linalg.eigh(centred @ centred.T if few else centred.T @ centred)
+    vectors = vectors[:, np.argsort(values)[::-1][:count]]
+    axes = (np.linalg.qr(centred.T @ vectors)[0] if few else vectors).T
     largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
     axes = axes * np.where(largest < 0, -1, 1)[:, None]  # eigenvectors have no sign of their own
     return np.concatenate([mean[None], axes]).astype(np.float32)
