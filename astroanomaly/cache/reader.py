@@ -291,14 +291,14 @@ class Cache:
         numbers = np.searchsorted(self._ends, rows, "right")
         dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
         images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
-        for number in np.unique(numbers):  # the disk may fetch them all while the first are copied
-            self.shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
-        for number in np.unique(numbers):
+        for number in _distinct(numbers):  # the disk may fetch them all while the first are copied
+            self.shard(number).prefetch(rows[numbers == number] - self._starts[number])
+        for number in _distinct(numbers):
             chosen = np.flatnonzero(numbers == number)
             in_shard = rows[chosen] - self._starts[number]
             order = np.argsort(in_shard)  # the disk likes to be read forwards
             try:
-                images[chosen[order]] = self.shard(int(number)).read_rows(in_shard[order])
+                images[chosen[order]] = self.shard(number).read_rows(in_shard[order])
             except DamagedError as error:
                 damages.append(error)
         if damages:
@@ -325,8 +325,8 @@ class Cache:
         """Ids of the objects at some rows, in the order given; the inverse of `rows`."""
         numbers = np.searchsorted(self._ends, rows, "right")
         found: list[str] = [""] * len(rows)
-        for number in np.unique(numbers):
-            ids = self._shard_ids(int(number))
+        for number in _distinct(numbers):
+            ids = self._shard_ids(number)
             for k in np.flatnonzero(numbers == number):
                 found[k] = schema.decode_text(ids[int(rows[k] - self._starts[number])])
         return found
@@ -340,8 +340,8 @@ class Cache:
             For an id that is in none of the caches.
         """
         numbers, rows = self.locate(ids)
-        for number in np.unique(numbers):
-            self.shard(int(number)).prefetch(rows[numbers == number])
+        for number in _distinct(numbers):
+            self.shard(number).prefetch(rows[numbers == number])
 
     def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Find where objects lie: ``(n,)`` indices of their shards in `shards`, ``(n,)`` their rows in the shard.
@@ -482,7 +482,7 @@ class Cache:
                 )
             candidates = candidates + base
             numbers = np.searchsorted(self._ends, candidates, "right")
-            for number in set(numbers.tolist()):  # np.unique imports masked arrays
+            for number in _distinct(numbers):
                 stored, start = self._shard_ids(number), int(self._starts[number])
                 chosen = np.flatnonzero(numbers == number)
                 for k, row in zip(indices[chosen].tolist(), candidates[chosen].tolist(), strict=True):
@@ -490,3 +490,8 @@ class Cache:
                         rows[k] = row
             base += len(index.hashes)
         return rows
+
+
+def _distinct(numbers: np.ndarray) -> list[int]:
+    """Return each number once, ascending; `numpy.unique` would import masked arrays for it."""
+    return sorted(set(numbers.tolist()))
