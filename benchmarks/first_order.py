@@ -1,13 +1,13 @@
 """Time from a new cache to the first page in an order without labels: ``python benchmarks/first_order.py``.
 
-A session is begun in a cache of stamps of 32 px (three bands of 8 bit), then its app is started as ``serve`` does it,
-each in a fresh process. Told are the seconds since the process began until the pages can be shown, until there is an
-order, and until it was made again with twice as many objects; and the processor time of both processes up to then.
+A session is begun in a cache of stamps of 32 px (three bands of 8 bit). Then the state of its pages is made, and the
+work of the app's background process is done until there are some orders, each in a fresh process. Told are the seconds
+since the process began and its processor time.
 """
 
 import argparse
+import itertools
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -19,45 +19,43 @@ from pathlib import Path
 from growth import make_cache
 
 CHILD = "--child"
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def used(process):
-    """Return the processor time of this process and of one that it has started, in seconds."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return time.process_time() + (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def child(session, most_s):
-    """Start what the app starts; print a line of JSON for each order."""
-    began = time.perf_counter()
+def pages(session):
+    """Make what all pages of the app share."""
     from astroanomaly import Session
-    from astroanomaly.app.background.learner import Learner
-    from astroanomaly.app.review.shared_state import COLD, SharedState
-    from astroanomaly.learn.engine.device import tune_allocator
+    from astroanomaly.app.review.shared_state import SharedState
 
-    tune_allocator()
-    shared = SharedState(Session.open(session), showings=False)
-    learner = Learner(shared)
-    process = learner._features._process.pid
-    print(json.dumps(["pages", time.perf_counter() - began, used(process)]), flush=True)
-    said = ""
-    while time.perf_counter() - began < most_s and learner.computing:
-        learner.tick()
-        if COLD in shared.scores and shared.described[COLD] != said:
-            said = shared.described[COLD]
-            print(json.dumps([said, time.perf_counter() - began, used(process)]), flush=True)
-        time.sleep(0.05)
-    learner.close()
+    SharedState(Session.open(session), showings=False)
+    yield "pages can be shown"
+
+
+def orders(session):
+    """Compute features as the app's background process does; give what each order rests on."""
+    from astroanomaly.app.background.jobs import ColdScores, compute_features
+
+    for report in compute_features(Path(session), list):
+        if isinstance(report, ColdScores):
+            yield f"order by outliers among {report.compared} objects"
+
+
+def child(work, session, count):
+    """Do one piece of work; print a line of JSON for each result."""
+    began = time.perf_counter()
+    for result in itertools.islice(work(session), count):
+        print(json.dumps([result, time.perf_counter() - began, time.process_time()]), flush=True)
+
+
+WORK = {"pages": pages, "orders": orders}
 
 
 def main():
     if CHILD in sys.argv:
-        child(sys.argv[-2], float(sys.argv[-1]))
+        child(WORK[sys.argv[-3]], sys.argv[-2], int(sys.argv[-1]))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objects", type=int, nargs="*", default=[100_000, 1_000_000])
-    parser.add_argument("--most-s", type=float, default=60.0, help="seconds after which the app is stopped")
+    parser.add_argument("--orders", type=int, default=2, help="how many orders are waited for")
     parser.add_argument("--folder", type=Path, help="where caches are made (default: the system's temporary folder)")
     arguments = parser.parse_args()
     print("| objects | what | seconds | processor, s |\n|---|---|---|---|")
@@ -71,11 +69,12 @@ def main():
             seconds, after = time.time() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
             processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             print(f"| {objects} | `init` | {seconds:.1f} | {processor:.1f} |", flush=True)
-            words = [sys.executable, __file__, CHILD, session, str(arguments.most_s)]
-            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-                for line in process.stdout:
-                    what, seconds, processor = json.loads(line)
-                    print(f"| {objects} | {what} | {seconds:.1f} | {processor:.1f} |", flush=True)
+            for work in WORK:
+                words = [sys.executable, __file__, CHILD, work, session, str(arguments.orders)]
+                with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+                    for line in process.stdout:
+                        what, seconds, processor = json.loads(line)
+                        print(f"| {objects} | {what} | {seconds:.1f} | {processor:.1f} |", flush=True)
         finally:
             shutil.rmtree(folder)
 
