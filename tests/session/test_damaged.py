@@ -66,7 +66,7 @@ def test_a_session_file_without_what_it_needs(home, keys, value, capsys):
             assert "newer than" in said
         assert number == 2
         assert "session.toml" in said or "newer than" in said
-        assert len(said.splitlines()) == 1
+        assert len([line for line in said.splitlines() if not line.endswith(" ...")]) == 1
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
