@@ -35,8 +35,8 @@ def announced(text: str) -> Iterator[None]:
 
     def write() -> None:
         if not _heard.is_set():
-            heard()
             err.print(escape(text))
+            heard()
 
     _heard.clear()
     timer = threading.Timer(_QUIET_S, write)
