@@ -101,8 +101,8 @@ def order(
     if how in ("novel", "mixed") and rng is not None and features is not None:
         novel = _novel(ids, rows, labelled, n, rng, features)
         return novel if how == "novel" else _mixed(ids, rows, known, novel, n)
-    centre = {"uncertain": 0.0, "median": float(np.median(known)), "mean": float(np.mean(known))}
-    keys = -known if how in ("score", "diverse") else known if how == "nominal" else np.abs(known - centre[how])
+    centre = float(np.median(known)) if how == "median" else float(np.mean(known)) if how == "mean" else 0.0
+    keys = -known if how in ("score", "diverse") else known if how == "nominal" else np.abs(known - centre)
     if features is None or how != "diverse":
         return _lowest(ids, rows, keys, n)
     pool = _lowest(ids, rows, keys, n * _POOL_FACTOR)

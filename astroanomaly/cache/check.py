@@ -9,7 +9,7 @@ from pathlib import Path
 
 from astroanomaly.cache import schema
 from astroanomaly.cache.file_digest import look_at_npy, verify_json, verify_npy
-from astroanomaly.cache.index import read_part
+from astroanomaly.cache.index_shards import look_at_shard
 from astroanomaly.cache.layout import layout_from_plain
 from astroanomaly.cache.plan import read_description
 from astroanomaly.cache.shard import Shard
@@ -212,7 +212,7 @@ def _look_at_hdf5(path: Path) -> None:
 
 
 def _look_at_shard(path: Path) -> None:
-    read_part(path.parent.parent, path.name)
+    look_at_shard(path.parent.parent, path.name)
 
 
 def _verify_shard(path: Path) -> bool:

@@ -22,6 +22,9 @@ class _Cache(Protocol):
     def ids_at(self, rows: np.ndarray) -> list[str]:
         """Ids at some rows."""
 
+    def find(self, ids: Sequence[str]) -> np.ndarray:
+        """Rows of some ids, -1 for those that are not here."""
+
 
 class Ids(Sequence[str]):
     """Ids of a cache, read shard by shard when asked.
@@ -46,6 +49,10 @@ class Ids(Sequence[str]):
 
     def __contains__(self, object_id: object) -> bool:
         return object_id in self._cache
+
+    def find(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n,)`` int64 rows of some ids, -1 for those that are not here."""
+        return self._cache.find(ids)
 
     @overload
     def __getitem__(self, item: int) -> str: ...

@@ -12,14 +12,15 @@ import h5py
 import numpy as np
 
 from astroanomaly.cache import schema
+from astroanomaly.cache.id_hashes import hash_ids
+from astroanomaly.cache.index_columns import Columns, DamagedShardError, DoubledIdError
+from astroanomaly.cache.index_shards import ShardHead, read_head, without_doubled_tasks
 from astroanomaly.errors import CacheError, DamagedError, StorageError, UnreadableError
 
-__all__ = ["Index", "Part", "hash_ids", "load_index", "read_part"]
+__all__ = ["Index", "load_index"]
 
 _log = logging.getLogger(__name__)
 _MIN_MAPPED_BYTES = 8 * 2**20  # of a dataset of a million objects: smaller ones are read
-_FNV_PRIME = np.uint64(0x100000001B3)
-_FNV_BASIS = np.uint64(0xCBF29CE484222325)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,32 +74,14 @@ class Index:
 
     def candidates(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return indices into ``ids``, and rows whose hash is that of the id; the id itself must be compared."""
-        wanted = hash_ids([object_id.encode("utf-8", "surrogatepass") for object_id in ids])
+        return self.rows_of(hash_ids([object_id.encode("utf-8", "surrogatepass") for object_id in ids]))
+
+    def rows_of(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(m,)`` indices into some ``(n,)`` hashes, and the rows that have each."""
         starts = np.searchsorted(self.hashes, wanted, "left")
-        stops = np.searchsorted(self.hashes, wanted, "right")
-        counts = stops - starts
+        counts = np.searchsorted(self.hashes, wanted, "right") - starts
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(np.arange(len(ids)), counts), self.rows[np.repeat(starts, counts) + within]
-
-
-def hash_ids(ids: Sequence[bytes] | np.ndarray) -> np.ndarray:
-    """FNV-1a hashes of byte strings, vectorised over the ids.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(n,)`` uint64.
-    """
-    texts = np.asarray(ids, dtype=np.bytes_)
-    if texts.size == 0:
-        return np.zeros(0, np.uint64)
-    letters = texts.view(np.uint8).reshape(len(texts), -1)
-    lengths = np.char.str_len(texts)
-    hashes = np.full(len(texts), _FNV_BASIS, np.uint64)
-    for position in range(letters.shape[1]):
-        mixed = (hashes ^ letters[:, position]) * _FNV_PRIME
-        hashes = np.where(position < lengths, mixed, hashes)
-    return hashes
+        return np.repeat(np.arange(len(wanted)), counts), self.rows[np.repeat(starts, counts) + within]
 
 
 def load_index(folder: Path) -> Index:
@@ -115,14 +98,7 @@ def load_index(folder: Path) -> Index:
         index = _read(path)
         if index is not None and sorted((*index.shards, *index.ignored)) == names:
             return index
-    index = _build(folder, names)
-    if index.damaged:  # somebody may put a copy in its place
-        return index
-    try:
-        _write(path, index)
-    except StorageError as error:  # a cache on a read-only disk is as good, only slower to open
-        _log.info("the index of %s is kept in memory: %s", folder, error)
-    return index
+    return _make(folder, names)
 
 
 def _read(path: Path) -> Index | None:
@@ -183,129 +159,82 @@ def _mapped(dataset: h5py.Dataset) -> np.ndarray:
         return np.memmap(file, dtype, "r", offset, dataset.shape)
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What the index needs of one shard."""
-
-    first_task: int
-    name: str
-    ids: np.ndarray
-    ra: np.ndarray
-    dec: np.ndarray
+# -------------------------------------------------------------------------------------------------------------- making
 
 
-def _build(folder: Path, names: list[str]) -> Index:
+def _make(folder: Path, names: list[str]) -> Index:
+    """Make the index of a cache, and its file where nothing is damaged and it can be written."""
+    shards, damaged = _heads(folder, names)
+    ignored: tuple[str, ...] = ()
+    while True:
+        if damaged and not shards:
+            raise DamagedError(f"no shard of {folder} can be read: {next(iter(damaged.values()))}")
+        try:
+            index = _written(folder, shards, ignored) if not damaged else None  # somebody may put a copy in its place
+            index = _in_memory(folder, shards, ignored) if index is None else index
+        except DamagedShardError as error:
+            damaged[error.name] = str(error)
+            shards = [shard for shard in shards if shard.name != error.name]
+            continue
+        except DoubledIdError as error:
+            kept = [] if ignored else without_doubled_tasks(folder, shards)
+            if ignored or len(kept) == len(shards):
+                raise CacheError(
+                    f"object {schema.decode_text(error.object_id)!r} occurs twice in {folder}: ids must be unique in a "
+                    "cache"
+                ) from None
+            ignored = tuple(shard.name for shard in shards if shard not in kept)
+            shards = kept
+            continue
+        if ignored:
+            _log.warning("%s: %d shards hold tasks that others hold too, and are ignored", folder, len(ignored))
+        for text in damaged.values():
+            _log.warning("objects are missing: %s; `astroanomaly info %s --repair` moves it aside", text, folder)
+        return replace(index, damaged=damaged)
+
+
+def _heads(folder: Path, names: list[str]) -> tuple[list[ShardHead], dict[str, str]]:
+    """Return the shards in the order of their tasks, and what is wrong with those that cannot be read."""
     found, damaged = [], {}
     for name in names:
         try:
-            found.append(read_part(folder, name))
+            found.append(read_head(folder, name))
         except DamagedError as error:
             damaged[name] = str(error)
-    if damaged and not found:
-        raise DamagedError(f"no shard of {folder} can be read: {next(iter(damaged.values()))}")
-    for text in damaged.values():
-        _log.warning("objects are missing: %s; `astroanomaly info %s --repair` moves it aside", text, folder)
-    parts = sorted(found, key=lambda part: (part.first_task, part.name))
-    index = _assemble(parts)
-    if _doubled_id(index, parts) is not None:
-        kept = _without_doubled_tasks(folder, parts)
-        names_kept = {part.name for part in kept}
-        ignored = tuple(part.name for part in parts if part.name not in names_kept)
-        index = replace(_assemble(kept), ignored=ignored)
-        doubled = _doubled_id(index, kept)
-        if doubled is not None:
-            raise CacheError(
-                f"object {doubled.decode('utf-8', 'replace')!r} occurs twice in {folder}: ids must be unique in a cache"
-            )
-        _log.warning("%s: %d shards hold tasks that others hold too, and are ignored", folder, len(ignored))
-    return replace(index, damaged=damaged)
+    return sorted(found, key=lambda shard: (shard.first_task, shard.name)), damaged
 
 
-def read_part(folder: Path, name: str) -> Part:
-    """Read what the index needs of one shard.
+def _written(folder: Path, shards: Sequence[ShardHead], ignored: Sequence[str]) -> Index | None:
+    """Write the index, and read it; None where it cannot be written."""
+    path = folder / schema.INDEX_FILE
+    try:
+        with schema.new_hdf5(path) as file:
+            file.attrs.update({"format": "astroanomaly-index", "version": schema.VERSION})
+            file["count"] = np.array([shard.count for shard in shards], np.int64)
+            file["id_length"] = np.array([shard.id_length for shard in shards], np.int64)
+            columns = Columns.new(shards, file.vector)
+            begin = columns.copy(folder, shards)
+            file.check()
+            columns.sort(shards, begin)
+            schema.put_texts(file, "shard", [shard.name for shard in shards])
+            schema.put_texts(file, "ignored", ignored)
+    except StorageError as error:  # a cache on a read-only disk is as good, only slower to open
+        _log.info("the index of %s is kept in memory: %s", folder, error)
+        return None
+    return _read(path)
 
-    Raises
-    ------
-    CacheError
-        If it is damaged.
-    """
-    path = folder / schema.SHARD_FOLDER / name
-    with schema.open_hdf5(path) as file:
-        schema.check_format(file.attrs, "shard", path)
-        ids = schema.check_dataset(file, "object_id", (None,), "S", path)[...]
-        ra, dec = schema.read_positions(file, len(ids), path)
-        schema.check_dataset(file, "images", (len(ids), None, None, None), "fu", path, chunks=False)
-        return Part(int(file.attrs["first_task"]), name, ids, ra, dec)
 
-
-def _assemble(parts: Sequence[Part]) -> Index:
-    hashes = np.concatenate([hash_ids(part.ids) for part in parts] or [np.zeros(0, np.uint64)])
-    rows = np.argsort(hashes, kind="stable")
+def _in_memory(folder: Path, shards: Sequence[ShardHead], ignored: Sequence[str]) -> Index:
+    columns = Columns.new(shards, lambda _, length, kind: np.empty(length, kind))
+    columns.sort(shards, columns.copy(folder, shards))
     return Index(
-        shards=tuple(part.name for part in parts),
-        counts=np.array([len(part.ids) for part in parts], np.int64),
-        hashes=hashes[rows],
-        rows=rows.astype(np.int64),
-        ra=np.concatenate([part.ra for part in parts] or [np.zeros(0)]),
-        dec=np.concatenate([part.dec for part in parts] or [np.zeros(0)]),
-        names=np.concatenate([np.zeros(0, np.uint8), *(part.ids.view(np.uint8).ravel() for part in parts)]),
-        lengths=np.array([part.ids.itemsize for part in parts], np.int64),
+        shards=tuple(shard.name for shard in shards),
+        counts=np.array([shard.count for shard in shards], np.int64),
+        hashes=columns.hashes,
+        rows=columns.rows,
+        ra=columns.ra,
+        dec=columns.dec,
+        ignored=tuple(ignored),
+        names=columns.names,
+        lengths=np.array([shard.id_length for shard in shards], np.int64),
     )
-
-
-def _doubled_id(index: Index, parts: Sequence[Part]) -> bytes | None:
-    """Return an id that occurs twice; None where there is none."""
-    ends = np.cumsum(index.counts)
-
-    def identify(row: int) -> bytes:
-        shard = int(np.searchsorted(ends, row, "right"))
-        return bytes(parts[shard].ids[row - (ends[shard] - index.counts[shard])])
-
-    for position in np.flatnonzero(index.hashes[1:] == index.hashes[:-1]):
-        first, second = identify(int(index.rows[position])), identify(int(index.rows[position + 1]))
-        if first == second:
-            return first
-    return None
-
-
-def _without_doubled_tasks(folder: Path, parts: Sequence[Part]) -> list[Part]:
-    """Leave out shards that hold a task of another one; of two, the one with more tasks stays.
-
-    Tasks that only a shard left out holds count as not done. A shard without tasks, of objects that were tried again,
-    is left out where others hold all its objects.
-    """
-    keys = {}
-    for part in parts:
-        path = folder / schema.SHARD_FOLDER / part.name
-        with schema.open_hdf5(path) as file:
-            keys[part.name] = set(schema.read_texts(schema.check_dataset(file, "tasks/key", (None,), "S", path)))
-    chosen: list[Part] = []
-    done: set[str] = set()
-    for part in sorted(parts, key=lambda part: (part.first_task, -len(keys[part.name]), part.name)):
-        if keys[part.name] and not keys[part.name] & done:
-            chosen.append(part)
-            done |= keys[part.name]
-    known = {bytes(name) for part in chosen for name in part.ids}
-    for part in parts:
-        ids = {bytes(name) for name in part.ids}
-        if not keys[part.name] and not ids <= known:
-            chosen.append(part)
-            known |= ids
-    names = {part.name for part in chosen}
-    return [part for part in parts if part.name in names]
-
-
-def _write(path: Path, index: Index) -> None:
-    with schema.new_hdf5(path) as file:
-        file.attrs.update({"format": "astroanomaly-index", "version": schema.VERSION})
-        file["count"] = index.counts
-        file["hash"] = index.hashes
-        file["row"] = index.rows
-        file["ra"] = index.ra
-        file["dec"] = index.dec
-        file["id_length"] = index.lengths
-        file["id"] = index.names
-        schema.put_texts(
-            file, "shard", index.shards
-        )  # texts last: an odd length would keep what follows from being mapped
-        schema.put_texts(file, "ignored", index.ignored)

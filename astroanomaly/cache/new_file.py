@@ -61,6 +61,13 @@ class NewFile(h5py.File):
         kind, space = h5py.h5t.py_create(np.dtype(dtype)), h5py.h5s.create_simple(shape)
         return int(h5py.h5d.create(self.id, name.encode(), kind, space, plan).get_offset())
 
+    def vector(self, name: str, length: int, dtype: str) -> h5py.Dataset:
+        """Make a contiguous dataset of one axis, which is filled and read back in slices."""
+        if not length:
+            return self.create_dataset(name, (0,), dtype, track_times=False)
+        self.allocate(name, (length,), dtype)
+        return self[name]
+
     def write_at(self, at: int, data: Any) -> None:
         """Write bytes into a dataset that `allocate` made, past HDF5, which takes as long again as the disk."""
         self._disk.write_at(at, data)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Cache"]
 
 _log = logging.getLogger(__name__)
+_IDS_TOGETHER = 2**16  # that are read where all are
 _MAX_ID_SHARDS = 64  # shards whose ids are held in memory at once
 
 
@@ -114,6 +115,11 @@ class Cache:
     def shards(self) -> tuple[Shard, ...]:
         """The shards, in order."""
         return tuple(self.shard(number) for number in range(len(self._paths)))
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """Uuids of the shards, which are not opened for it."""
+        return tuple(path.stem for path in self._paths)
 
     def shard(self, number: int) -> Shard:
         """One of `shards`, by its index; where its file is damaged, one that knows the objects but has no pixels."""
@@ -285,14 +291,14 @@ class Cache:
         numbers = np.searchsorted(self._ends, rows, "right")
         dtype = np.uint8 if self.layout.pixel_kind == "display" else np.float32
         images = np.empty((len(rows), len(self.bands), self.layout.height, self.layout.width), dtype)
-        for number in np.unique(numbers):  # the disk may fetch them all while the first are copied
-            self.shard(int(number)).prefetch(rows[numbers == number] - self._starts[number])
-        for number in np.unique(numbers):
+        for number in _distinct(numbers):  # the disk may fetch them all while the first are copied
+            self.shard(number).prefetch(rows[numbers == number] - self._starts[number])
+        for number in _distinct(numbers):
             chosen = np.flatnonzero(numbers == number)
             in_shard = rows[chosen] - self._starts[number]
             order = np.argsort(in_shard)  # the disk likes to be read forwards
             try:
-                images[chosen[order]] = self.shard(int(number)).read_rows(in_shard[order])
+                images[chosen[order]] = self.shard(number).read_rows(in_shard[order])
             except DamagedError as error:
                 damages.append(error)
         if damages:
@@ -319,8 +325,8 @@ class Cache:
         """Ids of the objects at some rows, in the order given; the inverse of `rows`."""
         numbers = np.searchsorted(self._ends, rows, "right")
         found: list[str] = [""] * len(rows)
-        for number in np.unique(numbers):
-            ids = self._shard_ids(int(number))
+        for number in _distinct(numbers):
+            ids = self._shard_ids(number)
             for k in np.flatnonzero(numbers == number):
                 found[k] = schema.decode_text(ids[int(rows[k] - self._starts[number])])
         return found
@@ -334,8 +340,8 @@ class Cache:
             For an id that is in none of the caches.
         """
         numbers, rows = self.locate(ids)
-        for number in np.unique(numbers):
-            self.shard(int(number)).prefetch(rows[numbers == number])
+        for number in _distinct(numbers):
+            self.shard(number).prefetch(rows[numbers == number])
 
     def locate(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Find where objects lie: ``(n,)`` indices of their shards in `shards`, ``(n,)`` their rows in the shard.
@@ -442,7 +448,9 @@ class Cache:
 
     def _read_ids(self) -> Iterator[str]:
         for number in range(len(self._paths)):
-            yield from map(schema.decode_text, self._shard_ids(number).tolist())
+            stored = self._shard_ids(number)
+            for start in range(0, len(stored), _IDS_TOGETHER):
+                yield from map(schema.decode_text, stored[start : start + _IDS_TOGETHER].tolist())
 
     def _shard_ids(self, number: int) -> np.ndarray:
         """Ids of one shard as they are stored, bytes of one length: a fraction of the memory of texts."""
@@ -474,11 +482,16 @@ class Cache:
                 )
             candidates = candidates + base
             numbers = np.searchsorted(self._ends, candidates, "right")
-            for number in np.unique(numbers):
-                stored, start = self._shard_ids(int(number)), int(self._starts[number])
+            for number in _distinct(numbers):
+                stored, start = self._shard_ids(number), int(self._starts[number])
                 chosen = np.flatnonzero(numbers == number)
                 for k, row in zip(indices[chosen].tolist(), candidates[chosen].tolist(), strict=True):
                     if schema.decode_text(stored[row - start]) == ids[k]:
                         rows[k] = row
             base += len(index.hashes)
         return rows
+
+
+def _distinct(numbers: np.ndarray) -> list[int]:
+    """Return each number once, ascending; `numpy.unique` would import masked arrays for it."""
+    return sorted(set(numbers.tolist()))

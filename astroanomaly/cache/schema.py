@@ -31,6 +31,7 @@ __all__ = [
     "SHARD_FOLDER",
     "VERSION",
     "check_dataset",
+    "check_declination",
     "check_format",
     "column_key",
     "column_name",
@@ -290,9 +291,20 @@ def read_positions(group: h5py.Group, count: int, path: Path) -> tuple[np.ndarra
         For a declination beyond the poles.
     """
     ra, dec = (check_dataset(group, name, (count,), "f", path)[...] for name in ("ra", "dec"))
+    check_declination(dec, path)
+    return ra, dec
+
+
+def check_declination(dec: np.ndarray, path: Path) -> None:
+    """Check that declinations in degrees, NaN where unknown, lie between the poles.
+
+    Raises
+    ------
+    DamagedError
+        If one does not.
+    """
     if (np.abs(dec) > MOST_DEC).any():  # which NaN is not
         raise DamagedError(f"{path} is damaged: a declination is beyond {MOST_DEC:g} degrees")
-    return ra, dec
 
 
 def decode_text(value: bytes) -> str:

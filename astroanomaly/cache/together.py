@@ -13,6 +13,8 @@ from astroanomaly.records import Layout
 
 __all__ = ["check_layouts", "refuse_shared_ids"]
 
+_TOGETHER = 2**20  # hashes that are compared in one go
+
 
 def check_layouts(first: tuple[Path, Layout], other: tuple[Path, Layout]) -> None:
     """Check that the cutouts of another cache are of the same kind, and have the bands of the first.
@@ -54,14 +56,22 @@ def refuse_shared_ids(
     bases = np.cumsum([0, *(len(index.hashes) for index in indices)])
     for later in range(1, len(indices)):
         for earlier in range(later):
-            shared = np.intersect1d(indices[earlier].hashes, indices[later].hashes)
-            if not len(shared):
+            rows, others = _same_hashes(indices[earlier], indices[later])
+            if not len(rows):
                 continue
-            rows = indices[later].rows[np.isin(indices[later].hashes, shared)] + bases[later]
-            others = indices[earlier].rows[np.isin(indices[earlier].hashes, shared)] + bases[earlier]
-            doubled = set(ids_at(rows)) & set(ids_at(others))
+            doubled = set(ids_at(rows + bases[later])) & set(ids_at(others + bases[earlier]))
             if doubled:
                 raise CacheError(
                     f"object {min(doubled)!r} is in both {folders[earlier]} and {folders[later]} "
                     f"({len(doubled)} shared ids): ingest one of them again with --prefix"
                 )
+
+
+def _same_hashes(earlier: Index, later: Index) -> tuple[np.ndarray, np.ndarray]:
+    """``(m,)`` rows of a later and of an earlier cache whose ids have the same hash."""
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for start in range(0, len(later.hashes), _TOGETHER):
+        indices, others = earlier.rows_of(later.hashes[start : start + _TOGETHER])
+        found.append((later.rows[start + indices], others))
+    rows, others = (np.concatenate(part) for part in zip(*found, strict=True))
+    return rows, others

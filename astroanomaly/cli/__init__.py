@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from astroanomaly._version import __version__
 from astroanomaly.cli.common import add_command
-from astroanomaly.cli.terminal import error
+from astroanomaly.cli.terminal import announced, error
 from astroanomaly.errors import AstroAnomalyError
 
 __all__ = ["COMMANDS", "JOBS", "build_parser", "main"]
@@ -79,15 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "_ARGCOMPLETE" in os.environ:
         _complete()
     try:
-        arguments = build_parser(words).parse_args(words)
-        logging.basicConfig(
-            level=logging.DEBUG if arguments.verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s"
-        )
-        if not arguments.verbose:
-            logging.getLogger("astroanomaly_plugins").setLevel(logging.WARNING)  # as when an archive is replaced
-            os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # Dask sets its levels when it is imported
-        _prepare_process()
-        arguments.run(arguments)
+        with announced(_beginning(words)):
+            arguments = build_parser(words).parse_args(words)
+            _prepare_logging(verbose=arguments.verbose)
+            _prepare_process()
+            arguments.run(arguments)
     except AstroAnomalyError as problem:
         error(str(problem))
         if "arguments" in locals() and arguments.verbose:
@@ -100,6 +96,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
+
+
+def _beginning(words: Sequence[str]) -> str:
+    """Say what a command begins with: the first of its words that is a file or folder is opened."""
+    name = next((word for word in words if word in COMMANDS), "astroanomaly")
+    target = next((word for word in words if word != name and os.path.exists(word)), "")
+    return f"{name}: opening {target} ..." if target else f"{name}: starting ..."
+
+
+def _prepare_logging(*, verbose: bool) -> None:
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    if not verbose:
+        logging.getLogger("astroanomaly_plugins").setLevel(logging.WARNING)  # as when an archive is replaced
+        os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # Dask sets its levels when it is imported
 
 
 def _prepare_process() -> None:

@@ -209,7 +209,7 @@ def _session(path: Path) -> list[tuple[str, str]]:
         *([("grades", str(session.grades))] if session.grades is not None else []),
         ("labels", counts or "none"),
         ("audit set", str(len(audit.ids)) + (f", from {sample}" if sample else "")),
-        ("network", f"{session.settings['backbone']['name']} at {seen.size} pixels, {seen.views} views"),
+        ("network", f"{session.section('backbone')['name']} at {seen.size} pixels, {seen.views} views"),
         *((one.name, one.text) for one in session.advice),
     ]
     rows += [

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from astroanomaly.cli.terminal import err, say_facts
+from astroanomaly.cli.terminal import err, heard, say_facts
 from astroanomaly.records import Progress, drain
 
 __all__ = ["PlainLines", "follow", "shown"]
@@ -30,8 +30,8 @@ def follow(steps: Generator[Progress, None, Result]) -> Result:
 def shown() -> Iterator[Callable[[Progress], None]]:
     """Give what shows reports by progress bars, as long as the block runs.
 
-    Without a terminal, as in a batch job, a line is written at the end of each stage, for every message, and every half
-    minute with the time that is left. What was understood of a request goes to standard output.
+    Without a terminal, as in a batch job, a line is written at the end of each stage, for every message, and now and
+    then with the time that is left, see `PlainLines`. What was understood of a request goes to standard output.
     """
     if not err.is_terminal:
         yield PlainLines().show
@@ -49,6 +49,7 @@ def shown() -> Iterator[Callable[[Progress], None]]:
         tasks: dict[str, TaskID] = {}
 
         def show(report: Progress) -> None:
+            heard()
             say_facts(report.facts)
             if report.message:
                 bars.console.print(escape(report.message))
@@ -65,18 +66,23 @@ def shown() -> Iterator[Callable[[Progress], None]]:
 
 
 class PlainLines:
-    """Progress as lines of text, for logs.
+    """Progress as lines of text, for logs: of one stage after 2, 6, 14, 30 and 60 seconds, then every half minute.
 
     Parameters
     ----------
+    first_s
+        Seconds to the first line of a stage; each of the next ones takes twice as long.
     every_s
-        Seconds between two lines of one stage.
+        The longest time between two lines.
     clock
         What tells the time in seconds.
     """
 
-    def __init__(self, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._every_s = every_s
+    def __init__(
+        self, first_s: float = 2.0, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._first_s, self._every_s = first_s, every_s
+        self._wait_s = first_s
         self._clock = clock
         self._stage = ""
         self._first = (0.0, 0)  # time of the stage's first report, and what was done before
@@ -90,10 +96,11 @@ class PlainLines:
         now = self._clock()
         if report.stage != self._stage:
             self._stage, self._first, self._last_s = report.stage, (now, report.done), now
+            self._wait_s = self._first_s
         if report.total and report.done == report.total:
             _write(f"{report.stage}: {report.done}")
-        elif now - self._last_s >= self._every_s:
-            self._last_s = now
+        elif now - self._last_s >= self._wait_s:
+            self._last_s, self._wait_s = now, min(2 * self._wait_s, self._every_s)
             _write(f"{report.stage}: {report.done}{self._left(report, now)}")
 
     def _left(self, report: Progress, now: float) -> str:
@@ -114,4 +121,5 @@ def _duration(seconds: float) -> str:
 
 
 def _write(text: str) -> None:
+    heard()
     print(text, file=sys.stderr, flush=True)  # noqa: T201

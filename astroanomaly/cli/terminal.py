@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,14 +12,50 @@ from rich.table import Table
 
 from astroanomaly.records import Fact
 
-__all__ = ["err", "error", "out", "say", "say_facts", "show_table"]
+__all__ = ["announced", "err", "error", "heard", "out", "say", "say_facts", "show_table"]
+
+_QUIET_S = 0.5  # after which a command says what it does; Python and this package need a quarter of a second before
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+_heard = threading.Event()
+
+
+@contextlib.contextmanager
+def announced(text: str) -> Iterator[None]:
+    """Write a line on standard error if the block has shown nothing for a moment.
+
+    Parameters
+    ----------
+    text
+        What is being done.
+    """
+
+    def write() -> None:
+        if not _heard.is_set():
+            err.print(escape(text))
+            heard()
+
+    _heard.clear()
+    timer = threading.Timer(_QUIET_S, write)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def heard() -> None:
+    """Note that the command shows something: it need not be announced any more."""
+    _heard.set()
+
+
 def say(text: str = "") -> None:
     """Print a line of plain text (markup in it is shown as it is)."""
+    heard()
     out.print(escape(text))
 
 
@@ -29,11 +67,13 @@ def say_facts(facts: Iterable[Fact]) -> None:
 
 def error(text: str) -> None:
     """Print an error message."""
+    heard()
     err.print(f"[bold red]astroanomaly:[/] {escape(text)}")
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table of plain text."""
+    heard()
     if not out.is_terminal:  # a pipe or a log: every cell whole
         rows = [list(columns), *([str(cell) for cell in row] for row in rows)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]

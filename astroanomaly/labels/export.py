@@ -15,6 +15,7 @@ from astroanomaly.labels.consensus import ObjectConsensus
 from astroanomaly.labels.grades import Grades
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.tables.csv_rows import csv_rows
+from astroanomaly.tables.names import find_rows
 
 __all__ = ["export_labels", "grade_columns", "label_columns"]
 
@@ -67,9 +68,8 @@ def label_columns(log: LabelLog, ids: Iterable[str], positions: tuple[np.ndarray
         those of `grade_columns`.
     """
     labelled = {i: consensus for i, consensus in sorted(log.current().items()) if consensus.label}
-    row_of = {object_id: k for k, object_id in enumerate(ids) if object_id in labelled}
     audit, unknown = log.audit, float("nan")
-    rows = [row_of.get(object_id) for object_id in labelled]
+    rows = find_rows(list(labelled), ids).tolist()
     every = labelled.values()
     return {
         "object_id": list(labelled),
@@ -78,8 +78,8 @@ def label_columns(log: LabelLog, ids: Iterable[str], positions: tuple[np.ndarray
         "annotators": [";".join(one.votes) for one in every],
         "decided_by": [one.decided_by for one in every],
         "time": [one.time for one in every],
-        "ra": [unknown if k is None else float(positions[0][k]) for k in rows],
-        "dec": [unknown if k is None else float(positions[1][k]) for k in rows],
+        "ra": [float(positions[0][k]) if k >= 0 else unknown for k in rows],
+        "dec": [float(positions[1][k]) if k >= 0 else unknown for k in rows],
         "audit": [object_id in audit for object_id in labelled],
         "note": [" | ".join(one.notes) for one in every],
         **grade_columns(log.grades, list(every)),

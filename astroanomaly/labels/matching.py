@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,9 +74,11 @@ def match_rows(
     if id_column is None and named is None and _NAMELESS in table.colnames and not has_sky_positions(table):
         id_column = _NAMELESS
     names = [] if id_column is None else column_texts(table[id_column])
-    if id_column is not None and not (names and has_sky_positions(table) and not match_ids(names, ids, skip=True)):
-        matched = match_ids(names, ids, skip=options.skip_unmatched)
-        return MatchedRows([matched.get(name, "") for name in names], [""] * len(table), [])
+    if id_column is not None:
+        matched, unknown = _match(names, ids)
+        if matched or not (names and has_sky_positions(table)):
+            _refuse_unknown(unknown, ids, names, skip=options.skip_unmatched)
+            return MatchedRows([matched.get(name, "") for name in names], [""] * len(table), [])
     found = sky_positions(table, named, options.frame, unit=options.unit, where=where)
     if found is None:
         raise LabelError(
@@ -100,7 +103,7 @@ def match_rows(
     return MatchedRows(objects, names or [""] * len(table), messages)
 
 
-def match_ids(given: Iterable[str], known: Iterable[str], *, skip: bool = False) -> dict[str, str]:
+def match_ids(given: Iterable[str], known: Collection[str], *, skip: bool = False) -> dict[str, str]:
     """Match names to object ids, as `NameMatcher` does.
 
     Parameters
@@ -120,12 +123,18 @@ def match_ids(given: Iterable[str], known: Iterable[str], *, skip: bool = False)
     LabelError
         For a name that matches nothing, unless these are left out, or several objects.
     """
-    wanted = list(dict.fromkeys(given))
-    exact = set(known)
-    matcher = NameMatcher(exact)
+    names = list(given)
+    matched, unknown = _match(names, known)
+    _refuse_unknown(unknown, known, names, skip=skip)
+    return matched
+
+
+def _match(names: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the object id of every name that has one, and the other names."""
+    matcher = NameMatcher(known, names)
     matched: dict[str, str] = {}
     unknown: list[str] = []
-    for name in wanted:
+    for name in dict.fromkeys(names):
         found = matcher.find(name)
         if len(found) > 1:
             raise LabelError(f"{name!r} could be {found[0]!r} or {found[1]!r}: give the whole object id")
@@ -133,14 +142,17 @@ def match_ids(given: Iterable[str], known: Iterable[str], *, skip: bool = False)
             matched[name] = found[0]
         else:
             unknown.append(name)
+    return matched, unknown
+
+
+def _refuse_unknown(unknown: Sequence[str], known: Iterable[str], names: Sequence[str], *, skip: bool) -> None:
     if unknown and not skip:
         some = ", ".join(map(repr, unknown[:_EXAMPLES]))
         raise LabelError(
-            f"{len(unknown)} of {len(wanted)} labelled objects are unknown: {some}"
-            f"{' ...' if len(unknown) > _EXAMPLES else ''}{nearest(unknown[0], list(exact)[:10_000])}. "
+            f"{len(unknown)} of {len(set(names))} labelled objects are unknown: {some}"
+            f"{' ...' if len(unknown) > _EXAMPLES else ''}{nearest(unknown[0], itertools.islice(known, 10_000))}. "
             "Nothing was written"
         )
-    return matched
 
 
 def nearest_objects(
@@ -193,6 +205,11 @@ def id_column_of(table: Table, ids: Sequence[str]) -> str | None:
     """Return the column of ids: of several with a usual name the first that names an object of ours, else the first."""
     usual = [name for name in (find_name(table.colnames, (one,)) for one in LABELLED_ID_NAMES) if name]
     if len(usual) > 1:
-        matcher = NameMatcher(ids)
-        return next((name for name in usual if any(map(matcher.find, column_texts(table[name])))), usual[0])
+        return next((name for name in usual if _names_any(column_texts(table[name]), ids)), usual[0])
     return usual[0] if usual else None
+
+
+def _names_any(names: Sequence[str], ids: Collection[str]) -> bool:
+    """Whether one of some names means an object of ours."""
+    matcher = NameMatcher(ids, names)
+    return any(map(matcher.find, names))

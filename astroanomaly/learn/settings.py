@@ -10,7 +10,15 @@ from astroanomaly.errors import ConfigError
 from astroanomaly.learn.features.block_options import BlockOptions
 from astroanomaly.plugins import load_plugins
 
-__all__ = ["build_settings", "settings_sections"]
+__all__ = ["FIXED_SECTIONS", "build_settings", "settings_sections"]
+
+FIXED_SECTIONS: dict[str, type] = {
+    "session": SessionConfig,
+    "stretch": StretchConfig,
+    "input": InputConfig,
+    "backbone": BackboneConfig,
+    "blocks": BlockOptions,
+}
 
 
 def settings_sections() -> dict[str, type]:
@@ -19,15 +27,9 @@ def settings_sections() -> dict[str, type]:
     Returns
     -------
     dict
-        ``session``, ``stretch``, ``input``, ``backbone``, ``blocks``, then the section of every installed ranker.
+        `FIXED_SECTIONS`, then the section of every installed ranker.
     """
-    sections: dict[str, type] = {
-        "session": SessionConfig,
-        "stretch": StretchConfig,
-        "input": InputConfig,
-        "backbone": BackboneConfig,
-        "blocks": BlockOptions,
-    }
+    sections = dict(FIXED_SECTIONS)
     for ranker in load_plugins("ranker").rankers.values():
         sections.setdefault(ranker.section, ranker.Options)
     return sections

@@ -64,7 +64,7 @@ def next_objects(
     scores = -log_odds[:, 0]
 
     def ask(count: int) -> list[str]:
-        rng = np.random.default_rng((session.settings["session"]["seed"], last.number, 2))
+        rng = np.random.default_rng((session.section("session")["seed"], last.number, 2))
         return ranking.order(
             ids, scores, order, n=count, among=free, rng=rng, features=session.points, labelled=labelled
         )
@@ -84,7 +84,7 @@ def candidates(session: SessionFolder, found: NextObjects, *, merged: bool = Tru
 def usual_display(session: SessionFolder) -> Display:
     """Return how cutouts of a session are rendered unless somebody chooses: in the channels that the model sees."""
     usual = session.cache.pictures.usual_display
-    return usual.changed(channels=session.settings["input"].get("channels", "") or usual.channels)
+    return usual.changed(channels=session.section("input").get("channels", "") or usual.channels)
 
 
 def contact_sheet(session: SessionFolder, table: QTable, path: Path, orientation: OrientationChoice) -> None:

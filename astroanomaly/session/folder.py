@@ -22,7 +22,6 @@ from astroanomaly.config import (
     BackboneConfig,
     SessionConfig,
     build,
-    current_names,
     replace_many,
     to_plain,
 )
@@ -38,7 +37,7 @@ from astroanomaly.learn.features.compare import Comparison
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
 from astroanomaly.learn.rankers.score_parts import IMAGE
-from astroanomaly.learn.settings import build_settings, settings_sections
+from astroanomaly.learn.settings import build_settings
 from astroanomaly.plugins import load_plugins
 from astroanomaly.records import ANOMALY, NOMINAL, Progress, drain
 from astroanomaly.session.blocks.beside import read_beside
@@ -246,15 +245,6 @@ class SessionFolder(SessionHome):
         """The log of all verdicts."""
         return LabelLog.open(self.path / LABELS, grades=self.grades)
 
-    @property
-    def settings(self) -> dict[str, dict[str, Any]]:
-        """Settings by section, as plain values."""
-        known = settings_sections()
-        return {
-            section: current_names(known[section], values) if section in known else dict(values)
-            for section, values in self._content["settings"].items()
-        }
-
     @cached_property
     def model_input(self) -> ModelInput:
         """What the model sees: stretch, channels and size, frozen when the session was made."""
@@ -324,8 +314,8 @@ class SessionFolder(SessionHome):
     @property
     def context(self) -> RankerContext:
         """What rankers and frozen features are made with."""
-        general = build(SessionConfig, self.settings["session"], "session")
-        backbone = build(BackboneConfig, self.settings["backbone"], "backbone")
+        general = build(SessionConfig, self.section("session"), "session")
+        backbone = build(BackboneConfig, self.section("backbone"), "backbone")
         weights = stored_place(backbone.weights, self.path)  # of a file; a word such as bundled is none
         if os.path.isfile(weights):  # a text that cannot be a path is none
             backbone = dataclasses.replace(backbone, weights=str(weights))

@@ -13,11 +13,13 @@ import tomli_w
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.schema import CACHE_FILE
+from astroanomaly.config import current_names
 from astroanomaly.errors import ConfigError, SessionError, StorageError
 from astroanomaly.files import atomic_path, locked, read_toml
 from astroanomaly.labels.class_names import WORDS
 from astroanomaly.labels.consensus import DISPUTED
 from astroanomaly.labels.grades import Grades
+from astroanomaly.learn.settings import FIXED_SECTIONS, settings_sections
 from astroanomaly.records import ANOMALY, NOMINAL
 from astroanomaly.session.blocks.given import is_stored_block
 from astroanomaly.session.caches import (
@@ -134,6 +136,20 @@ class SessionHome:
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         self.path = path
         self._content = dict(content)
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Settings by section, as plain values."""
+        known = settings_sections()
+        return {
+            section: current_names(known[section], values) if section in known else dict(values)
+            for section, values in self._content["settings"].items()
+        }
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return the settings of one section; for one that is not a ranker's, no plugins are loaded."""
+        known = FIXED_SECTIONS if name in FIXED_SECTIONS else settings_sections()
+        return current_names(known[name], self._content["settings"].get(name, {}))
 
     @property
     def grades(self) -> Grades | None:

@@ -14,7 +14,7 @@ _MIN_OBJECTS = 10
 
 def instant_ranker_name(session: SessionFolder) -> str:
     """Return the name of the ranker that is fitted again after every verdict."""
-    return build(SessionConfig, session.settings["session"], "session").instant_ranker
+    return build(SessionConfig, session.section("session"), "session").instant_ranker
 
 
 def instant_ranker(session: SessionFolder, name: str) -> InstantRanker:
@@ -37,7 +37,7 @@ def instant_ranker(session: SessionFolder, name: str) -> InstantRanker:
 
 def cold_start_ranker_name(session: SessionFolder) -> str:
     """Return the name of the ranker that ranks before there are labels."""
-    return build(SessionConfig, session.settings["session"], "session").cold_start_ranker
+    return build(SessionConfig, session.section("session"), "session").cold_start_ranker
 
 
 def cold_start_ranker(session: SessionFolder, objects: int | None = None) -> InstantRanker:

@@ -39,7 +39,7 @@ def remaining(session: SessionFolder, depths: Sequence[int] = DEPTHS) -> Forecas
         points=session.points,
         regression=session.settings.get("probe", {}),
         depths=depths,
-        seed=session.settings["session"]["seed"],
+        seed=session.section("session")["seed"],
     )
 
 

@@ -58,6 +58,10 @@ class _Objects(Protocol):
     def shards(self) -> Sequence[_Shard]:
         """The shards, in order."""
 
+    @property
+    def uuids(self) -> Sequence[str]:
+        """Uuids of the shards."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -142,7 +146,7 @@ class Round:
 
     def is_scored(self, cache: _Objects) -> bool:
         """Whether every object of the cache has a score."""
-        return all(has_scores(self.scores, shard.uuid) for shard in cache.shards)
+        return all(has_scores(self.scores, uuid) for uuid in cache.uuids)
 
     def read_scores(self, cache: _Objects) -> tuple[list[str], np.ndarray]:
         """Ids and ``(N, classes)`` float32 log-odds of all objects of the cache."""

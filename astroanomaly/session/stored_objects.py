@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from astroanomaly.cache.index import hash_ids
+from astroanomaly.cache.id_hashes import hash_ids
 from astroanomaly.cache.scores import has_scores, read_positions, read_scores
 from astroanomaly.config import nearest
 from astroanomaly.errors import UnknownObjectError
@@ -71,6 +71,7 @@ class StoredObjects:
     def __init__(self, scored: Round, shards: Sequence[str], folders: Sequence[Path]) -> None:
         there = [uuid for uuid in shards if has_scores(scored.scores, uuid)]
         self.shards = tuple(StoredShard(uuid, scored.scores) for uuid in there)
+        self.uuids = tuple(there)
         self.folders = tuple(folders)
 
     @cached_property

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["NameMatcher"]
+import numpy as np
+
+__all__ = ["NameMatcher", "find_rows"]
 
 # Label Studio puts a key before the name of a file that is uploaded: 0a1b2c3d-img_0.png
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
@@ -15,6 +19,36 @@ _SUFFIX = re.compile(  # of a file with an image; what else stands behind a poin
     r"(.+?)(\.(fits?|fts|fz|asdf|png|jpe?g|jpe|jfif|tiff?|webp|gif|bmp|jp2|j2k|avif|npy|npz|h5|hdf5|zarr)(\.(gz|bz2|xz|fz|z))?)",
     re.IGNORECASE,
 )
+
+
+@runtime_checkable
+class _Findable(Protocol):
+    """Ids that know their rows, as those of a cache, which are not held in memory."""
+
+    def find(self, ids: Sequence[str]) -> np.ndarray:
+        """``(n,)`` int64 rows of some of them, -1 for others."""
+
+
+def find_rows(wanted: Sequence[str], ids: Iterable[str]) -> np.ndarray:
+    """Find the rows of some ids among all, in memory that grows with the number of those that are wanted only.
+
+    Parameters
+    ----------
+    wanted
+        The ids to find.
+    ids
+        All ids in the order of their rows, without repeats. Those of a cache are found by its index, and not read.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n,)`` int64, -1 where there is no such id.
+    """
+    if isinstance(ids, _Findable):
+        return ids.find(wanted)
+    sought = set(wanted)
+    row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in sought}
+    return np.array([row_of.get(object_id, -1) for object_id in wanted], np.int64)
 
 
 class NameMatcher:
@@ -29,10 +63,20 @@ class NameMatcher:
     ----------
     ids
         Object ids.
+    names
+        The only names that are asked for, if given. Then the matcher holds the ids that these may mean and no others.
+        It goes through all ids if a name is none of them.
     """
 
-    def __init__(self, ids: Iterable[str]) -> None:
-        self._exact = set(ids)
+    def __init__(self, ids: Iterable[str], names: Iterable[str] | None = None) -> None:
+        self._ids, self._wanted = ids, None
+        if names is None:
+            self._ids = self._exact = set(ids)
+        else:
+            meant = [_Name.read(name) for name in dict.fromkeys(names)]
+            self._wanted = {key for one in meant for key in (one.key, *one.bases) if key}
+            firsts = list({key for one in meant for key in (one.given, one.cleaned)})
+            self._exact = {key for key, row in zip(firsts, find_rows(firsts, ids).tolist(), strict=True) if row >= 0}
         self._bases: dict[str, list[str]] | None = None
         self._stems: dict[str, list[str]] = {}
         self._composed: dict[str, list[str]] = {}
@@ -49,40 +93,59 @@ class NameMatcher:
         """
         if name in self._exact:
             return [name]
-        key = _of_address(name.strip()).replace("\\", "/").removeprefix("./").lstrip("/")
-        if key in self._exact:
-            return [key]
+        meant = _Name.read(name)
+        if meant.cleaned in self._exact:
+            return [meant.cleaned]
         bases = self._by_base()
-        key = _composed(key)
-        if key in self._composed:
-            return sorted(self._composed[key])
-        base = key.rpartition("/")[2]
-        uploaded = _UPLOADED.fullmatch(base)
-        bare = uploaded[1] if uploaded else ""
-        suffixed = _SUFFIX.fullmatch(base)
-        stem = suffixed[1] if suffixed else ""
-        tries = (
-            (bases, base), (self._stems, base), (bases, _whole(base)), (bases, bare), (bases, stem), (self._stems, stem)
-        )  # fmt: skip
-        for names, wanted in tries:
+        if meant.key in self._composed:
+            return sorted(self._composed[meant.key])
+        base, whole, bare, stem = meant.bases
+        for names, wanted in (
+            (bases, base), (self._stems, base), (bases, whole), (bases, bare), (bases, stem), (self._stems, stem)
+        ):  # fmt: skip
             found = sorted(names.get(wanted, ())) if wanted else []
             if found:
-                agreeing = [object_id for object_id in found if _folders_agree(key, object_id)]
+                agreeing = [object_id for object_id in found if _folders_agree(meant.key, object_id)]
                 return agreeing or ([] if strict else found)
         return []
 
     def _by_base(self) -> dict[str, list[str]]:
         if self._bases is None:
             self._bases = {}
-            for object_id in self._exact:
+            for object_id in self._ids:
                 if not object_id.isascii():
-                    self._composed.setdefault(_composed(object_id), []).append(object_id)
+                    self._keep(self._composed, _composed(object_id), object_id)
                 base = _composed(object_id).replace("\\", "/").rpartition("/")[2]
-                self._bases.setdefault(base, []).append(object_id)
+                self._keep(self._bases, base, object_id)
                 suffixed = _SUFFIX.fullmatch(base)
                 for stem in {base.rpartition(".")[0], suffixed[1] if suffixed else ""}:
-                    self._stems.setdefault(stem, []).append(object_id)
+                    self._keep(self._stems, stem, object_id)
         return self._bases
+
+    def _keep(self, names: dict[str, list[str]], name: str, object_id: str) -> None:
+        """Note an id under a name that somebody may ask for."""
+        if self._wanted is None or name in self._wanted:
+            names.setdefault(name, []).append(object_id)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What a name may stand for: itself, without what is not part of it, and in composed letters."""
+
+    given: str
+    cleaned: str
+    key: str
+    bases: tuple[str, str, str, str]  # as it is, as a whole number, without the key of an upload, without a suffix
+
+    @classmethod
+    def read(cls, name: str) -> Self:
+        cleaned = _of_address(name.strip()).replace("\\", "/").removeprefix("./").lstrip("/")
+        key = _composed(cleaned)
+        base = key.rpartition("/")[2]
+        uploaded = _UPLOADED.fullmatch(base)
+        suffixed = _SUFFIX.fullmatch(base)
+        bases = (base, _whole(base), uploaded[1] if uploaded else "", suffixed[1] if suffixed else "")
+        return cls(name, cleaned, key, bases)
 
 
 def _folders_agree(one: str, other: str) -> bool:

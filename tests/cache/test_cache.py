@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from astroanomaly.cache import Cache, index
-from astroanomaly.cache.index import hash_ids, load_index
+from astroanomaly.cache import Cache, index, index_columns, index_shards, together
+from astroanomaly.cache.id_hashes import hash_ids
+from astroanomaly.cache.index import load_index
 from astroanomaly.cache.repair import repair_cache
 from astroanomaly.cache.writer import ShardWriter, create_cache, write_lock
 from astroanomaly.cutting.grids import Grid
@@ -255,6 +256,27 @@ def test_the_index_of_a_large_cache_stays_on_disk(tmp_path, monkeypatch):
         assert isinstance(getattr(mapped, name), np.memmap)
         assert getattr(mapped, name).flags.aligned
         np.testing.assert_array_equal(getattr(mapped, name), getattr(built, name))
+
+
+def test_an_index_in_many_buckets_is_the_same_as_in_one(tmp_path, monkeypatch):
+    blocks = [make_blocks(40, seed=number, prefix=prefix) for number, prefix in enumerate(("a", "longer-", "é"))]
+    folder = tmp_path / "a"
+    expected = list(write_cache(folder, blocks).ids)
+    whole = (folder / "index.h5").read_bytes()
+    monkeypatch.setattr(index_columns, "_BUCKET", 7)
+    monkeypatch.setattr(index_shards, "_ROWS", 3)
+    monkeypatch.setattr(together, "_TOGETHER", 5)
+    (folder / "index.h5").unlink()
+    cache = Cache.open(folder)
+    assert (folder / "index.h5").read_bytes() == whole
+    assert list(cache.ids) == expected
+    np.testing.assert_array_equal(cache.rows(expected), np.arange(120))
+    again = write_cache(tmp_path / "b", [make_blocks(40, seed=3, prefix="a")])
+    assert list(again.ids) == expected[:40]
+    with pytest.raises(CacheError, match=r"object 'a-0' is in both .* \(40 shared ids\)"):
+        Cache.open(folder, tmp_path / "b")
+    with pytest.raises(CacheError, match="occurs twice"):
+        write_cache(tmp_path / "d", [make_blocks(40, prefix="same"), make_blocks(40, prefix="same")])
 
 
 def test_hashes_do_not_depend_on_the_company():

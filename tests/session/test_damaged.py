@@ -66,7 +66,7 @@ def test_a_session_file_without_what_it_needs(home, keys, value, capsys):
             assert "newer than" in said
         assert number == 2
         assert "session.toml" in said or "newer than" in said
-        assert len(said.splitlines()) == 1
+        assert len([line for line in said.splitlines() if not line.endswith(" ...")]) == 1
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -136,7 +136,8 @@ def test_a_damaged_layout(home, layout, capsys):
     with pytest.raises(CacheError, match=r"cache\.json: its layout is damaged"):
         Cache.open(cache)
     assert main(["info", str(cache)]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if not line.endswith(" ...")]) == 1  # which a slow command begins with
     (cache / "cache.json").write_text(text)
     shard = next((cache / "shards").glob("*.h5"))
     with h5py.File(shard, "r+") as file:

@@ -188,7 +188,8 @@ def test_the_command_says_it_in_a_line(disk, tmp_path):
     command = [sys.executable, "-m", "astroanomaly", "ingest", "images", tmp_path, "--out", disk.path / "cache"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    *before, line = done.stderr.splitlines()
+    assert all(said.startswith("ingest: opening ") for said in before)
     assert line.startswith("astroanomaly: ")
     assert "No space left on device" in line
     assert disk.content() == {}

@@ -104,4 +104,4 @@ def test_the_commands_work(sky, tmp_path, no_flock, tiny):
     assert "held by process 7 of node7 since yesterday" in done.stderr
     assert "no flock on this file system" in done.stderr
     assert "if that process has ended, remove this file" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len([line for line in done.stderr.splitlines() if not line.endswith(" ...")]) == 1  # a slow one's first

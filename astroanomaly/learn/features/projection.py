@@ -43,13 +43,16 @@ def principal_axes(features: np.ndarray, count: int) -> np.ndarray:
     features = np.asarray(features, dtype=np.float64)
     mean = features.mean(axis=0)
     centred = features - mean
-    width, wanted = features.shape[1], min(count, *features.shape)
+    wanted = min(count, *features.shape)
     if not wanted:
         return mean[None].astype(np.float32)
+    few = len(features) < features.shape[1]  # then products of objects are fewer than those of features
+    products = centred @ centred.T if few else centred.T @ centred
+    chosen = (len(products) - wanted, len(products) - 1)
     # by bisection (evx): a third of the time of all axes, to the last digits the same
-    chosen = (width - wanted, width - 1)
-    _, vectors = eigh(centred.T @ centred, subset_by_index=chosen, driver="evx", overwrite_a=True, check_finite=False)
-    axes = vectors[:, ::-1].T
+    _, vectors = eigh(products, subset_by_index=chosen, driver="evx", overwrite_a=True, check_finite=False)
+    vectors = vectors[:, ::-1]
+    axes = (np.linalg.qr(centred.T @ vectors)[0] if few else vectors).T
     largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
     axes = axes * np.where(largest < 0, -1, 1)[:, None]  # eigenvectors have no sign of their own
     return np.concatenate([mean[None], axes]).astype(np.float32)

@@ -19,6 +19,7 @@ from astroanomaly.labels.grades import Grades
 from astroanomaly.session.candidates import next_objects
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.label_table import known_positions
+from astroanomaly.tables.names import find_rows
 from astroanomaly.tables.write import build_columns
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def assign(
         raise ConfigError(f"annotator {min(twice)!r} is named twice" if twice else "no annotator was named")
     if sum(choice is not None for choice in (top, random, ids)) != 1:
         raise ConfigError("which objects are judged? give one of top, random and ids")
-    rng = np.random.default_rng((session.settings["session"]["seed"], 4, session.labels.last_event))
+    rng = np.random.default_rng((session.section("session")["seed"], 4, session.labels.last_event))
     objects, chosen = _chosen(session, top, random, ids, rng)
     if not 0 <= shared <= len(objects):
         raise ConfigError(f"shared={shared}: expected 0 to {len(objects)}, the objects to divide")
@@ -217,13 +218,11 @@ def disagreements_table(session: SessionFolder) -> QTable:
     audit = session.labels.audit
     ids = [object_id for object_id in disagreed(consensus) if object_id not in audit]
     known, (ra, dec) = known_positions(session)
-    wanted = set(ids)
-    row_of = {object_id: k for k, object_id in enumerate(known) if object_id in wanted}
-    rows = [row_of.get(object_id) for object_id in ids]
+    rows = find_rows(ids, known).tolist()
     columns = {
         "object_id": ids,
-        "ra": [float("nan") if k is None else float(ra[k]) for k in rows],
-        "dec": [float("nan") if k is None else float(dec[k]) for k in rows],
+        "ra": [float(ra[k]) if k >= 0 else float("nan") for k in rows],
+        "dec": [float(dec[k]) if k >= 0 else float("nan") for k in rows],
         "label": [""] * len(ids),
         "consensus": [consensus[i].label for i in ids],
         "verdicts": ["; ".join(f"{who}: {what}" for who, what in sorted(consensus[i].votes.items())) for i in ids],

@@ -15,6 +15,7 @@ from astroanomaly.labels.volunteers import RetirementRule, SubjectVotes, count_v
 from astroanomaly.session.campaign.lists import annotator_name
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.label_table import known_positions
+from astroanomaly.tables.names import find_rows
 from astroanomaly.tables.write import build_columns
 
 if TYPE_CHECKING:
@@ -105,16 +106,14 @@ def import_classifications(
 def votes_table(session: SessionFolder, votes: tuple[SubjectVotes, ...]) -> QTable:
     """Make a table of what volunteers said: one row for each object, with the number of each answer."""
     known, (ra, dec) = known_positions(session)
-    wanted = {one.object_id for one in votes}
-    row_of = {object_id: k for k, object_id in enumerate(known) if object_id in wanted}
-    rows = [row_of.get(one.object_id) for one in votes]
+    rows = find_rows([one.object_id for one in votes], known).tolist()
     labels = [name for name in session.classes if any(name in one.counts for one in votes)]
     nan = float("nan")
     table = build_columns(
         {
             "object_id": np.array([one.object_id for one in votes], dtype=str),
-            "ra": [nan if k is None else float(ra[k]) for k in rows],
-            "dec": [nan if k is None else float(dec[k]) for k in rows],
+            "ra": [float(ra[k]) if k >= 0 else nan for k in rows],
+            "dec": [float(dec[k]) if k >= 0 else nan for k in rows],
             "label": np.array([one.label for one in votes], dtype=str),
             "retired": np.array([one.counted > 0 for one in votes], bool),
             "classifications": np.array([one.classifications for one in votes], np.int64),

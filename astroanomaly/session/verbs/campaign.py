@@ -221,7 +221,7 @@ class CampaignVerbs(SessionFolder):
         table = selected(self, top, threshold, labelled, ids, merge_radius_arcsec=merge_radius_arcsec)
         return write_subject_set(
             self.cache, [str(object_id) for object_id in table["object_id"]], as_path(path, "the folder"),
-            size=as_whole(size, "size"), jpeg=as_flag(jpeg, "jpeg"), seed=self.settings["session"]["seed"],
+            size=as_whole(size, "size"), jpeg=as_flag(jpeg, "jpeg"), seed=self.section("session")["seed"],
             overwrite=as_flag(overwrite, "overwrite"), progress=progress,
         )  # fmt: skip
 

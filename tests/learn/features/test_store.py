@@ -277,15 +277,18 @@ def test_unit_length():
     np.testing.assert_allclose(unit_length(given), [[0.6, 0.8], [0, 0], [np.nan, np.nan]], rtol=1e-6)
 
 
-def test_principal_axes_agree_with_scikit_learn():
+@pytest.mark.parametrize(("objects", "features"), [(300, 12), (30, 200)])
+def test_principal_axes_agree_with_scikit_learn(objects, features):
     from sklearn.decomposition import PCA
 
     rng = np.random.default_rng(0)
-    points = rng.normal(size=(300, 12)) * np.arange(12, 0, -1)
+    points = rng.normal(size=(objects, features)) * np.maximum(np.arange(12, 12 - features, -1.0), 0.1)
     axes = principal_axes(points, 5)
     reference = PCA(5, svd_solver="full").fit(points)
     np.testing.assert_allclose(axes[0], reference.mean_, atol=1e-5)
     np.testing.assert_allclose(np.abs(np.sum(axes[1:] * reference.components_, axis=1)), 1, atol=1e-4)
+    every = principal_axes(points[:5], 50)[1:]  # one more than vary
+    np.testing.assert_allclose(every @ every.T, np.eye(5), atol=1e-6)
 
 
 def test_a_projection_is_kept_and_found_again(cache):
