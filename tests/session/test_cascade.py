@@ -9,13 +9,16 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.stats import binom
 
+import cluster_parts
 from astroanomaly import Cache, Session, ingest
 from astroanomaly.cache import Shard
 from astroanomaly.cache.scores import Reason, list_parts
 from astroanomaly.cli import main
 from astroanomaly.errors import CheckpointError, ConfigError, SessionError, TrainingError
 from astroanomaly.ingestion import plan, workers
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.learn.rankers.probe import Probe
+from astroanomaly.learn.student import Student
 from astroanomaly.records import drain
 from astroanomaly.session.fitted import fitted_steps
 from astroanomaly.session.survey.recall_bound import allowed_misses, missing, sample_share
@@ -185,7 +188,7 @@ from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.session.survey import score as survey
 workers._BATCH_BYTES = 1
 plan.SHARD_BYTES = 4 * 50 * 20 * 20 * 4
-before = survey._part
+before = survey.score_part
 
 
 def slow(*arguments):
@@ -193,7 +196,7 @@ def slow(*arguments):
     return before(*arguments)
 
 
-survey._part = slow
+survey.score_part = slow
 session = Session.open(sys.argv[1])
 print("started", flush=True)
 session.score_source(
@@ -206,20 +209,70 @@ session.score_source(
 def test_a_killed_run_goes_on_and_ends_as_a_calm_one(trained, surveys, tmp_path, small_batches):
     calm = run(Session.open(trained.path), surveys, tmp_path / "calm", prefix="survey/")
     out = tmp_path / "out"
-    other = Session.create(tmp_path / "other", tmp_path / "cache", settings=dict(trained.settings))
-    table = trained.labels_table()
-    for name, label in zip(table["object_id"], table["label"], strict=True):
-        other.label(str(name), str(label))
-    other.train("probe")
+    other = twin(trained, tmp_path)
     kill_once(lambda: len(list(out.glob("*/scores/[0-9]*.h5"))) >= 4, SLOW, other.path, out, *surveys[1])
     written = len(list(out.glob("*/scores/[0-9]*.h5")))
     report = run(other, surveys, out)
     assert 4 <= written < len(list(report.scores.glob("*.h5")))
+    same(report, calm)
+
+
+def same(report, calm):
     assert report.cascade == calm.cascade
+    assert (report.scored, report.kept) == (calm.scored, calm.kept)
     one, two = told(report), told(calm)
     assert one[0] == two[0]
     np.testing.assert_array_equal(one[3], two[3])
     np.testing.assert_allclose(one[1], two[1], atol=1e-4)
+    assert sorted(Cache.open(report.best).ids) == sorted(Cache.open(calm.best).ids)
+    assert not (report.scores.parent.parent / "cutting").exists()
+
+
+def twin(session, folder):
+    """The same session once more, which no survey has joined."""
+    other = Session.create(folder / "other", folder / "cache", settings=dict(session.settings))
+    table = session.labels_table()
+    for name, label in zip(table["object_id"], table["label"], strict=True):
+        other.label(str(name), str(label))
+    other.train("probe")
+    return other
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_gives_the_same(trained, surveys, tmp_path, small_batches):
+    calm = run(Session.open(trained.path), surveys, tmp_path / "calm")
+    same(run(twin(trained, tmp_path), surveys, tmp_path / "out", scheduler="local", workers=2), calm)
+
+
+@pytest.mark.faults
+def test_lost_workers_and_a_break_change_nothing(trained, surveys, tmp_path, small_batches, monkeypatch):
+    """A worker dies in the first pass; the run is broken off; another worker dies while more is scored."""
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setattr(Student, "threshold", lambda self, share: 1e6)  # so that more has to be scored
+    calm = run(Session.open(trained.path), surveys, tmp_path / "calm")
+    other, out = twin(trained, tmp_path), tmp_path / "out"
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0
+    ) as cluster:
+        address = cluster.scheduler_address
+        image, catalog = surveys[1]
+        request = SourceRequest.of("fits", [image], options={"catalog": catalog, "size": SIZE}, prefix="survey/")
+        with Client(cluster, set_as_default=False) as client:
+            (tmp_path / "first").mkdir()
+            client.run(cluster_parts.die_after_scoring_a_survey, str(tmp_path / "first"), 1, "score_part")
+            steps = other.score_source_steps(request, out=out, top=TOP, recall=RECALL, scheduler=address)
+            while (step := next(steps)).stage != "scoring" or step.done < 100:
+                pass
+            steps.close()
+            client.restart()
+            (tmp_path / "more").mkdir()
+            client.run(cluster_parts.die_after_scoring_a_survey, str(tmp_path / "more"), 1, "rescored")
+        report = run(other, surveys, out, scheduler=address)
+    assert (tmp_path / "first" / "death-0").exists()
+    assert (tmp_path / "more" / "death-0").exists()
+    assert (told(report)[3] == Reason.GUESS).any()
+    same(report, calm)
 
 
 def test_on_the_command_line(trained, surveys, tmp_path, capsys):
@@ -248,8 +301,8 @@ def test_what_cannot_be_is_refused_before_anything_is_cut(trained, surveys, tmp_
             run(trained, surveys, tmp_path / "a", recall=recall)
     with pytest.raises(ConfigError, match=r"about 120 or more"):
         run(trained, surveys, tmp_path / "b", recall=0.95)
-    with pytest.raises(ConfigError, match="without a cluster only"):
-        run(trained, surveys, tmp_path / "c", scheduler="local")
+    with pytest.raises(ConfigError, match="leave keep_features out"):
+        run(trained, surveys, tmp_path / "c", keep_features=True)
     assert not any((tmp_path / name).exists() for name in "abc")
 
 

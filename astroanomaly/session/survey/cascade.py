@@ -30,10 +30,11 @@ from astroanomaly.session.survey.recall_bound import CONFIDENCE, allowed_misses,
 if TYPE_CHECKING:
     from astroanomaly.learn.explain import ImageScore
 
-__all__ = ["Cascade", "CascadeReport", "GuessedScores"]
+__all__ = ["STATE_FILE", "Cascade", "CascadeReport", "GuessedScores"]
 
 _LEARNT_FROM = 2000  # random objects of the session
-_STUDENT_FILE, _STATE_FILE = "student.npz", "cascade.json"
+STATE_FILE = "cascade.json"
+_STUDENT_FILE = "student.npz"
 _REPORT = "report"  # in the state of what is finished
 _REMEDY = "remove the folder, and the survey is scored anew"
 
@@ -137,7 +138,7 @@ class Cascade:
     @staticmethod
     def is_finished(folder: Path) -> bool:
         """Whether all was scored that has to be; of a folder without guesses, always."""
-        path = folder / _STATE_FILE
+        path = folder / STATE_FILE
         return not path.is_file() or _REPORT in read_json(path, error=SessionError, remedy=_REMEDY)
 
     @classmethod
@@ -184,7 +185,7 @@ class Cascade:
             raise SessionError(
                 f"the ranker {last.ranker!r} cannot score some of the cutouts of a shard: score all, without recall"
             )
-        if not (folder / _STATE_FILE).is_file():
+        if not (folder / STATE_FILE).is_file():
             labelled = session.labels.labelled().ids
             ids = session.cache.sample(_LEARNT_FROM, np.random.default_rng((context.seed, 11)), labelled)
             if not last.is_scored(session.cache):
@@ -303,12 +304,12 @@ class Cascade:
 
 
 def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    write_json(folder / _STATE_FILE, state)
+    write_json(folder / STATE_FILE, state)
 
 
 def _read_state(folder: Path) -> tuple[float, float, int]:
     """Return threshold, share and seed."""
-    path = folder / _STATE_FILE
+    path = folder / STATE_FILE
     state = read_json(path, error=SessionError, remedy=_REMEDY)
     try:
         threshold, share, seed = float(state["threshold"]), float(state["share"]), int(state["seed"])
