@@ -289,7 +289,8 @@ def test_on_the_command_line(trained, surveys, tmp_path, capsys):
     assert main([*command, "--top", "40", "--recall", "0.95"]) == 2
     assert "of the survey would have to be scored at random" in " ".join(capsys.readouterr().err.split())
     assert main(["score", path, "--recall", "0.9"]) == 2
-    assert "--recall goes with --source" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--recall goes with --source: the objects of a cache join the session" in said
 
 
 # ------------------------------------------------------------------------------------------------ what is wrong
