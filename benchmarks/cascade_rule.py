@@ -8,7 +8,7 @@ the threshold are those of the program (`Student`, `Cascade`); the numbers of th
 ``verdicts``: anomalies found in 200 verdicts in the order of the scores, where all objects can be shown, and where only
 those that the ranker has scored can be. ``pool``: the highest 1,000 and 10,000 of a survey of a million objects, each a
 mixture, with random weights, of an object and two of its twenty nearest, in the features of both networks; no object
-that a student has learnt from takes part.
+that a student has learnt from takes part, and none counts as unlike the others.
 """
 
 import argparse
@@ -208,7 +208,8 @@ def found(data, arguments):
     names = "correlation", "1 %: 95", "99", "10 %: 95", "99", "seen", "drawn", "not drawn", "recall", "low", "high"
     table(names, rows)
     print("kinds left out: found of the ranker's highest 10 %")
-    names = "objects", "all kinds learnt", "left out", "no distance", "far: all", "far: left out", "seen", "recall"
+    names = "all kinds learnt", "left out", "no distance"
+    names = ("objects", *names, *(f"95: {name}" for name in names), "far: all", "far: left out", "seen", "recall")
     for name, one in kinds.items():
         print(name)
         table(names, one)
@@ -224,7 +225,9 @@ def left_out(data, draw, strange, before, knowing):
     wanted = best & new
     high = seen[0, draw.survey] >= first
     known = (before[0, draw.survey] >= knowing.threshold(TOP_SHARE)) | ~(before[1, draw.survey] <= 1)
-    shares = [part[wanted].mean() if wanted.any() else np.nan for part in (known, high | far, high)]
+    exact, knew = (of[0, draw.survey] >= np.quantile(of[0, draw.survey][best], 1 - RECALL) for of in (seen, before))
+    sets = known, high | far, high, knew, exact | far, exact
+    shares = [part[wanted].mean() if wanted.any() else np.nan for part in sets]
     return [wanted.sum(), *shares, far[~new].mean(), far[new].mean(), report.scored / report.objects, recall]
 
 
@@ -279,39 +282,42 @@ def pool(data, arguments):
     small, large = data.store.get(ids), own.get(ids)
     print(f"{len(ids)} objects are mixed", flush=True)
     near = np.argpartition(-normalize(large) @ normalize(large).T, NEAREST + 1, axis=1)[:, : NEAREST + 1]
-    columns = np.empty((len(students), 3, POOL), np.float32)  # guess, distance, score
+    columns = np.empty((len(students), 2, POOL), np.float32)  # guess, score
     for start in range(0, POOL, BLOCK):
         rng = np.random.default_rng((0, start))
         first = rng.integers(len(large), size=BLOCK)
         rows = np.concatenate([first[:, None], near[first[:, None], rng.integers(NEAREST + 1, size=(BLOCK, 2))]], 1)
         weights = rng.dirichlet(np.ones(3), BLOCK).astype(np.float32)
-        mixed = [np.einsum("nk,nkd->nd", weights, values[rows]) for values in (small, large)]
+        mixed = [sum(weights[:, k, None] * values[rows[:, k]] for k in range(3)) for values in (small, large)]
         for number, (student, head) in enumerate(zip(students, heads, strict=True)):
-            columns[number, :2, start : start + BLOCK] = student.guess(mixed[0]).T
-            columns[number, 2, start : start + BLOCK] = -head(mixed[1])[:, 0]
+            points = student.scaler.transform(mixed[0][:, student.skipped :])
+            columns[number, 0, start : start + BLOCK] = (points - student.mean) @ student.weight + student.bias
+            columns[number, 1, start : start + BLOCK] = -head(mixed[1])[:, 0]
         if start % (10 * BLOCK) == 0:
             print(start, flush=True)
     for top in (1000, 10_000):
         out = []
-        for (guesses, distances, scores), student, draw in zip(columns, students, made, strict=True):
+        for (guesses, scores), student, draw in zip(columns, students, made, strict=True):
             best, values = np.argsort(-scores)[:top], scores.astype(np.float64)
             first = student.threshold(top / POOL)
             near_top = to_see(values, guesses, top / POOL)
             for salt in range(SAMPLES):
                 seed = SAMPLES * draw.seed + salt
-                report, last, reasons = by_rule(values, guesses, distances, top, first, seed, data.cache)
+                report, last, reasons = by_rule(values, guesses, np.zeros(POOL), top, first, seed, data.cache)
                 recall = (reasons[best] > 0).mean()
-                row = [report.scored / POOL, report.drawn / POOL, report.far / POOL, recall, report.recall]
+                row = [report.scored / POOL, report.drawn / POOL, recall, report.recall]
                 row += [report.lowest, report.highest, report.lowest <= recall, report.highest >= recall, last < first]
                 out.append([np.corrcoef(guesses, scores)[0, 1], *near_top, *row])
         print(f"top {top}")
-        names = "correlation", "keep 95", "keep 99", "seen", "drawn", "far", "recall", "estimate", "lowest", "highest"
+        names = "correlation", "keep 95", "keep 99", "seen", "drawn", "recall", "estimate", "lowest", "highest"
         table((*names, "lowest holds", "highest holds", "lowered"), out)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=WHAT)
+def arguments_of(text, *what):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    if what:
+        parser.add_argument("what", choices=what)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--column", default="label")
@@ -323,7 +329,11 @@ def main():
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    arguments = arguments_of(__doc__, *WHAT)
     torch.set_num_threads(1)
     WHAT[arguments.what](Set(arguments), arguments)
 

@@ -1,6 +1,7 @@
 """The best of a survey without scoring all of it: what is found, what is told of what is missing, a kill, damage."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.learn.student import Student
 from astroanomaly.records import drain
 from astroanomaly.session.fitted import fitted_steps
+from astroanomaly.session.survey import parts
 from astroanomaly.session.survey.recall_bound import allowed_misses, missing, sample_share
 from programs import kill_once
 from small_sky import header
@@ -87,20 +89,20 @@ def run(session, surveys, out, **more):
 
 
 def told(report):
-    parts = list(list_parts(report.scores, ("nominal", "anomaly")))
-    ids = [name for part in parts for name in part.ids]
+    found = list(list_parts(report.scores, ("nominal", "anomaly")))
+    ids = [name for part in found for name in part.ids]
     order = np.argsort(ids)
     names = ("log_odds", "guesses", "reasons")
-    columns = [np.concatenate([getattr(part, name) for part in parts])[order] for name in names]
+    columns = [np.concatenate([getattr(part, name) for part in found])[order] for name in names]
     return [ids[row] for row in order], *columns
 
 
 def whole(session, surveys, tmp_path):
     """Scores of all objects of the survey."""
     report = run(Session.open(session.path), surveys, tmp_path / "full", recall=None)
-    parts = list(list_parts(report.scores, ("nominal", "anomaly")))
-    ids = [name for part in parts for name in part.ids]
-    return np.concatenate([-part.log_odds[:, 0] for part in parts])[np.argsort(ids)]
+    found = list(list_parts(report.scores, ("nominal", "anomaly")))
+    ids = [name for part in found for name in part.ids]
+    return np.concatenate([-part.log_odds[:, 0] for part in found])[np.argsort(ids)]
 
 
 # ------------------------------------------------------------------------------------------------ what is found
@@ -236,6 +238,23 @@ def twin(session, folder):
         other.label(str(name), str(label))
     other.train("probe")
     return other
+
+
+def test_what_a_lost_worker_writes_late_undoes_nothing(trained, surveys, tmp_path, monkeypatch):
+    late = []
+
+    def recording(survey, score, name, cut, tasks):
+        late.append((survey, score, name, shutil.copytree(cut, tmp_path / "late"), tasks))
+        return parts.score_part(survey, score, name, cut, tasks)
+
+    monkeypatch.setattr("astroanomaly.session.survey.score.score_part", recording)
+    monkeypatch.setattr(Student, "threshold", lambda self, share: 1e6)
+    report = run(trained, surveys, tmp_path / "out")
+    before = told(report)
+    assert (before[3] == Reason.GUESS).any()
+    late[0][1].threshold = 1e6  # as it was
+    parts.score_part(*late[0])
+    np.testing.assert_array_equal(told(report)[3], before[3])
 
 
 @pytest.mark.slow
