@@ -8,12 +8,14 @@ the threshold are those of the program (`Student`, `Cascade`); the numbers of th
 ``verdicts``: anomalies found in 200 verdicts in the order of the scores, where all objects can be shown, and where only
 those that the ranker has scored can be. ``pool``: the highest 1,000 and 10,000 of a survey of a million objects, each a
 mixture, with random weights, of an object and two of its twenty nearest, in the features of both networks; no object
-that a student has learnt from takes part, and none counts as unlike the others.
+that a student has learnt from takes part, and none counts as unlike the others. ``cost``: processor time of the student
+beside the ranker's.
 """
 
 import argparse
 import functools
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +41,7 @@ from astroanomaly.session.survey.recall_bound import sample_share
 CLASSES = ("nominal", "anomaly")
 RECALL, TOP_SHARE, KINDS, VERDICTS, ROUND = 0.95, 0.1, 10, 200, 10
 POOL, BLOCK, NEAREST, SAMPLES = 1_000_000, 10_000, 20, 5
+TIMED, REPEATS = 256, 5
 
 
 # ---------------------------------------------------------------------------------------------------------- the rule
@@ -241,6 +244,30 @@ def table(names, rows):
     print("| " + " | ".join(cells) + f" |  {len(values)} draws", flush=True)
 
 
+# ------------------------------------------------------------------------------------------------------------ cost
+
+
+def cost(data, arguments):
+    """Print processor time of the student beside the ranker's, from the cache, in turn."""
+    draw = next(draws(data, arguments))
+    student, _ = data.learn(draw.sample, draw.scores, draw.seed)
+    both = student.image_score(data.store), data.ranker.image_score(data.cache)
+    shard, rows, times = data.cache.shards[0], np.arange(TIMED), []
+    for _ in range(REPEATS + 1):
+        times.append([])
+        for score in both:
+            began = time.process_time()
+            score.of_rows(shard, rows)
+            times[-1].append(time.process_time() - began)
+    times = np.array(times[1:])  # the first prepares the networks
+    ratio = times[:, 0] / times[:, 1]
+    print(f"{both[1].engine.label}: {np.median(ratio):.3f} ({ratio.min():.3f} to {ratio.max():.3f})")
+    for name, one in zip(("student", "ranker"), (TIMED / times).T, strict=True):
+        print(
+            f"{name}: {np.median(one):.0f} ({one.min():.0f} to {one.max():.0f}) objects in a second of processor time"
+        )
+
+
 # ------------------------------------------------------------------------------------------------------- verdicts
 
 
@@ -338,7 +365,7 @@ def main():
     WHAT[arguments.what](Set(arguments), arguments)
 
 
-WHAT = {"found": found, "verdicts": verdicts, "pool": pool}
+WHAT = {"found": found, "verdicts": verdicts, "pool": pool, "cost": cost}
 
 if __name__ == "__main__":
     main()

@@ -300,9 +300,10 @@ def test_on_the_command_line(trained, surveys, tmp_path, capsys):
     more = ["--catalog", catalog, "--size", SIZE, "--prefix", "survey/", "--workers", "1"]
     command = ["score", path, "--source", "fits", image, "--out", out, *more]
     assert main([*command, "--top", "40", "--recall", "0.7"]) == 0
-    said = capsys.readouterr().out
+    said, told_meanwhile = capsys.readouterr()
     assert "600 objects cut, 0 failed" in said
     assert "of the 40 highest scores: " in " ".join(said.split())
+    assert "% of the objects will be scored" in " ".join(told_meanwhile.split())
     assert main(["info", out]) == 0
     assert "top-40-recall-0.7" in capsys.readouterr().out
     assert main([*command, "--top", "40", "--recall", "0.95"]) == 2

@@ -35,6 +35,7 @@ __all__ = ["STATE_FILE", "Cascade", "CascadeReport", "GuessedScores"]
 _LEARNT_FROM = 2000  # random objects of the session
 STATE_FILE = "cascade.json"
 _STUDENT_FILE = "student.npz"
+_LITTLE_SAVED = 0.5  # share of the objects from which on it pays no more to guess first
 _REPORT = "report"  # in the state of what is finished
 _REMEDY = "remove the folder, and the survey is scored anew"
 
@@ -194,8 +195,11 @@ class Cascade:
             student = yield from Student.learn(student_store(session.cache, context), ids, known, context.seed)
             folder.mkdir(parents=True, exist_ok=True)
             student.save(folder / _STUDENT_FILE)
-            threshold = student.threshold(min(1.0, top / objects))
-            _write_state(folder, {"threshold": threshold, "share": sample_share(top, recall), "seed": context.seed})
+            threshold, share = student.threshold(min(1.0, top / objects)), sample_share(top, recall)
+            _write_state(folder, {"threshold": threshold, "share": share, "seed": context.seed})
+            yield Progress(
+                "learning to guess", 1, 1, message=_outlook(share, float(np.mean(student.guesses >= threshold)))
+            )
         else:
             student = Student.load(folder / _STUDENT_FILE)
         threshold, share, seed = _read_state(folder)
@@ -301,6 +305,13 @@ class Cascade:
             if name in place:
                 scores[place[name]] = row
         return replace(part, log_odds=scores, reasons=np.where(rows, Reason.GUESS, reasons).astype(np.uint8))
+
+
+def _outlook(drawn: float, guessed: float) -> str:
+    """Say how much will be scored, from the shares that are drawn at random and have high guesses."""
+    needed = drawn + (1 - drawn) * guessed
+    text = f"about {needed:.0%} of the objects will be scored"
+    return text if needed < _LITTLE_SAVED else f"{text}; to score all, without recall, would hardly take longer"
 
 
 def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
