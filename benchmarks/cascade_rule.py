@@ -9,7 +9,7 @@ the threshold are those of the program (`Student`, `Cascade`); the numbers of th
 those that the ranker has scored can be. ``pool``: the highest 1,000 and 10,000 of a survey of a million objects, each a
 mixture, with random weights, of an object and two of its twenty nearest, in the features of both networks; no object
 that a student has learnt from takes part, and none counts as unlike the others. ``cost``: processor time of the student
-beside the ranker's.
+beside the ranker's. ``coverage``: how often the bound holds, over a hundred random samples of each draw.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from astroanomaly.session.survey.recall_bound import sample_share
 CLASSES = ("nominal", "anomaly")
 RECALL, TOP_SHARE, KINDS, VERDICTS, ROUND = 0.95, 0.1, 10, 200, 10
 POOL, BLOCK, NEAREST, SAMPLES = 1_000_000, 10_000, 20, 5
-TIMED, REPEATS = 256, 5
+TIMED, REPEATS, DRAWN = 256, 5, 100
 
 
 # ---------------------------------------------------------------------------------------------------------- the rule
@@ -244,6 +244,29 @@ def table(names, rows):
     print("| " + " | ".join(cells) + f" |  {len(values)} draws", flush=True)
 
 
+# -------------------------------------------------------------------------------------------------------- coverage
+
+
+def coverage(data, arguments):
+    """Count how often the ends of the interval hold, over many random samples of each draw."""
+    rows = {"the program's first threshold": [], "no guess is high enough at first": []}
+    for draw in draws(data, arguments):
+        student, seen = data.learn(draw.sample, draw.scores, draw.seed)
+        scores, (guesses, distances) = draw.scores[draw.survey], seen[:, draw.survey]
+        top = round(TOP_SHARE * len(scores))
+        best = np.argsort(-scores)[:top]
+        for name, first in zip(rows, (student.threshold(TOP_SHARE), guesses.max() + 1), strict=True):
+            for salt in range(DRAWN):
+                seed = 1000 * draw.seed + salt
+                report, _, reasons = by_rule(scores, guesses, distances, top, first, seed, data.cache)
+                recall = (reasons[best] > 0).mean()
+                rows[name].append([report.scored / len(scores), recall])
+                rows[name][-1] += [recall >= RECALL, report.lowest <= recall, report.highest >= recall]
+    for name, some in rows.items():
+        print(name)
+        table(("seen", "recall", "recall as asked", "lowest holds", "highest holds"), some)
+
+
 # ------------------------------------------------------------------------------------------------------------ cost
 
 
@@ -365,7 +388,7 @@ def main():
     WHAT[arguments.what](Set(arguments), arguments)
 
 
-WHAT = {"found": found, "verdicts": verdicts, "pool": pool, "cost": cost}
+WHAT = {"found": found, "verdicts": verdicts, "pool": pool, "cost": cost, "coverage": coverage}
 
 if __name__ == "__main__":
     main()
