@@ -13,6 +13,7 @@ from astroanomaly.errors import PluginError
 from astroanomaly.ingestion import workers
 from astroanomaly.parallel.watched import Watch
 from astroanomaly.session import cluster_tasks
+from astroanomaly.session.survey import remote
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,18 @@ def die_after_writing_scores(folder, deaths):
         die(folder, deaths)
 
     cluster_tasks.write_scores = mortal
+
+
+def die_after_scoring_a_survey(folder, deaths, function):
+    """Die after `score_part` or `rescored`, before anybody knows."""
+    whole = getattr(remote, function)
+
+    def mortal(*arguments):
+        done = whole(*arguments)
+        die(folder, deaths)
+        return done
+
+    setattr(remote, function, mortal)
 
 
 def kill_yourself(_):

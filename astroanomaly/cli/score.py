@@ -70,7 +70,8 @@ def _score(arguments: argparse.Namespace) -> None:
     if arguments.source is None:
         for name in ("top", "recall", "keep_features", "prefix", "retry_failed"):
             if getattr(arguments, name):
-                raise ConfigError(f"--{name.replace('_', '-')} goes with --source")
+                why = ": the objects of a cache join the session, which needs all scores" if name == "recall" else ""
+                raise ConfigError(f"--{name.replace('_', '-')} goes with --source{why}")
         refuse_idle_workers(arguments)
     tune_allocator()
     session = Session.open(arguments.session)

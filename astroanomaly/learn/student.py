@@ -28,7 +28,7 @@ _NETWORK, _SIZE = "tf_efficientnet_lite0", 64
 _STRENGTHS = np.logspace(-4, 2, 19)  # of the regularisation, tried in turn
 _PARTS = 5  # of the cross-validation
 _FAMILIAR = 0.995  # share of held-out objects that are as near to the others as an object must be
-_TOP_OBJECTS = 50  # whose guesses tell how much too low the guess of a high score is, at least
+_TOP_OBJECTS = 50  # whose guesses tell how low the guess of a high score may be, at least
 _TOP_KEPT = 0.98  # share of them whose scores are guessed at the threshold or above
 
 
@@ -129,17 +129,21 @@ class Student:
     def threshold(self, share: float) -> float:
         """Return the guess above which nearly all objects with the highest scores are expected.
 
+        It is the higher of two: the guess that 98 % of the highest objects that were learnt from reach; and the lowest
+        score that is looked for, less what guesses fall short of scores for 98 % of them. Where fewer than 50 of the
+        objects that were learnt from are so high, the highest 50 stand for them.
+
         Parameters
         ----------
         share
-            Share of the survey that is looked for. Where too few of the objects that were learnt from are as high, the
-            highest 50 stand for them.
+            Share of the survey that is looked for.
         """
         count = len(self.scores)
         order = np.argsort(-self.scores)
         lowest = self.scores[order[min(count - 1, int(share * count))]]
         top = order[: max(_TOP_OBJECTS, int(share * count))]
-        return float(lowest + np.quantile(self.guesses[top] - self.scores[top], 1 - _TOP_KEPT))
+        excess = np.quantile(self.guesses[top] - self.scores[top], 1 - _TOP_KEPT)
+        return float(max(lowest + excess, np.quantile(self.guesses[top], 1 - _TOP_KEPT)))
 
     def guess(self, features: np.ndarray) -> np.ndarray:
         """Guess the scores of objects.

@@ -1,6 +1,7 @@
 """The best of a survey without scoring all of it: what is found, what is told of what is missing, a kill, damage."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,15 +10,19 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.stats import binom
 
+import cluster_parts
 from astroanomaly import Cache, Session, ingest
 from astroanomaly.cache import Shard
 from astroanomaly.cache.scores import Reason, list_parts
 from astroanomaly.cli import main
 from astroanomaly.errors import CheckpointError, ConfigError, SessionError, TrainingError
 from astroanomaly.ingestion import plan, workers
+from astroanomaly.ingestion.request import SourceRequest
 from astroanomaly.learn.rankers.probe import Probe
+from astroanomaly.learn.student import Student
 from astroanomaly.records import drain
 from astroanomaly.session.fitted import fitted_steps
+from astroanomaly.session.survey import parts
 from astroanomaly.session.survey.recall_bound import allowed_misses, missing, sample_share
 from programs import kill_once
 from small_sky import header
@@ -84,20 +89,20 @@ def run(session, surveys, out, **more):
 
 
 def told(report):
-    parts = list(list_parts(report.scores, ("nominal", "anomaly")))
-    ids = [name for part in parts for name in part.ids]
+    found = list(list_parts(report.scores, ("nominal", "anomaly")))
+    ids = [name for part in found for name in part.ids]
     order = np.argsort(ids)
     names = ("log_odds", "guesses", "reasons")
-    columns = [np.concatenate([getattr(part, name) for part in parts])[order] for name in names]
+    columns = [np.concatenate([getattr(part, name) for part in found])[order] for name in names]
     return [ids[row] for row in order], *columns
 
 
 def whole(session, surveys, tmp_path):
     """Scores of all objects of the survey."""
     report = run(Session.open(session.path), surveys, tmp_path / "full", recall=None)
-    parts = list(list_parts(report.scores, ("nominal", "anomaly")))
-    ids = [name for part in parts for name in part.ids]
-    return np.concatenate([-part.log_odds[:, 0] for part in parts])[np.argsort(ids)]
+    found = list(list_parts(report.scores, ("nominal", "anomaly")))
+    ids = [name for part in found for name in part.ids]
+    return np.concatenate([-part.log_odds[:, 0] for part in found])[np.argsort(ids)]
 
 
 # ------------------------------------------------------------------------------------------------ what is found
@@ -185,7 +190,7 @@ from astroanomaly.learn.rankers.probe import Probe
 from astroanomaly.session.survey import score as survey
 workers._BATCH_BYTES = 1
 plan.SHARD_BYTES = 4 * 50 * 20 * 20 * 4
-before = survey._part
+before = survey.score_part
 
 
 def slow(*arguments):
@@ -193,7 +198,7 @@ def slow(*arguments):
     return before(*arguments)
 
 
-survey._part = slow
+survey.score_part = slow
 session = Session.open(sys.argv[1])
 print("started", flush=True)
 session.score_source(
@@ -206,20 +211,87 @@ session.score_source(
 def test_a_killed_run_goes_on_and_ends_as_a_calm_one(trained, surveys, tmp_path, small_batches):
     calm = run(Session.open(trained.path), surveys, tmp_path / "calm", prefix="survey/")
     out = tmp_path / "out"
-    other = Session.create(tmp_path / "other", tmp_path / "cache", settings=dict(trained.settings))
-    table = trained.labels_table()
-    for name, label in zip(table["object_id"], table["label"], strict=True):
-        other.label(str(name), str(label))
-    other.train("probe")
+    other = twin(trained, tmp_path)
     kill_once(lambda: len(list(out.glob("*/scores/[0-9]*.h5"))) >= 4, SLOW, other.path, out, *surveys[1])
     written = len(list(out.glob("*/scores/[0-9]*.h5")))
     report = run(other, surveys, out)
     assert 4 <= written < len(list(report.scores.glob("*.h5")))
+    same(report, calm)
+
+
+def same(report, calm):
     assert report.cascade == calm.cascade
+    assert (report.scored, report.kept) == (calm.scored, calm.kept)
     one, two = told(report), told(calm)
     assert one[0] == two[0]
     np.testing.assert_array_equal(one[3], two[3])
     np.testing.assert_allclose(one[1], two[1], atol=1e-4)
+    assert sorted(Cache.open(report.best).ids) == sorted(Cache.open(calm.best).ids)
+    assert not (report.scores.parent.parent / "cutting").exists()
+
+
+def twin(session, folder):
+    """The same session once more, which no survey has joined."""
+    other = Session.create(folder / "other", folder / "cache", settings=dict(session.settings))
+    table = session.labels_table()
+    for name, label in zip(table["object_id"], table["label"], strict=True):
+        other.label(str(name), str(label))
+    other.train("probe")
+    return other
+
+
+def test_what_a_lost_worker_writes_late_undoes_nothing(trained, surveys, tmp_path, monkeypatch):
+    late = []
+
+    def recording(survey, score, name, cut, tasks):
+        late.append((survey, score, name, shutil.copytree(cut, tmp_path / "late"), tasks))
+        return parts.score_part(survey, score, name, cut, tasks)
+
+    monkeypatch.setattr("astroanomaly.session.survey.score.score_part", recording)
+    monkeypatch.setattr(Student, "threshold", lambda self, share: 1e6)
+    report = run(trained, surveys, tmp_path / "out")
+    before = told(report)
+    assert (before[3] == Reason.GUESS).any()
+    late[0][1].threshold = 1e6  # as it was
+    parts.score_part(*late[0])
+    np.testing.assert_array_equal(told(report)[3], before[3])
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_gives_the_same(trained, surveys, tmp_path, small_batches):
+    calm = run(Session.open(trained.path), surveys, tmp_path / "calm")
+    same(run(twin(trained, tmp_path), surveys, tmp_path / "out", scheduler="local", workers=2), calm)
+
+
+@pytest.mark.faults
+def test_lost_workers_and_a_break_change_nothing(trained, surveys, tmp_path, small_batches, monkeypatch):
+    """A worker dies in the first pass; the run is broken off; another worker dies while more is scored."""
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setattr(Student, "threshold", lambda self, share: 1e6)  # so that more has to be scored
+    calm = run(Session.open(trained.path), surveys, tmp_path / "calm")
+    other, out = twin(trained, tmp_path), tmp_path / "out"
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0
+    ) as cluster:
+        address = cluster.scheduler_address
+        image, catalog = surveys[1]
+        request = SourceRequest.of("fits", [image], options={"catalog": catalog, "size": SIZE}, prefix="survey/")
+        with Client(cluster, set_as_default=False) as client:
+            (tmp_path / "first").mkdir()
+            client.run(cluster_parts.die_after_scoring_a_survey, str(tmp_path / "first"), 1, "score_part")
+            steps = other.score_source_steps(request, out=out, top=TOP, recall=RECALL, scheduler=address)
+            while (step := next(steps)).stage != "scoring" or step.done < 100:
+                pass
+            steps.close()
+            client.restart()
+            (tmp_path / "more").mkdir()
+            client.run(cluster_parts.die_after_scoring_a_survey, str(tmp_path / "more"), 1, "rescored")
+        report = run(other, surveys, out, scheduler=address)
+    assert (tmp_path / "first" / "death-0").exists()
+    assert (tmp_path / "more" / "death-0").exists()
+    assert (told(report)[3] == Reason.GUESS).any()
+    same(report, calm)
 
 
 def test_on_the_command_line(trained, surveys, tmp_path, capsys):
@@ -228,15 +300,17 @@ def test_on_the_command_line(trained, surveys, tmp_path, capsys):
     more = ["--catalog", catalog, "--size", SIZE, "--prefix", "survey/", "--workers", "1"]
     command = ["score", path, "--source", "fits", image, "--out", out, *more]
     assert main([*command, "--top", "40", "--recall", "0.7"]) == 0
-    said = capsys.readouterr().out
+    said, told_meanwhile = capsys.readouterr()
     assert "600 objects cut, 0 failed" in said
     assert "of the 40 highest scores: " in " ".join(said.split())
+    assert "% of the objects will be scored" in " ".join(told_meanwhile.split())
     assert main(["info", out]) == 0
     assert "top-40-recall-0.7" in capsys.readouterr().out
     assert main([*command, "--top", "40", "--recall", "0.95"]) == 2
     assert "of the survey would have to be scored at random" in " ".join(capsys.readouterr().err.split())
     assert main(["score", path, "--recall", "0.9"]) == 2
-    assert "--recall goes with --source" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--recall goes with --source: the objects of a cache join the session" in said
 
 
 # ------------------------------------------------------------------------------------------------ what is wrong
@@ -248,8 +322,8 @@ def test_what_cannot_be_is_refused_before_anything_is_cut(trained, surveys, tmp_
             run(trained, surveys, tmp_path / "a", recall=recall)
     with pytest.raises(ConfigError, match=r"about 120 or more"):
         run(trained, surveys, tmp_path / "b", recall=0.95)
-    with pytest.raises(ConfigError, match="without a cluster only"):
-        run(trained, surveys, tmp_path / "c", scheduler="local")
+    with pytest.raises(ConfigError, match="leave keep_features out"):
+        run(trained, surveys, tmp_path / "c", keep_features=True)
     assert not any((tmp_path / name).exists() for name in "abc")
 
 

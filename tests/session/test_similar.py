@@ -86,6 +86,19 @@ def test_a_survey_holds_the_like_of_an_object_as_the_session_does(trained, sky, 
     assert list(of_survey["object_id"]) == list(there["object_id"][1:])
 
 
+@pytest.mark.slow
+def test_the_workers_of_a_cluster_keep_features(trained, sky, tmp_path, monkeypatch):
+    monkeypatch.setattr("astroanomaly.ingestion.workers._BATCH_BYTES", 40 * trained.cache.layout.nbytes)
+    first = score(trained, sky, tmp_path / "out", keep_features=True)
+    calm = points_of(first)
+    for path in (*first.scores.glob("0*.h5"), *(first.scores.parent / "points").glob("0*.npy")):
+        path.unlink()
+    found = points_of(score(trained, sky, tmp_path / "out", keep_features=True, scheduler="local", workers=2))
+    assert found.keys() == calm.keys()
+    assert all(np.abs(found[key].astype(int) - calm[key]).max() <= 1 for key in calm)
+    assert trained.similar(trained.cache.ids[:1], 21, survey=tmp_path / "out")["object_id"][0].startswith(SURVEY)
+
+
 def test_what_a_kill_leaves_is_completed(trained, sky, tmp_path):
     first = score(trained, sky, tmp_path / "out")  # without features
     assert not (first.scores.parent / "points").exists()

@@ -169,7 +169,7 @@ from astroanomaly.ingestion import plan, workers
 from astroanomaly.session.survey import score as survey
 workers._BATCH_BYTES = 1
 plan.SHARD_BYTES = 4 * 10 * 3 * 48 * 48 * 4  # ten objects in a task
-before = survey._part
+before = survey.score_part
 
 
 def slow(*arguments):
@@ -177,7 +177,7 @@ def slow(*arguments):
     return before(*arguments)
 
 
-survey._part = slow
+survey.score_part = slow
 session = Session.open(sys.argv[1])
 print("started", flush=True)
 session.score_source(

@@ -30,10 +30,12 @@ from astroanomaly.session.survey.recall_bound import CONFIDENCE, allowed_misses,
 if TYPE_CHECKING:
     from astroanomaly.learn.explain import ImageScore
 
-__all__ = ["Cascade", "CascadeReport", "GuessedScores"]
+__all__ = ["STATE_FILE", "Cascade", "CascadeReport", "GuessedScores"]
 
 _LEARNT_FROM = 2000  # random objects of the session
-_STUDENT_FILE, _STATE_FILE = "student.npz", "cascade.json"
+STATE_FILE = "cascade.json"
+_STUDENT_FILE = "student.npz"
+_LITTLE_SAVED = 0.5  # share of the objects from which on it pays no more to guess first
 _REPORT = "report"  # in the state of what is finished
 _REMEDY = "remove the folder, and the survey is scored anew"
 
@@ -137,7 +139,7 @@ class Cascade:
     @staticmethod
     def is_finished(folder: Path) -> bool:
         """Whether all was scored that has to be; of a folder without guesses, always."""
-        path = folder / _STATE_FILE
+        path = folder / STATE_FILE
         return not path.is_file() or _REPORT in read_json(path, error=SessionError, remedy=_REMEDY)
 
     @classmethod
@@ -184,7 +186,7 @@ class Cascade:
             raise SessionError(
                 f"the ranker {last.ranker!r} cannot score some of the cutouts of a shard: score all, without recall"
             )
-        if not (folder / _STATE_FILE).is_file():
+        if not (folder / STATE_FILE).is_file():
             labelled = session.labels.labelled().ids
             ids = session.cache.sample(_LEARNT_FROM, np.random.default_rng((context.seed, 11)), labelled)
             if not last.is_scored(session.cache):
@@ -193,8 +195,11 @@ class Cascade:
             student = yield from Student.learn(student_store(session.cache, context), ids, known, context.seed)
             folder.mkdir(parents=True, exist_ok=True)
             student.save(folder / _STUDENT_FILE)
-            threshold = student.threshold(min(1.0, top / objects))
-            _write_state(folder, {"threshold": threshold, "share": sample_share(top, recall), "seed": context.seed})
+            threshold, share = student.threshold(min(1.0, top / objects)), sample_share(top, recall)
+            _write_state(folder, {"threshold": threshold, "share": share, "seed": context.seed})
+            yield Progress(
+                "learning to guess", 1, 1, message=_outlook(share, float(np.mean(student.guesses >= threshold)))
+            )
         else:
             student = Student.load(folder / _STUDENT_FILE)
         threshold, share, seed = _read_state(folder)
@@ -302,13 +307,20 @@ class Cascade:
         return replace(part, log_odds=scores, reasons=np.where(rows, Reason.GUESS, reasons).astype(np.uint8))
 
 
+def _outlook(drawn: float, guessed: float) -> str:
+    """Say how much will be scored, from the shares that are drawn at random and have high guesses."""
+    needed = drawn + (1 - drawn) * guessed
+    text = f"about {needed:.0%} of the objects will be scored"
+    return text if needed < _LITTLE_SAVED else f"{text}; to score all, without recall, would hardly take longer"
+
+
 def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    write_json(folder / _STATE_FILE, state)
+    write_json(folder / STATE_FILE, state)
 
 
 def _read_state(folder: Path) -> tuple[float, float, int]:
     """Return threshold, share and seed."""
-    path = folder / _STATE_FILE
+    path = folder / STATE_FILE
     state = read_json(path, error=SessionError, remedy=_REMEDY)
     try:
         threshold, share, seed = float(state["threshold"]), float(state["share"]), int(state["seed"])

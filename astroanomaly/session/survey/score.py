@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from astroanomaly.cache import Cache, Shard
+from astroanomaly.cache import Cache
 from astroanomaly.cache.index import load_index
 from astroanomaly.cache.plan import count_plan, read_description, read_facts, read_plan
-from astroanomaly.cache.schema import CACHE_FILE, SHARD_FOLDER
-from astroanomaly.cache.scores import PartScores, read_part
+from astroanomaly.cache.schema import CACHE_FILE
+from astroanomaly.cache.scores import PartScores
 from astroanomaly.cache.writer import create_cache, write_lock
 from astroanomaly.errors import ConfigError, SessionError
 from astroanomaly.fetch import Traffic
@@ -25,22 +21,22 @@ from astroanomaly.hookspecs import ImageRanker, Ranker
 from astroanomaly.ingestion.ingest import hold_folder, plan_ingest
 from astroanomaly.ingestion.record import begin_record
 from astroanomaly.ingestion.request import SourceRequest
-from astroanomaly.ingestion.workers import IngestContext, in_batches
-from astroanomaly.parallel.dask import Cluster, connect, need
-from astroanomaly.records import Progress, ShardScores, Task
-from astroanomaly.session.cluster_tasks import SessionRef, fitted_ranker
+from astroanomaly.ingestion.workers import in_batches
+from astroanomaly.parallel.dask import connect
+from astroanomaly.records import Progress
+from astroanomaly.session.cluster_tasks import SessionRef
 from astroanomaly.session.folder import SessionFolder
 from astroanomaly.session.rounds import SCORES, Round
 from astroanomaly.session.survey.best import BestObjects, cut_again
-from astroanomaly.session.survey.cascade import Cascade, CascadeReport, GuessedScores
-from astroanomaly.session.survey.parts import STAGING_FOLDER, Survey, cut_tasks, cutting_folder
-from astroanomaly.session.survey.points import PointScores, kept_points, start_points, write_points
-from astroanomaly.session.survey.rest import until_certain
+from astroanomaly.session.survey.cascade import Cascade, CascadeReport
+from astroanomaly.session.survey.parts import Score, Survey, cut_tasks, cutting_folder, score_part
+from astroanomaly.session.survey.points import kept_points, start_points
+from astroanomaly.session.survey.remote import RemoteScoring
+from astroanomaly.session.survey.rest import in_this_process, until_certain
 
 __all__ = ["SurveyReport", "score_source"]
 
 _BEST_FOLDER = "best"  # folder of the cache of the best
-_Score = Callable[[Shard], ShardScores]
 
 
 @dataclass(frozen=True)
@@ -122,8 +118,7 @@ def score_source(
     Raises
     ------
     ConfigError
-        If ``top`` is less than 1, or ``recall`` is asked for on a cluster or with features, or needs the whole survey
-        to be scored.
+        If ``top`` is less than 1, or ``recall`` is asked for with features, or needs the whole survey to be scored.
     SessionError
         If the ranker scores objects of caches only.
     AstroAnomalyError
@@ -138,8 +133,6 @@ def score_source(
         )
     began = time.time()
     out = out.resolve()  # workers may be elsewhere
-    if recall is not None and scheduler is not None:
-        raise ConfigError(f"recall={recall:g} works without a cluster only: leave the scheduler out")
     if recall is not None and keep_features:
         raise ConfigError(f"recall={recall:g} leaves most objects without features: leave keep_features out")
     target = last.in_survey(out) if recall is None else Cascade.place(last, out, top, recall)
@@ -155,7 +148,8 @@ def score_source(
         session.model_input.check(Cache.open(out))
         best, (_, objects) = BestObjects(top, Cache.open(*others)), count_plan(out)
         points = None if recall is not None else (yield from start_points(session, target, keep_features))
-        survey = Survey(context, scores, objects, tuple(session.classes), points)
+        guessing = None if recall is None else (top, recall)
+        survey = Survey(context, scores, objects, tuple(session.classes), points, guessing)
         survey.forget_without_points()
         if request.retry_failed:
             survey.forget_failed()
@@ -164,17 +158,19 @@ def score_source(
             cascade = yield from Cascade.open(
                 session, last, ranker, Cache.open(out), target, top, recall, survey.expected
             )
+        remote: RemoteScoring | None = None
         if cluster is None:
             score = cascade or ranker.image_score(Cache.open(out), expected=survey.expected)
             if points is not None:
                 score = kept_points(session, score, points, Cache.open(out), survey.expected)
             parts = _in_this_process(survey, score, last.ranker, workers or 1)
         else:
-            parts = _on_cluster(survey, SessionRef.of(session, session.cache), last.absolute(), cluster)
+            remote = RemoteScoring(survey, SessionRef.of(session, session.cache), last.absolute(), cluster)
+            parts = remote.parts
         report = yield from _follow(survey, parts, best, "" if cluster is None else cluster.announce())
         if cascade is not None:
-            known = Cache.open(*others)
-            best, outcome, traffic = yield from until_certain(survey, cascade, known, last.ranker, workers or 1)
+            more = in_this_process(survey, cascade, workers or 1) if remote is None else remote.more
+            best, outcome, traffic = yield from until_certain(survey, cascade, Cache.open(*others), last.ranker, more)
             report = replace(report, cascade=outcome, traffic=report.traffic + traffic)
         report = replace(report, best=kept, traffic=planning + report.traffic)
         chosen = best.tasks
@@ -226,38 +222,8 @@ def _follow(
     return SurveyReport(scored, failed, no_coverage, 0, survey.scores, survey.scores, traffic, no_position=unplaced)
 
 
-def _part(survey: Survey, score: _Score, ranker: str, cut: Path, tasks: Sequence[int]) -> PartScores:
-    """Score what was cut, write it down, and throw the cutouts away."""
-    shards = [Shard(path, survey.context.layout) for path in sorted((cut / SHARD_FOLDER).glob("*.h5"))]
-    found = [score(shard) for shard in shards]
-    guessed = [scores for scores in found if isinstance(scores, GuessedScores)]
-    none = np.empty((0, len(survey.classes)), np.float32)
-    if survey.points is not None:  # before the scores, which say that the part is done
-        write_points(survey.points, min(tasks), [scores.points for scores in found if isinstance(scores, PointScores)])
-    part = PartScores(
-        tasks=np.array(tasks, np.int64),
-        ids=[name for shard in shards for name in shard.ids],
-        ra=np.concatenate([shard.positions[0] for shard in shards]),
-        dec=np.concatenate([shard.positions[1] for shard in shards]),
-        log_odds=np.concatenate([none, *(scores.log_odds for scores in found)]),
-        task=np.concatenate([shard.row_tasks() for shard in shards]),
-        failures=[failure for shard in shards for failure in shard.failures()[1]],
-        engine=found[0].engine if found else "",
-        guesses=np.concatenate([scores.guesses for scores in guessed]) if guessed else None,
-        reasons=np.concatenate([scores.reasons for scores in guessed]) if guessed else None,
-    )
-    part.write(survey.scores, survey.classes, ranker)
-    for shard in shards:
-        shard.release()  # a network file system keeps what is still mapped
-    shutil.rmtree(cut, ignore_errors=True)
-    return part
-
-
-# ------------------------------------------------------------------------------------------------- on this machine
-
-
 def _in_this_process(
-    survey: Survey, score: _Score, name: str, workers: int
+    survey: Survey, score: Score, name: str, workers: int
 ) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
     """Cut in some processes, and score here."""
     context = survey.context
@@ -266,46 +232,6 @@ def _in_this_process(
         left = read_plan(context.out, lambda ordinal, _: ordinal not in done)
         with cutting_folder(context.out) as folder:
             for cut, tasks, traffic in in_batches(cut_tasks, replace(context, out=folder, sync=False), left, workers):
-                yield _part(survey, score, name, cut, tasks), traffic
+                yield score_part(survey, score, name, cut, tasks), traffic
 
     return parts
-
-
-# ------------------------------------------------------------------------------------------------- on a cluster
-
-
-def _on_cluster(
-    survey: Survey, ref: SessionRef, last: Round, cluster: Cluster
-) -> Callable[[set[int]], Iterator[tuple[PartScores, Traffic]]]:
-    """Cut and score in the workers of a cluster; what they have written is read here."""
-    context = survey.context
-    function = functools.partial(_cut_and_score, survey, ref, last)
-
-    def parts(done: set[int]) -> Iterator[tuple[PartScores, Traffic]]:
-        left = read_plan(context.out, lambda ordinal, _: ordinal not in done)
-        with cutting_folder(context.out):
-            for first, traffic in in_batches(function, context, left, cluster):
-                yield read_part(survey.scores, first, survey.classes), traffic
-
-    return parts
-
-
-def _cut_and_score(
-    survey: Survey, ref: SessionRef, last: Round, context: IngestContext, batch: list[tuple[int, Task]]
-) -> tuple[int, Traffic]:
-    """Cut and score some tasks, in a worker; return the first of them. Another may do the same: both write the same."""
-    need(context.out / CACHE_FILE)
-    score = _image_score(ref, last, context.out, survey.expected, survey.points)
-    cut, tasks, traffic = cut_tasks(replace(context, out=context.out / STAGING_FOLDER, sync=False), batch)
-    return int(_part(survey, score, last.ranker, cut, tasks).tasks.min()), traffic
-
-
-@functools.lru_cache(maxsize=1)
-def _image_score(ref: SessionRef, last: Round, out: Path, expected: int, points: Path | None) -> _Score:
-    ranker = fitted_ranker(ref, last)
-    if not isinstance(ranker, ImageRanker):
-        raise TypeError(f"the ranker {last.ranker} scores no images")  # has been checked before
-    score = ranker.image_score(Cache.open(out), expected=expected)
-    if points is None:
-        return score
-    return kept_points(SessionFolder.open(ref.session), score, points, Cache.open(out), expected)

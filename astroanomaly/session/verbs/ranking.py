@@ -187,7 +187,7 @@ class RankingVerbs(SessionFolder):
         SessionError
             If nothing was trained yet, or the ranker scores objects of caches only.
         ConfigError
-            If ``recall`` is asked for on a cluster, or for so few objects that all have to be scored.
+            If ``recall`` is asked for with ``keep_features``, or for so few objects that all have to be scored.
         TrainingError
             If the session has fewer than 200 scored objects, from which ``recall`` learns.
         AstroAnomalyError
