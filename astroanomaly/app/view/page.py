@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
@@ -15,13 +14,11 @@ from bokeh.models import Column, CustomJS, Row
 
 from astroanomaly.app.assets import asset
 from astroanomaly.app.background.learner import Learner
-from astroanomaly.app.review.filters import Filters
 from astroanomaly.app.review.page_state import CANDIDATES, ViewState
 from astroanomaly.app.review.page_status import model_input
-from astroanomaly.app.review.preferences import load_preferences, save_preferences
-from astroanomaly.app.review.scatter import ScatterAxes
 from astroanomaly.app.review.shared_state import LATEST, SharedState
 from astroanomaly.app.review.shown import ShownObjects
+from astroanomaly.app.review.view_preferences import ViewPreferences
 from astroanomaly.app.view.browser import Click, connect, remembered_name
 from astroanomaly.app.view.desktop import Desktop, Link
 from astroanomaly.app.view.keys import grade_keys, press
@@ -37,9 +34,7 @@ from astroanomaly.app.view.panels.performance import Performance
 from astroanomaly.app.view.panels.sidebar import Sidebar
 from astroanomaly.app.view.panels.stretch_bar import StretchBar
 from astroanomaly.app.view.theme import dress, dress_page, scale_text
-from astroanomaly.config import build
 from astroanomaly.errors import AstroAnomalyError
-from astroanomaly.imaging.display import Display
 from astroanomaly.plugins import load_plugins
 
 __all__ = ["Page"]
@@ -101,9 +96,8 @@ class Page:
         self._zoom, self._room_number, self._answered = 1.0, 0, 0
         self._pending: dict[Any, set[str]] = {}
         self._asked: list[tuple[futures.Future[Any], Callable[[Any], None]]] = []
-        self._saved: tuple[str, dict[str, Any]] = ("", {})
-        self._restore_preferences()
         state = self.state
+        self._preferences = ViewPreferences(state)
         self.mosaic = Mosaic(state)
         self.page_bar = PageBar(state, self.act)
         self.stretch_bar = StretchBar(state, self.act)
@@ -157,7 +151,7 @@ class Page:
             self.header.views.js_on_change("active", CustomJS(args=parts, code=asset("views.js")))
             self.bus.js_on_change("opened", CustomJS(args=parts, code=asset("views.js")))
             self.bus.on_change("asked", lambda attr, old, new: self.act(lambda: self._open(*new))())
-        document.on_session_destroyed(lambda context: self._save_preferences())
+        document.on_session_destroyed(lambda context: self._preferences.follow())
         document.on_session_destroyed(lambda context: self.desktop.close())
         document.add_periodic_callback(self.act(self._tick), _TICK_MS)
         self.flush()
@@ -325,7 +319,7 @@ class Page:
         self.footer.settle()
         if self.state.view in self.views:
             self._follow(self.views[self.state.view], self.state.dirty)
-        self._save_preferences()
+        self._preferences.follow()
 
     def _save_file(self, name: str, mime: str, content: bytes) -> None:
         """Let the browser save a file."""
@@ -334,59 +328,6 @@ class Page:
     def _show_objects(self, ids: list[str], ordering: str) -> None:
         """Show objects on the first view."""
         self.state.show(ids, ordering)
-
-    def _preferences(self) -> dict[str, Any]:
-        state = self.state
-        usual = state.display == self.shared.cache.pictures.usual_display
-        return {
-            **({} if usual else {"display": state.display.to_plain()}),
-            "ordering": state.ordering,
-            "column": state.column,
-            "scatter": dataclasses.asdict(state.scatter),
-            "by": state.by,
-            "filters": dataclasses.asdict(state.filters),
-            "page_size": state.page_size,
-            "row_by_row": state.row_by_row,
-            "auto_advance": state.auto_advance,
-        }
-
-    def _save_preferences(self) -> None:
-        """Write down what this person chose, if it has changed."""
-        now = (self.state.annotator, self._preferences())
-        if now != self._saved:
-            if now[0] == self._saved[0]:
-                save_preferences(self.shared.session.path, *now)
-                self._saved = now
-            else:
-                self._restore_preferences()
-
-    def _restore_preferences(self) -> None:
-        """Take up what this person chose on an earlier visit; what cannot be is left out."""
-        state = self.state
-        kept = load_preferences(self.shared.session.path, state.annotator)
-        try:
-            if "display" in kept:
-                display = Display.from_plain(kept["display"])
-                display.rows(self.shared.cache.bands)
-                state.display = display
-                state.dirty |= {"display", "options"}
-            elif kept:
-                state.display = self.shared.cache.pictures.usual_display
-                state.dirty |= {"display", "options"}
-            if kept.get("column") and kept["column"] not in self.shared.number_columns.names:
-                kept = {name: value for name, value in kept.items() if name not in ("column", "ordering")}
-            names = ("page_size", "row_by_row", "column", "ordering", "by")
-            changes: dict[str, Any] = {name: kept[name] for name in names if name in kept}
-            if "filters" in kept:
-                changes["filters"] = build(Filters, kept["filters"], "filters")
-            if changes:
-                state.set_options(**changes)
-            state.auto_advance = bool(kept.get("auto_advance", state.auto_advance))
-            if "scatter" in kept:
-                state.set_scatter(**dataclasses.asdict(build(ScatterAxes, kept["scatter"], "scatter")))
-        except (AstroAnomalyError, TypeError, AttributeError) as error:
-            _log.warning("the preferences of %s are left out: %s", state.annotator, error)
-        self._saved = (state.annotator, self._preferences())
 
     def _arrange(self) -> None:
         """Show the view that was chosen, made when it is first asked for, and hide the others."""
