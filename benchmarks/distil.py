@@ -7,8 +7,8 @@ seen:
 
 * ``frozen``: ridge regression on its frozen features, as in `cascade.py` but at the full size;
 * ``trained``: from there on the whole network is trained (AdamW, mean square error, images rotated and mirrored at
-  random, batch normalisation as it came), for as long as the teacher needs to score ``--budget`` objects with
-  OpenVINO in float32, in processor time;
+  random, batch normalisation as it came), for as long as the teacher needs to score ``--budget`` objects without their
+  features, in processor time;
 * ``probe, one view``: the probe with the usual network on one view, for comparison.
 
 ``FOLDER`` keeps the cache and the features, see `precision.py`. ``ASTROANOMALY_DATA`` names the folder of the data.
@@ -101,6 +101,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--teacher", default="tuned")
+    parser.add_argument("--engine", default="openvino", help="of teacher and student")
     parser.add_argument("--budget", type=int, default=20_000, help="objects")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5, help="of the timing")
@@ -111,7 +112,7 @@ def main():
     settings = build_settings({"input": {"views": "sky"}})
     seen = ModelInput.measure(cache, settings["stretch"], settings["input"], np.random.default_rng((0, 0)))
     one_view = dataclasses.replace(seen, tta_views=1)
-    usual = RankerContext(CLASSES, seen, settings["backbone"].chosen("sky"), device="cpu", engine="openvino")
+    usual = RankerContext(CLASSES, seen, settings["backbone"].chosen("sky"), device="cpu", engine=arguments.engine)
     single = dataclasses.replace(usual, input=one_view)
     small = dataclasses.replace(single, backbone=BackboneConfig(STUDENT).chosen("sky"))
     kept, kept_single, frozen = (FeatureStore.of(cache, context) for context in (usual, single, small))
@@ -138,7 +139,7 @@ def main():
         network = student_of(frozen, scaler, head, seen.size)
         if ratios is None:
             block = to_tensor(cache.read(ids[:TIMED]), seen, "cpu", seen.check(cache))
-            run = Engine("openvino").run(copy.deepcopy(network))
+            run = Engine(arguments.engine).run(copy.deepcopy(network))
             of_image = teacher.image_score(cache, expected=10_000)
             spent = spent_on([of_image._of_images, run, kept.embed, kept_single.embed], block, arguments.repeats)
             ratios = spent[:, :1] / spent
