@@ -179,12 +179,10 @@ class SessionConfig:
 
     seed: int = option(0, "seed of everything random")
     device: str = option("auto", "torch device: auto, cpu, cuda, cuda:1 ...")
-    engine: Literal[
-        "auto", "torch", "openvino", "torch-compiled", "torch-bf16", "torch-fp16", "openvino-bf16", "auto-bf16"
-    ] = option(
-        "auto",
-        "what computes features and scores of networks; auto: OpenVINO on the CPU if installed, else torch; a new "
-        "session takes auto-bf16, the same in bfloat16, for many objects on a CPU that computes so",
+    engine: Literal["auto", "torch", "openvino", "torch-compiled", "torch-bf16", "torch-fp16", "openvino-bf16"] = (
+        option(
+            "auto", "what computes features and scores of networks; auto: OpenVINO on the CPU if installed, else torch"
+        )
     )
     instant_ranker: str = option(
         "active-search", "ranker on frozen features that the app fits again after every verdict"

@@ -13,7 +13,7 @@ import numpy as np
 
 from astroanomaly.cache import Cache
 from astroanomaly.cache.model_input import ModelInput
-from astroanomaly.config import BackboneConfig, InputConfig, SessionConfig, StretchConfig
+from astroanomaly.config import InputConfig, StretchConfig
 from astroanomaly.errors import SessionError
 from astroanomaly.imaging.sampling import read_undamaged
 from astroanomaly.labels.log import LabelLog
@@ -26,7 +26,7 @@ from astroanomaly.records import ANOMALY, NOMINAL, Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Advice", "advise", "choose_engine", "choose_views", "look_at", "looked_at"]
+__all__ = ["Advice", "advise", "choose_views", "look_at", "looked_at"]
 
 IMAGES = 600  # that are looked at
 _FEWEST_IMAGES = 100  # less say too little
@@ -34,7 +34,6 @@ _NAMES = {"sky": "none", "picture": "kept"}
 _SIDE = 128  # pixels that the scale of objects is measured on
 _ROOM = 1.5  # times the radius that holds 90 % of what differs
 _WORTH_IT = 0.6  # of the side: wider middles gain little, docs/benchmarks/features.md
-_WORTH_BFLOAT16 = 10_000  # objects: the features of fewer take a minute or two in float32
 _WITH_GRID = 8  # cutouts that are asked for a WCS
 _READ_AT_ONCE = 64
 Views = Literal["sky", "picture"]
@@ -47,7 +46,7 @@ class Advice:
     Parameters
     ----------
     name
-        What it is about: ``up``, ``centre`` or ``precision``.
+        What it is about: ``up`` or ``centre``.
     value
         What was found: ``none`` or ``kept`` of the up.
     reason
@@ -122,7 +121,6 @@ def advise(
     opened = cache if isinstance(cache, Cache) else Cache.open(cache)
     chosen = build_settings(settings or {})
     found = list(look_at(opened, chosen["stretch"], chosen["input"], chosen["session"].seed, progress)[1])
-    found += choose_engine(chosen["session"], chosen["backbone"], len(opened))[1]
     if labels is not None:
         found.append(_by_labels(opened, Path(labels), LabelOptions.of(label_options), chosen, progress))
     return tuple(found)
@@ -190,36 +188,6 @@ def _centre(cache: Cache, seen: ModelInput, seed: int) -> Advice | None:
         f"it, ingest again with --center {pixels} (images) or a smaller --size (FITS files, archives)"
     )
     return Advice("centre", "objects are small in their frames", reason)
-
-
-def choose_engine(
-    chosen: SessionConfig, backbone: BackboneConfig, objects: int
-) -> tuple[SessionConfig, tuple[Advice, ...]]:
-    """Decide whether networks compute in bfloat16, unless the setting ``session.engine`` says what they do.
-
-    They do for at least 10,000 objects, with a bundled network, on a processor that has instructions for it, where
-    OpenVINO is installed and no GPU is used.
-
-    Returns
-    -------
-    SessionConfig
-        With the engine of the session.
-    tuple of Advice
-        Why; empty where nothing is changed.
-    """
-    if chosen.engine != "auto" or backbone.weights != "bundled" or objects < _WORTH_BFLOAT16:
-        return chosen, ()
-    from astroanomaly.learn.engine.device import pick_device
-    from astroanomaly.learn.engine.openvino import computes_bfloat16
-
-    if pick_device(chosen.device).type != "cpu" or not computes_bfloat16():
-        return chosen, ()
-    reason = (
-        "this processor computes so 1.7 times as fast as in float32; the ranking changes less than from one draw of "
-        "the labels to the next. --set session.engine=openvino keeps float32"
-    )
-    found = replace(chosen, engine="auto-bf16")
-    return found, (Advice("precision", "bfloat16", reason, f"session.engine={found.engine}"),)
 
 
 def choose_views(

@@ -33,7 +33,7 @@ from astroanomaly.labels.grades import Grades
 from astroanomaly.labels.log import LabelLog
 from astroanomaly.labels.options import LabelOptions
 from astroanomaly.labels.tables import ImportReport, import_labels
-from astroanomaly.learn.advice import Advice, choose_engine
+from astroanomaly.learn.advice import Advice
 from astroanomaly.learn.features.compare import Comparison
 from astroanomaly.learn.features.scaling import FeatureScaler
 from astroanomaly.learn.features.store import FeatureStore
@@ -174,7 +174,6 @@ class SessionFolder(SessionHome):
         beside += read_spectrum_blocks(as_mapping(spectra, "spectra"), cache, chosen["blocks"], names, path)
         seen, own, ranker, advice, backbone = what_the_model_sees(cache, chosen, classes, start_from, progress)
         chosen["backbone"] = backbone
-        chosen["session"], precision = choose_engine(chosen["session"], backbone, len(cache))
         content: dict[str, Any] = {
             "format": "astroanomaly-session",
             "version": 0,  # by what it holds, see below
@@ -183,7 +182,7 @@ class SessionFolder(SessionHome):
             "classes": list(own),
             "settings": {section: to_plain(options) for section, options in chosen.items()},
             "seen": seen.to_plain(),
-            "advice": [one.to_plain() for one in (*advice, *precision)],
+            "advice": [one.to_plain() for one in advice],
         }
         if beside:
             content["blocks"] = [one.to_plain() for one in beside]

@@ -9,9 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 import astroanomaly
 from astroanomaly import Cache, ConfigError, LabelError, Session, SessionError, ingest
 from astroanomaly.cache.writer import ShardWriter, create_cache
-from astroanomaly.config import BackboneConfig, SessionConfig
-from astroanomaly.learn import advice
-from astroanomaly.learn.engine.openvino import computes_bfloat16
 from astroanomaly.learn.label_advice import compare_views
 from astroanomaly.learn.settings import build_settings
 from astroanomaly.records import CutoutBlock, Layout, Task
@@ -181,30 +178,3 @@ def test_an_unknown_setting_is_named(caches):
 
 def test_too_few_labels_are_compared_by_nothing(caches):
     assert compare_views(Cache.open(caches / "few"), {}, build_settings({})) is None
-
-
-# ---------------------------------------------------------------------------------------------------------- precision
-
-
-def test_a_large_session_computes_in_bfloat16_where_the_processor_does(caches, tmp_path, monkeypatch):
-    monkeypatch.setattr(advice, "_WORTH_BFLOAT16", 100)
-    settings = {"session": {"device": "cpu"}, "backbone": {"name": "tf_efficientnet_lite0"}, "input": {"size": 32}}
-    made = Session.create(tmp_path / "search", caches / "turned", settings=settings)
-    said = {one.name: one for one in made.advice}
-    assert ("precision" in said) == computes_bfloat16()
-    assert made.context.engine == ("auto-bf16" if computes_bfloat16() else "auto")
-    assert Session.open(made.path).context.engine == made.context.engine  # it stays, whatever the next processor is
-    assert astroanomaly.advise(caches / "turned", settings=settings) == made.advice
-
-
-@pytest.mark.parametrize(
-    ("session", "weights", "objects"),
-    [
-        (SessionConfig(engine="openvino", device="cpu"), "bundled", 10**6),
-        (SessionConfig(engine="torch", device="cpu"), "bundled", 10**6),
-        (SessionConfig(device="cpu"), "random", 10**6),
-        (SessionConfig(device="cpu"), "bundled", 9_999),
-    ],
-)
-def test_float32_stays_where_it_is_asked_for_or_nothing_else_was_measured(session, weights, objects):
-    assert advice.choose_engine(session, BackboneConfig(weights=weights), objects) == (session, ())

@@ -38,8 +38,7 @@ def make_engines(name: str, device_name: str) -> list[Engine]:
     Parameters
     ----------
     name
-        ``auto``, ``auto-bf16``, ``torch``, ``openvino``, ``torch-compiled``, ``torch-bf16``, ``torch-fp16`` or
-        ``openvino-bf16``.
+        ``auto``, ``torch``, ``openvino``, ``torch-compiled``, ``torch-bf16``, ``torch-fp16`` or ``openvino-bf16``.
     device_name
         As in `astroanomaly.learn.engine.device.pick_device`; ``auto`` is all GPUs where there are any.
 
@@ -58,10 +57,9 @@ class Engine:
     ----------
     name
         ``torch``; ``openvino``; or ``auto``: OpenVINO on the processor if it is installed, for networks that it can run
-        and at least 1,000 images (`expect`), else torch. ``auto-bf16`` does the same in bfloat16. ``torch-bf16`` and
-        ``openvino-bf16`` compute in bfloat16 too, ``torch-fp16`` in float16, on a GPU only. ``torch-compiled`` compiles
-        the network with `torch.compile`, which needs a compiler and takes half a minute; on a GPU torch does so by
-        itself for at least 2,000,000 images.
+        and at least 1,000 images (`expect`), else torch. ``torch-bf16`` and ``openvino-bf16`` compute in bfloat16,
+        ``torch-fp16`` in float16, on a GPU only. ``torch-compiled`` compiles the network with `torch.compile`, which
+        needs a compiler and takes half a minute; on a GPU torch does so by itself for at least 2,000,000 images.
     device
         The device.
 
@@ -93,7 +91,7 @@ class Engine:
                 f"session.engine={name} runs on CUDA GPUs only, but the device is {self.device}: set "
                 "session.engine=torch-bf16 or auto"
             )
-        self._openvino = self._named or (name in ("auto", "auto-bf16") and installed and self.device.type == "cpu")
+        self._openvino = self._named or (name == "auto" and installed and self.device.type == "cpu")
         self._expected = 0
         self._precision = self.rounded or "float32"
         self._can_compile, self._compiled = True, False  # whether images have passed a compiled network

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import inspect
 import itertools
 import logging
@@ -21,7 +20,7 @@ from astroanomaly._version import __version__
 from astroanomaly.learn.engine.compiled_files import read_compiled, write_compiled
 from astroanomaly.learn.engine.precision import agree
 
-__all__ = ["RefusedError", "computes_bfloat16", "in_openvino", "short"]
+__all__ = ["RefusedError", "in_openvino", "short"]
 
 _COMPARED_IMAGES = 4  # of which it has to give what torch gives
 _OF_TORCH = frozenset(vars(nn.Module()))  # attributes that every module has
@@ -31,15 +30,6 @@ _MAX_ERROR_CHARACTERS = 200  # last characters of what an error says
 
 class RefusedError(Exception):
     """OpenVINO cannot run a network as torch does."""
-
-
-def computes_bfloat16() -> bool:
-    """Whether OpenVINO is installed and the processor has instructions for bfloat16."""
-    if importlib.util.find_spec("openvino") is None:
-        return False
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def in_openvino(network: nn.Module, images: Tensor, rounded: str) -> tuple[Callable[[Tensor], Tensor], str]:
