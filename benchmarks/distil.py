@@ -43,7 +43,7 @@ from astroanomaly.records import Labelled, drain
 
 CLASSES, ANOMALIES, NOMINAL, TOP = ("nominal", "anomaly"), 30, 50, 100
 STUDENT = "tf_efficientnet_lite0"
-BATCH, RATE_OF_LEARNING, PARTS = 32, 1e-4, 2
+BATCH, RATE_OF_LEARNING, PARTS = 32, 1e-4, 1
 
 
 def fitted(name, cache, context, settings, given, odd, outside, store):
